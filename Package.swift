@@ -1,0 +1,75 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Settings every Swift module shares: imports stay internal unless they are part of a signature, and members are visible
+/// only through modules that are imported by name, so that the direction of imports below is what the compiler enforces.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A module and what it imports. A module imports only modules listed above it.
+func module(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: strict)
+}
+
+/// The tests of one module; `Support` holds the checkers and the golden suite's reader.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "sq-train",
+    products: [.executable(name: "sq-train", targets: ["sq-train"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev", "openmpi-bin"])]),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
+        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+        .target(name: "CMPI", dependencies: ["COpenMPI"]),
+        // Errno and NaN-signalling are given up; the order of additions is not: results stay the same bits from run to run.
+        .target(
+            name: "CKernels",
+            cSettings: [
+                .unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"])
+            ]),
+        module("TensorCore", ["CKernels"]),
+        module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
+        module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
+        module("HuggingFace", ["TensorCore", .product(name: "Crypto", package: "swift-crypto")]),
+        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
+        module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
+        module("TernarySVD", [
+            "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels", .product(name: "HeapModule", package: "swift-collections"),
+        ]),
+        module("Collectives", ["TensorCore", "CMPI"]),
+        module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
+        module("TransitionBus", [
+            "TensorCore", "TernarySVD", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
+        ]),
+        module(
+            "Training",
+            [
+                "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Collectives", "Parallelism", "TransitionBus", "Yams",
+            ],
+            resources: [.copy("Resources/wiki-llama-4m")]),
+        .executableTarget(
+            name: "sq-train",
+            dependencies: [
+                "TensorCore", "HuggingFace", "Collectives", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
+        tests("TensorCore", []),
+    ]
+)

@@ -1,0 +1,116 @@
+package import TensorCore
+
+/// A value on the tape, and the place where its gradient gathers if it wants one.
+package struct Variable: Sendable {
+    package let value: Tensor
+    let slot: GradientSlot?
+
+    /// A constant: nothing flows back into it.
+    package init(constant value: Tensor) {
+        self.value = value
+        slot = nil
+    }
+
+    /// A leaf whose gradient is wanted: a parameter, or an input under test.
+    package init(parameter value: Tensor) {
+        self.value = value
+        slot = GradientSlot()
+    }
+
+    init(value: Tensor, slot: GradientSlot?) {
+        self.value = value
+        self.slot = slot
+    }
+
+    package var requiresGradient: Bool { slot != nil }
+
+    /// ∂loss/∂value after ``Tape/backward(from:gradient:)``, for leaves; nil if nothing reached it.
+    package var gradient: Tensor? { slot?.gradient }
+
+    /// gradient ← gradient + `contribution`.
+    package func accumulate(_ contribution: Tensor) { slot?.accumulate(contribution) }
+
+    /// Adds to the gradient in place: `body` gets the buffer, and β for a product that writes it (0 when it holds nothing yet).
+    ///
+    /// Spares the temporary and the addition that ``accumulate(_:)`` costs where a product can add to its output itself.
+    package func accumulate(inPlace body: (inout Tensor, _ beta: Float) -> Void) {
+        guard let slot else { return }
+        if var gradient = slot.take() {
+            body(&gradient, 1)
+            slot.gradient = gradient
+        } else {
+            var gradient = Tensor(uninitialized: value.shape)
+            body(&gradient, 0)
+            slot.gradient = gradient
+        }
+    }
+}
+
+/// Where the gradient of one variable gathers. Used by the one thread that computes.
+final class GradientSlot: @unchecked Sendable {
+    var gradient: Tensor?
+
+    func accumulate(_ contribution: Tensor) {
+        if var sum = take() {
+            sum.add(contribution)
+            gradient = sum
+        } else {
+            gradient = contribution
+        }
+    }
+
+    func take() -> Tensor? {
+        let taken = gradient
+        gradient = nil
+        return taken
+    }
+}
+
+/// Records operations as they run, and runs their derivatives in reverse.
+///
+/// Each operation computes its output at once and leaves a closure that turns the output's gradient into its inputs'
+/// gradients. A closure captures only the tensors its derivative needs, so memory is released as the backward pass proceeds.
+package final class Tape {
+    private struct Step {
+        let outputs: [GradientSlot]
+        let backward: ([Tensor?]) -> Void
+    }
+    private var steps: [Step] = []
+    /// Whether operations are recorded; a tape that does not record is for evaluation.
+    package let isRecording: Bool
+
+    package init(recording: Bool = true) { isRecording = recording }
+
+    /// The result of an operation with one output.
+    ///
+    /// - Parameters:
+    ///   - inputs: the variables the result depends on; if none of them wants a gradient, nothing is recorded.
+    ///   - backward: gets ∂loss/∂value (which it may overwrite and pass on) and accumulates into the inputs.
+    package func record(_ value: Tensor, from inputs: [Variable], _ backward: @escaping (Tensor) -> Void) -> Variable {
+        record([value], from: inputs) { gradients in
+            if let gradient = gradients[0] { backward(gradient) }
+        }[0]
+    }
+
+    /// The results of an operation with several outputs; `backward` gets nil for an output that nothing depended on.
+    package func record(
+        _ values: [Tensor], from inputs: [Variable], _ backward: @escaping ([Tensor?]) -> Void
+    ) -> [Variable] {
+        guard isRecording, inputs.contains(where: \.requiresGradient) else { return values.map(Variable.init(constant:)) }
+        let outputs = values.map { Variable(value: $0, slot: GradientSlot()) }
+        steps.append(Step(outputs: outputs.compactMap(\.slot), backward: backward))
+        return outputs
+    }
+
+    /// Runs the derivatives from `output` back to the leaves, releasing what was recorded.
+    ///
+    /// - Parameter gradient: ∂loss/∂output; for a scalar loss, 1.
+    package func backward(from output: Variable, gradient: Tensor) {
+        precondition(gradient.count == output.value.count, "gradient \(gradient.shape) of a value \(output.value.shape)")
+        output.accumulate(gradient)
+        while let step = steps.popLast() {
+            let gradients = step.outputs.map { $0.take() }
+            if gradients.contains(where: { $0 != nil }) { step.backward(gradients) }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+#include "CKernels.h"
+#include <math.h>
+#include <string.h>
+
+CK_DISPATCH void ck_axpy(float a, const float *restrict x, float *restrict y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+CK_DISPATCH void ck_scale(float a, float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= a;
+}
+
+// Eight partial sums: an order of additions that vectorises and is the same for every dispatch target.
+CK_DISPATCH double ck_sum_squares(const float *x, size_t n) {
+    double part[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) part[j] += (double)x[i + j] * x[i + j];
+    for (; i < n; i++) part[i & 7] += (double)x[i] * x[i];
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+}
+
+// Magnitudes compare as integers, and NaN's are above infinity's: the maximum of the bits is the answer.
+CK_DISPATCH float ck_max_abs(const float *x, size_t n) {
+    uint32_t best = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        bits &= 0x7fffffffu;
+        best = bits > best ? bits : best;
+    }
+    float result;
+    memcpy(&result, &best, 4);
+    return result;
+}
+
+int ck_all_finite(const float *x, size_t n) { return isfinite(ck_max_abs(x, n)); }
