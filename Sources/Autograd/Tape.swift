@@ -3,7 +3,7 @@ package import TensorCore
 /// A value on the tape, and the place where its gradient gathers if it wants one.
 package struct Variable: Sendable {
     package let value: Tensor
-    let slot: GradientSlot?
+    fileprivate let slot: GradientSlot?
 
     /// A constant: nothing flows back into it.
     package init(constant value: Tensor) {
@@ -17,7 +17,7 @@ package struct Variable: Sendable {
         slot = GradientSlot()
     }
 
-    init(value: Tensor, slot: GradientSlot?) {
+    fileprivate init(value: Tensor, slot: GradientSlot) {
         self.value = value
         self.slot = slot
     }
@@ -25,43 +25,49 @@ package struct Variable: Sendable {
     package var requiresGradient: Bool { slot != nil }
 
     /// ∂loss/∂value after ``Tape/backward(from:gradient:)``, for leaves; nil if nothing reached it.
-    package var gradient: Tensor? { slot?.gradient }
+    package var gradient: Tensor? { slot?.sum }
+
+    /// Where ∂loss/∂value goes. A derivative that does not need the value captures this instead, and frees the value's memory.
+    package var sink: GradientSink { GradientSink(shape: value.shape, slot: slot) }
+}
+
+/// The receiving end of a variable's gradient.
+package struct GradientSink: Sendable {
+    let shape: [Int]
+    fileprivate let slot: GradientSlot?
+
+    package var isWanted: Bool { slot != nil }
 
     /// gradient ← gradient + `contribution`.
-    package func accumulate(_ contribution: Tensor) { slot?.accumulate(contribution) }
-
-    /// Adds to the gradient in place: `body` gets the buffer, and β for a product that writes it (0 when it holds nothing yet).
-    ///
-    /// Spares the temporary and the addition that ``accumulate(_:)`` costs where a product can add to its output itself.
-    package func accumulate(inPlace body: (inout Tensor, _ beta: Float) -> Void) {
+    package func add(_ contribution: Tensor) {
         guard let slot else { return }
-        if var gradient = slot.take() {
-            body(&gradient, 1)
-            slot.gradient = gradient
+        if var sum = slot.take() {
+            sum.add(contribution)
+            slot.sum = sum
         } else {
-            var gradient = Tensor(uninitialized: value.shape)
-            body(&gradient, 0)
-            slot.gradient = gradient
+            slot.sum = contribution
         }
+    }
+
+    /// Lets `body` add to the gradient in place, with β for a product that writes it: 0 when the buffer holds nothing yet, else 1.
+    ///
+    /// Spares the temporary and the addition of ``add(_:)`` where a product can add to its output itself.
+    package func update(_ body: (_ gradient: inout Tensor, _ beta: Float) -> Void) {
+        guard let slot else { return }
+        let present = slot.take()
+        var gradient = present ?? Tensor(uninitialized: shape)
+        body(&gradient, present == nil ? 0 : 1)
+        slot.sum = gradient
     }
 }
 
 /// Where the gradient of one variable gathers. Used by the one thread that computes.
-final class GradientSlot: @unchecked Sendable {
-    var gradient: Tensor?
-
-    func accumulate(_ contribution: Tensor) {
-        if var sum = take() {
-            sum.add(contribution)
-            gradient = sum
-        } else {
-            gradient = contribution
-        }
-    }
+private final class GradientSlot: @unchecked Sendable {
+    var sum: Tensor?
 
     func take() -> Tensor? {
-        let taken = gradient
-        gradient = nil
+        let taken = sum
+        sum = nil
         return taken
     }
 }
@@ -107,7 +113,7 @@ package final class Tape {
     /// - Parameter gradient: ∂loss/∂output; for a scalar loss, 1.
     package func backward(from output: Variable, gradient: Tensor) {
         precondition(gradient.count == output.value.count, "gradient \(gradient.shape) of a value \(output.value.shape)")
-        output.accumulate(gradient)
+        output.sink.add(gradient)
         while let step = steps.popLast() {
             let gradients = step.outputs.map { $0.take() }
             if gradients.contains(where: { $0 != nil }) { step.backward(gradients) }

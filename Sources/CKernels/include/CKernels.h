@@ -2,3 +2,4 @@
 // Arrays are float32, row-major and contiguous unless a stride is given; no function allocates.
 #pragma once
 #include "ck_elementwise.h"
+#include "ck_network.h"

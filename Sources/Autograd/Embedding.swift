@@ -1,0 +1,25 @@
+internal import CKernels
+package import TensorCore
+
+extension Tape {
+    /// Rows of `table` [vocabulary, h] picked by `tokens`: [tokens.count, h].
+    ///
+    /// - Precondition: every token is a row of the table (data sets are checked when they are read).
+    package func embedding(_ tokens: [Int32], table: Variable) -> Variable {
+        let h = table.value.columns
+        var y = Tensor(uninitialized: [tokens.count, h])
+        let (source, target) = (table.value.pointer, y.mutablePointer)
+        for (i, token) in tokens.enumerated() {
+            precondition(token >= 0 && token < table.value.rows, "token \(token) outside a vocabulary of \(table.value.rows)")
+            (target + i * h).update(from: source + Int(token) * h, count: h)
+        }
+        let dTable = table.sink
+        return record(y, from: [table]) { dy in
+            dTable.update { gradient, beta in
+                if beta == 0 { gradient.fill(0) }
+                let (from, to) = (dy.pointer, gradient.mutablePointer)
+                for (i, token) in tokens.enumerated() { ck_axpy(1, from + i * h, to + Int(token) * h, h) }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+internal import CKernels
+internal import LinearAlgebra
+package import TensorCore
+
+/// What a language model's logits are compared with.
+package enum LogitTarget {
+    /// Cross entropy with the next token; a negative target is not counted (the last position of a sequence).
+    case tokens([Int32])
+    /// Kullback-Leibler divergence Σ p·log(p/q) from another network's distribution p, given by its last hidden states
+    /// [rows, h] and its head [vocabulary, h].
+    case teacher(hidden: Tensor, head: Tensor)
+}
+
+extension Tape {
+    /// The sum over rows of the loss of logits = x·headᵀ, in nats, times `scale` in the gradient.
+    ///
+    /// Logits exist for a few hundred rows at a time. Their gradient is known as soon as they are, so ∂loss/∂x (and the head's)
+    /// is formed right away and no logits are kept.
+    ///
+    /// - Parameters:
+    ///   - x: [rows, h], the output of the last norm.
+    ///   - head: [vocabulary, h].
+    ///   - scale: factor of the gradient; 1/(counted positions of the step) makes the step's loss a mean.
+    /// - Returns: the loss on the tape (already times `scale`), and the plain sum in double precision.
+    package func languageModelLoss(
+        _ x: Variable, head: Variable, _ target: LogitTarget, scale: Float
+    ) -> (loss: Variable, sum: Double) {
+        let (rows, h, vocabulary) = (x.value.rows, x.value.columns, head.value.rows)
+        let wanted = isRecording && (x.requiresGradient || head.requiresGradient)
+        let chunk = min(rows, 256)
+        var logits = Tensor(uninitialized: [chunk, vocabulary])
+        var reference = Tensor(uninitialized: [chunk, vocabulary])
+        var dx = Tensor(uninitialized: wanted && x.requiresGradient ? x.value.shape : [0])
+        var dHead = Tensor(zeros: wanted && head.requiresGradient ? head.value.shape : [0])
+        var sum = 0.0
+        for first in stride(from: 0, to: rows, by: chunk) {
+            let count = min(chunk, rows - first)
+            headProduct(x.value, first, count, head.value, into: &logits)
+            if case .teacher(let hidden, let teacherHead) = target {
+                headProduct(hidden, first, count, teacherHead, into: &reference)
+            }
+            let l = logits.mutablePointer
+            for i in 0..<count {
+                switch target {
+                case .tokens(let tokens):
+                    let token = tokens[first + i]
+                    if token < 0 {
+                        (l + i * vocabulary).update(repeating: 0, count: vocabulary)
+                    } else {
+                        sum += Double(ck_cross_entropy(l + i * vocabulary, Int(token), scale, vocabulary))
+                    }
+                case .teacher:
+                    sum += Double(ck_kl_divergence(l + i * vocabulary, reference.pointer + i * vocabulary, scale, vocabulary))
+                }
+            }
+            if dx.count > 0 {
+                gemm(
+                    .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, head.value.pointer, ldb: h,
+                    dx.mutablePointer + first * h, ldc: h)
+            }
+            if dHead.count > 0 {
+                gemm(
+                    .transposed, .asStored, m: vocabulary, n: h, k: count, l, lda: vocabulary,
+                    x.value.pointer + first * h, ldb: h, beta: 1, dHead.mutablePointer, ldc: h)
+            }
+        }
+        let (toX, toHead) = (x.sink, head.sink)
+        let loss = record(Tensor([Float(sum) * scale], []), from: [x, head]) { [dx, dHead] dLoss in
+            let factor = dLoss[flat: 0]
+            for (sink, gradient) in [(toX, dx), (toHead, dHead)] where sink.isWanted {
+                var scaled = gradient
+                if factor != 1 { scaled.scale(by: factor) }
+                sink.add(scaled)
+            }
+        }
+        return (loss, sum)
+    }
+}
+
+/// logits[0 ..< count] = rows `first ..< first + count` of x times headᵀ.
+private func headProduct(_ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, into logits: inout Tensor) {
+    gemm(
+        .asStored, .transposed, m: count, n: head.rows, k: head.columns, x.pointer + first * x.columns, lda: x.columns,
+        head.pointer, ldb: head.columns, logits.mutablePointer, ldc: head.rows)
+}

@@ -1,0 +1,58 @@
+internal import CKernels
+internal import LinearAlgebra
+package import TensorCore
+
+/// The weight [out, in] and optional bias [out] of a linear layer: tensors at rest, variables on a tape.
+package struct LinearLayer<Value> {
+    package var weight: Value
+    package var bias: Value?
+
+    package init(weight: Value, bias: Value? = nil) {
+        self.weight = weight
+        self.bias = bias
+    }
+}
+
+extension LinearLayer: Sendable where Value: Sendable {}
+
+extension Tape {
+    /// y = x·Wᵀ + b. x: [rows, in], W: [out, in], y: [rows, out].
+    package func linear(_ x: Variable, _ layer: LinearLayer<Variable>) -> Variable { linears(x, [layer])[0] }
+
+    /// Several linear layers that read the same input.
+    ///
+    /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no input.
+    package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
+        let outputs = layers.map { layer in
+            var y = Tensor(uninitialized: [x.value.rows, layer.weight.value.rows])
+            matmul(x.value, .asStored, layer.weight.value, .transposed, into: &y)
+            if let bias = layer.bias { ck_add_bias(y.mutablePointer, bias.value.pointer, y.rows, y.columns) }
+            return y
+        }
+        let dx = x.sink
+        let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
+        return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) { gradients in
+            for (layer, gradient) in zip(layers, gradients) {
+                guard let dy = gradient else { continue }
+                dx.update { dx, beta in matmul(dy, .asStored, layer.weight.value, .asStored, beta: beta, into: &dx) }
+                if let input {
+                    layer.weight.sink.update { dW, beta in matmul(dy, .transposed, input, .asStored, beta: beta, into: &dW) }
+                }
+                layer.bias?.sink.update { db, beta in
+                    if beta == 0 { db.fill(0) }
+                    ck_column_sums(dy.pointer, db.mutablePointer, dy.rows, dy.columns)
+                }
+            }
+        }
+    }
+
+    /// y = x·R, or x·Rᵀ when `transposed`, with a constant R: [n, n].
+    package func product(_ x: Variable, constant r: Tensor, transposed: Bool = false) -> Variable {
+        var y = Tensor(uninitialized: [x.value.rows, transposed ? r.rows : r.columns])
+        matmul(x.value, .asStored, r, transposed ? .transposed : .asStored, into: &y)
+        let dx = x.sink
+        return record(y, from: [x]) { dy in
+            dx.update { dx, beta in matmul(dy, .asStored, r, transposed ? .asStored : .transposed, beta: beta, into: &dx) }
+        }
+    }
+}

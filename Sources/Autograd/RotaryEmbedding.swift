@@ -1,0 +1,50 @@
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+internal import CKernels
+package import TensorCore
+
+/// Cosines and sines of the angles position·frequency, [positions, d/2] each (Su et al., arXiv 2104.09864).
+package struct RotaryTable: Sendable {
+    package let cosine: Tensor
+    package let sine: Tensor
+    package let headDimension: Int
+
+    /// - Parameter frequencies: d/2 angles per position, in radians, the fastest first.
+    package init(frequencies: [Double], positions: Int) {
+        headDimension = 2 * frequencies.count
+        var cosine = Tensor(uninitialized: [positions, frequencies.count])
+        var sine = cosine
+        for position in 0..<positions {
+            for (i, frequency) in frequencies.enumerated() {
+                // The angle is rounded to float32 as in the models' own code: at long positions the difference shows.
+                let angle = Double(Float(position) * Float(frequency))
+                cosine[position, i] = Float(cos(angle))
+                sine[position, i] = Float(sin(angle))
+            }
+        }
+        self.cosine = cosine
+        self.sine = sine
+    }
+}
+
+extension Tape {
+    /// Turns each pair (i, i + d/2) of every head by its position's angle.
+    ///
+    /// - Parameters:
+    ///   - x: [sequences·length, heads·d].
+    ///   - length: tokens in a sequence; row r has position r mod length.
+    package func rotary(_ x: Variable, _ table: RotaryTable, length: Int) -> Variable {
+        let d = table.headDimension
+        precondition(length <= table.cosine.rows && x.value.columns % d == 0, "rotary \(x.value.shape), length \(length)")
+        func turned(_ value: Tensor, by direction: Float) -> Tensor {
+            var result = value
+            ck_rope(
+                result.mutablePointer, table.cosine.pointer, table.sine.pointer, direction, result.rows, length,
+                result.columns / d, d)
+            return result
+        }
+        let dx = x.sink
+        return record(turned(x.value, by: 1), from: [x]) { dy in dx.add(turned(dy, by: -1)) }
+    }
+}

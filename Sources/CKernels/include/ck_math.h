@@ -1,0 +1,25 @@
+#pragma once
+#include "ck_target.h"
+#include <string.h>
+
+// e^x for x in [−87, 88] (clamped outside), to 2 units in the last place: 2^n·p(r) with n = ⌊x/ln 2⌉, r = x − n·ln 2 and p the
+// degree-6 Taylor polynomial, whose remainder on |r| ≤ ln 2/2 is below 2^-24. Written so that a loop over it vectorises.
+static inline __attribute__((always_inline)) float ck_exp(float x) {
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 88.0f ? 88.0f : x;
+    const float shift = 12582912.0f;  // 1.5·2^23: adding and subtracting it rounds to the nearest integer
+    float n = (x * 1.44269504f + shift) - shift;
+    float r = x - n * 0.693145752f;
+    r -= n * 1.42860677e-6f;
+    float p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t bits = ((int32_t)n + 127) << 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    return p * power;
+}

@@ -1,0 +1,183 @@
+#include "CKernels.h"
+#include "ck_math.h"
+#include <math.h>
+
+// Sums below may be taken in any order: the order is fixed when the file is compiled, so results repeat bit for bit.
+#pragma clang fp reassociate(on)
+
+CK_DISPATCH void ck_rms_norm(const float *restrict x, const float *restrict gain, float epsilon, float *restrict y,
+                             float *restrict reciprocal, size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++, x += columns, y += columns) {
+        float sum = 0;
+        for (size_t j = 0; j < columns; j++) sum += x[j] * x[j];
+        float r = 1.0f / sqrtf(sum / (float)columns + epsilon);
+        reciprocal[i] = r;
+        if (gain)
+            for (size_t j = 0; j < columns; j++) y[j] = x[j] * r * gain[j];
+        else
+            for (size_t j = 0; j < columns; j++) y[j] = x[j] * r;
+    }
+}
+
+CK_DISPATCH void ck_rms_norm_backward(const float *restrict dy, const float *restrict x, const float *restrict gain,
+                                      const float *restrict reciprocal, float *restrict dx, float *restrict gain_gradient,
+                                      size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++, x += columns, dy += columns, dx += columns) {
+        float r = reciprocal[i], dot = 0;
+        if (gain)
+            for (size_t j = 0; j < columns; j++) dot += dy[j] * gain[j] * x[j];
+        else
+            for (size_t j = 0; j < columns; j++) dot += dy[j] * x[j];
+        float pull = dot * r * r / (float)columns;
+        if (gain)
+            for (size_t j = 0; j < columns; j++) dx[j] = r * (dy[j] * gain[j] - x[j] * pull);
+        else
+            for (size_t j = 0; j < columns; j++) dx[j] = r * (dy[j] - x[j] * pull);
+        if (gain_gradient)
+            for (size_t j = 0; j < columns; j++) gain_gradient[j] += dy[j] * x[j] * r;
+    }
+}
+
+CK_DISPATCH void ck_rope(float *x, const float *cosine, const float *sine, float direction, size_t rows, size_t positions,
+                         size_t heads, size_t d) {
+    size_t half = d / 2;
+    for (size_t i = 0; i < rows; i++) {
+        const float *restrict c = cosine + (i % positions) * half, *restrict s = sine + (i % positions) * half;
+        for (size_t h = 0; h < heads; h++) {
+            float *restrict a = x + (i * heads + h) * d, *restrict b = a + half;
+            for (size_t j = 0; j < half; j++) {
+                float u = a[j], v = b[j], t = direction * s[j];
+                a[j] = u * c[j] - v * t;
+                b[j] = v * c[j] + u * t;
+            }
+        }
+    }
+}
+
+CK_DISPATCH void ck_swiglu(const float *restrict gate, const float *restrict up, float *restrict y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + ck_exp(-gate[i])) * up[i];
+}
+
+CK_DISPATCH void ck_swiglu_backward(const float *dy, const float *gate, const float *up, float *d_gate, float *d_up, size_t n) {
+#pragma clang loop vectorize(assume_safety)
+    for (size_t i = 0; i < n; i++) {
+        float g = gate[i], d = dy[i];
+        float sigmoid = 1.0f / (1.0f + ck_exp(-g));
+        float u = up[i];
+        d_up[i] = d * g * sigmoid;
+        d_gate[i] = d * u * sigmoid * (1.0f + g * (1.0f - sigmoid));
+    }
+}
+
+static inline __attribute__((always_inline)) float row_max(const float *restrict x, size_t n) {
+    float lane[16], best = x[0];
+    size_t i = 0;
+    if (n >= 16) {
+        for (int j = 0; j < 16; j++) lane[j] = x[j];
+        for (i = 16; i + 16 <= n; i += 16)
+            for (int j = 0; j < 16; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+        for (int j = 0; j < 16; j++) best = lane[j] > best ? lane[j] : best;
+    }
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+CK_DISPATCH void ck_softmax_causal(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first) {
+    for (size_t i = 0; i < rows; i++) {
+        float *restrict p = scores + i * stride;
+        size_t valid = first + i + 1;
+        float top = row_max(p, valid), sum = 0;
+        for (size_t j = 0; j < valid; j++) {
+            p[j] = ck_exp(p[j] - top);
+            sum += p[j];
+        }
+        log_sum[i] = top + logf(sum);
+        float inverse = 1.0f / sum;
+        for (size_t j = 0; j < valid; j++) p[j] *= inverse;
+        memset(p + valid, 0, (columns - valid) * sizeof(float));
+    }
+}
+
+CK_DISPATCH void ck_softmax_causal_again(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride,
+                                         size_t first) {
+    for (size_t i = 0; i < rows; i++) {
+        float *restrict p = scores + i * stride;
+        size_t valid = first + i + 1;
+        float shift = log_sum[i];
+        for (size_t j = 0; j < valid; j++) p[j] = ck_exp(p[j] - shift);
+        memset(p + valid, 0, (columns - valid) * sizeof(float));
+    }
+}
+
+CK_DISPATCH void ck_softmax_backward(const float *restrict p, float *restrict dp, const float *restrict dot, float scale,
+                                     size_t rows, size_t columns, size_t stride, size_t first) {
+    for (size_t i = 0; i < rows; i++, p += stride, dp += stride) {
+        size_t valid = first + i + 1;
+        for (size_t j = 0; j < valid; j++) dp[j] = p[j] * (dp[j] - dot[i]) * scale;
+        memset(dp + valid, 0, (columns - valid) * sizeof(float));
+    }
+}
+
+CK_DISPATCH void ck_row_dots(const float *restrict a, const float *restrict b, float *restrict dot, size_t rows, size_t columns,
+                             size_t stride) {
+    for (size_t i = 0; i < rows; i++, a += stride, b += stride) {
+        float sum = 0;
+        for (size_t j = 0; j < columns; j++) sum += a[j] * b[j];
+        dot[i] = sum;
+    }
+}
+
+CK_DISPATCH void ck_add_bias(float *restrict y, const float *restrict bias, size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++, y += columns)
+        for (size_t j = 0; j < columns; j++) y[j] += bias[j];
+}
+
+CK_DISPATCH void ck_column_sums(const float *restrict x, float *restrict sum, size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++, x += columns)
+        for (size_t j = 0; j < columns; j++) sum[j] += x[j];
+}
+
+CK_DISPATCH float ck_cross_entropy(float *restrict logits, size_t target, float scale, size_t columns) {
+    float top = row_max(logits, columns), at_target = logits[target], sum = 0;
+    for (size_t j = 0; j < columns; j++) {
+        logits[j] = ck_exp(logits[j] - top);
+        sum += logits[j];
+    }
+    float factor = scale / sum;
+    for (size_t j = 0; j < columns; j++) logits[j] *= factor;
+    logits[target] -= scale;
+    return logf(sum) + top - at_target;
+}
+
+CK_DISPATCH float ck_kl_divergence(float *restrict logits, const float *restrict teacher, float scale, size_t columns) {
+    float top_q = row_max(logits, columns), top_p = row_max(teacher, columns), sum_q = 0, sum_p = 0, cross = 0;
+    // Σ p·(log p − log q) = Σ p·((t − top_p) − (l − top_q)) − log Σ_p + log Σ_q
+    for (size_t j = 0; j < columns; j++) {
+        float t = teacher[j] - top_p, l = logits[j] - top_q, p = ck_exp(t);
+        sum_p += p;
+        cross += p * (t - l);
+        sum_q += ck_exp(l);
+    }
+    float to_p = scale / sum_p, to_q = scale / sum_q;
+    for (size_t j = 0; j < columns; j++)
+        logits[j] = to_q * ck_exp(logits[j] - top_q) - to_p * ck_exp(teacher[j] - top_p);
+    return cross / sum_p - logf(sum_p) + logf(sum_q);
+}
+
+CK_DISPATCH size_t ck_sample(const float *restrict logits, float temperature, float uniform, float *restrict scratch,
+                             size_t columns) {
+    float top = row_max(logits, columns), inverse = 1.0f / temperature, sum = 0;
+    for (size_t j = 0; j < columns; j++) {
+        scratch[j] = ck_exp((logits[j] - top) * inverse);
+        sum += scratch[j];
+    }
+    float wanted = uniform * sum, reached = 0;
+    for (size_t j = 0; j < columns; j++) {
+        reached += scratch[j];
+        if (reached > wanted) return j;
+    }
+    // Rounding can leave the total just below the target: the last index with any probability is the answer.
+    size_t last = columns - 1;
+    while (last > 0 && scratch[last] == 0) last--;
+    return last;
+}

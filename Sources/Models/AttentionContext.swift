@@ -1,0 +1,34 @@
+package import Autograd
+
+/// How the rows of a batch relate: their positions, and which of them attend to which.
+package protocol AttentionContext {
+    func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable
+    func attend(
+        _ q: Variable, _ k: Variable, _ v: Variable, layer: Int, _ configuration: LlamaConfiguration, on tape: Tape
+    ) -> Variable
+}
+
+/// Whole sequences of equal length, one after the other.
+package struct CausalBatch: AttentionContext {
+    package let sequences: Int
+    package let length: Int
+
+    package init(sequences: Int, length: Int) {
+        self.sequences = sequences
+        self.length = length
+    }
+
+    package func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
+        tape.rotary(x, table, length: length)
+    }
+
+    package func attend(
+        _ q: Variable, _ k: Variable, _ v: Variable, layer: Int, _ configuration: LlamaConfiguration, on tape: Tape
+    ) -> Variable {
+        tape.causalAttention(
+            q, k, v,
+            AttentionShape(
+                sequences: sequences, length: length, heads: configuration.heads,
+                keyValueHeads: configuration.keyValueHeads, headDimension: configuration.headDimension))
+    }
+}

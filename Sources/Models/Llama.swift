@@ -1,0 +1,77 @@
+package import Autograd
+internal import TensorCore
+
+/// A decoder of the Llama family (Touvron et al., arXiv 2302.13971): a pure function of parameters and tokens.
+///
+/// Everything a job changes comes in from outside: parameters (rotated, quantised, ternary, trainable) and what happens at the
+/// sites between them (online rotations, activation quantisers).
+package struct Llama: Sendable {
+    package let configuration: LlamaConfiguration
+    private let rotary: RotaryTable
+
+    /// - Parameter positions: longest sequence that will be run.
+    package init(_ configuration: LlamaConfiguration, positions: Int) {
+        self.configuration = configuration
+        rotary = configuration.rotary.table(headDimension: configuration.headDimension, positions: positions)
+    }
+
+    /// The last norm's output [tokens.count, h], whose product with the head are the logits.
+    ///
+    /// - Parameters:
+    ///   - tokens: sequences one after the other, as `context` cuts them.
+    ///   - recompute: keep only each layer's input for the backward pass and run the layer again there.
+    package func hiddenStates(
+        _ tokens: [Int32], _ parameters: LlamaParameters<Variable>, context: some AttentionContext,
+        sites: some SiteTransform = Untouched(), recompute: Bool = false, on tape: Tape
+    ) -> Variable {
+        var x = tape.embedding(tokens, table: parameters.embedding)
+        x = sites.transform(x, at: .embedding, on: tape)
+        for (index, layer) in parameters.layers.enumerated() {
+            let body = { (tape: Tape, x: Variable) in
+                decoderLayer(x, index, layer, context: context, sites: sites, on: tape)
+            }
+            x = recompute ? tape.recomputing(x, body) : body(tape, x)
+        }
+        let normalised = tape.rmsNorm(x, gain: parameters.norm, epsilon: configuration.normEpsilon)
+        return sites.transform(normalised, at: .headInput, on: tape)
+    }
+
+    private func decoderLayer(
+        _ x: Variable, _ index: Int, _ layer: LlamaLayer<Variable>, context: some AttentionContext,
+        sites: some SiteTransform, on tape: Tape
+    ) -> Variable {
+        let attended = attention(x, index, layer, context: context, sites: sites, on: tape)
+        let middle = tape.add(x, sites.transform(attended, at: .attentionResidual(layer: index), on: tape))
+        let fed = feedForward(middle, index, layer, sites: sites, on: tape)
+        return tape.add(middle, sites.transform(fed, at: .mlpResidual(layer: index), on: tape))
+    }
+
+    private func attention(
+        _ x: Variable, _ index: Int, _ layer: LlamaLayer<Variable>, context: some AttentionContext,
+        sites: some SiteTransform, on tape: Tape
+    ) -> Variable {
+        let epsilon = configuration.normEpsilon
+        let d = configuration.headDimension
+        let normalised = tape.rmsNorm(x, gain: layer.inputNorm, epsilon: epsilon)
+        let input = sites.transform(normalised, at: .attentionInput(layer: index), on: tape)
+        let projected = tape.linears(input, [layer.query, layer.key, layer.value])
+        var (q, k) = (projected[0], projected[1])
+        if let gain = layer.queryNorm { q = tape.rmsNorm(q, gain: gain, epsilon: epsilon, width: d) }
+        if let gain = layer.keyNorm { k = tape.rmsNorm(k, gain: gain, epsilon: epsilon, width: d) }
+        q = sites.transform(context.rotate(q, rotary, on: tape), at: .query(layer: index), on: tape)
+        k = sites.transform(context.rotate(k, rotary, on: tape), at: .key(layer: index), on: tape)
+        let v = sites.transform(projected[2], at: .value(layer: index), on: tape)
+        let mixed = context.attend(q, k, v, layer: index, configuration, on: tape)
+        return tape.linear(sites.transform(mixed, at: .outputInput(layer: index), on: tape), layer.output)
+    }
+
+    private func feedForward(
+        _ x: Variable, _ index: Int, _ layer: LlamaLayer<Variable>, sites: some SiteTransform, on tape: Tape
+    ) -> Variable {
+        let normalised = tape.rmsNorm(x, gain: layer.postAttentionNorm, epsilon: configuration.normEpsilon)
+        let input = sites.transform(normalised, at: .mlpInput(layer: index), on: tape)
+        let projected = tape.linears(input, [layer.gate, layer.up])
+        let gated = tape.swiGLU(gate: projected[0], up: projected[1])
+        return tape.linear(sites.transform(gated, at: .downInput(layer: index), on: tape), layer.down)
+    }
+}

@@ -1,0 +1,89 @@
+package import Autograd
+
+/// The values of one decoder layer. Weights are [out, in].
+package struct LlamaLayer<Value> {
+    package var inputNorm: Value
+    package var query: LinearLayer<Value>
+    package var key: LinearLayer<Value>
+    package var value: LinearLayer<Value>
+    package var output: LinearLayer<Value>
+    /// RMSNorm gains over each head of q and k (Qwen3).
+    package var queryNorm: Value?
+    package var keyNorm: Value?
+    package var postAttentionNorm: Value
+    package var gate: LinearLayer<Value>
+    package var up: LinearLayer<Value>
+    package var down: LinearLayer<Value>
+}
+
+/// The values of a Llama: tensors at rest, variables on a tape, or anything else there is one of per parameter.
+package struct LlamaParameters<Value> {
+    /// [vocabulary, h].
+    package var embedding: Value
+    package var layers: [LlamaLayer<Value>]
+    package var norm: Value
+    /// [vocabulary, h]; nil where the embedding serves as head too.
+    package var head: Value?
+
+    /// The matrix that makes logits.
+    package var logitWeight: Value { head ?? embedding }
+}
+
+extension LlamaLayer: Sendable where Value: Sendable {}
+extension LlamaParameters: Sendable where Value: Sendable {}
+
+extension LinearLayer {
+    /// The same layer with each value replaced; `transform` gets the checkpoint's name of it.
+    package func map<New, Failure>(
+        _ name: String, _ transform: (String, Value) throws(Failure) -> New
+    ) throws(Failure) -> LinearLayer<New> {
+        let weight = try transform(name + ".weight", weight)
+        guard let bias else { return LinearLayer<New>(weight: weight) }
+        return LinearLayer<New>(weight: weight, bias: try transform(name + ".bias", bias))
+    }
+}
+
+extension LlamaLayer {
+    package func map<New, Failure>(
+        _ prefix: String, _ transform: (String, Value) throws(Failure) -> New
+    ) throws(Failure) -> LlamaLayer<New> {
+        func optional(_ name: String, _ value: Value?) throws(Failure) -> New? {
+            guard let value else { return nil }
+            return try transform(prefix + name, value)
+        }
+        return LlamaLayer<New>(
+            inputNorm: try transform(prefix + "input_layernorm.weight", inputNorm),
+            query: try query.map(prefix + "self_attn.q_proj", transform),
+            key: try key.map(prefix + "self_attn.k_proj", transform),
+            value: try value.map(prefix + "self_attn.v_proj", transform),
+            output: try output.map(prefix + "self_attn.o_proj", transform),
+            queryNorm: try optional("self_attn.q_norm.weight", queryNorm),
+            keyNorm: try optional("self_attn.k_norm.weight", keyNorm),
+            postAttentionNorm: try transform(prefix + "post_attention_layernorm.weight", postAttentionNorm),
+            gate: try gate.map(prefix + "mlp.gate_proj", transform),
+            up: try up.map(prefix + "mlp.up_proj", transform),
+            down: try down.map(prefix + "mlp.down_proj", transform))
+    }
+}
+
+extension LlamaParameters {
+    /// The same parameters with each value replaced, in the checkpoint's order; `transform` gets the checkpoint's name of each.
+    package func map<New, Failure>(
+        _ transform: (String, Value) throws(Failure) -> New
+    ) throws(Failure) -> LlamaParameters<New> {
+        let embedding = try transform("model.embed_tokens.weight", embedding)
+        var layers: [LlamaLayer<New>] = []
+        for (index, layer) in self.layers.enumerated() { layers.append(try layer.map("model.layers.\(index).", transform)) }
+        let norm = try transform("model.norm.weight", norm)
+        guard let head else { return LlamaParameters<New>(embedding: embedding, layers: layers, norm: norm, head: nil) }
+        return LlamaParameters<New>(
+            embedding: embedding, layers: layers, norm: norm, head: try transform("lm_head.weight", head))
+    }
+
+    /// Every value with its checkpoint name, in the checkpoint's order.
+    package var named: [(name: String, value: Value)] {
+        var result: [(String, Value)] = []
+        _ = map { name, value in result.append((name, value)) }
+        return result
+    }
+}
