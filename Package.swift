@@ -43,7 +43,7 @@ let package = Package(
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
-        module("HuggingFace", ["TensorCore", .product(name: "Crypto", package: "swift-crypto")]),
+        module("HuggingFace", ["TensorCore", "CKernels", .product(name: "Crypto", package: "swift-crypto")]),
         module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
@@ -71,5 +71,6 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
+        tests("HuggingFace", ["TensorCore"]),
     ]
 )

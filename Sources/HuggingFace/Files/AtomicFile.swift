@@ -1,0 +1,114 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A file written beside its destination and moved there when complete: readers see the old content or the new, never a part,
+/// also after a crash or on a full disk.
+package final class AtomicFile {
+    package let path: String
+    private let temporaryPath: String
+    private var descriptor: Int32
+    private var pending: [UInt8] = []
+    private static let bufferSize = 1 << 20
+
+    /// Bytes written so far.
+    package private(set) var count = 0
+
+    package init(_ path: String) throws(HuggingFaceError) {
+        self.path = path
+        let suffix = String(UInt64.random(in: 0...UInt64.max), radix: 36)
+        temporaryPath = path + ".tmp-" + suffix
+        descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        if descriptor < 0 { throw failure("cannot be created", errno) }
+    }
+
+    deinit {
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        unlink(temporaryPath)
+    }
+
+    private func failure(_ problem: String, _ code: Int32) -> HuggingFaceError {
+        HuggingFaceError(.inputOutput, path, "\(problem): \(systemMessage(code)); an older file of this name is kept as it was")
+    }
+
+    /// Appends bytes.
+    package func write(_ bytes: some Collection<UInt8>) throws(HuggingFaceError) {
+        pending += bytes
+        count += bytes.count
+        if pending.count >= Self.bufferSize { try flush() }
+    }
+
+    /// Appends raw memory.
+    package func write(_ buffer: UnsafeRawBufferPointer) throws(HuggingFaceError) {
+        try flush()
+        try writeAll(buffer)
+        count += buffer.count
+    }
+
+    private func flush() throws(HuggingFaceError) {
+        guard !pending.isEmpty else { return }
+        let bytes = pending
+        pending.removeAll(keepingCapacity: true)
+        try bytes.span.withUnsafeBytes { (buffer) throws(HuggingFaceError) in try writeAll(buffer) }
+    }
+
+    private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(HuggingFaceError) {
+        var done = 0
+        while done < buffer.count {
+            let put = Glibc.write(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done)
+            if put > 0 {
+                done += put
+            } else if put == 0 || errno != EINTR {
+                throw failure("cannot be written", put == 0 ? EIO : errno)
+            }
+        }
+    }
+
+    /// Makes the content durable and puts it in the destination's place; nothing can be written afterwards.
+    package func commit() throws(HuggingFaceError) {
+        precondition(descriptor >= 0, "commit of \(path) twice")
+        try flush()
+        guard fsync(descriptor) == 0 else { throw failure("cannot be made durable", errno) }
+        let closing = descriptor
+        descriptor = -1
+        guard close(closing) == 0, rename(temporaryPath, path) == 0 else {
+            let code = errno
+            unlink(temporaryPath)
+            throw failure("cannot be put in place", code)
+        }
+        try synchronizeDirectory(parentDirectory(of: path))
+    }
+
+    /// Writes a whole file.
+    package static func write(_ bytes: some Collection<UInt8>, to path: String) throws(HuggingFaceError) {
+        let file = try AtomicFile(path)
+        try file.write(bytes)
+        try file.commit()
+    }
+
+    /// Writes text.
+    package static func write(_ text: String, to path: String) throws(HuggingFaceError) {
+        try write(text.utf8, to: path)
+    }
+}
+
+/// The folder a path's last component is in.
+func parentDirectory(of path: String) -> String {
+    var path = path[...]
+    while path.count > 1, path.last == "/" { path.removeLast() }
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+/// Makes the entries of a folder durable: without it a rename may be forgotten in a power failure.
+func synchronizeDirectory(_ path: String) throws(HuggingFaceError) {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+        throw HuggingFaceError(.inputOutput, path, "cannot be opened: \(systemMessage(errno))")
+    }
+    defer { close(descriptor) }
+    guard fsync(descriptor) == 0 else {
+        throw HuggingFaceError(.inputOutput, path, "cannot be made durable: \(systemMessage(errno))")
+    }
+}

@@ -1,0 +1,50 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// What a path names, without following a link at its end.
+package enum PathKind {
+    case absent, file, folder, link, other
+
+    package init(_ path: String) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            self = .absent
+            return
+        }
+        self =
+            switch status.st_mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            case S_IFLNK: .link
+            default: .other
+            }
+    }
+}
+
+/// The names in a folder, sorted.
+package func entries(ofFolder path: String) throws(HuggingFaceError) -> [String] {
+    guard let stream = opendir(path) else {
+        let code = errno
+        throw HuggingFaceError(code == ENOENT ? .missing : .inputOutput, path, "cannot be listed: \(systemMessage(code))")
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+            pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+}
+
+/// Removes a file, a link (not what it names), or a folder with all in it. Nothing to remove is no error.
+package func removeTree(_ path: String) throws(HuggingFaceError) {
+    if PathKind(path) == .folder {
+        for name in try entries(ofFolder: path) { try removeTree(path + "/" + name) }
+    }
+    guard remove(path) == 0 || errno == ENOENT else {
+        throw HuggingFaceError(.inputOutput, path, "cannot be removed: \(systemMessage(errno))")
+    }
+}

@@ -1,0 +1,93 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A regular file opened for reading at any position.
+///
+/// Reads go through `pread`, so that a file that shrinks while it is open gives an error; a mapping would raise SIGBUS.
+package final class InputFile: Sendable {
+    package let path: String
+    /// Size in bytes when the file was opened.
+    package let size: Int
+    private let descriptor: Int32
+
+    /// - Throws: `HuggingFaceError`: missing, or not a regular file (a FIFO or a device could block for ever).
+    package init(_ path: String) throws(HuggingFaceError) {
+        guard !path.utf8.contains(0) else { throw HuggingFaceError(.missing, path, "a path cannot contain a zero byte") }
+        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            let code = errno
+            let isAbsent = code == ENOENT || code == ENOTDIR
+            throw HuggingFaceError(
+                isAbsent ? .missing : .inputOutput, path, isAbsent ? "there is no such file" : "cannot be opened: \(systemMessage(code))")
+        }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            let code = errno
+            close(descriptor)
+            throw HuggingFaceError(.inputOutput, path, "cannot be examined: \(systemMessage(code))")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw HuggingFaceError(.malformed, path, "is not a regular file")
+        }
+        self.path = path
+        self.descriptor = descriptor
+        size = Int(status.st_size)
+    }
+
+    deinit { close(descriptor) }
+
+    /// Fills `target` with the bytes from `offset` on.
+    package func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(HuggingFaceError) {
+        var done = 0
+        while done < target.count {
+            let got = pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, off_t(offset + done))
+            if got > 0 {
+                done += got
+            } else if got == 0 {
+                throw HuggingFaceError(.malformed, path, "ends at byte \(offset + done), although it was longer when opened")
+            } else if errno != EINTR {
+                throw HuggingFaceError(.inputOutput, path, "cannot be read at byte \(offset + done): \(systemMessage(errno))")
+            }
+        }
+    }
+
+    /// The bytes of `range`. - Precondition: the range lies within `size`.
+    package func bytes(_ range: Range<Int>) throws(HuggingFaceError) -> [UInt8] {
+        precondition(range.lowerBound >= 0 && range.upperBound <= size, "bytes \(range) of \(size)")
+        var failure: HuggingFaceError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: range.count) { buffer, count in
+            do throws(HuggingFaceError) {
+                try read(into: UnsafeMutableRawBufferPointer(buffer), at: range.lowerBound)
+                count = buffer.count
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    /// The whole file, of at most `limit` bytes.
+    package static func contents(of path: String, limit: Int) throws(HuggingFaceError) -> [UInt8] {
+        let file = try InputFile(path)
+        guard file.size <= limit else {
+            throw HuggingFaceError(.malformed, path, "has \(file.size) bytes; at most \(limit) are accepted")
+        }
+        return try file.bytes(0..<file.size)
+    }
+
+    /// The JSON document in a file of at most `limit` bytes.
+    package static func json(_ path: String, limit: Int = 16 << 20, depth: Int = 64) throws(HuggingFaceError) -> JSONValue {
+        let bytes = try contents(of: path, limit: limit)
+        do throws(JSONError) {
+            return try JSONValue(parsing: bytes, depth: depth)
+        } catch {
+            throw HuggingFaceError(.malformed, path, "byte \(error.offset): \(error.problem)")
+        }
+    }
+}
+
+/// The system's words for an error number.
+func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }

@@ -1,0 +1,54 @@
+package import TensorCore
+
+/// A file of a model, a tokenizer or a set of rotations that cannot be read or written.
+package struct HuggingFaceError: ReportableError, Equatable {
+    package enum Kind: Sendable {
+        /// The file breaks a rule of its format.
+        case malformed
+        /// The file, or something that must be in it, is not there.
+        case missing
+        /// The system refused to read or write.
+        case inputOutput
+    }
+
+    package let kind: Kind
+    /// The file, and the place in it (a key, a tensor, a byte offset) after a colon.
+    package let place: String
+    /// What is wrong and what to do about it.
+    package let problem: String
+
+    package init(_ kind: Kind, _ place: String, _ problem: String) {
+        self.kind = kind
+        self.place = place
+        self.problem = problem
+    }
+
+    package var exitCode: ExitCode {
+        switch kind {
+        case .malformed: .data
+        case .missing: .noInput
+        case .inputOutput: .io
+        }
+    }
+
+    /// One line, whatever the file's names contain.
+    package var description: String { "\(place): \(problem)".onOneLine }
+}
+
+extension String {
+    /// Control characters escaped and the whole cut at 600 characters, so that a hostile name can neither forge a second
+    /// line nor fill the terminal.
+    var onOneLine: String {
+        var result = ""
+        for (index, scalar) in unicodeScalars.enumerated() {
+            if index == 600 { return result + "…" }
+            let isControl = scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
+            if isControl {
+                result += "\\u{" + String(scalar.value, radix: 16) + "}"
+            } else {
+                result.unicodeScalars.append(scalar)
+            }
+        }
+        return result
+    }
+}

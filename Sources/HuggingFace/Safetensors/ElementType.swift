@@ -1,0 +1,30 @@
+/// The element types of safetensors files, by their names in the header.
+package enum ElementType: String, Sendable, CaseIterable {
+    case f64 = "F64", f32 = "F32", f16 = "F16", bf16 = "BF16"
+    case i64 = "I64", i32 = "I32", i16 = "I16", i8 = "I8"
+    case u64 = "U64", u32 = "U32", u16 = "U16", u8 = "U8", bool = "BOOL"
+    case f8e4m3 = "F8_E4M3", f8e5m2 = "F8_E5M2"
+
+    /// Bytes of one element.
+    package var size: Int {
+        switch self {
+        case .f64, .i64, .u64: 8
+        case .f32, .i32, .u32: 4
+        case .f16, .bf16, .i16, .u16: 2
+        case .i8, .u8, .bool, .f8e4m3, .f8e5m2: 1
+        }
+    }
+}
+
+/// The number of elements of a shape from a file; nil if an extent is negative, or if the product, zeros left out,
+/// passes 2⁵⁹: then neither that product nor a part of it, times the size of an element, overflows.
+func elementCount(_ shape: [Int]) -> Int? {
+    var product = 1
+    for extent in shape {
+        guard extent >= 0 else { return nil }
+        let (next, overflow) = product.multipliedReportingOverflow(by: max(extent, 1))
+        guard !overflow, next <= 1 << 59 else { return nil }
+        product = next
+    }
+    return shape.contains(0) ? 0 : product
+}

@@ -1,0 +1,33 @@
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+@Suite struct GoldenSuiteTests {
+    /// A copy of the suite may leave out the files of families that are not built yet.
+    @Test func `every tensor of every file of the suite can be read`() throws {
+        let suite = try GoldenSuite.current.get()
+        let files = suite.cases.map(\.file).filter { $0.hasSuffix(".safetensors") && PathKind("\(suite.folder)/\($0)") == .file }
+        #expect(!files.isEmpty)
+        for path in files {
+            let file = try SafetensorsFile("\(suite.folder)/\(path)")
+            for name in file.names {
+                let info = try file.info(name)
+                if [.i64, .i32, .u8, .bool].contains(info.type) {
+                    #expect(try file.readInts(name).count == info.count)
+                } else {
+                    #expect(try file.readFloat(name).shape == info.shape)
+                }
+            }
+        }
+    }
+
+    @Test func `closeness sees differences, NaN and other sizes`() {
+        let a = Tensor([3, 4], [2])
+        #expect(maxDifference(a, a) == 0 && relativeError(a, a) == 0)
+        #expect(maxDifference(Tensor([3, 4.5], [2]), a) == 0.5)
+        #expect(abs(relativeError(Tensor([3, 4.5], [2]), a) - 0.1) < 1e-9)
+        #expect(maxDifference(Tensor([3, .nan], [2]), a).isNaN && relativeError(Tensor([3, .nan], [2]), a).isNaN)
+        #expect(maxDifference(Tensor([3], [1]), a) == .infinity)
+    }
+}

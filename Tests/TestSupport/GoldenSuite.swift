@@ -1,0 +1,64 @@
+package import HuggingFace
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// One case of the golden suite: a file of tensors and what is to be computed from them.
+package struct GoldenCase: Sendable, CustomStringConvertible {
+    /// `group/name`.
+    package let id: String
+    /// Relative to the suite's folder.
+    package let file: String
+    package let group: String
+    package let params: JSONValue
+    package let tolerance: JSONValue
+    /// Null where the file's tensors say everything.
+    package let expected: JSONValue
+
+    package var description: String { id }
+}
+
+/// Numbers from the reference implementations: the folder `SQ_GOLDEN_DIR` names, else Tests/Golden.
+package struct GoldenSuite: Sendable {
+    package let folder: String
+    package let cases: [GoldenCase]
+
+    /// The suite the environment names.
+    package static let current = Result { try GoldenSuite(folder: defaultFolder) }
+
+    package static var defaultFolder: String {
+        if let folder = getenv("SQ_GOLDEN_DIR") { return String(cString: folder) }
+        let here = #filePath.split(separator: "/", omittingEmptySubsequences: false)
+        return here.dropLast(2).joined(separator: "/") + "/Golden"
+    }
+
+    package init(folder: String) throws {
+        self.folder = folder
+        let index = folder + "/cases.json"
+        guard let entries = try InputFile.json(index)["cases"]?.array else {
+            throw HuggingFaceError(.malformed, index, "has no list \"cases\"")
+        }
+        cases = try entries.map { entry in
+            guard let id = entry["id"]?.string, let file = entry["file"]?.string, let group = entry["group"]?.string else {
+                throw HuggingFaceError(.malformed, index, "a case lacks id, file or group")
+            }
+            return GoldenCase(
+                id: id, file: file, group: group, params: entry["params"] ?? .null, tolerance: entry["tolerance"] ?? .null,
+                expected: entry["expected"] ?? .null)
+        }
+    }
+
+    /// The cases of a group, for `@Test(arguments:)`; empty if the suite cannot be read (a test of its own reports that).
+    package static func cases(group: String) -> [GoldenCase] {
+        (try? current.get().cases.filter { $0.group == group }) ?? []
+    }
+
+    /// The path of a file of the suite.
+    package static func path(_ file: String) throws -> String { try current.get().folder + "/" + file }
+
+    /// A case's tensors.
+    package static func tensors(of golden: GoldenCase) throws -> SafetensorsFile {
+        try SafetensorsFile(path(golden.file))
+    }
+}
