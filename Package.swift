@@ -72,5 +72,8 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
         tests("HuggingFace", ["TensorCore"]),
+        tests("Collectives", ["TensorCore"]),
+        // Run under mpirun, see launch/test; without it a world of one.
+        .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
     ]
 )

@@ -1,2 +1,177 @@
+#define _GNU_SOURCE
 #include "CMPI.h"
-int cmpi_placeholder(void){return 0;}
+
+#include <mpi.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+// Handles are pointers in Open MPI and integers in MPICH; both fit in a pointer, and are copied bit by bit.
+_Static_assert(sizeof(MPI_Comm) <= sizeof(void *), "a communicator fits in a pointer");
+_Static_assert(sizeof(MPI_Request) <= sizeof(void *), "a request fits in a pointer");
+_Static_assert(CMPI_MAX_ERROR_TEXT >= MPI_MAX_ERROR_STRING, "every error text fits");
+_Static_assert(CMPI_SUCCESS == MPI_SUCCESS, "success is the same number");
+
+static cmpi_comm wrap_comm(MPI_Comm comm) {
+    cmpi_comm result = NULL;
+    if (comm != MPI_COMM_NULL) memcpy(&result, &comm, sizeof comm);
+    return result;
+}
+
+static MPI_Comm unwrap_comm(cmpi_comm comm) {
+    if (comm == NULL) return MPI_COMM_NULL;
+    MPI_Comm result;
+    memcpy(&result, &comm, sizeof result);
+    return result;
+}
+
+static cmpi_request wrap_request(MPI_Request request) {
+    cmpi_request result = NULL;
+    if (request != MPI_REQUEST_NULL) memcpy(&result, &request, sizeof request);
+    return result;
+}
+
+static MPI_Request unwrap_request(cmpi_request request) {
+    if (request == NULL) return MPI_REQUEST_NULL;
+    MPI_Request result;
+    memcpy(&result, &request, sizeof result);
+    return result;
+}
+
+static MPI_Datatype datatype(cmpi_type type) {
+    switch (type) {
+    case CMPI_TYPE_BYTE: return MPI_BYTE;
+    case CMPI_TYPE_FLOAT: return MPI_FLOAT;
+    case CMPI_TYPE_DOUBLE: return MPI_DOUBLE;
+    case CMPI_TYPE_INT64: return MPI_INT64_T;
+    }
+    return MPI_DATATYPE_NULL;
+}
+
+static MPI_Op operation(cmpi_op op) {
+    switch (op) {
+    case CMPI_OP_SUM: return MPI_SUM;
+    case CMPI_OP_MIN: return MPI_MIN;
+    case CMPI_OP_MAX: return MPI_MAX;
+    }
+    return MPI_OP_NULL;
+}
+
+int cmpi_init(void) {
+    int provided = 0;
+    int code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
+    if (code != MPI_SUCCESS) return code;
+    if (provided < MPI_THREAD_SERIALIZED) return MPI_ERR_UNSUPPORTED_OPERATION;
+    // Communicators split from the world inherit its handler.
+    code = MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    if (code != MPI_SUCCESS) return code;
+    return MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+}
+
+int cmpi_finalize(void) { return MPI_Finalize(); }
+
+int cmpi_is_running(void) {
+    int started = 0, ended = 0;
+    if (MPI_Initialized(&started) != MPI_SUCCESS || MPI_Finalized(&ended) != MPI_SUCCESS) return 0;
+    return started && !ended;
+}
+
+int cmpi_abort(cmpi_comm comm, int code) { return MPI_Abort(unwrap_comm(comm), code); }
+
+void cmpi_error_text(int code, char *text) {
+    int length = 0;
+    if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) text[0] = 0;
+}
+
+cmpi_comm cmpi_world(void) { return wrap_comm(MPI_COMM_WORLD); }
+
+int cmpi_rank(cmpi_comm comm, int *rank) { return MPI_Comm_rank(unwrap_comm(comm), rank); }
+
+int cmpi_size(cmpi_comm comm, int *size) { return MPI_Comm_size(unwrap_comm(comm), size); }
+
+int cmpi_split(cmpi_comm comm, int color, int key, cmpi_comm *result) {
+    MPI_Comm part = MPI_COMM_NULL;
+    int code = MPI_Comm_split(unwrap_comm(comm), color < 0 ? MPI_UNDEFINED : color, key, &part);
+    *result = wrap_comm(part);
+    return code;
+}
+
+int cmpi_comm_free(cmpi_comm comm) {
+    MPI_Comm value = unwrap_comm(comm);
+    return MPI_Comm_free(&value);
+}
+
+int cmpi_barrier(cmpi_comm comm) { return MPI_Barrier(unwrap_comm(comm)); }
+
+int cmpi_allreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op) {
+    return MPI_Allreduce(MPI_IN_PLACE, data, count, datatype(type), operation(op), unwrap_comm(comm));
+}
+
+int cmpi_iallreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op, cmpi_request *request) {
+    MPI_Request value = MPI_REQUEST_NULL;
+    int code = MPI_Iallreduce(MPI_IN_PLACE, data, count, datatype(type), operation(op), unwrap_comm(comm), &value);
+    *request = wrap_request(value);
+    return code;
+}
+
+int cmpi_bcast(cmpi_comm comm, void *data, int count, cmpi_type type, int root) {
+    return MPI_Bcast(data, count, datatype(type), root, unwrap_comm(comm));
+}
+
+int cmpi_allgather(cmpi_comm comm, const void *data, int count, cmpi_type type, void *result) {
+    return MPI_Allgather(data, count, datatype(type), result, count, datatype(type), unwrap_comm(comm));
+}
+
+int cmpi_allgatherv(
+    cmpi_comm comm, const void *data, int count, cmpi_type type, void *result, const int *counts, const int *offsets) {
+    return MPI_Allgatherv(data, count, datatype(type), result, counts, offsets, datatype(type), unwrap_comm(comm));
+}
+
+int cmpi_send(cmpi_comm comm, const void *data, int count, cmpi_type type, int peer, int tag) {
+    return MPI_Send(data, count, datatype(type), peer, tag, unwrap_comm(comm));
+}
+
+int cmpi_recv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, int tag) {
+    MPI_Status status;
+    int code = MPI_Recv(data, count, datatype(type), peer, tag, unwrap_comm(comm), &status);
+    if (code != MPI_SUCCESS) return code;
+    int received = 0;
+    code = MPI_Get_count(&status, datatype(type), &received);
+    if (code != MPI_SUCCESS) return code;
+    return received == count ? MPI_SUCCESS : MPI_ERR_TRUNCATE;
+}
+
+int cmpi_isend(cmpi_comm comm, const void *data, int count, cmpi_type type, int peer, int tag, cmpi_request *request) {
+    MPI_Request value = MPI_REQUEST_NULL;
+    int code = MPI_Isend(data, count, datatype(type), peer, tag, unwrap_comm(comm), &value);
+    *request = wrap_request(value);
+    return code;
+}
+
+int cmpi_irecv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, int tag, cmpi_request *request) {
+    MPI_Request value = MPI_REQUEST_NULL;
+    int code = MPI_Irecv(data, count, datatype(type), peer, tag, unwrap_comm(comm), &value);
+    *request = wrap_request(value);
+    return code;
+}
+
+int cmpi_test(cmpi_request *request, int *done) {
+    MPI_Request value = unwrap_request(*request);
+    int code = MPI_Test(&value, done, MPI_STATUS_IGNORE);
+    *request = wrap_request(value);
+    return code;
+}
+
+int cmpi_wait(cmpi_request *request) {
+    MPI_Request value = unwrap_request(*request);
+    int code = MPI_Wait(&value, MPI_STATUS_IGNORE);
+    *request = wrap_request(value);
+    return code;
+}
+
+int cmpi_available_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}

@@ -1,2 +1,65 @@
+// MPI as Swift can import it.
+//
+// In mpi.h communicators, data types and operations are macros, which Swift does not see; here they are functions and
+// enumerations. mpi.h itself is not included, so a module that imports CMPI sees these names only.
+//
+// Every function that returns `int` returns MPI's error code, CMPI_SUCCESS (0) when all is well. Counts are MPI's `int`:
+// callers cut longer messages into pieces.
 #pragma once
-int cmpi_placeholder(void);
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CMPI_SUCCESS = 0, CMPI_MAX_ERROR_TEXT = 512 };
+
+/// An MPI communicator; NULL is no communicator.
+typedef void *cmpi_comm;
+/// An MPI request; NULL is no request, or a completed one.
+typedef void *cmpi_request;
+
+typedef enum cmpi_type { CMPI_TYPE_BYTE, CMPI_TYPE_FLOAT, CMPI_TYPE_DOUBLE, CMPI_TYPE_INT64 } cmpi_type;
+typedef enum cmpi_op { CMPI_OP_SUM, CMPI_OP_MIN, CMPI_OP_MAX } cmpi_op;
+
+/// Starts MPI for one thread at a time (MPI_THREAD_SERIALIZED) and makes errors return instead of ending the process.
+int cmpi_init(void);
+int cmpi_finalize(void);
+/// Non-zero between cmpi_init and cmpi_finalize.
+int cmpi_is_running(void);
+/// Ends all processes of the communicator; returns only if MPI fails to.
+int cmpi_abort(cmpi_comm _Nullable comm, int code);
+/// Writes the zero-terminated text of an error code, at most CMPI_MAX_ERROR_TEXT bytes.
+void cmpi_error_text(int code, char *_Nonnull text);
+
+cmpi_comm _Nullable cmpi_world(void);
+int cmpi_rank(cmpi_comm _Nullable comm, int *_Nonnull rank);
+int cmpi_size(cmpi_comm _Nullable comm, int *_Nonnull size);
+/// Collective. A negative color takes part and gets NULL.
+int cmpi_split(cmpi_comm _Nullable comm, int color, int key, cmpi_comm _Nullable *_Nonnull result);
+/// Collective.
+int cmpi_comm_free(cmpi_comm _Nullable comm);
+
+int cmpi_barrier(cmpi_comm _Nullable comm);
+/// In place.
+int cmpi_allreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op);
+/// In place; `data` belongs to MPI until the request completes.
+int cmpi_iallreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op, cmpi_request _Nullable *_Nonnull request);
+int cmpi_bcast(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int root);
+int cmpi_allgather(
+    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, void *_Nullable result);
+/// `counts` and `offsets`, in elements, of every rank's part of `result`.
+int cmpi_allgatherv(
+    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, void *_Nullable result,
+    const int *_Nonnull counts, const int *_Nonnull offsets);
+
+int cmpi_send(cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, int peer, int tag);
+/// Fails unless exactly `count` elements arrive.
+int cmpi_recv(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag);
+int cmpi_isend(
+    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, int peer, int tag, cmpi_request _Nullable *_Nonnull request);
+int cmpi_irecv(
+    cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag, cmpi_request _Nullable *_Nonnull request);
+/// Sets `done` when the request has completed, and `request` to NULL with it.
+int cmpi_test(cmpi_request _Nullable *_Nonnull request, int *_Nonnull done);
+int cmpi_wait(cmpi_request _Nullable *_Nonnull request);
+
+/// Cores this process may run on, at least 1 (sched_getaffinity is a GNU extension, which Swift does not import either).
+int cmpi_available_cores(void);

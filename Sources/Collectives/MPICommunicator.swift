@@ -1,0 +1,204 @@
+internal import CMPI
+internal import Glibc
+package import TensorCore
+
+/// Ranks of an MPI job. Obtained from ``MPIEnvironment/start(environment:)`` and by splitting.
+package final class MPICommunicator: Communicator {
+    package let rank: Int
+    package let size: Int
+    package private(set) var bytesSent = 0
+
+    private let handle: cmpi_comm?
+    /// Elements of one MPI call at most: MPI counts in `int`. Longer messages travel in pieces.
+    private let pieceLimit: Int
+
+    init(_ handle: cmpi_comm?, pieceLimit: Int = 1 << 30) throws(MPIError) {
+        precondition(pieceLimit > 0 && pieceLimit <= Int(Int32.max), "MPI counts elements in a 32-bit integer")
+        var (rank, size): (Int32, Int32) = (0, 0)
+        try MPIError.check("MPI_Comm_rank", rank: 0, cmpi_rank(handle, &rank))
+        try MPIError.check("MPI_Comm_size", rank: Int(rank), cmpi_size(handle, &size))
+        (self.rank, self.size) = (Int(rank), Int(size))
+        self.handle = handle
+        self.pieceLimit = pieceLimit
+    }
+
+    /// The same ranks with another limit to the elements of one MPI call, for testing messages in pieces.
+    func limited(toPieces limit: Int) throws(MPIError) -> MPICommunicator { try MPICommunicator(handle, pieceLimit: limit) }
+
+    private func check(_ operation: String, _ code: Int32) throws(MPIError) {
+        try MPIError.check(operation, rank: rank, code)
+    }
+
+    /// Calls `body` with the address and element count of each piece of `data`.
+    private func forEachPiece(
+        of data: UnsafeMutableRawBufferPointer, _ type: CommunicationType,
+        _ body: (UnsafeMutableRawPointer?, Int32) throws(MPIError) -> Void
+    ) throws(MPIError) {
+        let count = data.count / type.stride
+        var start = 0
+        repeat {
+            let length = min(pieceLimit, count - start)
+            try body(data.baseAddress.map { $0 + start * type.stride }, Int32(length))
+            start += length
+        } while start < count
+    }
+
+    // MARK: Collective
+
+    package func allReduce<Element: ReducibleElement>(
+        _ data: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction
+    ) throws(MPIError) {
+        let type = Element.communicationType
+        try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
+            try check("MPI_Allreduce", cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi))
+        }
+        bytesSent += data.count * type.stride
+    }
+
+    package func startAllReduce<Element: ReducibleElement, Value>(
+        _ data: UnsafeMutableBufferPointer<Element>, of value: Value, _ reduction: Reduction
+    ) throws(MPIError) -> Pending<Value> {
+        let type = Element.communicationType
+        let requests = Requests(rank: rank)
+        try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
+            try requests.start("MPI_Iallreduce") { request in
+                cmpi_iallreduce(handle, piece, count, type.mpi, reduction.mpi, &request)
+            }
+        }
+        bytesSent += data.count * type.stride
+        return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
+    }
+
+    package func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError) {
+        try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
+            try check("MPI_Bcast", cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)))
+        }
+        if rank == root { bytesSent += data.count }
+    }
+
+    package func allGather(
+        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
+    ) throws(MPIError) {
+        precondition(lengths.count == size && part.count == lengths[rank], "lengths \(lengths) of a gather over \(size) ranks")
+        precondition(result.count == lengths.reduce(0, +), "\(result.count) bytes to gather \(lengths)")
+        let offsets = lengths.indices.map { lengths[..<$0].reduce(0, +) }
+        if result.count <= pieceLimit {
+            try check(
+                "MPI_Allgatherv",
+                cmpi_allgatherv(
+                    handle, part.baseAddress, Int32(part.count), CMPI_TYPE_BYTE, result.baseAddress, lengths.map { Int32($0) },
+                    offsets.map { Int32($0) }))
+            bytesSent += part.count
+        } else {
+            // MPI's offsets are `int` too: past that, every rank broadcasts its part.
+            UnsafeMutableRawBufferPointer(rebasing: result[offsets[rank]..<offsets[rank] + part.count]).copyMemory(from: part)
+            for root in 0..<size {
+                let range = offsets[root]..<offsets[root] + lengths[root]
+                try broadcast(UnsafeMutableRawBufferPointer(rebasing: result[range]), root: root)
+            }
+        }
+    }
+
+    package func barrier() throws(MPIError) { try check("MPI_Barrier", cmpi_barrier(handle)) }
+
+    /// The parts live as long as the process: freeing a communicator is collective, which `deinit` cannot be.
+    package func split(color: Int?, key: Int) throws(MPIError) -> MPICommunicator? {
+        precondition((color ?? 0) >= 0, "a color is not negative")
+        var part: cmpi_comm?
+        try check("MPI_Comm_split", cmpi_split(handle, Int32(color ?? -1), Int32(key), &part))
+        return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit)
+    }
+
+    // MARK: Between two ranks
+
+    package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
+        try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
+            try check("MPI_Send", cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)))
+        }
+        bytesSent += data.count
+    }
+
+    package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
+        try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
+            try check("MPI_Recv", cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)))
+        }
+    }
+
+    package func startSend<Value>(
+        _ data: UnsafeRawBufferPointer, of value: Value, to peer: Int, tag: Int
+    ) throws(MPIError) -> Pending<Value> {
+        let requests = Requests(rank: rank)
+        try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
+            try requests.start("MPI_Isend") { request in
+                cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
+            }
+        }
+        bytesSent += data.count
+        return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
+    }
+
+    package func startReceive<Value>(
+        _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
+    ) throws(MPIError) -> Pending<Value> {
+        let requests = Requests(rank: rank)
+        try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
+            try requests.start("MPI_Irecv") { request in
+                cmpi_irecv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
+            }
+        }
+        return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
+    }
+
+    package func abort(_ code: ExitCode) -> Never {
+        _ = cmpi_abort(handle, code.rawValue)
+        _exit(code.rawValue)
+    }
+}
+
+/// The requests of one communication, one per piece.
+private final class Requests {
+    private let rank: Int
+    private var operation = ""
+    private var open: [cmpi_request?] = []
+
+    init(rank: Int) { self.rank = rank }
+
+    func start(_ operation: String, _ call: (inout cmpi_request?) -> Int32) throws(MPIError) {
+        var request: cmpi_request?
+        try MPIError.check(operation, rank: rank, call(&request))
+        self.operation = operation
+        open.append(request)
+    }
+
+    func progress(wait: Bool) throws(MPIError) -> Bool {
+        while var request = open.last {
+            var done: Int32 = 1
+            let code = wait ? cmpi_wait(&request) : cmpi_test(&request, &done)
+            try MPIError.check(operation, rank: rank, code)
+            if done == 0 { return false }
+            open.removeLast()
+        }
+        return true
+    }
+}
+
+extension CommunicationType {
+    fileprivate var mpi: cmpi_type {
+        switch self {
+        case .byte: CMPI_TYPE_BYTE
+        case .float: CMPI_TYPE_FLOAT
+        case .double: CMPI_TYPE_DOUBLE
+        case .int64: CMPI_TYPE_INT64
+        }
+    }
+}
+
+extension Reduction {
+    fileprivate var mpi: cmpi_op {
+        switch self {
+        case .sum: CMPI_OP_SUM
+        case .min: CMPI_OP_MIN
+        case .max: CMPI_OP_MAX
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import TensorCore
+import Testing
+
+@testable import Collectives
+
+extension RankTests {
+    @Suite(.serialized) struct CollectiveTests {
+        let world = RankWorld.shared
+        var rank: Int { world.rank }
+        var size: Int { world.size }
+
+        @Test func `sum, minimum and maximum are those of all ranks`() throws {
+            var tensor = Tensor([Float(rank), 1, -Float(rank)], [3])
+            try world.allReduceSum(&tensor)
+            let total = Float(size * (size - 1) / 2)
+            #expect(tensor.elements == [total, Float(size), -total])
+            #expect(try world.allReduce(Int64(rank), .max) == Int64(size - 1))
+            #expect(try world.allReduce(Int64(rank) - 5, .min) == -5)
+            #expect(try world.allReduce(Double(rank) + 0.5, .sum) == Double(total) + 0.5 * Double(size))
+        }
+
+        /// 70,001 elements: Open MPI reduces short and long messages by different algorithms; both kinds are covered.
+        @Test(arguments: [17, 1001, 70_001]) func `a sum has the same bits on every rank and in every run`(count: Int) throws {
+            var random = RandomStream(seed: 5, stream: UInt64(rank))
+            let mine = Tensor(normal: [count], from: &random)
+            var first = mine.copy()
+            try world.allReduceSum(&first)
+            for _ in 0..<5 {
+                var again = mine.copy()
+                try world.allReduceSum(&again)
+                #expect(again.elements == first.elements)
+            }
+            let bytes = first.withElements { Array(UnsafeRawBufferPointer($0)) }
+            #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+        }
+
+        @Test func `a reduction under way hands its tensor back summed`() throws {
+            let pending = try world.startAllReduceSum(Tensor(repeating: 1, [1000]))
+            let numbers = try world.startAllReduce([Int64(rank), ~Int64(rank)], .min)
+            while try !pending.isComplete() {}
+            #expect(try pending.wait().elements == [Float](repeating: Float(size), count: 1000))
+            #expect(try numbers.wait().elements == [0, ~Int64(size - 1)])
+        }
+
+        @Test func `a broadcast gives every rank the root's bytes, of any length`() throws {
+            for root in 0..<size {
+                var bytes: [UInt8] = rank == root ? [1, 2, UInt8(root)] : []
+                try world.broadcast(&bytes, root: root)
+                #expect(bytes == [1, 2, UInt8(root)])
+                var tensor = Tensor(repeating: Float(rank), [2, 2])
+                try world.broadcast(&tensor, root: root)
+                #expect(tensor.elements == [Float](repeating: Float(root), count: 4))
+            }
+            var none: [UInt8] = []
+            try world.broadcast(&none)
+            #expect(none.isEmpty)
+        }
+
+        @Test func `a gather keeps the ranks' order and lengths`() throws {
+            let parts = try world.allGather([UInt8](repeating: UInt8(rank), count: rank))
+            #expect(parts == (0..<size).map { [UInt8](repeating: UInt8($0), count: $0) })
+            let rows = try world.allGatherRows(Tensor(repeating: Float(rank), [rank + 1, 3]))
+            #expect(rows.shape == [size * (size + 1) / 2, 3])
+            #expect(rows[rows.rows - 1, 2] == Float(size - 1))
+        }
+
+        @Test func `a split orders its ranks by key`() throws {
+            let part = try #require(try world.split(color: rank % 2, key: -rank))
+            let members = (0..<size).filter { $0 % 2 == rank % 2 }
+            #expect(part.size == members.count)
+            #expect(part.rank == members.count - 1 - members.firstIndex(of: rank)!)
+            #expect(try part.allReduce(Int64(rank), .sum) == Int64(members.reduce(0, +)))
+            let roots = try world.split(color: rank == 0 ? 0 : nil, key: 0)
+            #expect((roots == nil) == (rank != 0))
+        }
+
+        @Test func `tensors travel round a ring, also before they are asked for`() throws {
+            let (next, previous) = ((rank + 1) % size, (rank + size - 1) % size)
+            let receiving = try world.startReceive([2, 2], from: previous, tag: 1)
+            var mine = Tensor(repeating: Float(rank), [2, 2])
+            let sending = try world.startSend(mine, to: next, tag: 1)
+            mine.fill(-1)  // The message keeps what it was given.
+            #expect(try receiving.wait().elements == [Float](repeating: Float(previous), count: 4))
+            _ = try sending.wait()
+            if rank > 0 { try world.send(Tensor([Float(rank)], [1]), to: 0, tag: 2) }
+            if rank == 0 {
+                for peer in 1..<max(1, size) { #expect(try world.receive([1], from: peer, tag: 2).elements == [Float(peer)]) }
+            }
+        }
+
+        @Test func `messages longer than MPI counts travel in pieces`() throws {
+            guard let world = world as? MPICommunicator else { return }
+            let small = try world.limited(toPieces: 7)
+            var tensor = Tensor((0..<50).map { Float($0) }, [50])
+            try small.allReduceSum(&tensor)
+            #expect(tensor.elements == (0..<50).map { Float($0 * size) })
+            let pending = try small.startAllReduceSum(Tensor(repeating: 2, [50]))
+            #expect(try pending.wait().elements == [Float](repeating: Float(2 * size), count: 50))
+            var bytes = (0..<20).map { UInt8($0 + rank) }
+            try small.broadcast(&bytes, root: size - 1)
+            #expect(bytes == (0..<20).map { UInt8($0 + size - 1) })
+            #expect(try small.allGather([UInt8](repeating: 9, count: 8)).joined().count == 8 * size)
+            let receiving = try small.startReceive([30], from: (rank + 1) % size)
+            let sending = try small.startSend(Tensor(repeating: 3, [30]), to: (rank + size - 1) % size)
+            #expect(try receiving.wait().elements == [Float](repeating: 3, count: 30))
+            _ = try sending.wait()
+        }
+
+        @Test func `packed tensors are summed in one reduction without allocating`() throws {
+            let packed = PackedAllReduce(counts: [6, 1, 1024])
+            var tensors = [Tensor(repeating: 1, [2, 3]), Tensor([Float(rank)], [1]), Tensor(repeating: 3, [1024])]
+            let before = world.bytesSent
+            let allocations = StoragePool.shared.statistics.systemAllocations
+            try packed.sum(&tensors, over: world)
+            #expect(StoragePool.shared.statistics.systemAllocations == allocations)
+            #expect(world.bytesSent - before == packed.bytesPerReduction(over: world))
+            #expect(tensors[0].elements == [Float](repeating: Float(size), count: 6))
+            #expect(tensors[1].elements == [Float(size * (size - 1) / 2)])
+            #expect(tensors[2][flat: 1023] == Float(3 * size))
+        }
+
+        @Test func `an error of MPI names the operation, the rank and MPI's own words`() throws {
+            guard let world = world as? MPICommunicator else { return }
+            #expect { try world.send(Tensor([1], [1]), to: size) } throws: {
+                guard let error = $0 as? MPIError else { return false }
+                return error.operation == "MPI_Send" && error.rank == rank && error.text.contains("rank")
+            }
+        }
+    }
+}
