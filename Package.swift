@@ -44,13 +44,14 @@ let package = Package(
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
         module("HuggingFace", ["TensorCore", "CKernels", .product(name: "Crypto", package: "swift-crypto")]),
-        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
         module("TernarySVD", [
             "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels", .product(name: "HeapModule", package: "swift-collections"),
         ]),
         module("Collectives", ["TensorCore", "CMPI"]),
+        module("Evaluation", ["TensorCore", "Autograd", "Models", "Collectives"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         module("TransitionBus", [
             "TensorCore", "TernarySVD", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
@@ -59,7 +60,7 @@ let package = Package(
             "Training",
             [
                 "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-                "Collectives", "Parallelism", "TransitionBus", "Yams",
+                "Collectives", "Evaluation", "Parallelism", "TransitionBus", "Yams",
             ],
             resources: [.copy("Resources/wiki-llama-4m")]),
         .executableTarget(
@@ -71,6 +72,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
+        tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),
         // Run under mpirun, see launch/test; without it a world of one.

@@ -1,6 +1,6 @@
 internal import CKernels
 internal import LinearAlgebra
-package import TensorCore
+internal import TensorCore
 
 /// Shapes of causal attention over rows of a batch: `sequences` sequences of `length` tokens, stored one after the other.
 package struct AttentionShape: Sendable {

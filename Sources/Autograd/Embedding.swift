@@ -1,5 +1,5 @@
 internal import CKernels
-package import TensorCore
+internal import TensorCore
 
 extension Tape {
     /// Rows of `table` [vocabulary, h] picked by `tokens`: [tokens.count, h].

@@ -1,5 +1,5 @@
 internal import CKernels
-package import TensorCore
+internal import TensorCore
 
 extension Tape {
     /// y = γ∘x / √(mean(x²) + ε) over the last `width` entries (Zhang and Sennrich, arXiv 1910.07467).

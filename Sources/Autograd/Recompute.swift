@@ -1,4 +1,4 @@
-package import TensorCore
+internal import TensorCore
 
 extension Tape {
     /// `body(x)` without keeping what its derivative needs: the backward pass runs `body` once more, on a tape of its own

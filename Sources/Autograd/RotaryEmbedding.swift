@@ -26,6 +26,17 @@ package struct RotaryTable: Sendable {
         self.cosine = cosine
         self.sine = sine
     }
+
+    /// The table of one position alone.
+    package func row(_ position: Int) -> RotaryTable {
+        RotaryTable(cosine: cosine.rows(position..<position + 1), sine: sine.rows(position..<position + 1))
+    }
+
+    private init(cosine: Tensor, sine: Tensor) {
+        self.cosine = cosine
+        self.sine = sine
+        headDimension = 2 * cosine.columns
+    }
 }
 
 extension Tape {

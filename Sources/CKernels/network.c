@@ -181,3 +181,29 @@ CK_DISPATCH size_t ck_sample(const float *restrict logits, float temperature, fl
     while (last > 0 && scratch[last] == 0) last--;
     return last;
 }
+
+CK_DISPATCH void ck_decode_attention(const float *restrict q, const float *restrict keys, const float *restrict values,
+                                     float *restrict y, float *restrict scratch, size_t length, size_t heads,
+                                     size_t key_value_heads, size_t d, float scale) {
+    size_t stride = key_value_heads * d;
+    for (size_t h = 0; h < heads; h++) {
+        const float *k = keys + h * key_value_heads / heads * d, *v = values + h * key_value_heads / heads * d;
+        const float *restrict query = q + h * d;
+        float *restrict out = y + h * d;
+        for (size_t t = 0; t < length; t++) {
+            float dot = 0;
+            for (size_t j = 0; j < d; j++) dot += query[j] * k[t * stride + j];
+            scratch[t] = dot * scale;
+        }
+        float top = row_max(scratch, length), sum = 0;
+        for (size_t t = 0; t < length; t++) {
+            scratch[t] = ck_exp(scratch[t] - top);
+            sum += scratch[t];
+        }
+        memset(out, 0, d * sizeof(float));
+        for (size_t t = 0; t < length; t++) {
+            float p = scratch[t] / sum;
+            for (size_t j = 0; j < d; j++) out[j] += p * v[t * stride + j];
+        }
+    }
+}

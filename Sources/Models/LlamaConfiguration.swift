@@ -34,6 +34,28 @@ package struct LlamaConfiguration: Sendable, Equatable {
     package var headNorms: Bool { family == .qwen3 }
 
     package var attention: (heads: Int, keyValueHeads: Int, d: Int) { (heads, keyValueHeads, headDimension) }
+
+    package init(
+        family: Family, vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layers: Int, heads: Int,
+        keyValueHeads: Int, headDimension: Int, maximumPositions: Int, normEpsilon: Float, rotary: RotaryScaling,
+        tiedEmbeddings: Bool, inputBias: Bool, outputBias: Bool, feedForwardBias: Bool
+    ) {
+        self.family = family
+        self.vocabularySize = vocabularySize
+        self.hiddenSize = hiddenSize
+        self.intermediateSize = intermediateSize
+        self.layers = layers
+        self.heads = heads
+        self.keyValueHeads = keyValueHeads
+        self.headDimension = headDimension
+        self.maximumPositions = maximumPositions
+        self.normEpsilon = normEpsilon
+        self.rotary = rotary
+        self.tiedEmbeddings = tiedEmbeddings
+        self.inputBias = inputBias
+        self.outputBias = outputBias
+        self.feedForwardBias = feedForwardBias
+    }
 }
 
 /// The base of the rotary angles and how they are stretched for longer contexts.

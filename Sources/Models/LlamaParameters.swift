@@ -14,6 +14,24 @@ package struct LlamaLayer<Value> {
     package var gate: LinearLayer<Value>
     package var up: LinearLayer<Value>
     package var down: LinearLayer<Value>
+
+    package init(
+        inputNorm: Value, query: LinearLayer<Value>, key: LinearLayer<Value>, value: LinearLayer<Value>,
+        output: LinearLayer<Value>, queryNorm: Value? = nil, keyNorm: Value? = nil, postAttentionNorm: Value,
+        gate: LinearLayer<Value>, up: LinearLayer<Value>, down: LinearLayer<Value>
+    ) {
+        self.inputNorm = inputNorm
+        self.query = query
+        self.key = key
+        self.value = value
+        self.output = output
+        self.queryNorm = queryNorm
+        self.keyNorm = keyNorm
+        self.postAttentionNorm = postAttentionNorm
+        self.gate = gate
+        self.up = up
+        self.down = down
+    }
 }
 
 /// The values of a Llama: tensors at rest, variables on a tape, or anything else there is one of per parameter.
@@ -27,6 +45,15 @@ package struct LlamaParameters<Value> {
 
     /// The matrix that makes logits.
     package var logitWeight: Value { head ?? embedding }
+
+    package init(
+        embedding: Value, layers: [LlamaLayer<Value>], norm: Value, head: Value? = nil
+    ) {
+        self.embedding = embedding
+        self.layers = layers
+        self.norm = norm
+        self.head = head
+    }
 }
 
 extension LlamaLayer: Sendable where Value: Sendable {}

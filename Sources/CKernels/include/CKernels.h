@@ -4,3 +4,4 @@
 #include "ck_convert.h"
 #include "ck_elementwise.h"
 #include "ck_network.h"
+#include "ck_rotation.h"

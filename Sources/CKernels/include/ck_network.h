@@ -41,3 +41,6 @@ float ck_cross_entropy(float *logits, size_t target, float scale, size_t columns
 float ck_kl_divergence(float *logits, const float *teacher, float scale, size_t columns);
 // Draws an index from softmax(logits/temperature): the first whose cumulative probability exceeds `uniform`.
 size_t ck_sample(const float *logits, float temperature, float uniform, float *scratch, size_t columns);
+// One token's attention over a cache: q and y [heads·d]; keys and values [length, key_value_heads·d]; scratch [length].
+void ck_decode_attention(const float *q, const float *keys, const float *values, float *y, float *scratch, size_t length,
+                         size_t heads, size_t key_value_heads, size_t d, float scale);

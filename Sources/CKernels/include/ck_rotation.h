@@ -1,0 +1,5 @@
+#pragma once
+#include "ck_target.h"
+
+// m ← m − (a − b)ᵀ·z for a, b, z [rows, n] and m [n, n], where a and b differ in few entries: work is done for those only.
+void ck_subtract_sparse_product(const float *a, const float *b, const float *z, float *m, size_t rows, size_t n);
