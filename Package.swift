@@ -77,5 +77,6 @@ let package = Package(
         tests("Collectives", ["TensorCore"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
+        tests("Quantization", ["TensorCore", "Autograd"]),
     ]
 )

@@ -5,3 +5,4 @@
 #include "ck_elementwise.h"
 #include "ck_network.h"
 #include "ck_rotation.h"
+#include "ck_quantize.h"

@@ -1,0 +1,75 @@
+package import Autograd
+internal import CKernels
+package import TensorCore
+
+/// What the backward pass makes of the rounding and of the range.
+package enum QuantizerGradient: String, Sendable, CaseIterable {
+    /// dx = dx̂: the scale counts as a constant (arXiv 2405.16406).
+    case straightThrough = "straight-through"
+    /// The gradient also flows through max and min. ALGORITHMS.md, section 1, "Range gradient".
+    case range
+}
+
+/// Sees both sides of a quantiser in the backward pass: where the gradient of a rotation gathers.
+package protocol QuantizerObserver: AnyObject {
+    /// - Parameters:
+    ///   - input: x; `output`: x̂.
+    ///   - outputGradient: ∂loss/∂x̂; `inputGradient`: ∂loss/∂x.
+    func observe(input: Tensor, output: Tensor, outputGradient: Tensor, inputGradient: Tensor)
+}
+
+/// x̂: the values the quantiser can represent that are nearest to `x`.
+package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
+    guard spec.isActive, x.count > 0 else { return x }
+    if spec.granularity == .column {
+        var byRows = spec
+        byRows.granularity = .channel
+        return fakeQuantized(x.transposed(), byRows).transposed()
+    }
+    let size = spec.groupSize(in: x)
+    var result = Tensor(uninitialized: x.shape)
+    ck_fake_quantize(x.pointer, result.mutablePointer, x.count / size, size, spec.kernel(), nil, nil, nil)
+    return result
+}
+
+/// ∂loss/∂x with the range gradient: besides dx = dx̂, each group's ds = Σ dx̂·(x̂ − x)/s reaches the entries that attain
+/// its extrema, by +c·ds/(2^b−1) and −c·ds/(2^b−1) (symmetric: the entry of largest magnitude, by its sign·c·ds/(2^(b−1)−1)).
+/// An end of the range that is the 0 it was widened to belongs to no entry.
+func rangeGradient(_ x: Tensor, _ outputGradient: Tensor, _ spec: QuantizerSpec) -> Tensor {
+    let size = spec.groupSize(in: x)
+    var result = Tensor(uninitialized: x.shape)
+    ck_fake_quantize_range_backward(
+        x.pointer, outputGradient.pointer, result.mutablePointer, x.count / size, size, spec.kernel())
+    return result
+}
+
+extension Tape {
+    /// x̂ of `x`, with the derivative `gradient` names.
+    ///
+    /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
+    /// computed again for the observer, which costs less memory traffic than keeping it does memory.
+    ///
+    /// - Parameter observer: called in the backward pass, if `x` wants a gradient; also where the quantiser is inactive.
+    /// - Precondition: any granularity but ``QuantizerGranularity/column``.
+    package func fakeQuantize(
+        _ x: Variable, _ spec: QuantizerSpec, gradient: QuantizerGradient = .straightThrough,
+        observer: (any QuantizerObserver)? = nil
+    ) -> Variable {
+        precondition(spec.granularity != .column, "activations are not quantised by columns")
+        let value = x.value
+        let usesRange = gradient == .range && spec.isActive
+        if !spec.isActive && observer == nil { return x }
+        let output = fakeQuantized(value, spec)
+        let dx = x.sink
+        guard usesRange || observer != nil else {
+            return record(output, from: [x]) { dx.add($0) }
+        }
+        return record(output, from: [x]) { outputGradient in
+            let inputGradient = usesRange ? rangeGradient(value, outputGradient, spec) : outputGradient
+            observer?.observe(
+                input: value, output: fakeQuantized(value, spec), outputGradient: outputGradient,
+                inputGradient: inputGradient)
+            dx.add(inputGradient)
+        }
+    }
+}

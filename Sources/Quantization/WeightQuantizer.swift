@@ -1,0 +1,122 @@
+internal import CKernels
+package import TensorCore
+
+/// A weight as integers, with what turns them back: ŵ = (code − zero)·scale.
+package struct QuantizedWeight: Sendable {
+    /// Row-major, of shape `shape`.
+    package let codes: [Int16]
+    /// One per group: `[out, in/g]` for rows or groups of them, `[in]` by columns, `[1]` for the whole tensor.
+    package let scales: Tensor
+    /// Zero points, whole numbers, shaped as `scales`; 0 where symmetric.
+    package let zeros: Tensor
+    /// `[out, in]`.
+    package let shape: [Int]
+    package let spec: QuantizerSpec
+
+    /// ŵ, `[out, in]`.
+    package func dequantized() -> Tensor {
+        let (out, columns) = (shape[0], shape[1])
+        let perRow = scales.count == 1 ? 0 : scales.count / out
+        var result = Tensor(uninitialized: shape)
+        let target = result.mutablePointer
+        for row in 0..<out {
+            for column in 0..<columns {
+                let group: Int
+                switch spec.granularity {
+                case .tensor: group = 0
+                case .column: group = column
+                case .channel, .token, .group, .head: group = row * perRow + column * perRow / columns
+                }
+                let index = row * columns + column
+                target[index] = (Float(codes[index]) - zeros[flat: group]) * scales[flat: group]
+            }
+        }
+        return result
+    }
+}
+
+/// Round-to-nearest quantisation of weights `[out, in]`, each group clipped to its full range or to the best of 80.
+///
+/// The search tries the ratios 1 − i/100, i < 80, and keeps the one with the least Σ|ŵ − w|^2.4 per group, the largest on a
+/// tie. A symmetric range is at least 1e-5, so that a row of zeros has a finite scale. ALGORITHMS.md, section 2.
+package struct WeightQuantizer: Sendable, Equatable {
+    package var spec: QuantizerSpec
+    /// Whether each group's clip ratio is searched for; `spec.clipRatio` is used otherwise.
+    package var searchesClip: Bool
+
+    private static let leastMagnitude: Float = 1e-5
+    private static let searchCandidates: Int32 = 80
+    private static let searchGrid: Int32 = 100
+
+    package init(_ spec: QuantizerSpec, searchesClip: Bool = false) {
+        self.spec = spec
+        self.searchesClip = searchesClip
+    }
+
+    /// ŵ.
+    package func fakeQuantized(_ weight: Tensor) -> Tensor {
+        guard spec.isActive, weight.count > 0 else { return weight }
+        if spec.granularity == .column { return byRows.fakeQuantized(weight.transposed()).transposed() }
+        let (groups, size) = grouping(of: weight)
+        let ratios = clipRatios(weight)
+        var result = Tensor(uninitialized: weight.shape)
+        ck_fake_quantize(
+            weight.pointer, result.mutablePointer, groups, size, kernel, ratios.pointer, nil, nil)
+        return result
+    }
+
+    /// The integers and scales of ŵ.
+    ///
+    /// - Precondition: fewer than 16 bits; a matrix.
+    package func quantized(_ weight: Tensor) -> QuantizedWeight {
+        precondition(spec.isActive && weight.shape.count == 2, "\(spec.bits)-bit codes of a weight \(weight.shape)")
+        let stored = spec.granularity == .column ? weight.transposed() : weight
+        let (groups, size) = (spec.granularity == .column ? byRows : self).grouping(of: stored)
+        let ratios = (spec.granularity == .column ? byRows : self).clipRatios(stored)
+        var scales = Tensor(uninitialized: scaleShape(of: weight, groups: groups))
+        var zeros = Tensor(uninitialized: scales.shape)
+        var codes = [Int16](repeating: 0, count: weight.count)
+        codes.withUnsafeMutableBufferPointer { codes in
+            guard let base = codes.baseAddress else { return }
+            ck_quantize_codes(
+                stored.pointer, base, groups, size, kernel, ratios.pointer, scales.mutablePointer, zeros.mutablePointer)
+        }
+        if spec.granularity == .column {
+            let (out, columns) = (weight.shape[0], weight.shape[1])
+            codes = (0..<codes.count).map { [codes] index in codes[index % columns * out + index / columns] }
+        }
+        return QuantizedWeight(codes: codes, scales: scales, zeros: zeros, shape: weight.shape, spec: spec)
+    }
+
+    private var kernel: ck_quantizer { spec.kernel(leastMagnitude: Self.leastMagnitude) }
+
+    /// The same quantiser for the transposed weight.
+    private var byRows: WeightQuantizer {
+        var result = self
+        result.spec.granularity = .channel
+        return result
+    }
+
+    private func grouping(of weight: Tensor) -> (groups: Int, size: Int) {
+        let size = spec.groupSize(in: weight)
+        return (size == 0 ? 0 : weight.count / size, size)
+    }
+
+    private func scaleShape(of weight: Tensor, groups: Int) -> [Int] {
+        switch spec.granularity {
+        case .tensor, .column: [groups]
+        case .channel, .token, .group, .head: [weight.shape[0], groups / max(1, weight.shape[0])]
+        }
+    }
+
+    /// One clip ratio per group.
+    private func clipRatios(_ weight: Tensor) -> Tensor {
+        let (groups, size) = grouping(of: weight)
+        var ratios = Tensor(repeating: spec.clipRatio, [groups])
+        if searchesClip {
+            ck_clip_search(
+                weight.pointer, ratios.mutablePointer, groups, size, kernel, Self.searchCandidates, Self.searchGrid)
+        }
+        return ratios
+    }
+}
