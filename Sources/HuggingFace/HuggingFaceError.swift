@@ -42,7 +42,8 @@ extension String {
         var result = ""
         for (index, scalar) in unicodeScalars.enumerated() {
             if index == 600 { return result + "…" }
-            let isControl = scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
+            let isControl =
+                scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
             if isControl {
                 result += "\\u{" + String(scalar.value, radix: 16) + "}"
             } else {

@@ -7,7 +7,9 @@ import Testing
     /// A copy of the suite may leave out the files of families that are not built yet.
     @Test func `every tensor of every file of the suite can be read`() throws {
         let suite = try GoldenSuite.current.get()
-        let files = suite.cases.map(\.file).filter { $0.hasSuffix(".safetensors") && PathKind("\(suite.folder)/\($0)") == .file }
+        let files = suite.cases.map(\.file).filter {
+            $0.hasSuffix(".safetensors") && PathKind("\(suite.folder)/\($0)") == .file
+        }
         #expect(!files.isEmpty)
         for path in files {
             let file = try SafetensorsFile("\(suite.folder)/\(path)")

@@ -29,8 +29,12 @@ package struct GoldenSuite: Sendable {
 
     package static var defaultFolder: String {
         if let folder = getenv("SQ_GOLDEN_DIR") { return String(cString: folder) }
-        let here = #filePath.split(separator: "/", omittingEmptySubsequences: false)
-        return here.dropLast(2).joined(separator: "/") + "/Golden"
+        return testsFolder + "/Golden"
+    }
+
+    /// The folder `Tests` of the sources.
+    package static var testsFolder: String {
+        #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
     }
 
     package init(folder: String) throws {

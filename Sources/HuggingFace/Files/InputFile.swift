@@ -19,7 +19,8 @@ package final class InputFile: Sendable {
             let code = errno
             let isAbsent = code == ENOENT || code == ENOTDIR
             throw HuggingFaceError(
-                isAbsent ? .missing : .inputOutput, path, isAbsent ? "there is no such file" : "cannot be opened: \(systemMessage(code))")
+                isAbsent ? .missing : .inputOutput, path,
+                isAbsent ? "there is no such file" : "cannot be opened: \(systemMessage(code))")
         }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else {

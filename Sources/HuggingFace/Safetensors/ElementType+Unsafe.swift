@@ -38,7 +38,9 @@ extension ElementType {
 
     private func load<Element: FixedWidthInteger>(_ bytes: [UInt8], _: Element.Type) -> [Int] {
         bytes.withUnsafeBytes { raw in
-            (0..<raw.count / size).map { Int(Element(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * size, as: Element.self))) }
+            (0..<raw.count / size).map {
+                Int(Element(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * size, as: Element.self)))
+            }
         }
     }
 

@@ -70,7 +70,8 @@ package final class SafetensorsFile: Sendable {
         let rowBytes = info.rowLength * info.type.size
         let start = info.byteRange.lowerBound
         return (
-            [rows.count] + info.shape.dropFirst(), start + rows.lowerBound * rowBytes..<start + rows.upperBound * rowBytes, info.type
+            [rows.count] + info.shape.dropFirst(), start + rows.lowerBound * rowBytes..<start + rows.upperBound * rowBytes,
+            info.type
         )
     }
 }

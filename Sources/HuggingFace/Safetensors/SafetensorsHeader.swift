@@ -23,7 +23,8 @@ struct SafetensorsHeader {
     init(_ file: InputFile) throws(HuggingFaceError) {
         path = file.path
         guard file.size >= 8 else {
-            throw HuggingFaceError(.malformed, path, "has \(file.size) bytes; a safetensors file begins with 8 for its header's length")
+            throw HuggingFaceError(
+                .malformed, path, "has \(file.size) bytes; a safetensors file begins with 8 for its header's length")
         }
         let prefix = try file.bytes(0..<8)
         let length = prefix.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
@@ -35,7 +36,9 @@ struct SafetensorsHeader {
         }
         let start = 8 + Int(length)
         let json = try file.bytes(8..<start)
-        guard json.first == UInt8(ascii: "{") else { throw HuggingFaceError(.malformed, path, "header does not begin with '{'") }
+        guard json.first == UInt8(ascii: "{") else {
+            throw HuggingFaceError(.malformed, path, "header does not begin with '{'")
+        }
         let root: JSONValue
         do throws(JSONError) {
             root = try JSONValue(parsing: json, depth: 4)
@@ -81,6 +84,7 @@ struct SafetensorsHeader {
         guard let code = object["dtype"]?.string else { throw failure(name, "dtype is missing or not a string") }
         guard let type = ElementType(rawValue: code) else { throw failure(name, "dtype \"\(code)\" is not supported") }
         guard let shape = object["shape"]?.integers else { throw failure(name, "shape is missing or not a list of integers") }
+        guard shape.count <= 64 else { throw failure(name, "has \(shape.count) axes; at most 64 are accepted") }
         guard let count = elementCount(shape) else { throw failure(name, "shape \(shape) is negative or too large") }
         guard let offsets = object["data_offsets"]?.integers, offsets.count == 2 else {
             throw failure(name, "data_offsets is missing or not two integers")
@@ -99,12 +103,15 @@ struct SafetensorsHeader {
     private func checkTiling(start: Int, size: Int) throws(HuggingFaceError) {
         var end = start
         let ordered = tensors.sorted {
-            ($0.value.byteRange.lowerBound, $0.value.byteRange.upperBound) < ($1.value.byteRange.lowerBound, $1.value.byteRange.upperBound)
+            ($0.value.byteRange.lowerBound, $0.value.byteRange.upperBound) < (
+                $1.value.byteRange.lowerBound, $1.value.byteRange.upperBound
+            )
         }
         for (name, info) in ordered {
             let begin = info.byteRange.lowerBound
             guard begin == end else {
-                throw failure(name, begin < end ? "overlaps the tensor before it" : "leaves \(begin - end) unused bytes before it")
+                throw failure(
+                    name, begin < end ? "overlaps the tensor before it" : "leaves \(begin - end) unused bytes before it")
             }
             end = info.byteRange.upperBound
         }

@@ -1,0 +1,82 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A Hugging Face folder being written: `<name>.tmp`, moved to its name when complete.
+package final class HFFolderWriter {
+    /// The folder's final path.
+    package let path: String
+    /// Where the files go until ``commit()``.
+    package let temporaryPath: String
+    private var isCommitted = false
+
+    /// Files of a model folder that belong to the tokenizer and to generation, and are passed through as they are.
+    package static let passedThrough = [
+        "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json",
+    ]
+
+    /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
+    package init(_ path: String) throws(HuggingFaceError) {
+        var trimmed = path[...]
+        while trimmed.count > 1, trimmed.last == "/" { trimmed.removeLast() }
+        self.path = String(trimmed)
+        temporaryPath = trimmed + ".tmp"
+        guard [.absent, .folder].contains(PathKind(self.path)) else {
+            throw HuggingFaceError(.inputOutput, self.path, "is there already and is not a folder")
+        }
+        try removeTree(temporaryPath)
+        guard mkdir(temporaryPath, 0o755) == 0 else {
+            throw HuggingFaceError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
+        }
+    }
+
+    deinit {
+        if !isCommitted { try? removeTree(temporaryPath) }
+    }
+
+    /// Where to write a file of the folder.
+    package func file(_ name: String) -> String { temporaryPath + "/" + name }
+
+    package func write(_ text: String, as name: String) throws(HuggingFaceError) { try AtomicFile.write(text, to: file(name)) }
+
+    /// Copies those of `names` that `folder` has.
+    package func copy(_ names: [String] = passedThrough, from folder: String) throws(HuggingFaceError) {
+        for name in names where PathKind(folder + "/" + name) != .absent {
+            let source = try InputFile(folder + "/" + name)
+            let target = try AtomicFile(file(name))
+            let chunk = 1 << 20
+            for start in stride(from: 0, to: source.size, by: chunk) {
+                try target.write(source.bytes(start..<min(start + chunk, source.size)))
+            }
+            try target.commit()
+        }
+    }
+
+    /// Makes the folder durable and gives it its name. A folder that has the name already is first moved to `<name>.old`, moved
+    /// back if the new one cannot take its place, and removed in the end.
+    package func commit() throws(HuggingFaceError) {
+        try synchronizeDirectory(temporaryPath)
+        let oldPath = path + ".old"
+        let replaces = PathKind(path) == .folder
+        if replaces {
+            try removeTree(oldPath)
+            try move(path, to: oldPath)
+        }
+        do throws(HuggingFaceError) {
+            try move(temporaryPath, to: path)
+        } catch {
+            if replaces { try move(oldPath, to: path) }
+            throw error
+        }
+        isCommitted = true
+        try synchronizeDirectory(parentDirectory(of: path))
+        if replaces { try removeTree(oldPath) }
+    }
+
+    private func move(_ source: String, to target: String) throws(HuggingFaceError) {
+        guard rename(source, target) == 0 else {
+            throw HuggingFaceError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
+        }
+    }
+}

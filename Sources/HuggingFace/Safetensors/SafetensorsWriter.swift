@@ -1,0 +1,72 @@
+internal import TensorCore
+
+extension SafetensorsFile {
+    /// Writes a safetensors file, atomically.
+    ///
+    /// The order is that of the format's own writer: wider types first, then by name. The header is padded with blanks, so
+    /// that the data begin at a multiple of 8.
+    /// - Throws: an I/O error; what a source's `content` throws; a finite value that F16 cannot hold.
+    /// - Precondition: no name twice.
+    package static func write(
+        _ sources: [TensorSource], to path: String, metadata: [String: String] = ["format": "pt"]
+    ) throws {
+        let ordered = sources.sorted {
+            ($1.type.size, $0.type.rawValue, $0.name) < ($0.type.size, $1.type.rawValue, $1.name)
+        }
+        let file = try AtomicFile(path)
+        try file.write(header(ordered, metadata))
+        for source in ordered {
+            let start = file.count
+            switch try source.content() {
+            case .floats(let tensor): try write(tensor, of: source, to: file)
+            case .integers(let integers):
+                for start in stride(from: 0, to: integers.count, by: chunk) {
+                    try file.write(source.type.encode(integers[start..<min(start + chunk, integers.count)]))
+                }
+            case .bytes(let bytes): try file.write(bytes)
+            }
+            precondition(
+                file.count - start == source.byteCount,
+                "\(source.name): \(file.count - start) bytes do not fill \(source.type) \(source.shape)")
+        }
+        try file.commit()
+    }
+
+    /// Elements converted at a time.
+    private static let chunk = 1 << 18
+
+    private static func write(_ tensor: Tensor, of source: TensorSource, to file: AtomicFile) throws(HuggingFaceError) {
+        let largestHalf: Float = 65_519.996
+        if source.type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf {
+            throw HuggingFaceError(
+                .malformed, "\(file.path): tensor \(source.name)",
+                "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32")
+        }
+        for start in stride(from: 0, to: tensor.count, by: chunk) {
+            let count = min(chunk, tensor.count - start)
+            try file.write(source.type.narrow(tensor.pointer + start, count: count))
+        }
+    }
+
+    private static func header(_ sources: [TensorSource], _ metadata: [String: String]) -> [UInt8] {
+        var root = JSONObject()
+        if !metadata.isEmpty {
+            var entries = JSONObject()
+            for (key, value) in metadata.sorted(by: { $0.key < $1.key }) { entries[key] = .string(value) }
+            root["__metadata__"] = .object(entries)
+        }
+        var offset = 0
+        for source in sources {
+            let end = offset + source.byteCount
+            let entry: JSONValue = [
+                "dtype": .string(source.type.rawValue), "shape": .array(source.shape.map(JSONValue.integer)),
+                "data_offsets": [.integer(offset), .integer(end)],
+            ]
+            precondition(root.insert(source.name, entry), "tensor \(source.name) twice")
+            offset = end
+        }
+        var json = Array(JSONValue.object(root).text(.compact, sortedKeys: false).utf8)
+        json += Array(repeating: UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
+        return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
+    }
+}

@@ -1,0 +1,78 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// `model.safetensors.index.json`: which shard holds which tensor.
+struct ShardIndex {
+    /// File names, sorted.
+    let shards: [String]
+    /// Positions in `shards`.
+    let locations: [String: Int]
+    private let path: String
+
+    init(_ path: String) throws(HuggingFaceError) {
+        self.path = path
+        guard let map = try InputFile.json(path, depth: 4)["weight_map"]?.object else {
+            throw HuggingFaceError(.malformed, "\(path): weight_map", "is missing or not an object")
+        }
+        var shardOf: [String: String] = [:]
+        for (tensor, value) in map.members {
+            guard let shard = value.string else {
+                throw HuggingFaceError(.malformed, "\(path): weight_map.\(tensor)", "is not a file name")
+            }
+            guard Self.isPlainName(shard) else {
+                throw HuggingFaceError(
+                    .malformed, "\(path): weight_map.\(tensor)",
+                    "\"\(shard)\" is refused: a shard is a .safetensors file of the same folder, named without slashes")
+            }
+            shardOf[tensor] = shard
+        }
+        guard !shardOf.isEmpty else { throw HuggingFaceError(.malformed, "\(path): weight_map", "is empty") }
+        let shards = Set(shardOf.values).sorted()
+        let positions = Dictionary(uniqueKeysWithValues: zip(shards, shards.indices))
+        self.shards = shards
+        locations = shardOf.compactMapValues { positions[$0] }
+    }
+
+    private static func isPlainName(_ name: String) -> Bool {
+        name.hasSuffix(".safetensors") && !name.hasPrefix(".")
+            && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 < 0x20 }
+    }
+
+    /// Opens all shards and checks that they hold exactly the tensors the index says.
+    func open(in folder: String) throws(HuggingFaceError) -> [SafetensorsFile] {
+        var files: [SafetensorsFile] = []
+        for shard in shards {
+            let shardPath = folder + "/" + shard
+            try refuseLinkOut(of: folder, shardPath)
+            files.append(try SafetensorsFile(shardPath))
+        }
+        for (tensor, location) in locations where files[location].tensors[tensor] == nil {
+            throw HuggingFaceError(.malformed, "\(path): weight_map.\(tensor)", "\(shards[location]) holds no such tensor")
+        }
+        for (location, file) in files.enumerated() {
+            if let stray = file.names.first(where: { locations[$0] != location }) {
+                throw HuggingFaceError(.malformed, "\(file.path): tensor \(stray)", "is not assigned to this shard by \(path)")
+            }
+        }
+        return files
+    }
+
+    /// A link may stay within the folder; where else it led, the index would decide which of the user's files is read.
+    private func refuseLinkOut(of folder: String, _ shardPath: String) throws(HuggingFaceError) {
+        guard PathKind(shardPath) == .link else { return }
+        guard let target = resolved(shardPath), let root = resolved(folder) else {
+            throw HuggingFaceError(.missing, shardPath, "is a link to nothing")
+        }
+        guard target.utf8.starts(with: (root == "/" ? root : root + "/").utf8) else {
+            throw HuggingFaceError(.malformed, shardPath, "is a link that leaves the folder; copy the file there instead")
+        }
+    }
+}
+
+/// The path without links; nil if it names nothing.
+private func resolved(_ path: String) -> String? {
+    guard let pointer = realpath(path, nil) else { return nil }
+    defer { free(pointer) }
+    return String(cString: pointer)
+}

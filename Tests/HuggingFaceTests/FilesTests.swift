@@ -1,0 +1,96 @@
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+func truncate(_ path: String, to size: Int) throws {
+    try #require(Glibc.truncate(path, off_t(size)) == 0)
+}
+
+@Suite struct FilesTests {
+    let folder: TemporaryFolder
+    init() throws { folder = try TemporaryFolder() }
+
+    private func code(_ body: () throws -> Void) -> ExitCode? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return (error as? HuggingFaceError)?.exitCode
+        }
+    }
+
+    @Test func `a FIFO, a device and a folder are refused without blocking`() throws {
+        try #require(mkfifo(folder.file("fifo"), 0o600) == 0)
+        for path in [folder.file("fifo"), "/dev/zero", folder.path] {
+            #expect(code { _ = try InputFile(path) } == .data, "\(path)")
+        }
+    }
+
+    @Test func `a file that is not there has exit code 66`() {
+        #expect(code { _ = try InputFile(folder.file("absent")) } == .noInput)
+        #expect(code { _ = try InputFile(folder.file("absent/below")) } == .noInput)
+        #expect(code { _ = try InputFile("a\0b") } == .noInput)
+    }
+
+    @Test func `writing where nothing can be written has exit code 74 and leaves no trace`() throws {
+        #expect(code { try AtomicFile.write("x", to: folder.file("absent/x")) } == .io)
+        #expect(code { try AtomicFile.write(Array(repeating: 0, count: 100), to: "/dev/full/x") } == .io)
+        try AtomicFile.write("old", to: folder.file("f"))
+        do {
+            let file = try AtomicFile(folder.file("f"))
+            try file.write("new".utf8)
+        }
+        #expect(try InputFile.contents(of: folder.file("f"), limit: 10) == Array("old".utf8))
+        #expect(try entries(ofFolder: folder.path) == ["f"])
+    }
+
+    @Test func `an error is one line, whatever a name contains`() {
+        let error = HuggingFaceError(.malformed, "a\nb\u{1B}[31m", String(repeating: "x", count: 10_000))
+        #expect(!error.description.contains { $0.isNewline || $0 == "\u{1B}" })
+        #expect(error.description.count < 700)
+    }
+
+    @Test func `a folder appears complete or not at all, and takes an older one's place`() throws {
+        let target = folder.file("model")
+        for round in ["first", "second"] {
+            let writer = try HFFolderWriter(target + "/")
+            try writer.write(round, as: "config.json")
+            try writer.commit()
+            #expect(try InputFile.contents(of: target + "/config.json", limit: 10) == Array(round.utf8))
+        }
+        do {
+            let abandoned = try HFFolderWriter(target)
+            try abandoned.write("third", as: "config.json")
+        }
+        #expect(try InputFile.contents(of: target + "/config.json", limit: 10) == Array("second".utf8))
+        #expect(try entries(ofFolder: folder.path) == ["model"])
+    }
+
+    @Test func `tokenizer files are passed through, absent ones left out`() throws {
+        try AtomicFile.write("{}", to: folder.file("tokenizer.json"))
+        try AtomicFile.write("other", to: folder.file("notes.txt"))
+        let writer = try HFFolderWriter(folder.file("out"))
+        try writer.copy(from: folder.path)
+        try writer.commit()
+        #expect(try entries(ofFolder: folder.file("out")) == ["tokenizer.json"])
+    }
+
+    @Test func `a configuration's errors name the file and the key`() throws {
+        let path = folder.file("config.json")
+        try AtomicFile.write(#"{"n": 3, "x": 1e-5, "s": "a", "zero": 0, "absent": null, "r": {"k": true}}"#, to: path)
+        let config = try HFConfig(path)
+        #expect(
+            try config.integer("n") == 3 && config.number("x") == 1e-5 && config.number("n") == 3 && config.string("s") == "a")
+        #expect(
+            try config.integer("absent", default: 8) == 8 && config.object("r")?.bool("k") == true && config.object("q") == nil)
+        #expect { try config.integer("x") } throws: { "\($0)".contains("config.json: x: is not an integer") }
+        #expect { try config.integer("absent") } throws: { "\($0)".contains("absent: is missing") }
+        #expect { try config.extent("zero") } throws: { "\($0)".contains("zero: 0 is not between") }
+        #expect { try config.object("r")?.string("k") } throws: { "\($0)".contains("config.json: r: k: is not a string") }
+    }
+}
