@@ -77,6 +77,7 @@ let package = Package(
         tests("Collectives", ["TensorCore"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
-        tests("Quantization", ["TensorCore", "Autograd"]),
+        tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
+        tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
     ]
 )

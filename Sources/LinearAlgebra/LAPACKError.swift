@@ -1,0 +1,23 @@
+package import TensorCore
+
+/// A factorisation that LAPACK could not finish.
+package struct LAPACKError: ReportableError, Equatable {
+    /// The LAPACK routine.
+    package let routine: String
+    /// Rows and columns of the matrix.
+    package let shape: [Int]
+    /// LAPACK's `info`: negative for an argument (a NaN among them), positive for a matrix that resists.
+    package let code: Int
+
+    package var exitCode: ExitCode { code < 0 ? .software : .data }
+
+    package var description: String {
+        let reason = code < 0 ? "argument \(-code) is not usable" : "it stopped at step \(code)"
+        return "\(routine) failed on a matrix of \(shape): \(reason); look for extreme or non-finite values in the layer's weight"
+    }
+
+    /// Throws unless `code` is 0.
+    static func check(_ code: Int32, _ routine: String, _ shape: [Int]) throws(LAPACKError) {
+        if code != 0 { throw LAPACKError(routine: routine, shape: shape, code: Int(code)) }
+    }
+}

@@ -1,0 +1,212 @@
+package import TensorCore
+internal import LinearAlgebra
+
+/// Gradient descent on orthogonal matrices along the Cayley transform (arXiv 2002.01113; ALGORITHMS.md, section 1).
+///
+/// With G = ∂loss/∂R = R·M and S = ½(M − Mᵀ),
+///
+///     α = min(lr, 1/(‖S‖₁ + 1e-8)),   R ← R·(I + ½αS)⁻¹·(I − ½αS),   ‖·‖₁ the largest column sum of |S|.
+///
+/// R is float32 and square, or `[p, n]` with p < n orthonormal rows. Momentum μ keeps B = R·S from step to step (with the R
+/// before the update) and puts G + μ·B in the place of G.
+package struct CayleySGD: Sendable {
+    /// How the transform is computed.
+    package enum Retraction: String, Sendable, CaseIterable {
+        /// By solving the linear system in double precision: RᵀR stays I to rounding.
+        case exact
+        /// Five fixed-point iterations after the rows are scaled to unit length; R drifts from orthogonal between the
+        /// occasional orthonormalisations. For comparison with the published method.
+        case iterative
+    }
+
+    /// When the iterative form makes the rows orthonormal first.
+    package enum Orthonormalization: Sendable, Equatable {
+        case never, always
+        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone.
+        case scheduled(seed: UInt64)
+
+        func isDue(step: Int) -> Bool {
+            switch self {
+            case .never: return false
+            case .always: return true
+            case .scheduled(let seed):
+                var random = RandomStream(seed: seed, stream: 0x5152)
+                random.position = UInt64(step)
+                return random.next() % 101 == 0
+            }
+        }
+    }
+
+    private static let iterations = 5
+    private static let epsilon = 1e-8
+
+    package let retraction: Retraction
+    package let momentum: Float
+    package let orthonormalization: Orthonormalization
+    /// Steps taken; with ``momentumBuffer``, what a checkpoint needs.
+    package private(set) var steps: Int
+    /// B = R·S of the last step, shaped as R; nil before the first step and without momentum.
+    package private(set) var momentumBuffer: Tensor?
+
+    package init(
+        retraction: Retraction = .exact, momentum: Float = 0, orthonormalization: Orthonormalization = .scheduled(seed: 0),
+        steps: Int = 0, momentumBuffer: Tensor? = nil
+    ) {
+        self.retraction = retraction
+        self.momentum = momentum
+        self.orthonormalization = orthonormalization
+        self.steps = steps
+        self.momentumBuffer = momentumBuffer
+    }
+
+    /// One step from the packed skew part of M (``SkewMatrix/pack(_:)``), R square.
+    ///
+    /// - Throws: ``RotationError``; R and the state are then as before.
+    package mutating func step(_ rotation: inout Tensor, skew packed: Tensor, learningRate: Float) throws(RotationError) {
+        precondition(rotation.rows == rotation.columns, "a rotation of \(rotation.shape)")
+        guard packed.isFinite else { throw .gradientNotFinite(step: steps) }
+        let skew = SkewMatrix.unpack(packed, order: rotation.columns)
+        if retraction == .iterative {
+            // Only the skew part is known here; the symmetric part of M changes nothing but the first guess.
+            try step(&rotation, gradient: matmul(rotation, .asStored, skew, .asStored), learningRate: learningRate)
+            return
+        }
+        var direction = skew
+        if momentum != 0, let buffer = momentumBuffer {
+            let carried = SkewMatrix.pack(matmul(rotation, .transposed, buffer, .asStored))
+            direction.add(SkewMatrix.unpack(carried, order: rotation.columns), scale: momentum)
+        }
+        let next = try Self.exactStep(rotation, direction, Self.stepSize(direction, learningRate))
+        finish(&rotation, next, from: rotation, direction)
+    }
+
+    /// One step from G = ∂loss/∂R, R `[p, n]` with p ≤ n.
+    ///
+    /// - Throws: ``RotationError``; R and the state are then as before.
+    package mutating func step(_ rotation: inout Tensor, gradient: Tensor, learningRate: Float) throws(RotationError) {
+        precondition(rotation.shape == gradient.shape && rotation.rows <= rotation.columns, "a rotation of \(rotation.shape)")
+        guard gradient.isFinite else { throw .gradientNotFinite(step: steps) }
+        let start = try retraction == .exact ? rotation : iterationStart(rotation)
+        var effective = gradient
+        if momentum != 0, let buffer = momentumBuffer { effective.add(buffer, scale: momentum) }
+        let direction = Self.direction(start, effective)
+        let size = Self.stepSize(direction, learningRate)
+        let next = retraction == .exact
+            ? try Self.exactStep(start, direction, size) : Self.iterativeStep(start, direction, effective, size)
+        finish(&rotation, next, from: start, direction)
+    }
+
+    private mutating func finish(_ rotation: inout Tensor, _ next: Tensor, from start: Tensor, _ direction: Tensor) {
+        if momentum != 0 { momentumBuffer = matmul(start, .asStored, direction, .asStored) }
+        rotation = next
+        steps += 1
+    }
+
+    /// The skew direction of a gradient, n×n: W = Ŵ − Ŵᵀ, Ŵ = −(I − ½RᵀR)·GᵀR; for square R this is S.
+    static func direction(_ rotation: Tensor, _ gradient: Tensor) -> Tensor {
+        var product = matmul(gradient, .transposed, rotation, .asStored)
+        product.scale(by: -1)
+        let along = matmul(rotation, .asStored, product, .asStored)
+        matmul(rotation, .transposed, along, .asStored, alpha: -0.5, beta: 1, into: &product)
+        return product - product.transposed()
+    }
+
+    /// α = min(lr, 1/(‖W‖₁ + 1e-8)).
+    static func stepSize(_ direction: Tensor, _ learningRate: Float) -> Float {
+        let n = direction.columns
+        var sums = [Double](repeating: 0, count: n)
+        direction.withElements { elements in
+            for (index, value) in elements.enumerated() { sums[index % n] += Double(abs(value)) }
+        }
+        return min(learningRate, Float(1 / ((sums.max() ?? 0) + epsilon)))
+    }
+
+    /// R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R, solved in double precision and rounded once.
+    static func exactStep(_ rotation: Tensor, _ direction: Tensor, _ size: Float) throws(RotationError) -> Tensor {
+        let (p, n) = (rotation.rows, rotation.columns)
+        let half = 0.5 * Double(size)
+        var system = direction.withElements { $0.map { half * Double($0) } }
+        for i in 0..<n { system[i * n + i] += 1 }
+        let start = rotation.withElements { $0.map(Double.init) }
+        do {
+            let quotient = try rightDivided(start, rows: p, by: system, order: n)
+            return Tensor(zip(quotient, start).map { Float(2 * $0 - $1) }, rotation.shape)
+        } catch {
+            throw .linearAlgebra(error)
+        }
+    }
+
+    /// Y ← R − αG, then five times Y ← R − ½α(R + Y)·W.
+    static func iterativeStep(_ rotation: Tensor, _ direction: Tensor, _ gradient: Tensor, _ size: Float) -> Tensor {
+        var next = rotation.copy()
+        next.add(gradient, scale: -size)
+        for _ in 0..<iterations {
+            let middle = rotation + next
+            next = rotation.copy()
+            matmul(middle, .asStored, direction, .asStored, alpha: -0.5 * size, beta: 1, into: &next)
+        }
+        return next
+    }
+
+    /// R with rows of unit length, and orthonormal when that is due.
+    private func iterationStart(_ rotation: Tensor) throws(RotationError) -> Tensor {
+        var unit = rotation.copy()
+        let n = rotation.columns
+        unit.withMutableElements { elements in
+            for row in 0..<rotation.rows {
+                let range = row * n..<(row + 1) * n
+                let norm = elements[range].reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+                for i in range { elements[i] = Float(Double(elements[i]) / (norm + Self.epsilon)) }
+            }
+        }
+        guard orthonormalization.isDue(step: steps) else { return unit }
+        do { return try orthonormalizedRows(unit) } catch { throw .linearAlgebra(error) }
+    }
+}
+
+/// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row: what crosses the network.
+package enum SkewMatrix {
+    package static func packedCount(order n: Int) -> Int { n * (n - 1) / 2 }
+
+    /// S_ij for i < j.
+    package static func pack(_ matrix: Tensor) -> Tensor {
+        let n = matrix.columns
+        precondition(matrix.rows == n, "skew part of \(matrix.shape)")
+        let transposed = matrix.transposed()
+        var packed = Tensor(uninitialized: [packedCount(order: n)])
+        let (upper, lower) = (matrix.pointer, transposed.pointer)
+        let target = packed.mutablePointer
+        var next = 0
+        for i in 0..<n {
+            for index in i * n + i + 1..<i * n + n {
+                target[next] = 0.5 * (upper[index] - lower[index])
+                next += 1
+            }
+        }
+        return packed
+    }
+
+    /// S in full, `[n, n]`.
+    package static func unpack(_ packed: Tensor, order n: Int) -> Tensor {
+        precondition(packed.count == packedCount(order: n), "\(packed.count) entries of a skew matrix of order \(n)")
+        var upper = Tensor(zeros: [n, n])
+        let source = packed.pointer
+        let target = upper.mutablePointer
+        var next = 0
+        for i in 0..<n {
+            for index in i * n + i + 1..<i * n + n {
+                target[index] = source[next]
+                next += 1
+            }
+        }
+        return upper - upper.transposed()
+    }
+}
+
+/// max|RRᵀ − I|, for square R the same as max|RᵀR − I| up to rounding.
+package func orthogonalityError(_ rotation: Tensor) -> Float {
+    let p = rotation.rows
+    var product = Tensor(identity: p)
+    matmul(rotation, .asStored, rotation, .transposed, beta: -1, into: &product)
+    return product.maxMagnitude
+}

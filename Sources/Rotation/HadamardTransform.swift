@@ -1,0 +1,93 @@
+package import Autograd
+internal import CKernels
+internal import LinearAlgebra
+package import TensorCore
+
+/// x ↦ H·x/√n on every block of n values of every row: orthogonal, so that the inverse is the transpose.
+///
+/// H_n = H_m ⊗ H_{2^a}: a butterfly over 2^a contiguous values, then m×m sums across them; (a + m)·n operations a block, never
+/// n². Where the rows' length has no Hadamard matrix, the transform is block-diagonal with the largest block that divides it.
+package struct HadamardTransform: Sendable {
+    /// Length of the rows.
+    package let columns: Int
+    /// The block; its order is `columns` unless no construction reaches that.
+    package let block: HadamardOrder
+    /// H_m, `[m, m]`; nil where m is 1.
+    private let factor: Tensor?
+
+    package var isBlockDiagonal: Bool { block.order != columns }
+
+    package init(columns: Int) {
+        self.columns = columns
+        let block = HadamardOrder.largestBlock(dividing: columns)
+        self.block = block
+        let matrix = block.factor == 1 ? nil : HadamardMatrix(order: block.factor)
+        factor = matrix.map { Tensor($0.elements.map(Float.init), [$0.order, $0.order]) }
+    }
+
+    /// x ← H·x/√n, row by row.
+    package func apply(_ x: inout Tensor) { transform(&x, .asStored) }
+
+    /// x ← Hᵀ·x/√n, row by row.
+    package func applyInverse(_ x: inout Tensor) { transform(&x, .transposed) }
+
+    /// The transform as a matrix acting on row vectors, x·T: T = Hᵀ/√n (block-diagonal), `[columns, columns]`.
+    package var matrix: Tensor {
+        var result = Tensor(identity: columns)
+        apply(&result)
+        return result
+    }
+
+    /// A random orthogonal matrix R = diag(signs)·Hᵀ/√n: x·R flips signs, then transforms.
+    package func randomized(from random: inout RandomStream) -> Tensor {
+        randomized(signs: (0..<columns).map { _ in random.next() >> 63 == 0 ? 1 : -1 })
+    }
+
+    /// R = diag(signs)·Hᵀ/√n for given signs.
+    package func randomized(signs: [Float]) -> Tensor {
+        precondition(signs.count == columns, "\(signs.count) signs for \(columns) columns")
+        var result = Tensor(zeros: [columns, columns])
+        for (i, sign) in signs.enumerated() { result[i, i] = sign }
+        apply(&result)
+        return result
+    }
+
+    private func transform(_ x: inout Tensor, _ orientation: Orientation) {
+        precondition(x.columns == columns, "a transform of \(columns) values on rows of \(x.columns)")
+        let (order, m, power) = (block.order, block.factor, block.power)
+        let blocks = x.count / order
+        let scale = 1 / Float(order).squareRoot()
+        let target = x.mutablePointer
+        ck_fwht(target, blocks * m, power, scale)
+        guard let factor else { return }
+        if power == 1 {
+            let source = x.copy()
+            gemm(
+                .asStored, orientation == .asStored ? .transposed : .asStored, m: blocks, n: m, k: m, source.pointer, lda: m,
+                factor.pointer, ldb: m, target, ldc: m)
+            return
+        }
+        var scratch = Tensor(uninitialized: [m, power])
+        for start in stride(from: 0, to: blocks * order, by: order) {
+            let values = target + start
+            scratch.mutablePointer.update(from: values, count: order)
+            gemm(
+                orientation, .asStored, m: m, n: power, k: m, factor.pointer, lda: m, scratch.pointer, ldb: power, values,
+                ldc: power)
+        }
+    }
+}
+
+extension Tape {
+    /// y = H·x/√n, row by row; dx = Hᵀ·dy/√n.
+    package func hadamard(_ x: Variable, _ transform: HadamardTransform) -> Variable {
+        var output = x.value
+        transform.apply(&output)
+        let dx = x.sink
+        return record(output, from: [x]) { outputGradient in
+            var inputGradient = outputGradient
+            transform.applyInverse(&inputGradient)
+            dx.add(inputGradient)
+        }
+    }
+}
