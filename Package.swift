@@ -43,7 +43,10 @@ let package = Package(
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
-        module("HuggingFace", ["TensorCore", "CKernels", .product(name: "Crypto", package: "swift-crypto")]),
+        module("HuggingFace", [
+            "TensorCore", "CKernels", .product(name: "Crypto", package: "swift-crypto"),
+            .product(name: "HeapModule", package: "swift-collections"),
+        ]),
         module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
@@ -79,5 +82,8 @@ let package = Package(
         .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        tests("Quantization", ["TensorCore", "Autograd"]),
+        .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
+        tests("Training", ["TensorCore", "HuggingFace"]),
     ]
 )

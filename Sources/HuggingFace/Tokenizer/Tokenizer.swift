@@ -1,0 +1,112 @@
+/// A tokenizer in Hugging Face's tokenizer.json: byte-level BPE (GPT-2, Llama 3, Qwen 2) and SentencePiece's BPE with byte
+/// fallback (Llama 2). Ids are those of Hugging Face's own library.
+///
+/// `truncation` and `padding` in the file are not applied, as transformers does not either unless asked.
+package struct Tokenizer: Sendable {
+    private let normalizer: Normalizer?
+    private let preTokenizer: [PreTokenizer]
+    private let model: BytePairModel
+    private let addedTokens: AddedTokens
+    private let postProcessor: PostProcessor
+    private let decoder: TokenDecoder?
+    /// The model's tokens and the added ones.
+    private let vocabulary: Vocabulary
+
+    /// The token that begins a text, if the folder names one.
+    package internal(set) var bosToken: Int32?
+    /// The token that ends a text, if the folder names one.
+    package internal(set) var eosToken: Int32?
+
+    /// One more than the largest id. (A model may have more rows in its embedding.)
+    package var vocabularySize: Int { vocabulary.size }
+
+    /// Reads the document of a tokenizer.json.
+    init(_ document: JSONValue) throws(TokenizerError) {
+        let root = try TokenizerSection(document, at: "")
+        normalizer = if let section = try root.section("normalizer") { try Normalizer(section) } else { nil }
+        preTokenizer = if let section = try root.section("pre_tokenizer") { try PreTokenizer.steps(section) } else { [] }
+        guard let modelSection = try root.section("model") else { throw root.failure("model", "is missing") }
+        let readsBytes = if case .byteLevel = preTokenizer.last { true } else { false }
+        model = try BytePairModel(modelSection, alphabet: readsBytes ? .bytes : .scalars)
+        var vocabulary = model.vocabulary
+        addedTokens = try AddedTokens(root.sections("added_tokens"), normalizer: normalizer, vocabulary: &vocabulary)
+        guard vocabulary.size > 0 else { throw modelSection.failure("vocab", "is empty") }
+        postProcessor =
+            if let section = try root.section("post_processor") {
+                try PostProcessor(section, vocabulary: vocabulary)
+            } else {
+                PostProcessor()
+            }
+        decoder = if let section = try root.section("decoder") { try TokenDecoder(section) } else { nil }
+        self.vocabulary = vocabulary
+    }
+
+    /// The id of a token, spelled as in the vocabulary.
+    package func id(of token: String) -> Int32? { vocabulary[token] }
+
+    /// The ids of a text, in O(n log n).
+    ///
+    /// - Parameter addSpecialTokens: whether to put the file's template around them (Llama 2: `<s>` in front).
+    package func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
+        var encoder = PieceEncoder(model)
+        let given = Array(text.utf8)
+        for part in addedTokens.parts(ofGiven: given) {
+            switch part {
+            case .token(let id): encoder.ids.append(id)
+            case .text(let range): encode(Array(given[range]), isFirst: range.lowerBound == 0, into: &encoder)
+            }
+        }
+        return addSpecialTokens ? postProcessor.before + encoder.ids + postProcessor.after : encoder.ids
+    }
+
+    /// Encodes the text between added tokens that are matched before normalisation.
+    private func encode(_ given: [UInt8], isFirst: Bool, into encoder: inout PieceEncoder) {
+        let text = normalizer?.apply(to: given) ?? given
+        for part in addedTokens.parts(ofNormalized: text) {
+            switch part {
+            case .token(let id): encoder.ids.append(id)
+            case .text(let range):
+                PreTokenizer.forEachPiece(
+                    of: Array(text[range]), isFirst: isFirst && range.lowerBound == 0, steps: preTokenizer[...]
+                ) { encoder.append($0, $1) }
+            }
+        }
+    }
+
+    /// The text of ids. Ids without a token are left out; bytes that are not UTF-8 become U+FFFD.
+    package func decode(_ ids: [Int32], skipSpecialTokens: Bool) -> String {
+        let kept = skipSpecialTokens ? ids.filter { !addedTokens.specialIDs.contains($0) } : ids
+        let tokens = kept.compactMap { vocabulary.token($0) }
+        guard let decoder else { return tokens.joined(separator: " ") }
+        return String(decoding: decoder.apply(to: tokens.map { Array($0.utf8) }).joined(), as: UTF8.self)
+    }
+}
+
+/// An encoding in progress; remembers short pieces, most of which come again.
+private struct PieceEncoder {
+    private let model: BytePairModel
+    private var known: [UTF8Key: [Int32]] = [:]
+    var ids: [Int32] = []
+    /// Longer pieces seldom come twice.
+    private static let rememberedLength = 64
+    private static let rememberedCount = 1 << 17
+
+    init(_ model: BytePairModel) { self.model = model }
+
+    mutating func append(_ text: [UInt8], _ range: Range<Int>) {
+        model.forEachWord(of: text, range) { word in
+            guard word.count <= Self.rememberedLength else {
+                ids += model.encode(text, word)
+                return
+            }
+            let key = UTF8Key(String(decoding: text[word], as: UTF8.self))
+            if let remembered = known[key] {
+                ids += remembered
+                return
+            }
+            let encoded = model.encode(text, word)
+            if known.count < Self.rememberedCount { known[key] = encoded }
+            ids += encoded
+        }
+    }
+}

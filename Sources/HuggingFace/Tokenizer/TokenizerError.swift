@@ -1,0 +1,78 @@
+/// Why a tokenizer.json was refused, and the key it is about; the reader of the file adds the path.
+struct TokenizerError: Error, Equatable {
+    let key: String
+    let problem: String
+}
+
+/// An object inside tokenizer.json that knows its place, so that errors can name it.
+struct TokenizerSection {
+    /// For example `pre_tokenizer.pretokenizers[1]`.
+    let key: String
+    let object: JSONObject
+
+    init(_ value: JSONValue, at key: String) throws(TokenizerError) {
+        guard let object = value.object else { throw TokenizerError(key: key, problem: "is not an object") }
+        self.key = key
+        self.object = object
+    }
+
+    /// The name of a member, from the root of the document.
+    func path(_ name: String) -> String { key.isEmpty ? name : "\(key).\(name)" }
+
+    func failure(_ name: String, _ problem: String) -> TokenizerError { TokenizerError(key: path(name), problem: problem) }
+
+    /// A member; nil if it is absent or null.
+    subscript(name: String) -> JSONValue? {
+        if let value = object[name], value != .null { value } else { nil }
+    }
+
+    /// An object, if there is one.
+    func section(_ name: String) throws(TokenizerError) -> TokenizerSection? {
+        guard let value = self[name] else { return nil }
+        return try TokenizerSection(value, at: path(name))
+    }
+
+    /// The objects of a list; an absent list is empty.
+    func sections(_ name: String) throws(TokenizerError) -> [TokenizerSection] {
+        guard let value = self[name] else { return [] }
+        guard let list = value.array else { throw failure(name, "is not a list") }
+        var sections: [TokenizerSection] = []
+        for (i, element) in list.enumerated() {
+            sections.append(try TokenizerSection(element, at: "\(path(name))[\(i)]"))
+        }
+        return sections
+    }
+
+    func string(_ name: String) throws(TokenizerError) -> String {
+        guard let text = self[name]?.string else { throw failure(name, "is not a string") }
+        return text
+    }
+
+    func flag(_ name: String, default fallback: Bool) throws(TokenizerError) -> Bool {
+        guard let value = self[name] else { return fallback }
+        guard let flag = value.bool else { throw failure(name, "is neither true nor false") }
+        return flag
+    }
+
+    func integer(_ name: String) throws(TokenizerError) -> Int {
+        guard let value = self[name]?.integer else { throw failure(name, "is not an integer") }
+        return value
+    }
+
+    /// Which of a family of components this object describes.
+    var type: String { get throws(TokenizerError) { try string("type") } }
+
+    /// The refusal of a component this program does not have.
+    func unknownType(_ type: String, known: String) -> TokenizerError {
+        failure("type", "\"\(type)\" is not supported; supported are \(known)")
+    }
+
+    /// The text a `Replace` looks for; regular expressions are refused, since any could be given.
+    func literalPattern() throws(TokenizerError) -> [UInt8] {
+        guard let pattern = try section("pattern"), let text = pattern["String"]?.string else {
+            throw failure("pattern", "is not {\"String\": …}, the only kind supported here")
+        }
+        guard !text.isEmpty else { throw failure("pattern", "is empty") }
+        return Array(text.utf8)
+    }
+}

@@ -1,0 +1,141 @@
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A tokenizer.json that must be refused, and a part of the message that says why.
+struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    let json: String
+    let message: String
+
+    init(_ name: String, _ message: String, _ change: (inout SmallTokenizer) -> Void) {
+        var small = SmallTokenizer()
+        change(&small)
+        testDescription = name
+        json = small.json
+        self.message = message
+    }
+
+    static let all = [
+        MalformedTokenizer("negative id", "model.vocab: the id -1 is outside") { $0.vocabulary = #"{"a": -1, "b": 1}"# },
+        MalformedTokenizer("huge id", "model.vocab: the id 4000000000 is outside") { $0.vocabulary = #"{"a": 4000000000}"# },
+        MalformedTokenizer("id of 2^63", "is not an integer") { $0.vocabulary = #"{"a": 9223372036854775808}"# },
+        MalformedTokenizer("fractional id", "is not an integer") { $0.vocabulary = #"{"a": 0.5}"# },
+        MalformedTokenizer("id twice", #"the id 1 is given to both "b" and "c""#) { $0.vocabulary = #"{"a": 0, "b": 1, "c": 1}"# },
+        MalformedTokenizer("token twice", "occurs twice") { $0.vocabulary = #"{"a": 0, "\u0061": 1}"# },
+        MalformedTokenizer("added id of another token", #"added_tokens[0].id: the id 0 is given to both "a" and "<s>""#) {
+            $0.addedTokens = #"[{"id": 0, "content": "<s>"}]"#
+        },
+        MalformedTokenizer("added token with another id", #""a" has both the id 0 and the id 9"#) {
+            $0.addedTokens = #"[{"id": 9, "content": "a"}]"#
+        },
+        MalformedTokenizer("huge added id", "added_tokens[0].id: the id 99999999999 is outside") {
+            $0.addedTokens = #"[{"id": 99999999999, "content": "<s>"}]"#
+        },
+        MalformedTokenizer("empty added token", "added_tokens[0].content: is empty") {
+            $0.addedTokens = #"[{"id": 9, "content": ""}]"#
+        },
+        MalformedTokenizer("merge of an absent token", #"model.merges[1]: "z" is not in the vocabulary"#) {
+            $0.merges = #"["a b", "a z"]"#
+        },
+        MalformedTokenizer("merge into an absent token", #"model.merges[0]: "ac" is not in the vocabulary"#) {
+            $0.merges = #"["a c"]"#
+        },
+        MalformedTokenizer("merge of three", "model.merges[0]: is neither") { $0.merges = #"["a b c"]"# },
+        MalformedTokenizer("merge that is a number", "model.merges[0]: is neither") { $0.merges = "[1]" },
+        MalformedTokenizer("merges that are no list", "model.merges: is not a list") { $0.merges = "{}" },
+        MalformedTokenizer("unknown regex", #"pre_tokenizer.pattern: the regular expression (a+)+$ is none"#) {
+            $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}"#
+        },
+        MalformedTokenizer("other split behaviour", #"behavior: "Removed" is not supported"#) {
+            let regex = #"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"#
+            $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": ""# + regex + #""}, "behavior": "Removed"}"#
+        },
+        MalformedTokenizer("regex in a normalizer", "normalizer.pattern: is not") {
+            $0.normalizer = #"{"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}"#
+        },
+        MalformedTokenizer("empty pattern", "normalizer.pattern: is empty") {
+            $0.normalizer = #"{"type": "Replace", "pattern": {"String": ""}, "content": " "}"#
+        },
+        MalformedTokenizer("unknown normalizer", #"normalizer.type: "BertNormalizer" is not supported"#) {
+            $0.normalizer = #"{"type": "BertNormalizer"}"#
+        },
+        MalformedTokenizer("unknown pre-tokenizer", #"pre_tokenizer.pretokenizers[0].type: "Whitespace" is not supported"#) {
+            $0.preTokenizer = #"{"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}]}"#
+        },
+        MalformedTokenizer("byte level before a split", "only as the last step") {
+            $0.preTokenizer =
+                #"{"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Metaspace", "replacement": "_"}]}"#
+        },
+        MalformedTokenizer("unknown post-processor", #"post_processor.type: "BertProcessing" is not supported"#) {
+            $0.postProcessor = #"{"type": "BertProcessing"}"#
+        },
+        MalformedTokenizer("template without text", "post_processor.single: does not contain the text A") {
+            $0.postProcessor = #"{"type": "TemplateProcessing", "single": []}"#
+        },
+        MalformedTokenizer("template with an absent token", "the id 77 of \"<s>\" is no token's") {
+            $0.postProcessor = """
+                {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
+                 "special_tokens": {"<s>": {"id": "<s>", "ids": [77]}}}
+                """
+        },
+        MalformedTokenizer("unknown decoder", #"decoder.type: "WordPiece" is not supported"#) {
+            $0.decoder = #"{"type": "WordPiece"}"#
+        },
+        MalformedTokenizer("dropout", "model.dropout: is set") { $0.options = #""dropout": 0.1, "# },
+        MalformedTokenizer("suffix", "model.end_of_word_suffix: is set") { $0.options = #""end_of_word_suffix": "</w>", "# },
+        MalformedTokenizer("absent unknown token", "model.unk_token: \"<unk>\" is not in the vocabulary") {
+            $0.options = #""unk_token": "<unk>", "#
+        },
+        MalformedTokenizer("flag that is no flag", "model.byte_fallback: is neither true nor false") {
+            $0.options = #""byte_fallback": 1, "#
+        },
+        MalformedTokenizer("nested too deeply", "nested deeper than 16") {
+            $0.normalizer = String(repeating: "[", count: 100_000)
+        },
+        MalformedTokenizer("empty vocabulary", "model.vocab: is empty") {
+            $0 = SmallTokenizer(addedTokens: "[]", vocabulary: "{}", merges: "[]")
+        },
+    ]
+}
+
+@Suite struct MalformedTokenizerTests {
+    @Test(arguments: MalformedTokenizer.all)
+    func `A malformed tokenizer is refused in one line that says why`(malformed: MalformedTokenizer) throws {
+        let error = try #require(throws: HuggingFaceError.self) { try SmallTokenizer.load(malformed.json) }
+        #expect(error.exitCode == .data)
+        #expect(error.description.contains(malformed.message), "\(error)")
+        #expect(!error.description.contains("\n"))
+    }
+
+    @Test func `Other models than BPE are refused`() throws {
+        let error = try #require(throws: HuggingFaceError.self) {
+            try SmallTokenizer.load(#"{"model": {"type": "Unigram", "vocab": []}}"#)
+        }
+        #expect(error.description.contains(#"model.type: "Unigram" is not supported"#))
+    }
+
+    @Test func `A file above the limit is refused unread`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("tokenizer.json")
+        try AtomicFile.write("", to: path)
+        try #require(truncate(path, Tokenizer.fileLimit + 1) == 0)
+        let error = try #require(throws: HuggingFaceError.self) { try Tokenizer(contentsOf: path) }
+        #expect(error.exitCode == .data)
+    }
+
+    /// Every document that is cut short must be refused, not crash.
+    @Test func `A truncated file is refused wherever it is cut`() throws {
+        let json = Array(SmallTokenizer().json.utf8)
+        for length in json.indices {
+            #expect(throws: HuggingFaceError.self) {
+                try SmallTokenizer.load(String(decoding: json[..<length], as: UTF8.self))
+            }
+        }
+    }
+}
