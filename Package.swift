@@ -82,7 +82,6 @@ let package = Package(
         .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
-        tests("Quantization", ["TensorCore", "Autograd"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         tests("Training", ["TensorCore", "HuggingFace"]),
     ]
