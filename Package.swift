@@ -69,7 +69,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "TensorCore", "HuggingFace", "Collectives", "Training",
+                "TensorCore", "LinearAlgebra", "Collectives", "Training", "CKernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -83,6 +83,9 @@ let package = Package(
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
-        tests("Training", ["TensorCore", "HuggingFace"]),
+        tests("Training", ["TensorCore", "HuggingFace", "Collectives"]),
+        // Runs the built program.
+        .testTarget(
+            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TestSupport"], swiftSettings: strict),
     ]
 )

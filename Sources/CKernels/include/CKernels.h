@@ -2,6 +2,7 @@
 // Arrays are float32, row-major and contiguous unless a stride is given; no function allocates.
 #pragma once
 #include "ck_convert.h"
+#include "ck_cpu.h"
 #include "ck_elementwise.h"
 #include "ck_hadamard.h"
 #include "ck_network.h"

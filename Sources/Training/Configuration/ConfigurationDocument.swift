@@ -1,0 +1,130 @@
+internal import HuggingFace
+internal import Yams
+
+/// A YAML file as a flat list of keys and texts: `training: {steps: 3}` gives `training.steps` = `3`.
+///
+/// Only mappings of plain values are accepted. What YAML has beyond that is refused, since a few hundred bytes of anchors and
+/// aliases can stand for hundreds of megabytes.
+struct ConfigurationDocument {
+    private static let sizeLimit = 1 << 20
+    private static let depthLimit = 16
+    /// More aliases than this are refused before parsing: k^d copies need k·d aliases, and 8 of them make less than 20.
+    private static let aliasLimit = 8
+
+    private(set) var settings: [String: GivenSetting] = [:]
+    private let name: String
+
+    /// Reads a file.
+    init(file path: String) throws {
+        let file = try InputFile(path)
+        guard file.size <= Self.sizeLimit else {
+            throw ConfigurationError(path, "has \(file.size) bytes; a configuration has at most \(Self.sizeLimit)")
+        }
+        guard let text = String(validating: try file.bytes(0..<file.size), as: UTF8.self) else {
+            throw ConfigurationError(path, "is not UTF-8 text")
+        }
+        try self.init(text, name: path)
+    }
+
+    /// - Parameter name: what errors call the document.
+    init(_ text: String, name: String) throws(ConfigurationError) {
+        self.name = name
+        guard Self.possibleAliases(in: text) <= Self.aliasLimit else {
+            throw ConfigurationError(name, "holds aliases (*name), which are not accepted; quote a text that begins with '*'")
+        }
+        // Every untagged scalar gets this tag, so that any other one was written in the file.
+        guard let untagged = try? Resolver.Rule(Self.untagged, "(?s)^.*$") else { preconditionFailure("a constant pattern") }
+        do {
+            // The nodes refer to their anchors weakly: the parser has to outlive the walk.
+            let parser = try Parser(yaml: text, resolver: Resolver.basic.appending(untagged), encoding: .utf8)
+            try withExtendedLifetime(parser) {
+                guard let root = try parser.singleRoot() else { return }
+                if case .scalar(let scalar) = root, scalar.string.isEmpty, scalar.tag.description.isEmpty, scalar.anchor == nil { return }
+                guard case .mapping = root else { throw failure(root, "a configuration is a mapping of keys to values") }
+                try collect(root, path: "", depth: 1)
+            }
+        } catch let error as ConfigurationError {
+            throw error
+        } catch let error as YamlError {
+            throw ConfigurationError(name + Self.line(of: error), Self.problem(of: error))
+        } catch {
+            throw ConfigurationError(name, "\(error)")
+        }
+    }
+
+    private static let untagged = Tag.Name(rawValue: "untagged")
+
+    /// Asterisks where an alias could begin: after a blank or an indicator.
+    private static func possibleAliases(in text: String) -> Int {
+        var count = 0
+        var previous = UInt8(ascii: "\n")
+        for byte in text.utf8 {
+            if byte == UInt8(ascii: "*"), " \t\r\n[{,:".utf8.contains(previous) { count += 1 }
+            previous = byte
+        }
+        return count
+    }
+
+    private func failure(_ node: Node, _ problem: String) -> ConfigurationError {
+        ConfigurationError(name + (node.mark.map { ":\($0.line)" } ?? ""), problem)
+    }
+
+    /// Adds the values below a node, which stands at `path`.
+    private mutating func collect(_ node: Node, path: String, depth: Int) throws(ConfigurationError) {
+        guard depth <= Self.depthLimit else { throw failure(node, "is nested deeper than \(Self.depthLimit) levels") }
+        guard node.anchor == nil else { throw failure(node, "anchors (&name) and aliases (*name) are not accepted; write the value out") }
+        switch node {
+        case .scalar(let scalar):
+            guard isUntagged(scalar) else { throw tagFailure(node, scalar.tag) }
+            let given = GivenSetting(text: scalar.string, place: name + (node.mark.map { ":\($0.line)" } ?? ""))
+            guard settings.updateValue(given, forKey: path) == nil else { throw failure(node, "the key '\(path)' is given twice") }
+        case .mapping(let mapping):
+            guard isUntagged(mapping.tag) else { throw tagFailure(node, mapping.tag) }
+            for (key, value) in mapping {
+                guard case .scalar(let scalar) = key, key.anchor == nil, isUntagged(scalar) else {
+                    throw failure(key, "a key is a plain word, without anchor, alias or tag")
+                }
+                try collect(value, path: path.isEmpty ? scalar.string : "\(path).\(scalar.string)", depth: depth + 1)
+            }
+        case .sequence(let sequence):
+            guard isUntagged(sequence.tag) else { throw tagFailure(node, sequence.tag) }
+            throw failure(node, "'\(path)' takes one value, not a list")
+        case .alias:
+            throw failure(node, "aliases (*name) are not accepted; write the value out")
+        }
+    }
+
+    /// A tag not written in the file is empty, or a resolved one when Yams has compared the node.
+    private func isUntagged(_ tag: Tag) -> Bool { tag.description.isEmpty || tag.description == Self.untagged.rawValue }
+
+    /// Yams itself gives texts between quotes the tag of a text.
+    private func isUntagged(_ scalar: Node.Scalar) -> Bool {
+        isUntagged(scalar.tag) || (scalar.style != .plain && scalar.tag.description == Tag.Name.str.rawValue)
+    }
+
+    private func tagFailure(_ node: Node, _ tag: Tag) -> ConfigurationError {
+        failure(node, "tags (\(tag.description)) are not accepted; leave it out")
+    }
+
+    // MARK: - Yams' errors on one line
+
+    private static func line(of error: YamlError) -> String {
+        switch error {
+        case .scanner(_, _, let mark, _), .parser(_, _, let mark, _), .composer(_, _, let mark, _): ":\(mark.line)"
+        case .duplicatedKeysInMapping(_, let context): ":\(context.mark.line)"
+        default: ""
+        }
+    }
+
+    private static func problem(of error: YamlError) -> String {
+        switch error {
+        case .scanner(let context, let problem, _, _), .parser(let context, let problem, _, _),
+            .composer(let context, let problem, _, _):
+            "is not valid YAML: " + (context.map { "\($0.text), " } ?? "") + problem
+        case .reader(let problem, _, _, _): "is not valid YAML: \(problem)"
+        case .duplicatedKeysInMapping(let duplicates, _):
+            "the key '\(duplicates.first ?? "")' is given twice"
+        default: "is not valid YAML"
+        }
+    }
+}

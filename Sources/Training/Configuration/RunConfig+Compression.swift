@@ -1,0 +1,116 @@
+/// Bits of an integer quantiser: 16 leaves values as they are.
+private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
+
+/// Which weights share a scale.
+package enum WeightGranularity: String, Choice { case tensor, channel, group }
+package enum WeightMethod: String, Choice { case rtn }
+/// How the range of a weight quantiser is found.
+package enum WeightClipping: String, Choice {
+    /// The extremes.
+    case none
+    /// The least error among shrunken ranges.
+    case search
+}
+
+package struct QuantizationSettings: Sendable, Equatable {
+    package struct Weights: Sendable, Equatable {
+        package var bits: Int
+        package var symmetric: Bool
+        package var granularity: WeightGranularity
+        package var groupSize: Int
+        package var method: WeightMethod
+        package var clip: WeightClipping
+    }
+
+    package struct Range: Sendable, Equatable {
+        package var bits: Int
+        package var symmetric: Bool
+    }
+
+    package var weights: Weights
+    package var activations: Range
+    package var kv: Range
+
+    init(_ key: Settings) {
+        let weightKey = key.section("weights")
+        weights = Weights(
+            bits: weightKey("bits", 16, "bits of a weight; 16: not quantised", bitChoices),
+            symmetric: weightKey("symmetric", true, "range symmetric about zero"),
+            granularity: weightKey("granularity", .channel, "weights that share a scale; channel: an output's row"),
+            groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
+            method: weightKey("method", .rtn, "rtn: rounding to nearest"),
+            clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
+        func range(_ section: String, _ what: String) -> Range {
+            let key = key.section(section)
+            return Range(
+                bits: key("bits", 4, "bits of \(what); 16: not quantised", bitChoices),
+                symmetric: key("symmetric", false, "range symmetric about zero"))
+        }
+        activations = range("activations", "a linear layer's input")
+        kv = range("kv", "keys and values")
+    }
+}
+
+/// How a rotation merged into the weights comes about.
+package enum MergedRotation: String, Choice { case learned, hadamard, none }
+/// How a rotation computed at run time comes about.
+package enum OnlineRotation: String, Choice { case hadamard, none }
+package enum Retraction: String, Choice { case exact, iterative }
+package enum RotationGradientKind: String, Choice {
+    /// The quantiser's range passes its gradient on, too.
+    case range
+    /// The published one: scales are constants.
+    case straightThrough = "straight-through"
+}
+package enum Objective: String, Choice {
+    /// Divergence from the full-precision model.
+    case kl
+    /// Cross-entropy with the text.
+    case ce
+}
+
+package struct RotationSettings: Sendable, Equatable {
+    package var r1: MergedRotation
+    package var r2: MergedRotation
+    package var r3: OnlineRotation
+    package var r4: OnlineRotation
+    package var retraction: Retraction
+    package var gradient: RotationGradientKind
+    package var objective: Objective
+    package var trainWeightBits: Int
+    package var momentum: Double
+
+    init(_ key: Settings) {
+        r1 = key("r1", .learned, "residual stream, one for the model")
+        r2 = key("r2", .learned, "values and the output projection's input, one per layer")
+        r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")
+        r4 = key("r4", .hadamard, "the down projection's input, at run time")
+        retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
+        gradient = key("gradient", .range, "gradient through the quantisers, with or without their ranges")
+        objective = key("objective", .kl, "kl: to the full-precision model; ce: cross-entropy with the text")
+        trainWeightBits = key("train_weight_bits", 16, "bits of a weight while learning; 16: not quantised", bitChoices)
+        momentum = key("momentum", 0, "share of the last step's direction in the next one", .from(0, below: 1))
+    }
+}
+
+package enum TernaryMode: String, Choice { case standard = "default", reference }
+
+package struct TernarySettings: Sendable, Equatable {
+    package var tolerance: Double
+    package var threshold: Double
+    package var rounds: Int
+    package var pruneRate: Double
+    package var mode: TernaryMode
+    package var refinement: Bool
+    package var balance: Bool
+
+    init(_ key: Settings) {
+        tolerance = key("tolerance", 0.1, "largest singular value of the residual, relative to the weight's", .between(0, 1))
+        threshold = key("threshold", 0.8386, "cosine a ternary projection must reach", .above(0, upTo: 1))
+        rounds = key("rounds", 20, "rounds planned for a full decomposition", .range(1...10_000))
+        pruneRate = key("prune_rate", 5, "a component weaker than this times the best new one is dropped", .atLeast(0))
+        mode = key("mode", .standard, "reference: the published algorithm step by step")
+        refinement = key("refinement", true, "refine the vectors of a round one by one")
+        balance = key("balance", true, "scale rows and columns to equal size before decomposing")
+    }
+}

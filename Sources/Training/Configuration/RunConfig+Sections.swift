@@ -1,0 +1,126 @@
+/// Number formats of a model's weights in memory.
+package enum WeightStorage: String, Choice { case float32 = "f32", bfloat16 = "bf16" }
+
+package struct ModelSettings: Sendable, Equatable {
+    /// A Hugging Face folder; nil for the embedded model.
+    package var path: String?
+    package var storage: WeightStorage
+
+    init(_ key: Settings) {
+        path = key.optional("path", orElse: "embedded", "Hugging Face folder with config.json, tokenizer.json and safetensors")
+        storage = key("storage", .float32, "number format of the weights in memory")
+    }
+}
+
+/// Where a beginning-of-sequence token is put.
+package enum BeginningOfSequence: String, Choice {
+    /// Nowhere: the sequences are the text, and nothing else.
+    case none
+    /// As the first token of every sequence.
+    case sequence
+}
+
+package struct DataSettings: Sendable, Equatable {
+    package struct Source: Sendable, Equatable {
+        /// A `.txt`, `.jsonl` or `.safetensors` file; nil for sequences the model itself samples.
+        package var path: String?
+    }
+
+    package var train: Source
+    package var eval: Source
+    /// Tokens per sequence, in training and evaluation.
+    package var sequenceLength: Int
+    /// Windows of `sequenceLength` tokens that are evaluated; nil for as many as there are.
+    package var evalWindows: Int?
+    package var bos: BeginningOfSequence
+    /// Different training sequences the model samples where no text is given.
+    package var sampledSequences: Int
+
+    init(_ key: Settings) {
+        let file = "text to %: .txt, .jsonl with a field text, .safetensors with int32 input_ids; sampled: by the model itself"
+        func source(_ section: String, _ use: String) -> Source {
+            Source(path: key.section(section).optional("path", orElse: "sampled", file.replacing("%", with: use)))
+        }
+        train = source("train", "learn from")
+        eval = source("eval", "evaluate on")
+        evalWindows = key.section("eval").optional(
+            "windows", orElse: "all", default: 40, "sequences evaluated, from the start of the text", .range(1...1_000_000))
+        sequenceLength = key("sequence_length", 256, "tokens per sequence, in training and evaluation", .range(2...1_048_576))
+        bos = key("bos", .none, "where the beginning-of-sequence token is put")
+        sampledSequences = key("sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
+    }
+}
+
+/// How the learning rate changes over the steps, after the warm-up.
+package enum Schedule: String, Choice { case constant, linear, cosine }
+
+package struct TrainingSettings: Sendable, Equatable {
+    package var steps: Int
+    /// Sequences per step, over all ranks.
+    package var batchSize: Int
+    /// Sequences a rank holds activations of at a time; nil for all that are its share.
+    package var microBatchSize: Int?
+    package var learningRate: Double
+    package var schedule: Schedule
+    package var warmupSteps: Int
+    package var seed: Int
+    package var recompute: Bool
+
+    init(_ key: Settings) {
+        steps = key("steps", 100, "optimiser steps", .range(1...10_000_000))
+        batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
+        microBatchSize = key.optional(
+            "micro_batch_size", orElse: "auto", "sequences a rank computes at a time; auto: all of its share", .range(1...1_048_576))
+        learningRate = key("learning_rate", 20, "learning rate after the warm-up", .above(0, upTo: 1e6))
+        schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
+        warmupSteps = key("warmup_steps", 0, "steps over which the rate rises from zero", .range(0...10_000_000))
+        seed = key("seed", 0, "of everything random: same seed and ranks, same bits", .atLeast(0))
+        recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
+    }
+}
+
+package struct ParallelSettings: Sendable, Equatable {
+    /// Replicas; nil for world / pipeline.
+    package var data: Int?
+    /// Stages; nil to choose.
+    package var pipeline: Int?
+    /// Micro-batches of a step in a pipeline; nil to choose.
+    package var microbatches: Int?
+
+    init(_ key: Settings) {
+        data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
+        pipeline = key.optional("pipeline", orElse: "auto", "stages the layers are divided into", .range(1...1_048_576))
+        microbatches = key.optional("microbatches", orElse: "auto", "parts a step's batch passes the stages in", .range(1...1_048_576))
+    }
+}
+
+/// What carries a layer's new factors from its owner to the others.
+package enum BusTransport: String, Choice { case auto, ipc, tcp, mpi }
+
+package struct BusSettings: Sendable, Equatable {
+    package var transport: BusTransport
+
+    init(_ key: Settings) {
+        transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
+    }
+}
+
+package struct CheckpointSettings: Sendable, Equatable {
+    /// Steps between checkpoints; 0 for none.
+    package var every: Int
+    package var keep: Int
+
+    init(_ key: Settings) {
+        every = key("every", 0, "steps between checkpoints; 0: none", .range(0...10_000_000))
+        keep = key("keep", 2, "newest checkpoints kept", .range(2...1000))
+    }
+}
+
+package struct VerifySettings: Sendable, Equatable {
+    /// Largest accepted change of a logit, relative to the largest logit.
+    package var tolerance: Double
+
+    init(_ key: Settings) {
+        tolerance = key("tolerance", 2e-4, "largest change of a logit accepted by verify, relative to the largest logit", .above(0, upTo: 1))
+    }
+}

@@ -1,0 +1,27 @@
+package import Collectives
+
+/// What a job works with.
+package struct JobContext<World: Communicator> {
+    package let config: RunConfig
+    /// All ranks.
+    package let communicator: World
+    package let folder: RunFolder
+    package let reporter: Reporter
+
+    package init(config: RunConfig, communicator: World, folder: RunFolder, reporter: Reporter) {
+        self.config = config
+        self.communicator = communicator
+        self.folder = folder
+        self.reporter = reporter
+    }
+}
+
+/// A thing `sq-train` does on all ranks, such as learning rotations.
+///
+/// Input is read and checked inside ``Communicator/agree(_:)``, so that bad input ends all ranks with the same error; an error
+/// thrown elsewhere ends the others by MPI_Abort. The run folder is created once nothing can be wrong with the input any more.
+package protocol Job {
+    /// As in the command line and in `summary.json`.
+    static var name: String { get }
+    func run(_ context: JobContext<some Communicator>) throws
+}

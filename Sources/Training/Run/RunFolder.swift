@@ -1,0 +1,95 @@
+internal import Glibc
+package import HuggingFace
+package import TensorCore
+
+/// A run's folder or a file in it that cannot be written.
+package struct RunFolderError: ReportableError, Equatable {
+    package let path: String
+    package let problem: String
+
+    package var exitCode: ExitCode { .io }
+    package var description: String { "\(path): \(problem)".singleLine }
+
+    init(_ path: String, _ problem: String, _ code: Int32) {
+        self.path = path
+        self.problem = "\(problem): \(String(cString: strerror(code)))"
+    }
+}
+
+/// Where a run leaves its results: `config.yaml`, `metrics.jsonl`, `summary.json` and what the job adds.
+///
+/// Every rank has one; only rank 0's writes. Whole files are put in place complete or not at all, and a line of metrics that
+/// does not fit on the disk is taken back.
+package final class RunFolder {
+    package let path: String
+    private let isWriter: Bool
+    private var metrics: Int32 = -1
+
+    /// Nothing is touched before ``create(_:)``.
+    package init(_ path: String, isWriter: Bool) {
+        self.path = path
+        self.isWriter = isWriter
+    }
+
+    deinit { if metrics >= 0 { close(metrics) } }
+
+    /// The path of a file in the folder.
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// Makes the folder and writes `config.yaml`. Metrics and summary of an earlier run in the same folder are removed.
+    package func create(_ config: RunConfig) throws {
+        guard isWriter else { return }
+        try Self.makeDirectories(path)
+        try removeTree(file("summary.json"))
+        try AtomicFile.write(config.yaml, to: file("config.yaml"))
+        let name = file("metrics.jsonl")
+        metrics = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
+        if metrics < 0 { throw RunFolderError(name, "cannot be created", errno) }
+    }
+
+    /// Appends one line to `metrics.jsonl`.
+    package func append(_ step: JSONObject) throws(RunFolderError) {
+        guard isWriter else { return }
+        precondition(metrics >= 0, "metrics before the folder was created")
+        let line = Array((JSONValue.object(step).text(.compact, sortedKeys: false) + "\n").utf8)
+        let end = lseek(metrics, 0, SEEK_END)
+        let code = writeAll(line, to: metrics)
+        guard code == 0 else {
+            _ = ftruncate(metrics, end)
+            throw RunFolderError(file("metrics.jsonl"), "cannot be written", code)
+        }
+    }
+
+    /// Writes `summary.json`.
+    package func write(_ summary: RunSummary) throws {
+        guard isWriter else { return }
+        try AtomicFile.write(summary.json.text(.indented, sortedKeys: false) + "\n", to: file("summary.json"))
+    }
+
+    /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.
+    package static func newPath(job: String) -> String {
+        var now = time(nil)
+        var parts = tm()
+        localtime_r(&now, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        strftime(&text, text.count, "%Y%m%d-%H%M%S", &parts)
+        let time = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = "runs/\(job)-\(time)"
+        let candidates = [path] + (2...999).map { "\(path)-\($0)" }
+        return candidates.first { access($0, F_OK) != 0 } ?? path
+    }
+
+    /// Makes a folder and those it is in.
+    private static func makeDirectories(_ path: String) throws(RunFolderError) {
+        var current = path.hasPrefix("/") ? "/" : ""
+        for name in path.split(separator: "/") {
+            current += (current.isEmpty || current == "/" ? "" : "/") + name
+            if mkdir(current, 0o755) != 0 {
+                let code = errno
+                var status = stat()
+                let isFolder = stat(current, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+                guard isFolder else { throw RunFolderError(current, "cannot be made a folder", code) }
+            }
+        }
+    }
+}

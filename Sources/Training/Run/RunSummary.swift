@@ -1,0 +1,74 @@
+internal import Glibc
+package import HuggingFace
+
+/// What `summary.json` says of a run. Units are in the keys; a number that is not finite is written as null.
+package struct RunSummary: Sendable {
+    package var job: String
+    package var model: String
+    package var seed: Int
+    package var worldSize: Int
+    package var dataParallel: Int
+    package var pipelineParallel: Int
+    package var steps: Int
+    /// Of the whole job.
+    package var seconds: Double
+    /// Of a step, mean.
+    package var secondsPerStep: Double
+    /// Over all ranks.
+    package var tokensPerStep: Int
+    package var peakMemoryBytesPerRank: [Int]
+    /// By one rank.
+    package var bytesSentPerStep: Int
+    /// Floating-point operations the algorithm needs for a step, over all ranks.
+    package var flopsPerStep: Double
+    /// Operations per second of a large matrix product, on one rank while the others run theirs.
+    package var gemmPeakFlops: Double
+    /// What the kind of job adds.
+    package var results = JSONObject()
+
+    package init(
+        job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int, seconds: Double,
+        secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
+        gemmPeakFlops: Double
+    ) {
+        self.job = job
+        self.model = model
+        self.seed = seed
+        self.worldSize = worldSize
+        self.dataParallel = dataParallel
+        self.pipelineParallel = pipelineParallel
+        self.steps = steps
+        self.seconds = seconds
+        self.secondsPerStep = secondsPerStep
+        self.tokensPerStep = tokensPerStep
+        self.peakMemoryBytesPerRank = peakMemoryBytesPerRank
+        self.bytesSentPerStep = bytesSentPerStep
+        self.flopsPerStep = flopsPerStep
+        self.gemmPeakFlops = gemmPeakFlops
+    }
+
+    /// Needed operations per second over those all ranks' matrix products reach.
+    package var modelFlopsUtilization: Double { flopsPerStep / (secondsPerStep * gemmPeakFlops * Double(worldSize)) }
+
+    package var json: JSONValue {
+        let common: JSONValue = [
+            "job": .string(job), "model": .string(model), "seed": .integer(seed),
+            "world_size": .integer(worldSize), "data_parallel": .integer(dataParallel), "pipeline_parallel": .integer(pipelineParallel),
+            "steps": .integer(steps), "seconds": .double(seconds), "seconds_per_step": .double(secondsPerStep),
+            "tokens_per_second": .double(Double(tokensPerStep) / secondsPerStep),
+            "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
+            "bytes_sent_per_step": .integer(bytesSentPerStep),
+            "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
+            "model_flops_utilization": .double(modelFlopsUtilization),
+        ]
+        var object = common.object ?? JSONObject()
+        for (key, value) in results.members { object[key] = value }
+        return .object(object)
+    }
+
+    /// The most memory this process has had in use.
+    package static var peakMemoryBytes: Int {
+        var usage = rusage()
+        return getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 ? Int(usage.ru_maxrss) * 1024 : 0
+    }
+}

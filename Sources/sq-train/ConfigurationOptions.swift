@@ -1,0 +1,51 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+
+/// The options that make a run's configuration.
+struct ConfigurationOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("A YAML file with settings.", valueName: "file"))
+    var config: String?
+
+    @Option(
+        name: .customLong("set"), parsing: .singleValue,
+        help: ArgumentHelp("One setting, over the file's; may be repeated.", valueName: "key.path=value"))
+    var assignments: [String] = []
+
+    @Option(help: ArgumentHelp("The run folder (default: runs/<job>-<time>).", valueName: "folder"))
+    var out: String?
+
+    @Flag(help: "Print all settings as a YAML file with a comment for each, and end.")
+    var printConfig = false
+
+    func validate() throws {
+        for assignment in assignments where !assignment.dropFirst().contains("=") {
+            throw ValidationError("--set \(assignment): expected key.path=value")
+        }
+    }
+
+    /// The configuration, which rank 0 reads and checks for all. Collective.
+    func load(on communicator: some Communicator) throws -> RunConfig {
+        let yaml = try communicator.fromRoot {
+            try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? [])).yaml
+        }
+        return try RunConfig(yaml: yaml)
+    }
+}
+
+extension Job {
+    /// Runs this job as the options say. Collective.
+    func run(_ options: ConfigurationOptions, on communicator: some Communicator) throws {
+        var config = try options.load(on: communicator)
+        let reporter = Reporter(isSpeaking: communicator.isRoot)
+        guard !options.printConfig else {
+            reporter.note(String(config.yaml.dropLast()))
+            return
+        }
+        _ = try communicator.agree { try config.layout(worldSize: communicator.size) }
+        let path = try communicator.fromRoot { config.out ?? RunFolder.newPath(job: Self.name) }
+        config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
+        let folder = RunFolder(path, isWriter: communicator.isRoot)
+        try run(JobContext(config: config, communicator: communicator, folder: folder, reporter: reporter))
+    }
+}

@@ -1,0 +1,90 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Glibc
+internal import TensorCore
+
+struct LaunchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "launch",
+        abstract: "Run sq-train under mpirun with the flags this machine needs.",
+        usage: "sq-train launch -n 8 [--max-restarts 3] [rotate --set key.path=value …]")
+
+    @Option(name: [.customShort("n"), .customLong("ranks")], help: "Number of ranks.")
+    var ranks: Int
+
+    @Option(help: "How often to start again after a failure that may be temporary.")
+    var maxRestarts = 0
+
+    @Argument(parsing: .captureForPassthrough, help: "What every rank runs: sq-train's command and options.")
+    var arguments: [String] = []
+
+    func validate() throws {
+        guard (1...65536).contains(ranks) else { throw ValidationError("-n takes 1 to 65536 ranks") }
+        guard (0...1000).contains(maxRestarts) else { throw ValidationError("--max-restarts takes 0 to 1000") }
+        if arguments.first == Self.configuration.commandName { throw ValidationError("launch cannot launch itself") }
+    }
+
+    func run() throws {
+        guard MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone else {
+            throw ValidationError("launch starts mpirun itself; run it without")
+        }
+        let mpirun = MPIRun(ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
+        for (name, value) in mpirun.environment { setenv(name, value, 0) }
+        // Nothing to supervise: mpirun takes this process's place, and its signals.
+        if maxRestarts == 0 { throw mpirun.replaceProcess() }
+        let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts).run()
+        if code != 0 { throw ArgumentParser.ExitCode(code) }
+    }
+
+    /// The file this program runs from, links resolved: resources lie beside it.
+    private static func programPath() throws(LaunchFailure) -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &buffer, buffer.count)
+        guard count > 0 else { throw LaunchFailure(program: "/proc/self/exe", code: errno) }
+        return String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+/// How mpirun is called on this machine.
+struct MPIRun {
+    let ranks: Int
+    let cores: Int
+    let program: String
+    let arguments: [String]
+
+    /// Ranks are not bound to cores, since a rank's threads would all be bound to the same one, and may be more than the slots
+    /// mpirun counts (it counts physical cores). Quiet: after an error mpirun would bury its line under ten of its own.
+    var commandLine: [String] {
+        ["mpirun", "-q", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", program] + arguments
+    }
+
+    /// What the ranks find in their environment, unless the user has set it.
+    var environment: [(name: String, value: String)] {
+        var variables = [("OPENBLAS_NUM_THREADS", String(ProcessEnvironment.threadsPerRank(cores: cores, localRanks: ranks)))]
+        if ranks > cores { variables.append(("OMPI_MCA_mpi_yield_when_idle", "1")) }
+        if getuid() == 0 {
+            variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]
+        }
+        return variables
+    }
+
+    /// Returns only when mpirun cannot be run.
+    func replaceProcess() -> LaunchFailure {
+        var arguments: [UnsafeMutablePointer<CChar>?] = commandLine.map { strdup($0) } + [nil]
+        execvp("mpirun", &arguments)
+        let code = errno
+        for argument in arguments { free(argument) }
+        return LaunchFailure(program: "mpirun", code: code)
+    }
+}
+
+/// A program that could not be started.
+struct LaunchFailure: ReportableError {
+    let program: String
+    let code: Int32
+
+    var exitCode: TensorCore.ExitCode { .noInput }
+    var description: String {
+        "\(program) cannot be started: \(String(cString: strerror(code))); install openmpi-bin, or put it on the PATH"
+    }
+}

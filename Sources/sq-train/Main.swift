@@ -1,0 +1,79 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Glibc
+internal import TensorCore
+internal import Training
+
+/// The program: joins the MPI job it was started in, if any, runs the command on all ranks, and ends all with one exit code.
+@main
+enum Main {
+    static func main() {
+        ProcessEnvironment.prepare()
+        let communicator: any Communicator
+        do {
+            communicator = try MPIEnvironment.start()
+        } catch {
+            complain(AgreedError(error))
+            exit(AgreedError(error).exitCode.rawValue)
+        }
+        let code = run(Array(CommandLine.arguments.dropFirst()), on: communicator)
+        do {
+            try MPIEnvironment.finish()
+        } catch {
+            complain(AgreedError(error))
+            exit(AgreedError(error).exitCode.rawValue)
+        }
+        exit(code)
+    }
+
+    /// The exit code, the same on all ranks. An error that only some ranks have does not return: it ends the job.
+    private static func run(_ arguments: [String], on communicator: some Communicator) -> Int32 {
+        do {
+            let command = try SQTrain.parseAsRoot(arguments)
+            if let command = command as? any RankCommand {
+                try command.run(on: communicator)
+            } else {
+                var command = command
+                try command.run()
+            }
+            return 0
+        } catch let error as AgreedError {
+            if communicator.isRoot { complain(error) }
+            return error.exitCode.rawValue
+        } catch let error as any ReportableError {
+            return end(AgreedError(error), communicator)
+        } catch {
+            return answer(error, communicator)
+        }
+    }
+
+    /// Ends the job for an error the other ranks may not have: they may wait for this one.
+    private static func end(_ error: AgreedError, _ communicator: some Communicator) -> Int32 {
+        if communicator.size > 1 {
+            // Most errors hit all ranks at once; the one line is then rank 0's.
+            if !communicator.isRoot { usleep(300_000) }
+            complain(error)
+            communicator.abort(error.exitCode)
+        }
+        complain(error)
+        return error.exitCode.rawValue
+    }
+
+    private static func complain(_ error: AgreedError) { Console.complain("error: \(error.description)") }
+
+    /// What the parser of the command line has thrown, the same on every rank: help that was asked for, what is wrong with the
+    /// command line, or an exit code. Anything else is an error of the job.
+    private static func answer(_ error: any Error, _ communicator: some Communicator) -> Int32 {
+        let code = SQTrain.exitCode(for: error)
+        if error is ArgumentParser.ExitCode { return code.rawValue }
+        if code.isSuccess {
+            if communicator.isRoot { Console.say(SQTrain.fullMessage(for: error) + "\n") }
+        } else if code == .validationFailure {
+            let problem = SQTrain.message(for: error).singleLine
+            if communicator.isRoot { Console.complain("error: \(problem) (see sq-train --help)") }
+        } else {
+            return end(AgreedError(error), communicator)
+        }
+        return code.rawValue
+    }
+}

@@ -1,0 +1,46 @@
+internal import CKernels
+internal import Collectives
+internal import Glibc
+internal import LinearAlgebra
+
+/// What has to stand in the environment before libraries that read it once are loaded.
+enum ProcessEnvironment {
+    /// Set in the second start of a process, so that there is no third.
+    private static let guardVariable = "SQ_TRAIN_ENVIRONMENT_READY"
+
+    /// Chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
+    /// where a library has read the environment already. Call it first: MPI must not be running.
+    static func prepare() {
+        let environment = MPIEnvironment.currentEnvironment()
+        if environment["OPENBLAS_NUM_THREADS"] == nil, environment["OMP_NUM_THREADS"] == nil {
+            let threads = threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment))
+            setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
+            BLAS.threads = threads
+        }
+        guard environment[guardVariable] == nil, environment["OPENBLAS_CORETYPE"] == nil else { return }
+        guard needsNewerKernels(core: BLAS.core, hasAVX512: ck_has_avx512() != 0) else { return }
+        setenv("OPENBLAS_CORETYPE", "SkylakeX", 1)
+        setenv(guardVariable, "1", 1)
+        restart()
+    }
+
+    /// Cores are divided among the ranks of this node.
+    static func threadsPerRank(cores: Int, localRanks: Int) -> Int { max(1, cores / max(1, localRanks)) }
+
+    /// An OpenBLAS older than the processor takes it for one it knows, and may miss its AVX-512: on a core of an AMD EPYC its
+    /// Haswell kernels reach 130 GFLOPS, those for Skylake servers 250. Whatever has these instructions runs them.
+    static func needsNewerKernels(core: String, hasAVX512: Bool) -> Bool {
+        hasAVX512 && ["haswell", "zen", "generic", "prescott", "sandybridge"].contains(core.lowercased())
+    }
+
+    private static func localRanks(_ environment: [String: String]) -> Int {
+        if case .job(let ranks?) = MPIEnvironment.launch(environment) { ranks } else { 1 }
+    }
+
+    /// Returns only when the system refuses; then the program runs on as it is, only slower.
+    private static func restart() {
+        var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) } + [nil]
+        execv("/proc/self/exe", &arguments)
+        for argument in arguments { free(argument) }
+    }
+}

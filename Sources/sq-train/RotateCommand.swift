@@ -1,0 +1,16 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+
+struct RotateCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rotate",
+        abstract: "Learn rotations for a model (the default command).",
+        discussion: "Without model.path it works on the embedded model; --print-config lists all settings.")
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try RotateJob().run(options, on: communicator)
+    }
+}

@@ -1,0 +1,92 @@
+internal import Glibc
+internal import Training
+
+/// Runs a command, and runs it again after failures that may not come back.
+///
+/// Signals that ask a run to stop or to save are passed on to the command, which has a process group of its own; a run that
+/// was asked to stop is not started again.
+struct Supervisor {
+    let command: [String]
+    let maxRestarts: Int
+
+    /// A lost rank (137: killed, 134, 139: crashed), a time limit (75), a lost connection (110), and what mpirun says of a node
+    /// that is gone (1). Other codes would come back: wrong input, a full disk, a configuration that does not fit.
+    static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139]
+
+    private static let forwarded = [SIGTERM, SIGINT, SIGHUP, SIGUSR1]
+
+    /// Seconds before a restart: 1, 2, 4, and 4 from there on.
+    static func backOff(restart: Int) -> Int { 1 << min(restart, 2) }
+
+    /// The exit code of the last run.
+    func run() throws(LaunchFailure) -> Int32 {
+        // Signals wait until they are asked for, so that no handler is needed.
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for signal in Self.forwarded + [SIGCHLD] { sigaddset(&signals, signal) }
+        var original = sigset_t()
+        pthread_sigmask(SIG_BLOCK, &signals, &original)
+        defer { pthread_sigmask(SIG_SETMASK, &original, nil) }
+
+        var restarts = 0
+        while true {
+            let (code, wasStopped) = wait(for: try start(signalMask: original), signals)
+            guard !wasStopped, Self.temporaryCodes.contains(code), restarts < maxRestarts else { return code }
+            let pause = Self.backOff(restart: restarts)
+            restarts += 1
+            Console.complain("exit code \(code); restart \(restarts) of \(maxRestarts) in \(pause) s")
+            if isStopped(within: pause, signals) { return code }
+        }
+    }
+
+    private func start(signalMask: sigset_t) throws(LaunchFailure) -> pid_t {
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var mask = signalMask
+        posix_spawnattr_setsigmask(&attributes, &mask)
+        posix_spawnattr_setpgroup(&attributes, 0)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
+        var files = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&files)
+        defer { posix_spawn_file_actions_destroy(&files) }
+        // A process group in the background is stopped when it reads from the terminal.
+        posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+
+        var arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
+        var process = pid_t()
+        let code = posix_spawnp(&process, command[0], &files, &attributes, &arguments, environ)
+        guard code == 0 else { throw LaunchFailure(program: command[0], code: code) }
+        return process
+    }
+
+    /// Passes signals on until the process has ended.
+    private func wait(for process: pid_t, _ signals: sigset_t) -> (code: Int32, wasStopped: Bool) {
+        var signals = signals
+        var wasStopped = false
+        while true {
+            var status: Int32 = 0
+            if waitpid(process, &status, WNOHANG) == process { return (Self.exitCode(status), wasStopped) }
+            var signal: Int32 = 0
+            guard sigwait(&signals, &signal) == 0, signal != SIGCHLD else { continue }
+            if signal != SIGUSR1 { wasStopped = true }
+            kill(process, signal)
+        }
+    }
+
+    /// Waits, unless a signal asks to stop.
+    private func isStopped(within seconds: Int, _ signals: sigset_t) -> Bool {
+        var signals = signals
+        var pause = timespec(tv_sec: seconds, tv_nsec: 0)
+        sigdelset(&signals, SIGCHLD)
+        sigdelset(&signals, SIGUSR1)
+        return sigtimedwait(&signals, nil, &pause) > 0
+    }
+
+    /// A shell's view of a wait status.
+    private static func exitCode(_ status: Int32) -> Int32 {
+        let signal = status & 0x7F
+        return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
+    }
+}

@@ -1,0 +1,73 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    /// `sq-train launch` with a stand-in for mpirun, which notes its arguments and fails as it is told.
+    @Suite struct Launch {
+        private let folder: TemporaryFolder
+        /// Exit codes of the runs, one after the other; the last one stays.
+        private func launch(_ arguments: [String], codes: String) throws -> (outcome: Program.Outcome, calls: [String]) {
+            let script = """
+                #!/bin/sh
+                echo "$@" >> calls
+                set -- CODES
+                n=$(wc -l < calls)
+                [ $n -le $# ] || n=$#
+                shift $((n - 1))
+                exit $1
+
+                """
+            try AtomicFile.write(script.replacing("CODES", with: codes), to: folder.file("mpirun"))
+            chmod(folder.file("mpirun"), 0o755)
+            let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+            let outcome = try Program.run(["launch"] + arguments, in: folder.path, environment: ["PATH": path])
+            let calls = String(decoding: try InputFile.contents(of: folder.file("calls"), limit: 1 << 20), as: UTF8.self)
+            return (outcome, calls.split(separator: "\n").map(String.init))
+        }
+
+        init() throws { folder = try TemporaryFolder() }
+
+        @Test func `mpirun gets the ranks, this program and the arguments as they are`() throws {
+            let (outcome, calls) = try launch(["-n", "3", "rotate", "--set", "a=b", "--out", "x"], codes: "0")
+            #expect(outcome.code == 0)
+            #expect(calls.count == 1)
+            #expect(calls[0].contains("-n 3 --map-by :OVERSUBSCRIBE --bind-to none"))
+            #expect(calls[0].hasSuffix("/sq-train rotate --set a=b --out x"))
+        }
+
+        @Test(arguments: [0, 65, 78, 1]) func `without restarts the exit code is mpirun's`(_ code: Int32) throws {
+            let (outcome, calls) = try launch(["-n", "2"], codes: String(code))
+            #expect(outcome.code == code)
+            #expect(calls.count == 1)
+        }
+
+        @Test func `temporary failures are tried again, with a pause`() throws {
+            let start = ContinuousClock.now
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "3"], codes: "137 75 0")
+            #expect(outcome.code == 0)
+            #expect(calls.count == 3)
+            // Pauses of 1 and 2 seconds.
+            #expect(ContinuousClock.now - start >= .seconds(3))
+        }
+
+        @Test(arguments: [64, 65, 66, 70, 74, 77, 78]) func `failures that would come back are not tried again`(_ code: Int32) throws {
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "3"], codes: "\(code) 0")
+            #expect(outcome.code == code)
+            #expect(calls.count == 1)
+        }
+
+        @Test func `restarts end at their limit with the last exit code`() throws {
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "1"], codes: "137 75")
+            #expect(outcome.code == 75)
+            #expect(calls.count == 2)
+        }
+
+        @Test func `without mpirun there is one clear line`() throws {
+            let outcome = try Program.run(["launch", "-n", "2"], in: folder.path, environment: ["PATH": folder.path])
+            #expect(outcome.code == 66)
+            #expect(outcome.errors.contains("install openmpi-bin"))
+        }
+    }
+}

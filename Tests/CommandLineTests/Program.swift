@@ -1,0 +1,88 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+/// The built `sq-train`, run as a user runs it.
+struct Program {
+    /// What came of a run.
+    struct Outcome {
+        let code: Int32
+        let output: String
+        let errors: String
+
+        /// The program's own lines on standard error; mpirun adds others.
+        var complaints: [String] {
+            errors.split(separator: "\n").map(String.init).filter { $0.hasPrefix("sq-train: error:") }
+        }
+    }
+
+    /// Beside the test bundle.
+    static let path: String = {
+        let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        return bundle.deletingLastPathComponent().appendingPathComponent("sq-train").path
+    }()
+
+    /// A hang is a failure, not a wait: no command here needs a tenth of it.
+    static let timeLimit = 60.0
+
+    /// - Parameters:
+    ///   - folder: the working directory.
+    ///   - ranks: 0 without mpirun.
+    ///   - environment: variables to set; nil removes one.
+    static func run(
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:]
+    ) throws -> Outcome {
+        let mpirun = ["mpirun", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
+        var variables = ProcessInfo.processInfo.environment
+        let needed = [
+            "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OPENBLAS_NUM_THREADS": "1",
+            // mpirun need not wait a second before it ends ranks that are ending anyway.
+            "OMPI_MCA_odls_base_sigkill_timeout": "0",
+        ]
+        variables.merge(needed) { $1 }
+        for (name, value) in environment { variables[name] = value }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = (ranks > 0 ? mpirun : []) + [path] + arguments
+        process.environment = variables
+        process.currentDirectoryURL = URL(fileURLWithPath: folder)
+
+        let streams = try TemporaryFolder()
+        let names = ["output", "errors"].map(streams.file)
+        for name in names { try AtomicFile.write("", to: name) }
+        process.standardOutput = FileHandle(forWritingAtPath: names[0])
+        process.standardError = FileHandle(forWritingAtPath: names[1])
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+        let start = Date()
+        while process.isRunning {
+            if Date().timeIntervalSince(start) > timeLimit {
+                kill(process.processIdentifier, SIGKILL)
+                Issue.record("\(arguments) with \(ranks) ranks hangs")
+            }
+            usleep(5000)
+        }
+        process.waitUntilExit()
+        let texts = try names.map { String(decoding: try InputFile.contents(of: $0, limit: 16 << 20), as: UTF8.self) }
+        let code = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+        return Outcome(code: code, output: texts[0], errors: texts[1])
+    }
+
+    /// Runs with wrong input, and expects one line of complaint, this exit code, and nothing written.
+    static func expectRefusal(
+        _ arguments: [String], in folder: String, ranks: Int, code: Int32, fragment: String,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let before = try entries(ofFolder: folder)
+        let outcome = try run(arguments, in: folder, ranks: ranks)
+        let context = Comment(rawValue: "\(arguments), \(ranks) ranks: \(outcome.errors)")
+        #expect(outcome.code == code, context, sourceLocation: sourceLocation)
+        #expect(outcome.complaints.count == 1, context, sourceLocation: sourceLocation)
+        #expect(outcome.complaints.first?.contains(fragment) == true, context, sourceLocation: sourceLocation)
+        if ranks == 0 {
+            #expect(outcome.errors.split(separator: "\n").count == 1, context, sourceLocation: sourceLocation)
+        }
+        #expect(try entries(ofFolder: folder) == before, "something was written", sourceLocation: sourceLocation)
+    }
+}

@@ -1,0 +1,44 @@
+import HuggingFace
+import TestSupport
+import Testing
+
+/// All tests that start the program, one after the other: it uses all cores itself.
+@Suite(.serialized) struct CommandLineTests {}
+
+extension CommandLineTests {
+    @Suite struct Usage {
+        @Test(arguments: [
+            (["--nope"], "--nope"), (["fly"], "fly"), (["--set"], "--set"), (["--set", "training.steps"], "expected key.path=value"),
+            (["--set", "=1"], "expected key.path=value"), (["--config"], "--config"), (["rotate", "--out"], "--out"),
+            (["launch"], "--ranks"), (["launch", "-n", "0"], "1 to 65536"), (["launch", "-n", "x"], "x"),
+            (["launch", "-n", "2", "launch"], "launch itself"), (["launch", "-n", "2", "--max-restarts", "-1"], "--max-restarts"),
+        ])
+        func `a wrong command line is one line and exit code 64`(_ arguments: [String], _ fragment: String) throws {
+            let folder = try TemporaryFolder()
+            try Program.expectRefusal(arguments, in: folder.path, ranks: 0, code: 64, fragment: fragment)
+        }
+
+        @Test(arguments: [1, 2]) func `a wrong command line ends all ranks`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            try Program.expectRefusal(["--nope"], in: folder.path, ranks: ranks, code: 64, fragment: "--nope")
+            try Program.expectRefusal(["launch", "-n", "2"], in: folder.path, ranks: ranks, code: 64, fragment: "mpirun itself")
+        }
+
+        @Test(arguments: [0, 2]) func `help is printed once`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            let outcome = try Program.run(["--help"], in: folder.path, ranks: ranks)
+            #expect(outcome.code == 0)
+            #expect(outcome.output.split(separator: "\n").count { $0.hasPrefix("USAGE: sq-train") } == 1)
+        }
+
+        @Test(arguments: [0, 2]) func `the printed configuration can be given back`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            let printed = try Program.run(["--set", "training.steps=7", "--print-config"], in: folder.path, ranks: ranks)
+            #expect(printed.code == 0)
+            #expect(printed.output.contains("  steps: 7\n"))
+            try AtomicFile.write(printed.output, to: folder.file("a.yaml"))
+            let again = try Program.run(["rotate", "--config", "a.yaml", "--print-config"], in: folder.path)
+            #expect(again.output == printed.output)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Training
+
+@Suite struct RunFolderTests {
+    private func text(_ path: String) throws -> String {
+        String(decoding: try InputFile.contents(of: path, limit: 1 << 20), as: UTF8.self)
+    }
+
+    @Test func `a run leaves its configuration, a line per step and a summary`() throws {
+        let temporary = try TemporaryFolder()
+        let config = try RunConfig(assignments: ["training.steps=2"])
+        let folder = RunFolder(temporary.file("a/b"), isWriter: true)
+        try folder.create(config)
+        for step in 1...2 {
+            var line = JSONObject()
+            line["step"] = .integer(step)
+            line["loss"] = .double(0.5)
+            try folder.append(line)
+        }
+        try folder.write(Self.summary)
+        #expect(try RunConfig(file: folder.file("config.yaml")) == config)
+        #expect(try text(folder.file("metrics.jsonl")) == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
+        #expect(try entries(ofFolder: folder.path) == ["config.yaml", "metrics.jsonl", "summary.json"])
+
+        // Another run in the same folder starts with neither metrics nor summary.
+        try RunFolder(folder.path, isWriter: true).create(config)
+        #expect(try text(folder.file("metrics.jsonl")).isEmpty)
+        #expect(PathKind(folder.file("summary.json")) == .absent)
+    }
+
+    private static var summary: RunSummary {
+        RunSummary(
+            job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10, seconds: 30,
+            secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
+            gemmPeakFlops: 1e10)
+    }
+
+    @Test func `the summary has the keys scripts rely on`() throws {
+        let json = Self.summary.json
+        #expect(json["tokens_per_second"]?.number == 1024)
+        // 8e9 operations in 2 s on two ranks of 1e10 per second.
+        #expect(json["model_flops_utilization"]?.number == 0.2)
+        #expect(json["peak_memory_bytes_per_rank"]?.integers == [5, 6])
+        let keys = [
+            "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step", "tokens_per_second",
+            "peak_memory_bytes_per_rank", "bytes_sent_per_step", "model", "seed", "flops_per_step", "gemm_peak_flops",
+            "model_flops_utilization",
+        ]
+        #expect(json.object?.keys.sorted() == keys.sorted())
+    }
+
+    @Test func `the result of rotations has the keys scripts rely on, and becomes a table`() {
+        let result = RotationResult(
+            fullPrecisionPerplexity: 30.17, roundToNearest: .init(perplexity: 44.69, divergence: 0.4),
+            hadamard: .init(perplexity: 31.5, divergence: 0.06), learned: .init(perplexity: 31.2, divergence: 0.0569),
+            firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5, bits: (16, 4, 4))
+        let json = JSONValue.object(result.json)
+        #expect(json["perplexity"] == ["full_precision": 30.17, "rtn": 44.69, "hadamard": 31.5, "learned": 31.2])
+        #expect(json["kl_divergence"] == ["rtn": 0.4, "hadamard": 0.06, "learned": 0.0569])
+        #expect(json["loss"] == ["first": 0.07, "last": 0.05])
+        #expect(json["bits"] == ["weights": 16, "activations": 4, "kv": 4])
+        let lines = result.table.text.split(separator: "\n")
+        #expect(lines.count == 6)
+        #expect(Set(lines.map(\.count)).count == 1)
+        #expect(lines[5].hasPrefix("learned") && lines[5].contains("31.20") && lines[5].hasSuffix("0.0569"))
+    }
+
+    @Test func `only the writing rank touches the disk`() throws {
+        let temporary = try TemporaryFolder()
+        let folder = RunFolder(temporary.file("a"), isWriter: false)
+        try folder.create(RunConfig())
+        try folder.append(JSONObject())
+        try folder.write(Self.summary)
+        #expect(PathKind(folder.path) == .absent)
+    }
+
+    @Test func `a folder that cannot be made is an error of input and output`() throws {
+        let temporary = try TemporaryFolder()
+        try AtomicFile.write("x", to: temporary.file("file"))
+        for path in [temporary.file("file"), temporary.file("file/below"), "/proc/none"] {
+            let error = #expect(throws: RunFolderError.self) { try RunFolder(path, isWriter: true).create(RunConfig()) }
+            #expect(error?.exitCode == .io)
+        }
+    }
+
+    @Test(arguments: [(31.2249, 2, "31.22"), (0.05, 4, "0.0500"), (-0.001, 2, "0.00"), (-1.5, 1, "-1.5"), (2.999, 2, "3.00"), (7.5, 0, "8")])
+    func `numbers are printed with fixed decimals`(_ value: Double, _ decimals: Int, _ text: String) {
+        #expect(value.formatted(decimals: decimals) == text)
+    }
+}
