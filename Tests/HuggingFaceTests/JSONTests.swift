@@ -58,6 +58,13 @@ private func parse(_ text: String, depth: Int = 64) throws -> JSONValue {
         }
     }
 
+    @Test func `a key that occurs twice is refused in a large object too`() {
+        let others = (0..<40).map { "\"k\($0)\":0," }.joined()
+        for key in ["k0", "k39", "\\u006b20"] {
+            #expect(throws: JSONError.self) { try parse("{\(others)\"\(key)\":1}") }
+        }
+    }
+
     @Test func `a member can be changed, added and removed`() {
         var object = JSONObject()
         for index in 0..<30 { object["k\(index)"] = .integer(index) }
