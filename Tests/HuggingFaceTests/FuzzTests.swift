@@ -42,7 +42,8 @@ import Testing
         var refused = 0
         for _ in 0..<count {
             let mutant = mutate(original, &random)
-            let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+            unlink(path)  // truncating it instead makes some file systems write it to the disk
+            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600)
             try #require(write(descriptor, mutant, mutant.count) == mutant.count && close(descriptor) == 0)
             do {
                 try read(path)
