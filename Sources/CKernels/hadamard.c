@@ -12,18 +12,21 @@
 typedef float vector_t __attribute__((vector_size(4 * LANES)));
 typedef float unaligned_t __attribute__((vector_size(4 * LANES), aligned(4)));
 
-// The four stages within a vector: lane i meets lane i ^ distance, and the upper one of the two takes the difference.
-INLINE void lane_stages(vector_t *v, float scale) {
+// The four stages within vectors: lane i meets lane i ^ distance, and the upper one of the two takes the difference.
+// Stage by stage over all vectors, so that a shuffle's latency is hidden by the other vectors' work.
+INLINE void lane_stages(vector_t *v, const int radix, float scale) {
     const vector_t by1 = {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1};
     const vector_t by2 = {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1};
     const vector_t by4 = {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1};
     const vector_t by8 = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
-    vector_t a = *v;
-    a = a * by1 + __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    a = a * by2 + __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    a = a * by4 + __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-    a = a * by8 + __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-    *v = a * scale;
+    for (int i = 0; i < radix; i++)
+        v[i] = v[i] * by1 + __builtin_shufflevector(v[i], v[i], 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    for (int i = 0; i < radix; i++)
+        v[i] = v[i] * by2 + __builtin_shufflevector(v[i], v[i], 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    for (int i = 0; i < radix; i++)
+        v[i] = v[i] * by4 + __builtin_shufflevector(v[i], v[i], 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    for (int i = 0; i < radix; i++)
+        v[i] = (v[i] * by8 + __builtin_shufflevector(v[i], v[i], 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)) * scale;
 }
 
 // log₂ radix stages between vectors `stride` values apart; with `within`, the stages within each vector too, and the scale.
@@ -37,8 +40,7 @@ INLINE void stages(float *x, size_t stride, const int radix, const int within, f
                 v[i] += v[i + distance];
                 v[i + distance] = difference;
             }
-    if (within)
-        for (int i = 0; i < radix; i++) lane_stages(&v[i], scale);
+    if (within) lane_stages(v, radix, scale);
     for (int i = 0; i < radix; i++) *(unaligned_t *)(x + i * stride) = v[i];
 }
 
