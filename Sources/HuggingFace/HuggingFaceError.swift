@@ -38,7 +38,7 @@ package struct HuggingFaceError: ReportableError, Equatable {
 extension String {
     /// Control characters escaped and the whole cut at 600 characters, so that a hostile name can neither forge a second
     /// line nor fill the terminal.
-    var onOneLine: String {
+    package var onOneLine: String {
         var result = ""
         for (index, scalar) in unicodeScalars.enumerated() {
             if index == 600 { return result + "…" }

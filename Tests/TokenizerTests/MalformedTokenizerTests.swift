@@ -26,7 +26,9 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("huge id", "model.vocab: the id 4000000000 is outside") { $0.vocabulary = #"{"a": 4000000000}"# },
         MalformedTokenizer("id of 2^63", "is not an integer") { $0.vocabulary = #"{"a": 9223372036854775808}"# },
         MalformedTokenizer("fractional id", "is not an integer") { $0.vocabulary = #"{"a": 0.5}"# },
-        MalformedTokenizer("id twice", #"the id 1 is given to both "b" and "c""#) { $0.vocabulary = #"{"a": 0, "b": 1, "c": 1}"# },
+        MalformedTokenizer("id twice", #"the id 1 is given to both "b" and "c""#) {
+            $0.vocabulary = #"{"a": 0, "b": 1, "c": 1}"#
+        },
         MalformedTokenizer("token twice", "occurs twice") { $0.vocabulary = #"{"a": 0, "\u0061": 1}"# },
         MalformedTokenizer("added id of another token", #"added_tokens[0].id: the id 0 is given to both "a" and "<s>""#) {
             $0.addedTokens = #"[{"id": 0, "content": "<s>"}]"#

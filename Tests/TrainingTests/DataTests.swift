@@ -52,7 +52,8 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
     @Test func `Rows of input_ids are documents of their own, whether 32 or 64 bits wide`() throws {
         let fixture = try DataFixture()
         for bytes in [
-            safetensors("I32", [2, 3], [0, 1, 2, 3, 4, 5] as [Int32]), safetensors("I64", [2, 3], [0, 1, 2, 3, 4, 5] as [Int64]),
+            safetensors("I32", [2, 3], [0, 1, 2, 3, 4, 5] as [Int32]),
+            safetensors("I64", [2, 3], [0, 1, 2, 3, 4, 5] as [Int64]),
         ] {
             let source = try fixture.read("a.safetensors", bytes)
             #expect(source.tokens == [0, 1, 2, 3, 4, 5])
@@ -67,6 +68,7 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
         ("a.jsonl", Array("{\"text\": \"a\"}\n{\"text\": 1}".utf8), "line 2: is not an object with a string \"text\""),
         ("a.jsonl", Array("{\"text\": \"a\"}\n\n{\"text\": \"a\"".utf8), "line 3: byte 12"),
         ("a.jsonl", [0x22, 0xFF, 0x22], "line 1: byte"),
+        ("a.jsonl", Array(#"{"a\nb": 1, "a\nb": 2}"#.utf8), #"line 1: byte 12: key "a\u{a}b" occurs twice"#),
         ("a.csv", Array("a".utf8), "ending is not"),
         ("a.safetensors", safetensors("I32", [1, 2], [0, 6] as [Int32]), "token 6 at position 1 is outside"),
         ("a.safetensors", safetensors("I64", [1, 2], [0, 1 << 32] as [Int64]), "4294967296 at position 1 is no token"),

@@ -27,9 +27,9 @@ struct AddedTokens: Sendable {
         for section in sections {
             let special = try section.flag("special", default: false)
             let token = Token(
-                id: Int32(truncatingIfNeeded: try section.integer("id")), content: try section.string("content"), isSpecial: special,
-                singleWord: try section.flag("single_word", default: false), stripsLeft: try section.flag("lstrip", default: false),
-                stripsRight: try section.flag("rstrip", default: false),
+                id: Int32(truncatingIfNeeded: try section.integer("id")), content: try section.string("content"),
+                isSpecial: special, singleWord: try section.flag("single_word", default: false),
+                stripsLeft: try section.flag("lstrip", default: false), stripsRight: try section.flag("rstrip", default: false),
                 normalized: try section.flag("normalized", default: !special))
             guard !token.content.isEmpty else { throw section.failure("content", "is empty") }
             try vocabulary.insert(token.content, id: try section.integer("id"), at: section.path("id"))

@@ -2,7 +2,8 @@ import Foundation
 
 /// What is done to a text before anything else looks at it.
 indirect enum Normalizer: Sendable {
-    /// Unicode's canonical composition.
+    /// Unicode's canonical composition, of the version Foundation knows: Hugging Face's library knows an older one, which
+    /// orders a few rare combining marks differently.
     case composed
     /// Puts text in front of a text that is not empty.
     case prepend([UInt8])

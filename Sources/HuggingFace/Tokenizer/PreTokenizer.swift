@@ -26,8 +26,8 @@ enum PreTokenizer: Sendable {
         case "Split": return [.split(try split(section))]
         case "ByteLevel":
             let usesPattern = try section.flag("use_regex", default: true)
-            return [.byteLevel(
-                addPrefixSpace: try section.flag("add_prefix_space", default: true), pattern: usesPattern ? .gpt2 : nil)]
+            let addPrefixSpace = try section.flag("add_prefix_space", default: true)
+            return [.byteLevel(addPrefixSpace: addPrefixSpace, pattern: usesPattern ? .gpt2 : nil)]
         case "Metaspace": return [.metaspace(try Metaspace(section))]
         case let type: throw section.unknownType(type, known: "ByteLevel, Metaspace, Split and Sequence")
         }
@@ -38,7 +38,8 @@ enum PreTokenizer: Sendable {
             throw section.failure("pattern", "is not {\"Regex\": …}, the only kind supported here")
         }
         guard let pattern = SplitPattern(regex: regex) else {
-            throw section.failure("pattern", "the regular expression \(regex) is none of the known ones (GPT-2, Llama 3, Qwen 2)")
+            throw section.failure(
+                "pattern", "the regular expression \(regex) is none of the known ones (GPT-2, Llama 3, Qwen 2)")
         }
         let behavior = try section.string("behavior")
         guard behavior == "Isolated" else { throw section.failure("behavior", "\"\(behavior)\" is not supported; Isolated is") }
@@ -57,7 +58,8 @@ enum PreTokenizer: Sendable {
     }
 
     private static func forEachPiece(
-        of text: [UInt8], range: Range<Int>, isFirst: Bool, steps: ArraySlice<PreTokenizer>, _ body: ([UInt8], Range<Int>) -> Void
+        of text: [UInt8], range: Range<Int>, isFirst: Bool, steps: ArraySlice<PreTokenizer>,
+        _ body: ([UInt8], Range<Int>) -> Void
     ) {
         guard !range.isEmpty else { return }
         guard let step = steps.first else { return body(text, range) }
@@ -67,7 +69,9 @@ enum PreTokenizer: Sendable {
         }
         switch step {
         case .split(let pattern):
-            pattern.forEachMatch(in: text, range: range) { pass(text, $0, isFirst: isFirst && $0.lowerBound == range.lowerBound) }
+            pattern.forEachMatch(in: text, range: range) { match in
+                pass(text, match, isFirst: isFirst && match.lowerBound == range.lowerBound)
+            }
         case .byteLevel(let addPrefixSpace, let pattern):
             var text = text, range = range
             if addPrefixSpace, text[range.lowerBound] != UInt8(ascii: " ") {

@@ -133,8 +133,8 @@ private struct SplitScanner {
         }
         switch (letter(start + 1), letter(start + 2)) {
         case (UInt8(ascii: "s"), _), (UInt8(ascii: "t"), _), (UInt8(ascii: "m"), _), (UInt8(ascii: "d"), _): return start + 2
-        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")), (UInt8(ascii: "l"), UInt8(ascii: "l")):
-            return start + 3
+        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")): return start + 3
+        case (UInt8(ascii: "l"), UInt8(ascii: "l")): return start + 3
         default: return nil
         }
     }

@@ -43,7 +43,9 @@ extension Tokenizer {
         guard let document, let value = document.content[key], value != .null else { return nil }
         let place = "\(document.path): \(key)"
         if let name = value.string ?? value["content"]?.string {
-            guard let id = id(of: name) else { throw HuggingFaceError(.malformed, place, "\"\(name)\" is not in the vocabulary") }
+            guard let id = id(of: name) else {
+                throw HuggingFaceError(.malformed, place, "\"\(name)\" is not in the vocabulary")
+            }
             return id
         }
         guard let id = value.integer ?? value.integers?.first else {

@@ -1,3 +1,4 @@
+import HuggingFace
 package import TensorCore
 
 /// Training or evaluation data that cannot be used; files that cannot be read at all throw `HuggingFaceError`.
@@ -27,7 +28,10 @@ package enum DataError: ReportableError, Equatable {
         }
     }
 
-    package var description: String {
+    /// One line, whatever the names and contents of files hold.
+    package var description: String { message.onOneLine }
+
+    private var message: String {
         switch self {
         case .unknownFormat(let path):
             "\(path): the file's ending is not .txt, .jsonl or .safetensors; rename it to say what it is"
