@@ -75,6 +75,7 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
+        tests("Training", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "Collectives", "Evaluation"]),
         tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),
@@ -83,7 +84,6 @@ let package = Package(
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
-        tests("Training", ["TensorCore", "HuggingFace", "Collectives"]),
         // Runs the built program.
         .testTarget(
             name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TestSupport"], swiftSettings: strict),

@@ -41,7 +41,7 @@ package struct Network<Sites: SiteTransform> {
 ///
 /// - Throws: ``EvaluationError/noWindows``; ``EvaluationError/notFinite(_:)`` when the network's output is NaN.
 package func evaluate(
-    _ network: Network<some SiteTransform>, against reference: Network<Untouched>?, windows: [[Int32]],
+    _ network: Network<some SiteTransform>, against reference: Network<some SiteTransform>?, windows: [[Int32]],
     _ communicator: some Communicator
 ) throws -> LanguageModelScore {
     guard !windows.isEmpty else { throw EvaluationError.noWindows }

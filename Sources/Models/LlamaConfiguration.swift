@@ -33,7 +33,11 @@ package struct LlamaConfiguration: Sendable, Equatable {
     /// RMSNorm on each head of q and k.
     package var headNorms: Bool { family == .qwen3 }
 
-    package var attention: (heads: Int, keyValueHeads: Int, d: Int) { (heads, keyValueHeads, headDimension) }
+    /// The shape in a line.
+    package var summary: String {
+        "\(family.rawValue), h \(hiddenSize), \(layers) layers, \(heads) heads (\(keyValueHeads) key-value) of \(headDimension), "
+            + "f \(intermediateSize), vocabulary \(vocabularySize)"
+    }
 
     package init(
         family: Family, vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layers: Int, heads: Int,

@@ -114,3 +114,10 @@ extension LlamaParameters {
         return result
     }
 }
+
+extension LlamaParameters {
+    /// The weights of the layers' linears replaced by one rule, all other values (embedding, head, norms, biases) by another.
+    package func mapLinears<New>(weight: (Value) -> New, other: (Value) -> New) -> LlamaParameters<New> {
+        map { name, value in name.hasSuffix("_proj.weight") ? weight(value) : other(value) }
+    }
+}

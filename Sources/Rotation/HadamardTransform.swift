@@ -53,7 +53,8 @@ package struct HadamardTransform: Sendable {
     }
 
     private func transform(_ x: inout Tensor, _ orientation: Orientation) {
-        precondition(x.columns == columns, "a transform of \(columns) values on rows of \(x.columns)")
+        // Rows may hold several vectors that are transformed alike: the heads of q and k.
+        precondition(x.columns % columns == 0, "a transform of \(columns) values on rows of \(x.columns)")
         let (order, m, power) = (block.order, block.factor, block.power)
         let blocks = x.count / order
         let scale = 1 / Float(order).squareRoot()

@@ -74,6 +74,9 @@ package struct Tensor: @unchecked Sendable {
         return result
     }
 
+    /// Elements `range` in row-major order, as a vector of their own.
+    package func slice(_ range: Range<Int>) -> Tensor { reshaped([count, 1]).rows(range).reshaped([range.count]) }
+
     /// Rows `range` of the tensor seen as `[rows, columns]`, copied.
     package func rows(_ range: Range<Int>) -> Tensor {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) outside \(shape)")

@@ -14,8 +14,7 @@ import Testing
         let folder = try GoldenSuite.path(try #require(golden.params["hf_folder"]?.string))
         let weights = try SafetensorsFile(folder + "/model.safetensors")
         for name in ["config.json", "config_v5.json"] where PathKind(folder + "/" + name) == .file {
-            let path = folder + "/" + name
-            let configuration = try LlamaConfiguration(InputFile.json(path), path: path)
+            let configuration = try LlamaConfiguration(HFConfig(folder + "/" + name))
             let parameters = try LlamaParameters<Tensor>(configuration) { name, _ throws(HuggingFaceError) in
                 try weights.readFloat(name)
             }

@@ -1,0 +1,60 @@
+internal import Autograd
+package import HuggingFace
+package import TensorCore
+
+/// A Hugging Face folder that holds a model of the Llama family.
+package struct LlamaFolder: Sendable {
+    package let path: String
+    /// The configuration as read, to be passed through to folders made from this one.
+    package let config: HFConfig
+    package let configuration: LlamaConfiguration
+    package let checkpoint: Checkpoint
+
+    /// Reads the configuration and checks that the checkpoint's tensors are those it asks for; no weight is read yet.
+    ///
+    /// - Throws: ``HuggingFaceError`` for what is missing, not of this family, or has another shape.
+    package init(_ path: String) throws(HuggingFaceError) {
+        self.path = path
+        config = try HFConfig(path + "/config.json")
+        configuration = try LlamaConfiguration(config)
+        checkpoint = try Checkpoint(path)
+        var expected = Set<String>()
+        for (name, shape) in configuration.tensorShapes.named {
+            expected.insert(name)
+            let found = try checkpoint.info(name).shape
+            guard found == shape else {
+                throw HuggingFaceError(.malformed, "\(path): tensor \(name)", "has shape \(found); config.json says \(shape)")
+            }
+        }
+        // Old checkpoints store the rotary angles, and some tied ones the head a second time: both follow from the rest.
+        let known = checkpoint.names.filter { $0.hasSuffix(".rotary_emb.inv_freq") || $0 == "lm_head.weight" }
+        if let stranger = checkpoint.names.first(where: { !expected.contains($0) && !known.contains($0) }) {
+            throw HuggingFaceError(
+                .malformed, "\(path): tensor \(stranger)", "belongs to no layer of the model that config.json describes")
+        }
+    }
+
+    /// Reads every weight as float32.
+    package func parameters() throws(HuggingFaceError) -> LlamaParameters<Tensor> {
+        try LlamaParameters(configuration) { name, shape throws(HuggingFaceError) in try checkpoint.read(name, shape: shape) }
+    }
+
+    /// Writes a folder with other parameters for the same graph: config.json, weights, tokenizer and generation files.
+    ///
+    /// - Parameters:
+    ///   - type: F32, F16 or BF16.
+    ///   - folder: replaced as a whole, or left as it was if anything fails.
+    package func write(_ parameters: LlamaParameters<Tensor>, as type: ElementType, to folder: String) throws {
+        let writer = try HFFolderWriter(folder)
+        try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value, as: type) }, to: writer.temporaryPath)
+        var config = config
+        config.json["tie_word_embeddings"] = .bool(parameters.head == nil)
+        let typeName: JSONValue = type == .f32 ? "float32" : type == .f16 ? "float16" : "bfloat16"
+        // transformers 5 reads dtype, older versions torch_dtype.
+        config.json["dtype"] = typeName
+        config.json["torch_dtype"] = typeName
+        try writer.write(config.text, as: "config.json")
+        try writer.copy(from: path)
+        try writer.commit()
+    }
+}

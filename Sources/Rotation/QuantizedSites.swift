@@ -1,0 +1,111 @@
+package import Autograd
+package import Models
+package import Quantization
+package import TensorCore
+
+/// How activations and the KV cache are quantised; nil keeps float32.
+package struct ActivationQuantization: Sendable {
+    /// Shared input of q, k, v; of gate and up; of down: per token, range widened to contain 0.
+    package var token: QuantizerSpec?
+    /// Input of o: one group per head, range as it is.
+    package var head: QuantizerSpec?
+    /// V per head and token, range as it is.
+    package var value: QuantizerSpec?
+    /// K per head and token after the rotary embedding, range widened to contain 0.
+    package var key: QuantizerSpec?
+    package var gradient: QuantizerGradient
+
+    /// Everything in float32.
+    package static let none = ActivationQuantization(
+        activationBits: 16, activationSymmetric: false, cacheBits: 16, cacheSymmetric: false, headDimension: 1,
+        gradient: .straightThrough)
+
+    /// Bits of 16 or more mean no quantiser.
+    package init(
+        activationBits: Int, activationSymmetric: Bool, cacheBits: Int, cacheSymmetric: Bool, headDimension d: Int,
+        gradient: QuantizerGradient
+    ) {
+        func spec(_ bits: Int, _ symmetric: Bool, _ granularity: QuantizerGranularity, zero: Bool) -> QuantizerSpec? {
+            bits >= 16
+                ? nil : QuantizerSpec(bits: bits, symmetric: symmetric, granularity: granularity, includesZero: zero)
+        }
+        token = spec(activationBits, activationSymmetric, .token, zero: true)
+        head = spec(activationBits, activationSymmetric, .head(d), zero: false)
+        value = spec(cacheBits, cacheSymmetric, .head(d), zero: false)
+        key = spec(cacheBits, cacheSymmetric, .head(d), zero: true)
+        self.gradient = gradient
+    }
+}
+
+/// The sites of a rotated, quantised network: online rotations, then quantisers, whose errors are observed where a gradient of
+/// R1 or R2 is wanted.
+package struct QuantizedSites: SiteTransform {
+    package var quantization: ActivationQuantization
+    /// R1, for the sides that the plan does not rotate in the weights.
+    package var r1: Tensor?
+    package var sides: RotatedSides
+    /// Transform of each head of q and k (R3); nil without.
+    package var r3: HadamardTransform?
+    /// Transform of the input of down (R4); nil without.
+    package var r4: HadamardTransform?
+    package var r1Gradient: RotationGradient?
+    package var r2Gradients: [RotationGradient]?
+
+    package init(
+        quantization: ActivationQuantization, r1: Tensor? = nil, sides: RotatedSides = .all, r3: HadamardTransform? = nil,
+        r4: HadamardTransform? = nil, r1Gradient: RotationGradient? = nil, r2Gradients: [RotationGradient]? = nil
+    ) {
+        self.quantization = quantization
+        self.r1 = r1
+        self.sides = sides
+        self.r3 = r3
+        self.r4 = r4
+        self.r1Gradient = r1Gradient
+        self.r2Gradients = r2Gradients
+    }
+
+    package func transform(_ x: Variable, at site: Site, on tape: Tape) -> Variable {
+        switch site {
+        case .embedding: return enter(x, unless: sides.embedding, on: tape)
+        case .attentionInput:
+            let quantized = quantize(x, quantization.token, r1Gradient, on: tape)
+            return leave(quantized, unless: sides.attentionInput, on: tape)
+        case .query: return online(x, r3, on: tape)
+        case .key: return quantize(online(x, r3, on: tape), quantization.key, nil, on: tape)
+        case .value(let layer): return quantize(x, quantization.value, r2Gradients?[layer], on: tape)
+        case .outputInput(let layer): return quantize(x, quantization.head, r2Gradients?[layer], on: tape)
+        case .attentionResidual: return enter(x, unless: sides.attentionOutput, on: tape)
+        case .mlpInput:
+            let quantized = quantize(x, quantization.token, r1Gradient, on: tape)
+            return leave(quantized, unless: sides.feedForwardInput, on: tape)
+        case .downInput: return quantize(online(x, r4, on: tape), quantization.token, nil, on: tape)
+        case .mlpResidual: return enter(x, unless: sides.feedForwardOutput, on: tape)
+        case .headInput: return leave(x, unless: sides.head, on: tape)
+        }
+    }
+
+    /// Into rotated coordinates: x·R1.
+    private func enter(_ x: Variable, unless inWeights: Bool, on tape: Tape) -> Variable {
+        guard !inWeights, let r1 else { return x }
+        return tape.product(x, constant: r1)
+    }
+
+    /// Back to the coordinates of unrotated weights: x·R1ᵀ.
+    private func leave(_ x: Variable, unless inWeights: Bool, on tape: Tape) -> Variable {
+        guard !inWeights, let r1 else { return x }
+        return tape.product(x, constant: r1, transposed: true)
+    }
+
+    private func online(_ x: Variable, _ transform: HadamardTransform?, on tape: Tape) -> Variable {
+        transform.map { tape.hadamard(x, $0) } ?? x
+    }
+
+    private func quantize(
+        _ x: Variable, _ spec: QuantizerSpec?, _ observer: RotationGradient?, on tape: Tape
+    ) -> Variable {
+        guard let spec else { return x }
+        // A gradient that is observed is wanted even where nothing before the quantiser wants one.
+        let observed = observer != nil && tape.isRecording && !x.requiresGradient ? Variable(parameter: x.value) : x
+        return tape.fakeQuantize(observed, spec, gradient: quantization.gradient, observer: observer)
+    }
+}

@@ -1,0 +1,65 @@
+package import HuggingFace
+package import TensorCore
+
+extension Rotations {
+    /// The rotations by SpinQuant's names: `R1`, `model.layers.{i}.self_attn.R2`.
+    package var named: [(name: String, tensor: Tensor)] {
+        (r1.map { [("R1", $0)] } ?? []) + (r2 ?? []).enumerated().map { (Self.r2Name($0.offset), $0.element) }
+    }
+
+    private static func r2Name(_ layer: Int) -> String { "model.layers.\(layer).self_attn.R2" }
+
+    /// Largest deviation from RᵀR = I that a rotation read from a file may have.
+    private static let orthogonalityTolerance: Float = 1e-4
+
+    /// Writes `rotations.safetensors`; `metadata` says what the rotations belong to.
+    package func write(to path: String, metadata: [String: String]) throws {
+        try SafetensorsFile.write(named.map { TensorSource($0.name, $0.tensor) }, to: path, metadata: metadata)
+    }
+
+    /// Writes the file that `torch.save` makes of SpinQuant's rotations.
+    package func writeTorchArchive(to path: String) throws { try TorchArchive.write(named, to: path) }
+
+    /// Reads `rotations.safetensors` or an `R.bin`.
+    ///
+    /// - Throws: ``HuggingFaceError`` where a rotation is missing, of another size, not finite, or not orthogonal
+    ///   (max|RᵀR − I| > 1e-4).
+    package init(contentsOf path: String, hidden: Int, head: Int, layers: Int) throws(HuggingFaceError) {
+        let read: (String) throws(HuggingFaceError) -> Tensor
+        let names: [String]
+        if path.hasSuffix(".safetensors") {
+            let file = try SafetensorsFile(path)
+            (names, read) = (file.names, { name throws(HuggingFaceError) in try file.readFloat(name, finite: true) })
+        } else {
+            let archive = try TorchArchive(path)
+            (names, read) = (archive.names, { name throws(HuggingFaceError) in try archive.read(name) })
+        }
+        func rotation(_ name: String, _ n: Int) throws(HuggingFaceError) -> Tensor {
+            let place = "\(path): rotation \(name)"
+            let r = try read(name)
+            guard r.shape == [n, n] else {
+                throw HuggingFaceError(.malformed, place, "has shape \(r.shape); the model needs [\(n), \(n)]")
+            }
+            guard r.isFinite else { throw HuggingFaceError(.malformed, place, "holds NaN or infinity") }
+            let error = orthogonalityError(r)
+            guard error <= Self.orthogonalityTolerance else {
+                throw HuggingFaceError(
+                    .malformed, place, "is not orthogonal: max|RᵀR − I| = \(error), above \(Self.orthogonalityTolerance)")
+            }
+            return r
+        }
+        let expected = ["R1"] + (0..<layers).map(Self.r2Name)
+        if let stranger = names.first(where: { !expected.contains($0) }) {
+            throw HuggingFaceError(.malformed, "\(path): \(stranger)", "is no rotation of a model with \(layers) layers")
+        }
+        guard !names.isEmpty else { throw HuggingFaceError(.malformed, path, "holds no rotation") }
+        r1 = names.contains("R1") ? try rotation("R1", hidden) : nil
+        guard names.contains(Self.r2Name(0)) else {
+            r2 = nil
+            return
+        }
+        var heads: [Tensor] = []
+        for layer in 0..<layers { heads.append(try rotation(Self.r2Name(layer), head)) }
+        r2 = heads
+    }
+}

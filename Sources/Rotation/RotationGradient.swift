@@ -1,0 +1,72 @@
+internal import CKernels
+internal import LinearAlgebra
+internal import Quantization
+package import TensorCore
+
+/// Gathers the gradient of one rotation over a training step.
+///
+/// With R ← R·exp(εA), A skew, the loss changes by ε·⟨A, M⟩, M = Rᵀ·∂loss/∂R; only M's skew part matters (arXiv 2002.01113).
+/// The published sum for M runs over every input and output that carries R. But a network without quantisers does not depend
+/// on R at all, so those terms cancel up to a symmetric matrix, and what remains comes from the quantisers alone. At a
+/// quantiser that maps z to ẑ, both [rows, n] in rotated coordinates, with gradients dz and dẑ,
+///
+///     M ≡ dẑᵀ·ẑ − dzᵀ·z        (mod symmetric matrices)
+///
+/// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantised weight contributes likewise (see
+/// ``add(weightError:gradient:side:)``). So two sites a layer are visited instead of four, embedding and head not at all, and
+/// the small numbers are summed instead of differences of large ones.
+package final class RotationGradient: QuantizerObserver {
+    package let n: Int
+    /// The sum so far; its symmetric part is arbitrary.
+    package private(set) var sum: Tensor
+
+    package init(n: Int) {
+        self.n = n
+        sum = Tensor(zeros: [n, n])
+    }
+
+    package func reset() { sum.fill(0) }
+
+    /// A quantiser's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
+    package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {
+        let shape = [z.count / n, n]
+        // dẑᵀ·ẑ − dzᵀ·z = dẑᵀ·(ẑ − z) − (dz − dẑ)ᵀ·z; the second term is zero for the straight-through gradient and has two
+        // non-zeros a group for the range gradient.
+        let error = quantized - z
+        matmul(
+            outputGradient.reshaped(shape), .transposed, error.reshaped(shape), .asStored, beta: 1, into: &sum)
+        ck_subtract_sparse_product(
+            inputGradient.pointer, outputGradient.pointer, z.pointer, sum.mutablePointer, z.count / n, n)
+    }
+
+    /// Which side of a weight a rotation is merged into.
+    package enum Side {
+        /// W' = W·R.
+        case input
+        /// W' = Rᵀ·W.
+        case output
+    }
+
+    /// A quantised weight's contribution: with E = W' − Ŵ' (what quantisation took away) and G = ∂loss/∂Ŵ', both [out, in],
+    /// M ≡ Eᵀ·G on the input side and E·Gᵀ on the output side, straight-through.
+    ///
+    /// Blocks of n columns (input side) or n rows (output side) are summed: the heads that share R2.
+    package func add(weightError error: Tensor, gradient: Tensor, side: Side) {
+        let (rows, columns) = (error.rows, error.columns)
+        let target = sum.mutablePointer
+        switch side {
+        case .input:
+            for first in stride(from: 0, to: columns, by: n) {
+                gemm(
+                    .transposed, .asStored, m: n, n: n, k: rows, error.pointer + first, lda: columns,
+                    gradient.pointer + first, ldb: columns, beta: 1, target, ldc: n)
+            }
+        case .output:
+            for first in stride(from: 0, to: rows, by: n) {
+                gemm(
+                    .asStored, .transposed, m: n, n: n, k: columns, error.pointer + first * columns, lda: columns,
+                    gradient.pointer + first * columns, ldb: columns, beta: 1, target, ldc: n)
+            }
+        }
+    }
+}

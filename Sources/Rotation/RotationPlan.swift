@@ -1,0 +1,27 @@
+package import Models
+
+/// Where R1 is applied in a training step: in the weights, once a step, or in the activations, for every token.
+///
+/// A matrix [out, h] costs out·h² multiply-adds to rotate; the activations at its site cost T·h² forward and T·h² backward.
+/// R is constant within a step, so each site takes the cheaper of the two.
+package struct RotationPlan: Sendable, Equatable {
+    package let sides: RotatedSides
+
+    /// - Parameters:
+    ///   - tokens: tokens this rank processes in a step.
+    ///   - weightsQuantized: quantised weights must be rotated as weights.
+    package init(_ c: LlamaConfiguration, tokens: Int, weightsQuantized: Bool) {
+        if weightsQuantized {
+            sides = .all
+            return
+        }
+        let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension
+        sides = RotatedSides(
+            embedding: c.vocabularySize <= tokens,
+            attentionInput: queryKeyValue <= 2 * tokens,
+            attentionOutput: c.heads * c.headDimension <= 2 * tokens,
+            feedForwardInput: 2 * c.intermediateSize <= 2 * tokens,
+            feedForwardOutput: c.intermediateSize <= 2 * tokens,
+            head: c.vocabularySize <= 2 * tokens)
+    }
+}

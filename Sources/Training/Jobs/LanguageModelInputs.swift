@@ -1,0 +1,99 @@
+internal import Autograd
+package import Collectives
+internal import Evaluation
+internal import Foundation
+internal import HuggingFace
+package import Models
+package import TensorCore
+
+/// What a job on a language model reads before it starts: the model's folder and the tokens, all checked.
+package struct LanguageModelInputs {
+    package let folder: LlamaFolder
+    /// The training windows; nil where the model is to draw them.
+    package let training: Windows?
+    /// The evaluation windows; nil where the model is to draw them.
+    package let evaluation: Windows?
+    /// The token that sampled sequences begin with.
+    package let firstSampledToken: Int32
+
+    /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
+    package init(_ config: RunConfig, needsTraining: Bool) throws {
+        folder = try LlamaFolder(config.model.path ?? EmbeddedModel.path)
+        let shape = folder.configuration
+        guard config.data.sequenceLength <= shape.maximumPositions else {
+            throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
+        }
+        var loaded: Tokenizer?
+        let folderPath = folder.path
+        func tokenizer() throws -> Tokenizer {
+            if let loaded { return loaded }
+            let tokenizer = try Tokenizer(folder: folderPath)
+            loaded = tokenizer
+            return tokenizer
+        }
+        func windows(_ path: String?, limit: Int) throws -> Windows? {
+            guard let path else { return nil }
+            let source = try TokenSource(contentsOf: path, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
+            return try Windows(
+                source, length: config.data.sequenceLength, maximum: shape.maximumPositions,
+                bos: BeginOfSequence(rawValue: config.data.bos.rawValue) ?? .none,
+                bosToken: config.data.bos == .sequence ? try tokenizer().bosToken : nil, limit: limit)
+        }
+        training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
+        evaluation = try windows(config.data.eval.path, limit: config.data.evalWindows ?? .max)
+        firstSampledToken = Int32(truncatingIfNeeded: folder.config.json["bos_token_id"]?.integer ?? 0)
+        guard (0..<Int32(shape.vocabularySize)).contains(firstSampledToken) else {
+            throw folder.config.failure("bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")
+        }
+    }
+}
+
+extension LanguageModelInputs {
+    /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
+    package func trainingWindows(
+        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>
+    ) throws -> Windows {
+        if let training { return training }
+        let length = context.config.data.sequenceLength
+        let drawn = try draw(
+            context.config.data.sampledSequences, "to learn from", stream: SeedStream.trainingTokens, model, parameters, context)
+        return try Windows(TokenSource(tokens: drawn.flatMap(\.self), name: "sampled tokens"), length: length, maximum: length)
+    }
+
+    /// The windows to evaluate on: of the text given, or drawn from the model itself. Collective.
+    package func evaluationWindows(
+        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>
+    ) throws -> [[Int32]] {
+        if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
+        return try draw(
+            context.config.data.evalWindows ?? 40, "to evaluate on", stream: SeedStream.evaluationTokens, model, parameters,
+            context)
+    }
+
+    private func draw(
+        _ count: Int, _ purpose: String, stream: UInt64, _ model: Llama, _ parameters: LlamaParameters<Tensor>,
+        _ context: JobContext<some Communicator>
+    ) throws -> [[Int32]] {
+        let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)
+        context.reporter.note(
+            "data-free: drawing \(count) sequences of \(length) tokens from the model itself \(purpose) (seed \(seed))")
+        let network = Network(
+            model: model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
+        return try SampledTokens.draw(
+            count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream, from: network,
+            context.communicator
+        ) { context.reporter.progress("drawing", $0, of: count) }
+    }
+}
+
+/// Streams of the seed, one for each kind of draw, far enough apart that none reaches the next.
+enum SeedStream {
+    static let batchOrder: UInt64 = 1
+    static let trainingTokens: UInt64 = 1 << 32
+    static let evaluationTokens: UInt64 = 2 << 32
+}
+
+/// The small Llama that ships with the program, so that the first command needs no model.
+package enum EmbeddedModel {
+    package static var path: String { Bundle.module.bundlePath + "/wiki-llama-4m" }
+}

@@ -1,0 +1,30 @@
+internal import Autograd
+package import Collectives
+package import Evaluation
+package import Models
+internal import Rotation
+package import TensorCore
+
+/// A network's score as it is, and with weights, activations and cache rounded to nearest, without any rotation.
+package struct PlainScore: Sendable {
+    package let fullPrecision: Double
+    package let rounded: LanguageModelScore
+
+    /// - Parameter parameters: with fused norms, so that what is quantised is the normalised input itself, as with rotations.
+    package init(
+        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
+        _ world: some Communicator
+    ) throws {
+        let reference = Network(
+            model: model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
+        fullPrecision = try evaluate(reference, against: Network<Untouched>?.none, windows: windows, world).perplexity
+        let quantized = Network(
+            model: model, parameters: recipe.quantized(parameters), sites: QuantizedSites(quantization: recipe.activations))
+        rounded = try evaluate(quantized, against: reference, windows: windows, world)
+    }
+
+    package var line: String {
+        "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); "
+            + "rounded to nearest: \(rounded.perplexity.formatted(decimals: 2))"
+    }
+}

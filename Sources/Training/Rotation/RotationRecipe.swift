@@ -1,0 +1,99 @@
+package import Autograd
+internal import Collectives
+internal import Evaluation
+package import Models
+package import Quantization
+package import Rotation
+package import TensorCore
+
+/// How a configuration quantises a network.
+package struct QuantizationRecipe {
+    package let activations: ActivationQuantization
+    /// Quantiser of the linear layers' weights; nil leaves them in float32.
+    package let weights: WeightQuantizer?
+    private let settings: QuantizationSettings
+
+    package init(_ config: RunConfig, _ c: LlamaConfiguration) {
+        settings = config.quantization
+        activations = ActivationQuantization(
+            activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
+            cacheBits: settings.kv.bits, cacheSymmetric: settings.kv.symmetric, headDimension: c.headDimension,
+            gradient: config.rotation.gradient == .range ? .range : .straightThrough)
+        weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
+    }
+
+    /// The configured quantiser of weights, at other bits than configured.
+    package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
+
+    private static func weightQuantizer(_ settings: QuantizationSettings.Weights, bits: Int) -> WeightQuantizer? {
+        guard bits < 16 else { return nil }
+        let granularity: QuantizerGranularity =
+            switch settings.granularity {
+            case .tensor: .tensor
+            case .channel: .channel
+            case .group: .group(settings.groupSize)
+            }
+        return WeightQuantizer(
+            QuantizerSpec(bits: bits, symmetric: settings.symmetric, granularity: granularity),
+            searchesClip: settings.clip == .search)
+    }
+
+    /// The parameters with the linear layers' weights quantised, as constants.
+    package func quantized(_ parameters: LlamaParameters<Tensor>) -> LlamaParameters<Variable> {
+        parameters.mapLinears(
+            weight: { Variable(constant: weights?.fakeQuantized($0) ?? $0) }, other: { Variable(constant: $0) })
+    }
+}
+
+/// What a configuration means for a model's rotations: where they start and how they are learned.
+package struct RotationRecipe {
+    package let quantization: QuantizationRecipe
+    package let learner: RotationLearner.Settings
+    package let online: OnlineRotations
+    package let start: Rotations
+
+    /// - Parameter tokensPerRank: tokens a rank processes in a step.
+    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerRank: Int) {
+        let rotation = config.rotation
+        quantization = QuantizationRecipe(config, c)
+        let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
+        // Without a quantised K, R3 changes nothing: queries and keys are rotated alike.
+        let quantizesKeys = config.quantization.kv.bits < 16
+        online = OnlineRotations(
+            r3: rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: c.headDimension) : nil,
+            r4: rotation.r4 == .hadamard ? HadamardTransform(columns: c.intermediateSize) : nil)
+        start = .randomHadamard(
+            hidden: rotation.r1 == .none ? nil : c.hiddenSize, head: rotation.r2 == .none ? nil : c.headDimension,
+            layers: c.layers, seed: UInt64(config.training.seed))
+        learner = RotationLearner.Settings(
+            objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
+            weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
+            momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
+            seed: UInt64(config.training.seed), microBatch: config.training.microBatchSize ?? Self.microBatch(config),
+            recompute: config.training.recompute,
+            plan: RotationPlan(c, tokens: tokensPerRank, weightsQuantized: trainingQuantizer != nil))
+    }
+
+    /// Sequences of about 512 tokens together: enough rows for a product to run at full speed, few enough for activations to
+    /// stay in the cache.
+    private static func microBatch(_ config: RunConfig) -> Int { max(1, 512 / config.data.sequenceLength) }
+}
+
+/// Scores rotations: merged into the weights on all sides, weights and activations quantised.
+struct RotatedScorer {
+    let model: Llama
+    /// Norms fused, R4 folded into down.
+    let base: LlamaParameters<Tensor>
+    let recipe: RotationRecipe
+    let windows: [[Int32]]
+
+    func score(_ rotations: Rotations, _ world: some Communicator) throws -> LanguageModelScore {
+        let network = Network(
+            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, model.configuration)),
+            sites: QuantizedSites(quantization: recipe.learner.quantization, r3: recipe.online.r3, r4: recipe.online.r4))
+        let reference = Network(
+            model: model, parameters: base.map { _, tensor in Variable(constant: tensor) },
+            sites: QuantizedSites(quantization: .none, r4: recipe.online.r4))
+        return try evaluate(network, against: reference, windows: windows, world)
+    }
+}

@@ -1,0 +1,24 @@
+package import TensorCore
+
+/// A job that cannot go on.
+package enum TrainingError: ReportableError, Equatable {
+    case diverged(step: Int)
+    case invarianceBroken(error: Double, tolerance: Double)
+
+    package var exitCode: ExitCode {
+        switch self {
+        case .diverged: .data
+        case .invarianceBroken: .software
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .diverged(let step):
+            "training.learning_rate: the loss of step \(step) is not finite; lower the rate, or check the model and the text"
+        case .invarianceBroken(let error, let tolerance):
+            "rotations: merging them changed a logit by \(error) of the largest one, more than \(tolerance); "
+                + "this is a defect of the program or of the machine"
+        }
+    }
+}

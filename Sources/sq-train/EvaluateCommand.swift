@@ -1,0 +1,16 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+
+struct EvaluateCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval",
+        abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
+        discussion: "Windows of data.eval.path, or sequences the model draws itself where no text is given.")
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try EvaluateJob().run(options, on: communicator)
+    }
+}

@@ -1,0 +1,131 @@
+import Autograd
+import Collectives
+import Evaluation
+import HuggingFace
+import LinearAlgebra
+import Models
+import Quantization
+import Rotation
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Training
+
+/// Loss and rotation gradients of the published optimisation model (golden/spinquant). Its embedding rows have their mean
+/// subtracted, which is wrong for RMSNorm but a matter of the input: the test does the same to the weights it reads.
+@Suite struct SpinQuantGoldenTests {
+    static let cases = GoldenSuite.cases(group: "spinquant")
+    static let quantizedCases = cases.filter { $0.params["bits_w_a_k_v"] != nil }
+
+    /// The model of a case, norms fused, embedding centred where the reference does it.
+    private func model(_ golden: GoldenCase, centred: Bool) throws -> (LlamaFolder, LlamaParameters<Tensor>) {
+        let folder = try LlamaFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
+        var parameters = try folder.parameters()
+        if parameters.head == nil { parameters.head = parameters.embedding }
+        if centred {
+            for row in 0..<parameters.embedding.rows {
+                let columns = 0..<parameters.embedding.columns
+                let mean = columns.reduce(0.0) { $0 + Double(parameters.embedding[row, $1]) } / Double(columns.count)
+                for column in columns { parameters.embedding[row, column] -= Float(mean) }
+            }
+        }
+        return (folder, parameters.fusingNorms())
+    }
+
+    private func rotations(_ file: SafetensorsFile, layers: Int, prefix: String = "") throws -> Rotations {
+        Rotations(r1: try file.readFloat(prefix + "R1"), r2: try (0..<layers).map { try file.readFloat("\(prefix)R2.\($0)") })
+    }
+
+    private func sequences(_ file: SafetensorsFile) throws -> [[Int32]] {
+        let shape = try file.info("input_ids").shape
+        let tokens = try file.readInts("input_ids").map(Int32.init)
+        return (0..<shape[0]).map { Array(tokens[$0 * shape[1]..<($0 + 1) * shape[1]]) }
+    }
+
+    @Test(arguments: cases.filter { $0.params["bits"] != nil })
+    func `merged rotations leave the function, and give the published weights`(_ golden: GoldenCase) throws {
+        let file = try GoldenSuite.tensors(of: golden)
+        let (folder, fused) = try model(golden, centred: false)
+        let (_, centred) = try model(golden, centred: true)
+        let rotations = try rotations(file, layers: fused.layers.count)
+        let tokens = try sequences(file)
+        let tolerance = try #require(golden.tolerance["logits_abs"]?.number)
+        let llama = Llama(folder.configuration, positions: tokens[0].count)
+        let original = try file.readFloat("logits_original")
+        let merged = fused.rotated(by: rotations, folder.configuration)
+        let vocabulary = folder.configuration.vocabularySize
+        for (index, sequence) in tokens.enumerated() {
+            let expected = original.reshaped([original.count / vocabulary, vocabulary])
+                .rows(index * sequence.count..<(index + 1) * sequence.count)
+            #expect(Double(maxDifference(llama.logits(sequence, fused), expected)) <= tolerance)
+            #expect(Double(maxDifference(llama.logits(sequence, merged), expected)) <= tolerance)
+        }
+        // The published weights: centred embedding, R4 folded into down.
+        let r4 = HadamardTransform(columns: folder.configuration.intermediateSize)
+        let published = centred.rotatedDown(by: r4).rotated(by: rotations, folder.configuration)
+        let weightTolerance = try #require(golden.tolerance["rotated_weight_abs"]?.number)
+        let recorded = published.named.filter { file.tensors["rotated." + $0.name] != nil }
+        #expect(recorded.count >= 8)
+        for (name, weight) in recorded {
+            #expect(Double(maxDifference(weight, try file.readFloat("rotated." + name))) <= weightTolerance, "\(name)")
+        }
+    }
+
+    /// Only the skew part of Rᵀ·∂loss/∂R moves an orthogonal R; ours is compared with that of the published gradient. Where the
+    /// plan rotates activations instead of weights the gradient must be the same.
+    @Test(arguments: quantizedCases, [false, true])
+    func `loss and skew gradients are the published ones`(_ golden: GoldenCase, _ rotatesActivations: Bool) throws {
+        let file = try GoldenSuite.tensors(of: golden)
+        let bits = try #require(golden.params["bits_w_a_k_v"]?.integers)
+        guard !(rotatesActivations && bits[0] < 16) else { return }
+        let tokens = try sequences(file)
+        let learner = try learner(golden, file, bits, rotatesActivations: rotatesActivations)
+        let loss = learner.accumulate(tokens, globalSequences: tokens.count)
+        let expected = Double(try file.readFloat("loss")[flat: 0])
+        #expect(abs(loss - expected) <= (try #require(golden.tolerance["loss_abs"]?.number)))
+        let start = learner.rotations
+        try compare(learner.r1Gradient, start.r1, file.readFloat("grad.R1"), golden.tolerance["grad_R1_rel_fro"]?.number)
+        for layer in 0..<(start.r2?.count ?? 0) {
+            try compare(
+                learner.r2Gradients?[layer], start.r2?[layer], file.readFloat("grad.R2.\(layer)"),
+                golden.tolerance["grad_R2_rel_fro"]?.number)
+        }
+    }
+
+    private func compare(_ gradient: RotationGradient?, _ r: Tensor?, _ published: Tensor, _ tolerance: Double?) throws {
+        let (gradient, r, tolerance) = (try #require(gradient), try #require(r), try #require(tolerance))
+        let m = matmul(r, .transposed, published)
+        let expected = m - m.transposed()
+        let ours = gradient.sum - gradient.sum.transposed()
+        // The tolerance is relative to the whole gradient, of which the skew part is a fraction.
+        let distance = ((ours - expected).squaredNorm / (4 * m.squaredNorm)).squareRoot()
+        #expect(distance <= tolerance)
+    }
+
+    private func learner(
+        _ golden: GoldenCase, _ file: SafetensorsFile, _ bits: [Int], rotatesActivations: Bool
+    ) throws -> RotationLearner {
+        let (folder, fused) = try model(golden, centred: true)
+        let c = folder.configuration
+        let online = OnlineRotations(
+            r3: golden.params["R3"]?.bool == true ? HadamardTransform(columns: c.headDimension) : nil,
+            r4: golden.params["R4"]?.bool == true ? HadamardTransform(columns: c.intermediateSize) : nil)
+        let flags = try #require(golden.params["flags"])
+        let settings = RotationLearner.Settings(
+            objective: .crossEntropy,
+            quantization: ActivationQuantization(
+                activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, cacheBits: bits[2],
+                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: c.headDimension, gradient: .straightThrough),
+            weightQuantizer: bits[0] < 16
+                ? WeightQuantizer(
+                    QuantizerSpec(bits: bits[0], symmetric: flags["w_asym"]?.bool == false, granularity: .channel),
+                    searchesClip: flags["w_clip"]?.bool == true) : nil,
+            learnsR1: true, learnsR2: true, momentum: 0, retraction: .exact, seed: 0, microBatch: 1, recompute: false,
+            plan: RotationPlan(c, tokens: rotatesActivations ? 1 : 1 << 20, weightsQuantized: bits[0] < 16))
+        return RotationLearner(
+            settings, Llama(c, positions: try sequences(file)[0].count),
+            base: online.r4.map { fused.rotatedDown(by: $0) } ?? fused, online: online,
+            from: try rotations(file, layers: fused.layers.count))
+    }
+}
