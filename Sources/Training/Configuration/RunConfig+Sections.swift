@@ -12,13 +12,7 @@ package struct ModelSettings: Sendable, Equatable {
     }
 }
 
-/// Where a beginning-of-sequence token is put.
-package enum BeginningOfSequence: String, Choice {
-    /// Nowhere: the sequences are the text, and nothing else.
-    case none
-    /// As the first token of every sequence.
-    case sequence
-}
+extension BeginOfSequence: Choice {}
 
 package struct DataSettings: Sendable, Equatable {
     package struct Source: Sendable, Equatable {
@@ -32,7 +26,7 @@ package struct DataSettings: Sendable, Equatable {
     package var sequenceLength: Int
     /// Windows of `sequenceLength` tokens that are evaluated; nil for as many as there are.
     package var evalWindows: Int?
-    package var bos: BeginningOfSequence
+    package var bos: BeginOfSequence
     /// Different training sequences the model samples where no text is given.
     package var sampledSequences: Int
 
