@@ -57,7 +57,7 @@ let package = Package(
         module("Evaluation", ["TensorCore", "Autograd", "Models", "Collectives"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         module("TransitionBus", [
-            "TensorCore", "TernarySVD", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
+            "TensorCore", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
         ]),
         module(
             "Training",
@@ -79,8 +79,14 @@ let package = Package(
         tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),
+        .target(
+            name: "BusTestSupport", dependencies: ["TensorCore", "Collectives", "TransitionBus"], path: "Tests/BusTestSupport",
+            swiftSettings: strict),
+        tests("TransitionBus", ["TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
         // Run under mpirun, see launch/test; without it a world of one.
-        .testTarget(name: "RankTests", dependencies: ["TensorCore", "Collectives", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "RankTests", dependencies: ["TensorCore", "Collectives", "TransitionBus", "BusTestSupport"],
+            swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),

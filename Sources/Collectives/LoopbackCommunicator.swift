@@ -44,7 +44,8 @@ package final class LoopbackCommunicator: Communicator {
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")
         guard try take(into: data, tag: tag) else {
-            throw MPIError(operation: "receive", rank: 0, code: 0, text: "nothing with tag \(tag) was sent in this world of one")
+            throw MPIError(
+                operation: "receive", rank: 0, code: 0, text: "nothing with tag \(tag) was sent in this world of one")
         }
     }
 

@@ -10,6 +10,10 @@ package struct MPIError: ReportableError, Equatable {
     package let code: Int32
     package let text: String
 
+    package init(operation: String, rank: Int, code: Int32, text: String) {
+        (self.operation, self.rank, self.code, self.text) = (operation, rank, code, text)
+    }
+
     package var exitCode: ExitCode { .temporary }
     package var description: String { "\(operation) failed on rank \(rank): \(text); restart from the last checkpoint" }
 

@@ -1,13 +1,13 @@
 /// A communication under way. It owns the memory that is being read or written until it has completed.
 package final class Pending<Value> {
     /// Makes progress, and waits for the end if told to; true when complete.
-    typealias Progress = (_ wait: Bool) throws(MPIError) -> Bool
+    package typealias Progress = (_ wait: Bool) throws(MPIError) -> Bool
 
     private let value: Value
     private var progress: Progress?
 
     /// `progress` nil: complete from the start.
-    init(_ value: Value, progress: Progress?) {
+    package init(_ value: Value, progress: Progress?) {
         self.value = value
         self.progress = progress
     }

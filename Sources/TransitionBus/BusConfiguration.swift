@@ -1,0 +1,113 @@
+/// What carries transitions between ranks (`bus.transport`).
+package enum BusTransport: String, CaseIterable, Sendable {
+    /// ``ipc`` when all ranks share a node, else ``tcp``.
+    case auto
+    /// ZeroMQ over sockets in a fresh folder that only this user may enter.
+    case ipc
+    /// ZeroMQ over one network interface, encrypted, ranks' keys only.
+    case tcp
+    /// MPI's broadcast, the plain way: what the others must agree with, bit by bit.
+    case mpi
+}
+
+/// How the bus of one run is set up.
+package struct BusConfiguration {
+    /// The bus's patience.
+    package struct Timing: Sendable {
+        /// For the whole set-up.
+        package var setup: Duration = .seconds(60)
+        /// Silence of an owner before the first request for what is missing; doubled with every further one up to `queryLimit`.
+        package var query: Duration = .milliseconds(250)
+        package var queryLimit: Duration = .seconds(2)
+        /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
+        package var repairTries = 5
+        package var repair: Duration = .seconds(30)
+        /// For an owner that still computes, and for the sync step.
+        package var silence: Duration = .seconds(180)
+        /// For a peer to make room for one more message.
+        package var send: Duration = .seconds(30)
+
+        package init() {}
+    }
+
+    package var transport = BusTransport.auto
+    /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the only other interface.
+    package var interface: String?
+    /// Number of this start of the run; messages of other starts are refused.
+    package var attempt = 0
+    /// The step the first ``TransitionExchange/beginStep(_:owners:)`` will name.
+    package var firstStep = 0
+    /// Must be equal on all ranks: a hash of the resolved configuration.
+    package var configurationHash: [UInt8] = []
+    /// Bytes a payload may have at most, per layer; follows from the local shapes.
+    package var payloadLimits: [Int]
+    /// Throws unless a payload decodes for its layer. Must not change anything.
+    package var validate: (Transition) throws -> Void
+    package var timing = Timing()
+    /// Faults to inject into what arrives; for tests.
+    package var faults: FaultInjection?
+
+    package init(payloadLimits: [Int], validate: @escaping (Transition) throws -> Void) {
+        self.payloadLimits = payloadLimits
+        self.validate = validate
+    }
+}
+
+/// What a bus has done so far on this rank.
+package struct BusStatistics: Equatable, Sendable {
+    package var transitionsPublished = 0
+    /// Headers and payloads as published, replays not counted.
+    package var bytesPublished = 0
+    /// Transitions sent again on request.
+    package var replays = 0
+    package var bytesReplayed = 0
+    /// Requests sent for what was missing.
+    package var requests = 0
+    /// Transitions that arrived again and were ignored.
+    package var duplicates = 0
+    package var refused: [Refusal: Int] = [:]
+    /// Connections turned away for want of a listed key.
+    package var strangers = 0
+    /// Seconds spent waiting for other ranks' transitions, and in the sync step.
+    package var collectSeconds = 0.0
+    package var syncSeconds = 0.0
+}
+
+/// The way transitions take from their owners to all ranks, once per step:
+///
+///     try bus.beginStep(step, owners: owners)             // who computes which layer, the same on all ranks
+///     for layer in mine { try bus.publish(compute(layer)); try bus.poll() }
+///     for transition in try bus.collect() { apply(transition) }
+///     try bus.finishStep(stateDigest: digest(of: state))  // returns when all ranks agree
+///
+/// One thread uses it, the one that uses MPI. After an error the run must end (``Communicator/abort(_:)``).
+package protocol TransitionExchange: AnyObject {
+    var statistics: BusStatistics { get }
+    func beginStep(_ step: Int, owners: [Int]) throws
+    /// Sends one of this rank's layers to all.
+    func publish(_ transition: Transition) throws
+    /// Takes in what has arrived and answers requests, without waiting: call it between computations.
+    func poll() throws
+    /// Waits for all layers of the step; every transition once, by layer.
+    func collect() throws -> [Transition]
+    /// The coordinator's sync step: all ranks must have applied this step and be in the same state.
+    /// - Parameter stateDigest: SHA-256 of everything the ranks must share.
+    func finishStep(stateDigest: Digest) throws
+}
+
+/// Finds out whether the ranks differ and how, given what each has (collective on the slow path only).
+enum Agreement {
+    /// (step, count, digest) as four integers of the digest's first 32 bytes, and the complement of each: one minimum over ranks
+    /// then gives the minima and the maxima, as max(x) = ~min(~x).
+    static func vector(step: Int, count: Int, digest: Digest) -> [Int64] {
+        precondition(digest.count == 32, "a digest has 32 bytes, not \(digest.count)")
+        let values = [Int64(step), Int64(count)] + (0..<4).map { Int64(bitPattern: digest.littleEndian(at: 8 * $0)) }
+        return values + values.map { ~$0 }
+    }
+
+    /// Whether the reduced vector says that all ranks gave the same.
+    static func holds(_ reduced: [Int64]) -> Bool {
+        let half = reduced.count / 2
+        return (0..<half).allSatisfy { reduced[$0] == ~reduced[half + $0] }
+    }
+}

@@ -1,0 +1,43 @@
+package import TensorCore
+
+/// A fault of the transition bus that ends the run.
+package enum BusError: ReportableError, Equatable {
+    /// Set-up, a repair, a send or the sync step took too long.
+    case timeout(what: String, rank: Int, seconds: Double)
+    /// Two valid payloads for one transition: an owner computed twice, differently.
+    case conflict(step: Int, layer: Int, owner: Int)
+    /// The ranks ended a step in different states.
+    case replicasDiffer(step: Int, details: String)
+    /// A stranger's key was admitted in the self-test.
+    case strangerAdmitted(rank: Int)
+    case malformedKey(String)
+    case configurationsDiffer(ranks: [Int])
+    case unsuitable(setting: String, rule: String)
+    case socketFolder(path: String, rule: String)
+
+    package var exitCode: ExitCode {
+        switch self {
+        case .timeout: .temporary
+        case .conflict, .replicasDiffer: .software
+        case .strangerAdmitted: .authentication
+        case .malformedKey, .configurationsDiffer, .unsuitable: .configuration
+        case .socketFolder: .io
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .timeout(let what, let rank, let seconds):
+            "rank \(rank) waited \(seconds) s for \(what); restart from the last checkpoint"
+        case .conflict(let step, let layer, let owner):
+            "rank \(owner) sent two different transitions of layer \(layer) in step \(step); its memory or its code is faulty"
+        case .replicasDiffer(let step, let details): "the ranks differ after step \(step): \(details)"
+        case .strangerAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
+        case .malformedKey(let key): "`\(key)` is no CURVE public key: 40 characters of Z85 are expected"
+        case .configurationsDiffer(let ranks):
+            "ranks \(ranks.map(String.init).joined(separator: ", ")) run another configuration than rank 0: give all the same"
+        case .unsuitable(let setting, let rule): "\(setting): \(rule)"
+        case .socketFolder(let path, let rule): "socket folder \(path): \(rule)"
+        }
+    }
+}

@@ -1,0 +1,157 @@
+internal import CZeroMQ
+internal import Collectives
+internal import Glibc
+
+/// From nothing to connections that are known to work, within a minute; every step is taken by all ranks.
+enum BusSetup {
+    /// The transport to use, the same on all ranks; never `auto`.
+    static func resolve(_ transport: BusTransport, _ world: some Communicator) throws -> (BusTransport, isOneNode: Bool) {
+        guard world.size > 1, transport != .mpi else { return (.mpi, true) }
+        let nodes = try world.allGather(Endpoints.nodeIdentity())
+        let isOneNode = nodes.allSatisfy { $0 == nodes[0] }
+        switch transport {
+        case .auto: return (isOneNode ? .ipc : .tcp, isOneNode)
+        case .ipc where !isOneNode:
+            throw BusError.unsuitable(
+                setting: "bus.transport", rule: "ipc reaches one node only, and this job has several: use tcp")
+        default: return (transport, isOneNode)
+        }
+    }
+
+    static func open(
+        _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext
+    ) throws -> BusSockets {
+        try agreeOnConfiguration(world, configuration)
+        let (transport, isOneNode) = try resolve(configuration.transport, world)
+        let run = UInt64(bitPattern: try world.broadcast(Int64.random(in: .min ... .max)))
+        var folder: String?
+        let sockets: BusSockets
+        if transport == .tcp {
+            let address = try Endpoints.tcpAddress(configuration.interface, isOneNode: isOneNode)
+            sockets = try BusSockets(
+                messaging, rank: world.rank, run: run, bindings: ("tcp://\(address):*", "tcp://\(address):*"),
+                keys: .generate(),
+                payloadLimits: configuration.payloadLimits)
+        } else {
+            let path = try sharedFolder(world)
+            folder = path
+            sockets = try BusSockets(
+                messaging, rank: world.rank, run: run,
+                bindings: ("ipc://\(path)/d\(world.rank)", "ipc://\(path)/c\(world.rank)"), keys: nil,
+                payloadLimits: configuration.payloadLimits)
+        }
+        let cards = try exchange(sockets.card, world)
+        if sockets.keys != nil {
+            for (rank, card) in cards.enumerated() {
+                try messaging.authenticator.allow(card.publicKey, domain: BusSockets.authenticationDomain, as: "\(rank)")
+            }
+            let isSafe = try refusesStrangers(sockets)
+            let safe = try world.allGather(Int64(isSafe ? 1 : 0))
+            if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
+        }
+        try sockets.connect(to: cards)
+        try shakeHands(sockets, world, configuration)
+        // The connections exist, and nothing is left behind whatever ends this run.
+        if let folder, world.rank == 0 { Endpoints.removeFolder(folder, ranks: world.size) }
+        return sockets
+    }
+
+    private static func agreeOnConfiguration(_ world: some Communicator, _ configuration: BusConfiguration) throws {
+        var mine = configuration.configurationHash
+        mine.append(littleEndian: UInt32(configuration.attempt))
+        mine.append(littleEndian: Int64(configuration.firstStep))
+        for limit in configuration.payloadLimits { mine.append(littleEndian: Int64(limit)) }
+        let digests = try world.allGather(Digests.sha256(mine))
+        let others = digests.indices.filter { digests[$0] != digests[0] }
+        guard others.isEmpty else { throw BusError.configurationsDiffer(ranks: others) }
+    }
+
+    private static func sharedFolder(_ world: some Communicator) throws -> String {
+        var path = world.rank == 0 ? Array(try Endpoints.makeFolder().utf8) : []
+        try world.broadcast(&path)
+        let folder = String(decoding: path, as: UTF8.self)
+        var status = stat()
+        guard lstat(folder, &status) == 0 else {
+            throw BusError.socketFolder(path: folder, rule: String(cString: strerror(errno)))
+        }
+        guard status.st_mode == S_IFDIR | 0o700, status.st_uid == geteuid() else {
+            throw BusError.socketFolder(path: folder, rule: "must be a folder that only its owner, this user, may enter")
+        }
+        return folder
+    }
+
+    private static func exchange(_ card: BusSockets.Card, _ world: some Communicator) throws -> [BusSockets.Card] {
+        let text = [card.publicKey, card.data, card.control].joined(separator: "\n")
+        return try world.allGather(Array(text.utf8)).map { bytes in
+            let fields = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
+            return BusSockets.Card(publicKey: String(fields[0]), data: String(fields[1]), control: String(fields[2]))
+        }
+    }
+
+    /// Whether this rank's own control socket turns away a key that is not listed.
+    private static func refusesStrangers(_ sockets: BusSockets) throws -> Bool {
+        let authenticator = sockets.messaging.authenticator
+        let keys = try CurveKeys.generate()
+        let stranger = try ZeroMQSocket(sockets.messaging.context, .dealer, name: "the self-test's stranger")
+        try stranger.secureAsClient(keys, serverKey: sockets.card.publicKey)
+        try stranger.connect(sockets.card.control)
+        _ = try stranger.send([[0]])
+        let deadline = ContinuousClock.now + .seconds(5)
+        while ContinuousClock.now < deadline {
+            var hasEntered = false
+            try sockets.poll(milliseconds: 10) { _ in hasEntered = true }
+            if hasEntered { return false }
+            if let refused = authenticator.lastRefused, refused == CurveKeys.decode(keys.publicKey) { return true }
+        }
+        return false
+    }
+
+    /// Proves every connection before the first step: a publisher's frames are lost until the subscription has arrived, and
+    /// nothing says so. Every owner waits for a subscription from each peer, then sends probes until everybody has seen
+    /// everybody's, on the control connections in both directions too.
+    private static func shakeHands(
+        _ sockets: BusSockets, _ world: some Communicator, _ configuration: BusConfiguration
+    ) throws {
+        let peers = Set(0..<world.size).subtracting([world.rank])
+        let attempt = UInt32(configuration.attempt)
+        let (probe, hello) = (
+            FrameHeader(.probe, attempt: attempt, owner: world.rank).encoded,
+            FrameHeader(.hello, attempt: attempt, owner: world.rank).encoded
+        )
+        var subscriptions = 0
+        var (probedBy, greetedBy, answeredBy): (Set<Int>, Set<Int>, Set<Int>) = ([], [], [])
+        func handle(_ event: BusSockets.Event) throws {
+            switch event {
+            case .subscribed: subscriptions += 1
+            case .published(let peer, _): probedBy.insert(peer)
+            case .replayed(let peer, _): answeredBy.insert(peer)
+            case .asked(let peer, _):
+                greetedBy.insert(peer)
+                _ = try sockets.answer(peer, hello, [])
+            case .garbage: break
+            }
+        }
+        let start = ContinuousClock.now
+        var nextProbe = start
+        var everyone: Pending<PinnedElements<Int64>>?
+        while try !(everyone?.isComplete() ?? false) {
+            let now = ContinuousClock.now
+            guard now - start < configuration.timing.setup else {
+                let deaf = subscriptions < peers.count ? "\(peers.count - subscriptions) subscriptions, " : ""
+                let silent = peers.subtracting(probedBy.intersection(greetedBy).intersection(answeredBy)).sorted()
+                let what = silent.isEmpty ? "the other ranks' set-up" : "\(deaf)a sign of ranks \(silent) on the bus"
+                throw BusError.timeout(what: what, rank: world.rank, seconds: configuration.timing.setup.seconds)
+            }
+            if now >= nextProbe {
+                nextProbe = now + .milliseconds(250)
+                if subscriptions >= peers.count { _ = try sockets.publish(probe, []) }
+                for peer in peers.subtracting(answeredBy) { _ = try sockets.ask(peer, hello, []) }
+            }
+            let isReady = subscriptions >= peers.count && probedBy == peers && greetedBy == peers && answeredBy == peers
+            if isReady, everyone == nil { everyone = try world.startAllReduce([1], .min) }
+            let before = subscriptions
+            try sockets.poll(milliseconds: 2, handle)
+            if subscriptions != before, subscriptions >= peers.count { nextProbe = now }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+internal import CZeroMQ
+internal import Collectives
+
+/// The sockets of one rank, and the connections to all others: an XPUB whose frames all ranks get, a SUB per owner, a ROUTER
+/// that takes requests, a DEALER per peer to make them.
+final class BusSockets {
+    /// A message that has arrived, without the parts that only route it.
+    enum Event {
+        /// Header and payload as published by a rank; as sent by a rank on request; as asked by a rank.
+        case published(from: Int, [[UInt8]])
+        case replayed(from: Int, [[UInt8]])
+        case asked(by: Int, [[UInt8]])
+        /// A subscription to this rank's frames.
+        case subscribed
+        /// A message of the wrong form, or from a stranger.
+        case garbage
+    }
+
+    /// What the ranks tell each other before they connect.
+    struct Card {
+        var publicKey = ""
+        var data: String
+        var control: String
+    }
+
+    static let authenticationDomain = "bus"
+    /// Messages taken from one socket before the others have their turn.
+    private static let turn = 256
+    private static let controlLimit = 65_536
+
+    let rank: Int
+    let messaging: MessagingContext
+    let keys: CurveKeys?
+    private(set) var card: Card
+    private let topic: [UInt8]
+    private let data: ZeroMQSocket
+    private let control: ZeroMQSocket
+    private var subscribers: [(rank: Int, socket: ZeroMQSocket)] = []
+    private var dealers: [(rank: Int, socket: ZeroMQSocket)] = []
+    private let largestPayload: Int
+    private let highWaterMark: Int
+
+    /// Binds this rank's two sockets.
+    /// - Parameter bindings: endpoints to bind, for frames and for requests. `keys` nil: no encryption.
+    init(
+        _ messaging: MessagingContext, rank: Int, run: UInt64, bindings: (data: String, control: String), keys: CurveKeys?,
+        payloadLimits: [Int]
+    ) throws {
+        (self.messaging, self.rank, self.keys) = (messaging, rank, keys)
+        topic = Array("T/\(String(run, radix: 16))/".utf8)
+        largestPayload = payloadLimits.max() ?? 0
+        highWaterMark = 2 * payloadLimits.count + 64
+        data = try ZeroMQSocket(messaging.context, .verbosePublisher, name: "rank \(rank)'s publisher")
+        control = try ZeroMQSocket(messaging.context, .router, name: "rank \(rank)'s control socket")
+        try data.set(ZMQ_XPUB_VERBOSE, 1)
+        try data.set(ZMQ_XPUB_NODROP, 1)
+        try control.set(ZMQ_ROUTER_MANDATORY, 1)
+        for (socket, limit) in [(data, 4096), (control, Self.controlLimit)] {
+            try socket.setHighWaterMark(highWaterMark)
+            try socket.setLargestMessage(limit)
+            if let keys {
+                try socket.secureAsServer(keys, domain: Self.authenticationDomain)
+                try socket.setHeartbeats()
+            }
+        }
+        card = Card(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data), control: "")
+        card.control = try control.bind(bindings.control)
+    }
+
+    /// Connects to the other ranks; `cards` by rank.
+    func connect(to cards: [Card]) throws {
+        for (peer, card) in cards.enumerated() where peer != rank {
+            let subscriber = try ZeroMQSocket(messaging.context, .subscriber, name: "subscription to rank \(peer)")
+            let dealer = try ZeroMQSocket(messaging.context, .dealer, name: "control connection to rank \(peer)")
+            try subscriber.set(ZMQ_SUBSCRIBE, String(decoding: topic, as: UTF8.self))
+            try dealer.set(ZMQ_ROUTING_ID, "r\(rank)")
+            for socket in [subscriber, dealer] {
+                try socket.setHighWaterMark(highWaterMark)
+                try socket.setLargestMessage(largestPayload + 4096)
+                if let keys {
+                    try socket.secureAsClient(keys, serverKey: card.publicKey)
+                    try socket.setHeartbeats()
+                }
+            }
+            try subscriber.connect(card.data)
+            try dealer.connect(card.control)
+            subscribers.append((peer, subscriber))
+            dealers.append((peer, dealer))
+        }
+    }
+
+    // MARK: Sending
+
+    /// To all ranks; false when one of them has no room.
+    func publish(_ header: [UInt8], _ payload: [UInt8]) throws -> Bool { try data.send([topic, header, payload]) == .queued }
+
+    /// To the rank's ROUTER.
+    func ask(_ peer: Int, _ header: [UInt8], _ payload: [UInt8]) throws -> Bool {
+        guard let dealer = dealers.first(where: { $0.rank == peer }) else { return false }
+        return try dealer.socket.send([header, payload]) == .queued
+    }
+
+    /// To the rank's DEALER, which has asked before.
+    func answer(_ peer: Int, _ header: [UInt8], _ payload: [UInt8]) throws -> Bool {
+        try control.send([Array("r\(peer)".utf8), header, payload]) == .queued
+    }
+
+    // MARK: Receiving
+
+    /// Waits for messages at most so long and hands over what there is; serves the ZAP handler.
+    func poll(milliseconds: Int, _ handle: (Event) throws -> Void) throws {
+        let authenticator = messaging.authenticator
+        let sockets = [authenticator.socket, data, control] + subscribers.map(\.socket) + dealers.map(\.socket)
+        let ready = try ZeroMQSocket.poll(sockets, milliseconds: milliseconds)
+        if ready[0] { try authenticator.serve() }
+        if ready[1] { try drain(data) { try handle(subscription($0)) } }
+        if ready[2] { try drain(control) { try handle(question($0)) } }
+        for (i, subscriber) in subscribers.enumerated() where ready[3 + i] {
+            try drain(subscriber.socket) { message in
+                let isOurs = message.parts.count == 3 && message.parts[0] == topic
+                try handle(isOurs ? .published(from: subscriber.rank, Array(message.parts[1...])) : .garbage)
+            }
+        }
+        for (i, dealer) in dealers.enumerated() where ready[3 + subscribers.count + i] {
+            try drain(dealer.socket) { message in
+                try handle(message.parts.count == 2 ? .replayed(from: dealer.rank, message.parts) : .garbage)
+            }
+        }
+    }
+
+    private func drain(_ socket: ZeroMQSocket, _ handle: (ZeroMQMessage) throws -> Void) throws {
+        for _ in 0..<Self.turn {
+            guard let message = try socket.receive() else { return }
+            try handle(message)
+        }
+    }
+
+    /// A subscription is the byte 1 and the topic.
+    private func subscription(_ message: ZeroMQMessage) -> Event {
+        message.parts == [[1] + topic] && isRank(message.userID) ? .subscribed : .garbage
+    }
+
+    private func question(_ message: ZeroMQMessage) -> Event {
+        guard message.parts.count == 3, let peer = dealers.first(where: { message.parts[0] == Array("r\($0.rank)".utf8) })
+        else {
+            return .garbage
+        }
+        // With keys, the name a peer gives itself must be the one its key is listed under.
+        if keys != nil, message.userID != "\(peer.rank)" { return .garbage }
+        return .asked(by: peer.rank, Array(message.parts[1...]))
+    }
+
+    private func isRank(_ userID: String?) -> Bool { keys == nil || userID.flatMap { Int($0) } != nil }
+}

@@ -1,0 +1,53 @@
+internal import TensorCore
+
+/// Spoils what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the next
+/// one, or has a byte changed, with these probabilities.
+package struct FaultInjection {
+    package var drop = 0.0
+    package var double = 0.0
+    package var reorder = 0.0
+    package var corrupt = 0.0
+    private var random: RandomStream
+    private var held: [[UInt8]]?
+    /// Messages spoiled so far.
+    package private(set) var count = 0
+
+    package init(drop: Double, double: Double, reorder: Double, corrupt: Double, seed: UInt64, rank: Int) {
+        (self.drop, self.double, self.reorder, self.corrupt) = (drop, double, reorder, corrupt)
+        random = RandomStream(seed: seed, stream: UInt64(rank))
+    }
+
+    /// The messages that take this one's place.
+    mutating func spoil(_ parts: [[UInt8]]) -> [[[UInt8]]] {
+        var result: [[[UInt8]]] = []
+        let choice = random.uniform()
+        switch choice {
+        case ..<drop: count += 1
+        case ..<(drop + double):
+            count += 1
+            result = [parts, parts]
+        case ..<(drop + double + reorder) where held == nil:
+            count += 1
+            held = parts
+            return []
+        case (drop + double + reorder)..<(drop + double + reorder + corrupt):
+            count += 1
+            result = [corrupted(parts)]
+        default: result = [parts]
+        }
+        if let late = held {
+            held = nil
+            result.append(late)
+        }
+        return result
+    }
+
+    private mutating func corrupted(_ parts: [[UInt8]]) -> [[UInt8]] {
+        var parts = parts
+        let candidates = parts.indices.filter { !parts[$0].isEmpty }
+        guard let part = candidates.randomElement(using: &random) else { return parts }
+        let byte = Int.random(in: parts[part].indices, using: &random)
+        parts[part][byte] ^= UInt8.random(in: 1...255, using: &random)
+        return parts
+    }
+}

@@ -1,0 +1,31 @@
+internal import CZeroMQ
+
+extension ZeroMQSocket {
+    /// The socket's side that binds: encrypts, and admits the keys the ZAP handler lists for `domain`.
+    func secureAsServer(_ keys: CurveKeys, domain: String) throws(ZeroMQError) {
+        try set(ZMQ_CURVE_SERVER, 1)
+        try set(ZMQ_CURVE_SECRETKEY, keys.secretKey)
+        try set(ZMQ_ZAP_DOMAIN, domain)
+    }
+
+    /// The socket's side that connects: the server must own `serverKey`.
+    func secureAsClient(_ keys: CurveKeys, serverKey: String) throws(ZeroMQError) {
+        try set(ZMQ_CURVE_SERVERKEY, serverKey)
+        try set(ZMQ_CURVE_PUBLICKEY, keys.publicKey)
+        try set(ZMQ_CURVE_SECRETKEY, keys.secretKey)
+    }
+
+    /// Notices a peer that is gone (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.
+    func setHeartbeats() throws(ZeroMQError) {
+        try set(ZMQ_HANDSHAKE_IVL, 5000)
+        try set(ZMQ_HEARTBEAT_IVL, 1000)
+        try set(ZMQ_HEARTBEAT_TIMEOUT, 5000)
+        try set(ZMQ_HEARTBEAT_TTL, 5000)
+    }
+
+    /// Messages queued at most per peer, in each direction.
+    func setHighWaterMark(_ messages: Int) throws(ZeroMQError) {
+        try set(ZMQ_SNDHWM, messages)
+        try set(ZMQ_RCVHWM, messages)
+    }
+}

@@ -1,0 +1,145 @@
+/// A layer's new factors, as bytes the bus does not look into.
+package struct Transition: Equatable, Sendable {
+    package let layer: Int
+    /// Which form the payload has; the receiver's affair.
+    package let codec: UInt8
+    package let payload: [UInt8]
+
+    package init(layer: Int, codec: UInt8, payload: [UInt8]) {
+        (self.layer, self.codec, self.payload) = (layer, codec, payload)
+    }
+}
+
+/// Why a frame was not taken. Training goes on; the count is kept.
+package enum Refusal: String, CaseIterable, Sendable {
+    /// No valid header: wrong length, magic, version, type or checksum.
+    case malformed
+    /// Another attempt of the run, or a step other than this and the next.
+    case stale
+    /// A layer that does not exist, or an owner other than the layer's or the sender.
+    case wrongOwner
+    /// A length other than announced, or longer than the layer can be.
+    case wrongSize
+    /// The payload does not hash to the digest.
+    case wrongDigest
+    /// The payload does not decode.
+    case undecodable
+}
+
+/// What has arrived for the current step and, from faster ranks, for the next: each transition once.
+///
+/// Pure bookkeeping without clock or sockets. A frame is taken if its attempt, step, layer, owner, length and digest are
+/// right and its payload decodes; taken again with the same digest it is ignored; with another the owner is at fault.
+/// Order does not matter: a transition is known by its key (step, layer), and stream positions only show what was lost.
+struct StepLedger {
+    enum Verdict: Equatable { case staged, early, duplicate, refused(Refusal) }
+
+    /// Checks that a payload decodes for its layer.
+    typealias Validation = (Transition) throws -> Void
+
+    private struct Entry {
+        let transition: Transition
+        let digest: Digest
+    }
+    private struct EarlyKey: Hashable {
+        let layer: Int
+        let owner: Int
+    }
+
+    let payloadLimits: [Int]
+    let attempt: UInt32
+    private let validate: Validation
+    /// The step whose transitions are being collected, or were last.
+    private(set) var step: Int
+    private(set) var owners: [Int] = []
+    private var staged: [Entry?]
+    private var early: [EarlyKey: Entry] = [:]
+    /// Owners that have said that they published everything of this step; of the next.
+    private var ended: Set<Int> = []
+    private var earlyEnded: Set<Int> = []
+
+    /// - Parameter firstStep: the step the first ``begin(step:owners:)`` will name.
+    init(payloadLimits: [Int], attempt: UInt32, firstStep: Int, validate: @escaping Validation) {
+        self.payloadLimits = payloadLimits
+        self.attempt = attempt
+        self.validate = validate
+        step = firstStep - 1
+        staged = Array(repeating: nil, count: payloadLimits.count)
+    }
+
+    /// Moves on to the next step, taking over what came early; returns the refusals among that.
+    mutating func begin(step: Int, owners: [Int]) -> [Refusal] {
+        precondition(step == self.step + 1, "step \(step) follows \(self.step)")
+        precondition(owners.count == payloadLimits.count, "\(owners.count) owners for \(payloadLimits.count) layers")
+        self.step = step
+        self.owners = owners
+        (ended, earlyEnded) = (earlyEnded, [])
+        staged = Array(repeating: nil, count: payloadLimits.count)
+        var refusals: [Refusal] = []
+        for (key, entry) in early {
+            if owners[key.layer] == key.owner { staged[key.layer] = entry } else { refusals.append(.wrongOwner) }
+        }
+        early = [:]
+        return refusals
+    }
+
+    /// Takes a transition from the rank `sender`, or says why not.
+    mutating func offer(_ header: FrameHeader, _ payload: [UInt8], from sender: Int) throws(BusError) -> Verdict {
+        guard header.attempt == attempt else { return .refused(.stale) }
+        // Of the step before, everything is here: a step ends only when all ranks have all of it.
+        if Int(exactly: header.step) == step - 1, !owners.isEmpty { return .duplicate }
+        guard isNear(header.step) else { return .refused(.stale) }
+        let layer = Int(header.layer)
+        guard layer < payloadLimits.count, header.owner == UInt32(sender) else { return .refused(.wrongOwner) }
+        let isEarly = Int(exactly: header.step) != step
+        if !isEarly, owners.isEmpty || owners[layer] != sender { return .refused(.wrongOwner) }
+        guard header.byteCount == UInt64(payload.count), payload.count <= payloadLimits[layer] else {
+            return .refused(.wrongSize)
+        }
+        guard Digests.sha256(payload) == header.digest else { return .refused(.wrongDigest) }
+        let key = EarlyKey(layer: layer, owner: sender)
+        if let known = isEarly ? early[key] : staged[layer] {
+            guard known.digest == header.digest else {
+                throw .conflict(step: Int(header.step), layer: layer, owner: sender)
+            }
+            return .duplicate
+        }
+        let transition = Transition(layer: layer, codec: header.codec, payload: payload)
+        do { try validate(transition) } catch { return .refused(.undecodable) }
+        let entry = Entry(transition: transition, digest: header.digest)
+        if isEarly { early[key] = entry } else { staged[layer] = entry }
+        return isEarly ? .early : .staged
+    }
+
+    /// Takes this rank's own transition.
+    mutating func stageOwn(_ transition: Transition, digest: Digest) {
+        staged[transition.layer] = Entry(transition: transition, digest: digest)
+    }
+
+    /// Notes that an owner has published everything of a step.
+    mutating func noteEnd(_ header: FrameHeader, from sender: Int) {
+        guard header.attempt == attempt, isNear(header.step), header.owner == UInt32(sender) else { return }
+        if Int(exactly: header.step) == step { ended.insert(sender) } else { earlyEnded.insert(sender) }
+    }
+
+    /// This step or the next. (Before the first step `step` is the one before, which may be -1.)
+    private func isNear(_ other: UInt64) -> Bool {
+        guard let other = Int(exactly: other) else { return false }
+        return (other == step && !owners.isEmpty) || other == step + 1
+    }
+
+    func hasEnded(_ owner: Int) -> Bool { ended.contains(owner) }
+
+    /// Layers of this step that have not arrived, by owner.
+    var missing: [Int: [Int]] {
+        Dictionary(grouping: staged.indices.filter { staged[$0] == nil }) { owners[$0] }
+    }
+
+    var isComplete: Bool { staged.allSatisfy { $0 != nil } }
+
+    /// All transitions of the step, by layer. - Precondition: ``isComplete``.
+    var transitions: [Transition] { staged.compactMap { $0?.transition } }
+
+    /// First eight bytes of each layer's digest, for the table of differences.
+    var digestPrefixes: [UInt8] { staged.flatMap { Array(($0?.digest ?? Digest(repeating: 0, count: 32)).prefix(8)) } }
+}

@@ -1,0 +1,238 @@
+package import Collectives
+
+/// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
+/// RELIABILITY.md, section 2.
+package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
+    private let world: World
+    private let timing: BusConfiguration.Timing
+    private let sockets: BusSockets
+    private var faults: FaultInjection?
+    private var ledger: StepLedger
+    private var ring = ReplayRing()
+    /// Number of the next frame this rank publishes, and of the next that each owner is expected to.
+    private var sequence: UInt64 = 0
+    private var expected: [UInt64]
+    /// Owners whose stream has shown a gap since the last request to them.
+    private var gaps: Set<Int> = []
+    /// When a transition was last sent to a peer again: a flood of requests is answered at a limited rate.
+    private var served: [Served: ContinuousClock.Instant] = [:]
+    /// Keys turned away by then: the self-test's.
+    private let strangersAtSetup: Int
+    /// The last step rank 0 has declared closed.
+    package private(set) var lastCommit: Int?
+    package private(set) var statistics = BusStatistics()
+    /// Called whenever the exchange waits, to serve what else this thread owns (the events).
+    package var whileWaiting: (() throws -> Void)?
+
+    private struct Served: Hashable {
+        let peer: Int
+        let step: Int
+        let layer: Int
+    }
+
+    /// Connects all ranks; collective. - Throws: ``BusError``, ``ZeroMQError`` or ``MPIError``.
+    package init(_ world: World, _ configuration: BusConfiguration, _ messaging: MessagingContext) throws {
+        self.world = world
+        timing = configuration.timing
+        faults = configuration.faults
+        ledger = StepLedger(
+            payloadLimits: configuration.payloadLimits, attempt: UInt32(configuration.attempt),
+            firstStep: configuration.firstStep, validate: configuration.validate)
+        expected = Array(repeating: 0, count: world.size)
+        sockets = try BusSetup.open(world, configuration, messaging)
+        strangersAtSetup = messaging.authenticator.refused
+    }
+
+    /// Where this rank's two sockets listen, and the public key of both.
+    var card: BusSockets.Card { sockets.card }
+
+    // MARK: A step
+
+    package func beginStep(_ step: Int, owners: [Int]) throws {
+        for refusal in ledger.begin(step: step, owners: owners) { count(refusal) }
+        ring.begin(step: step)
+        served = served.filter { $0.key.step >= step - 1 }
+    }
+
+    package func publish(_ transition: Transition) throws {
+        precondition(ledger.owners[transition.layer] == world.rank, "layer \(transition.layer) belongs to another rank")
+        let header = header(.transition, layer: transition.layer, codec: transition.codec, payload: transition.payload)
+        let frame = ReplayRing.Frame(header: header.encoded, payload: transition.payload)
+        ledger.stageOwn(transition, digest: header.digest)
+        ring.store(frame, step: ledger.step, layer: transition.layer)
+        statistics.transitionsPublished += 1
+        statistics.bytesPublished += frame.header.count + frame.payload.count
+        try publish(frame)
+    }
+
+    package func poll() throws { try poll(milliseconds: 0) }
+
+    package func collect() throws -> [Transition] {
+        let start = ContinuousClock.now
+        defer { statistics.collectSeconds += (ContinuousClock.now - start).seconds }
+        let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
+        ring.storeEnding(ending, step: ledger.step)
+        try publish(ending)
+        var schedule = RepairSchedule(timing, now: start)
+        while !ledger.isComplete {
+            try poll(milliseconds: 5)
+            let now = ContinuousClock.now
+            for (owner, layers) in ledger.missing {
+                if gaps.remove(owner) != nil { schedule.noteGap(of: owner, now: now) }
+                try repair(
+                    schedule.decide(owner: owner, missing: layers.count, hasEnded: ledger.hasEnded(owner), now: now),
+                    owner: owner, layers: layers)
+            }
+        }
+        return ledger.transitions
+    }
+
+    private func repair(_ decision: RepairSchedule.Decision, owner: Int, layers: [Int]) throws {
+        switch decision {
+        case .wait: break
+        case .ask: try ask(owner, for: layers)
+        case .giveUp(let seconds):
+            let what = "layer \(layers[0]) and \(layers.count - 1) more of rank \(owner) in step \(ledger.step)"
+            throw BusError.timeout(what: what, rank: world.rank, seconds: seconds)
+        }
+    }
+
+    package func finishStep(stateDigest: Digest) throws {
+        let start = ContinuousClock.now
+        defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
+        let vector = Agreement.vector(step: ledger.step, count: ledger.transitions.count, digest: stateDigest)
+        let pending = try world.startAllReduce(vector, .min)
+        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed.
+        while try !pending.isComplete() {
+            guard ContinuousClock.now - start < timing.silence else {
+                throw BusError.timeout(
+                    what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: timing.silence.seconds)
+            }
+            try poll(milliseconds: 1)
+        }
+        guard Agreement.holds(try pending.wait().elements) else { throw try Differences.find(ledger, stateDigest, world) }
+        if world.rank == 0 {
+            lastCommit = ledger.step
+            try publish(ReplayRing.Frame(header: header(.commit).encoded, payload: []))
+        }
+    }
+
+    // MARK: Sending
+
+    /// A header with the next place in this rank's stream.
+    private func header(_ kind: FrameHeader.Kind, layer: Int = 0, codec: UInt8 = 0, payload: [UInt8] = []) -> FrameHeader {
+        defer { sequence += 1 }
+        return FrameHeader(
+            kind, attempt: ledger.attempt, owner: world.rank, step: ledger.step, layer: layer, codec: codec, sequence: sequence,
+            payload: payload)
+    }
+
+    /// Queues a frame for all ranks; while one has no room, takes in what others send, so that two cannot wait for each other.
+    private func publish(_ frame: ReplayRing.Frame) throws {
+        let start = ContinuousClock.now
+        while try !sockets.publish(frame.header, frame.payload) {
+            guard ContinuousClock.now - start < timing.send else {
+                throw BusError.timeout(what: "room in a rank's queue", rank: world.rank, seconds: timing.send.seconds)
+            }
+            try poll(milliseconds: 1)
+        }
+    }
+
+    private func ask(_ owner: Int, for layers: [Int]) throws {
+        var payload: [UInt8] = []
+        for layer in layers.prefix(8192) { payload.append(littleEndian: UInt32(layer)) }
+        let header = FrameHeader(
+            .request, attempt: ledger.attempt, owner: world.rank, step: ledger.step, payload: payload)
+        if try sockets.ask(owner, header.encoded, payload) { statistics.requests += 1 }
+    }
+
+    // MARK: Receiving
+
+    private func poll(milliseconds: Int) throws {
+        try sockets.poll(milliseconds: milliseconds) { event in
+            switch event {
+            case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
+            case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
+            case .asked(let peer, let parts): try serve(parts, to: peer)
+            case .subscribed: break
+            case .garbage: count(.malformed)
+            }
+        }
+        statistics.strangers = sockets.messaging.authenticator.refused - strangersAtSetup
+        try whileWaiting?()
+    }
+
+    private func spoiled(_ parts: [[UInt8]], _ take: ([[UInt8]]) throws -> Void) throws {
+        guard faults != nil else { return try take(parts) }
+        for parts in faults?.spoil(parts) ?? [] { try take(parts) }
+    }
+
+    /// Takes header and payload that an owner published, or sent again.
+    private func take(_ parts: [[UInt8]], from owner: Int, isReplay: Bool) throws {
+        guard let header = FrameHeader(decoding: parts[0]) else { return refuse(.malformed, of: owner) }
+        guard header.attempt == ledger.attempt, header.owner == UInt32(owner) else { return refuse(.stale, of: owner) }
+        switch header.kind {
+        case .transition:
+            switch try ledger.offer(header, parts[1], from: owner) {
+            case .staged, .early: break
+            case .duplicate: statistics.duplicates += 1
+            case .refused(let refusal): refuse(refusal, of: owner)
+            }
+        case .end: ledger.noteEnd(header, from: owner)
+        case .commit where owner == 0: lastCommit = Int(clamping: header.step)
+        case .commit, .request: return refuse(.malformed, of: owner)
+        case .probe, .hello: return
+        }
+        guard !isReplay else { return }
+        if header.sequence > expected[owner] { gaps.insert(owner) }
+        expected[owner] = max(expected[owner], header.sequence &+ 1)
+    }
+
+    /// Counts what was not taken; something of this owner is then missing, most likely.
+    private func refuse(_ refusal: Refusal, of owner: Int) {
+        count(refusal)
+        if refusal != .stale { gaps.insert(owner) }
+    }
+
+    private func count(_ refusal: Refusal) { statistics.refused[refusal, default: 0] += 1 }
+
+    /// Sends again what a peer has missed of this rank's transitions, as far as they exist.
+    private func serve(_ parts: [[UInt8]], to peer: Int) throws {
+        guard let header = FrameHeader(decoding: parts[0]), header.attempt == ledger.attempt, header.owner == UInt32(peer)
+        else {
+            return count(.malformed)
+        }
+        let payload = parts[1]
+        guard header.kind == .request else { return }
+        guard payload.count % 4 == 0, Digests.sha256(payload) == header.digest, let step = Int(exactly: header.step) else {
+            return count(.wrongDigest)
+        }
+        let now = ContinuousClock.now
+        for offset in stride(from: 0, to: payload.count, by: 4) {
+            let layer = Int(payload.littleEndian(at: offset, UInt32.self))
+            guard let frame = ring.frame(step: step, layer: layer) else { continue }
+            let key = Served(peer: peer, step: step, layer: layer)
+            if let last = served[key], now - last < timing.query / 2 { continue }
+            served[key] = now
+            guard try sockets.answer(peer, frame.header, frame.payload) else { return }
+            statistics.replays += 1
+            statistics.bytesReplayed += frame.header.count + frame.payload.count
+        }
+        if let ending = ring.ending(step: step) { _ = try sockets.answer(peer, ending.header, ending.payload) }
+    }
+}
+
+extension BusConfiguration {
+    /// Opens the exchange that the transport and the world call for; collective.
+    /// - Parameter whileWaiting: called whenever the exchange waits, to serve what else this thread owns (the events).
+    /// - Throws: ``BusError``, ``ZeroMQError`` or ``MPIError``.
+    package func open(
+        _ world: some Communicator, _ messaging: MessagingContext, whileWaiting: (() throws -> Void)? = nil
+    ) throws -> any TransitionExchange {
+        let (transport, _) = try BusSetup.resolve(transport, world)
+        guard transport != .mpi else { return BroadcastExchange(world, self) }
+        let exchange = try ZeroMQExchange(world, self, messaging)
+        exchange.whileWaiting = whileWaiting
+        return exchange
+    }
+}

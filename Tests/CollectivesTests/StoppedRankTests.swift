@@ -1,0 +1,56 @@
+import Collectives
+import Foundation
+import TensorCore
+import Testing
+
+/// mpirun notices a rank that dies, never one that hangs; the watchdogs of the ranks that wait for it do.
+@Suite(.serialized) struct StoppedRankTests {
+    /// Set for the job that the test below starts.
+    private static let drill = "SQ_STOPPED_RANK_DRILL"
+    private static var isDrill: Bool { ProcessInfo.processInfo.environment[drill] != nil }
+    private static var isAlone: Bool { MPIEnvironment.launch(ProcessInfo.processInfo.environment) == .alone }
+
+    /// Monotonic seconds, the same in all processes of this machine.
+    private static func now() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
+    }
+
+    @Test(.enabled(if: isAlone && !isDrill, "starts a job of its own"))
+    func `a stopped rank ends the job with the code for trying again, within the limit and 3 s`() throws {
+        let job = Process()
+        job.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        let binary = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        job.arguments =
+            ["mpirun", "-n", "3", "--oversubscribe", "--bind-to", "none", binary]
+            + ["--testing-library", "swift-testing", "--no-parallel", "--filter", "StoppedRankTests"]
+        let rootMayRun = ["OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"]
+        job.environment = ProcessInfo.processInfo.environment.merging(rootMayRun) { $1 }.merging([Self.drill: "1"]) { $1 }
+        let output = Pipe()
+        job.standardOutput = FileHandle.nullDevice
+        job.standardError = output
+        try job.run()
+        let lines = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+        job.waitUntilExit()
+        #expect(job.terminationStatus == ExitCode.temporary.rawValue)
+        #expect(lines.contains("the drill's step took longer than 1.0 seconds"))
+        let began = try #require(lines.split(separator: "\n").compactMap { Double($0.drop { !$0.isNumber }) }.first)
+        #expect(Self.now() - began < 1 + 3)
+    }
+
+    @Test(.enabled(if: isDrill, "runs in the job of the test above"))
+    func `the ranks that wait for a stopped one are ended by their watchdogs`() throws {
+        let world = try MPIEnvironment.start()
+        try world.barrier()
+        if world.rank == 0 { FileHandle.standardError.write(Data("began \(Self.now())\n".utf8)) }
+        let watchdog = Watchdog(rank: world.rank)
+        watchdog.begin("the drill's step", limit: .seconds(1))
+        if world.rank == 1 {
+            kill(getpid(), SIGSTOP)
+            // The signal may stop another thread first; this one must not get to the barrier meanwhile.
+            sleep(60)
+        }
+        try world.barrier()
+    }
+}

@@ -1,0 +1,82 @@
+import CZeroMQ
+import Glibc
+import TensorCore
+import Testing
+
+@testable import TransitionBus
+
+@Suite(.serialized) struct EventTests {
+    /// Polls both ends until `condition` holds, 5 s at most.
+    private func exchange(
+        _ publisher: EventPublisher, _ subscriber: EventSubscriber, until condition: ([RunEvent]) -> Bool
+    ) throws -> [RunEvent] {
+        var events: [RunEvent] = []
+        let deadline = ContinuousClock.now + .seconds(5)
+        while !condition(events), ContinuousClock.now < deadline {
+            try publisher.poll()
+            events += try subscriber.next(milliseconds: 5)
+        }
+        return events
+    }
+
+    @Test func `a late joiner gets the newest value of every key, then what changes`() throws {
+        let publisher = try EventPublisher(MessagingContext())
+        for step in 1...50 { try publisher.publish("step", json: Array("\(step)".utf8)) }
+        try publisher.publish("layer/0", json: Array("\"full\"".utf8))
+        let subscriber = try EventSubscriber(publisher.endpoint)
+        let first = try exchange(publisher, subscriber) { $0.count >= 2 }
+        #expect(first.map(\.key) == ["step", "layer/0"])
+        #expect(first[0].json == Array("50".utf8))
+        try publisher.publish("step", json: Array("51".utf8))
+        let second = try exchange(publisher, subscriber) { !$0.isEmpty }
+        #expect(second.map(\.json) == [Array("51".utf8)])
+    }
+
+    @Test func `a monitor that stops reading costs neither time nor memory`() throws {
+        let publisher = try EventPublisher(MessagingContext())
+        let stuck = try EventSubscriber(publisher.endpoint)
+        try publisher.publish("step", json: [48])
+        _ = try exchange(publisher, stuck) { !$0.isEmpty }
+        usleep(300_000)
+        _ = try stuck.next(milliseconds: 10)
+        let before = peakMemory()
+        let start = ContinuousClock.now
+        let json = [UInt8](repeating: 32, count: 1000)
+        for _ in 0..<100_000 { try publisher.publish("step", json: json) }
+        #expect(ContinuousClock.now - start < .seconds(10))
+        #expect(peakMemory() - before < 64 << 20)
+        // And when it reads again, it finds its way.
+        try publisher.publish("step", json: [49])
+        let events = try exchange(publisher, stuck) { $0.last?.json == [49] }
+        #expect(events.last?.json == [49])
+    }
+
+    @Test func `an address that others can reach needs a key`() throws {
+        let messaging = try MessagingContext()
+        #expect { try EventPublisher(messaging, address: "eth0") } throws: { "\($0)".contains("key file") }
+        #expect(throws: BusError.self) { try EventPublisher(messaging, address: "*", keys: .generate()) }
+    }
+
+    @Test func `with keys, only listed monitors see the run`() throws {
+        let (keys, monitor, stranger) = (try CurveKeys.generate(), try CurveKeys.generate(), try CurveKeys.generate())
+        let messaging = try MessagingContext()
+        let publisher = try EventPublisher(messaging, keys: keys, monitors: [monitor.publicKey])
+        try publisher.publish("step", json: [48])
+        let intruder = try EventSubscriber(publisher.endpoint, keys: stranger, serverKey: keys.publicKey)
+        let listed = try EventSubscriber(publisher.endpoint, keys: monitor, serverKey: keys.publicKey)
+        #expect(try exchange(publisher, listed) { !$0.isEmpty }.count == 1)
+        var seen = 0
+        for _ in 0..<50 {
+            try publisher.poll()
+            seen += try intruder.next(milliseconds: 5).count
+        }
+        #expect(seen == 0 && messaging.authenticator.refused > 0)
+    }
+
+    @Test func `a key that is none is refused by name`() throws {
+        let messaging = try MessagingContext()
+        #expect { try EventPublisher(messaging, keys: .generate(), monitors: ["secret"]) } throws: {
+            $0 as? BusError == .malformedKey("secret")
+        }
+    }
+}

@@ -1,0 +1,113 @@
+import BusTestSupport
+import Collectives
+import Glibc
+import TensorCore
+import Testing
+
+@testable import TransitionBus
+
+/// The bus between ranks that are threads of this process.
+@Suite(.serialized) struct ExchangeTests {
+    @Test func `of 10,000 transitions dropped, doubled, reordered and corrupted at 5 % each, each is applied once`()
+        async throws
+    {
+        let drill = BusDrill(layers: 100, steps: 100, transport: .ipc, faults: 0.05)
+        let outcomes = try await ThreadWorld.results(size: 4) { try drill.run($0) }
+        #expect(outcomes.allSatisfy { $0.applied == 10_000 && $0.digest == outcomes[0].digest })
+        // The faults did happen, and were repaired.
+        #expect(outcomes.allSatisfy { $0.statistics.duplicates > 100 && $0.statistics.requests > 100 })
+        #expect(outcomes.allSatisfy { ($0.statistics.refused[.wrongDigest] ?? 0) > 10 })
+        #expect(outcomes.reduce(0) { $0 + $1.statistics.replays } > 1000)
+    }
+
+    @Test(arguments: [BusTransport.auto, .ipc, .tcp, .mpi])
+    func `every transport gives what the broadcast gives`(transport: BusTransport) async throws {
+        let drill = BusDrill(layers: 12, steps: 10, payloadBytes: 3000, transport: transport)
+        var oracle = drill
+        oracle.transport = .mpi
+        let expected = try oracle.run(LoopbackCommunicator()).digest
+        let outcomes = try await ThreadWorld.results(size: 3) { try drill.run($0) }
+        #expect(outcomes.allSatisfy { $0.digest == expected && $0.applied == 120 })
+        #expect(outcomes.reduce(0) { $0 + $1.statistics.transitionsPublished } == 120)
+        #expect(outcomes.allSatisfy { $0.statistics.refused.isEmpty })
+    }
+
+    @Test func `a step with more bytes than the queues hold does not stop two owners that wait for each other`() async throws {
+        let drill = BusDrill(layers: 64, steps: 3, payloadBytes: 400_000, transport: .ipc)
+        let outcomes = try await ThreadWorld.results(size: 2) { try drill.run($0) }
+        #expect(outcomes[0].digest == outcomes[1].digest)
+    }
+
+    @Test(arguments: [BusTransport.ipc, .mpi])
+    func `ranks in different states end the run on all ranks, naming them`(transport: BusTransport) async throws {
+        let drill = BusDrill(layers: 2, steps: 1, transport: transport)
+        let results = await ThreadWorld.run(size: 3) { world in
+            let bus = try drill.configuration(rank: world.rank).open(world, MessagingContext())
+            try bus.beginStep(0, owners: [0, 1])
+            if world.rank < 2 { try bus.publish(drill.transition(step: 0, layer: world.rank)) }
+            _ = try bus.collect()
+            try bus.finishStep(stateDigest: Digests.sha256([world.rank == 2 ? 1 : 0]))
+        }
+        for result in results {
+            #expect(
+                throws: BusError.replicasDiffer(
+                    step: 0, details: "state on rank 2 against rank 0; all received the same transitions")
+            ) { try result.get() }
+        }
+    }
+
+    @Test func `ranks with different configurations do not connect`() async throws {
+        let results = await ThreadWorld.run(size: 2) { world in
+            var configuration = BusDrill(layers: 2, steps: 1, transport: .ipc).configuration(rank: world.rank)
+            configuration.configurationHash = [UInt8(world.rank)]
+            _ = try configuration.open(world, MessagingContext())
+        }
+        for result in results { #expect(throws: BusError.configurationsDiffer(ranks: [1])) { try result.get() } }
+    }
+
+    @Test func `an owner that never publishes ends the wait with a temporary failure`() async throws {
+        let results = await ThreadWorld.run(size: 2) { world in
+            var configuration = BusDrill(layers: 2, steps: 1, transport: .ipc).configuration(rank: world.rank)
+            configuration.timing.silence = .milliseconds(300)
+            configuration.timing.repair = .milliseconds(300)
+            let bus = try configuration.open(world, MessagingContext())
+            try bus.beginStep(0, owners: [0, 0])
+            _ = try bus.collect()
+        }
+        for result in results {
+            #expect { try result.get() } throws: { ($0 as? BusError)?.exitCode == .temporary && "\($0)".contains("rank 0") }
+        }
+    }
+
+    @Test func `sockets of one node leave nothing behind`() async throws {
+        @Sendable func folders() -> Set<String> {
+            var names: Set<String> = []
+            guard let folder = opendir("/tmp") else { return names }
+            defer { closedir(folder) }
+            while let entry = readdir(folder) {
+                let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                    String(cString: $0.bindMemory(to: CChar.self).baseAddress!)
+                }
+                if name.hasPrefix("sq-bus-") { names.insert(name) }
+            }
+            return names
+        }
+        let before = folders()
+        let during = try await ThreadWorld.results(size: 2) { world in
+            let bus = try BusDrill(layers: 1, steps: 1, transport: .ipc).configuration(rank: world.rank).open(
+                world, MessagingContext())
+            try world.barrier()
+            return withExtendedLifetime(bus) { folders() }
+        }
+        #expect(during[0].isSubset(of: before))
+    }
+
+    @Test func `an interface that listens everywhere is refused`() {
+        for interface in ["*", "0.0.0.0", "", "eth0:5555"] {
+            #expect { try Endpoints.tcpAddress(interface, isOneNode: false) } throws: {
+                ($0 as? BusError)?.exitCode == .configuration && "\($0)".contains("bus.interface")
+            }
+        }
+        #expect(throws: Never.self) { try Endpoints.tcpAddress("eth0", isOneNode: false) }
+    }
+}

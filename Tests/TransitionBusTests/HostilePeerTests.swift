@@ -1,0 +1,126 @@
+import BusTestSupport
+import CZeroMQ
+import Collectives
+import Glibc
+import Synchronization
+import TensorCore
+import Testing
+
+@testable import TransitionBus
+
+/// Strangers at the sockets of a run: the run goes on, nobody gets in, memory stays bounded.
+@Suite(.serialized) struct HostilePeerTests {
+    /// The cards of a run's ranks, for the attackers.
+    final class Board: Sendable {
+        let cards = Mutex<[BusSockets.Card]>([])
+        let isOver = Atomic<Bool>(false)
+    }
+
+    /// Runs the bus over tcp among three ranks for at least `milliseconds` while `attack` is called again and again with their
+    /// cards; returns the outcomes and the keys turned away.
+    private func underAttack(
+        milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusSockets.Card]) throws -> Void
+    ) async throws -> (outcomes: [BusDrill.Outcome], refused: Int, admitted: Int) {
+        let board = Board()
+        let drill = BusDrill(layers: 9, steps: 150, transport: .tcp)
+        let attacker = Task.detached {
+            while !board.isOver.load(ordering: .acquiring) {
+                let cards = board.cards.withLock { $0 }
+                if cards.count == 3 { try attack(cards) }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        let values = try await ThreadWorld.results(size: 3) { world in
+            let messaging = try MessagingContext()
+            let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), messaging)
+            board.cards.withLock { $0.append(bus.card) }
+            let pause = UInt32(1000 * milliseconds / drill.steps)
+            let outcome = try drill.run(on: bus, world) { _ in usleep(pause) }
+            board.isOver.store(true, ordering: .releasing)
+            return (outcome, messaging.authenticator.refused, messaging.authenticator.admitted)
+        }
+        try await attacker.value
+        return (values.map(\.0), values.reduce(0) { $0 + $1.1 }, values.reduce(0) { $0 + $1.2 })
+    }
+
+    private func expectUnharmed(_ outcomes: [BusDrill.Outcome]) {
+        #expect(outcomes.allSatisfy { $0.applied == 9 * 150 && $0.digest == outcomes[0].digest })
+        #expect(outcomes.allSatisfy { $0.statistics.refused.isEmpty })
+    }
+
+    /// A socket of a stranger, connected, with a message under way.
+    private static func knock(_ context: ZeroMQContext, at endpoint: String, keys: CurveKeys?, serverKey: String) throws {
+        let socket = try ZeroMQSocket(context, .dealer, name: "a stranger")
+        try socket.set(ZMQ_ROUTING_ID, "r0")
+        if let keys { try socket.secureAsClient(keys, serverKey: serverKey) }
+        try socket.connect(endpoint)
+        for _ in 0..<10 { _ = try socket.send([FrameHeader(.request, attempt: 0, owner: 0).encoded, []]) }
+        usleep(20_000)
+    }
+
+    @Test func `a peer without a key, or with one that is not listed, does not get in`() async throws {
+        let (outcomes, refused, admitted) = try await underAttack { cards in
+            let context = try ZeroMQContext()
+            for card in cards {
+                for endpoint in [card.control, card.data] {
+                    try Self.knock(context, at: endpoint, keys: nil, serverKey: "")
+                    try Self.knock(context, at: endpoint, keys: .generate(), serverKey: card.publicKey)
+                    // Its own idea of the server's key.
+                    try Self.knock(context, at: endpoint, keys: .generate(), serverKey: CurveKeys.generate().publicKey)
+                }
+            }
+        }
+        expectUnharmed(outcomes)
+        // Beyond the three self-tests.
+        #expect(refused > 6)
+        #expect(outcomes.reduce(0) { $0 + $1.statistics.strangers } > 3)
+        // Two connections from each rank to each other one.
+        #expect(admitted == 12)
+    }
+
+    @Test func `garbage, silence and a length claim of 8 GiB change nothing and take no memory`() async throws {
+        let before = peakMemory()
+        // ZMTP 3.0 greeting of mechanism NULL, then a long frame (flag 2) that claims 8 GiB.
+        let greeting: [UInt8] =
+            [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0] + Array("NULL".utf8) + [UInt8](repeating: 0, count: 48)
+        let claim: [UInt8] = [2, 0, 0, 0, 2, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 1000)
+        let (outcomes, _, admitted) = try await underAttack { cards in
+            for card in cards {
+                for endpoint in [card.control, card.data] {
+                    for bytes in [[], [UInt8](repeating: 0xA5, count: 4096), greeting + claim, Array(greeting.prefix(11))] {
+                        try sendRaw(bytes, to: endpoint)
+                    }
+                }
+            }
+        }
+        expectUnharmed(outcomes)
+        #expect(admitted == 12)
+        #expect(peakMemory() - before < 64 << 20)
+    }
+}
+
+/// Opens a plain TCP connection, sends bytes, and leaves.
+private func sendRaw(_ bytes: [UInt8], to endpoint: String) throws {
+    let port = try #require(endpoint.split(separator: ":").last.flatMap { UInt16($0) })
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let connected = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+    }
+    guard connected == 0 else { return }
+    _ = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+    usleep(2000)
+}
+
+/// Largest resident memory of this process so far, in bytes.
+func peakMemory() -> Int {
+    var usage = rusage()
+    getrusage(RUSAGE_SELF.rawValue, &usage)
+    return usage.ru_maxrss * 1024
+}
