@@ -85,7 +85,11 @@ let package = Package(
         tests("TransitionBus", ["TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(
-            name: "RankTests", dependencies: ["TensorCore", "Collectives", "TransitionBus", "BusTestSupport"],
+            name: "RankTests",
+            dependencies: [
+                "TensorCore", "Autograd", "Models", "Rotation", "Collectives", "Evaluation", "TransitionBus", "Training",
+                "BusTestSupport", "TestSupport",
+            ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),

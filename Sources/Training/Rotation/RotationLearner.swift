@@ -76,6 +76,9 @@ package final class RotationLearner {
     /// Skew gradients of all rotations, R1's first, and the loss: what one reduction sums.
     private var packed: Tensor
 
+    /// The skew gradients of the last step, summed over ranks.
+    var reducedGradients: Tensor { packed.slice(0..<packed.count - 1) }
+
     /// - Parameters:
     ///   - base: the model with fused norms and, where `online` has R4, with R4 folded into down.
     ///   - rotations: where to start.
