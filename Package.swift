@@ -55,7 +55,7 @@ let package = Package(
         ]),
         module("Collectives", ["TensorCore", "CMPI"]),
         module("Evaluation", ["TensorCore", "Autograd", "Models", "Collectives"]),
-        module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
+        module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("TransitionBus", [
             "TensorCore", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
         ]),
@@ -63,7 +63,7 @@ let package = Package(
             "Training",
             [
                 "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-                "Collectives", "Evaluation", "Parallelism", "TransitionBus", "Yams",
+                "Collectives", "Evaluation", "Parallelism", "TransitionBus", "CKernels", "Yams",
             ],
             resources: [.copy("Resources/wiki-llama-4m")]),
         .executableTarget(
@@ -75,7 +75,12 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
-        tests("Training", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "Collectives", "Evaluation"]),
+        tests("Training", [
+            "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Collectives",
+            "Evaluation", "Parallelism", "CKernels",
+        ]),
+        tests("Autograd", ["TensorCore"]),
+        tests("Parallelism", ["TensorCore", "Autograd", "Collectives"]),
         tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),
@@ -87,7 +92,8 @@ let package = Package(
         .testTarget(
             name: "RankTests",
             dependencies: [
-                "TensorCore", "Autograd", "Models", "Rotation", "Collectives", "Evaluation", "TransitionBus", "Training",
+                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "Collectives", "Evaluation", "Parallelism",
+                "TransitionBus", "Training",
                 "BusTestSupport", "TestSupport",
             ],
             swiftSettings: strict),

@@ -17,6 +17,16 @@ package struct Variable: Sendable {
         slot = GradientSlot()
     }
 
+    /// A leaf that hands its gradient over as soon as it is complete, while the backward pass goes on to earlier operations.
+    ///
+    /// - Parameter receiver: gets ∂loss/∂value once in every backward pass that reaches the leaf, when the last recorded
+    ///   operation that uses it has been gone through; the variable keeps nothing. Operations recorded later, as
+    ///   ``Tape/recomputing(_:_:)`` does, are a pass of their own.
+    package init(parameter value: Tensor, receiver: @escaping (_ gradient: Tensor) -> Void) {
+        self.value = value
+        slot = GradientSlot(receiver: receiver)
+    }
+
     fileprivate init(value: Tensor, slot: GradientSlot) {
         self.value = value
         self.slot = slot
@@ -64,6 +74,18 @@ package struct GradientSink: Sendable {
 /// Where the gradient of one variable gathers. Used by the one thread that computes.
 private final class GradientSlot: @unchecked Sendable {
     var sum: Tensor?
+    let receiver: ((Tensor) -> Void)?
+    /// Recorded operations that use the variable and have not been gone through; counted where there is a receiver.
+    private var uses = 0
+
+    init(receiver: ((Tensor) -> Void)? = nil) { self.receiver = receiver }
+
+    func beginUse() { uses += 1 }
+
+    func endUse() {
+        uses -= 1
+        if uses == 0, let sum = take() { receiver?(sum) }
+    }
 
     func take() -> Tensor? {
         let taken = sum
@@ -79,6 +101,8 @@ private final class GradientSlot: @unchecked Sendable {
 package final class Tape {
     private struct Step {
         let outputs: [GradientSlot]
+        /// Inputs that hand their gradients over.
+        let observed: [GradientSlot]
         let backward: ([Tensor?]) -> Void
     }
     private var steps: [Step] = []
@@ -104,7 +128,9 @@ package final class Tape {
     ) -> [Variable] {
         guard isRecording, inputs.contains(where: \.requiresGradient) else { return values.map(Variable.init(constant:)) }
         let outputs = values.map { Variable(value: $0, slot: GradientSlot()) }
-        steps.append(Step(outputs: outputs.compactMap(\.slot), backward: backward))
+        let observed = inputs.compactMap(\.slot).filter { $0.receiver != nil }
+        for slot in observed { slot.beginUse() }
+        steps.append(Step(outputs: outputs.compactMap(\.slot), observed: observed, backward: backward))
         return outputs
     }
 
@@ -117,6 +143,7 @@ package final class Tape {
         while let step = steps.popLast() {
             let gradients = step.outputs.map { $0.take() }
             if gradients.contains(where: { $0 != nil }) { step.backward(gradients) }
+            for slot in step.observed { slot.endUse() }
         }
     }
 }

@@ -6,5 +6,6 @@
 #include "ck_elementwise.h"
 #include "ck_hadamard.h"
 #include "ck_network.h"
+#include "ck_optimizer.h"
 #include "ck_rotation.h"
 #include "ck_quantize.h"

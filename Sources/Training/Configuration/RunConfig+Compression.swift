@@ -103,6 +103,8 @@ package struct TernarySettings: Sendable, Equatable {
     package var mode: TernaryMode
     package var refinement: Bool
     package var balance: Bool
+    /// Which linear layers become ternary; see ``LayerPattern``.
+    package var layers: LayerPattern
 
     init(_ key: Settings) {
         tolerance = key("tolerance", 0.1, "largest singular value of the residual, relative to the weight's", .between(0, 1))
@@ -112,5 +114,6 @@ package struct TernarySettings: Sendable, Equatable {
         mode = key("mode", .standard, "reference: the published algorithm step by step")
         refinement = key("refinement", true, "refine the vectors of a round one by one")
         balance = key("balance", true, "scale rows and columns to equal size before decomposing")
+        layers = key("layers", LayerPattern.all, "linear layers that become ternary, the head never; such as *.mlp.*, or several by commas")
     }
 }

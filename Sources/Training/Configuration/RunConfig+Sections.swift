@@ -1,3 +1,5 @@
+package import TransitionBus
+
 /// Number formats of a model's weights in memory.
 package enum WeightStorage: String, Choice { case float32 = "f32", bfloat16 = "bf16" }
 
@@ -48,28 +50,51 @@ package struct DataSettings: Sendable, Equatable {
 /// How the learning rate changes over the steps, after the warm-up.
 package enum Schedule: String, Choice { case constant, linear, cosine }
 
+package enum OptimizerKind: String, Choice {
+    case adamw
+    /// Gradient descent with momentum.
+    case sgd
+}
+
 package struct TrainingSettings: Sendable, Equatable {
     package var steps: Int
     /// Sequences per step, over all ranks.
     package var batchSize: Int
     /// Sequences a rank holds activations of at a time; nil for all that are its share.
     package var microBatchSize: Int?
-    package var learningRate: Double
+    /// nil for what suits the job.
+    package var learningRate: Double?
     package var schedule: Schedule
     package var warmupSteps: Int
     package var seed: Int
     package var recompute: Bool
+    /// Of all of a network's parameters; rotations have their own.
+    package var optimizer: OptimizerKind
+
+    /// The learning rates that `auto` stands for.
+    package static let rotationRate = 20.0
+    package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
+        switch optimizer {
+        case .adamw: 5e-4
+        case .sgd: 0.05
+        }
+    }
 
     init(_ key: Settings) {
         steps = key("steps", 100, "optimiser steps", .range(1...10_000_000))
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
         microBatchSize = key.optional(
             "micro_batch_size", orElse: "auto", "sequences a rank computes at a time; auto: all of its share", .range(1...1_048_576))
-        learningRate = key("learning_rate", 20, "learning rate after the warm-up", .above(0, upTo: 1e6))
+        learningRate = key.optional(
+            "learning_rate", orElse: "auto",
+            "learning rate after the warm-up; auto: \(Self.rotationRate.settingText) for rotations, "
+                + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
+            .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
         warmupSteps = key("warmup_steps", 0, "steps over which the rate rises from zero", .range(0...10_000_000))
         seed = key("seed", 0, "of everything random: same seed and ranks, same bits", .atLeast(0))
         recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
+        optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
     }
 }
 
@@ -88,8 +113,7 @@ package struct ParallelSettings: Sendable, Equatable {
     }
 }
 
-/// What carries a layer's new factors from its owner to the others.
-package enum BusTransport: String, Choice { case auto, ipc, tcp, mpi }
+extension BusTransport: Choice {}
 
 package struct BusSettings: Sendable, Equatable {
     package var transport: BusTransport

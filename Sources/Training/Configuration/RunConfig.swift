@@ -6,6 +6,8 @@ package struct RunConfig: Sendable, Equatable {
     package var quantization: QuantizationSettings
     package var rotation: RotationSettings
     package var ternary: TernarySettings
+    package var optimizer: OptimizerSettings
+    package var qat: QatSettings
     package var parallel: ParallelSettings
     package var bus: BusSettings
     package var checkpoint: CheckpointSettings
@@ -23,6 +25,8 @@ package struct RunConfig: Sendable, Equatable {
         quantization = QuantizationSettings(key.section("quantization"))
         rotation = RotationSettings(key.section("rotation"))
         ternary = TernarySettings(key.section("ternary"))
+        optimizer = OptimizerSettings(key.section("optimizer"))
+        qat = QatSettings(key.section("qat"))
         parallel = ParallelSettings(key.section("parallel"))
         bus = BusSettings(key.section("bus"))
         checkpoint = CheckpointSettings(key.section("checkpoint"))
@@ -127,6 +131,10 @@ extension RunConfig {
 // MARK: - Against the ranks
 
 extension RunConfig {
+    /// Sequences a rank computes at a time. Unless set, about 512 tokens: enough rows for a product to run at full speed, few
+    /// enough for activations to stay in the cache.
+    package var microBatch: Int { training.microBatchSize ?? max(1, 512 / data.sequenceLength) }
+
     /// The number of replicas and stages for a world of this size.
     /// - Throws: ``ConfigurationError`` where data × pipeline is not the world size.
     package func layout(worldSize: Int) throws(ConfigurationError) -> (data: Int, pipeline: Int) {

@@ -2,8 +2,14 @@
 package protocol SettingValue: Equatable, Sendable {
     /// What is expected, as in "expected an integer".
     static var expectation: String { get }
+    /// Whether values are free texts, which YAML wants quoted where they look like something else.
+    static var isText: Bool { get }
     init?(settingText text: String)
     var settingText: String { get }
+}
+
+extension SettingValue {
+    package static var isText: Bool { false }
 }
 
 extension Int: SettingValue {
@@ -34,6 +40,7 @@ extension Bool: SettingValue {
 
 extension String: SettingValue {
     package static var expectation: String { "a text" }
+    package static var isText: Bool { true }
     package init?(settingText text: String) {
         guard !text.isEmpty, !text.utf8.contains(0) else { return nil }
         self = text

@@ -53,7 +53,7 @@ package struct Settings {
         _ name: String, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value {
         read(
-            name, defaultValue, help, expectation: rule.expectation, isText: Value.self == String.self,
+            name, defaultValue, help, expectation: rule.expectation, isText: Value.isText,
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
     }
 
@@ -62,7 +62,7 @@ package struct Settings {
         _ name: String, orElse word: String, default defaultValue: Value? = nil, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value? {
         read(
-            name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.self == String.self,
+            name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.isText,
             text: { (value: Value?) in value?.settingText ?? word },
             value: { text in
                 if text == word { return .some(nil) }

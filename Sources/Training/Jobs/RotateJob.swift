@@ -94,7 +94,7 @@ package struct RotateJob: Job {
         var order = BatchOrder(
             windows: windows.count, batchSize: config.training.batchSize,
             random: RandomStream(seed: UInt64(config.training.seed), stream: SeedStream.batchOrder))
-        let schedule = LearningRate(config.training)
+        let schedule = LearningRate(config.training, automatic: TrainingSettings.rotationRate)
         let clock = ContinuousClock()
         var training = Training()
         for step in 0..<config.training.steps {

@@ -9,8 +9,9 @@ package struct LearningRate: Sendable {
     private let warmup: Int
     private let steps: Int
 
-    package init(_ settings: TrainingSettings) {
-        peak = settings.learningRate
+    /// - Parameter automatic: the rate where the settings leave it open.
+    package init(_ settings: TrainingSettings, automatic: Double) {
+        peak = settings.learningRate ?? automatic
         schedule = settings.schedule
         warmup = settings.warmupSteps
         steps = settings.steps

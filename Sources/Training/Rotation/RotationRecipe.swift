@@ -69,14 +69,10 @@ package struct RotationRecipe {
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
-            seed: UInt64(config.training.seed), microBatch: config.training.microBatchSize ?? Self.microBatch(config),
+            seed: UInt64(config.training.seed), microBatch: config.microBatch,
             recompute: config.training.recompute,
             plan: RotationPlan(c, tokens: tokensPerRank, weightsQuantized: trainingQuantizer != nil))
     }
-
-    /// Sequences of about 512 tokens together: enough rows for a product to run at full speed, few enough for activations to
-    /// stay in the cache.
-    private static func microBatch(_ config: RunConfig) -> Int { max(1, 512 / config.data.sequenceLength) }
 }
 
 /// Scores rotations: merged into the weights on all sides, weights and activations quantised.

@@ -1,0 +1,103 @@
+package import Autograd
+internal import CKernels
+package import Collectives
+package import TensorCore
+
+/// Gathers the gradients of all parameters in a few buffers and sums these over the replicas, each as soon as the backward pass
+/// has filled it: the network works while earlier layers are being differentiated.
+///
+/// Use, once per step:
+///
+///     buckets.begin()
+///     for each micro-batch: buckets.isLastPass = …; run forward and backward with the variables of parameter(_:at:)
+///     let gradients = try buckets.finish()   // summed over ranks
+///
+/// Several micro-batches add up in the buffers; sums start during the last one's backward pass. They start in the order of the
+/// buckets on every rank, whatever the order in which gradients come, as collective operations must. A rank without any
+/// micro-batch contributes zeros.
+package final class GradientBuckets<World: Communicator> {
+    /// Where each parameter's gradient lies.
+    package let layout: BucketLayout
+    private let world: World
+    private var buffers: [Tensor]
+    /// Parameters of each bucket whose gradients are still to come in the last backward pass.
+    private var missing: [Int] = []
+    /// To be set before the last micro-batch's backward pass: sums start only then.
+    package var isLastPass = false
+    private var pending: [Pending<Tensor>] = []
+    /// Thrown by a reduction that was started inside the backward pass.
+    private var failure: MPIError?
+    /// Seconds of the last ``finish()``: what the sums took beyond the backward pass.
+    package private(set) var waitSeconds = 0.0
+
+    package init(_ layout: BucketLayout, over world: World) {
+        self.layout = layout
+        self.world = world
+        buffers = layout.bucketCounts.map { Tensor(zeros: [$0]) }
+    }
+
+    /// Bytes this rank hands to the reductions of a step; nothing in a world of one.
+    package var bytesPerStep: Int { world.size > 1 ? layout.count * MemoryLayout<Float>.stride : 0 }
+
+    /// Empties the buckets.
+    package func begin() {
+        for index in buffers.indices { buffers[index].fill(0) }
+        isLastPass = false
+        missing = layout.parametersPerBucket
+        pending = []
+        failure = nil
+    }
+
+    /// A leaf for parameter `index` whose gradient comes here; the value is what the forward pass uses.
+    package func parameter(_ value: Tensor, at index: Int) -> Variable {
+        precondition(value.count == layout.places[index].count, "parameter \(index) has \(value.count) elements")
+        return Variable(parameter: value) { [unowned self] gradient in receive(gradient, of: index) }
+    }
+
+    private func receive(_ gradient: Tensor, of index: Int) {
+        let place = layout.places[index]
+        ck_axpy(1, gradient.pointer, buffers[place.bucket].mutablePointer + place.offset, place.count)
+        guard isLastPass else { return }
+        missing[place.bucket] -= 1
+        startFilled()
+        progress()
+    }
+
+    /// Lets MPI move the sums under way: it does so only when it is called.
+    private func progress() {
+        guard failure == nil, let newest = pending.last else { return }
+        do { _ = try newest.isComplete() } catch { failure = error }
+    }
+
+    /// Starts the sums of the buckets that are full, up to the first that is not.
+    private func startFilled() {
+        while failure == nil, pending.count < buffers.count, missing[pending.count] <= 0 { startNext() }
+    }
+
+    private func startNext() {
+        let index = pending.count
+        let buffer = buffers[index]
+        buffers[index] = .nothing
+        do {
+            pending.append(try world.startAllReduceSum(buffer))
+        } catch {
+            failure = error
+        }
+    }
+
+    /// The gradients summed over all replicas, a tensor per bucket. Collective.
+    package func finish() throws(MPIError) -> [Tensor] {
+        let start = ContinuousClock.now
+        defer { waitSeconds = (ContinuousClock.now - start) / .seconds(1) }
+        while failure == nil, pending.count < buffers.count { startNext() }
+        if let failure { throw failure }
+        for (index, sum) in pending.enumerated() { buffers[index] = try sum.wait() }
+        pending = []
+        return buffers
+    }
+}
+
+extension Tensor {
+    /// Takes the place of a tensor that has been given away.
+    fileprivate static var nothing: Tensor { Tensor(zeros: [0]) }
+}

@@ -1,0 +1,45 @@
+package import Models
+package import TensorCore
+
+/// The float32 masters of a model's parameters, in the order in which a backward pass completes their gradients: the head
+/// first, the embedding last.
+package struct ModelWeights {
+    package private(set) var tensors: [Tensor]
+    package let names: [String]
+    /// Which tensor each parameter of the model is.
+    private let places: LlamaParameters<Int>
+
+    package init(_ parameters: LlamaParameters<Tensor>) {
+        let named = parameters.named
+        tensors = named.reversed().map(\.value)
+        names = named.reversed().map(\.name)
+        var next = named.count
+        places = parameters.map { _, _ in
+            next -= 1
+            return next
+        }
+    }
+
+    package var count: Int { tensors.count }
+
+    package subscript(index: Int) -> Tensor {
+        get { tensors[index] }
+        _modify { yield &tensors[index] }
+    }
+
+    /// The model's parameters, each made from its tensor.
+    package func parameters<Value>(_ make: (_ index: Int, _ tensor: Tensor) -> Value) -> LlamaParameters<Value> {
+        places.map { _, index in make(index, tensors[index]) }
+    }
+
+    package var parameters: LlamaParameters<Tensor> { parameters { _, tensor in tensor } }
+
+    /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
+    /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor biases).
+    package func decays(_ index: Int) -> Bool {
+        tensors[index].shape.count == 2 && names[index] != "model.embed_tokens.weight"
+    }
+
+    /// Whether a parameter is the weight of a linear layer (the head is not).
+    package func isLinear(_ index: Int) -> Bool { names[index].hasSuffix("_proj.weight") }
+}

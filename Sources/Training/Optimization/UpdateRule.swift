@@ -1,0 +1,49 @@
+internal import CKernels
+
+/// How a gradient changes a weight.
+package enum UpdateRule: Sendable, Equatable {
+    /// Moments of the gradient with weight decay apart from them (Loshchilov and Hutter, arXiv 1711.05101).
+    case adamW(beta1: Float, beta2: Float, epsilon: Float)
+    /// A running sum of gradients (Polyak 1964; Sutskever et al., ICML 2013), b ← μ·b + g, w ← w − rate·b.
+    case momentum(Float)
+
+    /// Numbers kept per weight.
+    var statesPerWeight: Int {
+        switch self {
+        case .adamW: 2
+        case .momentum: 1
+        }
+    }
+
+    /// What a step has in common for all weights.
+    struct Step {
+        /// Counted from 1.
+        var number: Int
+        var rate: Float
+        /// Factor on every gradient.
+        var gradientScale: Float
+    }
+
+    /// Changes `count` weights. All pointers are to their first.
+    func apply(
+        _ step: Step, decay: Float, weights: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>,
+        state: [UnsafeMutablePointer<Float>], count: Int
+    ) {
+        switch self {
+        case .adamW(let beta1, let beta2, let epsilon):
+            let constants = ck_adamw(
+                rate: step.rate, beta1: beta1, beta2: beta2, epsilon: epsilon, decay: decay, gradient_scale: step.gradientScale,
+                correction1: biasCorrection(beta1, step.number), correction2: biasCorrection(beta2, step.number))
+            ck_adamw_step(weights, gradients, state[0], state[1], count, constants)
+        case .momentum(let momentum):
+            ck_momentum_step(weights, gradients, state[0], count, step.rate, momentum, decay, step.gradientScale)
+        }
+    }
+
+    /// 1/(1 − βᵗ): a moment that began at zero, made unbiased.
+    private func biasCorrection(_ beta: Float, _ t: Int) -> Float {
+        var power = 1.0
+        for _ in 0..<t where power > 1e-12 { power *= Double(beta) }
+        return Float(1 / (1 - power))
+    }
+}

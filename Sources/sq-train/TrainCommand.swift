@@ -1,0 +1,16 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+
+struct TrainCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Train all parameters of a model on text, in full precision.",
+        discussion: "training.* and optimizer.* say how; see --print-config.")
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try TrainJob().run(options, on: communicator)
+    }
+}
