@@ -88,6 +88,7 @@ let package = Package(
             name: "BusTestSupport", dependencies: ["TensorCore", "Collectives", "TransitionBus"], path: "Tests/BusTestSupport",
             swiftSettings: strict),
         tests("TransitionBus", ["TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
+        tests("TernarySVD", ["TensorCore", "LinearAlgebra", "HuggingFace"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(
             name: "RankTests",

@@ -9,3 +9,4 @@
 #include "ck_optimizer.h"
 #include "ck_rotation.h"
 #include "ck_quantize.h"
+#include "ck_ternary.h"

@@ -1,0 +1,43 @@
+#pragma once
+#include "ck_target.h"
+
+// Kernels of the ternary SVD. "Ternary" floats are exactly -1, 0 or 1. A bit row is a row's positive entries and its negative
+// entries as two bit sets, least significant bit first.
+
+// Ternary projection: out ← signs of the entries of a that are at least the j-th largest magnitude, where j is the smallest count
+// with (sum of the j largest magnitudes)/sqrt(j) >= target, or the count of the largest such quotient if none reaches target.
+// A target of 0 keeps every entry (0 as +1). scratch: n floats. Returns the number of non-zeros. A vector of zeros gives zeros.
+size_t ck_ternary_project(const float *a, size_t n, double target, float *out, float *scratch);
+
+// y ← Σ_i t_i·rows_i over m rows of n floats: additions of the rows where t is not 0.
+void ck_ternary_gather(const float *rows, const float *t, size_t m, size_t n, float *y);
+// rows_i ← rows_i - g·a_i·b for the rows where a is not 0.
+void ck_ternary_deflate(float *rows, const float *a, const float *b, float g, size_t m, size_t n);
+
+// count rows of n ternary floats to bit rows of words 64-bit words each, plus then minus: bits[i·2·words].
+void ck_ternary_bits(const float *t, size_t count, size_t n, uint64_t *bits, size_t words);
+// gram[i·ld + j] = gram[j·ld + i] ← dot product of bit rows i and j for first <= i < count, j <= i.
+void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t count, float *gram, size_t ld);
+
+// Coordinate descent over ternary coefficients u (rows×k, row i in u + i·k) of ½‖r_i − Σ_j (u_ij − u°_ij)·s_j·v_j‖² with a price for each
+// non-zero: h = R·Vᵀ (rows×k, overwritten by its value at the end), gram = V·Vᵀ (leading dimension ld). Up to `passes` passes over
+// each row, ended early by one that changes nothing. Returns the number of changes.
+size_t ck_ternary_descend(
+    float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
+
+// Packed matrices: row-major without padding, entry e = row·columns + column in bit e%8 of byte e/8 of each plane, and
+// CK_TERNARY_SLACK readable bytes after each plane.
+#define CK_TERNARY_SLACK 16
+// planes must be zeroed by the caller
+void ck_ternary_pack(const float *t, size_t count, uint8_t *plus, uint8_t *minus);
+void ck_ternary_unpack(const uint8_t *plus, const uint8_t *minus, size_t count, float *t);
+// Number of set bits among the first `count`.
+size_t ck_ternary_count(const uint8_t *plane, size_t count);
+// y ← T·x for a block of CK_TERNARY_LANES columns: x is columns×LANES, y is rows×LANES. Additions and subtractions only.
+#define CK_TERNARY_LANES 16
+void ck_ternary_apply(const uint8_t *plus, const uint8_t *minus, size_t rows, size_t columns, const float *x, float *y);
+
+// y_i ← y_i + sign·Σ_j t_ij·x_j for rows×inner ternary t, inner×n x, rows×n y; sign is 1 or -1. Additions only, over j in ascending
+// order whatever the processor: the same bits everywhere.
+void ck_ternary_accumulate(
+    const float *t, size_t rows, size_t inner, const float *x, size_t n, float sign, float *y);

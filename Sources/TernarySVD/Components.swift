@@ -1,0 +1,90 @@
+internal import CKernels
+internal import LinearAlgebra
+internal import TensorCore
+
+/// The growing factors of Σ_j s_j·u_j·v_jᵀ, one component after another.
+struct Components {
+    /// Length of each u and of each v.
+    let m: Int, n: Int
+    /// u_j as rows: `[k, m]`, ternary.
+    private(set) var ut: [Float] = []
+    /// v_j as rows: `[k, n]`, ternary.
+    private(set) var v: [Float] = []
+    var s: [Float] = []
+
+    var count: Int { v.count / n }
+    var nonzeros: Int { ut.lazy.filter { $0 != 0 }.count + v.lazy.filter { $0 != 0 }.count }
+
+    init(m: Int, n: Int) { (self.m, self.n) = (m, n) }
+
+    /// From U `[m, k]`, s `[k]`, V `[k, n]`.
+    init(u: Tensor, s: Tensor, v: Tensor) {
+        self.init(m: u.rows, n: v.columns)
+        ut = u.transposed().elements
+        self.v = v.elements
+        self.s = s.elements
+    }
+
+    /// Adds components given as rows; their s is 0 until the next refit.
+    mutating func append(u: [Float], v: [Float]) {
+        ut += u
+        self.v += v
+        s += [Float](repeating: 0, count: count - s.count)
+    }
+
+    /// U as `[m, k]`.
+    var u: Tensor { Tensor(ut, [count, m]).transposed() }
+
+    /// Replaces all left or all right factors.
+    mutating func replace(ut: [Float]) { self.ut = ut }
+    mutating func replace(v: [Float]) { self.v = v }
+
+    /// Keeps the components for which `keep` holds.
+    mutating func filter(_ keep: (Int) -> Bool) {
+        let kept = (0..<count).filter(keep)
+        guard kept.count < count else { return }
+        self = selecting(kept)
+    }
+
+    /// The components of these indices, in this order.
+    func selecting(_ indices: [Int]) -> Components {
+        var result = Components(m: m, n: n)
+        for j in indices {
+            result.ut += ut[j * m..<(j + 1) * m]
+            result.v += v[j * n..<(j + 1) * n]
+            result.s.append(s[j])
+        }
+        return result
+    }
+
+    /// Whether both vectors of component j have a non-zero.
+    func isAlive(_ j: Int) -> Bool {
+        ut[j * m..<(j + 1) * m].contains { $0 != 0 } && v[j * n..<(j + 1) * n].contains { $0 != 0 }
+    }
+
+    /// W − U·diag(s)·V: additions only.
+    func residual(of w: Tensor) -> Tensor {
+        var result = w.copy()
+        TernaryProduct.accumulate(u, TernaryProduct.scaledRows(Tensor(v, [count, n]), by: s), sign: -1, into: &result)
+        return result
+    }
+}
+
+/// Products in which one factor is ternary: additions only, in an order that does not depend on the processor.
+enum TernaryProduct {
+    /// y ← y + sign·T·x for ternary T `[rows, inner]`, x `[inner, n]`, y `[rows, n]`; sign is 1 or −1.
+    static func accumulate(_ t: Tensor, _ x: Tensor, sign: Float = 1, into y: inout Tensor) {
+        precondition(
+            t.columns == x.rows && y.rows == t.rows && y.columns == x.columns, "ternary product \(t.shape) \(x.shape) -> \(y.shape)")
+        guard t.count > 0, x.count > 0 else { return }
+        ck_ternary_accumulate(t.pointer, t.rows, t.columns, x.pointer, x.columns, sign, y.mutablePointer)
+    }
+
+    /// diag(s)·V.
+    static func scaledRows(_ v: Tensor, by s: [Float]) -> Tensor {
+        var result = v.copy()
+        let target = result.mutablePointer
+        for j in 0..<s.count { ck_scale(s[j], target + j * v.columns, v.columns) }
+        return result
+    }
+}

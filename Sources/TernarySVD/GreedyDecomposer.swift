@@ -1,0 +1,176 @@
+internal import CKernels
+internal import LinearAlgebra
+internal import TensorCore
+
+/// The default mode: components found pair by pair from a warm-started leading subspace and, with refinement, reconsidered by coordinate
+/// descent after every round.
+///
+/// A round costs O(k·m·n) additions, O(k²·(m + n)/64) bit counts and, for the scales, O(k³/3) with refinement (all columns may
+/// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a
+/// constant number of last rounds.
+struct GreedyDecomposer {
+    /// Share of the components that a round of refinement adds.
+    static let growth = 1.0 / 32
+    /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
+    static let alternations = 2
+
+    private let options: TernaryOptions
+    private let matrix: Tensor
+    private let norm: Float
+    private let stride: Int
+    private var components: Components
+    private var solver: ScaleSolver
+    private var residual: Tensor
+    private var subspace: LeadingSubspace
+    private var projection: TernaryProjection
+    /// Squared error removed per non-zero by the latest new components.
+    private var pricePerNonzero: Float = 0
+
+    /// Decomposes each matrix and fills all up to the largest rank with components of scale 0.
+    static func decompose(
+        _ problems: [Problem], _ options: TernaryOptions, name: String
+    ) throws -> [(components: Components, error: Float)] {
+        var results: [(components: Components, error: Float)] = []
+        for problem in problems {
+            var decomposer = try GreedyDecomposer(problem, options)
+            let error = try decomposer.run(name: name)
+            results.append((decomposer.components, error))
+        }
+        let rank = results.map { $0.components.count }.max() ?? 0
+        for b in results.indices { results[b].components.pad(to: rank) }
+        return results
+    }
+
+    private init(_ problem: Problem, _ options: TernaryOptions) throws {
+        self.options = options
+        matrix = problem.matrix
+        norm = try matrix.spectralNorm()
+        stride = min(options.stride(rows: matrix.rows, columns: matrix.columns), matrix.rows)
+        components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
+        solver = ScaleSolver(matrix)
+        residual = matrix
+        var random = RandomStream(seed: options.seed, stream: 0x7453_5644)
+        subspace = try LeadingSubspace(rows: matrix.rows, rank: stride, from: &random)
+        projection = TernaryProjection(threshold: options.threshold)
+        if components.count > 0 { try refit(from: 0) }
+    }
+
+    /// Adds components until the residual is within the tolerance; returns its relative operator norm.
+    private mutating func run(name: String) throws -> Float {
+        guard norm > 0 else { return 0 }
+        var guardian = StallGuard(tolerance: options.tolerance, name: name)
+        while true {
+            try subspace.iterate(residual, times: 2)
+            var error = subspace.values[0] / norm
+            if error < options.tolerance {
+                // Ritz values are lower bounds: the promise is kept by the full set of singular values.
+                error = try residual.spectralNorm() / norm
+                if error < options.tolerance { break }
+            }
+            try guardian.check(error)
+            let first = components.count
+            let wanted = options.refinement ? max(stride, Int(Double(first) * Self.growth)) : stride
+            try addPairs(wanted)
+            try refit(from: first)
+            if options.refinement { try descend(price: options.price * pricePerNonzero) }
+        }
+        if options.refinement { try trim() }
+        return try residual.spectralNorm() / norm
+    }
+
+    /// Solves for the scales after components `first...` were added or changed.
+    private mutating func refit(from first: Int, left: Bool = true, right: Bool = true) throws {
+        solver.update(components, from: first, left: left, right: right)
+        components.s = try solver.solution()
+        residual = components.residual(of: matrix)
+    }
+}
+
+// MARK: - New components
+
+extension GreedyDecomposer {
+    /// Appends `count` pairs, each found on what the ones before it in the round left.
+    private mutating func addPairs(_ count: Int) throws {
+        var deflated = Deflation(residual)
+        var (us, vs): ([Float], [Float]) = ([], [])
+        var nonzeros = 0
+        while vs.count < count * matrix.columns {
+            if !vs.isEmpty { try subspace.iterate(deflated.matrix, times: 1) }
+            let rows = subspace.basis.transposed()
+            let wanted = min(stride, count - vs.count / matrix.columns)
+            for j in 0..<wanted {
+                let start = rows.rows(j..<j + 1)
+                let pair =
+                    options.refinement
+                    ? deflated.takePair(near: start, alternations: Self.alternations, &projection)
+                    : deflated.projectedPair(start, &projection)
+                us += pair.u
+                vs += pair.v
+                nonzeros += pair.nonzeros
+            }
+        }
+        pricePerNonzero = Float(deflated.removed / Double(max(1, nonzeros)))
+        components.append(u: us, v: vs)
+    }
+}
+
+// MARK: - Refinement
+
+extension GreedyDecomposer {
+    /// Passes over each row of U, then of V, per descent.
+    private static let passes = 2
+
+    /// One descent over U and one over V, each followed by a refit of the scales; components left without entries are dropped.
+    private mutating func descend(price: Float) throws {
+        try descend(left: true, price: price)
+        try descend(left: false, price: price)
+    }
+
+    /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with every change.
+    private mutating func descend(left: Bool, price: Float) throws {
+        let k = components.count
+        let (m, n) = (components.m, components.n)
+        // h = R·Vᵀ (rows of U), or Rᵀ·U (rows of Vᵀ), formed transposed because V and Uᵀ are stored by component.
+        let fixed = left ? Tensor(components.v, [k, n]) : Tensor(components.ut, [k, m])
+        let length = left ? m : n
+        var images = Tensor(zeros: [k, length])
+        TernaryProduct.accumulate(fixed, left ? residual.transposed() : residual, into: &images)
+        var h = images.transposed()
+        var coefficients = (left ? Tensor(components.ut, [k, m]) : Tensor(components.v, [k, n])).transposed()
+        let (dots, ld) = left ? solver.rightDots : solver.leftDots
+        let changes = ck_ternary_descend(
+            coefficients.mutablePointer, h.mutablePointer, length, k, components.s, dots.pointer, ld, price, Int32(Self.passes))
+        guard changes > 0 else { return }
+        let updated = coefficients.transposed().elements
+        if left { components.replace(ut: updated) } else { components.replace(v: updated) }
+        components.filter(components.isAlive)
+        let dropped = components.count < k
+        try refit(from: 0, left: left || dropped, right: !left || dropped)
+    }
+
+    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
+    private mutating func trim() throws {
+        let (rise, limit): (Float, Int) = (1.12, 12)
+        var price = options.price * pricePerNonzero
+        for _ in 0..<limit {
+            let before = self
+            price *= rise
+            try descend(price: price)
+            try subspace.iterate(residual, times: 2)
+            let fails = subspace.values[0] >= options.tolerance * norm
+            if try fails || residual.spectralNorm() >= options.tolerance * norm {
+                self = before
+                return
+            }
+        }
+    }
+}
+
+extension Components {
+    /// Appends components of zeros.
+    mutating func pad(to rank: Int) {
+        let missing = rank - count
+        guard missing > 0 else { return }
+        append(u: [Float](repeating: 0, count: missing * m), v: [Float](repeating: 0, count: missing * n))
+    }
+}

@@ -1,0 +1,103 @@
+internal import LinearAlgebra
+internal import TensorCore
+
+/// The published decomposition, step by step: a full SVD of the residual every round, the projections of its r leading pairs
+/// appended, all scales solved for again. Slow on purpose; it is what the default mode is compared with. The SVD and the scales are
+/// computed in double precision, because the projections hang on the last digits.
+enum ReferenceDecomposer {
+    /// Decomposes matrices of one shape together: a round adds the same number of components to each, the largest relative residual
+    /// decides when to stop, and the damping is averaged over the batch.
+    static func decompose(
+        _ problems: [Problem], _ options: TernaryOptions, name: String
+    ) throws -> [(components: Components, error: Float)] {
+        let (m, n) = (problems[0].matrix.rows, problems[0].matrix.columns)
+        let r = options.stride(rows: m, columns: n)
+        var states = try problems.map { try State($0) }
+        var guardian = StallGuard(tolerance: options.tolerance, name: name)
+        try refit(&states)
+        while true {
+            var worst: Float = 0
+            let decompositions = try states.map { try SingularValueDecomposition(inDoublePrecision: $0.residual) }
+            for (b, svd) in decompositions.enumerated() {
+                states[b].error = states[b].relative(svd.values[0])
+                worst = max(worst, states[b].error)
+            }
+            if worst < options.tolerance { return states.map { ($0.components, $0.error) } }
+            try guardian.check(worst)
+            for b in states.indices { states[b].append(decompositions[b], count: r, threshold: options.threshold) }
+            try refit(&states)
+        }
+    }
+
+    private static func refit(_ states: inout [State]) throws {
+        guard states[0].components.count > 0 else { return }
+        for b in states.indices { states[b].update() }
+        let squares = states.map { $0.solver.kernelSquares() }.reduce(0, +) / Double(states.count)
+        for b in states.indices { try states[b].refit(sharedSquares: squares) }
+    }
+
+    private struct State {
+        let matrix: Tensor
+        var components: Components
+        var solver: ScaleSolver
+        var residual: Tensor
+        private let norm: Float
+        var error: Float = 0
+        private var solved = 0
+
+        init(_ problem: Problem) throws(LAPACKError) {
+            matrix = problem.matrix
+            norm = try matrix.spectralNorm()
+            components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
+            solver = ScaleSolver(matrix)
+            residual = matrix
+        }
+
+        func relative(_ sigma: Float) -> Float { norm == 0 ? 0 : sigma / norm }
+
+        mutating func append(_ svd: SingularValueDecomposition, count r: Int, threshold: Float) {
+            let r = min(r, svd.values.count)
+            let u = TernaryProjection.ofUnitRows(svd.u.transposed().rows(0..<r), threshold: threshold)
+            let v = TernaryProjection.ofUnitRows(svd.vt.rows(0..<r), threshold: threshold)
+            components.append(u: u.elements, v: v.elements)
+        }
+
+        mutating func update() {
+            solver.update(components, from: solved)
+            solved = components.count
+        }
+
+        mutating func refit(sharedSquares: Double) throws {
+            components.s = try solver.exactSolution(sharedSquares: sharedSquares)
+            residual = components.residual(of: matrix)
+        }
+    }
+}
+
+/// Ends a loop that finds the same components again and again: at low thresholds a projection may differ so much from the singular vector
+/// that it removes nothing, and the published loop then runs for ever.
+struct StallGuard {
+    /// Rounds within which the residual must fall by one part in a hundred.
+    static let patience = 60
+    let tolerance: Float
+    let name: String
+    private var best = Float.infinity
+    private var roundsSince = 0
+
+    init(tolerance: Float, name: String) { (self.tolerance, self.name) = (tolerance, name) }
+
+    /// - Throws: `TernaryError` (stalled) after ``patience`` rounds without progress.
+    mutating func check(_ error: Float) throws(TernaryError) {
+        if error < 0.99 * best {
+            (best, roundsSince) = (error, 0)
+            return
+        }
+        roundsSince += 1
+        guard roundsSince < Self.patience else {
+            throw TernaryError(
+                .stalled,
+                "\(name): the residual stalls at \(best) of the largest singular value, above the tolerance \(tolerance); "
+                    + "raise ternary.threshold (0.8386 is the default) or ternary.tolerance")
+        }
+    }
+}

@@ -1,0 +1,162 @@
+internal import CKernels
+internal import LinearAlgebra
+internal import TensorCore
+
+/// Damped least squares for the scales: s = argmin ‖W − U·diag(s)·V‖_F, that is (K + λI)·s = x with K = (UᵀU)∘(VVᵀ),
+/// x_j = u_jᵀ·W·v_jᵀ and λ = 1e-5·√(ΣK²/k).
+///
+/// UᵀU and VVᵀ are counted on bit rows; x needs additions only.
+struct ScaleSolver {
+    static let damping = 1e-5
+
+    /// Dot products of the components' vectors on one side, and the bits they are counted from.
+    private struct Gram {
+        let length: Int
+        private(set) var count = 0
+        private(set) var capacity = 0
+        private(set) var dots = Tensor(zeros: [0])
+        private var bits: [UInt64] = []
+        private let words: Int
+
+        init(length: Int) { (self.length, words) = (length, (length + 63) / 64) }
+
+        /// Rows `first...` of the dot products, from the vectors (k rows of `length`).
+        mutating func update(_ vectors: [Float], from first: Int) {
+            let k = vectors.count / length
+            if k > capacity {
+                let grown = max(k, capacity + capacity / 4, 64)
+                var larger = Tensor(uninitialized: [grown, grown])
+                let (target, source) = (larger.mutablePointer, dots.pointer)
+                for i in 0..<first { (target + i * grown).update(from: source + i * capacity, count: first) }
+                (dots, capacity) = (larger, grown)
+            }
+            bits.removeLast(bits.count - min(bits.count, first * 2 * words))
+            bits += [UInt64](repeating: 0, count: (k - first) * 2 * words)
+            Array(vectors[(first * length)...]).withUnsafeBufferPointer { source in
+                bits.withUnsafeMutableBufferPointer { [length, words] target in
+                    guard let from = source.baseAddress, let to = target.baseAddress, k > first else { return }
+                    ck_ternary_bits(from, k - first, length, to + first * 2 * words, words)
+                }
+            }
+            ck_ternary_gram(bits, words, first, k, dots.mutablePointer, capacity)
+            count = k
+        }
+    }
+
+    private let target: Tensor
+    private let targetTransposed: Tensor
+    private var left: Gram
+    private var right: Gram
+    /// x, one entry per component.
+    private var projections: [Double] = []
+    private var factor = CholeskyFactor()
+    /// λ of the factor at hand.
+    private var factorDamping = 0.0
+    /// ΣK².
+    private var squares = 0.0
+
+    init(_ target: Tensor) {
+        self.target = target
+        targetTransposed = target.transposed()
+        left = Gram(length: target.rows)
+        right = Gram(length: target.columns)
+    }
+
+    /// VVᵀ and its leading dimension.
+    var rightDots: (Tensor, Int) { (right.dots, right.capacity) }
+    /// UᵀU and its leading dimension.
+    var leftDots: (Tensor, Int) { (left.dots, left.capacity) }
+
+    /// Takes in components `first...`, which are new, or whose vectors on the sides named have changed.
+    mutating func update(_ components: Components, from first: Int, left leftChanged: Bool = true, right rightChanged: Bool = true) {
+        if leftChanged { left.update(components.ut, from: first) }
+        if rightChanged { right.update(components.v, from: first) }
+        let (m, n, k) = (components.m, components.n, components.count)
+        // W·v_j for the new components, as rows; then one dot product each.
+        var images = Tensor(zeros: [k - first, m])
+        TernaryProduct.accumulate(Tensor(Array(components.v[(first * n)...]), [k - first, n]), targetTransposed, into: &images)
+        projections.removeLast(projections.count - min(projections.count, first))
+        components.ut.withUnsafeBufferPointer { u in
+            for j in first..<k {
+                var sum = 0.0
+                for i in 0..<m { sum += Double(u[j * m + i]) * Double(images[flat: (j - first) * m + i]) }
+                projections.append(sum)
+            }
+        }
+        if first < factor.order { factor.reset() }
+    }
+
+    /// Element (i, j) of K.
+    private func kernel(_ i: Int, _ j: Int) -> Double {
+        Double(left.dots.pointer[i * left.capacity + j]) * Double(right.dots.pointer[i * right.capacity + j])
+    }
+
+    /// λ for the kernel as it is.
+    private func damping(from first: Int, _ squares: inout Double) -> Double {
+        let k = right.count
+        for i in first..<k {
+            var row = 0.0
+            for j in 0..<i {
+                let value = kernel(i, j)
+                row += value * value
+            }
+            squares += 2 * row + kernel(i, i) * kernel(i, i)
+        }
+        return Self.damping * (squares / Double(max(1, k))).squareRoot()
+    }
+
+    /// ΣK², for a damping shared by several matrices.
+    func kernelSquares() -> Double {
+        var total = 0.0
+        _ = damping(from: 0, &total)
+        return total
+    }
+
+    /// The scales in double precision with everything recomputed, as the reference does.
+    ///
+    /// - Parameter sharedSquares: ΣK² averaged over a batch of matrices, which share one damping.
+    func exactSolution(sharedSquares: Double) throws(LAPACKError) -> [Float] {
+        let k = right.count
+        var matrix = [Double](repeating: 0, count: k * k)
+        for i in 0..<k {
+            for j in 0...i { matrix[i * k + j] = kernel(i, j) }
+        }
+        let lambda = Self.damping * (sharedSquares / Double(max(1, k))).squareRoot()
+        return try solvePositiveDefinite(&matrix, diagonal: lambda, projections).map { Float($0) }
+    }
+
+    /// The scales, by the Cholesky factor of the call before extended to the new components.
+    ///
+    /// λ follows K and would change every row of the factor; the factor keeps the λ it began with until K's own differs by a
+    /// quarter, which changes s by less than 3e-6 of itself, and is then computed anew.
+    mutating func solution() throws(LAPACKError) -> [Float] {
+        let k = right.count
+        if factor.order == 0 { squares = 0 }
+        let lambda = damping(from: factor.order, &squares)
+        if factor.order > 0, abs(lambda - factorDamping) > 0.25 * factorDamping { factor.reset() }
+        if factor.order == 0 { factorDamping = lambda }
+        do {
+            try extend(to: k)
+            return factor.solution()
+        } catch {
+            // Nearly equal components: float32 cannot tell the kernel from a singular one, double precision can.
+            factor.reset()
+            return try exactSolution(sharedSquares: kernelSquares())
+        }
+    }
+
+    private mutating func extend(to k: Int) throws(LAPACKError) {
+        let first = factor.order
+        guard k > first else { return }
+        var rows = Tensor(uninitialized: [k - first, k])
+        let pointer = rows.mutablePointer
+        let (u, v) = (left.dots.pointer, right.dots.pointer)
+        for i in first..<k {
+            let (target, a, b) = (pointer + (i - first) * k, u + i * left.capacity, v + i * right.capacity)
+            for j in 0...i { target[j] = a[j] * b[j] }
+        }
+        try factor.append(
+            pointer, stride: k, count: k - first, diagonal: Float(factorDamping),
+            rightHandSide: projections[first...].map { Float($0) })
+    }
+}

@@ -1,0 +1,145 @@
+package import TensorCore
+
+internal import LinearAlgebra
+
+/// W ≈ diag(a)·U·diag(s)·V·diag(b) with U ∈ {−1, 0, 1}^{m×k}, V ∈ {−1, 0, 1}^{k×n}; a and b are all ones unless balanced.
+package struct TernaryDecomposition: Sendable {
+    /// `[m, k]`, ternary.
+    package let u: Tensor
+    /// `[k]`.
+    package let s: Tensor
+    /// `[k, n]`, ternary.
+    package let v: Tensor
+    /// The scales of rows and columns, where the matrix was balanced.
+    package let balance: Balance?
+    /// Largest singular value of the residual over that of the (balanced) matrix.
+    package let relativeError: Float
+
+    package init(u: Tensor, s: Tensor, v: Tensor, balance: Balance? = nil, relativeError: Float) {
+        precondition(u.columns == s.count && v.rows == s.count, "factors \(u.shape) \(s.shape) \(v.shape)")
+        (self.u, self.s, self.v, self.balance, self.relativeError) = (u, s, v, balance, relativeError)
+    }
+
+    package var rank: Int { s.count }
+    /// Non-zeros of U and V: the additions per token.
+    package var nonzeros: Int { u.nonzeroCount + v.nonzeroCount }
+    /// Share of zeros in U and V.
+    package var sparsity: Float { u.count + v.count == 0 ? 0 : 1 - Float(nonzeros) / Float(u.count + v.count) }
+
+    /// Whether a matrix is left alone: nine weights or fewer.
+    package static func isTooSmall(_ shape: [Int]) -> Bool { shape.reduce(1, *) <= 9 }
+
+    /// The matrix the factors stand for, by additions in a fixed order: the same bits on every rank and processor.
+    package func reconstruction() -> Tensor {
+        let product = Self.product(u: u, s: s, v: v)
+        return balance?.restored(product) ?? product
+    }
+
+    /// U·diag(s)·V, by additions in a fixed order.
+    package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
+        var result = Tensor(zeros: [u.rows, v.columns])
+        TernaryProduct.accumulate(u, TernaryProduct.scaledRows(v, by: s.elements), into: &result)
+        return result
+    }
+
+    /// Decomposes a matrix.
+    ///
+    /// - Parameters:
+    ///   - weight: `[m, n]`.
+    ///   - name: how an error names the matrix.
+    ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
+    /// - Throws: `TernaryError`: a setting out of range, a non-finite weight, a stalled loop; `LAPACKError`.
+    package init(
+        _ weight: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil
+    ) throws {
+        let m = weight.rows
+        let n = weight.columns
+        let batch = try TernaryDecomposition.batch(
+            weight.reshaped([1, m, n]), options, name: name,
+            start: start.map { ($0.u.reshaped([1, m, $0.u.columns]), $0.v.reshaped([1, $0.v.rows, n])) })
+        self = batch[0]
+    }
+
+    /// Decomposes matrices of one shape to one rank, as the groups of a convolution need it.
+    ///
+    /// - Parameters:
+    ///   - weights: `[B, m, n]`.
+    ///   - start: U `[B, m, k]` and V `[B, k, n]` to begin with.
+    /// - Throws: as the initialiser.
+    package static func batch(
+        _ weights: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil
+    ) throws -> [TernaryDecomposition] {
+        precondition(weights.shape.count == 3, "a batch of matrices, not \(weights.shape)")
+        try options.validate()
+        guard weights.isFinite else {
+            throw TernaryError(.data, "\(name) has a weight that is not finite; repair the checkpoint")
+        }
+        let (count, m, n) = (weights.shape[0], weights.shape[1], weights.shape[2])
+        // A power of two changes no digit, and keeps squares of any weight within float32.
+        let scale = weights.powerOfTwoAboveMagnitude
+        var problems: [Problem] = []
+        for b in 0..<count {
+            var matrix = weights.reshaped([count * m, n]).rows(b * m..<(b + 1) * m)
+            matrix.scale(by: 1 / scale)
+            let startHere = start.map { start in
+                let k = start.v.shape[1]
+                return (
+                    u: start.u.reshaped([count * m, k]).rows(b * m..<(b + 1) * m),
+                    v: start.v.reshaped([count * k, n]).rows(b * k..<(b + 1) * k))
+            }
+            problems.append(Problem(matrix, options, start: startHere))
+        }
+        let solved: [(components: Components, error: Float)]
+        switch options.mode {
+        case .reference: solved = try ReferenceDecomposer.decompose(problems, options, name: name)
+        case .fast: solved = try GreedyDecomposer.decompose(problems, options, name: name)
+        }
+        return zip(problems, solved).map { $0.finish($1.components, error: $1.error, scale: scale) }
+    }
+}
+
+/// One matrix as the decomposers see it: balanced if asked for, and no taller than wide.
+struct Problem {
+    /// `[m, n]`, m ≤ n.
+    let matrix: Tensor
+    /// Components to begin with.
+    let start: Components?
+    private let isTransposed: Bool
+    private let balance: Balance?
+
+    init(_ weight: Tensor, _ options: TernaryOptions, start: (u: Tensor, v: Tensor)?) {
+        balance = options.balance ? Balance(weight) : nil
+        let balanced = balance?.applied(to: weight) ?? weight
+        isTransposed = weight.rows > weight.columns
+        matrix = isTransposed ? balanced.transposed() : balanced
+        let transposed = isTransposed
+        self.start = start.map { start in
+            let scales = Tensor(zeros: [start.v.rows])
+            return transposed
+                ? Components(u: start.v.transposed(), s: scales, v: start.u.transposed())
+                : Components(u: start.u, s: scales, v: start.v)
+        }
+    }
+
+    func finish(_ components: Components, error: Float, scale: Float) -> TernaryDecomposition {
+        let k = components.count
+        var s = Tensor(components.s, [k])
+        s.scale(by: scale)
+        let (left, right) = (Tensor(components.ut, [k, components.m]), Tensor(components.v, [k, components.n]))
+        return TernaryDecomposition(
+            u: (isTransposed ? right : left).transposed(), s: s, v: isTransposed ? left : right, balance: balance,
+            relativeError: error)
+    }
+}
+
+extension Tensor {
+    var nonzeroCount: Int { withElements { $0.lazy.filter { $0 != 0 }.count } }
+
+    /// The smallest power of two above every magnitude; 1 for zeros.
+    fileprivate var powerOfTwoAboveMagnitude: Float {
+        let largest = maxMagnitude
+        guard largest > 0 else { return 1 }
+        // The reciprocal must exist too.
+        return Float(sign: .plus, exponent: min(126, max(-126, Int(largest.exponent) + 1)), significand: 1)
+    }
+}

@@ -1,0 +1,24 @@
+package import TensorCore
+
+/// A ternary decomposition that cannot be made, or a packed file that cannot be used.
+package struct TernaryError: ReportableError, Equatable {
+    package enum Kind: Sendable {
+        /// A setting outside its range.
+        case configuration
+        /// A weight or a file that breaks a rule.
+        case data
+        /// The loop no longer lowers the residual.
+        case stalled
+    }
+
+    package let kind: Kind
+    package let problem: String
+
+    package init(_ kind: Kind, _ problem: String) {
+        self.kind = kind
+        self.problem = problem
+    }
+
+    package var exitCode: ExitCode { kind == .data ? .data : .configuration }
+    package var description: String { problem }
+}

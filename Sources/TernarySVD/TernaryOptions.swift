@@ -1,0 +1,48 @@
+/// How a matrix is decomposed.
+package struct TernaryOptions: Sendable, Equatable {
+    package enum Mode: String, Sendable, CaseIterable {
+        /// Leading subspace, alternating pairs, coordinate descent: fewer additions in less time.
+        case fast = "default"
+        /// Step by step as published (arXiv 2308.07641): a full SVD every round, columns never reconsidered.
+        case reference
+    }
+
+    /// The residual's largest singular value relative to the matrix's, in (0, 1).
+    package var tolerance: Float = 0.05
+    /// Cosine between a singular vector and its ternary projection at which the projection stops growing, in (0, 1].
+    package var threshold: Float = 0.8386
+    /// The stride is ⌊mn/(m+n)/rounds⌋ components a round.
+    package var rounds = 20
+    package var mode = Mode.fast
+    /// Whether the default mode reconsiders components: alternating pairs and coordinate descent.
+    package var refinement = true
+    /// Whether rows and columns are first scaled to equal root mean square; the tolerance then refers to the scaled matrix.
+    package var balance = false
+    /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per non-zero:
+    /// above 1 saves additions, below 1 saves components.
+    package var price: Float = 1
+    /// Key of the random start of the subspace.
+    package var seed: UInt64 = 0
+
+    package init(tolerance: Float = 0.05, mode: Mode = .fast) {
+        self.tolerance = tolerance
+        self.mode = mode
+    }
+
+    /// - Throws: `TernaryError` (configuration) naming the first setting out of range.
+    package func validate() throws(TernaryError) {
+        guard tolerance > 0, tolerance < 1 else {
+            throw TernaryError(.configuration, "ternary.tolerance is \(tolerance); it must lie between 0 and 1, both excluded")
+        }
+        guard threshold > 0, threshold <= 1 else {
+            throw TernaryError(.configuration, "ternary.threshold is \(threshold); it must be above 0 and at most 1")
+        }
+        guard rounds >= 1 else { throw TernaryError(.configuration, "ternary.rounds is \(rounds); it must be at least 1") }
+        guard price >= 0, price.isFinite else {
+            throw TernaryError(.configuration, "ternary.price is \(price); it must be 0 or a positive number")
+        }
+    }
+
+    /// Components added per round to an m×n matrix.
+    func stride(rows m: Int, columns n: Int) -> Int { max(1, m * n / (m + n) / rounds) }
+}
