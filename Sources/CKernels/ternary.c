@@ -134,3 +134,28 @@ CK_DISPATCH void ck_ternary_accumulate(
         }
     }
 }
+
+CK_DISPATCH void ck_ternary_transpose(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
+    enum { TILE = 16 };
+    for (size_t i0 = 0; i0 < rows; i0 += TILE)
+        for (size_t j0 = 0; j0 < columns; j0 += TILE) {
+            size_t iEnd = i0 + TILE < rows ? i0 + TILE : rows, jEnd = j0 + TILE < columns ? j0 + TILE : columns;
+            for (size_t j = j0; j < jEnd; j++)
+                for (size_t i = i0; i < iEnd; i++) target[j * rows + i] = source[i * columns + j];
+        }
+}
+
+CK_DISPATCH double ck_ternary_kernel_row(const float *restrict a, const float *restrict b, size_t n, float *restrict out) {
+    double part[8] = {0};
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8)
+        for (int l = 0; l < 8; l++) {
+            out[j + l] = a[j + l] * b[j + l];
+            part[l] += (double)out[j + l] * out[j + l];
+        }
+    for (; j < n; j++) {
+        out[j] = a[j] * b[j];
+        part[j & 7] += (double)out[j] * out[j];
+    }
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+}

@@ -24,22 +24,21 @@ package struct CholeskyFactor: Sendable {
         forward.removeAll(keepingCapacity: true)
     }
 
-    /// Adds rows `order..<order + count` of the matrix, given up to their diagonal block, and of the right-hand side.
+    /// Adds rows `order..<order + count` of the matrix and of the right-hand side.
     ///
-    /// - Parameter rows: where element (order + i, j) lies at `i·stride + j`.
-    /// - Throws: `LAPACKError` where the matrix is not positive definite; the factor is then unchanged.
+    /// - Parameter fill: writes row `order + i` of the matrix, up to its diagonal, at the pointer it is given plus `i` times the
+    ///   distance it is given.
+    /// - Throws: `LAPACKError` where the matrix is not positive definite; the factor is then as before.
     package mutating func append(
-        _ rows: UnsafePointer<Float>, stride: Int, count: Int, diagonal: Float, rightHandSide: [Float]
+        count: Int, diagonal: Float, rightHandSide: [Float], fill: (UnsafeMutablePointer<Float>, Int) -> Void
     ) throws(LAPACKError) {
         precondition(rightHandSide.count == count, "\(rightHandSide.count) right-hand sides for \(count) rows")
         reserve(order + count)
         let (k, ld) = (order, capacity)
         let l = factor.mutablePointer
         let (left, corner) = (l + k * ld, l + k * ld + k)
-        for i in 0..<count {
-            (left + i * ld).update(from: rows + i * stride, count: k + i + 1)
-            corner[i * ld + i] += diagonal
-        }
+        fill(left, ld)
+        for i in 0..<count { corner[i * ld + i] += diagonal }
         if k > 0 {
             // L21·L11ᵀ = A21, then the corner's remainder A22 − L21·L21ᵀ.
             cblas_strsm(

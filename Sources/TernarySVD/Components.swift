@@ -35,9 +35,18 @@ struct Components {
     /// U as `[m, k]`.
     var u: Tensor { Tensor(ut, [count, m]).transposed() }
 
-    /// Replaces all left or all right factors.
-    mutating func replace(ut: [Float]) { self.ut = ut }
-    mutating func replace(v: [Float]) { self.v = v }
+    /// Replaces all left (or all right) vectors, given as the columns of a matrix.
+    mutating func replace(left: Bool, columns: UnsafePointer<Float>) {
+        if left {
+            ut.withUnsafeMutableBufferPointer { [count] in
+                if let target = $0.baseAddress { ck_ternary_transpose(columns, m, count, target) }
+            }
+        } else {
+            v.withUnsafeMutableBufferPointer { [count] in
+                if let target = $0.baseAddress { ck_ternary_transpose(columns, n, count, target) }
+            }
+        }
+    }
 
     /// Keeps the components for which `keep` holds.
     mutating func filter(_ keep: (Int) -> Bool) {
@@ -63,9 +72,15 @@ struct Components {
     }
 
     /// W − U·diag(s)·V: additions only.
-    func residual(of w: Tensor) -> Tensor {
+    func residual(of w: Tensor, _ workspace: Workspace) -> Tensor {
         var result = w.copy()
-        TernaryProduct.accumulate(u, TernaryProduct.scaledRows(Tensor(v, [count, n]), by: s), sign: -1, into: &result)
+        let k = count
+        guard k > 0 else { return result }
+        let (u, rows) = (workspace.take(.coefficients, m * k), workspace.take(.images, k * n))
+        ut.withUnsafeBufferPointer { if let ut = $0.baseAddress { ck_ternary_transpose(ut, k, m, u) } }
+        v.withUnsafeBufferPointer { if let v = $0.baseAddress { rows.update(from: v, count: k * n) } }
+        for j in 0..<k { ck_scale(s[j], rows + j * n, n) }
+        ck_ternary_accumulate(u, m, k, rows, n, -1, result.mutablePointer)
         return result
     }
 }

@@ -18,6 +18,7 @@ struct GreedyDecomposer {
     private let matrix: Tensor
     private let norm: Float
     private let stride: Int
+    private let workspace = Workspace()
     private var components: Components
     private var solver: ScaleSolver
     private var residual: Tensor
@@ -47,10 +48,10 @@ struct GreedyDecomposer {
         norm = try matrix.spectralNorm()
         stride = min(options.stride(rows: matrix.rows, columns: matrix.columns), matrix.rows)
         components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
-        solver = ScaleSolver(matrix)
+        solver = ScaleSolver(matrix, workspace)
         residual = matrix
         var random = RandomStream(seed: options.seed, stream: 0x7453_5644)
-        subspace = try LeadingSubspace(rows: matrix.rows, rank: stride, from: &random)
+        subspace = try LeadingSubspace(rows: matrix.rows, rank: min(2 * stride, matrix.rows), from: &random)
         projection = TernaryProjection(threshold: options.threshold)
         if components.count > 0 { try refit(from: 0) }
     }
@@ -82,7 +83,7 @@ struct GreedyDecomposer {
     private mutating func refit(from first: Int, left: Bool = true, right: Bool = true) throws {
         solver.update(components, from: first, left: left, right: right)
         components.s = try solver.solution()
-        residual = components.residual(of: matrix)
+        residual = components.residual(of: matrix, workspace)
     }
 }
 
@@ -130,19 +131,24 @@ extension GreedyDecomposer {
     private mutating func descend(left: Bool, price: Float) throws {
         let k = components.count
         let (m, n) = (components.m, components.n)
-        // h = R·Vᵀ (rows of U), or Rᵀ·U (rows of Vᵀ), formed transposed because V and Uᵀ are stored by component.
-        let fixed = left ? Tensor(components.v, [k, n]) : Tensor(components.ut, [k, m])
         let length = left ? m : n
-        var images = Tensor(zeros: [k, length])
-        TernaryProduct.accumulate(fixed, left ? residual.transposed() : residual, into: &images)
-        var h = images.transposed()
-        var coefficients = (left ? Tensor(components.ut, [k, m]) : Tensor(components.v, [k, n])).transposed()
+        let (coefficients, gradients) = (workspace.take(.coefficients, k * length), workspace.take(.gradients, k * length))
+        // R·Vᵀ (rows of U), or Rᵀ·U (rows of Vᵀ), formed by component because that is how V and Uᵀ are stored.
+        let images = workspace.take(.images, k * length)
+        images.update(repeating: 0, count: k * length)
+        let source = left ? residual.transposed() : residual
+        (left ? components.v : components.ut).withUnsafeBufferPointer {
+            if let fixed = $0.baseAddress { ck_ternary_accumulate(fixed, k, left ? n : m, source.pointer, length, 1, images) }
+        }
+        ck_ternary_transpose(images, k, length, gradients)
+        (left ? components.ut : components.v).withUnsafeBufferPointer {
+            if let vectors = $0.baseAddress { ck_ternary_transpose(vectors, k, length, coefficients) }
+        }
         let (dots, ld) = left ? solver.rightDots : solver.leftDots
         let changes = ck_ternary_descend(
-            coefficients.mutablePointer, h.mutablePointer, length, k, components.s, dots.pointer, ld, price, Int32(Self.passes))
+            coefficients, gradients, length, k, components.s, dots.pointer, ld, price, Int32(Self.passes))
         guard changes > 0 else { return }
-        let updated = coefficients.transposed().elements
-        if left { components.replace(ut: updated) } else { components.replace(v: updated) }
+        components.replace(left: left, columns: coefficients)
         components.filter(components.isAlive)
         let dropped = components.count < k
         try refit(from: 0, left: left || dropped, right: !left || dropped)
@@ -153,13 +159,13 @@ extension GreedyDecomposer {
         let (rise, limit): (Float, Int) = (1.12, 12)
         var price = options.price * pricePerNonzero
         for _ in 0..<limit {
-            let before = self
+            let before = (components, residual)
             price *= rise
             try descend(price: price)
             try subspace.iterate(residual, times: 2)
             let fails = subspace.values[0] >= options.tolerance * norm
             if try fails || residual.spectralNorm() >= options.tolerance * norm {
-                self = before
+                (components, residual) = before
                 return
             }
         }

@@ -42,6 +42,7 @@ enum ReferenceDecomposer {
         var solver: ScaleSolver
         var residual: Tensor
         private let norm: Float
+        private let workspace = Workspace()
         var error: Float = 0
         private var solved = 0
 
@@ -49,7 +50,7 @@ enum ReferenceDecomposer {
             matrix = problem.matrix
             norm = try matrix.spectralNorm()
             components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
-            solver = ScaleSolver(matrix)
+            solver = ScaleSolver(matrix, workspace)
             residual = matrix
         }
 
@@ -69,7 +70,7 @@ enum ReferenceDecomposer {
 
         mutating func refit(sharedSquares: Double) throws {
             components.s = try solver.exactSolution(sharedSquares: sharedSquares)
-            residual = components.residual(of: matrix)
+            residual = components.residual(of: matrix, workspace)
         }
     }
 }

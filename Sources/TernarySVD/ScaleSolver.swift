@@ -32,10 +32,10 @@ struct ScaleSolver {
             }
             bits.removeLast(bits.count - min(bits.count, first * 2 * words))
             bits += [UInt64](repeating: 0, count: (k - first) * 2 * words)
-            Array(vectors[(first * length)...]).withUnsafeBufferPointer { source in
+            vectors.withUnsafeBufferPointer { source in
                 bits.withUnsafeMutableBufferPointer { [length, words] target in
                     guard let from = source.baseAddress, let to = target.baseAddress, k > first else { return }
-                    ck_ternary_bits(from, k - first, length, to + first * 2 * words, words)
+                    ck_ternary_bits(from + first * length, k - first, length, to + first * 2 * words, words)
                 }
             }
             ck_ternary_gram(bits, words, first, k, dots.mutablePointer, capacity)
@@ -43,7 +43,7 @@ struct ScaleSolver {
         }
     }
 
-    private let target: Tensor
+    private let workspace: Workspace
     private let targetTransposed: Tensor
     private var left: Gram
     private var right: Gram
@@ -55,8 +55,8 @@ struct ScaleSolver {
     /// ΣK².
     private var squares = 0.0
 
-    init(_ target: Tensor) {
-        self.target = target
+    init(_ target: Tensor, _ workspace: Workspace = Workspace()) {
+        self.workspace = workspace
         targetTransposed = target.transposed()
         left = Gram(length: target.rows)
         right = Gram(length: target.columns)
@@ -73,43 +73,35 @@ struct ScaleSolver {
         if rightChanged { right.update(components.v, from: first) }
         let (m, n, k) = (components.m, components.n, components.count)
         // W·v_j for the new components, as rows; then one dot product each.
-        var images = Tensor(zeros: [k - first, m])
-        TernaryProduct.accumulate(Tensor(Array(components.v[(first * n)...]), [k - first, n]), targetTransposed, into: &images)
+        let images = workspace.take(.images, (k - first) * m)
+        images.update(repeating: 0, count: (k - first) * m)
+        components.v.withUnsafeBufferPointer { v in
+            guard let v = v.baseAddress else { return }
+            ck_ternary_accumulate(v + first * n, k - first, n, targetTransposed.pointer, m, 1, images)
+        }
         projections.removeLast(projections.count - min(projections.count, first))
         components.ut.withUnsafeBufferPointer { u in
             for j in first..<k {
                 var sum = 0.0
-                for i in 0..<m { sum += Double(u[j * m + i]) * Double(images[flat: (j - first) * m + i]) }
+                for i in 0..<m { sum += Double(u[j * m + i] * images[(j - first) * m + i]) }
                 projections.append(sum)
             }
         }
         if first < factor.order { factor.reset() }
     }
 
-    /// Element (i, j) of K.
-    private func kernel(_ i: Int, _ j: Int) -> Double {
-        Double(left.dots.pointer[i * left.capacity + j]) * Double(right.dots.pointer[i * right.capacity + j])
-    }
-
-    /// λ for the kernel as it is.
-    private func damping(from first: Int, _ squares: inout Double) -> Double {
-        let k = right.count
-        for i in first..<k {
-            var row = 0.0
-            for j in 0..<i {
-                let value = kernel(i, j)
-                row += value * value
-            }
-            squares += 2 * row + kernel(i, i) * kernel(i, i)
-        }
-        return Self.damping * (squares / Double(max(1, k))).squareRoot()
+    /// Row i of K = (UᵀU)∘(VVᵀ) up to its diagonal; returns what the row adds to ΣK².
+    private static func kernelRow(_ i: Int, _ left: Gram, _ right: Gram, into target: UnsafeMutablePointer<Float>) -> Double {
+        let squares = ck_ternary_kernel_row(
+            left.dots.pointer + i * left.capacity, right.dots.pointer + i * right.capacity, i + 1, target)
+        let diagonal = Double(target[i])
+        return 2 * squares - diagonal * diagonal
     }
 
     /// ΣK², for a damping shared by several matrices.
     func kernelSquares() -> Double {
-        var total = 0.0
-        _ = damping(from: 0, &total)
-        return total
+        var row = [Float](repeating: 0, count: right.count)
+        return (0..<right.count).map { Self.kernelRow($0, left, right, into: &row) }.reduce(0, +)
     }
 
     /// The scales in double precision with everything recomputed, as the reference does.
@@ -118,8 +110,10 @@ struct ScaleSolver {
     func exactSolution(sharedSquares: Double) throws(LAPACKError) -> [Float] {
         let k = right.count
         var matrix = [Double](repeating: 0, count: k * k)
+        var row = [Float](repeating: 0, count: k)
         for i in 0..<k {
-            for j in 0...i { matrix[i * k + j] = kernel(i, j) }
+            _ = Self.kernelRow(i, left, right, into: &row)
+            for j in 0...i { matrix[i * k + j] = Double(row[j]) }
         }
         let lambda = Self.damping * (sharedSquares / Double(max(1, k))).squareRoot()
         return try solvePositiveDefinite(&matrix, diagonal: lambda, projections).map { Float($0) }
@@ -130,13 +124,13 @@ struct ScaleSolver {
     /// λ follows K and would change every row of the factor; the factor keeps the λ it began with until K's own differs by a
     /// quarter, which changes s by less than 3e-6 of itself, and is then computed anew.
     mutating func solution() throws(LAPACKError) -> [Float] {
-        let k = right.count
-        if factor.order == 0 { squares = 0 }
-        let lambda = damping(from: factor.order, &squares)
-        if factor.order > 0, abs(lambda - factorDamping) > 0.25 * factorDamping { factor.reset() }
-        if factor.order == 0 { factorDamping = lambda }
         do {
-            try extend(to: k)
+            try extend()
+            let lambda = Self.damping * (squares / Double(max(1, right.count))).squareRoot()
+            if abs(lambda - factorDamping) > 0.25 * factorDamping {
+                factor.reset()
+                try extend()
+            }
             return factor.solution()
         } catch {
             // Nearly equal components: float32 cannot tell the kernel from a singular one, double precision can.
@@ -145,18 +139,20 @@ struct ScaleSolver {
         }
     }
 
-    private mutating func extend(to k: Int) throws(LAPACKError) {
-        let first = factor.order
+    private mutating func extend() throws(LAPACKError) {
+        let (first, k) = (factor.order, right.count)
         guard k > first else { return }
-        var rows = Tensor(uninitialized: [k - first, k])
-        let pointer = rows.mutablePointer
-        let (u, v) = (left.dots.pointer, right.dots.pointer)
-        for i in first..<k {
-            let (target, a, b) = (pointer + (i - first) * k, u + i * left.capacity, v + i * right.capacity)
-            for j in 0...i { target[j] = a[j] * b[j] }
+        if first == 0 {
+            squares = kernelSquares()
+            factorDamping = Self.damping * (squares / Double(k)).squareRoot()
         }
+        var added = 0.0
+        let (left, right) = (left, right)
         try factor.append(
-            pointer, stride: k, count: k - first, diagonal: Float(factorDamping),
-            rightHandSide: projections[first...].map { Float($0) })
+            count: k - first, diagonal: Float(factorDamping), rightHandSide: projections[first...].map { Float($0) }
+        ) { target, stride in
+            for i in first..<k { added += Self.kernelRow(i, left, right, into: target + (i - first) * stride) }
+        }
+        if first > 0 { squares += added }
     }
 }
