@@ -19,7 +19,8 @@ struct Components {
 
     /// From U `[m, k]`, s `[k]`, V `[k, n]`.
     init(u: Tensor, s: Tensor, v: Tensor) {
-        self.init(m: u.rows, n: v.columns)
+        // Not `rows`: that is 0 for a matrix without columns.
+        self.init(m: u.shape[0], n: v.shape[1])
         ut = u.transposed().elements
         self.v = v.elements
         self.s = s.elements
@@ -89,9 +90,9 @@ struct Components {
 enum TernaryProduct {
     /// y ← y + sign·T·x for ternary T `[rows, inner]`, x `[inner, n]`, y `[rows, n]`; sign is 1 or −1.
     static func accumulate(_ t: Tensor, _ x: Tensor, sign: Float = 1, into y: inout Tensor) {
+        guard t.count > 0, x.count > 0 else { return }
         precondition(
             t.columns == x.rows && y.rows == t.rows && y.columns == x.columns, "ternary product \(t.shape) \(x.shape) -> \(y.shape)")
-        guard t.count > 0, x.count > 0 else { return }
         ck_ternary_accumulate(t.pointer, t.rows, t.columns, x.pointer, x.columns, sign, y.mutablePointer)
     }
 

@@ -9,10 +9,12 @@ internal import TensorCore
 /// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a
 /// constant number of last rounds.
 struct GreedyDecomposer {
-    /// Share of the components that a round of refinement adds.
+    /// Share of the components that a round of refinement adds; at least a quarter of the stride.
     static let growth = 1.0 / 32
     /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
-    static let alternations = 2
+    static let alternations = 3
+    /// Below this number of components a round descends twice: it costs little there, and few components leave few second chances.
+    static let fewComponents = 512
 
     private let options: TernaryOptions
     private let matrix: Tensor
@@ -70,10 +72,13 @@ struct GreedyDecomposer {
             }
             try guardian.check(error)
             let first = components.count
-            let wanted = options.refinement ? max(stride, Int(Double(first) * Self.growth)) : stride
+            let wanted = options.refinement ? max((stride + 3) / 4, Int(Double(first) * Self.growth)) : stride
             try addPairs(wanted)
             try refit(from: first)
-            if options.refinement { try descend(price: options.price * pricePerNonzero) }
+            guard options.refinement else { continue }
+            for _ in 0..<(components.count < Self.fewComponents ? 2 : 1) {
+                try descend(price: options.price * pricePerNonzero)
+            }
         }
         if options.refinement { try trim() }
         return try residual.spectralNorm() / norm

@@ -35,9 +35,9 @@ package struct TernaryDecomposition: Sendable {
         return balance?.restored(product) ?? product
     }
 
-    /// U·diag(s)·V, by additions in a fixed order.
+    /// U·diag(s)·V for U `[m, k]` and V `[k, n]`, by additions in a fixed order.
     package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
-        var result = Tensor(zeros: [u.rows, v.columns])
+        var result = Tensor(zeros: [u.shape[0], v.shape[1]])
         TernaryProduct.accumulate(u, TernaryProduct.scaledRows(v, by: s.elements), into: &result)
         return result
     }

@@ -20,7 +20,7 @@ package struct TernaryOptions: Sendable, Equatable {
     package var balance = false
     /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per non-zero:
     /// above 1 saves additions, below 1 saves components.
-    package var price: Float = 0.8
+    package var price: Float = 0.85
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 

@@ -26,7 +26,7 @@ import Testing
         case "lowrank":
             var result = Tensor(normal: [m, n], deviation: 0.1, from: &random)
             let left = Tensor(normal: [m, 8], from: &random), right = Tensor(normal: [8, n], from: &random)
-            result.add(matmul(left, right))
+            result.add(matmul(left, .asStored, right))
             return result
         default: return Tensor(normal: [m, n], from: &random)
         }

@@ -1,0 +1,210 @@
+internal import LinearAlgebra
+package import TensorCore
+
+/// What a ternary layer carries from step to step: W, the rest ρ that the last projection cut off, and the factors.
+package struct TernaryLayerState: Sendable {
+    /// W `[m, n]`.
+    package var weight: Tensor
+    /// ρ `[m, n]`.
+    package var rest: Tensor
+    /// `[m, k]`, `[k]`, `[k, n]`.
+    package var u: Tensor, s: Tensor, v: Tensor
+    /// Scales of rows and columns, chosen at the first decomposition and kept.
+    package var balance: Balance?
+}
+
+/// Which way a transition went.
+package enum TransitionBranch: String, Sendable {
+    /// U and V kept, s solved for again.
+    case refresh
+    /// Weak components dropped, the others a warm start.
+    case prune
+    /// From nothing.
+    case full
+}
+
+/// The outcome of a transition as its owner publishes it: everything another rank needs besides A = W + ρ, which it has.
+package struct TransitionUpdate: Sendable {
+    package let branch: TransitionBranch
+    /// Old components that remain, ascending; new ones follow them. All of them for a refresh, none for a full update.
+    package let kept: [Int]
+    /// New columns `[m, k']` and rows `[k', n]`.
+    package let newU: Tensor, newV: Tensor
+    /// All scales, kept components first.
+    package let s: Tensor
+    /// Set by the first decomposition of a balanced layer.
+    package let balance: Balance?
+
+    package init(branch: TransitionBranch, kept: [Int], newU: Tensor, newV: Tensor, s: Tensor, balance: Balance? = nil) {
+        precondition(newU.columns == newV.rows && kept.count + newV.rows == s.count, "\(kept.count) + \(newV.rows) for \(s.count) scales")
+        self.branch = branch
+        (self.kept, self.newU, self.newV, self.s, self.balance) = (kept, newU, newV, s, balance)
+    }
+}
+
+/// The projection of a ternary layer's weight after an optimiser step (quantisation-aware training).
+package struct LayerTransition: Sendable {
+    package let options: TernaryOptions
+    /// A present component is kept while its strength is at least this times the best absent one's.
+    package let pruneRate: Float
+
+    package init(_ options: TernaryOptions, pruneRate: Float = 5) throws(TernaryError) {
+        try options.validate()
+        guard pruneRate >= 0 else {
+            throw TernaryError(.configuration, "ternary.prune_rate is \(pruneRate); it must be 0 or more")
+        }
+        (self.options, self.pruneRate) = (options, pruneRate)
+    }
+
+    // MARK: - Owner
+
+    /// The first projection of a weight.
+    package func begin(_ weight: Tensor, name: String = "the matrix") throws -> TransitionUpdate {
+        try full(weight, options, name: name)
+    }
+
+    /// Decides the branch for the state, whose weight the optimiser has just changed, and computes the new factors.
+    package func update(_ state: TernaryLayerState, name: String = "the matrix") throws -> TransitionUpdate {
+        try update(state, name: name) { kept, _ in kept }
+    }
+
+    /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a multiple
+    /// of the stride are dropped.
+    func update(
+        _ state: TernaryLayerState, name: String, order: ([Int], [Float]) -> [Int]
+    ) throws -> TransitionUpdate {
+        var options = options
+        // The layer's own balance stands; the scaled weight is decomposed as it is.
+        options.balance = false
+        let a = state.balance?.applied(to: state.weight + state.rest) ?? state.weight + state.rest
+        guard a.isFinite else {
+            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimiser's step; lower training.learning_rate")
+        }
+        let k = state.s.count
+        guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name) }
+
+        let (s, residual) = try refit(a, state)
+        let strengths = (0..<k).map { j in
+            abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
+        }
+        let bar = try pruneRate * strengthOfBestAbsent(residual)
+        let strong = (0..<k).filter { strengths[$0] >= bar }
+        if strong.count == k {
+            return TransitionUpdate(
+                branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
+                s: Tensor(s, [k]))
+        }
+        let r = options.stride(rows: a.rows, columns: a.columns)
+        let kept = Array(order(strong, strengths).prefix(strong.count / r * r))
+        guard !kept.isEmpty else { return try full(a, options, name: name) }
+        let start = Components(u: state.u, s: state.s, v: state.v).selecting(kept)
+        let warm = try TernaryDecomposition(
+            a, options, name: name, start: (start.u, Tensor(start.v, [kept.count, a.columns])))
+        return difference(warm, from: state)
+    }
+
+    private func full(_ a: Tensor, _ options: TernaryOptions, name: String) throws -> TransitionUpdate {
+        let result = try TernaryDecomposition(a, options, name: name)
+        return TransitionUpdate(
+            branch: .full, kept: [], newU: result.u, newV: result.v, s: result.s, balance: result.balance)
+    }
+
+    /// Least squares for s on A with U and V kept, and A − U·diag(s)·V.
+    private func refit(_ a: Tensor, _ state: TernaryLayerState) throws -> ([Float], Tensor) {
+        let workspace = Workspace()
+        var components = Components(u: state.u, s: state.s, v: state.v)
+        var solver = ScaleSolver(a, workspace)
+        solver.update(components, from: 0)
+        components.s =
+            options.mode == .reference ? try solver.exactSolution(sharedSquares: solver.kernelSquares()) : try solver.solution()
+        return (components.s, components.residual(of: a, workspace))
+    }
+
+    /// |s'|·√(|u'|₀·|v'|₀) of the ternary projection of the residual's leading pair; s' is its best scale.
+    private func strengthOfBestAbsent(_ residual: Tensor) throws -> Float {
+        let (m, n) = (residual.rows, residual.columns)
+        var projection = TernaryProjection(threshold: options.threshold)
+        var leading: Tensor
+        switch options.mode {
+        case .reference:
+            leading = try SingularValueDecomposition(inDoublePrecision: residual).u.transposed().rows(0..<1)
+        case .fast:
+            var random = RandomStream(seed: options.seed, stream: 0x5172_6164)
+            var subspace = try LeadingSubspace(rows: m, rank: min(8, m), from: &random)
+            try subspace.iterate(residual, times: 4)
+            leading = subspace.basis.transposed().rows(0..<1)
+        }
+        leading = leading.reshaped([1, m])
+        let pair = Deflation(residual).projectedPair(leading, &projection)
+        guard pair.nonzeros > 0 else { return 0 }
+        var overlap = 0.0
+        residual.withElements { r in
+            for i in 0..<m where pair.u[i] != 0 {
+                for j in 0..<n { overlap += Double(pair.u[i] * pair.v[j] * r[i * n + j]) }
+            }
+        }
+        let entries = Double(pair.u.count { $0 != 0 } * pair.v.count { $0 != 0 })
+        return entries > 0 ? Float(abs(overlap) / entries.squareRoot()) : 0
+    }
+
+    /// The new factors as changes to the old: components found in both are named, the others sent.
+    private func difference(_ result: TernaryDecomposition, from state: TernaryLayerState) -> TransitionUpdate {
+        let old = Components(u: state.u, s: state.s, v: state.v)
+        let new = Components(u: result.u, s: result.s, v: result.v)
+        var places: [[Float]: [Int]] = [:]
+        for j in 0..<old.count { places[old.vectors(j), default: []].append(j) }
+        var keptFrom: [(old: Int, new: Int)] = []
+        var fresh: [Int] = []
+        for j in 0..<new.count {
+            if let place = places[new.vectors(j)]?.popLast() { keptFrom.append((place, j)) } else { fresh.append(j) }
+        }
+        keptFrom.sort { $0.old < $1.old }
+        let arranged = new.selecting(keptFrom.map(\.new) + fresh)
+        let added = new.selecting(fresh)
+        return TransitionUpdate(
+            branch: .prune, kept: keptFrom.map(\.old), newU: added.u, newV: Tensor(added.v, [fresh.count, new.n]),
+            s: Tensor(arranged.s, [arranged.count]))
+    }
+
+    // MARK: - Everybody
+
+    /// The state of a layer whose first projection is `update`.
+    package static func begin(_ weight: Tensor, with update: TransitionUpdate) -> TernaryLayerState {
+        let empty = TernaryLayerState(
+            weight: weight, rest: Tensor(zeros: weight.shape), u: Tensor(zeros: [weight.rows, 0]), s: Tensor(zeros: [0]),
+            v: Tensor(zeros: [0, weight.columns]), balance: update.balance)
+        return apply(update, to: empty)
+    }
+
+    /// The state after a transition. Owner and receivers call this with the same update and the same state before, and end with the same bits:
+    /// the product is a sum in fixed order.
+    ///
+    /// - Precondition: `update.kept` are components of the state.
+    package static func apply(_ update: TransitionUpdate, to state: TernaryLayerState) -> TernaryLayerState {
+        var result = state
+        result.s = update.s
+        // A refresh leaves W and ρ as they are: their sum is A already, and W is U·diag(s)·V but for the step just taken.
+        if update.branch == .refresh { return result }
+        var components = Components(u: state.u, s: state.s, v: state.v).selecting(update.kept)
+        components.append(u: update.newU.transposed().elements, v: update.newV.elements)
+        let k = components.count
+        (result.u, result.v) = (components.u, Tensor(components.v, [k, components.n]))
+        let a = state.weight + state.rest
+        let product = TernaryDecomposition.product(u: result.u, s: result.s, v: result.v)
+        result.weight = result.balance?.restored(product) ?? product
+        result.rest = a - result.weight
+        return result
+    }
+}
+
+extension Components {
+    /// u_j and v_j in one array.
+    fileprivate func vectors(_ j: Int) -> [Float] { Array(ut[j * m..<(j + 1) * m]) + v[j * n..<(j + 1) * n] }
+}
+
+extension Tensor {
+    /// Non-zeros of column j.
+    fileprivate func columnCount(_ j: Int) -> Int { withElements { e in (0..<rows).count { e[$0 * columns + j] != 0 } } }
+    /// Non-zeros of row j.
+    fileprivate func rowCount(_ j: Int) -> Int { withElements { e in (0..<columns).count { e[j * columns + $0] != 0 } } }
+}

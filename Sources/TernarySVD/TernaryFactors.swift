@@ -1,0 +1,67 @@
+internal import CKernels
+package import TensorCore
+
+/// A linear layer's weight in ternary form, packed: W ≈ diag(a)·U·diag(s)·V·diag(b).
+package struct TernaryFactors: Sendable {
+    /// m×k.
+    package let u: PackedTernary
+    /// k.
+    package let s: [Float]
+    /// k×n.
+    package let v: PackedTernary
+    /// a and b, where the layer was balanced and they were not folded into its neighbours.
+    package let balance: Balance?
+    /// Tolerance of the decomposition.
+    package let tolerance: Float
+    /// How the matrix came from the layer's weight: `linear`, or a convolution's form.
+    package let form: String
+
+    package init(
+        u: PackedTernary, s: [Float], v: PackedTernary, balance: Balance? = nil, tolerance: Float, form: String = "linear"
+    ) {
+        precondition(u.columns == s.count && v.rows == s.count, "\(u.rows)×\(u.columns), \(s.count), \(v.rows)×\(v.columns)")
+        (self.u, self.s, self.v, self.balance, self.tolerance, self.form) = (u, s, v, balance, tolerance, form)
+    }
+
+    package init(_ decomposition: TernaryDecomposition, tolerance: Float, form: String = "linear") {
+        self.init(
+            u: PackedTernary(decomposition.u), s: decomposition.s.elements, v: PackedTernary(decomposition.v),
+            balance: decomposition.balance, tolerance: tolerance, form: form)
+    }
+
+    package var rank: Int { s.count }
+    /// Additions per token.
+    package var additions: Int { u.nonzeros + v.nonzeros }
+    /// Multiplications per token: one per component, and one per row and column where a and b are not folded.
+    package var multiplications: Int { rank + (balance.map { $0.a.count + $0.b.count } ?? 0) }
+    /// Bytes held.
+    package var byteCount: Int {
+        u.byteCount + v.byteCount + 4 * (rank + (balance.map { $0.a.count + $0.b.count } ?? 0))
+    }
+
+    /// The matrix the factors stand for, `[m, n]`.
+    package func unpacked() -> Tensor {
+        let product = TernaryDecomposition.product(u: u.unpacked, s: Tensor(s, [rank]), v: v.unpacked)
+        return balance?.restored(product) ?? product
+    }
+
+    /// y = a∘U(s∘V(b∘x)) for each row of x `[tokens, n]`; `[tokens, m]`.
+    ///
+    /// Sixteen tokens at a time; the products with U and V are additions straight from the bits.
+    package func apply(_ x: Tensor) -> Tensor {
+        precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
+        let lanes = PackedTernary.lanes
+        var input = Tensor(uninitialized: [v.columns, lanes])
+        var middle = Tensor(uninitialized: [rank, lanes])
+        var output = Tensor(uninitialized: [u.rows, lanes])
+        var result = Tensor(uninitialized: Array(x.shape.dropLast()) + [u.rows])
+        for first in stride(from: 0, to: x.rows, by: lanes) {
+            TokenBlock.gather(x, from: first, scale: balance?.b, into: &input)
+            v.apply(input.pointer, into: middle.mutablePointer)
+            for j in 0..<rank { ck_scale(s[j], middle.mutablePointer + j * lanes, lanes) }
+            u.apply(middle.pointer, into: output.mutablePointer)
+            TokenBlock.scatter(output, scale: balance?.a, into: &result, from: first)
+        }
+        return result
+    }
+}

@@ -1,0 +1,103 @@
+internal import HuggingFace
+internal import TensorCore
+
+/// Packed layers on disk: a safetensors file.
+///
+/// For each layer NAME:
+///
+///     NAME.u  U8  [⌈m·k/4⌉]   U, row-major, two bits an entry, four entries a byte, lowest bits first: 0, 1 (one), 2 (minus one)
+///     NAME.s  F32 [k]
+///     NAME.v  U8  [⌈k·n/4⌉]   V, likewise
+///     NAME.a  F32 [m]         and NAME.b F32 [n], where the layer is balanced: both or neither
+///
+/// Metadata: `format` is `sq-train.ternary`, `version` is `1`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
+/// convolution's form) and `NAME.tolerance`. Bits beyond the last entry are 0. The reader refuses everything else.
+package enum TernaryFile {
+    static let format = "sq-train.ternary"
+    static let version = "1"
+
+    /// Writes layers by name, atomically.
+    package static func write(_ layers: [String: TernaryFactors], to path: String) throws {
+        var metadata = ["format": format, "version": version]
+        var sources: [TensorSource] = []
+        for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
+            metadata["\(name).shape"] = "\(layer.u.rows),\(layer.rank),\(layer.v.columns)"
+            metadata["\(name).form"] = layer.form
+            metadata["\(name).tolerance"] = "\(layer.tolerance)"
+            for (suffix, packed) in [("u", layer.u), ("v", layer.v)] {
+                let codes = packed.codes
+                sources.append(TensorSource("\(name).\(suffix)", .u8, [codes.count]) { .bytes(codes) })
+            }
+            sources.append(TensorSource("\(name).s", Tensor(layer.s, [layer.rank])))
+            if let balance = layer.balance {
+                sources.append(TensorSource("\(name).a", Tensor(balance.a, [balance.a.count])))
+                sources.append(TensorSource("\(name).b", Tensor(balance.b, [balance.b.count])))
+            }
+        }
+        try SafetensorsFile.write(sources, to: path, metadata: metadata)
+    }
+
+    /// Reads all layers of a file.
+    ///
+    /// - Throws: `TernaryError` (data) or `HuggingFaceError` naming the file and the tensor.
+    package static func read(_ path: String) throws -> [String: TernaryFactors] {
+        let file = try SafetensorsFile(path)
+        guard file.metadata["format"] == format else {
+            throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
+        }
+        guard file.metadata["version"] == version else {
+            throw TernaryError(
+                .data, "\(path): version \(file.metadata["version"] ?? "missing") of packed ternary layers; this program reads \(version)")
+        }
+        let suffix = ".shape"
+        let names = file.metadata.keys.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
+        var expected: Set<String> = []
+        var layers: [String: TernaryFactors] = [:]
+        for name in names {
+            layers[name] = try layer(name, in: file)
+            expected.formUnion(["u", "s", "v"].map { "\(name).\($0)" })
+            if layers[name]?.balance != nil { expected.formUnion(["\(name).a", "\(name).b"]) }
+        }
+        if let stray = file.names.first(where: { !expected.contains($0) }) {
+            throw TernaryError(.data, "\(path): tensor \(stray) belongs to no layer that the metadata describe")
+        }
+        return layers
+    }
+
+    private static func layer(_ name: String, in file: SafetensorsFile) throws -> TernaryFactors {
+        func refuse(_ problem: String) -> TernaryError { TernaryError(.data, "\(file.path): layer \(name): \(problem)") }
+        let dimensions = (file.metadata["\(name).shape"] ?? "").split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+        // 2³¹ bounds each product well below overflow.
+        guard dimensions.count == 3, let m = dimensions[0], let k = dimensions[1], let n = dimensions[2],
+            (1...Int(Int32.max)).contains(m), (0...Int(Int32.max)).contains(k), (1...Int(Int32.max)).contains(n)
+        else { throw refuse("metadata `shape` must be m,k,n") }
+        guard let form = file.metadata["\(name).form"], !form.isEmpty else { throw refuse("metadata `form` is missing") }
+        guard let tolerance = Float(file.metadata["\(name).tolerance"] ?? ""), tolerance > 0, tolerance < 1 else {
+            throw refuse("metadata `tolerance` must be a number between 0 and 1")
+        }
+        func packed(_ suffix: String, _ rows: Int, _ columns: Int) throws -> PackedTernary {
+            let tensor = "\(name).\(suffix)"
+            let info = try file.info(tensor)
+            guard info.type == .u8, info.shape == [(rows * columns + 3) / 4] else {
+                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not U8 [\((rows * columns + 3) / 4)] for \(rows)×\(columns)")
+            }
+            guard let result = PackedTernary(codes: try file.readBytes(tensor), rows: rows, columns: columns) else {
+                throw refuse("\(suffix) has an entry 3, or bits beyond its last entry; the file is damaged")
+            }
+            return result
+        }
+        func floats(_ suffix: String, _ count: Int) throws -> [Float] {
+            let info = try file.info("\(name).\(suffix)")
+            guard info.type == .f32, info.shape == [count] else {
+                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not F32 [\(count)]")
+            }
+            return try file.readFloat("\(name).\(suffix)", finite: true).elements
+        }
+        var balance: Balance?
+        if file.tensors["\(name).a"] != nil || file.tensors["\(name).b"] != nil {
+            balance = try Balance(a: floats("a", m), b: floats("b", n))
+        }
+        return try TernaryFactors(
+            u: packed("u", m, k), s: floats("s", k), v: packed("v", k, n), balance: balance, tolerance: tolerance, form: form)
+    }
+}
