@@ -1,0 +1,118 @@
+internal import TensorCore
+
+/// Images `[B, C, H, W]` as rows of patches `[B·H'·W', C·k1·k2]`, and back.
+enum ImagePatches {
+    /// Zeros, or the image mirrored at its edge, around each image.
+    static func pad(_ x: Tensor, _ padding: [Int], _ mode: ConvolutionGeometry.PaddingMode) -> Tensor {
+        let (h, w) = (x.shape[2], x.shape[3])
+        let (p, q) = (padding[0], padding[1])
+        guard p > 0 || q > 0 else { return x }
+        precondition(mode == .zeros || (p < h && q < w), "reflection of \(padding) in an image of \([h, w])")
+        var result = Tensor(zeros: [x.shape[0], x.shape[1], h + 2 * p, w + 2 * q])
+        let (source, target) = (x.pointer, result.mutablePointer)
+        func mirrored(_ i: Int, _ n: Int) -> Int { i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i }
+        for plane in 0..<x.shape[0] * x.shape[1] {
+            for i in -p..<h + p {
+                for j in -q..<w + q where mode == .reflect || (0..<h).contains(i) && (0..<w).contains(j) {
+                    target[(plane * (h + 2 * p) + i + p) * (w + 2 * q) + j + q] =
+                        source[(plane * h + mirrored(i, h)) * w + mirrored(j, w)]
+                }
+            }
+        }
+        return result
+    }
+
+    /// The patches of a range of channels, and the number of positions per axis.
+    static func gather(
+        _ x: Tensor, channels: Range<Int>, _ kernel: [Int], _ stride: [Int], _ dilation: [Int]
+    ) -> (Tensor, size: [Int]) {
+        let (h, w) = (x.shape[2], x.shape[3])
+        let size = [0, 1].map { ([h, w][$0] - dilation[$0] * (kernel[$0] - 1) - 1) / stride[$0] + 1 }
+        precondition(size[0] > 0 && size[1] > 0, "a kernel of \(kernel) does not fit an image of \([h, w])")
+        var result = Tensor(uninitialized: [x.shape[0] * size[0] * size[1], channels.count * kernel[0] * kernel[1]])
+        let (source, target) = (x.pointer, result.mutablePointer)
+        var next = 0
+        for b in 0..<x.shape[0] {
+            for i in 0..<size[0] {
+                for j in 0..<size[1] {
+                    for c in channels {
+                        for ki in 0..<kernel[0] {
+                            let row = ((b * x.shape[1] + c) * h + i * stride[0] + ki * dilation[0]) * w + j * stride[1]
+                            for kj in 0..<kernel[1] {
+                                target[next] = source[row + kj * dilation[1]]
+                                next += 1
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return (result, size)
+    }
+
+    /// Rows of positions `[B·h·w, C]` as images `[B, C, h, w]`.
+    static func image(_ rows: Tensor, batch: Int, _ size: [Int]) -> Tensor {
+        scatter(rows, channels: rows.columns, batch: batch, size, [1, 1], [1, 1], [1, 1])
+    }
+
+    /// The adjoint of ``gather(_:channels:_:_:_:)``: patches `[B·h·w, C·k1·k2]` added where they lie, `[B, C, H, W]`.
+    static func scatter(
+        _ patches: Tensor, channels: Int, batch: Int, _ size: [Int], _ kernel: [Int], _ stride: [Int], _ dilation: [Int]
+    ) -> Tensor {
+        let (h, w) = (
+            (size[0] - 1) * stride[0] + dilation[0] * (kernel[0] - 1) + 1,
+            (size[1] - 1) * stride[1] + dilation[1] * (kernel[1] - 1) + 1
+        )
+        var result = Tensor(zeros: [batch, channels, h, w])
+        let (source, target) = (patches.pointer, result.mutablePointer)
+        var next = 0
+        for b in 0..<batch {
+            for i in 0..<size[0] {
+                for j in 0..<size[1] {
+                    for c in 0..<channels {
+                        for ki in 0..<kernel[0] {
+                            let row = ((b * channels + c) * h + i * stride[0] + ki * dilation[0]) * w + j * stride[1]
+                            for kj in 0..<kernel[1] {
+                                target[row + kj * dilation[1]] += source[next]
+                                next += 1
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        return result
+    }
+
+    /// `padding` cut from every side, then `extra` rows and columns at the end: what the uncut image has there, zeros beyond it.
+    static func crop(_ x: Tensor, _ padding: [Int], _ extra: [Int]) -> Tensor {
+        let (h, w) = (x.shape[2], x.shape[3])
+        let size = [h - 2 * padding[0] + extra[0], w - 2 * padding[1] + extra[1]]
+        var result = Tensor(zeros: [x.shape[0], x.shape[1]] + size)
+        let (source, target) = (x.pointer, result.mutablePointer)
+        for plane in 0..<x.shape[0] * x.shape[1] {
+            for i in 0..<min(size[0], h - padding[0]) {
+                for j in 0..<min(size[1], w - padding[1]) {
+                    target[(plane * size[0] + i) * size[1] + j] = source[(plane * h + i + padding[0]) * w + j + padding[1]]
+                }
+            }
+        }
+        return result
+    }
+
+    /// Writes a group's images into its channels of the result, bias added.
+    static func place(_ images: Tensor, group: Int, of groups: Int, bias: [Float]?, into result: inout Tensor?) {
+        let (batch, c, area) = (images.shape[0], images.shape[1], images.shape[2] * images.shape[3])
+        var whole = result ?? Tensor(zeros: [batch, c * groups, images.shape[2], images.shape[3]])
+        result = nil
+        let (source, target) = (images.pointer, whole.mutablePointer)
+        for b in 0..<batch {
+            for channel in 0..<c {
+                let offset = bias?[group * c + channel] ?? 0
+                let (from, to) = ((b * c + channel) * area, (b * c * groups + group * c + channel) * area)
+                for e in 0..<area { target[to + e] = source[from + e] + offset }
+            }
+        }
+        result = whole
+    }
+}
