@@ -27,7 +27,11 @@ enum ImagePatches {
         _ x: Tensor, channels: Range<Int>, _ kernel: [Int], _ stride: [Int], _ dilation: [Int]
     ) -> (Tensor, size: [Int]) {
         let (h, w) = (x.shape[2], x.shape[3])
-        let size = [0, 1].map { ([h, w][$0] - dilation[$0] * (kernel[$0] - 1) - 1) / stride[$0] + 1 }
+        func positions(_ length: Int, _ axis: Int) -> Int {
+            let span = dilation[axis] * (kernel[axis] - 1) + 1
+            return length < span ? 0 : (length - span) / stride[axis] + 1
+        }
+        let size = [positions(h, 0), positions(w, 1)]
         precondition(size[0] > 0 && size[1] > 0, "a kernel of \(kernel) does not fit an image of \([h, w])")
         var result = Tensor(uninitialized: [x.shape[0] * size[0] * size[1], channels.count * kernel[0] * kernel[1]])
         let (source, target) = (x.pointer, result.mutablePointer)
