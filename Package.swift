@@ -94,8 +94,7 @@ let package = Package(
             name: "RankTests",
             dependencies: [
                 "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "Collectives", "Evaluation", "Parallelism",
-                "TransitionBus", "Training",
-                "BusTestSupport", "TestSupport",
+                "TransitionBus", "Training", "BusTestSupport", "TestSupport",
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),

@@ -12,6 +12,11 @@ package struct LanguageModelScore: Sendable, Equatable {
     package var perplexity: Double
     /// Mean over all positions of Σ p·log(p/q), p from full precision, in nats; nil where there was nothing to compare with.
     package var klDivergence: Double?
+
+    package init(perplexity: Double, klDivergence: Double? = nil) {
+        self.perplexity = perplexity
+        self.klDivergence = klDivergence
+    }
 }
 
 /// A network ready to run: its graph, its parameters, and what happens at its sites.

@@ -1,6 +1,7 @@
 import Autograd
 import Collectives
 import Evaluation
+import LinearAlgebra
 import Models
 import Rotation
 import TensorCore
@@ -34,7 +35,7 @@ extension RankTests {
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
                 ])
-                recipe = RotationRecipe(config, Self.configuration, tokensPerRank: tokensPerRank)
+                recipe = try RotationRecipe(config, Self.configuration, tokensPerRank: tokensPerRank)
                 sequences = (0..<24).map { _ in (0..<Self.length).map { _ in Int32(random.next() % 96) } }
             }
 
@@ -97,7 +98,7 @@ extension RankTests {
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
                 seed: 3, streams: 0..<64)
-            let recipe = RotationRecipe(config, folder.configuration, tokensPerRank: 1 << 20)
+            let recipe = try RotationRecipe(config, folder.configuration, tokensPerRank: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
@@ -128,6 +129,28 @@ extension RankTests {
             let before = StoragePool.shared.statistics.systemAllocations
             for index in 1..<4 { try step(index) }
             #expect(StoragePool.shared.statistics.systemAllocations == before)
+        }
+
+        /// The cost model against the products that ran. They do more than is needed in attention only: half a block above the
+        /// diagonal in every product, and the scores once more in the backward pass.
+        @Test func `a step does hardly more operations than its cost model counts`() throws {
+            let folder = try LlamaFolder(EmbeddedModel.path)
+            let c = folder.configuration
+            let config = try RunConfig()
+            let length = config.data.sequenceLength
+            let recipe = try RotationRecipe(config, c, tokensPerRank: length)
+            let parameters = try folder.parameters().fusingNorms()
+            let learner = RotationLearner(
+                recipe.learner, Llama(c, positions: length),
+                base: recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters, online: recipe.online,
+                from: recipe.start)
+            let tokens = (0..<length).map { Int32($0 * 37 % c.vocabularySize) }
+            let before = GEMMOperations.performed
+            _ = try learner.step(0, [tokens], globalSequences: 1, learningRate: 1, LoopbackCommunicator())
+            let performed = Double(GEMMOperations.performed - before)
+            let needed = RotationCost(c, recipe.learner.plan).operationsPerStep(
+                sequences: 1, length: length, teacher: true, weightGradients: false, r1: true, r2: true)
+            #expect(performed >= 0.99 * needed && performed <= 1.1 * needed)
         }
     }
 }

@@ -1,3 +1,4 @@
+import Evaluation
 import HuggingFace
 import TensorCore
 import TestSupport
@@ -55,8 +56,8 @@ import Testing
 
     @Test func `the result of rotations has the keys scripts rely on, and becomes a table`() {
         let result = RotationResult(
-            fullPrecisionPerplexity: 30.17, roundToNearest: .init(perplexity: 44.69, divergence: 0.4),
-            hadamard: .init(perplexity: 31.5, divergence: 0.06), learned: .init(perplexity: 31.2, divergence: 0.0569),
+            fullPrecisionPerplexity: 30.17, roundToNearest: .init(perplexity: 44.69, klDivergence: 0.4),
+            hadamard: .init(perplexity: 31.5, klDivergence: 0.06), learned: .init(perplexity: 31.2, klDivergence: 0.0569),
             firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5, bits: (16, 4, 4))
         let json = JSONValue.object(result.json)
         #expect(json["perplexity"] == ["full_precision": 30.17, "rtn": 44.69, "hadamard": 31.5, "learned": 31.2])

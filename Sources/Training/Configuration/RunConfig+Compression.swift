@@ -79,8 +79,11 @@ package struct RotationSettings: Sendable, Equatable {
     package var objective: Objective
     package var trainWeightBits: Int
     package var momentum: Double
+    /// Rotations to start from, or to evaluate.
+    package var path: String?
 
     init(_ key: Settings) {
+        path = key.optional("path", orElse: "none", "rotations.safetensors or R.bin to start from, or for eval to score; none: random")
         r1 = key("r1", .learned, "residual stream, one for the model")
         r2 = key("r2", .learned, "values and the output projection's input, one per layer")
         r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")

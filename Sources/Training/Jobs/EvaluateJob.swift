@@ -21,26 +21,46 @@ package struct EvaluateJob: Job {
         let model = Llama(inputs.folder.configuration, positions: config.data.sequenceLength)
         let windows = try inputs.evaluationWindows(model, parameters, context)
         let start = clock.now
-        let score = try PlainScore(
-            model, parameters, QuantizationRecipe(config, inputs.folder.configuration), windows, world)
+        let recipe = try world.agree { try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: 1) }
+        let score = try PlainScore(model, parameters, recipe.quantization, windows, world)
+        let rotated = try config.rotation.path.map { _ in
+            try RotatedScorer(
+                model: model, base: recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters, recipe: recipe,
+                windows: windows
+            ).score(recipe.start, world)
+        }
         let seconds = (clock.now - start) / .seconds(1)
 
         var table = Table(columns: ["\(windows.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "KL (nats)"])
         let divergence = score.rounded.klDivergence ?? 0
         table.add(["full precision", score.fullPrecision.formatted(decimals: 2), "0"])
         table.add(["round to nearest", score.rounded.perplexity.formatted(decimals: 2), divergence.formatted(decimals: 4)])
+        if let rotated {
+            table.add([
+                "rotated", rotated.perplexity.formatted(decimals: 2), (rotated.klDivergence ?? 0).formatted(decimals: 4),
+            ])
+        }
         context.reporter.note("\n" + table.text)
 
-        // Three forward passes a window: the network alone, and the rounded one beside it.
+        // Forward passes a window: the network alone, and each quantised one beside it.
+        let passes = Double(rotated == nil ? 3 : 5)
         let operations = LlamaCost(inputs.folder.configuration).forward(sequences: windows.count, length: config.data.sequenceLength)
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
         var summary = RunSummary(
             job: Self.name, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
             dataParallel: world.size, pipelineParallel: 1, steps: 1, seconds: seconds, secondsPerStep: seconds,
             tokensPerStep: windows.count * config.data.sequenceLength, peakMemoryBytesPerRank: memory, bytesSentPerStep: 0,
-            flopsPerStep: 3 * operations, gemmPeakFlops: measureProductPeak())
-        summary.results["perplexity"] = ["full_precision": .double(score.fullPrecision), "rtn": .double(score.rounded.perplexity)]
-        summary.results["kl_divergence"] = ["rtn": .double(divergence)]
+            flopsPerStep: passes * operations, gemmPeakFlops: measureProductPeak())
+        var perplexity = JSONObject(), divergences = JSONObject()
+        perplexity["full_precision"] = .double(score.fullPrecision)
+        perplexity["rtn"] = .double(score.rounded.perplexity)
+        divergences["rtn"] = .double(divergence)
+        if let rotated {
+            perplexity["rotated"] = .double(rotated.perplexity)
+            divergences["rotated"] = .double(rotated.klDivergence ?? 0)
+        }
+        summary.results["perplexity"] = .object(perplexity)
+        summary.results["kl_divergence"] = .object(divergences)
         try world.agree { try context.folder.write(summary) }
     }
 }

@@ -33,7 +33,9 @@ package struct RotateJob: Job {
         let peak = measureProductPeak()
         let windows = try inputs.trainingWindows(model, original, context)
         let evaluation = try inputs.evaluationWindows(model, original, context)
-        let recipe = RotationRecipe(config, inputs.folder.configuration, tokensPerRank: tokensPerRank(config, world))
+        let recipe = try world.agree {
+            try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: tokensPerRank(config, world))
+        }
         let plain = try PlainScore(model, original, recipe.quantization, evaluation, world)
         context.reporter.note(plain.line)
 
@@ -54,8 +56,7 @@ package struct RotateJob: Job {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
         }
         let result = RotationResult(
-            fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: quality(plain.rounded), hadamard: quality(hadamard),
-            learned: quality(learned),
+            fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: plain.rounded, hadamard: hadamard, learned: learned,
             firstLoss: training.firstLoss, lastLoss: training.lastLoss,
             orthogonalityError: learner.rotations.named.map { Double(orthogonalityError($0.tensor)) }.max() ?? 0,
             invarianceError: invariance,
@@ -65,10 +66,6 @@ package struct RotateJob: Job {
             try write(learner.rotations, merged, inputs, context)
         }
         try summarise(result, training, peak: peak, seconds: (clock.now - start) / .seconds(1), recipe, learner, inputs, context)
-    }
-
-    private func quality(_ score: LanguageModelScore) -> RotationResult.Quality {
-        .init(perplexity: score.perplexity, divergence: score.klDivergence ?? 0)
     }
 
     private func tokensPerRank(_ config: RunConfig, _ world: some Communicator) -> Int {

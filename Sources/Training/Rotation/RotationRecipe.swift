@@ -53,7 +53,8 @@ package struct RotationRecipe {
     package let start: Rotations
 
     /// - Parameter tokensPerRank: tokens a rank processes in a step.
-    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerRank: Int) {
+    /// - Throws: ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
+    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerRank: Int) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, c)
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
@@ -62,9 +63,12 @@ package struct RotationRecipe {
         online = OnlineRotations(
             r3: rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: c.headDimension) : nil,
             r4: rotation.r4 == .hadamard ? HadamardTransform(columns: c.intermediateSize) : nil)
-        start = .randomHadamard(
+        let random = Rotations.randomHadamard(
             hidden: rotation.r1 == .none ? nil : c.hiddenSize, head: rotation.r2 == .none ? nil : c.headDimension,
             layers: c.layers, seed: UInt64(config.training.seed))
+        start = try rotation.path.map {
+            try Rotations(contentsOf: $0, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
+        } ?? random
         learner = RotationLearner.Settings(
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,

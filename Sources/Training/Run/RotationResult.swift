@@ -1,23 +1,12 @@
+package import Evaluation
 package import HuggingFace
 
 /// What learning rotations came to: the four ways to quantise the model, compared on the evaluation windows.
 package struct RotationResult: Sendable {
-    /// One way to quantise.
-    package struct Quality: Sendable {
-        package var perplexity: Double
-        /// Mean per token to the full-precision model, in nats.
-        package var divergence: Double
-
-        package init(perplexity: Double, divergence: Double) {
-            self.perplexity = perplexity
-            self.divergence = divergence
-        }
-    }
-
     package var fullPrecisionPerplexity: Double
-    package var roundToNearest: Quality
-    package var hadamard: Quality
-    package var learned: Quality
+    package var roundToNearest: LanguageModelScore
+    package var hadamard: LanguageModelScore
+    package var learned: LanguageModelScore
     package var firstLoss: Double
     package var lastLoss: Double
     /// max|RᵀR − I| over the rotations.
@@ -27,7 +16,7 @@ package struct RotationResult: Sendable {
     package var bits: (weights: Int, activations: Int, kv: Int)
 
     package init(
-        fullPrecisionPerplexity: Double, roundToNearest: Quality, hadamard: Quality, learned: Quality, firstLoss: Double,
+        fullPrecisionPerplexity: Double, roundToNearest: LanguageModelScore, hadamard: LanguageModelScore, learned: LanguageModelScore, firstLoss: Double,
         lastLoss: Double, orthogonalityError: Double, invarianceError: Double, bits: (weights: Int, activations: Int, kv: Int)
     ) {
         self.fullPrecisionPerplexity = fullPrecisionPerplexity
@@ -41,7 +30,7 @@ package struct RotationResult: Sendable {
         self.bits = bits
     }
 
-    private var ways: [(name: String, title: String, quality: Quality)] {
+    private var ways: [(name: String, title: String, quality: LanguageModelScore)] {
         [
             ("rtn", "round to nearest", roundToNearest), ("hadamard", "Hadamard", hadamard), ("learned", "learned", learned),
         ]
@@ -53,7 +42,7 @@ package struct RotationResult: Sendable {
         perplexity["full_precision"] = .double(fullPrecisionPerplexity)
         for way in ways {
             perplexity[way.name] = .double(way.quality.perplexity)
-            divergence[way.name] = .double(way.quality.divergence)
+            divergence[way.name] = .double(way.quality.klDivergence ?? 0)
         }
         object["perplexity"] = .object(perplexity)
         object["kl_divergence"] = .object(divergence)
@@ -69,7 +58,7 @@ package struct RotationResult: Sendable {
         var table = Table(columns: ["\(bits.weights)-bit weights, \(bits.activations)-bit activations, \(bits.kv)-bit KV", "perplexity", "KL (nats)"])
         table.add(["full precision", fullPrecisionPerplexity.formatted(decimals: 2), "0"])
         for way in ways {
-            table.add([way.title, way.quality.perplexity.formatted(decimals: 2), way.quality.divergence.formatted(decimals: 4)])
+            table.add([way.title, way.quality.perplexity.formatted(decimals: 2), (way.quality.klDivergence ?? 0).formatted(decimals: 4)])
         }
         return table
     }
