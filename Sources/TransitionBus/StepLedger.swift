@@ -14,7 +14,7 @@ package struct Transition: Equatable, Sendable {
 package enum Refusal: String, CaseIterable, Sendable {
     /// No valid header: wrong length, magic, version, type or checksum.
     case malformed
-    /// Another attempt of the run, or a step other than this and the next.
+    /// Another attempt of the run, or a step beyond the next.
     case stale
     /// A layer that does not exist, or an owner other than the layer's or the sender.
     case wrongOwner
@@ -86,8 +86,8 @@ struct StepLedger {
     /// Takes a transition from the rank `sender`, or says why not.
     mutating func offer(_ header: FrameHeader, _ payload: [UInt8], from sender: Int) throws(BusError) -> Verdict {
         guard header.attempt == attempt else { return .refused(.stale) }
-        // Of the step before, everything is here: a step ends only when all ranks have all of it.
-        if Int(exactly: header.step) == step - 1, !owners.isEmpty { return .duplicate }
+        // Of the steps before, everything is here: a step ends only when all ranks have all of it.
+        if header.step < UInt64(max(0, step)), !owners.isEmpty { return .duplicate }
         guard isNear(header.step) else { return .refused(.stale) }
         let layer = Int(header.layer)
         guard layer < payloadLimits.count, header.owner == UInt32(sender) else { return .refused(.wrongOwner) }
