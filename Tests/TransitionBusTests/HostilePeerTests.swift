@@ -78,6 +78,17 @@ import Testing
         #expect(admitted == 12)
     }
 
+    @Test func `the self-test passes where strangers are turned away, and fails where one gets in`() throws {
+        let messaging = try MessagingContext()
+        let sockets = try BusSockets(
+            messaging, rank: 0, run: 1, bindings: ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), keys: .generate(),
+            payloadLimits: [1])
+        #expect(try BusSetup.refusesStrangers(sockets, keys: .generate()))
+        let admitted = try CurveKeys.generate()
+        try messaging.authenticator.allow(admitted.publicKey, domain: BusSockets.authenticationDomain, as: "stranger")
+        #expect(try !BusSetup.refusesStrangers(sockets, keys: admitted))
+    }
+
     @Test func `garbage, silence and a length claim of 8 GiB change nothing and take no memory`() async throws {
         let before = peakMemory()
         // ZMTP 3.0 greeting of mechanism NULL, then a long frame (flag 2) that claims 8 GiB.
