@@ -9,8 +9,8 @@ internal import TensorCore
 /// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a
 /// constant number of last rounds.
 struct GreedyDecomposer {
-    /// Share of the components that a round of refinement adds; at least a quarter of the stride.
-    static let growth = 1.0 / 32
+    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many.
+    static let (earlyGrowth, growth) = (1.0 / 32, 1.0 / 16)
     /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
     static let alternations = 3
     /// Below this number of components a round descends twice: it costs little there, and few components leave few second chances.
@@ -28,6 +28,8 @@ struct GreedyDecomposer {
     private var projection: TernaryProjection
     /// Squared error removed per non-zero by the latest new components.
     private var pricePerNonzero: Float = 0
+    /// Whether U has changed since the scales were last solved for.
+    private var scalesAreStale = false
 
     /// Decomposes each matrix and fills all up to the largest rank with components of scale 0.
     static func decompose(
@@ -72,7 +74,7 @@ struct GreedyDecomposer {
             }
             try guardian.check(error)
             let first = components.count
-            let wanted = options.refinement ? max((stride + 3) / 4, Int(Double(first) * Self.growth)) : stride
+            let wanted = options.refinement ? roundSize(after: first) : stride
             try addPairs(wanted)
             try refit(from: first)
             guard options.refinement else { continue }
@@ -82,6 +84,11 @@ struct GreedyDecomposer {
         }
         if options.refinement { try trim() }
         return try residual.spectralNorm() / norm
+    }
+
+    private func roundSize(after count: Int) -> Int {
+        let share = count < Self.fewComponents ? Self.earlyGrowth : Self.growth
+        return max((stride + 3) / 4, Int(Double(count) * share))
     }
 
     /// Solves for the scales after components `first...` were added or changed.
@@ -126,7 +133,7 @@ extension GreedyDecomposer {
     /// Passes over each row of U, then of V, per descent.
     private static let passes = 2
 
-    /// One descent over U and one over V, each followed by a refit of the scales; components left without entries are dropped.
+    /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped.
     private mutating func descend(price: Float) throws {
         try descend(left: true, price: price)
         try descend(left: false, price: price)
@@ -152,16 +159,25 @@ extension GreedyDecomposer {
         let (dots, ld) = left ? solver.rightDots : solver.leftDots
         let changes = ck_ternary_descend(
             coefficients, gradients, length, k, components.s, dots.pointer, ld, price, Int32(Self.passes))
-        guard changes > 0 else { return }
+        guard changes > 0 || scalesAreStale else { return }
         components.replace(left: left, columns: coefficients)
         components.filter(components.isAlive)
         let dropped = components.count < k
+        if left, !dropped, k >= Self.fewComponents {
+            // The scales can wait for the descent over V that follows: a refit is the dearest part of a large round.
+            solver.updateLeftDots(components)
+            residual = components.residual(of: matrix, workspace)
+            scalesAreStale = true
+            return
+        }
         try refit(from: 0, left: left || dropped, right: !left || dropped)
+        scalesAreStale = false
     }
 
     /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
     private mutating func trim() throws {
-        let (rise, limit): (Float, Int) = (1.12, 12)
+        // A trial costs a round, and a round of many components is dear.
+        let (rise, limit): (Float, Int) = components.count < Self.fewComponents ? (1.12, 12) : (1.3, 3)
         var price = options.price * pricePerNonzero
         for _ in 0..<limit {
             let before = (components, residual)
