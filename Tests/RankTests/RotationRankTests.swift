@@ -102,7 +102,7 @@ extension RankTests {
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
-                let schedule = LearningRate(config.training, automatic: TrainingSettings.rotationRate)
+                let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(.kl))
                 for step in 0..<config.training.steps {
                     let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
                     _ = try learner.step(

@@ -71,8 +71,14 @@ package struct TrainingSettings: Sendable, Equatable {
     /// Of all of a network's parameters; rotations have their own.
     package var optimizer: OptimizerKind
 
-    /// The learning rates that `auto` stands for.
-    package static let rotationRate = 20.0
+    /// The learning rates that `auto` stands for. That of rotations suits the divergence, whose gradient is small; for the
+    /// cross-entropy it is the published one.
+    package static func automaticRate(_ objective: Objective) -> Double {
+        switch objective {
+        case .kl: 400
+        case .ce: 1.5
+        }
+    }
     package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
         switch optimizer {
         case .adamw: 5e-4
@@ -87,7 +93,7 @@ package struct TrainingSettings: Sendable, Equatable {
             "micro_batch_size", orElse: "auto", "sequences a rank computes at a time; auto: all of its share", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
-            "learning rate after the warm-up; auto: \(Self.rotationRate.settingText) for rotations, "
+            "learning rate after the warm-up; auto: \(Self.automaticRate(.kl).settingText) for rotations (objective ce: \(Self.automaticRate(.ce).settingText)), "
                 + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
             .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")

@@ -91,7 +91,7 @@ package struct RotateJob: Job {
         var order = BatchOrder(
             windows: windows.count, batchSize: config.training.batchSize,
             random: RandomStream(seed: UInt64(config.training.seed), stream: SeedStream.batchOrder))
-        let schedule = LearningRate(config.training, automatic: TrainingSettings.rotationRate)
+        let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(config.rotation.objective))
         let clock = ContinuousClock()
         var training = Training()
         for step in 0..<config.training.steps {

@@ -2,7 +2,7 @@ internal import Autograd
 package import Collectives
 package import Evaluation
 package import Models
-package import Parallelism
+internal import Parallelism
 package import TensorCore
 
 /// How a network is trained.
