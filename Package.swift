@@ -93,7 +93,7 @@ let package = Package(
         .testTarget(
             name: "RankTests",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "Collectives", "Evaluation", "Parallelism",
+                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation", "Parallelism",
                 "TransitionBus", "Training", "BusTestSupport", "TestSupport",
             ],
             swiftSettings: strict),

@@ -46,10 +46,11 @@ struct GreedyDecomposer {
         return results
     }
 
-    private init(_ problem: Problem, _ options: TernaryOptions) throws {
+    /// - Parameter needsNorm: false where the error is of no interest.
+    private init(_ problem: Problem, _ options: TernaryOptions, needsNorm: Bool = true) throws {
         self.options = options
         matrix = problem.matrix
-        norm = try matrix.spectralNorm()
+        norm = needsNorm ? try matrix.spectralNorm() : .nan
         stride = min(options.stride(rows: matrix.rows, columns: matrix.columns), matrix.rows)
         components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
         solver = ScaleSolver(matrix, workspace)
@@ -189,6 +190,38 @@ extension GreedyDecomposer {
                 (components, residual) = before
                 return
             }
+        }
+    }
+}
+
+// MARK: - In training
+
+extension GreedyDecomposer {
+    /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no component
+    /// is added.
+    static func adapt(_ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation) throws -> Components {
+        var decomposer = try GreedyDecomposer(problem, options, needsNorm: false)
+        try decomposer.adapt(&adaptation)
+        return decomposer.components
+    }
+
+    /// One descent, and more at a rising price while there are too many non-zeros. The price falls a little wherever one was enough,
+    /// so that over the steps the non-zeros stay close to the budget.
+    private mutating func adapt(_ adaptation: inout Adaptation) throws {
+        guard components.count > 0 else { return }
+        let (fall, rise, limit): (Float, Float, Int) = (0.8, 1.25, 16)
+        try subspace.iterate(residual, times: 2)
+        var deflated = Deflation(residual)
+        let pair = deflated.takePair(
+            near: subspace.basis.transposed().rows(0..<1), alternations: Self.alternations, &projection)
+        let worth = Float(deflated.removed / Double(max(1, pair.nonzeros)))
+        for attempt in 0..<limit {
+            try descend(price: adaptation.price * worth)
+            if components.nonzeros <= adaptation.budget {
+                if attempt == 0 { adaptation.price *= fall }
+                return
+            }
+            adaptation.price *= rise
         }
     }
 }

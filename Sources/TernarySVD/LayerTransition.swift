@@ -13,6 +13,16 @@ package struct TernaryLayerState: Sendable {
     package var balance: Balance?
 }
 
+/// The non-zeros a layer may have in training, and what keeps them there.
+package struct Adaptation: Sendable {
+    /// Non-zeros of U and V at most.
+    package let budget: Int
+    /// What a non-zero must be worth, as a share of what one of the best absent component's would be.
+    package internal(set) var price: Float = 0.5
+
+    package init(budget: Int) { self.budget = budget }
+}
+
 /// Which way a transition went.
 package enum TransitionBranch: String, Sendable {
     /// U and V kept, s solved for again.
@@ -68,6 +78,26 @@ package struct LayerTransition: Sendable {
         try update(state, name: name) { kept, _ in kept }
     }
 
+    /// Adapts the entries of U and V to the weight the optimiser has changed, by coordinate descent (default mode):
+    /// ``TransitionBranch/prune`` with nothing dropped.
+    package func adapt(
+        _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
+    ) throws -> TransitionUpdate {
+        let a = try target(of: state, name: name)
+        var options = options
+        options.balance = false
+        return difference(try .adapting((state.u, state.v), to: a, options, &adaptation), from: state)
+    }
+
+    /// A = W + ρ, balanced where the layer is.
+    private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> Tensor {
+        let a = state.balance?.applied(to: state.weight + state.rest) ?? state.weight + state.rest
+        guard a.isFinite else {
+            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimiser's step; lower training.learning_rate")
+        }
+        return a
+    }
+
     /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a multiple
     /// of the stride are dropped.
     func update(
@@ -76,10 +106,7 @@ package struct LayerTransition: Sendable {
         var options = options
         // The layer's own balance stands; the scaled weight is decomposed as it is.
         options.balance = false
-        let a = state.balance?.applied(to: state.weight + state.rest) ?? state.weight + state.rest
-        guard a.isFinite else {
-            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimiser's step; lower training.learning_rate")
-        }
+        let a = try target(of: state, name: name)
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name) }
 
@@ -87,7 +114,7 @@ package struct LayerTransition: Sendable {
         let strengths = (0..<k).map { j in
             abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
         }
-        let bar = try pruneRate * strengthOfBestAbsent(residual)
+        let bar = pruneRate > 0 ? try pruneRate * strengthOfBestAbsent(residual) : 0
         let strong = (0..<k).filter { strengths[$0] >= bar }
         if strong.count == k {
             return TransitionUpdate(

@@ -10,7 +10,7 @@ struct SQTrain: ParsableCommand {
             With no arguments it learns rotations for an embedded model. Under mpirun the ranks share the work:
               mpirun -n 8 sq-train
             """,
-        subcommands: [RotateCommand.self, TrainCommand.self, EvaluateCommand.self, VerifyCommand.self, LaunchCommand.self],
+        subcommands: [RotateCommand.self, TrainCommand.self, QatCommand.self, EvaluateCommand.self, VerifyCommand.self, LaunchCommand.self],
         defaultSubcommand: RotateCommand.self)
 }
 

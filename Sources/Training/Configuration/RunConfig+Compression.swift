@@ -102,7 +102,10 @@ package struct TernarySettings: Sendable, Equatable {
     package var tolerance: Double
     package var threshold: Double
     package var rounds: Int
-    package var pruneRate: Double
+    /// nil for what suits the mode.
+    package var pruneRate: Double?
+    /// Steps from one adaptation of U and V to the next; 0 for none.
+    package var adaptEvery: Int
     package var mode: TernaryMode
     package var refinement: Bool
     package var balance: Bool
@@ -113,7 +116,13 @@ package struct TernarySettings: Sendable, Equatable {
         tolerance = key("tolerance", 0.1, "largest singular value of the residual, relative to the weight's", .between(0, 1))
         threshold = key("threshold", 0.8386, "cosine a ternary projection must reach", .above(0, upTo: 1))
         rounds = key("rounds", 20, "rounds planned for a full decomposition", .range(1...10_000))
-        pruneRate = key("prune_rate", 5, "a component weaker than this times the best new one is dropped", .atLeast(0))
+        pruneRate = key.optional(
+            "prune_rate", orElse: "auto",
+            "in training, a component weaker than this times the best new one is dropped; auto: 5 in the reference mode, else 0",
+            .atLeast(0))
+        adaptEvery = key(
+            "adapt_every", 4, "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
+            .range(0...1_000_000))
         mode = key("mode", .standard, "reference: the published algorithm step by step")
         refinement = key("refinement", true, "refine the vectors of a round one by one")
         balance = key("balance", true, "scale rows and columns to equal size before decomposing")

@@ -1,0 +1,15 @@
+package import Collectives
+
+/// Trains a network to run with ternary factors or with integers of a few bits (`qat.method`).
+package struct QatJob: Job {
+    package static let name = "qat"
+
+    package init() {}
+
+    package func run(_ context: JobContext<some Communicator>) throws {
+        switch context.config.qat.method {
+        case .ternary: try TernaryQat(context: context).run()
+        case .integer: try IntegerQat(context: context).run()
+        }
+    }
+}

@@ -1,0 +1,75 @@
+internal import Autograd
+internal import Collectives
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Quantization
+internal import Rotation
+internal import TensorCore
+
+/// Trains a network as its quantised self: weights and activations rounded to integers of a few bits in the forward pass, the
+/// gradient passing straight through to float32 masters (LLM-QAT, arXiv 2305.17888, without its data generation).
+struct IntegerQat<World: Communicator> {
+    let context: JobContext<World>
+
+    func run() throws {
+        let start = ContinuousClock.now
+        let (config, world) = (context.config, context.communicator)
+        var rotations = Rotations.none
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
+            let c = inputs.folder.configuration
+            try checkGroups(ModelWeights(parameters))
+            if let path = config.qat.rotations {
+                rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
+            }
+        }
+        let c = run.inputs.folder.configuration
+        let base = run.parameters.fusingNorms().rotated(by: rotations, c)
+        let recipe = QuantizationRecipe(config, c)
+        let fullPrecision = try perplexity(run.fullPrecision, run)
+        let quantizer = recipe.weights
+        let trainer = run.trainer(
+            base, sites: QuantizedSites(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
+            teacher: config.qat.distill ? run.fullPrecision : nil)
+        let rounded = try perplexity(trainer.network, run)
+        context.reporter.note(
+            "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); rounded to nearest: \(rounded.formatted(decimals: 2))")
+
+        let record = try run.loop.run(trainer, context)
+        let network = trainer.network
+        let trained = try perplexity(network, run)
+        try world.agree {
+            guard world.isRoot else { return }
+            try run.inputs.folder.write(network.parameters.map { _, variable in variable.value }, as: .f32, to: context.folder.file("model"))
+        }
+        var results = JSONObject()
+        results["perplexity"] = [
+            "full_precision": .double(fullPrecision), "rtn": .double(rounded), "integer_qat": .double(trained),
+        ]
+        results["loss"] = record.loss
+        let bits = (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits)
+        results["bits"] = ["weights": .integer(bits.0), "activations": .integer(bits.1), "kv": .integer(bits.2)]
+        var table = Table(columns: ["\(bits.0)-bit weights, \(bits.1)-bit activations, \(bits.2)-bit KV", "perplexity"])
+        table.add(["full precision", fullPrecision.formatted(decimals: 2)])
+        table.add(["round to nearest", rounded.formatted(decimals: 2)])
+        table.add(["trained", trained.formatted(decimals: 2)])
+        try run.summarise(
+            record, results, table, seconds: (.now - start) / .seconds(1), bytesPerStep: trainer.bytesPerStep,
+            hasTeacher: config.qat.distill)
+    }
+
+    private func perplexity(_ network: Network<some SiteTransform>, _ run: FullTrainingRun<World>) throws -> Double {
+        try evaluate(network, against: Network<Untouched>?.none, windows: run.evaluation, context.communicator).perplexity
+    }
+
+    /// Groups of inputs that share a scale must divide every linear layer's row.
+    private func checkGroups(_ weights: ModelWeights) throws(ConfigurationError) {
+        let settings = context.config.quantization.weights
+        guard settings.bits < 16, settings.granularity == .group else { return }
+        for index in weights.names.indices where weights.isLinear(index) && weights[index].columns % settings.groupSize != 0 {
+            throw ConfigurationError(
+                "quantization.weights.group_size",
+                "groups of \(settings.groupSize) do not divide the \(weights[index].columns) inputs of \(weights.layerName(index))")
+        }
+    }
+}

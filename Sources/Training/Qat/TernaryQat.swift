@@ -1,0 +1,119 @@
+internal import Autograd
+internal import Collectives
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import TensorCore
+internal import TernarySVD
+
+/// Trains a network whose linear layers are ternary: after every optimiser step their weights are projected onto factors anew,
+/// and what a projection cuts off is carried to the next one (TSVD, arXiv 2308.07641, section on training).
+struct TernaryQat<World: Communicator> {
+    let context: JobContext<World>
+
+    func run() throws {
+        let start = ContinuousClock.now
+        let (config, world) = (context.config, context.communicator)
+        let transition = try world.agree {
+            guard config.qat.rotations == nil else {
+                throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
+            }
+            return try config.ternary.transition(seed: config.training.seed)
+        }
+        let run = try FullTrainingRun(context, job: QatJob.name) { _, parameters in
+            _ = try ModelWeights(parameters).linears(matching: config.ternary.layers)
+        }
+        let fullPrecision = try perplexity(run.fullPrecision, run)
+        context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
+
+        let trainer = run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
+        let indices = try trainer.weights.linears(matching: config.ternary.layers)
+        let ternary = try TernaryTraining(trainer.weights, indices: indices, transition, config, over: world)
+        try ternary.begin(&trainer.weights)
+        let projected = try perplexity(trainer.network, run)
+        let before = try report(ternary, trainer.weights)
+        context.reporter.note("ternary (\(indices.count) layers): perplexity \(projected.formatted(decimals: 2)), \(cost(before))")
+
+        var steps = Steps()
+        let record = try run.loop.run(trainer, context) { _, metrics in
+            let step = try ternary.update(&trainer.weights)
+            steps.add(step)
+            metrics["transition_seconds"] = .double(step.seconds)
+            metrics["branches"] = step.branches.json
+        }
+        let after = try report(ternary, trainer.weights)
+        for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
+        let trained = try perplexity(trainer.network, run)
+        try world.agree {
+            guard world.isRoot else { return }
+            try run.inputs.folder.write(trainer.weights.parameters, as: .f32, to: context.folder.file("model"))
+            try TernaryFile.write(
+                Dictionary(uniqueKeysWithValues: after.layers.map { ($0.name, $0.factors) }),
+                to: context.folder.file("ternary.safetensors"))
+        }
+
+        var results = JSONObject()
+        results["perplexity"] = [
+            "full_precision": .double(fullPrecision), "ternary_ptq": .double(projected), "ternary_qat": .double(trained),
+        ]
+        results["loss"] = record.loss
+        results["tolerance"] = .double(config.ternary.tolerance)
+        after.add(to: &results)
+        results["additions_before"] = .integer(before.operations.additions)
+        results["transition"] = try steps.summary(ternary, over: world)
+        var table = Table(columns: [
+            "\(run.evaluation.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "multiplications", "additions",
+        ])
+        func row(_ name: String, _ perplexity: Double, _ operations: OperationCount) {
+            table.add([name, perplexity.formatted(decimals: 2), String(operations.multiplications), String(operations.additions)])
+        }
+        row("full precision", fullPrecision, after.denseOperations)
+        row("ternary, as decomposed", projected, before.operations)
+        row("ternary, trained", trained, after.operations)
+        try run.summarise(
+            record, results, table, seconds: (.now - start) / .seconds(1), bytesPerStep: trainer.bytesPerStep,
+            hasTeacher: config.qat.distill)
+    }
+
+    private func perplexity(_ network: Network<Untouched>, _ run: FullTrainingRun<World>) throws -> Double {
+        try evaluate(network, against: Network<Untouched>?.none, windows: run.evaluation, context.communicator).perplexity
+    }
+
+    private func report(_ ternary: TernaryTraining<World>, _ weights: ModelWeights) throws -> TernaryReport {
+        TernaryReport(
+            try ternary.results(weights).map {
+                .init(name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
+            }, of: weights)
+    }
+
+    private func cost(_ report: TernaryReport) -> String {
+        "\(report.operations.additions) additions and \(report.operations.multiplications) multiplications per token "
+            + "instead of \(report.denseOperations.multiplications)"
+    }
+
+    /// What the transitions of all steps took on this rank.
+    private struct Steps {
+        private var seconds: [Double] = []
+        private var computeSeconds: [Double] = []
+
+        mutating func add(_ step: TernaryTraining<World>.StepReport) {
+            seconds.append(step.seconds)
+            computeSeconds.append(step.computeSeconds)
+        }
+
+        /// Means per step; the longest owner's computing is the longest of each step. Collective.
+        func summary(_ ternary: TernaryTraining<World>, over world: World) throws -> JSONValue {
+            let count = max(1, seconds.count)
+            var longest = computeSeconds
+            try world.allReduce(&longest, .max)
+            let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
+            let replays = try world.allReduce(Int64(ternary.replays), .sum)
+            return [
+                "seconds_per_step": .double(seconds.reduce(0, +) / Double(count)),
+                "longest_owner_seconds_per_step": .double(longest.reduce(0, +) / Double(count)),
+                "bytes_published_per_step": .integer(Int(published) / count),
+                "bytes_reference_per_step": .integer(ternary.referenceBytes / count), "replays": .integer(Int(replays)),
+            ]
+        }
+    }
+}
