@@ -43,7 +43,7 @@ extension MalformedCase {
         tokenizer("tokenizer that is no JSON", "byte") { try $0.write("{", to: tokenizerFile) },
         tokenizer("tokenizer that is a list", "is not an object") { try $0.write("[]", to: tokenizerFile) },
         tokenizer("tokenizer above 64 MiB", "at most") { model in
-            FileManager.default.createFile(atPath: model.file(tokenizerFile), contents: nil)
+            _ = FileManager.default.createFile(atPath: model.file(tokenizerFile), contents: nil)
             truncate(model.file(tokenizerFile), (64 << 20) + 1)
         },
         tokenizer("tokenizer without a model", "model: is missing") { try $0.changeJSON(tokenizerFile) { $0["model"] = nil } },

@@ -88,12 +88,11 @@ extension RankTests {
             #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
         }
 
-        /// On the embedded model, with the rate's cosine: quantisers amplify rounding while the steps are large, and a decaying
-        /// rate settles it.
+        /// On the embedded model, with a cosine from a modest rate: quantisers amplify rounding while steps are large.
         @Test func `after 100 steps the divergence is one rank's within 2 percent`() throws {
             let folder = try LlamaFolder(EmbeddedModel.path)
             let parameters = try folder.parameters().fusingNorms()
-            let config = try RunConfig(assignments: ["data.sequence_length=48"])
+            let config = try RunConfig(assignments: ["data.sequence_length=48", "training.learning_rate=20"])
             let model = Llama(folder.configuration, positions: config.data.sequenceLength)
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
