@@ -1,8 +1,9 @@
+internal import Collectives
 internal import Glibc
 
 /// What the user sees of a run. Rank 0 speaks, the others are silent.
 ///
-/// On a terminal progress is a bar that is drawn over; elsewhere (under mpirun output is a pipe) it is a line now and then, at
+/// On a terminal progress is a bar that is drawn over; elsewhere, and under mpirun, it is a line now and then, at
 /// the first and the last step and at least `interval` apart.
 package final class Reporter {
     private let isSpeaking: Bool
