@@ -81,7 +81,7 @@ import Testing
         ("training.recompute=yes", "true or false"), ("training.schedule=cos", "constant, linear, cosine"),
         ("quantization.activations.bits=9", "2, 3, 4, 5, 6, 7, 8, 16"), ("rotation.r4=learned", "hadamard, none"),
         ("ternary.tolerance=1", "less than 1"), ("ternary.threshold=0", "greater than 0"), ("rotation.momentum=1", "less than 1"),
-        ("parallel.data=0", "an integer from 1"), ("model.path=", "a text"), ("checkpoint.keep=1", "from 2"),
+        ("parallel.data=0", "an integer from 1"), ("model.path=", "a text"), ("data.sampled_sequences=0", "from 1"),
     ])
     func `a value outside its rule is refused with what is expected`(_ assignment: String, _ expectation: String) {
         let problem = problem("", assignment)

@@ -1,16 +1,11 @@
 package import TransitionBus
 
-/// Number formats of a model's weights in memory.
-package enum WeightStorage: String, Choice { case float32 = "f32", bfloat16 = "bf16" }
-
 package struct ModelSettings: Sendable, Equatable {
     /// A Hugging Face folder; nil for the embedded model.
     package var path: String?
-    package var storage: WeightStorage
 
     init(_ key: Settings) {
         path = key.optional("path", orElse: "embedded", "Hugging Face folder with config.json, tokenizer.json and safetensors")
-        storage = key("storage", .float32, "number format of the weights in memory")
     }
 }
 
@@ -109,13 +104,10 @@ package struct ParallelSettings: Sendable, Equatable {
     package var data: Int?
     /// Stages; nil to choose.
     package var pipeline: Int?
-    /// Micro-batches of a step in a pipeline; nil to choose.
-    package var microbatches: Int?
 
     init(_ key: Settings) {
         data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
         pipeline = key.optional("pipeline", orElse: "auto", "stages the layers are divided into", .range(1...1_048_576))
-        microbatches = key.optional("microbatches", orElse: "auto", "parts a step's batch passes the stages in", .range(1...1_048_576))
     }
 }
 
@@ -126,17 +118,6 @@ package struct BusSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
-    }
-}
-
-package struct CheckpointSettings: Sendable, Equatable {
-    /// Steps between checkpoints; 0 for none.
-    package var every: Int
-    package var keep: Int
-
-    init(_ key: Settings) {
-        every = key("every", 0, "steps between checkpoints; 0: none", .range(0...10_000_000))
-        keep = key("keep", 2, "newest checkpoints kept", .range(2...1000))
     }
 }
 

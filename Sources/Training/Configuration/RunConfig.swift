@@ -10,7 +10,6 @@ package struct RunConfig: Sendable, Equatable {
     package var qat: QatSettings
     package var parallel: ParallelSettings
     package var bus: BusSettings
-    package var checkpoint: CheckpointSettings
     package var verify: VerifySettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
@@ -29,7 +28,6 @@ package struct RunConfig: Sendable, Equatable {
         qat = QatSettings(key.section("qat"))
         parallel = ParallelSettings(key.section("parallel"))
         bus = BusSettings(key.section("bus"))
-        checkpoint = CheckpointSettings(key.section("checkpoint"))
         verify = VerifySettings(key.section("verify"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         descriptions = key.descriptions
