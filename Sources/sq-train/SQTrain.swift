@@ -10,7 +10,10 @@ struct SQTrain: ParsableCommand {
             With no arguments it learns rotations for an embedded model. Under mpirun the ranks share the work:
               mpirun -n 8 sq-train
             """,
-        subcommands: [RotateCommand.self, TrainCommand.self, EvaluateCommand.self, VerifyCommand.self, LaunchCommand.self],
+        subcommands: [
+            RotateCommand.self, TrainCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self, ProfileCommand.self,
+            LaunchCommand.self,
+        ],
         defaultSubcommand: RotateCommand.self)
 }
 

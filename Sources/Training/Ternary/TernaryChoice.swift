@@ -1,0 +1,34 @@
+internal import TensorCore
+package import TernarySVD
+
+extension TernarySettings {
+    /// How `ternary.*` says that a matrix is decomposed. The reference mode is the published algorithm: it neither balances nor
+    /// refines.
+    package func options(seed: Int) -> TernaryOptions {
+        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode == .reference ? .reference : .fast)
+        options.threshold = Float(threshold)
+        options.rounds = rounds
+        options.refinement = refinement && mode == .standard
+        options.balance = balance && mode == .standard
+        options.seed = UInt64(seed)
+        return options
+    }
+}
+
+extension ModelWeights {
+    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is a
+    /// layer too small to decompose.
+    ///
+    /// - Throws: ``ConfigurationError`` for a pattern that names none.
+    package func linears(matching choice: LayerPattern) throws(ConfigurationError) -> [Int] {
+        let linears = names.indices.reversed().filter { isLinear($0) && !TernaryDecomposition.isTooSmall(self[$0].shape) }
+        for pattern in choice.parts where !linears.contains(where: { pattern.matches(layerName($0)) }) {
+            let example = linears.first.map { "; the name of one is \(layerName($0))" } ?? ""
+            throw ConfigurationError("ternary.layers", "'\(pattern.settingText)' names no linear layer of the model\(example)")
+        }
+        return linears.filter { choice.matches(layerName($0)) }
+    }
+
+    /// The name of a weight's layer.
+    package func layerName(_ index: Int) -> String { String(names[index].dropLast(".weight".count)) }
+}

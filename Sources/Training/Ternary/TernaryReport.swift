@@ -1,0 +1,74 @@
+package import HuggingFace
+internal import LinearAlgebra
+package import TensorCore
+package import TernarySVD
+
+/// A network's ternary layers and what they cost, for `summary.json`.
+package struct TernaryReport {
+    package struct Layer {
+        package let name: String
+        package let factors: TernaryFactors
+        /// Largest singular value of what the factors leave out, over that of the whole, both balanced where the layer is.
+        package let relativeError: Double
+        /// How often training took each branch; nil without training.
+        package var branchCounts: JSONValue?
+
+        package init(name: String, factors: TernaryFactors, relativeError: Double, branchCounts: JSONValue? = nil) {
+            self.name = name
+            self.factors = factors
+            self.relativeError = relativeError
+            self.branchCounts = branchCounts
+        }
+    }
+
+    package let layers: [Layer]
+    /// Per token, all linear layers but the head: those that stayed dense as dense ones.
+    package let operations: OperationCount
+    /// Of the same layers, all dense.
+    package let denseOperations: OperationCount
+
+    /// - Parameter weights: the model's, of which `layers` are ternary.
+    package init(_ layers: [Layer], of weights: ModelWeights) {
+        self.layers = layers
+        let ternary = Set(layers.map(\.name))
+        let linears = weights.names.indices.filter(weights.isLinear)
+        denseOperations = linears.reduce(OperationCount()) { $0 + .linear(weights[$1].shape, tokens: 1) }
+        let remaining = linears.filter { !ternary.contains(weights.layerName($0)) }
+        operations =
+            remaining.reduce(OperationCount()) { $0 + .linear(weights[$1].shape, tokens: 1) }
+            + layers.reduce(OperationCount()) { $0 + .ternary($1.factors, tokens: 1) }
+    }
+
+    /// Adds the stable keys.
+    package func add(to results: inout JSONObject) {
+        results["layers"] = .array(
+            layers.map { layer in
+                var object = JSONObject()
+                object["name"] = .string(layer.name)
+                object["shape"] = [.integer(layer.factors.u.rows), .integer(layer.factors.v.columns)]
+                object["rank"] = .integer(layer.factors.rank)
+                object["nonzeros"] = .integer(layer.factors.additions)
+                object["relative_error"] = .double(layer.relativeError)
+                object["branch_counts"] = layer.branchCounts
+                return .object(object)
+            })
+        results["multiplications"] = .integer(operations.multiplications)
+        results["additions"] = .integer(operations.additions)
+        results["dense_multiplications"] = .integer(denseOperations.multiplications)
+    }
+}
+
+extension TernaryFactors {
+    /// ‖W − U·diag(s)·V‖₂ / ‖W‖₂, both balanced where the layer is.
+    package func relativeError(_ weight: Tensor) throws -> Double {
+        let norm = try balanced(weight).spectralNorm()
+        return norm > 0 ? Double(try balanced(weight - unpacked()).spectralNorm() / norm) : 0
+    }
+
+    /// diag(a)⁻¹·W·diag(b)⁻¹.
+    private func balanced(_ weight: Tensor) -> Tensor {
+        guard let balance else { return weight }
+        let n = weight.columns
+        return weight.withElements { w in Tensor(w.indices.map { w[$0] / (balance.a[$0 / n] * balance.b[$0 % n]) }, weight.shape) }
+    }
+}
