@@ -4,11 +4,13 @@ package import TensorCore
 package enum TrainingError: ReportableError, Equatable {
     case diverged(step: Int)
     case invarianceBroken(error: Double, tolerance: Double)
+    /// Ternary factors from another rank with an entry that is no trit.
+    case damagedFactors(rank: Int)
 
     package var exitCode: ExitCode {
         switch self {
         case .diverged: .data
-        case .invarianceBroken: .software
+        case .invarianceBroken, .damagedFactors: .software
         }
     }
 
@@ -19,6 +21,8 @@ package enum TrainingError: ReportableError, Equatable {
         case .invarianceBroken(let error, let tolerance):
             "rotations: merging them changed a logit by \(error) of the largest one, more than \(tolerance); "
                 + "this is a defect of the program or of the machine"
+        case .damagedFactors(let rank):
+            "ternary factors from rank \(rank) arrived damaged; this is a defect of the program or of the machine"
         }
     }
 }

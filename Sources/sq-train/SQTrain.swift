@@ -5,12 +5,15 @@ internal import Collectives
 struct SQTrain: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sq-train",
-        abstract: "Learns rotations that let a language model run with 4-bit weights, activations and KV cache.",
+        abstract: "Makes language models cheap to run: learned rotations for 4 bits, and ternary factors.",
         discussion: """
             With no arguments it learns rotations for an embedded model. Under mpirun the ranks share the work:
               mpirun -n 8 sq-train
             """,
-        subcommands: [RotateCommand.self, TrainCommand.self, QatCommand.self, EvaluateCommand.self, VerifyCommand.self, LaunchCommand.self],
+        subcommands: [
+            RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self,
+            ProfileCommand.self, LaunchCommand.self,
+        ],
         defaultSubcommand: RotateCommand.self)
 }
 

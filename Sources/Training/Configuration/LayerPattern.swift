@@ -14,6 +14,11 @@ package struct LayerPattern: SettingValue {
         self.init(text: text)
     }
 
+    /// The patterns between the commas.
+    package var parts: [LayerPattern] {
+        settingText.split(separator: ",", omittingEmptySubsequences: false).map { LayerPattern(text: String($0)) }
+    }
+
     /// - Parameter name: of a layer, such as `model.layers.0.mlp.up_proj`.
     package func matches(_ name: String) -> Bool {
         settingText.split(separator: ",").contains { Self.matches(Array(name.utf8), Array($0.utf8).trimmed) }

@@ -1,0 +1,46 @@
+package import Collectives
+internal import Glibc
+internal import Models
+internal import TensorCore
+internal import TernarySVD
+
+/// Prints what each linear layer costs per token: of a run folder with ternary factors, dense and ternary; of a model folder, dense, with
+/// the rank a ternary form must stay below.
+package struct ProfileJob {
+    private let folder: String?
+
+    /// - Parameter folder: nil for the model of `model.path`.
+    package init(_ folder: String?) { self.folder = folder }
+
+    package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
+        let text = try world.fromRoot { try describe(config) }
+        reporter.note(text)
+    }
+
+    private func describe(_ config: RunConfig) throws -> String {
+        let path = folder ?? config.model.path ?? EmbeddedModel.path
+        let file = "\(path)/\(TernaryReport.fileName)"
+        guard access(file, F_OK) == 0 else {
+            let weights = ModelWeights(try LlamaFolder(path).parameters())
+            let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
+            return LayerProfile(weights, threshold: config.ternary.threshold).table.text
+                + "\n\nper token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
+                + "normal weights at ternary.threshold \(config.ternary.threshold)"
+        }
+        let factors = try TernaryFile.read(file)
+        let weights = ModelWeights(try LlamaFolder("\(path)/model").parameters())
+        try check(factors, weights, file)
+        let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
+        return profile.table.text + "\n\n" + TernaryReport.cost(ternary: profile.ternary, dense: profile.dense)
+    }
+
+    /// That the factors are those of layers of this model.
+    private func check(_ factors: [String: TernaryFactors], _ weights: ModelWeights, _ file: String) throws(TernaryError) {
+        let linears = weights.names.indices.filter(weights.isLinear)
+        let shapes = Dictionary(uniqueKeysWithValues: linears.map { (weights.layerName($0), weights[$0].shape) })
+        for (name, layer) in factors.sorted(by: { $0.key < $1.key }) where shapes[name] != [layer.u.rows, layer.v.columns] {
+            throw TernaryError(
+                .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model beside it has none of that name and shape")
+        }
+    }
+}

@@ -1,0 +1,118 @@
+internal import Autograd
+package import Collectives
+internal import Evaluation
+internal import HuggingFace
+internal import LinearAlgebra
+internal import Models
+internal import TensorCore
+internal import TernarySVD
+
+/// Replaces a model's linear layers by ternary factors, without training: post-training TSVD (arXiv 2308.07641, section 4).
+///
+/// Norms are left as they are. Folding a gain into the layers that read it scales their columns, which balancing undoes: the balanced
+/// matrix, and with it every trit, would be the same. What is written then has the checkpoint's own shape, tied head included.
+package struct PtqJob: Job {
+    package static let name = "ptq"
+
+    package init() {}
+
+    package func run(_ context: JobContext<some Communicator>) throws {
+        let (config, world) = (context.config, context.communicator)
+        let start = ContinuousClock.now
+        let inputs = try world.agree {
+            guard try config.layout(worldSize: world.size).pipeline == 1 else {
+                throw ConfigurationError("parallel.pipeline", "ptq deals layers to replicas; leave it at 1 or auto")
+            }
+            return try LanguageModelInputs(config, needsTraining: false)
+        }
+        let (original, indices) = try world.agree {
+            let weights = ModelWeights(try inputs.folder.parameters())
+            return (weights, try weights.linears(matching: config.ternary.layers))
+        }
+        try world.agree { try context.folder.create(config) }
+        context.reporter.note("model \(inputs.folder.path): \(inputs.folder.configuration.summary)")
+        let model = Llama(inputs.folder.configuration, positions: config.data.sequenceLength)
+        let windows = try inputs.evaluationWindows(model, original.parameters, context)
+        let before = try score(model, original, windows, context)
+        context.reporter.note("full precision: perplexity \(before.perplexity.formatted(decimals: 2))")
+
+        let sent = world.bytesSent
+        let decomposing = ContinuousClock.now
+        let layers = try decompose(original, indices, config.ternary.options(seed: config.training.seed), over: world) {
+            context.reporter.progress("decomposing", $0, of: $1)
+        }
+        let seconds = (.now - decomposing) / .seconds(1)
+        var ternary = original
+        ternary.replace(indices, by: layers)
+        let after = try score(model, ternary, windows, context)
+
+        let report = TernaryReport(layers, of: original)
+        try world.agree {
+            guard world.isRoot else { return }
+            let factors = layers.map { ($0.name, $0.factors) }
+            try TernaryFile.write(Dictionary(uniqueKeysWithValues: factors), to: context.folder.file(TernaryReport.fileName))
+            try inputs.folder.write(ternary.parameters, as: .f32, to: context.folder.file("model"))
+        }
+        let result = Result(
+            fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: world.bytesSent - sent,
+            windows: windows.count, seconds: (.now - start) / .seconds(1))
+        try summarise(result, inputs, context)
+    }
+
+    /// A network's perplexity on the windows, and how long it took.
+    private struct Score {
+        var perplexity: Double
+        var seconds: Double
+    }
+
+    private struct Result {
+        var fullPrecision: Score
+        var ternary: Score
+        var report: TernaryReport
+        var decompositionSeconds: Double
+        /// By this rank, to share its layers.
+        var bytesSent: Int
+        var windows: Int
+        var seconds: Double
+    }
+
+    private func score(
+        _ model: Llama, _ weights: ModelWeights, _ windows: [[Int32]], _ context: JobContext<some Communicator>
+    ) throws -> Score {
+        let start = ContinuousClock.now
+        let network = Network(
+            model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, sites: Untouched())
+        let result = try evaluate(network, against: Network<Untouched>?.none, windows: windows, context.communicator)
+        return Score(perplexity: result.perplexity, seconds: (.now - start) / .seconds(1))
+    }
+
+    private func summarise(
+        _ result: Result, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws {
+        let (config, world) = (context.config, context.communicator)
+        // A step is a pass of the network over the evaluation windows.
+        let forward = LlamaCost(inputs.folder.configuration).forward(sequences: result.windows, length: config.data.sequenceLength)
+        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
+        var summary = RunSummary(
+            job: Self.name, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size, dataParallel: world.size,
+            pipelineParallel: 1, steps: 2, seconds: result.seconds,
+            secondsPerStep: (result.fullPrecision.seconds + result.ternary.seconds) / 2,
+            tokensPerStep: result.windows * config.data.sequenceLength, peakMemoryBytesPerRank: memory,
+            bytesSentPerStep: result.bytesSent, flopsPerStep: forward, gemmPeakFlops: measureProductPeak())
+        summary.results["perplexity"] = [
+            "full_precision": .double(result.fullPrecision.perplexity), "ternary_ptq": .double(result.ternary.perplexity),
+        ]
+        summary.results["tolerance"] = .double(config.ternary.tolerance)
+        summary.results["decomposition_seconds"] = .double(result.decompositionSeconds)
+        result.report.add(to: &summary.results)
+        try world.agree { try context.folder.write(summary) }
+
+        context.reporter.note("\n" + result.report.table.text)
+        var table = Table(columns: ["\(result.windows) windows of \(config.data.sequenceLength) tokens", "perplexity"])
+        table.add(["full precision", result.fullPrecision.perplexity.formatted(decimals: 2)])
+        table.add(["ternary, tolerance \(config.ternary.tolerance)", result.ternary.perplexity.formatted(decimals: 2)])
+        context.reporter.note("\n" + table.text)
+        context.reporter.note(
+            "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)")
+    }
+}

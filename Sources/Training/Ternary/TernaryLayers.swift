@@ -1,0 +1,72 @@
+package import Collectives
+internal import TensorCore
+package import TernarySVD
+
+/// Decomposes layers of a model, dealt to the ranks; every rank ends with all factors, bit for bit the same. Collective.
+///
+/// - Parameters:
+///   - indices: which of the weights, such as ``ModelWeights/linears(matching:)`` gives.
+///   - progress: called with the number of own layers done and to do.
+/// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
+package func decompose(
+    _ weights: ModelWeights, _ indices: [Int], _ options: TernaryOptions, over world: some Communicator,
+    progress: (Int, Int) -> Void = { _, _ in }
+) throws -> [TernaryReport.Layer] {
+    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: world.size)
+    let own = indices.indices.filter { owners[$0] == world.rank }
+    let decompositions = try world.agree {
+        var results: [Int: TernaryDecomposition] = [:]
+        for (done, layer) in own.enumerated() {
+            let index = indices[layer]
+            results[layer] = try TernaryDecomposition(weights[index], options, name: weights.layerName(index))
+            progress(done + 1, own.count)
+        }
+        return results
+    }
+    return try indices.enumerated().map { layer, index in
+        let shared = try share(decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: world)
+        return TernaryReport.Layer(
+            name: weights.layerName(index), factors: shared.factors, relativeError: Double(shared.relativeError))
+    }
+}
+
+/// The owner's decomposition of a layer, packed, on every rank. Collective.
+///
+/// - Parameter own: nil on ranks other than the owner.
+private func share(
+    _ own: TernaryDecomposition?, shape: [Int], _ options: TernaryOptions, from owner: Int, over world: some Communicator
+) throws -> (factors: TernaryFactors, relativeError: Float) {
+    let (m, n) = (shape[0], shape[1])
+    let rank = Int(try world.broadcast(Int64(own?.rank ?? 0), root: owner))
+    let packed = own.map { TernaryFactors($0, tolerance: options.tolerance) }
+    let u = try share(packed?.u, rows: m, columns: rank, from: owner, over: world)
+    let v = try share(packed?.v, rows: rank, columns: n, from: owner, over: world)
+    // The error, s, and a and b where balanced: all known by their lengths.
+    var numbers = Tensor(zeros: [1 + rank + (options.balance ? m + n : 0)])
+    if let own {
+        numbers = Tensor([own.relativeError] + own.s.elements + (own.balance.map { $0.a + $0.b } ?? []), numbers.shape)
+    }
+    try world.broadcast(&numbers, root: owner)
+    func part(_ start: Int, _ count: Int) -> [Float] { numbers.slice(start..<start + count).elements }
+    let balance = options.balance ? Balance(a: part(1 + rank, m), b: part(1 + rank + m, n)) : nil
+    let factors = TernaryFactors(u: u, s: part(1, rank), v: v, balance: balance, tolerance: options.tolerance)
+    return (factors, numbers[flat: 0])
+}
+
+private func share(
+    _ own: PackedTernary?, rows: Int, columns: Int, from owner: Int, over world: some Communicator
+) throws -> PackedTernary {
+    var codes = own?.codes ?? []
+    try world.broadcast(&codes, root: owner)
+    guard let packed = PackedTernary(codes: codes, rows: rows, columns: columns) else {
+        throw TrainingError.damagedFactors(rank: owner)
+    }
+    return packed
+}
+
+extension ModelWeights {
+    /// Puts what factors stand for in the place of the layers' weights.
+    package mutating func replace(_ indices: [Int], by layers: [TernaryReport.Layer]) {
+        for (index, layer) in zip(indices, layers) { self[index] = layer.factors.unpacked() }
+    }
+}

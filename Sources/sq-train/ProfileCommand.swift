@@ -1,0 +1,23 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+
+struct ProfileCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "profile",
+        abstract: "Count each linear layer's multiplications and additions per token, without a run.",
+        discussion: """
+            Of a run folder of ptq or qat: dense and ternary. Of a model folder: dense, and the rank from which on a ternary form \
+            would cost more.
+            """)
+
+    @Argument(help: "A run folder or a Hugging Face folder (default: model.path).")
+    var folder: String?
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try ProfileJob(folder).run(
+            options.load(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+    }
+}
