@@ -35,10 +35,11 @@ let package = Package(
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
         // Errno and NaN-signalling are given up; the order of additions is not: results stay the same bits from run to run.
+        // Where there is AVX-512, all of it: compilers otherwise stay with half vectors for the sake of older processors.
         .target(
             name: "CKernels",
             cSettings: [
-                .unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"])
+                .unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-mprefer-vector-width=512"])
             ]),
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
@@ -73,6 +74,14 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+        // Not shipped: measures kernels and makes the random models that runs are measured on, see Benchmarks/README.md.
+        .executableTarget(
+            name: "benchmarks",
+            dependencies: [
+                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Benchmarks/Sources", swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
         tests("Training", [

@@ -41,7 +41,10 @@ import Testing
         #expect(HadamardTransform(columns: 94).isBlockDiagonal)
     }
 
-    @Test(arguments: [1, 2, 8, 16, 32, 64, 128, 256, 512, 2048, 4096, 8192, 12, 36, 48, 160, 172, 344, 6, 94, 11008])
+    @Test(arguments: [
+        1, 2, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 65536, 131_072, 12, 36, 48, 96, 160, 172, 192, 344, 384, 768,
+        6, 94, 11008,
+    ])
     func `the transform is its matrix, and undone by its inverse`(columns: Int) throws {
         let transform = HadamardTransform(columns: columns)
         var random = RandomStream(seed: UInt64(columns))
