@@ -2,6 +2,7 @@ import Autograd
 import Collectives
 import Models
 import TensorCore
+import TernarySVD
 import Testing
 
 @testable import Training

@@ -13,6 +13,17 @@ extension TernarySettings {
         options.seed = UInt64(seed)
         return options
     }
+
+    /// How layers are projected in training.
+    ///
+    /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew; where
+    /// U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
+    package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
+        try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
+    }
+
+    /// Whether a step, counted from 1, adapts U and V.
+    func adapts(atStep step: Int) -> Bool { adaptEvery > 0 && mode == .standard && step % adaptEvery == 0 }
 }
 
 extension ModelWeights {
