@@ -33,7 +33,10 @@ struct QuantizeBenchmark: ParsableCommand {
                 (bandwidth / copy).formatted(decimals: 2),
             ])
         }
-        for (name, granularity) in [("token", QuantizerGranularity.token), ("head of 64", .head(64)), ("group of 128", .group(128))] {
+        let granularities: [(String, QuantizerGranularity)] = [
+            ("token", .token), ("head of 64", .head(64)), ("group of 128", .group(128)),
+        ]
+        for (name, granularity) in granularities {
             for symmetric in [false, true] {
                 let spec = QuantizerSpec(bits: 4, symmetric: symmetric, granularity: granularity)
                 add("4 bits, \(symmetric ? "symmetric" : "asymmetric"), \(name)", medianSeconds { _ = fakeQuantized(x, spec) })

@@ -19,7 +19,7 @@ struct TransformBenchmark: ParsableCommand {
 
     func validate() throws {
         guard kilobytes >= 1, sizes.allSatisfy({ $0 >= 1 && $0 * 4 <= kilobytes << 10 }) else {
-            throw ValidationError("a row of each of the sizes must fit \(kilobytes) KB; raise --kilobytes or choose other --sizes")
+            throw ValidationError("a row of each size must fit \(kilobytes) KB; raise --kilobytes or choose other --sizes")
         }
     }
 
