@@ -84,7 +84,7 @@ let package = Package(
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", []),
-        tests("Training", ["TernarySVD", 
+        tests("Training", [
             "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Collectives",
             "Evaluation", "Parallelism", "CKernels",
         ]),
