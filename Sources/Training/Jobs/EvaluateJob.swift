@@ -14,14 +14,19 @@ package struct EvaluateJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, world) = (context.config, context.communicator)
         let clock = ContinuousClock()
-        let inputs = try world.agree { try LanguageModelInputs(config, needsTraining: false) }
+        let inputs = try world.agree {
+            guard try config.layout(worldSize: world.size).pipeline == 1 else {
+                throw ConfigurationError("parallel.pipeline", "eval runs data-parallel only; leave it at 1 or auto")
+            }
+            return try LanguageModelInputs(config, needsTraining: false)
+        }
+        let recipe = try world.agree { try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: 1) }
         let parameters = try world.agree { try inputs.folder.parameters() }.fusingNorms()
         try world.agree { try context.folder.create(config) }
         context.reporter.note("model \(inputs.folder.path): \(inputs.folder.configuration.summary)")
         let model = Llama(inputs.folder.configuration, positions: config.data.sequenceLength)
         let windows = try inputs.evaluationWindows(model, parameters, context)
         let start = clock.now
-        let recipe = try world.agree { try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: 1) }
         let score = try PlainScore(model, parameters, recipe.quantization, windows, world)
         let rotated = try config.rotation.path.map { _ in
             try RotatedScorer(

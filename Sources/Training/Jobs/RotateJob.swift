@@ -25,6 +25,9 @@ package struct RotateJob: Job {
             }
             return try LanguageModelInputs(config, needsTraining: true)
         }
+        let recipe = try world.agree {
+            try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: tokensPerRank(config, world))
+        }
         let original = try world.agree { try inputs.folder.parameters() }.fusingNorms()
         try world.agree { try context.folder.create(config) }
         describe(inputs, context)
@@ -33,9 +36,6 @@ package struct RotateJob: Job {
         let peak = measureProductPeak()
         let windows = try inputs.trainingWindows(model, original, context)
         let evaluation = try inputs.evaluationWindows(model, original, context)
-        let recipe = try world.agree {
-            try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: tokensPerRank(config, world))
-        }
         let plain = try PlainScore(model, original, recipe.quantization, evaluation, world)
         context.reporter.note(plain.line)
 

@@ -16,9 +16,9 @@ struct IntegerQat<World: Communicator> {
         let start = ContinuousClock.now
         let (config, world) = (context.config, context.communicator)
         var rotations = Rotations.none
-        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
             let c = inputs.folder.configuration
-            try checkGroups(ModelWeights(parameters))
+            try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
             if let path = config.qat.rotations {
                 rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
             }
@@ -60,16 +60,5 @@ struct IntegerQat<World: Communicator> {
 
     private func perplexity(_ network: Network<some SiteTransform>, _ run: FullTrainingRun<World>) throws -> Double {
         try evaluate(network, against: Network<Untouched>?.none, windows: run.evaluation, context.communicator).perplexity
-    }
-
-    /// Groups of inputs that share a scale must divide every linear layer's row.
-    private func checkGroups(_ weights: ModelWeights) throws(ConfigurationError) {
-        let settings = context.config.quantization.weights
-        guard settings.bits < 16, settings.granularity == .group else { return }
-        for index in weights.names.indices where weights.isLinear(index) && weights[index].columns % settings.groupSize != 0 {
-            throw ConfigurationError(
-                "quantization.weights.group_size",
-                "groups of \(settings.groupSize) do not divide the \(weights[index].columns) inputs of \(weights.layerName(index))")
-        }
     }
 }

@@ -22,6 +22,16 @@ package struct QuantizationRecipe {
         weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
     }
 
+    /// - Throws: ``ConfigurationError`` where weights are quantised in groups that do not divide the inputs of every linear layer.
+    package func checkGroups(_ c: LlamaConfiguration, bits: Int) throws(ConfigurationError) {
+        guard bits < 16, settings.weights.granularity == .group else { return }
+        let size = settings.weights.groupSize
+        for inputs in [c.hiddenSize, c.heads * c.headDimension, c.intermediateSize] where inputs % size != 0 {
+            throw ConfigurationError(
+                "quantization.weights.group_size", "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
+        }
+    }
+
     /// The configured quantiser of weights, at other bits than configured.
     package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
 
@@ -53,10 +63,11 @@ package struct RotationRecipe {
     package let start: Rotations
 
     /// - Parameter tokensPerRank: tokens a rank processes in a step.
-    /// - Throws: ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
+    /// - Throws: ``ConfigurationError`` for groups that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
     package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerRank: Int) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, c)
+        try quantization.checkGroups(c, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         // Without a quantised K, R3 changes nothing: queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.bits < 16
