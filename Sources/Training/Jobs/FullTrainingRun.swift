@@ -2,21 +2,19 @@ internal import Autograd
 internal import Collectives
 internal import Evaluation
 internal import HuggingFace
-internal import LinearAlgebra
 internal import Models
 internal import TensorCore
 
 /// What `train` and `qat` have in common before and after their steps.
 struct FullTrainingRun<World: Communicator> {
-    let context: JobContext<World>
-    let job: String
-    let inputs: LanguageModelInputs
+    private let run: LanguageModelRun<World>
     /// As read from the model's folder.
     let parameters: LlamaParameters<Tensor>
-    let model: Llama
-    let loop: TrainingLoop
     let evaluation: [[Int32]]
-    private let peak: Double
+    private let loop: TrainingLoop
+
+    var context: JobContext<World> { run.context }
+    var inputs: LanguageModelInputs { run.inputs }
 
     /// Reads and checks the input, makes the run folder, and draws tokens where no text is given. Collective.
     ///
@@ -24,33 +22,19 @@ struct FullTrainingRun<World: Communicator> {
     init(
         _ context: JobContext<World>, job: String, check: (LanguageModelInputs, LlamaParameters<Tensor>) throws -> Void = { _, _ in }
     ) throws {
-        let (config, world) = (context.config, context.communicator)
-        self.context = context
-        self.job = job
-        let inputs = try world.agree {
-            guard try config.layout(worldSize: world.size).pipeline == 1 else {
-                throw ConfigurationError("parallel.pipeline", "\(job) runs data-parallel only; leave it at 1 or auto")
-            }
-            return try LanguageModelInputs(config, needsTraining: true)
-        }
-        let parameters = try world.agree {
+        (run, parameters) = try LanguageModelRun.open(context, job: job, needsTraining: true) { inputs in
             let parameters = try inputs.folder.parameters()
             try check(inputs, parameters)
             return parameters
         }
-        try world.agree { try context.folder.create(config) }
-        context.reporter.note("model \(inputs.folder.path): \(inputs.folder.configuration.summary)")
-        model = Llama(inputs.folder.configuration, positions: config.data.sequenceLength)
-        peak = measureProductPeak()
-        loop = TrainingLoop(config: config, windows: try inputs.trainingWindows(model, parameters, context))
-        evaluation = try inputs.evaluationWindows(model, parameters, context)
-        self.inputs = inputs
-        self.parameters = parameters
+        loop = try run.trainingLoop(
+            "training", automaticRate: TrainingSettings.automaticRate(context.config.training.optimizer), drawingFrom: parameters)
+        evaluation = try run.evaluationWindows(drawingFrom: parameters)
     }
 
     /// The network as it was read.
     var fullPrecision: Network<Untouched> {
-        Network(model: model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
+        Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
     }
 
     /// - Parameters:
@@ -61,35 +45,52 @@ struct FullTrainingRun<World: Communicator> {
     ) -> NetworkTrainer<Sites, World> {
         StoragePool.shared.trim()
         return NetworkTrainer(
-            context.config.trainerSettings, model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
+            context.config.trainerSettings, run.model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
             over: context.communicator)
+    }
+
+    /// Takes all steps. Collective.
+    ///
+    /// - Parameter afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
+    func train(
+        _ trainer: NetworkTrainer<some SiteTransform, World>,
+        afterUpdate: (_ metrics: inout JSONObject) throws -> Void = { _ in }
+    ) throws -> TrainingLoop.Record {
+        try loop.run(context) { step, sequences, rate, metrics in
+            let result = try trainer.step(
+                step, sequences, globalSequences: context.config.training.batchSize, learningRate: rate)
+            try afterUpdate(&metrics)
+            return result
+        }
+    }
+
+    /// Perplexity on the evaluation windows. Collective.
+    func perplexity(_ network: Network<some SiteTransform>) throws -> Double {
+        try evaluate(network, against: Network<Untouched>?.none, windows: evaluation, context.communicator).perplexity
+    }
+
+    /// Writes the model on rank 0, and what else the job leaves. Collective.
+    func write(_ parameters: LlamaParameters<Tensor>, more: () throws -> Void = {}) throws {
+        try context.communicator.agree {
+            guard context.communicator.isRoot else { return }
+            try inputs.folder.write(parameters, as: .f32, to: context.folder.file("model"))
+            try more()
+        }
     }
 
     /// Writes `summary.json` and prints the table. Collective.
     func summarise(
-        _ record: TrainingLoop.Record, _ results: JSONObject, _ table: Table, seconds: Double, bytesPerStep: Int,
-        hasTeacher: Bool = false
+        _ record: TrainingLoop.Record, _ results: JSONObject, _ table: Table, bytesPerStep: Int, hasTeacher: Bool = false
     ) throws {
-        let (config, world) = (context.config, context.communicator)
+        let config = context.config
         // A backward pass through all weights takes two products for each of the forward pass.
         let forward = LlamaCost(inputs.folder.configuration).forward(
             sequences: config.training.batchSize, length: config.data.sequenceLength)
-        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
-        let peaks = try world.allGather(peak)
-        var summary = RunSummary(
-            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size, dataParallel: world.size,
-            pipelineParallel: 1, steps: config.training.steps, seconds: seconds, secondsPerStep: record.secondsPerStep,
-            tokensPerStep: config.training.batchSize * config.data.sequenceLength, peakMemoryBytesPerRank: memory,
-            bytesSentPerStep: bytesPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3),
-            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count))
-        summary.results = results
-        try world.agree { try context.folder.write(summary) }
+        let measured = LanguageModelRun<World>.Measured(
+            steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
+            bytesSentPerStep: bytesPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
+        let summary = try run.finish(measured, results)
         context.reporter.note("\n" + table.text)
-        context.reporter.note(
-            "\n\(Int(Double(summary.tokensPerStep) / summary.secondsPerStep)) tokens/s; results in \(context.folder.path)")
+        context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")
     }
-}
-
-extension TrainingLoop.Record {
-    var loss: JSONValue { ["first": .double(firstLoss), "last": .double(lastLoss)] }
 }

@@ -2,7 +2,6 @@ internal import Autograd
 package import Collectives
 internal import Evaluation
 internal import HuggingFace
-internal import LinearAlgebra
 internal import Models
 internal import TensorCore
 internal import TernarySVD
@@ -18,21 +17,12 @@ package struct PtqJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, world) = (context.config, context.communicator)
-        let start = ContinuousClock.now
-        let inputs = try world.agree {
-            guard try config.layout(worldSize: world.size).pipeline == 1 else {
-                throw ConfigurationError("parallel.pipeline", "ptq deals layers to replicas; leave it at 1 or auto")
-            }
-            return try LanguageModelInputs(config, needsTraining: false)
-        }
-        let (original, indices) = try world.agree {
+        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
             let weights = ModelWeights(try inputs.folder.parameters())
             return (weights, try weights.linears(matching: config.ternary.layers))
         }
-        try world.agree { try context.folder.create(config) }
-        context.reporter.note("model \(inputs.folder.path): \(inputs.folder.configuration.summary)")
-        let model = Llama(inputs.folder.configuration, positions: config.data.sequenceLength)
-        let windows = try inputs.evaluationWindows(model, original.parameters, context)
+        let (inputs, model) = (run.inputs, run.model)
+        let windows = try run.evaluationWindows(drawingFrom: original.parameters)
         let before = try score(model, original, windows, context)
         context.reporter.note("full precision: perplexity \(before.perplexity.formatted(decimals: 2))")
 
@@ -55,8 +45,8 @@ package struct PtqJob: Job {
         }
         let result = Result(
             fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: world.bytesSent - sent,
-            windows: windows.count, seconds: (.now - start) / .seconds(1))
-        try summarise(result, inputs, context)
+            windows: windows.count)
+        try summarise(result, run)
     }
 
     /// A network's perplexity on the windows, and how long it took.
@@ -73,7 +63,6 @@ package struct PtqJob: Job {
         /// By this rank, to share its layers.
         var bytesSent: Int
         var windows: Int
-        var seconds: Double
     }
 
     private func score(
@@ -86,26 +75,22 @@ package struct PtqJob: Job {
         return Score(perplexity: result.perplexity, seconds: (.now - start) / .seconds(1))
     }
 
-    private func summarise(
-        _ result: Result, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
-    ) throws {
-        let (config, world) = (context.config, context.communicator)
-        // A step is a pass of the network over the evaluation windows.
-        let forward = LlamaCost(inputs.folder.configuration).forward(sequences: result.windows, length: config.data.sequenceLength)
-        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
-        var summary = RunSummary(
-            job: Self.name, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size, dataParallel: world.size,
-            pipelineParallel: 1, steps: 2, seconds: result.seconds,
-            secondsPerStep: (result.fullPrecision.seconds + result.ternary.seconds) / 2,
-            tokensPerStep: result.windows * config.data.sequenceLength, peakMemoryBytesPerRank: memory,
-            bytesSentPerStep: result.bytesSent, flopsPerStep: forward, gemmPeakFlops: measureProductPeak())
-        summary.results["perplexity"] = [
+    private func summarise(_ result: Result, _ run: LanguageModelRun<some Communicator>) throws {
+        let (context, config) = (run.context, run.context.config)
+        var results = JSONObject()
+        results["perplexity"] = [
             "full_precision": .double(result.fullPrecision.perplexity), "ternary_ptq": .double(result.ternary.perplexity),
         ]
-        summary.results["tolerance"] = .double(config.ternary.tolerance)
-        summary.results["decomposition_seconds"] = .double(result.decompositionSeconds)
-        result.report.add(to: &summary.results)
-        try world.agree { try context.folder.write(summary) }
+        results["tolerance"] = .double(config.ternary.tolerance)
+        results["decomposition_seconds"] = .double(result.decompositionSeconds)
+        result.report.add(to: &results)
+        // A step is a pass of the network over the evaluation windows.
+        let forward = LlamaCost(run.model.configuration).forward(sequences: result.windows, length: config.data.sequenceLength)
+        try run.finish(
+            .init(
+                steps: 2, secondsPerStep: (result.fullPrecision.seconds + result.ternary.seconds) / 2,
+                tokensPerStep: result.windows * config.data.sequenceLength, bytesSentPerStep: result.bytesSent,
+                flopsPerStep: forward), results)
 
         context.reporter.note("\n" + result.report.table.text)
         var table = Table(columns: ["\(result.windows) windows of \(config.data.sequenceLength) tokens", "perplexity"])

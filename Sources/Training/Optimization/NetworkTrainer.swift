@@ -35,15 +35,6 @@ package struct TrainerSettings: Sendable {
 /// Trains all parameters of a network: gradients of this rank's share of a batch, summed over the replicas during the backward
 /// pass, clipped, and taken by the optimiser on every rank alike.
 package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
-    package struct StepResult: Sendable {
-        /// Mean over the step's predictions, all ranks, before the update.
-        package var loss: Double
-        /// Of all gradients together, before clipping.
-        package var gradientNorm: Double
-        /// What the sums over ranks took beyond the backward pass.
-        package var communicationSeconds: Double
-    }
-
     /// The masters. What a job changes between steps (ternary layers) it changes here.
     package var weights: ModelWeights
     private let settings: TrainerSettings

@@ -13,8 +13,7 @@ struct IntegerQat<World: Communicator> {
     let context: JobContext<World>
 
     func run() throws {
-        let start = ContinuousClock.now
-        let (config, world) = (context.config, context.communicator)
+        let config = context.config
         var rotations = Rotations.none
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
             let c = inputs.folder.configuration
@@ -26,22 +25,19 @@ struct IntegerQat<World: Communicator> {
         let c = run.inputs.folder.configuration
         let base = run.parameters.fusingNorms().rotated(by: rotations, c)
         let recipe = QuantizationRecipe(config, c)
-        let fullPrecision = try perplexity(run.fullPrecision, run)
+        let fullPrecision = try run.perplexity(run.fullPrecision)
         let quantizer = recipe.weights
         let trainer = run.trainer(
             base, sites: QuantizedSites(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
             teacher: config.qat.distill ? run.fullPrecision : nil)
-        let rounded = try perplexity(trainer.network, run)
+        let rounded = try run.perplexity(trainer.network)
         context.reporter.note(
             "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); rounded to nearest: \(rounded.formatted(decimals: 2))")
 
-        let record = try run.loop.run(trainer, context)
+        let record = try run.train(trainer)
         let network = trainer.network
-        let trained = try perplexity(network, run)
-        try world.agree {
-            guard world.isRoot else { return }
-            try run.inputs.folder.write(network.parameters.map { _, variable in variable.value }, as: .f32, to: context.folder.file("model"))
-        }
+        let trained = try run.perplexity(network)
+        try run.write(network.parameters.map { _, variable in variable.value })
         var results = JSONObject()
         results["perplexity"] = [
             "full_precision": .double(fullPrecision), "rtn": .double(rounded), "integer_qat": .double(trained),
@@ -54,11 +50,6 @@ struct IntegerQat<World: Communicator> {
         table.add(["round to nearest", rounded.formatted(decimals: 2)])
         table.add(["trained", trained.formatted(decimals: 2)])
         try run.summarise(
-            record, results, table, seconds: (.now - start) / .seconds(1), bytesPerStep: trainer.bytesPerStep,
-            hasTeacher: config.qat.distill)
-    }
-
-    private func perplexity(_ network: Network<some SiteTransform>, _ run: FullTrainingRun<World>) throws -> Double {
-        try evaluate(network, against: Network<Untouched>?.none, windows: run.evaluation, context.communicator).perplexity
+            record, results, table, bytesPerStep: trainer.bytesPerStep, hasTeacher: config.qat.distill)
     }
 }

@@ -12,7 +12,6 @@ struct TernaryQat<World: Communicator> {
     let context: JobContext<World>
 
     func run() throws {
-        let start = ContinuousClock.now
         let (config, world) = (context.config, context.communicator)
         let transition = try world.agree {
             guard config.qat.rotations == nil else {
@@ -23,19 +22,19 @@ struct TernaryQat<World: Communicator> {
         let run = try FullTrainingRun(context, job: QatJob.name) { _, parameters in
             _ = try ModelWeights(parameters).linears(matching: config.ternary.layers)
         }
-        let fullPrecision = try perplexity(run.fullPrecision, run)
+        let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
         let trainer = run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers)
         let ternary = try TernaryTraining(trainer.weights, indices: indices, transition, config, over: world)
         try ternary.begin(&trainer.weights)
-        let projected = try perplexity(trainer.network, run)
+        let projected = try run.perplexity(trainer.network)
         let before = try report(ternary, trainer.weights)
         context.reporter.note("ternary (\(indices.count) layers): perplexity \(projected.formatted(decimals: 2)), \(cost(before))")
 
         var steps = Steps()
-        let record = try run.loop.run(trainer, context) { _, metrics in
+        let record = try run.train(trainer) { metrics in
             let step = try ternary.update(&trainer.weights)
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
@@ -43,13 +42,11 @@ struct TernaryQat<World: Communicator> {
         }
         let after = try report(ternary, trainer.weights)
         for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
-        let trained = try perplexity(trainer.network, run)
-        try world.agree {
-            guard world.isRoot else { return }
-            try run.inputs.folder.write(trainer.weights.parameters, as: .f32, to: context.folder.file("model"))
+        let trained = try run.perplexity(trainer.network)
+        try run.write(trainer.weights.parameters) {
             try TernaryFile.write(
                 Dictionary(uniqueKeysWithValues: after.layers.map { ($0.name, $0.factors) }),
-                to: context.folder.file("ternary.safetensors"))
+                to: context.folder.file(TernaryReport.fileName))
         }
 
         var results = JSONObject()
@@ -71,12 +68,7 @@ struct TernaryQat<World: Communicator> {
         row("ternary, as decomposed", projected, before.operations)
         row("ternary, trained", trained, after.operations)
         try run.summarise(
-            record, results, table, seconds: (.now - start) / .seconds(1), bytesPerStep: trainer.bytesPerStep,
-            hasTeacher: config.qat.distill)
-    }
-
-    private func perplexity(_ network: Network<Untouched>, _ run: FullTrainingRun<World>) throws -> Double {
-        try evaluate(network, against: Network<Untouched>?.none, windows: run.evaluation, context.communicator).perplexity
+            record, results, table, bytesPerStep: trainer.bytesPerStep, hasTeacher: config.qat.distill)
     }
 
     private func report(_ ternary: TernaryTraining<World>, _ weights: ModelWeights) throws -> TernaryReport {

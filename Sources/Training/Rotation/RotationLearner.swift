@@ -54,14 +54,6 @@ package final class RotationLearner {
         }
     }
 
-    package struct StepResult: Sendable {
-        /// Mean over the step's predictions, all ranks, before the update.
-        package var loss: Double
-        /// √(Σ ‖S‖²) over all rotations, S the skew gradient.
-        package var gradientNorm: Double
-        package var communicationSeconds: Double
-    }
-
     package private(set) var rotations: Rotations
     private let settings: Settings
     private let model: Llama

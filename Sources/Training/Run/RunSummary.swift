@@ -47,6 +47,8 @@ package struct RunSummary: Sendable {
         self.gemmPeakFlops = gemmPeakFlops
     }
 
+    package var tokensPerSecond: Double { Double(tokensPerStep) / secondsPerStep }
+
     /// Needed operations per second over those all ranks' matrix products reach.
     package var modelFlopsUtilization: Double { flopsPerStep / (secondsPerStep * gemmPeakFlops * Double(worldSize)) }
 
@@ -55,7 +57,7 @@ package struct RunSummary: Sendable {
             "job": .string(job), "model": .string(model), "seed": .integer(seed),
             "world_size": .integer(worldSize), "data_parallel": .integer(dataParallel), "pipeline_parallel": .integer(pipelineParallel),
             "steps": .integer(steps), "seconds": .double(seconds), "seconds_per_step": .double(secondsPerStep),
-            "tokens_per_second": .double(Double(tokensPerStep) / secondsPerStep),
+            "tokens_per_second": .double(tokensPerSecond),
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
             "bytes_sent_per_step": .integer(bytesSentPerStep),
             "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),

@@ -1,0 +1,86 @@
+internal import Collectives
+internal import HuggingFace
+internal import LinearAlgebra
+internal import Models
+internal import TensorCore
+
+/// A job on a language model, from its checked input to its summary: what all such jobs do before and after their own work.
+struct LanguageModelRun<World: Communicator> {
+    let context: JobContext<World>
+    let job: String
+    let inputs: LanguageModelInputs
+    let model: Llama
+    private let start: ContinuousClock.Instant
+    /// Operations per second of a large product, on this rank.
+    private let peak: Double
+
+    /// What a job's steps came to.
+    struct Measured {
+        var steps: Int
+        var secondsPerStep: Double
+        /// Over all ranks.
+        var tokensPerStep: Int
+        /// By one rank.
+        var bytesSentPerStep: Int
+        /// Floating-point operations the algorithm needs for a step, over all ranks.
+        var flopsPerStep: Double
+    }
+
+    /// Reads and checks the input on every rank, then makes the run folder: bad input leaves nothing behind. Collective.
+    ///
+    /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
+    static func open<Prepared>(
+        _ context: JobContext<World>, job: String, needsTraining: Bool, prepare: (LanguageModelInputs) throws -> Prepared
+    ) throws -> (run: Self, prepared: Prepared) {
+        let (config, world) = (context.config, context.communicator)
+        let start = ContinuousClock.now
+        let inputs = try world.agree {
+            guard try config.layout(worldSize: world.size).pipeline == 1 else {
+                throw ConfigurationError("parallel.pipeline", "\(job) runs data-parallel only; leave it at 1 or auto")
+            }
+            return try LanguageModelInputs(config, needsTraining: needsTraining)
+        }
+        let prepared = try world.agree { try prepare(inputs) }
+        try world.agree { try context.folder.create(config) }
+        let shape = inputs.folder.configuration
+        context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
+        let run = Self(
+            context: context, job: job, inputs: inputs, model: Llama(shape, positions: config.data.sequenceLength), start: start,
+            peak: measureProductPeak())
+        return (run, prepared)
+    }
+
+    /// The steps over the training text, or over sequences drawn from `parameters`. Collective.
+    func trainingLoop(
+        _ verb: String, automaticRate: Double, drawingFrom parameters: LlamaParameters<Tensor>
+    ) throws -> TrainingLoop {
+        TrainingLoop(
+            config: context.config, windows: try inputs.trainingWindows(model, parameters, context), verb: verb,
+            automaticRate: automaticRate)
+    }
+
+    /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
+    func evaluationWindows(drawingFrom parameters: LlamaParameters<Tensor>) throws -> [[Int32]] {
+        try inputs.evaluationWindows(model, parameters, context)
+    }
+
+    /// Tokens of a training step, over all ranks.
+    var tokensPerStep: Int { context.config.training.batchSize * context.config.data.sequenceLength }
+
+    /// Gathers what the ranks measured and writes `summary.json`. Collective.
+    @discardableResult
+    func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
+        let (config, world) = (context.config, context.communicator)
+        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
+        let peaks = try world.allGather(peak)
+        var summary = RunSummary(
+            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size, dataParallel: world.size,
+            pipelineParallel: 1, steps: measured.steps, seconds: (.now - start) / .seconds(1),
+            secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
+            bytesSentPerStep: measured.bytesSentPerStep, flopsPerStep: measured.flopsPerStep,
+            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count))
+        summary.results = results
+        try world.agree { try context.folder.write(summary) }
+        return summary
+    }
+}

@@ -1,0 +1,16 @@
+extension RunConfig {
+    /// What `optimizer.*` and `training.*` mean for the trainer.
+    var updateRule: UpdateRule {
+        switch training.optimizer {
+        case .adamw:
+            .adamW(beta1: Float(optimizer.beta1), beta2: Float(optimizer.beta2), epsilon: Float(optimizer.epsilon))
+        case .sgd: .momentum(Float(optimizer.momentum))
+        }
+    }
+
+    var trainerSettings: TrainerSettings {
+        TrainerSettings(
+            rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm, isSharded: optimizer.shard,
+            microBatch: microBatch, recompute: training.recompute)
+    }
+}
