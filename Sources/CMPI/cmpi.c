@@ -96,6 +96,15 @@ int cmpi_split(cmpi_comm comm, int color, int key, cmpi_comm *result) {
     return code;
 }
 
+int cmpi_node_size(cmpi_comm comm, int *size) {
+    MPI_Comm node = MPI_COMM_NULL;
+    int code = MPI_Comm_split_type(unwrap_comm(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    if (code != MPI_SUCCESS) return code;
+    code = MPI_Comm_size(node, size);
+    int freed = MPI_Comm_free(&node);
+    return code != MPI_SUCCESS ? code : freed;
+}
+
 int cmpi_comm_free(cmpi_comm comm) {
     MPI_Comm value = unwrap_comm(comm);
     return MPI_Comm_free(&value);

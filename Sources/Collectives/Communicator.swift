@@ -66,6 +66,8 @@ package protocol Communicator: AnyObject {
 
     /// The ranks that gave the same color, ordered by key; nil where the color is nil. Collective.
     func split(color: Int?, key: Int) throws(MPIError) -> Self?
+    /// Ranks on this rank's machine, itself among them. Collective.
+    func ranksOnNode() throws(MPIError) -> Int
 
     func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError)
     /// Receives exactly `data.count` bytes.

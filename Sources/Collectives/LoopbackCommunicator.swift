@@ -36,6 +36,8 @@ package final class LoopbackCommunicator: Communicator {
         color == nil ? nil : LoopbackCommunicator()
     }
 
+    package func ranksOnNode() throws(MPIError) -> Int { 1 }
+
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")
         mailbox[tag, default: []].append(Array(data))

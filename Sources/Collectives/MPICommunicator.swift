@@ -109,6 +109,12 @@ package final class MPICommunicator: Communicator {
         return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit)
     }
 
+    package func ranksOnNode() throws(MPIError) -> Int {
+        var size: Int32 = 0
+        try check("MPI_Comm_split_type", cmpi_node_size(handle, &size))
+        return Int(size)
+    }
+
     // MARK: Between two ranks
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {

@@ -1,8 +1,15 @@
 package import Models
 
-/// Floating-point operations that a step of rotation learning needs, over all ranks: the products of the definition, each
-/// once, and attention below the diagonal only. Recomputation, and what ranks do alike, is not counted twice.
+/// Floating-point operations that learning rotations needs beside the network's own: the products of the definition, each once,
+/// and attention below the diagonal only. Recomputation, and what ranks do alike, is not counted twice.
 package struct RotationCost: Sendable {
+    /// Multiply-adds of applying R1 at some sites: once a step where it is merged into the weights, else for each token, forward
+    /// and backward.
+    package struct Sites: Sendable, Equatable {
+        package var once = 0.0
+        package var perToken = 0.0
+    }
+
     private let model: LlamaCost
     private let configuration: LlamaConfiguration
     private let plan: RotationPlan
@@ -13,6 +20,38 @@ package struct RotationCost: Sendable {
         self.plan = plan
     }
 
+    /// Rotating a layer's four sides, as planned.
+    package var layer: Sites {
+        let c = configuration
+        let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension
+        return sites([
+            (plan.sides.attentionInput, queryKeyValue), (plan.sides.attentionOutput, c.heads * c.headDimension),
+            (plan.sides.feedForwardInput, 2 * c.intermediateSize), (plan.sides.feedForwardOutput, c.intermediateSize),
+        ])
+    }
+
+    /// Nothing flows back from the embedding: in the activations, one pass.
+    package var embedding: Sites { sites([(plan.sides.embedding, configuration.vocabularySize)], passes: 1) }
+    package var head: Sites { sites([(plan.sides.head, configuration.vocabularySize)]) }
+
+    private func sites(_ sites: [(inWeights: Bool, rows: Int)], passes: Int = 2) -> Sites {
+        let square = Double(configuration.hiddenSize * configuration.hiddenSize)
+        var result = Sites()
+        for site in sites {
+            if site.inWeights { result.once += Double(site.rows) * square } else { result.perToken += Double(passes) * square }
+        }
+        return result
+    }
+
+    /// Multiply-adds of gathering the gradients at a layer's quantisers, per token: of R1 at two, of R2 at two.
+    package func layerGradients(r1: Bool, r2: Bool) -> Double {
+        let c = configuration
+        let (h, d) = (c.hiddenSize, c.headDimension)
+        return Double((r1 ? 2 * h * h : 0) + (r2 ? (c.heads + c.keyValueHeads) * d * d : 0))
+    }
+
+    /// Of a step, over all ranks.
+    ///
     /// - Parameters:
     ///   - sequences: sequences of `length` tokens in a step, over all ranks.
     ///   - teacher: whether the full-precision network runs forward too (objective kl).
@@ -20,33 +59,15 @@ package struct RotationCost: Sendable {
     package func operationsPerStep(
         sequences: Int, length: Int, teacher: Bool, weightGradients: Bool, r1: Bool, r2: Bool
     ) -> Double {
-        let c = configuration
-        let tokens = sequences * length
+        let layers = Double(configuration.layers)
+        let tokens = Double(sequences * length)
         let attention = model.attention(sequences: sequences, length: length)
-        let products = Double(tokens) * Double(model.linears + model.head)
+        let products = tokens * Double(model.linears + model.head)
         let forward = products + attention
-        let backward = products + 2 * attention + (weightGradients ? Double(tokens) * Double(model.linears) : 0)
-        var total = (teacher ? 2 : 1) * forward + backward
-        let h = Double(c.hiddenSize)
-        let d = Double(c.headDimension)
-        // The gradient of R1 at two quantisers a layer, of R2 at two.
-        if r1 { total += Double(2 * c.layers * tokens) * h * h }
-        if r2 { total += Double(c.layers * (c.heads + c.keyValueHeads) * tokens) * d * d }
-        total += rotationMultiplyAdds(tokens: tokens)
-        return 2 * total
-    }
-
-    /// Rotating weights (once) or activations (each token), as planned.
-    private func rotationMultiplyAdds(tokens: Int) -> Double {
-        let c = configuration
-        let square = Double(c.hiddenSize * c.hiddenSize)
-        func site(_ inWeights: Bool, rows: Int, passes: Int = 2) -> Double { Double(inWeights ? rows : passes * tokens) * square }
-        let sides = plan.sides
-        let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension
-        let layer =
-            site(sides.attentionInput, rows: queryKeyValue) + site(sides.attentionOutput, rows: c.heads * c.headDimension)
-            + site(sides.feedForwardInput, rows: 2 * c.intermediateSize) + site(sides.feedForwardOutput, rows: c.intermediateSize)
-        return Double(c.layers) * layer + site(sides.embedding, rows: c.vocabularySize, passes: 1)
-            + site(sides.head, rows: c.vocabularySize)
+        let backward = products + 2 * attention + (weightGradients ? tokens * Double(model.linears) : 0)
+        let gradients = layers * tokens * layerGradients(r1: r1, r2: r2)
+        let once = layers * layer.once + embedding.once + head.once
+        let perToken = layers * layer.perToken + embedding.perToken + head.perToken
+        return 2 * ((teacher ? 2 : 1) * forward + backward + gradients + once + tokens * perToken)
     }
 }

@@ -12,7 +12,7 @@ struct SQTrain: ParsableCommand {
             """,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self,
-            ProfileCommand.self, LaunchCommand.self,
+            ProfileCommand.self, PlanCommand.self, LaunchCommand.self,
         ],
         defaultSubcommand: RotateCommand.self)
 }

@@ -1,3 +1,4 @@
+import Glibc
 import TensorCore
 import Testing
 
@@ -62,6 +63,24 @@ extension RankTests {
             let rows = try world.allGatherRows(Tensor(repeating: Float(rank), [rank + 1, 3]))
             #expect(rows.shape == [size * (size + 1) / 2, 3])
             #expect(rows[rows.rows - 1, 2] == Float(size - 1))
+        }
+
+        @Test func `a machine has its ranks`() throws {
+            let onNode = try world.ranksOnNode()
+            #expect((1...size).contains(onNode))
+            #expect(try world.allGather(Int64(onNode)).allSatisfy { $0 == Int64(onNode) }, "tests run on one machine, or on equal ones")
+        }
+
+        /// 2.3 GiB from rank to rank: more bytes than MPI counts. It takes twice that memory, hence only where asked for.
+        @Test(.enabled(if: getenv("SQ_LARGE_MESSAGES") != nil))
+        func `a message longer than MPI can count arrives whole`() throws {
+            let count = 590 << 20  // of float32: 2.3 GiB
+            let tensor = Tensor(repeating: Float(rank), [count])
+            let receiving = try world.startReceive([count], from: (rank + size - 1) % size)
+            let sending = try world.startSend(tensor, to: (rank + 1) % size)
+            let received = try receiving.wait()
+            _ = try sending.wait()
+            #expect(received.withElements { $0.allSatisfy { $0 == Float((rank + size - 1) % size) } })
         }
 
         @Test func `a split orders its ranks by key`() throws {

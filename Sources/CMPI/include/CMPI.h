@@ -34,6 +34,8 @@ int cmpi_rank(cmpi_comm _Nullable comm, int *_Nonnull rank);
 int cmpi_size(cmpi_comm _Nullable comm, int *_Nonnull size);
 /// Collective. A negative color takes part and gets NULL.
 int cmpi_split(cmpi_comm _Nullable comm, int color, int key, cmpi_comm _Nullable *_Nonnull result);
+/// How many ranks of the communicator share memory with this one, itself among them. Collective.
+int cmpi_node_size(cmpi_comm _Nullable comm, int *_Nonnull size);
 /// Collective.
 int cmpi_comm_free(cmpi_comm _Nullable comm);
 

@@ -104,10 +104,16 @@ package struct ParallelSettings: Sendable, Equatable {
     package var data: Int?
     /// Stages; nil to choose.
     package var pipeline: Int?
+    /// Micro-batches of a replica in a step; nil to choose.
+    package var microbatches: Int?
 
     init(_ key: Settings) {
         data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
         pipeline = key.optional("pipeline", orElse: "auto", "stages the layers are divided into", .range(1...1_048_576))
+        microbatches = key.optional(
+            "microbatches", orElse: "auto",
+            "parts a replica's sequences of a step are computed in, one behind the other; auto: of about 512 tokens, and one per stage at least",
+            .range(1...1_048_576))
     }
 }
 

@@ -11,6 +11,7 @@ package struct RunConfig: Sendable, Equatable {
     package var parallel: ParallelSettings
     package var bus: BusSettings
     package var verify: VerifySettings
+    package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
 
@@ -29,6 +30,7 @@ package struct RunConfig: Sendable, Equatable {
         parallel = ParallelSettings(key.section("parallel"))
         bus = BusSettings(key.section("bus"))
         verify = VerifySettings(key.section("verify"))
+        plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         descriptions = key.descriptions
     }

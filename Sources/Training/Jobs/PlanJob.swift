@@ -1,0 +1,37 @@
+package import Collectives
+internal import Glibc
+internal import HuggingFace
+internal import Models
+
+/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of the
+/// model only its config.json is read.
+package struct PlanJob {
+    private let model: String?
+    private let asJSON: Bool
+
+    /// - Parameter model: a model's folder, or a config.json; nil for the model of `model.path`.
+    package init(_ model: String?, asJSON: Bool) {
+        self.model = model
+        self.asJSON = asJSON
+    }
+
+    package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
+        let text = try world.fromRoot { try describe(config) }
+        reporter.note(text)
+    }
+
+    private func describe(_ config: RunConfig) throws -> String {
+        let path = model ?? config.model.path ?? EmbeddedModel.path
+        let shape = try LlamaConfiguration(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json"))
+        guard config.data.sequenceLength <= shape.maximumPositions else {
+            throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
+        }
+        let report = PlanReport(Planner(Workload(config.plan.job, config, shape), Cluster(config.plan)), model: path)
+        guard !report.layouts.isEmpty else {
+            throw ConfigurationError(
+                "parallel", "no layout of \(Cluster(config.plan).ranks) ranks has the replicas and stages asked for, with at most "
+                    + "\(shape.layers) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
+        }
+        return asJSON ? report.json.text() : report.text
+    }
+}

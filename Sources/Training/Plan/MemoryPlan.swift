@@ -1,0 +1,26 @@
+internal import Models
+internal import Rotation
+
+/// Bytes a rank of each stage needs under a layout.
+struct MemoryPlan {
+    let bytes: [Int]
+
+    init(_ workload: Workload, _ layout: Layout) {
+        let share = (workload.sequences + layout.data - 1) / layout.data
+        let microbatch = (share + layout.microbatches - 1) / layout.microbatches
+        let sides = RotationPlan(workload.shape, tokens: share * workload.length, weightsQuantized: workload.roundsWeights).sides
+        bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
+            StageMemory(workload, part).bytes(
+                sequences: microbatch, alive: min(layout.microbatches, layout.pipeline - stage), sides: sides, replicas: layout.data)
+        }
+    }
+}
+
+extension Workload {
+    /// Stages of as equal numbers of layers as there can be.
+    func parts(_ stages: Int) -> [StagePart] {
+        (0..<stages).map { stage in
+            StagePart(stage * shape.layers / stages..<(stage + 1) * shape.layers / stages, of: shape.layers)
+        }
+    }
+}

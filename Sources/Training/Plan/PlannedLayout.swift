@@ -1,0 +1,36 @@
+/// Replicas × stages, and into how many micro-batches a replica divides its share of a step.
+package struct Layout: Sendable, Hashable, CustomStringConvertible {
+    package var data: Int
+    package var pipeline: Int
+    package var microbatches: Int
+
+    package init(data: Int, pipeline: Int, microbatches: Int) {
+        self.data = data
+        self.pipeline = pipeline
+        self.microbatches = microbatches
+    }
+
+    package var ranks: Int { data * pipeline }
+    package var description: String { "\(data) × \(pipeline) × \(microbatches)" }
+}
+
+/// What a layout costs.
+package struct PlannedLayout: Sendable {
+    package let layout: Layout
+    /// Layers of each stage.
+    package let stages: [Range<Int>]
+    /// Of a rank of each stage, in bytes.
+    package let memory: [Int]
+    /// What each stage computes in a step: micro-batches, and what is done once.
+    package let busySeconds: [Double]
+    package let operationsPerStep: Double
+    /// Handed over by the rank that hands over most.
+    package let bytesPerStep: Int
+    package let communicationSeconds: Double
+    package let secondsPerStep: Double
+    /// Share of a step in which a stage waits for others.
+    package let bubbleFraction: Double
+    package let fits: Bool
+
+    package var peakMemory: Int { memory.max() ?? 0 }
+}

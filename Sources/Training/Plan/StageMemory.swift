@@ -1,0 +1,130 @@
+internal import Models
+internal import Rotation
+
+/// Bytes a stage needs at its fullest moment: the largest of a training step, an evaluation and the end of the run.
+struct StageMemory {
+    /// Program, libraries, their buffers and the run's tokens; what is held but not used when shapes change comes on top.
+    static let process = 40 << 20
+    /// Allocators and pools hold somewhat more than is in use.
+    static let slack = 1.08
+
+    private let workload: Workload
+    private let cost: LlamaCost
+    private let part: StagePart
+    private let shape: LlamaConfiguration
+
+    init(_ workload: Workload, _ part: StagePart) {
+        self.workload = workload
+        self.part = part
+        shape = workload.shape
+        cost = LlamaCost(shape)
+    }
+
+    /// - Parameters:
+    ///   - sequences: of a micro-batch.
+    ///   - alive: micro-batches between their forward and backward pass.
+    ///   - sides: where R1 is merged into the weights in training.
+    ///   - replicas: ranks that share the optimiser's state where it is sharded.
+    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
+        let step = weightsInStep(sides, replicas: replicas) + activations(sequences: sequences, alive: alive)
+        let values = max(step, weightsInEvaluation + passing(sequences: 1))
+        return Self.process + Int(Self.slack * 4 * values)
+    }
+
+    // MARK: Weights, in values
+
+    private var linears: Double { Double(part.layers.count * cost.layerLinears) }
+    private var downs: Double { Double(part.layers.count * shape.hiddenSize * shape.intermediateSize) }
+    private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
+    private var head: Double { part.isLast ? Double(cost.head) : 0 }
+
+    /// Every parameter of the stage once. Tied, the matrix is held once where both ends are one stage's.
+    private var parameters: Double {
+        let ends = shape.tiedEmbeddings && part.isFirst && part.isLast ? embedding : embedding + head
+        return Double(part.layers.count * cost.layerParameters) + ends
+    }
+
+    /// The full-precision network: as read, with norms fused, and a second down projection with R4. A fused head is no longer tied.
+    private var rotationBase: Double {
+        let fused = Double(part.layers.count * cost.layerParameters) + embedding + head
+        return fused + (workload.config.rotation.r4 == .hadamard ? downs : 0)
+    }
+
+    private func weightsInStep(_ sides: RotatedSides, replicas: Int) -> Double {
+        switch workload.job {
+        case .rotate:
+            let rounded = workload.roundsWeights ? 2 * linears : 0
+            let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension))
+            // R1 and its gradient, packed, and the Cayley step's doubles.
+            let rotations = 9 * h * h + 4 * Double(shape.layers) * d * d
+            return rotationBase + merged(sides) + rounded + rotations
+        case .train, .qat:
+            let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
+            let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
+            // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
+            let largest = max(head, linears > 0 ? Double(shape.hiddenSize * shape.intermediateSize) : 0)
+            return parameters * (3 + shared) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
+        case .ptq: return 2 * parameters + ternaryState
+        case .eval: return parameters
+        }
+    }
+
+    /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
+    private func merged(_ sides: RotatedSides) -> Double {
+        let (h, f) = (Double(shape.hiddenSize), Double(shape.intermediateSize))
+        let (query, key) = (Double(shape.heads * shape.headDimension), Double(shape.keyValueHeads * shape.headDimension))
+        var layer = h * (query + key)
+        if sides.attentionInput { layer += h * (query + key) }
+        if sides.feedForwardInput { layer += 2 * h * f }
+        if sides.feedForwardOutput { layer += h * f }
+        return Double(part.layers.count) * layer + (sides.embedding ? embedding : 0) + (sides.head ? head : 0)
+    }
+
+    /// Rests and factors of the ternary layers; four times, since memory of one layer's number of components fits no other's and
+    /// stays in the pool.
+    private var ternaryState: Double {
+        guard workload.isTernary else { return 0 }
+        let layer = workload.ternaryLayers.reduce(0.0) { sum, layer in
+            sum + Double(layer.rows * layer.columns) + Double(layer.components * (layer.rows + layer.columns))
+        }
+        return 4 * Double(part.layers.count) * layer
+    }
+
+    /// Beside the network itself, one with all rotations merged, and rounded weights.
+    private var weightsInEvaluation: Double {
+        let rounded = workload.config.quantization.weights.bits < 16 ? linears : 0
+        switch workload.job {
+        case .rotate: return rotationBase + merged(.all) + rounded
+        case .eval: return parameters + rounded + (workload.config.rotation.path == nil ? 0 : merged(.all) + rounded)
+        case .train, .qat, .ptq: return 0
+        }
+    }
+
+    // MARK: Activations, in values
+
+    private func activations(sequences: Int, alive: Int) -> Double {
+        guard workload.learns else { return passing(sequences: sequences) }
+        let tokens = Double(sequences * workload.length)
+        let layers = Double(part.layers.count)
+        let input = Double(shape.hiddenSize)
+        let layer = Double(cost.layerActivations(weightGradients: workload.trainsWeights)) + quantizers
+        // Recomputing, a layer keeps its input; one at a time has all the rest.
+        let kept = workload.recomputes ? Double(alive) * layers * input + layer : Double(alive) * layers * layer
+        return tokens * kept + passing(sequences: sequences)
+    }
+
+    /// What the quantisers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input elsewhere.
+    private var quantizers: Double {
+        guard workload.quantizesActivations else { return 0 }
+        let (query, key) = (shape.heads * shape.headDimension, shape.keyValueHeads * shape.headDimension)
+        return Double(4 * shape.hiddenSize + 2 * query + 2 * key + key + shape.intermediateSize)
+    }
+
+    /// What a layer holds while it computes, and a few hundred rows of logits, twice where they are compared.
+    private func passing(sequences: Int) -> Double {
+        let tokens = sequences * workload.length
+        let widest = Double(3 * shape.intermediateSize + 4 * shape.hiddenSize)
+        let logits = part.isLast ? Double(2 * min(tokens, 256) * shape.vocabularySize) : 0
+        return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
+    }
+}

@@ -1,0 +1,40 @@
+/// Computing of one rank, by kind: each kind has a speed of its own.
+package struct Work: Sendable, Equatable {
+    /// Operations of float32 matrix products; they alone run on several threads.
+    package var products = 0.0
+    /// Operations of double-precision solves.
+    package var solves = 0.0
+    /// Values written one by one: norms, softmax, quantisers, transforms, sums.
+    package var values = 0.0
+    /// Weights rounded to integers with a search for the best range.
+    package var searches = 0.0
+
+    package static func + (a: Work, b: Work) -> Work {
+        Work(
+            products: a.products + b.products, solves: a.solves + b.solves, values: a.values + b.values,
+            searches: a.searches + b.searches)
+    }
+
+    package static func * (factor: Double, a: Work) -> Work {
+        Work(products: factor * a.products, solves: factor * a.solves, values: factor * a.values, searches: factor * a.searches)
+    }
+
+    /// Floating-point operations of all products and solves.
+    package var operations: Double { products + solves }
+
+    /// Seconds on a rank that has its cores for itself.
+    package func seconds(on cluster: Cluster) -> Double {
+        products / (cluster.productFlops * Double(cluster.threadsPerRank) * Speed.productUtilization)
+            + solves / (cluster.productFlops * Speed.solveRatio) + values * Speed.secondsPerValue + searches * Speed.secondsPerSearch
+    }
+}
+
+/// How fast this program computes what is not a large matrix product, measured once: Benchmarks/plan.md.
+enum Speed {
+    /// What the products of a network reach of the peak of a large one.
+    static let productUtilization = 0.85
+    /// Solving in double precision, against the float32 peak.
+    static let solveRatio = 0.25
+    static let secondsPerValue = 4e-10
+    static let secondsPerSearch = 2.9e-8
+}

@@ -1,0 +1,64 @@
+package import Models
+
+/// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
+package struct Workload: Sendable {
+    package let job: PlannedJob
+    package let shape: LlamaConfiguration
+    package let config: RunConfig
+    /// Of a step, over all replicas; for `ptq` and `eval`, whose only step is the whole job, of the evaluation.
+    package let sequences: Int
+    package let length: Int
+
+    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: LlamaConfiguration) {
+        self.job = job
+        self.shape = shape
+        self.config = config
+        length = config.data.sequenceLength
+        switch job {
+        case .rotate, .train, .qat: sequences = config.training.batchSize
+        // Where all windows of a text are evaluated, their number is not known here.
+        case .ptq, .eval: sequences = config.data.evalWindows ?? 40
+        }
+    }
+
+    package var trainsWeights: Bool { job == .train || job == .qat }
+    package var isTernary: Bool { job == .ptq || (job == .qat && config.qat.method == .ternary) }
+    private var isInteger: Bool { job == .qat && config.qat.method == .integer }
+
+    /// Whether a full-precision network runs forward beside the one that learns.
+    package var hasTeacher: Bool {
+        switch job {
+        case .rotate: config.rotation.objective == .kl
+        case .qat: config.qat.distill
+        case .train, .ptq, .eval: false
+        }
+    }
+
+    /// Whether activations and cache pass through quantisers in the step.
+    package var quantizesActivations: Bool { job == .rotate || isInteger || job == .eval }
+
+    /// Whether the linears' weights are rounded anew in every step.
+    package var roundsWeights: Bool {
+        switch job {
+        case .rotate: config.rotation.trainWeightBits < 16
+        case .qat: isInteger && config.quantization.weights.bits < 16
+        case .train, .ptq, .eval: false
+        }
+    }
+
+    /// Whether a backward pass runs.
+    package var learns: Bool { job == .rotate || trainsWeights }
+    /// Whether the backward pass forms gradients of the linears' weights.
+    package var needsWeightGradients: Bool { trainsWeights || (job == .rotate && roundsWeights) }
+    package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
+    package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
+    package var recomputes: Bool { learns && config.training.recompute }
+
+    /// Rows, columns and components of one layer's linears as ternary factors. At the default tolerance trained models of several
+    /// sizes came to about as many components as the longer side is long.
+    package var ternaryLayers: [(rows: Int, columns: Int, components: Int)] {
+        let (h, f, d) = (shape.hiddenSize, shape.intermediateSize, shape.headDimension)
+        let (query, key) = (shape.heads * d, shape.keyValueHeads * d)
+        return [(query, h), (key, h), (key, h), (h, query), (f, h), (f, h), (h, f)].map { ($0, $1, max($0, $1)) }
+    }
+}
