@@ -111,6 +111,6 @@ let package = Package(
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(
-            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TestSupport"], swiftSettings: strict),
+            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TensorCore", "TestSupport"], swiftSettings: strict),
     ]
 )

@@ -20,6 +20,11 @@ extension Rotations {
     /// Writes the file that `torch.save` makes of SpinQuant's rotations.
     package func writeTorchArchive(to path: String) throws { try TorchArchive.write(named, to: path) }
 
+    /// What `rotations.safetensors` says the rotations belong to; empty for an `R.bin`, which cannot say.
+    package static func metadata(of path: String) throws(HuggingFaceError) -> [String: String] {
+        path.hasSuffix(".safetensors") ? try SafetensorsFile(path).metadata : [:]
+    }
+
     /// Reads `rotations.safetensors` or an `R.bin`.
     ///
     /// - Throws: ``HuggingFaceError`` where a rotation is missing, of another size, not finite, or not orthogonal

@@ -8,9 +8,11 @@ enum ProcessEnvironment {
     /// Set in the second start of a process, so that there is no third.
     private static let guardVariable = "SQ_TRAIN_ENVIRONMENT_READY"
 
-    /// Chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
+    /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
     /// where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {
+        // A file that may not grow is then an error like a full disk, with the file's name, not the end of the process.
+        signal(SIGXFSZ, SIG_IGN)
         let environment = MPIEnvironment.currentEnvironment()
         if environment["OPENBLAS_NUM_THREADS"] == nil, environment["OMP_NUM_THREADS"] == nil {
             let threads = threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment))

@@ -99,6 +99,11 @@ extension MalformedCase {
             "sequence longer than the model's", "more than the model's maximum", code: 78,
             arguments: ["--set", "data.sequence_length=1000000"]
         ) { _ in },
+        MalformedCase(
+            "groups that do not divide a layer's inputs", "group_size", code: 78,
+            arguments: ["quantization.weights.bits=4", "quantization.weights.granularity=group", "quantization.weights.group_size=7"]
+                .flatMap { ["--set", $0] }
+        ) { _ in },
         MalformedCase("stages that do not fit the ranks", "parallel", code: 78, arguments: ["--set", "parallel.data=7"]) { _ in },
         MalformedCase("run folder below a file", "data.safetensors", code: 74, arguments: ["--out", "data.safetensors/out"]) { _ in },
     ]

@@ -54,5 +54,5 @@ struct MalformedCase: CustomTestStringConvertible, Sendable {
         self.spoil = spoil
     }
 
-    static let all = safetensors + index + configuration + tokenizer + data
+    static let all = safetensors + index + configuration + tokenizer + data + rotations
 }

@@ -30,8 +30,9 @@ struct Program {
     ///   - folder: the working directory.
     ///   - ranks: 0 without mpirun.
     ///   - environment: variables to set; nil removes one.
+    ///   - fileSizeLimit: KiB to which a file may grow, as on a disk that is full then.
     static func run(
-        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:]
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil
     ) throws -> Outcome {
         let mpirun = ["mpirun", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
         var variables = ProcessInfo.processInfo.environment
@@ -44,7 +45,8 @@ struct Program {
         for (name, value) in environment { variables[name] = value }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = (ranks > 0 ? mpirun : []) + [path] + arguments
+        let limit = fileSizeLimit.map { ["bash", "-c", "ulimit -f \($0); exec \"$@\"", "--"] } ?? []
+        process.arguments = (ranks > 0 ? mpirun : []) + limit + [path] + arguments
         process.environment = variables
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
 

@@ -15,6 +15,7 @@ package struct EvaluateJob: Job {
         let (run, (recipe, parameters)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
             (try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: 1), try inputs.folder.parameters().fusingNorms())
         }
+        try run.noteOrigin(ofRotations: config.rotation.path)
         let model = run.model
         let windows = try run.evaluationWindows(drawingFrom: parameters)
         let start = ContinuousClock.now

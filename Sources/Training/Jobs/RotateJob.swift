@@ -22,6 +22,7 @@ package struct RotateJob: Job {
             )
         }
         let (inputs, model) = (run.inputs, run.model)
+        try run.noteOrigin(ofRotations: config.rotation.path)
         for row in DimensionReport(model.configuration).rows { context.reporter.note("  \(row.line)") }
         let loop = try run.trainingLoop(
             "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: original)
