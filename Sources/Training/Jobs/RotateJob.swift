@@ -43,8 +43,11 @@ package struct RotateJob: Job {
             metrics["orthogonality_error"] = .double(learner.orthogonalityError)
             return result
         }
+        // The steps' buffers, and then the scores', are of no use to what follows.
+        StoragePool.shared.trim()
         let learned = try scorer.score(learner.rotations, world)
 
+        StoragePool.shared.trim()
         let merged = original.rotated(by: learner.rotations, inputs.folder.configuration)
         let sample = evaluation[0]
         let invariance = relativeLogitChange(model.logits(sample, original), model.logits(sample, merged))
