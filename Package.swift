@@ -55,8 +55,8 @@ let package = Package(
             "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels", .product(name: "HeapModule", package: "swift-collections"),
         ]),
         module("Collectives", ["TensorCore", "CMPI"]),
-        module("Evaluation", ["TensorCore", "Autograd", "Models", "Collectives"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
+        module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module("TransitionBus", [
             "TensorCore", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
         ]),
@@ -70,7 +70,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Collectives", "Training", "CKernels",
+                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "Training", "CKernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -89,7 +89,7 @@ let package = Package(
             "Evaluation", "Parallelism", "CKernels",
         ]),
         tests("Autograd", ["TensorCore"]),
-        tests("Parallelism", ["TensorCore", "Autograd", "Collectives"]),
+        tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),

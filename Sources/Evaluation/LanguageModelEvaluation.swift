@@ -4,7 +4,8 @@
 package import Autograd
 package import Collectives
 package import Models
-internal import TensorCore
+package import Parallelism
+package import TensorCore
 
 /// How well a network predicts windows of text, and how far its predictions are from the full-precision network's.
 package struct LanguageModelScore: Sendable, Equatable {
@@ -19,7 +20,7 @@ package struct LanguageModelScore: Sendable, Equatable {
     }
 }
 
-/// A network ready to run: its graph, its parameters, and what happens at its sites.
+/// A network ready to run, or the stage of one that a rank holds: its graph, its parameters, and what happens at its sites.
 package struct Network<Sites: SiteTransform> {
     package var model: Llama
     package var parameters: LlamaParameters<Variable>
@@ -31,42 +32,70 @@ package struct Network<Sites: SiteTransform> {
         self.sites = sites
     }
 
-    /// The last norm's output for whole sequences of equal length.
-    package func hiddenStates(_ sequences: [[Int32]], recompute: Bool = false, on tape: Tape) -> Variable {
+    /// The stage's output for whole sequences of equal length: of the last stage the last norm's, see ``Llama``.
+    ///
+    /// - Parameter input: what the stage before has made of these sequences; nil on the first stage.
+    package func hiddenStates(
+        _ sequences: [[Int32]], from input: Variable? = nil, recompute: Bool = false, on tape: Tape
+    ) -> Variable {
         model.hiddenStates(
-            sequences.flatMap(\.self), parameters,
+            input.map(StageInput.hidden) ?? .tokens(sequences.flatMap(\.self)), parameters,
             context: CausalBatch(sequences: sequences.count, length: sequences.first?.count ?? 0),
             sites: sites, recompute: recompute, on: tape)
     }
+
+    /// The same, of a network that no gradient is wanted of.
+    package func outputs(_ sequences: [[Int32]], from input: Tensor?) -> Tensor {
+        hiddenStates(sequences, from: input.map(Variable.init(constant:)), on: Tape(recording: false)).value
+    }
+}
+
+/// What several networks make of windows, one window after the other streaming through the stages.
+///
+/// - Parameters:
+///   - windows: those of this rank's replica, of equal lengths.
+///   - networks: ``Network/outputs(_:from:)`` of each network's stage; the networks share the model's shape.
+///   - body: called on the last stage with each window's outputs, a tensor per network.
+package func stream<World: Communicator>(
+    _ windows: [[Int32]], through networks: [(_ sequences: [[Int32]], _ input: Tensor?) -> Tensor], hidden: Int,
+    _ groups: ParallelGroups<World>, _ body: (_ window: Int, _ outputs: [Tensor]) throws -> Void
+) throws {
+    try PipelineExecutor(groups.pipeline).run(
+        PipelineSchedule.forwards(windows.count), shape: { [windows[$0].count, hidden] }, streams: networks.count,
+        forward: { window, inputs in
+            let outputs = networks.enumerated().map { index, network in
+                network([windows[window]], inputs.isEmpty ? nil : inputs[index])
+            }
+            guard groups.isLast else { return outputs }
+            try body(window, outputs)
+            return []
+        })
 }
 
 /// Perplexity over consecutive windows as GPTQ (arXiv 2210.17323) and SpinQuant compute it, and divergence from `reference`.
 ///
-/// Windows are dealt to the ranks in turn and the sums reduced, so every rank returns the same numbers.
+/// Windows are dealt to the replicas in turn, stream through their stages, and the sums are reduced: every rank returns the same
+/// numbers. Collective.
 ///
 /// - Throws: ``EvaluationError/noWindows``; ``EvaluationError/notFinite(_:)`` when the network's output is NaN.
 package func evaluate(
     _ network: Network<some SiteTransform>, against reference: Network<some SiteTransform>?, windows: [[Int32]],
-    _ communicator: some Communicator
+    _ groups: ParallelGroups<some Communicator>
 ) throws -> LanguageModelScore {
     guard !windows.isEmpty else { throw EvaluationError.noWindows }
     var likelihood = 0.0
     var divergence = 0.0
-    for window in windows.indices where window % communicator.size == communicator.rank {
-        let tokens = windows[window]
-        let x = network.hiddenStates([tokens], on: Tape(recording: false))
+    let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }.map { windows[$0] }
+    let stages = [network.outputs] + (reference.map { [$0.outputs] } ?? [])
+    try stream(own, through: stages, hidden: network.model.configuration.hiddenSize, groups) { window, outputs in
         let head = network.parameters.logitWeight
-        let targets = tokens.dropFirst() + [-1]
-        likelihood += Tape(recording: false).languageModelLoss(x, head: head, .tokens(Array(targets)), scale: 1).sum
-        if let reference {
-            let teacher = LogitTarget.teacher(
-                hidden: reference.hiddenStates([tokens], on: Tape(recording: false)).value,
-                head: reference.parameters.logitWeight.value)
-            divergence += Tape(recording: false).languageModelLoss(x, head: head, teacher, scale: 1).sum
+        func loss(_ target: LogitTarget) -> Double {
+            Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
         }
+        likelihood += loss(.tokens(own[window].dropFirst() + [-1]))
+        if let reference { divergence += loss(.teacher(hidden: outputs[1], head: reference.parameters.logitWeight.value)) }
     }
-    var sums = [likelihood, divergence]
-    try communicator.allReduce(&sums, .sum)
+    let sums = try groups.sumFromLastStage([likelihood, divergence])
     let length = windows[0].count
     let perplexity = exp(sums[0] / Double(windows.count * (length - 1)))
     guard perplexity.isFinite else { throw EvaluationError.notFinite("perplexity") }

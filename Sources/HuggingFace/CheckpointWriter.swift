@@ -11,15 +11,33 @@ extension Checkpoint {
             try SafetensorsFile.write(sources, to: folder + "/" + singleName)
             return
         }
-        var weightMap = JSONObject()
-        for (index, shard) in shards.enumerated() {
-            let name = "model-\(fiveDigits(index + 1))-of-\(fiveDigits(shards.count)).safetensors"
-            try SafetensorsFile.write(shard, to: folder + "/" + name)
-            for source in shard { precondition(weightMap.insert(source.name, .string(name)), "tensor \(source.name) twice") }
-        }
+        for (index, shard) in shards.enumerated() { try writeShard(shard, index, of: shards.count, to: folder) }
         let total = sources.reduce(0) { $0 + $1.byteCount }
-        let index: JSONValue = ["metadata": ["total_size": .integer(total)], "weight_map": .object(weightMap)]
+        try writeIndex(shards.map { $0.map(\.name) }, totalSize: total, to: folder)
+    }
+
+    /// Writes one shard, counted from 0, of several.
+    package static func writeShard(_ sources: [TensorSource], _ index: Int, of count: Int, to folder: String) throws {
+        try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count))
+    }
+
+    /// Writes the index that says which shard holds which tensor.
+    ///
+    /// - Parameters:
+    ///   - shards: the names of each shard's tensors.
+    ///   - totalSize: bytes of all tensors.
+    package static func writeIndex(_ shards: [[String]], totalSize: Int, to folder: String) throws {
+        var weightMap = JSONObject()
+        for (index, names) in shards.enumerated() {
+            let shard = JSONValue.string(shardName(index, of: shards.count))
+            for name in names { precondition(weightMap.insert(name, shard), "tensor \(name) twice") }
+        }
+        let index: JSONValue = ["metadata": ["total_size": .integer(totalSize)], "weight_map": .object(weightMap)]
         try AtomicFile.write(index.text() + "\n", to: folder + "/" + indexName)
+    }
+
+    private static func shardName(_ index: Int, of count: Int) -> String {
+        "model-\(fiveDigits(index + 1))-of-\(fiveDigits(count)).safetensors"
     }
 
     private static func divide(_ sources: [TensorSource], _ limit: Int) -> [[TensorSource]] {

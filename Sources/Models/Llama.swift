@@ -1,6 +1,14 @@
 package import Autograd
 internal import TensorCore
 
+/// What a stage of a network starts from.
+package enum StageInput {
+    /// Sequences of tokens one after the other: into the first stage.
+    case tokens([Int32])
+    /// The output of the stage before, [rows, h].
+    case hidden(Variable)
+}
+
 /// A decoder of the Llama family (Touvron et al., arXiv 2302.13971): a pure function of parameters and tokens.
 ///
 /// Everything a job changes comes in from outside: parameters (rotated, quantised, ternary, trainable) and what happens at the
@@ -15,25 +23,41 @@ package struct Llama: Sendable {
         rotary = configuration.rotary.table(headDimension: configuration.headDimension, positions: positions)
     }
 
-    /// The last norm's output [tokens.count, h], whose product with the head are the logits.
+    /// The output of the stage that `parameters` are, [rows, h]: of the last stage (and so of a whole model) the last norm's
+    /// output, whose product with the head are the logits; of any other what the next stage starts from.
     ///
     /// - Parameters:
-    ///   - tokens: sequences one after the other, as `context` cuts them.
+    ///   - input: rows of sequences one after the other, as `context` cuts them; tokens into the first stage.
     ///   - recompute: keep only each layer's input for the backward pass and run the layer again there.
     package func hiddenStates(
-        _ tokens: [Int32], _ parameters: LlamaParameters<Variable>, context: some AttentionContext,
+        _ input: StageInput, _ parameters: LlamaParameters<Variable>, context: some AttentionContext,
         sites: some SiteTransform = Untouched(), recompute: Bool = false, on tape: Tape
     ) -> Variable {
-        var x = tape.embedding(tokens, table: parameters.embedding)
-        x = sites.transform(x, at: .embedding, on: tape)
-        for (index, layer) in parameters.layers.enumerated() {
+        var x = enter(input, parameters, sites: sites, on: tape)
+        for (index, layer) in zip(parameters.layerRange, parameters.layers) {
             let body = { (tape: Tape, x: Variable) in
                 decoderLayer(x, index, layer, context: context, sites: sites, on: tape)
             }
             x = recompute ? tape.recomputing(x, body) : body(tape, x)
         }
-        let normalised = tape.rmsNorm(x, gain: parameters.norm, epsilon: configuration.normEpsilon)
+        guard let norm = parameters.norm else { return x }
+        let normalised = tape.rmsNorm(x, gain: norm, epsilon: configuration.normEpsilon)
         return sites.transform(normalised, at: .headInput, on: tape)
+    }
+
+    private func enter(
+        _ input: StageInput, _ parameters: LlamaParameters<Variable>, sites: some SiteTransform, on tape: Tape
+    ) -> Variable {
+        switch input {
+        case .hidden(let x):
+            precondition(!parameters.isFirst, "the first stage starts from tokens")
+            return x
+        case .tokens(let tokens):
+            guard parameters.isFirst, let table = parameters.embedding else {
+                preconditionFailure("tokens do not enter at layers \(parameters.layerRange)")
+            }
+            return sites.transform(tape.embedding(tokens, table: table), at: .embedding, on: tape)
+        }
     }
 
     private func decoderLayer(

@@ -34,6 +34,11 @@ package struct LlamaCost: Sendable {
         Double(configuration.layers) * layerAttention(sequences: sequences, length: length)
     }
 
+    /// Multiply-adds of one layer's forward pass, per token of sequences of `length`.
+    package func layer(length: Int) -> Double {
+        Double(layerLinears) + layerAttention(sequences: 1, length: length) / Double(length)
+    }
+
     /// Floating-point operations of a forward pass, two per multiply-add.
     package func forward(sequences: Int, length: Int) -> Double {
         2 * (Double(sequences * length) * Double(linears + head) + attention(sequences: sequences, length: length))

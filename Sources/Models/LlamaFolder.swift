@@ -34,21 +34,30 @@ package struct LlamaFolder: Sendable {
         }
     }
 
-    /// Reads every weight as float32.
-    package func parameters() throws(HuggingFaceError) -> LlamaParameters<Tensor> {
-        try LlamaParameters(configuration) { name, shape throws(HuggingFaceError) in try checkpoint.read(name, shape: shape) }
+    /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes of
+    /// these tensors are touched.
+    package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> LlamaParameters<Tensor> {
+        try LlamaParameters(configuration, stage: stage) { name, shape throws(HuggingFaceError) in
+            try checkpoint.read(name, shape: shape)
+        }
     }
 
     /// Writes a folder with other parameters for the same graph: config.json, weights, tokenizer and generation files.
     ///
     /// - Parameters:
+    ///   - parameters: of the whole model; see ``LlamaFolderWriter`` for stages.
     ///   - type: F32, F16 or BF16.
     ///   - folder: replaced as a whole, or left as it was if anything fails.
     package func write(_ parameters: LlamaParameters<Tensor>, as type: ElementType, to folder: String) throws {
         let writer = try HFFolderWriter(folder)
         try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value, as: type) }, to: writer.temporaryPath)
+        try finish(writer, as: type, tied: parameters.head == nil)
+    }
+
+    /// Adds all but the weights, and gives the folder its name.
+    func finish(_ writer: HFFolderWriter, as type: ElementType, tied: Bool) throws(HuggingFaceError) {
         var config = config
-        config.json["tie_word_embeddings"] = .bool(parameters.head == nil)
+        config.json["tie_word_embeddings"] = .bool(tied)
         let typeName: JSONValue = type == .f32 ? "float32" : type == .f16 ? "float16" : "bfloat16"
         // transformers 5 reads dtype, older versions torch_dtype.
         config.json["dtype"] = typeName

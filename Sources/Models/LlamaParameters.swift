@@ -34,21 +34,38 @@ package struct LlamaLayer<Value> {
     }
 }
 
-/// The values of a Llama: tensors at rest, variables on a tape, or anything else there is one of per parameter.
+/// The values of a stage of a Llama: tensors at rest, variables on a tape, or anything else there is one of per parameter.
+///
+/// A stage is a stretch of consecutive layers; the first stage also has the embedding, the last one norm and head. A whole
+/// model is the stage of all layers, and whatever can be done to a model (rotate, quantise, decompose) can be done to a stage.
 package struct LlamaParameters<Value> {
-    /// [vocabulary, h].
-    package var embedding: Value
+    /// The place in the model of the first of `layers`.
+    package var firstLayer: Int
+    /// [vocabulary, h]; of the first stage, and of the last one where it serves as head too.
+    package var embedding: Value?
     package var layers: [LlamaLayer<Value>]
-    package var norm: Value
-    /// [vocabulary, h]; nil where the embedding serves as head too.
+    /// [h]; of the last stage.
+    package var norm: Value?
+    /// [vocabulary, h]; of the last stage, unless the embedding serves as head too.
     package var head: Value?
 
-    /// The matrix that makes logits.
-    package var logitWeight: Value { head ?? embedding }
+    /// Whether tokens enter here.
+    package var isFirst: Bool { firstLayer == 0 }
+    /// Whether logits come from here.
+    package var isLast: Bool { norm != nil }
+    /// The places in the model of the layers held.
+    package var layerRange: Range<Int> { firstLayer..<firstLayer + layers.count }
+
+    /// The matrix that makes logits. - Precondition: the last stage.
+    package var logitWeight: Value {
+        guard isLast, let weight = head ?? embedding else { preconditionFailure("layers \(layerRange) make no logits") }
+        return weight
+    }
 
     package init(
-        embedding: Value, layers: [LlamaLayer<Value>], norm: Value, head: Value? = nil
+        firstLayer: Int = 0, embedding: Value?, layers: [LlamaLayer<Value>], norm: Value?, head: Value? = nil
     ) {
+        self.firstLayer = firstLayer
         self.embedding = embedding
         self.layers = layers
         self.norm = norm
@@ -98,13 +115,16 @@ extension LlamaParameters {
     package func map<New, Failure>(
         _ transform: (String, Value) throws(Failure) -> New
     ) throws(Failure) -> LlamaParameters<New> {
-        let embedding = try transform("model.embed_tokens.weight", embedding)
+        func optional(_ name: String, _ value: Value?) throws(Failure) -> New? {
+            guard let value else { return nil }
+            return try transform(name, value)
+        }
+        let embedding = try optional("model.embed_tokens.weight", embedding)
         var layers: [LlamaLayer<New>] = []
-        for (index, layer) in self.layers.enumerated() { layers.append(try layer.map("model.layers.\(index).", transform)) }
-        let norm = try transform("model.norm.weight", norm)
-        guard let head else { return LlamaParameters<New>(embedding: embedding, layers: layers, norm: norm, head: nil) }
+        for (index, layer) in zip(layerRange, self.layers) { layers.append(try layer.map("model.layers.\(index).", transform)) }
         return LlamaParameters<New>(
-            embedding: embedding, layers: layers, norm: norm, head: try transform("lm_head.weight", head))
+            firstLayer: firstLayer, embedding: embedding, layers: layers, norm: try optional("model.norm.weight", norm),
+            head: try optional("lm_head.weight", head))
     }
 
     /// Every value with its checkpoint name, in the checkpoint's order.

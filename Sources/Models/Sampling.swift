@@ -1,24 +1,26 @@
 package import Autograd
 internal import CKernels
 internal import LinearAlgebra
-internal import TensorCore
+package import TensorCore
 
 /// One new token for each of several sequences, attending to those before it through a cache of keys and values.
 final class CachedDecoding: AttentionContext {
     private let sequences: Int
     private let capacity: Int
+    private let firstLayer: Int
     /// Tokens already in the cache: the position of the one being processed.
     private(set) var position = 0
     private var keys: [Tensor]
     private var values: [Tensor]
     private var scratch: Tensor
 
-    init(_ c: LlamaConfiguration, sequences: Int, capacity: Int) {
+    init(_ c: LlamaConfiguration, layers: Range<Int>, sequences: Int, capacity: Int) {
+        firstLayer = layers.lowerBound
         self.sequences = sequences
         self.capacity = capacity
         let shape = [sequences, capacity, c.keyValueHeads * c.headDimension]
-        keys = (0..<c.layers).map { _ in Tensor(zeros: shape) }
-        values = (0..<c.layers).map { _ in Tensor(zeros: shape) }
+        keys = layers.map { _ in Tensor(zeros: shape) }
+        values = layers.map { _ in Tensor(zeros: shape) }
         scratch = Tensor(uninitialized: [capacity])
     }
 
@@ -34,7 +36,8 @@ final class CachedDecoding: AttentionContext {
         precondition(!tape.isRecording, "decoding with a cache has no backward pass")
         var y = Tensor(uninitialized: q.value.shape)
         let width = c.keyValueHeads * c.headDimension
-        let (cachedKeys, cachedValues) = (keys[layer].mutablePointer, values[layer].mutablePointer)
+        let cachedKeys = keys[layer - firstLayer].mutablePointer
+        let cachedValues = values[layer - firstLayer].mutablePointer
         for sequence in 0..<sequences {
             let first = sequence * capacity * width
             (cachedKeys + first + position * width).update(from: k.value.pointer + sequence * width, count: width)
@@ -49,34 +52,63 @@ final class CachedDecoding: AttentionContext {
     }
 }
 
+/// One stage's part in drawing sequences from a model: calibration text without data (LLM-QAT, arXiv 2305.17888, section 3.1).
+///
+/// Every token is drawn from the softmax of the logits at temperature 1. Sequence i uses its own stream of the seed. The numbers
+/// also depend, by rounding, on how many sequences are drawn together, so callers that deal the work to ranks keep that number
+/// fixed.
+package final class SequenceDrawing {
+    private let model: Llama
+    private let parameters: LlamaParameters<Variable>
+    private let cache: CachedDecoding
+    private var random: [RandomStream]
+    private var logits: Tensor
+    private var scratch: Tensor
+
+    /// - Parameters:
+    ///   - parameters: of this stage.
+    ///   - length: tokens of a sequence.
+    ///   - streams: one for each sequence.
+    package init(
+        _ model: Llama, _ parameters: LlamaParameters<Variable>, length: Int, seed: UInt64, streams: Range<UInt64>
+    ) {
+        self.model = model
+        self.parameters = parameters
+        cache = CachedDecoding(model.configuration, layers: parameters.layerRange, sequences: streams.count, capacity: length)
+        random = streams.map { RandomStream(seed: seed, stream: $0) }
+        let vocabulary = parameters.isLast ? parameters.logitWeight.value.rows : 0
+        logits = Tensor(uninitialized: [streams.count, vocabulary])
+        scratch = Tensor(uninitialized: [vocabulary])
+    }
+
+    /// The stage's output [sequences, h] for the next position of every sequence.
+    package func advance(_ input: StageInput) -> Tensor {
+        let x = model.hiddenStates(input, parameters, context: cache, on: Tape(recording: false))
+        cache.advance()
+        return x.value
+    }
+
+    /// The next token of every sequence. - Precondition: the last stage.
+    package func draw(_ hidden: Tensor) -> [Int32] {
+        let head = parameters.logitWeight.value
+        matmul(hidden, .asStored, head, .transposed, into: &logits)
+        return random.indices.map { i in
+            Int32(
+                ck_sample(logits.pointer + i * head.rows, 1, Float(random[i].uniform()), scratch.mutablePointer, head.rows))
+        }
+    }
+}
+
 extension Llama {
-    /// Sequences drawn from the model itself: calibration text without data (LLM-QAT, arXiv 2305.17888, section 3.1).
-    ///
-    /// Each begins with `first`; every further token is drawn from the softmax of the logits at temperature 1. Sequence i uses
-    /// its own stream of the seed. The numbers also depend, by rounding, on how many sequences are drawn together, so callers
-    /// that deal the work to ranks keep that number fixed.
-    ///
-    /// - Returns: `streams.count` sequences of `length` tokens.
+    /// `streams.count` sequences of `length` tokens that begin with `first`, drawn by a whole model; see ``SequenceDrawing``.
     package func sample(
         _ parameters: LlamaParameters<Variable>, first: Int32, length: Int, seed: UInt64, streams: Range<UInt64>
     ) -> [[Int32]] {
-        let count = streams.count
-        let cache = CachedDecoding(configuration, sequences: count, capacity: length)
-        var random = streams.map { RandomStream(seed: seed, stream: $0) }
-        var sequences = [[Int32]](repeating: [first], count: count)
-        let head = parameters.logitWeight.value
-        var logits = Tensor(uninitialized: [count, head.rows])
-        var scratch = Tensor(uninitialized: [head.rows])
-        while sequences.first.map({ $0.count < length }) ?? false {
-            let x = hiddenStates(
-                sequences.map { $0[$0.count - 1] }, parameters, context: cache, on: Tape(recording: false))
-            matmul(x.value, .asStored, head, .transposed, into: &logits)
-            for i in 0..<count {
-                let token = ck_sample(
-                    logits.pointer + i * head.rows, 1, Float(random[i].uniform()), scratch.mutablePointer, head.rows)
-                sequences[i].append(Int32(token))
-            }
-            cache.advance()
+        let drawing = SequenceDrawing(self, parameters, length: length, seed: seed, streams: streams)
+        var sequences = [[Int32]](repeating: [first], count: streams.count)
+        for _ in 1..<max(1, length) {
+            let tokens = drawing.draw(drawing.advance(.tokens(sequences.map { $0[$0.count - 1] })))
+            for i in sequences.indices { sequences[i].append(tokens[i]) }
         }
         return sequences
     }

@@ -18,10 +18,13 @@ extension LlamaParameters<Tensor> {
             result.layers[index].inputNorm.fill(1)
             result.layers[index].postAttentionNorm.fill(1)
         }
+        guard let norm else { return result }
         var head = logitWeight
         head.scaleColumns(by: norm)
         result.head = head
-        result.norm.fill(1)
+        result.norm?.fill(1)
+        // A last stage held a tied embedding as its head only.
+        if !isFirst { result.embedding = nil }
         return result
     }
 }

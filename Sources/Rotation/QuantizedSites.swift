@@ -48,35 +48,40 @@ package struct QuantizedSites: SiteTransform {
     package var r3: HadamardTransform?
     /// Transform of the input of down (R4); nil without.
     package var r4: HadamardTransform?
-    package var r1Gradient: RotationGradient?
+    /// Where the gradients of R1 and R2 gather, layer by layer; nil where they are not wanted.
+    package var r1Gradients: [RotationGradient]?
     package var r2Gradients: [RotationGradient]?
+    /// The layer that the first of the gradients belongs to.
+    package var firstLayer: Int
 
     package init(
         quantization: ActivationQuantization, r1: Tensor? = nil, sides: RotatedSides = .all, r3: HadamardTransform? = nil,
-        r4: HadamardTransform? = nil, r1Gradient: RotationGradient? = nil, r2Gradients: [RotationGradient]? = nil
+        r4: HadamardTransform? = nil, r1Gradients: [RotationGradient]? = nil, r2Gradients: [RotationGradient]? = nil,
+        firstLayer: Int = 0
     ) {
         self.quantization = quantization
         self.r1 = r1
         self.sides = sides
         self.r3 = r3
         self.r4 = r4
-        self.r1Gradient = r1Gradient
+        self.r1Gradients = r1Gradients
         self.r2Gradients = r2Gradients
+        self.firstLayer = firstLayer
     }
 
     package func transform(_ x: Variable, at site: Site, on tape: Tape) -> Variable {
         switch site {
         case .embedding: return enter(x, unless: sides.embedding, on: tape)
-        case .attentionInput:
-            let quantized = quantize(x, quantization.token, r1Gradient, on: tape)
+        case .attentionInput(let layer):
+            let quantized = quantize(x, quantization.token, r1Gradients?[layer - firstLayer], on: tape)
             return leave(quantized, unless: sides.attentionInput, on: tape)
         case .query: return online(x, r3, on: tape)
         case .key: return quantize(online(x, r3, on: tape), quantization.key, nil, on: tape)
-        case .value(let layer): return quantize(x, quantization.value, r2Gradients?[layer], on: tape)
-        case .outputInput(let layer): return quantize(x, quantization.head, r2Gradients?[layer], on: tape)
+        case .value(let layer): return quantize(x, quantization.value, r2Gradients?[layer - firstLayer], on: tape)
+        case .outputInput(let layer): return quantize(x, quantization.head, r2Gradients?[layer - firstLayer], on: tape)
         case .attentionResidual: return enter(x, unless: sides.attentionOutput, on: tape)
-        case .mlpInput:
-            let quantized = quantize(x, quantization.token, r1Gradient, on: tape)
+        case .mlpInput(let layer):
+            let quantized = quantize(x, quantization.token, r1Gradients?[layer - firstLayer], on: tape)
             return leave(quantized, unless: sides.feedForwardInput, on: tape)
         case .downInput: return quantize(online(x, r4, on: tape), quantization.token, nil, on: tape)
         case .mlpResidual: return enter(x, unless: sides.feedForwardOutput, on: tape)

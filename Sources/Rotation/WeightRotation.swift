@@ -23,7 +23,7 @@ package struct RotatedSides: Sendable, Equatable {
 }
 
 extension LlamaParameters<Tensor> {
-    /// The parameters with R1 merged on the given sides and R2 in v and o.
+    /// The parameters, of a model or a stage, with R1 merged on the given sides and R2 in v and o.
     ///
     /// E·R1, H·R1; q, k, v, gate, up: W·R1; o, down: R1ᵀ·W and R1ᵀ·b; v per key-value head: R2ᵀ·W_head and R2ᵀ·b_head;
     /// o per query head's columns: W_head·R2. The function is unchanged when norms have been fused
@@ -31,11 +31,11 @@ extension LlamaParameters<Tensor> {
     package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ configuration: LlamaConfiguration) -> Self {
         var result = self
         let r1 = rotations.r1
-        if sides.embedding { result.embedding = result.embedding.rotatedInput(by: r1) }
-        if sides.head { result.head = result.logitWeight.rotatedInput(by: r1) }
+        if sides.embedding { result.embedding = embedding?.rotatedInput(by: r1) }
+        if sides.head, isLast { result.head = logitWeight.rotatedInput(by: r1) }
         for index in layers.indices {
             let layer = layers[index]
-            let r2 = rotations.r2?[index]
+            let r2 = rotations.r2?[firstLayer + index]
             let value = layer.value.rotatedHeads(by: r2)
             let output = LinearLayer(weight: layer.output.weight.rotatedBlocks(by: r2), bias: layer.output.bias)
             if sides.attentionInput {

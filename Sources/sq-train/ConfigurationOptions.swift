@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Parallelism
 internal import Training
 
 /// The options that make a run's configuration.
@@ -42,10 +43,11 @@ extension Job {
             reporter.note(String(config.yaml.dropLast()))
             return
         }
-        _ = try communicator.agree { try config.layout(worldSize: communicator.size) }
+        let dims = try communicator.agree { try config.layout(worldSize: communicator.size) }
         let path = try communicator.fromRoot { config.out ?? RunFolder.newPath(job: Self.name) }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         let folder = RunFolder(path, isWriter: communicator.isRoot)
-        try run(JobContext(config: config, communicator: communicator, folder: folder, reporter: reporter))
+        let groups = try ParallelGroups(dims, communicator)
+        try run(JobContext(config: config, groups: groups, folder: folder, reporter: reporter))
     }
 }

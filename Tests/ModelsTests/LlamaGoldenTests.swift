@@ -32,7 +32,7 @@ import Testing
         let variables = parameters.map { _, tensor in Variable(parameter: tensor) }
         let tape = Tape()
         let x = Llama(configuration, positions: ids[1]).hiddenStates(
-            tokens, variables, context: CausalBatch(sequences: ids[0], length: ids[1]), recompute: recompute, on: tape)
+            .tokens(tokens), variables, context: CausalBatch(sequences: ids[0], length: ids[1]), recompute: recompute, on: tape)
         let logits = tape.linear(x, LinearLayer(weight: variables.logitWeight)).value
         let expected = try file.readFloat("logits")
         let tolerance = try #require(golden.tolerance["logits_abs"]?.number)

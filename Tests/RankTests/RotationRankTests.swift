@@ -3,6 +3,7 @@ import Collectives
 import Evaluation
 import LinearAlgebra
 import Models
+import Parallelism
 import Rotation
 import TensorCore
 import Testing
@@ -26,7 +27,7 @@ extension RankTests {
             let recipe: RotationRecipe
             let sequences: [[Int32]]
 
-            init(tokensPerRank: Int, trainWeightBits: Int = 16) throws {
+            init(tokensPerReplica: Int, trainWeightBits: Int = 16) throws {
                 var random = RandomStream(seed: 11)
                 parameters = LlamaParameters<Tensor>(Self.configuration) { name, shape in
                     shape.count == 1
@@ -35,7 +36,7 @@ extension RankTests {
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
                 ])
-                recipe = try RotationRecipe(config, Self.configuration, tokensPerRank: tokensPerRank)
+                recipe = try RotationRecipe(config, Self.configuration, tokensPerReplica: tokensPerReplica)
                 sequences = (0..<24).map { _ in (0..<Self.length).map { _ in Int32(random.next() % 96) } }
             }
 
@@ -56,9 +57,10 @@ extension RankTests {
 
         private func learn(_ setup: Setup, steps: Int, rate: Float, _ world: some Communicator) throws -> (RotationLearner, [Double]) {
             let learner = setup.learner()
+            let groups = try ParallelGroups.dataParallel(world)
             let losses = try (0..<steps).map { step in
                 try learner.step(
-                    step, share(setup, step: step, world), globalSequences: Self.batch, learningRate: rate, world
+                    step, share(setup, step: step, world), globalSequences: Self.batch, learningRate: rate, groups
                 ).loss
             }
             return (learner, losses)
@@ -66,8 +68,8 @@ extension RankTests {
 
         /// The plan may rotate activations with many ranks and weights with one: the result must not depend on it.
         @Test(arguments: [16, 4]) func `a step's loss and gradients are those of one rank`(weightBits: Int) throws {
-            let mine = try Setup(tokensPerRank: Self.batch / world.size * Setup.length, trainWeightBits: weightBits)
-            let alone = try Setup(tokensPerRank: Self.batch * Setup.length, trainWeightBits: weightBits)
+            let mine = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length, trainWeightBits: weightBits)
+            let alone = try Setup(tokensPerReplica: Self.batch * Setup.length, trainWeightBits: weightBits)
             let (shared, sharedLoss) = try learn(mine, steps: 1, rate: 0, world)
             let (single, singleLoss) = try learn(alone, steps: 1, rate: 0, LoopbackCommunicator())
             #expect(abs(sharedLoss[0] - singleLoss[0]) <= 1e-5 * singleLoss[0])
@@ -78,7 +80,7 @@ extension RankTests {
         }
 
         @Test func `two runs have the same bits, on every rank`() throws {
-            let setup = try Setup(tokensPerRank: Self.batch / world.size * Setup.length)
+            let setup = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length)
             let (first, losses) = try learn(setup, steps: 5, rate: 20, world)
             let (second, again) = try learn(setup, steps: 5, rate: 20, world)
             #expect(losses == again)
@@ -98,19 +100,20 @@ extension RankTests {
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
                 seed: 3, streams: 0..<64)
-            let recipe = try RotationRecipe(config, folder.configuration, tokensPerRank: 1 << 20)
+            let recipe = try RotationRecipe(config, folder.configuration, tokensPerReplica: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
+                let groups = try ParallelGroups.dataParallel(world)
                 let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(.kl))
                 for step in 0..<config.training.steps {
                     let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
                     _ = try learner.step(
                         step, own.map { sequences[(step * Self.batch + $0) % 32] }, globalSequences: Self.batch,
-                        learningRate: Float(schedule.rate(step: step)), world)
+                        learningRate: Float(schedule.rate(step: step)), groups)
                 }
                 let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: Array(sequences.suffix(32)))
-                return try #require(try scorer.score(learner.rotations, world).klDivergence)
+                return try #require(try scorer.score(learner.rotations, groups).klDivergence)
             }
             let shared = try divergence(world)
             // One rank is enough to compute alone; the others take its number.
@@ -119,16 +122,20 @@ extension RankTests {
         }
 
         @Test func `a step after the first asks the system for no memory`() throws {
-            let setup = try Setup(tokensPerRank: Self.batch / world.size * Setup.length)
+            let setup = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length)
             let learner = setup.learner()
-            func step(_ index: Int) throws {
-                _ = try learner.step(
-                    index, share(setup, step: index, world), globalSequences: Self.batch, learningRate: 20, world)
+            func run(_ groups: ParallelGroups<some Communicator>) throws {
+                func step(_ index: Int) throws {
+                    _ = try learner.step(
+                        index, share(setup, step: index, groups.world), globalSequences: Self.batch, learningRate: 20, groups)
+                }
+                try step(0)
+                let before = StoragePool.shared.statistics.systemAllocations
+                for index in 1..<4 { try step(index) }
+                #expect(StoragePool.shared.statistics.systemAllocations == before)
             }
-            try step(0)
-            let before = StoragePool.shared.statistics.systemAllocations
-            for index in 1..<4 { try step(index) }
-            #expect(StoragePool.shared.statistics.systemAllocations == before)
+            func runDataParallel(_ world: some Communicator) throws { try run(.dataParallel(world)) }
+            try runDataParallel(world)
         }
 
         /// The cost model against the products that ran. They do more than is needed in attention only: half a block above the
@@ -138,7 +145,7 @@ extension RankTests {
             let c = folder.configuration
             let config = try RunConfig()
             let length = config.data.sequenceLength
-            let recipe = try RotationRecipe(config, c, tokensPerRank: length)
+            let recipe = try RotationRecipe(config, c, tokensPerReplica: length)
             let parameters = try folder.parameters().fusingNorms()
             let learner = RotationLearner(
                 recipe.learner, Llama(c, positions: length),
@@ -146,7 +153,7 @@ extension RankTests {
                 from: recipe.start)
             let tokens = (0..<length).map { Int32($0 * 37 % c.vocabularySize) }
             let before = GEMMOperations.performed
-            _ = try learner.step(0, [tokens], globalSequences: 1, learningRate: 1, LoopbackCommunicator())
+            _ = try learner.step(0, [tokens], globalSequences: 1, learningRate: 1, .dataParallel(LoopbackCommunicator()))
             let performed = Double(GEMMOperations.performed - before)
             let needed = RotationCost(c, recipe.learner.plan).operationsPerStep(
                 sequences: 1, length: length, teacher: true, weightGradients: false, r1: true, r2: true)

@@ -37,7 +37,7 @@ extension RankTests {
             _ world: World, steps: Int, shard: Bool = false, recompute: Bool = false, rule: UpdateRule = .momentum(0.9)
         ) throws -> (weights: ModelWeights, losses: [Double], norms: [Double]) {
             let settings = TrainerSettings(
-                rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatch: 1, recompute: recompute, bucketBytes: 4096)
+                rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1), recompute: recompute, bucketBytes: 4096)
             let trainer = NetworkTrainer(
                 settings, Llama(Self.configuration, positions: Self.length), Self.parameters, sites: Untouched(), over: world)
             let own = Self.sequences[slice(of: Self.batch, rank: world.rank, ranks: world.size)]

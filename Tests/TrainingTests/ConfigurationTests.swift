@@ -1,4 +1,5 @@
 import TensorCore
+import Parallelism
 import Testing
 
 @testable import Training
@@ -91,16 +92,32 @@ import Testing
 
     @Test func `keys that contradict each other are refused`() {
         #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
-        #expect(problem("", "training.micro_batch_size=9").contains("more than the 8"))
     }
 
     @Test func `replicas times stages must be the world size`() throws {
-        #expect(try RunConfig().layout(worldSize: 6) == (6, 1))
-        #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == (3, 2))
-        #expect(try RunConfig(assignments: ["parallel.data=2"]).layout(worldSize: 6) == (2, 3))
+        #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
+        #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))
+        #expect(try RunConfig(assignments: ["parallel.data=2"]).layout(worldSize: 6) == ParallelDims(data: 2, pipeline: 3))
         for wrong in [["parallel.data=4"], ["parallel.pipeline=4"], ["parallel.data=2", "parallel.pipeline=2"], ["parallel.data=12"]] {
             #expect(throws: ConfigurationError.self) { try RunConfig(assignments: wrong).layout(worldSize: 6) }
         }
+    }
+
+    @Test func `micro-batches keep every stage busy and fit a replica's share`() throws {
+        func count(_ assignments: [String], data: Int = 1, pipeline: Int = 1) throws -> Int {
+            let dims = ParallelDims(data: data, pipeline: pipeline)
+            return try RunConfig(assignments: assignments).microBatches(dims).ranges(8 / data).count
+        }
+        // 8 sequences of 256 tokens: two a micro-batch, the same on one, two and four stages.
+        #expect(try count([]) == 4)
+        #expect(try count([], pipeline: 4) == 4)
+        #expect(try count([], pipeline: 8) == 8)
+        #expect(try count(["parallel.microbatches=8"], pipeline: 2) == 8)
+        #expect(try count(["parallel.microbatches=4"], data: 2, pipeline: 4) == 4)
+        #expect(throws: ConfigurationError.self) { try count([], pipeline: 9) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=2"], pipeline: 4) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=9"]) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=8"], data: 2) }
     }
 
     @Test func `edit distance counts insertions, deletions, replacements and swaps`() {

@@ -18,10 +18,8 @@ package final class HFFolderWriter {
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
     package init(_ path: String) throws(HuggingFaceError) {
-        var trimmed = path[...]
-        while trimmed.count > 1, trimmed.last == "/" { trimmed.removeLast() }
-        self.path = String(trimmed)
-        temporaryPath = trimmed + ".tmp"
+        self.path = Self.trimmed(path)
+        temporaryPath = Self.temporaryPath(of: path)
         guard [.absent, .folder].contains(PathKind(self.path)) else {
             throw HuggingFaceError(.inputOutput, self.path, "is there already and is not a folder")
         }
@@ -29,6 +27,15 @@ package final class HFFolderWriter {
         guard mkdir(temporaryPath, 0o755) == 0 else {
             throw HuggingFaceError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
         }
+    }
+
+    /// Where the files of a folder go while it is being written.
+    package static func temporaryPath(of path: String) -> String { trimmed(path) + ".tmp" }
+
+    private static func trimmed(_ path: String) -> String {
+        var trimmed = path[...]
+        while trimmed.count > 1, trimmed.last == "/" { trimmed.removeLast() }
+        return String(trimmed)
     }
 
     deinit {

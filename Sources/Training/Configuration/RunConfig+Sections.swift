@@ -1,3 +1,4 @@
+package import Parallelism
 package import TransitionBus
 
 package struct ModelSettings: Sendable, Equatable {
@@ -55,8 +56,6 @@ package struct TrainingSettings: Sendable, Equatable {
     package var steps: Int
     /// Sequences per step, over all ranks.
     package var batchSize: Int
-    /// Sequences a rank holds activations of at a time; nil for all that are its share.
-    package var microBatchSize: Int?
     /// nil for what suits the job.
     package var learningRate: Double?
     package var schedule: Schedule
@@ -84,8 +83,6 @@ package struct TrainingSettings: Sendable, Equatable {
     init(_ key: Settings) {
         steps = key("steps", 100, "optimiser steps", .range(1...10_000_000))
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
-        microBatchSize = key.optional(
-            "micro_batch_size", orElse: "auto", "sequences a rank computes at a time; auto: all of its share", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
             "learning rate after the warm-up; auto: \(Self.automaticRate(.kl).settingText) for rotations (objective ce: \(Self.automaticRate(.ce).settingText)), "
@@ -99,6 +96,19 @@ package struct TrainingSettings: Sendable, Equatable {
     }
 }
 
+/// In which order a stage goes through the micro-batches of a step.
+package enum ScheduleOrder: String, Choice {
+    case oneForwardOneBackward = "1f1b"
+    case gpipe
+
+    package var pipeline: PipelineSchedule {
+        switch self {
+        case .oneForwardOneBackward: .oneForwardOneBackward
+        case .gpipe: .gpipe
+        }
+    }
+}
+
 package struct ParallelSettings: Sendable, Equatable {
     /// Replicas; nil for world / pipeline.
     package var data: Int?
@@ -106,6 +116,7 @@ package struct ParallelSettings: Sendable, Equatable {
     package var pipeline: Int?
     /// Micro-batches of a replica in a step; nil to choose.
     package var microbatches: Int?
+    package var schedule: ScheduleOrder
 
     init(_ key: Settings) {
         data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
@@ -114,6 +125,8 @@ package struct ParallelSettings: Sendable, Equatable {
             "microbatches", orElse: "auto",
             "parts a replica's sequences of a step are computed in, one behind the other; auto: of about 512 tokens, and one per stage at least",
             .range(1...1_048_576))
+        schedule = key(
+            "schedule", .oneForwardOneBackward, "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
     }
 }
 

@@ -71,10 +71,6 @@ package struct RunConfig: Sendable, Equatable {
             throw ConfigurationError(
                 "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")
         }
-        if let size = training.microBatchSize, size > training.batchSize {
-            throw ConfigurationError(
-                "training.micro_batch_size", "\(size) sequences are more than the \(training.batchSize) of training.batch_size")
-        }
     }
 }
 
@@ -125,26 +121,5 @@ extension RunConfig {
             }
         }
         return result + "\""
-    }
-}
-
-// MARK: - Against the ranks
-
-extension RunConfig {
-    /// Sequences a rank computes at a time. Unless set, about 512 tokens: enough rows for a product to run at full speed, few
-    /// enough for activations to stay in the cache.
-    package var microBatch: Int { training.microBatchSize ?? max(1, 512 / data.sequenceLength) }
-
-    /// The number of replicas and stages for a world of this size.
-    /// - Throws: ``ConfigurationError`` where data × pipeline is not the world size.
-    package func layout(worldSize: Int) throws(ConfigurationError) -> (data: Int, pipeline: Int) {
-        let pipeline = parallel.pipeline ?? parallel.data.map { max(1, worldSize / $0) } ?? 1
-        let data = parallel.data ?? max(1, worldSize / pipeline)
-        guard data * pipeline == worldSize else {
-            throw ConfigurationError(
-                "parallel", "data \(data) × pipeline \(pipeline) is \(data * pipeline), but there are \(worldSize) ranks; "
-                    + "set one of them to auto, or start as many ranks")
-        }
-        return (data, pipeline)
     }
 }

@@ -2,6 +2,7 @@ package import Collectives
 internal import HuggingFace
 internal import Evaluation
 internal import Models
+internal import Parallelism
 internal import Rotation
 
 /// Perplexity of a model on windows of text, as it is and rounded to nearest as `quantization` says.
@@ -11,20 +12,26 @@ package struct EvaluateJob: Job {
     package init() {}
 
     package func run(_ context: JobContext<some Communicator>) throws {
-        let (config, world) = (context.config, context.communicator)
-        let (run, (recipe, parameters)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
-            (try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: 1), try inputs.folder.parameters().fusingNorms())
+        let (config, groups) = (context.config, context.groups)
+        let (run, (recipe, parameters)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: false, canPipeline: true
+        ) { inputs in
+            (
+                try RotationRecipe(config, inputs.folder.configuration, tokensPerReplica: 1),
+                try inputs.folder.parameters(inputs.stages[groups.stage]).fusingNorms()
+            )
         }
         try run.noteOrigin(ofRotations: config.rotation.path)
         let model = run.model
         let windows = try run.evaluationWindows(drawingFrom: parameters)
         let start = ContinuousClock.now
-        let score = try PlainScore(model, parameters, recipe.quantization, windows, world)
+        let sent = groups.bytesSent
+        let score = try PlainScore(model, parameters, recipe.quantization, windows, groups)
         let rotated = try config.rotation.path.map { _ in
             try RotatedScorer(
                 model: model, base: recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters, recipe: recipe,
                 windows: windows
-            ).score(recipe.start, world)
+            ).score(recipe.start, groups)
         }
         let seconds = (.now - start) / .seconds(1)
 
@@ -55,6 +62,6 @@ package struct EvaluateJob: Job {
         try run.finish(
             .init(
                 steps: 1, secondsPerStep: seconds, tokensPerStep: windows.count * config.data.sequenceLength,
-                bytesSentPerStep: 0, flopsPerStep: passes * operations), results)
+                bytesSentPerStep: groups.bytesSent - sent, flopsPerStep: passes * operations), results)
     }
 }

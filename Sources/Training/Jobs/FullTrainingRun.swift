@@ -3,6 +3,7 @@ internal import Collectives
 internal import Evaluation
 internal import HuggingFace
 internal import Models
+internal import Parallelism
 internal import TensorCore
 
 /// What `train` and `qat` have in common before and after their steps.
@@ -12,6 +13,7 @@ struct FullTrainingRun<World: Communicator> {
     let parameters: LlamaParameters<Tensor>
     let evaluation: [[Int32]]
     private let loop: TrainingLoop
+    private let microBatches: MicroBatches
 
     var context: JobContext<World> { run.context }
     var inputs: LanguageModelInputs { run.inputs }
@@ -22,10 +24,10 @@ struct FullTrainingRun<World: Communicator> {
     init(
         _ context: JobContext<World>, job: String, check: (LanguageModelInputs, LlamaParameters<Tensor>) throws -> Void = { _, _ in }
     ) throws {
-        (run, parameters) = try LanguageModelRun.open(context, job: job, needsTraining: true) { inputs in
-            let parameters = try inputs.folder.parameters()
-            try check(inputs, parameters)
-            return parameters
+        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true, canPipeline: false) {
+            let parameters = try $0.folder.parameters()
+            try check($0, parameters)
+            return (parameters, try context.config.microBatches(context.groups.dims))
         }
         loop = try run.trainingLoop(
             "training", automaticRate: TrainingSettings.automaticRate(context.config.training.optimizer), drawingFrom: parameters)
@@ -34,7 +36,7 @@ struct FullTrainingRun<World: Communicator> {
 
     /// The network as it was read.
     var fullPrecision: Network<Untouched> {
-        Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
+        run.model.constantNetwork(parameters)
     }
 
     /// - Parameters:
@@ -45,7 +47,7 @@ struct FullTrainingRun<World: Communicator> {
     ) -> NetworkTrainer<Sites, World> {
         StoragePool.shared.trim()
         return NetworkTrainer(
-            context.config.trainerSettings, run.model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
+            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
             over: context.communicator)
     }
 
@@ -66,7 +68,7 @@ struct FullTrainingRun<World: Communicator> {
 
     /// Perplexity on the evaluation windows. Collective.
     func perplexity(_ network: Network<some SiteTransform>) throws -> Double {
-        try evaluate(network, against: Network<Untouched>?.none, windows: evaluation, context.communicator).perplexity
+        try evaluate(network, against: Network<Untouched>?.none, windows: evaluation, context.groups).perplexity
     }
 
     /// Writes the model on rank 0, and what else the job leaves. Collective.

@@ -1,16 +1,19 @@
 package import Collectives
+package import Parallelism
 
 /// What a job works with.
 package struct JobContext<World: Communicator> {
     package let config: RunConfig
+    /// This rank's place among replicas and stages.
+    package let groups: ParallelGroups<World>
     /// All ranks.
-    package let communicator: World
+    package var communicator: World { groups.world }
     package let folder: RunFolder
     package let reporter: Reporter
 
-    package init(config: RunConfig, communicator: World, folder: RunFolder, reporter: Reporter) {
+    package init(config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter) {
         self.config = config
-        self.communicator = communicator
+        self.groups = groups
         self.folder = folder
         self.reporter = reporter
     }

@@ -4,11 +4,14 @@ internal import Evaluation
 internal import Foundation
 internal import HuggingFace
 package import Models
+package import Parallelism
 package import TensorCore
 
-/// What a job on a language model reads before it starts: the model's folder and the tokens, all checked.
+/// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all checked.
 package struct LanguageModelInputs {
     package let folder: LlamaFolder
+    /// The layers of every stage.
+    package let stages: [Range<Int>]
     /// The training windows; nil where the model is to draw them.
     package let training: Windows?
     /// The evaluation windows; nil where the model is to draw them.
@@ -17,9 +20,10 @@ package struct LanguageModelInputs {
     package let firstSampledToken: Int32
 
     /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
-    package init(_ config: RunConfig, needsTraining: Bool) throws {
+    package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
         folder = try LlamaFolder(config.model.path ?? EmbeddedModel.path)
         let shape = folder.configuration
+        stages = try config.stages(dims, shape)
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
@@ -49,6 +53,13 @@ package struct LanguageModelInputs {
 }
 
 extension LanguageModelInputs {
+    /// Which layers each stage holds, for the user; nil where there is one stage.
+    func stageLine(_ dims: ParallelDims) -> String? {
+        guard dims.pipeline > 1 else { return nil }
+        let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
+        return "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers \(layers.joined(separator: ", "))"
+    }
+
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
     package func trainingWindows(
         _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>
@@ -77,11 +88,9 @@ extension LanguageModelInputs {
         let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)
         context.reporter.note(
             "data-free: drawing \(count) sequences of \(length) tokens from the model itself \(purpose) (seed \(seed))")
-        let network = Network(
-            model: model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
         return try SampledTokens.draw(
-            count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream, from: network,
-            context.communicator
+            count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream,
+            from: model.constantNetwork(parameters), context.groups
         ) { context.reporter.progress("drawing", $0, of: count) }
     }
 }

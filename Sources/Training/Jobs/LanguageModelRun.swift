@@ -2,6 +2,7 @@ internal import Collectives
 internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
+internal import Parallelism
 internal import TensorCore
 
 /// A job on a language model, from its checked input to its summary: what all such jobs do before and after their own work.
@@ -20,7 +21,7 @@ struct LanguageModelRun<World: Communicator> {
         var secondsPerStep: Double
         /// Over all ranks.
         var tokensPerStep: Int
-        /// By one rank.
+        /// By this rank.
         var bytesSentPerStep: Int
         /// Floating-point operations the algorithm needs for a step, over all ranks.
         var flopsPerStep: Double
@@ -28,22 +29,25 @@ struct LanguageModelRun<World: Communicator> {
 
     /// Reads and checks the input on every rank, then makes the run folder: bad input leaves nothing behind. Collective.
     ///
-    /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
+    /// - Parameters:
+    ///   - canPipeline: whether the job runs on several stages.
+    ///   - prepare: what the job makes of the input, and asks of it; must not communicate.
     static func open<Prepared>(
-        _ context: JobContext<World>, job: String, needsTraining: Bool, prepare: (LanguageModelInputs) throws -> Prepared
+        _ context: JobContext<World>, job: String, needsTraining: Bool, canPipeline: Bool, prepare: (LanguageModelInputs) throws -> Prepared
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
         let inputs = try world.agree {
-            guard try config.layout(worldSize: world.size).pipeline == 1 else {
+            guard canPipeline || context.groups.dims.pipeline == 1 else {
                 throw ConfigurationError("parallel.pipeline", "\(job) runs data-parallel only; leave it at 1 or auto")
             }
-            return try LanguageModelInputs(config, needsTraining: needsTraining)
+            return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
         }
         let prepared = try world.agree { try prepare(inputs) }
         try world.agree { try context.folder.create(config) }
         let shape = inputs.folder.configuration
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
+        if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(
             context: context, job: job, inputs: inputs, model: Llama(shape, positions: config.data.sequenceLength), start: start,
             peak: measureProductPeak())
@@ -73,11 +77,12 @@ struct LanguageModelRun<World: Communicator> {
         let (config, world) = (context.config, context.communicator)
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
         let peaks = try world.allGather(peak)
+        let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
         var summary = RunSummary(
-            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size, dataParallel: world.size,
-            pipelineParallel: 1, steps: measured.steps, seconds: (.now - start) / .seconds(1),
+            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
+            dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps, seconds: (.now - start) / .seconds(1),
             secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
-            bytesSentPerStep: measured.bytesSentPerStep, flopsPerStep: measured.flopsPerStep,
+            bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count))
         summary.results = results
         try world.agree { try context.folder.write(summary) }

@@ -2,6 +2,7 @@ internal import Autograd
 package import Collectives
 package import Evaluation
 package import Models
+package import Parallelism
 internal import Rotation
 package import TensorCore
 
@@ -10,17 +11,16 @@ package struct PlainScore: Sendable {
     package let fullPrecision: Double
     package let rounded: LanguageModelScore
 
-    /// - Parameter parameters: with fused norms, so that what is quantised is the normalised input itself, as with rotations.
+    /// - Parameter parameters: of this rank's stage, with fused norms, so that what is quantised is the normalised input itself, as with rotations.
     package init(
         _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
-        _ world: some Communicator
+        _ groups: ParallelGroups<some Communicator>
     ) throws {
-        let reference = Network(
-            model: model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
-        fullPrecision = try evaluate(reference, against: Network<Untouched>?.none, windows: windows, world).perplexity
+        let reference = model.constantNetwork(parameters)
+        fullPrecision = try evaluate(reference, against: Network<Untouched>?.none, windows: windows, groups).perplexity
         let quantized = Network(
             model: model, parameters: recipe.quantized(parameters), sites: QuantizedSites(quantization: recipe.activations))
-        rounded = try evaluate(quantized, against: reference, windows: windows, world)
+        rounded = try evaluate(quantized, against: reference, windows: windows, groups)
     }
 
     package var line: String {

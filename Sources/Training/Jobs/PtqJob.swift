@@ -3,6 +3,7 @@ package import Collectives
 internal import Evaluation
 internal import HuggingFace
 internal import Models
+internal import Parallelism
 internal import TensorCore
 internal import TernarySVD
 
@@ -17,7 +18,7 @@ package struct PtqJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, world) = (context.config, context.communicator)
-        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
+        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false, canPipeline: false) { inputs in
             let weights = ModelWeights(try inputs.folder.parameters())
             return (weights, try weights.linears(matching: config.ternary.layers))
         }
@@ -71,7 +72,7 @@ package struct PtqJob: Job {
         let start = ContinuousClock.now
         let network = Network(
             model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, sites: Untouched())
-        let result = try evaluate(network, against: Network<Untouched>?.none, windows: windows, context.communicator)
+        let result = try evaluate(network, against: Network<Untouched>?.none, windows: windows, context.groups)
         return Score(perplexity: result.perplexity, seconds: (.now - start) / .seconds(1))
     }
 

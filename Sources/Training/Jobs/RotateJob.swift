@@ -3,6 +3,7 @@ package import Collectives
 internal import Evaluation
 internal import HuggingFace
 internal import Models
+internal import Parallelism
 internal import Rotation
 internal import TensorCore
 
@@ -14,11 +15,14 @@ package struct RotateJob: Job {
     package init() {}
 
     package func run(_ context: JobContext<some Communicator>) throws {
-        let (config, world) = (context.config, context.communicator)
-        let (run, (recipe, original)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: true) { inputs in
+        let (config, groups, world) = (context.config, context.groups, context.communicator)
+        let (run, (recipe, original)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: true, canPipeline: true
+        ) { inputs in
             (
-                try RotationRecipe(config, inputs.folder.configuration, tokensPerRank: tokensPerRank(config, world)),
-                try inputs.folder.parameters().fusingNorms()
+                try RotationRecipe(
+                    config, inputs.folder.configuration, tokensPerReplica: tokensPerReplica(config, groups.dims), dims: groups.dims),
+                try inputs.folder.parameters(inputs.stages[groups.stage]).fusingNorms()
             )
         }
         let (inputs, model) = (run.inputs, run.model)
@@ -27,30 +31,29 @@ package struct RotateJob: Job {
         let loop = try run.trainingLoop(
             "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: original)
         let evaluation = try run.evaluationWindows(drawingFrom: original)
-        let plain = try PlainScore(model, original, recipe.quantization, evaluation, world)
+        let plain = try PlainScore(model, original, recipe.quantization, evaluation, groups)
         context.reporter.note(plain.line)
 
         let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
         let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: evaluation)
-        let hadamard = try scorer.score(recipe.start, world)
+        let hadamard = try scorer.score(recipe.start, groups)
         context.reporter.note("Hadamard: perplexity \(hadamard.perplexity.formatted(decimals: 2))")
 
         StoragePool.shared.trim()
         let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
         let record = try loop.run(context) { step, sequences, rate, metrics in
             let result = try learner.step(
-                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, world)
+                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, groups)
             metrics["orthogonality_error"] = .double(learner.orthogonalityError)
             return result
         }
         // The steps' buffers, and then the scores', are of no use to what follows.
         StoragePool.shared.trim()
-        let learned = try scorer.score(learner.rotations, world)
+        let learned = try scorer.score(learner.rotations, groups)
 
         StoragePool.shared.trim()
         let merged = original.rotated(by: learner.rotations, inputs.folder.configuration)
-        let sample = evaluation[0]
-        let invariance = relativeLogitChange(model.logits(sample, original), model.logits(sample, merged))
+        let invariance = try model.logitChange(evaluation[0], original, merged, groups)
         guard invariance <= config.verify.tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
         }
@@ -62,18 +65,18 @@ package struct RotateJob: Job {
             bits: (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits))
         try world.agree {
             guard world.isRoot else { return }
-            try write(learner.rotations, merged, inputs, context)
+            try write(learner.rotations, inputs, context)
         }
+        try inputs.write(merged, context)
         try summarise(result, record, recipe, learner, run)
     }
 
-    private func tokensPerRank(_ config: RunConfig, _ world: some Communicator) -> Int {
-        config.data.sequenceLength * slice(of: config.training.batchSize, rank: 0, ranks: world.size).count
+    private func tokensPerReplica(_ config: RunConfig, _ dims: ParallelDims) -> Int {
+        config.data.sequenceLength * slice(of: config.training.batchSize, rank: 0, ranks: dims.data).count
     }
 
     private func write(
-        _ rotations: Rotations, _ merged: LlamaParameters<Tensor>, _ inputs: LanguageModelInputs,
-        _ context: JobContext<some Communicator>
+        _ rotations: Rotations, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws {
         let config = context.config
         let metadata = [
@@ -84,7 +87,6 @@ package struct RotateJob: Job {
         ]
         try rotations.write(to: context.folder.file("rotations.safetensors"), metadata: metadata)
         try rotations.writeTorchArchive(to: context.folder.file("R.bin"))
-        try inputs.folder.write(merged, as: .f32, to: context.folder.file("model"))
     }
 
     private func summarise(
@@ -96,11 +98,16 @@ package struct RotateJob: Job {
             sequences: config.training.batchSize, length: config.data.sequenceLength,
             teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
             r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)
+        let pipeline = try PipelineReport(
+            learner.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
+        var results = result.json
+        pipeline.add(to: &results)
         let summary = try run.finish(
             .init(
                 steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
-                bytesSentPerStep: context.communicator.size > 1 ? learner.bytesPerStep : 0, flopsPerStep: cost), result.json)
+                bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
         context.reporter.note("\n" + result.table.text)
+        if let line = pipeline.line { context.reporter.note("\n" + line) }
         context.reporter.note(
             "\n\(Int(summary.tokensPerSecond)) tokens/s, "
                 + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "

@@ -1,7 +1,7 @@
 package import Collectives
+internal import Evaluation
 internal import HuggingFace
 internal import Models
-internal import Rotation
 package import TensorCore
 
 /// Compares the logits of two model folders, on random tokens and on text: whether a merge of rotations, or a conversion, left

@@ -2,7 +2,7 @@ internal import Autograd
 package import Collectives
 package import Evaluation
 package import Models
-internal import Parallelism
+package import Parallelism
 package import TensorCore
 
 /// How a network is trained.
@@ -12,21 +12,20 @@ package struct TrainerSettings: Sendable {
     /// Largest norm of all gradients together; nil for no limit.
     package var clipNorm: Double?
     package var isSharded: Bool
-    /// Sequences that run forward and backward together.
-    package var microBatch: Int
+    package var microBatches: MicroBatches
     package var recompute: Bool
     /// Size of the buckets in which gradients are summed over ranks.
     package var bucketBytes: Int
 
     package init(
-        rule: UpdateRule, weightDecay: Float, clipNorm: Double?, isSharded: Bool, microBatch: Int, recompute: Bool,
+        rule: UpdateRule, weightDecay: Float, clipNorm: Double?, isSharded: Bool, microBatches: MicroBatches, recompute: Bool,
         bucketBytes: Int = BucketLayout.defaultBytes
     ) {
         self.rule = rule
         self.weightDecay = weightDecay
         self.clipNorm = clipNorm
         self.isSharded = isSharded
-        self.microBatch = microBatch
+        self.microBatches = microBatches
         self.recompute = recompute
         self.bucketBytes = bucketBytes
     }
@@ -106,9 +105,8 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
             let network = Network(
                 model: model,
                 parameters: weights.parameters { index, tensor in buckets.parameter(seen(index, tensor), at: index) }, sites: sites)
-            for first in stride(from: 0, to: sequences.count, by: settings.microBatch) {
-                let end = min(first + settings.microBatch, sequences.count)
-                sum += pass(Array(sequences[first..<end]), network, isLast: end == sequences.count, counted: counted)
+            for range in settings.microBatches.ranges(sequences.count) {
+                sum += pass(Array(sequences[range]), network, isLast: range.upperBound == sequences.count, counted: counted)
             }
             sum /= Double(counted)
         }

@@ -1,3 +1,5 @@
+internal import Parallelism
+
 extension RunConfig {
     /// What `optimizer.*` and `training.*` mean for the trainer.
     var updateRule: UpdateRule {
@@ -8,9 +10,9 @@ extension RunConfig {
         }
     }
 
-    var trainerSettings: TrainerSettings {
+    func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm, isSharded: optimizer.shard,
-            microBatch: microBatch, recompute: training.recompute)
+            microBatches: microBatches, recompute: training.recompute)
     }
 }

@@ -1,8 +1,8 @@
 internal import Autograd
 package import Collectives
 internal import Evaluation
-internal import LinearAlgebra
 package import Models
+package import Parallelism
 package import Quantization
 package import Rotation
 package import TensorCore
@@ -17,8 +17,12 @@ package enum RotationObjective: String, Sendable, CaseIterable {
 
 /// Learns R1 and R2 by Cayley SGD on the loss of the quantised network (SpinQuant, arXiv 2405.16406, section 3.2).
 ///
-/// Every rank processes its share of a step's sequences and gathers the skew gradients of all rotations; one packed all-reduce
-/// sums them with the loss; then every rank takes the same step, so the rotations stay equal without being sent.
+/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1 are
+/// added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the loss, and
+/// every rank takes the same step of all rotations: these stay equal everywhere without being sent.
+///
+/// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are added
+/// to R1's gradient from the last to the first, and one rank goes the same way: see ``gatherGradients(loss:_:)``.
 package final class RotationLearner {
     package struct Settings: Sendable {
         package var objective: RotationObjective
@@ -30,15 +34,15 @@ package final class RotationLearner {
         package var momentum: Float
         package var retraction: CayleySGD.Retraction
         package var seed: UInt64
-        /// Sequences that run forward and backward together.
-        package var microBatch: Int
+        package var microBatches: MicroBatches
+        package var schedule: PipelineSchedule
         package var recompute: Bool
         package var plan: RotationPlan
 
         package init(
             objective: RotationObjective, quantization: ActivationQuantization, weightQuantizer: WeightQuantizer?,
             learnsR1: Bool, learnsR2: Bool, momentum: Float, retraction: CayleySGD.Retraction, seed: UInt64,
-            microBatch: Int, recompute: Bool, plan: RotationPlan
+            microBatches: MicroBatches, schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool, plan: RotationPlan
         ) {
             self.objective = objective
             self.quantization = quantization
@@ -48,32 +52,37 @@ package final class RotationLearner {
             self.momentum = momentum
             self.retraction = retraction
             self.seed = seed
-            self.microBatch = microBatch
+            self.microBatches = microBatches
+            self.schedule = schedule
             self.recompute = recompute
             self.plan = plan
         }
     }
 
+    /// Of the whole model.
     package private(set) var rotations: Rotations
-    private let settings: Settings
-    private let model: Llama
-    /// The full-precision network: norms fused, R4 folded into down and undone at its input.
-    private let teacher: Network<QuantizedSites>
+    let settings: Settings
+    let model: Llama
+    /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
+    let teacher: Network<QuantizedSites>
     /// The teacher's parameters: what is rotated each step.
-    private let base: LlamaParameters<Tensor>
-    private let online: OnlineRotations
-    let r1Gradient: RotationGradient?
+    let base: LlamaParameters<Tensor>
+    let online: OnlineRotations
+    /// The gradients of R1 and R2 at each of this stage's layers.
+    let r1Gradients: [RotationGradient]?
     let r2Gradients: [RotationGradient]?
     private var optimizers: [CayleySGD]
-    /// Skew gradients of all rotations, R1's first, and the loss: what one reduction sums.
+    /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
     private var packed: Tensor
+    /// Time of the pipeline's passes and of waiting in them.
+    package internal(set) var timing = PipelineTiming()
 
     /// The skew gradients of the last step, summed over ranks.
     var reducedGradients: Tensor { packed.slice(0..<packed.count - 1) }
 
     /// - Parameters:
-    ///   - base: the model with fused norms and, where `online` has R4, with R4 folded into down.
-    ///   - rotations: where to start.
+    ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
+    ///   - rotations: where to start; of the whole model.
     package init(
         _ settings: Settings, _ model: Llama, base: LlamaParameters<Tensor>, online: OnlineRotations, from rotations: Rotations
     ) {
@@ -87,8 +96,8 @@ package final class RotationLearner {
             sites: QuantizedSites(quantization: .none, r4: online.r4))
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil
-        r1Gradient = r1.map { RotationGradient(n: $0.rows) }
-        r2Gradients = r2.map { $0.map { RotationGradient(n: $0.rows) } }
+        r1Gradients = r1.map { r1 in base.layers.map { _ in RotationGradient(n: r1.rows) } }
+        r2Gradients = r2.map { $0[base.layerRange].map { RotationGradient(n: $0.rows) } }
         let learned = [r1].compactMap(\.self) + (r2 ?? [])
         optimizers = learned.map { _ in
             CayleySGD(
@@ -97,41 +106,26 @@ package final class RotationLearner {
         packed = Tensor(zeros: [learned.reduce(1) { $0 + SkewMatrix.packedCount(order: $1.rows) }])
     }
 
-    /// Bytes a rank hands to the reduction of a step.
-    package var bytesPerStep: Int { packed.count * MemoryLayout<Float>.stride }
-
     /// max|RᵀR − I| over the rotations.
     package var orthogonalityError: Double { rotations.named.map { Double(Rotation.orthogonalityError($0.tensor)) }.max() ?? 0 }
 
-    private var gradients: [RotationGradient] { [r1Gradient].compactMap(\.self) + (r2Gradients ?? []) }
-
-    /// One step on this rank's `sequences` (of equal lengths) of a global batch of `globalSequences`.
+    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
+    /// Collective.
     ///
-    /// - Throws: ``MPIError`` from the reduction; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not finite.
+    /// - Throws: ``MPIError``; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not
+    ///   finite, on all ranks alike.
     package func step(
-        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float, _ communicator: some Communicator
+        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float,
+        _ groups: ParallelGroups<some Communicator>
     ) throws -> StepResult {
-        for gradient in gradients { gradient.reset() }
-        pack(loss: accumulate(sequences, globalSequences: globalSequences))
-        let clock = ContinuousClock()
-        let start = clock.now
-        try communicator.allReduceSum(&packed)
-        let communication = (clock.now - start) / .seconds(1)
-        let loss = Double(packed[flat: packed.count - 1])
-        guard loss.isFinite else { throw TrainingError.diverged(step: index) }
+        let loss = try accumulate(sequences, globalSequences: globalSequences, groups)
+        let start = ContinuousClock.now
+        packed = try gatherGradients(loss: loss, groups)
+        let communication = (ContinuousClock.now - start) / .seconds(1)
+        let mean = Double(packed[flat: packed.count - 1])
+        guard mean.isFinite else { throw TrainingError.diverged(step: index) }
         let gradientNorm = try update(learningRate: learningRate)
-        return StepResult(loss: loss, gradientNorm: gradientNorm, communicationSeconds: communication)
-    }
-
-    private func pack(loss: Double) {
-        let target = packed.mutablePointer
-        var offset = 0
-        for gradient in gradients {
-            let skew = SkewMatrix.pack(gradient.sum)
-            (target + offset).update(from: skew.pointer, count: skew.count)
-            offset += skew.count
-        }
-        target[offset] = Float(loss)
+        return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
     /// Takes the Cayley step of every rotation. Returns √(Σ ‖S‖²).
@@ -156,68 +150,5 @@ package final class RotationLearner {
             rotations.r2 = r2
         }
         return squared.squareRoot()
-    }
-
-    /// Runs this rank's sequences and gathers the rotations' gradients. Returns this rank's part of the mean loss.
-    func accumulate(_ sequences: [[Int32]], globalSequences: Int) -> Double {
-        guard let length = sequences.first?.count else { return 0 }
-        let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.configuration)
-        let weights = quantizedWeights(of: rotated)
-        let student = Network(
-            model: model, parameters: weights ?? rotated.map { _, tensor in Variable(constant: tensor) },
-            sites: QuantizedSites(
-                quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
-                r1Gradient: r1Gradient, r2Gradients: r2Gradients))
-        var sum = 0.0
-        let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
-        for first in stride(from: 0, to: sequences.count, by: settings.microBatch) {
-            let batch = Array(sequences[first..<min(first + settings.microBatch, sequences.count)])
-            let tape = Tape()
-            let x = student.hiddenStates(batch, recompute: settings.recompute, on: tape)
-            let (loss, value) = tape.languageModelLoss(
-                x, head: student.parameters.logitWeight, target(batch), scale: 1 / Float(counted))
-            sum += value
-            tape.backward(from: loss, gradient: Tensor([1], []))
-        }
-        if let weights { addWeightTerms(unquantized: rotated, quantized: weights) }
-        return sum / Double(counted)
-    }
-
-    private func target(_ batch: [[Int32]]) -> LogitTarget {
-        switch settings.objective {
-        case .crossEntropy: .tokens(batch.flatMap { $0.dropFirst() + [-1] })
-        case .divergence:
-            .teacher(
-                hidden: teacher.hiddenStates(batch, on: Tape(recording: false)).value,
-                head: teacher.parameters.logitWeight.value)
-        }
-    }
-
-    /// The linear layers' weights quantised, as parameters whose gradients are wanted; nil where weights stay in float32.
-    private func quantizedWeights(of rotated: LlamaParameters<Tensor>) -> LlamaParameters<Variable>? {
-        guard let quantizer = settings.weightQuantizer else { return nil }
-        return rotated.mapLinears(
-            weight: { Variable(parameter: quantizer.fakeQuantized($0)) }, other: { Variable(constant: $0) })
-    }
-
-    /// What the quantised weights contribute to the gradients of the rotations merged into them.
-    private func addWeightTerms(unquantized: LlamaParameters<Tensor>, quantized: LlamaParameters<Variable>) {
-        for (index, (full, layer)) in zip(unquantized.layers, quantized.layers).enumerated() {
-            func add(
-                _ full: LinearLayer<Tensor>, _ layer: LinearLayer<Variable>, _ gradient: RotationGradient?,
-                _ side: RotationGradient.Side
-            ) {
-                guard let gradient, let slope = layer.weight.gradient else { return }
-                gradient.add(weightError: full.weight - layer.weight.value, gradient: slope, side: side)
-            }
-            for (full, layer) in [
-                (full.query, layer.query), (full.key, layer.key), (full.value, layer.value), (full.gate, layer.gate),
-                (full.up, layer.up),
-            ] { add(full, layer, r1Gradient, .input) }
-            add(full.output, layer.output, r1Gradient, .output)
-            add(full.down, layer.down, r1Gradient, .output)
-            add(full.value, layer.value, r2Gradients?[index], .output)
-            add(full.output, layer.output, r2Gradients?[index], .input)
-        }
     }
 }

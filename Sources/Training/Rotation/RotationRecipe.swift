@@ -2,6 +2,7 @@ package import Autograd
 internal import Collectives
 internal import Evaluation
 package import Models
+package import Parallelism
 package import Quantization
 package import Rotation
 package import TensorCore
@@ -62,9 +63,11 @@ package struct RotationRecipe {
     package let online: OnlineRotations
     package let start: Rotations
 
-    /// - Parameter tokensPerRank: tokens a rank processes in a step.
-    /// - Throws: ``ConfigurationError`` for groups that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
-    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerRank: Int) throws {
+    /// - Parameters:
+    ///   - tokensPerReplica: tokens a replica processes in a step.
+    ///   - dims: replicas and stages that the steps run on.
+    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
+    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerReplica: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, c)
         try quantization.checkGroups(c, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
@@ -84,27 +87,27 @@ package struct RotationRecipe {
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
-            seed: UInt64(config.training.seed), microBatch: config.microBatch,
-            recompute: config.training.recompute,
-            plan: RotationPlan(c, tokens: tokensPerRank, weightsQuantized: trainingQuantizer != nil))
+            seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
+            schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
+            plan: RotationPlan(c, tokens: tokensPerReplica, weightsQuantized: trainingQuantizer != nil))
     }
 }
 
 /// Scores rotations: merged into the weights on all sides, weights and activations quantised.
 struct RotatedScorer {
     let model: Llama
-    /// Norms fused, R4 folded into down.
+    /// This rank's stage: norms fused, R4 folded into down.
     let base: LlamaParameters<Tensor>
     let recipe: RotationRecipe
     let windows: [[Int32]]
 
-    func score(_ rotations: Rotations, _ world: some Communicator) throws -> LanguageModelScore {
+    func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
         let network = Network(
             model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, model.configuration)),
             sites: QuantizedSites(quantization: recipe.learner.quantization, r3: recipe.online.r3, r4: recipe.online.r4))
         let reference = Network(
             model: model, parameters: base.map { _, tensor in Variable(constant: tensor) },
             sites: QuantizedSites(quantization: .none, r4: recipe.online.r4))
-        return try evaluate(network, against: reference, windows: windows, world)
+        return try evaluate(network, against: reference, windows: windows, groups)
     }
 }

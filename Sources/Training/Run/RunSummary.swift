@@ -17,7 +17,7 @@ package struct RunSummary: Sendable {
     /// Over all ranks.
     package var tokensPerStep: Int
     package var peakMemoryBytesPerRank: [Int]
-    /// By one rank.
+    /// By the rank that sends most.
     package var bytesSentPerStep: Int
     /// Floating-point operations the algorithm needs for a step, over all ranks.
     package var flopsPerStep: Double

@@ -1,5 +1,6 @@
 internal import Collectives
 internal import HuggingFace
+internal import Parallelism
 internal import TensorCore
 
 /// What a step came to, whatever it trains.
@@ -20,6 +21,8 @@ struct TrainingLoop {
         var lastLoss = 0.0
         /// Of every step but the first, which also fills the memory pool.
         var seconds: [Double] = []
+        /// By this rank.
+        var bytesSentPerStep = 0
         var secondsPerStep: Double { seconds.reduce(0, +) / Double(max(1, seconds.count)) }
         /// The job's part of `summary.json`.
         var loss: JSONValue { ["first": .double(firstLoss), "last": .double(lastLoss)] }
@@ -34,12 +37,13 @@ struct TrainingLoop {
 
     /// Takes all steps. Collective.
     ///
-    /// - Parameter step: takes one, on this rank's sequences of the global batch; may add to the step's metrics.
+    /// - Parameter step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
     func run(
         _ context: JobContext<some Communicator>,
         step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
     ) throws -> Record {
-        let (training, world) = (config.training, context.communicator)
+        let (training, groups) = (config.training, context.groups)
+        let sent = groups.bytesSent
         var order = BatchOrder(
             windows: windows.count, batchSize: training.batchSize,
             random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
@@ -49,7 +53,7 @@ struct TrainingLoop {
         for step in 0..<training.steps {
             let begin = ContinuousClock.now
             let rate = schedule.rate(step: step)
-            let own = order.sequences(step: step, rank: world.rank, ranks: world.size).map { windows[$0] }
+            let own = order.sequences(step: step, rank: groups.replica, ranks: groups.dims.data).map { windows[$0] }
             var more = JSONObject()
             let result = try take(step, own, Float(rate), &more)
             let seconds = (.now - begin) / .seconds(1)
@@ -68,6 +72,7 @@ struct TrainingLoop {
             context.reporter.progress(
                 verb, step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
         }
+        record.bytesSentPerStep = (groups.bytesSent - sent) / training.steps
         return record
     }
 }

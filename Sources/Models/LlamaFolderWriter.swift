@@ -1,0 +1,50 @@
+package import HuggingFace
+package import TensorCore
+
+/// A model folder that several ranks write, each its stage's shard.
+///
+/// One rank opens it, which makes the temporary folder; then every stage writes its shard; then the first rank commits. Between
+/// these the ranks must agree that all went well.
+package struct LlamaFolderWriter {
+    private let source: LlamaFolder
+    private let type: ElementType
+    private let stages: [Range<Int>]
+    private let folder: String
+
+    /// - Parameters:
+    ///   - source: where configuration and tokenizer come from.
+    ///   - stages: the layers of every stage, in order.
+    ///   - folder: replaced as a whole by ``commit(_:tied:)``.
+    package init(from source: LlamaFolder, as type: ElementType, stages: [Range<Int>], to folder: String) {
+        self.source = source
+        self.type = type
+        self.stages = stages
+        self.folder = folder
+    }
+
+    /// Makes the temporary folder, on one rank.
+    package func open() throws(HuggingFaceError) -> HFFolderWriter { try HFFolderWriter(folder) }
+
+    /// Writes the shard of one stage. A tied embedding, which the last stage holds too, is written by the first.
+    package func write(_ parameters: LlamaParameters<Tensor>, stage: Int) throws {
+        let sources = parameters.named.filter { parameters.isFirst || $0.name != Self.embedding }
+        try Checkpoint.writeShard(
+            sources.map { TensorSource($0.name, $0.value, as: type) }, stage, of: stages.count,
+            to: HFFolderWriter.temporaryPath(of: folder))
+    }
+
+    /// Writes the index and what else belongs to the folder, on the rank that opened it, and gives the folder its name.
+    ///
+    /// - Parameter tied: whether the embedding written serves as head too.
+    package func commit(_ writer: HFFolderWriter, tied: Bool) throws {
+        let shards = stages.map { stage in
+            let shapes = source.configuration.tensorShapes(stage, tied: tied)
+            return shapes.named.filter { shapes.isFirst || $0.name != Self.embedding }
+        }
+        let bytes = shards.joined().reduce(0) { $0 + $1.value.reduce(1, *) * type.size }
+        try Checkpoint.writeIndex(shards.map { $0.map(\.name) }, totalSize: bytes, to: writer.temporaryPath)
+        try source.finish(writer, as: type, tied: tied)
+    }
+
+    private static let embedding = "model.embed_tokens.weight"
+}

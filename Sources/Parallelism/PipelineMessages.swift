@@ -1,0 +1,87 @@
+package import Collectives
+package import TensorCore
+
+/// Messages on their way to other ranks. Sending returns at once; memory is given back as messages arrive.
+///
+/// At most `limit` messages are under way to each peer; then sending waits for the oldest. That cannot end in ranks waiting for
+/// each other as long as receivers keep a receive posted for the next message they will need (see ``Inbox``).
+package final class Outbox<World: Communicator> {
+    private let communicator: World
+    private let limit: Int
+    private var pending: [Int: [Pending<Tensor>]] = [:]
+    /// Seconds spent waiting for room.
+    package private(set) var waitSeconds = 0.0
+
+    package init(_ communicator: World, limit: Int = 4) {
+        self.communicator = communicator
+        self.limit = limit
+    }
+
+    package func send(_ tensor: Tensor, to peer: Int, tag: Int) throws(MPIError) {
+        try progress()
+        while let oldest = pending[peer]?.first, pending[peer, default: []].count >= limit {
+            waitSeconds += try seconds { () throws(MPIError) in _ = try oldest.wait() }
+            pending[peer]?.removeFirst()
+        }
+        pending[peer, default: []].append(try communicator.startSend(tensor, to: peer, tag: tag))
+    }
+
+    /// Lets MPI move what is under way, and releases what has arrived.
+    package func progress() throws(MPIError) {
+        for peer in Array(pending.keys) {
+            while let oldest = pending[peer]?.first, try oldest.isComplete() { pending[peer]?.removeFirst() }
+        }
+    }
+
+    /// Waits until everything has arrived.
+    package func finish() throws(MPIError) {
+        waitSeconds += try seconds { () throws(MPIError) in
+            for messages in pending.values { for message in messages { _ = try message.wait() } }
+        }
+        pending = [:]
+    }
+}
+
+/// Messages expected from one rank, in order. The receives of the next one are always posted, so that it can arrive while this rank
+/// computes.
+struct Inbox<World: Communicator> {
+    private let communicator: World
+    private let peer: Int
+    /// One tag per tensor of a message.
+    private let tags: Range<Int>
+    /// Shapes of the tensors of the messages to come, after the one posted.
+    private var shapes: ArraySlice<[Int]>
+    private var posted: [Pending<Tensor>] = []
+    private(set) var waitSeconds = 0.0
+
+    /// - Parameter shapes: of each message; all its tensors have one shape.
+    init(_ communicator: World, from peer: Int, tags: Range<Int>, shapes: [[Int]]) throws(MPIError) {
+        (self.communicator, self.peer, self.tags, self.shapes) = (communicator, peer, tags, shapes[...])
+        try post()
+    }
+
+    private mutating func post() throws(MPIError) {
+        guard let shape = shapes.popFirst() else { return }
+        for tag in tags { posted.append(try communicator.startReceive(shape, from: peer, tag: tag)) }
+    }
+
+    /// The tensors of the next message.
+    mutating func next() throws(MPIError) -> [Tensor] {
+        precondition(!posted.isEmpty, "no further message is expected from rank \(peer)")
+        var tensors: [Tensor] = []
+        waitSeconds += try seconds { () throws(MPIError) in
+            for message in posted { tensors.append(try message.wait()) }
+        }
+        posted = []
+        try post()
+        return tensors
+    }
+
+    func progress() throws(MPIError) { for message in posted { _ = try message.isComplete() } }
+}
+
+private func seconds(_ work: () throws(MPIError) -> Void) throws(MPIError) -> Double {
+    let start = ContinuousClock.now
+    try work()
+    return (.now - start) / .seconds(1)
+}

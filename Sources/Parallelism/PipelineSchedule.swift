@@ -1,0 +1,38 @@
+/// What a stage does next.
+package enum PipelineAction: Sendable, Equatable {
+    case forward(Int)
+    case backward(Int)
+}
+
+/// The order in which a stage goes through the micro-batches of a step. Pure data: what each action does, and who waits for
+/// whom, is ``PipelineExecutor``'s affair.
+///
+/// In all orders forward and backward passes each come in the order of the micro-batches, on every stage. Gradients are thus
+/// added in the same order whatever the schedule and the number of stages.
+package enum PipelineSchedule: String, Sendable, CaseIterable {
+    /// One forward, one backward: a stage runs ahead just far enough to keep those behind it busy, then alternates
+    /// (Narayanan et al., arXiv 2104.04473, section 2.2). At most stages − stage micro-batches are alive.
+    case oneForwardOneBackward = "1f1b"
+    /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive at the turn: an oracle.
+    case gpipe
+
+    package func actions(stage: Int, stages: Int, microbatches: Int) -> [PipelineAction] {
+        precondition((0..<stages).contains(stage) && microbatches >= 0, "stage \(stage) of \(stages)")
+        let ahead =
+            switch self {
+            case .oneForwardOneBackward: min(microbatches, stages - stage - 1)
+            case .gpipe: microbatches
+            }
+        var actions = (0..<ahead).map { PipelineAction.forward($0) }
+        for index in 0..<microbatches - ahead { actions += [.forward(ahead + index), .backward(index)] }
+        return actions + (microbatches - ahead..<microbatches).map { .backward($0) }
+    }
+
+    /// Forward passes alone, for evaluation.
+    package static func forwards(_ microbatches: Int) -> [PipelineAction] { (0..<microbatches).map { .forward($0) } }
+
+    /// The fraction of a step that a stage waits when all passes take the same time and messages none: (P − 1)/(M + P − 1).
+    package static func idealBubble(stages: Int, microbatches: Int) -> Double {
+        Double(stages - 1) / Double(max(1, microbatches + stages - 1))
+    }
+}

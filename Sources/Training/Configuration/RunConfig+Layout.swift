@@ -1,0 +1,60 @@
+package import Models
+package import Parallelism
+
+/// The configuration against the ranks there are and the model's layers.
+extension RunConfig {
+    /// The number of replicas and stages for a world of this size.
+    /// - Throws: ``ConfigurationError`` where data × pipeline is not the world size.
+    package func layout(worldSize: Int) throws(ConfigurationError) -> ParallelDims {
+        let pipeline = parallel.pipeline ?? parallel.data.map { max(1, worldSize / $0) } ?? 1
+        let data = parallel.data ?? max(1, worldSize / pipeline)
+        guard data * pipeline == worldSize else {
+            throw ConfigurationError(
+                "parallel", "data \(data) × pipeline \(pipeline) is \(data * pipeline), but there are \(worldSize) ranks; "
+                    + "set one of them to auto, or start as many ranks")
+        }
+        return ParallelDims(data: data, pipeline: pipeline)
+    }
+
+    /// The layers of each stage.
+    /// - Throws: ``ConfigurationError`` where there are fewer layers than stages.
+    package func stages(_ dims: ParallelDims, _ c: LlamaConfiguration) throws(ConfigurationError) -> [Range<Int>] {
+        guard dims.pipeline <= c.layers else {
+            throw ConfigurationError(
+                "parallel.pipeline", "\(dims.pipeline) stages are more than the \(c.layers) layers of the model; at most one stage per layer")
+        }
+        return StageBalance.divide(
+            c, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)
+    }
+
+    /// Sequences of a micro-batch where `parallel.microbatches` leaves it open: about 512 tokens, enough rows for a product to run
+    /// at full speed, few enough for activations to stay in the cache.
+    package var microBatch: Int { max(1, 512 / data.sequenceLength) }
+
+    /// How a replica's share of a step is cut. Where that is left open the number of stages matters only if there would be fewer
+    /// micro-batches than stages: results are then the same bits on one stage and on several.
+    ///
+    /// - Throws: ``ConfigurationError`` where a replica has too few sequences, or there are fewer micro-batches than stages:
+    ///   some stage would then always wait.
+    package func microBatches(_ dims: ParallelDims) throws(ConfigurationError) -> MicroBatches {
+        let smallestShare = training.batchSize / dims.data
+        if let count = parallel.microbatches {
+            guard count >= dims.pipeline else {
+                throw ConfigurationError(
+                    "parallel.microbatches", "\(count) are too few for \(dims.pipeline) stages; each stage needs one to work on")
+            }
+            guard count <= max(1, smallestShare) else {
+                throw ConfigurationError(
+                    "parallel.microbatches",
+                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size \(training.batchSize)")
+            }
+            return .count(count)
+        }
+        guard dims.pipeline == 1 || smallestShare >= dims.pipeline else {
+            throw ConfigurationError(
+                "training.batch_size", "\(training.batchSize) over \(dims.data) replicas gives too few micro-batches for \(dims.pipeline) stages; "
+                    + "it must be \(dims.data * dims.pipeline) at least")
+        }
+        return .sequences(atMost: microBatch, atLeastCount: dims.pipeline)
+    }
+}

@@ -1,0 +1,39 @@
+import Models
+import Parallelism
+import TensorCore
+import Testing
+
+@Suite struct StageBalanceTests {
+    /// Every way to cut `count` layers into `stages` stretches.
+    private func divisions(_ count: Int, _ stages: Int, from begin: Int = 0) -> [[Range<Int>]] {
+        guard stages > 1 else { return [[begin..<count]] }
+        return (begin + 1...count - stages + 1).flatMap { end in
+            divisions(count, stages - 1, from: end).map { [begin..<end] + $0 }
+        }
+    }
+
+    @Test func `no division has a cheaper most expensive stage`() {
+        var random = RandomStream(seed: 1)
+        for count in 1...8 {
+            for stages in 1...count {
+                let layers = (0..<count).map { _ in random.uniform() }
+                let (first, last) = (random.uniform(), 2 * random.uniform())
+                func largest(_ division: [Range<Int>]) -> Double {
+                    division.enumerated().map { index, range in
+                        layers[range].reduce(0, +) + (index == 0 ? first : 0) + (index == stages - 1 ? last : 0)
+                    }.max() ?? 0
+                }
+                let chosen = StageBalance.divide(layers: layers, first: first, last: last, stages: stages)
+                #expect(chosen.count == stages && chosen.allSatisfy { !$0.isEmpty } && chosen.flatMap { $0 } == Array(0..<count))
+                let best = divisions(count, stages).map(largest).min() ?? 0
+                // Sums of the same terms in another order.
+                #expect(largest(chosen) <= best * (1 + 1e-12))
+            }
+        }
+    }
+
+    @Test func `a large head takes layers from the last stage`() {
+        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1, 1], last: 2, stages: 2) == [0..<4, 4..<6])
+        #expect(StageBalance.divide(layers: [1, 1, 1, 1], last: 9, stages: 2) == [0..<3, 3..<4])
+    }
+}

@@ -1,0 +1,144 @@
+import Autograd
+import Collectives
+import Evaluation
+import Models
+import Parallelism
+import Rotation
+import TensorCore
+import Testing
+
+@testable import Training
+
+extension RankTests {
+    /// Stages against one rank: the same micro-batches must give the same bits.
+    @Suite(.serialized) struct PipelineTests {
+        let world = RankWorld.shared
+
+        private static let length = 24
+        private static let batch = 8
+        private static let steps = 20
+        /// Untied, so that the last stage has an odd share; five layers, so that stages differ.
+        private static let configuration = LlamaConfiguration(
+            family: .llama, vocabularySize: 96, hiddenSize: 48, intermediateSize: 80, layers: 5, heads: 4, keyValueHeads: 2,
+            headDimension: 16, maximumPositions: 64, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
+            tiedEmbeddings: true, inputBias: false, outputBias: false, feedForwardBias: false)
+
+        /// A stage's weights, each drawn from a stream of its own so that any stage draws the whole model's.
+        private static func parameters(_ stage: Range<Int>) -> LlamaParameters<Tensor> {
+            let streams = configuration.tensorShapes.named.map(\.name)
+            return LlamaParameters<Tensor>(configuration, stage: stage) { name, shape in
+                if shape.count == 1 { return Tensor(repeating: 1, shape) }
+                var random = RandomStream(seed: 31, stream: UInt64(streams.firstIndex(of: name) ?? 0))
+                return Tensor(normal: shape, deviation: 1.5 / Double(shape[1]).squareRoot(), from: &random)
+            }.fusingNorms()
+        }
+
+        private static let sequences: [[Int32]] = {
+            var random = RandomStream(seed: 32)
+            return (0..<24).map { _ in (0..<length).map { _ in Int32(random.next() % 96) } }
+        }()
+
+        /// One rank's view of a run of some steps.
+        private struct Run: Equatable {
+            var losses: [Double] = []
+            var norms: [Double] = []
+            var rotations: [UInt32] = []
+            var score = LanguageModelScore(perplexity: 0)
+            var invariance = 0.0
+        }
+
+        private func learn(
+            _ dims: ParallelDims, _ world: some Communicator, _ assignments: [String] = []
+        ) throws -> Run {
+            let groups = try ParallelGroups(dims, world)
+            let c = Self.configuration
+            let config = try RunConfig(
+                assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"] + assignments)
+            let stage = try config.stages(dims, c)[groups.stage]
+            let recipe = try RotationRecipe(config, c, tokensPerReplica: Self.length * Self.batch / dims.data, dims: dims)
+            let model = Llama(c, positions: Self.length)
+            let original = Self.parameters(stage)
+            let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
+            let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
+            var run = Run()
+            for step in 0..<Self.steps {
+                let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)
+                let result = try learner.step(
+                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch, learningRate: 5,
+                    groups)
+                run.losses.append(result.loss)
+                run.norms.append(result.gradientNorm)
+            }
+            run.rotations = learner.rotations.named.flatMap { $0.tensor.elements.map(\.bitPattern) }
+            let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: Array(Self.sequences.suffix(7)))
+            run.score = try scorer.score(learner.rotations, groups)
+            run.invariance = try model.logitChange(
+                Self.sequences[20], original, original.rotated(by: learner.rotations, c), groups)
+            return run
+        }
+
+        @Test(arguments: [
+            [], ["parallel.schedule=gpipe"], ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
+        ])
+        func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {
+            let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)
+            #expect(try staged == learn(.alone, LoopbackCommunicator(), assignments))
+            #expect(staged.losses.last ?? 0 < staged.losses[0] || assignments.count > 1)
+        }
+
+        @Test func `replicas of stages begin as one rank does, and repeat bit for bit`() throws {
+            guard world.size % 2 == 0 else { return }
+            let alone = try learn(.alone, LoopbackCommunicator())
+            let dims = ParallelDims(data: 2, pipeline: world.size / 2)
+            let run = try learn(dims, world)
+            #expect(abs(run.losses[0] - alone.losses[0]) <= 1e-5 * alone.losses[0])
+            #expect(try learn(dims, world) == run)
+            let bytes = run.rotations.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }
+            #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+        }
+
+        /// 40 sequences are three chunks, so that stages have a full and a partial group of them under way.
+        @Test func `stages draw one rank's tokens`() throws {
+            func draw(_ dims: ParallelDims, _ world: some Communicator) throws -> [[Int32]] {
+                let groups = try ParallelGroups(dims, world)
+                let stage = StageBalance.divide(Self.configuration, stages: dims.pipeline, length: Self.length)[groups.stage]
+                let network = Llama(Self.configuration, positions: Self.length).constantNetwork(Self.parameters(stage))
+                return try SampledTokens.draw(40, length: 9, first: 3, seed: 5, stream: 100, from: network, groups) { _ in }
+            }
+            let alone = try draw(.alone, LoopbackCommunicator())
+            #expect(alone.count == 40 && alone.allSatisfy { $0.count == 9 && $0[0] == 3 })
+            #expect(try draw(ParallelDims(data: 1, pipeline: world.size), world) == alone)
+            if world.size == 4 { #expect(try draw(ParallelDims(data: 2, pipeline: 2), world) == alone) }
+        }
+
+        /// Large messages travel in pieces and both ways at once; slow stages make every wait happen.
+        @Test(arguments: PipelineSchedule.allCases) func `an executor delivers every message once and in order`(_ schedule: PipelineSchedule) throws {
+            func run<World: Communicator>(_ world: World) throws {
+                let executor = PipelineExecutor(world)
+                let rows = 40_000
+                var forwards: [Int] = []
+                var backwards: [Int] = []
+                try executor.run(
+                    schedule.actions(stage: world.rank, stages: world.size, microbatches: 9), shape: { [rows + $0, 2] }, streams: 2,
+                    forward: { m, inputs in
+                        #expect(inputs.count == (world.rank == 0 ? 0 : 2))
+                        for (stream, x) in inputs.enumerated() {
+                            #expect(x.shape == [rows + m, 2] && x[flat: x.count - 1] == Float(100 * world.rank + 10 * m + stream))
+                        }
+                        forwards.append(m)
+                        guard world.rank < world.size - 1 else { return [] }
+                        return (0..<2).map { Tensor(repeating: Float(100 * (world.rank + 1) + 10 * m + $0), [rows + m, 2]) }
+                    },
+                    backward: { m, gradient in
+                        #expect((gradient == nil) == (world.rank == world.size - 1))
+                        if let gradient { #expect(gradient[flat: 0] == Float(-100 * (world.rank + 1) - m)) }
+                        backwards.append(m)
+                        return world.rank == 0 ? nil : Tensor(repeating: Float(-100 * world.rank - m), [rows + m, 2])
+                    })
+                #expect(forwards == Array(0..<9) && backwards == Array(0..<9))
+                #expect(executor.timing.waiting <= executor.timing.total)
+            }
+            try run(world)
+        }
+    }
+}
