@@ -164,6 +164,14 @@ extension Communicator {
         return result
     }
 
+    /// Every rank's values one after the other, by rank; their numbers may differ.
+    package func allGather(_ values: [Double]) throws(MPIError) -> [Double] {
+        let counts = try allGather(Int64(values.count)).map { Int($0) }
+        var result = [Double](repeating: 0, count: counts.reduce(0, +))
+        try gather(values, lengths: counts.map { $0 * MemoryLayout<Double>.stride }, into: &result)
+        return result
+    }
+
     private func gather<Element: BitwiseCopyable>(
         _ part: [Element], lengths: [Int], into result: inout [Element]
     ) throws(MPIError) {
@@ -203,6 +211,19 @@ extension Communicator {
             try receive(UnsafeMutableRawBufferPointer(data), from: peer, tag: tag)
         }
         return tensor
+    }
+
+    package func send(_ bytes: [UInt8], to peer: Int, tag: Int = 0) throws(MPIError) {
+        try bytes.withUnsafeBufferPointer { data throws(MPIError) in try send(UnsafeRawBufferPointer(data), to: peer, tag: tag) }
+    }
+
+    /// So many bytes from a peer.
+    package func receive(bytes count: Int, from peer: Int, tag: Int = 0) throws(MPIError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        try bytes.withUnsafeMutableBufferPointer { data throws(MPIError) in
+            try receive(UnsafeMutableRawBufferPointer(data), from: peer, tag: tag)
+        }
+        return bytes
     }
 
     /// Starts sending; the tensor may be written to at once (the message keeps the elements as they are now).

@@ -43,7 +43,7 @@ extension Job {
             reporter.note(String(config.yaml.dropLast()))
             return
         }
-        let dims = try communicator.agree { try config.layout(worldSize: communicator.size) }
+        let dims = try config.chooseLayout(job: Self.name, over: communicator)
         let path = try communicator.fromRoot { config.out ?? RunFolder.newPath(job: Self.name) }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         let folder = RunFolder(path, isWriter: communicator.isRoot)

@@ -38,8 +38,8 @@ extension RankTests {
         ) throws -> (weights: ModelWeights, losses: [Double], norms: [Double]) {
             let settings = TrainerSettings(
                 rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1), recompute: recompute, bucketBytes: 4096)
-            let trainer = NetworkTrainer(
-                settings, Llama(Self.configuration, positions: Self.length), Self.parameters, sites: Untouched(), over: world)
+            let trainer = try NetworkTrainer(
+                settings, Llama(Self.configuration, positions: Self.length), Self.parameters, sites: Untouched(), over: .dataParallel(world))
             let own = Self.sequences[slice(of: Self.batch, rank: world.rank, ranks: world.size)]
             let results = try (0..<steps).map {
                 try trainer.step($0, Array(own), globalSequences: Self.batch, learningRate: 0.02)

@@ -30,7 +30,7 @@ import Testing
         #expect(abs(planned.operationsPerStep / forward - 3) < 0.02)
     }
 
-    @Test(arguments: [(2, 8), (4, 8), (4, 2), (8, 1)])
+    @Test(arguments: [(2, 8), (4, 8), (4, 4), (8, 8)])
     func `stages of equal work wait as the formula says`(stages: Int, microbatches: Int) throws {
         let planned = try planner(.train, PlanShapes.deep, cluster(ranks: stages, cores: stages), "parallel.pipeline=\(stages)")
             .plan(Layout(data: 1, pipeline: stages, microbatches: microbatches))
@@ -83,9 +83,9 @@ import Testing
 
     @Test func `what parallel asks for is kept`() throws {
         let layouts = try planner(
-            .rotate, PlanShapes.deep, cluster(ranks: 8, cores: 8), "parallel.pipeline=4", "parallel.microbatches=2"
+            .rotate, PlanShapes.deep, cluster(ranks: 8, cores: 8), "parallel.pipeline=4", "parallel.microbatches=4"
         ).layouts()
-        #expect(layouts.map(\.layout) == [Layout(data: 2, pipeline: 4, microbatches: 2)])
+        #expect(layouts.map(\.layout) == [Layout(data: 2, pipeline: 4, microbatches: 4)])
     }
 
     @Test func `traffic is what a run hands over`() throws {

@@ -1,6 +1,7 @@
 import Autograd
 import Collectives
 import Models
+import Parallelism
 import TensorCore
 import TernarySVD
 import Testing
@@ -30,13 +31,13 @@ import Testing
     @Test func `layers keep the tolerance, and the counts are those of the factors`() throws {
         let indices = try weights.linears(matching: pattern("model.layers.0.self_attn.*"))
         let settings = try RunConfig(assignments: ["ternary.tolerance=0.2"]).ternary
-        let layers = try decompose(weights, indices, settings.options(seed: 0), over: LoopbackCommunicator())
+        let layers = try decompose(weights, indices, settings.options(seed: 0), over: .dataParallel(LoopbackCommunicator()))
         for (index, layer) in zip(indices, layers) {
             #expect(layer.relativeError < 0.2)
             // Measured again from the packed factors: float32 singular values agree to far less than this.
             #expect(abs(try layer.factors.relativeError(weights[index]) - layer.relativeError) < 1e-4)
         }
-        let report = TernaryReport(layers, of: weights)
+        let report = TernaryReport(layers, of: weights.linears)
         let dense = indices.reduce(0) { $0 + weights[$1].count }
         let additions = layers.reduce(0) { $0 + $1.factors.additions }
         #expect(report.operations.additions == report.denseOperations.additions - dense + additions)

@@ -14,7 +14,7 @@ package struct EvaluateJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, parameters)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: false, canPipeline: true
+            context, job: Self.name, needsTraining: false
         ) { inputs in
             (
                 try RotationRecipe(config, inputs.folder.configuration, tokensPerReplica: 1),

@@ -9,7 +9,7 @@ internal import TensorCore
 /// What `train` and `qat` have in common before and after their steps.
 struct FullTrainingRun<World: Communicator> {
     private let run: LanguageModelRun<World>
-    /// As read from the model's folder.
+    /// This rank's stage, as read from the model's folder.
     let parameters: LlamaParameters<Tensor>
     let evaluation: [[Int32]]
     private let loop: TrainingLoop
@@ -24,8 +24,8 @@ struct FullTrainingRun<World: Communicator> {
     init(
         _ context: JobContext<World>, job: String, check: (LanguageModelInputs, LlamaParameters<Tensor>) throws -> Void = { _, _ in }
     ) throws {
-        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true, canPipeline: false) {
-            let parameters = try $0.folder.parameters()
+        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true) {
+            let parameters = try $0.folder.parameters($0.stages[context.groups.stage])
             try check($0, parameters)
             return (parameters, try context.config.microBatches(context.groups.dims))
         }
@@ -34,21 +34,23 @@ struct FullTrainingRun<World: Communicator> {
         evaluation = try run.evaluationWindows(drawingFrom: parameters)
     }
 
-    /// The network as it was read.
+    /// The stage as it was read.
     var fullPrecision: Network<Untouched> {
         run.model.constantNetwork(parameters)
     }
 
+    /// Collective.
+    ///
     /// - Parameters:
     ///   - parameters: where to start; nil: as read.
     ///   - view: see ``NetworkTrainer``.
     func trainer<Sites: SiteTransform>(
         _ parameters: LlamaParameters<Tensor>? = nil, sites: Sites, view: ((Tensor) -> Tensor)? = nil, teacher: Network<Untouched>? = nil
-    ) -> NetworkTrainer<Sites, World> {
+    ) throws(MPIError) -> NetworkTrainer<Sites, World> {
         StoragePool.shared.trim()
-        return NetworkTrainer(
+        return try NetworkTrainer(
             context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
-            over: context.communicator)
+            over: context.groups)
     }
 
     /// Takes all steps. Collective.
@@ -71,28 +73,29 @@ struct FullTrainingRun<World: Communicator> {
         try evaluate(network, against: Network<Untouched>?.none, windows: evaluation, context.groups).perplexity
     }
 
-    /// Writes the model on rank 0, and what else the job leaves. Collective.
+    /// Writes the model, each stage its shard, and on rank 0 what else the job leaves. Collective.
     func write(_ parameters: LlamaParameters<Tensor>, more: () throws -> Void = {}) throws {
-        try context.communicator.agree {
-            guard context.communicator.isRoot else { return }
-            try inputs.folder.write(parameters, as: .f32, to: context.folder.file("model"))
-            try more()
-        }
+        try inputs.write(parameters, context)
+        try context.communicator.agree { if context.communicator.isRoot { try more() } }
     }
 
     /// Writes `summary.json` and prints the table. Collective.
     func summarise(
-        _ record: TrainingLoop.Record, _ results: JSONObject, _ table: Table, bytesPerStep: Int, hasTeacher: Bool = false
+        _ record: TrainingLoop.Record, _ results: JSONObject, _ table: Table, timing: PipelineTiming, hasTeacher: Bool = false
     ) throws {
         let config = context.config
         // A backward pass through all weights takes two products for each of the forward pass.
         let forward = LlamaCost(inputs.folder.configuration).forward(
             sequences: config.training.batchSize, length: config.data.sequenceLength)
+        let pipeline = try PipelineReport(timing, microBatches, batchSize: config.training.batchSize, context.groups)
+        var results = results
+        pipeline.add(to: &results)
         let measured = LanguageModelRun<World>.Measured(
             steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
-            bytesSentPerStep: bytesPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
+            bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
         let summary = try run.finish(measured, results)
         context.reporter.note("\n" + table.text)
+        if let line = pipeline.line { context.reporter.note("\n" + line) }
         context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")
     }
 }

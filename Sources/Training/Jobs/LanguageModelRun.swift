@@ -29,19 +29,14 @@ struct LanguageModelRun<World: Communicator> {
 
     /// Reads and checks the input on every rank, then makes the run folder: bad input leaves nothing behind. Collective.
     ///
-    /// - Parameters:
-    ///   - canPipeline: whether the job runs on several stages.
-    ///   - prepare: what the job makes of the input, and asks of it; must not communicate.
+    /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
     static func open<Prepared>(
-        _ context: JobContext<World>, job: String, needsTraining: Bool, canPipeline: Bool, prepare: (LanguageModelInputs) throws -> Prepared
+        _ context: JobContext<World>, job: String, needsTraining: Bool, prepare: (LanguageModelInputs) throws -> Prepared
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
         let inputs = try world.agree {
-            guard canPipeline || context.groups.dims.pipeline == 1 else {
-                throw ConfigurationError("parallel.pipeline", "\(job) runs data-parallel only; leave it at 1 or auto")
-            }
-            return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+            try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
         }
         let prepared = try world.agree { try prepare(inputs) }
         try world.agree { try context.folder.create(config) }

@@ -23,6 +23,9 @@ package struct PlanJob {
     private func describe(_ config: RunConfig) throws -> String {
         let path = model ?? config.model.path ?? EmbeddedModel.path
         let shape = try LlamaConfiguration(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json"))
+        guard shape.isOfPlannableSize else {
+            throw HuggingFaceError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
+        }
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }

@@ -17,35 +17,35 @@ package struct PtqJob: Job {
     package init() {}
 
     package func run(_ context: JobContext<some Communicator>) throws {
-        let (config, world) = (context.config, context.communicator)
-        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false, canPipeline: false) { inputs in
-            let weights = ModelWeights(try inputs.folder.parameters())
-            return (weights, try weights.linears(matching: config.ternary.layers))
+        let (config, groups, world) = (context.config, context.groups, context.communicator)
+        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
+            let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
+            return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.configuration.linears))
         }
         let (inputs, model) = (run.inputs, run.model)
         let windows = try run.evaluationWindows(drawingFrom: original.parameters)
         let before = try score(model, original, windows, context)
         context.reporter.note("full precision: perplexity \(before.perplexity.formatted(decimals: 2))")
 
-        let sent = world.bytesSent
+        let sent = groups.bytesSent
         let decomposing = ContinuousClock.now
-        let layers = try decompose(original, indices, config.ternary.options(seed: config.training.seed), over: world) {
+        let layers = try decompose(original, indices, config.ternary.options(seed: config.training.seed), over: groups) {
             context.reporter.progress("decomposing", $0, of: $1)
         }
         let seconds = (.now - decomposing) / .seconds(1)
+        let shared = groups.bytesSent - sent
         var ternary = original
         ternary.replace(indices, by: layers)
         let after = try score(model, ternary, windows, context)
 
-        let report = TernaryReport(layers, of: original)
+        let report = TernaryReport(try StageLayers.gather(layers, of: model.configuration, groups), of: model.configuration.linears)
+        try inputs.write(ternary.parameters, context)
         try world.agree {
             guard world.isRoot else { return }
-            let factors = layers.map { ($0.name, $0.factors) }
-            try TernaryFile.write(Dictionary(uniqueKeysWithValues: factors), to: context.folder.file(TernaryReport.fileName))
-            try inputs.folder.write(ternary.parameters, as: .f32, to: context.folder.file("model"))
+            try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName))
         }
         let result = Result(
-            fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: world.bytesSent - sent,
+            fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: shared,
             windows: windows.count)
         try summarise(result, run)
     }

@@ -17,7 +17,7 @@ package struct RotateJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: true, canPipeline: true
+            context, job: Self.name, needsTraining: true
         ) { inputs in
             (
                 try RotationRecipe(

@@ -12,7 +12,7 @@ package struct TrainJob: Job {
         let run = try FullTrainingRun(context, job: Self.name)
         let before = try run.perplexity(run.fullPrecision)
         context.reporter.note("before: perplexity \(before.formatted(decimals: 2))")
-        let trainer = run.trainer(sites: Untouched())
+        let trainer = try run.trainer(sites: Untouched())
         let record = try run.train(trainer)
         let after = try run.perplexity(trainer.network)
         try run.write(trainer.weights.parameters)
@@ -23,6 +23,6 @@ package struct TrainJob: Job {
         var table = Table(columns: ["\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity"])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])
-        try run.summarise(record, results, table, bytesPerStep: trainer.bytesPerStep)
+        try run.summarise(record, results, table, timing: trainer.timing)
     }
 }

@@ -66,6 +66,10 @@ package struct VerifyJob {
             for index in 0..<windows.count { result.append(("\(path), window \(index + 1)", windows[index])) }
         } else {
             let text = Array(try Tokenizer(folder: folder.path).encode(Self.sample, addSpecialTokens: true).prefix(length))
+            if let position = text.firstIndex(where: { $0 < 0 || UInt64($0) >= vocabulary }) {
+                throw DataError.tokenOutside(
+                    path: folder.path + "/tokenizer.json", position: position, token: Int(text[position]), vocabularySize: Int(vocabulary))
+            }
             result.append(("a paragraph of text", text))
         }
         return result

@@ -5,36 +5,14 @@ package import Models
 package import Parallelism
 package import TensorCore
 
-/// How a network is trained.
-package struct TrainerSettings: Sendable {
-    package var rule: UpdateRule
-    package var weightDecay: Float
-    /// Largest norm of all gradients together; nil for no limit.
-    package var clipNorm: Double?
-    package var isSharded: Bool
-    package var microBatches: MicroBatches
-    package var recompute: Bool
-    /// Size of the buckets in which gradients are summed over ranks.
-    package var bucketBytes: Int
-
-    package init(
-        rule: UpdateRule, weightDecay: Float, clipNorm: Double?, isSharded: Bool, microBatches: MicroBatches, recompute: Bool,
-        bucketBytes: Int = BucketLayout.defaultBytes
-    ) {
-        self.rule = rule
-        self.weightDecay = weightDecay
-        self.clipNorm = clipNorm
-        self.isSharded = isSharded
-        self.microBatches = microBatches
-        self.recompute = recompute
-        self.bucketBytes = bucketBytes
-    }
-}
-
-/// Trains all parameters of a network: gradients of this rank's share of a batch, summed over the replicas during the backward
-/// pass, clipped, and taken by the optimiser on every rank alike.
+/// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the replicas of
+/// the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimiser on every replica
+/// alike.
+///
+/// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
+/// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
 package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
-    /// The masters. What a job changes between steps (ternary layers) it changes here.
+    /// The stage's masters. What a job changes between steps (ternary layers) it changes here.
     package var weights: ModelWeights
     private let settings: TrainerSettings
     private let model: Llama
@@ -42,49 +20,61 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
     /// What the forward pass uses in the place of a linear layer's master; the gradient passes straight through (Bengio et al.,
     /// arXiv 1308.3432).
     private let view: ((Tensor) -> Tensor)?
-    /// The network whose predictions are learned; nil learns the text's tokens.
-    private let teacher: Network<Untouched>?
-    private let world: World
+    private let passes: StagePasses<Untouched>
+    private let groups: ParallelGroups<World>
     private let buckets: GradientBuckets<World>
+    private let tied: TiedEmbedding
     private var optimizer: Optimizer
+    /// Time of the pipeline's passes and of waiting in them.
+    package private(set) var timing = PipelineTiming()
 
+    /// Collective.
+    ///
+    /// - Parameters:
+    ///   - parameters: of this rank's stage.
+    ///   - teacher: this stage of the network whose predictions are learned; nil learns the text's tokens.
     package init(
         _ settings: TrainerSettings, _ model: Llama, _ parameters: LlamaParameters<Tensor>, sites: Sites,
-        view: ((Tensor) -> Tensor)? = nil, teacher: Network<Untouched>? = nil, over world: World
-    ) {
+        view: ((Tensor) -> Tensor)? = nil, teacher: Network<Untouched>? = nil, over groups: ParallelGroups<World>
+    ) throws(MPIError) {
         self.settings = settings
         self.model = model
         self.sites = sites
         self.view = view
-        self.teacher = teacher
-        self.world = world
+        self.groups = groups
+        passes = StagePasses(
+            hidden: model.configuration.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            recompute: settings.recompute, teacher: teacher)
         weights = ModelWeights(parameters)
-        let layout = BucketLayout(counts: weights.tensors.map(\.count), bytes: settings.bucketBytes)
-        buckets = GradientBuckets(layout, over: world)
+        tied = try TiedEmbedding(parameters, weights, groups.pipeline)
+        let counts = weights.tensors.map(\.count)
+        // The head's gradient of an embedding tied on one stage comes last, so that the weights' own places stay as they are.
+        buckets = GradientBuckets(
+            BucketLayout(counts: counts + tied.extraCounts, bytes: settings.bucketBytes), over: groups.replicas)
         optimizer = Optimizer(
-            settings.rule, decay: settings.weightDecay, layout, isSharded: settings.isSharded, over: world)
+            settings.rule, decay: settings.weightDecay, BucketLayout(counts: counts, bytes: settings.bucketBytes),
+            isSharded: settings.isSharded, over: groups.replicas)
     }
 
-    /// Bytes this rank hands over in a step.
-    package var bytesPerStep: Int { buckets.bytesPerStep + optimizer.bytesPerStep }
     package var optimizerStateBytes: Int { optimizer.stateBytes }
 
-    /// One step on this rank's `sequences` (of equal lengths) of a global batch of `globalSequences`. Collective.
+    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
+    /// Collective.
     ///
-    /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite.
+    /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks alike.
     package func step(
         _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float
     ) throws -> StepResult {
         let (gradients, loss) = try gradients(sequences, globalSequences: globalSequences)
-        let norm = gradientNorm(gradients)
+        let norm = try gradientNorm(gradients)
         guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: index) }
         try optimizer.step(
             &weights, gradients: gradients, learningRate: learningRate,
-            gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: world)
+            gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
-    /// The network as it is evaluated: masters as the forward pass sees them.
+    /// The stage as it is evaluated: masters as the forward pass sees them.
     package var network: Network<Sites> {
         Network(
             model: model,
@@ -96,38 +86,38 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
         return view(tensor)
     }
 
-    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, and that loss; the same on all ranks. Collective.
+    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that loss, the
+    /// same on all ranks. Collective.
     func gradients(_ sequences: [[Int32]], globalSequences: Int) throws -> ([Tensor], loss: Double) {
         buckets.begin()
-        var sum = 0.0
+        var loss = 0.0
         if let length = sequences.first?.count {
-            let counted = globalSequences * (teacher == nil ? length - 1 : length)
-            let network = Network(
-                model: model,
-                parameters: weights.parameters { index, tensor in buckets.parameter(seen(index, tensor), at: index) }, sites: sites)
-            for range in settings.microBatches.ranges(sequences.count) {
-                sum += pass(Array(sequences[range]), network, isLast: range.upperBound == sequences.count, counted: counted)
+            let counted = globalSequences * (passes.teacher == nil ? length - 1 : length)
+            let views = weights.tensors.indices.map { seen($0, weights[$0]) }
+            let result = try passes.run(sequences, counted: counted, groups) {
+                student(views)
+            } beforeBackward: { isLast in
+                buckets.isLastPass = isLast
             }
-            sum /= Double(counted)
+            timing += result.timing
+            loss = result.sum / Double(counted)
         }
-        let gradients = try buckets.finish()
-        return (gradients, try world.allReduce(sum, .sum))
+        var gradients = try buckets.finish()
+        try tied.join(&gradients, buckets.layout, groups.pipeline)
+        return (gradients, try groups.sumFromLastStage([loss])[0])
     }
 
-    /// Forward and backward on one micro-batch. Returns its summed loss.
-    private func pass(_ batch: [[Int32]], _ network: Network<Sites>, isLast: Bool, counted: Int) -> Double {
-        let tape = Tape()
-        let x = network.hiddenStates(batch, recompute: settings.recompute, on: tape)
-        let (loss, sum) = tape.languageModelLoss(
-            x, head: network.parameters.logitWeight, target(batch), scale: 1 / Float(counted))
-        buckets.isLastPass = isLast
-        tape.backward(from: loss, gradient: Tensor([1], []))
-        return sum
+    /// The network for one micro-batch, with leaves of its own.
+    private func student(_ views: [Tensor]) -> Network<Sites> {
+        var parameters = weights.parameters { index, _ in buckets.parameter(views[index], at: index) }
+        if let embedding = tied.tableAndHead { parameters.head = buckets.parameter(views[embedding], at: weights.count) }
+        return Network(model: model, parameters: parameters, sites: sites)
     }
 
-    private func target(_ batch: [[Int32]]) -> LogitTarget {
-        guard let teacher else { return .tokens(batch.flatMap { $0.dropFirst() + [-1] }) }
-        return .teacher(
-            hidden: teacher.hiddenStates(batch, on: Tape(recording: false)).value, head: teacher.parameters.logitWeight.value)
+    /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever stages
+    /// hold them. Collective.
+    private func gradientNorm(_ gradients: [Tensor]) throws(MPIError) -> Double {
+        let own = weights.tensors.indices.reversed().filter { $0 != tied.copy }.map { buckets.layout.squaredNorm(of: $0, in: gradients) }
+        return try groups.pipeline.allGather(own).reduce(0, +).squareRoot()
     }
 }

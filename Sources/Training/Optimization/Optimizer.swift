@@ -84,9 +84,6 @@ package struct Optimizer {
     }
 }
 
-/// ‖g‖ over all gradients: partial sums in double precision, in the buckets' order.
-package func gradientNorm(_ gradients: [Tensor]) -> Double { gradients.reduce(0) { $0 + $1.squaredNorm }.squareRoot() }
-
 /// min(1, limit/‖g‖) (Pascanu et al., arXiv 1211.5063); 1 without a limit.
 package func clippingFactor(norm: Double, limit: Double?) -> Double {
     guard let limit, norm > limit else { return 1 }

@@ -13,6 +13,6 @@ extension RunConfig {
     func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm, isSharded: optimizer.shard,
-            microBatches: microBatches, recompute: training.recompute)
+            microBatches: microBatches, schedule: parallel.schedule.pipeline, recompute: training.recompute)
     }
 }

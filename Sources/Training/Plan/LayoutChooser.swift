@@ -1,5 +1,6 @@
 package import Collectives
 internal import Models
+internal import Parallelism
 
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
@@ -25,34 +26,15 @@ package struct LayoutChooser: Sendable {
         self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(share, .min)))
     }
 
-    /// As few stages as fit, and as leave no replica without a sequence where that can be; replicas otherwise.
+    /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
+    /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
     ///
-    /// - Throws: ``ConfigurationError`` where `parallel.*` leaves no layout, or none that fits; it names the smallest that would.
-    package func choose() throws(ConfigurationError) -> Layout {
-        let open = try stageCounts()
-        let fitting = open.map(layout).filter { memory($0) <= memoryPerRank }
-        guard let first = fitting.first else { throw tooLarge(open.map(layout)) }
-        return fitting.first { $0.data <= workload.sequences } ?? first
-    }
-
-    /// Every number of stages that the ranks and `parallel.*` allow, ascending.
-    private func stageCounts() throws(ConfigurationError) -> [Int] {
-        let (data, pipeline) = (workload.config.parallel.data, workload.config.parallel.pipeline)
-        let divisors = (1...ranks).filter { stages in
-            ranks % stages == 0 && stages == pipeline ?? stages && ranks / stages == data ?? ranks / stages
-        }
-        guard !divisors.isEmpty else {
-            let product = (data ?? 1) * (pipeline ?? 1)
-            throw ConfigurationError(
-                "parallel", "data \(data ?? 1) × pipeline \(pipeline ?? 1) is \(product), but there are \(ranks) ranks; "
-                    + "set one of them to auto, or start as many ranks")
-        }
-        let counts = divisors.filter { $0 <= workload.shape.layers }
-        guard !counts.isEmpty else {
-            throw ConfigurationError(
-                "parallel.pipeline", "\(divisors[0]) stages are more than the \(workload.shape.layers) layers of this model; a stage needs one at least")
-        }
-        return counts
+    /// - Throws: ``ConfigurationError`` where none fits; it names the smallest that would.
+    package func choose() throws(ConfigurationError) -> Layout? {
+        let layouts = workload.stageCounts(ranks: ranks).map(layout)
+        guard !layouts.isEmpty else { return nil }
+        guard let first = layouts.first(where: { memory($0) <= memoryPerRank }) else { throw tooLarge(layouts) }
+        return first
     }
 
     private func layout(_ stages: Int) -> Layout {
@@ -60,11 +42,11 @@ package struct LayoutChooser: Sendable {
         return Layout(data: data, pipeline: stages, microbatches: microbatches(data: data, stages: stages))
     }
 
-    /// As the run itself divides a replica's sequences: about 512 tokens each, and as many as there are stages.
+    /// As the run itself divides a replica's sequences.
     private func microbatches(data: Int, stages: Int) -> Int {
         let share = (workload.sequences + data - 1) / data
-        let automatic = max((share + workload.config.microBatch - 1) / workload.config.microBatch, stages)
-        return min(share, workload.config.parallel.microbatches ?? automatic)
+        let batches = try? workload.config.microBatches(ParallelDims(data: data, pipeline: stages))
+        return max(1, batches?.ranges(share).count ?? share)
     }
 
     private func memory(_ layout: Layout) -> Int { MemoryPlan(workload, layout).bytes.max() ?? 0 }
@@ -78,13 +60,14 @@ package struct LayoutChooser: Sendable {
 
     /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.
     private var advice: String {
-        for stages in 1...workload.shape.layers {
+        let most = workload.learns ? min(workload.shape.layers, workload.sequences) : workload.shape.layers
+        for stages in 1...most {
             let layout = Layout(data: 1, pipeline: stages, microbatches: workload.sequences)
             guard memory(layout) <= memoryPerRank else { continue }
             return "the smallest layout that fits is \(stages) ranks with parallel.pipeline=\(stages) and "
                 + "parallel.microbatches=\(workload.sequences), with as much memory each"
         }
-        let deepest = Layout(data: 1, pipeline: workload.shape.layers, microbatches: workload.sequences)
-        return "even a stage for each layer needs \(ByteCount(memory(deepest)).rounded); give each rank more memory (fewer ranks a machine)"
+        let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
+        return "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory (fewer ranks a machine)"
     }
 }

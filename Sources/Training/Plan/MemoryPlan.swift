@@ -1,4 +1,5 @@
 internal import Models
+internal import Parallelism
 internal import Rotation
 
 /// Bytes a rank of each stage needs under a layout.
@@ -17,10 +18,8 @@ struct MemoryPlan {
 }
 
 extension Workload {
-    /// Stages of as equal numbers of layers as there can be.
+    /// The stages as the run itself divides the layers.
     func parts(_ stages: Int) -> [StagePart] {
-        (0..<stages).map { stage in
-            StagePart(stage * shape.layers / stages..<(stage + 1) * shape.layers / stages, of: shape.layers)
-        }
+        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map { StagePart($0, of: shape.layers) }
     }
 }

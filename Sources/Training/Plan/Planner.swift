@@ -54,20 +54,17 @@ package struct Planner: Sendable {
     }
 
     private var candidates: [Layout] {
-        let parallel = workload.config.parallel
-        let stages = (1...min(cluster.ranks, workload.shape.layers)).filter { stages in
-            cluster.ranks % stages == 0 && (parallel.pipeline ?? stages) == stages && (parallel.data ?? cluster.ranks / stages) == cluster.ranks / stages
-        }
-        return stages.flatMap { stages in
+        workload.stageCounts(ranks: cluster.ranks).flatMap { stages in
             let data = cluster.ranks / stages
-            return microbatchCounts((workload.sequences + data - 1) / data).map { Layout(data: data, pipeline: stages, microbatches: $0) }
+            return microbatchCounts((workload.sequences + data - 1) / data, stages: stages)
+                .map { Layout(data: data, pipeline: stages, microbatches: $0) }
         }
     }
 
-    /// Powers of two, and one sequence each.
-    private func microbatchCounts(_ sequences: Int) -> [Int] {
+    /// Powers of two, and one sequence each; as many as there are stages at least.
+    private func microbatchCounts(_ sequences: Int, stages: Int) -> [Int] {
         if let count = workload.config.parallel.microbatches { return [min(count, sequences)] }
         let powers = (0...30).map { 1 << $0 }.prefix { $0 < sequences }
-        return powers + [sequences]
+        return (powers + [sequences]).filter { $0 >= stages || stages == 1 || !workload.learns }
     }
 }

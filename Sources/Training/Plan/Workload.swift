@@ -54,6 +54,17 @@ package struct Workload: Sendable {
     package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
     package var recomputes: Bool { learns && config.training.recompute }
 
+    /// Every number of stages that these ranks, `parallel.*`, the model's layers and the sequences of a step allow, ascending.
+    func stageCounts(ranks: Int) -> [Int] {
+        let (data, pipeline) = (config.parallel.data, config.parallel.pipeline)
+        return (1...min(ranks, shape.layers)).filter { stages in
+            let replicas = ranks / stages
+            guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
+            // A stage without a micro-batch of its own would always wait.
+            return stages == 1 || !learns || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
+        }
+    }
+
     /// Rows, columns and components of one layer's linears as ternary factors. At the default tolerance trained models of several
     /// sizes came to about as many components as the longer side is long.
     package var ternaryLayers: [(rows: Int, columns: Int, components: Int)] {

@@ -27,7 +27,7 @@ struct IntegerQat<World: Communicator> {
         let recipe = QuantizationRecipe(config, c)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         let quantizer = recipe.weights
-        let trainer = run.trainer(
+        let trainer = try run.trainer(
             base, sites: QuantizedSites(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
             teacher: config.qat.distill ? run.fullPrecision : nil)
         let rounded = try run.perplexity(trainer.network)
@@ -50,6 +50,6 @@ struct IntegerQat<World: Communicator> {
         table.add(["round to nearest", rounded.formatted(decimals: 2)])
         table.add(["trained", trained.formatted(decimals: 2)])
         try run.summarise(
-            record, results, table, bytesPerStep: trainer.bytesPerStep, hasTeacher: config.qat.distill)
+            record, results, table, timing: trainer.timing, hasTeacher: config.qat.distill)
     }
 }

@@ -3,6 +3,7 @@ internal import Collectives
 internal import Evaluation
 internal import HuggingFace
 internal import Models
+internal import Parallelism
 internal import TensorCore
 internal import TernarySVD
 
@@ -19,34 +20,33 @@ struct TernaryQat<World: Communicator> {
             }
             return try config.ternary.transition(seed: config.training.seed)
         }
-        let run = try FullTrainingRun(context, job: QatJob.name) { _, parameters in
-            _ = try ModelWeights(parameters).linears(matching: config.ternary.layers)
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
+            _ = try config.ternary.layers.choose(among: inputs.folder.configuration.linears)
         }
+        let (groups, linears) = (context.groups, run.inputs.folder.configuration.linears)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
-        let trainer = run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
-        let indices = try trainer.weights.linears(matching: config.ternary.layers)
-        let ternary = try TernaryTraining(trainer.weights, indices: indices, transition, config, over: world)
+        let trainer = try run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
+        let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
+        let ternary = try TernaryTraining(trainer.weights, indices: indices, transition, config, over: groups.replicas)
         try ternary.begin(&trainer.weights)
         let projected = try run.perplexity(trainer.network)
-        let before = try report(ternary, trainer.weights)
-        context.reporter.note("ternary (\(indices.count) layers): perplexity \(projected.formatted(decimals: 2)), \(cost(before))")
+        let before = try report(ternary, trainer.weights, run)
+        context.reporter.note("ternary (\(before.layers.count) layers): perplexity \(projected.formatted(decimals: 2)), \(cost(before))")
 
         var steps = Steps()
         let record = try run.train(trainer) { metrics in
             let step = try ternary.update(&trainer.weights)
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
-            metrics["branches"] = step.branches.json
+            metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
         }
-        let after = try report(ternary, trainer.weights)
+        let after = try report(ternary, trainer.weights, run)
         for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
         let trained = try run.perplexity(trainer.network)
         try run.write(trainer.weights.parameters) {
-            try TernaryFile.write(
-                Dictionary(uniqueKeysWithValues: after.layers.map { ($0.name, $0.factors) }),
-                to: context.folder.file(TernaryReport.fileName))
+            try TernaryFile.write(after.factors, to: context.folder.file(TernaryReport.fileName))
         }
 
         var results = JSONObject()
@@ -57,7 +57,7 @@ struct TernaryQat<World: Communicator> {
         results["tolerance"] = .double(config.ternary.tolerance)
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
-        results["transition"] = try steps.summary(ternary, over: world)
+        results["transition"] = try steps.summary(ternary, over: groups)
         var table = Table(columns: [
             "\(run.evaluation.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "multiplications", "additions",
         ])
@@ -68,14 +68,18 @@ struct TernaryQat<World: Communicator> {
         row("ternary, as decomposed", projected, before.operations)
         row("ternary, trained", trained, after.operations)
         try run.summarise(
-            record, results, table, bytesPerStep: trainer.bytesPerStep, hasTeacher: config.qat.distill)
+            record, results, table, timing: trainer.timing, hasTeacher: config.qat.distill)
     }
 
-    private func report(_ ternary: TernaryTraining<World>, _ weights: ModelWeights) throws -> TernaryReport {
-        TernaryReport(
-            try ternary.results(weights).map {
-                .init(name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
-            }, of: weights)
+    /// Of all stages' layers, on rank 0. Collective.
+    private func report(
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ run: FullTrainingRun<World>
+    ) throws -> TernaryReport {
+        let c = run.inputs.folder.configuration
+        let layers = try ternary.results(weights).map {
+            TernaryReport.Layer(name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
+        }
+        return TernaryReport(try StageLayers.gather(layers, of: c, context.groups), of: c.linears)
     }
 
     private func cost(_ report: TernaryReport) -> String {
@@ -94,17 +98,18 @@ struct TernaryQat<World: Communicator> {
         }
 
         /// Means per step; the longest owner's computing is the longest of each step. Collective.
-        func summary(_ ternary: TernaryTraining<World>, over world: World) throws -> JSONValue {
-            let count = max(1, seconds.count)
+        func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
+            let (count, world) = (max(1, seconds.count), groups.world)
             var longest = computeSeconds
             try world.allReduce(&longest, .max)
+            let reference = try groups.pipeline.allReduce(Int64(ternary.referenceBytes), .sum)
             let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
             let replays = try world.allReduce(Int64(ternary.replays), .sum)
             return [
                 "seconds_per_step": .double(seconds.reduce(0, +) / Double(count)),
                 "longest_owner_seconds_per_step": .double(longest.reduce(0, +) / Double(count)),
                 "bytes_published_per_step": .integer(Int(published) / count),
-                "bytes_reference_per_step": .integer(ternary.referenceBytes / count), "replays": .integer(Int(replays)),
+                "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
             ]
         }
     }

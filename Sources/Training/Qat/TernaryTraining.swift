@@ -28,6 +28,13 @@ final class TernaryTraining<World: Communicator> {
             }
         }
 
+        /// Of all ranks of a communicator. Collective.
+        func sum(over world: some Communicator) throws(MPIError) -> BranchCounts {
+            var counts = [Int64(refresh), Int64(prune), Int64(full)]
+            try world.allReduce(&counts, .sum)
+            return BranchCounts(refresh: Int(counts[0]), prune: Int(counts[1]), full: Int(counts[2]))
+        }
+
         var json: JSONValue { ["refresh": .integer(refresh), "prune": .integer(prune), "full": .integer(full)] }
     }
 

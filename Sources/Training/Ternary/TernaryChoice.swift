@@ -1,3 +1,4 @@
+package import Models
 internal import TensorCore
 package import TernarySVD
 
@@ -26,18 +27,50 @@ extension TernarySettings {
     func adapts(atStep step: Int) -> Bool { adaptEvery > 0 && mode == .standard && step % adaptEvery == 0 }
 }
 
+/// A linear layer of a model: name and shape of its weight.
+package struct LinearShape: Sendable, Equatable {
+    /// As in the checkpoint, without `.weight`.
+    package let name: String
+    /// [out, in].
+    package let shape: [Int]
+}
+
+extension LlamaConfiguration {
+    /// All layers' linears, in the checkpoint's order; the head is none of them.
+    package var linears: [LinearShape] {
+        tensorShapes.named.filter { $0.name.hasSuffix("_proj.weight") }
+            .map { LinearShape(name: String($0.name.dropLast(".weight".count)), shape: $0.value) }
+    }
+}
+
+extension LayerPattern {
+    /// The layers that the patterns name, but for those too small to decompose.
+    ///
+    /// - Throws: ``ConfigurationError`` for a pattern that names none.
+    package func choose(among linears: [LinearShape]) throws(ConfigurationError) -> [LinearShape] {
+        let linears = linears.filter { !TernaryDecomposition.isTooSmall($0.shape) }
+        for pattern in parts where !linears.contains(where: { pattern.matches($0.name) }) {
+            let example = linears.first.map { "; the name of one is \($0.name)" } ?? ""
+            throw ConfigurationError("ternary.layers", "'\(pattern.settingText)' names no linear layer of the model\(example)")
+        }
+        return linears.filter { matches($0.name) }
+    }
+}
+
 extension ModelWeights {
+    /// The linear layers, in the checkpoint's order.
+    package var linears: [LinearShape] {
+        names.indices.reversed().filter(isLinear).map { LinearShape(name: layerName($0), shape: self[$0].shape) }
+    }
+
     /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is a
     /// layer too small to decompose.
     ///
-    /// - Throws: ``ConfigurationError`` for a pattern that names none.
-    package func linears(matching choice: LayerPattern) throws(ConfigurationError) -> [Int] {
-        let linears = names.indices.reversed().filter { isLinear($0) && !TernaryDecomposition.isTooSmall(self[$0].shape) }
-        for pattern in choice.parts where !linears.contains(where: { pattern.matches(layerName($0)) }) {
-            let example = linears.first.map { "; the name of one is \(layerName($0))" } ?? ""
-            throw ConfigurationError("ternary.layers", "'\(pattern.settingText)' names no linear layer of the model\(example)")
-        }
-        return linears.filter { choice.matches(layerName($0)) }
+    /// - Parameter model: the layers of the whole model, where these are a stage's: a pattern may name other stages' layers only.
+    /// - Throws: ``ConfigurationError`` for a pattern that names no layer of the model.
+    package func linears(matching choice: LayerPattern, of model: [LinearShape]? = nil) throws(ConfigurationError) -> [Int] {
+        let chosen = Set(try choice.choose(among: model ?? linears).map(\.name))
+        return names.indices.reversed().filter { isLinear($0) && chosen.contains(layerName($0)) }
     }
 
     /// The name of a weight's layer.

@@ -1,20 +1,21 @@
 package import Collectives
+package import Parallelism
 internal import TensorCore
 package import TernarySVD
 
-/// Decomposes layers of a model, dealt to the ranks; every rank ends with all factors, bit for bit the same. Collective.
+/// Decomposes layers of a stage, dealt to its replicas; each ends with all of the stage's factors, bit for bit the same. Collective.
 ///
 /// - Parameters:
-///   - indices: which of the weights, such as ``ModelWeights/linears(matching:)`` gives.
+///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
 ///   - progress: called with the number of own layers done and to do.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
-    _ weights: ModelWeights, _ indices: [Int], _ options: TernaryOptions, over world: some Communicator,
+    _ weights: ModelWeights, _ indices: [Int], _ options: TernaryOptions, over groups: ParallelGroups<some Communicator>,
     progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> [TernaryReport.Layer] {
-    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: world.size)
-    let own = indices.indices.filter { owners[$0] == world.rank }
-    let decompositions = try world.agree {
+    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: groups.dims.data)
+    let own = indices.indices.filter { owners[$0] == groups.replica }
+    let decompositions = try groups.world.agree {
         var results: [Int: TernaryDecomposition] = [:]
         for (done, layer) in own.enumerated() {
             let index = indices[layer]
@@ -24,7 +25,7 @@ package func decompose(
         return results
     }
     return try indices.enumerated().map { layer, index in
-        let shared = try share(decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: world)
+        let shared = try share(decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: groups.replicas)
         return TernaryReport.Layer(
             name: weights.layerName(index), factors: shared.factors, relativeError: Double(shared.relativeError))
     }

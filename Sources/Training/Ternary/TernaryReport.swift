@@ -27,17 +27,19 @@ package struct TernaryReport {
     /// Of the same layers, all dense.
     package let denseOperations: OperationCount
 
-    /// - Parameter weights: the model's, of which `layers` are ternary.
-    package init(_ layers: [Layer], of weights: ModelWeights) {
+    /// - Parameter linears: all of the model, of which `layers` are ternary.
+    package init(_ layers: [Layer], of linears: [LinearShape]) {
         self.layers = layers
         let ternary = Set(layers.map(\.name))
-        let linears = weights.names.indices.filter(weights.isLinear)
-        denseOperations = linears.reduce(OperationCount()) { $0 + .linear(weights[$1].shape, tokens: 1) }
-        let remaining = linears.filter { !ternary.contains(weights.layerName($0)) }
+        denseOperations = linears.reduce(OperationCount()) { $0 + .linear($1.shape, tokens: 1) }
+        let remaining = linears.filter { !ternary.contains($0.name) }
         operations =
-            remaining.reduce(OperationCount()) { $0 + .linear(weights[$1].shape, tokens: 1) }
+            remaining.reduce(OperationCount()) { $0 + .linear($1.shape, tokens: 1) }
             + layers.reduce(OperationCount()) { $0 + .ternary($1.factors, tokens: 1) }
     }
+
+    /// By the layers' names.
+    package var factors: [String: TernaryFactors] { Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) }) }
 
     /// Adds the stable keys.
     package func add(to results: inout JSONObject) {

@@ -1,0 +1,77 @@
+internal import CKernels
+internal import Collectives
+internal import Models
+internal import Parallelism
+internal import TensorCore
+
+/// A matrix that is embedding and head in one: where a stage has it, and how its two gradients come together.
+///
+/// Both are summed over all micro-batches and replicas first, then added. One stage keeps them apart until then, as two stages do
+/// whose copies of the matrix stay equal by taking equal steps.
+struct TiedEmbedding {
+    private enum Place {
+        /// Not tied, or held by other stages.
+        case elsewhere
+        /// Table and head are one stage's.
+        case whole(index: Int, count: Int)
+        case table(index: Int)
+        case head(index: Int)
+    }
+    private let place: Place
+
+    /// Collective over `pipeline`.
+    ///
+    /// - Parameter parameters: of this rank's stage. Whether the embedding is the head too, only the last stage can tell.
+    init(_ parameters: LlamaParameters<Tensor>, _ weights: ModelWeights, _ pipeline: some Communicator) throws(MPIError) {
+        let isTied = try pipeline.broadcast(Int64(parameters.isLast && parameters.head == nil ? 1 : 0), root: pipeline.size - 1) == 1
+        // The embedding comes first in a checkpoint, and last among the masters.
+        let index = weights.count - 1
+        switch (isTied, parameters.isFirst, parameters.isLast) {
+        case (true, true, true): place = .whole(index: index, count: weights[index].count)
+        case (true, true, false): place = .table(index: index)
+        case (true, false, true): place = .head(index: index)
+        default: place = .elsewhere
+        }
+    }
+
+    /// Elements of a gradient kept besides those of the weights.
+    var extraCounts: [Int] { if case .whole(_, let count) = place { [count] } else { [] } }
+    /// The master that one stage uses as table and as head.
+    var tableAndHead: Int? { if case .whole(let index, _) = place { index } else { nil } }
+    /// The master that is a copy of another stage's.
+    var copy: Int? { if case .head(let index) = place { index } else { nil } }
+
+    /// Adds the other gradient to this stage's. Collective over `pipeline`.
+    func join(_ gradients: inout [Tensor], _ layout: BucketLayout, _ pipeline: some Communicator) throws(MPIError) {
+        switch place {
+        case .elsewhere: break
+        case .whole(let index, _):
+            let head = layout.places[layout.places.count - 1]
+            let part = gradients[head.bucket].slice(head.offset..<head.offset + head.count)
+            add(part, to: &gradients, layout.places[index])
+        case .table(let index): try exchange(&gradients, layout.places[index], pipeline, with: pipeline.size - 1)
+        case .head(let index): try exchange(&gradients, layout.places[index], pipeline, with: 0)
+        }
+    }
+
+    private func exchange(
+        _ gradients: inout [Tensor], _ place: BucketLayout.Place, _ pipeline: some Communicator, with peer: Int
+    ) throws(MPIError) {
+        let receiving = try pipeline.startReceive([place.count], from: peer)
+        let sending = try pipeline.startSend(gradients[place.bucket].slice(place.offset..<place.offset + place.count), to: peer)
+        add(try receiving.wait(), to: &gradients, place)
+        _ = try sending.wait()
+    }
+
+    private func add(_ part: Tensor, to gradients: inout [Tensor], _ place: BucketLayout.Place) {
+        ck_axpy(1, part.pointer, gradients[place.bucket].mutablePointer + place.offset, place.count)
+    }
+}
+
+extension BucketLayout {
+    /// Σ g² of one parameter's gradient.
+    func squaredNorm(of parameter: Int, in gradients: [Tensor]) -> Double {
+        let place = places[parameter]
+        return ck_sum_squares(gradients[place.bucket].pointer + place.offset, place.count)
+    }
+}

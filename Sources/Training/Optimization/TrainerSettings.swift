@@ -1,0 +1,29 @@
+package import Parallelism
+
+/// How a network is trained.
+package struct TrainerSettings: Sendable {
+    package var rule: UpdateRule
+    package var weightDecay: Float
+    /// Largest norm of all gradients together; nil for no limit.
+    package var clipNorm: Double?
+    package var isSharded: Bool
+    package var microBatches: MicroBatches
+    package var schedule: PipelineSchedule
+    package var recompute: Bool
+    /// Size of the buckets in which gradients are summed over replicas.
+    package var bucketBytes: Int
+
+    package init(
+        rule: UpdateRule, weightDecay: Float, clipNorm: Double?, isSharded: Bool, microBatches: MicroBatches,
+        schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool, bucketBytes: Int = BucketLayout.defaultBytes
+    ) {
+        self.rule = rule
+        self.weightDecay = weightDecay
+        self.clipNorm = clipNorm
+        self.isSharded = isSharded
+        self.microBatches = microBatches
+        self.schedule = schedule
+        self.recompute = recompute
+        self.bucketBytes = bucketBytes
+    }
+}

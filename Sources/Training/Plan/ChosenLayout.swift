@@ -1,0 +1,34 @@
+package import Collectives
+internal import HuggingFace
+internal import Models
+package import Parallelism
+
+extension RunConfig {
+    /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that the ranks'
+    /// memory can hold. Reads the model's config.json. Collective.
+    ///
+    /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with config.json.
+    package func chooseLayout(job: String, over world: some Communicator) throws -> ParallelDims {
+        let path = model.path ?? EmbeddedModel.path
+        let shape = try world.agree { try LlamaConfiguration(HFConfig(path + "/config.json")) }
+        // What is wrong with the input besides is found when it is read.
+        let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
+        if canPlan, let job = PlannedJob(rawValue: job) {
+            let chooser = try LayoutChooser(Workload(job, self, shape), over: world)
+            if let layout = try world.agree({ try chooser.choose() }) {
+                return ParallelDims(data: layout.data, pipeline: layout.pipeline)
+            }
+        }
+        return try world.agree { try layout(worldSize: world.size) }
+    }
+}
+
+extension LlamaConfiguration {
+    /// Whether the model has fewer than 10¹⁵ parameters, so that no count of operations or bytes overflows. Any other is a config.json
+    /// that no checkpoint goes with.
+    var isOfPlannableSize: Bool {
+        let (h, d) = (Double(hiddenSize), Double(headDimension))
+        let layer = 2 * h * d * Double(heads + keyValueHeads) + 3 * h * Double(intermediateSize)
+        return Double(layers) * layer + 2 * h * Double(vocabularySize) + h * h < 1e15
+    }
+}

@@ -1,0 +1,59 @@
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    /// Jobs divided into stages, through the program: what they report and write is what one rank reports and writes.
+    @Suite struct Pipeline {
+        struct Case: CustomTestStringConvertible, Sendable {
+            let job: String
+            var settings: [String] = []
+            var testDescription: String { ([job] + settings).joined(separator: " ") }
+        }
+
+        static let cases = [
+            Case(job: "rotate"), Case(job: "train"), Case(job: "ptq", settings: ["ternary.tolerance=0.3"]),
+            Case(job: "qat", settings: ["ternary.tolerance=0.3", "qat.distill=true"]),
+            Case(job: "qat", settings: ["qat.method=integer", "quantization.weights.bits=4"]),
+        ]
+
+        @Test(arguments: cases) func `two stages do what one rank does`(_ testCase: Case) throws {
+            let model = try ModelFolder()
+            func run(_ ranks: Int, _ settings: [String]) throws -> (summary: JSONValue, losses: [Double]) {
+                let out = "out-\(ranks)"
+                let arguments =
+                    [testCase.job] + model.arguments()
+                    + (testCase.settings + settings + ["training.steps=3", "training.batch_size=4", "parallel.microbatches=4"])
+                    .flatMap { ["--set", $0] } + ["--out", out]
+                let outcome = try Program.run(arguments, in: model.path, ranks: ranks)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                let summary = try InputFile.json(model.file("\(out)/summary.json"))
+                let lines = testCase.job == "ptq" ? [] : try model.read("\(out)/metrics.jsonl").split(separator: 10)
+                return (summary, try lines.map { try JSONValue(parsing: Array($0))["loss"]?.number ?? .nan })
+            }
+            let one = try run(0, [])
+            let two = try run(2, ["parallel.pipeline=2"])
+            #expect(two.losses == one.losses && (testCase.job == "ptq" || one.losses.count == 3))
+            #expect(two.summary["pipeline_parallel"]?.integer == 2 && two.summary["data_parallel"]?.integer == 1)
+            for (name, value) in one.summary["perplexity"]?.object?.members ?? [] {
+                #expect(two.summary["perplexity"]?[name] == value, "\(name)")
+            }
+            for key in ["layers", "additions", "multiplications", "dense_multiplications"] {
+                #expect(two.summary[key] == one.summary[key], "\(key)")
+            }
+            let verified = try Program.run(
+                ["verify", "out-0/model", "out-2/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
+                in: model.path)
+            #expect(verified.code == 0, "\(verified.output) \(verified.errors)")
+        }
+
+        @Test(arguments: [0, 2]) func `a run that will not fit says so before it starts`(_ ranks: Int) throws {
+            let model = try ModelFolder()
+            for job in ["rotate", "train", "qat", "ptq", "eval"] {
+                try Program.expectRefusal(
+                    [job] + model.arguments() + ["--set", "plan.memory_per_node=16MiB"], in: model.path, ranks: ranks, code: 78,
+                    fragment: "parallel: the run needs about")
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    @Suite struct Verify {
+        /// The folder's tokenizer has more tokens than the model, and without data.eval.path a paragraph of text goes through both.
+        @Test func `a tokenizer with tokens that the model lacks is refused`() throws {
+            let model = try ModelFolder()
+            try Program.expectRefusal(
+                ["verify", "model", "model"], in: model.path, ranks: 0, code: 65, fragment: "outside the model's vocabulary")
+        }
+    }
+}
