@@ -58,7 +58,7 @@ let package = Package(
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module("TransitionBus", [
-            "TensorCore", "Collectives", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
+            "TensorCore", "Collectives", "CKernels", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
         ]),
         module(
             "Training",
@@ -70,7 +70,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "Training", "CKernels",
+                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

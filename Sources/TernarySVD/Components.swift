@@ -85,22 +85,3 @@ struct Components {
         return result
     }
 }
-
-/// Products in which one factor is ternary: additions only, in an order that does not depend on the processor.
-enum TernaryProduct {
-    /// y ← y + sign·T·x for ternary T `[rows, inner]`, x `[inner, n]`, y `[rows, n]`; sign is 1 or −1.
-    static func accumulate(_ t: Tensor, _ x: Tensor, sign: Float = 1, into y: inout Tensor) {
-        guard t.count > 0, x.count > 0 else { return }
-        precondition(
-            t.columns == x.rows && y.rows == t.rows && y.columns == x.columns, "ternary product \(t.shape) \(x.shape) -> \(y.shape)")
-        ck_ternary_accumulate(t.pointer, t.rows, t.columns, x.pointer, x.columns, sign, y.mutablePointer)
-    }
-
-    /// diag(s)·V.
-    static func scaledRows(_ v: Tensor, by s: [Float]) -> Tensor {
-        var result = v.copy()
-        let target = result.mutablePointer
-        for j in 0..<s.count { ck_scale(s[j], target + j * v.columns, v.columns) }
-        return result
-    }
-}

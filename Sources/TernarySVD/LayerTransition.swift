@@ -11,6 +11,13 @@ package struct TernaryLayerState: Sendable {
     package var u: Tensor, s: Tensor, v: Tensor
     /// Scales of rows and columns, chosen at the first decomposition and kept.
     package var balance: Balance?
+
+    /// Of a layer that has no components yet: W as it is, no rest.
+    package static func empty(_ weight: Tensor, _ balance: Balance? = nil) -> TernaryLayerState {
+        TernaryLayerState(
+            weight: weight, rest: Tensor(zeros: weight.shape), u: Tensor(zeros: [weight.rows, 0]), s: Tensor(zeros: [0]),
+            v: Tensor(zeros: [0, weight.columns]), balance: balance)
+    }
 }
 
 /// The non-zeros a layer may have in training, and what keeps them there.
@@ -110,17 +117,19 @@ package struct LayerTransition: Sendable {
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name) }
 
-        let (s, residual) = try refit(a, state)
+        let refitted = try refit(a, state)
+        let s = refitted.s
+        let refresh = TransitionUpdate(
+            branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
+            s: Tensor(s, [k]))
+        // No component is weaker than nothing.
+        guard pruneRate > 0 else { return refresh }
         let strengths = (0..<k).map { j in
             abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
         }
-        let bar = pruneRate > 0 ? try pruneRate * strengthOfBestAbsent(residual) : 0
+        let bar = try pruneRate * strengthOfBestAbsent(refitted.residual(of: a, Workspace()))
         let strong = (0..<k).filter { strengths[$0] >= bar }
-        if strong.count == k {
-            return TransitionUpdate(
-                branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
-                s: Tensor(s, [k]))
-        }
+        if strong.count == k { return refresh }
         let r = options.stride(rows: a.rows, columns: a.columns)
         let kept = Array(order(strong, strengths).prefix(strong.count / r * r))
         guard !kept.isEmpty else { return try full(a, options, name: name) }
@@ -136,15 +145,14 @@ package struct LayerTransition: Sendable {
             branch: .full, kept: [], newU: result.u, newV: result.v, s: result.s, balance: result.balance)
     }
 
-    /// Least squares for s on A with U and V kept, and A − U·diag(s)·V.
-    private func refit(_ a: Tensor, _ state: TernaryLayerState) throws -> ([Float], Tensor) {
-        let workspace = Workspace()
+    /// The state's components with s by least squares on A.
+    private func refit(_ a: Tensor, _ state: TernaryLayerState) throws -> Components {
         var components = Components(u: state.u, s: state.s, v: state.v)
-        var solver = ScaleSolver(a, workspace)
+        var solver = ScaleSolver(a)
         solver.update(components, from: 0)
         components.s =
             options.mode == .reference ? try solver.exactSolution(sharedSquares: solver.kernelSquares()) : try solver.solution()
-        return (components.s, components.residual(of: a, workspace))
+        return components
     }
 
     /// |s'|·√(|u'|₀·|v'|₀) of the ternary projection of the residual's leading pair; s' is its best scale.
@@ -197,10 +205,7 @@ package struct LayerTransition: Sendable {
 
     /// The state of a layer whose first projection is `update`.
     package static func begin(_ weight: Tensor, with update: TransitionUpdate) -> TernaryLayerState {
-        let empty = TernaryLayerState(
-            weight: weight, rest: Tensor(zeros: weight.shape), u: Tensor(zeros: [weight.rows, 0]), s: Tensor(zeros: [0]),
-            v: Tensor(zeros: [0, weight.columns]), balance: update.balance)
-        return apply(update, to: empty)
+        apply(update, to: .empty(weight, update.balance))
     }
 
     /// The state after a transition. Owner and receivers call this with the same update and the same state before, and end with the same bits:
@@ -209,18 +214,22 @@ package struct LayerTransition: Sendable {
     /// - Precondition: `update.kept` are components of the state.
     package static func apply(_ update: TransitionUpdate, to state: TernaryLayerState) -> TernaryLayerState {
         var result = state
-        result.s = update.s
+        takeFactors(of: update, into: &result)
         // A refresh leaves W and ρ as they are: their sum is A already, and W is U·diag(s)·V but for the step just taken.
-        if update.branch == .refresh { return result }
-        var components = Components(u: state.u, s: state.s, v: state.v).selecting(update.kept)
-        components.append(u: update.newU.transposed().elements, v: update.newV.elements)
-        let k = components.count
-        (result.u, result.v) = (components.u, Tensor(components.v, [k, components.n]))
-        let a = state.weight + state.rest
-        let product = TernaryDecomposition.product(u: result.u, s: result.s, v: result.v)
-        result.weight = result.balance?.restored(product) ?? product
-        result.rest = a - result.weight
+        if update.branch != .refresh {
+            TernarySum(u: result.u, v: result.v).settle(result.s, result.balance, weight: &result.weight, rest: &result.rest)
+        }
         return result
+    }
+
+    /// The part of ``apply(_:to:)`` that concerns U, s and V.
+    package static func takeFactors(of update: TransitionUpdate, into state: inout TernaryLayerState) {
+        if update.branch != .refresh {
+            var components = Components(u: state.u, s: state.s, v: state.v).selecting(update.kept)
+            components.append(u: update.newU.transposed().elements, v: update.newV.elements)
+            (state.u, state.v) = (components.u, Tensor(components.v, [components.count, components.n]))
+        }
+        state.s = update.s
     }
 }
 

@@ -24,28 +24,34 @@ package struct PackedTernary: Sendable, Equatable {
         var (plus, minus) = (Self.plane(count), Self.plane(count))
         for (index, byte) in codes.enumerated() {
             guard byte & (byte >> 1) & 0x55 == 0 else { return nil }
-            for part in 0..<4 {
-                let entry = 4 * index + part
-                let code = (byte >> UInt8(2 * part)) & 3
-                guard code != 0 else { continue }
-                guard entry < count else { return nil }
-                let bit = UInt8(1) << UInt8(entry & 7)
-                if code == 1 { plus[entry >> 3] |= bit } else { minus[entry >> 3] |= bit }
-            }
+            // Four entries: half a byte of each plane.
+            let shift = UInt8(index & 1) * 4
+            plus[index >> 1] |= Self.evenBits(byte) << shift
+            minus[index >> 1] |= Self.evenBits(byte >> 1) << shift
         }
+        if count % 4 != 0, let last = codes.last, last >> UInt8(2 * (count % 4)) != 0 { return nil }
         (self.rows, self.columns, self.plus, self.minus) = (rows, columns, plus, minus)
     }
 
     /// The two-bit codes that ``init(codes:rows:columns:)`` reads.
     package var codes: [UInt8] {
         let count = rows * columns
-        var result = [UInt8](repeating: 0, count: (count + 3) / 4)
-        for entry in 0..<count {
-            let (byte, bit) = (entry >> 3, UInt8(entry & 7))
-            let code = (plus[byte] >> bit) & 1 | ((minus[byte] >> bit) & 1) << 1
-            result[entry >> 2] |= code << UInt8(2 * (entry & 3))
+        return (0..<(count + 3) / 4).map { index in
+            let shift = UInt8(index & 1) * 4
+            return Self.spread(plus[index >> 1] >> shift & 15) | Self.spread(minus[index >> 1] >> shift & 15) << 1
         }
-        return result
+    }
+
+    /// Bits 0, 2, 4 and 6, moved together.
+    private static func evenBits(_ byte: UInt8) -> UInt8 {
+        let pairs = (byte & 0x55 | (byte & 0x55) >> 1) & 0x33
+        return (pairs | pairs >> 2) & 0x0F
+    }
+
+    /// Its inverse.
+    private static func spread(_ half: UInt8) -> UInt8 {
+        let pairs = (half | half << 2) & 0x33
+        return (pairs | pairs << 1) & 0x55
     }
 
     private static func plane(_ count: Int) -> [UInt8] {

@@ -37,9 +37,7 @@ package struct TernaryDecomposition: Sendable {
 
     /// U·diag(s)·V for U `[m, k]` and V `[k, n]`, by additions in a fixed order.
     package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
-        var result = Tensor(zeros: [u.shape[0], v.shape[1]])
-        TernaryProduct.accumulate(u, TernaryProduct.scaledRows(v, by: s.elements), into: &result)
-        return result
+        TernarySum(u: u, v: v).product(s)
     }
 
     /// Decomposes a matrix.

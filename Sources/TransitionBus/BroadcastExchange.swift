@@ -29,14 +29,14 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
 
     package func poll() throws {}
 
-    package func collect() throws -> [Transition] {
-        let start = ContinuousClock.now
-        defer { statistics.collectSeconds += (ContinuousClock.now - start).seconds }
+    package func collect(_ apply: (Transition) throws -> Void) throws {
         for (layer, owner) in ledger.owners.enumerated() {
             let mine = own[layer]
             precondition(owner != world.rank || mine != nil, "layer \(layer) was not published by its owner")
             var bytes = mine.map { [$0.codec] + $0.payload } ?? []
+            let start = ContinuousClock.now
             try world.broadcast(&bytes, root: owner)
+            statistics.collectSeconds += (ContinuousClock.now - start).seconds
             guard let codec = bytes.first else { continue }
             let payload = Array(bytes.dropFirst())
             let header = FrameHeader(
@@ -46,14 +46,14 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
                 let details = "layer \(layer) of rank \(owner) was refused by rank \(world.rank): \(refusal)"
                 throw BusError.replicasDiffer(step: ledger.step, details: details)
             }
+            if let transition = ledger.transition(layer) { try apply(transition) }
         }
-        return ledger.transitions
     }
 
     package func finishStep(stateDigest: Digest) throws {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
-        var vector = Agreement.vector(step: ledger.step, count: ledger.transitions.count, digest: stateDigest)
+        var vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         try world.allReduce(&vector, .min)
         guard Agreement.holds(vector) else { throw try Differences.find(ledger, stateDigest, world) }
     }

@@ -68,7 +68,7 @@ package struct BusStatistics: Equatable, Sendable {
     package var refused: [Refusal: Int] = [:]
     /// Connections turned away for want of a listed key.
     package var strangers = 0
-    /// Seconds spent waiting for other ranks' transitions, and in the sync step.
+    /// Seconds spent waiting for other ranks' transitions while there was nothing to apply, and in the sync step.
     package var collectSeconds = 0.0
     package var syncSeconds = 0.0
 }
@@ -77,7 +77,7 @@ package struct BusStatistics: Equatable, Sendable {
 ///
 ///     try bus.beginStep(step, owners: owners)             // who computes which layer, the same on all ranks
 ///     for layer in mine { try bus.publish(compute(layer)); try bus.poll() }
-///     for transition in try bus.collect() { apply(transition) }
+///     try bus.collect { transition in apply(transition) }
 ///     try bus.finishStep(stateDigest: digest(of: state))  // returns when all ranks agree
 ///
 /// One thread uses it, the one that uses MPI. After an error the run must end (``Communicator/abort(_:)``).
@@ -88,11 +88,20 @@ package protocol TransitionExchange: AnyObject {
     func publish(_ transition: Transition) throws
     /// Takes in what has arrived and answers requests, without waiting: call it between computations.
     func poll() throws
-    /// Waits for all layers of the step; every transition once, by layer.
-    func collect() throws -> [Transition]
+    /// Hands over every transition of the step once, this rank's own ones too, as they arrive; returns when all have been.
+    func collect(_ apply: (Transition) throws -> Void) throws
     /// The coordinator's sync step: all ranks must have applied this step and be in the same state.
     /// - Parameter stateDigest: SHA-256 of everything the ranks must share.
     func finishStep(stateDigest: Digest) throws
+}
+
+extension TransitionExchange {
+    /// Waits for all layers of the step; every transition once, by layer.
+    package func collect() throws -> [Transition] {
+        var all: [Transition] = []
+        try collect { all.append($0) }
+        return all.sorted { $0.layer < $1.layer }
+    }
 }
 
 /// Finds out whether the ranks differ and how, given what each has (collective on the slow path only).

@@ -33,13 +33,15 @@ package final class EventPublisher {
 
     /// - Parameters:
     ///   - address: interface name or IPv4 address.
+    ///   - port: for snapshots, the next one being for events; nil: any two that are free.
     ///   - keys: needed for any address but loopback, with the public keys of `monitors`.
     package init(
         _ messaging: MessagingContext, address: String = "127.0.0.1", port: Int? = nil, keys: CurveKeys? = nil,
         monitors: [String] = []
     ) throws {
-        if keys == nil, address != "127.0.0.1", address != "lo" {
-            throw BusError.unsuitable(setting: "events.address", rule: "`\(address)` is not loopback, so it needs a key file")
+        if keys == nil, !Self.isLoopback(address) {
+            throw BusError.unsuitable(
+                setting: "events.endpoint", rule: "`\(address)` is not loopback, so it needs a key file: set events.keys")
         }
         _ = try Endpoints.tcpAddress(address, isOneNode: true)
         if keys != nil {
@@ -56,11 +58,17 @@ package final class EventPublisher {
             try socket.setHeartbeats()
             if let keys { try socket.secureAsServer(keys, domain: Self.authenticationDomain) }
         }
-        eventsEndpoint = try events.bind("tcp://\(address):*")
+        eventsEndpoint = try events.bind("tcp://\(address):\(port.map { String($0 + 1) } ?? "*")")
         endpoint = try snapshots.bind("tcp://\(address):\(port.map(String.init) ?? "*")")
     }
 
     private let messaging: MessagingContext
+
+    /// Whether only this machine reaches an address.
+    package static func isLoopback(_ address: String) -> Bool { address == "127.0.0.1" || address == "lo" }
+
+    /// Gives monitors half a second to take the last events when the publisher goes, which it otherwise does at once.
+    package func linger() throws { for socket in [events, snapshots] { try socket.set(ZMQ_LINGER, 500) } }
 
     /// Sends to all who watch and read; never waits.
     package func publish(_ key: String, json: [UInt8]) throws {

@@ -6,11 +6,21 @@ package final class EventSubscriber {
     private let keys: CurveKeys?
     private let serverKey: String?
     private let snapshots: ZeroMQSocket
+    private let connections: ZeroMQSocket
     private var events: ZeroMQSocket?
     /// Sequence of the newest event known, per key and of all.
     private var known: [String: UInt64] = [:]
     private var last: UInt64 = 0
     private var nextRequest = ContinuousClock.now
+    /// What has become of the connection to the publisher.
+    package private(set) var connection = Connection.none(since: .now)
+
+    package enum Connection: Equatable {
+        case none(since: ContinuousClock.Instant)
+        case open
+        /// The publisher wants a key, another one, or none.
+        case refused
+    }
 
     /// - Parameters:
     ///   - endpoint: as ``EventPublisher/endpoint`` gives it.
@@ -19,9 +29,14 @@ package final class EventSubscriber {
         messaging = try MessagingContext()
         (self.keys, self.serverKey) = (keys, serverKey)
         snapshots = try ZeroMQSocket(messaging.context, .dealer, name: "the request for a snapshot")
+        connections = try ZeroMQSocket(messaging.context, .pair, name: "the connection's state")
         try secure(snapshots)
+        try snapshots.reportConnections(to: Self.connectionReports)
+        try connections.connect(Self.connectionReports)
         try snapshots.connect(endpoint)
     }
+
+    private static let connectionReports = "inproc://connection"
 
     private func secure(_ socket: ZeroMQSocket) throws {
         try socket.setLargestMessage(1 << 20)
@@ -36,7 +51,8 @@ package final class EventSubscriber {
             // Also the way to notice that the last events before a silence were lost.
             nextRequest = now + .seconds(2)
         }
-        _ = try ZeroMQSocket.poll([snapshots] + (events.map { [$0] } ?? []), milliseconds: milliseconds)
+        _ = try ZeroMQSocket.poll([snapshots, connections] + (events.map { [$0] } ?? []), milliseconds: milliseconds)
+        while let report = try connections.receive() { note(report.parts) }
         var result: [RunEvent] = []
         while let message = try snapshots.receive() {
             if let event = RunEvent(message.parts) { take(event, into: &result) } else { try finishSnapshot(message.parts) }
@@ -48,6 +64,20 @@ package final class EventSubscriber {
             take(event, into: &result)
         }
         return result
+    }
+
+    /// A report of libzmq: the event as u16 and a value as u32, in this machine's order; then the address.
+    private func note(_ report: [[UInt8]]) {
+        guard let first = report.first, first.count == 6 else { return }
+        switch Int32(first.littleEndian(at: 0, UInt16.self)) {
+        case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: connection = .open
+        case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: connection = .refused
+        case ZMQ_EVENT_DISCONNECTED where connection == .open:
+            connection = .none(since: .now)
+            // Whoever answers next may be another start of the run, which counts its events anew.
+            (known, last, events, nextRequest) = ([:], 0, nil, .now)
+        default: break
+        }
     }
 
     private func take(_ event: RunEvent, into result: inout [RunEvent]) {

@@ -5,6 +5,9 @@ package struct Transition: Equatable, Sendable {
     package let codec: UInt8
     package let payload: [UInt8]
 
+    /// Bytes it takes on the bus.
+    package var byteCount: Int { FrameHeader.size + payload.count }
+
     package init(layer: Int, codec: UInt8, payload: [UInt8]) {
         (self.layer, self.codec, self.payload) = (layer, codec, payload)
     }
@@ -53,6 +56,8 @@ struct StepLedger {
     private(set) var step: Int
     private(set) var owners: [Int] = []
     private var staged: [Entry?]
+    /// Layers of this step that are here, in the order in which they came.
+    private(set) var arrived: [Int] = []
     private var early: [EarlyKey: Entry] = [:]
     /// Owners that have said that they published everything of this step; of the next.
     private var ended: Set<Int> = []
@@ -75,9 +80,10 @@ struct StepLedger {
         self.owners = owners
         (ended, earlyEnded) = (earlyEnded, [])
         staged = Array(repeating: nil, count: payloadLimits.count)
+        arrived = []
         var refusals: [Refusal] = []
         for (key, entry) in early {
-            if owners[key.layer] == key.owner { staged[key.layer] = entry } else { refusals.append(.wrongOwner) }
+            if owners[key.layer] == key.owner { stage(entry) } else { refusals.append(.wrongOwner) }
         }
         early = [:]
         return refusals
@@ -107,13 +113,18 @@ struct StepLedger {
         let transition = Transition(layer: layer, codec: header.codec, payload: payload)
         do { try validate(transition) } catch { return .refused(.undecodable) }
         let entry = Entry(transition: transition, digest: header.digest)
-        if isEarly { early[key] = entry } else { staged[layer] = entry }
+        if isEarly { early[key] = entry } else { stage(entry) }
         return isEarly ? .early : .staged
     }
 
     /// Takes this rank's own transition.
     mutating func stageOwn(_ transition: Transition, digest: Digest) {
-        staged[transition.layer] = Entry(transition: transition, digest: digest)
+        stage(Entry(transition: transition, digest: digest))
+    }
+
+    private mutating func stage(_ entry: Entry) {
+        staged[entry.transition.layer] = entry
+        arrived.append(entry.transition.layer)
     }
 
     /// Notes that an owner has published everything of a step.
@@ -135,10 +146,10 @@ struct StepLedger {
         Dictionary(grouping: staged.indices.filter { staged[$0] == nil }) { owners[$0] }
     }
 
-    var isComplete: Bool { staged.allSatisfy { $0 != nil } }
+    var isComplete: Bool { arrived.count == staged.count }
 
-    /// All transitions of the step, by layer. - Precondition: ``isComplete``.
-    var transitions: [Transition] { staged.compactMap { $0?.transition } }
+    /// A layer's transition in this step, once it is here.
+    func transition(_ layer: Int) -> Transition? { staged[layer]?.transition }
 
     /// First eight bytes of each layer's digest, for the table of differences.
     var digestPrefixes: [UInt8] { staged.flatMap { Array(($0?.digest ?? Digest(repeating: 0, count: 32)).prefix(8)) } }

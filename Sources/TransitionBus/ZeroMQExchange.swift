@@ -1,4 +1,5 @@
 package import Collectives
+internal import Glibc
 
 /// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
 /// RELIABILITY.md, section 2.
@@ -67,16 +68,23 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
 
     package func poll() throws { try poll(milliseconds: 0) }
 
-    package func collect() throws -> [Transition] {
-        let start = ContinuousClock.now
-        defer { statistics.collectSeconds += (ContinuousClock.now - start).seconds }
+    package func collect(_ apply: (Transition) throws -> Void) throws {
         let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
         ring.storeEnding(ending, step: ledger.step)
         try publish(ending)
-        var schedule = RepairSchedule(timing, now: start)
-        while !ledger.isComplete {
+        var schedule = RepairSchedule(timing, now: .now)
+        var applied = 0
+        while applied < ledger.arrived.count || !ledger.isComplete {
+            if applied < ledger.arrived.count {
+                if let transition = ledger.transition(ledger.arrived[applied]) { try apply(transition) }
+                applied += 1
+                try poll(milliseconds: 0)
+                continue
+            }
+            let start = ContinuousClock.now
             try poll(milliseconds: 5)
             let now = ContinuousClock.now
+            statistics.collectSeconds += (now - start).seconds
             for (owner, layers) in ledger.missing {
                 if gaps.remove(owner) != nil { schedule.noteGap(of: owner, now: now) }
                 try repair(
@@ -84,7 +92,6 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
                     owner: owner, layers: layers)
             }
         }
-        return ledger.transitions
     }
 
     private func repair(_ decision: RepairSchedule.Decision, owner: Int, layers: [Int]) throws {
@@ -100,15 +107,18 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     package func finishStep(stateDigest: Digest) throws {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
-        let vector = Agreement.vector(step: ledger.step, count: ledger.transitions.count, digest: stateDigest)
+        let vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         let pending = try world.startAllReduce(vector, .min)
-        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed.
+        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only while it
+        // is asked, so a short wait asks often.
         while try !pending.isComplete() {
             guard ContinuousClock.now - start < timing.silence else {
                 throw BusError.timeout(
                     what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: timing.silence.seconds)
             }
-            try poll(milliseconds: 1)
+            let isShort = ContinuousClock.now - start < .milliseconds(20)
+            if isShort { sched_yield() }
+            try poll(milliseconds: isShort ? 0 : 1)
         }
         guard Agreement.holds(try pending.wait().elements) else { throw try Differences.find(ledger, stateDigest, world) }
         if world.rank == 0 {

@@ -28,7 +28,7 @@ struct ZeroMQMessage {
 /// A socket, used by the thread that made it. Every return code is checked; nothing here waits except ``poll(_:milliseconds:)``.
 final class ZeroMQSocket {
     enum Kind: Int32 {
-        case publisher, verbosePublisher, subscriber, router, dealer, reply
+        case publisher, verbosePublisher, subscriber, router, dealer, reply, pair
 
         fileprivate var type: Int32 {
             switch self {
@@ -38,6 +38,7 @@ final class ZeroMQSocket {
             case .router: ZMQ_ROUTER
             case .dealer: ZMQ_DEALER
             case .reply: ZMQ_REP
+            case .pair: ZMQ_PAIR
             }
         }
     }
@@ -96,6 +97,14 @@ final class ZeroMQSocket {
 
     func connect(_ endpoint: String) throws(ZeroMQError) {
         try ZeroMQError.check("zmq_connect", endpoint, zmq_connect(handle, endpoint))
+    }
+
+    /// Has libzmq report what becomes of the socket's connections, to a ``Kind/pair`` that connects to `endpoint` (inproc).
+    func reportConnections(to endpoint: String) throws(ZeroMQError) {
+        let events =
+            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | ZMQ_EVENT_DISCONNECTED
+        try ZeroMQError.check("zmq_socket_monitor", name, zmq_socket_monitor(handle, endpoint, events))
     }
 
     // MARK: Messages

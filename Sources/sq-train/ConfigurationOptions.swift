@@ -46,8 +46,19 @@ extension Job {
         let dims = try config.chooseLayout(job: Self.name, over: communicator)
         let path = try communicator.fromRoot { config.out ?? RunFolder.newPath(job: Self.name) }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
-        let folder = RunFolder(path, isWriter: communicator.isRoot)
+        let events = try communicator.agree {
+            guard communicator.isRoot else { return RunEvents() }
+            return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
+        }
+        reporter.events = events
+        let folder = RunFolder(path, isWriter: communicator.isRoot, events: events)
         let groups = try ParallelGroups(dims, communicator)
-        try run(JobContext(config: config, groups: groups, folder: folder, reporter: reporter))
+        do {
+            try run(JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events))
+        } catch {
+            events.end(AgreedError(error))
+            throw error
+        }
+        events.end()
     }
 }

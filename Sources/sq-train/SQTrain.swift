@@ -12,7 +12,7 @@ struct SQTrain: ParsableCommand {
             """,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self,
-            ProfileCommand.self, PlanCommand.self, LaunchCommand.self,
+            ProfileCommand.self, PlanCommand.self, LaunchCommand.self, WatchCommand.self,
         ],
         defaultSubcommand: RotateCommand.self)
 }

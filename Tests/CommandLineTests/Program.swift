@@ -26,14 +26,41 @@ struct Program {
     /// A hang is a failure, not a wait: no command here needs a tenth of it.
     static let timeLimit = 60.0
 
-    /// - Parameters:
-    ///   - folder: the working directory.
-    ///   - ranks: 0 without mpirun.
-    ///   - environment: variables to set; nil removes one.
-    ///   - fileSizeLimit: KiB to which a file may grow, as on a disk that is full then.
-    static func run(
+    /// A run under way.
+    final class Running {
+        fileprivate let process = Process()
+        fileprivate let streams: TemporaryFolder
+
+        fileprivate init() throws { streams = try TemporaryFolder() }
+
+        /// What has been printed so far.
+        var output: String {
+            get throws { String(decoding: try InputFile.contents(of: streams.file("output"), limit: 16 << 20), as: UTF8.self) }
+        }
+
+        /// Waits for the end, or ends it by force after a time.
+        func wait() throws -> Outcome {
+            let start = Date()
+            while process.isRunning {
+                if Date().timeIntervalSince(start) > Program.timeLimit {
+                    kill(process.processIdentifier, SIGKILL)
+                    Issue.record("\(process.arguments ?? []) hangs")
+                }
+                usleep(5000)
+            }
+            process.waitUntilExit()
+            let errors = String(decoding: try InputFile.contents(of: streams.file("errors"), limit: 16 << 20), as: UTF8.self)
+            let code = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+            return Outcome(code: code, output: try output, errors: errors)
+        }
+
+        func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
+    }
+
+    /// Starts the program; see ``run(_:in:ranks:environment:fileSizeLimit:)``.
+    static func start(
         _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil
-    ) throws -> Outcome {
+    ) throws -> Running {
         let mpirun = ["mpirun", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
         var variables = ProcessInfo.processInfo.environment
         let needed = [
@@ -43,32 +70,33 @@ struct Program {
         ]
         variables.merge(needed) { $1 }
         for (name, value) in environment { variables[name] = value }
-        let process = Process()
+        let running = try Running()
+        let process = running.process
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         let limit = fileSizeLimit.map { ["bash", "-c", "ulimit -f \($0); exec \"$@\"", "--"] } ?? []
         process.arguments = (ranks > 0 ? mpirun : []) + limit + [path] + arguments
         process.environment = variables
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
-
-        let streams = try TemporaryFolder()
-        let names = ["output", "errors"].map(streams.file)
+        let names = ["output", "errors"].map(running.streams.file)
         for name in names { try AtomicFile.write("", to: name) }
         process.standardOutput = FileHandle(forWritingAtPath: names[0])
         process.standardError = FileHandle(forWritingAtPath: names[1])
         process.standardInput = FileHandle.nullDevice
         try process.run()
-        let start = Date()
-        while process.isRunning {
-            if Date().timeIntervalSince(start) > timeLimit {
-                kill(process.processIdentifier, SIGKILL)
-                Issue.record("\(arguments) with \(ranks) ranks hangs")
-            }
-            usleep(5000)
-        }
-        process.waitUntilExit()
-        let texts = try names.map { String(decoding: try InputFile.contents(of: $0, limit: 16 << 20), as: UTF8.self) }
-        let code = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
-        return Outcome(code: code, output: texts[0], errors: texts[1])
+        return running
+    }
+
+    /// Runs the program to its end.
+    ///
+    /// - Parameters:
+    ///   - folder: the working directory.
+    ///   - ranks: 0 without mpirun.
+    ///   - environment: variables to set; nil removes one.
+    ///   - fileSizeLimit: KiB to which a file may grow, as on a disk that is full then.
+    static func run(
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil
+    ) throws -> Outcome {
+        try start(arguments, in: folder, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit).wait()
     }
 
     /// Runs with wrong input, and expects one line of complaint, this exit code, and nothing written.

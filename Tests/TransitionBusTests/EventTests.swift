@@ -73,6 +73,23 @@ import Testing
         #expect(seen == 0 && messaging.authenticator.refused > 0)
     }
 
+    @Test func `a monitor knows whether it is connected, and starts over with the next run at the same endpoint`() throws {
+        let subscriber = try EventSubscriber("tcp://127.0.0.1:47211")
+        func watchRun(events: Int) throws {
+            let publisher = try EventPublisher(MessagingContext(), port: 47_211)
+            for step in 1...events { try publisher.publish("step", json: Array("\(step)".utf8)) }
+            let seen = try exchange(publisher, subscriber) { !$0.isEmpty }
+            #expect(seen.last?.json == Array("\(events)".utf8))
+            #expect(subscriber.connection == .open)
+        }
+        try watchRun(events: 9)
+        let deadline = ContinuousClock.now + .seconds(5)
+        while subscriber.connection == .open, ContinuousClock.now < deadline { _ = try subscriber.next(milliseconds: 5) }
+        #expect(subscriber.connection != .open)
+        // The second run has counted fewer events than the first.
+        try watchRun(events: 2)
+    }
+
     @Test func `a key that is none is refused by name`() throws {
         let messaging = try MessagingContext()
         #expect { try EventPublisher(messaging, keys: .generate(), monitors: ["secret"]) } throws: {

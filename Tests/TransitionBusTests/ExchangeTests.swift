@@ -32,6 +32,24 @@ import Testing
         #expect(outcomes.map(\.statistics.refused) == [[:], [:], [:]])
     }
 
+    @Test func `what has arrived is handed over while another owner still computes`() async throws {
+        let drill = BusDrill(layers: 2, steps: 1, transport: .ipc)
+        let waits = try await ThreadWorld.results(size: 2) { world in
+            let bus = try drill.configuration(rank: world.rank).open(world, MessagingContext())
+            try bus.beginStep(0, owners: [0, 1])
+            if world.rank == 1 { usleep(500_000) }
+            let start = ContinuousClock.now
+            try bus.publish(drill.transition(step: 0, layer: world.rank))
+            var times: [Int: Duration] = [:]
+            try bus.collect { times[$0.layer] = .now - start }
+            try bus.finishStep(stateDigest: Digests.sha256([]))
+            return times
+        }
+        // Rank 0 has its own layer at once and rank 1's when that is published, half a second later.
+        let (own, other) = (try #require(waits[0][0]), try #require(waits[0][1]))
+        #expect(own < .milliseconds(250) && other > .milliseconds(400))
+    }
+
     @Test func `a step with more bytes than the queues hold does not stop two owners that wait for each other`() async throws {
         let drill = BusDrill(layers: 64, steps: 3, payloadBytes: 400_000, transport: .ipc)
         let outcomes = try await ThreadWorld.results(size: 2) { try drill.run($0) }

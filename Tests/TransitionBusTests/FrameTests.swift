@@ -110,7 +110,7 @@ import Testing
         var ledger = StepLedger(payloadLimits: [10], attempt: 1, firstStep: 0) { _ in }
         #expect(try ledger.offer(header(layer: 0, [7]), [7], from: 1) == .early)
         _ = ledger.begin(step: 0, owners: [1])
-        #expect(ledger.transitions == [Transition(layer: 0, codec: 0, payload: [7])])
+        #expect(ledger.arrived.map { ledger.transition($0) } == [Transition(layer: 0, codec: 0, payload: [7])])
     }
 }
 
@@ -154,5 +154,25 @@ import Testing
             let decision = schedule.decide(owner: 1, missing: 4 - round / 5, hasEnded: true, now: now)
             #expect(decision == .wait || decision == .ask)
         }
+    }
+}
+
+@Suite struct StateDigestTests {
+    @Test func `any changed bit, length or order changes the digest`() {
+        var random = RandomStream(seed: 5)
+        let tensor = Tensor(normal: [3, 67], from: &random)
+        let digest = Digests.state([tensor])
+        #expect(Digests.state([tensor.copy()]) == digest)
+        for element in 0..<tensor.count {
+            for bit in [0, 13, 31] {
+                var changed = tensor.copy()
+                changed[flat: element] = Float(bitPattern: changed[flat: element].bitPattern ^ 1 << UInt32(bit))
+                #expect(Digests.state([changed]) != digest)
+            }
+        }
+        // Zeros are no padding, and two tensors are not one.
+        #expect(Digests.state([Tensor(zeros: [5])]) != Digests.state([Tensor(zeros: [6])]))
+        #expect(Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [3]), Tensor(zeros: [2])]))
+        #expect(Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [5])]))
     }
 }

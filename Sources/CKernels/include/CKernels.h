@@ -3,6 +3,7 @@
 #pragma once
 #include "ck_convert.h"
 #include "ck_cpu.h"
+#include "ck_digest.h"
 #include "ck_elementwise.h"
 #include "ck_hadamard.h"
 #include "ck_network.h"

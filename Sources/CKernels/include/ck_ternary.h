@@ -46,3 +46,16 @@ void ck_ternary_accumulate(
 void ck_ternary_transpose(const float *source, size_t rows, size_t columns, float *target);
 // out_j ← a_j·b_j, and their Σ (a_j·b_j)² returned.
 double ck_ternary_kernel_row(const float *a, const float *b, size_t n, float *out);
+
+// Tiled form of a ternary matrix (rows×inner): for each CK_TERNARY_TILE columns and each row a count, and for each of its non-zeros a
+// byte, the column within the tile, plus 64 where negative. codes: rows·inner bytes; counts: rows times the number of tiles. Returns
+// the number of codes.
+#define CK_TERNARY_TILE 64
+size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts);
+// y ← T·diag(s)·V for tiled rows×inner T, inner×n ternary v and rows×n y: additions of ±s_j in ascending order of j whatever the
+// processor, as of ck_ternary_accumulate.
+void ck_ternary_sum(
+    const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n, float *y);
+// A ← w + rest, w ← diag(a)·product·diag(b) (a and b may both be null: ones), rest ← A − w; all rows×n.
+void ck_ternary_settle(
+    const float *product, const float *a, const float *b, size_t rows, size_t n, float *w, float *rest);

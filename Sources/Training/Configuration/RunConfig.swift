@@ -10,6 +10,7 @@ package struct RunConfig: Sendable, Equatable {
     package var qat: QatSettings
     package var parallel: ParallelSettings
     package var bus: BusSettings
+    package var events: EventSettings
     package var verify: VerifySettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
@@ -29,6 +30,7 @@ package struct RunConfig: Sendable, Equatable {
         qat = QatSettings(key.section("qat"))
         parallel = ParallelSettings(key.section("parallel"))
         bus = BusSettings(key.section("bus"))
+        events = EventSettings(key.section("events"))
         verify = VerifySettings(key.section("verify"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
@@ -67,6 +69,7 @@ package struct RunConfig: Sendable, Equatable {
 
     /// What no key can tell alone.
     private func check() throws(ConfigurationError) {
+        try events.check()
         if training.warmupSteps > training.steps {
             throw ConfigurationError(
                 "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")

@@ -10,12 +10,17 @@ package struct JobContext<World: Communicator> {
     package var communicator: World { groups.world }
     package let folder: RunFolder
     package let reporter: Reporter
+    /// For what monitors may want to know beyond metrics and progress, which folder and reporter tell them.
+    package let events: RunEvents
 
-    package init(config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter) {
+    package init(
+        config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter, events: RunEvents = RunEvents()
+    ) {
         self.config = config
         self.groups = groups
         self.folder = folder
         self.reporter = reporter
+        self.events = events
     }
 }
 

@@ -29,7 +29,11 @@ struct TernaryQat<World: Communicator> {
 
         let trainer = try run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
-        let ternary = try TernaryTraining(trainer.weights, indices: indices, transition, config, over: groups.replicas)
+        let ternary = try TernaryTraining(
+            trainer.weights, indices: indices, transition, config, over: groups.replicas, whileWaiting: context.events.serve)
+        ternary.observe = { layer in
+            context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
+        }
         try ternary.begin(&trainer.weights)
         let projected = try run.perplexity(trainer.network)
         let before = try report(ternary, trainer.weights, run)
@@ -41,6 +45,11 @@ struct TernaryQat<World: Communicator> {
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
             metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
+            metrics["bus_bytes"] = .integer(step.bytes)
+            context.events.publish(
+                "bus", [
+                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes), "replays": .integer(ternary.replays),
+                ])
         }
         let after = try report(ternary, trainer.weights, run)
         for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
@@ -89,28 +98,45 @@ struct TernaryQat<World: Communicator> {
 
     /// What the transitions of all steps took on this rank.
     private struct Steps {
+        private(set) var bytes = 0
         private var seconds: [Double] = []
         private var computeSeconds: [Double] = []
+        /// From the end of the transitions before.
+        private var stepSeconds: [Double] = []
+        private var end = ContinuousClock.now
 
         mutating func add(_ step: TernaryTraining<World>.StepReport) {
+            bytes += step.bytes
             seconds.append(step.seconds)
             computeSeconds.append(step.computeSeconds)
+            stepSeconds.append((.now - end) / .seconds(1))
+            end = .now
         }
 
-        /// Means per step; the longest owner's computing is the longest of each step. Collective.
+        /// Means per step.
+        ///
+        /// What the bus adds to a step is all time from the optimiser's update to the sync step's end beyond the computing of the owner
+        /// that computed longest in that step: sending, waiting, checking, decoding, W and ρ of all layers, digests, the sync step. Its
+        /// share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
         func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
             let (count, world) = (max(1, seconds.count), groups.world)
+            func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
             var longest = computeSeconds
             try world.allReduce(&longest, .max)
             let reference = try groups.pipeline.allReduce(Int64(ternary.referenceBytes), .sum)
             let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
             let replays = try world.allReduce(Int64(ternary.replays), .sum)
+            let added = mean(seconds) - mean(longest)
             return [
-                "seconds_per_step": .double(seconds.reduce(0, +) / Double(count)),
-                "longest_owner_seconds_per_step": .double(longest.reduce(0, +) / Double(count)),
+                "seconds_per_step": .double(mean(seconds)), "longest_owner_seconds_per_step": .double(mean(longest)),
+                "bus_seconds_per_step": .double(added), "bus_overhead": .double(added / mean(stepSeconds)),
                 "bytes_published_per_step": .integer(Int(published) / count),
                 "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
             ]
         }
     }
+}
+
+extension BranchCounts {
+    fileprivate var json: JSONValue { ["refresh": .integer(refresh), "prune": .integer(prune), "full": .integer(full)] }
 }

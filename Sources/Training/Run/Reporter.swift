@@ -1,5 +1,6 @@
 internal import Collectives
 internal import Glibc
+internal import HuggingFace
 
 /// What the user sees of a run. Rank 0 speaks, the others are silent.
 ///
@@ -10,6 +11,8 @@ package final class Reporter {
     private let isTerminal: Bool
     private let interval: Duration
     private let output: (String) -> Void
+    /// Told of every progress.
+    package var events = RunEvents()
     private var lastLine: ContinuousClock.Instant?
     private var isBarShown = false
 
@@ -34,11 +37,9 @@ package final class Reporter {
     /// `done` of `total` parts of a phase, such as steps; `details` are short, such as the loss.
     package func progress(_ phase: String, _ done: Int, of total: Int, _ details: @autoclosure () -> String = "") {
         guard isSpeaking, total > 0 else { return }
+        events.publish("phase", ["name": .string(phase), "done": .integer(done), "of": .integer(total)])
         if isTerminal {
-            let width = 24
-            let filled = min(width, width * done / total)
-            let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
-            output("\r\u{1B}[K\(phase) \(bar) \(done)/\(total)  \(details())")
+            output("\r\u{1B}[K\(phase) \(ProgressBar.text(done, of: total)) \(done)/\(total)  \(details())")
             isBarShown = true
             if done >= total { output("\n"); isBarShown = false }
             return
@@ -54,5 +55,16 @@ package final class Reporter {
     private func clearBar() {
         if isBarShown { output("\r\u{1B}[K") }
         isBarShown = false
+    }
+}
+
+/// Such as ███████░░░░░.
+enum ProgressBar {
+    private static let width = 24
+
+    static func text(_ done: Int, of total: Int) -> String {
+        let share = Double(done) / Double(max(1, total))
+        let filled = Int(Double(width) * max(0, min(1, share)))
+        return String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
     }
 }

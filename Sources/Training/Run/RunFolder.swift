@@ -23,12 +23,16 @@ package struct RunFolderError: ReportableError, Equatable {
 package final class RunFolder {
     package let path: String
     private let isWriter: Bool
+    private let events: RunEvents
     private var metrics: Int32 = -1
 
     /// Nothing is touched before ``create(_:)``.
-    package init(_ path: String, isWriter: Bool) {
+    ///
+    /// - Parameter events: told what is written here.
+    package init(_ path: String, isWriter: Bool, events: RunEvents = RunEvents()) {
         self.path = path
         self.isWriter = isWriter
+        self.events = events
     }
 
     deinit { if metrics >= 0 { close(metrics) } }
@@ -45,6 +49,7 @@ package final class RunFolder {
         let name = file("metrics.jsonl")
         metrics = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
         if metrics < 0 { throw RunFolderError(name, "cannot be created", errno) }
+        events.begin(config)
     }
 
     /// Appends one line to `metrics.jsonl`.
@@ -58,6 +63,7 @@ package final class RunFolder {
             _ = ftruncate(metrics, end)
             throw RunFolderError(file("metrics.jsonl"), "cannot be written", code)
         }
+        events.publish("step", .object(step))
     }
 
     /// Writes `summary.json`.

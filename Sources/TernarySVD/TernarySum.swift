@@ -1,0 +1,39 @@
+internal import CKernels
+package import TensorCore
+
+/// U·diag(s)·V for one U and V and many s: the factors in the form in which the product reads them, an eighth of their size as floats.
+package struct TernarySum: Sendable {
+    /// U: see `ck_ternary_tile`.
+    private let codes: [UInt8], counts: [UInt8]
+    private let v: [Int8]
+    private let rows: Int, rank: Int, columns: Int
+
+    /// From U `[m, k]` and V `[k, n]`.
+    package init(u: Tensor, v: Tensor) {
+        (rows, rank, columns) = (u.shape[0], v.shape[0], v.shape[1])
+        precondition(u.shape == [rows, rank], "U \(u.shape) for V \(v.shape)")
+        let tiles = (rank + Int(CK_TERNARY_TILE) - 1) / Int(CK_TERNARY_TILE)
+        var counts = [UInt8](repeating: 0, count: tiles * rows)
+        codes = [UInt8](unsafeUninitializedCapacity: rows * rank) { [rows, rank] codes, length in
+            guard let codes = codes.baseAddress else { return }
+            length = ck_ternary_tile(u.pointer, rows, rank, codes, &counts)
+        }
+        self.counts = counts
+        self.v = v.withElements { $0.map { Int8($0) } }
+    }
+
+    /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor.
+    package func product(_ s: Tensor) -> Tensor {
+        precondition(s.count == rank, "\(s.count) scales for rank \(rank)")
+        var result = Tensor(uninitialized: [rows, columns])
+        ck_ternary_sum(codes, counts, rows, rank, v, s.pointer, columns, result.mutablePointer)
+        return result
+    }
+
+    /// A ← W + ρ, W ← diag(a)·U·diag(s)·V·diag(b), ρ ← A − W.
+    package func settle(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
+        let product = product(s)
+        ck_ternary_settle(
+            product.pointer, balance?.a, balance?.b, rows, columns, weight.mutablePointer, rest.mutablePointer)
+    }
+}

@@ -1,0 +1,75 @@
+internal import Collectives
+internal import TensorCore
+internal import TernarySVD
+internal import TransitionBus
+
+/// How often transitions took each branch.
+struct BranchCounts {
+    var refresh = 0, prune = 0, full = 0
+
+    mutating func add(_ branch: TransitionBranch) {
+        switch branch {
+        case .refresh: refresh += 1
+        case .prune: prune += 1
+        case .full: full += 1
+        }
+    }
+
+    /// Of all ranks of a communicator. Collective.
+    func sum(over world: some Communicator) throws(MPIError) -> BranchCounts {
+        var counts = [Int64(refresh), Int64(prune), Int64(full)]
+        try world.allReduce(&counts, .sum)
+        return BranchCounts(refresh: Int(counts[0]), prune: Int(counts[1]), full: Int(counts[2]))
+    }
+}
+
+/// A ternary layer in training, as every rank holds it.
+struct TernaryTrainingLayer {
+    /// Checkpoint name without `.weight`.
+    let name: String
+    /// Of its weight among the model's.
+    let index: Int
+    let codec: TransitionCodec
+    /// The rank that computes its transitions.
+    let owner: Int
+    /// Without components until the first transition. Between steps its weight is in the model.
+    private(set) var state: TernaryLayerState
+    /// Used by the owner.
+    var adaptation = Adaptation(budget: 0)
+    /// Of transitions, the first decomposition not among them.
+    private(set) var branches = BranchCounts()
+    /// Of U, s, V, W and ρ.
+    private(set) var digest: Digest = []
+    /// U and V as the product reads them, and their digest: made when they change, which few transitions do.
+    private var sum: TernarySum
+    private var factorDigest: Digest = []
+
+    init(name: String, index: Int, owner: Int, rows: Int, columns: Int) {
+        (self.name, self.index, self.owner) = (name, index, owner)
+        codec = TransitionCodec(rows: rows, columns: columns)
+        state = .empty(Tensor(zeros: [rows, columns]))
+        sum = TernarySum(u: state.u, v: state.v)
+    }
+
+    var rank: Int { state.s.count }
+
+    /// Takes the weight out of the model's hands, and gives it back, so that it is changed in place and held once.
+    mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
+
+    /// - Parameters:
+    ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both alone,
+    ///     so that the network in training is not quite the one that is kept.
+    ///   - isFirst: whether this is the first decomposition.
+    mutating func apply(_ update: TransitionUpdate, projectsRefresh: Bool, isFirst: Bool) {
+        if isFirst { state.balance = update.balance } else { branches.add(update.branch) }
+        LayerTransition.takeFactors(of: update, into: &state)
+        if update.branch != .refresh {
+            sum = TernarySum(u: state.u, v: state.v)
+            factorDigest = Digests.state([state.u, state.v])
+        }
+        if update.branch != .refresh || projectsRefresh {
+            sum.settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+        }
+        digest = factorDigest + Digests.state([state.s, state.weight, state.rest])
+    }
+}

@@ -1,0 +1,49 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Training
+internal import TransitionBus
+
+struct WatchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "watch",
+        abstract: "Show a run that is under way.",
+        discussion: """
+            A run names its endpoint when it starts (events.endpoint). On a terminal its progress, metrics and layers are shown, elsewhere a
+            line of JSON for each event. Ends when the run does.
+            """)
+
+    @Argument(help: ArgumentHelp("Such as tcp://127.0.0.1:40123.", valueName: "endpoint"))
+    var endpoint: String?
+
+    @Option(help: ArgumentHelp("The monitor's key file, with the run's public key as its peer.", valueName: "file"))
+    var keys: String?
+
+    @Option(help: ArgumentHelp("How long to wait for a run that does not answer.", valueName: "seconds"))
+    var timeout = 10
+
+    @Option(help: ArgumentHelp("Make a key file, print its public key, and end.", valueName: "file"))
+    var newKey: String?
+
+    func validate() throws {
+        guard (1...86_400).contains(timeout) else { throw ValidationError("--timeout takes 1 to 86400 seconds") }
+        guard newKey == nil else {
+            guard endpoint == nil, keys == nil else { throw ValidationError("--new-key stands alone") }
+            return
+        }
+        guard let endpoint else { throw ValidationError("an endpoint is missing, such as tcp://127.0.0.1:40123") }
+        guard EventEndpoint(settingText: endpoint)?.isAddress == true else {
+            throw ValidationError("'\(endpoint)' is no endpoint: expected tcp://ADDRESS:PORT")
+        }
+    }
+
+    func run() throws {
+        guard MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone else {
+            throw ValidationError("watch is no job of several ranks; run it without mpirun")
+        }
+        if let newKey {
+            Console.say(try KeyFile.create(newKey) + "\n")
+        } else if let endpoint {
+            try RunWatch(endpoint, keys: keys.map { try KeyFile(contentsOf: $0) }, patience: .seconds(timeout)).run()
+        }
+    }
+}

@@ -1,0 +1,40 @@
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import TernarySVD
+
+@Suite struct TernarySumTests {
+    private func trits(_ shape: [Int], _ random: inout RandomStream) -> Tensor {
+        Tensor((0..<shape[0] * shape[1]).map { _ in [0, 0, 0, 1, -1][Int(random.next() % 5)] }, shape)
+    }
+
+    /// Shapes around the tile's 64 components and 128 columns.
+    @Test(arguments: [[1, 1, 1], [3, 63, 127], [5, 64, 128], [7, 65, 129], [40, 200, 300], [4, 0, 6]])
+    func `the product is the sum over the components in their order, to the last bit`(_ shape: [Int]) {
+        let (m, k, n) = (shape[0], shape[1], shape[2])
+        var random = RandomStream(seed: UInt64(m + k + n))
+        let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
+        let product = TernarySum(u: u, v: v).product(s)
+        for i in 0..<m {
+            for l in 0..<n {
+                var sum: Float = 0
+                for j in 0..<k where u[flat: i * k + j] != 0 { sum += u[flat: i * k + j] * (s[flat: j] * v[flat: j * n + l]) }
+                #expect(product[flat: i * n + l] == sum)
+            }
+        }
+    }
+
+    @Test(arguments: [false, true]) func `settling keeps W + ρ, and W is what the factors stand for`(_ isBalanced: Bool) {
+        let (m, k, n) = (9, 70, 33)
+        var random = RandomStream(seed: 3)
+        let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
+        let balance = isBalanced ? Balance(a: (1...m).map { Float($0) / 4 }, b: (1...n).map { 3 / Float($0) }) : nil
+        var (weight, rest) = (Tensor(normal: [m, n], from: &random), Tensor(normal: [m, n], from: &random))
+        let a = weight + rest
+        TernarySum(u: u, v: v).settle(s, balance, weight: &weight, rest: &rest)
+        let expected = TernaryDecomposition(u: u, s: s, v: v, balance: balance, relativeError: 0).reconstruction()
+        #expect(weight.elements == expected.elements)
+        #expect(rest.elements == (a - weight).elements)
+    }
+}
