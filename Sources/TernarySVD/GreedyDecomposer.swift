@@ -2,8 +2,8 @@ internal import CKernels
 internal import LinearAlgebra
 internal import TensorCore
 
-/// The default mode: components found pair by pair from a warm-started leading subspace and, with refinement, reconsidered by coordinate
-/// descent after every round.
+/// The default mode: components found pair by pair from a warm-started leading subspace and, with refinement, reconsidered after every
+/// round by coordinate descent on ‖W − U·diag(s)·V‖² + price·(non-zeros of U and V).
 ///
 /// A round costs O(k·m·n) additions, O(k²·(m + n)/64) bit counts and, for the scales, O(k³/3) with refinement (all columns may
 /// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a

@@ -1,7 +1,8 @@
 /// How a matrix is decomposed.
 package struct TernaryOptions: Sendable, Equatable {
     package enum Mode: String, Sendable, CaseIterable {
-        /// Leading subspace, alternating pairs, coordinate descent: fewer additions in less time.
+        /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all entries of U and
+        /// V, which minimises ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
         case fast = "default"
         /// Step by step as published (arXiv 2308.07641): a full SVD every round, columns never reconsidered.
         case reference

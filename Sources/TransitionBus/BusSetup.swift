@@ -130,7 +130,7 @@ enum BusSetup {
             case .asked(let peer, _):
                 greetedBy.insert(peer)
                 _ = try sockets.answer(peer, hello, [])
-            case .garbage: break
+            case .garbage, .unsubscribed: break
             }
         }
         let start = ContinuousClock.now

@@ -12,6 +12,8 @@ final class BusSockets {
         case asked(by: Int, [[UInt8]])
         /// A subscription to this rank's frames.
         case subscribed
+        /// The last subscription is gone: the others have ended, as they may once this rank's last step is theirs too.
+        case unsubscribed
         /// A message of the wrong form, or from a stranger.
         case garbage
     }
@@ -135,9 +137,10 @@ final class BusSockets {
         }
     }
 
-    /// A subscription is the byte 1 and the topic.
+    /// A subscription is the byte 1 and the topic, its end the byte 0.
     private func subscription(_ message: ZeroMQMessage) -> Event {
-        message.parts == [[1] + topic] && isRank(message.userID) ? .subscribed : .garbage
+        guard isRank(message.userID) else { return .garbage }
+        return message.parts == [[1] + topic] ? .subscribed : message.parts == [[0] + topic] ? .unsubscribed : .garbage
     }
 
     private func question(_ message: ZeroMQMessage) -> Event {

@@ -12,8 +12,8 @@ package struct KeyFile: Sendable {
     /// - Parameter name: how an error names the file.
     package init(_ text: String, name: String) throws(BusError) {
         var (publicKey, secretKey, peers): (String?, String?, [String]) = (nil, nil, [])
-        for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let words = line.split { $0 == " " || $0 == "\t" || $0 == "\r" }.map(String.init)
+        for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
+            let words = line.split { $0 == " " || $0 == "\t" }.map(String.init)
             guard let word = words.first, !word.hasPrefix("#") else { continue }
             let place = "\(name), line \(number + 1)"
             guard words.count == 2, CurveKeys.decode(words[1]) != nil else {

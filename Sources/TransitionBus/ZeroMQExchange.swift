@@ -164,7 +164,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
             case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
             case .asked(let peer, let parts): try serve(parts, to: peer)
-            case .subscribed: break
+            case .subscribed, .unsubscribed: break
             case .garbage: count(.malformed)
             }
         }

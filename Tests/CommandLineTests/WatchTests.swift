@@ -56,11 +56,12 @@ extension CommandLineTests {
 
         @Test func `the last event of a run is its end`() throws {
             let model = try ModelFolder()
+            let address = "tcp://127.0.0.1:\(2 * Int.random(in: 10_000..<15_000))"
             let run = try Program.start(
-                ["train"] + model.arguments() + ["--set", "training.steps=400", "--set", "events.endpoint=tcp://127.0.0.1:47113"],
+                ["train"] + model.arguments() + ["--set", "training.steps=400", "--set", "events.endpoint=\(address)"],
                 in: model.path)
-            #expect(try endpoint(of: run) == "tcp://127.0.0.1:47113")
-            let watch = try Program.start(["watch", "tcp://127.0.0.1:47113"], in: model.path)
+            #expect(try endpoint(of: run) == address)
+            let watch = try Program.start(["watch", address], in: model.path)
             let outcome = try watch.wait()
             #expect(outcome.code == 0, "\(outcome.errors)")
             let last = try #require(try events(watch).last)

@@ -4,8 +4,10 @@ internal import Evaluation
 internal import Models
 internal import Parallelism
 internal import Rotation
+internal import TernarySVD
 
-/// Perplexity of a model on windows of text, as it is and rounded to nearest as `quantization` says.
+/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations or the ternary
+/// factors given.
 package struct EvaluateJob: Job {
     package static let name = "eval"
 
@@ -13,12 +15,19 @@ package struct EvaluateJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
-        let (run, (recipe, parameters)) = try LanguageModelRun.open(
+        let (run, (recipe, parameters, ternary)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: false
         ) { inputs in
-            (
-                try RotationRecipe(config, inputs.folder.configuration, tokensPerReplica: 1),
-                try inputs.folder.parameters(inputs.stages[groups.stage]).fusingNorms()
+            let parameters = try inputs.folder.parameters(inputs.stages[groups.stage])
+            let ternary = try config.ternary.path.map { path in
+                let factors = try TernaryFile.read(path)
+                try factors.check(against: inputs.folder.configuration.linears, file: path)
+                var weights = ModelWeights(parameters)
+                weights.replace(by: factors)
+                return weights.parameters
+            }
+            return (
+                try RotationRecipe(config, inputs.folder.configuration, tokensPerReplica: 1), parameters.fusingNorms(), ternary
             )
         }
         try run.noteOrigin(ofRotations: config.rotation.path)
@@ -33,6 +42,9 @@ package struct EvaluateJob: Job {
                 windows: windows
             ).score(recipe.start, groups)
         }
+        let ternaryScore = try ternary.map {
+            try evaluate(model.constantNetwork($0), against: model.constantNetwork(parameters), windows: windows, groups)
+        }
         let seconds = (.now - start) / .seconds(1)
 
         var table = Table(columns: ["\(windows.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "KL (nats)"])
@@ -44,10 +56,15 @@ package struct EvaluateJob: Job {
                 "rotated", rotated.perplexity.formatted(decimals: 2), (rotated.klDivergence ?? 0).formatted(decimals: 4),
             ])
         }
+        if let ternaryScore {
+            table.add([
+                "ternary", ternaryScore.perplexity.formatted(decimals: 2), (ternaryScore.klDivergence ?? 0).formatted(decimals: 4),
+            ])
+        }
         context.reporter.note("\n" + table.text)
 
         // Forward passes a window: the network alone, and each quantised one beside it.
-        let passes = Double(rotated == nil ? 3 : 5)
+        let passes = 3 + (rotated == nil ? 0.0 : 2) + (ternaryScore == nil ? 0.0 : 2)
         let operations = LlamaCost(model.configuration).forward(sequences: windows.count, length: config.data.sequenceLength)
         var perplexity = JSONObject(), divergences = JSONObject(), results = JSONObject()
         perplexity["full_precision"] = .double(score.fullPrecision)
@@ -56,6 +73,10 @@ package struct EvaluateJob: Job {
         if let rotated {
             perplexity["rotated"] = .double(rotated.perplexity)
             divergences["rotated"] = .double(rotated.klDivergence ?? 0)
+        }
+        if let ternaryScore {
+            perplexity["ternary"] = .double(ternaryScore.perplexity)
+            divergences["ternary"] = .double(ternaryScore.klDivergence ?? 0)
         }
         results["perplexity"] = .object(perplexity)
         results["kl_divergence"] = .object(divergences)

@@ -29,18 +29,8 @@ package struct ProfileJob {
         }
         let factors = try TernaryFile.read(file)
         let weights = ModelWeights(try LlamaFolder("\(path)/model").parameters())
-        try check(factors, weights, file)
+        try factors.check(against: weights.linears, file: file)
         let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
         return profile.table.text + "\n\n" + TernaryReport.cost(ternary: profile.ternary, dense: profile.dense)
-    }
-
-    /// That the factors are those of layers of this model.
-    private func check(_ factors: [String: TernaryFactors], _ weights: ModelWeights, _ file: String) throws(TernaryError) {
-        let linears = weights.names.indices.filter(weights.isLinear)
-        let shapes = Dictionary(uniqueKeysWithValues: linears.map { (weights.layerName($0), weights[$0].shape) })
-        for (name, layer) in factors.sorted(by: { $0.key < $1.key }) where shapes[name] != [layer.u.rows, layer.v.columns] {
-            throw TernaryError(
-                .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model beside it has none of that name and shape")
-        }
     }
 }

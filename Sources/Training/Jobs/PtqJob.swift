@@ -38,6 +38,10 @@ package struct PtqJob: Job {
         ternary.replace(indices, by: layers)
         let after = try score(model, ternary, windows, context)
 
+        for layer in layers {
+            context.events.publish(
+                layer: layer.name, ["rank": .integer(layer.factors.rank), "relative_error": .double(layer.relativeError)])
+        }
         let report = TernaryReport(try StageLayers.gather(layers, of: model.configuration, groups), of: model.configuration.linears)
         try inputs.write(ternary.parameters, context)
         try world.agree {
@@ -85,7 +89,7 @@ package struct PtqJob: Job {
         results["tolerance"] = .double(config.ternary.tolerance)
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
         result.report.add(to: &results)
-        // A step is a pass of the network over the evaluation windows.
+        // A step is a pass of the network over the evaluation windows. What the ranks send is sent once, to share the factors.
         let forward = LlamaCost(run.model.configuration).forward(sequences: result.windows, length: config.data.sequenceLength)
         try run.finish(
             .init(

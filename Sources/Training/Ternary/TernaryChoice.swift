@@ -76,3 +76,17 @@ extension ModelWeights {
     /// The name of a weight's layer.
     package func layerName(_ index: Int) -> String { String(names[index].dropLast(".weight".count)) }
 }
+
+extension [String: TernaryFactors] {
+    /// That each is of a linear layer of a model.
+    ///
+    /// - Parameter file: as named in the error.
+    /// - Throws: ``TernaryError`` (data).
+    func check(against linears: [LinearShape], file: String) throws(TernaryError) {
+        let shapes = [String: [Int]](uniqueKeysWithValues: linears.map { ($0.name, $0.shape) })
+        for (name, layer) in sorted(by: { $0.key < $1.key }) where shapes[name] != [layer.u.rows, layer.v.columns] {
+            throw TernaryError(
+                .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape")
+        }
+    }
+}

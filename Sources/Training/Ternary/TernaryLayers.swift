@@ -70,4 +70,11 @@ extension ModelWeights {
     package mutating func replace(_ indices: [Int], by layers: [TernaryReport.Layer]) {
         for (index, layer) in zip(indices, layers) { self[index] = layer.factors.unpacked() }
     }
+
+    /// The same for the layers that factors name.
+    mutating func replace(by factors: [String: TernaryFactors]) {
+        for index in names.indices where isLinear(index) {
+            if let layer = factors[layerName(index)] { self[index] = layer.unpacked() }
+        }
+    }
 }

@@ -1,0 +1,121 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    /// Wrong settings, weights and packed files of the ternary jobs, and what they leave when all is right.
+    @Suite struct Ternary {
+        private func arguments(_ job: String, _ model: ModelFolder, _ settings: [String]) -> [String] {
+            [job] + model.arguments() + settings.flatMap { ["--set", $0] }
+        }
+
+        @Test(arguments: ["ptq", "qat"], [0, 2]) func `settings out of range and patterns without a layer are refused`(_ job: String, _ ranks: Int) throws {
+            let model = try ModelFolder()
+            let cases = [
+                ("ternary.tolerance=0", "ternary.tolerance"), ("ternary.tolerance=1", "ternary.tolerance"),
+                ("ternary.tolerance=-0.1", "ternary.tolerance"), ("ternary.tolerance=nan", "ternary.tolerance"),
+                ("ternary.threshold=0", "ternary.threshold"), ("ternary.threshold=1.001", "ternary.threshold"),
+                ("ternary.layers=*.nope", "names no linear layer"), ("ternary.layers=lm_head", "names no linear layer"),
+            ]
+            for (setting, fragment) in cases {
+                try Program.expectRefusal(arguments(job, model, [setting]), in: model.path, ranks: ranks, code: 78, fragment: fragment)
+            }
+        }
+
+        @Test(arguments: ["ptq", "qat"], [0, 2]) func `a weight that is not finite is refused by name`(_ job: String, _ ranks: Int) throws {
+            let model = try ModelFolder()
+            let weight = "model.layers.0.mlp.up_proj.weight"
+            let file = "model/model.safetensors"
+            var bytes = try model.read(file)
+            let header = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+            let entry = try #require(try JSONValue(parsing: Array(bytes[8..<8 + header]))[weight])
+            let first = 8 + header + (try #require(entry["data_offsets"]?.integers?.first))
+            // NaN in F32, F16 and BF16 alike.
+            bytes.replaceSubrange(first..<first + 4, with: [0xC0, 0x7F, 0xC0, 0x7F])
+            try model.write(bytes, to: file)
+            try Program.expectRefusal(arguments(job, model, []), in: model.path, ranks: ranks, code: 65, fragment: weight)
+        }
+
+        /// Decomposes the model; the packed file is then `out/ternary.safetensors`.
+        private func decompose(_ model: ModelFolder, _ settings: [String] = [], ranks: Int = 0) throws {
+            let outcome = try Program.run(arguments("ptq", model, ["ternary.tolerance=0.3"] + settings), in: model.path, ranks: ranks)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+
+        @Test func `a packed file scores as it did when it was made, on one rank and on two`() throws {
+            let model = try ModelFolder()
+            try decompose(model)
+            let expected = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
+            for ranks in [0, 2] {
+                let outcome = try Program.run(
+                    arguments("eval", model, ["ternary.path=out/ternary.safetensors"]) + ["--out", "eval"], in: model.path, ranks: ranks)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                let score = try #require(try InputFile.json(model.file("eval/summary.json"))["perplexity"]?["ternary"]?.number)
+                // Norms are folded into the weights here and not there: the logits round differently.
+                #expect(abs(score / expected - 1) < 1e-5)
+            }
+        }
+
+        @Test(arguments: [0, 2]) func `a packed file that is damaged, or of another model, is refused by eval and profile`(_ ranks: Int) throws {
+            let model = try ModelFolder()
+            try decompose(model, ["ternary.layers=*.0.mlp.up_proj"])
+            let file = "out/ternary.safetensors"
+            let good = try model.read(file)
+            let header = good.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+            let text = String(decoding: good[8..<8 + header], as: UTF8.self)
+            let entry = try #require(try JSONValue(parsing: Array(text.utf8))["model.layers.0.mlp.up_proj.u"])
+            let codes = 8 + header + (try #require(entry["data_offsets"]?.integers?.first))
+            func expectRefusal(_ fragment: String, _ bytes: [UInt8]) throws {
+                try model.write(bytes, to: file)
+                try Program.expectRefusal(
+                    arguments("eval", model, ["ternary.path=\(file)"]) + ["--out", "eval"], in: model.path, ranks: ranks, code: 65,
+                    fragment: fragment)
+                try Program.expectRefusal(["profile", "out"], in: model.path, ranks: ranks, code: 65, fragment: fragment)
+            }
+            var bytes = good
+            bytes[codes] |= 3
+            try expectRefusal("has an entry 3", bytes)
+            // The same lengths under another name: a layer of another shape, or none.
+            func renamed(_ name: String) -> [UInt8] {
+                ModelFolder.safetensors(header: text.replacingOccurrences(of: "mlp.up_proj", with: name), data: Array(good[(8 + header)...]))
+            }
+            try expectRefusal("none of that name and shape", renamed("mlp.down_proj"))
+            try expectRefusal("none of that name and shape", renamed("mlp.sideways"))
+            try expectRefusal("are not within", Array(good.dropLast(1)))
+        }
+
+        /// What a run leaves, without what tells the time.
+        private func results(_ model: ModelFolder) throws -> [[UInt8]] {
+            try ["ternary.safetensors", "model/model.safetensors"].map { try model.read("out/\($0)") }
+        }
+
+        @Test func `ptq leaves the same bits on one rank and on two`() throws {
+            let model = try ModelFolder()
+            try decompose(model)
+            let one = try results(model)
+            try decompose(model, ranks: 2)
+            #expect(try results(model) == one)
+        }
+
+        @Test func `qat leaves the same bits whatever carries the transitions`() throws {
+            let model = try ModelFolder()
+            var all: [[[UInt8]]] = []
+            for transport in ["mpi", "ipc", "tcp"] {
+                let settings = ["bus.transport=\(transport)", "training.steps=5", "ternary.adapt_every=2", "ternary.tolerance=0.3"]
+                let outcome = try Program.run(arguments("qat", model, settings), in: model.path, ranks: 2)
+                #expect(outcome.code == 0, "\(transport): \(outcome.errors)")
+                all.append(try results(model))
+            }
+            #expect(all[1] == all[0] && all[2] == all[0])
+        }
+
+        @Test(arguments: [["qat.distill=true"], ["qat.method=integer", "quantization.weights.bits=4"]])
+        func `every way of qat runs`(_ settings: [String]) throws {
+            let model = try ModelFolder()
+            let outcome = try Program.run(
+                arguments("qat", model, ["training.steps=2", "ternary.tolerance=0.3"] + settings), in: model.path, ranks: 2)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+    }
+}
