@@ -27,6 +27,7 @@ struct StagePasses<TeacherSites: SiteTransform> {
         /// - Returns: the gradient of the input; nil on the first stage.
         func backward(_ gradient: Tensor?) -> Tensor? {
             tape.backward(from: output, gradient: gradient ?? Tensor([1], []))
+            // Nothing reaches the input where nothing learns, as where no quantiser is observed.
             return input.map { $0.gradient ?? Tensor(zeros: $0.value.shape) }
         }
     }
@@ -34,13 +35,13 @@ struct StagePasses<TeacherSites: SiteTransform> {
     /// - Parameters:
     ///   - sequences: of equal lengths, of this rank's replica.
     ///   - counted: predictions of the whole step; the loss is their mean.
-    ///   - student: this stage of the network that learns, called anew for each micro-batch: gradients of several are under way at a
-    ///     time, and are added in the order of the micro-batches.
+    ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time, and
+    ///     leaves that hand their gradients over must be each one's own.
     ///   - beforeBackward: told before each backward pass whether it is the last.
     /// - Returns: the losses summed, on the last stage; 0 on others.
     func run<Sites: SiteTransform>(
         _ sequences: [[Int32]], counted: Int, _ groups: ParallelGroups<some Communicator>, student: () -> Network<Sites>,
-        beforeBackward: (_ isLast: Bool) -> Void
+        beforeBackward: (_ isLast: Bool) -> Void = { _ in }
     ) throws -> (sum: Double, timing: PipelineTiming) {
         let batches = microBatches.ranges(sequences.count).map { Array(sequences[$0]) }
         let executor = PipelineExecutor(groups.pipeline)

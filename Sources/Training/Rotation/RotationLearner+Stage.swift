@@ -18,68 +18,19 @@ extension RotationLearner {
         guard let length = sequences.first?.count else { return 0 }
         let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.configuration)
         let weights = quantizedWeights(of: rotated)
-        let executor = PipelineExecutor(groups.pipeline)
         let student = Network(
             model: model, parameters: weights ?? rotated.map { _, tensor in Variable(constant: tensor) },
             sites: QuantizedSites(
                 quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
                 r1Gradients: r1Gradients, r2Gradients: r2Gradients, firstLayer: base.firstLayer))
         let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
-        let batches = settings.microBatches.ranges(sequences.count).map { Array(sequences[$0]) }
-        var alive: [Int: Alive] = [:]
-        var sum = 0.0
-        try executor.run(
-            settings.schedule.actions(stage: groups.stage, stages: groups.dims.pipeline, microbatches: batches.count),
-            shape: { [batches[$0].count * length, base.layers[0].inputNorm.count] },
-            streams: settings.objective == .divergence ? 2 : 1,
-            forward: { index, inputs in
-                let pass = forward(batches[index], inputs, student, counted: counted, isLast: groups.isLast)
-                alive[index] = pass.alive
-                sum += pass.loss
-                return pass.outputs
-            },
-            backward: { index, gradient in
-                guard let pass = alive.removeValue(forKey: index) else { preconditionFailure("backward before forward") }
-                return pass.backward(gradient)
-            })
-        timing += executor.timing
+        let passes = StagePasses(
+            hidden: model.configuration.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            recompute: settings.recompute, teacher: settings.objective == .divergence ? teacher : nil)
+        let result = try passes.run(sequences, counted: counted, groups) { student }
+        timing += result.timing
         if let weights { addWeightTerms(unquantized: rotated, quantized: weights) }
-        return sum / Double(counted)
-    }
-
-    /// What a micro-batch leaves on a stage between its passes.
-    private struct Alive {
-        let tape: Tape
-        /// What came from the stage before; nil on the first stage.
-        let input: Variable?
-        /// The stage's output, or on the last stage the loss.
-        let output: Variable
-
-        /// - Parameter gradient: of the output; nil for the loss.
-        /// - Returns: the gradient of the input; nil on the first stage.
-        func backward(_ gradient: Tensor?) -> Tensor? {
-            tape.backward(from: output, gradient: gradient ?? Tensor([1], []))
-            // Nothing reaches the input where no quantiser is observed.
-            return input.map { $0.gradient ?? Tensor(zeros: $0.value.shape) }
-        }
-    }
-
-    private func forward(
-        _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<QuantizedSites>, counted: Int, isLast: Bool
-    ) -> (alive: Alive, loss: Double, outputs: [Tensor]) {
-        let tape = Tape()
-        let input = inputs.first.map { Variable(parameter: $0) }
-        let x = student.hiddenStates(batch, from: input, recompute: settings.recompute, on: tape)
-        let reference =
-            settings.objective == .divergence ? teacher.outputs(batch, from: inputs.isEmpty ? nil : inputs[1]) : nil
-        guard isLast else {
-            return (Alive(tape: tape, input: input, output: x), 0, [x.value] + (reference.map { [$0] } ?? []))
-        }
-        let target = reference.map { LogitTarget.teacher(hidden: $0, head: teacher.parameters.logitWeight.value) }
-        let (loss, sum) = tape.languageModelLoss(
-            x, head: student.parameters.logitWeight, target ?? .tokens(batch.flatMap { $0.dropFirst() + [-1] }),
-            scale: 1 / Float(counted))
-        return (Alive(tape: tape, input: input, output: loss), sum, [])
+        return result.sum / Double(counted)
     }
 
     /// The linear layers' weights quantised, as parameters whose gradients are wanted; nil where weights stay in float32.
