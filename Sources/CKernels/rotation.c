@@ -16,3 +16,24 @@ CK_DISPATCH void ck_subtract_sparse_product(const float *restrict a, const float
             }
         }
 }
+
+CK_DISPATCH void ck_add_skew(const float *restrict m, double *restrict packed, size_t n) {
+    // Blocks of 32 rows and columns: the columns read lie in the first cache.
+    enum { SIDE = 32 };
+    for (size_t top = 0; top < n; top += SIDE) {
+        size_t bottom = top + SIDE < n ? top + SIDE : n;
+        for (size_t left = top; left < n; left += SIDE) {
+            size_t right = left + SIDE < n ? left + SIDE : n;
+            for (size_t i = top; i < bottom; i++) {
+                // Row i begins with entry (i, i + 1), after n − 1, n − 2, … entries of the rows above.
+                double *row = packed + i * (n - 1) - i * (i - 1) / 2;
+                for (size_t j = left > i ? left : i + 1; j < right; j++)
+                    row[j - i - 1] += 0.5 * ((double)m[i * n + j] - (double)m[j * n + i]);
+            }
+        }
+    }
+}
+
+CK_DISPATCH void ck_add_doubles(double *restrict a, const double *restrict b, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] += b[i];
+}

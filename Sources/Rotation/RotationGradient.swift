@@ -15,17 +15,26 @@ package import TensorCore
 /// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantised weight contributes likewise (see
 /// ``add(weightError:gradient:side:)``). So two sites a layer are visited instead of four, embedding and head not at all, and
 /// the small numbers are summed instead of differences of large ones.
+///
+/// The skew parts of the contributions are added in double precision: rounded to float32, the sum is then the same in whatever order
+/// micro-batches and replicas come, but for one entry in 10⁸.
 package final class RotationGradient: QuantizerObserver {
     package let n: Int
-    /// The sum so far; its symmetric part is arbitrary.
-    package private(set) var sum: Tensor
+    /// The skew part of the sum so far, as ``SkewMatrix`` packs it.
+    package private(set) var skew: [Double]
 
     package init(n: Int) {
         self.n = n
-        sum = Tensor(zeros: [n, n])
+        skew = [Double](repeating: 0, count: SkewMatrix.packedCount(order: n))
     }
 
-    package func reset() { sum.fill(0) }
+    package func reset() { for index in skew.indices { skew[index] = 0 } }
+
+    private func add(_ contribution: Tensor) {
+        skew.withUnsafeMutableBufferPointer { packed in
+            if let base = packed.baseAddress { ck_add_skew(contribution.pointer, base, n) }
+        }
+    }
 
     /// A quantiser's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
     package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {
@@ -33,10 +42,10 @@ package final class RotationGradient: QuantizerObserver {
         // dẑᵀ·ẑ − dzᵀ·z = dẑᵀ·(ẑ − z) − (dz − dẑ)ᵀ·z; the second term is zero for the straight-through gradient and has two
         // non-zeros a group for the range gradient.
         let error = quantized - z
-        matmul(
-            outputGradient.reshaped(shape), .transposed, error.reshaped(shape), .asStored, beta: 1, into: &sum)
+        var contribution = matmul(outputGradient.reshaped(shape), .transposed, error.reshaped(shape))
         ck_subtract_sparse_product(
-            inputGradient.pointer, outputGradient.pointer, z.pointer, sum.mutablePointer, z.count / n, n)
+            inputGradient.pointer, outputGradient.pointer, z.pointer, contribution.mutablePointer, z.count / n, n)
+        add(contribution)
     }
 
     /// Which side of a weight a rotation is merged into.
@@ -53,7 +62,8 @@ package final class RotationGradient: QuantizerObserver {
     /// Blocks of n columns (input side) or n rows (output side) are summed: the heads that share R2.
     package func add(weightError error: Tensor, gradient: Tensor, side: Side) {
         let (rows, columns) = (error.rows, error.columns)
-        let target = sum.mutablePointer
+        var contribution = Tensor(zeros: [n, n])
+        let target = contribution.mutablePointer
         switch side {
         case .input:
             for first in stride(from: 0, to: columns, by: n) {
@@ -68,5 +78,6 @@ package final class RotationGradient: QuantizerObserver {
                     gradient.pointer + first * columns, ldb: columns, beta: 1, target, ldc: n)
             }
         }
+        add(contribution)
     }
 }

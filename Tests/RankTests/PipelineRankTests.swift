@@ -55,7 +55,7 @@ extension RankTests {
             let config = try RunConfig(
                 assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"] + assignments)
             let stage = try config.stages(dims, c)[groups.stage]
-            let recipe = try RotationRecipe(config, c, tokensPerReplica: Self.length * Self.batch / dims.data, dims: dims)
+            let recipe = try RotationRecipe(config, c, planTokens: Self.length * Self.batch / 4, dims: dims)
             let model = Llama(c, positions: Self.length)
             let original = Self.parameters(stage)
             let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
@@ -86,11 +86,14 @@ extension RankTests {
             #expect(staged.losses.last ?? 0 < staged.losses[0] || assignments.count > 1)
         }
 
-        @Test func `replicas of stages begin as one rank does, and repeat bit for bit`() throws {
+        /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through the
+        /// quantisers, be some per cent of the loss after a few steps.
+        @Test func `replicas of stages learn what one rank learns, and repeat bit for bit`() throws {
             guard world.size % 2 == 0 else { return }
             let alone = try learn(.alone, LoopbackCommunicator())
             let dims = ParallelDims(data: 2, pipeline: world.size / 2)
             let run = try learn(dims, world)
+            for (a, b) in zip(run.losses, alone.losses) { #expect(abs(a - b) <= 5e-3 * b) }
             #expect(abs(run.losses[0] - alone.losses[0]) <= 1e-5 * alone.losses[0])
             #expect(try learn(dims, world) == run)
             let bytes = run.rotations.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }

@@ -27,7 +27,7 @@ extension RankTests {
             let recipe: RotationRecipe
             let sequences: [[Int32]]
 
-            init(tokensPerReplica: Int, trainWeightBits: Int = 16) throws {
+            init(planTokens: Int, trainWeightBits: Int = 16) throws {
                 var random = RandomStream(seed: 11)
                 parameters = LlamaParameters<Tensor>(Self.configuration) { name, shape in
                     shape.count == 1
@@ -36,7 +36,7 @@ extension RankTests {
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
                 ])
-                recipe = try RotationRecipe(config, Self.configuration, tokensPerReplica: tokensPerReplica)
+                recipe = try RotationRecipe(config, Self.configuration, planTokens: planTokens)
                 sequences = (0..<24).map { _ in (0..<Self.length).map { _ in Int32(random.next() % 96) } }
             }
 
@@ -68,8 +68,8 @@ extension RankTests {
 
         /// The plan may rotate activations with many ranks and weights with one: the result must not depend on it.
         @Test(arguments: [16, 4]) func `a step's loss and gradients are those of one rank`(weightBits: Int) throws {
-            let mine = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length, trainWeightBits: weightBits)
-            let alone = try Setup(tokensPerReplica: Self.batch * Setup.length, trainWeightBits: weightBits)
+            let mine = try Setup(planTokens: Self.batch / world.size * Setup.length, trainWeightBits: weightBits)
+            let alone = try Setup(planTokens: Self.batch * Setup.length, trainWeightBits: weightBits)
             let (shared, sharedLoss) = try learn(mine, steps: 1, rate: 0, world)
             let (single, singleLoss) = try learn(alone, steps: 1, rate: 0, LoopbackCommunicator())
             #expect(abs(sharedLoss[0] - singleLoss[0]) <= 1e-5 * singleLoss[0])
@@ -80,7 +80,7 @@ extension RankTests {
         }
 
         @Test func `two runs have the same bits, on every rank`() throws {
-            let setup = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length)
+            let setup = try Setup(planTokens: Self.batch / world.size * Setup.length)
             let (first, losses) = try learn(setup, steps: 5, rate: 20, world)
             let (second, again) = try learn(setup, steps: 5, rate: 20, world)
             #expect(losses == again)
@@ -100,7 +100,7 @@ extension RankTests {
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
                 seed: 3, streams: 0..<64)
-            let recipe = try RotationRecipe(config, folder.configuration, tokensPerReplica: 1 << 20)
+            let recipe = try RotationRecipe(config, folder.configuration, planTokens: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
@@ -122,7 +122,7 @@ extension RankTests {
         }
 
         @Test func `a step after the first asks the system for no memory`() throws {
-            let setup = try Setup(tokensPerReplica: Self.batch / world.size * Setup.length)
+            let setup = try Setup(planTokens: Self.batch / world.size * Setup.length)
             let learner = setup.learner()
             func run(_ groups: ParallelGroups<some Communicator>) throws {
                 func step(_ index: Int) throws {
@@ -145,7 +145,7 @@ extension RankTests {
             let c = folder.configuration
             let config = try RunConfig()
             let length = config.data.sequenceLength
-            let recipe = try RotationRecipe(config, c, tokensPerReplica: length)
+            let recipe = try RotationRecipe(config, c, planTokens: length)
             let parameters = try folder.parameters().fusingNorms()
             let learner = RotationLearner(
                 recipe.learner, Llama(c, positions: length),

@@ -90,9 +90,9 @@ import Testing
 
     @Test func `traffic is what a run hands over`() throws {
         let planner = try planner(.rotate, PlanShapes.embedded, cluster(ranks: 2, cores: 2))
-        // 256·255/2 + 4·64·63/2 numbers: what the learner itself reports, but for the loss.
-        #expect(planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 4 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
+        // 256·255/2 + 4·64·63/2 doubles: what the learner itself hands over, but for the loss.
+        #expect(planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
         let crossing = 3 * 4 * 2048 * 256
-        #expect(planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 4 * (256 * 255 / 2 + 4 * 64 * 63 / 2) + crossing)
+        #expect(planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2) + crossing)
     }
 }

@@ -27,7 +27,7 @@ package struct EvaluateJob: Job {
                 return weights.parameters
             }
             return (
-                try RotationRecipe(config, inputs.folder.configuration, tokensPerReplica: 1), parameters.fusingNorms(), ternary
+                try RotationRecipe(config, inputs.folder.configuration, planTokens: 1), parameters.fusingNorms(), ternary
             )
         }
         try run.noteOrigin(ofRotations: config.rotation.path)

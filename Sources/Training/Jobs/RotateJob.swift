@@ -16,12 +16,14 @@ package struct RotateJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
+        let tokens = config.training.batchSize * config.data.sequenceLength
         let (run, (recipe, original)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: true
         ) { inputs in
             (
                 try RotationRecipe(
-                    config, inputs.folder.configuration, tokensPerReplica: tokensPerReplica(config, groups.dims), dims: groups.dims),
+                    config, inputs.folder.configuration, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
+                    dims: groups.dims),
                 try inputs.folder.parameters(inputs.stages[groups.stage]).fusingNorms()
             )
         }
@@ -69,10 +71,6 @@ package struct RotateJob: Job {
         }
         try inputs.write(merged, context)
         try summarise(result, record, recipe, learner, run)
-    }
-
-    private func tokensPerReplica(_ config: RunConfig, _ dims: ParallelDims) -> Int {
-        config.data.sequenceLength * slice(of: config.training.batchSize, rank: 0, ranks: dims.data).count
     }
 
     private func write(

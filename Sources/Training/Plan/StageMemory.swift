@@ -55,8 +55,8 @@ struct StageMemory {
         case .rotate:
             let rounded = workload.roundsWeights ? 2 * linears : 0
             let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension))
-            // R1 and its gradient, packed, and the Cayley step's doubles.
-            let rotations = 9 * h * h + 4 * Double(shape.layers) * d * d
+            // R1 and its gradient, packed, the Cayley step's doubles, and each layer's gradient.
+            let rotations = Double(9 + part.layers.count) * h * h + 4 * Double(shape.layers) * d * d
             return rotationBase + merged(sides) + rounded + rotations
         case .train, .qat:
             let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0

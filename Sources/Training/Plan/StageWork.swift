@@ -29,8 +29,10 @@ struct StageWork {
         self.workload = workload
         self.sequences = sequences
         cost = LlamaCost(workload.shape)
+        let tokens = RotationPlan.tokens(
+            perStep: workload.sequences * workload.length, replicas: workload.sequences / max(1, replicaSequences))
         let plan = RotationPlan(
-            workload.shape, tokens: replicaSequences * workload.length, weightsQuantized: workload.roundsWeights || workload.job == .eval)
+            workload.shape, tokens: tokens, weightsQuantized: workload.roundsWeights || workload.job == .eval)
         rotation = RotationCost(workload.shape, plan)
     }
 

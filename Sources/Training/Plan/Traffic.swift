@@ -19,14 +19,14 @@ struct Traffic {
         boundaryBytes = tensor * ((workload.hasTeacher ? 2 : 1) + (workload.learns ? 1 : 0))
     }
 
-    /// A rank's part in the sum over replicas: skew gradients, or those of all the stage's parameters and the slices of a sharded
+    /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and the slices of a sharded
     /// optimiser.
     private func reductionBytes(_ part: StagePart) -> Int {
         guard layout.ranks > 1, workload.learns else { return 0 }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension)
         guard workload.trainsWeights else {
             let r1 = workload.learnsR1 ? h * (h - 1) / 2 : 0
-            return 4 * (r1 + (workload.learnsR2 ? workload.shape.layers * d * (d - 1) / 2 : 0))
+            return 8 * (r1 + (workload.learnsR2 ? workload.shape.layers * d * (d - 1) / 2 : 0))
         }
         guard layout.data > 1 else { return 0 }
         let parameters = parameters(part)

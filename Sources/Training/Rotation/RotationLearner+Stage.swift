@@ -1,4 +1,5 @@
 internal import Autograd
+internal import CKernels
 internal import Collectives
 internal import Evaluation
 internal import Models
@@ -68,17 +69,16 @@ extension RotationLearner {
 
     /// Skew gradients of all rotations summed over layers (R1), micro-batches and replicas, and the loss, the same bits on all ranks.
     ///
-    /// In the order of the result a stage owns a stretch: the first stage R1 and the R2 of its layers, others the R2 of theirs,
+    /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage R1 and the R2 of its layers, others the R2 of theirs,
     /// the last one also the loss. It sums its own over the replicas; then the stages exchange theirs. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
-        var parts: [Tensor] = []
-        if let r1 = try chainedR1(groups.pipeline) { parts.append(r1) }
-        parts += (r2Gradients ?? []).map { SkewMatrix.pack($0.sum) }
-        if groups.isLast { parts.append(Tensor([Float(loss)], [1])) }
-        var own = Tensor(joining: parts)
-        try groups.replicas.allReduceSum(&own)
-        guard groups.dims.pipeline > 1 else { return own }
-        let all = try groups.pipeline.allGatherRows(own.reshaped([own.count, 1]))
+        var own = try chainedR1(groups.pipeline) ?? []
+        for gradient in r2Gradients ?? [] { own += gradient.skew }
+        if groups.isLast { own.append(loss) }
+        try groups.replicas.allReduce(&own, .sum)
+        let rounded = Tensor(rounding: own)
+        guard groups.dims.pipeline > 1 else { return rounded }
+        let all = try groups.pipeline.allGatherRows(rounded.reshaped([rounded.count, 1]))
         return all.reshaped([all.count])
     }
 
@@ -86,27 +86,29 @@ extension RotationLearner {
     /// the first stage; nil on others, and where R1 is not learned.
     ///
     /// The order of the additions is that of one rank, whatever the number of stages.
-    private func chainedR1(_ pipeline: some Communicator) throws -> Tensor? {
-        guard let r1Gradients, let n = r1Gradients.first?.n else { return nil }
-        let count = SkewMatrix.packedCount(order: n)
-        let isLast = pipeline.rank == pipeline.size - 1
-        var sum = isLast ? Tensor(zeros: [count]) : try pipeline.receive([count], from: pipeline.rank + 1, tag: Self.chainTag)
-        for gradient in r1Gradients.reversed() { sum.add(SkewMatrix.pack(gradient.sum)) }
+    private func chainedR1(_ pipeline: some Communicator) throws -> [Double]? {
+        guard let r1Gradients, let first = r1Gradients.first else { return nil }
+        var sum = [Double](repeating: 0, count: first.skew.count)
+        if pipeline.rank < pipeline.size - 1 {
+            try sum.withUnsafeMutableBytes { try pipeline.receive($0, from: pipeline.rank + 1, tag: Self.chainTag) }
+        }
+        for gradient in r1Gradients.reversed() {
+            sum.withUnsafeMutableBufferPointer { sum in
+                gradient.skew.withUnsafeBufferPointer { part in
+                    if let sum = sum.baseAddress, let part = part.baseAddress { ck_add_doubles(sum, part, gradient.skew.count) }
+                }
+            }
+        }
         guard pipeline.rank > 0 else { return sum }
-        try pipeline.send(sum, to: pipeline.rank - 1, tag: Self.chainTag)
+        try sum.withUnsafeBytes { try pipeline.send($0, to: pipeline.rank - 1, tag: Self.chainTag) }
         return nil
     }
 }
 
 extension Tensor {
-    /// Vectors one after the other.
-    fileprivate init(joining parts: [Tensor]) {
-        self.init(uninitialized: [parts.reduce(0) { $0 + $1.count }])
+    fileprivate init(rounding values: [Double]) {
+        self.init(uninitialized: [values.count])
         let target = mutablePointer
-        var offset = 0
-        for part in parts {
-            (target + offset).update(from: part.pointer, count: part.count)
-            offset += part.count
-        }
+        for (index, value) in values.enumerated() { target[index] = Float(value) }
     }
 }

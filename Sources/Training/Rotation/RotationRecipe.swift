@@ -64,10 +64,10 @@ package struct RotationRecipe {
     package let start: Rotations
 
     /// - Parameters:
-    ///   - tokensPerReplica: tokens a replica processes in a step.
+    ///   - planTokens: see ``RotationPlan``.
     ///   - dims: replicas and stages that the steps run on.
     /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
-    package init(_ config: RunConfig, _ c: LlamaConfiguration, tokensPerReplica: Int, dims: ParallelDims = .alone) throws {
+    package init(_ config: RunConfig, _ c: LlamaConfiguration, planTokens: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, c)
         try quantization.checkGroups(c, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
@@ -89,7 +89,7 @@ package struct RotationRecipe {
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
-            plan: RotationPlan(c, tokens: tokensPerReplica, weightsQuantized: trainingQuantizer != nil))
+            plan: RotationPlan(c, tokens: planTokens, weightsQuantized: trainingQuantizer != nil))
     }
 }
 
