@@ -7,6 +7,14 @@ extension Rotations {
         (r1.map { [("R1", $0)] } ?? []) + (r2 ?? []).enumerated().map { (Self.r2Name($0.offset), $0.element) }
     }
 
+    /// The same rotations with each replaced; `transform` gets its name.
+    package func mapNamed(_ transform: (String, Tensor) throws -> Tensor) rethrows -> Rotations {
+        var result = self
+        if let r1 { result.r1 = try transform("R1", r1) }
+        if let r2 { result.r2 = try r2.enumerated().map { try transform(Self.r2Name($0.offset), $0.element) } }
+        return result
+    }
+
     private static func r2Name(_ layer: Int) -> String { "model.layers.\(layer).self_attn.R2" }
 
     /// Largest deviation from RᵀR = I that a rotation read from a file may have.

@@ -25,9 +25,9 @@ package struct Adaptation: Sendable {
     /// Non-zeros of U and V at most.
     package let budget: Int
     /// What a non-zero must be worth, as a share of what one of the best absent component's would be.
-    package internal(set) var price: Float = 0.5
+    package internal(set) var price: Float
 
-    package init(budget: Int) { self.budget = budget }
+    package init(budget: Int, price: Float = 0.5) { (self.budget, self.price) = (budget, price) }
 }
 
 /// Which way a transition went.

@@ -34,9 +34,18 @@ struct ConfigurationOptions: ParsableArguments {
     }
 }
 
+/// The option of the jobs that can be gone on with.
+struct ResumeOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Go on from a checkpoint: auto (in the run folder, if the run there did not end), never, or a run folder or checkpoint.",
+            valueName: "auto|never|folder"))
+    var resume = "auto"
+}
+
 extension Job {
     /// Runs this job as the options say. Collective.
-    func run(_ options: ConfigurationOptions, on communicator: some Communicator) throws {
+    func run(_ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, on communicator: some Communicator) throws {
         var config = try options.load(on: communicator)
         let reporter = Reporter(isSpeaking: communicator.isRoot)
         guard !options.printConfig else {
@@ -44,7 +53,10 @@ extension Job {
             return
         }
         let dims = try config.chooseLayout(job: Self.name, over: communicator)
-        let path = try communicator.fromRoot { config.out ?? RunFolder.newPath(job: Self.name) }
+        let policy = resume.map { ResumePolicy($0.resume) } ?? .never
+        let path = try communicator.fromRoot {
+            config.out ?? policy.runFolder ?? ProcessEnvironment.runFolder ?? RunFolder.newPath(job: Self.name)
+        }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         let events = try communicator.agree {
             guard communicator.isRoot else { return RunEvents() }
@@ -54,7 +66,10 @@ extension Job {
         let folder = RunFolder(path, isWriter: communicator.isRoot, events: events)
         let groups = try ParallelGroups(dims, communicator)
         do {
-            try run(JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events))
+            try run(
+                JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy))
+        } catch let stop as RunStopped {
+            reporter.note(stop.description)
         } catch {
             events.end(AgreedError(error))
             throw error

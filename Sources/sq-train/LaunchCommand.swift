@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Collectives
 internal import Glibc
 internal import TensorCore
+internal import Training
 
 struct LaunchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -32,6 +33,8 @@ struct LaunchCommand: ParsableCommand {
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         // Nothing to supervise: mpirun takes this process's place, and its signals.
         if maxRestarts == 0 { throw mpirun.replaceProcess() }
+        // Attempts share a folder, so that each goes on where the last one was saved.
+        setenv(ProcessEnvironment.runFolderVariable, RunFolder.newPath(job: "launch"), 0)
         let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts).run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
     }

@@ -8,6 +8,10 @@ enum ProcessEnvironment {
     /// Set in the second start of a process, so that there is no third.
     private static let guardVariable = "SQ_TRAIN_ENVIRONMENT_READY"
 
+    /// The run folder that `launch` has chosen for all attempts of a run, where no `out` is set.
+    static let runFolderVariable = "SQ_TRAIN_RUN_FOLDER"
+    static var runFolder: String? { MPIEnvironment.currentEnvironment()[runFolderVariable] }
+
     /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
     /// where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {

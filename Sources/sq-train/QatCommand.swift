@@ -12,8 +12,9 @@ struct QatCommand: RankCommand {
             """)
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
 
     func run(on communicator: some Communicator) throws {
-        try QatJob().run(options, on: communicator)
+        try QatJob().run(options, resume, on: communicator)
     }
 }

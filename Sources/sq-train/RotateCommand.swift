@@ -9,8 +9,9 @@ struct RotateCommand: RankCommand {
         discussion: "Without model.path it works on the embedded model; --print-config lists all settings.")
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
 
     func run(on communicator: some Communicator) throws {
-        try RotateJob().run(options, on: communicator)
+        try RotateJob().run(options, resume, on: communicator)
     }
 }

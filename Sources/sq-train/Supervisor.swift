@@ -3,8 +3,9 @@ internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///
-/// Signals that ask a run to stop or to save are passed on to the command, which has a process group of its own; a run that
-/// was asked to stop is not started again.
+/// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
+/// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
+/// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is.
 struct Supervisor {
     let command: [String]
     let maxRestarts: Int
@@ -27,10 +28,13 @@ struct Supervisor {
         var original = sigset_t()
         pthread_sigmask(SIG_BLOCK, &signals, &original)
         defer { pthread_sigmask(SIG_SETMASK, &original, nil) }
+        // Whoever started this process may have blocked them; the command is to get what it is sent.
+        var signalMask = original
+        for signal in Self.forwarded { sigdelset(&signalMask, signal) }
 
         var restarts = 0
         while true {
-            let (code, wasStopped) = wait(for: try start(signalMask: original), signals)
+            let (code, wasStopped) = wait(for: try start(signalMask: signalMask), signals)
             guard !wasStopped, Self.temporaryCodes.contains(code), restarts < maxRestarts else { return code }
             let pause = Self.backOff(restart: restarts)
             restarts += 1
@@ -65,13 +69,15 @@ struct Supervisor {
     private func wait(for process: pid_t, _ signals: sigset_t) -> (code: Int32, wasStopped: Bool) {
         var signals = signals
         var wasStopped = false
+        var wasAsked = false
         while true {
             var status: Int32 = 0
             if waitpid(process, &status, WNOHANG) == process { return (Self.exitCode(status), wasStopped) }
             var signal: Int32 = 0
             guard sigwait(&signals, &signal) == 0, signal != SIGCHLD else { continue }
             if signal != SIGUSR1 { wasStopped = true }
-            kill(process, signal)
+            kill(process, signal == SIGTERM && !wasAsked ? SIGUSR1 : signal)
+            wasAsked = wasAsked || signal == SIGTERM
         }
     }
 

@@ -9,8 +9,9 @@ struct TrainCommand: RankCommand {
         discussion: "training.* and optimizer.* say how; see --print-config.")
 
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
 
     func run(on communicator: some Communicator) throws {
-        try TrainJob().run(options, on: communicator)
+        try TrainJob().run(options, resume, on: communicator)
     }
 }

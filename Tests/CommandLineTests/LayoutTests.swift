@@ -29,13 +29,14 @@ extension CommandLineTests {
             }
         }
 
-        /// One shard per stage, which together are the function that was read; and the losses are one rank's to the last digit.
+        /// One shard per stage, which together are the function that was read; and the losses are one rank's of the same micro-batches to the last digit.
         @Test func `stages write a model that computes the same function, and eval reads it in stages`() throws {
             let model = try ModelFolder()
             let stages = try layers(model)
             func metrics(_ ranks: Int) throws -> String {
                 let arguments = model.arguments() + ["--out", "out\(ranks)"]
-                    + settings("parallel.pipeline=\(ranks)", "training.steps=3", "training.batch_size=\(stages)")
+                    + settings(
+                        "parallel.pipeline=\(ranks)", "parallel.microbatches=\(stages)", "training.steps=3", "training.batch_size=\(stages)")
                 let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: ranks)
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let lines = String(decoding: try model.read("out\(ranks)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")

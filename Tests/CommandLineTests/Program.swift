@@ -33,6 +33,9 @@ struct Program {
 
         fileprivate init() throws { streams = try TemporaryFolder() }
 
+        /// Of the program, or of mpirun.
+        var identifier: pid_t { process.processIdentifier }
+
         /// What has been printed so far.
         var output: String {
             get throws { String(decoding: try InputFile.contents(of: streams.file("output"), limit: 16 << 20), as: UTF8.self) }

@@ -48,3 +48,19 @@ package func removeTree(_ path: String) throws(HuggingFaceError) {
         throw HuggingFaceError(.inputOutput, path, "cannot be removed: \(systemMessage(errno))")
     }
 }
+
+/// Makes a folder, for good, unless there is one.
+package func makeFolder(_ path: String) throws(HuggingFaceError) {
+    guard mkdir(path, 0o755) == 0 || (errno == EEXIST && PathKind(path) == .folder) else {
+        throw HuggingFaceError(.inputOutput, path, "cannot be made a folder: \(systemMessage(errno))")
+    }
+    try synchronizeDirectory(parentDirectory(of: path))
+}
+
+/// Gives a file or folder another name in the same folder, for good.
+package func renameDurably(_ source: String, to target: String) throws(HuggingFaceError) {
+    guard rename(source, target) == 0 else {
+        throw HuggingFaceError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
+    }
+    try synchronizeDirectory(parentDirectory(of: target))
+}

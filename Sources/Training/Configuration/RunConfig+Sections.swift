@@ -130,6 +130,29 @@ package struct ParallelSettings: Sendable, Equatable {
     }
 }
 
+package struct CheckpointSettings: Sendable, Equatable {
+    /// Steps from one to the next; 0 for none but when the run is asked to stop.
+    package var every: Int
+    package var keep: Int
+
+    init(_ key: Settings) {
+        every = key("every", 50, "steps between checkpoints, and one at the end; 0: only when asked to stop", .range(0...10_000_000))
+        keep = key("keep", 2, "newest checkpoints kept", .range(1...1_000_000))
+    }
+}
+
+package struct WatchdogSettings: Sendable, Equatable {
+    /// Seconds.
+    package var step: Double
+    package var checkpoint: Double
+
+    init(_ key: Settings) {
+        let help = "seconds after which a % that has not ended ends the run with exit code 75: a rank hangs"
+        step = key("step", 1800, help.replacing("%", with: "step"), .above(0, upTo: 1e7))
+        checkpoint = key("checkpoint", 600, help.replacing("%", with: "checkpoint"), .above(0, upTo: 1e7))
+    }
+}
+
 extension BusTransport: Choice {}
 
 package struct BusSettings: Sendable, Equatable {

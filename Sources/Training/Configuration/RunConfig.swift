@@ -11,6 +11,8 @@ package struct RunConfig: Sendable, Equatable {
     package var parallel: ParallelSettings
     package var bus: BusSettings
     package var events: EventSettings
+    package var checkpoint: CheckpointSettings
+    package var watchdog: WatchdogSettings
     package var verify: VerifySettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
@@ -31,6 +33,8 @@ package struct RunConfig: Sendable, Equatable {
         parallel = ParallelSettings(key.section("parallel"))
         bus = BusSettings(key.section("bus"))
         events = EventSettings(key.section("events"))
+        checkpoint = CheckpointSettings(key.section("checkpoint"))
+        watchdog = WatchdogSettings(key.section("watchdog"))
         verify = VerifySettings(key.section("verify"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")

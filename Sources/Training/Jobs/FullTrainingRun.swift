@@ -53,14 +53,24 @@ struct FullTrainingRun<World: Communicator> {
             over: context.groups)
     }
 
-    /// Takes all steps. Collective.
+    /// What an earlier attempt saved; nil from the beginning. Collective.
+    func restoredState() throws -> TrainingState? { try run.checkpoints.restoredState() }
+
+    /// Takes the steps that are left. Collective.
     ///
-    /// - Parameter afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
+    /// - Parameters:
+    ///   - more: what the job must remember besides the trainer's state.
+    ///   - afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
     func train(
-        _ trainer: NetworkTrainer<some SiteTransform, World>,
+        _ trainer: NetworkTrainer<some SiteTransform, World>, remembering more: () throws -> TrainingState = { TrainingState() },
         afterUpdate: (_ metrics: inout JSONObject) throws -> Void = { _ in }
     ) throws -> TrainingLoop.Record {
-        try loop.run(context) { step, sequences, rate, metrics in
+        let state = {
+            var state = trainer.state
+            state.merge(try more())
+            return state
+        }
+        return try loop.run(context, run.checkpoints, state: state) { step, sequences, rate, metrics in
             let result = try trainer.step(
                 step, sequences, globalSequences: context.config.training.batchSize, learningRate: rate)
             try afterUpdate(&metrics)

@@ -12,15 +12,18 @@ package struct JobContext<World: Communicator> {
     package let reporter: Reporter
     /// For what monitors may want to know beyond metrics and progress, which folder and reporter tell them.
     package let events: RunEvents
+    package let resume: ResumePolicy
 
     package init(
-        config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter, events: RunEvents = RunEvents()
+        config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter, events: RunEvents = RunEvents(),
+        resume: ResumePolicy = .never
     ) {
         self.config = config
         self.groups = groups
         self.folder = folder
         self.reporter = reporter
         self.events = events
+        self.resume = resume
     }
 }
 

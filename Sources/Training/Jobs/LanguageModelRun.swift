@@ -11,6 +11,7 @@ struct LanguageModelRun<World: Communicator> {
     let job: String
     let inputs: LanguageModelInputs
     let model: Llama
+    let checkpoints: RunCheckpoints<World>
     private let start: ContinuousClock.Instant
     /// Operations per second of a large product, on this rank.
     private let peak: Double
@@ -39,13 +40,15 @@ struct LanguageModelRun<World: Communicator> {
             try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
         }
         let prepared = try world.agree { try prepare(inputs) }
-        try world.agree { try context.folder.create(config) }
+        let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
+        try world.agree { try context.folder.create(config, after: checkpoints.resumed?.manifest.step ?? 0) }
         let shape = inputs.folder.configuration
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
+        if let saved = checkpoints.resumed { context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)") }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(
-            context: context, job: job, inputs: inputs, model: Llama(shape, positions: config.data.sequenceLength), start: start,
-            peak: measureProductPeak())
+            context: context, job: job, inputs: inputs, model: Llama(shape, positions: config.data.sequenceLength),
+            checkpoints: checkpoints, start: start, peak: measureProductPeak())
         return (run, prepared)
     }
 

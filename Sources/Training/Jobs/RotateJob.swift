@@ -43,7 +43,8 @@ package struct RotateJob: Job {
 
         StoragePool.shared.trim()
         let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
-        let record = try loop.run(context) { step, sequences, rate, metrics in
+        if let state = try run.checkpoints.restoredState() { try learner.restore(state) }
+        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
             let result = try learner.step(
                 step, sequences, globalSequences: config.training.batchSize, learningRate: rate, groups)
             metrics["orthogonality_error"] = .double(learner.orthogonalityError)

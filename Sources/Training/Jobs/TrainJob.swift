@@ -13,6 +13,7 @@ package struct TrainJob: Job {
         let before = try run.perplexity(run.fullPrecision)
         context.reporter.note("before: perplexity \(before.formatted(decimals: 2))")
         let trainer = try run.trainer(sites: Untouched())
+        if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let after = try run.perplexity(trainer.network)
         try run.write(trainer.weights.parameters)

@@ -74,6 +74,19 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
+    /// The masters and what the optimiser remembers.
+    var state: TrainingState {
+        var state = optimizer.memory
+        for (name, tensor) in zip(weights.names, weights.tensors) { state.tensors[name] = tensor }
+        return state
+    }
+
+    /// Goes on from a state of the same model and configuration.
+    func restore(_ state: TrainingState) throws(CheckpointError) {
+        for (index, name) in weights.names.enumerated() { weights[index] = try state.tensor(name, weights[index].shape) }
+        try optimizer.restore(state)
+    }
+
     /// The stage as it is evaluated: masters as the forward pass sees them.
     package var network: Network<Sites> {
         Network(

@@ -29,6 +29,20 @@ package struct Optimizer {
         state = (0..<rule.statesPerWeight).map { _ in Tensor(zeros: [owned.count]) }
     }
 
+    /// What the rule remembers of this rank's slice.
+    var memory: TrainingState {
+        var memory = TrainingState()
+        for (index, tensor) in state.enumerated() { memory.tensors["optimizer.\(index)"] = tensor }
+        if isSharded { memory.ownTensors = Set(memory.tensors.keys) }
+        memory.numbers["optimizer.steps"] = Double(number)
+        return memory
+    }
+
+    mutating func restore(_ memory: TrainingState) throws(CheckpointError) {
+        for index in state.indices { state[index] = try memory.tensor("optimizer.\(index)", state[index].shape) }
+        number = Int(try memory.number("optimizer.steps"))
+    }
+
     /// Bytes of state this rank holds.
     package var stateBytes: Int { state.count * owned.count * MemoryLayout<Float>.stride }
 

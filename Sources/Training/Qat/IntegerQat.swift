@@ -34,6 +34,7 @@ struct IntegerQat<World: Communicator> {
         context.reporter.note(
             "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); rounded to nearest: \(rounded.formatted(decimals: 2))")
 
+        if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let network = trainer.network
         let trained = try run.perplexity(network)

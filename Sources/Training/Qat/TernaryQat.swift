@@ -29,18 +29,32 @@ struct TernaryQat<World: Communicator> {
 
         let trainer = try run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
+        let saved = try run.restoredState()
         let ternary = try TernaryTraining(
-            trainer.weights, indices: indices, transition, config, over: groups.replicas, whileWaiting: context.events.serve)
+            trainer.weights, indices: indices, transition, config, over: groups.replicas, from: saved,
+            whileWaiting: context.events.serve)
         ternary.observe = { layer in
             context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
         }
-        try ternary.begin(&trainer.weights)
-        let projected = try run.perplexity(trainer.network)
-        let before = try report(ternary, trainer.weights, run)
-        context.reporter.note("ternary (\(before.layers.count) layers): perplexity \(projected.formatted(decimals: 2)), \(cost(before))")
+        let before: Start
+        if let saved {
+            try trainer.restore(saved)
+            before = try Start(saved)
+        } else {
+            try ternary.begin(&trainer.weights)
+            let report = try report(ternary, trainer.weights, run)
+            before = Start(perplexity: try run.perplexity(trainer.network), operations: report.operations)
+            context.reporter.note(
+                "ternary (\(report.layers.count) layers): perplexity \(before.perplexity.formatted(decimals: 2)), \(cost(report))")
+        }
+        let remembered = {
+            var state = ternary.state
+            state.merge(before.state)
+            return state
+        }
 
         var steps = Steps()
-        let record = try run.train(trainer) { metrics in
+        let record = try run.train(trainer, remembering: remembered) { metrics in
             let step = try ternary.update(&trainer.weights)
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
@@ -60,7 +74,7 @@ struct TernaryQat<World: Communicator> {
 
         var results = JSONObject()
         results["perplexity"] = [
-            "full_precision": .double(fullPrecision), "ternary_ptq": .double(projected), "ternary_qat": .double(trained),
+            "full_precision": .double(fullPrecision), "ternary_ptq": .double(before.perplexity), "ternary_qat": .double(trained),
         ]
         results["loss"] = record.loss
         results["tolerance"] = .double(config.ternary.tolerance)
@@ -74,7 +88,7 @@ struct TernaryQat<World: Communicator> {
             table.add([name, perplexity.formatted(decimals: 2), String(operations.multiplications), String(operations.additions)])
         }
         row("full precision", fullPrecision, after.denseOperations)
-        row("ternary, as decomposed", projected, before.operations)
+        row("ternary, as decomposed", before.perplexity, before.operations)
         row("ternary, trained", trained, after.operations)
         try run.summarise(
             record, results, table, timing: trainer.timing, hasTeacher: config.qat.distill)
@@ -96,7 +110,30 @@ struct TernaryQat<World: Communicator> {
             + "instead of \(report.denseOperations.multiplications)"
     }
 
-    /// What the transitions of all steps took on this rank.
+    /// The network as first decomposed.
+    private struct Start {
+        let perplexity: Double
+        let operations: OperationCount
+
+        init(perplexity: Double, operations: OperationCount) { (self.perplexity, self.operations) = (perplexity, operations) }
+
+        var state: TrainingState {
+            var state = TrainingState()
+            state.numbers = [
+                "start.perplexity": perplexity, "start.multiplications": Double(operations.multiplications),
+                "start.additions": Double(operations.additions),
+            ]
+            return state
+        }
+
+        init(_ state: TrainingState) throws(CheckpointError) {
+            perplexity = try state.number("start.perplexity")
+            operations = OperationCount(
+                multiplications: Int(try state.number("start.multiplications")), additions: Int(try state.number("start.additions")))
+        }
+    }
+
+    /// What the transitions of the attempt's steps took on this rank.
     private struct Steps {
         private(set) var bytes = 0
         private var seconds: [Double] = []

@@ -49,10 +49,11 @@ final class TernaryTraining<World: Communicator> {
     /// - Parameters:
     ///   - indices: which of the model's weights become ternary.
     ///   - world: the ranks that hold these layers.
+    ///   - saved: the state to go on from, of the same model and configuration; nil to ``begin(_:)`` anew.
     ///   - whileWaiting: called whenever the exchange waits.
     init(
         _ weights: ModelWeights, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
-        whileWaiting: (() throws -> Void)? = nil
+        from saved: TrainingState? = nil, whileWaiting: (() throws -> Void)? = nil
     ) throws {
         self.transition = transition
         settings = config.ternary
@@ -63,12 +64,17 @@ final class TernaryTraining<World: Communicator> {
             return TernaryTrainingLayer(
                 name: weights.layerName(index), index: index, owner: owner, rows: weight.rows, columns: weight.columns)
         }
+        if let saved {
+            step = Int(try saved.number("transitions"))
+            for number in layers.indices { try layers[number].restore(saved) }
+        }
         let codecs = layers.map(\.codec)
         var bus = BusConfiguration(payloadLimits: codecs.map(\.limit)) { transition in
             _ = try codecs[transition.layer].decode(transition.codec, transition.payload)
         }
         bus.transport = config.bus.transport
         bus.interface = config.bus.interface
+        bus.firstStep = step
         bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()
         exchange = try bus.open(world, messaging, whileWaiting: whileWaiting)
@@ -143,6 +149,16 @@ final class TernaryTraining<World: Communicator> {
         layers[number].apply(update, projectsRefresh: self.transition.options.mode == .fast, isFirst: step == 0)
         observe(LayerReport(name: name, branch: update.branch, rank: update.s.count))
         return update.branch
+    }
+
+    // MARK: Checkpoints
+
+    /// What a rank must remember of its ternary layers.
+    var state: TrainingState {
+        var state = TrainingState()
+        state.numbers["transitions"] = Double(step)
+        for layer in layers { layer.save(into: &state) }
+        return state
     }
 
     // MARK: Results

@@ -56,6 +56,11 @@ struct TernaryTrainingLayer {
     /// Takes the weight out of the model's hands, and gives it back, so that it is changed in place and held once.
     mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
 
+    private mutating func factorsChanged() {
+        sum = TernarySum(u: state.u, v: state.v)
+        factorDigest = Digests.state([state.u, state.v])
+    }
+
     /// - Parameters:
     ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both alone,
     ///     so that the network in training is not quite the one that is kept.
@@ -63,13 +68,44 @@ struct TernaryTrainingLayer {
     mutating func apply(_ update: TransitionUpdate, projectsRefresh: Bool, isFirst: Bool) {
         if isFirst { state.balance = update.balance } else { branches.add(update.branch) }
         LayerTransition.takeFactors(of: update, into: &state)
-        if update.branch != .refresh {
-            sum = TernarySum(u: state.u, v: state.v)
-            factorDigest = Digests.state([state.u, state.v])
-        }
+        if update.branch != .refresh { factorsChanged() }
         if update.branch != .refresh || projectsRefresh {
             sum.settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
         }
         digest = factorDigest + Digests.state([state.s, state.weight, state.rest])
+    }
+}
+
+// MARK: - Checkpoints
+
+extension TernaryTrainingLayer {
+    /// The adaptation is the owner's; on other ranks it stands at its beginning, and is never used.
+    func save(into saved: inout TrainingState) {
+        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (PackedTernary(state.u), PackedTernary(state.v))
+        (saved.tensors["\(name).s"], saved.tensors["\(name).rest"]) = (state.s, state.rest)
+        if let balance = state.balance {
+            saved.tensors["\(name).a"] = Tensor(balance.a, [balance.a.count])
+            saved.tensors["\(name).b"] = Tensor(balance.b, [balance.b.count])
+        }
+        saved.numbers["\(name).budget"] = Double(adaptation.budget)
+        saved.numbers["\(name).price"] = Double(adaptation.price)
+        saved.numbers["\(name).refresh"] = Double(branches.refresh)
+        saved.numbers["\(name).prune"] = Double(branches.prune)
+        saved.numbers["\(name).full"] = Double(branches.full)
+    }
+
+    mutating func restore(_ saved: TrainingState) throws(CheckpointError) {
+        let (u, v) = (try saved.ternary("\(name).u"), try saved.ternary("\(name).v"))
+        state.rest = try saved.tensor("\(name).rest", [u.rows, v.columns])
+        (state.u, state.s, state.v) = (u.unpacked, try saved.tensor("\(name).s", [u.columns]), v.unpacked)
+        if saved.tensors["\(name).a"] != nil {
+            state.balance = Balance(
+                a: try saved.tensor("\(name).a", [u.rows]).elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
+        }
+        adaptation = Adaptation(budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
+        branches = BranchCounts(
+            refresh: Int(try saved.number("\(name).refresh")), prune: Int(try saved.number("\(name).prune")),
+            full: Int(try saved.number("\(name).full")))
+        factorsChanged()
     }
 }

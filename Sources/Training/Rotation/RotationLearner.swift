@@ -61,7 +61,7 @@ package final class RotationLearner {
     }
 
     /// Of the whole model.
-    package private(set) var rotations: Rotations
+    package internal(set) var rotations: Rotations
     let settings: Settings
     let model: Llama
     /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
@@ -72,7 +72,8 @@ package final class RotationLearner {
     /// The gradients of R1 and R2 at each of this stage's layers.
     let r1Gradients: [RotationGradient]?
     let r2Gradients: [RotationGradient]?
-    private var optimizers: [CayleySGD]
+    /// R1's, then the layers' R2's, of those that are learned.
+    var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
     private var packed: Tensor
     /// Time of the pipeline's passes and of waiting in them.

@@ -40,16 +40,30 @@ package final class RunFolder {
     /// The path of a file in the folder.
     package func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    /// Makes the folder and writes `config.yaml`. Metrics and summary of an earlier run in the same folder are removed.
-    package func create(_ config: RunConfig) throws {
+    static let summaryName = "summary.json"
+
+    /// Makes the folder and writes `config.yaml`. Of an earlier run in the same folder, the metrics of the first `steps` are kept
+    /// and, where there are such, its checkpoints; metrics beyond, and the summary, are removed.
+    package func create(_ config: RunConfig, after steps: Int = 0) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
-        try removeTree(file("summary.json"))
+        try removeTree(file(Self.summaryName))
+        if steps == 0 { try removeTree(file(CheckpointFolder.name)) }
         try AtomicFile.write(config.yaml, to: file("config.yaml"))
         let name = file("metrics.jsonl")
-        metrics = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
+        try AtomicFile.write(try keptMetrics(name, steps), to: name)
+        metrics = open(name, O_WRONLY | O_APPEND | O_CLOEXEC)
         if metrics < 0 { throw RunFolderError(name, "cannot be created", errno) }
         events.begin(config)
+    }
+
+    /// The lines of the first `steps`; nothing where the run goes on in a new folder.
+    private func keptMetrics(_ name: String, _ steps: Int) throws -> ArraySlice<UInt8> {
+        guard steps > 0, PathKind(name) == .file else { return [] }
+        let file = try InputFile(name)
+        let bytes = try file.bytes(0..<file.size)
+        let ends = bytes.indices.filter { bytes[$0] == UInt8(ascii: "\n") }.prefix(steps)
+        return bytes[..<(ends.last.map { $0 + 1 } ?? 0)]
     }
 
     /// Appends one line to `metrics.jsonl`.
@@ -69,7 +83,7 @@ package final class RunFolder {
     /// Writes `summary.json`.
     package func write(_ summary: RunSummary) throws {
         guard isWriter else { return }
-        try AtomicFile.write(summary.json.text(.indented, sortedKeys: false) + "\n", to: file("summary.json"))
+        try AtomicFile.write(summary.json.text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
     }
 
     /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.

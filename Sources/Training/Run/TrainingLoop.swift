@@ -16,14 +16,15 @@ package struct StepResult: Sendable {
 /// The steps of a job that trains: order of the data, learning rate, metrics.
 struct TrainingLoop {
     /// What the steps came to.
-    struct Record {
+    struct Record: Equatable {
         var firstLoss = 0.0
         var lastLoss = 0.0
-        /// Of every step but the first, which also fills the memory pool.
-        var seconds: [Double] = []
-        /// By this rank.
+        /// All steps of an attempt but its first, which also fills the memory pool.
+        var timedSteps = 0
+        var timedSeconds = 0.0
+        /// By this rank, in the attempt.
         var bytesSentPerStep = 0
-        var secondsPerStep: Double { seconds.reduce(0, +) / Double(max(1, seconds.count)) }
+        var secondsPerStep: Double { timedSeconds / Double(max(1, timedSteps)) }
         /// The job's part of `summary.json`.
         var loss: JSONValue { ["first": .double(firstLoss), "last": .double(lastLoss)] }
     }
@@ -35,23 +36,31 @@ struct TrainingLoop {
     /// Where `training.learning_rate` is auto.
     let automaticRate: Double
 
-    /// Takes all steps. Collective.
+    /// Takes all steps that `checkpoints` says are left, and saves the run as they are due. Collective.
     ///
-    /// - Parameter step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
-    func run(
-        _ context: JobContext<some Communicator>,
+    /// - Parameters:
+    ///   - state: what this rank must remember of the steps taken.
+    ///   - step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
+    /// - Throws: ``RunStopped`` when asked to stop; what the steps and the checkpoints throw.
+    func run<World: Communicator>(
+        _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
         step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
     ) throws -> Record {
-        let (training, groups) = (config.training, context.groups)
+        let (training, groups, world) = (config.training, context.groups, context.communicator)
         let sent = groups.bytesSent
         var order = BatchOrder(
             windows: windows.count, batchSize: training.batchSize,
             random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
         let schedule = LearningRate(training, automatic: automaticRate)
         let tokens = Double(training.batchSize * config.data.sequenceLength)
-        var record = Record()
-        for step in 0..<training.steps {
+        let first = checkpoints.resumed?.manifest.step ?? 0
+        var record = checkpoints.resumed?.manifest.record ?? Record()
+        let watchdog = Watchdog(rank: world.rank)
+        defer { watchdog.stop() }
+        StopRequest.listen()
+        for step in first..<training.steps {
             let begin = ContinuousClock.now
+            watchdog.begin("step \(step)", limit: .seconds(config.watchdog.step))
             let rate = schedule.rate(step: step)
             let own = order.sequences(step: step, rank: groups.replica, ranks: groups.dims.data).map { windows[$0] }
             var more = JSONObject()
@@ -59,7 +68,10 @@ struct TrainingLoop {
             let seconds = (.now - begin) / .seconds(1)
             if step == 0 { record.firstLoss = result.loss }
             record.lastLoss = result.loss
-            if step > 0 || training.steps == 1 { record.seconds.append(seconds) }
+            if step > first || training.steps == first + 1 {
+                record.timedSteps += 1
+                record.timedSeconds += seconds
+            }
             var line = JSONObject()
             line["step"] = .integer(step)
             line["loss"] = .double(result.loss)
@@ -71,8 +83,13 @@ struct TrainingLoop {
             try context.folder.append(line)
             context.reporter.progress(
                 verb, step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
+            let isStopped = try step + 1 < training.steps && StopRequest.isRaised(on: world)
+            guard isStopped || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
+            watchdog.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
+            let path = try checkpoints.save(state(), after: step + 1, record)
+            if isStopped { throw RunStopped(step: step + 1, checkpoint: path) }
         }
-        record.bytesSentPerStep = (groups.bytesSent - sent) / training.steps
+        record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
         return record
     }
 }

@@ -21,9 +21,26 @@ extension Checkpoint {
                 hash.update(data: try file.readBytes(name, rows: first..<min(first + step, info.shape[0])))
             }
         }
-        return hash.finalize().map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.count == 1 ? "0" + digits : digits
-        }.joined()
+        return hexadecimal(hash.finalize())
     }
+}
+
+extension InputFile {
+    /// SHA-256 of the file's bytes, hexadecimal.
+    package func sha256() throws(HuggingFaceError) -> String {
+        var hash = SHA256()
+        let step = 16 << 20
+        for first in stride(from: 0, to: size, by: step) { hash.update(data: try bytes(first..<min(first + step, size))) }
+        return hexadecimal(hash.finalize())
+    }
+}
+
+/// SHA-256 of bytes, hexadecimal.
+package func sha256(of bytes: [UInt8]) -> String { hexadecimal(SHA256.hash(data: bytes)) }
+
+private func hexadecimal(_ digest: SHA256.Digest) -> String {
+    digest.map { byte in
+        let digits = String(byte, radix: 16)
+        return digits.count == 1 ? "0" + digits : digits
+    }.joined()
 }

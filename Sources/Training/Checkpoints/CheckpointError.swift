@@ -1,0 +1,33 @@
+package import TensorCore
+
+/// Why a run cannot go on where another stopped.
+package enum CheckpointError: ReportableError, Equatable {
+    case nothing(String)
+    case allDamaged(String, String)
+    case damaged(String, String)
+    case otherVersion(String, Int)
+    case differs(String, String)
+    case lacks(String)
+
+    package var exitCode: ExitCode {
+        switch self {
+        case .nothing: .noInput
+        case .allDamaged, .damaged, .lacks: .data
+        case .otherVersion, .differs: .configuration
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .nothing(let path): "\(path): holds no checkpoint; --resume takes a run folder or one of its checkpoints"
+        case .allDamaged(let folder, let problem):
+            "\(folder): no checkpoint can be read (the newest: \(problem)); --resume never starts from the beginning"
+        case .damaged(let path, let problem): "\(path): \(problem)"
+        case .otherVersion(let path, let version):
+            "\(path): checkpoint of format \(version), which this program is too old for; it reads \(CheckpointManifest.version)"
+        case .differs(let path, let difference):
+            "\(path): the checkpoint is of another run: \(difference); run it as then, or use --resume never"
+        case .lacks(let name): "the checkpoint has no \(name); another version of this program has written it"
+        }
+    }
+}

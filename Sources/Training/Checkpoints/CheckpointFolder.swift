@@ -1,0 +1,67 @@
+internal import HuggingFace
+
+/// The folder `checkpoints` of a run: one folder `step-N` for each commit, and `LATEST`, which names the newest.
+///
+/// A checkpoint is written as `step-N.tmp` and renamed when it is complete and durable, so that a folder `step-N` is whole
+/// whenever the process or the machine stops. `LATEST` is for people and scripts: what counts is what can be read.
+struct CheckpointFolder {
+    let path: String
+
+    static let name = "checkpoints"
+    private static let prefix = "step-"
+    private static let temporarySuffix = ".tmp"
+
+    func checkpoint(_ step: Int) -> String { "\(path)/\(Self.prefix)\(step)" }
+    func temporary(_ step: Int) -> String { checkpoint(step) + Self.temporarySuffix }
+
+    static func stateFile(rank: Int) -> String { "rank-\(rank).safetensors" }
+
+    /// Steps committed, newest first.
+    func steps() throws(HuggingFaceError) -> [Int] {
+        guard PathKind(path) == .folder else { return [] }
+        return try entries(ofFolder: path).compactMap { name in
+            name.hasPrefix(Self.prefix) ? Int(name.dropFirst(Self.prefix.count)) : nil
+        }.sorted(by: >)
+    }
+
+    /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed.
+    func begin(_ step: Int) throws(HuggingFaceError) {
+        try makeFolder(path)
+        for name in try entries(ofFolder: path) where name.contains(Self.temporarySuffix) { try removeTree("\(path)/\(name)") }
+        try makeFolder(temporary(step))
+    }
+
+    /// Removes `step-N.tmp`, which could not be completed.
+    func discard(_ step: Int) throws(HuggingFaceError) { try removeTree(temporary(step)) }
+
+    /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later steps
+    /// are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
+    func commit(_ manifest: CheckpointManifest, keep: Int) throws(HuggingFaceError) {
+        let step = manifest.step
+        // Atomic writes make their folder durable too, and with it the states.
+        try AtomicFile.write(
+            JSONValue.object(manifest.json).text(.indented, sortedKeys: false) + "\n",
+            to: "\(temporary(step))/\(CheckpointManifest.fileName)")
+        // A rename takes no folder's place; one of this step, of an earlier attempt, is as good as this one until it is gone.
+        try removeTree(checkpoint(step))
+        try renameDurably(temporary(step), to: checkpoint(step))
+        try AtomicFile.write("\(Self.prefix)\(step)\n", to: "\(path)/LATEST")
+        let steps = try steps()
+        let kept = steps.filter { $0 <= step }.prefix(keep)
+        for other in steps where !kept.contains(other) { try removeTree(checkpoint(other)) }
+    }
+
+    /// Reads a manifest and checks every file it names.
+    ///
+    /// - Throws: what is wrong with the checkpoint.
+    static func verified(_ checkpoint: String) throws -> CheckpointManifest {
+        let manifest = try CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")
+        for (name, expected) in manifest.files.sorted(by: { $0.key < $1.key }) {
+            let file = try InputFile("\(checkpoint)/\(name)")
+            guard file.size == expected.bytes, try file.sha256() == expected.sha256 else {
+                throw CheckpointError.damaged(file.path, "does not match its SHA-256 in \(CheckpointManifest.fileName)")
+            }
+        }
+        return manifest
+    }
+}

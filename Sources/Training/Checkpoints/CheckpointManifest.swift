@@ -1,0 +1,113 @@
+internal import HuggingFace
+
+/// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
+struct CheckpointManifest: Equatable {
+    static let fileName = "MANIFEST"
+    static let version = 1
+
+    /// Which run a checkpoint belongs to: one that differs in any of this cannot go on from it.
+    struct Identity: Equatable {
+        var job: String
+        var worldSize: Int
+        /// SHA-256 over the model's tensors.
+        var model: String
+        /// Settings by key, but for those that change no number.
+        var settings: [String: String]
+    }
+
+    struct File: Equatable {
+        var bytes: Int
+        /// Hexadecimal.
+        var sha256: String
+    }
+
+    var identity: Identity
+    /// Steps taken: the next one's number.
+    var step: Int
+    var files: [String: File]
+    /// What the steps came to so far.
+    var record: TrainingLoop.Record
+
+    private static let digestKey = "sha256"
+
+    /// SHA-256 of a manifest without its own digest: a changed step would otherwise be taken for true.
+    private static func digest(_ content: JSONObject) -> String {
+        sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8))
+    }
+
+    var json: JSONObject {
+        var settings = JSONObject(), entries = JSONObject()
+        for (key, value) in identity.settings.sorted(by: { $0.key < $1.key }) { settings[key] = .string(value) }
+        for (name, file) in files.sorted(by: { $0.key < $1.key }) {
+            entries[name] = ["bytes": .integer(file.bytes), "sha256": .string(file.sha256)]
+        }
+        let content: JSONValue = [
+            "version": .integer(Self.version), "job": .string(identity.job), "step": .integer(step),
+            "world_size": .integer(identity.worldSize),
+            "model_sha256": .string(identity.model), "settings": .object(settings),
+            "files": .object(entries),
+            "loss": ["first": .double(record.firstLoss), "last": .double(record.lastLoss)],
+            "timed_steps": .integer(record.timedSteps), "timed_seconds": .double(record.timedSeconds),
+        ]
+        var object = content.object ?? JSONObject()
+        object[Self.digestKey] = .string(Self.digest(object))
+        return object
+    }
+
+    /// - Throws: ``CheckpointError/damaged(_:_:)``, ``CheckpointError/otherVersion(_:_:)``.
+    init(contentsOf path: String) throws {
+        let json = try InputFile.json(path)
+        guard let version = json["version"]?.integer else { throw CheckpointError.damaged(path, "has no version") }
+        guard version <= Self.version else { throw CheckpointError.otherVersion(path, version) }
+        var content = json.object ?? JSONObject()
+        content[Self.digestKey] = nil
+        guard json[Self.digestKey]?.string == Self.digest(content) else {
+            throw CheckpointError.damaged(path, "does not match the SHA-256 at its end")
+        }
+        func damaged(_ key: String) -> CheckpointError { .damaged(path, "\(key) is missing or of another kind") }
+        guard let job = json["job"]?.string, let step = json["step"]?.integer, step > 0 else { throw damaged("job or step") }
+        guard let worldSize = json["world_size"]?.integer, let model = json["model_sha256"]?.string else { throw damaged("world_size") }
+        guard let settings = json["settings"]?.object, let entries = json["files"]?.object else { throw damaged("settings or files") }
+        guard let first = json["loss"]?["first"]?.number, let last = json["loss"]?["last"]?.number,
+            let timedSteps = json["timed_steps"]?.integer, let timedSeconds = json["timed_seconds"]?.number
+        else { throw damaged("loss or times") }
+        identity = Identity(job: job, worldSize: worldSize, model: model, settings: [:])
+        for (key, value) in settings.members { identity.settings[key] = value.string }
+        files = [:]
+        for (name, entry) in entries.members {
+            guard !name.contains("/"), let bytes = entry["bytes"]?.integer, let digest = entry["sha256"]?.string else { throw damaged("files") }
+            files[name] = File(bytes: bytes, sha256: digest)
+        }
+        self.step = step
+        record = TrainingLoop.Record(firstLoss: first, lastLoss: last, timedSteps: timedSteps, timedSeconds: timedSeconds)
+    }
+
+    init(identity: Identity, step: Int, files: [String: File], record: TrainingLoop.Record) {
+        (self.identity, self.step, self.files, self.record) = (identity, step, files, record)
+    }
+}
+
+extension CheckpointManifest.Identity {
+    /// What differs from `other`, in words; nil where nothing does.
+    func difference(from other: Self) -> String? {
+        if job != other.job { return "it was made by \(job), and this is \(other.job)" }
+        if worldSize != other.worldSize { return "it was made with \(worldSize) ranks, and there are \(other.worldSize)" }
+        if model != other.model { return "the model has other weights now" }
+        for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
+            return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
+        }
+        return nil
+    }
+}
+
+extension RunConfig {
+    /// Sections that say where, when and how loudly, not what is computed.
+    private static let withoutEffect = ["out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify."]
+
+    /// The settings a run's numbers depend on. Steps are among them: the learning rate follows from their number.
+    var identifyingSettings: [String: String] {
+        var result: [String: String] = [:]
+        for key in descriptions where !Self.withoutEffect.contains(where: key.path.hasPrefix) { result[key.path] = key.value }
+        return result
+    }
+}

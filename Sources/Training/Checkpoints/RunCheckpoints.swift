@@ -1,0 +1,178 @@
+internal import Collectives
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+
+/// Whether a run goes on where an earlier one stopped.
+package enum ResumePolicy: Sendable, Equatable {
+    /// Where the run folder holds checkpoints of a run that did not end.
+    case auto
+    case never
+    /// From a run folder, or from one of its checkpoints.
+    case from(String)
+
+    package init(_ text: String) {
+        switch text {
+        case "auto": self = .auto
+        case "never": self = .never
+        default: self = .from(text)
+        }
+    }
+
+    /// The run folder meant by ``from(_:)``.
+    package var runFolder: String? {
+        guard case .from(let path) = self else { return nil }
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard let place = parts.lastIndex(of: Substring(CheckpointFolder.name)), place > 0 else { return path }
+        return parts[..<place].joined(separator: "/")
+    }
+}
+
+/// Saves a run between two steps and finds what an earlier attempt has saved.
+///
+/// A commit needs every rank: each writes its own state (the first replica also what all have in common), all agree that they
+/// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a checkpoint.
+final class RunCheckpoints<World: Communicator> {
+    /// Where the run goes on.
+    struct Saved {
+        let path: String
+        let manifest: CheckpointManifest
+    }
+
+    private let folder: CheckpointFolder
+    private let settings: CheckpointSettings
+    private let groups: ParallelGroups<World>
+    private var world: World { groups.world }
+    /// The model's digest is taken when it is first needed, and on rank 0 only: it reads all weights.
+    private let identify: () throws -> CheckpointManifest.Identity
+    private var identity: CheckpointManifest.Identity?
+    /// nil from the beginning.
+    private(set) var resumed: Saved?
+
+    /// Looks for the newest checkpoint that can be read; damaged ones are named and passed over. Collective.
+    ///
+    /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
+    ///   user named.
+    init(_ context: JobContext<World>, job: String, model: LlamaFolder) throws {
+        let (config, world) = (context.config, context.communicator)
+        groups = context.groups
+        settings = config.checkpoint
+        folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
+        let dims = context.groups.dims
+        identify = {
+            var settings = config.identifyingSettings
+            // Chosen for this machine where it is not set.
+            settings["layout"] = "\(dims.data) × \(dims.pipeline)"
+            return .init(job: job, worldSize: world.size, model: try model.checkpoint.digest(), settings: settings)
+        }
+        let path = try world.fromRoot { try newest(of: candidates(context)) { context.reporter.note($0) } ?? "" }
+        resumed = try world.agree {
+            guard !path.isEmpty else { return nil }
+            return Saved(path: path, manifest: try CheckpointManifest(contentsOf: "\(path)/\(CheckpointManifest.fileName)"))
+        }
+    }
+
+    /// This rank's state in the checkpoint the run goes on from; nil from the beginning. Collective.
+    func restoredState() throws -> TrainingState? {
+        guard let resumed else { return nil }
+        func state(ofRank rank: Int) throws -> TrainingState {
+            try TrainingState(contentsOf: "\(resumed.path)/\(CheckpointFolder.stateFile(rank: rank))")
+        }
+        return try world.agree {
+            var own = try state(ofRank: world.rank)
+            // The first replica's stages are the first ranks.
+            if groups.replica > 0 { own.complete(from: try state(ofRank: groups.stage)) }
+            return own
+        }
+    }
+
+    private func currentIdentity() throws -> CheckpointManifest.Identity {
+        let result = try identity ?? identify()
+        identity = result
+        return result
+    }
+
+    /// Checkpoints to go on from, the newest first.
+    private func candidates(_ context: JobContext<World>) throws -> [String] {
+        switch context.resume {
+        case .never: return []
+        case .auto:
+            // A run that ended is not gone on with: the same command again is a new run.
+            guard PathKind(context.folder.file(RunFolder.summaryName)) == .absent else { return [] }
+            return try folder.steps().map(folder.checkpoint)
+        case .from(let path):
+            if PathKind("\(path)/\(CheckpointManifest.fileName)") != .absent { return [path] }
+            for place in [path, "\(path)/\(CheckpointFolder.name)"] {
+                let folder = CheckpointFolder(path: place)
+                let steps = try folder.steps()
+                if !steps.isEmpty { return steps.map(folder.checkpoint) }
+            }
+            throw CheckpointError.nothing(path)
+        }
+    }
+
+    private func newest(of candidates: [String], warn: (String) -> Void) throws -> String? {
+        var first: String?
+        for path in candidates {
+            let manifest: CheckpointManifest
+            do {
+                manifest = try CheckpointFolder.verified(path)
+            } catch CheckpointError.otherVersion(let file, let version) {
+                throw CheckpointError.otherVersion(file, version)
+            } catch {
+                let problem = AgreedError(error).description
+                first = first ?? problem
+                if path != candidates.last { warn("warning: \(problem); an older checkpoint is tried") }
+                continue
+            }
+            if let difference = try manifest.identity.difference(from: currentIdentity()) { throw CheckpointError.differs(path, difference) }
+            return path
+        }
+        if let first { throw CheckpointError.allDamaged(folder.path, first) }
+        return nil
+    }
+
+    /// Whether a checkpoint is due after this many of all steps.
+    func isDue(after taken: Int, of steps: Int) -> Bool {
+        settings.every > 0 && (taken % settings.every == 0 || taken == steps)
+    }
+
+    /// Saves every rank's state after `step` steps. Collective.
+    ///
+    /// - Returns: the checkpoint.
+    /// - Throws: where a file cannot be written; the checkpoints of before are as they were.
+    func save(_ state: TrainingState, after step: Int, _ record: TrainingLoop.Record) throws -> String {
+        do {
+            try write(state, after: step, record)
+        } catch {
+            // What could be written takes the room that is missing; the error says what is wrong, whether or not this succeeds.
+            if world.isRoot { try? folder.discard(step) }
+            throw error
+        }
+        return folder.checkpoint(step)
+    }
+
+    private func write(_ state: TrainingState, after step: Int, _ record: TrainingLoop.Record) throws {
+        try world.agree {
+            if world.isRoot { try folder.begin(step) }
+        }
+        let file = CheckpointFolder.stateFile(rank: world.rank)
+        let path = "\(folder.temporary(step))/\(file)"
+        let entry = try world.agree {
+            try (groups.replica == 0 ? state : state.own).write(to: path)
+            let written = try InputFile(path)
+            return CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
+        }
+        let entries = try world.allGather(Array("\(entry.bytes) \(entry.sha256)".utf8))
+        try world.agree {
+            guard world.isRoot else { return }
+            var files: [String: CheckpointManifest.File] = [:]
+            for (rank, text) in entries.enumerated() {
+                let parts = String(decoding: text, as: UTF8.self).split(separator: " ")
+                files[CheckpointFolder.stateFile(rank: rank)] = .init(bytes: Int(parts[0]) ?? 0, sha256: String(parts[1]))
+            }
+            try folder.commit(
+                CheckpointManifest(identity: currentIdentity(), step: step, files: files, record: record), keep: settings.keep)
+        }
+    }
+}

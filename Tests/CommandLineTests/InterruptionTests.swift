@@ -1,0 +1,112 @@
+import Foundation
+import HuggingFace
+import Testing
+
+extension CommandLineTests {
+    /// Runs that are killed, stopped, or asked to stop.
+    @Suite struct Interruption {
+        private let model: ModelFolder
+        init() throws { model = try ModelFolder() }
+
+        private func arguments(_ out: String, _ settings: [String]) -> [String] {
+            ["rotate"] + model.arguments() + ["--out", out] + settings.flatMap { ["--set", $0] }
+        }
+
+        private func start(_ out: String, ranks: Int = 0, _ settings: [String]) throws -> Program.Running {
+            try Program.start(arguments(out, settings), in: model.path, ranks: ranks)
+        }
+
+        /// A run of steps without end, with an end: a signal that is missed is a failure, not a wait.
+        private static let endless = ["training.steps=1000000", "checkpoint.every=0", "watchdog.step=2"]
+
+        /// Returns once the run has taken this many steps.
+        private func wait(_ out: String, steps: Int) throws {
+            for _ in 0..<2000 {
+                if let lines = try? model.metrics(out).count, lines >= steps { return }
+                usleep(10_000)
+            }
+            Issue.record("no \(steps) steps in 20 s")
+        }
+
+        /// The ranks that mpirun has started; of launch, mpirun.
+        private func ranks(of mpirun: pid_t) throws -> [pid_t] {
+            let text = try String(contentsOfFile: "/proc/\(mpirun)/task/\(mpirun)/children", encoding: .utf8)
+            return text.split(separator: " ").compactMap { pid_t($0) }
+        }
+
+        @Test(arguments: [SIGTERM, SIGUSR1]) func `a run asked to stop saves itself, ends with 0 and goes on later`(_ signal: Int32) throws {
+            for attempt in 1...2 {
+                let run = try start("out", Self.endless)
+                let before = (try? model.metrics("out").count) ?? 0
+                try wait("out", steps: before + 3)
+                run.send(signal)
+                let outcome = try run.wait()
+                #expect(outcome.code == 0 && outcome.output.contains("stopped as asked"), "\(outcome)")
+                #expect(outcome.output.contains("goes on after step") == (attempt == 2))
+            }
+            let steps = try model.metrics("out", "step")
+            #expect(steps == (0..<steps.count).map(Double.init))
+        }
+
+        @Test func `a run whose ranks are killed again and again ends as one that never was`() throws {
+            let settings = ["training.steps=150", "checkpoint.every=4"]
+            #expect(try start("whole", ranks: 2, settings).wait().code == 0)
+            var kills = 0
+            while kills < 8 {
+                let run = try start("out", ranks: 2, settings)
+                usleep(UInt32.random(in: 250_000...900_000))
+                guard let victim = try? ranks(of: run.identifier).randomElement() else { break }
+                kill(victim, SIGKILL)
+                let started = Date()
+                let code = try run.wait().code
+                if code == 0 { break }
+                #expect(code == 137 && Date().timeIntervalSince(started) < 3)
+                kills += 1
+            }
+            #expect(kills > 0)
+            #expect(try start("out", ranks: 2, settings).wait().code == 0)
+            #expect(try model.results("out") == model.results("whole"))
+            #expect(try model.metrics("out") == model.metrics("whole"))
+        }
+
+        @Test func `a rank that hangs ends the run with 75 in time`() throws {
+            let run = try start("out", ranks: 2, Self.endless)
+            try wait("out", steps: 3)
+            let victim = try #require(try ranks(of: run.identifier).last)
+            kill(victim, SIGSTOP)
+            let start = Date()
+            let outcome = try run.wait()
+            #expect(outcome.code == 75, "\(outcome)")
+            #expect(Date().timeIntervalSince(start) < 2 + 3)
+            #expect(outcome.errors.contains("took longer than 2"))
+            // Whoever adopts it may take a moment to bury it.
+            for _ in 0..<100 where kill(victim, 0) == 0 { usleep(20_000) }
+            #expect(kill(victim, 0) != 0, "the stopped rank is left behind")
+        }
+
+        @Test func `launch starts a run again whose rank was killed, and the run goes on`() throws {
+            let run = try Program.start(
+                ["launch", "-n", "2", "--max-restarts", "2"] + arguments("out", ["training.steps=100", "checkpoint.every=5"]),
+                in: model.path)
+            try wait("out", steps: 11)
+            let mpirun = try #require(try ranks(of: run.identifier).first)
+            kill(try #require(try ranks(of: mpirun).last), SIGKILL)
+            let outcome = try run.wait()
+            #expect(outcome.code == 0 && outcome.errors.contains("exit code 137; restart 1 of 2"), "\(outcome)")
+            #expect(outcome.output.contains("goes on after step"))
+            #expect(try model.metrics("out", "step") == (0..<100).map(Double.init))
+        }
+
+        /// mpirun itself would leave the ranks a second.
+        @Test func `a run under launch that gets SIGTERM saves itself and is not started again`() throws {
+            let run = try Program.start(
+                ["launch", "-n", "2", "--max-restarts", "2"] + arguments("out", ["training.steps=5000", "checkpoint.every=0"]),
+                in: model.path)
+            try wait("out", steps: 3)
+            kill(run.identifier, SIGTERM)
+            let outcome = try run.wait()
+            #expect(outcome.code == 0 && outcome.output.contains("stopped as asked"), "\(outcome)")
+            #expect(!outcome.errors.contains("restart"))
+        }
+    }
+}

@@ -1,0 +1,153 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    /// Runs that are stopped and gone on with, as a user does it.
+    @Suite struct Resume {
+        private let model: ModelFolder
+        init() throws { model = try ModelFolder() }
+
+        private static let steps = 6
+
+        /// Runs a job into the folder `out`, and gives what it printed.
+        private func run(
+            _ job: String, out: String, _ settings: [String] = [], resume: String? = nil, ranks: Int = 0, code: Int32 = 0,
+            environment: [String: String?] = [:], fileSizeLimit: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation
+        ) throws -> Program.Outcome {
+            let all = ["training.steps=\(Self.steps)", "checkpoint.every=2", "checkpoint.keep=3", "rotation.momentum=0.5"] + settings
+            let outcome = try Program.run(
+                [job] + model.arguments() + ["--out", out] + all.flatMap { ["--set", $0] } + (resume.map { ["--resume", $0] } ?? []),
+                in: model.path, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit)
+            #expect(outcome.code == code, "\(outcome.errors)", sourceLocation: sourceLocation)
+            return outcome
+        }
+
+        /// As a run leaves it that died after step 4: no summary, metrics of a step that no checkpoint knows.
+        private func interrupt(_ out: String, after step: Int = 4) throws {
+            for name in ["summary.json", "model"] { try? FileManager.default.removeItem(atPath: model.file("\(out)/\(name)")) }
+            for later in stride(from: step + 2, through: Self.steps, by: 2) {
+                try FileManager.default.removeItem(atPath: model.file("\(out)/checkpoints/step-\(later)"))
+            }
+        }
+
+        @Test(arguments: [("rotate", 0), ("rotate", 2), ("train", 0), ("train", 2), ("qat", 0), ("qat", 2)])
+        func `a run that goes on ends as one that never stopped, to the bit`(_ job: String, _ ranks: Int) throws {
+            let settings = ["optimizer.shard=true", "ternary.tolerance=0.3"]
+            _ = try run(job, out: "whole", settings, ranks: ranks)
+            let whole = try model.results("whole")
+            #expect(whole.keys.contains("checkpoints/step-6/rank-0.safetensors") && whole.keys.contains("model/model.safetensors"))
+            let lossesOfWhole = try model.metrics("whole")
+            #expect(lossesOfWhole.count == Self.steps)
+            try interrupt("whole")
+            let again = try run(job, out: "whole", settings, ranks: ranks)
+            #expect(again.output.contains("goes on after step 4"))
+            #expect(try model.results("whole") == whole)
+            #expect(try model.metrics("whole") == lossesOfWhole)
+        }
+
+        @Test func `a run that ended begins anew, and so does one that is told never to go on`() throws {
+            _ = try run("rotate", out: "out")
+            #expect(!(try run("rotate", out: "out").output.contains("goes on")))
+            try interrupt("out")
+            #expect(!(try run("rotate", out: "out", resume: "never").output.contains("goes on")))
+        }
+
+        @Test func `a run goes on in its folder, or in a new one`() throws {
+            _ = try run("rotate", out: "out")
+            let whole = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
+            let again = try run("rotate", out: "new", resume: "out/checkpoints/step-2")
+            #expect(again.output.contains("goes on after step 2"))
+            #expect(try model.results("new").filter { !$0.key.hasPrefix("checkpoints") } == whole)
+        }
+
+        @Test(arguments: ["flipped", "cut", "missing", "torn manifest"])
+        func `a damaged checkpoint is named and the one before it taken`(_ damage: String) throws {
+            _ = try run("rotate", out: "out")
+            try interrupt("out")
+            try spoil("out/checkpoints/step-4", damage)
+            let again = try run("rotate", out: "out")
+            #expect(again.output.contains("warning:") && again.output.contains("step-4"))
+            #expect(again.output.contains("goes on after step 2"))
+        }
+
+        private func spoil(_ checkpoint: String, _ damage: String) throws {
+            let state = "\(checkpoint)/rank-0.safetensors"
+            switch damage {
+            case "missing": try FileManager.default.removeItem(atPath: model.file(state))
+            case "torn manifest": try model.write(Array(try model.read("\(checkpoint)/MANIFEST").prefix(200)), to: "\(checkpoint)/MANIFEST")
+            default:
+                var bytes = try model.read(state)
+                if damage == "cut" { bytes.removeLast(40) } else { bytes[bytes.count - 30] ^= 4 }
+                try model.write(bytes, to: state)
+            }
+        }
+
+        @Test(arguments: [0, 2]) func `where all are damaged the run ends with 65, not at step 0`(_ ranks: Int) throws {
+            _ = try run("rotate", out: "out", ranks: ranks)
+            try interrupt("out")
+            for step in [2, 4] { try spoil("out/checkpoints/step-\(step)", "flipped") }
+            let outcome = try run("rotate", out: "out", ranks: ranks, code: 65)
+            #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("no checkpoint can be read"))
+        }
+
+        @Test func `a dangling LATEST and a half-written checkpoint change nothing`() throws {
+            _ = try run("rotate", out: "out")
+            try interrupt("out")
+            try model.write("step-99\n", to: "out/checkpoints/LATEST")
+            try FileManager.default.createDirectory(atPath: model.file("out/checkpoints/step-6.tmp"), withIntermediateDirectories: false)
+            #expect(try run("rotate", out: "out").output.contains("goes on after step 4"))
+        }
+
+        @Test func `a checkpoint of another run is refused, with what differs`() throws {
+            _ = try run("rotate", out: "out")
+            func refused(_ job: String = "rotate", _ settings: [String] = [], ranks: Int = 0, because reason: String) throws {
+                try interrupt("out", after: 6)
+                let outcome = try run(job, out: "out", settings, ranks: ranks, code: 78)
+                #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains(reason), "\(outcome.errors)")
+            }
+            try refused("rotate", ["training.seed=3"], because: "training.seed was 0 and is 3")
+            try refused("train", because: "it was made by rotate")
+            try refused(ranks: 2, because: "1 ranks, and there are 2")
+            var bytes = try model.read("model/model.safetensors")
+            bytes[bytes.count - 4] ^= 1
+            try model.write(bytes, to: "model/model.safetensors")
+            try refused(because: "other weights")
+            try model.replace("\"version\" : 1", by: "\"version\" : 9", in: "out/checkpoints/step-6/MANIFEST")
+            try model.replace("\"version\": 1", by: "\"version\": 9", in: "out/checkpoints/step-6/MANIFEST")
+            try refused(because: "format 9")
+        }
+
+        @Test func `no checkpoint where the user names one is 66`() throws {
+            #expect(try run("rotate", out: "out", resume: "nowhere", code: 66).complaints[0].contains("nowhere"))
+        }
+
+        @Test func `a disk that fills up ends the run with 74, and the checkpoint before is good`() throws {
+            _ = try run("train", out: "out")
+            try interrupt("out")
+            // A state holds the weights and two moments: more than the limit.
+            let outcome = try run("train", out: "out", code: 74, fileSizeLimit: 500)
+            #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("step-6.tmp"))
+            #expect(try run("train", out: "out").output.contains("goes on after step 4"))
+        }
+    }
+}
+
+extension ModelFolder {
+    /// The bytes of everything a run leaves but its times.
+    func results(_ out: String) throws -> [String: [UInt8]] {
+        var files: [String: [UInt8]] = [:]
+        for name in try FileManager.default.subpathsOfDirectory(atPath: file(out)) where name.hasSuffix(".safetensors") || name.hasSuffix(".bin") {
+            files[name] = try read("\(out)/\(name)")
+        }
+        return files
+    }
+
+    /// A key of every step's metrics.
+    func metrics(_ out: String, _ key: String = "loss") throws -> [Double] {
+        try String(decoding: read("\(out)/metrics.jsonl"), as: UTF8.self).split(separator: "\n").map { line in
+            try JSONValue(parsing: Array(line.utf8))[key]?.number ?? .nan
+        }
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Training
+
+@Suite struct CheckpointFolderTests {
+    private let temporary: TemporaryFolder
+    private let folder: CheckpointFolder
+
+    init() throws {
+        temporary = try TemporaryFolder()
+        folder = CheckpointFolder(path: temporary.file("checkpoints"))
+    }
+
+    private func commit(_ step: Int, keep: Int = 2) throws {
+        try folder.begin(step)
+        var state = TrainingState()
+        state.tensors["a"] = Tensor([1, .nan, -0.0], [3])
+        state.numbers["third"] = 1 / 3
+        let file = CheckpointFolder.stateFile(rank: 0)
+        try state.write(to: "\(folder.temporary(step))/\(file)")
+        let written = try InputFile("\(folder.temporary(step))/\(file)")
+        let entry = CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
+        let identity = CheckpointManifest.Identity(job: "rotate", worldSize: 1, model: "m", settings: ["training.seed": "7"])
+        let record = TrainingLoop.Record(firstLoss: 2.5, lastLoss: 0.1, timedSteps: step, timedSeconds: 1e-9)
+        try folder.commit(CheckpointManifest(identity: identity, step: step, files: [file: entry], record: record), keep: keep)
+    }
+
+    @Test func `what was written is read, numbers to the bit`() throws {
+        try commit(4)
+        let manifest = try CheckpointFolder.verified(folder.checkpoint(4))
+        #expect(manifest.step == 4 && manifest.record.lastLoss == 0.1 && manifest.identity.settings == ["training.seed": "7"])
+        let state = try TrainingState(contentsOf: "\(folder.checkpoint(4))/\(CheckpointFolder.stateFile(rank: 0))")
+        #expect(state.numbers == ["third": 1.0 / 3])
+        #expect(try state.tensor("a", [3]).elements.map(\.bitPattern) == [Float(1), .nan, -0.0].map(\.bitPattern))
+    }
+
+    @Test(arguments: [CheckpointManifest.fileName, CheckpointFolder.stateFile(rank: 0)])
+    func `no changed bit and no cut goes unnoticed`(_ name: String) throws {
+        try commit(4)
+        let path = "\(folder.checkpoint(4))/\(name)"
+        let whole = try InputFile.contents(of: path, limit: 1 << 20)
+        for place in whole.indices {
+            var bytes = whole
+            bytes[place] ^= 1 << UInt8(place % 8)
+            try Data(bytes).write(to: URL(fileURLWithPath: path))
+            #expect(throws: (any Error).self, "bit \(place % 8) of byte \(place)") { try CheckpointFolder.verified(folder.checkpoint(4)) }
+            try Data(whole[..<place]).write(to: URL(fileURLWithPath: path))
+            // The line break at the end of the manifest means nothing.
+            guard place < whole.count - 1 else { continue }
+            #expect(throws: (any Error).self, "cut at byte \(place)") { try CheckpointFolder.verified(folder.checkpoint(4)) }
+        }
+    }
+
+    @Test func `the newest are kept, and of a later step none, which is damaged or of an attempt given up`() throws {
+        for step in [2, 4, 6] { try commit(step) }
+        #expect(try folder.steps() == [6, 4])
+        try commit(3)
+        #expect(try folder.steps() == [3])
+        try commit(5)
+        #expect(try folder.steps() == [5, 3])
+        try commit(5)
+        #expect(try folder.steps() == [5, 3])
+        let latest = String(decoding: try InputFile.contents(of: "\(folder.path)/LATEST", limit: 100), as: UTF8.self)
+        #expect(latest == "step-5\n")
+    }
+
+    @Test func `what interrupted writes have left is removed by the next`() throws {
+        try folder.begin(7)
+        try AtomicFile.write("half", to: "\(folder.path)/LATEST.tmp-abc")
+        try commit(8)
+        #expect(try entries(ofFolder: folder.path) == ["LATEST", "step-8"])
+    }
+}
