@@ -6,13 +6,8 @@ extension Tape {
     ///
     /// - Precondition: every token is a row of the table (data sets are checked when they are read).
     package func embedding(_ tokens: [Int32], table: Variable) -> Variable {
-        let h = table.value.columns
-        var y = Tensor(uninitialized: [tokens.count, h])
-        let (source, target) = (table.value.pointer, y.mutablePointer)
-        for (i, token) in tokens.enumerated() {
-            precondition(token >= 0 && token < table.value.rows, "token \(token) outside a vocabulary of \(table.value.rows)")
-            (target + i * h).update(from: source + Int(token) * h, count: h)
-        }
+        let y = table.stored.rows(at: tokens)
+        let h = y.columns
         let dTable = table.sink
         return record(y, from: [table]) { dy in
             dTable.update { gradient, beta in

@@ -8,7 +8,7 @@ package enum LogitTarget {
     case tokens([Int32])
     /// Kullback-Leibler divergence Σ p·log(p/q) from another network's distribution p, given by its last hidden states
     /// [rows, h] and its head [vocabulary, h].
-    case teacher(hidden: Tensor, head: Tensor)
+    case teacher(hidden: Tensor, head: Variable)
 }
 
 extension Tape {
@@ -25,20 +25,25 @@ extension Tape {
     package func languageModelLoss(
         _ x: Variable, head: Variable, _ target: LogitTarget, scale: Float
     ) -> (loss: Variable, sum: Double) {
-        let (rows, h, vocabulary) = (x.value.rows, x.value.columns, head.value.rows)
+        let (rows, h, vocabulary) = (x.value.rows, x.value.columns, head.shape[0])
+        let weight = head.value
+        let teacher: (hidden: Tensor, weight: Tensor)? =
+            if case .teacher(let hidden, let other) = target {
+                (hidden, other.stored.isIdentical(to: head.stored) ? weight : other.value)
+            } else {
+                nil
+            }
         let wanted = isRecording && (x.requiresGradient || head.requiresGradient)
         let chunk = min(rows, 256)
         var logits = Tensor(uninitialized: [chunk, vocabulary])
         var reference = Tensor(uninitialized: [chunk, vocabulary])
         var dx = Tensor(uninitialized: wanted && x.requiresGradient ? x.value.shape : [0])
-        var dHead = Tensor(zeros: wanted && head.requiresGradient ? head.value.shape : [0])
+        var dHead = Tensor(zeros: wanted && head.requiresGradient ? head.shape : [0])
         var sum = 0.0
         for first in stride(from: 0, to: rows, by: chunk) {
             let count = min(chunk, rows - first)
-            headProduct(x.value, first, count, head.value, into: &logits)
-            if case .teacher(let hidden, let teacherHead) = target {
-                headProduct(hidden, first, count, teacherHead, into: &reference)
-            }
+            headProduct(x.value, first, count, weight, into: &logits)
+            if let teacher { headProduct(teacher.hidden, first, count, teacher.weight, into: &reference) }
             let l = logits.mutablePointer
             for i in 0..<count {
                 switch target {
@@ -55,7 +60,7 @@ extension Tape {
             }
             if dx.count > 0 {
                 gemm(
-                    .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, head.value.pointer, ldb: h,
+                    .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, weight.pointer, ldb: h,
                     dx.mutablePointer + first * h, ldc: h)
             }
             if dHead.count > 0 {

@@ -24,7 +24,7 @@ extension Tape {
     /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no input.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
         let outputs = layers.map { layer in
-            var y = Tensor(uninitialized: [x.value.rows, layer.weight.value.rows])
+            var y = Tensor(uninitialized: [x.value.rows, layer.weight.shape[0]])
             matmul(x.value, .asStored, layer.weight.value, .transposed, into: &y)
             if let bias = layer.bias { ck_add_bias(y.mutablePointer, bias.value.pointer, y.rows, y.columns) }
             return y

@@ -2,18 +2,22 @@ package import TensorCore
 
 /// A value on the tape, and the place where its gradient gathers if it wants one.
 package struct Variable: Sendable {
-    package let value: Tensor
+    package let stored: StoredTensor
     fileprivate let slot: GradientSlot?
 
+    /// Of a frozen weight this may be made anew each time it is asked for (see ``StoredTensor``): ask once, and let go after use.
+    package var value: Tensor { stored.tensor }
+    package var shape: [Int] { stored.shape }
+
     /// A constant: nothing flows back into it.
-    package init(constant value: Tensor) {
-        self.value = value
+    package init(constant value: some TensorValue) {
+        stored = value.stored
         slot = nil
     }
 
     /// A leaf whose gradient is wanted: a parameter, or an input under test.
     package init(parameter value: Tensor) {
-        self.value = value
+        stored = value.stored
         slot = GradientSlot()
     }
 
@@ -23,12 +27,12 @@ package struct Variable: Sendable {
     ///   operation that uses it has been gone through; the variable keeps nothing. Operations recorded later, as
     ///   ``Tape/recomputing(_:_:)`` does, are a pass of their own.
     package init(parameter value: Tensor, receiver: @escaping (_ gradient: Tensor) -> Void) {
-        self.value = value
+        stored = value.stored
         slot = GradientSlot(receiver: receiver)
     }
 
     fileprivate init(value: Tensor, slot: GradientSlot) {
-        self.value = value
+        stored = value.stored
         self.slot = slot
     }
 
@@ -38,7 +42,7 @@ package struct Variable: Sendable {
     package var gradient: Tensor? { slot?.sum }
 
     /// Where ∂loss/∂value goes. A derivative that does not need the value captures this instead, and frees the value's memory.
-    package var sink: GradientSink { GradientSink(shape: value.shape, slot: slot) }
+    package var sink: GradientSink { GradientSink(shape: shape, slot: slot) }
 }
 
 /// The receiving end of a variable's gradient.
@@ -126,7 +130,7 @@ package final class Tape {
     package func record(
         _ values: [Tensor], from inputs: [Variable], _ backward: @escaping ([Tensor?]) -> Void
     ) -> [Variable] {
-        guard isRecording, inputs.contains(where: \.requiresGradient) else { return values.map(Variable.init(constant:)) }
+        guard isRecording, inputs.contains(where: \.requiresGradient) else { return values.map { Variable(constant: $0) } }
         let outputs = values.map { Variable(value: $0, slot: GradientSlot()) }
         let observed = inputs.compactMap(\.slot).filter { $0.receiver != nil }
         for slot in observed { slot.beginUse() }

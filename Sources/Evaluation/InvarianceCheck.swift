@@ -7,20 +7,20 @@ package import TensorCore
 
 extension Llama {
     /// Logits [tokens.count, vocabulary] of one sequence, from a whole model.
-    package func logits(_ tokens: [Int32], _ parameters: LlamaParameters<Tensor>) -> Tensor {
+    package func logits(_ tokens: [Int32], _ parameters: LlamaParameters<some TensorValue>) -> Tensor {
         let x = constantNetwork(parameters).outputs([tokens], from: nil)
-        return matmul(x, .asStored, parameters.logitWeight, .transposed)
+        return matmul(x, .asStored, parameters.logitWeight.tensor, .transposed)
     }
 
     /// The network of these parameters, without anything at its sites.
-    package func constantNetwork(_ parameters: LlamaParameters<Tensor>) -> Network<Untouched> {
+    package func constantNetwork(_ parameters: LlamaParameters<some TensorValue>) -> Network<Untouched> {
         Network(model: self, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, sites: Untouched())
     }
 
     /// How far the logits of one sequence are apart between two sets of parameters, each of this rank's stage; the same on all
     /// ranks. Collective.
     package func logitChange(
-        _ tokens: [Int32], _ a: LlamaParameters<Tensor>, _ b: LlamaParameters<Tensor>,
+        _ tokens: [Int32], _ a: LlamaParameters<some TensorValue>, _ b: LlamaParameters<some TensorValue>,
         _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
         var change = 0.0
@@ -29,8 +29,8 @@ extension Llama {
         let windows = groups.replica == 0 ? [tokens] : []
         try stream(windows, through: networks, hidden: configuration.hiddenSize, groups) { _, outputs in
             change = relativeLogitChange(
-                matmul(outputs[0], .asStored, a.logitWeight, .transposed),
-                matmul(outputs[1], .asStored, b.logitWeight, .transposed))
+                matmul(outputs[0], .asStored, a.logitWeight.tensor, .transposed),
+                matmul(outputs[1], .asStored, b.logitWeight.tensor, .transposed))
         }
         return try groups.sumFromLastStage([change])[0]
     }

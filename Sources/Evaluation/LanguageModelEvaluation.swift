@@ -46,7 +46,7 @@ package struct Network<Sites: SiteTransform> {
 
     /// The same, of a network that no gradient is wanted of.
     package func outputs(_ sequences: [[Int32]], from input: Tensor?) -> Tensor {
-        hiddenStates(sequences, from: input.map(Variable.init(constant:)), on: Tape(recording: false)).value
+        hiddenStates(sequences, from: input.map { Variable(constant: $0) }, on: Tape(recording: false)).value
     }
 }
 
@@ -93,7 +93,7 @@ package func evaluate(
             Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
         }
         likelihood += loss(.tokens(own[window].dropFirst() + [-1]))
-        if let reference { divergence += loss(.teacher(hidden: outputs[1], head: reference.parameters.logitWeight.value)) }
+        if let reference { divergence += loss(.teacher(hidden: outputs[1], head: reference.parameters.logitWeight)) }
     }
     let sums = try groups.sumFromLastStage([likelihood, divergence])
     let length = windows[0].count

@@ -2,6 +2,16 @@ internal import Autograd
 package import HuggingFace
 package import TensorCore
 
+/// How weights that a job leaves as they are rest in memory; computing is in float32 either way.
+package enum WeightStorage: String, Sendable, CaseIterable { case f32, bf16 }
+
+extension TensorValue {
+    /// To be written; what is made on demand is made when its turn comes.
+    func source(named name: String, as type: ElementType) -> TensorSource {
+        TensorSource(name, type, shape) { .floats(tensor) }
+    }
+}
+
 /// A Hugging Face folder that holds a model of the Llama family.
 package struct LlamaFolder: Sendable {
     package let path: String
@@ -42,15 +52,28 @@ package struct LlamaFolder: Sendable {
         }
     }
 
+    /// The same weights at rest, for a job that leaves them as they are.
+    ///
+    /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely.
+    package func parameters(
+        _ stage: Range<Int>?, storage: WeightStorage
+    ) throws(HuggingFaceError) -> LlamaParameters<StoredTensor> {
+        let shapes = configuration.tensorShapes(stage ?? 0..<configuration.layers)
+        return try shapes.map { name, shape throws(HuggingFaceError) in
+            let tensor = try checkpoint.read(name, shape: shape)
+            return storage == .bf16 && shape.count == 2 ? StoredTensor(roundingToBFloat16: tensor) : StoredTensor(tensor)
+        }
+    }
+
     /// Writes a folder with other parameters for the same graph: config.json, weights, tokenizer and generation files.
     ///
     /// - Parameters:
     ///   - parameters: of the whole model; see ``LlamaFolderWriter`` for stages.
     ///   - type: F32, F16 or BF16.
     ///   - folder: replaced as a whole, or left as it was if anything fails.
-    package func write(_ parameters: LlamaParameters<Tensor>, as type: ElementType, to folder: String) throws {
+    package func write(_ parameters: LlamaParameters<some TensorValue>, as type: ElementType, to folder: String) throws {
         let writer = try HFFolderWriter(folder)
-        try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value, as: type) }, to: writer.temporaryPath)
+        try Checkpoint.write(parameters.named.map { $0.value.source(named: $0.name, as: type) }, to: writer.temporaryPath)
         try finish(writer, as: type, tied: parameters.head == nil)
     }
 

@@ -26,10 +26,10 @@ package struct LlamaFolderWriter {
     package func open() throws(HuggingFaceError) -> HFFolderWriter { try HFFolderWriter(folder) }
 
     /// Writes the shard of one stage. A tied embedding, which the last stage holds too, is written by the first.
-    package func write(_ parameters: LlamaParameters<Tensor>, stage: Int) throws {
+    package func write(_ parameters: LlamaParameters<some TensorValue>, stage: Int) throws {
         let sources = parameters.named.filter { parameters.isFirst || $0.name != Self.embedding }
         try Checkpoint.writeShard(
-            sources.map { TensorSource($0.name, $0.value, as: type) }, stage, of: stages.count,
+            sources.map { $0.value.source(named: $0.name, as: type) }, stage, of: stages.count,
             to: HFFolderWriter.temporaryPath(of: folder))
     }
 

@@ -76,7 +76,7 @@ package final class SequenceDrawing {
         self.parameters = parameters
         cache = CachedDecoding(model.configuration, layers: parameters.layerRange, sequences: streams.count, capacity: length)
         random = streams.map { RandomStream(seed: seed, stream: $0) }
-        let vocabulary = parameters.isLast ? parameters.logitWeight.value.rows : 0
+        let vocabulary = parameters.isLast ? parameters.logitWeight.shape[0] : 0
         logits = Tensor(uninitialized: [streams.count, vocabulary])
         scratch = Tensor(uninitialized: [vocabulary])
     }

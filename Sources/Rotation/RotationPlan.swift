@@ -16,9 +16,10 @@ package struct RotationPlan: Sendable, Equatable {
     /// - Parameters:
     ///   - tokens: see ``tokens(perStep:replicas:)``.
     ///   - weightsQuantized: quantised weights must be rotated as weights.
-    package init(_ c: LlamaConfiguration, tokens: Int, weightsQuantized: Bool) {
-        if weightsQuantized {
-            sides = .all
+    ///   - storage: rotated weights would be float32 ones; what rests in bfloat16 stays as it is.
+    package init(_ c: LlamaConfiguration, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
+        guard !weightsQuantized, storage == .f32 else {
+            sides = weightsQuantized ? .all : .none
             return
         }
         let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension

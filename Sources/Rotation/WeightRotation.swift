@@ -1,7 +1,7 @@
 internal import Autograd
 internal import LinearAlgebra
 package import Models
-internal import TensorCore
+package import TensorCore
 
 /// Which sides of a model's matrices carry R1. What is not rotated in the weights is rotated in the activations
 /// (see ``RotationPlan``); R2 is always in the weights, where it costs d/h of what R1 does.
@@ -20,15 +20,21 @@ package struct RotatedSides: Sendable, Equatable {
     package var head = true
 
     package static let all = RotatedSides()
+    /// All in the activations.
+    package static let none = RotatedSides(
+        embedding: false, attentionInput: false, attentionOutput: false, feedForwardInput: false, feedForwardOutput: false,
+        head: false)
 }
 
-extension LlamaParameters<Tensor> {
+extension LlamaParameters {
     /// The parameters, of a model or a stage, with R1 merged on the given sides and R2 in v and o.
     ///
     /// E·R1, H·R1; q, k, v, gate, up: W·R1; o, down: R1ᵀ·W and R1ᵀ·b; v per key-value head: R2ᵀ·W_head and R2ᵀ·b_head;
     /// o per query head's columns: W_head·R2. The function is unchanged when norms have been fused
     /// (``fusingNorms()``) and all sides are rotated.
-    package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ configuration: LlamaConfiguration) -> Self {
+    package func rotated(
+        by rotations: Rotations, sides: RotatedSides = .all, _ configuration: LlamaConfiguration
+    ) -> Self where Value: TensorValue {
         var result = self
         let r1 = rotations.r1
         if sides.embedding { result.embedding = embedding?.rotatedInput(by: r1) }
@@ -56,51 +62,58 @@ extension LlamaParameters<Tensor> {
     }
 
     /// The parameters with R4 on the input side of every down projection (W ← W·H): its input must then be transformed online.
-    package func rotatedDown(by r4: HadamardTransform) -> Self {
+    package func rotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
         var result = self
-        for index in layers.indices { r4.apply(&result.layers[index].down.weight) }
+        for index in layers.indices {
+            result.layers[index].down.weight = layers[index].down.weight.mapped { r4.apply(&$0) }
+        }
         return result
     }
 }
 
-extension LinearLayer<Tensor> {
+extension LinearLayer where Value: TensorValue {
     /// Rᵀ·W and Rᵀ·b.
     fileprivate func rotatedOutput(by r: Tensor?) -> Self {
         guard let r else { return self }
         return LinearLayer(
-            weight: matmul(r, .transposed, weight),
-            bias: bias.map { matmul($0.reshaped([1, $0.count]), .asStored, r).reshaped([$0.count]) })
+            weight: weight.mapped { $0 = matmul(r, .transposed, $0) },
+            bias: bias?.mapped { $0 = matmul($0.reshaped([1, $0.count]), .asStored, r).reshaped($0.shape) })
     }
 
     /// Each block of d rows (a head): R2ᵀ·W_head, and its bias likewise.
     fileprivate func rotatedHeads(by r2: Tensor?) -> Self {
         guard let r2 else { return self }
-        let d = r2.rows
-        var rotated = Tensor(uninitialized: weight.shape)
-        let n = weight.columns
-        let target = rotated.mutablePointer
-        for first in stride(from: 0, to: weight.rows, by: d) {
-            gemm(
-                .transposed, .asStored, m: d, n: n, k: d, r2.pointer, lda: d, weight.pointer + first * n, ldb: n,
-                target + first * n, ldc: n)
-        }
         return LinearLayer(
-            weight: rotated,
-            bias: bias.map { matmul($0.reshaped([$0.count / d, d]), .asStored, r2).reshaped([$0.count]) })
+            weight: weight.mapped { $0 = $0.rotatedRowBlocks(by: r2) },
+            bias: bias?.mapped { $0 = matmul($0.reshaped([$0.count / r2.rows, r2.rows]), .asStored, r2).reshaped($0.shape) })
+    }
+}
+
+extension TensorValue {
+    /// W·R.
+    fileprivate func rotatedInput(by r: Tensor?) -> Self {
+        guard let r else { return self }
+        return mapped { $0 = matmul($0, .asStored, r) }
+    }
+
+    /// Each block of d columns (a head): W_head·R2.
+    fileprivate func rotatedBlocks(by r2: Tensor?) -> Self {
+        guard let r2 else { return self }
+        return mapped { $0 = matmul($0.reshaped([$0.count / r2.rows, r2.rows]), .asStored, r2).reshaped($0.shape) }
     }
 }
 
 extension Tensor {
-    /// W·R.
-    fileprivate func rotatedInput(by r: Tensor?) -> Tensor {
-        guard let r else { return self }
-        return matmul(self, .asStored, r)
-    }
-
-    /// Each block of d columns (a head): W_head·R2.
-    fileprivate func rotatedBlocks(by r2: Tensor?) -> Tensor {
-        guard let r2 else { return self }
-        let d = r2.rows
-        return matmul(reshaped([count / d, d]), .asStored, r2).reshaped(shape)
+    /// Each block of d rows (a head): R2ᵀ·W_head.
+    fileprivate func rotatedRowBlocks(by r2: Tensor) -> Tensor {
+        let (d, n) = (r2.rows, columns)
+        var rotated = Tensor(uninitialized: shape)
+        let target = rotated.mutablePointer
+        for first in stride(from: 0, to: rows, by: d) {
+            gemm(
+                .transposed, .asStored, m: d, n: n, k: d, r2.pointer, lda: d, pointer + first * n, ldb: n,
+                target + first * n, ldc: n)
+        }
+        return rotated
     }
 }

@@ -1,3 +1,5 @@
+internal import Models
+
 /// Everything that can be set about a run, checked. The sections' initialisers state each key once: see ``Settings``.
 package struct RunConfig: Sendable, Equatable {
     package var model: ModelSettings
@@ -69,6 +71,13 @@ package struct RunConfig: Sendable, Equatable {
             given[parts[0]] = GivenSetting(text: parts[1], place: place)
         }
         return given
+    }
+
+    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16.
+    package func checkStorage(job: String) throws(ConfigurationError) {
+        guard model.storage != .f32, job != RotateJob.name, job != EvaluateJob.name else { return }
+        throw ConfigurationError(
+            "model.storage", "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")
     }
 
     /// What no key can tell alone.

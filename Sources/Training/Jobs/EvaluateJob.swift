@@ -4,6 +4,7 @@ internal import Evaluation
 internal import Models
 internal import Parallelism
 internal import Rotation
+internal import TensorCore
 internal import TernarySVD
 
 /// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations or the ternary
@@ -18,16 +19,17 @@ package struct EvaluateJob: Job {
         let (run, (recipe, parameters, ternary)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: false
         ) { inputs in
-            let parameters = try inputs.folder.parameters(inputs.stages[groups.stage])
+            let parameters = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let ternary = try config.ternary.path.map { path in
                 let factors = try TernaryFile.read(path)
                 try factors.check(against: inputs.folder.configuration.linears, file: path)
-                var weights = ModelWeights(parameters)
+                var weights = ModelWeights(parameters.map { $1.tensor })
                 weights.replace(by: factors)
                 return weights.parameters
             }
             return (
-                try RotationRecipe(config, inputs.folder.configuration, planTokens: 1), parameters.fusingNorms(), ternary
+                try RotationRecipe(config, inputs.folder.configuration, planTokens: inputs.evaluationTokens(config)),
+                parameters.fusingNorms(), ternary
             )
         }
         try run.noteOrigin(ofRotations: config.rotation.path)

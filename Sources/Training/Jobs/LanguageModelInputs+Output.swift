@@ -6,7 +6,7 @@ internal import TensorCore
 
 extension LanguageModelInputs {
     /// Writes `model/` in the run folder: a stage's parameters from each rank of the first replica, its shard. Collective.
-    func write(_ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>) throws {
+    func write(_ parameters: LlamaParameters<some TensorValue>, _ context: JobContext<some Communicator>) throws {
         let (groups, world) = (context.groups, context.communicator)
         let path = context.folder.file("model")
         guard groups.dims.pipeline > 1 else {

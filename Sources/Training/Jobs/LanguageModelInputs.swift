@@ -53,6 +53,14 @@ package struct LanguageModelInputs {
 }
 
 extension LanguageModelInputs {
+    /// Tokens of the whole evaluation.
+    func evaluationTokens(_ config: RunConfig) -> Int {
+        (evaluation?.count ?? config.data.evalWindows ?? Self.drawnWindows) * config.data.sequenceLength
+    }
+
+    /// Windows to draw for an evaluation that is given neither a text nor a number.
+    private static var drawnWindows: Int { 40 }
+
     /// Which layers each stage holds, for the user; nil where there is one stage.
     func stageLine(_ dims: ParallelDims) -> String? {
         guard dims.pipeline > 1 else { return nil }
@@ -62,7 +70,7 @@ extension LanguageModelInputs {
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
     package func trainingWindows(
-        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>
+        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ context: JobContext<some Communicator>
     ) throws -> Windows {
         if let training { return training }
         let length = context.config.data.sequenceLength
@@ -73,16 +81,16 @@ extension LanguageModelInputs {
 
     /// The windows to evaluate on: of the text given, or drawn from the model itself. Collective.
     package func evaluationWindows(
-        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ context: JobContext<some Communicator>
+        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ context: JobContext<some Communicator>
     ) throws -> [[Int32]] {
         if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
         return try draw(
-            context.config.data.evalWindows ?? 40, "to evaluate on", stream: SeedStream.evaluationTokens, model, parameters,
+            context.config.data.evalWindows ?? Self.drawnWindows, "to evaluate on", stream: SeedStream.evaluationTokens, model, parameters,
             context)
     }
 
     private func draw(
-        _ count: Int, _ purpose: String, stream: UInt64, _ model: Llama, _ parameters: LlamaParameters<Tensor>,
+        _ count: Int, _ purpose: String, stream: UInt64, _ model: Llama, _ parameters: LlamaParameters<some TensorValue>,
         _ context: JobContext<some Communicator>
     ) throws -> [[Int32]] {
         let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)

@@ -37,7 +37,8 @@ struct LanguageModelRun<World: Communicator> {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
         let inputs = try world.agree {
-            try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+            try config.checkStorage(job: job)
+            return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
         }
         let prepared = try world.agree { try prepare(inputs) }
         let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
@@ -54,7 +55,7 @@ struct LanguageModelRun<World: Communicator> {
 
     /// The steps over the training text, or over sequences drawn from `parameters`. Collective.
     func trainingLoop(
-        _ verb: String, automaticRate: Double, drawingFrom parameters: LlamaParameters<Tensor>
+        _ verb: String, automaticRate: Double, drawingFrom parameters: LlamaParameters<some TensorValue>
     ) throws -> TrainingLoop {
         TrainingLoop(
             config: context.config, windows: try inputs.trainingWindows(model, parameters, context), verb: verb,
@@ -62,7 +63,7 @@ struct LanguageModelRun<World: Communicator> {
     }
 
     /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
-    func evaluationWindows(drawingFrom parameters: LlamaParameters<Tensor>) throws -> [[Int32]] {
+    func evaluationWindows(drawingFrom parameters: LlamaParameters<some TensorValue>) throws -> [[Int32]] {
         try inputs.evaluationWindows(model, parameters, context)
     }
 
@@ -78,7 +79,8 @@ struct LanguageModelRun<World: Communicator> {
         let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
         var summary = RunSummary(
             job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
-            dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps, seconds: (.now - start) / .seconds(1),
+            dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps,
+            seconds: (.now - start) / .seconds(1),
             secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
             bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count))

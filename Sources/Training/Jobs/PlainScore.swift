@@ -13,7 +13,7 @@ package struct PlainScore: Sendable {
 
     /// - Parameter parameters: of this rank's stage, with fused norms, so that what is quantised is the normalised input itself, as with rotations.
     package init(
-        _ model: Llama, _ parameters: LlamaParameters<Tensor>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
+        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
     ) throws {
         let reference = model.constantNetwork(parameters)

@@ -24,7 +24,7 @@ package struct RotateJob: Job {
                 try RotationRecipe(
                     config, inputs.folder.configuration, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
                     dims: groups.dims),
-                try inputs.folder.parameters(inputs.stages[groups.stage]).fusingNorms()
+                try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage).fusingNorms()
             )
         }
         let (inputs, model) = (run.inputs, run.model)
@@ -55,7 +55,8 @@ package struct RotateJob: Job {
         let learned = try scorer.score(learner.rotations, groups)
 
         StoragePool.shared.trim()
-        let merged = original.rotated(by: learner.rotations, inputs.folder.configuration)
+        // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
+        let merged = original.map { _, value in value.deferred }.rotated(by: learner.rotations, inputs.folder.configuration)
         let invariance = try model.logitChange(evaluation[0], original, merged, groups)
         guard invariance <= config.verify.tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)

@@ -76,7 +76,7 @@ struct StagePasses<TeacherSites: SiteTransform> {
         }
         let target: LogitTarget =
             if let reference, let teacher {
-                .teacher(hidden: reference, head: teacher.parameters.logitWeight.value)
+                .teacher(hidden: reference, head: teacher.parameters.logitWeight)
             } else {
                 .tokens(batch.flatMap { $0.dropFirst() + [-1] })
             }

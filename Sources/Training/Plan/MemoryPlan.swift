@@ -9,8 +9,7 @@ struct MemoryPlan {
     init(_ workload: Workload, _ layout: Layout) {
         let share = (workload.sequences + layout.data - 1) / layout.data
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
-        let tokens = RotationPlan.tokens(perStep: workload.sequences * workload.length, replicas: layout.data)
-        let sides = RotationPlan(workload.shape, tokens: tokens, weightsQuantized: workload.roundsWeights).sides
+        let sides = workload.rotationPlan(replicas: layout.data).sides
         bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
             StageMemory(workload, part).bytes(
                 sequences: microbatch, alive: min(layout.microbatches, layout.pipeline - stage), sides: sides, replicas: layout.data)

@@ -27,7 +27,7 @@ struct StageMemory {
     ///   - replicas: ranks that share the optimiser's state where it is sharded.
     func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
         let step = weightsInStep(sides, replicas: replicas) + activations(sequences: sequences, alive: alive)
-        let values = max(step, weightsInEvaluation + passing(sequences: 1))
+        let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1))
         return Self.process + Int(Self.slack * 4 * values)
     }
 
@@ -44,10 +44,20 @@ struct StageMemory {
         return Double(part.layers.count * cost.layerParameters) + ends
     }
 
+    /// Whether weights rest in bfloat16: half a value each, and float32 copies one at a time.
+    private var storesHalf: Bool { workload.config.model.storage == .bf16 }
+
     /// The full-precision network: as read, with norms fused, and a second down projection with R4. A fused head is no longer tied.
     private var rotationBase: Double {
+        if storesHalf { return parameters / 2 + widened }
         let fused = Double(part.layers.count * cost.layerParameters) + embedding + head
         return fused + (workload.config.rotation.r4 == .hadamard ? downs : 0)
+    }
+
+    /// One matrix of each shape in float32, twice where it is rotated by R2.
+    private var widened: Double {
+        let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension))
+        return 2 * h * d * Double(shape.heads + shape.keyValueHeads) + h * Double(shape.intermediateSize) + head
     }
 
     private func weightsInStep(_ sides: RotatedSides, replicas: Int) -> Double {
@@ -57,7 +67,9 @@ struct StageMemory {
             let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension))
             // R1 and its gradient, packed, the Cayley step's doubles, and each layer's gradient.
             let rotations = Double(9 + part.layers.count) * h * h + 4 * Double(shape.layers) * d * d
-            return rotationBase + merged(sides) + rounded + rotations
+            // What is rounded anew is rotated as weights, which no longer fit in half.
+            let widened = storesHalf && workload.roundsWeights ? embedding + head : 0
+            return rotationBase + merged(sides) + widened + rounded + rotations
         case .train, .qat:
             let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
             let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
@@ -65,12 +77,13 @@ struct StageMemory {
             let largest = max(head, linears > 0 ? Double(shape.hiddenSize * shape.intermediateSize) : 0)
             return parameters * (3 + shared) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
         case .ptq: return 2 * parameters + ternaryState
-        case .eval: return parameters
+        case .eval: return storesHalf ? parameters / 2 + widened : parameters
         }
     }
 
     /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
     private func merged(_ sides: RotatedSides) -> Double {
+        guard !storesHalf else { return 0 }
         let (h, f) = (Double(shape.hiddenSize), Double(shape.intermediateSize))
         let (query, key) = (Double(shape.heads * shape.headDimension), Double(shape.keyValueHeads * shape.headDimension))
         var layer = h * (query + key)
@@ -90,14 +103,14 @@ struct StageMemory {
         return 4 * Double(part.layers.count) * layer
     }
 
-    /// Beside the network itself, one with all rotations merged, and rounded weights.
-    private var weightsInEvaluation: Double {
-        let rounded = workload.config.quantization.weights.bits < 16 ? linears : 0
-        switch workload.job {
-        case .rotate: return rotationBase + merged(.all) + rounded
-        case .eval: return parameters + rounded + (workload.config.rotation.path == nil ? 0 : merged(.all) + rounded)
-        case .train, .qat, .ptq: return 0
-        }
+    /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
+    private func weightsInEvaluation(_ sides: RotatedSides) -> Double {
+        let isRounded = workload.config.quantization.weights.bits < 16
+        let isRotated = workload.job == .rotate || workload.config.rotation.path != nil
+        guard workload.job == .rotate || workload.job == .eval else { return 0 }
+        let base = isRotated ? rotationBase : weightsInStep(sides, replicas: 1)
+        let copy = isRounded ? linears + (storesHalf ? embedding + head : 0) : 0
+        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0)
     }
 
     // MARK: Activations, in values

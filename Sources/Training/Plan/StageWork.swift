@@ -29,11 +29,7 @@ struct StageWork {
         self.workload = workload
         self.sequences = sequences
         cost = LlamaCost(workload.shape)
-        let tokens = RotationPlan.tokens(
-            perStep: workload.sequences * workload.length, replicas: workload.sequences / max(1, replicaSequences))
-        let plan = RotationPlan(
-            workload.shape, tokens: tokens, weightsQuantized: workload.roundsWeights || workload.job == .eval)
-        rotation = RotationCost(workload.shape, plan)
+        rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: workload.sequences / max(1, replicaSequences)))
     }
 
     private var usesRotations: Bool { workload.job == .rotate }

@@ -1,4 +1,5 @@
 package import Models
+internal import Rotation
 
 /// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
 package struct Workload: Sendable {
@@ -53,6 +54,14 @@ package struct Workload: Sendable {
     package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
     package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
     package var recomputes: Bool { learns && config.training.recompute }
+
+    /// Where R1 is applied, as the job itself decides it.
+    func rotationPlan(replicas: Int) -> RotationPlan {
+        let tokens = sequences * length
+        return RotationPlan(
+            shape, tokens: job == .rotate ? RotationPlan.tokens(perStep: tokens, replicas: replicas) : tokens,
+            weightsQuantized: roundsWeights, storage: config.model.storage)
+    }
 
     /// Every number of stages that these ranks, `parallel.*`, the model's layers and the sequences of a step allow, ascending.
     func stageCounts(ranks: Int) -> [Int] {

@@ -18,9 +18,9 @@ extension RotationLearner {
         for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
         guard let length = sequences.first?.count else { return 0 }
         let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.configuration)
-        let weights = quantizedWeights(of: rotated)
+        let weights = settings.weightQuantizer.map { quantized(rotated, $0) }
         let student = Network(
-            model: model, parameters: weights ?? rotated.map { _, tensor in Variable(constant: tensor) },
+            model: model, parameters: weights ?? rotated.map { _, value in Variable(constant: value) },
             sites: QuantizedSites(
                 quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
                 r1Gradients: r1Gradients, r2Gradients: r2Gradients, firstLayer: base.firstLayer))
@@ -34,22 +34,21 @@ extension RotationLearner {
         return result.sum / Double(counted)
     }
 
-    /// The linear layers' weights quantised, as parameters whose gradients are wanted; nil where weights stay in float32.
-    private func quantizedWeights(of rotated: LlamaParameters<Tensor>) -> LlamaParameters<Variable>? {
-        guard let quantizer = settings.weightQuantizer else { return nil }
-        return rotated.mapLinears(
-            weight: { Variable(parameter: quantizer.fakeQuantized($0)) }, other: { Variable(constant: $0) })
+    /// The linear layers' weights quantised, as parameters whose gradients are wanted.
+    private func quantized(_ rotated: LlamaParameters<StoredTensor>, _ quantizer: WeightQuantizer) -> LlamaParameters<Variable> {
+        rotated.mapLinears(
+            weight: { Variable(parameter: quantizer.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.held) })
     }
 
     /// What the quantised weights contribute to the gradients of the rotations merged into them.
-    private func addWeightTerms(unquantized: LlamaParameters<Tensor>, quantized: LlamaParameters<Variable>) {
+    private func addWeightTerms(unquantized: LlamaParameters<StoredTensor>, quantized: LlamaParameters<Variable>) {
         for (index, (full, layer)) in zip(unquantized.layers, quantized.layers).enumerated() {
             func add(
-                _ full: LinearLayer<Tensor>, _ layer: LinearLayer<Variable>, _ gradient: RotationGradient?,
+                _ full: LinearLayer<StoredTensor>, _ layer: LinearLayer<Variable>, _ gradient: RotationGradient?,
                 _ side: RotationGradient.Side
             ) {
                 guard let gradient, let slope = layer.weight.gradient else { return }
-                gradient.add(weightError: full.weight - layer.weight.value, gradient: slope, side: side)
+                gradient.add(weightError: full.weight.tensor - layer.weight.value, gradient: slope, side: side)
             }
             let (r1, r2) = (r1Gradients?[index], r2Gradients?[index])
             for (full, layer) in [

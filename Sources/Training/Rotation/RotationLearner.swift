@@ -67,7 +67,7 @@ package final class RotationLearner {
     /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
     let teacher: Network<QuantizedSites>
     /// The teacher's parameters: what is rotated each step.
-    let base: LlamaParameters<Tensor>
+    let base: LlamaParameters<StoredTensor>
     let online: OnlineRotations
     /// The gradients of R1 and R2 at each of this stage's layers.
     let r1Gradients: [RotationGradient]?
@@ -86,15 +86,15 @@ package final class RotationLearner {
     ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
     ///   - rotations: where to start; of the whole model.
     package init(
-        _ settings: Settings, _ model: Llama, base: LlamaParameters<Tensor>, online: OnlineRotations, from rotations: Rotations
+        _ settings: Settings, _ model: Llama, base: LlamaParameters<some TensorValue>, online: OnlineRotations, from rotations: Rotations
     ) {
         self.settings = settings
         self.model = model
-        self.base = base
+        self.base = base.map { _, value in value.stored }
         self.online = online
         self.rotations = rotations
         teacher = Network(
-            model: model, parameters: base.map { _, tensor in Variable(constant: tensor) },
+            model: model, parameters: base.map { _, value in Variable(constant: value) },
             sites: QuantizedSites(quantization: .none, r4: online.r4))
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil

@@ -50,9 +50,10 @@ package struct QuantizationRecipe {
     }
 
     /// The parameters with the linear layers' weights quantised, as constants.
-    package func quantized(_ parameters: LlamaParameters<Tensor>) -> LlamaParameters<Variable> {
-        parameters.mapLinears(
-            weight: { Variable(constant: weights?.fakeQuantized($0) ?? $0) }, other: { Variable(constant: $0) })
+    package func quantized(_ parameters: LlamaParameters<some TensorValue>) -> LlamaParameters<Variable> {
+        guard let weights else { return parameters.map { _, value in Variable(constant: value) } }
+        return parameters.mapLinears(
+            weight: { Variable(constant: weights.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.stored.held) })
     }
 }
 
@@ -89,24 +90,34 @@ package struct RotationRecipe {
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
-            plan: RotationPlan(c, tokens: planTokens, weightsQuantized: trainingQuantizer != nil))
+            plan: RotationPlan(c, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
     }
 }
 
-/// Scores rotations: merged into the weights on all sides, weights and activations quantised.
+/// Scores rotations: weights and activations quantised, R1 merged into the weights where they are quantised, and else where the
+/// plan says so.
 struct RotatedScorer {
     let model: Llama
     /// This rank's stage: norms fused, R4 folded into down.
-    let base: LlamaParameters<Tensor>
+    let base: LlamaParameters<StoredTensor>
     let recipe: RotationRecipe
     let windows: [[Int32]]
 
+    init(model: Llama, base: LlamaParameters<some TensorValue>, recipe: RotationRecipe, windows: [[Int32]]) {
+        self.model = model
+        self.base = base.map { _, value in value.stored }
+        self.recipe = recipe
+        self.windows = windows
+    }
+
     func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
+        let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
         let network = Network(
-            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, model.configuration)),
-            sites: QuantizedSites(quantization: recipe.learner.quantization, r3: recipe.online.r3, r4: recipe.online.r4))
+            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.configuration)),
+            sites: QuantizedSites(
+                quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3, r4: recipe.online.r4))
         let reference = Network(
-            model: model, parameters: base.map { _, tensor in Variable(constant: tensor) },
+            model: model, parameters: base.map { _, value in Variable(constant: value) },
             sites: QuantizedSites(quantization: .none, r4: recipe.online.r4))
         return try evaluate(network, against: reference, windows: windows, groups)
     }

@@ -1,0 +1,145 @@
+internal import CKernels
+
+/// A tensor at rest that can be had for computing: one in memory, or one that is made when it is asked for.
+///
+/// What is done to weights (norm fusion, rotation) is written once for both; the numbers are the same.
+package protocol TensorValue: Sendable {
+    var shape: [Int] { get }
+    /// The tensor itself. What is made on demand is made here: ask once, and let go after use.
+    var tensor: Tensor { get }
+    var stored: StoredTensor { get }
+    /// The value with its elements changed, its shape kept.
+    func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self
+}
+
+extension Tensor: TensorValue {
+    package var tensor: Tensor { self }
+    package var stored: StoredTensor { StoredTensor(self) }
+
+    package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Tensor {
+        var result = self
+        change(&result)
+        return result
+    }
+}
+
+/// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used.
+///
+/// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked for:
+/// memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them.
+package struct StoredTensor: TensorValue {
+    private enum Content {
+        case float32(Tensor)
+        case bfloat16(Elements)
+        case changed(Change)
+    }
+
+    private final class Elements: Sendable {
+        let bits: [UInt16]
+        init(_ bits: [UInt16]) { self.bits = bits }
+    }
+
+    private final class Change: Sendable {
+        let source: StoredTensor
+        let change: @Sendable (inout Tensor) -> Void
+
+        init(_ source: StoredTensor, _ change: @escaping @Sendable (inout Tensor) -> Void) {
+            self.source = source
+            self.change = change
+        }
+    }
+
+    package let shape: [Int]
+    private let content: Content
+
+    package init(_ tensor: Tensor) {
+        shape = tensor.shape
+        content = .float32(tensor)
+    }
+
+    /// The elements rounded to bfloat16: to nearest, ties to even; exact where they came from bfloat16.
+    package init(roundingToBFloat16 tensor: Tensor) {
+        shape = tensor.shape
+        let bits = [UInt16](unsafeUninitializedCapacity: tensor.count) { buffer, count in
+            if let target = buffer.baseAddress { ck_narrow_bf16(tensor.pointer, target, tensor.count) }
+            count = tensor.count
+        }
+        content = .bfloat16(Elements(bits))
+    }
+
+    private init(_ change: Change) {
+        shape = change.source.shape
+        content = .changed(change)
+    }
+
+    package var stored: StoredTensor { self }
+
+    package var tensor: Tensor {
+        switch content {
+        case .float32(let tensor): return tensor
+        case .bfloat16(let elements): return widened(elements)
+        case .changed(let change):
+            var tensor = change.source.tensor
+            change.change(&tensor)
+            return tensor
+        }
+    }
+
+    package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
+        guard case .float32(let tensor) = content else { return StoredTensor(Change(self, change)) }
+        return StoredTensor(tensor.mapped(change))
+    }
+
+    /// The same tensor, to which changes are made only when it is asked for: for a value that is used once or twice.
+    package var deferred: StoredTensor {
+        guard case .float32 = content else { return self }
+        return StoredTensor(Change(self) { _ in })
+    }
+
+    /// The same tensor in float32, for good: for a value that is used again and again.
+    package var held: StoredTensor { StoredTensor(tensor) }
+
+    /// Whether both are the same tensor in memory, so that it need not be made twice.
+    package func isIdentical(to other: StoredTensor) -> Bool {
+        switch (content, other.content) {
+        case (.float32(let a), .float32(let b)): a.storage === b.storage
+        case (.bfloat16(let a), .bfloat16(let b)): a === b
+        case (.changed(let a), .changed(let b)): a === b
+        default: false
+        }
+    }
+
+    /// Rows picked by `indices` from a matrix [n, h]: [indices.count, h].
+    ///
+    /// - Precondition: every index is a row.
+    package func rows(at indices: [Int32]) -> Tensor {
+        let h = shape.last ?? 1
+        var result = Tensor(uninitialized: [indices.count, h])
+        let target = result.mutablePointer
+        func pick(_ copy: (_ row: Int, _ target: UnsafeMutablePointer<Float>) -> Void) {
+            for (place, index) in indices.enumerated() {
+                precondition(index >= 0 && index < shape[0], "row \(index) of \(shape)")
+                copy(Int(index), target + place * h)
+            }
+        }
+        switch content {
+        case .bfloat16(let elements):
+            elements.bits.withUnsafeBufferPointer { bits in
+                guard let source = bits.baseAddress else { return }
+                pick { row, target in ck_widen_bf16(source + row * h, target, h) }
+            }
+        case .float32, .changed:
+            let source = tensor
+            pick { row, target in target.update(from: source.pointer + row * h, count: h) }
+        }
+        return result
+    }
+
+    private func widened(_ elements: Elements) -> Tensor {
+        var result = Tensor(uninitialized: shape)
+        elements.bits.withUnsafeBufferPointer { bits in
+            if let source = bits.baseAddress { ck_widen_bf16(source, result.mutablePointer, bits.count) }
+        }
+        return result
+    }
+}

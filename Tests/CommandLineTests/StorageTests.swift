@@ -1,0 +1,52 @@
+import Foundation
+import HuggingFace
+import Models
+import Testing
+
+extension CommandLineTests {
+    /// `model.storage` as a user sets it.
+    @Suite struct Storage {
+        /// The checkpoint's matrices in bfloat16, as most are.
+        private func halfModel() throws -> ModelFolder {
+            let model = try ModelFolder()
+            let folder = try LlamaFolder(model.file("model"))
+            try folder.write(folder.parameters(), as: .bf16, to: model.file("half"))
+            return model
+        }
+
+        private func settings(_ settings: String...) -> [String] { settings.flatMap { ["--set", $0] } }
+
+        @Test(arguments: [1, 2])
+        func `weights of a bfloat16 checkpoint that stay in bfloat16 give the bits of widened ones`(stages: Int) throws {
+            let model = try halfModel()
+            var results: [[String]] = []
+            for storage in ["f32", "bf16"] {
+                let arguments = model.arguments() + ["--out", storage]
+                    + settings("model.path=half", "model.storage=\(storage)", "training.steps=3", "parallel.pipeline=\(stages)")
+                let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: stages)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                let lines = String(decoding: try model.read("\(storage)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")
+                let losses = try lines.map { "\(try JSONValue(parsing: Array($0.utf8))["loss"].map { "\($0)" } ?? "")" }
+                let summary = try InputFile.json(model.file("\(storage)/summary.json"))
+                results.append(losses + ["\(summary["perplexity"].map { "\($0)" } ?? "")"])
+                #expect(losses.count == 3)
+            }
+            #expect(results[0] == results[1])
+            let rotations = try ["f32", "bf16"].map { try model.read("\($0)/rotations.safetensors") }
+            #expect(rotations[0] == rotations[1])
+            let verified = try Program.run(
+                ["verify", "half", "bf16/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
+                in: model.path)
+            #expect(verified.code == 0, "\(verified.errors)")
+        }
+
+        @Test func `a job that changes weights refuses to keep them in bfloat16`() throws {
+            let model = try ModelFolder()
+            for job in ["train", "qat", "ptq"] {
+                try Program.expectRefusal(
+                    [job] + model.arguments() + settings("model.storage=bf16"), in: model.path, ranks: 1, code: 78,
+                    fragment: "model.storage: bf16 is for weights that stay as they are")
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import TensorCore
+import Testing
+
+@Suite struct StoredTensorTests {
+    private func matrix() -> Tensor {
+        var random = RandomStream(seed: 3)
+        return Tensor(normal: [13, 7], from: &random)
+    }
+
+    @Test func `bfloat16 is exact where the elements came from it, and rounds to its eight digits elsewhere`() {
+        let once = StoredTensor(roundingToBFloat16: matrix())
+        #expect(StoredTensor(roundingToBFloat16: once.tensor).tensor.elements == once.tensor.elements)
+        for (rounded, exact) in zip(once.tensor.elements, matrix().elements) {
+            #expect(abs(rounded - exact) <= abs(exact) / 256)
+        }
+        #expect(once.tensor.elements != matrix().elements)
+    }
+
+    @Test func `changes made later give the bits of changes made at once`() {
+        let half = StoredTensor(roundingToBFloat16: matrix())
+        let changes: (StoredTensor) -> StoredTensor = { value in
+            value.mapped { $0.scale(by: 0.3) }.mapped { $0.add(Tensor(repeating: 0.1, [13, 7])) }
+        }
+        let later = changes(half)
+        #expect(later.tensor.elements == changes(half.held).tensor.elements)
+        #expect(later.tensor.elements == later.tensor.elements, "asking twice changes it")
+        #expect(half.tensor.elements != later.tensor.elements, "the source was changed")
+        #expect(changes(half.held.deferred).tensor.elements == later.tensor.elements)
+    }
+
+    @Test func `picked rows are the matrix's rows`() {
+        let half = StoredTensor(roundingToBFloat16: matrix())
+        for value in [half, half.held, half.mapped { $0.scale(by: 2) }] {
+            let rows = value.rows(at: [12, 0, 12])
+            #expect(rows.shape == [3, 7])
+            #expect(rows.elements == [12, 0, 12].flatMap { value.tensor.rows($0..<$0 + 1).elements })
+        }
+    }
+
+    @Test func `only what is one in memory is identical`() {
+        let half = StoredTensor(roundingToBFloat16: matrix())
+        let changed = half.mapped { $0.scale(by: 2) }
+        let copies = [half, changed, half.held]
+        for (i, a) in copies.enumerated() {
+            for (j, b) in copies.enumerated() { #expect(a.isIdentical(to: b) == (i == j)) }
+        }
+        #expect(!half.held.isIdentical(to: half.held))
+    }
+}
