@@ -105,11 +105,6 @@ int cmpi_node_size(cmpi_comm comm, int *size) {
     return code != MPI_SUCCESS ? code : freed;
 }
 
-int cmpi_comm_free(cmpi_comm comm) {
-    MPI_Comm value = unwrap_comm(comm);
-    return MPI_Comm_free(&value);
-}
-
 int cmpi_barrier(cmpi_comm comm) { return MPI_Barrier(unwrap_comm(comm)); }
 
 int cmpi_allreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op) {
@@ -125,10 +120,6 @@ int cmpi_iallreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_
 
 int cmpi_bcast(cmpi_comm comm, void *data, int count, cmpi_type type, int root) {
     return MPI_Bcast(data, count, datatype(type), root, unwrap_comm(comm));
-}
-
-int cmpi_allgather(cmpi_comm comm, const void *data, int count, cmpi_type type, void *result) {
-    return MPI_Allgather(data, count, datatype(type), result, count, datatype(type), unwrap_comm(comm));
 }
 
 int cmpi_allgatherv(

@@ -79,11 +79,17 @@ package protocol Communicator: AnyObject {
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value>
 
+    /// From here on a call that waits for other ranks longer than this ends the job: see ``Watchdog``. Parts split off later do the
+    /// same.
+    func watch(longestWait: Duration)
     /// Ends every process of the job with this exit code.
     func abort(_ code: ExitCode) -> Never
 }
 
 extension Communicator {
+    /// A world that nobody else is in waits for nobody.
+    package func watch(longestWait: Duration) {}
+
     /// Whether this process speaks for all.
     package var isRoot: Bool { rank == 0 }
 

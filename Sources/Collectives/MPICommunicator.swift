@@ -11,8 +11,9 @@ package final class MPICommunicator: Communicator {
     private let handle: cmpi_comm?
     /// Elements of one MPI call at most: MPI counts in `int`. Longer messages travel in pieces.
     private let pieceLimit: Int
+    private var patience: Patience?
 
-    init(_ handle: cmpi_comm?, pieceLimit: Int = 1 << 30) throws(MPIError) {
+    init(_ handle: cmpi_comm?, pieceLimit: Int = 1 << 30, patience: Patience? = nil) throws(MPIError) {
         precondition(pieceLimit > 0 && pieceLimit <= Int(Int32.max), "MPI counts elements in a 32-bit integer")
         var (rank, size): (Int32, Int32) = (0, 0)
         try MPIError.check("MPI_Comm_rank", rank: 0, cmpi_rank(handle, &rank))
@@ -20,13 +21,17 @@ package final class MPICommunicator: Communicator {
         (self.rank, self.size) = (Int(rank), Int(size))
         self.handle = handle
         self.pieceLimit = pieceLimit
+        self.patience = patience
     }
 
     /// The same ranks with another limit to the elements of one MPI call, for testing messages in pieces.
     func limited(toPieces limit: Int) throws(MPIError) -> MPICommunicator { try MPICommunicator(handle, pieceLimit: limit) }
 
-    private func check(_ operation: String, _ code: Int32) throws(MPIError) {
-        try MPIError.check(operation, rank: rank, code)
+    package func watch(longestWait: Duration) { patience = Patience(watchdog: Watchdog(rank: rank), limit: longestWait) }
+
+    /// Makes a call that may wait for other ranks.
+    private func wait(_ operation: String, _ call: () -> Int32) throws(MPIError) {
+        try MPIError.check(operation, rank: rank, patience.waiting(in: operation, call))
     }
 
     /// Calls `body` with the address and element count of each piece of `data`.
@@ -50,7 +55,7 @@ package final class MPICommunicator: Communicator {
     ) throws(MPIError) {
         let type = Element.communicationType
         try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
-            try check("MPI_Allreduce", cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi))
+            try wait("MPI_Allreduce") { cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi) }
         }
         bytesSent += data.count * type.stride
     }
@@ -59,7 +64,7 @@ package final class MPICommunicator: Communicator {
         _ data: UnsafeMutableBufferPointer<Element>, of value: Value, _ reduction: Reduction
     ) throws(MPIError) -> Pending<Value> {
         let type = Element.communicationType
-        let requests = Requests(rank: rank)
+        let requests = Requests(rank: rank, patience)
         try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Iallreduce") { request in
                 cmpi_iallreduce(handle, piece, count, type.mpi, reduction.mpi, &request)
@@ -71,7 +76,7 @@ package final class MPICommunicator: Communicator {
 
     package func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
-            try check("MPI_Bcast", cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)))
+            try wait("MPI_Bcast") { cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)) }
         }
         if rank == root { bytesSent += data.count }
     }
@@ -83,11 +88,11 @@ package final class MPICommunicator: Communicator {
         precondition(result.count == lengths.reduce(0, +), "\(result.count) bytes to gather \(lengths)")
         let offsets = lengths.indices.map { lengths[..<$0].reduce(0, +) }
         if result.count <= pieceLimit {
-            try check(
-                "MPI_Allgatherv",
+            try wait("MPI_Allgatherv") {
                 cmpi_allgatherv(
                     handle, part.baseAddress, Int32(part.count), CMPI_TYPE_BYTE, result.baseAddress, lengths.map { Int32($0) },
-                    offsets.map { Int32($0) }))
+                    offsets.map { Int32($0) })
+            }
             bytesSent += part.count
         } else {
             // MPI's offsets are `int` too: past that, every rank broadcasts its part.
@@ -99,19 +104,19 @@ package final class MPICommunicator: Communicator {
         }
     }
 
-    package func barrier() throws(MPIError) { try check("MPI_Barrier", cmpi_barrier(handle)) }
+    package func barrier() throws(MPIError) { try wait("MPI_Barrier") { cmpi_barrier(handle) } }
 
     /// The parts live as long as the process: freeing a communicator is collective, which `deinit` cannot be.
     package func split(color: Int?, key: Int) throws(MPIError) -> MPICommunicator? {
         precondition((color ?? 0) >= 0, "a color is not negative")
         var part: cmpi_comm?
-        try check("MPI_Comm_split", cmpi_split(handle, Int32(color ?? -1), Int32(key), &part))
-        return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit)
+        try wait("MPI_Comm_split") { cmpi_split(handle, Int32(color ?? -1), Int32(key), &part) }
+        return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit, patience: patience)
     }
 
     package func ranksOnNode() throws(MPIError) -> Int {
         var size: Int32 = 0
-        try check("MPI_Comm_split_type", cmpi_node_size(handle, &size))
+        try wait("MPI_Comm_split_type") { cmpi_node_size(handle, &size) }
         return Int(size)
     }
 
@@ -119,21 +124,21 @@ package final class MPICommunicator: Communicator {
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
-            try check("MPI_Send", cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)))
+            try wait("MPI_Send") { cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
         bytesSent += data.count
     }
 
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
-            try check("MPI_Recv", cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)))
+            try wait("MPI_Recv") { cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
     }
 
     package func startSend<Value>(
         _ data: UnsafeRawBufferPointer, of value: Value, to peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
-        let requests = Requests(rank: rank)
+        let requests = Requests(rank: rank, patience)
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Isend") { request in
                 cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
@@ -146,7 +151,7 @@ package final class MPICommunicator: Communicator {
     package func startReceive<Value>(
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
-        let requests = Requests(rank: rank)
+        let requests = Requests(rank: rank, patience)
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Irecv") { request in
                 cmpi_irecv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
@@ -161,13 +166,33 @@ package final class MPICommunicator: Communicator {
     }
 }
 
+/// How long a call may wait for other ranks before the job ends.
+struct Patience {
+    let watchdog: Watchdog
+    let limit: Duration
+}
+
+extension Patience? {
+    /// Calls `body`, which waits for other ranks in `operation`.
+    fileprivate func waiting(in operation: String, _ body: () -> Int32) -> Int32 {
+        guard let self else { return body() }
+        self.watchdog.begin(operation, limit: self.limit)
+        defer { self.watchdog.end() }
+        return body()
+    }
+}
+
 /// The requests of one communication, one per piece.
 private final class Requests {
     private let rank: Int
+    private let patience: Patience?
     private var operation = ""
     private var open: [cmpi_request?] = []
 
-    init(rank: Int) { self.rank = rank }
+    init(rank: Int, _ patience: Patience?) {
+        self.rank = rank
+        self.patience = patience
+    }
 
     func start(_ operation: String, _ call: (inout cmpi_request?) -> Int32) throws(MPIError) {
         var request: cmpi_request?
@@ -179,7 +204,7 @@ private final class Requests {
     func progress(wait: Bool) throws(MPIError) -> Bool {
         while var request = open.last {
             var done: Int32 = 1
-            let code = wait ? cmpi_wait(&request) : cmpi_test(&request, &done)
+            let code = wait ? patience.waiting(in: operation) { cmpi_wait(&request) } : cmpi_test(&request, &done)
             try MPIError.check(operation, rank: rank, code)
             if done == 0 { return false }
             open.removeLast()

@@ -22,7 +22,7 @@ package struct BusConfiguration {
         /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
         package var repairTries = 5
         package var repair: Duration = .seconds(30)
-        /// For an owner that still computes, and for the sync step.
+        /// Without any progress: for owners that still compute, and for the sync step.
         package var silence: Duration = .seconds(180)
         /// For a peer to make room for one more message.
         package var send: Duration = .seconds(30)
@@ -46,6 +46,14 @@ package struct BusConfiguration {
     package var timing = Timing()
     /// Faults to inject into what arrives; for tests.
     package var faults: FaultInjection?
+
+    /// Whether ``interface`` may be bound, said before there is a bus.
+    ///
+    /// - Throws: ``BusError/unsuitable(setting:rule:)`` for what is no interface of this machine, or all of them.
+    package static func check(interface: String?) throws(BusError) {
+        guard let interface else { return }
+        _ = try Endpoints.tcpAddress(interface, isOneNode: true)
+    }
 
     package init(payloadLimits: [Int], validate: @escaping (Transition) throws -> Void) {
         self.payloadLimits = payloadLimits

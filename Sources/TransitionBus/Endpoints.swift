@@ -50,6 +50,12 @@ enum Endpoints {
             guard !interface.isEmpty, interface != "*", interface != "0.0.0.0", !interface.contains(":") else {
                 throw .unsuitable(setting: "bus.interface", rule: "`\(interface)` would listen everywhere: name one interface")
             }
+            guard isLocal(interface) else {
+                let found = interfaces().joined(separator: ", ")
+                throw .unsuitable(
+                    setting: "bus.interface",
+                    rule: "`\(interface)` is no interface of this machine, and no IPv4 address of one (found: \(found.isEmpty ? "none" : found))")
+            }
             return interface
         }
         if isOneNode { return "127.0.0.1" }
@@ -63,20 +69,31 @@ enum Endpoints {
     }
 
     /// Names of the IPv4 interfaces that are up, without loopback.
-    private static func interfaces() -> [String] {
+    private static func interfaces() -> [String] { Set(addresses().filter { !$0.isLoopback }.map(\.name)).sorted() }
+
+    /// Whether this is the name or an address of an IPv4 interface that is up.
+    private static func isLocal(_ interface: String) -> Bool {
+        addresses().contains { $0.name == interface || $0.address == interface }
+    }
+
+    /// The IPv4 addresses of interfaces that are up.
+    private static func addresses() -> [(name: String, address: String, isLoopback: Bool)] {
         var list: UnsafeMutablePointer<ifaddrs>?
         guard getifaddrs(&list) == 0 else { return [] }
         defer { freeifaddrs(list) }
-        var names: Set<String> = []
+        var found: [(String, String, Bool)] = []
         var entry = list
         while let current = entry {
-            let flags = Int32(bitPattern: current.pointee.ifa_flags)
-            let isUsable = flags & Int32(IFF_UP) != 0 && flags & Int32(IFF_LOOPBACK) == 0
-            if isUsable, let address = current.pointee.ifa_addr, Int32(address.pointee.sa_family) == AF_INET {
-                names.insert(String(cString: current.pointee.ifa_name))
-            }
             entry = current.pointee.ifa_next
+            let flags = Int32(bitPattern: current.pointee.ifa_flags)
+            guard flags & Int32(IFF_UP) != 0, let address = current.pointee.ifa_addr, Int32(address.pointee.sa_family) == AF_INET
+            else { continue }
+            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            let code = getnameinfo(
+                address, socklen_t(MemoryLayout<sockaddr_in>.size), &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
+            let numeric = code == 0 ? String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : ""
+            found.append((String(cString: current.pointee.ifa_name), numeric, flags & Int32(IFF_LOOPBACK) != 0))
         }
-        return names.sorted()
+        return found
     }
 }

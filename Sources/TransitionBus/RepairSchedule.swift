@@ -15,6 +15,7 @@ struct RepairSchedule {
     }
 
     private let timing: BusConfiguration.Timing
+    /// Of the step, or of the last progress: what arrives shows that owners live.
     private var start: ContinuousClock.Instant
     private var states: [Int: State] = [:]
 
@@ -33,6 +34,7 @@ struct RepairSchedule {
         if missing < state.missing {
             (state.missing, state.tries, state.interval) = (missing, 0, timing.query)
             state.next = max(state.next, now + timing.query)
+            start = now
         }
         if hasEnded, state.ended == nil { state.ended = now }
         if let ended = state.ended, now - ended > timing.repair || state.tries > timing.repairTries {

@@ -47,17 +47,21 @@ extension Job {
     /// Runs this job as the options say. Collective.
     func run(_ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, on communicator: some Communicator) throws {
         var config = try options.load(on: communicator)
-        let reporter = Reporter(isSpeaking: communicator.isRoot)
+        let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         guard !options.printConfig else {
             reporter.note(String(config.yaml.dropLast()))
             return
         }
         let dims = try config.chooseLayout(job: Self.name, over: communicator)
-        let policy = resume.map { ResumePolicy($0.resume) } ?? .never
+        let asked = resume.map { ResumePolicy($0.resume) } ?? .never
+        let (attempt, runFolder) = (ProcessEnvironment.attempt, ProcessEnvironment.runFolder)
         let path = try communicator.fromRoot {
-            config.out ?? policy.runFolder ?? ProcessEnvironment.runFolder ?? RunFolder.newPath(job: Self.name)
+            config.out ?? asked.runFolder ?? runFolder ?? RunFolder.newPath(job: Self.name)
         }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
+        communicator.watch(longestWait: .seconds(config.watchdog.step))
+        // Where the first attempt was to start, a later one has been.
+        let policy = attempt > 1 && resume != nil && RunFolder.hasCheckpoints(path) ? .auto : asked
         let events = try communicator.agree {
             guard communicator.isRoot else { return RunEvents() }
             return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
@@ -67,9 +71,12 @@ extension Job {
         let groups = try ParallelGroups(dims, communicator)
         do {
             try run(
-                JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy))
-        } catch let stop as RunStopped {
-            reporter.note(stop.description)
+                JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
+                    attempt: attempt))
+        } catch let end as RunStopped {
+            reporter.note(end.description)
+        } catch let end as RunFinished {
+            reporter.note(end.description)
         } catch {
             events.end(AgreedError(error))
             throw error

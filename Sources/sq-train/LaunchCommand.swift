@@ -31,12 +31,19 @@ struct LaunchCommand: ParsableCommand {
         }
         let mpirun = MPIRun(ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
-        // Nothing to supervise: mpirun takes this process's place, and its signals.
-        if maxRestarts == 0 { throw mpirun.replaceProcess() }
+        if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
         // Attempts share a folder, so that each goes on where the last one was saved.
-        setenv(ProcessEnvironment.runFolderVariable, RunFolder.newPath(job: "launch"), 0)
-        let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts).run()
+        let folder = runFolder() ?? RunFolder.newPath(job: "launch")
+        if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
+        let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder).run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
+    }
+
+    /// The run folder that the command names itself.
+    private func runFolder() -> String? {
+        guard let last = arguments.lastIndex(where: { $0 == "--out" || $0.hasPrefix("--out=") }) else { return nil }
+        let value = arguments[last].dropFirst("--out=".count)
+        return value.isEmpty ? arguments.dropFirst(last + 1).first : String(value)
     }
 
     /// The file this program runs from, links resolved: resources lie beside it.
@@ -69,15 +76,6 @@ struct MPIRun {
             variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]
         }
         return variables
-    }
-
-    /// Returns only when mpirun cannot be run.
-    func replaceProcess() -> LaunchFailure {
-        var arguments: [UnsafeMutablePointer<CChar>?] = commandLine.map { strdup($0) } + [nil]
-        execvp("mpirun", &arguments)
-        let code = errno
-        for argument in arguments { free(argument) }
-        return LaunchFailure(program: "mpirun", code: code)
     }
 }
 

@@ -12,6 +12,23 @@ enum ProcessEnvironment {
     static let runFolderVariable = "SQ_TRAIN_RUN_FOLDER"
     static var runFolder: String? { MPIEnvironment.currentEnvironment()[runFolderVariable] }
 
+    /// The start this is, which `launch` counts.
+    static let attemptVariable = "SQ_TRAIN_ATTEMPT"
+    /// From 1; Slurm counts too, where it has queued a job again.
+    static var attempt: Int {
+        let environment = MPIEnvironment.currentEnvironment()
+        func number(_ name: String) -> Int? { environment[name].flatMap { Int($0) } }
+        return (number(attemptVariable) ?? 1) + (number("SLURM_RESTART_COUNT") ?? 0)
+    }
+
+    /// Set by `launch` where its own output goes to a terminal: below mpirun every rank's seems to.
+    static let terminalVariable = "SQ_TRAIN_TERMINAL"
+    static var isOnTerminal: Bool {
+        let environment = MPIEnvironment.currentEnvironment()
+        if MPIEnvironment.launch(environment) != .alone { return environment[terminalVariable] == "1" }
+        return isatty(STDOUT_FILENO) == 1
+    }
+
     /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
     /// where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {

@@ -3,12 +3,14 @@ internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///
-/// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
+/// A restart counts as one in a row where nothing was saved since the one before. Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
 /// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
 /// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is.
 struct Supervisor {
     let command: [String]
     let maxRestarts: Int
+    /// Where the command saves itself.
+    let runFolder: String
 
     /// A lost rank (137: killed, 134, 139: crashed), a time limit (75), a lost connection (110), and what mpirun says of a node
     /// that is gone (1). Other codes would come back: wrong input, a full disk, a configuration that does not fit.
@@ -32,16 +34,23 @@ struct Supervisor {
         var signalMask = original
         for signal in Self.forwarded { sigdelset(&signalMask, signal) }
 
-        var restarts = 0
+        var (attempt, restarts) = (1, 0)
+        var saved = newestCheckpoint
         while true {
+            setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
             let (code, wasStopped) = wait(for: try start(signalMask: signalMask), signals)
+            let newest = newestCheckpoint
+            if newest != saved { (restarts, saved) = (0, newest) }
             guard !wasStopped, Self.temporaryCodes.contains(code), restarts < maxRestarts else { return code }
             let pause = Self.backOff(restart: restarts)
-            restarts += 1
+            (attempt, restarts) = (attempt + 1, restarts + 1)
             Console.complain("exit code \(code); restart \(restarts) of \(maxRestarts) in \(pause) s")
             if isStopped(within: pause, signals) { return code }
         }
     }
+
+    /// What `LATEST` names.
+    private var newestCheckpoint: String? { RunFolder.newestCheckpoint(runFolder) }
 
     private func start(signalMask: sigset_t) throws(LaunchFailure) -> pid_t {
         var attributes = posix_spawnattr_t()

@@ -84,23 +84,44 @@ extension CommandLineTests {
             #expect(kill(victim, 0) != 0, "the stopped rank is left behind")
         }
 
+        /// The other rank draws its sequences to the end and waits then, outside of any step.
+        @Test func `a rank that hangs before the first step ends the run with 75, too`() throws {
+            let settings = ["watchdog.step=1", "data.eval.path=sampled", "data.eval.windows=4000"]
+            let run = try start("out", ranks: 2, settings)
+            for _ in 0..<500 {
+                if try run.output.contains("drawing") { break }
+                usleep(10_000)
+            }
+            let victim = try #require(try ranks(of: run.identifier).last)
+            kill(victim, SIGSTOP)
+            let outcome = try run.wait()
+            #expect(outcome.code == 75, "\(outcome)")
+            #expect(outcome.errors.contains("MPI_") && outcome.errors.contains("took longer than 1"), "\(outcome.errors)")
+        }
+
+        /// One restart in a row is allowed, and what was saved in between makes it a new row.
         @Test func `launch starts a run again whose rank was killed, and the run goes on`() throws {
             let run = try Program.start(
-                ["launch", "-n", "2", "--max-restarts", "2"] + arguments("out", ["training.steps=100", "checkpoint.every=5"]),
+                ["launch", "-n", "2", "--max-restarts", "1"]
+                    + arguments("out", ["training.steps=150", "checkpoint.every=5"]) + ["--resume", "never"],
                 in: model.path)
-            try wait("out", steps: 11)
-            let mpirun = try #require(try ranks(of: run.identifier).first)
-            kill(try #require(try ranks(of: mpirun).last), SIGKILL)
+            for steps in [11, 41] {
+                try wait("out", steps: steps)
+                let mpirun = try #require(try ranks(of: run.identifier).first)
+                kill(try #require(try ranks(of: mpirun).last), SIGKILL)
+            }
             let outcome = try run.wait()
-            #expect(outcome.code == 0 && outcome.errors.contains("exit code 137; restart 1 of 2"), "\(outcome)")
-            #expect(outcome.output.contains("goes on after step"))
-            #expect(try model.metrics("out", "step") == (0..<100).map(Double.init))
+            #expect(outcome.code == 0, "\(outcome)")
+            #expect(outcome.errors.components(separatedBy: "exit code 137; restart 1 of 1").count == 3, "\(outcome.errors)")
+            #expect(outcome.output.components(separatedBy: "goes on after step").count == 3)
+            #expect(try model.metrics("out", "step") == (0..<150).map(Double.init))
         }
 
         /// mpirun itself would leave the ranks a second.
-        @Test func `a run under launch that gets SIGTERM saves itself and is not started again`() throws {
+        @Test(arguments: [0, 2]) func `a run under launch that gets SIGTERM saves itself and is not started again`(_ restarts: Int) throws {
             let run = try Program.start(
-                ["launch", "-n", "2", "--max-restarts", "2"] + arguments("out", ["training.steps=5000", "checkpoint.every=0"]),
+                ["launch", "-n", "2", "--max-restarts", "\(restarts)"]
+                    + arguments("out", ["training.steps=5000", "checkpoint.every=0"]),
                 in: model.path)
             try wait("out", steps: 3)
             kill(run.identifier, SIGTERM)

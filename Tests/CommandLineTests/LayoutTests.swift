@@ -22,6 +22,7 @@ extension CommandLineTests {
                 (settings("parallel.pipeline=2", "parallel.microbatches=1"), 2, "too few for 2 stages"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=3"), 2, "more than the 2 sequences"),
                 (settings("parallel.pipeline=2", "training.batch_size=1"), 2, "too few micro-batches"),
+                (settings("parallel.data=2", "training.batch_size=1"), 2, "less than one for each of 2 replicas"),
             ]
             for (changes, ranks, fragment) in cases {
                 try Program.expectRefusal(

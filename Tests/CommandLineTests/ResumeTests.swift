@@ -54,12 +54,28 @@ extension CommandLineTests {
             #expect(!(try run("rotate", out: "out", resume: "never").output.contains("goes on")))
         }
 
+        /// As where MPI fails after the results have been written.
+        @Test(arguments: [0, 2]) func `an attempt after one that got to the end leaves its results alone`(_ ranks: Int) throws {
+            let again: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2"]
+            _ = try run("rotate", out: "out", ranks: ranks)
+            let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))
+            for resume in ["auto", "never"] {
+                #expect(try run("rotate", out: "out", resume: resume, ranks: ranks, environment: again).output.contains("has ended this run"))
+            }
+            #expect(try model.read("out/summary.json") == summary)
+            #expect(try model.results("out") == results)
+            try interrupt("out")
+            let late = try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again)
+            #expect(late.output.contains("goes on after step 4"), "a supervisor's `never` is meant for the first attempt")
+        }
+
         @Test func `a run goes on in its folder, or in a new one`() throws {
             _ = try run("rotate", out: "out")
             let whole = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
             let again = try run("rotate", out: "new", resume: "out/checkpoints/step-2")
             #expect(again.output.contains("goes on after step 2"))
             #expect(try model.results("new").filter { !$0.key.hasPrefix("checkpoints") } == whole)
+            #expect(try model.metrics("new") == model.metrics("out"))
         }
 
         @Test(arguments: ["flipped", "cut", "missing", "torn manifest"])

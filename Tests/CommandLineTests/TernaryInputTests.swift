@@ -23,6 +23,15 @@ extension CommandLineTests {
             }
         }
 
+        @Test(arguments: [0, 2]) func `an interface that is none of this machine, or all, is refused before anything is written`(_ ranks: Int) throws {
+            let model = try ModelFolder()
+            for interface in ["*", "0.0.0.0", "nope0", "203.0.113.7"] {
+                try Program.expectRefusal(
+                    arguments("qat", model, ["bus.transport=tcp", "bus.interface=\(interface)"]), in: model.path, ranks: ranks, code: 78,
+                    fragment: "bus.interface")
+            }
+        }
+
         @Test(arguments: ["ptq", "qat"], [0, 2]) func `a weight that is not finite is refused by name`(_ job: String, _ ranks: Int) throws {
             let model = try ModelFolder()
             let weight = "model.layers.0.mlp.up_proj.weight"

@@ -36,8 +36,6 @@ int cmpi_size(cmpi_comm _Nullable comm, int *_Nonnull size);
 int cmpi_split(cmpi_comm _Nullable comm, int color, int key, cmpi_comm _Nullable *_Nonnull result);
 /// How many ranks of the communicator share memory with this one, itself among them. Collective.
 int cmpi_node_size(cmpi_comm _Nullable comm, int *_Nonnull size);
-/// Collective.
-int cmpi_comm_free(cmpi_comm _Nullable comm);
 
 int cmpi_barrier(cmpi_comm _Nullable comm);
 /// In place.
@@ -45,8 +43,6 @@ int cmpi_allreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cm
 /// In place; `data` belongs to MPI until the request completes.
 int cmpi_iallreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op, cmpi_request _Nullable *_Nonnull request);
 int cmpi_bcast(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int root);
-int cmpi_allgather(
-    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, void *_Nullable result);
 /// `counts` and `offsets`, in elements, of every rank's part of `result`.
 int cmpi_allgatherv(
     cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, void *_Nullable result,

@@ -38,12 +38,17 @@ extension RunConfig {
     ///   some stage would then always wait.
     package func microBatches(_ dims: ParallelDims) throws(ConfigurationError) -> MicroBatches {
         let smallestShare = training.batchSize / dims.data
+        guard smallestShare > 0 else {
+            throw ConfigurationError(
+                "training.batch_size",
+                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer ranks")
+        }
         if let count = parallel.microbatches {
             guard count >= dims.pipeline else {
                 throw ConfigurationError(
                     "parallel.microbatches", "\(count) are too few for \(dims.pipeline) stages; each stage needs one to work on")
             }
-            guard count <= max(1, smallestShare) else {
+            guard count <= smallestShare else {
                 throw ConfigurationError(
                     "parallel.microbatches",
                     "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size \(training.batchSize)")

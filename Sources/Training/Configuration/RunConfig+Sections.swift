@@ -6,11 +6,13 @@ package struct ModelSettings: Sendable, Equatable {
     /// A Hugging Face folder; nil for the embedded model.
     package var path: String?
 
+    /// What the embedded model is called.
+    package static let embedded = "embedded"
     /// Of weights that the job leaves as they are.
     package var storage: WeightStorage
 
     init(_ key: Settings) {
-        path = key.optional("path", orElse: "embedded", "Hugging Face folder with config.json, tokenizer.json and safetensors")
+        path = key.optional("path", orElse: Self.embedded, "Hugging Face folder with config.json, tokenizer.json and safetensors")
         storage = key(
             "storage", .f32,
             "how rotate and eval keep weights in memory: bf16 takes half, computing stays in float32, matrix by matrix")

@@ -113,4 +113,7 @@ enum SeedStream {
 /// The small Llama that ships with the program, so that the first command needs no model.
 package enum EmbeddedModel {
     package static var path: String { Bundle.module.bundlePath + "/wiki-llama-4m" }
+
+    /// A folder, or the embedded model where it is called by its name.
+    package static func resolve(_ folder: String) -> String { folder == ModelSettings.embedded ? path : folder }
 }

@@ -42,7 +42,8 @@ struct LanguageModelRun<World: Communicator> {
         }
         let prepared = try world.agree { try prepare(inputs) }
         let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
-        try world.agree { try context.folder.create(config, after: checkpoints.resumed?.manifest.step ?? 0) }
+        try world.agree { try context.folder.create(config, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder) }
+        if needsTraining { StopRequest.listen() }
         let shape = inputs.folder.configuration
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
         if let saved = checkpoints.resumed { context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)") }

@@ -6,6 +6,7 @@ internal import Models
 internal import Parallelism
 internal import TensorCore
 internal import TernarySVD
+internal import TransitionBus
 
 /// Trains a network whose linear layers are ternary: after every optimiser step their weights are projected onto factors anew,
 /// and what a projection cuts off is carried to the next one (TSVD, arXiv 2308.07641, section on training).
@@ -18,6 +19,7 @@ struct TernaryQat<World: Communicator> {
             guard config.qat.rotations == nil else {
                 throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
             }
+            try BusConfiguration.check(interface: config.bus.interface)
             return try config.ternary.transition(seed: config.training.seed)
         }
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
@@ -31,7 +33,7 @@ struct TernaryQat<World: Communicator> {
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
         let saved = try run.restoredState()
         let ternary = try TernaryTraining(
-            trainer.weights, indices: indices, transition, config, over: groups.replicas, from: saved,
+            trainer.weights, indices: indices, transition, config, over: groups.replicas, attempt: context.attempt, from: saved,
             whileWaiting: context.events.serve)
         ternary.observe = { layer in
             context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
@@ -60,6 +62,8 @@ struct TernaryQat<World: Communicator> {
             metrics["transition_seconds"] = .double(step.seconds)
             metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
             metrics["bus_bytes"] = .integer(step.bytes)
+            metrics["state_digest"] = .string(
+                step.digest.prefix(8).reduce("") { $0 + String($1 >> 4, radix: 16) + String($1 & 15, radix: 16) })
             context.events.publish(
                 "bus", [
                     "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes), "replays": .integer(ternary.replays),

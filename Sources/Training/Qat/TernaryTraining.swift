@@ -17,6 +17,8 @@ final class TernaryTraining<World: Communicator> {
         var branches: BranchCounts
         /// Of all transitions, headers included.
         var bytes: Int
+        /// SHA-256 of the layers' state, the same on all ranks.
+        var digest: [UInt8]
     }
 
     /// What a layer's last transition was.
@@ -49,11 +51,12 @@ final class TernaryTraining<World: Communicator> {
     /// - Parameters:
     ///   - indices: which of the model's weights become ternary.
     ///   - world: the ranks that hold these layers.
+    ///   - attempt: number of this start of the run.
     ///   - saved: the state to go on from, of the same model and configuration; nil to ``begin(_:)`` anew.
     ///   - whileWaiting: called whenever the exchange waits.
     init(
         _ weights: ModelWeights, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
-        from saved: TrainingState? = nil, whileWaiting: (() throws -> Void)? = nil
+        attempt: Int = 1, from saved: TrainingState? = nil, whileWaiting: (() throws -> Void)? = nil
     ) throws {
         self.transition = transition
         settings = config.ternary
@@ -74,6 +77,8 @@ final class TernaryTraining<World: Communicator> {
         }
         bus.transport = config.bus.transport
         bus.interface = config.bus.interface
+        bus.attempt = attempt
+        bus.timing.silence = .seconds(config.watchdog.step)
         bus.firstStep = step
         bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()
@@ -111,12 +116,13 @@ final class TernaryTraining<World: Communicator> {
             branches.add(try apply(transition))
             bytes += transition.byteCount
         }
-        try exchange.finishStep(stateDigest: Digests.sha256(layers.flatMap(\.digest)))
+        let digest = Digests.sha256(layers.flatMap(\.digest))
+        try exchange.finishStep(stateDigest: digest)
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         step += 1
         return StepReport(
             seconds: (clock.now - start) / .seconds(1), computeSeconds: (computed - start) / .seconds(1), branches: branches,
-            bytes: world.size > 1 ? bytes : 0)
+            bytes: world.size > 1 ? bytes : 0, digest: digest)
     }
 
     /// The transition of one of this rank's layers.

@@ -4,7 +4,7 @@ internal import HuggingFace
 
 /// What the user sees of a run. Rank 0 speaks, the others are silent.
 ///
-/// On a terminal progress is a bar that is drawn over; elsewhere, and under mpirun, it is a line now and then, at
+/// On a terminal progress is a bar that is drawn over; elsewhere it is a line now and then, at
 /// the first and the last step and at least `interval` apart.
 package final class Reporter {
     private let isSpeaking: Bool
@@ -16,8 +16,8 @@ package final class Reporter {
     private var lastLine: ContinuousClock.Instant?
     private var isBarShown = false
 
-    package convenience init(isSpeaking: Bool) {
-        self.init(isSpeaking: isSpeaking, isTerminal: isatty(STDOUT_FILENO) == 1, interval: .seconds(5), output: Console.say)
+    package convenience init(isSpeaking: Bool, isTerminal: Bool = false) {
+        self.init(isSpeaking: isSpeaking, isTerminal: isTerminal, interval: .seconds(5), output: Console.say)
     }
 
     init(isSpeaking: Bool, isTerminal: Bool, interval: Duration, output: @escaping (String) -> Void) {

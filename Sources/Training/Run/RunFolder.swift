@@ -42,22 +42,32 @@ package final class RunFolder {
 
     static let summaryName = "summary.json"
 
+    /// The step a run in this folder has saved last, as ``CheckpointFolder`` names it.
+    package static func newestCheckpoint(_ path: String) -> String? {
+        try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
+    }
+
+    /// Whether a run in this folder has saved itself.
+    package static func hasCheckpoints(_ path: String) -> Bool { PathKind("\(path)/\(CheckpointFolder.name)") == .folder }
+
     /// Makes the folder and writes `config.yaml`. Of an earlier run in the same folder, the metrics of the first `steps` are kept
     /// and, where there are such, its checkpoints; metrics beyond, and the summary, are removed.
-    package func create(_ config: RunConfig, after steps: Int = 0) throws {
+    ///
+    /// - Parameter source: the run folder that the first steps were taken in; nil: this one.
+    package func create(_ config: RunConfig, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
         try removeTree(file(Self.summaryName))
         if steps == 0 { try removeTree(file(CheckpointFolder.name)) }
         try AtomicFile.write(config.yaml, to: file("config.yaml"))
         let name = file("metrics.jsonl")
-        try AtomicFile.write(try keptMetrics(name, steps), to: name)
+        try AtomicFile.write(try keptMetrics(source.map { "\($0)/metrics.jsonl" } ?? name, steps), to: name)
         metrics = open(name, O_WRONLY | O_APPEND | O_CLOEXEC)
         if metrics < 0 { throw RunFolderError(name, "cannot be created", errno) }
         events.begin(config)
     }
 
-    /// The lines of the first `steps`; nothing where the run goes on in a new folder.
+    /// The lines of the first `steps`; nothing where there is no such file.
     private func keptMetrics(_ name: String, _ steps: Int) throws -> ArraySlice<UInt8> {
         guard steps > 0, PathKind(name) == .file else { return [] }
         let file = try InputFile(name)

@@ -57,7 +57,6 @@ struct TrainingLoop {
         var record = checkpoints.resumed?.manifest.record ?? Record()
         let watchdog = Watchdog(rank: world.rank)
         defer { watchdog.stop() }
-        StopRequest.listen()
         for step in first..<training.steps {
             let begin = ContinuousClock.now
             watchdog.begin("step \(step)", limit: .seconds(config.watchdog.step))
