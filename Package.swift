@@ -78,7 +78,7 @@ let package = Package(
         .executableTarget(
             name: "benchmarks",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "Training",
+                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),

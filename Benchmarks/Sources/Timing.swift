@@ -21,7 +21,7 @@ func medianSeconds(samples: Int = 21, leastSeconds: Double = 0.005, _ body: () -
 }
 
 /// Processor time of this thread so far.
-private func processorSeconds() -> Double {
+func processorSeconds() -> Double {
     var time = timespec()
     let code = clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     precondition(code == 0, "this system has no clock of a thread's processor time")
