@@ -34,7 +34,9 @@ struct DecomposeBenchmark: ParsableCommand {
 
     func validate() throws {
         guard !kind.isEmpty || model != nil else { throw ValidationError("name a --kind, or a --model") }
-        guard size.allSatisfy({ (4...1 << 14).contains($0) }) else { throw ValidationError("--size must be from 4 to \(1 << 14)") }
+        guard size.allSatisfy({ (4...1 << 14).contains($0) }) else {
+            throw ValidationError("--size must be from 4 to \(1 << 14)")
+        }
     }
 
     func run() throws {
