@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Glibc
 internal import LinearAlgebra
 internal import TensorCore
 
@@ -9,12 +10,15 @@ internal import TensorCore
 /// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a
 /// constant number of last rounds.
 struct GreedyDecomposer {
-    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many.
-    static let (earlyGrowth, growth) = (1.0 / 32, 1.0 / 16)
+    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many. Rounds
+    /// cost the cube of their components, so that thousands come in large steps; fewer gain more from a second look at each other.
+    static let (earlyGrowth, growth, lateGrowth) = (1.0 / 32, 1.0 / 16, 1.0 / 10)
     /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
     static let alternations = 3
     /// Below this number of components a round descends twice: it costs little there, and few components leave few second chances.
     static let fewComponents = 512
+    /// From this number of components on rounds grow in large steps, but no further than the tolerance asks for.
+    static let manyComponents = 2048
 
     private let options: TernaryOptions
     private let matrix: Tensor
@@ -65,6 +69,7 @@ struct GreedyDecomposer {
     private mutating func run(name: String) throws -> Float {
         guard norm > 0 else { return 0 }
         var guardian = StallGuard(tolerance: options.tolerance, name: name)
+        var decay = ErrorDecay(tolerance: options.tolerance)
         while true {
             try subspace.iterate(residual, times: 2)
             var error = subspace.values[0] / norm
@@ -75,7 +80,8 @@ struct GreedyDecomposer {
             }
             try guardian.check(error)
             let first = components.count
-            let wanted = options.refinement ? roundSize(after: first) : stride
+            decay.note(error, components: first)
+            let wanted = options.refinement ? roundSize(after: first, decay) : stride
             try addPairs(wanted)
             try refit(from: first)
             guard options.refinement else { continue }
@@ -87,9 +93,12 @@ struct GreedyDecomposer {
         return try residual.spectralNorm() / norm
     }
 
-    private func roundSize(after count: Int) -> Int {
-        let share = count < Self.fewComponents ? Self.earlyGrowth : Self.growth
-        return max((stride + 3) / 4, Int(Double(count) * share))
+    private func roundSize(after count: Int, _ decay: ErrorDecay) -> Int {
+        let least = (stride + 3) / 4
+        guard count >= Self.manyComponents else {
+            return max(least, Int(Double(count) * (count < Self.fewComponents ? Self.earlyGrowth : Self.growth)))
+        }
+        return max(least, min(Int(Double(count) * Self.lateGrowth), decay.missing ?? .max))
     }
 
     /// Solves for the scales after components `first...` were added or changed.
@@ -97,6 +106,26 @@ struct GreedyDecomposer {
         solver.update(components, from: first, left: left, right: right)
         components.s = try solver.solution()
         residual = components.residual(of: matrix, workspace)
+    }
+}
+
+/// How the error falls with the components: by a factor for each, as in the last round in which it fell.
+private struct ErrorDecay {
+    let tolerance: Float
+    private var last: (error: Float, components: Int)?
+    private var rate: Float?
+    /// Components that the tolerance still asks for; nil before the error has fallen.
+    private(set) var missing: Int?
+
+    init(tolerance: Float) { self.tolerance = tolerance }
+
+    mutating func note(_ error: Float, components: Int) {
+        if let last, error < last.error, components > last.components {
+            rate = log(last.error / error) / Float(components - last.components)
+        }
+        // A fall of one rounding error promises nothing, and may have no logarithm.
+        missing = rate.flatMap { $0 > 1e-9 ? Int((log(error / tolerance) / $0).rounded(.up)) : nil }
+        last = (error, components)
     }
 }
 

@@ -53,10 +53,13 @@ package struct RotateJob: Job {
         // The steps' buffers, and then the scores', are of no use to what follows.
         StoragePool.shared.trim()
         let learned = try scorer.score(learner.rotations, groups)
+        // From here on the learner, and the network it has learned on, are of no use.
+        let (rotations, timing) = (learner.rotations, learner.timing)
+        let error = learner.orthogonalityError
 
         StoragePool.shared.trim()
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
-        let merged = original.map { _, value in value.deferred }.rotated(by: learner.rotations, inputs.folder.configuration)
+        let merged = original.map { _, value in value.deferred }.rotated(by: rotations, inputs.folder.configuration)
         let invariance = try model.logitChange(evaluation[0], original, merged, groups)
         guard invariance <= config.verify.tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
@@ -64,15 +67,14 @@ package struct RotateJob: Job {
         let result = RotationResult(
             fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: plain.rounded, hadamard: hadamard, learned: learned,
             firstLoss: record.firstLoss, lastLoss: record.lastLoss,
-            orthogonalityError: learner.rotations.named.map { Double(orthogonalityError($0.tensor)) }.max() ?? 0,
-            invarianceError: invariance,
+            orthogonalityError: error, invarianceError: invariance,
             bits: (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits))
         try world.agree {
             guard world.isRoot else { return }
-            try write(learner.rotations, inputs, context)
+            try write(rotations, inputs, context)
         }
         try inputs.write(merged, context)
-        try summarise(result, record, recipe, learner, run)
+        try summarise(result, record, recipe, timing, run)
     }
 
     private func write(
@@ -90,7 +92,7 @@ package struct RotateJob: Job {
     }
 
     private func summarise(
-        _ result: RotationResult, _ record: TrainingLoop.Record, _ recipe: RotationRecipe, _ learner: RotationLearner,
+        _ result: RotationResult, _ record: TrainingLoop.Record, _ recipe: RotationRecipe, _ timing: PipelineTiming,
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         let (context, config) = (run.context, run.context.config)
@@ -99,7 +101,7 @@ package struct RotateJob: Job {
             teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
             r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)
         let pipeline = try PipelineReport(
-            learner.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
+            timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
         var results = result.json
         pipeline.add(to: &results)
         let summary = try run.finish(
