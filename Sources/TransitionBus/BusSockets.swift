@@ -29,6 +29,9 @@ final class BusSockets {
     /// Messages taken from one socket before the others have their turn.
     private static let turn = 256
     private static let controlLimit = 65_536
+    /// What a peer sends ahead of the sync step is bounded already. A rank that computes while a bounded pipe fills up would miss heartbeats,
+    /// and libzmq 4.3 aborts a receiver whose full connection is made anew.
+    private static let unlimited = 0
 
     let rank: Int
     let messaging: MessagingContext
@@ -58,7 +61,7 @@ final class BusSockets {
         try data.set(ZMQ_XPUB_NODROP, 1)
         try control.set(ZMQ_ROUTER_MANDATORY, 1)
         for (socket, limit) in [(data, 4096), (control, Self.controlLimit)] {
-            try socket.setHighWaterMark(highWaterMark)
+            try socket.setHighWaterMark(highWaterMark, receiving: Self.unlimited)
             try socket.setLargestMessage(limit)
             if let keys {
                 try socket.secureAsServer(keys, domain: Self.authenticationDomain)
@@ -77,7 +80,7 @@ final class BusSockets {
             try subscriber.set(ZMQ_SUBSCRIBE, String(decoding: topic, as: UTF8.self))
             try dealer.set(ZMQ_ROUTING_ID, "r\(rank)")
             for socket in [subscriber, dealer] {
-                try socket.setHighWaterMark(highWaterMark)
+                try socket.setHighWaterMark(highWaterMark, receiving: Self.unlimited)
                 try socket.setLargestMessage(largestPayload + 4096)
                 if let keys {
                     try socket.secureAsClient(keys, serverKey: card.publicKey)

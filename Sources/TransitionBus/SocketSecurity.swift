@@ -23,9 +23,9 @@ extension ZeroMQSocket {
         try set(ZMQ_HEARTBEAT_TTL, 5000)
     }
 
-    /// Messages queued at most per peer, in each direction.
-    func setHighWaterMark(_ messages: Int) throws(ZeroMQError) {
+    /// Messages queued at most per peer, in each direction; 0 is no limit.
+    func setHighWaterMark(_ messages: Int, receiving: Int? = nil) throws(ZeroMQError) {
         try set(ZMQ_SNDHWM, messages)
-        try set(ZMQ_RCVHWM, messages)
+        try set(ZMQ_RCVHWM, receiving ?? messages)
     }
 }

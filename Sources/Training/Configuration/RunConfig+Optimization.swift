@@ -32,14 +32,23 @@ package enum QatMethod: String, Choice {
 package struct QatSettings: Sendable, Equatable {
     package var method: QatMethod
     /// Learn the full-precision network's predictions instead of the text's next tokens.
-    package var distill: Bool
+    /// nil: see ``RunConfig/distills``.
+    package var distill: Bool?
     /// Learned rotations to merge before training; nil for none.
     package var rotations: String?
 
     init(_ key: Settings) {
         method = key("method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantisers of quantization.*")
-        distill = key("distill", false, "learn the full-precision network's predictions (KL) instead of the text's tokens")
+        distill = key.optional(
+            "distill", orElse: "auto",
+            "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text itself")
         rotations = key.optional(
             "rotations", orElse: "none", "integer: rotations.safetensors or R.bin to merge into the weights first")
     }
+}
+
+extension RunConfig {
+    /// Whether `qat` learns from the full-precision network's predictions. Of text that the network has drawn itself they say more than
+    /// the few tokens drawn, which a network in training would soon know by heart (LLM-QAT, arXiv 2305.17888, section 3.2).
+    package var distills: Bool { qat.distill ?? (data.train.path == nil) }
 }

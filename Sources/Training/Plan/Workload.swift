@@ -30,7 +30,7 @@ package struct Workload: Sendable {
     package var hasTeacher: Bool {
         switch job {
         case .rotate: config.rotation.objective == .kl
-        case .qat: config.qat.distill
+        case .qat: config.distills
         case .train, .ptq, .eval: false
         }
     }

@@ -29,7 +29,7 @@ struct IntegerQat<World: Communicator> {
         let quantizer = recipe.weights
         let trainer = try run.trainer(
             base, sites: QuantizedSites(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
-            teacher: config.qat.distill ? run.fullPrecision : nil)
+            teacher: config.distills ? run.fullPrecision : nil)
         let rounded = try run.perplexity(trainer.network)
         context.reporter.note(
             "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); rounded to nearest: \(rounded.formatted(decimals: 2))")
@@ -51,6 +51,6 @@ struct IntegerQat<World: Communicator> {
         table.add(["round to nearest", rounded.formatted(decimals: 2)])
         table.add(["trained", trained.formatted(decimals: 2)])
         try run.summarise(
-            record, results, table, timing: trainer.timing, hasTeacher: config.qat.distill)
+            record, results, table, timing: trainer.timing, hasTeacher: config.distills)
     }
 }

@@ -29,7 +29,7 @@ struct TernaryQat<World: Communicator> {
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
-        let trainer = try run.trainer(sites: Untouched(), teacher: config.qat.distill ? run.fullPrecision : nil)
+        let trainer = try run.trainer(sites: Untouched(), teacher: config.distills ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
         let saved = try run.restoredState()
         let ternary = try TernaryTraining(
@@ -95,7 +95,7 @@ struct TernaryQat<World: Communicator> {
         row("ternary, as decomposed", before.perplexity, before.operations)
         row("ternary, trained", trained, after.operations)
         try run.summarise(
-            record, results, table, timing: trainer.timing, hasTeacher: config.qat.distill)
+            record, results, table, timing: trainer.timing, hasTeacher: config.distills)
     }
 
     /// Of all stages' layers, on rank 0. Collective.
