@@ -93,14 +93,23 @@ struct StageMemory {
         return Double(part.layers.count) * layer + (sides.embedding ? embedding : 0) + (sides.head ? head : 0)
     }
 
-    /// Rests and factors of the ternary layers; four times, since memory of one layer's number of components fits no other's and
-    /// stays in the pool.
-    private var ternaryState: Double {
-        guard workload.isTernary else { return 0 }
-        let layer = workload.ternaryLayers.reduce(0.0) { sum, layer in
-            sum + Double(layer.rows * layer.columns) + Double(layer.components * (layer.rows + layer.columns))
+    /// Of each ternary layer of the stage, the values of its matrix and of its factors.
+    private var ternaryLayers: [Double] {
+        guard workload.isTernary else { return [] }
+        let (shapes, names) = (workload.ternaryLayers, shape.linears.map(\.name))
+        return part.layers.flatMap { index in
+            zip(shapes, names[(index * shapes.count)...]).compactMap { layer, name in
+                guard workload.config.ternary.layers.matches(name) else { return nil }
+                return Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
+            }
         }
-        return 4 * Double(part.layers.count) * layer
+    }
+
+    /// What decomposing takes, four times since memory of one layer's number of components fits no other's and stays in the pool: in
+    /// training of all layers, whose rests and factors stay; else of one at a time, kept at two bits an entry.
+    private var ternaryState: Double {
+        let sum = ternaryLayers.reduce(0, +)
+        return workload.job == .ptq ? 4 * (ternaryLayers.max() ?? 0) + sum / 16 : 4 * sum
     }
 
     /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
