@@ -60,6 +60,15 @@ extension Job {
         }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         communicator.watch(longestWait: .seconds(config.watchdog.step))
+        // An attempt may fail after it has got to the end, as where MPI cannot finish.
+        let hasEnded = try communicator.fromRoot {
+            let summary = attempt > 1 && resume != nil ? RunFolder.summaryDigest(path) : nil
+            return summary != nil && summary != ProcessEnvironment.earlierSummary ? "yes" : ""
+        }
+        guard hasEnded.isEmpty else {
+            reporter.note("an earlier attempt has ended this run; its results are in \(path)")
+            return
+        }
         // Where the first attempt was to start, a later one has been.
         let policy = attempt > 1 && resume != nil && RunFolder.hasCheckpoints(path) ? .auto : asked
         let events = try communicator.agree {
@@ -73,10 +82,8 @@ extension Job {
             try run(
                 JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
                     attempt: attempt))
-        } catch let end as RunStopped {
-            reporter.note(end.description)
-        } catch let end as RunFinished {
-            reporter.note(end.description)
+        } catch let stop as RunStopped {
+            reporter.note(stop.description)
         } catch {
             events.end(AgreedError(error))
             throw error

@@ -35,6 +35,7 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each goes on where the last one was saved.
         let folder = runFolder() ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
+        if let earlier = RunFolder.summaryDigest(folder) { setenv(ProcessEnvironment.earlierSummaryVariable, earlier, 1) }
         let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder).run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
     }

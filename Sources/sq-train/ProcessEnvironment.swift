@@ -21,6 +21,10 @@ enum ProcessEnvironment {
         return (number(attemptVariable) ?? 1) + (number("SLURM_RESTART_COUNT") ?? 0)
     }
 
+    /// Digest of the summary that `launch` found before the first attempt: no later attempt may take it for its own.
+    static let earlierSummaryVariable = "SQ_TRAIN_EARLIER_SUMMARY"
+    static var earlierSummary: String? { MPIEnvironment.currentEnvironment()[earlierSummaryVariable] }
+
     /// Set by `launch` where its own output goes to a terminal: below mpirun every rank's seems to.
     static let terminalVariable = "SQ_TRAIN_TERMINAL"
     static var isOnTerminal: Bool {

@@ -3,7 +3,9 @@ internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///
-/// A restart counts as one in a row where nothing was saved since the one before. Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
+/// A restart counts as one in a row where nothing was saved since the one before.
+///
+/// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
 /// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
 /// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is.
 struct Supervisor {

@@ -64,6 +64,9 @@ extension CommandLineTests {
             }
             #expect(try model.read("out/summary.json") == summary)
             #expect(try model.results("out") == results)
+            // What stood there before the first attempt is not this run's end.
+            let earlier: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_EARLIER_SUMMARY": sha256(of: summary)]
+            #expect(!(try run("rotate", out: "out", ranks: ranks, environment: earlier).output.contains("has ended")))
             try interrupt("out")
             let late = try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again)
             #expect(late.output.contains("goes on after step 4"), "a supervisor's `never` is meant for the first attempt")

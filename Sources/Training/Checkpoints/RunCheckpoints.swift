@@ -51,7 +51,7 @@ final class RunCheckpoints<World: Communicator> {
 
     /// Looks for the newest checkpoint that can be read; damaged ones are named and passed over. Collective.
     ///
-    /// - Throws: ``RunFinished`` where an earlier attempt got to the end; ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
+    /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
     ///   user named.
     init(_ context: JobContext<World>, job: String, model: LlamaFolder) throws {
         let (config, world) = (context.config, context.communicator)
@@ -65,10 +65,6 @@ final class RunCheckpoints<World: Communicator> {
             settings["layout"] = "\(dims.data) × \(dims.pipeline)"
             return .init(job: job, worldSize: world.size, model: try model.checkpoint.digest(), settings: settings)
         }
-        let hasEnded = try world.fromRoot {
-            context.attempt > 1 && context.resume == .auto && PathKind(context.folder.file(RunFolder.summaryName)) != .absent ? "yes" : ""
-        }
-        guard hasEnded.isEmpty else { throw RunFinished(folder: context.folder.path) }
         let path = try world.fromRoot { try newest(of: candidates(context)) { context.reporter.note($0) } ?? "" }
         resumed = try world.agree {
             guard !path.isEmpty else { return nil }
@@ -101,7 +97,7 @@ final class RunCheckpoints<World: Communicator> {
         switch context.resume {
         case .never: return []
         case .auto:
-            // A run that ended is not gone on with: the same command again is a new run, unless nobody gave it but a supervisor.
+            // A run that ended is not gone on with: the same command again is a new run.
             guard PathKind(context.folder.file(RunFolder.summaryName)) == .absent else { return [] }
             return try folder.steps().map(folder.checkpoint)
         case .from(let path):

@@ -47,6 +47,11 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
     }
 
+    /// SHA-256 of the summary of a run that got to its end; nil where there is none.
+    package static func summaryDigest(_ path: String) -> String? {
+        (try? InputFile.contents(of: "\(path)/\(summaryName)", limit: 1 << 30)).map(sha256)
+    }
+
     /// Whether a run in this folder has saved itself.
     package static func hasCheckpoints(_ path: String) -> Bool { PathKind("\(path)/\(CheckpointFolder.name)") == .folder }
 

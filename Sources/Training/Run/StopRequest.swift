@@ -26,12 +26,6 @@ enum StopRequest {
     }
 }
 
-/// Thrown by all ranks alike when there is nothing left to do: an earlier attempt got to the end, and failed after it.
-package struct RunFinished: Error {
-    let folder: String
-    package var description: String { "an earlier attempt has ended this run; its results are in \(folder)" }
-}
-
 /// Thrown by all ranks alike when a run stops because it was asked to; not a failure.
 package struct RunStopped: Error {
     let step: Int
