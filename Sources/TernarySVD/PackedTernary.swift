@@ -1,81 +1,75 @@
 internal import CKernels
 package import TensorCore
 
-/// A matrix of −1, 0 and 1 at two bits an entry: one plane of bits for the ones, one for the minus ones, rows without padding.
+/// A matrix of −1, 0 and 1 at one bit an entry and one a non-zero: at most two bits an entry, and 1.2 where a fifth are not 0.
+///
+/// Its form, in memory, in files and between ranks (``bytes``): the mask, a bit for each entry, row-major without padding, set where it
+/// is not 0; then the signs, a bit for each non-zero in the same order, set where it is −1. The lowest bit of a byte comes first; mask and
+/// signs are each filled up to a byte with zeros.
 package struct PackedTernary: Sendable, Equatable {
     package let rows: Int, columns: Int
-    let plus: [UInt8], minus: [UInt8]
+    package let nonzeros: Int
+    /// The bytes, and what the kernels may read beyond them.
+    private let storage: [UInt8]
 
     /// - Precondition: two axes; every element is −1, 0 or 1.
     package init(_ t: Tensor) {
         precondition(t.withElements { $0.allSatisfy { $0 == 0 || $0 == 1 || $0 == -1 } }, "entries other than −1, 0, 1")
-        (rows, columns) = (t.shape[0], t.shape[1])
-        var (plus, minus) = (Self.plane(t.count), Self.plane(t.count))
-        ck_ternary_pack(t.pointer, t.count, &plus, &minus)
-        (self.plus, self.minus) = (plus, minus)
+        (rows, columns, nonzeros) = (t.shape[0], t.shape[1], t.nonzeroCount)
+        let count = Self.maskBytes(rows: rows, columns: columns) + Self.bytes(bits: nonzeros)
+        var storage = [UInt8](repeating: 0, count: count + Self.slack)
+        ck_ternary_pack(t.pointer, t.count, &storage)
+        self.storage = storage
     }
 
-    /// From two-bit codes, four to a byte, the lowest bits first: 0, 1 (one), 2 (minus one).
-    ///
-    /// - Returns: nil where a code is 3, a bit beyond the last entry is set, or the length is not that of rows·columns codes.
-    package init?(codes: [UInt8], rows: Int, columns: Int) {
-        let count = rows * columns
-        guard codes.count == (count + 3) / 4 else { return nil }
-        var (plus, minus) = (Self.plane(count), Self.plane(count))
-        for (index, byte) in codes.enumerated() {
-            guard byte & (byte >> 1) & 0x55 == 0 else { return nil }
-            // Four entries: half a byte of each plane.
-            let shift = UInt8(index & 1) * 4
-            plus[index >> 1] |= Self.evenBits(byte) << shift
-            minus[index >> 1] |= Self.evenBits(byte >> 1) << shift
-        }
-        if count % 4 != 0, let last = codes.last, last >> UInt8(2 * (count % 4)) != 0 { return nil }
-        (self.rows, self.columns, self.plus, self.minus) = (rows, columns, plus, minus)
+    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or there are not as many signs as the mask has bits.
+    package init?(bytes: [UInt8], rows: Int, columns: Int) {
+        let maskBytes = Self.maskBytes(rows: rows, columns: columns)
+        guard bytes.count >= maskBytes, Self.endsClean(bytes[..<maskBytes], bits: rows * columns) else { return nil }
+        let storage = bytes + [UInt8](repeating: 0, count: Self.slack)
+        let nonzeros = ck_ternary_count(storage, rows * columns)
+        let signs = bytes[maskBytes...]
+        guard signs.count == Self.bytes(bits: nonzeros), Self.endsClean(signs, bits: nonzeros) else { return nil }
+        (self.rows, self.columns, self.nonzeros, self.storage) = (rows, columns, nonzeros, storage)
     }
 
-    /// The two-bit codes that ``init(codes:rows:columns:)`` reads.
-    package var codes: [UInt8] {
-        let count = rows * columns
-        return (0..<(count + 3) / 4).map { index in
-            let shift = UInt8(index & 1) * 4
-            return Self.spread(plus[index >> 1] >> shift & 15) | Self.spread(minus[index >> 1] >> shift & 15) << 1
-        }
-    }
+    /// The mask and the signs, which ``init(bytes:rows:columns:)`` reads.
+    package var bytes: [UInt8] { Array(storage.dropLast(Self.slack)) }
 
-    /// Bits 0, 2, 4 and 6, moved together.
-    private static func evenBits(_ byte: UInt8) -> UInt8 {
-        let pairs = (byte & 0x55 | (byte & 0x55) >> 1) & 0x33
-        return (pairs | pairs >> 2) & 0x0F
-    }
+    /// Bytes of a mask.
+    package static func maskBytes(rows: Int, columns: Int) -> Int { bytes(bits: rows * columns) }
 
-    /// Its inverse.
-    private static func spread(_ half: UInt8) -> UInt8 {
-        let pairs = (half | half << 2) & 0x33
-        return (pairs | pairs << 1) & 0x55
-    }
+    /// Bytes of the signs that follow a mask.
+    package static func signBytes(mask: [UInt8]) -> Int { bytes(bits: mask.reduce(0) { $0 + $1.nonzeroBitCount }) }
 
-    private static func plane(_ count: Int) -> [UInt8] {
-        [UInt8](repeating: 0, count: (count + 7) / 8 + Int(CK_TERNARY_SLACK))
+    /// The most that a matrix can take: where no entry is 0.
+    package static func maximumBytes(rows: Int, columns: Int) -> Int { 2 * maskBytes(rows: rows, columns: columns) }
+
+    private static let slack = Int(CK_TERNARY_SLACK)
+
+    private static func bytes(bits: Int) -> Int { (bits + 7) / 8 }
+
+    /// Whether the last byte has no bit set beyond so many in all.
+    private static func endsClean(_ bytes: ArraySlice<UInt8>, bits: Int) -> Bool {
+        bits % 8 == 0 || bytes.last.map { $0 >> UInt8(bits % 8) == 0 } ?? true
     }
 
     /// As floats, `[rows, columns]`.
     package var unpacked: Tensor {
         var result = Tensor(uninitialized: [rows, columns])
-        ck_ternary_unpack(plus, minus, rows * columns, result.mutablePointer)
+        ck_ternary_unpack(storage, rows * columns, result.mutablePointer)
         return result
     }
 
-    package var nonzeros: Int { ck_ternary_count(plus, rows * columns) + ck_ternary_count(minus, rows * columns) }
-
     /// Bytes held.
-    package var byteCount: Int { plus.count + minus.count }
+    package var byteCount: Int { storage.count }
 
     /// Tokens that go through a product together.
     static let lanes = Int(CK_TERNARY_LANES)
 
     /// y ← T·x for one block: x is `[columns, lanes]`, y is `[rows, lanes]`. As many additions as there are non-zeros.
     func apply(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
-        ck_ternary_apply(plus, minus, rows, columns, x, y)
+        ck_ternary_apply(storage, rows, columns, x, y)
     }
 
     /// x·Tᵀ for x `[tokens, columns]`: `[tokens, rows]`.

@@ -5,16 +5,17 @@ internal import TensorCore
 ///
 /// For each layer NAME:
 ///
-///     NAME.u  U8  [⌈m·k/4⌉]   U, row-major, two bits an entry, four entries a byte, lowest bits first: 0, 1 (one), 2 (minus one)
+///     NAME.u  U8  [⌈m·k/8⌉ + ⌈z/8⌉]   U, row-major: a bit for each entry, set where it is not 0; then, from the next byte on, a bit
+///                                     for each of these z entries in the same order, set where it is −1. The lowest bit comes first
 ///     NAME.s  F32 [k]
-///     NAME.v  U8  [⌈k·n/4⌉]   V, likewise
-///     NAME.a  F32 [m]         and NAME.b F32 [n], where the layer is balanced: both or neither
+///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
+///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Metadata: `format` is `sq-train.ternary`, `version` is `1`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
-/// convolution's form) and `NAME.tolerance`. Bits beyond the last entry are 0. The reader refuses everything else.
+/// Metadata: `format` is `sq-train.ternary`, `version` is `2`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
+/// convolution's form) and `NAME.tolerance`. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
-    static let version = "1"
+    static let version = "2"
 
     /// Writes layers by name, atomically.
     package static func write(_ layers: [String: TernaryFactors], to path: String) throws {
@@ -25,8 +26,8 @@ package enum TernaryFile {
             metadata["\(name).form"] = layer.form
             metadata["\(name).tolerance"] = "\(layer.tolerance)"
             for (suffix, packed) in [("u", layer.u), ("v", layer.v)] {
-                let codes = packed.codes
-                sources.append(TensorSource("\(name).\(suffix)", .u8, [codes.count]) { .bytes(codes) })
+                let bytes = packed.bytes
+                sources.append(TensorSource("\(name).\(suffix)", .u8, [bytes.count]) { .bytes(bytes) })
             }
             sources.append(TensorSource("\(name).s", Tensor(layer.s, [layer.rank])))
             if let balance = layer.balance {
@@ -78,11 +79,13 @@ package enum TernaryFile {
         func packed(_ suffix: String, _ rows: Int, _ columns: Int) throws -> PackedTernary {
             let tensor = "\(name).\(suffix)"
             let info = try file.info(tensor)
-            guard info.type == .u8, info.shape == [(rows * columns + 3) / 4] else {
-                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not U8 [\((rows * columns + 3) / 4)] for \(rows)×\(columns)")
+            let lengths = PackedTernary.maskBytes(rows: rows, columns: columns)...PackedTernary.maximumBytes(rows: rows, columns: columns)
+            guard info.type == .u8, info.shape.count == 1, lengths.contains(info.shape[0]) else {
+                throw refuse(
+                    "\(suffix) is \(info.type.rawValue) \(info.shape), not U8 [\(lengths.lowerBound) to \(lengths.upperBound)] for \(rows)×\(columns)")
             }
-            guard let result = PackedTernary(codes: try file.readBytes(tensor), rows: rows, columns: columns) else {
-                throw refuse("\(suffix) has an entry 3, or bits beyond its last entry; the file is damaged")
+            guard let result = PackedTernary(bytes: try file.readBytes(tensor), rows: rows, columns: columns) else {
+                throw refuse("\(suffix) has not one sign for each non-zero, or bits beyond its last entry or sign; the file is damaged")
             }
             return result
         }

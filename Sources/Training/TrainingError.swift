@@ -4,7 +4,7 @@ package import TensorCore
 package enum TrainingError: ReportableError, Equatable {
     case diverged(step: Int)
     case invarianceBroken(error: Double, tolerance: Double)
-    /// Ternary factors from another rank with an entry that is no trit.
+    /// Ternary factors from another rank whose bytes do not fit together.
     case damagedFactors(rank: Int)
 
     package var exitCode: ExitCode {

@@ -74,7 +74,7 @@ extension CommandLineTests {
             let header = good.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
             let text = String(decoding: good[8..<8 + header], as: UTF8.self)
             let entry = try #require(try JSONValue(parsing: Array(text.utf8))["model.layers.0.mlp.up_proj.u"])
-            let codes = 8 + header + (try #require(entry["data_offsets"]?.integers?.first))
+            let mask = 8 + header + (try #require(entry["data_offsets"]?.integers?.first))
             func expectRefusal(_ fragment: String, _ bytes: [UInt8]) throws {
                 try model.write(bytes, to: file)
                 try Program.expectRefusal(
@@ -83,8 +83,9 @@ extension CommandLineTests {
                 try Program.expectRefusal(["profile", "out"], in: model.path, ranks: ranks, code: 65, fragment: fragment)
             }
             var bytes = good
-            bytes[codes] |= 3
-            try expectRefusal("has an entry 3", bytes)
+            // Eight bytes without a zero: more entries than signs follow.
+            bytes.replaceSubrange(mask..<mask + 8, with: [UInt8](repeating: 0xFF, count: 8))
+            try expectRefusal("has not one sign for each non-zero", bytes)
             // The same lengths under another name: a layer of another shape, or none.
             func renamed(_ name: String) -> [UInt8] {
                 ModelFolder.safetensors(header: text.replacingOccurrences(of: "mlp.up_proj", with: name), data: Array(good[(8 + header)...]))
@@ -92,6 +93,10 @@ extension CommandLineTests {
             try expectRefusal("none of that name and shape", renamed("mlp.down_proj"))
             try expectRefusal("none of that name and shape", renamed("mlp.sideways"))
             try expectRefusal("are not within", Array(good.dropLast(1)))
+            // The same length again, of the version before.
+            let older = text.replacingOccurrences(of: #""version":"2""#, with: #""version":"1""#)
+            try #require(older != text)
+            try expectRefusal("version 1", ModelFolder.safetensors(header: older, data: Array(good[(8 + header)...])))
         }
 
         /// What a run leaves, without what tells the time.

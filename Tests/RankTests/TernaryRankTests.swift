@@ -49,7 +49,7 @@ extension RankTests {
             }
             let results = try ternary.results(weights)
             return Outcome(
-                weights: weights, factors: results.map { $0.factors.u.codes.map { Float($0) } + $0.factors.s },
+                weights: weights, factors: results.map { $0.factors.u.bytes.map { Float($0) } + $0.factors.s },
                 bytes: Int(try world.allReduce(Int64(ternary.publishedBytes), .sum)), branches: branches)
         }
 

@@ -7,19 +7,39 @@ import Testing
 @testable import TernarySVD
 
 @Suite struct PackedTests {
-    private func ternary(_ m: Int, _ n: Int, seed: UInt64 = 3) -> Tensor {
+    /// - Parameter zeros: of six entries, how many are 0.
+    private func ternary(_ m: Int, _ n: Int, seed: UInt64 = 3, zeros: UInt64 = 2) -> Tensor {
         var random = RandomStream(seed: seed)
-        return Tensor((0..<m * n).map { _ in Float(Int(random.next() % 3) - 1) }, [m, n])
+        return Tensor((0..<m * n).map { _ in random.next() % 6 < zeros ? 0 : random.next() % 2 == 0 ? 1 : -1 }, [m, n])
     }
 
     @Test(arguments: [[1, 1], [3, 5], [7, 64], [8, 65], [5, 129], [33, 200]])
-    func `packing keeps every entry, in memory and in codes`(shape: [Int]) throws {
-        let t = ternary(shape[0], shape[1])
-        let packed = PackedTernary(t)
-        #expect(packed.unpacked.elements == t.elements)
-        #expect(packed.nonzeros == t.nonzeroCount)
-        let again = try #require(PackedTernary(codes: packed.codes, rows: shape[0], columns: shape[1]))
-        #expect(again == packed)
+    func `packing keeps every entry, in memory and as bytes`(shape: [Int]) throws {
+        for zeros in [0, 2, 5, 6] as [UInt64] {
+            let t = ternary(shape[0], shape[1], zeros: zeros)
+            let packed = PackedTernary(t)
+            #expect(packed.unpacked.elements == t.elements)
+            #expect(packed.nonzeros == t.nonzeroCount)
+            let bytes = packed.bytes
+            #expect(bytes.count == (t.count + 7) / 8 + (packed.nonzeros + 7) / 8)
+            let again = try #require(PackedTernary(bytes: bytes, rows: shape[0], columns: shape[1]))
+            #expect(again == packed && again.bytes == bytes)
+        }
+    }
+
+    @Test func `the bytes are a mask, then a sign for each non-zero, lowest bits first`() {
+        #expect(PackedTernary(Tensor([1, 0, -1, 0, 0, 1], [2, 3])).bytes == [0b100101, 0b010])
+        let nine = PackedTernary(Tensor([Float](repeating: -1, count: 9), [3, 3]))
+        #expect(nine.bytes == [0xFF, 1, 0xFF, 1])
+        #expect(PackedTernary(Tensor(zeros: [3, 3])).bytes == [0, 0])
+    }
+
+    @Test(arguments: [[1, 64], [3, 5], [9, 129], [33, 200]], [0, 2, 5, 6] as [UInt64])
+    func `sums of whole numbers are exact`(shape: [Int], zeros: UInt64) {
+        let t = ternary(shape[0], shape[1], zeros: zeros)
+        // Whole numbers this small are exact in float32, in whatever order they are added.
+        let x = Tensor((0..<17 * shape[1]).map { Float($0 * 7 % 251 - 125) }, [17, shape[1]])
+        #expect(PackedTernary(t).apply(x).elements == matmul(x, .asStored, t, .transposed).elements)
     }
 
     @Test(arguments: [[1, 1, 1], [5, 3, 17], [40, 70, 130], [65, 64, 63]], [1, 16, 21])
@@ -40,11 +60,17 @@ import Testing
         }
     }
 
-    @Test func `a packed layer takes at most 0.27 bytes an entry`() {
-        let factors = TernaryFactors(
-            u: PackedTernary(ternary(256, 387)), s: [Float](repeating: 1, count: 387), v: PackedTernary(ternary(387, 256)),
-            tolerance: 0.05)
-        #expect(Double(factors.byteCount) <= 0.27 * Double(387 * 512))
+    /// As many zeros as are found in layers, scales of components, rows and columns included; and twice as many non-zeros in a larger one.
+    @Test(arguments: [([128, 225, 256], 5, 0.2), ([256, 387, 256], 4, 0.2), ([256, 387, 256], 0, 0.27)] as [([Int], UInt64, Double)])
+    func `a packed layer takes at most 0.27 bytes an entry`(shape: [Int], zeros: UInt64, limit: Double) {
+        let (m, k, n) = (shape[0], shape[1], shape[2])
+        func factors(_ balance: Balance?) -> TernaryFactors {
+            TernaryFactors(
+                u: PackedTernary(ternary(m, k, zeros: zeros)), s: [Float](repeating: 1, count: k),
+                v: PackedTernary(ternary(k, n, zeros: zeros)), balance: balance, tolerance: 0.05)
+        }
+        let ones = Balance(a: [Float](repeating: 1, count: m), b: [Float](repeating: 1, count: n))
+        #expect(Double(factors(zeros == 0 ? nil : ones).byteCount) <= limit * Double(k * (m + n)))
     }
 
     @Test func `a file of packed layers is read back as written`() throws {
@@ -70,10 +96,10 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.path + "/bad.safetensors"
         let metadata = [
-            "format": "sq-train.ternary", "version": "1", "l.shape": "2,2,2", "l.form": "linear", "l.tolerance": "0.1",
+            "format": "sq-train.ternary", "version": "2", "l.shape": "2,2,2", "l.form": "linear", "l.tolerance": "0.1",
         ]
-        let u = TensorSource("l.u", .u8, [1]) { .bytes([0b00_01_10_01]) }
-        let v = TensorSource("l.v", .u8, [1]) { .bytes([0b01_01_10_01]) }
+        func factor(_ name: String, _ bytes: [UInt8]) -> TensorSource { TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) } }
+        let u = factor("l.u", [0b0111, 0b010]), v = factor("l.v", [0b1111, 0b0010])
         let s = TensorSource("l.s", Tensor([1, 2], [2]))
         func refused(_ sources: [TensorSource], _ changes: [String: String] = [:]) throws -> Bool {
             try SafetensorsFile.write(sources, to: path, metadata: metadata.merging(changes) { $1 })
@@ -83,16 +109,21 @@ import Testing
             return false
         }
         #expect(try !refused([u, v, s]))
-        #expect(try refused([TensorSource("l.u", .u8, [1]) { .bytes([0b00_11_00_01]) }, v, s]), "entry 3")
-        #expect(try refused([TensorSource("l.u", .u8, [2]) { .bytes([1, 0]) }, v, s]), "too long")
-        #expect(try refused([u, v, s], ["l.shape": "2,2,3"]), "v is too short")
+        #expect(try refused([factor("l.u", [0b0111]), v, s]), "no signs")
+        #expect(try refused([factor("l.u", [0b0111, 0b010, 0]), v, s]), "too long")
+        #expect(try refused([factor("l.u", [0, 0]), v, s]), "a sign without an entry")
+        #expect(try refused([factor("l.u", [0b1_0111, 0b010]), v, s]), "a bit beyond the last entry")
+        #expect(try refused([factor("l.u", [0b0111, 0b1010]), v, s]), "a sign beyond the last one")
+        #expect(try refused([factor("l.u", []), v, s]), "nothing")
+        #expect(try refused([u, v, s], ["l.shape": "2,2,9"]), "v is too short")
         #expect(try refused([u, v, s], ["l.shape": "1,2,2"]), "bits beyond the last entry, or too long")
         #expect(try refused([u, v, s], ["l.shape": "-2,2,2"]), "negative")
         #expect(try refused([u, v, s], ["l.shape": "9999999999999999999,2,2"]), "too large")
         #expect(try refused([u, v, TensorSource("l.s", Tensor([1, .nan], [2]))]), "NaN scale")
         #expect(try refused([u, v, TensorSource("l.s", Tensor([1], [1]))]), "one scale short")
         #expect(try refused([u, v, s, TensorSource("l.a", Tensor([1, 1], [2]))]), "a without b")
-        #expect(try refused([u, v, s], ["version": "2"]))
+        #expect(try refused([u, v, s], ["version": "1"]), "two bits an entry, before")
+        #expect(try refused([u, v, s], ["version": "3"]))
         #expect(try refused([u, v, s], ["l.tolerance": "2"]))
         #expect(try refused([u, v]), "no scales")
         #expect(try refused([u, v, s, TensorSource("stray", Tensor([1], [1]))]))

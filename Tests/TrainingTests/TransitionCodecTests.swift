@@ -48,8 +48,9 @@ import Testing
             #expect(decoded.oldRank == 9)
             expectSame(decoded.update, update)
         }
-        // Twelve bytes of header, a bit for each of nine components, ⌈39/4⌉ + ⌈63/4⌉ bytes of trits, seven scales.
-        #expect(try codec.encode(changes, oldRank: 9, name: "layer").payload.count == 12 + 2 + 10 + 16 + 28)
+        // Twelve bytes of header, a bit for each of nine components, masks of 39 and 63 entries and their signs, seven scales.
+        let signs = [changes.newU, changes.newV].map { t in (t.elements.filter { $0 != 0 }.count + 7) / 8 }
+        #expect(try codec.encode(changes, oldRank: 9, name: "layer").payload.count == 12 + 2 + 5 + signs[0] + 8 + signs[1] + 28)
         #expect(try codec.encode(refresh, oldRank: 9, name: "layer").payload.count == 12 + 36)
     }
 
@@ -63,10 +64,21 @@ import Testing
         }
     }
 
-    @Test func `a trit 3, a scale that is no number, and counts from outer space are refused`() throws {
+    @Test func `signs that do not fit their mask, a scale that is no number, and counts from outer space are refused`() throws {
         var (form, payload) = try codec.encode(changes, oldRank: 9, name: "layer")
         let good = payload
-        payload[14] |= 3
+        // After the header and the nine components' bits: U's mask of 39 bits, its signs, V's mask of 63.
+        let nonzeros = good[14..<19].reduce(0) { $0 + $1.nonzeroBitCount }
+        try #require(nonzeros % 8 != 0 && nonzeros > 8)
+        let endOfSigns = 19 + (nonzeros + 7) / 8
+        for place in [18, endOfSigns - 1, endOfSigns + 7] {
+            payload = good
+            payload[place] |= 0x80
+            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, payload) }
+        }
+        // No non-zero: all signs are too many.
+        payload = good
+        payload.replaceSubrange(14..<19, with: [0, 0, 0, 0, 0])
         #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, payload) }
         payload = good
         payload.replaceSubrange(payload.count - 4..<payload.count, with: [0, 0, 0xC0, 0x7F])

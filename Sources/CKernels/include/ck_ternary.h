@@ -25,17 +25,19 @@ void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t co
 size_t ck_ternary_descend(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
 
-// Packed matrices: row-major without padding, entry e = row·columns + column in bit e%8 of byte e/8 of each plane, and
-// CK_TERNARY_SLACK readable bytes after each plane.
+// Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column is not 0,
+// then one bit for each of these entries in their order, set where it is -1; both filled up to a byte. CK_TERNARY_SLACK readable
+// bytes follow.
 #define CK_TERNARY_SLACK 16
-// planes must be zeroed by the caller
-void ck_ternary_pack(const float *t, size_t count, uint8_t *plus, uint8_t *minus);
-void ck_ternary_unpack(const uint8_t *plus, const uint8_t *minus, size_t count, float *t);
-// Number of set bits among the first `count`.
-size_t ck_ternary_count(const uint8_t *plane, size_t count);
-// y ← T·x for a block of CK_TERNARY_LANES columns: x is columns×LANES, y is rows×LANES. Additions and subtractions only.
+// packed must be zeroed by the caller, and long enough for the non-zeros of t.
+void ck_ternary_pack(const float *t, size_t count, uint8_t *packed);
+void ck_ternary_unpack(const uint8_t *packed, size_t count, float *t);
+// Number of set bits among the first `count`: the non-zeros, of which only the mask is read.
+size_t ck_ternary_count(const uint8_t *packed, size_t count);
+// y ← T·x for a block of CK_TERNARY_LANES columns: x is columns×LANES, y is rows×LANES. Additions and subtractions only, in the same
+// order whatever the processor.
 #define CK_TERNARY_LANES 16
-void ck_ternary_apply(const uint8_t *plus, const uint8_t *minus, size_t rows, size_t columns, const float *x, float *y);
+void ck_ternary_apply(const uint8_t *packed, size_t rows, size_t columns, const float *x, float *y);
 
 // y_i ← y_i + sign·Σ_j t_ij·x_j for rows×inner ternary t, inner×n x, rows×n y; sign is 1 or -1. Additions only, over j in ascending
 // order whatever the processor: the same bits everywhere.

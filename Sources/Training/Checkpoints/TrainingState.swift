@@ -8,7 +8,7 @@ package import TernarySVD
 /// has made is in here.
 package struct TrainingState: Sendable {
     package var tensors: [String: Tensor] = [:]
-    /// Ternary factors, two bits an entry in the file.
+    /// Ternary factors, packed in memory as in the file.
     package var ternary: [String: PackedTernary] = [:]
     /// Kept to the bit.
     package var numbers: [String: Double] = [:]
@@ -64,15 +64,15 @@ package struct TrainingState: Sendable {
 extension TrainingState {
     private static let format = "sq-train.state"
 
-    /// A safetensors file: tensors F32, ternary factors U8 with their shape in the metadata, numbers in the metadata as the
+    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers in the metadata as the
     /// hexadecimal pattern of their bits.
     func write(to path: String) throws {
         var metadata = ["format": Self.format]
         var sources = tensors.sorted { $0.key < $1.key }.map { TensorSource($0.key, $0.value) }
         for (name, factor) in ternary.sorted(by: { $0.key < $1.key }) {
-            let codes = factor.codes
+            let bytes = factor.bytes
             metadata["shape of \(name)"] = "\(factor.rows),\(factor.columns)"
-            sources.append(TensorSource(name, .u8, [codes.count]) { .bytes(codes) })
+            sources.append(TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) })
         }
         for (name, number) in numbers { metadata["number \(name)"] = String(number.bitPattern, radix: 16) }
         try SafetensorsFile.write(sources, to: path, metadata: metadata)
@@ -88,7 +88,7 @@ extension TrainingState {
             }
             let extents = shape.split(separator: ",").compactMap { Int($0) }
             guard extents.count == 2, extents.allSatisfy((0...Int(Int32.max)).contains),
-                let factor = PackedTernary(codes: try file.readBytes(name), rows: extents[0], columns: extents[1])
+                let factor = PackedTernary(bytes: try file.readBytes(name), rows: extents[0], columns: extents[1])
             else { throw CheckpointError.damaged(path, "\(name) is no ternary matrix of \(shape)") }
             ternary[name] = factor
         }

@@ -9,8 +9,9 @@ internal import TransitionBus
 /// - whole (codec 2): all components; also the row and column scales a balanced layer gets with its first ones.
 ///
 /// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, zero u16, old rank u32, new components k' u32, then
-/// the mask (changes only, one bit per old component, lowest first), U' [m, k'] and V' [k', n] at two bits an entry, each
-/// filled up to a byte, s as float32 (kept components, then new ones), and a [m] and b [n] where balanced.
+/// what stays (changes only, one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as
+/// ``PackedTernary/bytes`` (a mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and
+/// a [m] and b [n] where balanced.
 ///
 /// A payload says all that is needed to check it but the old rank, which the receiver compares when it applies the transition:
 /// a payload for the next step can arrive before this one is applied.
@@ -28,7 +29,10 @@ struct TransitionCodec {
         return Self.headerBytes + rank * (1 + 4) + packedBytes(rank) + 4 * (rows + columns)
     }
 
-    private func packedBytes(_ rank: Int) -> Int { (rows * rank + 3) / 4 + (columns * rank + 3) / 4 }
+    /// The most that U and V of so many components take.
+    private func packedBytes(_ rank: Int) -> Int {
+        PackedTernary.maximumBytes(rows: rows, columns: rank) + PackedTernary.maximumBytes(rows: rank, columns: columns)
+    }
 
     // MARK: Writing
 
@@ -46,7 +50,7 @@ struct TransitionCodec {
             for component in update.kept { mask[component >> 3] |= 1 << UInt8(component & 7) }
             bytes += mask
         }
-        if form != .scales { bytes += PackedTernary(update.newU).codes + PackedTernary(update.newV).codes }
+        if form != .scales { bytes += PackedTernary(update.newU).bytes + PackedTernary(update.newV).bytes }
         bytes.append(floats: update.s.elements)
         if let balance = update.balance {
             bytes.append(floats: balance.a)
@@ -65,7 +69,7 @@ struct TransitionCodec {
     struct Malformed: Error {}
 
     /// - Returns: the update, and the rank it expects the layer to have.
-    /// - Throws: ``Malformed``, also for an entry that is no trit and a scale that is not finite.
+    /// - Throws: ``Malformed``, also for signs that are not one for each non-zero and a scale that is not finite.
     func decode(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> (update: TransitionUpdate, oldRank: Int) {
         guard let form = Form(rawValue: codec), payload.count >= Self.headerBytes, payload.count <= limit else { throw Malformed() }
         var reader = ByteReader(payload)
@@ -75,7 +79,7 @@ struct TransitionCodec {
         guard (form == .scales) == (branch == .refresh) else { throw Malformed() }
         let (oldRank, added) = (try reader.count(), try reader.count())
         // Bounds every product below before anything of that size is made.
-        guard oldRank <= payload.count * 8, added <= payload.count * 4, form != .scales || added == 0 else { throw Malformed() }
+        guard oldRank <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0 else { throw Malformed() }
         var kept: [Int] = []
         switch form {
         case .scales: kept = Array(0..<oldRank)
@@ -96,8 +100,9 @@ struct TransitionCodec {
     }
 
     private func trits(_ reader: inout ByteReader, _ rows: Int, _ columns: Int) throws(Malformed) -> Tensor {
-        let codes = try reader.bytes((rows * columns + 3) / 4)
-        guard let packed = PackedTernary(codes: codes, rows: rows, columns: columns) else { throw Malformed() }
+        let mask = try reader.bytes(PackedTernary.maskBytes(rows: rows, columns: columns))
+        let signs = try reader.bytes(PackedTernary.signBytes(mask: mask))
+        guard let packed = PackedTernary(bytes: mask + signs, rows: rows, columns: columns) else { throw Malformed() }
         return packed.unpacked
     }
 }

@@ -57,9 +57,9 @@ private func share(
 private func share(
     _ own: PackedTernary?, rows: Int, columns: Int, from owner: Int, over world: some Communicator
 ) throws -> PackedTernary {
-    var codes = own?.codes ?? []
-    try world.broadcast(&codes, root: owner)
-    guard let packed = PackedTernary(codes: codes, rows: rows, columns: columns) else {
+    var bytes = own?.bytes ?? []
+    try world.broadcast(&bytes, root: owner)
+    guard let packed = PackedTernary(bytes: bytes, rows: rows, columns: columns) else {
         throw TrainingError.damagedFactors(rank: owner)
     }
     return packed
