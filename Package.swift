@@ -34,6 +34,7 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
+        .target(name: "CProcess"),
         // Errno and NaN-signalling are given up; the order of additions is not: results stay the same bits from run to run.
         // Where there is AVX-512, all of it: compilers otherwise stay with half vectors for the sake of older processors.
         .target(
@@ -70,7 +71,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels",
+                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -1,3 +1,4 @@
+internal import CProcess
 internal import Glibc
 internal import Training
 
@@ -7,7 +8,8 @@ internal import Training
 ///
 /// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
 /// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
-/// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is.
+/// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is. A supervisor that is killed takes the
+/// command with it: nobody would be left to stop it.
 struct Supervisor {
     let command: [String]
     let maxRestarts: Int
@@ -55,23 +57,10 @@ struct Supervisor {
     private var newestCheckpoint: String? { RunFolder.newestCheckpoint(runFolder) }
 
     private func start(signalMask: sigset_t) throws(LaunchFailure) -> pid_t {
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var mask = signalMask
-        posix_spawnattr_setsigmask(&attributes, &mask)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
-        var files = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&files)
-        defer { posix_spawn_file_actions_destroy(&files) }
-        // A process group in the background is stopped when it reads from the terminal.
-        posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-
         var arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
-        var process = pid_t()
-        let code = posix_spawnp(&process, command[0], &files, &attributes, &arguments, environ)
+        var (process, mask) = (pid_t(), signalMask)
+        let code = cprocess_start(&arguments, &mask, &process)
         guard code == 0 else { throw LaunchFailure(program: command[0], code: code) }
         return process
     }

@@ -118,6 +118,22 @@ extension CommandLineTests {
             #expect(try model.metrics("out", "step") == (0..<150).map(Double.init))
         }
 
+        @Test func `when launch is killed, mpirun and the ranks go with it`() throws {
+            let run = try Program.start(["launch", "-n", "2"] + arguments("out", Self.endless), in: model.path)
+            try wait("out", steps: 3)
+            let mpirun = try #require(try ranks(of: run.identifier).first)
+            let processes = try [mpirun] + ranks(of: mpirun)
+            #expect(processes.count == 3)
+            run.send(SIGKILL)
+            let start = Date()
+            #expect(try run.wait().code == 128 + SIGKILL)
+            while processes.contains(where: { kill($0, 0) == 0 }), Date().timeIntervalSince(start) < 3 { usleep(20_000) }
+            for process in processes where kill(process, 0) == 0 {
+                Issue.record("\(process == mpirun ? "mpirun" : "a rank") is left behind")
+                kill(process, SIGKILL)
+            }
+        }
+
         /// mpirun itself would leave the ranks a second.
         @Test(arguments: [0, 2]) func `a run under launch that gets SIGTERM saves itself and is not started again`(_ restarts: Int) throws {
             let run = try Program.start(
