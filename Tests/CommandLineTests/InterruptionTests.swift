@@ -70,6 +70,18 @@ extension CommandLineTests {
             #expect(try model.metrics("out") == model.metrics("whole"))
         }
 
+        @Test(arguments: [0, 2]) func `a second run into the folder of one that goes on is refused and touches nothing`(_ ranks: Int) throws {
+            let settings = ["training.steps=1000000", "checkpoint.every=0"]
+            let run = try start("out", ranks: ranks, settings)
+            try wait("out", steps: 3)
+            let before = try (entries(ofFolder: model.file("out")), model.read("out/config.yaml"))
+            try Program.expectRefusal(
+                arguments("out", settings + ["training.seed=1"]), in: model.path, ranks: ranks, code: 75, fragment: "out: another run is writing")
+            #expect(try before == (entries(ofFolder: model.file("out")), model.read("out/config.yaml")))
+            run.send(SIGKILL)
+            _ = try run.wait()
+        }
+
         @Test func `a rank that hangs ends the run with 75 in time`() throws {
             let run = try start("out", ranks: 2, Self.endless)
             try wait("out", steps: 3)

@@ -14,23 +14,43 @@ import Testing
     @Test func `a run leaves its configuration, a line per step and a summary`() throws {
         let temporary = try TemporaryFolder()
         let config = try RunConfig(assignments: ["training.steps=2"])
-        let folder = RunFolder(temporary.file("a/b"), isWriter: true)
-        try folder.create(config)
-        for step in 1...2 {
-            var line = JSONObject()
-            line["step"] = .integer(step)
-            line["loss"] = .double(0.5)
-            try folder.append(line)
+        let path = temporary.file("a/b")
+        do {
+            let folder = RunFolder(path, isWriter: true)
+            try folder.create(config)
+            for step in 1...2 {
+                var line = JSONObject()
+                line["step"] = .integer(step)
+                line["loss"] = .double(0.5)
+                try folder.append(line)
+            }
+            try folder.write(Self.summary)
         }
-        try folder.write(Self.summary)
-        #expect(try RunConfig(file: folder.file("config.yaml")) == config)
-        #expect(try text(folder.file("metrics.jsonl")) == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
-        #expect(try entries(ofFolder: folder.path) == ["config.yaml", "metrics.jsonl", "summary.json"])
+        #expect(try RunConfig(file: path + "/config.yaml") == config)
+        #expect(try text(path + "/metrics.jsonl") == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
+        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.lock", "summary.json"])
 
-        // Another run in the same folder starts with neither metrics nor summary.
-        try RunFolder(folder.path, isWriter: true).create(config)
-        #expect(try text(folder.file("metrics.jsonl")).isEmpty)
-        #expect(PathKind(folder.file("summary.json")) == .absent)
+        // Another run in the same folder, after this one, starts with neither metrics nor summary.
+        try RunFolder(path, isWriter: true).create(config)
+        #expect(try text(path + "/metrics.jsonl").isEmpty)
+        #expect(PathKind(path + "/summary.json") == .absent)
+    }
+
+    @Test func `no other run touches the folder of one that goes on, and the next one may`() throws {
+        let temporary = try TemporaryFolder()
+        let path = temporary.file("a")
+        do {
+            let folder = RunFolder(path, isWriter: true)
+            try folder.create(RunConfig())
+            let other = RunFolder(path, isWriter: true)
+            for attempt in [other.claim, { try other.create(RunConfig(assignments: ["training.steps=9"])) }] {
+                let error = #expect(throws: FolderInUse.self, performing: attempt)
+                #expect(error?.exitCode == .temporary)
+            }
+            #expect(try RunConfig(file: path + "/config.yaml") == RunConfig())
+            try withExtendedLifetime(folder) { try folder.append(JSONObject()) }
+        }
+        try RunFolder(path, isWriter: true).claim()
     }
 
     private static var summary: RunSummary {

@@ -18,13 +18,14 @@ package struct RunFolderError: ReportableError, Equatable {
 
 /// Where a run leaves its results: `config.yaml`, `metrics.jsonl`, `summary.json` and what the job adds.
 ///
-/// Every rank has one; only rank 0's writes. Whole files are put in place complete or not at all, and a line of metrics that
-/// does not fit on the disk is taken back.
+/// Every rank has one; only rank 0's writes, and only while no other run does: see ``FolderLock``. Whole files are put in place
+/// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
 package final class RunFolder {
     package let path: String
     private let isWriter: Bool
     private let events: RunEvents
     private var metrics: Int32 = -1
+    private var lock: FolderLock?
 
     /// Nothing is touched before ``create(_:)``.
     ///
@@ -55,6 +56,14 @@ package final class RunFolder {
     /// Whether a run in this folder has saved itself.
     package static func hasCheckpoints(_ path: String) -> Bool { PathKind("\(path)/\(CheckpointFolder.name)") == .folder }
 
+    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until ``create(_:after:source:)``.
+    ///
+    /// - Throws: ``FolderInUse``.
+    package func claim() throws {
+        guard isWriter, lock == nil, PathKind(path) != .absent else { return }
+        lock = try FolderLock(path)
+    }
+
     /// Makes the folder and writes `config.yaml`. Of an earlier run in the same folder, the metrics of the first `steps` are kept
     /// and, where there are such, its checkpoints; metrics beyond, and the summary, are removed.
     ///
@@ -62,6 +71,7 @@ package final class RunFolder {
     package func create(_ config: RunConfig, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
+        try claim()
         try removeTree(file(Self.summaryName))
         if steps == 0 { try removeTree(file(CheckpointFolder.name)) }
         try AtomicFile.write(config.yaml, to: file("config.yaml"))
