@@ -75,7 +75,10 @@ extension CommandLineTests {
             try AtomicFile.write([0x61, 0x3A, 0x20, 0xFF], to: folder.file("bad.yaml"))
             try Program.expectRefusal(["--config", "bad.yaml"], in: folder.path, ranks: ranks, code: 78, fragment: "not UTF-8")
             try Program.expectRefusal(["--config", "none.yaml"], in: folder.path, ranks: ranks, code: 66, fragment: "none.yaml: there is no such file")
-            try Program.expectRefusal(["--config", "/dev/zero"], in: folder.path, ranks: ranks, code: 65, fragment: "not a regular file")
+            for path in ["/dev/zero", folder.path] {
+                try Program.expectRefusal(
+                    ["--config", path], in: folder.path, ranks: ranks, code: 78, fragment: "\(path): is not a regular file")
+            }
         }
     }
 }

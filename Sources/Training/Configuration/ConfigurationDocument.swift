@@ -15,14 +15,17 @@ struct ConfigurationDocument {
     private let name: String
 
     /// Reads a file.
+    ///
+    /// - Throws: ``ConfigurationError`` where it is no configuration, also no file or too large a one; `HuggingFaceError` where it is
+    ///   missing or cannot be read.
     init(file path: String) throws {
-        let file = try InputFile(path)
-        guard file.size <= Self.sizeLimit else {
-            throw ConfigurationError(path, "has \(file.size) bytes; a configuration has at most \(Self.sizeLimit)")
+        let bytes: [UInt8]
+        do throws(HuggingFaceError) {
+            bytes = try InputFile.contents(of: path, limit: Self.sizeLimit)
+        } catch {
+            throw error.kind == .malformed ? ConfigurationError(path, error.problem) : error
         }
-        guard let text = String(validating: try file.bytes(0..<file.size), as: UTF8.self) else {
-            throw ConfigurationError(path, "is not UTF-8 text")
-        }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw ConfigurationError(path, "is not UTF-8 text") }
         try self.init(text, name: path)
     }
 
