@@ -32,7 +32,7 @@ struct WatchCommand: ParsableCommand {
         }
         guard let endpoint else { throw ValidationError("an endpoint is missing, such as tcp://127.0.0.1:40123") }
         guard EventEndpoint(settingText: endpoint)?.isAddress == true else {
-            throw ValidationError("'\(endpoint)' is no endpoint: expected tcp://ADDRESS:PORT")
+            throw ValidationError("'\(endpoint)' is no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
         }
     }
 

@@ -75,10 +75,17 @@ extension CommandLineTests {
                 ["watch", "tcp://127.0.0.1:9", "--timeout", "1"], in: folder.path, ranks: 0, code: 75, fragment: "nothing answered")
         }
 
-        @Test(arguments: ["", "127.0.0.1:9", "tcp://127.0.0.1", "tcp://*:5", "tcp://127.0.0.1:x", "http://127.0.0.1:80"])
-        func `what is no endpoint is refused`(_ endpoint: String) throws {
+        @Test(arguments: [
+            "", "foo", "127.0.0.1:9", "tcp://host", "tcp://127.0.0.1", "tcp://*:5", "tcp://127.0.0.1:x", "http://127.0.0.1:80",
+            "tcp://1.2.3.4:99999", "tcp://999.1.1.1:80", "tcp://1.2.3:80", "tcp://0.0.0.0:80", "tcp://:80", "tcp://a b:80", "tcp://-:80",
+            "tcp:///:80", "tcp://127.0.0.1:+80", "tcp://127.0.0.1:080", "tcp://127.0.0.1:80/",
+        ])
+        func `what is no endpoint is refused at once, with what one looks like`(_ endpoint: String) throws {
             let folder = try TemporaryFolder()
+            let start = ContinuousClock.now
             try Program.expectRefusal(["watch", endpoint], in: folder.path, ranks: 0, code: 64, fragment: "endpoint")
+            try Program.expectRefusal(["watch", endpoint], in: folder.path, ranks: 0, code: 64, fragment: "tcp://127.0.0.1:40123")
+            #expect(ContinuousClock.now - start < .seconds(5))
         }
 
         @Test func `addresses that others reach need a key file that nobody else reads`() throws {

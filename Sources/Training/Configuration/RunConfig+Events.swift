@@ -1,3 +1,4 @@
+internal import Glibc
 internal import TransitionBus
 
 /// Where monitors connect to a run.
@@ -16,14 +17,23 @@ package enum EventEndpoint: SettingValue {
         case "auto": self = .automatic
         case "none": self = .none
         default:
-            let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+            let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
             // The port after it is used, too.
-            guard parts.count == 3, parts[0] == "tcp", parts[1].hasPrefix("//"), let port = Int(parts[2]), (1...65_534).contains(port)
+            guard parts.count == 3, parts[0] == "tcp", parts[1].hasPrefix("//"), let port = Int(parts[2]), (1...65_534).contains(port),
+                String(port) == parts[2], Self.isAddress(String(parts[1].dropFirst(2)))
             else { return nil }
-            let address = String(parts[1].dropFirst(2))
-            guard !address.isEmpty, address != "*", address != "0.0.0.0" else { return nil }
-            self = .tcp(address: address, port: port)
+            self = .tcp(address: String(parts[1].dropFirst(2)), port: port)
         }
+    }
+
+    /// An IPv4 address, or a name as interfaces and machines have it. What would listen everywhere is none.
+    private static func isAddress(_ text: String) -> Bool {
+        if text.utf8.allSatisfy({ "0123456789.".utf8.contains($0) }) {
+            var address = in_addr()
+            return inet_pton(AF_INET, text, &address) == 1 && address.s_addr != 0
+        }
+        func isAlphanumeric(_ byte: UInt8?) -> Bool { byte.map { isalnum(Int32($0)) != 0 } ?? false }
+        return isAlphanumeric(text.utf8.first) && text.utf8.allSatisfy { isAlphanumeric($0) || "-._".utf8.contains($0) }
     }
 
     /// Whether it names one.
