@@ -49,11 +49,35 @@ extension CommandLineTests {
 
         @Test(arguments: [0, 2]) func `a run that will not fit says so before it starts`(_ ranks: Int) throws {
             let model = try ModelFolder()
+            // More than 10¹³ weights: beyond any machine, whatever the plan says of some cluster.
+            try model.changeJSON("model/config.json") {
+                $0["hidden_size"] = .integer(1 << 17)
+                $0["intermediate_size"] = .integer(1 << 19)
+                $0["num_hidden_layers"] = .integer(100)
+            }
             for job in ["rotate", "train", "qat", "ptq", "eval"] {
                 try Program.expectRefusal(
-                    [job] + model.arguments() + ["--set", "plan.memory_per_node=16MiB"], in: model.path, ranks: ranks, code: 78,
+                    [job] + model.arguments() + ["--set", "plan.memory_per_node=100000TiB"], in: model.path, ranks: ranks, code: 78,
                     fragment: "parallel: the run needs about")
             }
+        }
+
+        @Test func `sizes that no product of holds in 64 bits are refused like others that no checkpoint has`() throws {
+            let model = try ModelFolder()
+            try model.changeJSON("model/config.json") {
+                $0["intermediate_size"] = .integer(2_000_000_000)
+                $0["num_hidden_layers"] = .integer(100)
+            }
+            for job in ["rotate", "train", "qat", "ptq", "eval"] {
+                try Program.expectRefusal([job] + model.arguments(), in: model.path, ranks: 0, code: 65, fragment: "config.json says")
+            }
+        }
+
+        @Test func `the memory of a cluster that is planned for does not limit a run here`() throws {
+            let model = try ModelFolder()
+            let outcome = try Program.run(
+                ["train"] + model.arguments() + ["--set", "plan.memory_per_node=1MiB"], in: model.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
         }
     }
 }

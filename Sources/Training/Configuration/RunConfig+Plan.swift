@@ -24,7 +24,8 @@ package struct PlanSettings: Sendable, Equatable {
         ranksPerNode = key.optional("ranks_per_node", orElse: "auto", "ranks on each; auto: one for each core", .range(1...65536))
         coresPerNode = key.optional("cores_per_node", orElse: "auto", "cores of each; auto: as many as here", .range(1...65536))
         memoryPerNode = key.optional(
-            "memory_per_node", orElse: "auto", "memory of each, such as 256GiB, which a run counts on, too; auto: what is available here", .atLeast(ByteCount(1 << 20)))
+            "memory_per_node", orElse: "auto", "memory of each, such as 256GiB; auto: what is available here, as for a run",
+            .atLeast(ByteCount(1 << 20)))
         bandwidth = key.optional(
             "bandwidth", orElse: "auto", "bytes per second a node sends; auto: 4e9 on one node, 1.25e9 (10 Gbit/s) between several",
             .above(0, upTo: 1e15))

@@ -24,11 +24,12 @@ extension RunConfig {
 }
 
 extension LlamaConfiguration {
-    /// Whether the model has fewer than 10¹⁵ parameters, so that no count of operations or bytes overflows. Any other is a config.json
-    /// that no checkpoint goes with.
+    /// Whether the model has fewer than 10¹⁵ parameters, as it is and as ternary factors with as many components as the longer side is
+    /// long, so that no count of operations or bytes overflows. Any other is a config.json that no checkpoint goes with.
     var isOfPlannableSize: Bool {
-        let (h, d) = (Double(hiddenSize), Double(headDimension))
-        let layer = 2 * h * d * Double(heads + keyValueHeads) + 3 * h * Double(intermediateSize)
-        return Double(layers) * layer + 2 * h * Double(vocabularySize) + h * h < 1e15
+        let (h, f, d) = (Double(hiddenSize), Double(intermediateSize), Double(headDimension))
+        let (attention, longest) = (d * Double(heads + keyValueHeads), max(h, f, d * Double(heads)))
+        let (layer, factors) = (2 * h * attention + 3 * h * f, 14 * longest * longest)
+        return Double(layers) * max(layer, factors) + 2 * h * Double(vocabularySize) + h * h < 1e15
     }
 }

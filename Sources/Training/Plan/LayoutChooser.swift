@@ -18,11 +18,10 @@ package struct LayoutChooser: Sendable {
         self.memoryPerRank = memoryPerRank
     }
 
-    /// For the ranks of a job: memory is what each machine has available, or `plan.memory_per_node`, divided among its ranks; the
-    /// least counts. Collective.
+    /// For the ranks of a job: memory is what each machine has available, divided among its ranks; the least counts. What
+    /// `plan.memory_per_node` says of another cluster is of no interest here. Collective.
     package init(_ workload: Workload, over world: some Communicator) throws(MPIError) {
-        let node = workload.config.plan.memoryPerNode?.bytes ?? AvailableMemory.bytes
-        let share = Int64(node / (try world.ranksOnNode()))
+        let share = Int64(AvailableMemory.bytes / (try world.ranksOnNode()))
         self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(share, .min)))
     }
 
