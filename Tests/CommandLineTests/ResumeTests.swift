@@ -81,18 +81,19 @@ extension CommandLineTests {
             #expect(try model.metrics("new") == model.metrics("out"))
         }
 
-        @Test(arguments: ["flipped", "cut", "missing", "torn manifest"])
-        func `a damaged checkpoint is named and the one before it taken`(_ damage: String) throws {
-            _ = try run("rotate", out: "out")
+        @Test(arguments: ["flipped", "cut", "missing", "torn manifest"], [0, 2])
+        func `a damaged checkpoint is named and the one before it taken`(_ damage: String, _ ranks: Int) throws {
+            _ = try run("rotate", out: "out", ranks: ranks)
             try interrupt("out")
-            try spoil("out/checkpoints/step-4", damage)
-            let again = try run("rotate", out: "out")
-            #expect(again.output.contains("warning:") && again.output.contains("step-4"))
+            // The last rank's file is damaged, which it alone sees.
+            try spoil("out/checkpoints/step-4", damage, rank: max(0, ranks - 1))
+            let again = try run("rotate", out: "out", ranks: ranks)
+            #expect(again.output.components(separatedBy: "warning:").count == 2 && again.output.contains("step-4"))
             #expect(again.output.contains("goes on after step 2"))
         }
 
-        private func spoil(_ checkpoint: String, _ damage: String) throws {
-            let state = "\(checkpoint)/rank-0.safetensors"
+        private func spoil(_ checkpoint: String, _ damage: String, rank: Int = 0) throws {
+            let state = "\(checkpoint)/rank-\(rank).safetensors"
             switch damage {
             case "missing": try FileManager.default.removeItem(atPath: model.file(state))
             case "torn manifest": try model.write(Array(try model.read("\(checkpoint)/MANIFEST").prefix(200)), to: "\(checkpoint)/MANIFEST")

@@ -15,18 +15,20 @@ import Testing
         folder = CheckpointFolder(path: temporary.file("checkpoints"))
     }
 
-    private func commit(_ step: Int, keep: Int = 2) throws {
+    private func commit(_ step: Int, keep: Int = 2, ranks: Int = 1) throws {
         try folder.begin(step)
         var state = TrainingState()
         state.tensors["a"] = Tensor([1, .nan, -0.0], [3])
         state.numbers["third"] = 1 / 3
-        let file = CheckpointFolder.stateFile(rank: 0)
-        try state.write(to: "\(folder.temporary(step))/\(file)")
-        let written = try InputFile("\(folder.temporary(step))/\(file)")
-        let entry = CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
-        let identity = CheckpointManifest.Identity(job: "rotate", worldSize: 1, model: "m", settings: ["training.seed": "7"])
+        var files: [String: CheckpointManifest.File] = [:]
+        for file in (0..<ranks).map(CheckpointFolder.stateFile) {
+            try state.write(to: "\(folder.temporary(step))/\(file)")
+            let written = try InputFile("\(folder.temporary(step))/\(file)")
+            files[file] = CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
+        }
+        let identity = CheckpointManifest.Identity(job: "rotate", worldSize: ranks, model: "m", settings: ["training.seed": "7"])
         let record = TrainingLoop.Record(firstLoss: 2.5, lastLoss: 0.1, timedSteps: step, timedSeconds: 1e-9)
-        try folder.commit(CheckpointManifest(identity: identity, step: step, files: [file: entry], record: record), keep: keep)
+        try folder.commit(CheckpointManifest(identity: identity, step: step, files: files, record: record), keep: keep)
     }
 
     @Test func `what was written is read, numbers to the bit`() throws {
@@ -52,6 +54,21 @@ import Testing
             // The line break at the end of the manifest means nothing.
             guard place < whole.count - 1 else { continue }
             #expect(throws: (any Error).self, "cut at byte \(place)") { try CheckpointFolder.verified(folder.checkpoint(4)) }
+        }
+    }
+
+    /// Twelve files: ranks of two digits, too, check their own where there are as many.
+    @Test(arguments: [1, 3, 5, 12, 20]) func `ranks share the checking, and none of the files goes unchecked`(_ ranks: Int) throws {
+        try commit(4, ranks: 12)
+        func check(_ rank: Int) throws { _ = try CheckpointFolder.verified(folder.checkpoint(4), rank: rank, of: ranks) }
+        for rank in 0..<ranks { try check(rank) }
+        for file in 0..<12 {
+            let path = "\(folder.checkpoint(4))/\(CheckpointFolder.stateFile(rank: file))"
+            let whole = try InputFile.contents(of: path, limit: 1 << 20)
+            try Data(whole.dropLast()).write(to: URL(fileURLWithPath: path))
+            for rank in 0..<ranks where rank != file % ranks { try check(rank) }
+            #expect(throws: CheckpointError.self, "file \(file) of 12") { try check(file % ranks) }
+            try Data(whole).write(to: URL(fileURLWithPath: path))
         }
     }
 

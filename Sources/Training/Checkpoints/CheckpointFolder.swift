@@ -51,12 +51,16 @@ struct CheckpointFolder {
         for other in steps where !kept.contains(other) { try removeTree(checkpoint(other)) }
     }
 
-    /// Reads a manifest and checks every file it names.
+    /// Reads a manifest and checks the files it names; of these, one rank's share, so that all ranks together check all of them.
+    /// Where there are as many ranks as then, each checks its own.
     ///
     /// - Throws: what is wrong with the checkpoint.
-    static func verified(_ checkpoint: String) throws -> CheckpointManifest {
+    static func verified(_ checkpoint: String, rank: Int = 0, of ranks: Int = 1) throws -> CheckpointManifest {
         let manifest = try CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")
-        for (name, expected) in manifest.files.sorted(by: { $0.key < $1.key }) {
+        // Numbers without leading zeros: a shorter name comes first.
+        let files = manifest.files.sorted { ($0.key.count, $0.key) < ($1.key.count, $1.key) }
+        for number in stride(from: rank, to: files.count, by: ranks) {
+            let (name, expected) = files[number]
             let file = try InputFile("\(checkpoint)/\(name)")
             guard file.size == expected.bytes, try file.sha256() == expected.sha256 else {
                 throw CheckpointError.damaged(file.path, "does not match its SHA-256 in \(CheckpointManifest.fileName)")

@@ -2,6 +2,7 @@ internal import Collectives
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import TensorCore
 
 /// Whether a run goes on where an earlier one stopped.
 package enum ResumePolicy: Sendable, Equatable {
@@ -65,11 +66,8 @@ final class RunCheckpoints<World: Communicator> {
             settings["layout"] = "\(dims.data) × \(dims.pipeline)"
             return .init(job: job, worldSize: world.size, model: try model.checkpoint.digest(), settings: settings)
         }
-        let path = try world.fromRoot { try newest(of: candidates(context)) { context.reporter.note($0) } ?? "" }
-        resumed = try world.agree {
-            guard !path.isEmpty else { return nil }
-            return Saved(path: path, manifest: try CheckpointManifest(contentsOf: "\(path)/\(CheckpointManifest.fileName)"))
-        }
+        let paths = try world.fromRoot { try candidates(context).joined(separator: "\0") }.split(separator: "\0").map(String.init)
+        resumed = try newest(of: paths) { context.reporter.note($0) }
     }
 
     /// This rank's state in the checkpoint the run goes on from; nil from the beginning. Collective.
@@ -111,24 +109,26 @@ final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    private func newest(of candidates: [String], warn: (String) -> Void) throws -> String? {
-        var first: String?
+    /// The first checkpoint that is whole, every rank having checked its share of the files. Collective.
+    private func newest(of candidates: [String], warn: (String) -> Void) throws -> Saved? {
+        var first: AgreedError?
         for path in candidates {
             let manifest: CheckpointManifest
             do {
-                manifest = try CheckpointFolder.verified(path)
-            } catch CheckpointError.otherVersion(let file, let version) {
-                throw CheckpointError.otherVersion(file, version)
-            } catch {
-                let problem = AgreedError(error).description
+                manifest = try world.agree { try CheckpointFolder.verified(path, rank: world.rank, of: world.size) }
+            } catch let problem as AgreedError where problem.exitCode != .configuration {
+                // Damaged, and not of a version that this program cannot know.
                 first = first ?? problem
                 if path != candidates.last { warn("warning: \(problem); an older checkpoint is tried") }
                 continue
             }
-            if let difference = try manifest.identity.difference(from: currentIdentity()) { throw CheckpointError.differs(path, difference) }
-            return path
+            try world.agree {
+                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity()) else { return }
+                throw CheckpointError.differs(path, difference)
+            }
+            return Saved(path: path, manifest: manifest)
         }
-        if let first { throw CheckpointError.allDamaged(folder.path, first) }
+        if let first { throw AgreedError(CheckpointError.allDamaged(folder.path, first.description)) }
         return nil
     }
 
