@@ -37,12 +37,12 @@ struct GreedyDecomposer {
 
     /// Decomposes each matrix and fills all up to the largest rank with components of scale 0.
     static func decompose(
-        _ problems: [Problem], _ options: TernaryOptions, name: String
+        _ problems: [Problem], _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
     ) throws -> [(components: Components, error: Float)] {
         var results: [(components: Components, error: Float)] = []
         for problem in problems {
             var decomposer = try GreedyDecomposer(problem, options)
-            let error = try decomposer.run(name: name)
+            let error = try decomposer.run(name: name, eachRound)
             results.append((decomposer.components, error))
         }
         let rank = results.map { $0.components.count }.max() ?? 0
@@ -66,11 +66,12 @@ struct GreedyDecomposer {
     }
 
     /// Adds components until the residual is within the tolerance; returns its relative operator norm.
-    private mutating func run(name: String) throws -> Float {
+    private mutating func run(name: String, _ eachRound: () throws -> Void) throws -> Float {
         guard norm > 0 else { return 0 }
         var guardian = StallGuard(tolerance: options.tolerance, name: name)
         var decay = ErrorDecay(tolerance: options.tolerance)
         while true {
+            try eachRound()
             try subspace.iterate(residual, times: 2)
             var error = subspace.values[0] / norm
             if error < options.tolerance {

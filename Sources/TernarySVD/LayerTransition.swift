@@ -76,13 +76,19 @@ package struct LayerTransition: Sendable {
     // MARK: - Owner
 
     /// The first projection of a weight.
-    package func begin(_ weight: Tensor, name: String = "the matrix") throws -> TransitionUpdate {
-        try full(weight, options, name: name)
+    ///
+    /// - Parameter eachRound: see ``TernaryDecomposition``.
+    package func begin(
+        _ weight: Tensor, name: String = "the matrix", eachRound: () throws -> Void = {}
+    ) throws -> TransitionUpdate {
+        try full(weight, options, name: name, eachRound)
     }
 
     /// Decides the branch for the state, whose weight the optimiser has just changed, and computes the new factors.
-    package func update(_ state: TernaryLayerState, name: String = "the matrix") throws -> TransitionUpdate {
-        try update(state, name: name) { kept, _ in kept }
+    package func update(
+        _ state: TernaryLayerState, name: String = "the matrix", eachRound: () throws -> Void = {}
+    ) throws -> TransitionUpdate {
+        try update(state, name: name, eachRound: eachRound) { kept, _ in kept }
     }
 
     /// Adapts the entries of U and V to the weight the optimiser has changed, by coordinate descent (default mode):
@@ -108,14 +114,14 @@ package struct LayerTransition: Sendable {
     /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a multiple
     /// of the stride are dropped.
     func update(
-        _ state: TernaryLayerState, name: String, order: ([Int], [Float]) -> [Int]
+        _ state: TernaryLayerState, name: String, eachRound: () throws -> Void = {}, order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
         var options = options
         // The layer's own balance stands; the scaled weight is decomposed as it is.
         options.balance = false
         let a = try target(of: state, name: name)
         let k = state.s.count
-        guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name) }
+        guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name, eachRound) }
 
         let refitted = try refit(a, state)
         let s = refitted.s
@@ -132,15 +138,17 @@ package struct LayerTransition: Sendable {
         if strong.count == k { return refresh }
         let r = options.stride(rows: a.rows, columns: a.columns)
         let kept = Array(order(strong, strengths).prefix(strong.count / r * r))
-        guard !kept.isEmpty else { return try full(a, options, name: name) }
+        guard !kept.isEmpty else { return try full(a, options, name: name, eachRound) }
         let start = Components(u: state.u, s: state.s, v: state.v).selecting(kept)
         let warm = try TernaryDecomposition(
-            a, options, name: name, start: (start.u, Tensor(start.v, [kept.count, a.columns])))
+            a, options, name: name, start: (start.u, Tensor(start.v, [kept.count, a.columns])), eachRound: eachRound)
         return difference(warm, from: state)
     }
 
-    private func full(_ a: Tensor, _ options: TernaryOptions, name: String) throws -> TransitionUpdate {
-        let result = try TernaryDecomposition(a, options, name: name)
+    private func full(
+        _ a: Tensor, _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
+    ) throws -> TransitionUpdate {
+        let result = try TernaryDecomposition(a, options, name: name, eachRound: eachRound)
         return TransitionUpdate(
             branch: .full, kept: [], newU: result.u, newV: result.v, s: result.s, balance: result.balance)
     }

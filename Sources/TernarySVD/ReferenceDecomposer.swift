@@ -8,7 +8,7 @@ enum ReferenceDecomposer {
     /// Decomposes matrices of one shape together: a round adds the same number of components to each, the largest relative residual
     /// decides when to stop, and the damping is averaged over the batch.
     static func decompose(
-        _ problems: [Problem], _ options: TernaryOptions, name: String
+        _ problems: [Problem], _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
     ) throws -> [(components: Components, error: Float)] {
         let (m, n) = (problems[0].matrix.rows, problems[0].matrix.columns)
         let r = options.stride(rows: m, columns: n)
@@ -16,6 +16,7 @@ enum ReferenceDecomposer {
         var guardian = StallGuard(tolerance: options.tolerance, name: name)
         try refit(&states)
         while true {
+            try eachRound()
             var worst: Float = 0
             let decompositions = try states.map { try SingularValueDecomposition(inDoublePrecision: $0.residual) }
             for (b, svd) in decompositions.enumerated() {

@@ -46,15 +46,17 @@ package struct TernaryDecomposition: Sendable {
     ///   - weight: `[m, n]`.
     ///   - name: how an error names the matrix.
     ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
+    ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the decomposition.
     /// - Throws: `TernaryError`: a setting out of range, a non-finite weight, a stalled loop; `LAPACKError`.
     package init(
-        _ weight: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil
+        _ weight: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil,
+        eachRound: () throws -> Void = {}
     ) throws {
         let m = weight.rows
         let n = weight.columns
         let batch = try TernaryDecomposition.batch(
             weight.reshaped([1, m, n]), options, name: name,
-            start: start.map { ($0.u.reshaped([1, m, $0.u.columns]), $0.v.reshaped([1, $0.v.rows, n])) })
+            start: start.map { ($0.u.reshaped([1, m, $0.u.columns]), $0.v.reshaped([1, $0.v.rows, n])) }, eachRound: eachRound)
         self = batch[0]
     }
 
@@ -77,7 +79,8 @@ package struct TernaryDecomposition: Sendable {
     ///   - start: U `[B, m, k]` and V `[B, k, n]` to begin with.
     /// - Throws: as the initialiser.
     package static func batch(
-        _ weights: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil
+        _ weights: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil,
+        eachRound: () throws -> Void = {}
     ) throws -> [TernaryDecomposition] {
         precondition(weights.shape.count == 3, "a batch of matrices, not \(weights.shape)")
         try options.validate()
@@ -101,8 +104,8 @@ package struct TernaryDecomposition: Sendable {
         }
         let solved: [(components: Components, error: Float)]
         switch options.mode {
-        case .reference: solved = try ReferenceDecomposer.decompose(problems, options, name: name)
-        case .fast: solved = try GreedyDecomposer.decompose(problems, options, name: name)
+        case .reference: solved = try ReferenceDecomposer.decompose(problems, options, name: name, eachRound)
+        case .fast: solved = try GreedyDecomposer.decompose(problems, options, name: name, eachRound)
         }
         return zip(problems, solved).map { $0.finish($1.components, error: $1.error, scale: scale) }
     }

@@ -89,6 +89,28 @@ import Testing
         }
     }
 
+    /// Every round of the published algorithm adds so many components, and the last one finds that they suffice.
+    @Test func `whoever waits is answered once a round, in whichever branch`() throws {
+        struct Interruption: Error {}
+        var random = RandomStream(seed: 3)
+        let initial = Tensor(normal: [24, 40], from: &random)
+        let options = TernaryOptions(tolerance: 0.2, mode: .reference)
+        let transition = try LayerTransition(options, pruneRate: .infinity)
+        var rounds = 0
+        let first = try transition.begin(initial) { rounds += 1 }
+        #expect(rounds == first.s.count / options.stride(rows: 24, columns: 40) + 1)
+        for (mode, pruneRate) in [(.reference, 1), (.fast, 1), (.fast, .infinity)] as [(TernaryOptions.Mode, Float)] {
+            let transition = try LayerTransition(TernaryOptions(tolerance: 0.2, mode: mode), pruneRate: pruneRate)
+            var state = LayerTransition.begin(initial, with: first)
+            state.weight.add(Tensor(normal: [24, 40], from: &random))
+            rounds = 0
+            let update = try transition.update(state, eachRound: { rounds += 1 })
+            #expect(update.branch == (pruneRate.isFinite ? .prune : .full))
+            #expect(rounds > 1)
+            #expect(throws: Interruption.self) { try transition.update(state, eachRound: { throw Interruption() }) }
+        }
+    }
+
     private func options(of golden: GoldenCase) throws -> TernaryOptions {
         var options = TernaryOptions(mode: .reference)
         options.tolerance = try Float(#require(golden.params["tolerance"]?.number))

@@ -125,7 +125,7 @@ final class TernaryTraining<World: Communicator> {
             bytes: world.size > 1 ? bytes : 0, digest: digest)
     }
 
-    /// The transition of one of this rank's layers.
+    /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have missed.
     private func compute(_ number: Int) throws -> Transition {
         let layer = layers[number]
         let update = try update(layer, &layers[number].adaptation)
@@ -135,11 +135,11 @@ final class TernaryTraining<World: Communicator> {
 
     private func update(_ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation) throws -> TransitionUpdate {
         guard step > 0 else {
-            let first = try transition.begin(layer.state.weight, name: layer.name)
+            let first = try transition.begin(layer.state.weight, name: layer.name, eachRound: exchange.poll)
             adaptation = Adaptation(budget: PackedTernary(first.newU).nonzeros + PackedTernary(first.newV).nonzeros)
             return first
         }
-        guard settings.adapts(atStep: step) else { return try transition.update(layer.state, name: layer.name) }
+        guard settings.adapts(atStep: step) else { return try transition.update(layer.state, name: layer.name, eachRound: exchange.poll) }
         return try transition.adapt(layer.state, name: layer.name, &adaptation)
     }
 
