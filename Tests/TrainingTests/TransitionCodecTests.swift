@@ -54,6 +54,15 @@ import Testing
         #expect(try codec.encode(refresh, oldRank: 9, name: "layer").payload.count == 12 + 36)
     }
 
+    @Test func `a layer may lose all its components, however many they were`() throws {
+        let update = TransitionUpdate(
+            branch: .prune, kept: [], newU: Tensor(zeros: [13, 0]), newV: Tensor(zeros: [0, 21]), s: Tensor(zeros: [0]))
+        let (form, payload) = try codec.encode(update, oldRank: 300, name: "layer")
+        let decoded = try codec.decode(form.rawValue, payload)
+        #expect(decoded.oldRank == 300)
+        expectSame(decoded.update, update)
+    }
+
     @Test func `no prefix of a payload and no longer one is accepted`() throws {
         for update in [refresh, changes, whole] {
             let (form, payload) = try codec.encode(update, oldRank: 9, name: "layer")
