@@ -91,7 +91,8 @@ struct FullTrainingRun<World: Communicator> {
 
     /// Writes `summary.json` and prints the table. Collective.
     func summarise(
-        _ record: TrainingLoop.Record, _ results: JSONObject, _ table: Table, timing: PipelineTiming, hasTeacher: Bool = false
+        _ record: TrainingLoop.Record, _ results: JSONObject, _ improvement: Improvement, _ table: Table, timing: PipelineTiming,
+        hasTeacher: Bool = false
     ) throws {
         let config = context.config
         // A backward pass through all weights takes two products for each of the forward pass.
@@ -100,12 +101,13 @@ struct FullTrainingRun<World: Communicator> {
         let pipeline = try PipelineReport(timing, microBatches, batchSize: config.training.batchSize, context.groups)
         var results = results
         pipeline.add(to: &results)
+        improvement.add(to: &results)
         let measured = LanguageModelRun<World>.Measured(
             steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
             bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
         let summary = try run.finish(measured, results)
         context.reporter.note("\n" + table.text)
-        if let line = pipeline.line { context.reporter.note("\n" + line) }
+        for line in [pipeline.line, improvement.warning].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")
     }
 }

@@ -104,12 +104,14 @@ package struct RotateJob: Job {
             timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
         var results = result.json
         pipeline.add(to: &results)
+        let improvement = Improvement(before: result.hadamard.perplexity, after: result.learned.perplexity)
+        improvement.add(to: &results)
         let summary = try run.finish(
             .init(
                 steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
                 bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
         context.reporter.note("\n" + result.table.text)
-        if let line = pipeline.line { context.reporter.note("\n" + line) }
+        for line in [pipeline.line, improvement.warning].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note(
             "\n\(Int(summary.tokensPerSecond)) tokens/s, "
                 + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "

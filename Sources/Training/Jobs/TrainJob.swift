@@ -24,6 +24,6 @@ package struct TrainJob: Job {
         var table = Table(columns: ["\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity"])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])
-        try run.summarise(record, results, table, timing: trainer.timing)
+        try run.summarise(record, results, Improvement(before: before, after: after), table, timing: trainer.timing)
     }
 }

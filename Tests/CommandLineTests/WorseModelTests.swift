@@ -1,0 +1,55 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    /// Training that does a model no good.
+    @Suite struct WorseModels {
+        private let model: ModelFolder
+        init() throws {
+            model = try ModelFolder()
+            // A model that learns to say 1 all the time has no idea of twos.
+            try model.writeTokens(to: "twos.safetensors", except: Dictionary(uniqueKeysWithValues: (0..<64).map { ($0, 2) }))
+        }
+
+        /// - Parameter text: to evaluate on; the one to learn from is all ones.
+        private func run(_ job: String, evaluatedOn text: String, _ settings: String...) throws -> (outcome: Program.Outcome, warnings: Int) {
+            let all = settings + ["training.steps=4", "ternary.tolerance=0.3"]
+            let outcome = try Program.run(
+                job.split(separator: " ").map(String.init) + model.arguments(eval: text) + all.flatMap { ["--set", $0] }, in: model.path)
+            return (outcome, outcome.output.components(separatedBy: "warning: training has made the model worse").count - 1)
+        }
+
+        private var improved: JSONValue? { get throws { try InputFile.json(model.file("out/summary.json"))["improved"] } }
+
+        /// At this rate ternary layers lose all their components, too.
+        @Test(arguments: ["train", "qat", "qat --set qat.method=integer"])
+        func `a model that training has made worse is said to be`(_ job: String) throws {
+            let (outcome, warnings) = try run(job, evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            #expect(warnings == 1, "\(outcome.output)")
+            #expect(try improved == .bool(false))
+        }
+
+        @Test func `one that has become better is not`() throws {
+            let (outcome, warnings) = try run("train", evaluatedOn: "data.safetensors", "training.learning_rate=0.01")
+            #expect(outcome.code == 0 && warnings == 0, "\(outcome)")
+            #expect(try improved == .bool(true))
+        }
+
+        @Test func `learned rotations are compared with the ones that learning began with`() throws {
+            let (outcome, warnings) = try run("rotate", evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
+            let perplexity = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"])
+            let (before, after) = try (#require(perplexity["hadamard"]?.number), #require(perplexity["learned"]?.number))
+            #expect(try improved == .bool(after <= before))
+            #expect(warnings == (after <= before ? 0 : 1), "\(outcome.output)")
+        }
+
+        @Test(arguments: ["train", "qat"]) func `numbers that overflow end the run with 65 and what to do`(_ job: String) throws {
+            let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e6")
+            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
+            #expect(outcome.complaints.first?.contains("training.learning_rate") == true, "\(outcome.errors)")
+        }
+    }
+}
