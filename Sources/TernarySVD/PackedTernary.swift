@@ -3,9 +3,9 @@ package import TensorCore
 
 /// A matrix of −1, 0 and 1 at one bit an entry and one a non-zero: at most two bits an entry, and 1.2 where a fifth are not 0.
 ///
-/// Its form, in memory, in files and between ranks (``bytes``): the mask, a bit for each entry, row-major without padding, set where it
-/// is not 0; then the signs, a bit for each non-zero in the same order, set where it is −1. The lowest bit of a byte comes first; mask and
-/// signs are each filled up to a byte with zeros.
+/// Its form, in memory, in files and between ranks (``bytes``): the mask, a bit for each entry, row-major without padding, set
+/// where it is not 0; then the signs, a bit for each non-zero in the same order, set where it is −1. The lowest bit of a byte
+/// comes first; mask and signs are each filled up to a byte with zeros.
 package struct PackedTernary: Sendable, Equatable {
     package let rows: Int, columns: Int
     package let nonzeros: Int
@@ -22,7 +22,7 @@ package struct PackedTernary: Sendable, Equatable {
         self.storage = storage
     }
 
-    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or there are not as many signs as the mask has bits.
+    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or the signs are not as many as the mask's bits.
     package init?(bytes: [UInt8], rows: Int, columns: Int) {
         let maskBytes = Self.maskBytes(rows: rows, columns: columns)
         guard bytes.count >= maskBytes, Self.endsClean(bytes[..<maskBytes], bits: rows * columns) else { return nil }

@@ -5,8 +5,9 @@ internal import TensorCore
 ///
 /// For each layer NAME:
 ///
-///     NAME.u  U8  [⌈m·k/8⌉ + ⌈z/8⌉]   U, row-major: a bit for each entry, set where it is not 0; then, from the next byte on, a bit
-///                                     for each of these z entries in the same order, set where it is −1. The lowest bit comes first
+///     NAME.u  U8  [⌈m·k/8⌉ + ⌈z/8⌉]   U, row-major: a bit for each entry, set where it is not 0; then, from the next
+///                                     byte on, a bit for each of these z entries in the same order, set where it
+///                                     is −1. The lowest bit of a byte comes first
 ///     NAME.s  F32 [k]
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
@@ -79,13 +80,15 @@ package enum TernaryFile {
         func packed(_ suffix: String, _ rows: Int, _ columns: Int) throws -> PackedTernary {
             let tensor = "\(name).\(suffix)"
             let info = try file.info(tensor)
-            let lengths = PackedTernary.maskBytes(rows: rows, columns: columns)...PackedTernary.maximumBytes(rows: rows, columns: columns)
-            guard info.type == .u8, info.shape.count == 1, lengths.contains(info.shape[0]) else {
-                throw refuse(
-                    "\(suffix) is \(info.type.rawValue) \(info.shape), not U8 [\(lengths.lowerBound) to \(lengths.upperBound)] for \(rows)×\(columns)")
+            let (least, most) = (
+                PackedTernary.maskBytes(rows: rows, columns: columns), PackedTernary.maximumBytes(rows: rows, columns: columns)
+            )
+            guard info.type == .u8, info.shape.count == 1, (least...most).contains(info.shape[0]) else {
+                let expected = "U8 of \(least) to \(most) bytes for \(rows)×\(columns)"
+                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not \(expected)")
             }
             guard let result = PackedTernary(bytes: try file.readBytes(tensor), rows: rows, columns: columns) else {
-                throw refuse("\(suffix) has not one sign for each non-zero, or bits beyond its last entry or sign; the file is damaged")
+                throw refuse("\(suffix) has not one sign for each non-zero, or stray bits beyond the last; the file is damaged")
             }
             return result
         }

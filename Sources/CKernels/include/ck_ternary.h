@@ -25,9 +25,9 @@ void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t co
 size_t ck_ternary_descend(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
 
-// Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column is not 0,
-// then one bit for each of these entries in their order, set where it is -1; both filled up to a byte. CK_TERNARY_SLACK readable
-// bytes follow.
+// Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column is
+// not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte. CK_TERNARY_SLACK
+// readable bytes follow.
 #define CK_TERNARY_SLACK 16
 // packed must be zeroed by the caller, and long enough for the non-zeros of t.
 void ck_ternary_pack(const float *t, size_t count, uint8_t *packed);

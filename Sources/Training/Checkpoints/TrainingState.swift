@@ -64,8 +64,8 @@ package struct TrainingState: Sendable {
 extension TrainingState {
     private static let format = "sq-train.state"
 
-    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers in the metadata as the
-    /// hexadecimal pattern of their bits.
+    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers in
+    /// the metadata as the hexadecimal pattern of their bits.
     func write(to path: String) throws {
         var metadata = ["format": Self.format]
         var sources = tensors.sorted { $0.key < $1.key }.map { TensorSource($0.key, $0.value) }

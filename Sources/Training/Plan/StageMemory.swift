@@ -105,9 +105,9 @@ struct StageMemory {
         }
     }
 
-    /// What decomposing takes, four times since memory of one layer's number of components fits no other's and stays in the pool: in
-    /// training of all layers, whose rests and factors stay; else of one at a time, kept at no more than two bits an entry (one and
-    /// the share of non-zeros, which is not known beforehand).
+    /// What decomposing takes, four times since memory of one layer's number of components fits no other's and stays in the pool:
+    /// in training of all layers, whose rests and factors stay; else of one at a time, kept at no more than two bits an entry (one
+    /// and the share of non-zeros, which is not known beforehand).
     private var ternaryState: Double {
         let sum = ternaryLayers.reduce(0, +)
         return workload.job == .ptq ? 4 * (ternaryLayers.max() ?? 0) + sum / 16 : 4 * sum
