@@ -11,10 +11,16 @@ package enum LogitTarget {
     case teacher(hidden: Tensor, head: Variable)
 }
 
+/// Rows of logits that exist at a time.
+package enum LogitBlock {
+    /// As many as eight MiB of logits hold, at most 256; 32 keep a product busy whatever the vocabulary.
+    package static func rows(vocabulary: Int) -> Int { max(32, min(256, (2 << 20) / vocabulary)) }
+}
+
 extension Tape {
     /// The sum over rows of the loss of logits = x·headᵀ, in nats, times `scale` in the gradient.
     ///
-    /// Logits exist for a few hundred rows at a time. Their gradient is known as soon as they are, so ∂loss/∂x (and the head's)
+    /// Logits exist for a block of rows at a time, see ``LogitBlock``. Their gradient is known as soon as they are, so ∂loss/∂x (and the head's)
     /// is formed right away and no logits are kept.
     ///
     /// - Parameters:
@@ -34,9 +40,9 @@ extension Tape {
                 nil
             }
         let wanted = isRecording && (x.requiresGradient || head.requiresGradient)
-        let chunk = min(rows, 256)
+        let chunk = min(rows, LogitBlock.rows(vocabulary: vocabulary))
         var logits = Tensor(uninitialized: [chunk, vocabulary])
-        var reference = Tensor(uninitialized: [chunk, vocabulary])
+        var reference = Tensor(uninitialized: teacher == nil ? [0] : [chunk, vocabulary])
         var dx = Tensor(uninitialized: wanted && x.requiresGradient ? x.value.shape : [0])
         var dHead = Tensor(zeros: wanted && head.requiresGradient ? head.shape : [0])
         var sum = 0.0

@@ -127,13 +127,16 @@ package struct CayleySGD: Sendable {
         let half = 0.5 * Double(size)
         var system = direction.withElements { $0.map { half * Double($0) } }
         for i in 0..<n { system[i * n + i] += 1 }
-        let start = rotation.withElements { $0.map(Double.init) }
+        let quotient: [Double]
         do {
-            let quotient = try rightDivided(start, rows: p, by: system, order: n)
-            return Tensor(zip(quotient, start).map { Float(2 * $0 - $1) }, rotation.shape)
+            quotient = try rightDivided(rotation.withElements { $0.map(Double.init) }, rows: p, by: system, order: n)
         } catch {
             throw .linearAlgebra(error)
         }
+        var next = Tensor(uninitialized: rotation.shape)
+        let (start, target) = (rotation.pointer, next.mutablePointer)
+        for (index, value) in quotient.enumerated() { target[index] = Float(2 * value - Double(start[index])) }
+        return next
     }
 
     /// Y ← R − αG, then five times Y ← R − ½α(R + Y)·W.
@@ -189,17 +192,18 @@ package enum SkewMatrix {
     /// S in full, `[n, n]`.
     package static func unpack(_ packed: Tensor, order n: Int) -> Tensor {
         precondition(packed.count == packedCount(order: n), "\(packed.count) entries of a skew matrix of order \(n)")
-        var upper = Tensor(zeros: [n, n])
+        var matrix = Tensor(zeros: [n, n])
         let source = packed.pointer
-        let target = upper.mutablePointer
+        let target = matrix.mutablePointer
         var next = 0
         for i in 0..<n {
-            for index in i * n + i + 1..<i * n + n {
-                target[index] = source[next]
+            for j in i + 1..<n {
+                target[i * n + j] = source[next]
+                target[j * n + i] = -source[next]
                 next += 1
             }
         }
-        return upper - upper.transposed()
+        return matrix
     }
 }
 

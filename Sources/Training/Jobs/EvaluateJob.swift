@@ -16,7 +16,7 @@ package struct EvaluateJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
-        let (run, (recipe, parameters, ternary)) = try LanguageModelRun.open(
+        let (run, (recipe, original, ternary)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: false
         ) { inputs in
             let parameters = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
@@ -34,18 +34,17 @@ package struct EvaluateJob: Job {
         }
         try run.noteOrigin(ofRotations: config.rotation.path)
         let model = run.model
+        var parameters = consume original
         let windows = try run.evaluationWindows(drawingFrom: parameters)
         let start = ContinuousClock.now
         let sent = groups.bytesSent
         let score = try PlainScore(model, parameters, recipe.quantization, windows, groups)
-        let rotated = try config.rotation.path.map { _ in
-            try RotatedScorer(
-                model: model, base: recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters, recipe: recipe,
-                windows: windows
-            ).score(recipe.start, groups)
-        }
         let ternaryScore = try ternary.map {
             try evaluate(model.constantNetwork($0), against: model.constantNetwork(parameters), windows: windows, groups)
+        }
+        let rotated = try config.rotation.path.map { _ in
+            if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
+            return try RotatedScorer(model: model, base: parameters, recipe: recipe, windows: windows).score(recipe.start, groups)
         }
         let seconds = (.now - start) / .seconds(1)
 

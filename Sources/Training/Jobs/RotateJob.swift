@@ -24,57 +24,91 @@ package struct RotateJob: Job {
                 try RotationRecipe(
                     config, inputs.folder.configuration, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
                     dims: groups.dims),
-                try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage).fusingNorms()
+                try weights(inputs, context)
             )
         }
-        let (inputs, model) = (run.inputs, run.model)
-        try run.noteOrigin(ofRotations: config.rotation.path)
-        for row in DimensionReport(model.configuration).rows { context.reporter.note("  \(row.line)") }
-        let loop = try run.trainingLoop(
-            "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: original)
-        let evaluation = try run.evaluationWindows(drawingFrom: original)
-        let plain = try PlainScore(model, original, recipe.quantization, evaluation, groups)
-        context.reporter.note(plain.line)
-
-        let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
-        let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: evaluation)
-        let hadamard = try scorer.score(recipe.start, groups)
-        context.reporter.note("Hadamard: perplexity \(hadamard.perplexity.formatted(decimals: 2))")
+        let outcome = try learn(run, recipe, consume original)
+        let rotations = outcome.rotations
 
         StoragePool.shared.trim()
-        let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
-        if let state = try run.checkpoints.restoredState() { try learner.restore(state) }
-        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
-            let result = try learner.step(
-                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, groups)
-            metrics["orthogonality_error"] = .double(learner.orthogonalityError)
-            return result
-        }
-        // The steps' buffers, and then the scores', are of no use to what follows.
-        StoragePool.shared.trim()
-        let learned = try scorer.score(learner.rotations, groups)
-        // From here on the learner, and the network it has learned on, are of no use.
-        let (rotations, timing) = (learner.rotations, learner.timing)
-        let error = learner.orthogonalityError
-
-        StoragePool.shared.trim()
+        // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading again.
+        let read = try world.agree { try weights(run.inputs, context) }
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
-        let merged = original.map { _, value in value.deferred }.rotated(by: rotations, inputs.folder.configuration)
-        let invariance = try model.logitChange(evaluation[0], original, merged, groups)
+        let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.configuration)
+        let invariance = try run.model.logitChange(outcome.windows[0], read, merged, groups)
         guard invariance <= config.verify.tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
         }
+        let (plain, record) = (outcome.plain, outcome.record)
         let result = RotationResult(
-            fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: plain.rounded, hadamard: hadamard, learned: learned,
-            firstLoss: record.firstLoss, lastLoss: record.lastLoss,
-            orthogonalityError: error, invarianceError: invariance,
+            fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: plain.rounded, hadamard: outcome.hadamard,
+            learned: outcome.learned, firstLoss: record.firstLoss, lastLoss: record.lastLoss,
+            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance,
             bits: (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits))
         try world.agree {
             guard world.isRoot else { return }
-            try write(rotations, inputs, context)
+            try write(rotations, run.inputs, context)
         }
-        try inputs.write(merged, context)
-        try summarise(result, record, recipe, timing, run)
+        try run.inputs.write(merged, context)
+        try summarise(result, record, recipe, outcome.timing, run)
+    }
+
+    /// This rank's stage of the model as the files have it, norms fused.
+    private func weights(
+        _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws -> LlamaParameters<StoredTensor> {
+        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage).fusingNorms()
+    }
+
+    /// What learning leaves behind.
+    private struct Outcome {
+        let rotations: Rotations
+        /// max|RᵀR − I| over the rotations.
+        let orthogonalityError: Double
+        let plain: PlainScore
+        let hadamard: LanguageModelScore, learned: LanguageModelScore
+        /// What the scores were taken on.
+        let windows: [[Int32]]
+        let record: TrainingLoop.Record
+        let timing: PipelineTiming
+    }
+
+    /// Learns, and scores what there was before and is after. Collective.
+    ///
+    /// - Parameter original: this rank's stage of the model; gone from memory when this returns.
+    private func learn(
+        _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, _ original: consuming LlamaParameters<StoredTensor>
+    ) throws -> Outcome {
+        let (context, config, model) = (run.context, run.context.config, run.model)
+        var network = original
+        try run.noteOrigin(ofRotations: config.rotation.path)
+        for row in DimensionReport(model.configuration).rows { context.reporter.note("  \(row.line)") }
+        let loop = try run.trainingLoop(
+            "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
+        let windows = try run.evaluationWindows(drawingFrom: network)
+        let plain = try PlainScore(model, network, recipe.quantization, windows, context.groups)
+        context.reporter.note(plain.line)
+
+        if let r4 = recipe.online.r4 { network = network.rotatedDown(by: r4) }
+        StoragePool.shared.trim()
+        let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
+        let hadamard = try scorer.score(recipe.start, context.groups)
+        context.reporter.note("Hadamard: perplexity \(hadamard.perplexity.formatted(decimals: 2))")
+
+        StoragePool.shared.trim()
+        let learner = RotationLearner(recipe.learner, model, base: network, online: recipe.online, from: recipe.start)
+        if let state = try run.checkpoints.restoredState() { try learner.restore(state) }
+        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
+            let result = try learner.step(
+                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
+            metrics["orthogonality_error"] = .double(learner.orthogonalityError)
+            return result
+        }
+        // The steps' buffers are of no use to the scores.
+        StoragePool.shared.trim()
+        return Outcome(
+            rotations: learner.rotations, orthogonalityError: learner.orthogonalityError, plain: plain, hadamard: hadamard,
+            learned: try scorer.score(learner.rotations, context.groups), windows: windows, record: record, timing: learner.timing)
     }
 
     private func write(

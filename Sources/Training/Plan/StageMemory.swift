@@ -1,3 +1,4 @@
+internal import Autograd
 internal import Models
 internal import Rotation
 
@@ -34,7 +35,6 @@ struct StageMemory {
     // MARK: Weights, in values
 
     private var linears: Double { Double(part.layers.count * cost.layerLinears) }
-    private var downs: Double { Double(part.layers.count * shape.hiddenSize * shape.intermediateSize) }
     private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
     private var head: Double { part.isLast ? Double(cost.head) : 0 }
 
@@ -47,11 +47,10 @@ struct StageMemory {
     /// Whether weights rest in bfloat16: half a value each, and float32 copies one at a time.
     private var storesHalf: Bool { workload.config.model.storage == .bf16 }
 
-    /// The full-precision network: as read, with norms fused, and a second down projection with R4. A fused head is no longer tied.
+    /// The full-precision network with norms fused and R4 in the down projections. A fused head is no longer tied.
     private var rotationBase: Double {
         if storesHalf { return parameters / 2 + widened }
-        let fused = Double(part.layers.count * cost.layerParameters) + embedding + head
-        return fused + (workload.config.rotation.r4 == .hadamard ? downs : 0)
+        return Double(part.layers.count * cost.layerParameters) + embedding + head
     }
 
     /// One matrix of each shape in float32, twice where it is rotated by R2.
@@ -143,11 +142,11 @@ struct StageMemory {
         return Double(4 * shape.hiddenSize + 2 * query + 2 * key + key + shape.intermediateSize)
     }
 
-    /// What a layer holds while it computes, and a few hundred rows of logits, twice where they are compared.
+    /// What a layer holds while it computes, and a block of logits, twice where they are compared.
     private func passing(sequences: Int) -> Double {
         let tokens = sequences * workload.length
         let widest = Double(3 * shape.intermediateSize + 4 * shape.hiddenSize)
-        let logits = part.isLast ? Double(2 * min(tokens, 256) * shape.vocabularySize) : 0
+        let logits = part.isLast ? Double(2 * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize) : 0
         return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
     }
 }
