@@ -2,7 +2,7 @@ package import HuggingFace
 
 extension LlamaConfiguration {
     /// Beyond any model there is; keeps a broken file from claiming the memory for a billion layers.
-    private static let mostLayers = 10_000
+    private static let mostLayers = 500
 
     /// Reads a `config.json`, as transformers 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`) write it.
     ///

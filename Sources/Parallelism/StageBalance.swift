@@ -6,7 +6,8 @@ package enum StageBalance {
     /// the one whose later stages are smaller, since those wait longest for their first micro-batch.
     ///
     /// Dynamic programming over prefix sums: best(s, n), the least possible maximum with the first n layers on s stages, is
-    /// min over k of max(best(s − 1, k), cost(k ..< n)); O(stages · layers²).
+    /// min over k of max(best(s − 1, k), cost(k ..< n)). The first term rises with k and the second falls, so that the minimum is
+    /// where they meet: O(stages · layers · log layers).
     ///
     /// - Parameters:
     ///   - layers: cost of each layer.
@@ -26,10 +27,13 @@ package enum StageBalance {
             var next = [Double](repeating: .infinity, count: count + 1)
             var cut = [Int](repeating: 0, count: count + 1)
             for n in stage + 1..<count + 1 {
-                for k in stage..<n {
-                    let largest = max(best[k], cost(k..<n))
-                    if largest <= next[n] { (next[n], cut[n]) = (largest, k) }
-                }
+                // The first k from which the stages before are the most expensive, and the one before it.
+                let meeting = firstIndex(in: stage..<n) { best[$0] >= cost($0..<n) }
+                let least = min(
+                    meeting < n ? best[meeting] : .infinity, meeting > stage ? cost(meeting - 1..<n) : .infinity)
+                // Of all k as good, the last.
+                next[n] = least
+                cut[n] = firstIndex(in: stage..<n) { best[$0] > least } - 1
             }
             best = next
             cuts.append(cut)
@@ -42,6 +46,16 @@ package enum StageBalance {
             end = begin
         }
         return ranges.reversed()
+    }
+
+    /// The first index from which on `holds`, which once true stays true; the upper bound where there is none.
+    private static func firstIndex(in range: Range<Int>, _ holds: (Int) -> Bool) -> Int {
+        var range = range
+        while !range.isEmpty {
+            let middle = range.lowerBound + range.count / 2
+            range = holds(middle) ? range.lowerBound..<middle : middle + 1..<range.upperBound
+        }
+        return range.lowerBound
     }
 
     /// The division for steps on sequences of `length` tokens, by the operations of the stages' products and attention. An

@@ -32,6 +32,12 @@ import Testing
         }
     }
 
+    @Test func `of equal divisions the one with smaller later stages is chosen`() {
+        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1, 1, 1], stages: 3) == [0..<3, 3..<6, 6..<7])
+        // Nothing makes the last stage cheaper: the others are equal among themselves.
+        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1], last: 5, stages: 3) == [0..<2, 2..<4, 4..<5])
+    }
+
     @Test func `a large head takes layers from the last stage`() {
         #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1, 1], last: 2, stages: 2) == [0..<4, 4..<6])
         #expect(StageBalance.divide(layers: [1, 1, 1, 1], last: 9, stages: 2) == [0..<3, 3..<4])
