@@ -40,7 +40,7 @@ int cprocess_start(char *const *arguments, const sigset_t *mask, pid_t *process)
         do count = read(report[0], &code, sizeof code);
         while (count < 0 && errno == EINTR);
         if (count != sizeof code) code = 0;
-        if (code != 0) waitpid(child, NULL, 0);
+        while (code != 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
     }
     close(report[0]);
     *process = child;

@@ -25,12 +25,14 @@ struct ConfigurationOptions: ParsableArguments {
         }
     }
 
+    /// The configuration as these options make it.
+    func settings() throws -> RunConfig {
+        try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []))
+    }
+
     /// The configuration, which rank 0 reads and checks for all. Collective.
     func load(on communicator: some Communicator) throws -> RunConfig {
-        let yaml = try communicator.fromRoot {
-            try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? [])).yaml
-        }
-        return try RunConfig(yaml: yaml)
+        try RunConfig(yaml: try communicator.fromRoot { try settings().yaml })
     }
 }
 
@@ -60,26 +62,27 @@ extension Job {
         }
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         communicator.watch(longestWait: .seconds(config.watchdog.step))
-        // An attempt may fail after it has got to the end, as where MPI cannot finish.
-        let hasEnded = try communicator.fromRoot {
-            let summary = attempt > 1 && resume != nil ? RunFolder.summaryDigest(path) : nil
-            return summary != nil && summary != ProcessEnvironment.earlierSummary ? "yes" : ""
+        let run = ProcessEnvironment.run ?? ""
+        let earlier = try communicator.fromRoot {
+            guard attempt > 1, resume != nil, RunFolder.lastRun(path) == run else { return RunFolder.Progress.none.rawValue }
+            return RunFolder.progress(path).rawValue
         }
-        guard hasEnded.isEmpty else {
+        // An attempt may fail after it has got to the end, as where MPI cannot finish.
+        guard earlier != RunFolder.Progress.ended.rawValue else {
             reporter.note("an earlier attempt has ended this run; its results are in \(path)")
             return
         }
         // Where the first attempt was to start, a later one has been.
-        let policy = attempt > 1 && resume != nil && RunFolder.hasCheckpoints(path) ? .auto : asked
+        let policy = earlier == RunFolder.Progress.saved.rawValue ? .auto : asked
         let events = try communicator.agree {
             guard communicator.isRoot else { return RunEvents() }
             return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
         }
         reporter.events = events
-        let folder = RunFolder(path, isWriter: communicator.isRoot, events: events)
+        let folder = RunFolder(path, run: run, isWriter: communicator.isRoot, events: events)
         let groups = try ParallelGroups(dims, communicator)
         do {
-            try run(
+            try self.run(
                 JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
                     attempt: attempt))
         } catch let stop as RunStopped {

@@ -35,16 +35,15 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each goes on where the last one was saved.
         let folder = runFolder() ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
-        if let earlier = RunFolder.summaryDigest(folder) { setenv(ProcessEnvironment.earlierSummaryVariable, earlier, 1) }
+        setenv(ProcessEnvironment.runVariable, String(UInt64.random(in: 0 ... .max), radix: 36), 0)
         let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder).run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
     }
 
-    /// The run folder that the command names itself.
+    /// The run folder that the command names itself. What is wrong with the command, the ranks will say.
     private func runFolder() -> String? {
-        guard let last = arguments.lastIndex(where: { $0 == "--out" || $0.hasPrefix("--out=") }) else { return nil }
-        let value = arguments[last].dropFirst("--out=".count)
-        return value.isEmpty ? arguments.dropFirst(last + 1).first : String(value)
+        guard let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand else { return nil }
+        return try? command.options.settings().out
     }
 
     /// The file this program runs from, links resolved: resources lie beside it.

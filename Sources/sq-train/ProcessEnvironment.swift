@@ -21,9 +21,14 @@ enum ProcessEnvironment {
         return (number(attemptVariable) ?? 1) + (number("SLURM_RESTART_COUNT") ?? 0)
     }
 
-    /// Digest of the summary that `launch` found before the first attempt: no later attempt may take it for its own.
-    static let earlierSummaryVariable = "SQ_TRAIN_EARLIER_SUMMARY"
-    static var earlierSummary: String? { MPIEnvironment.currentEnvironment()[earlierSummaryVariable] }
+    /// What `launch` calls the run in all its attempts.
+    static let runVariable = "SQ_TRAIN_RUN"
+    /// The name of the run, by which a later attempt knows the folder of an earlier one. Slurm's jobs keep theirs when they are
+    /// queued again.
+    static var run: String? {
+        let environment = MPIEnvironment.currentEnvironment()
+        return environment["SLURM_JOB_ID"] ?? environment[runVariable]
+    }
 
     /// Set by `launch` where its own output goes to a terminal: below mpirun every rank's seems to.
     static let terminalVariable = "SQ_TRAIN_TERMINAL"

@@ -19,6 +19,8 @@ struct SQTrain: ParsableCommand {
 
 /// A command that runs on all ranks of a job.
 protocol RankCommand: ParsableCommand {
+    var options: ConfigurationOptions { get }
+
     /// Called on every rank with the same arguments.
     func run(on communicator: some Communicator) throws
 }

@@ -83,7 +83,8 @@ extension CommandLineTests {
             try wait("out", steps: 3)
             let before = try (entries(ofFolder: model.file("out")), model.read("out/config.yaml"))
             try Program.expectRefusal(
-                arguments("out", settings + ["training.seed=1"]), in: model.path, ranks: ranks, code: 75, fragment: "out: another run is writing")
+                arguments("out", settings + ["training.seed=1"]), in: model.path, ranks: ranks, code: 78,
+                fragment: "out: another run is writing")
             #expect(try before == (entries(ofFolder: model.file("out")), model.read("out/config.yaml")))
             run.send(SIGKILL)
             _ = try run.wait()

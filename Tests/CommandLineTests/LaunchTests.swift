@@ -7,19 +7,25 @@ extension CommandLineTests {
     /// `sq-train launch` with a stand-in for mpirun, which notes its arguments and fails as it is told.
     @Suite struct Launch {
         private let folder: TemporaryFolder
-        /// Exit codes of the runs, one after the other; the last one stays.
-        private func launch(_ arguments: [String], codes: String) throws -> (outcome: Program.Outcome, calls: [String]) {
+        /// - Parameters:
+        ///   - codes: exit codes of the runs, one after the other; the last one stays.
+        ///   - run: the folder in which each of them leaves a checkpoint.
+        private func launch(
+            _ arguments: [String], codes: String, savingIn run: String = "nowhere"
+        ) throws -> (outcome: Program.Outcome, calls: [String]) {
             let script = """
                 #!/bin/sh
                 echo "$@" >> calls
                 set -- CODES
                 n=$(wc -l < calls)
+                mkdir -p RUN/checkpoints
+                echo step-$n > RUN/checkpoints/LATEST
                 [ $n -le $# ] || n=$#
                 shift $((n - 1))
                 exit $1
 
                 """
-            try AtomicFile.write(script.replacing("CODES", with: codes), to: folder.file("mpirun"))
+            try AtomicFile.write(script.replacing("CODES", with: codes).replacing("RUN", with: run), to: folder.file("mpirun"))
             chmod(folder.file("mpirun"), 0o755)
             let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
             let outcome = try Program.run(["launch"] + arguments, in: folder.path, environment: ["PATH": path])
@@ -62,6 +68,14 @@ extension CommandLineTests {
             let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "1"], codes: "137 75")
             #expect(outcome.code == 75)
             #expect(calls.count == 2)
+        }
+
+        @Test(arguments: [["--out", "run"], ["--set", "out=run"], ["rotate", "--config", "run.yaml"]])
+        func `a run that has saved itself since may be started again as often, wherever its folder is named`(_ arguments: [String]) throws {
+            try AtomicFile.write("out: run\n", to: folder.file("run.yaml"))
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "1"] + arguments, codes: "137 137 137 0", savingIn: "run")
+            #expect(outcome.code == 0)
+            #expect(calls.count == 4)
         }
 
         @Test func `without mpirun there is one clear line`() throws {

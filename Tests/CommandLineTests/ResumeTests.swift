@@ -56,17 +56,19 @@ extension CommandLineTests {
 
         /// As where MPI fails after the results have been written.
         @Test(arguments: [0, 2]) func `an attempt after one that got to the end leaves its results alone`(_ ranks: Int) throws {
-            let again: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2"]
-            _ = try run("rotate", out: "out", ranks: ranks)
+            let again: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_RUN": "a"]
+            _ = try run("rotate", out: "out", ranks: ranks, environment: ["SQ_TRAIN_RUN": "a"])
             let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))
             for resume in ["auto", "never"] {
                 #expect(try run("rotate", out: "out", resume: resume, ranks: ranks, environment: again).output.contains("has ended this run"))
             }
             #expect(try model.read("out/summary.json") == summary)
             #expect(try model.results("out") == results)
-            // What stood there before the first attempt is not this run's end.
-            let earlier: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_EARLIER_SUMMARY": sha256(of: summary)]
-            #expect(!(try run("rotate", out: "out", ranks: ranks, environment: earlier).output.contains("has ended")))
+            // What stood there before the first attempt is neither this run's end nor where it goes on.
+            let other: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_RUN": "b"]
+            #expect(!(try run("rotate", out: "out", ranks: ranks, environment: other).output.contains("has ended")))
+            try interrupt("out")
+            #expect(!(try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again).output.contains("goes on")))
             try interrupt("out")
             let late = try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again)
             #expect(late.output.contains("goes on after step 4"), "a supervisor's `never` is meant for the first attempt")

@@ -45,7 +45,7 @@ import Testing
             let other = RunFolder(path, isWriter: true)
             for attempt in [other.claim, { try other.create(RunConfig(assignments: ["training.steps=9"])) }] {
                 let error = #expect(throws: FolderInUse.self, performing: attempt)
-                #expect(error?.exitCode == .temporary)
+                #expect(error?.exitCode == .configuration)
             }
             #expect(try RunConfig(file: path + "/config.yaml") == RunConfig())
             try withExtendedLifetime(folder) { try folder.append(JSONObject()) }

@@ -42,9 +42,10 @@ package struct EvaluateJob: Job {
         let ternaryScore = try ternary.map {
             try evaluate(model.constantNetwork($0), against: model.constantNetwork(parameters), windows: windows, groups)
         }
-        let rotated = try config.rotation.path.map { _ in
+        var rotated: LanguageModelScore?
+        if config.rotation.path != nil {
             if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
-            return try RotatedScorer(model: model, base: parameters, recipe: recipe, windows: windows).score(recipe.start, groups)
+            rotated = try RotatedScorer(model: model, base: parameters, recipe: recipe, windows: windows).score(recipe.start, groups)
         }
         let seconds = (.now - start) / .seconds(1)
 

@@ -40,8 +40,8 @@ struct LanguageModelRun<World: Communicator> {
             try config.checkStorage(job: job)
             return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
         }
-        let prepared = try world.agree { try prepare(inputs) }
         try world.agree { try context.folder.claim() }
+        let prepared = try world.agree { try prepare(inputs) }
         let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
         try world.agree { try context.folder.create(config, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder) }
         if needsTraining { StopRequest.listen() }

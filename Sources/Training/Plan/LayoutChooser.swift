@@ -4,8 +4,8 @@ internal import Parallelism
 
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
-/// The choice depends on shapes and memory alone, never on measured speed, so that a run started again is divided again the
-/// same way.
+/// The choice depends on shapes and memory alone, never on measured speed: a run started again on machines as free as before is
+/// divided the same way. Where they are not, its checkpoints say what differs; `parallel.pipeline` settles it.
 package struct LayoutChooser: Sendable {
     private let workload: Workload
     private let ranks: Int

@@ -51,6 +51,7 @@ struct IntegerQat<World: Communicator> {
         table.add(["round to nearest", rounded.formatted(decimals: 2)])
         table.add(["trained", trained.formatted(decimals: 2)])
         try run.summarise(
-            record, results, Improvement(before: rounded, after: trained), table, timing: trainer.timing, hasTeacher: config.distills)
+            record, results, Improvement(before: rounded, after: trained), table,
+            timing: trainer.timing, hasTeacher: config.distills)
     }
 }

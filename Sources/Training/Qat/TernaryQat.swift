@@ -95,7 +95,8 @@ struct TernaryQat<World: Communicator> {
         row("ternary, as decomposed", before.perplexity, before.operations)
         row("ternary, trained", trained, after.operations)
         try run.summarise(
-            record, results, Improvement(before: before.perplexity, after: trained), table, timing: trainer.timing, hasTeacher: config.distills)
+            record, results, Improvement(before: before.perplexity, after: trained), table,
+            timing: trainer.timing, hasTeacher: config.distills)
     }
 
     /// Of all stages' layers, on rank 0. Collective.

@@ -79,7 +79,8 @@ struct TransitionCodec {
         guard (form == .scales) == (branch == .refresh) else { throw Malformed() }
         let (oldRank, added) = (try reader.count(), try reader.count())
         // Bounds every product below before anything of that size is made. Nothing is made of the old rank where all is new.
-        guard form == .whole || oldRank <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0 else { throw Malformed() }
+        guard form == .whole || oldRank <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0
+        else { throw Malformed() }
         var kept: [Int] = []
         switch form {
         case .scales: kept = Array(0..<oldRank)

@@ -69,7 +69,8 @@ extension RotationLearner {
     /// Skew gradients of all rotations summed over layers (R1), micro-batches and replicas, and the loss, the same bits on all ranks.
     ///
     /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage R1 and
-    /// the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the replicas; then the stages exchange theirs. Collective.
+    /// the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the
+    /// replicas; then the stages exchange theirs. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
         var own = try chainedR1(groups.pipeline) ?? []
         for gradient in r2Gradients ?? [] { own += gradient.skew }

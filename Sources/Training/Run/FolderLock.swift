@@ -5,7 +5,8 @@ package import TensorCore
 package struct FolderInUse: ReportableError, Equatable {
     package let path: String
 
-    package var exitCode: ExitCode { .temporary }
+    /// Another try would find the same run, or take its results for its own.
+    package var exitCode: ExitCode { .configuration }
     package var description: String {
         "\(path): another run is writing into this folder; wait for its end, or give this one another --out".singleLine
     }
@@ -17,6 +18,8 @@ package struct FolderInUse: ReportableError, Equatable {
 /// `flock` on a file of its own, opened for writing: NFS makes of it a lock on the server that holds between machines (of a
 /// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first descriptor
 /// of the file that is closed. A file system without locks is used without.
+///
+/// The file holds the name of the run that has begun here last.
 final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
@@ -37,4 +40,10 @@ final class FolderLock {
     }
 
     deinit { close(descriptor) }
+
+    /// Leaves the name of the run for later attempts.
+    func sign(_ run: String, _ folder: String) throws(RunFolderError) {
+        let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno
+        guard code == 0 else { throw RunFolderError("\(folder)/\(Self.fileName)", "cannot be written", code) }
+    }
 }

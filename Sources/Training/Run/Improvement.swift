@@ -5,7 +5,8 @@ struct Improvement {
     let before: Double
     let after: Double
 
-    private var isRise: Bool { after > before }
+    /// By more than the rounding of sums.
+    private var isRise: Bool { after > before * (1 + 1e-6) }
 
     /// Adds `improved` to a job's part of `summary.json`.
     func add(to results: inout JSONObject) { results["improved"] = .bool(!isRise) }

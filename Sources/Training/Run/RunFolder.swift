@@ -22,6 +22,7 @@ package struct RunFolderError: ReportableError, Equatable {
 /// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
 package final class RunFolder {
     package let path: String
+    private let run: String
     private let isWriter: Bool
     private let events: RunEvents
     private var metrics: Int32 = -1
@@ -29,9 +30,12 @@ package final class RunFolder {
 
     /// Nothing is touched before ``create(_:)``.
     ///
-    /// - Parameter events: told what is written here.
-    package init(_ path: String, isWriter: Bool, events: RunEvents = RunEvents()) {
+    /// - Parameters:
+    ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
+    ///   - events: told what is written here.
+    package init(_ path: String, run: String = "", isWriter: Bool, events: RunEvents = RunEvents()) {
         self.path = path
+        self.run = run
         self.isWriter = isWriter
         self.events = events
     }
@@ -48,13 +52,18 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
     }
 
-    /// SHA-256 of the summary of a run that got to its end; nil where there is none.
-    package static func summaryDigest(_ path: String) -> String? {
-        (try? InputFile.contents(of: "\(path)/\(summaryName)", limit: 1 << 30)).map(sha256)
+    /// How far the last run in a folder has come.
+    package enum Progress: String { case none, saved, ended }
+
+    package static func progress(_ path: String) -> Progress {
+        if PathKind("\(path)/\(summaryName)") != .absent { return .ended }
+        return PathKind("\(path)/\(CheckpointFolder.name)") == .folder ? .saved : .none
     }
 
-    /// Whether a run in this folder has saved itself.
-    package static func hasCheckpoints(_ path: String) -> Bool { PathKind("\(path)/\(CheckpointFolder.name)") == .folder }
+    /// What the run is called that has begun in this folder last.
+    package static func lastRun(_ path: String) -> String? {
+        try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
+    }
 
     /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until ``create(_:after:source:)``.
     ///
@@ -74,6 +83,8 @@ package final class RunFolder {
         try claim()
         try removeTree(file(Self.summaryName))
         if steps == 0 { try removeTree(file(CheckpointFolder.name)) }
+        // From here on nothing in the folder is an earlier run's.
+        try lock?.sign(run, path)
         try AtomicFile.write(config.yaml, to: file("config.yaml"))
         let name = file("metrics.jsonl")
         try AtomicFile.write(try keptMetrics(source.map { "\($0)/metrics.jsonl" } ?? name, steps), to: name)
