@@ -58,7 +58,7 @@ extension CommandLineTests {
             let model = try ModelFolder()
             let address = "tcp://127.0.0.1:\(2 * Int.random(in: 10_000..<15_000))"
             let run = try Program.start(
-                ["train"] + model.arguments() + ["--set", "training.steps=400", "--set", "events.endpoint=\(address)"],
+                ["train"] + model.arguments() + ["--set", "training.steps=4000", "--set", "events.endpoint=\(address)"],
                 in: model.path)
             #expect(try endpoint(of: run) == address)
             let watch = try Program.start(["watch", address], in: model.path)
