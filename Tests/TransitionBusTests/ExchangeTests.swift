@@ -1,5 +1,6 @@
 import BusTestSupport
 import Collectives
+import Foundation
 import Glibc
 import TensorCore
 import Testing
@@ -98,24 +99,15 @@ import Testing
     }
 
     @Test func `sockets of one node leave nothing behind`() async throws {
-        @Sendable func folders() -> Set<String> {
-            var names: Set<String> = []
-            guard let folder = opendir("/tmp") else { return names }
-            defer { closedir(folder) }
-            while let entry = readdir(folder) {
-                let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                    String(cString: $0.bindMemory(to: CChar.self).baseAddress!)
-                }
-                if name.hasPrefix("sq-bus-") { names.insert(name) }
-            }
-            return names
+        @Sendable func folders() throws -> Set<String> {
+            Set(try FileManager.default.contentsOfDirectory(atPath: "/tmp").filter { $0.hasPrefix("sq-bus-") })
         }
-        let before = folders()
+        let before = try folders()
         let during = try await ThreadWorld.results(size: 2) { world in
             let bus = try BusDrill(layers: 1, steps: 1, transport: .ipc).configuration(rank: world.rank).open(
                 world, MessagingContext())
             try world.barrier()
-            return withExtendedLifetime(bus) { folders() }
+            return try withExtendedLifetime(bus) { try folders() }
         }
         #expect(during[0].isSubset(of: before))
     }
