@@ -125,6 +125,23 @@ extension RankTests {
             _ = try sending.wait()
         }
 
+        /// 4 GiB and a little on each of two ranks, so only where SQ_TEST_LARGE_MESSAGES is set.
+        @Test(.enabled(if: getenv("SQ_TEST_LARGE_MESSAGES") != nil))
+        func `a message of more elements than one call of MPI takes arrives whole`() throws {
+            let count = (1 << 30) + 5
+            // Either side of the limits of 2 GiB and of a piece.
+            let places = [0, (1 << 29) - 1, 1 << 29, (1 << 30) - 1, 1 << 30, count - 1]
+            if rank == 0 {
+                var tensor = Tensor(zeros: [count])
+                for place in places { tensor.mutablePointer[place] = Float(place % 1009 + 1) }
+                try world.send(tensor, to: size - 1, tag: 5)
+            } else if rank == size - 1 {
+                let tensor = try world.receive([count], from: 0, tag: 5)
+                for place in places { #expect(tensor.pointer[place] == Float(place % 1009 + 1), "element \(place)") }
+                #expect(tensor.squaredNorm == places.reduce(0) { $0 + Double(($1 % 1009 + 1) * ($1 % 1009 + 1)) })
+            }
+        }
+
         @Test func `packed tensors are summed in one reduction without allocating`() throws {
             let packed = PackedAllReduce(counts: [6, 1, 1024])
             var tensors = [Tensor(repeating: 1, [2, 3]), Tensor([Float(rank)], [1]), Tensor(repeating: 3, [1024])]
