@@ -54,6 +54,8 @@ package struct LlamaFolder: Sendable {
 
     /// The same weights at rest, for a job that leaves them as they are.
     ///
+    /// An embedding that is looked up only stays in bfloat16 where the file has it so: nothing is lost by that.
+    ///
     /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely.
     package func parameters(
         _ stage: Range<Int>?, storage: WeightStorage
@@ -61,7 +63,10 @@ package struct LlamaFolder: Sendable {
         let shapes = configuration.tensorShapes(stage ?? 0..<configuration.layers)
         return try shapes.map { name, shape throws(HuggingFaceError) in
             let tensor = try checkpoint.read(name, shape: shape)
-            return storage == .bf16 && shape.count == 2 ? StoredTensor(roundingToBFloat16: tensor) : StoredTensor(tensor)
+            if storage == .bf16 && shape.count == 2 { return StoredTensor(roundingToBFloat16: tensor) }
+            let isHalf = try checkpoint.info(name).type == .bf16
+            let isTable = name == LlamaNames.embedding && !configuration.tiedEmbeddings
+            return isTable && isHalf ? StoredTensor(packing: tensor) : StoredTensor(tensor)
         }
     }
 

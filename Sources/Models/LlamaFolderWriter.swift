@@ -27,7 +27,7 @@ package struct LlamaFolderWriter {
 
     /// Writes the shard of one stage. A tied embedding, which the last stage holds too, is written by the first.
     package func write(_ parameters: LlamaParameters<some TensorValue>, stage: Int) throws {
-        let sources = parameters.named.filter { parameters.isFirst || $0.name != Self.embedding }
+        let sources = parameters.named.filter { parameters.isFirst || $0.name != LlamaNames.embedding }
         try Checkpoint.writeShard(
             sources.map { $0.value.source(named: $0.name, as: type) }, stage, of: stages.count,
             to: HFFolderWriter.temporaryPath(of: folder))
@@ -39,12 +39,10 @@ package struct LlamaFolderWriter {
     package func commit(_ writer: HFFolderWriter, tied: Bool) throws {
         let shards = stages.map { stage in
             let shapes = source.configuration.tensorShapes(stage, tied: tied)
-            return shapes.named.filter { shapes.isFirst || $0.name != Self.embedding }
+            return shapes.named.filter { shapes.isFirst || $0.name != LlamaNames.embedding }
         }
         let bytes = shards.joined().reduce(0) { $0 + $1.value.reduce(1, *) * type.size }
         try Checkpoint.writeIndex(shards.map { $0.map(\.name) }, totalSize: bytes, to: writer.temporaryPath)
         try source.finish(writer, as: type, tied: tied)
     }
-
-    private static let embedding = "model.embed_tokens.weight"
 }

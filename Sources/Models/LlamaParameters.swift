@@ -73,6 +73,11 @@ package struct LlamaParameters<Value> {
     }
 }
 
+/// Names in a checkpoint that are asked for one by one.
+package enum LlamaNames {
+    package static let embedding = "model.embed_tokens.weight"
+}
+
 extension LlamaLayer: Sendable where Value: Sendable {}
 extension LlamaParameters: Sendable where Value: Sendable {}
 
@@ -119,7 +124,7 @@ extension LlamaParameters {
             guard let value else { return nil }
             return try transform(name, value)
         }
-        let embedding = try optional("model.embed_tokens.weight", embedding)
+        let embedding = try optional(LlamaNames.embedding, embedding)
         var layers: [LlamaLayer<New>] = []
         for (index, layer) in zip(layerRange, self.layers) { layers.append(try layer.map("model.layers.\(index).", transform)) }
         return LlamaParameters<New>(

@@ -125,17 +125,13 @@ package struct CayleySGD: Sendable {
     static func exactStep(_ rotation: Tensor, _ direction: Tensor, _ size: Float) throws(RotationError) -> Tensor {
         let (p, n) = (rotation.rows, rotation.columns)
         let half = 0.5 * Double(size)
-        var system = direction.withElements { $0.map { half * Double($0) } }
-        for i in 0..<n { system[i * n + i] += 1 }
-        let quotient: [Double]
-        do {
-            quotient = try rightDivided(rotation.withElements { $0.map(Double.init) }, rows: p, by: system, order: n)
-        } catch {
-            throw .linearAlgebra(error)
-        }
+        let system = DoubleStorage(direction) { half * Double($0) }
+        for i in 0..<n { system.elements[i * n + i] += 1 }
+        let quotient = DoubleStorage(rotation) { Double($0) }
+        do { try rightDivide(quotient, rows: p, by: system, order: n) } catch { throw .linearAlgebra(error) }
         var next = Tensor(uninitialized: rotation.shape)
         let (start, target) = (rotation.pointer, next.mutablePointer)
-        for (index, value) in quotient.enumerated() { target[index] = Float(2 * value - Double(start[index])) }
+        for (index, value) in quotient.elements.enumerated() { target[index] = Float(2 * value - Double(start[index])) }
         return next
     }
 

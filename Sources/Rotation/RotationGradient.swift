@@ -21,20 +21,16 @@ package import TensorCore
 package final class RotationGradient: QuantizerObserver {
     package let n: Int
     /// The skew part of the sum so far, as ``SkewMatrix`` packs it.
-    package private(set) var skew: [Double]
+    package let skew: DoubleStorage
 
     package init(n: Int) {
         self.n = n
-        skew = [Double](repeating: 0, count: SkewMatrix.packedCount(order: n))
+        skew = DoubleStorage(zeros: SkewMatrix.packedCount(order: n))
     }
 
-    package func reset() { for index in skew.indices { skew[index] = 0 } }
+    package func reset() { skew.reset() }
 
-    private func add(_ contribution: Tensor) {
-        skew.withUnsafeMutableBufferPointer { packed in
-            if let base = packed.baseAddress { ck_add_skew(contribution.pointer, base, n) }
-        }
-    }
+    private func add(_ contribution: Tensor) { ck_add_skew(contribution.pointer, skew.pointer, n) }
 
     /// A quantiser's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
     package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {

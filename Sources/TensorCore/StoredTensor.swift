@@ -26,17 +26,25 @@ extension Tensor: TensorValue {
 /// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used.
 ///
 /// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked for:
-/// memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them.
+/// memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is between the
+/// two: bfloat16 as long as it is as it was, float32 once it is changed.
 package struct StoredTensor: TensorValue {
     private enum Content {
         case float32(Tensor)
         case bfloat16(Elements)
+        case packed(Elements)
         case changed(Change)
     }
 
     private final class Elements: Sendable {
         let bits: [UInt16]
-        init(_ bits: [UInt16]) { self.bits = bits }
+
+        init(rounding tensor: Tensor) {
+            bits = [UInt16](unsafeUninitializedCapacity: tensor.count) { buffer, count in
+                if let target = buffer.baseAddress { ck_narrow_bf16(tensor.pointer, target, tensor.count) }
+                count = tensor.count
+            }
+        }
     }
 
     private final class Change: Sendable {
@@ -60,11 +68,15 @@ package struct StoredTensor: TensorValue {
     /// The elements rounded to bfloat16: to nearest, ties to even; exact where they came from bfloat16.
     package init(roundingToBFloat16 tensor: Tensor) {
         shape = tensor.shape
-        let bits = [UInt16](unsafeUninitializedCapacity: tensor.count) { buffer, count in
-            if let target = buffer.baseAddress { ck_narrow_bf16(tensor.pointer, target, tensor.count) }
-            count = tensor.count
-        }
-        content = .bfloat16(Elements(bits))
+        content = .bfloat16(Elements(rounding: tensor))
+    }
+
+    /// The elements in bfloat16, for a table of which a few rows are looked up at a time.
+    ///
+    /// - Precondition: they came from bfloat16, so that nothing is rounded.
+    package init(packing tensor: Tensor) {
+        shape = tensor.shape
+        content = .packed(Elements(rounding: tensor))
     }
 
     private init(_ change: Change) {
@@ -77,7 +89,7 @@ package struct StoredTensor: TensorValue {
     package var tensor: Tensor {
         switch content {
         case .float32(let tensor): return tensor
-        case .bfloat16(let elements): return widened(elements)
+        case .bfloat16(let elements), .packed(let elements): return widened(elements)
         case .changed(let change):
             var tensor = change.source.tensor
             change.change(&tensor)
@@ -86,14 +98,18 @@ package struct StoredTensor: TensorValue {
     }
 
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
-        guard case .float32(let tensor) = content else { return StoredTensor(Change(self, change)) }
-        return StoredTensor(tensor.mapped(change))
+        switch content {
+        case .float32, .packed: StoredTensor(tensor.mapped(change))
+        case .bfloat16, .changed: StoredTensor(Change(self, change))
+        }
     }
 
     /// The same tensor, to which changes are made only when it is asked for: for a value that is used once or twice.
     package var deferred: StoredTensor {
-        guard case .float32 = content else { return self }
-        return StoredTensor(Change(self) { _ in })
+        switch content {
+        case .float32, .packed: StoredTensor(Change(self) { _ in })
+        case .bfloat16, .changed: self
+        }
     }
 
     /// The same tensor in float32, for good: for a value that is used again and again.
@@ -103,7 +119,7 @@ package struct StoredTensor: TensorValue {
     package func isIdentical(to other: StoredTensor) -> Bool {
         switch (content, other.content) {
         case (.float32(let a), .float32(let b)): a.storage === b.storage
-        case (.bfloat16(let a), .bfloat16(let b)): a === b
+        case (.bfloat16(let a), .bfloat16(let b)), (.packed(let a), .packed(let b)): a === b
         case (.changed(let a), .changed(let b)): a === b
         default: false
         }
@@ -123,7 +139,7 @@ package struct StoredTensor: TensorValue {
             }
         }
         switch content {
-        case .bfloat16(let elements):
+        case .bfloat16(let elements), .packed(let elements):
             elements.bits.withUnsafeBufferPointer { bits in
                 guard let source = bits.baseAddress else { return }
                 pick { row, target in ck_widen_bf16(source + row * h, target, h) }

@@ -146,9 +146,9 @@ extension RankTests {
             let packed = PackedAllReduce(counts: [6, 1, 1024])
             var tensors = [Tensor(repeating: 1, [2, 3]), Tensor([Float(rank)], [1]), Tensor(repeating: 3, [1024])]
             let before = world.bytesSent
-            let allocations = StoragePool.shared.statistics.systemAllocations
+            let allocations = StoragePool.shared.systemAllocations
             try packed.sum(&tensors, over: world)
-            #expect(StoragePool.shared.statistics.systemAllocations == allocations)
+            #expect(StoragePool.shared.systemAllocations == allocations)
             #expect(world.bytesSent - before == packed.bytesPerReduction(over: world))
             #expect(tensors[0].elements == [Float](repeating: Float(size), count: 6))
             #expect(tensors[1].elements == [Float(size * (size - 1) / 2)])

@@ -130,9 +130,9 @@ extension RankTests {
                         index, share(setup, step: index, groups.world), globalSequences: Self.batch, learningRate: 20, groups)
                 }
                 try step(0)
-                let before = StoragePool.shared.statistics.systemAllocations
+                let before = StoragePool.shared.systemAllocations
                 for index in 1..<4 { try step(index) }
-                #expect(StoragePool.shared.statistics.systemAllocations == before)
+                #expect(StoragePool.shared.systemAllocations == before)
             }
             func runDataParallel(_ world: some Communicator) throws { try run(.dataParallel(world)) }
             try runDataParallel(world)

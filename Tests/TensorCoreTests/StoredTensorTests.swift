@@ -1,5 +1,6 @@
-import TensorCore
 import Testing
+
+@testable import TensorCore
 
 @Suite struct StoredTensorTests {
     private func matrix() -> Tensor {
@@ -30,17 +31,28 @@ import Testing
 
     @Test func `picked rows are the matrix's rows`() {
         let half = StoredTensor(roundingToBFloat16: matrix())
-        for value in [half, half.held, half.mapped { $0.scale(by: 2) }] {
+        for value in [half, half.held, half.mapped { $0.scale(by: 2) }, StoredTensor(packing: half.tensor)] {
             let rows = value.rows(at: [12, 0, 12])
             #expect(rows.shape == [3, 7])
             #expect(rows.elements == [12, 0, 12].flatMap { value.tensor.rows($0..<$0 + 1).elements })
         }
     }
 
+    @Test func `a packed table is what it was, and float32 once it is changed`() {
+        let exact = StoredTensor(roundingToBFloat16: matrix()).held
+        let packed = StoredTensor(packing: exact.tensor)
+        #expect(packed.tensor.elements == exact.tensor.elements)
+        #expect(packed.deferred.tensor.elements == exact.tensor.elements)
+        let changed = packed.mapped { $0.scale(by: 0.3) }
+        #expect(changed.tensor.elements == exact.mapped { $0.scale(by: 0.3) }.tensor.elements)
+        // Made once, for good.
+        #expect(changed.tensor.storage === changed.tensor.storage)
+    }
+
     @Test func `only what is one in memory is identical`() {
         let half = StoredTensor(roundingToBFloat16: matrix())
         let changed = half.mapped { $0.scale(by: 2) }
-        let copies = [half, changed, half.held]
+        let copies = [half, changed, half.held, StoredTensor(packing: half.tensor)]
         for (i, a) in copies.enumerated() {
             for (j, b) in copies.enumerated() { #expect(a.isIdentical(to: b) == (i == j)) }
         }

@@ -37,7 +37,7 @@ package struct ModelWeights {
     /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
     /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor biases).
     package func decays(_ index: Int) -> Bool {
-        tensors[index].shape.count == 2 && names[index] != "model.embed_tokens.weight"
+        tensors[index].shape.count == 2 && names[index] != LlamaNames.embedding
     }
 
     /// Whether a parameter is the weight of a linear layer (the head is not).

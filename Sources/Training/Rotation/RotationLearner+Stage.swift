@@ -72,11 +72,17 @@ extension RotationLearner {
     /// the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the
     /// replicas; then the stages exchange theirs. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
-        var own = try chainedR1(groups.pipeline) ?? []
-        for gradient in r2Gradients ?? [] { own += gradient.skew }
-        if groups.isLast { own.append(loss) }
-        try groups.replicas.allReduce(&own, .sum)
-        let rounded = Tensor(rounding: own)
+        let r1 = try chainedR1(groups.pipeline)
+        let parts = [r1].compactMap(\.self) + (r2Gradients ?? []).map(\.skew)
+        let own = DoubleStorage(zeros: parts.reduce(groups.isLast ? 1 : 0) { $0 + $1.count })
+        var end = own.pointer
+        for part in parts {
+            end.update(from: part.pointer, count: part.count)
+            end += part.count
+        }
+        if groups.isLast { end.pointee = loss }
+        try groups.replicas.allReduce(own.elements, .sum)
+        let rounded = own.rounded
         guard groups.dims.pipeline > 1 else { return rounded }
         let all = try groups.pipeline.allGatherRows(rounded.reshaped([rounded.count, 1]))
         return all.reshaped([all.count])
@@ -86,29 +92,14 @@ extension RotationLearner {
     /// the first stage; nil on others, and where R1 is not learned.
     ///
     /// The order of the additions is that of one rank, whatever the number of stages.
-    private func chainedR1(_ pipeline: some Communicator) throws -> [Double]? {
+    private func chainedR1(_ pipeline: some Communicator) throws -> DoubleStorage? {
         guard let r1Gradients, let first = r1Gradients.first else { return nil }
-        var sum = [Double](repeating: 0, count: first.skew.count)
-        if pipeline.rank < pipeline.size - 1 {
-            try sum.withUnsafeMutableBytes { try pipeline.receive($0, from: pipeline.rank + 1, tag: Self.chainTag) }
-        }
-        for gradient in r1Gradients.reversed() {
-            sum.withUnsafeMutableBufferPointer { sum in
-                gradient.skew.withUnsafeBufferPointer { part in
-                    if let sum = sum.baseAddress, let part = part.baseAddress { ck_add_doubles(sum, part, gradient.skew.count) }
-                }
-            }
-        }
+        let sum = DoubleStorage(zeros: first.skew.count)
+        let bytes = UnsafeMutableRawBufferPointer(sum.elements)
+        if pipeline.rank < pipeline.size - 1 { try pipeline.receive(bytes, from: pipeline.rank + 1, tag: Self.chainTag) }
+        for gradient in r1Gradients.reversed() { ck_add_doubles(sum.pointer, gradient.skew.pointer, sum.count) }
         guard pipeline.rank > 0 else { return sum }
-        try sum.withUnsafeBytes { try pipeline.send($0, to: pipeline.rank - 1, tag: Self.chainTag) }
+        try pipeline.send(UnsafeRawBufferPointer(bytes), to: pipeline.rank - 1, tag: Self.chainTag)
         return nil
-    }
-}
-
-extension Tensor {
-    fileprivate init(rounding values: [Double]) {
-        self.init(uninitialized: [values.count])
-        let target = mutablePointer
-        for (index, value) in values.enumerated() { target[index] = Float(value) }
     }
 }

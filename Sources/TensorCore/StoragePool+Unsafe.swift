@@ -1,0 +1,86 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+import Synchronization
+
+/// Keeps released buffers, so that a training step after the first asks the system for no memory.
+///
+/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (``BufferGaps``): what
+/// one phase of a step has let go serves the next phase, whatever the sizes, and a process grows to what is in use at one time, not
+/// to the sum over phases. Call ``trim()`` where the need falls for good (training, then evaluation).
+package final class StoragePool: Sendable {
+    package static let shared = StoragePool()
+
+    private struct State: ~Copyable {
+        var small: [Int: [UInt]] = [:]
+        var large = BufferGaps()
+        var systemAllocations = 0
+    }
+    private let state = Mutex(State())
+
+    /// From here on a buffer is large.
+    private static let largeBytes = 1 << 16
+    /// The least that is asked of the system for large buffers.
+    private static let growthBytes = 1 << 22
+
+    package init() {}
+
+    /// Times the system was asked for memory: constant over training steps once the first is done.
+    package var systemAllocations: Int { state.withLock { $0.systemAllocations } }
+
+    /// Gives all that waits back to the system.
+    package func trim() {
+        state.withLock { state in
+            for address in state.small.values.joined() { free(UnsafeMutableRawPointer(bitPattern: address)) }
+            state.small.removeAll()
+            for range in state.large.removePages(of: Int(sysconf(Int32(_SC_PAGESIZE)))) {
+                munmap(UnsafeMutableRawPointer(bitPattern: range.lowerBound), range.count)
+            }
+        }
+    }
+
+    static func roundedBytes(_ bytes: Int) -> Int { max(64, (bytes + 63) & ~63) }
+
+    /// - Parameter bytes: a multiple of 64, as is the address.
+    package func take(bytes: Int) -> UnsafeMutableRawPointer {
+        let address = state.withLock { state -> UInt in
+            if bytes < Self.largeBytes {
+                if let address = state.small[bytes]?.popLast() { return address }
+                state.systemAllocations += 1
+                return Self.allocated(bytes)
+            }
+            if let address = state.large.take(bytes) { return address }
+            state.systemAllocations += 1
+            state.large.give(Self.mapped(max(bytes, Self.growthBytes)))
+            return state.large.take(bytes)!
+        }
+        return UnsafeMutableRawPointer(bitPattern: address)!
+    }
+
+    package func give(_ pointer: UnsafeMutableRawPointer, bytes: Int) {
+        let address = UInt(bitPattern: pointer)
+        state.withLock { state in
+            if bytes < Self.largeBytes {
+                state.small[bytes, default: []].append(address)
+            } else {
+                state.large.give(address..<address + UInt(bytes))
+            }
+        }
+    }
+
+    private static func allocated(_ bytes: Int) -> UInt {
+        var pointer: UnsafeMutableRawPointer?
+        let code = posix_memalign(&pointer, 64, bytes)
+        precondition(code == 0, "out of memory: \(bytes) bytes for a tensor")
+        return UInt(bitPattern: pointer)
+    }
+
+    private static func mapped(_ bytes: Int) -> Range<UInt> {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let length = (bytes + page - 1) / page * page
+        let pointer = mmap(nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        precondition(pointer != MAP_FAILED, "out of memory: \(bytes) bytes for a tensor")
+        let address = UInt(bitPattern: pointer)
+        return address..<address + UInt(length)
+    }
+}
