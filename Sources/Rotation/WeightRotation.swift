@@ -93,7 +93,7 @@ extension TensorValue {
     /// W·R.
     fileprivate func rotatedInput(by r: Tensor?) -> Self {
         guard let r else { return self }
-        return mapped { $0 = matmul($0, .asStored, r) }
+        return mappedRows { $0 = matmul($0, .asStored, r) }
     }
 
     /// Each block of d columns (a head): W_head·R2.

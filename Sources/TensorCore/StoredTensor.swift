@@ -10,6 +10,8 @@ package protocol TensorValue: Sendable {
     var stored: StoredTensor { get }
     /// The value with its elements changed, its shape kept.
     func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self
+    /// The same for a matrix whose rows are changed each by itself: some rows at a time, with memory for no more.
+    func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self
 }
 
 extension Tensor: TensorValue {
@@ -20,6 +22,24 @@ extension Tensor: TensorValue {
         var result = self
         change(&result)
         return result
+    }
+
+    package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Tensor {
+        mapped { $0.changeRows(change) }
+    }
+
+    /// Elements changed at a time.
+    private static let block = 1 << 20
+
+    fileprivate mutating func changeRows(_ change: (inout Tensor) -> Void) {
+        let step = max(1, Self.block / max(1, columns))
+        guard rows > step else { return change(&self) }
+        let target = mutablePointer
+        for first in stride(from: 0, to: rows, by: step) {
+            var some = rows(first..<min(first + step, rows))
+            change(&some)
+            (target + first * columns).update(from: some.pointer, count: some.count)
+        }
     }
 }
 
@@ -49,10 +69,13 @@ package struct StoredTensor: TensorValue {
 
     private final class Change: Sendable {
         let source: StoredTensor
+        /// Whether every row is changed by itself.
+        let isByRow: Bool
         let change: @Sendable (inout Tensor) -> Void
 
-        init(_ source: StoredTensor, _ change: @escaping @Sendable (inout Tensor) -> Void) {
+        init(_ source: StoredTensor, isByRow: Bool, _ change: @escaping @Sendable (inout Tensor) -> Void) {
             self.source = source
+            self.isByRow = isByRow
             self.change = change
         }
     }
@@ -92,7 +115,7 @@ package struct StoredTensor: TensorValue {
         case .bfloat16(let elements), .packed(let elements): return widened(elements)
         case .changed(let change):
             var tensor = change.source.tensor
-            change.change(&tensor)
+            if change.isByRow { tensor.changeRows(change.change) } else { change.change(&tensor) }
             return tensor
         }
     }
@@ -100,14 +123,21 @@ package struct StoredTensor: TensorValue {
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mapped(change))
-        case .bfloat16, .changed: StoredTensor(Change(self, change))
+        case .bfloat16, .changed: StoredTensor(Change(self, isByRow: false, change))
+        }
+    }
+
+    package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
+        switch content {
+        case .float32, .packed: StoredTensor(tensor.mappedRows(change))
+        case .bfloat16, .changed: StoredTensor(Change(self, isByRow: true, change))
         }
     }
 
     /// The same tensor, to which changes are made only when it is asked for: for a value that is used once or twice.
     package var deferred: StoredTensor {
         switch content {
-        case .float32, .packed: StoredTensor(Change(self) { _ in })
+        case .float32, .packed: StoredTensor(Change(self, isByRow: true) { _ in })
         case .bfloat16, .changed: self
         }
     }
@@ -129,6 +159,11 @@ package struct StoredTensor: TensorValue {
     ///
     /// - Precondition: every index is a row.
     package func rows(at indices: [Int32]) -> Tensor {
+        if case .changed(let change) = content, change.isByRow {
+            var rows = change.source.rows(at: indices)
+            change.change(&rows)
+            return rows
+        }
         let h = shape.last ?? 1
         var result = Tensor(uninitialized: [indices.count, h])
         let target = result.mutablePointer

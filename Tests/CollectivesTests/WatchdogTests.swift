@@ -16,14 +16,14 @@ import Testing
         await #expect(processExitsWith: .success) {
             let watchdog = Watchdog(rank: 0)
             for step in 0..<5 {
-                watchdog.begin("step \(step)", limit: .milliseconds(400))
-                usleep(100_000)
+                watchdog.begin("step \(step)", limit: .seconds(2))
+                usleep(500_000)
             }
             watchdog.end()
-            usleep(600_000)
-            watchdog.begin("the last", limit: .milliseconds(100))
+            sleep(3)
+            watchdog.begin("the last", limit: .seconds(2))
             watchdog.stop()
-            usleep(300_000)
+            sleep(3)
         }
     }
 }

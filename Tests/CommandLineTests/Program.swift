@@ -35,6 +35,7 @@ struct Program {
 
         /// Of the program, or of mpirun.
         var identifier: pid_t { process.processIdentifier }
+        var isRunning: Bool { process.isRunning }
 
         /// What has been printed so far.
         var output: String {

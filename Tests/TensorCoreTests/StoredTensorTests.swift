@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 
 @testable import TensorCore
@@ -31,10 +32,28 @@ import Testing
 
     @Test func `picked rows are the matrix's rows`() {
         let half = StoredTensor(roundingToBFloat16: matrix())
-        for value in [half, half.held, half.mapped { $0.scale(by: 2) }, StoredTensor(packing: half.tensor)] {
+        let byRow = half.mappedRows { $0.scale(by: 2) }.deferred
+        for value in [half, half.held, half.mapped { $0.scale(by: 2) }, byRow, StoredTensor(packing: half.tensor)] {
             let rows = value.rows(at: [12, 0, 12])
             #expect(rows.shape == [3, 7])
             #expect(rows.elements == [12, 0, 12].flatMap { value.tensor.rows($0..<$0 + 1).elements })
+        }
+    }
+
+    @Test func `rows changed some at a time are those of the whole matrix changed at once`() {
+        var random = RandomStream(seed: 5)
+        let matrix = Tensor(normal: [2500, 700], from: &random)
+        for value in [StoredTensor(matrix), StoredTensor(roundingToBFloat16: matrix)] {
+            let calls = Mutex(0)
+            let changed = value.mappedRows { rows in
+                calls.withLock { $0 += 1 }
+                for row in 0..<rows.rows { rows[row, 699] = -rows[row, 0] }
+            }
+            var expected = value.tensor
+            for row in 0..<2500 { expected[row, 699] = -expected[row, 0] }
+            #expect(changed.tensor.elements == expected.elements)
+            #expect(calls.withLock { $0 } > 1)
+            #expect(value.tensor[7, 699] != -value.tensor[7, 0], "the source was changed")
         }
     }
 

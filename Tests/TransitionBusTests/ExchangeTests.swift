@@ -38,7 +38,7 @@ import Testing
         let waits = try await ThreadWorld.results(size: 2) { world in
             let bus = try drill.configuration(rank: world.rank).open(world, MessagingContext())
             try bus.beginStep(0, owners: [0, 1])
-            if world.rank == 1 { usleep(500_000) }
+            if world.rank == 1 { sleep(2) }
             let start = ContinuousClock.now
             try bus.publish(drill.transition(step: 0, layer: world.rank))
             var times: [Int: Duration] = [:]
@@ -46,9 +46,9 @@ import Testing
             try bus.finishStep(stateDigest: Digests.sha256([]))
             return times
         }
-        // Rank 0 has its own layer at once and rank 1's when that is published, half a second later.
+        // Rank 0 has its own layer at once and rank 1's when that is published, two seconds later.
         let (own, other) = (try #require(waits[0][0]), try #require(waits[0][1]))
-        #expect(own < .milliseconds(250) && other > .milliseconds(400))
+        #expect(own < other / 2)
     }
 
     @Test func `a step with more bytes than the queues hold does not stop two owners that wait for each other`() async throws {
