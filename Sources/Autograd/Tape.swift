@@ -141,9 +141,12 @@ package final class Tape {
     /// Runs the derivatives from `output` back to the leaves, releasing what was recorded.
     ///
     /// - Parameter gradient: ∂loss/∂output; for a scalar loss, 1.
-    package func backward(from output: Variable, gradient: Tensor) {
-        precondition(gradient.count == output.value.count, "gradient \(gradient.shape) of a value \(output.value.shape)")
-        output.sink.add(gradient)
+    package func backward(from output: Variable, gradient: Tensor) { backward(from: output.sink, gradient: gradient) }
+
+    /// The same for an output whose value is no longer wanted.
+    package func backward(from output: GradientSink, gradient: Tensor) {
+        precondition(gradient.count == output.shape.reduce(1, *), "gradient \(gradient.shape) of a value \(output.shape)")
+        output.add(gradient)
         while let step = steps.popLast() {
             let gradients = step.outputs.map { $0.take() }
             if gradients.contains(where: { $0 != nil }) { step.backward(gradients) }

@@ -20,15 +20,15 @@ struct StagePasses<TeacherSites: SiteTransform> {
         let tape: Tape
         /// What came from the stage before; nil on the first stage.
         let input: Variable?
-        /// The stage's output, or on the last stage the loss.
-        let output: Variable
+        /// Of the stage's output, which the next stage has, or on the last stage of the loss.
+        let output: GradientSink
 
         /// - Parameter gradient: of the output; nil for the loss.
         /// - Returns: the gradient of the input; nil on the first stage.
         func backward(_ gradient: Tensor?) -> Tensor? {
             tape.backward(from: output, gradient: gradient ?? Tensor([1], []))
             // Nothing reaches the input where nothing learns, as where no quantiser is observed.
-            return input.map { $0.gradient ?? Tensor(zeros: $0.value.shape) }
+            return input.map { $0.gradient ?? Tensor(zeros: $0.shape) }
         }
     }
 
@@ -72,7 +72,7 @@ struct StagePasses<TeacherSites: SiteTransform> {
         let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
         let reference = teacher?.outputs(batch, from: inputs.isEmpty ? nil : inputs[1])
         guard isLast else {
-            return (Alive(tape: tape, input: input, output: x), 0, [x.value] + (reference.map { [$0] } ?? []))
+            return (Alive(tape: tape, input: input, output: x.sink), 0, [x.value] + (reference.map { [$0] } ?? []))
         }
         let target: LogitTarget =
             if let reference, let teacher {
@@ -81,6 +81,6 @@ struct StagePasses<TeacherSites: SiteTransform> {
                 .tokens(batch.flatMap { $0.dropFirst() + [-1] })
             }
         let (loss, sum) = tape.languageModelLoss(x, head: student.parameters.logitWeight, target, scale: 1 / Float(counted))
-        return (Alive(tape: tape, input: input, output: loss), sum, [])
+        return (Alive(tape: tape, input: input, output: loss.sink), sum, [])
     }
 }

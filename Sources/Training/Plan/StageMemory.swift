@@ -4,10 +4,10 @@ internal import Rotation
 
 /// Bytes a stage needs at its fullest moment: the largest of a training step, an evaluation and the end of the run.
 struct StageMemory {
-    /// Program, libraries, their buffers and the run's tokens; what is held but not used when shapes change comes on top.
-    static let process = 40 << 20
-    /// Allocators and pools hold somewhat more than is in use.
-    static let slack = 1.08
+    /// Program, libraries, their buffers and the run's tokens.
+    static let process = 44 << 20
+    /// Gaps between buffers of many sizes.
+    static let slack = 1.04
 
     private let workload: Workload
     private let cost: LlamaCost
@@ -27,7 +27,7 @@ struct StageMemory {
     ///   - sides: where R1 is merged into the weights in training.
     ///   - replicas: ranks that share the optimiser's state where it is sharded.
     func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
-        let step = weightsInStep(sides, replicas: replicas) + activations(sequences: sequences, alive: alive)
+        let step = weightsInStep(sides, replicas: replicas) + max(activations(sequences: sequences, alive: alive), retraction)
         let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1))
         return Self.process + Int(Self.slack * 4 * values)
     }
@@ -38,7 +38,8 @@ struct StageMemory {
     private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
     private var head: Double { part.isLast ? Double(cost.head) : 0 }
 
-    /// Every parameter of the stage once. Tied, the matrix is held once where both ends are one stage's.
+    /// Every parameter of the stage once; an embedding that may stay in bfloat16 counts in full, since only its file tells. Tied, the
+    /// matrix is held once where both ends are one stage's.
     private var parameters: Double {
         let ends = shape.tiedEmbeddings && part.isFirst && part.isLast ? embedding : embedding + head
         return Double(part.layers.count * cost.layerParameters) + ends
@@ -64,8 +65,8 @@ struct StageMemory {
         case .rotate:
             let rounded = workload.roundsWeights ? 2 * linears : 0
             let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension))
-            // R1 and its gradient, packed, the Cayley step's doubles, and each layer's gradient.
-            let rotations = Double(9 + part.layers.count) * h * h + 4 * Double(shape.layers) * d * d
+            // R1, and packed its skew gradient of the last step and each layer's in double precision.
+            let rotations = Double(2 + part.layers.count) * h * h + 4 * Double(shape.layers) * d * d
             // What is rounded anew is rotated as weights, which no longer fit in half.
             let widened = storesHalf && workload.roundsWeights ? embedding + head : 0
             return rotationBase + merged(sides) + widened + rounded + rotations
@@ -80,6 +81,9 @@ struct StageMemory {
         }
     }
 
+    /// The Cayley step's system and solution in double precision and its matrices, when activations are gone.
+    private var retraction: Double { workload.learnsR1 ? 7 * Double(shape.hiddenSize * shape.hiddenSize) : 0 }
+
     /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
     private func merged(_ sides: RotatedSides) -> Double {
         guard !storesHalf else { return 0 }
@@ -92,24 +96,25 @@ struct StageMemory {
         return Double(part.layers.count) * layer + (sides.embedding ? embedding : 0) + (sides.head ? head : 0)
     }
 
-    /// Of each ternary layer of the stage, the values of its matrix and of its factors.
-    private var ternaryLayers: [Double] {
+    /// Of each ternary layer of the stage, the values of its matrix and of its factors, and of what decomposing it takes: both
+    /// several times, and the factors' Gram matrix with its Cholesky factor in double precision.
+    private var ternaryLayers: [(result: Double, making: Double)] {
         guard workload.isTernary else { return [] }
         let (shapes, names) = (workload.ternaryLayers, shape.linears.map(\.name))
         return part.layers.flatMap { index in
             zip(shapes, names[(index * shapes.count)...]).compactMap { layer, name in
                 guard workload.config.ternary.layers.matches(name) else { return nil }
-                return Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
+                let result = Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
+                return (result, 4 * result + 4 * Double(layer.components * layer.components))
             }
         }
     }
 
-    /// What decomposing takes, four times since memory of one layer's number of components fits no other's and stays in the pool:
-    /// in training of all layers, whose rests and factors stay; else of one at a time, kept at no more than two bits an entry (one
-    /// and the share of non-zeros, which is not known beforehand).
+    /// Rests and factors of all layers in training; else factors kept at no more than two bits an entry (one and the share of
+    /// non-zeros, which is not known beforehand). And one layer in the making.
     private var ternaryState: Double {
-        let sum = ternaryLayers.reduce(0, +)
-        return workload.job == .ptq ? 4 * (ternaryLayers.max() ?? 0) + sum / 16 : 4 * sum
+        let sum = ternaryLayers.reduce(0) { $0 + $1.result }
+        return (ternaryLayers.map(\.making).max() ?? 0) + (workload.job == .ptq ? sum / 16 : sum)
     }
 
     /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
