@@ -1,19 +1,17 @@
 internal import TensorCore
 
 extension Tape {
-    /// `body(x)` without keeping what its derivative needs: the backward pass runs `body` once more, on a tape of its own
-    /// (Chen et al., arXiv 1604.06174). Parameters that `body` uses receive their gradients as usual.
+    /// `body`'s value without keeping what its derivative needs: the backward pass runs `body` once more, on a tape of its own
+    /// (Chen et al., arXiv 1604.06174). Variables that `body` uses receive their gradients as usual, and stay in memory.
     ///
-    /// - Parameter body: deterministic; called twice, the second time on a recording tape.
-    package func recomputing(_ x: Variable, _ body: @escaping (Tape, Variable) -> Variable) -> Variable {
-        guard isRecording else { return body(self, x) }
-        let y = body(Tape(recording: false), Variable(constant: x.value)).value
-        // Whether `body` has parameters of its own is not known here, so the step is recorded whatever x wants.
-        return record(y, from: [Variable(parameter: x.value)]) { dy in
+    /// - Parameter body: deterministic; called twice, the second time with a recording tape.
+    package func recomputing(_ body: @escaping (Tape) -> Variable) -> Variable {
+        guard isRecording else { return body(self) }
+        let y = body(Tape(recording: false)).value
+        // What `body` uses is not known here, so the step is recorded in any case.
+        return record(y, from: [Variable(parameter: y)]) { dy in
             let inner = Tape()
-            let input = Variable(parameter: x.value)
-            inner.backward(from: body(inner, input), gradient: dy)
-            if let dx = input.gradient { x.sink.add(dx) }
+            inner.backward(from: body(inner), gradient: dy)
         }
     }
 }

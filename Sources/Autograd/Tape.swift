@@ -25,7 +25,7 @@ package struct Variable: Sendable {
     ///
     /// - Parameter receiver: gets ∂loss/∂value once in every backward pass that reaches the leaf, when the last recorded
     ///   operation that uses it has been gone through; the variable keeps nothing. Operations recorded later, as
-    ///   ``Tape/recomputing(_:_:)`` does, are a pass of their own.
+    ///   ``Tape/recomputing(_:)`` does, are a pass of their own.
     package init(parameter value: Tensor, receiver: @escaping (_ gradient: Tensor) -> Void) {
         stored = value.stored
         slot = GradientSlot(receiver: receiver)

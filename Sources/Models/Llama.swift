@@ -28,18 +28,21 @@ package struct Llama: Sendable {
     ///
     /// - Parameters:
     ///   - input: rows of sequences one after the other, as `context` cuts them; tokens into the first stage.
-    ///   - recompute: keep only each layer's input for the backward pass and run the layer again there.
+    ///   - recompute: keep only each layer's input (tokens, of the first one) for the backward pass and run the layer again there.
     package func hiddenStates(
         _ input: StageInput, _ parameters: LlamaParameters<Variable>, context: some AttentionContext,
         sites: some SiteTransform = Untouched(), recompute: Bool = false, on tape: Tape
     ) -> Variable {
-        var x = enter(input, parameters, sites: sites, on: tape)
+        var before: Variable?
         for (index, layer) in zip(parameters.layerRange, parameters.layers) {
-            let body = { (tape: Tape, x: Variable) in
-                decoderLayer(x, index, layer, context: context, sites: sites, on: tape)
+            let body = { [before] (tape: Tape) in
+                // The first layer is recomputed from the tokens: its input need not be kept.
+                let x = before ?? enter(input, parameters, sites: sites, on: tape)
+                return decoderLayer(x, index, layer, context: context, sites: sites, on: tape)
             }
-            x = recompute ? tape.recomputing(x, body) : body(tape, x)
+            before = recompute ? tape.recomputing(body) : body(tape)
         }
+        guard let x = before else { preconditionFailure("a stage without layers") }
         guard let norm = parameters.norm else { return x }
         let normalised = tape.rmsNorm(x, gain: norm, epsilon: configuration.normEpsilon)
         return sites.transform(normalised, at: .headInput, on: tape)

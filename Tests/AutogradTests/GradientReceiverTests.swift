@@ -30,7 +30,7 @@ import Testing
         let log = Log()
         let (x, w) = (Variable(parameter: Tensor([1, 2], [1, 2])), leaf("w", [3, 4], log))
         let tape = Tape()
-        let y = tape.recomputing(x) { tape, x in tape.add(x, w) }
+        let y = tape.recomputing { tape in tape.add(x, w) }
         tape.backward(from: y, gradient: Tensor([1, 1], [1, 2]))
         #expect(log.entries.map(\.name) == ["w"])
         #expect(log.entries.first?.gradient == [1, 1])

@@ -135,8 +135,8 @@ struct StageMemory {
         let layers = Double(part.layers.count)
         let input = Double(shape.hiddenSize)
         let layer = Double(cost.layerActivations(weightGradients: workload.trainsWeights)) + quantizers
-        // Recomputing, a layer keeps its input; one at a time has all the rest.
-        let kept = workload.recomputes ? Double(alive) * layers * input + layer : Double(alive) * layers * layer
+        // Recomputing, a layer keeps its input, unless that is tokens; one at a time has all the rest.
+        let kept = workload.recomputes ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + layer : Double(alive) * layers * layer
         return tokens * kept + passing(sequences: sequences)
     }
 
