@@ -17,8 +17,11 @@ struct GreedyDecomposer {
     static let alternations = 3
     /// Below this number of components a round descends twice: it costs little there, and few components leave few second chances.
     static let fewComponents = 512
-    /// From this number of components on rounds grow in large steps, but no further than the tolerance asks for.
+    /// From this number of components on rounds grow in large steps.
     static let manyComponents = 2048
+    /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it: emphasis
+    /// alone finds fewer components with more non-zeros.
+    static let (emphasis, finalEmphasis, emphasizedPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
 
     private let options: TernaryOptions
     private let matrix: Tensor
@@ -32,6 +35,8 @@ struct GreedyDecomposer {
     private var projection: TernaryProjection
     /// Squared error removed per non-zero by the latest new components.
     private var pricePerNonzero: Float = 0
+    /// α of ``emphasized()``.
+    private var emphasis: Float = 0
     /// Whether U has changed since the scales were last solved for.
     private var scalesAreStale = false
 
@@ -86,20 +91,18 @@ struct GreedyDecomposer {
             try addPairs(wanted)
             try refit(from: first)
             guard options.refinement else { continue }
-            for _ in 0..<(components.count < Self.fewComponents ? 2 : 1) {
-                try descend(price: options.price * pricePerNonzero)
-            }
+            let few = components.count < Self.fewComponents
+            emphasis = few ? Self.emphasis : 0
+            for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
         if options.refinement { try trim() }
         return try residual.spectralNorm() / norm
     }
 
+    /// A share of the components there are, but no more than the tolerance is expected to ask for.
     private func roundSize(after count: Int, _ decay: ErrorDecay) -> Int {
-        let least = (stride + 3) / 4
-        guard count >= Self.manyComponents else {
-            return max(least, Int(Double(count) * (count < Self.fewComponents ? Self.earlyGrowth : Self.growth)))
-        }
-        return max(least, min(Int(Double(count) * Self.lateGrowth), decay.missing ?? .max))
+        let share = count < Self.fewComponents ? Self.earlyGrowth : count < Self.manyComponents ? Self.growth : Self.lateGrowth
+        return max((stride + 3) / 4, min(Int(Double(count) * share), decay.missing ?? .max))
     }
 
     /// Solves for the scales after components `first...` were added or changed.
@@ -107,26 +110,6 @@ struct GreedyDecomposer {
         solver.update(components, from: first, left: left, right: right)
         components.s = try solver.solution()
         residual = components.residual(of: matrix, workspace)
-    }
-}
-
-/// How the error falls with the components: by a factor for each, as in the last round in which it fell.
-private struct ErrorDecay {
-    let tolerance: Float
-    private var last: (error: Float, components: Int)?
-    private var rate: Float?
-    /// Components that the tolerance still asks for; nil before the error has fallen.
-    private(set) var missing: Int?
-
-    init(tolerance: Float) { self.tolerance = tolerance }
-
-    mutating func note(_ error: Float, components: Int) {
-        if let last, error < last.error, components > last.components {
-            rate = log(last.error / error) / Float(components - last.components)
-        }
-        // A fall of one rounding error promises nothing, and may have no logarithm.
-        missing = rate.flatMap { $0 > 1e-9 ? Int((log(error / tolerance) / $0).rounded(.up)) : nil }
-        last = (error, components)
     }
 }
 
@@ -164,13 +147,28 @@ extension GreedyDecomposer {
     /// Passes over each row of U, then of V, per descent.
     private static let passes = 2
 
+    /// What a non-zero costs.
+    private var price: Float { options.price * pricePerNonzero * (emphasis > 0 ? Self.emphasizedPrice : 1) }
+
+    /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers the sum
+    /// of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α times.
+    private func emphasized() -> Tensor {
+        guard emphasis > 0 else { return residual }
+        let basis = subspace.basis
+        var result = matmul(basis, .asStored, matmul(basis, .transposed, residual))
+        result.scale(by: emphasis)
+        result.add(residual)
+        return result
+    }
+
     /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped.
     private mutating func descend(price: Float) throws {
         try descend(left: true, price: price)
         try descend(left: false, price: price)
     }
 
-    /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with every change.
+    /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with
+    /// every change where nothing is emphasized.
     private mutating func descend(left: Bool, price: Float) throws {
         let k = components.count
         let (m, n) = (components.m, components.n)
@@ -179,7 +177,8 @@ extension GreedyDecomposer {
         // R·Vᵀ (rows of U), or Rᵀ·U (rows of Vᵀ), formed by component because that is how V and Uᵀ are stored.
         let images = workspace.take(.images, k * length)
         images.update(repeating: 0, count: k * length)
-        let source = left ? residual.transposed() : residual
+        let gradient = emphasized()
+        let source = left ? gradient.transposed() : gradient
         (left ? components.v : components.ut).withUnsafeBufferPointer {
             if let fixed = $0.baseAddress { ck_ternary_accumulate(fixed, k, left ? n : m, source.pointer, length, 1, images) }
         }
@@ -205,22 +204,36 @@ extension GreedyDecomposer {
         scalesAreStale = false
     }
 
-    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
+    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over. With few
+    /// components a rise that was too much is halved and tried again; a trial costs a round, and a round of many is dear.
     private mutating func trim() throws {
-        // A trial costs a round, and a round of many components is dear.
-        let (rise, limit): (Float, Int) = components.count < Self.fewComponents ? (1.12, 12) : (1.3, 3)
-        var price = options.price * pricePerNonzero
-        for _ in 0..<limit {
+        let few = components.count < Self.fewComponents
+        var (rise, trials): (Float, Int) = few ? (0.12, 20) : (0.3, 3)
+        let leastRise: Float = few ? 0.01 : rise
+        emphasis = few ? Self.finalEmphasis : 0
+        var price = price
+        var best = (components, residual)
+        for _ in 0..<trials {
             let before = (components, residual)
-            price *= rise
-            try descend(price: price)
-            try subspace.iterate(residual, times: 2)
-            let fails = subspace.values[0] >= options.tolerance * norm
-            if try fails || residual.spectralNorm() >= options.tolerance * norm {
-                (components, residual) = before
-                return
+            try descend(price: price * (1 + rise))
+            if try isWithinTolerance(iterations: few ? 4 : 2) {
+                price *= 1 + rise
+                if components.nonzeros < best.0.nonzeros { best = (components, residual) }
+                continue
             }
+            guard rise > leastRise else { break }
+            rise /= 2
+            (components, residual) = before
+            try refit(from: 0)
         }
+        (components, residual) = best
+    }
+
+    /// Ritz values are lower bounds: they only spare the full set of singular values where they are too large already.
+    private mutating func isWithinTolerance(iterations: Int) throws -> Bool {
+        try subspace.iterate(residual, times: iterations)
+        let limit = options.tolerance * norm
+        return try subspace.values[0] < limit && residual.spectralNorm() < limit
     }
 }
 
