@@ -22,6 +22,9 @@ struct GreedyDecomposer {
     /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it: emphasis
     /// alone finds fewer components with more non-zeros.
     static let (emphasis, finalEmphasis, emphasizedPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
+    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices,
+    /// whose time is short, are past few components by then.
+    static let emphasisReach: Float = 8
 
     private let options: TernaryOptions
     private let matrix: Tensor
@@ -92,7 +95,7 @@ struct GreedyDecomposer {
             try refit(from: first)
             guard options.refinement else { continue }
             let few = components.count < Self.fewComponents
-            emphasis = few ? Self.emphasis : 0
+            emphasis = few && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
             for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
         if options.refinement { try trim() }
