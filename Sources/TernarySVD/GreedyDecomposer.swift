@@ -95,7 +95,7 @@ struct GreedyDecomposer {
             try refit(from: first)
             guard options.refinement else { continue }
             let few = components.count < Self.fewComponents
-            emphasis = few && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
+            emphasis = few && options.economy && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
             for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
         if options.refinement { try trim() }
@@ -105,7 +105,8 @@ struct GreedyDecomposer {
     /// A share of the components there are, but no more than the tolerance is expected to ask for.
     private func roundSize(after count: Int, _ decay: ErrorDecay) -> Int {
         let share = count < Self.fewComponents ? Self.earlyGrowth : count < Self.manyComponents ? Self.growth : Self.lateGrowth
-        return max((stride + 3) / 4, min(Int(Double(count) * share), decay.missing ?? .max))
+        let forecast = options.economy || count >= Self.manyComponents ? decay.missing : nil
+        return max((stride + 3) / 4, min(Int(Double(count) * share), forecast ?? .max))
     }
 
     /// Solves for the scales after components `first...` were added or changed.
@@ -211,15 +212,16 @@ extension GreedyDecomposer {
     /// components a rise that was too much is halved and tried again; a trial costs a round, and a round of many is dear.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
-        var (rise, trials): (Float, Int) = few ? (0.12, 20) : (0.3, 3)
-        let leastRise: Float = few ? 0.01 : rise
-        emphasis = few ? Self.finalEmphasis : 0
+        let thorough = few && options.economy
+        var (rise, trials): (Float, Int) = few ? (0.12, thorough ? 20 : 12) : (0.3, 3)
+        let leastRise: Float = thorough ? 0.01 : rise
+        emphasis = thorough ? Self.finalEmphasis : 0
         var price = price
         var best = (components, residual)
         for _ in 0..<trials {
             let before = (components, residual)
             try descend(price: price * (1 + rise))
-            if try isWithinTolerance(iterations: few ? 4 : 2) {
+            if try isWithinTolerance(iterations: thorough ? 4 : 2) {
                 price *= 1 + rise
                 if components.nonzeros < best.0.nonzeros { best = (components, residual) }
                 continue

@@ -22,6 +22,10 @@ package struct TernaryOptions: Sendable, Equatable {
     /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per non-zero:
     /// above 1 saves additions, below 1 saves components.
     package var price: Float = 0.85
+    /// Whether few components are found with the tolerance alone in mind, which bounds the largest singular value: the residual's
+    /// leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps. Saves components
+    /// and additions, but leaves a larger sum of squares.
+    package var economy = true
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 
