@@ -109,6 +109,8 @@ package struct TernarySettings: Sendable, Equatable {
     package var mode: TernaryMode
     package var refinement: Bool
     package var balance: Bool
+    /// nil for economy where nothing is balanced.
+    package var economy: Bool?
     /// Which linear layers become ternary; see ``LayerPattern``.
     package var layers: LayerPattern
     /// Packed factors to evaluate.
@@ -133,6 +135,9 @@ package struct TernarySettings: Sendable, Equatable {
             "refinement", true,
             "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero at a price")
         balance = key("balance", true, "default mode: scale rows and columns to equal size before decomposing")
+        economy = key.optional(
+            "economy", orElse: "auto",
+            "default mode: save components and additions for the tolerance's sake, at the price of more squared error; auto: unless balanced")
         layers = key("layers", LayerPattern.all, "linear layers that become ternary, the head never; such as *.mlp.*, or several by commas")
     }
 }

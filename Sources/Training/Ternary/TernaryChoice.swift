@@ -11,6 +11,8 @@ extension TernarySettings {
         options.rounds = rounds
         options.refinement = refinement && mode == .standard
         options.balance = balance && mode == .standard
+        // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without (Benchmarks/ternary.md).
+        options.economy = economy ?? !balance
         options.seed = UInt64(seed)
         return options
     }
@@ -20,10 +22,7 @@ extension TernarySettings {
     /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew; where
     /// U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
     package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
-        var options = options(seed: seed)
-        // Training descends by plain squares, and lowers the loss further from a start that was found so (Benchmarks/ternary.md).
-        options.economy = false
-        return try LayerTransition(options, pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
+        try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
     }
 
     /// Whether a step, counted from 1, adapts U and V.
