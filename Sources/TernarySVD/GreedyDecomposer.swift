@@ -22,8 +22,8 @@ struct GreedyDecomposer {
     /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it: emphasis
     /// alone finds fewer components with more non-zeros.
     static let (emphasis, finalEmphasis, emphasizedPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
-    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices,
-    /// whose time is short, are past few components by then.
+    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices are past few components by then, and
+    /// lose no time.
     static let emphasisReach: Float = 8
 
     private let options: TernaryOptions
@@ -208,8 +208,8 @@ extension GreedyDecomposer {
         scalesAreStale = false
     }
 
-    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over. With few
-    /// components a rise that was too much is halved and tried again; a trial costs a round, and a round of many is dear.
+    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over. With
+    /// economy and few components a rise that was too much is halved and tried again; a trial costs a round, and a round of many is dear.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
         let thorough = few && options.economy
