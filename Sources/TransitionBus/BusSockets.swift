@@ -140,10 +140,11 @@ final class BusSockets {
         }
     }
 
-    /// A subscription is the byte 1 and the topic, its end the byte 0.
+    /// A subscription is the byte 1 and the topic, its end the byte 0. Of a connection that is gone libzmq itself says the end, so that
+    /// message has no sender; nobody who was not admitted had anything to end.
     private func subscription(_ message: ZeroMQMessage) -> Event {
-        guard isRank(message.userID) else { return .garbage }
-        return message.parts == [[1] + topic] ? .subscribed : message.parts == [[0] + topic] ? .unsubscribed : .garbage
+        if message.parts == [[0] + topic] { return .unsubscribed }
+        return isRank(message.userID) && message.parts == [[1] + topic] ? .subscribed : .garbage
     }
 
     private func question(_ message: ZeroMQMessage) -> Event {

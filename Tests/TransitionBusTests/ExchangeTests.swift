@@ -33,6 +33,29 @@ import Testing
         #expect(outcomes.map(\.statistics.refused) == [[:], [:], [:]])
     }
 
+    @Test(arguments: [BusTransport.ipc, .tcp])
+    func `a rank that has ended is no intruder to those that have not`(transport: BusTransport) async throws {
+        let drill = BusDrill(layers: 1, steps: 1, transport: transport)
+        let seen = try await ThreadWorld.results(size: 2) { world in
+            let sockets = try BusSetup.open(world, drill.configuration(rank: world.rank), MessagingContext())
+            var (sawEnd, garbage) = (false, 0)
+            let deadline = ContinuousClock.now + .seconds(20)
+            // Rank 1 leaves once both are set up, and its sockets close with it.
+            try withExtendedLifetime(sockets) { try world.barrier() }
+            while world.rank == 0, !sawEnd, garbage == 0, ContinuousClock.now < deadline {
+                try sockets.poll(milliseconds: 10) { event in
+                    switch event {
+                    case .unsubscribed: sawEnd = true
+                    case .garbage: garbage += 1
+                    case .published, .replayed, .asked, .subscribed: break
+                    }
+                }
+            }
+            return (sawEnd, garbage)
+        }
+        #expect(seen[0] == (true, 0))
+    }
+
     @Test func `what has arrived is handed over while another owner still computes`() async throws {
         let drill = BusDrill(layers: 2, steps: 1, transport: .ipc)
         let waits = try await ThreadWorld.results(size: 2) { world in
