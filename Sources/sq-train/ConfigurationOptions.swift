@@ -54,12 +54,12 @@ extension Job {
             reporter.note(String(config.yaml.dropLast()))
             return
         }
-        let dims = try config.chooseLayout(job: Self.name, over: communicator)
         let asked = resume.map { ResumePolicy($0.resume) } ?? .never
         let (attempt, runFolder) = (ProcessEnvironment.attempt, ProcessEnvironment.runFolder)
         let path = try communicator.fromRoot {
             config.out ?? asked.runFolder ?? runFolder ?? RunFolder.newPath(job: Self.name)
         }
+        let dims = try config.chooseLayout(job: Self.name, resume: asked, runFolder: path, over: communicator)
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         communicator.watch(longestWait: .seconds(config.watchdog.step))
         let run = ProcessEnvironment.run ?? ""

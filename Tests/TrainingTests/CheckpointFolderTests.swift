@@ -1,5 +1,6 @@
 import Foundation
 import HuggingFace
+import Parallelism
 import TensorCore
 import TestSupport
 import Testing
@@ -15,7 +16,7 @@ import Testing
         folder = CheckpointFolder(path: temporary.file("checkpoints"))
     }
 
-    private func commit(_ step: Int, keep: Int = 2, ranks: Int = 1) throws {
+    private func commit(_ step: Int, keep: Int = 2, ranks: Int = 1, settings: [String: String] = ["training.seed": "7"]) throws {
         try folder.begin(step)
         var state = TrainingState()
         state.tensors["a"] = Tensor([1, .nan, -0.0], [3])
@@ -26,7 +27,7 @@ import Testing
             let written = try InputFile("\(folder.temporary(step))/\(file)")
             files[file] = CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
         }
-        let identity = CheckpointManifest.Identity(job: "rotate", worldSize: ranks, model: "m", settings: ["training.seed": "7"])
+        let identity = CheckpointManifest.Identity(job: "rotate", worldSize: ranks, model: "m", settings: settings)
         let record = TrainingLoop.Record(firstLoss: 2.5, lastLoss: 0.1, timedSteps: step, timedSeconds: 1e-9)
         try folder.commit(CheckpointManifest(identity: identity, step: step, files: files, record: record), keep: keep)
     }
@@ -55,6 +56,25 @@ import Testing
             guard place < whole.count - 1 else { continue }
             #expect(throws: (any Error).self, "cut at byte \(place)") { try CheckpointFolder.verified(folder.checkpoint(4)) }
         }
+    }
+
+    @Test func `a run is divided as its newest checkpoint that can be read`() throws {
+        let run = temporary.path
+        #expect(ResumePolicy.auto.layout(runFolder: run) == nil)
+        for (step, stages) in [(1, 4), (2, 2), (3, 8)] {
+            try commit(step, keep: 3, settings: CheckpointManifest.Identity.setting(of: ParallelDims(data: 3, pipeline: stages)))
+        }
+        #expect(ResumePolicy.auto.layout(runFolder: run) == ParallelDims(data: 3, pipeline: 8))
+        try Data("{}".utf8).write(to: URL(fileURLWithPath: "\(folder.checkpoint(3))/\(CheckpointManifest.fileName)"))
+        #expect(ResumePolicy.auto.layout(runFolder: run) == ParallelDims(data: 3, pipeline: 2))
+        #expect(ResumePolicy.never.layout(runFolder: run) == nil)
+        #expect(ResumePolicy.from(folder.checkpoint(1)).layout(runFolder: "elsewhere") == ParallelDims(data: 3, pipeline: 4))
+        #expect(ResumePolicy.from("nowhere").layout(runFolder: run) == nil)
+        // Without a layout, and with one that is none.
+        try commit(4)
+        #expect(ResumePolicy.auto.layout(runFolder: run) == nil)
+        try commit(5, settings: ["layout": "0 × 2"])
+        #expect(ResumePolicy.auto.layout(runFolder: run) == nil)
     }
 
     /// Twelve files: ranks of two digits, too, check their own where there are as many.

@@ -6,10 +6,11 @@ import Testing
 
 @Suite struct LayoutChooserTests {
     private func choose(
-        _ job: PlannedJob = .rotate, ranks: Int, memory: Int, _ assignments: String...
+        _ job: PlannedJob = .rotate, ranks: Int, memory: Int, preferring stages: Int = 0, _ assignments: String...
     ) throws -> Layout? {
         let config = try RunConfig(assignments: assignments + ["data.sequence_length=64"])
-        return try LayoutChooser(Workload(job, config, PlanShapes.deep), ranks: ranks, memoryPerRank: memory).choose()
+        return try LayoutChooser(Workload(job, config, PlanShapes.deep), ranks: ranks, memoryPerRank: memory)
+            .choose(preferring: stages)
     }
 
     private func memory(_ layout: Layout) throws -> Int {
@@ -22,6 +23,15 @@ import Testing
         #expect(two < one)
         #expect(try choose(ranks: 8, memory: one) == Layout(data: 8, pipeline: 1, microbatches: 1))
         #expect(try choose(ranks: 8, memory: one - 1) == Layout(data: 4, pipeline: 2, microbatches: 2))
+    }
+
+    @Test func `a run goes on as it was divided before, where that fits`() throws {
+        let two = try memory(Layout(data: 4, pipeline: 2, microbatches: 2))
+        #expect(try choose(ranks: 8, memory: 1 << 40, preferring: 2)?.pipeline == 2)
+        #expect(try choose(ranks: 8, memory: two, preferring: 1)?.pipeline == 2)
+        // What the user sets comes first, and what cannot be is nothing to prefer.
+        #expect(try choose(ranks: 8, memory: 1 << 40, preferring: 2, "parallel.pipeline=4")?.pipeline == 4)
+        #expect(try choose(ranks: 8, memory: 1 << 40, preferring: 3)?.pipeline == 1)
     }
 
     @Test func `micro-batches are those the run makes`() throws {

@@ -1,3 +1,5 @@
+import HuggingFace
+import TestSupport
 import Testing
 
 @testable import Training
@@ -16,6 +18,21 @@ import Testing
     @Test func `a group's ancestors end at the root`() {
         #expect(AvailableMemory.ancestors(of: "/a/b") == ["", "/a", "/a/b"])
         #expect(AvailableMemory.ancestors(of: "/") == [""])
+    }
+
+    @Test func `files in the cache leave room in a group`() throws {
+        let folder = try TemporaryFolder()
+        func room(_ files: [String: String]) throws -> Int? {
+            for (name, text) in files { try AtomicFile.write(text + "\n", to: folder.file(name)) }
+            return GroupFiles.version2.room(folder.path)
+        }
+        #expect(try room([:]) == nil)
+        #expect(try room(["memory.max": "1000"]) == 1000)
+        #expect(try room(["memory.current": "900"]) == 100)
+        #expect(try room(["memory.stat": "anon 300\nactive_file 200\n\ninactive_file 50\nfile 600"]) == 350)
+        #expect(try room(["memory.current": "1300"]) == 0)
+        #expect(try room(["memory.max": "max"]) == nil)
+        #expect(GroupFiles.version1.room(folder.path) == nil)
     }
 
     @Test func `there is memory on this machine`() { #expect((1 << 20...1 << 50).contains(AvailableMemory.bytes)) }

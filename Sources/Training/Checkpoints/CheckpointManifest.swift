@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Parallelism
 
 /// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
 struct CheckpointManifest: Equatable {
@@ -97,6 +98,21 @@ extension CheckpointManifest.Identity {
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
         }
         return nil
+    }
+}
+
+/// Replicas and stages, which `parallel.*` may leave to the machine, stand among the settings too.
+extension CheckpointManifest.Identity {
+    private static let layoutKey = "layout"
+    private static let times = " × "
+
+    static func setting(of dims: ParallelDims) -> [String: String] { [layoutKey: "\(dims.data)\(times)\(dims.pipeline)"] }
+
+    /// nil where the manifest says nothing of the kind.
+    var layout: ParallelDims? {
+        let factors = settings[Self.layoutKey]?.split(separator: Self.times).compactMap { Int($0) } ?? []
+        guard factors.count == 2, factors.allSatisfy({ (1...1 << 20).contains($0) }) else { return nil }
+        return ParallelDims(data: factors[0], pipeline: factors[1])
     }
 }
 

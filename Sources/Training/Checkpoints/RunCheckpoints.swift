@@ -4,31 +4,6 @@ internal import Models
 internal import Parallelism
 internal import TensorCore
 
-/// Whether a run goes on where an earlier one stopped.
-package enum ResumePolicy: Sendable, Equatable {
-    /// Where the run folder holds checkpoints of a run that did not end.
-    case auto
-    case never
-    /// From a run folder, or from one of its checkpoints.
-    case from(String)
-
-    package init(_ text: String) {
-        switch text {
-        case "auto": self = .auto
-        case "never": self = .never
-        default: self = .from(text)
-        }
-    }
-
-    /// The run folder meant by ``from(_:)``.
-    package var runFolder: String? {
-        guard case .from(let path) = self else { return nil }
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        guard let place = parts.lastIndex(of: Substring(CheckpointFolder.name)), place > 0 else { return path }
-        return parts[..<place].joined(separator: "/")
-    }
-}
-
 /// Saves a run between two steps and finds what an earlier attempt has saved.
 ///
 /// A commit needs every rank: each writes its own state (the first replica also what all have in common), all agree that they
@@ -61,12 +36,11 @@ final class RunCheckpoints<World: Communicator> {
         folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
         let dims = context.groups.dims
         identify = {
-            var settings = config.identifyingSettings
-            // Chosen for this machine where it is not set.
-            settings["layout"] = "\(dims.data) × \(dims.pipeline)"
-            return .init(job: job, worldSize: world.size, model: try model.checkpoint.digest(), settings: settings)
+            .init(
+                job: job, worldSize: world.size, model: try model.checkpoint.digest(),
+                settings: config.identifyingSettings.merging(CheckpointManifest.Identity.setting(of: dims)) { $1 })
         }
-        let paths = try world.fromRoot { try candidates(context).joined(separator: "\0") }.split(separator: "\0").map(String.init)
+        let paths = try world.fromRoot { try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0") }.split(separator: "\0").map(String.init)
         resumed = try newest(of: paths) { context.reporter.note($0) }
     }
 
@@ -88,25 +62,6 @@ final class RunCheckpoints<World: Communicator> {
         let result = try identity ?? identify()
         identity = result
         return result
-    }
-
-    /// Checkpoints to go on from, the newest first.
-    private func candidates(_ context: JobContext<World>) throws -> [String] {
-        switch context.resume {
-        case .never: return []
-        case .auto:
-            // A run that ended is not gone on with: the same command again is a new run.
-            guard PathKind(context.folder.file(RunFolder.summaryName)) == .absent else { return [] }
-            return try folder.steps().map(folder.checkpoint)
-        case .from(let path):
-            if PathKind("\(path)/\(CheckpointManifest.fileName)") != .absent { return [path] }
-            for place in [path, "\(path)/\(CheckpointFolder.name)"] {
-                let folder = CheckpointFolder(path: place)
-                let steps = try folder.steps()
-                if !steps.isEmpty { return steps.map(folder.checkpoint) }
-            }
-            throw CheckpointError.nothing(path)
-        }
     }
 
     /// The first checkpoint that is whole, every rank having checked its share of the files. Collective.

@@ -19,14 +19,10 @@ package enum AvailableMemory {
         text("/proc/self/cgroup").split(separator: "\n").flatMap { line -> [Int?] in
             let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
             guard parts.count == 3 else { return [] }
-            if parts[1].isEmpty {
-                return ancestors(of: parts[2]).map { room("/sys/fs/cgroup\($0)/memory.max", "/sys/fs/cgroup\($0)/memory.current") }
-            }
-            guard parts[1].split(separator: ",").contains("memory") else { return [] }
-            return ancestors(of: parts[2]).map { path in
-                let folder = "/sys/fs/cgroup/memory\(path)"
-                return room("\(folder)/memory.limit_in_bytes", "\(folder)/memory.usage_in_bytes")
-            }
+            let controllers = parts[1].split(separator: ",")
+            guard controllers.isEmpty || controllers.contains("memory") else { return [] }
+            let files = controllers.isEmpty ? GroupFiles.version2 : GroupFiles.version1
+            return ancestors(of: parts[2]).map { files.room("\(files.root)\($0)") }
         }
     }
 
@@ -37,14 +33,8 @@ package enum AvailableMemory {
         return (0...names.count).map { names.prefix($0).reduce("") { "\($0)/\($1)" } }
     }
 
-    /// A limit that is not there, or not a number (`max`), is none. A limit beyond any machine's memory does no harm.
-    private static func room(_ limitFile: String, _ usageFile: String) -> Int? {
-        guard let limit = Int(text(limitFile)) else { return nil }
-        return max(0, limit - (Int(text(usageFile)) ?? 0))
-    }
-
     /// A file of the kernel's, whose size is not known beforehand; empty where there is none.
-    private static func text(_ path: String) -> String {
+    fileprivate static func text(_ path: String) -> String {
         let file = open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return "" }
         defer { close(file) }
@@ -54,5 +44,33 @@ package enum AvailableMemory {
         var text = String(decoding: buffer[..<count], as: UTF8.self)
         while text.last == "\n" { text.removeLast() }
         return text
+    }
+}
+
+/// Where a control group says how much memory its processes may have and have, in bytes.
+struct GroupFiles {
+    let root: String
+    let limit: String
+    let usage: String
+    /// Of usage: files that were read or written, such as a model, which the kernel lets go of when memory is asked for. In `memory.stat`.
+    let cache: Set<Substring>
+
+    static let version1 = GroupFiles(
+        root: "/sys/fs/cgroup/memory", limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes",
+        cache: ["total_active_file", "total_inactive_file"])
+    static let version2 = GroupFiles(
+        root: "/sys/fs/cgroup", limit: "memory.max", usage: "memory.current", cache: ["active_file", "inactive_file"])
+
+    /// Bytes left in a group's folder. A limit that is not there, or not a number (`max`), is none; one beyond any machine's memory does
+    /// no harm.
+    func room(_ folder: String) -> Int? {
+        func text(_ name: String) -> String { AvailableMemory.text("\(folder)/\(name)") }
+        guard let limit = Int(text(limit)) else { return nil }
+        var used = Int(text(usage)) ?? 0
+        for line in text("memory.stat").split(separator: "\n") {
+            let parts = line.split(separator: " ")
+            if parts.count == 2, cache.contains(parts[0]) { used -= Int(parts[1]) ?? 0 }
+        }
+        return max(0, limit - max(0, used))
     }
 }

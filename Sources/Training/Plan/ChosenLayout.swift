@@ -5,17 +5,21 @@ package import Parallelism
 
 extension RunConfig {
     /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that the ranks'
-    /// memory can hold. Reads the model's config.json. Collective.
+    /// memory can hold, or what the run to go on with had. Reads the model's config.json. Collective.
     ///
+    /// - Parameter resume: with the run's folder, where checkpoints may be.
     /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with config.json.
-    package func chooseLayout(job: String, over world: some Communicator) throws -> ParallelDims {
+    package func chooseLayout(
+        job: String, resume: ResumePolicy, runFolder: String, over world: some Communicator
+    ) throws -> ParallelDims {
         let path = model.path ?? EmbeddedModel.path
         let shape = try world.agree { try LlamaConfiguration(HFConfig(path + "/config.json")) }
         // What is wrong with the input besides is found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
         if canPlan, let job = PlannedJob(rawValue: job) {
             let chooser = try LayoutChooser(Workload(job, self, shape), over: world)
-            if let layout = try world.agree({ try chooser.choose() }) {
+            let stages = try world.broadcast(Int64(world.isRoot ? resume.layout(runFolder: runFolder)?.pipeline ?? 0 : 0))
+            if let layout = try world.agree({ try chooser.choose(preferring: Int(stages)) }) {
                 return ParallelDims(data: layout.data, pipeline: layout.pipeline)
             }
         }

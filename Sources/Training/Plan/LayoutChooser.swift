@@ -5,7 +5,7 @@ internal import Parallelism
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
 /// The choice depends on shapes and memory alone, never on measured speed: a run started again on machines as free as before is
-/// divided the same way. Where they are not, its checkpoints say what differs; `parallel.pipeline` settles it.
+/// divided the same way, and one that goes on from a checkpoint as it was before, if that fits.
 package struct LayoutChooser: Sendable {
     private let workload: Workload
     private let ranks: Int
@@ -28,12 +28,14 @@ package struct LayoutChooser: Sendable {
     /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
     /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
     ///
+    /// - Parameter stages: as many where they fit: a checkpoint goes on with the layout it was made with. 0: no matter.
     /// - Throws: ``ConfigurationError`` where none fits; it names the smallest that would.
-    package func choose() throws(ConfigurationError) -> Layout? {
+    package func choose(preferring stages: Int = 0) throws(ConfigurationError) -> Layout? {
         let layouts = workload.stageCounts(ranks: ranks).map(layout)
         guard !layouts.isEmpty else { return nil }
-        guard let first = layouts.first(where: { memory($0) <= memoryPerRank }) else { throw tooLarge(layouts) }
-        return first
+        let fitting = layouts.filter { memory($0) <= memoryPerRank }
+        guard let fewest = fitting.first else { throw tooLarge(layouts) }
+        return fitting.first { $0.pipeline == stages } ?? fewest
     }
 
     private func layout(_ stages: Int) -> Layout {
