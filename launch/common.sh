@@ -15,7 +15,7 @@ install_packages() {
 }
 
 require_swift() {
-    command -v swift >/dev/null || { echo "swift is not on the PATH: install a toolchain (6.1 or newer) from https://swift.org/install" >&2; exit 66; }
+    command -v swift >/dev/null || { echo "swift is not on the PATH: install a toolchain (6.2 or newer) from https://swift.org/install" >&2; exit 66; }
 }
 
 # What mpirun needs to start more ranks than cores, also as root (containers).

@@ -30,22 +30,21 @@ enum BusSetup {
             let address = try Endpoints.tcpAddress(configuration.interface, isOneNode: isOneNode)
             sockets = try BusSockets(
                 messaging, rank: world.rank, run: run, bindings: ("tcp://\(address):*", "tcp://\(address):*"),
-                keys: .generate(),
-                payloadLimits: configuration.payloadLimits)
+                keys: .generate(), payloadLimits: configuration.payloadLimits, queue: configuration.queue)
         } else {
             let path = try sharedFolder(world)
             folder = path
             sockets = try BusSockets(
                 messaging, rank: world.rank, run: run,
                 bindings: ("ipc://\(path)/d\(world.rank)", "ipc://\(path)/c\(world.rank)"), keys: nil,
-                payloadLimits: configuration.payloadLimits)
+                payloadLimits: configuration.payloadLimits, queue: configuration.queue)
         }
         let cards = try exchange(sockets.card, world)
         if sockets.keys != nil {
             for (rank, card) in cards.enumerated() {
                 try messaging.authenticator.allow(card.publicKey, domain: BusSockets.authenticationDomain, as: "\(rank)")
             }
-            let isSafe = try refusesStrangers(sockets, keys: .generate())
+            let isSafe = try refusesStrangers(sockets, keys: .generate(), within: configuration.timing.setup)
             let safe = try world.allGather(Int64(isSafe ? 1 : 0))
             if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
         }
@@ -74,7 +73,7 @@ enum BusSetup {
         guard lstat(folder, &status) == 0 else {
             throw BusError.socketFolder(path: folder, rule: String(cString: strerror(errno)))
         }
-        guard status.st_mode == S_IFDIR | 0o700, status.st_uid == geteuid() else {
+        guard status.st_mode & (S_IFMT | 0o777) == S_IFDIR | 0o700, status.st_uid == geteuid() else {
             throw BusError.socketFolder(path: folder, rule: "must be a folder that only its owner, this user, may enter")
         }
         return folder
@@ -90,13 +89,15 @@ enum BusSetup {
 
     /// Whether this rank's own control socket turns away a key that is not listed: the handler is asked and says no, and
     /// nothing of the stranger's arrives (within 100 ms, many times what a listed key needs).
-    static func refusesStrangers(_ sockets: BusSockets, keys: CurveKeys) throws -> Bool {
+    ///
+    /// - Throws: ``BusError/timeout(what:rank:seconds:)`` where the handler is never asked; ``ZeroMQError``.
+    static func refusesStrangers(_ sockets: BusSockets, keys: CurveKeys, within limit: Duration) throws -> Bool {
         let authenticator = sockets.messaging.authenticator
         let stranger = try ZeroMQSocket(sockets.messaging.context, .dealer, name: "the self-test's stranger")
         try stranger.secureAsClient(keys, serverKey: sockets.card.publicKey)
         try stranger.connect(sockets.card.control)
         _ = try stranger.send([[0]])
-        var deadline = ContinuousClock.now + .seconds(5)
+        var deadline = ContinuousClock.now + limit
         var (wasRefused, hasEntered) = (false, false)
         while ContinuousClock.now < deadline, !hasEntered {
             try sockets.poll(milliseconds: 10) { _ in hasEntered = true }
@@ -105,7 +106,10 @@ enum BusSetup {
                 deadline = .now + .milliseconds(100)
             }
         }
-        return wasRefused && !hasEntered
+        guard wasRefused || hasEntered else {
+            throw BusError.timeout(what: "an answer to the self-test's stranger", rank: sockets.rank, seconds: limit.seconds)
+        }
+        return !hasEntered
     }
 
     /// Proves every connection before the first step: a publisher's frames are lost until the subscription has arrived, and

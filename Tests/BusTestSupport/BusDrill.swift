@@ -20,6 +20,8 @@ package struct BusDrill: Sendable {
     package var steps: Int
     package var payloadBytes: Int
     package var transport: BusTransport
+    /// Frames that may wait for one peer; nil: as many as the bus thinks right.
+    package var queue: Int?
     /// Probability of each of: dropped, doubled, reordered, corrupted.
     package var faults = 0.0
     package var seed: UInt64 = 11
@@ -36,10 +38,11 @@ package struct BusDrill: Sendable {
             }
         }
         configuration.transport = transport
-        configuration.timing.setup = .seconds(20)
-        configuration.timing.silence = .seconds(20)
+        configuration.queue = queue
+        configuration.timing.setup = .seconds(60)
+        configuration.timing.silence = .seconds(60)
         // Shorter waits than in earnest, so that 10,000 transitions take seconds; more tries, as the machine may be busy.
-        configuration.timing.repairTries = 30
+        configuration.timing.repairTries = 1000
         configuration.timing.query = .milliseconds(20)
         configuration.timing.queryLimit = .milliseconds(200)
         if faults > 0 {

@@ -8,17 +8,19 @@ import Testing
         await #expect(processExitsWith: .exitCode(ExitCode.temporary.rawValue)) {
             let watchdog = Watchdog(rank: 3)
             watchdog.begin("step 7", limit: .milliseconds(200))
-            sleep(10)
+            sleep(60)
         }
     }
 
     @Test func `phases that end in time, and a watchdog that is stopped, end nothing`() async {
         await #expect(processExitsWith: .success) {
             let watchdog = Watchdog(rank: 0)
+            // Longer than the limit together, far shorter each.
             for step in 0..<5 {
-                watchdog.begin("step \(step)", limit: .seconds(2))
-                usleep(500_000)
+                watchdog.begin("step \(step)", limit: .seconds(6))
+                usleep(1_500_000)
             }
+            watchdog.begin("a phase that ends at once", limit: .seconds(2))
             watchdog.end()
             sleep(3)
             watchdog.begin("the last", limit: .seconds(2))

@@ -19,15 +19,15 @@ extension CommandLineTests {
         /// A run of steps without end, with an end: a signal that is missed is a failure, not a wait.
         private static let endless = ["training.steps=1000000", "checkpoint.every=0"]
         /// Seconds within which a run must be gone: 3 on a machine at rest (0.6 measured), more where tests compete for it.
-        private static let patience = 10.0
+        private static let patience = 60.0
 
         /// Returns once the run has taken this many steps.
         private func wait(_ out: String, steps: Int) throws {
-            for _ in 0..<6000 {
+            for _ in 0..<12_000 {
                 if let lines = try? model.metrics(out).count, lines >= steps { return }
                 usleep(10_000)
             }
-            Issue.record("no \(steps) steps in 60 s")
+            Issue.record("no \(steps) steps in two minutes")
         }
 
         /// The ranks that mpirun has started; of launch, mpirun.
@@ -70,13 +70,14 @@ extension CommandLineTests {
         }
 
         @Test func `a run whose ranks are killed again and again ends as one that never was`() throws {
-            // More than a quiet machine takes in the longest pause between two kills.
+            // More than a quiet machine takes in the longest pause before a kill.
             let settings = ["training.steps=800", "checkpoint.every=4"]
             #expect(try start("whole", ranks: 2, settings).wait().code == 0)
             var kills = 0
             while kills < 8 {
                 let run = try start("out", ranks: 2, settings)
-                usleep(UInt32.random(in: 250_000...900_000))
+                // Once while steps are taken, whatever the machine's speed; then anywhere.
+                if kills == 0 { try wait("out", steps: 5) } else { usleep(UInt32.random(in: 250_000...900_000)) }
                 if let victim = startedRank(of: run) { kill(victim, SIGKILL) }
                 let started = Date()
                 let code = try run.wait().code
@@ -104,39 +105,39 @@ extension CommandLineTests {
         }
 
         @Test func `a rank that hangs ends the run with 75 in time`() throws {
-            let run = try start("out", ranks: 2, Self.endless + ["watchdog.step=3"])
+            let run = try start("out", ranks: 2, Self.endless + ["watchdog.step=6"])
             try wait("out", steps: 3)
             let victim = try #require(try ranks(of: run.identifier).last)
             kill(victim, SIGSTOP)
             let start = Date()
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
-            #expect(Date().timeIntervalSince(start) < 3 + Self.patience)
-            #expect(outcome.errors.contains("took longer than 3"))
+            #expect(Date().timeIntervalSince(start) < 6 + Self.patience)
+            #expect(outcome.errors.contains("took longer than 6"))
             for _ in 0..<100 where isRunning(victim) { usleep(20_000) }
             #expect(!isRunning(victim), "the stopped rank is left behind")
         }
 
         /// The other rank draws its sequences to the end and waits then, outside of any step.
         @Test func `a rank that hangs before the first step ends the run with 75, too`() throws {
-            let settings = ["watchdog.step=1", "data.eval.path=sampled", "data.eval.windows=4000"]
+            let settings = ["watchdog.step=6", "data.eval.path=sampled", "data.eval.windows=4000"]
             let run = try start("out", ranks: 2, settings)
             for _ in 0..<3000 {
-                if try run.output.contains("drawing") { break }
+                if try run.output.contains("drawing") || !run.isRunning { break }
                 usleep(10_000)
             }
             let victim = try #require(try ranks(of: run.identifier).last)
             kill(victim, SIGSTOP)
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
-            #expect(outcome.errors.contains("MPI_") && outcome.errors.contains("took longer than 1"), "\(outcome.errors)")
+            #expect(outcome.errors.contains("MPI_") && outcome.errors.contains("took longer than 6"), "\(outcome.errors)")
         }
 
         /// One restart in a row is allowed, and what was saved in between makes it a new row.
         @Test func `launch starts a run again whose rank was killed, and the run goes on`() throws {
             let run = try Program.start(
                 ["launch", "-n", "2", "--max-restarts", "1"]
-                    + arguments("out", ["training.steps=150", "checkpoint.every=5"]) + ["--resume", "never"],
+                    + arguments("out", ["training.steps=1000", "checkpoint.every=5"]) + ["--resume", "never"],
                 in: model.path)
             for steps in [11, 41] {
                 try wait("out", steps: steps)
@@ -147,7 +148,7 @@ extension CommandLineTests {
             #expect(outcome.code == 0, "\(outcome)")
             #expect(outcome.errors.components(separatedBy: "exit code 137; restart 1 of 1").count == 3, "\(outcome.errors)")
             #expect(outcome.output.components(separatedBy: "goes on after step").count == 3)
-            #expect(try model.metrics("out", "step") == (0..<150).map(Double.init))
+            #expect(try model.metrics("out", "step") == (0..<1000).map(Double.init))
         }
 
         @Test func `when launch is killed, mpirun and the ranks go with it`() throws {

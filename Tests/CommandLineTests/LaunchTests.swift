@@ -39,8 +39,8 @@ extension CommandLineTests {
             let (outcome, calls) = try launch(["-n", "3", "rotate", "--set", "a=b", "--out", "x"], codes: "0")
             #expect(outcome.code == 0)
             #expect(calls.count == 1)
-            #expect(calls[0].contains("-n 3 --map-by :OVERSUBSCRIBE --bind-to none"))
-            #expect(calls[0].hasSuffix("/sq-train rotate --set a=b --out x"))
+            #expect(calls.first?.contains("-n 3 --map-by :OVERSUBSCRIBE --bind-to none") == true)
+            #expect(calls.first?.hasSuffix("/sq-train rotate --set a=b --out x") == true)
         }
 
         @Test(arguments: [0, 65, 78, 1]) func `without restarts the exit code is mpirun's`(_ code: Int32) throws {

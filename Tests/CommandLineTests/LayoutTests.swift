@@ -76,7 +76,7 @@ extension CommandLineTests {
                 ["rotate"] + model.arguments() + settings("parallel.pipeline=2"), in: model.path, ranks: 2)
             #expect(outcome.code == 65, "\(outcome.errors)")
             #expect(outcome.complaints.first?.contains("not finite") == true, "\(outcome.errors)")
-            #expect(Date().timeIntervalSince(start) < 10, "a rank waited")
+            #expect(Date().timeIntervalSince(start) < 60, "a rank waited")
         }
     }
 }

@@ -62,7 +62,7 @@ extension CommandLineTests {
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let score = try #require(try InputFile.json(model.file("eval/summary.json"))["perplexity"]?["ternary"]?.number)
                 // Norms are folded into the weights here and not there: the logits round differently.
-                #expect(abs(score / expected - 1) < 1e-5)
+                #expect(abs(score / expected - 1) < 1e-4)
             }
         }
 

@@ -17,36 +17,67 @@ import Testing
     final class Board: @unchecked Sendable {
         private let lock = NSLock()
         private var list: [BusSockets.Card] = []
+        private var problem: (any Error)?
+        /// Attacks on all ranks so far; and whether the attacker has stopped.
+        let rounds = Atomic<Int>(0)
         let isOver = Atomic<Bool>(false)
+        let hasEnded = Atomic<Bool>(false)
 
         var cards: [BusSockets.Card] { lock.withLock { list } }
         func add(_ card: BusSockets.Card) { lock.withLock { list.append(card) } }
+
+        /// Attacks again and again until the run is over.
+        func repeatAttack(_ attack: ([BusSockets.Card]) throws -> Void) {
+            do {
+                while !isOver.load(ordering: .acquiring) {
+                    let cards = cards
+                    if cards.count == 3 {
+                        try attack(cards)
+                        rounds.add(1, ordering: .releasing)
+                    }
+                    usleep(5000)
+                }
+            } catch {
+                lock.withLock { problem = error }
+            }
+            hasEnded.store(true, ordering: .releasing)
+        }
+
+        /// Waits for the attacker. - Throws: what has stopped it.
+        func join() async throws {
+            while !hasEnded.load(ordering: .acquiring) { try await Task.sleep(for: .milliseconds(5)) }
+            if let problem = lock.withLock({ problem }) { throw problem }
+        }
     }
 
-    /// Runs the bus over tcp among three ranks for at least `milliseconds` while `attack` is called again and again with their
-    /// cards; returns the outcomes and the keys turned away.
+    /// Runs the bus over tcp among three ranks for at least `milliseconds` and two attacks while `attack` is called again and again with
+    /// their cards; returns the outcomes and the keys turned away.
     private static func underAttack(
         milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusSockets.Card]) throws -> Void
     ) async throws -> (outcomes: [BusDrill.Outcome], refused: Int, admitted: Int) {
         let board = Board()
         let drill = BusDrill(layers: 9, steps: 150, transport: .tcp)
-        let attacker = Task.detached {
-            while !board.isOver.load(ordering: .acquiring) {
-                let cards = board.cards
-                if cards.count == 3 { try attack(cards) }
-                try await Task.sleep(for: .milliseconds(5))
-            }
-        }
+        // A thread of its own: tasks wait for each other's.
+        Thread.detachNewThread { board.repeatAttack(attack) }
+        defer { board.isOver.store(true, ordering: .releasing) }
         let values = try await ThreadWorld.results(size: 3) { world in
             let messaging = try MessagingContext()
             let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), messaging)
             board.add(bus.card)
             let pause = UInt32(1000 * milliseconds / drill.steps)
-            let outcome = try drill.run(on: bus, world) { _ in usleep(pause) }
+            var outcome = try drill.run(on: bus, world) { _ in usleep(pause) }
+            let deadline = ContinuousClock.now + .seconds(60)
+            while board.rounds.load(ordering: .acquiring) < 2, !board.hasEnded.load(ordering: .acquiring), ContinuousClock.now < deadline {
+                try bus.poll()
+                usleep(1000)
+            }
+            outcome.statistics = bus.statistics
             board.isOver.store(true, ordering: .releasing)
             return (outcome, messaging.authenticator.refused, messaging.authenticator.admitted)
         }
-        try await attacker.value
+        board.isOver.store(true, ordering: .releasing)
+        try await board.join()
+        #expect(board.rounds.load(ordering: .acquiring) >= 2)
         return (values.map(\.0), values.reduce(0) { $0 + $1.1 }, values.reduce(0) { $0 + $1.2 })
     }
 
@@ -81,8 +112,8 @@ import Testing
         // Beyond the three self-tests.
         #expect(refused > 6)
         #expect(outcomes.reduce(0) { $0 + $1.statistics.strangers } > 3)
-        // Two connections from each rank to each other one.
-        #expect(admitted == 12)
+        // Two connections from each rank to each other one; a rank that the machine forgets for seconds makes them again.
+        #expect(admitted >= 12)
     }
 
     @Test func `the self-test passes where strangers are turned away, and fails where one gets in`() throws {
@@ -90,32 +121,43 @@ import Testing
         let sockets = try BusSockets(
             messaging, rank: 0, run: 1, bindings: ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), keys: .generate(),
             payloadLimits: [1])
-        #expect(try BusSetup.refusesStrangers(sockets, keys: .generate()))
+        #expect(try BusSetup.refusesStrangers(sockets, keys: .generate(), within: .seconds(60)))
         let admitted = try CurveKeys.generate()
         try messaging.authenticator.allow(admitted.publicKey, domain: BusSockets.authenticationDomain, as: "stranger")
-        #expect(try !BusSetup.refusesStrangers(sockets, keys: admitted))
+        #expect(try !BusSetup.refusesStrangers(sockets, keys: admitted, within: .seconds(60)))
+        #expect(messaging.authenticator.admitted == 1)
+        // A handler that is never asked has turned nobody away.
+        #expect { try BusSetup.refusesStrangers(sockets, keys: .generate(), within: .zero) } throws: {
+            ($0 as? BusError)?.exitCode == .temporary
+        }
     }
 
     @Test func `garbage, silence and a length claim of 8 GiB change nothing and take no memory`() async {
         // In a process of its own: the peak is the process's, and other tests run beside this one.
         await #expect(processExitsWith: .success) {
             let before = peakMemory()
-            // ZMTP 3.0 greeting of mechanism NULL, then a long frame (flag 2) that claims 8 GiB.
-            let greeting: [UInt8] =
-                [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0] + Array("NULL".utf8) + [UInt8](repeating: 0, count: 48)
-            let claim: [UInt8] = [2, 0, 0, 0, 2, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 1000)
+            let addresses = addressSpacePeak()
+            // A ZMTP 3.0 greeting, then a long message (flag 2) or, as the handshake of CURVE has, a long command (6) that claims 8 GiB.
+            func greeting(_ mechanism: String) -> [UInt8] {
+                [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0] + Array(mechanism.utf8) + [UInt8](repeating: 0, count: 52 - mechanism.utf8.count)
+            }
+            func claim(_ flag: UInt8) -> [UInt8] { [flag, 0, 0, 0, 2, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 1000) }
+            let messages = [
+                [], [UInt8](repeating: 0xA5, count: 4096), Array(greeting("NULL").prefix(11)), greeting("NULL") + claim(2),
+                greeting("CURVE") + claim(6),
+            ]
             let (outcomes, _, admitted) = try await HostilePeerTests.underAttack { cards in
                 for card in cards {
                     for endpoint in [card.control, card.data] {
-                        for bytes in [[], [UInt8](repeating: 0xA5, count: 4096), greeting + claim, Array(greeting.prefix(11))] {
-                            try sendRaw(bytes, to: endpoint)
-                        }
+                        for bytes in messages { try sendRaw(bytes, to: endpoint) }
                     }
                 }
             }
             HostilePeerTests.expectUnharmed(outcomes)
-            #expect(admitted == 12)
+            #expect(admitted >= 12)
             #expect(peakMemory() - before < 64 << 20)
+            // Memory that is taken and not touched, which the peak does not show.
+            #expect(addressSpacePeak() - addresses < 4 << 30)
         }
     }
 }
@@ -144,4 +186,11 @@ func peakMemory() -> Int {
     var usage = rusage()
     getrusage(RUSAGE_SELF.rawValue, &usage)
     return usage.ru_maxrss * 1024
+}
+
+/// Largest address space of this process so far, in bytes.
+private func addressSpacePeak() -> Int {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("VmPeak:") } ?? ""
+    return (line.split(whereSeparator: { !$0.isNumber }).first.flatMap { Int($0) } ?? 0) << 10
 }
