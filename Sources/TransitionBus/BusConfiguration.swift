@@ -44,8 +44,6 @@ package struct BusConfiguration {
     /// Throws unless a payload decodes for its layer. Must not change anything.
     package var validate: (Transition) throws -> Void
     package var timing = Timing()
-    /// Frames that may wait for one peer; nil: as many as two steps have.
-    package var queue: Int?
     /// Faults to inject into what arrives; for tests.
     package var faults: FaultInjection?
 

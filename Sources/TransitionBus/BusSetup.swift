@@ -30,14 +30,14 @@ enum BusSetup {
             let address = try Endpoints.tcpAddress(configuration.interface, isOneNode: isOneNode)
             sockets = try BusSockets(
                 messaging, rank: world.rank, run: run, bindings: ("tcp://\(address):*", "tcp://\(address):*"),
-                keys: .generate(), payloadLimits: configuration.payloadLimits, queue: configuration.queue)
+                keys: .generate(), payloadLimits: configuration.payloadLimits)
         } else {
             let path = try sharedFolder(world)
             folder = path
             sockets = try BusSockets(
                 messaging, rank: world.rank, run: run,
                 bindings: ("ipc://\(path)/d\(world.rank)", "ipc://\(path)/c\(world.rank)"), keys: nil,
-                payloadLimits: configuration.payloadLimits, queue: configuration.queue)
+                payloadLimits: configuration.payloadLimits)
         }
         let cards = try exchange(sockets.card, world)
         if sockets.keys != nil {

@@ -46,16 +46,15 @@ final class BusSockets {
     private let highWaterMark: Int
 
     /// Binds this rank's two sockets.
-    /// - Parameter bindings: endpoints to bind, for frames and for requests. `keys` nil: no encryption. `queue`: frames that may wait for
-    ///   one peer; nil: as many as two steps have.
+    /// - Parameter bindings: endpoints to bind, for frames and for requests. `keys` nil: no encryption.
     init(
         _ messaging: MessagingContext, rank: Int, run: UInt64, bindings: (data: String, control: String), keys: CurveKeys?,
-        payloadLimits: [Int], queue: Int? = nil
+        payloadLimits: [Int]
     ) throws {
         (self.messaging, self.rank, self.keys) = (messaging, rank, keys)
         topic = Array("T/\(String(run, radix: 16))/".utf8)
         largestPayload = payloadLimits.max() ?? 0
-        highWaterMark = queue ?? 2 * payloadLimits.count + 64
+        highWaterMark = 2 * payloadLimits.count + 64
         data = try ZeroMQSocket(messaging.context, .verbosePublisher, name: "rank \(rank)'s publisher")
         control = try ZeroMQSocket(messaging.context, .router, name: "rank \(rank)'s control socket")
         try data.set(ZMQ_XPUB_VERBOSE, 1)

@@ -20,8 +20,6 @@ package struct BusDrill: Sendable {
     package var steps: Int
     package var payloadBytes: Int
     package var transport: BusTransport
-    /// Frames that may wait for one peer; nil: as many as the bus thinks right.
-    package var queue: Int?
     /// Probability of each of: dropped, doubled, reordered, corrupted.
     package var faults = 0.0
     package var seed: UInt64 = 11
@@ -38,7 +36,6 @@ package struct BusDrill: Sendable {
             }
         }
         configuration.transport = transport
-        configuration.queue = queue
         configuration.timing.setup = .seconds(60)
         configuration.timing.silence = .seconds(60)
         // Shorter waits than in earnest, so that 10,000 transitions take seconds; more tries, as the machine may be busy.

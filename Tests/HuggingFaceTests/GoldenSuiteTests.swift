@@ -24,6 +24,15 @@ import Testing
         }
     }
 
+    /// A test with no cases passes.
+    @Test(arguments: ["cayley", "hadamard", "llama", "opcount", "quant", "spinquant", "tokenizer", "tsvd", "tsvd_conv", "tsvd_qat"])
+    func `the suite has cases of every group that tests read`(_ group: String) { #expect(!GoldenSuite.cases(group: group).isEmpty) }
+
+    @Test(arguments: ["policy", "best_s", "stall"])
+    func `the suite has the cases of TSVD that tests choose by name`(_ name: String) {
+        #expect(GoldenSuite.cases(group: "tsvd").contains { $0.id.contains(name) })
+    }
+
     @Test func `closeness sees differences, NaN and other sizes`() {
         let a = Tensor([3, 4], [2])
         #expect(maxDifference(a, a) == 0 && relativeError(a, a) == 0)

@@ -83,7 +83,8 @@ extension RankTests {
         func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {
             let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)
             #expect(try staged == learn(.alone, LoopbackCommunicator(), assignments))
-            #expect(staged.losses.last ?? 0 < staged.losses[0] || assignments.count > 1)
+            // Every second step has the same sequences.
+            #expect(staged.losses[Self.steps - 2] < staged.losses[0] || assignments.count > 1)
         }
 
         /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through the

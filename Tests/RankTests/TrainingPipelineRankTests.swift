@@ -117,7 +117,8 @@ extension RankTests {
             #expect(alone.weights.count >= staged.weights.count)
             alone.weights = alone.weights.filter { staged.weights[$0.key] != nil }
             #expect(staged == alone)
-            #expect(testCase.distills || alone.losses[Self.steps - 1] < alone.losses[0] - 0.05)
+            // Every second step has the same sequences.
+            #expect(testCase.distills || alone.losses[Self.steps - 2] < alone.losses[0] - 0.05)
         }
 
         /// Replicas add gradients in another order than one rank.

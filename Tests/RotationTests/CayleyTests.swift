@@ -121,15 +121,17 @@ import Testing
     }
 
     /// The fixed-point iteration converges to the exact step; at small α five iterations reach it.
-    @Test(arguments: GoldenSuite.cases(group: "cayley"))
-    func `the exact form agrees with the reference where the step is small`(golden: GoldenCase) throws {
-        let tensors = try GoldenSuite.tensors(of: golden)
-        guard tensors.tensors["mom0.lr0.01.qr0.R_step1"] != nil else { return }
-        var rotation = try tensors.readFloat("R0")
-        let gradient = try tensors.readFloat("grads").rows(0..<rotation.rows).reshaped(rotation.shape)
-        var optimizer = CayleySGD()
-        try optimizer.step(&rotation, gradient: gradient, learningRate: 0.01)
-        // R0 itself is orthogonal to about 1e-6.
-        #expect(maxDifference(rotation, try tensors.readFloat("mom0.lr0.01.qr0.R_step1")) < 5e-6)
+    @Test func `the exact form agrees with the reference where the step is small`() throws {
+        let name = "mom0.lr0.01.qr0.R_step1"
+        let files = try GoldenSuite.cases(group: "cayley").map(GoldenSuite.tensors).filter { $0.tensors[name] != nil }
+        #expect(!files.isEmpty)
+        for tensors in files {
+            var rotation = try tensors.readFloat("R0")
+            let gradient = try tensors.readFloat("grads").rows(0..<rotation.rows).reshaped(rotation.shape)
+            var optimizer = CayleySGD()
+            try optimizer.step(&rotation, gradient: gradient, learningRate: 0.01)
+            // R0 itself is orthogonal to about 1e-6.
+            #expect(maxDifference(rotation, try tensors.readFloat(name)) < 5e-6)
+        }
     }
 }

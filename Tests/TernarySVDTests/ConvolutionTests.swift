@@ -57,7 +57,9 @@ import Testing
             #expect(abs(result.cost - costs[form.rawValue]) <= tolerance * costs[form.rawValue], "form \(form.rawValue)")
         }
         let chosen = try ConvolutionDecomposition.cheapest(weight, groups: groups, options)
-        #expect(chosen.form.rawValue == golden.expected["chosen_form_by_cost"]?.integer)
+        let recorded = try #require(golden.expected["chosen_form_by_cost"]?.integer)
+        // Two forms whose costs are closer than these are known are as good as each other.
+        #expect(chosen.form.rawValue == recorded || costs[chosen.form.rawValue] <= (1 + 2 * tolerance) * costs[recorded])
         #expect(chosen.cost == own.min())
     }
 

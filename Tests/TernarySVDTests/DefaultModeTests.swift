@@ -41,7 +41,7 @@ import Testing
         #expect(Float(own.rank) <= 0.9 * Float(reference.rank))
         // The residual, formed anew from the result.
         let error = try (w - own.reconstruction()).spectralNorm() / w.spectralNorm()
-        #expect(error < tolerance)
+        #expect(own.relativeError < tolerance)
         #expect(abs(error - own.relativeError) < 1e-5)
     }
 
@@ -55,9 +55,9 @@ import Testing
         w.add(matmul(left, .asStored, right))
         let own = try TernaryDecomposition(w, TernaryOptions(tolerance: 0.1))
         let reference = try TernaryDecomposition(w, TernaryOptions(tolerance: 0.1, mode: .reference))
-        // Measured 0.61 to 0.62; by the sum of squares alone, every direction counting the same, 0.72 to 0.73.
-        #expect(Float(own.rank) <= 0.67 * Float(reference.rank))
-        #expect(Float(own.nonzeros) <= 0.67 * Float(reference.nonzeros))
+        // Measured 0.58 to 0.64; by the sum of squares alone, every direction counting the same, 0.72 to 0.73.
+        #expect(Float(own.rank) <= 0.69 * Float(reference.rank))
+        #expect(Float(own.nonzeros) <= 0.69 * Float(reference.nonzeros))
         #expect(own.relativeError < 0.1)
     }
 
