@@ -4,7 +4,7 @@ import Testing
 extension CommandLineTests {
     /// Rotations of one run given to another.
     @Suite struct RotationPath {
-        @Test func `learned rotations are scored again to the digit, and strangers are pointed out`() throws {
+        @Test func `learned rotations are scored again as they were, and strangers are pointed out`() throws {
             let model = try ModelFolder()
             #expect(try Program.run(model.arguments(), in: model.path).code == 0)
             let learned = try InputFile.json(model.file("out/summary.json"))["perplexity"]?["learned"]?.number
@@ -17,7 +17,8 @@ extension CommandLineTests {
                 return (summary["perplexity"]?["rotated"]?.number, outcome.output + outcome.errors)
             }
             let same = try evaluate([])
-            #expect(learned != nil && same.rotated == learned)
+            // The rotations are merged into the weights here and not there; some processors' products then round differently.
+            #expect(abs(try #require(same.rotated) / #require(learned) - 1) < 1e-5)
             #expect(!same.output.contains("note:"))
             #expect(try evaluate(["quantization.kv.bits=3"]).output.contains("used for 3"))
             try model.changeHeader { $0.replacing("\"pt\"", with: "\"np\"") }

@@ -23,8 +23,7 @@ extension CommandLineTests {
 
         private var improved: JSONValue? { get throws { try InputFile.json(model.file("out/summary.json"))["improved"] } }
 
-        /// At this rate ternary layers lose all their components, too.
-        @Test(arguments: ["train", "qat", "qat --set qat.method=integer"])
+        @Test(arguments: ["train", "qat --set qat.method=integer"])
         func `a model that training has made worse is said to be`(_ job: String) throws {
             let (outcome, warnings) = try run(job, evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
             #expect(outcome.code == 0, "\(outcome.errors)")
@@ -38,10 +37,14 @@ extension CommandLineTests {
             #expect(try improved == .bool(true))
         }
 
-        @Test func `learned rotations are compared with the ones that learning began with`() throws {
-            let (outcome, warnings) = try run("rotate", evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
+        /// What these make of twos is chance.
+        @Test(arguments: [("rotate", "hadamard", "learned"), ("qat", "ternary_ptq", "ternary_qat")])
+        func `rotations and ternary layers are compared with those that learning began with`(
+            _ job: String, _ start: String, _ end: String
+        ) throws {
+            let (outcome, warnings) = try run(job, evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
             let perplexity = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"])
-            let (before, after) = try (#require(perplexity["hadamard"]?.number), #require(perplexity["learned"]?.number))
+            let (before, after) = try (#require(perplexity[start]?.number), #require(perplexity[end]?.number))
             #expect(try improved == .bool(after <= before))
             #expect(warnings == (after <= before ? 0 : 1), "\(outcome.output)")
         }
