@@ -12,31 +12,41 @@ internal import TensorCore
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Metadata: `format` is `sq-train.ternary`, `version` is `2`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
-/// convolution's form) and `NAME.tolerance`. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
+/// Metadata: `format` is `sq-train.ternary`, `version` is `3`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
+/// convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a line feed
+/// after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing else would show a
+/// changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
-    static let version = "2"
+    static let version = "3"
 
     /// Writes layers by name, atomically.
     package static func write(_ layers: [String: TernaryFactors], to path: String) throws {
         var metadata = ["format": format, "version": version]
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
-            metadata["\(name).shape"] = "\(layer.u.rows),\(layer.rank),\(layer.v.columns)"
-            metadata["\(name).form"] = layer.form
-            metadata["\(name).tolerance"] = "\(layer.tolerance)"
-            for (suffix, packed) in [("u", layer.u), ("v", layer.v)] {
-                let bytes = packed.bytes
-                sources.append(TensorSource("\(name).\(suffix)", .u8, [bytes.count]) { .bytes(bytes) })
-            }
-            sources.append(TensorSource("\(name).s", Tensor(layer.s, [layer.rank])))
-            if let balance = layer.balance {
-                sources.append(TensorSource("\(name).a", Tensor(balance.a, [balance.a.count])))
-                sources.append(TensorSource("\(name).b", Tensor(balance.b, [balance.b.count])))
+            let texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
+            let tensors: [(suffix: String, type: ElementType, bytes: [UInt8])] =
+                [("u", .u8, layer.u.bytes), ("s", .f32, bytes(of: layer.s)), ("v", .u8, layer.v.bytes)]
+                + (layer.balance.map { [("a", .f32, bytes(of: $0.a)), ("b", .f32, bytes(of: $0.b))] } ?? [])
+            for (key, text) in zip(described, texts) { metadata["\(name).\(key)"] = text }
+            metadata["\(name).sha256"] = digest(texts, tensors.map(\.bytes))
+            for (suffix, type, bytes) in tensors {
+                sources.append(TensorSource("\(name).\(suffix)", type, [bytes.count / type.size]) { .bytes(bytes) })
             }
         }
         try SafetensorsFile.write(sources, to: path, metadata: metadata)
+    }
+
+    /// What the metadata say of a layer, besides the digest of it.
+    private static let described = ["shape", "form", "tolerance"]
+
+    static func digest(_ texts: [String], _ tensors: [[UInt8]]) -> String {
+        sha256(of: texts.flatMap { Array("\($0)\n".utf8) } + tensors.joined())
+    }
+
+    private static func bytes(of values: [Float]) -> [UInt8] {
+        values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
     }
 
     /// Reads all layers of a file.
@@ -103,7 +113,13 @@ package enum TernaryFile {
         if file.tensors["\(name).a"] != nil || file.tensors["\(name).b"] != nil {
             balance = try Balance(a: floats("a", m), b: floats("b", n))
         }
-        return try TernaryFactors(
+        let factors = try TernaryFactors(
             u: packed("u", m, k), s: floats("s", k), v: packed("v", k, n), balance: balance, tolerance: tolerance, form: form)
+        let texts = described.map { file.metadata["\(name).\($0)"] ?? "" }
+        let tensors = ["u", "s", "v"] + (balance == nil ? [] : ["a", "b"])
+        guard try file.metadata["\(name).sha256"] == digest(texts, tensors.map { try file.readBytes("\(name).\($0)") }) else {
+            throw refuse("does not match its SHA-256; the file is damaged")
+        }
+        return factors
     }
 }

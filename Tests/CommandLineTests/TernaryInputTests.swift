@@ -86,6 +86,11 @@ extension CommandLineTests {
             // Eight bytes without a zero: more entries than signs follow.
             bytes.replaceSubrange(mask..<mask + 8, with: [UInt8](repeating: 0xFF, count: 8))
             try expectRefusal("has not one sign for each non-zero", bytes)
+            // One entry more and one less: as many signs as before.
+            bytes = good
+            let full = try #require((mask..<good.count).first { good[$0].nonzeroBitCount > 0 && good[$0] < 255 })
+            bytes[full] = bytes[full] & (bytes[full] - 1) | (~bytes[full] & (bytes[full] &+ 1))
+            try expectRefusal("does not match its SHA-256", bytes)
             // The same lengths under another name: a layer of another shape, or none.
             func renamed(_ name: String) -> [UInt8] {
                 ModelFolder.safetensors(header: text.replacingOccurrences(of: "mlp.up_proj", with: name), data: Array(good[(8 + header)...]))
@@ -94,9 +99,9 @@ extension CommandLineTests {
             try expectRefusal("none of that name and shape", renamed("mlp.sideways"))
             try expectRefusal("are not within", Array(good.dropLast(1)))
             // The same length again, of the version before.
-            let older = text.replacingOccurrences(of: #""version":"2""#, with: #""version":"1""#)
+            let older = text.replacingOccurrences(of: #""version":"3""#, with: #""version":"2""#)
             try #require(older != text)
-            try expectRefusal("version 1", ModelFolder.safetensors(header: older, data: Array(good[(8 + header)...])))
+            try expectRefusal("version 2", ModelFolder.safetensors(header: older, data: Array(good[(8 + header)...])))
         }
 
         /// What a run leaves, without what tells the time.

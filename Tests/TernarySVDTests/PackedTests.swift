@@ -92,17 +92,42 @@ import Testing
         }
     }
 
+    @Test func `no changed bit of a packed file goes unnoticed`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path + "/ternary.safetensors"
+        let u = PackedTernary(ternary(6, 9)), v = PackedTernary(ternary(9, 5))
+        let balance = Balance(a: [Float](repeating: 1, count: 6), b: [Float](repeating: 2, count: 5))
+        let layer = TernaryFactors(u: u, s: (0..<9).map(Float.init), v: v, balance: balance, tolerance: 0.1)
+        try TernaryFile.write(["layer": layer], to: path)
+        let whole = try InputFile.contents(of: path, limit: 1 << 20)
+        let data = 8 + whole.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+        for place in whole.indices.dropFirst(8) {
+            // Blanks fill up the header.
+            guard whole[place] != UInt8(ascii: " ") || place >= data else { continue }
+            var bytes = whole
+            bytes[place] ^= 1 << UInt8(place % 8)
+            try AtomicFile.write(bytes, to: path)
+            #expect(throws: (any Error).self, "bit \(place % 8) of byte \(place)") { try TernaryFile.read(path) }
+        }
+    }
+
     @Test func `damaged files of packed layers are refused`() throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/bad.safetensors"
         let metadata = [
-            "format": "sq-train.ternary", "version": "2", "l.shape": "2,2,2", "l.form": "linear", "l.tolerance": "0.1",
+            "format": "sq-train.ternary", "version": "3", "l.shape": "2,2,2", "l.form": "linear", "l.tolerance": "0.1",
         ]
         func factor(_ name: String, _ bytes: [UInt8]) -> TensorSource { TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) } }
         let u = factor("l.u", [0b0111, 0b010]), v = factor("l.v", [0b1111, 0b0010])
         let s = TensorSource("l.s", Tensor([1, 2], [2]))
         func refused(_ sources: [TensorSource], _ changes: [String: String] = [:]) throws -> Bool {
-            try SafetensorsFile.write(sources, to: path, metadata: metadata.merging(changes) { $1 })
+            // Whole by its digest, so that every other rule is tried by itself.
+            var all = metadata.merging(changes) { $1 }
+            try SafetensorsFile.write(sources, to: path, metadata: all)
+            let written = try SafetensorsFile(path)
+            let tensors = try ["u", "s", "v", "a", "b"].map { "l.\($0)" }.filter { written.tensors[$0] != nil }.map { try written.readBytes($0) }
+            all["l.sha256"] = TernaryFile.digest(["shape", "form", "tolerance"].map { all["l.\($0)"] ?? "" }, tensors)
+            try SafetensorsFile.write(sources, to: path, metadata: all)
             do { _ = try TernaryFile.read(path) } catch {
                 return (error as? any ReportableError)?.exitCode == .data && "\(error)".contains(path)
             }
@@ -122,8 +147,8 @@ import Testing
         #expect(try refused([u, v, TensorSource("l.s", Tensor([1, .nan], [2]))]), "NaN scale")
         #expect(try refused([u, v, TensorSource("l.s", Tensor([1], [1]))]), "one scale short")
         #expect(try refused([u, v, s, TensorSource("l.a", Tensor([1, 1], [2]))]), "a without b")
-        #expect(try refused([u, v, s], ["version": "1"]), "two bits an entry, before")
-        #expect(try refused([u, v, s], ["version": "3"]))
+        #expect(try refused([u, v, s], ["version": "2"]), "without a digest, before")
+        #expect(try refused([u, v, s], ["version": "4"]))
         #expect(try refused([u, v, s], ["l.tolerance": "2"]))
         #expect(try refused([u, v]), "no scales")
         #expect(try refused([u, v, s, TensorSource("stray", Tensor([1], [1]))]))
