@@ -59,7 +59,6 @@ extension Job {
         let path = try communicator.fromRoot {
             config.out ?? asked.runFolder ?? runFolder ?? RunFolder.newPath(job: Self.name)
         }
-        let dims = try config.chooseLayout(job: Self.name, resume: asked, runFolder: path, over: communicator)
         config = try RunConfig(yaml: config.yaml, assignments: ["out=\(path)"])
         communicator.watch(longestWait: .seconds(config.watchdog.step))
         let run = ProcessEnvironment.run ?? ""
@@ -74,6 +73,7 @@ extension Job {
         }
         // Where the first attempt was to start, a later one has been.
         let policy = earlier == RunFolder.Progress.saved.rawValue ? .auto : asked
+        let dims = try config.chooseLayout(job: Self.name, resume: policy, runFolder: path, over: communicator)
         let events = try communicator.agree {
             guard communicator.isRoot else { return RunEvents() }
             return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)

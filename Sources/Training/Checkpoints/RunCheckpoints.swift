@@ -40,8 +40,8 @@ final class RunCheckpoints<World: Communicator> {
                 job: job, worldSize: world.size, model: try model.checkpoint.digest(),
                 settings: config.identifyingSettings.merging(CheckpointManifest.Identity.setting(of: dims)) { $1 })
         }
-        let paths = try world.fromRoot { try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0") }.split(separator: "\0").map(String.init)
-        resumed = try newest(of: paths) { context.reporter.note($0) }
+        let paths = try world.fromRoot { try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0") }
+        resumed = try newest(of: paths.split(separator: "\0").map(String.init)) { context.reporter.note($0) }
     }
 
     /// This rank's state in the checkpoint the run goes on from; nil from the beginning. Collective.
