@@ -124,7 +124,7 @@ import Testing
     @Test func `the exact form agrees with the reference where the step is small`() throws {
         let name = "mom0.lr0.01.qr0.R_step1"
         let files = try GoldenSuite.cases(group: "cayley").map(GoldenSuite.tensors).filter { $0.tensors[name] != nil }
-        #expect(!files.isEmpty)
+        #expect(!files.isEmpty || !GoldenSuite.isOwn)
         for tensors in files {
             var rotation = try tensors.readFloat("R0")
             let gradient = try tensors.readFloat("grads").rows(0..<rotation.rows).reshaped(rotation.shape)

@@ -27,6 +27,9 @@ package struct GoldenSuite: Sendable {
     /// The suite the environment names.
     package static let current = Result { try GoldenSuite(folder: defaultFolder) }
 
+    /// Whether that is the one of this project, whose cases are known.
+    package static var isOwn: Bool { getenv("SQ_GOLDEN_DIR") == nil }
+
     package static var defaultFolder: String {
         if let folder = getenv("SQ_GOLDEN_DIR") { return String(cString: folder) }
         return testsFolder + "/Golden"
