@@ -105,6 +105,24 @@ int cmpi_node_size(cmpi_comm comm, int *size) {
     return code != MPI_SUCCESS ? code : freed;
 }
 
+int cmpi_core_share(cmpi_comm comm, double *share) {
+    cpu_set_t set;
+    // Where the machine has more cores than a set has room for, nothing is known: one core.
+    int known = sched_getaffinity(0, sizeof set, &set) == 0;
+    if (!known) CPU_ZERO(&set);
+    int ranks[CPU_SETSIZE];
+    for (int core = 0; core < CPU_SETSIZE; core++) ranks[core] = CPU_ISSET(core, &set) ? 1 : 0;
+    MPI_Comm node = MPI_COMM_NULL;
+    int code = MPI_Comm_split_type(unwrap_comm(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    if (code != MPI_SUCCESS) return code;
+    code = MPI_Allreduce(MPI_IN_PLACE, ranks, CPU_SETSIZE, MPI_INT, MPI_SUM, node);
+    int freed = MPI_Comm_free(&node);
+    *share = known ? 0 : 1;
+    for (int core = 0; core < CPU_SETSIZE; core++)
+        if (CPU_ISSET(core, &set)) *share += 1.0 / ranks[core];
+    return code != MPI_SUCCESS ? code : freed;
+}
+
 int cmpi_barrier(cmpi_comm comm) { return MPI_Barrier(unwrap_comm(comm)); }
 
 int cmpi_allreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op) {

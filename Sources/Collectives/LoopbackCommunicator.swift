@@ -37,6 +37,7 @@ package final class LoopbackCommunicator: Communicator {
     }
 
     package func ranksOnNode() throws(MPIError) -> Int { 1 }
+    package func coreShare() throws(MPIError) -> Double { Double(MPIEnvironment.availableCores) }
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")

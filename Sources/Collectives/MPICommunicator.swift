@@ -120,6 +120,12 @@ package final class MPICommunicator: Communicator {
         return Int(size)
     }
 
+    package func coreShare() throws(MPIError) -> Double {
+        var share = 0.0
+        try wait("MPI_Comm_split_type") { cmpi_core_share(handle, &share) }
+        return share
+    }
+
     // MARK: Between two ranks
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {

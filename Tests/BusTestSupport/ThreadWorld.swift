@@ -161,6 +161,7 @@ package final class ThreadCommunicator: Communicator {
 
     package func split(color: Int?, key: Int) throws(MPIError) -> ThreadCommunicator? { try unsupported("split") }
     package func ranksOnNode() throws(MPIError) -> Int { size }
+    package func coreShare() throws(MPIError) -> Double { try unsupported("coreShare") }
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) { try unsupported("send") }
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         try unsupported("receive")

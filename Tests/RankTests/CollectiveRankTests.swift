@@ -71,6 +71,15 @@ extension RankTests {
             #expect(try world.allGather(Int64(onNode)).allSatisfy { $0 == Int64(onNode) }, "tests run on one machine, or on equal ones")
         }
 
+        @Test func `the ranks of a machine divide its cores`() throws {
+            let (share, cores) = (try world.coreShare(), Double(MPIEnvironment.availableCores))
+            // From divided among all ranks to all to itself; together no more than there are.
+            #expect(try share > 0.999 * cores / Double(world.ranksOnNode()) && share < 1.001 * cores)
+            if try world.ranksOnNode() == size {
+                #expect(try world.allGather(share).reduce(0, +) < Double(sysconf(Int32(_SC_NPROCESSORS_ONLN))) + 0.001)
+            }
+        }
+
         /// 2.3 GiB from rank to rank: more bytes than MPI counts. It takes twice that memory, hence only where asked for.
         @Test(.enabled(if: getenv("SQ_LARGE_MESSAGES") != nil))
         func `a message longer than MPI can count arrives whole`() throws {

@@ -57,19 +57,19 @@ import Testing
         RunSummary(
             job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10, seconds: 30,
             secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
-            gemmPeakFlops: 1e10)
+            gemmPeakFlops: 1e10, coreShare: 0.5)
     }
 
     @Test func `the summary has the keys scripts rely on`() throws {
         let json = Self.summary.json
         #expect(json["tokens_per_second"]?.number == 1024)
-        // 8e9 operations in 2 s on two ranks of 1e10 per second.
-        #expect(json["model_flops_utilization"]?.number == 0.2)
+        // 8e9 operations in 2 s on two ranks of 1e10 per second that share a core.
+        #expect(json["model_flops_utilization"]?.number == 0.4)
         #expect(json["peak_memory_bytes_per_rank"]?.integers == [5, 6])
         let keys = [
             "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step", "tokens_per_second",
             "peak_memory_bytes_per_rank", "bytes_sent_per_step", "model", "seed", "flops_per_step", "gemm_peak_flops",
-            "model_flops_utilization",
+            "core_share", "model_flops_utilization",
         ]
         #expect(json.object?.keys.sorted() == keys.sorted())
     }

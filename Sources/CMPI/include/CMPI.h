@@ -36,6 +36,8 @@ int cmpi_size(cmpi_comm _Nullable comm, int *_Nonnull size);
 int cmpi_split(cmpi_comm _Nullable comm, int color, int key, cmpi_comm _Nullable *_Nonnull result);
 /// How many ranks of the communicator share memory with this one, itself among them. Collective.
 int cmpi_node_size(cmpi_comm _Nullable comm, int *_Nonnull size);
+/// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may. Collective.
+int cmpi_core_share(cmpi_comm _Nullable comm, double *_Nonnull share);
 
 int cmpi_barrier(cmpi_comm _Nullable comm);
 /// In place.

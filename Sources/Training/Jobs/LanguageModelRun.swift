@@ -78,6 +78,7 @@ struct LanguageModelRun<World: Communicator> {
         let (config, world) = (context.config, context.communicator)
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
         let peaks = try world.allGather(peak)
+        let shares = try world.allGather(min(1, world.coreShare() / Double(BLAS.threads)))
         let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
         var summary = RunSummary(
             job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
@@ -85,7 +86,7 @@ struct LanguageModelRun<World: Communicator> {
             seconds: (.now - start) / .seconds(1),
             secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
             bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
-            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count))
+            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         try world.agree { try context.folder.write(summary) }
         return summary

@@ -21,15 +21,17 @@ package struct RunSummary: Sendable {
     package var bytesSentPerStep: Int
     /// Floating-point operations the algorithm needs for a step, over all ranks.
     package var flopsPerStep: Double
-    /// Operations per second of a large matrix product, on one rank while the others run theirs.
+    /// Operations per second of a large matrix product on one rank, while it has the cores that its threads want.
     package var gemmPeakFlops: Double
+    /// The part of these cores that a rank has, others running on them too; mean over the ranks.
+    package var coreShare: Double
     /// What the kind of job adds.
     package var results = JSONObject()
 
     package init(
         job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int, seconds: Double,
         secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
-        gemmPeakFlops: Double
+        gemmPeakFlops: Double, coreShare: Double
     ) {
         self.job = job
         self.model = model
@@ -45,12 +47,13 @@ package struct RunSummary: Sendable {
         self.bytesSentPerStep = bytesSentPerStep
         self.flopsPerStep = flopsPerStep
         self.gemmPeakFlops = gemmPeakFlops
+        self.coreShare = coreShare
     }
 
     package var tokensPerSecond: Double { Double(tokensPerStep) / secondsPerStep }
 
-    /// Needed operations per second over those all ranks' matrix products reach.
-    package var modelFlopsUtilization: Double { flopsPerStep / (secondsPerStep * gemmPeakFlops * Double(worldSize)) }
+    /// Needed operations per second over those that all ranks' matrix products reach on the cores they have.
+    package var modelFlopsUtilization: Double { flopsPerStep / (secondsPerStep * gemmPeakFlops * coreShare * Double(worldSize)) }
 
     package var json: JSONValue {
         let common: JSONValue = [
@@ -60,7 +63,7 @@ package struct RunSummary: Sendable {
             "tokens_per_second": .double(tokensPerSecond),
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
             "bytes_sent_per_step": .integer(bytesSentPerStep),
-            "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
+            "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops), "core_share": .double(coreShare),
             "model_flops_utilization": .double(modelFlopsUtilization),
         ]
         var object = common.object ?? JSONObject()
