@@ -26,13 +26,13 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.0.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
     ],
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev", "openmpi-bin"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+        .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
         .target(name: "CProcess"),
         // Errno and NaN-signalling are given up; the order of additions is not: results stay the same bits from run to run.
@@ -42,29 +42,31 @@ let package = Package(
             cSettings: [
                 .unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-mprefer-vector-width=512"])
             ]),
+        module("Support", ["CSodium"]),
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
         module("HuggingFace", [
-            "TensorCore", "CKernels", .product(name: "Crypto", package: "swift-crypto"),
+            "Support", "TensorCore", "CKernels",
             .product(name: "HeapModule", package: "swift-collections"),
         ]),
         module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
         module("TernarySVD", [
-            "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels", .product(name: "HeapModule", package: "swift-collections"),
+            "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
+            .product(name: "HeapModule", package: "swift-collections"),
         ]),
         module("Collectives", ["TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module("TransitionBus", [
-            "TensorCore", "Collectives", "CKernels", "CZeroMQ", .product(name: "Crypto", package: "swift-crypto"),
+            "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
         ]),
         module(
             "Training",
             [
-                "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
                 "Collectives", "Evaluation", "Parallelism", "TransitionBus", "CKernels", "Yams",
             ],
             resources: [.copy("Resources/wiki-llama-4m")]),

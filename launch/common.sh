@@ -2,7 +2,7 @@
 
 # Installs the Debian or Ubuntu packages that are missing; sudo where we are not root.
 install_packages() {
-    local wanted=(libopenmpi-dev openmpi-bin libopenblas-dev liblapacke-dev libzmq3-dev pkg-config) missing=() package
+    local wanted=(libopenmpi-dev openmpi-bin libopenblas-dev liblapacke-dev libzmq3-dev libsodium-dev pkg-config) missing=() package
     for package in "${wanted[@]}"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done

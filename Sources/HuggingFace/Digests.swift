@@ -1,4 +1,4 @@
-internal import Crypto
+internal import Support
 
 extension Checkpoint {
     /// SHA-256 over the names, types, shapes and bytes of all tensors, in the order of their names: the same however the tensors
@@ -7,18 +7,18 @@ extension Checkpoint {
         var hash = SHA256()
         for name in names {
             let info = try info(name)
-            hash.update(data: Array("\(name) \(info.type.rawValue) \(info.shape)\n".utf8))
+            hash.update(Array("\(name) \(info.type.rawValue) \(info.shape)\n".utf8))
             let file = try file(of: name)
             // Groups of rows of about 16 MiB, so that no tensor is held whole.
             let rows = max(1, info.shape.first ?? 1)
             let rowBytes = max(1, info.byteRange.count / rows)
             let step = max(1, (16 << 20) / rowBytes)
             if info.shape.isEmpty {
-                hash.update(data: try file.readBytes(name))
+                hash.update(try file.readBytes(name))
                 continue
             }
             for first in stride(from: 0, to: info.shape[0], by: step) {
-                hash.update(data: try file.readBytes(name, rows: first..<min(first + step, info.shape[0])))
+                hash.update(try file.readBytes(name, rows: first..<min(first + step, info.shape[0])))
             }
         }
         return hexadecimal(hash.finalize())
@@ -30,17 +30,7 @@ extension InputFile {
     package func sha256() throws(HuggingFaceError) -> String {
         var hash = SHA256()
         let step = 16 << 20
-        for first in stride(from: 0, to: size, by: step) { hash.update(data: try bytes(first..<min(first + step, size))) }
+        for first in stride(from: 0, to: size, by: step) { hash.update(try bytes(first..<min(first + step, size))) }
         return hexadecimal(hash.finalize())
     }
-}
-
-/// SHA-256 of bytes, hexadecimal.
-package func sha256(of bytes: [UInt8]) -> String { hexadecimal(SHA256.hash(data: bytes)) }
-
-private func hexadecimal(_ digest: SHA256.Digest) -> String {
-    digest.map { byte in
-        let digits = String(byte, radix: 16)
-        return digits.count == 1 ? "0" + digits : digits
-    }.joined()
 }

@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 internal import TensorCore
 
 /// Packed layers on disk: a safetensors file.

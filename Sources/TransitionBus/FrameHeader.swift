@@ -1,5 +1,5 @@
 internal import CKernels
-internal import Crypto
+internal import Support
 package import TensorCore
 
 /// A SHA-256 digest: 32 bytes.
@@ -8,9 +8,7 @@ package typealias Digest = [UInt8]
 package enum Digests {
     /// SHA-256 of the bytes.
     package static func sha256(_ bytes: [UInt8]) -> Digest {
-        var hash = SHA256()
-        bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
-        return Array(hash.finalize())
+        Support.sha256(bytes)
     }
 
     /// A digest of tensors' elements as stored, for state that ranks compute alike: as fast as memory is read, so that every step can

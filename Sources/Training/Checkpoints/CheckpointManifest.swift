@@ -1,5 +1,6 @@
 internal import HuggingFace
 internal import Parallelism
+internal import Support
 
 /// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
 struct CheckpointManifest: Equatable {

@@ -4,6 +4,7 @@ internal import Evaluation
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Support
 internal import TensorCore
 internal import TernarySVD
 internal import TransitionBus
@@ -62,8 +63,7 @@ struct TernaryQat<World: Communicator> {
             metrics["transition_seconds"] = .double(step.seconds)
             metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
             metrics["bus_bytes"] = .integer(step.bytes)
-            metrics["state_digest"] = .string(
-                step.digest.prefix(8).reduce("") { $0 + String($1 >> 4, radix: 16) + String($1 & 15, radix: 16) })
+            metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
             context.events.publish(
                 "bus", [
                     "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes), "replays": .integer(ternary.replays),

@@ -1,4 +1,5 @@
 package import HuggingFace
+internal import Support
 internal import TensorCore
 internal import TransitionBus
 
@@ -94,8 +95,4 @@ package final class RunEvents {
             note("no more events for monitors: \(error)".singleLine)
         }
     }
-}
-
-private func hexadecimal(_ bytes: [UInt8]) -> String {
-    bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
 }
