@@ -22,7 +22,11 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
     name: "sq-train",
-    products: [.executable(name: "sq-train", targets: ["sq-train"])],
+    products: [
+        .executable(name: "sq-train", targets: ["sq-train"]),
+        // The kernels, for other packages: plain C, declared in Sources/CKernels/include. The Swift modules have no public API.
+        .library(name: "CKernels", targets: ["CKernels"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
@@ -35,13 +39,8 @@ let package = Package(
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
         .target(name: "CProcess"),
-        // Errno and NaN-signalling are given up; the order of additions is not: results stay the same bits from run to run.
-        // Where there is AVX-512, all of it: compilers otherwise stay with half vectors for the sake of older processors.
-        .target(
-            name: "CKernels",
-            cSettings: [
-                .unsafeFlags(["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-mprefer-vector-width=512"])
-            ]),
+        // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set.
+        .target(name: "CKernels", exclude: ["kernels"]),
         module("Support", ["CSodium"]),
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
@@ -86,14 +85,14 @@ let package = Package(
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
-        tests("TensorCore", []),
+        tests("TensorCore", ["CKernels"]),
         tests("Training", [
             "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Collectives",
             "Evaluation", "Parallelism", "CKernels",
         ]),
         tests("Autograd", ["TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
-        tests("Models", ["TensorCore", "Autograd", "HuggingFace"]),
+        tests("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         tests("HuggingFace", ["TensorCore"]),
         tests("Collectives", ["TensorCore"]),
         .target(
@@ -110,7 +109,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
-        tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(

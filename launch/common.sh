@@ -25,5 +25,7 @@ mpi_environment() {
     export OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none
 }
 
-# One build serves the program and its tests; other flags would build everything again.
+# One build in .build serves the program and its tests; other flags would build everything again. What quickstart installs has
+# nothing of the tests in it and a folder of its own, so that neither build throws the other away.
 build_flags=(-c release -Xswiftc -enable-testing)
+release_flags=(-c release --scratch-path .build/install)

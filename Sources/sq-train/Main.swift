@@ -29,6 +29,7 @@ enum Main {
     /// The exit code, the same on all ranks. An error that only some ranks have does not return: it ends the job.
     private static func run(_ arguments: [String], on communicator: some Communicator) -> Int32 {
         do {
+            try ProcessEnvironment.requireKernels()
             let command = try SQTrain.parseAsRoot(arguments)
             if let command = command as? any RankCommand {
                 try command.run(on: communicator)

@@ -2,6 +2,7 @@ internal import CKernels
 internal import Collectives
 internal import Glibc
 internal import LinearAlgebra
+internal import TensorCore
 
 /// What has to stand in the environment before libraries that read it once are loaded.
 enum ProcessEnvironment {
@@ -56,6 +57,11 @@ enum ProcessEnvironment {
         restart()
     }
 
+    /// Throws where CK_ISA names kernels that there are none of, or that this processor cannot run.
+    static func requireKernels() throws(KernelChoiceError) {
+        if let refused = ck_refused_isa() { throw KernelChoiceError(wanted: String(cString: refused)) }
+    }
+
     /// Cores are divided among the ranks of this node.
     static func threadsPerRank(cores: Int, localRanks: Int) -> Int { max(1, cores / max(1, localRanks)) }
 
@@ -74,5 +80,20 @@ enum ProcessEnvironment {
         var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) } + [nil]
         execv("/proc/self/exe", &arguments)
         for argument in arguments { free(argument) }
+    }
+}
+
+/// The environment asks for kernels that do not run here.
+struct KernelChoiceError: ReportableError {
+    /// CK_ISA's value.
+    let wanted: String
+
+    var exitCode: TensorCore.ExitCode { .configuration }
+
+    var description: String {
+        let best = ck_best_isa().rawValue
+        let names = (0...best).map { String(cString: ck_isa_name(ck_isa(rawValue: $0))) }
+        return "CK_ISA: \"\(wanted)\" is no instruction set that this processor runs kernels of: unset it, or take one of "
+            + names.joined(separator: ", ")
     }
 }

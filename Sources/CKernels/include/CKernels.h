@@ -1,4 +1,4 @@
-// Hot loops in C. Each is compiled for AVX-512, AVX2 and baseline x86-64 and chosen when the program is loaded.
+// Hot loops in C. Each is compiled for AVX-512, AVX2 and baseline x86-64 and chosen when the program starts (ck_cpu.h).
 // Arrays are float32, row-major and contiguous unless a stride is given; no function allocates.
 #pragma once
 #include "ck_convert.h"

@@ -1,12 +1,9 @@
-#include "CKernels.h"
-#include <string.h>
-
-enum { TILE = CK_TERNARY_TILE, WIDTH = 128, LANES = 16, CHUNKS = WIDTH / LANES, NEGATIVE = 64 };
+enum { TILE = CK_TERNARY_TILE, WIDTH = 128, CHUNKS = WIDTH / LANES, NEGATIVE = 64 };
 _Static_assert(TILE <= NEGATIVE, "a component's number within its tile leaves a bit for the sign");
 
-typedef float chunk __attribute__((vector_size(64), aligned(64), may_alias));
+typedef float aligned_chunk __attribute__((vector_size(64), aligned(64), may_alias));
 
-size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts) {
+size_t CK_VARIANT(ck_ternary_tile)(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts) {
     size_t length = 0;
     for (size_t j0 = 0; j0 < inner; j0 += TILE) {
         size_t size = inner - j0 < TILE ? inner - j0 : TILE;
@@ -24,7 +21,7 @@ size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes
 }
 
 // x ← the part of diag(s)·V that a tile's components and up to WIDTH columns make, filled up with zeros.
-static inline __attribute__((always_inline)) void fill(
+INLINE void fill(
     float (*x)[WIDTH], const int8_t *v, const float *s, size_t size, size_t n, size_t width) {
     for (size_t j = 0; j < size; j++) {
         const int8_t *row = v + j * n;
@@ -37,20 +34,20 @@ static inline __attribute__((always_inline)) void fill(
 }
 
 // sum ← sum + Σ ±x over a row's codes.
-static inline __attribute__((always_inline)) void add(
+INLINE void add(
     float *sum, float (*x)[WIDTH], const uint8_t *codes, size_t count) {
     static const float sign[2] = {1, -1};
-    chunk *target = (chunk *)sum, y[CHUNKS];
+    aligned_chunk *target = (aligned_chunk *)sum, y[CHUNKS];
     for (size_t k = 0; k < CHUNKS; k++) y[k] = target[k];
     for (size_t e = 0; e < count; e++) {
-        const chunk *from = (const chunk *)x[codes[e] & (NEGATIVE - 1)];
+        const aligned_chunk *from = (const aligned_chunk *)x[codes[e] & (NEGATIVE - 1)];
         float factor = sign[codes[e] / NEGATIVE];
         for (size_t k = 0; k < CHUNKS; k++) y[k] += factor * from[k];
     }
     for (size_t k = 0; k < CHUNKS; k++) target[k] = y[k];
 }
 
-CK_DISPATCH void ck_ternary_sum(
+void CK_VARIANT(ck_ternary_sum)(
     const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n,
     float *y) {
     _Alignas(64) float x[TILE][WIDTH], sum[WIDTH];
@@ -74,7 +71,7 @@ CK_DISPATCH void ck_ternary_sum(
     }
 }
 
-CK_DISPATCH void ck_ternary_settle(
+void CK_VARIANT(ck_ternary_settle)(
     const float *product, const float *a, const float *b, size_t rows, size_t n, float *restrict w, float *restrict rest) {
     for (size_t i = 0; i < rows; i++) {
         const float *p = product + i * n;

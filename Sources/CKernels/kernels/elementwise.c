@@ -1,17 +1,13 @@
-#include "CKernels.h"
-#include <math.h>
-#include <string.h>
-
-CK_DISPATCH void ck_axpy(float a, const float *restrict x, float *restrict y, size_t n) {
+void CK_VARIANT(ck_axpy)(float a, const float *restrict x, float *restrict y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
-CK_DISPATCH void ck_scale(float a, float *x, size_t n) {
+void CK_VARIANT(ck_scale)(float a, float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] *= a;
 }
 
 // Eight partial sums: an order of additions that vectorises and is the same for every dispatch target.
-CK_DISPATCH double ck_sum_squares(const float *x, size_t n) {
+double CK_VARIANT(ck_sum_squares)(const float *x, size_t n) {
     double part[8] = {0};
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
@@ -21,7 +17,7 @@ CK_DISPATCH double ck_sum_squares(const float *x, size_t n) {
 }
 
 // Magnitudes compare as integers, and NaN's are above infinity's: the maximum of the bits is the answer.
-CK_DISPATCH float ck_max_abs(const float *x, size_t n) {
+float CK_VARIANT(ck_max_abs)(const float *x, size_t n) {
     uint32_t best = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;
@@ -33,5 +29,3 @@ CK_DISPATCH float ck_max_abs(const float *x, size_t n) {
     memcpy(&result, &best, 4);
     return result;
 }
-
-int ck_all_finite(const float *x, size_t n) { return isfinite(ck_max_abs(x, n)); }

@@ -4,11 +4,8 @@
 // apart, and four within a vector. A pass over the row costs one load and one store per value whatever it does in between, and
 // a processor issues about four of its instructions at a time; so each pass takes four stages between vectors (sixteen
 // registers), and the stages within vectors, which cost twice as much, are shared out between the first pass and the last.
-#include "CKernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
 #define UNROLLED _Pragma("clang loop unroll(full)")
-#define LANES 16
 // A block of this many values passes through all but its last stages while it stays in the first-level cache.
 #define CACHE_BLOCK 4096
 // Columns that ck_mix_signs takes at a time: the sums of 44 rows then fill half of the first-level cache.
@@ -143,7 +140,7 @@ INLINE void short_transform(float *x, size_t n, float scale) {
     for (size_t i = 0; i < n; i++) x[i] *= scale;
 }
 
-CK_DISPATCH void ck_fwht(float *x, size_t rows, size_t n, float scale) {
+void CK_VARIANT(ck_fwht)(float *x, size_t rows, size_t n, float scale) {
     for (size_t row = 0; row < rows; row++, x += n) {
         if (n < LANES) {
             short_transform(x, n, scale);
@@ -181,7 +178,7 @@ INLINE void mix_columns(float *x, const uint8_t *signs, float *sums, size_t m, s
     }
 }
 
-CK_DISPATCH void ck_mix_signs(float *x, const uint8_t *signs, float *restrict sums, size_t blocks, size_t m, size_t power) {
+void CK_VARIANT(ck_mix_signs)(float *x, const uint8_t *signs, float *restrict sums, size_t blocks, size_t m, size_t power) {
     for (size_t block = 0; block < blocks; block++, x += m * power) {
         switch (power) {
         case 2: mix_columns(x, signs, sums, m, power, 2); break;

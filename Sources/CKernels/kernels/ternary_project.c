@@ -1,7 +1,3 @@
-#include "CKernels.h"
-#include <math.h>
-#include <string.h>
-
 enum { BUCKETS = 256 };
 
 // Large lists only where one value repeats very often: heap sort bounds them at n·log n.
@@ -36,7 +32,7 @@ static void sort_descending(float *x, size_t n) {
 
 // Magnitudes are dealt to buckets of equal width, largest first, and a bucket is sorted only when the scan reaches it: the scan
 // usually ends after a quarter of the entries.
-CK_DISPATCH size_t ck_ternary_project(const float *a, size_t n, double target, float *out, float *scratch) {
+size_t CK_VARIANT(ck_ternary_project)(const float *a, size_t n, double target, float *out, float *scratch) {
     float largest = 0;
     for (size_t i = 0; i < n; i++) largest = fabsf(a[i]) > largest ? fabsf(a[i]) : largest;
     if (!(largest > 0) || !isfinite(largest)) {
@@ -61,7 +57,7 @@ CK_DISPATCH size_t ck_ternary_project(const float *a, size_t n, double target, f
         sort_descending(scratch + start[b], end[b] - start[b]);
         for (size_t j = start[b]; j < end[b]; j++) {
             sum += scratch[j];
-            double score = sum / sqrt((double)(j + 1));
+            double score = sum / SQRT((double)(j + 1));
             if (score > best) {
                 best = score;
                 least = scratch[j];

@@ -1,16 +1,12 @@
-#include "CKernels.h"
-#include "ck_math.h"
-#include <math.h>
-
 // Sums below may be taken in any order: the order is fixed when the file is compiled, so results repeat bit for bit.
 #pragma clang fp reassociate(on)
 
-CK_DISPATCH void ck_rms_norm(const float *restrict x, const float *restrict gain, float epsilon, float *restrict y,
+void CK_VARIANT(ck_rms_norm)(const float *restrict x, const float *restrict gain, float epsilon, float *restrict y,
                              float *restrict reciprocal, size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, x += columns, y += columns) {
         float sum = 0;
         for (size_t j = 0; j < columns; j++) sum += x[j] * x[j];
-        float r = 1.0f / sqrtf(sum / (float)columns + epsilon);
+        float r = 1.0f / SQRT(sum / (float)columns + epsilon);
         reciprocal[i] = r;
         if (gain)
             for (size_t j = 0; j < columns; j++) y[j] = x[j] * r * gain[j];
@@ -19,7 +15,7 @@ CK_DISPATCH void ck_rms_norm(const float *restrict x, const float *restrict gain
     }
 }
 
-CK_DISPATCH void ck_rms_norm_backward(const float *restrict dy, const float *restrict x, const float *restrict gain,
+void CK_VARIANT(ck_rms_norm_backward)(const float *restrict dy, const float *restrict x, const float *restrict gain,
                                       const float *restrict reciprocal, float *restrict dx, float *restrict gain_gradient,
                                       size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, x += columns, dy += columns, dx += columns) {
@@ -38,7 +34,7 @@ CK_DISPATCH void ck_rms_norm_backward(const float *restrict dy, const float *res
     }
 }
 
-CK_DISPATCH void ck_rope(float *x, const float *cosine, const float *sine, float direction, size_t rows, size_t positions,
+void CK_VARIANT(ck_rope)(float *x, const float *cosine, const float *sine, float direction, size_t rows, size_t positions,
                          size_t heads, size_t d) {
     size_t half = d / 2;
     for (size_t i = 0; i < rows; i++) {
@@ -54,11 +50,11 @@ CK_DISPATCH void ck_rope(float *x, const float *cosine, const float *sine, float
     }
 }
 
-CK_DISPATCH void ck_swiglu(const float *restrict gate, const float *restrict up, float *restrict y, size_t n) {
+void CK_VARIANT(ck_swiglu)(const float *restrict gate, const float *restrict up, float *restrict y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + ck_exp(-gate[i])) * up[i];
 }
 
-CK_DISPATCH void ck_swiglu_backward(const float *dy, const float *gate, const float *up, float *d_gate, float *d_up, size_t n) {
+void CK_VARIANT(ck_swiglu_backward)(const float *dy, const float *gate, const float *up, float *d_gate, float *d_up, size_t n) {
 #pragma clang loop vectorize(assume_safety)
     for (size_t i = 0; i < n; i++) {
         float g = gate[i], d = dy[i];
@@ -69,7 +65,7 @@ CK_DISPATCH void ck_swiglu_backward(const float *dy, const float *gate, const fl
     }
 }
 
-static inline __attribute__((always_inline)) float row_max(const float *restrict x, size_t n) {
+INLINE float row_max(const float *restrict x, size_t n) {
     float lane[16], best = x[0];
     size_t i = 0;
     if (n >= 16) {
@@ -82,7 +78,7 @@ static inline __attribute__((always_inline)) float row_max(const float *restrict
     return best;
 }
 
-CK_DISPATCH void ck_softmax_causal(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first) {
+void CK_VARIANT(ck_softmax_causal)(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first) {
     for (size_t i = 0; i < rows; i++) {
         float *restrict p = scores + i * stride;
         size_t valid = first + i + 1;
@@ -98,7 +94,7 @@ CK_DISPATCH void ck_softmax_causal(float *scores, float *log_sum, size_t rows, s
     }
 }
 
-CK_DISPATCH void ck_softmax_causal_again(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride,
+void CK_VARIANT(ck_softmax_causal_again)(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride,
                                          size_t first) {
     for (size_t i = 0; i < rows; i++) {
         float *restrict p = scores + i * stride;
@@ -109,7 +105,7 @@ CK_DISPATCH void ck_softmax_causal_again(float *scores, const float *log_sum, si
     }
 }
 
-CK_DISPATCH void ck_softmax_backward(const float *restrict p, float *restrict dp, const float *restrict dot, float scale,
+void CK_VARIANT(ck_softmax_backward)(const float *restrict p, float *restrict dp, const float *restrict dot, float scale,
                                      size_t rows, size_t columns, size_t stride, size_t first) {
     for (size_t i = 0; i < rows; i++, p += stride, dp += stride) {
         size_t valid = first + i + 1;
@@ -118,7 +114,7 @@ CK_DISPATCH void ck_softmax_backward(const float *restrict p, float *restrict dp
     }
 }
 
-CK_DISPATCH void ck_row_dots(const float *restrict a, const float *restrict b, float *restrict dot, size_t rows, size_t columns,
+void CK_VARIANT(ck_row_dots)(const float *restrict a, const float *restrict b, float *restrict dot, size_t rows, size_t columns,
                              size_t stride) {
     for (size_t i = 0; i < rows; i++, a += stride, b += stride) {
         float sum = 0;
@@ -127,17 +123,17 @@ CK_DISPATCH void ck_row_dots(const float *restrict a, const float *restrict b, f
     }
 }
 
-CK_DISPATCH void ck_add_bias(float *restrict y, const float *restrict bias, size_t rows, size_t columns) {
+void CK_VARIANT(ck_add_bias)(float *restrict y, const float *restrict bias, size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, y += columns)
         for (size_t j = 0; j < columns; j++) y[j] += bias[j];
 }
 
-CK_DISPATCH void ck_column_sums(const float *restrict x, float *restrict sum, size_t rows, size_t columns) {
+void CK_VARIANT(ck_column_sums)(const float *restrict x, float *restrict sum, size_t rows, size_t columns) {
     for (size_t i = 0; i < rows; i++, x += columns)
         for (size_t j = 0; j < columns; j++) sum[j] += x[j];
 }
 
-CK_DISPATCH float ck_cross_entropy(float *restrict logits, size_t target, float scale, size_t columns) {
+float CK_VARIANT(ck_cross_entropy)(float *restrict logits, size_t target, float scale, size_t columns) {
     float top = row_max(logits, columns), at_target = logits[target], sum = 0;
     for (size_t j = 0; j < columns; j++) {
         logits[j] = ck_exp(logits[j] - top);
@@ -149,7 +145,7 @@ CK_DISPATCH float ck_cross_entropy(float *restrict logits, size_t target, float 
     return logf(sum) + top - at_target;
 }
 
-CK_DISPATCH float ck_kl_divergence(float *restrict logits, const float *restrict teacher, float scale, size_t columns) {
+float CK_VARIANT(ck_kl_divergence)(float *restrict logits, const float *restrict teacher, float scale, size_t columns) {
     float top_q = row_max(logits, columns), top_p = row_max(teacher, columns), sum_q = 0, sum_p = 0, cross = 0;
     // Σ p·(log p − log q) = Σ p·((t − top_p) − (l − top_q)) − log Σ_p + log Σ_q
     for (size_t j = 0; j < columns; j++) {
@@ -164,7 +160,7 @@ CK_DISPATCH float ck_kl_divergence(float *restrict logits, const float *restrict
     return cross / sum_p - logf(sum_p) + logf(sum_q);
 }
 
-CK_DISPATCH size_t ck_sample(const float *restrict logits, float temperature, float uniform, float *restrict scratch,
+size_t CK_VARIANT(ck_sample)(const float *restrict logits, float temperature, float uniform, float *restrict scratch,
                              size_t columns) {
     float top = row_max(logits, columns), inverse = 1.0f / temperature, sum = 0;
     for (size_t j = 0; j < columns; j++) {
@@ -182,7 +178,7 @@ CK_DISPATCH size_t ck_sample(const float *restrict logits, float temperature, fl
     return last;
 }
 
-CK_DISPATCH void ck_decode_attention(const float *restrict q, const float *restrict keys, const float *restrict values,
+void CK_VARIANT(ck_decode_attention)(const float *restrict q, const float *restrict keys, const float *restrict values,
                                      float *restrict y, float *restrict scratch, size_t length, size_t heads,
                                      size_t key_value_heads, size_t d, float scale) {
     size_t stride = key_value_heads * d;

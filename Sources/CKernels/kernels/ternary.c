@@ -1,7 +1,4 @@
-#include "CKernels.h"
-#include <string.h>
-
-CK_DISPATCH void ck_ternary_gather(const float *rows, const float *t, size_t m, size_t n, float *restrict y) {
+void CK_VARIANT(ck_ternary_gather)(const float *rows, const float *t, size_t m, size_t n, float *restrict y) {
     memset(y, 0, n * sizeof *y);
     for (size_t i = 0; i < m; i++) {
         const float *row = rows + i * n;
@@ -12,7 +9,7 @@ CK_DISPATCH void ck_ternary_gather(const float *rows, const float *t, size_t m, 
     }
 }
 
-CK_DISPATCH void ck_ternary_deflate(
+void CK_VARIANT(ck_ternary_deflate)(
     float *restrict rows, const float *a, const float *restrict b, float g, size_t m, size_t n) {
     for (size_t i = 0; i < m; i++) {
         if (a[i] == 0) continue;
@@ -21,7 +18,7 @@ CK_DISPATCH void ck_ternary_deflate(
     }
 }
 
-CK_DISPATCH void ck_ternary_bits(const float *t, size_t count, size_t n, uint64_t *bits, size_t words) {
+void CK_VARIANT(ck_ternary_bits)(const float *t, size_t count, size_t n, uint64_t *bits, size_t words) {
     for (size_t i = 0; i < count; i++) {
         uint64_t *plus = bits + i * 2 * words, *minus = plus + words;
         const float *row = t + i * n;
@@ -38,7 +35,7 @@ CK_DISPATCH void ck_ternary_bits(const float *t, size_t count, size_t n, uint64_
     }
 }
 
-static inline __attribute__((always_inline)) int dot(const uint64_t *a, const uint64_t *b, size_t words) {
+INLINE int dot(const uint64_t *a, const uint64_t *b, size_t words) {
     int sum = 0;
     for (size_t w = 0; w < words; w++) {
         uint64_t ap = a[w], am = a[words + w], bp = b[w], bm = b[words + w];
@@ -47,7 +44,7 @@ static inline __attribute__((always_inline)) int dot(const uint64_t *a, const ui
     return sum;
 }
 
-CK_DISPATCH void ck_ternary_gram(
+void CK_VARIANT(ck_ternary_gram)(
     const uint64_t *bits, size_t words, size_t first, size_t count, float *gram, size_t ld) {
     enum { TILE = 64 };
     for (size_t i0 = first; i0 < count; i0 += TILE) {
@@ -64,7 +61,7 @@ CK_DISPATCH void ck_ternary_gram(
     }
 }
 
-CK_DISPATCH size_t ck_ternary_descend(
+size_t CK_VARIANT(ck_ternary_descend)(
     float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
     size_t ld, float price, int passes) {
     size_t changes = 0;
@@ -96,7 +93,7 @@ CK_DISPATCH size_t ck_ternary_descend(
 
 typedef float chunk __attribute__((vector_size(64), aligned(4), may_alias));
 
-CK_DISPATCH void ck_ternary_accumulate(
+void CK_VARIANT(ck_ternary_accumulate)(
     const float *t, size_t rows, size_t inner, const float *x, size_t n, float sign, float *y) {
     enum { TILE = 64, WIDTH = 16 };
     for (size_t j0 = 0; j0 < inner; j0 += TILE) {
@@ -135,7 +132,7 @@ CK_DISPATCH void ck_ternary_accumulate(
     }
 }
 
-CK_DISPATCH void ck_ternary_transpose(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
+void CK_VARIANT(ck_ternary_transpose)(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
     enum { TILE = 16 };
     for (size_t i0 = 0; i0 < rows; i0 += TILE)
         for (size_t j0 = 0; j0 < columns; j0 += TILE) {
@@ -145,7 +142,7 @@ CK_DISPATCH void ck_ternary_transpose(const float *restrict source, size_t rows,
         }
 }
 
-CK_DISPATCH double ck_ternary_kernel_row(const float *restrict a, const float *restrict b, size_t n, float *restrict out) {
+double CK_VARIANT(ck_ternary_kernel_row)(const float *restrict a, const float *restrict b, size_t n, float *restrict out) {
     double part[8] = {0};
     size_t j = 0;
     for (; j + 8 <= n; j += 8)

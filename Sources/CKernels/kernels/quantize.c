@@ -3,12 +3,6 @@
 // symmetric, b bits:   s = c·max|x| / (2^(b−1)−1),   q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1)
 // asymmetric, b bits:  s = (c·max − c·min) / (2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1)
 // Both:                y = (q − z)·s, ⌊·⌉ to the nearest integer, ties to even.
-#include "CKernels.h"
-#include <math.h>
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define LANES 16
 
 // Least and largest value of a group.
 typedef struct { float low, high; } range_t;
@@ -91,7 +85,7 @@ INLINE float code_of(float x, grid_t k) {
 
 INLINE float value_of(float code, grid_t k) { return (code - k.zero) * k.scale; }
 
-CK_DISPATCH void ck_fake_quantize(
+void CK_VARIANT(ck_fake_quantize)(
     const float *x, float *y, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros) {
     for (size_t group = 0; group < groups; group++, x += g, y += g) {
         grid_t k = grid_of(range_of(x, g), q, clip ? clip[group] : q.clip_ratio);
@@ -101,7 +95,7 @@ CK_DISPATCH void ck_fake_quantize(
     }
 }
 
-CK_DISPATCH void ck_quantize_codes(
+void CK_VARIANT(ck_quantize_codes)(
     const float *x, int16_t *codes, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros) {
     for (size_t group = 0; group < groups; group++, x += g, codes += g) {
         grid_t k = grid_of(range_of(x, g), q, clip ? clip[group] : q.clip_ratio);
@@ -136,7 +130,7 @@ INLINE double scale_gradient(const float *x, const float *dy, size_t n, grid_t k
     return part[0] / k.scale;
 }
 
-CK_DISPATCH void ck_fake_quantize_range_backward(
+void CK_VARIANT(ck_fake_quantize_range_backward)(
     const float *x, const float *dy, float *dx, size_t groups, size_t g, ck_quantizer q) {
     for (size_t group = 0; group < groups; group++, x += g, dy += g, dx += g) {
         range_t r = range_of(x, g);
@@ -198,7 +192,7 @@ INLINE double clip_error(const float *x, size_t n, grid_t k) {
     return total;
 }
 
-CK_DISPATCH void ck_clip_search(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates, int grid) {
+void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates, int grid) {
     for (size_t group = 0; group < groups; group++, x += g) {
         range_t r = range_of(x, g);
         double best = INFINITY;

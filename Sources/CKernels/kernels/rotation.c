@@ -1,6 +1,4 @@
-#include "CKernels.h"
-
-CK_DISPATCH void ck_subtract_sparse_product(const float *restrict a, const float *restrict b, const float *restrict z,
+void CK_VARIANT(ck_subtract_sparse_product)(const float *restrict a, const float *restrict b, const float *restrict z,
                                             float *restrict m, size_t rows, size_t n) {
     for (size_t i = 0; i < rows; i++, a += n, b += n, z += n)
         for (size_t first = 0; first < n; first += 16) {
@@ -17,7 +15,7 @@ CK_DISPATCH void ck_subtract_sparse_product(const float *restrict a, const float
         }
 }
 
-CK_DISPATCH void ck_add_skew(const float *restrict m, double *restrict packed, size_t n) {
+void CK_VARIANT(ck_add_skew)(const float *restrict m, double *restrict packed, size_t n) {
     // Blocks of 32 rows and columns: the columns read lie in the first cache.
     enum { SIDE = 32 };
     for (size_t top = 0; top < n; top += SIDE) {
@@ -34,6 +32,6 @@ CK_DISPATCH void ck_add_skew(const float *restrict m, double *restrict packed, s
     }
 }
 
-CK_DISPATCH void ck_add_doubles(double *restrict a, const double *restrict b, size_t n) {
+void CK_VARIANT(ck_add_doubles)(double *restrict a, const double *restrict b, size_t n) {
     for (size_t i = 0; i < n; i++) a[i] += b[i];
 }

@@ -1,7 +1,4 @@
-#include "CKernels.h"
-#include <string.h>
-
-CK_DISPATCH void ck_widen_f16(const void *source, float *target, size_t n) {
+void CK_VARIANT(ck_widen_f16)(const void *source, float *target, size_t n) {
     const char *bytes = source;
     for (size_t i = 0; i < n; i++) {
         _Float16 x;
@@ -10,7 +7,7 @@ CK_DISPATCH void ck_widen_f16(const void *source, float *target, size_t n) {
     }
 }
 
-CK_DISPATCH void ck_widen_bf16(const void *source, float *target, size_t n) {
+void CK_VARIANT(ck_widen_bf16)(const void *source, float *target, size_t n) {
     const char *bytes = source;
     for (size_t i = 0; i < n; i++) {
         uint16_t high;
@@ -20,7 +17,7 @@ CK_DISPATCH void ck_widen_bf16(const void *source, float *target, size_t n) {
     }
 }
 
-CK_DISPATCH void ck_widen_f64(const void *source, float *target, size_t n) {
+void CK_VARIANT(ck_widen_f64)(const void *source, float *target, size_t n) {
     const char *bytes = source;
     for (size_t i = 0; i < n; i++) {
         double x;
@@ -29,12 +26,12 @@ CK_DISPATCH void ck_widen_f64(const void *source, float *target, size_t n) {
     }
 }
 
-CK_DISPATCH void ck_widen_i8(const void *source, float *target, size_t n) {
+void CK_VARIANT(ck_widen_i8)(const void *source, float *target, size_t n) {
     const int8_t *bytes = source;
     for (size_t i = 0; i < n; i++) target[i] = bytes[i];
 }
 
-CK_DISPATCH void ck_narrow_f16(const float *source, void *target, size_t n) {
+void CK_VARIANT(ck_narrow_f16)(const float *source, void *target, size_t n) {
     char *bytes = target;
     for (size_t i = 0; i < n; i++) {
         _Float16 x = (_Float16)source[i];
@@ -43,7 +40,7 @@ CK_DISPATCH void ck_narrow_f16(const float *source, void *target, size_t n) {
 }
 
 // Adding half a unit of the last kept place, less one where that place is even, carries exactly when rounding goes up.
-CK_DISPATCH void ck_narrow_bf16(const float *source, void *target, size_t n) {
+void CK_VARIANT(ck_narrow_bf16)(const float *source, void *target, size_t n) {
     char *bytes = target;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits;

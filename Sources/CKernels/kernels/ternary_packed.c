@@ -1,8 +1,5 @@
-#include "CKernels.h"
-#include <string.h>
-
 // 64 bits from bit b on; rows begin at any bit, which costs two shifts per 64 entries and saves the padding.
-static inline __attribute__((always_inline)) uint64_t bits(const uint8_t *plane, size_t b) {
+INLINE uint64_t bits(const uint8_t *plane, size_t b) {
     uint64_t low;
     memcpy(&low, plane + (b >> 3), 8);
     unsigned shift = b & 7;
@@ -12,16 +9,16 @@ static inline __attribute__((always_inline)) uint64_t bits(const uint8_t *plane,
 }
 
 // The same without what lies beyond the next `left` entries.
-static inline __attribute__((always_inline)) uint64_t entries(const uint8_t *mask, size_t e, size_t left) {
+INLINE uint64_t entries(const uint8_t *mask, size_t e, size_t left) {
     uint64_t word = bits(mask, e);
     return left < 64 ? word & ((1ull << left) - 1) : word;
 }
 
-static inline __attribute__((always_inline)) const uint8_t *signs_of(const uint8_t *packed, size_t count) {
+INLINE const uint8_t *signs_of(const uint8_t *packed, size_t count) {
     return packed + (count + 7) / 8;
 }
 
-CK_DISPATCH void ck_ternary_pack(const float *t, size_t count, uint8_t *packed) {
+void CK_VARIANT(ck_ternary_pack)(const float *t, size_t count, uint8_t *packed) {
     uint8_t *signs = packed + (count + 7) / 8;
     size_t nonzeros = 0;
     for (size_t e = 0; e < count; e++) {
@@ -32,7 +29,7 @@ CK_DISPATCH void ck_ternary_pack(const float *t, size_t count, uint8_t *packed) 
     }
 }
 
-CK_DISPATCH void ck_ternary_unpack(const uint8_t *packed, size_t count, float *t) {
+void CK_VARIANT(ck_ternary_unpack)(const uint8_t *packed, size_t count, float *t) {
     const uint8_t *signs = signs_of(packed, count);
     size_t nonzeros = 0;
     for (size_t e = 0; e < count; e += 64) {
@@ -43,7 +40,7 @@ CK_DISPATCH void ck_ternary_unpack(const uint8_t *packed, size_t count, float *t
     }
 }
 
-CK_DISPATCH size_t ck_ternary_count(const uint8_t *packed, size_t count) {
+size_t CK_VARIANT(ck_ternary_count)(const uint8_t *packed, size_t count) {
     size_t total = 0;
     for (size_t e = 0; e < count; e += 64) total += (size_t)__builtin_popcountll(entries(packed, e, count - e));
     return total;
@@ -61,7 +58,7 @@ typedef uint32_t lane_bits __attribute__((vector_size(4 * CK_TERNARY_LANES), ali
         word &= word - 1; \
     } while (0)
 
-CK_DISPATCH void ck_ternary_apply(const uint8_t *packed, size_t rows, size_t columns, const float *x, float *y) {
+void CK_VARIANT(ck_ternary_apply)(const uint8_t *packed, size_t rows, size_t columns, const float *x, float *y) {
     const uint8_t *signs = signs_of(packed, rows * columns);
     size_t position = 0;
     for (size_t i = 0; i < rows; i++) {

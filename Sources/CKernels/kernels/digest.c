@@ -1,14 +1,11 @@
-#include "CKernels.h"
-#include <string.h>
-
-static inline __attribute__((always_inline)) void mix(uint64_t *lanes, const uint64_t *words) {
+INLINE void mix(uint64_t *lanes, const uint64_t *words) {
     for (int l = 0; l < CK_DIGEST_LANES; l++) {
         uint64_t h = (lanes[l] ^ words[l]) * 0x9E3779B97F4A7C15u;
         lanes[l] = h ^ h >> 32;
     }
 }
 
-CK_DISPATCH void ck_digest(const float *x, size_t n, uint64_t lanes[CK_DIGEST_LANES]) {
+void CK_VARIANT(ck_digest)(const float *x, size_t n, uint64_t lanes[CK_DIGEST_LANES]) {
     enum { FLOATS = 2 * CK_DIGEST_LANES };
     uint64_t state[CK_DIGEST_LANES], words[CK_DIGEST_LANES];
     memcpy(state, lanes, sizeof state);

@@ -1,0 +1,11 @@
+// The kernels for AVX2 with fused multiply-adds (psABI level x86-64-v3).
+#include "CKernels.h"
+#include <math.h>
+#include <string.h>
+
+#if CK_HAS_VARIANTS
+#define CK_VARIANT(name) name##_avx2
+#pragma clang attribute push(__attribute__((target("arch=x86-64-v3"))), apply_to = function)
+#include "kernels/all.h"
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,12 @@
+// The kernels for AVX-512 (psABI level x86-64-v4), with vectors of 512 bits where there are 512: compilers otherwise stay with
+// half of them for the sake of older processors.
+#include "CKernels.h"
+#include <math.h>
+#include <string.h>
+
+#if CK_HAS_VARIANTS
+#define CK_VARIANT(name) name##_avx512
+#pragma clang attribute push(__attribute__((target("arch=x86-64-v4,no-prefer-256-bit"))), apply_to = function)
+#include "kernels/all.h"
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,27 @@
+// All kernels, for the instruction set whose file includes this: CK_VARIANT(name) is the kernel's name there.
+//
+// Flags of the compiler would say the same in one line, but a package with unsafe flags cannot be anybody's dependency:
+// -ffp-contract=fast is the pragma below, and the square root that sets no errno is a builtin. The order of additions is given
+// up by kernels/network.c alone: results stay the same bits from run to run.
+#pragma clang fp contract(fast)
+
+#define INLINE static inline __attribute__((always_inline))
+// Floats to a vector of 512 bits; narrower processors take two or four.
+#define LANES 16
+#define SQRT(x) __builtin_elementwise_sqrt(x)
+
+#include "exponential.h"
+
+#include "convert.c"
+#include "digest.c"
+#include "elementwise.c"
+#include "hadamard.c"
+#include "optimizer.c"
+#include "quantize.c"
+#include "rotation.c"
+#include "ternary.c"
+#include "ternary_packed.c"
+#include "ternary_project.c"
+#include "ternary_sum.c"
+// The last, since what it says of the order of additions holds to the end.
+#include "network.c"
