@@ -14,11 +14,12 @@ extension CommandLineTests {
         /// Runs a job into the folder `out`, and gives what it printed.
         private func run(
             _ job: String, out: String, _ settings: [String] = [], resume: String? = nil, ranks: Int = 0, code: Int32 = 0,
-            environment: [String: String?] = [:], fileSizeLimit: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation
+            flags: [String] = [], environment: [String: String?] = [:], fileSizeLimit: Int? = nil,
+            sourceLocation: SourceLocation = #_sourceLocation
         ) throws -> Program.Outcome {
             let all = ["training.steps=\(Self.steps)", "checkpoint.every=2", "checkpoint.keep=3", "rotation.momentum=0.5"] + settings
             let outcome = try Program.run(
-                [job] + model.arguments() + ["--out", out] + all.flatMap { ["--set", $0] } + (resume.map { ["--resume", $0] } ?? []),
+                [job] + model.arguments() + ["--out", out] + all.flatMap { ["--set", $0] } + (resume.map { ["--resume", $0] } ?? []) + flags,
                 in: model.path, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit)
             #expect(outcome.code == code, "\(outcome.errors)", sourceLocation: sourceLocation)
             return outcome
@@ -47,11 +48,37 @@ extension CommandLineTests {
             #expect(try model.metrics("whole") == lossesOfWhole)
         }
 
-        @Test func `a run that ended begins anew, and so does one that is told never to go on`() throws {
+        @Test func `the same command on a finished run touches nothing, and begins anew where it may overwrite`() throws {
             _ = try run("rotate", out: "out")
-            #expect(!(try run("rotate", out: "out").output.contains("goes on")))
+            let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))
+            #expect(try run("rotate", out: "out").output.contains("out: this run has finished"))
+            for (job, settings) in [("rotate", ["training.seed=2"]), ("train", [])] {
+                #expect(try run(job, out: "out", settings, code: 78).complaints.first?.contains("--overwrite") == true)
+            }
+            #expect(try run("rotate", out: "out", resume: "never", code: 78).complaints.first?.contains("--overwrite") == true)
+            #expect(try model.read("out/summary.json") == summary)
+            #expect(try model.results("out") == results)
+            // Input that cannot be read is found before anything is removed.
+            _ = try run("rotate", out: "out", ["data.train.path=nowhere.txt"], code: 66, flags: ["--overwrite"])
+            #expect(try model.read("out/summary.json") == summary)
+            #expect(try model.results("out") == results)
+            #expect(!(try run("rotate", out: "out", flags: ["--overwrite"]).output.contains("goes on")))
+            #expect(try model.results("out") == results)
             try interrupt("out")
-            #expect(!(try run("rotate", out: "out", resume: "never").output.contains("goes on")))
+            #expect(!(try run("rotate", out: "out", resume: "never", flags: ["--overwrite"]).output.contains("goes on")))
+        }
+
+        @Test func `more steps extend a finished run, and an extension that is killed is resumed`() throws {
+            _ = try run("rotate", out: "out")
+            let extended = try run("rotate", out: "out", ["training.steps=8"])
+            #expect(extended.output.contains("extends the finished run of 6 steps to 8") && extended.output.contains("goes on after step 6"))
+            #expect(try model.metrics("out", "step") == (0..<8).map(Double.init))
+            let results = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
+            // Killed before it had saved anything: the newest checkpoint is the shorter run's last one.
+            try FileManager.default.removeItem(atPath: model.file("out/summary.json"))
+            try FileManager.default.removeItem(atPath: model.file("out/checkpoints/step-8"))
+            #expect(try run("rotate", out: "out", ["training.steps=8"]).output.contains("goes on after step 6"))
+            #expect(try model.results("out").filter { !$0.key.hasPrefix("checkpoints") } == results)
         }
 
         /// As where MPI fails after the results have been written.
@@ -66,11 +93,13 @@ extension CommandLineTests {
             #expect(try model.results("out") == results)
             // What stood there before the first attempt is neither this run's end nor where it goes on.
             let other: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_RUN": "b"]
-            #expect(!(try run("rotate", out: "out", ranks: ranks, environment: other).output.contains("has ended")))
+            #expect(!(try run("rotate", out: "out", ranks: ranks, flags: ["--overwrite"], environment: other).output.contains("has ended")))
             try interrupt("out")
-            #expect(!(try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again).output.contains("goes on")))
+            _ = try run("rotate", out: "out", resume: "never", ranks: ranks, code: 78, environment: again)
+            let anew = ["--overwrite"]
+            #expect(!(try run("rotate", out: "out", ranks: ranks, flags: anew, environment: again).output.contains("goes on")))
             try interrupt("out")
-            let late = try run("rotate", out: "out", resume: "never", ranks: ranks, environment: again)
+            let late = try run("rotate", out: "out", resume: "never", ranks: ranks, flags: anew, environment: again)
             #expect(late.output.contains("goes on after step 4"), "a supervisor's `never` is meant for the first attempt")
         }
 
@@ -130,7 +159,7 @@ extension CommandLineTests {
                 #expect(outcome.complaints.count == 1 && outcome.complaints.first?.contains(reason) == true, "\(outcome.errors)")
             }
             try refused("rotate", ["training.seed=3"], because: "training.seed was 0 and is 3")
-            try refused("train", because: "it was made by rotate")
+            try refused("train", because: "holds a run of rotate, and this is train")
             try refused(ranks: 2, because: "1 ranks, and there are 2")
             var bytes = try model.read("model/model.safetensors")
             bytes[bytes.count - 4] ^= 1

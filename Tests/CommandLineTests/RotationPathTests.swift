@@ -11,7 +11,7 @@ extension CommandLineTests {
             func evaluate(_ more: [String]) throws -> (rotated: Double?, output: String) {
                 let settings = ["rotation.path=out/rotations.safetensors"] + more
                 let outcome = try Program.run(
-                    ["eval"] + model.arguments() + ["--out", "eval"] + settings.flatMap { ["--set", $0] }, in: model.path)
+                    ["eval"] + model.arguments() + ["--out", "eval", "--overwrite"] + settings.flatMap { ["--set", $0] }, in: model.path)
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let summary = try InputFile.json(model.file("eval/summary.json"))
                 return (summary["perplexity"]?["rotated"]?.number, outcome.output + outcome.errors)

@@ -58,9 +58,9 @@ extension CommandLineTests {
             let expected = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
             for ranks in [0, 2] {
                 let outcome = try Program.run(
-                    arguments("eval", model, ["ternary.path=out/ternary.safetensors"]) + ["--out", "eval"], in: model.path, ranks: ranks)
+                    arguments("eval", model, ["ternary.path=out/ternary.safetensors"]) + ["--out", "eval\(ranks)"], in: model.path, ranks: ranks)
                 #expect(outcome.code == 0, "\(outcome.errors)")
-                let score = try #require(try InputFile.json(model.file("eval/summary.json"))["perplexity"]?["ternary"]?.number)
+                let score = try #require(try InputFile.json(model.file("eval\(ranks)/summary.json"))["perplexity"]?["ternary"]?.number)
                 // Norms are folded into the weights here and not there: the logits round differently.
                 #expect(abs(score / expected - 1) < 1e-4)
             }

@@ -17,7 +17,7 @@ import Testing
         let path = temporary.file("a/b")
         do {
             let folder = RunFolder(path, isWriter: true)
-            try folder.create(config)
+            try folder.create(config, job: "rotate")
             for step in 1...2 {
                 var line = JSONObject()
                 line["step"] = .integer(step)
@@ -28,10 +28,10 @@ import Testing
         }
         #expect(try RunConfig(file: path + "/config.yaml") == config)
         #expect(try text(path + "/metrics.jsonl") == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
-        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.lock", "summary.json"])
+        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock", "summary.json"])
 
         // Another run in the same folder, after this one, starts with neither metrics nor summary.
-        try RunFolder(path, isWriter: true).create(config)
+        try RunFolder(path, isWriter: true).create(config, job: "rotate")
         #expect(try text(path + "/metrics.jsonl").isEmpty)
         #expect(PathKind(path + "/summary.json") == .absent)
     }
@@ -41,9 +41,9 @@ import Testing
         let path = temporary.file("a")
         do {
             let folder = RunFolder(path, isWriter: true)
-            try folder.create(RunConfig())
+            try folder.create(RunConfig(), job: "rotate")
             let other = RunFolder(path, isWriter: true)
-            for attempt in [other.claim, { try other.create(RunConfig(assignments: ["training.steps=9"])) }] {
+            for attempt in [other.claim, { try other.create(RunConfig(assignments: ["training.steps=9"]), job: "rotate") }] {
                 let error = #expect(throws: FolderInUse.self, performing: attempt)
                 #expect(error?.exitCode == .configuration)
             }
@@ -93,7 +93,7 @@ import Testing
     @Test func `only the writing rank touches the disk`() throws {
         let temporary = try TemporaryFolder()
         let folder = RunFolder(temporary.file("a"), isWriter: false)
-        try folder.create(RunConfig())
+        try folder.create(RunConfig(), job: "rotate")
         try folder.append(JSONObject())
         try folder.write(Self.summary)
         #expect(PathKind(folder.path) == .absent)
@@ -103,7 +103,7 @@ import Testing
         let temporary = try TemporaryFolder()
         try AtomicFile.write("x", to: temporary.file("file"))
         for path in [temporary.file("file"), temporary.file("file/below"), "/proc/none"] {
-            let error = #expect(throws: RunFolderError.self) { try RunFolder(path, isWriter: true).create(RunConfig()) }
+            let error = #expect(throws: RunFolderError.self) { try RunFolder(path, isWriter: true).create(RunConfig(), job: "rotate") }
             #expect(error?.exitCode == .io)
         }
     }

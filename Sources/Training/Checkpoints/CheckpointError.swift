@@ -21,12 +21,12 @@ package enum CheckpointError: ReportableError, Equatable {
         switch self {
         case .nothing(let path): "\(path): holds no checkpoint; --resume takes a run folder or one of its checkpoints"
         case .allDamaged(let folder, let problem):
-            "\(folder): no checkpoint can be read (the newest: \(problem)); --resume never starts from the beginning"
+            "\(folder): no checkpoint can be read (the newest: \(problem)); --overwrite starts from the beginning"
         case .damaged(let path, let problem): "\(path): \(problem)"
         case .otherVersion(let path, let version):
             "\(path): checkpoint of format \(version), which this program is too old for; it reads \(CheckpointManifest.version)"
         case .differs(let path, let difference):
-            "\(path): the checkpoint is of another run: \(difference); run it as then, or use --resume never"
+            "\(path): the checkpoint is of another run: \(difference); run it as then, give another --out, or start from the beginning with --overwrite"
         case .lacks(let name): "the checkpoint has no \(name); another version of this program has written it"
         }
     }

@@ -91,11 +91,16 @@ struct CheckpointManifest: Equatable {
 
 extension CheckpointManifest.Identity {
     /// What differs from `other`, in words; nil where nothing does.
-    func difference(from other: Self) -> String? {
+    ///
+    /// - Parameter step: steps taken. Where they are all that was asked for, more may be asked for now.
+    func difference(from other: Self, after step: Int) -> String? {
         if job != other.job { return "it was made by \(job), and this is \(other.job)" }
         if worldSize != other.worldSize { return "it was made with \(worldSize) ranks, and there are \(other.worldSize)" }
         if model != other.model { return "the model has other weights now" }
         for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
+            if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }), asked > step {
+                continue
+            }
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
         }
         return nil

@@ -78,7 +78,8 @@ final class RunCheckpoints<World: Communicator> {
                 continue
             }
             try world.agree {
-                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity()) else { return }
+                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity(), after: manifest.step)
+                else { return }
                 throw CheckpointError.differs(path, difference)
             }
             return Saved(path: path, manifest: manifest)

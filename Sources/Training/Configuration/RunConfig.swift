@@ -73,6 +73,9 @@ package struct RunConfig: Sendable, Equatable {
         return given
     }
 
+    /// The same settings, without the run folder.
+    package func withAutomaticFolder() throws -> RunConfig { try RunConfig(yaml: yaml, assignments: ["out=auto"]) }
+
     /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16.
     package func checkStorage(job: String) throws(ConfigurationError) {
         guard model.storage != .f32, job != RotateJob.name, job != EvaluateJob.name else { return }

@@ -43,7 +43,10 @@ struct LanguageModelRun<World: Communicator> {
         try world.agree { try context.folder.claim() }
         let prepared = try world.agree { try prepare(inputs) }
         let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
-        try world.agree { try context.folder.create(config, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder) }
+        try world.agree {
+            try context.folder.create(
+                config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
+        }
         if needsTraining { StopRequest.listen() }
         let shape = inputs.folder.configuration
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")

@@ -45,14 +45,14 @@ package final class RunEvents {
     }
 
     /// The job is about to start.
-    func begin(_ config: RunConfig) {
+    func begin(_ config: RunConfig, folder: String) {
         guard let publisher else { return }
         note("watch this run: sq-train watch \(publisher.endpoint)")
         publish(
             "run",
             [
                 "job": .string(job), "model": .string(config.model.path ?? "embedded"), "world_size": .integer(ranks),
-                "steps": .integer(config.training.steps), "folder": .string(config.out ?? ""),
+                "steps": .integer(config.training.steps), "folder": .string(folder),
                 "config_sha256": .string(hexadecimal(Digests.sha256(Array(config.yaml.utf8)))),
             ])
     }

@@ -27,8 +27,11 @@ package final class RunFolder {
     private let events: RunEvents
     private var metrics: Int32 = -1
     private var lock: FolderLock?
+    /// Whether the results of a run that has finished may go. Where not, a run that finishes here while this one waits for the
+    /// folder keeps it.
+    package var mayReplaceFinished = true
 
-    /// Nothing is touched before ``create(_:)``.
+    /// Nothing is touched before ``create(_:job:after:source:)``.
     ///
     /// - Parameters:
     ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
@@ -46,18 +49,12 @@ package final class RunFolder {
     package func file(_ name: String) -> String { "\(path)/\(name)" }
 
     static let summaryName = "summary.json"
+    static let configurationName = "config.yaml"
+    static let metricsName = "metrics.jsonl"
 
     /// The step a run in this folder has saved last, as ``CheckpointFolder`` names it.
     package static func newestCheckpoint(_ path: String) -> String? {
         try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
-    }
-
-    /// How far the last run in a folder has come.
-    package enum Progress: String { case none, saved, ended }
-
-    package static func progress(_ path: String) -> Progress {
-        if PathKind("\(path)/\(summaryName)") != .absent { return .ended }
-        return PathKind("\(path)/\(CheckpointFolder.name)") == .folder ? .saved : .none
     }
 
     /// What the run is called that has begun in this folder last.
@@ -65,32 +62,45 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
     }
 
-    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until ``create(_:after:source:)``.
+    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until ``create(_:job:after:source:)``.
     ///
     /// - Throws: ``FolderInUse``.
     package func claim() throws {
         guard isWriter, lock == nil, PathKind(path) != .absent else { return }
-        lock = try FolderLock(path)
+        let claimed = try FolderLock(path)
+        if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
+        lock = claimed
     }
 
-    /// Makes the folder and writes `config.yaml`. Of an earlier run in the same folder, the metrics of the first `steps` are kept
-    /// and, where there are such, its checkpoints; metrics beyond, and the summary, are removed.
+    /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed: its
+    /// results always, so that none stands beside a configuration it was not made with; its checkpoints and metrics where this
+    /// run begins at step 0. A run that is killed in between leaves a folder that says so: see ``RunRecord/isReplacing``.
     ///
-    /// - Parameter source: the run folder that the first steps were taken in; nil: this one.
-    package func create(_ config: RunConfig, after steps: Int = 0, source: String? = nil) throws {
+    /// - Parameters:
+    ///   - job: as in ``Job/name``.
+    ///   - steps: those already taken, whose metrics are kept.
+    ///   - source: the run folder that they were taken in; nil: this one.
+    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; what cannot be written.
+    package func create(_ config: RunConfig, job: String, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
         try claim()
-        try removeTree(file(Self.summaryName))
-        if steps == 0 { try removeTree(file(CheckpointFolder.name)) }
+        let continues = steps > 0 && (source ?? path) == path
+        let names = FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
+        try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
+        let metricsFile = file(Self.metricsName)
+        let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
+        try RunRecord(job: job, isReplacing: !continues).write(folder: path)
+        for name in names { try removeTree(file(name)) }
         // From here on nothing in the folder is an earlier run's.
         try lock?.sign(run, path)
-        try AtomicFile.write(config.yaml, to: file("config.yaml"))
-        let name = file("metrics.jsonl")
-        try AtomicFile.write(try keptMetrics(source.map { "\($0)/metrics.jsonl" } ?? name, steps), to: name)
-        metrics = open(name, O_WRONLY | O_APPEND | O_CLOEXEC)
-        if metrics < 0 { throw RunFolderError(name, "cannot be created", errno) }
-        events.begin(config)
+        // Where this run writes is not among its settings: whoever takes the file for another run would write into this one.
+        try AtomicFile.write(config.withAutomaticFolder().yaml, to: file(Self.configurationName))
+        try AtomicFile.write(kept, to: metricsFile)
+        if !continues { try RunRecord(job: job).write(folder: path) }
+        metrics = open(metricsFile, O_WRONLY | O_APPEND | O_CLOEXEC)
+        if metrics < 0 { throw RunFolderError(metricsFile, "cannot be created", errno) }
+        events.begin(config, folder: path)
     }
 
     /// The lines of the first `steps`; nothing where there is no such file.
@@ -111,7 +121,7 @@ package final class RunFolder {
         let code = writeAll(line, to: metrics)
         guard code == 0 else {
             _ = ftruncate(metrics, end)
-            throw RunFolderError(file("metrics.jsonl"), "cannot be written", code)
+            throw RunFolderError(file(Self.metricsName), "cannot be written", code)
         }
         events.publish("step", .object(step))
     }
