@@ -87,8 +87,8 @@ struct GreedyDecomposer {
                 error = try residual.spectralNorm() / norm
                 if error < options.tolerance { break }
             }
-            try guardian.check(error)
             let first = components.count
+            try guardian.check(error, residual, components: first)
             decay.note(error, components: first)
             let wanted = options.refinement ? roundSize(after: first, decay) : stride
             try addPairs(wanted)
@@ -255,11 +255,15 @@ extension GreedyDecomposer {
 
     /// One descent, and more at a rising price while there are too many non-zeros. The price falls a little wherever one was enough,
     /// so that over the steps the non-zeros stay close to the budget.
+    ///
+    /// What a non-zero must be worth is taken from the residual without the channels that stand out of it. These have grown since
+    /// their components were found, and the descent fits them; as the best absent component they would price all others away.
     private mutating func adapt(_ adaptation: inout Adaptation) throws {
         guard components.count > 0 else { return }
         let (fall, rise, limit): (Float, Float, Int) = (0.8, 1.25, 16)
-        try subspace.iterate(residual, times: 2)
-        var deflated = Deflation(residual)
+        let usual = residual.withoutOutstandingChannels(factor: 2)
+        try subspace.iterate(usual, times: 2)
+        var deflated = Deflation(usual)
         let pair = deflated.takePair(
             near: subspace.basis.transposed().rows(0..<1), alternations: Self.alternations, &projection)
         let worth = Float(deflated.removed / Double(max(1, pair.nonzeros)))

@@ -9,7 +9,7 @@ package struct TernaryLayerState: Sendable {
     package var rest: Tensor
     /// `[m, k]`, `[k]`, `[k, n]`.
     package var u: Tensor, s: Tensor, v: Tensor
-    /// Scales of rows and columns, chosen at the first decomposition and kept.
+    /// Scales of rows and columns, chosen at the first decomposition; they follow the weight.
     package var balance: Balance?
 
     /// Of a layer that has no components yet: W as it is, no rest.
@@ -49,13 +49,18 @@ package struct TransitionUpdate: Sendable {
     package let newU: Tensor, newV: Tensor
     /// All scales, kept components first.
     package let s: Tensor
-    /// Set by the first decomposition of a balanced layer.
+    /// A balanced layer's scales, where they are new: with its first decomposition, and whenever its weight has left the old ones.
     package let balance: Balance?
+    /// Whether this refresh stands in the place of an adaptation that would have emptied the layer.
+    package let isRefusal: Bool
 
-    package init(branch: TransitionBranch, kept: [Int], newU: Tensor, newV: Tensor, s: Tensor, balance: Balance? = nil) {
+    package init(
+        branch: TransitionBranch, kept: [Int], newU: Tensor, newV: Tensor, s: Tensor, balance: Balance? = nil, isRefusal: Bool = false
+    ) {
         precondition(newU.columns == newV.rows && kept.count + newV.rows == s.count, "\(kept.count) + \(newV.rows) for \(s.count) scales")
         self.branch = branch
         (self.kept, self.newU, self.newV, self.s, self.balance) = (kept, newU, newV, s, balance)
+        self.isRefusal = isRefusal
     }
 }
 
@@ -81,7 +86,14 @@ package struct LayerTransition: Sendable {
     package func begin(
         _ weight: Tensor, name: String = "the matrix", eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
-        try full(weight, options, name: name, eachRound)
+        try full(weight, options, nil, name: name, eachRound)
+    }
+
+    /// The first projection, where the factors are there already.
+    package static func begin(with factors: TernaryFactors) -> TransitionUpdate {
+        TransitionUpdate(
+            branch: .full, kept: [], newU: factors.u.unpacked, newV: factors.v.unpacked, s: Tensor(factors.s, [factors.rank]),
+            balance: factors.balance)
     }
 
     /// Decides the branch for the state, whose weight the optimiser has just changed, and computes the new factors.
@@ -93,22 +105,48 @@ package struct LayerTransition: Sendable {
 
     /// Adapts the entries of U and V to the weight the optimiser has changed, by coordinate descent (default mode):
     /// ``TransitionBranch/prune`` with nothing dropped.
+    ///
+    /// An adaptation that would leave less than half of the layer's non-zeros is not made: they are never won back, and so sudden a
+    /// loss says more of the step (a learning rate too high) than of the layer. The scales are then solved for with U and V as they were.
     package func adapt(
         _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
     ) throws -> TransitionUpdate {
-        let a = try target(of: state, name: name)
+        let (a, balance) = try target(of: state, name: name)
         var options = options
         options.balance = false
-        return difference(try .adapting((state.u, state.v), to: a, options, &adaptation), from: state)
+        let adapted = try TernaryError.naming(name) {
+            try TernaryDecomposition.adapting((state.u, state.v), to: a, options, &adaptation)
+        }
+        let present = state.u.nonzeroCount + state.v.nonzeroCount
+        // Of the first ones, too: many small losses empty a layer as one large does.
+        guard 2 * adapted.nonzeros >= present, 2 * adapted.nonzeros >= min(2 * present, adaptation.budget) else {
+            return try refresh(a, state, balance, name: name, isRefusal: true).update
+        }
+        return difference(adapted, from: state, balance)
     }
 
-    /// A = W + ρ, balanced where the layer is.
-    private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> Tensor {
-        let a = state.balance?.applied(to: state.weight + state.rest) ?? state.weight + state.rest
-        guard a.isFinite else {
+    /// A = W + ρ, balanced where the layer is, and the balance where A has left the old one.
+    private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> (a: Tensor, balance: Balance?) {
+        let sum = state.weight + state.rest
+        guard sum.isFinite else {
             throw TernaryError(.data, "\(name) has a weight that is not finite after the optimiser's step; lower training.learning_rate")
         }
-        return a
+        guard let old = state.balance else { return (sum, nil) }
+        let balanced = old.applied(to: sum)
+        guard let new = old.following(balanced) else { return (balanced, nil) }
+        return (new.applied(to: sum), new)
+    }
+
+    /// U and V kept, s by least squares on A.
+    private func refresh(
+        _ a: Tensor, _ state: TernaryLayerState, _ balance: Balance?, name: String, isRefusal: Bool = false
+    ) throws -> (update: TransitionUpdate, refitted: Components) {
+        let refitted = try TernaryError.naming(name) { try refit(a, state) }
+        let k = refitted.count
+        let update = TransitionUpdate(
+            branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
+            s: Tensor(refitted.s, [k]), balance: balance, isRefusal: isRefusal)
+        return (update, refitted)
     }
 
     /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a multiple
@@ -119,38 +157,35 @@ package struct LayerTransition: Sendable {
         var options = options
         // The layer's own balance stands; the scaled weight is decomposed as it is.
         options.balance = false
-        let a = try target(of: state, name: name)
+        let (a, balance) = try target(of: state, name: name)
         let k = state.s.count
-        guard pruneRate.isFinite, k > 0 else { return try full(a, options, name: name, eachRound) }
+        guard pruneRate.isFinite, k > 0 else { return try full(a, options, balance, name: name, eachRound) }
 
-        let refitted = try refit(a, state)
-        let s = refitted.s
-        let refresh = TransitionUpdate(
-            branch: .refresh, kept: Array(0..<k), newU: Tensor(zeros: [a.rows, 0]), newV: Tensor(zeros: [0, a.columns]),
-            s: Tensor(s, [k]))
+        let (refresh, refitted) = try refresh(a, state, balance, name: name)
         // No component is weaker than nothing.
         guard pruneRate > 0 else { return refresh }
+        let s = refitted.s
         let strengths = (0..<k).map { j in
             abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
         }
-        let bar = try pruneRate * strengthOfBestAbsent(refitted.residual(of: a, Workspace()))
+        let bar = try TernaryError.naming(name) { try pruneRate * strengthOfBestAbsent(refitted.residual(of: a, Workspace())) }
         let strong = (0..<k).filter { strengths[$0] >= bar }
         if strong.count == k { return refresh }
         let r = options.stride(rows: a.rows, columns: a.columns)
         let kept = Array(order(strong, strengths).prefix(strong.count / r * r))
-        guard !kept.isEmpty else { return try full(a, options, name: name, eachRound) }
+        guard !kept.isEmpty else { return try full(a, options, balance, name: name, eachRound) }
         let start = Components(u: state.u, s: state.s, v: state.v).selecting(kept)
         let warm = try TernaryDecomposition(
             a, options, name: name, start: (start.u, Tensor(start.v, [kept.count, a.columns])), eachRound: eachRound)
-        return difference(warm, from: state)
+        return difference(warm, from: state, balance)
     }
 
     private func full(
-        _ a: Tensor, _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
+        _ a: Tensor, _ options: TernaryOptions, _ balance: Balance?, name: String, _ eachRound: () throws -> Void
     ) throws -> TransitionUpdate {
         let result = try TernaryDecomposition(a, options, name: name, eachRound: eachRound)
         return TransitionUpdate(
-            branch: .full, kept: [], newU: result.u, newV: result.v, s: result.s, balance: result.balance)
+            branch: .full, kept: [], newU: result.u, newV: result.v, s: result.s, balance: balance ?? result.balance)
     }
 
     /// The state's components with s by least squares on A.
@@ -191,7 +226,9 @@ package struct LayerTransition: Sendable {
     }
 
     /// The new factors as changes to the old: components found in both are named, the others sent.
-    private func difference(_ result: TernaryDecomposition, from state: TernaryLayerState) -> TransitionUpdate {
+    private func difference(
+        _ result: TernaryDecomposition, from state: TernaryLayerState, _ balance: Balance?
+    ) -> TransitionUpdate {
         let old = Components(u: state.u, s: state.s, v: state.v)
         let new = Components(u: result.u, s: result.s, v: result.v)
         var places: [[Float]: [Int]] = [:]
@@ -206,7 +243,7 @@ package struct LayerTransition: Sendable {
         let added = new.selecting(fresh)
         return TransitionUpdate(
             branch: .prune, kept: keptFrom.map(\.old), newU: added.u, newV: Tensor(added.v, [fresh.count, new.n]),
-            s: Tensor(arranged.s, [arranged.count]))
+            s: Tensor(arranged.s, [arranged.count]), balance: balance)
     }
 
     // MARK: - Everybody
@@ -230,7 +267,7 @@ package struct LayerTransition: Sendable {
         return result
     }
 
-    /// The part of ``apply(_:to:)`` that concerns U, s and V.
+    /// The part of ``apply(_:to:)`` that concerns U, s, V and the balance.
     package static func takeFactors(of update: TransitionUpdate, into state: inout TernaryLayerState) {
         if update.branch != .refresh {
             var components = Components(u: state.u, s: state.s, v: state.v).selecting(update.kept)
@@ -238,6 +275,7 @@ package struct LayerTransition: Sendable {
             (state.u, state.v) = (components.u, Tensor(components.v, [components.count, components.n]))
         }
         state.s = update.s
+        if let balance = update.balance { state.balance = balance }
     }
 }
 

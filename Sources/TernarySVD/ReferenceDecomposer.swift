@@ -17,14 +17,14 @@ enum ReferenceDecomposer {
         try refit(&states)
         while true {
             try eachRound()
-            var worst: Float = 0
+            var (worst, slowest): (Float, Int) = (0, 0)
             let decompositions = try states.map { try SingularValueDecomposition(inDoublePrecision: $0.residual) }
             for (b, svd) in decompositions.enumerated() {
                 states[b].error = states[b].relative(svd.values[0])
-                worst = max(worst, states[b].error)
+                if states[b].error > worst { (worst, slowest) = (states[b].error, b) }
             }
             if worst < options.tolerance { return states.map { ($0.components, $0.error) } }
-            try guardian.check(worst)
+            try guardian.check(worst, states[slowest].residual, components: states[slowest].components.count)
             for b in states.indices { states[b].append(decompositions[b], count: r, threshold: options.threshold) }
             try refit(&states)
         }
@@ -72,34 +72,6 @@ enum ReferenceDecomposer {
         mutating func refit(sharedSquares: Double) throws {
             components.s = try solver.exactSolution(sharedSquares: sharedSquares)
             residual = components.residual(of: matrix, workspace)
-        }
-    }
-}
-
-/// Ends a loop that finds the same components again and again: at low thresholds a projection may differ so much from the singular vector
-/// that it removes nothing, and the published loop then runs for ever.
-struct StallGuard {
-    /// Rounds within which the residual must fall by one part in a hundred.
-    static let patience = 60
-    let tolerance: Float
-    let name: String
-    private var best = Float.infinity
-    private var roundsSince = 0
-
-    init(tolerance: Float, name: String) { (self.tolerance, self.name) = (tolerance, name) }
-
-    /// - Throws: `TernaryError` (stalled) after ``patience`` rounds without progress.
-    mutating func check(_ error: Float) throws(TernaryError) {
-        if error < 0.99 * best {
-            (best, roundsSince) = (error, 0)
-            return
-        }
-        roundsSince += 1
-        guard roundsSince < Self.patience else {
-            throw TernaryError(
-                .stalled,
-                "\(name): the residual stalls at \(best) of the largest singular value, above the tolerance \(tolerance); "
-                    + "raise ternary.threshold (0.8386 is the default) or ternary.tolerance")
         }
     }
 }

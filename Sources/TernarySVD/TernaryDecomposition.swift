@@ -47,7 +47,7 @@ package struct TernaryDecomposition: Sendable {
     ///   - name: how an error names the matrix.
     ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
     ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the decomposition.
-    /// - Throws: `TernaryError`: a setting out of range, a non-finite weight, a stalled loop; `LAPACKError`.
+    /// - Throws: `TernaryError`: a setting out of range, a weight that is not finite or that LAPACK cannot work on, a stalled loop.
     package init(
         _ weight: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil,
         eachRound: () throws -> Void = {}
@@ -102,10 +102,11 @@ package struct TernaryDecomposition: Sendable {
             }
             problems.append(Problem(matrix, options, start: startHere))
         }
-        let solved: [(components: Components, error: Float)]
-        switch options.mode {
-        case .reference: solved = try ReferenceDecomposer.decompose(problems, options, name: name, eachRound)
-        case .fast: solved = try GreedyDecomposer.decompose(problems, options, name: name, eachRound)
+        let solved = try TernaryError.naming(name) {
+            switch options.mode {
+            case .reference: try ReferenceDecomposer.decompose(problems, options, name: name, eachRound)
+            case .fast: try GreedyDecomposer.decompose(problems, options, name: name, eachRound)
+            }
         }
         return zip(problems, solved).map { $0.finish($1.components, error: $1.error, scale: scale) }
     }

@@ -1,3 +1,4 @@
+internal import LinearAlgebra
 package import TensorCore
 
 /// A ternary decomposition that cannot be made, or a packed file that cannot be used.
@@ -17,6 +18,11 @@ package struct TernaryError: ReportableError, Equatable {
     package init(_ kind: Kind, _ problem: String) {
         self.kind = kind
         self.problem = problem
+    }
+
+    /// Does linear algebra on a layer: what LAPACK cannot do is the weight's fault, and the error names the layer.
+    static func naming<Result>(_ name: String, _ work: () throws -> Result) throws -> Result {
+        do { return try work() } catch let error as LAPACKError { throw TernaryError(.data, "\(name): \(error)") }
     }
 
     package var exitCode: ExitCode { kind == .data ? .data : .configuration }

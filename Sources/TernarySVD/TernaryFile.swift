@@ -17,13 +17,54 @@ internal import TensorCore
 /// convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a line feed
 /// after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing else would show a
 /// changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
+///
+/// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas. A program
+/// that does not know them reads the file all the same.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
     static let version = "3"
 
+    /// Which models factors have to do with, by the SHA-256 of their tensors as hexadecimal digits (`Checkpoint.digest`).
+    package struct Origin: Sendable, Equatable {
+        /// The model the factors were made from.
+        package var source: String?
+        /// The models whose other weights belong to the factors: scored in any of them, the factors give the numbers they had when
+        /// they were made. Empty where the file does not say.
+        package var targets: [String]
+
+        package init(source: String? = nil, targets: [String] = []) { (self.source, self.targets) = (source, targets) }
+
+        fileprivate static let (sourceKey, targetKey) = ("source_model_sha256", "target_model_sha256")
+
+        fileprivate init(_ metadata: [String: String], path: String) throws(TernaryError) {
+            source = metadata[Self.sourceKey]
+            targets = (metadata[Self.targetKey] ?? "").split(separator: ",").map(String.init)
+            for digest in [source].compactMap(\.self) + targets where digest.count != 64 || !digest.allSatisfy(\.isHexDigit) {
+                throw TernaryError(.data, "\(path): '\(digest)' in the metadata is no SHA-256 of a model")
+            }
+        }
+
+        fileprivate var metadata: [String: String] {
+            var result: [String: String] = [:]
+            result[Self.sourceKey] = source
+            if !targets.isEmpty { result[Self.targetKey] = targets.joined(separator: ",") }
+            return result
+        }
+    }
+
+    /// The metadata's word on the models, without the factors.
+    ///
+    /// - Throws: as ``read(_:)``.
+    package static func origin(of path: String) throws -> Origin { try Origin(try opened(path).metadata, path: path) }
+
     /// Writes layers by name, atomically.
-    package static func write(_ layers: [String: TernaryFactors], to path: String) throws {
-        var metadata = ["format": format, "version": version]
+    ///
+    /// - Parameter more: metadata of the caller's own.
+    package static func write(
+        _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), more: [String: String] = [:]
+    ) throws {
+        var metadata = more.merging(origin.metadata) { $1 }
+        (metadata["format"], metadata["version"]) = (format, version)
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
             let texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
@@ -50,10 +91,8 @@ package enum TernaryFile {
         values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
     }
 
-    /// Reads all layers of a file.
-    ///
-    /// - Throws: `TernaryError` (data) or `HuggingFaceError` naming the file and the tensor.
-    package static func read(_ path: String) throws -> [String: TernaryFactors] {
+    /// The file, once it is known to be one of packed layers that this program reads.
+    private static func opened(_ path: String) throws -> SafetensorsFile {
         let file = try SafetensorsFile(path)
         guard file.metadata["format"] == format else {
             throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
@@ -62,6 +101,18 @@ package enum TernaryFile {
             throw TernaryError(
                 .data, "\(path): version \(file.metadata["version"] ?? "missing") of packed ternary layers; this program reads \(version)")
         }
+        return file
+    }
+
+    /// The metadata of a file, the caller's own among them.
+    package static func metadata(of path: String) throws -> [String: String] { try opened(path).metadata }
+
+    /// Reads all layers of a file.
+    ///
+    /// - Throws: `TernaryError` (data) or `HuggingFaceError` naming the file and the tensor.
+    package static func read(_ path: String) throws -> [String: TernaryFactors] {
+        let file = try opened(path)
+        _ = try Origin(file.metadata, path: path)
         let suffix = ".shape"
         let names = file.metadata.keys.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
         var expected: Set<String> = []

@@ -34,10 +34,18 @@ package struct TernaryOptions: Sendable, Equatable {
         self.mode = mode
     }
 
+    /// Below it nothing is found: the scales are damped by 1e-5 of their size, and residuals are sums in float32 (about 6e-8 a term).
+    package static let leastTolerance: Float = 1e-5
+
     /// - Throws: `TernaryError` (configuration) naming the first setting out of range.
     package func validate() throws(TernaryError) {
         guard tolerance > 0, tolerance < 1 else {
             throw TernaryError(.configuration, "ternary.tolerance is \(tolerance); it must lie between 0 and 1, both excluded")
+        }
+        guard tolerance >= Self.leastTolerance else {
+            throw TernaryError(
+                .configuration,
+                "ternary.tolerance is \(tolerance); in float32 no decomposition comes nearer than \(Self.leastTolerance), the smallest allowed")
         }
         guard threshold > 0, threshold <= 1 else {
             throw TernaryError(.configuration, "ternary.threshold is \(threshold); it must be above 0 and at most 1")

@@ -113,12 +113,12 @@ package struct TernarySettings: Sendable, Equatable {
     package var economy: Bool?
     /// Which linear layers become ternary; see ``LayerPattern``.
     package var layers: LayerPattern
-    /// Packed factors to evaluate.
+    /// Packed factors to evaluate, or to start from.
     package var path: String?
 
     init(_ key: Settings) {
         path = key.optional(
-            "path", orElse: "none", "for eval: ternary.safetensors of ptq or qat, scored in the place of the layers it names")
+            "path", orElse: "none", "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat goes on from it")
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
         tolerance = key("tolerance", 0.1, "largest singular value of the residual, relative to the (balanced) weight's", .between(0, 1))
         threshold = key("threshold", 0.8386, "cosine a ternary projection must reach", .above(0, upTo: 1))

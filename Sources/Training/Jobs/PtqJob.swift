@@ -19,7 +19,11 @@ package struct PtqJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
+            guard config.ternary.path == nil else {
+                throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
+            }
             let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
+            try inputs.folder.checkIsNoTernaryProduct(weights)
             return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.configuration.linears))
         }
         let (inputs, model) = (run.inputs, run.model)
@@ -29,9 +33,11 @@ package struct PtqJob: Job {
 
         let sent = groups.bytesSent
         let decomposing = ContinuousClock.now
-        let layers = try decompose(original, indices, config.ternary.options(seed: config.training.seed), over: groups) {
-            context.reporter.progress("decomposing", $0, of: $1)
-        }
+        let options = config.ternary.options(seed: config.training.seed)
+        let finished = FinishedLayers(run: context.folder.path, options)
+        let layers = try decompose(
+            original, indices, options, over: groups, keeping: finished,
+            progress: { context.reporter.progress("decomposing", $0, of: $1) })
         let seconds = (.now - decomposing) / .seconds(1)
         let shared = groups.bytesSent - sent
         var ternary = original
@@ -46,7 +52,12 @@ package struct PtqJob: Job {
         try inputs.write(ternary.parameters, context)
         try world.agree {
             guard world.isRoot else { return }
-            try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName))
+            // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
+            let digests = try [inputs.folder, LlamaFolder(context.folder.file("model"))].map { try $0.checkpoint.digest() }
+            try TernaryFile.write(
+                report.factors, to: context.folder.file(TernaryReport.fileName),
+                origin: TernaryFile.Origin(source: digests[0], targets: digests))
+            try finished.remove()
         }
         let result = Result(
             fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: shared,
@@ -102,6 +113,7 @@ package struct PtqJob: Job {
         table.add(["full precision", result.fullPrecision.perplexity.formatted(decimals: 2)])
         table.add(["ternary, tolerance \(config.ternary.tolerance)", result.ternary.perplexity.formatted(decimals: 2)])
         context.reporter.note("\n" + table.text)
+        if let warning = result.report.warning { context.reporter.note("\n" + warning) }
         context.reporter.note(
             "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)")
     }

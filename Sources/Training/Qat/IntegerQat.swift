@@ -18,6 +18,7 @@ struct IntegerQat<World: Communicator> {
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
             let c = inputs.folder.configuration
             try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
+            guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
             if let path = config.qat.rotations {
                 rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
             }

@@ -23,28 +23,44 @@ struct TernaryQat<World: Communicator> {
             try BusConfiguration.check(interface: config.bus.interface)
             return try config.ternary.transition(seed: config.training.seed)
         }
-        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
-            _ = try config.ternary.layers.choose(among: inputs.folder.configuration.linears)
+        var given: FactorsToStartFrom?
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
+            let linears = inputs.folder.configuration.linears
+            if let path = config.ternary.path {
+                given = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+            } else {
+                _ = try config.ternary.layers.choose(among: linears)
+                try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
+            }
         }
+        if let given { try noteOrigin(of: given, run) }
         let (groups, linears) = (context.groups, run.inputs.folder.configuration.linears)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
         let trainer = try run.trainer(sites: Untouched(), teacher: config.distills ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
+            .filter { given?.factors[trainer.weights.layerName($0)] != nil || given == nil }
         let saved = try run.restoredState()
         let ternary = try TernaryTraining(
             trainer.weights, indices: indices, transition, config, over: groups.replicas, attempt: context.attempt, from: saved,
             whileWaiting: context.events.serve)
+        var refused: Set<String> = []
         ternary.observe = { layer in
+            if layer.isRefusal, refused.insert(layer.name).inserted {
+                context.reporter.note(
+                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was not made; "
+                        + "training.learning_rate may be too high")
+            }
             context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
         }
+        let finished = FinishedLayers(run: context.folder.path, transition.options)
         let before: Start
         if let saved {
             try trainer.restore(saved)
             before = try Start(saved)
         } else {
-            try ternary.begin(&trainer.weights)
+            try ternary.begin(&trainer.weights, from: given?.factors, keeping: finished)
             let report = try report(ternary, trainer.weights, run)
             before = Start(perplexity: try run.perplexity(trainer.network), operations: report.operations)
             context.reporter.note(
@@ -73,7 +89,12 @@ struct TernaryQat<World: Communicator> {
         for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
         let trained = try run.perplexity(trainer.network)
         try run.write(trainer.weights.parameters) {
-            try TernaryFile.write(after.factors, to: context.folder.file(TernaryReport.fileName))
+            try TernaryFile.write(
+                after.factors, to: context.folder.file(TernaryReport.fileName),
+                origin: TernaryFile.Origin(
+                    source: try run.inputs.folder.checkpoint.digest(),
+                    targets: [try LlamaFolder(context.folder.file("model")).checkpoint.digest()]))
+            try finished.remove()
         }
 
         var results = JSONObject()
@@ -81,7 +102,7 @@ struct TernaryQat<World: Communicator> {
             "full_precision": .double(fullPrecision), "ternary_ptq": .double(before.perplexity), "ternary_qat": .double(trained),
         ]
         results["loss"] = record.loss
-        results["tolerance"] = .double(config.ternary.tolerance)
+        results["tolerance"] = .double(given.flatMap { $0.factors.values.map { Double($0.tolerance) }.max() } ?? config.ternary.tolerance)
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
         results["transition"] = try steps.summary(ternary, over: groups)
@@ -97,6 +118,14 @@ struct TernaryQat<World: Communicator> {
         try run.summarise(
             record, results, Improvement(before: before.perplexity, after: trained), table,
             timing: trainer.timing, hasTeacher: config.distills)
+        for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
+    }
+
+    /// Collective.
+    private func noteOrigin(of given: FactorsToStartFrom, _ run: FullTrainingRun<World>) throws {
+        let note = try context.communicator.fromRoot { try given.checkOrigin(run.inputs.folder) ?? "" }
+        context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)")
+        if !note.isEmpty { context.reporter.note(note) }
     }
 
     /// Of all stages' layers, on rank 0. Collective.
@@ -179,6 +208,19 @@ struct TernaryQat<World: Communicator> {
     }
 }
 
+extension TernaryReport {
+    /// What is to be said of adaptations that were not made; nil where there were none.
+    fileprivate var refusals: String? {
+        let refused = layers.filter { ($0.branchCounts?["refused"]?.integer ?? 0) > 0 }
+        guard let first = refused.first else { return nil }
+        let count = refused.reduce(0) { $0 + ($1.branchCounts?["refused"]?.integer ?? 0) }
+        return "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than half of a layer's "
+            + "additions and were not made; lower training.learning_rate"
+    }
+}
+
 extension BranchCounts {
-    fileprivate var json: JSONValue { ["refresh": .integer(refresh), "prune": .integer(prune), "full": .integer(full)] }
+    fileprivate var json: JSONValue {
+        ["refresh": .integer(refresh), "prune": .integer(prune), "full": .integer(full), "refused": .integer(refused)]
+    }
 }

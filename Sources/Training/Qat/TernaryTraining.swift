@@ -26,6 +26,8 @@ final class TernaryTraining<World: Communicator> {
         let name: String
         let branch: TransitionBranch
         let rank: Int
+        /// See ``TransitionUpdate/isRefusal``.
+        let isRefusal: Bool
     }
 
     private let transition: LayerTransition
@@ -45,6 +47,8 @@ final class TernaryTraining<World: Communicator> {
     var publishedBytes: Int { exchange.statistics.bytesPublished - initialBytes }
     var replays: Int { exchange.statistics.replays }
     private var initialBytes = 0
+    /// The first transition of a layer, while there is one to make.
+    private var first: ((TernaryTrainingLayer) throws -> TransitionUpdate)?
 
     /// Connects the ranks. Collective.
     ///
@@ -65,7 +69,8 @@ final class TernaryTraining<World: Communicator> {
         layers = zip(indices, owners).map { index, owner in
             let weight = weights[index]
             return TernaryTrainingLayer(
-                name: weights.layerName(index), index: index, owner: owner, rows: weight.rows, columns: weight.columns)
+                name: weights.layerName(index), index: index, owner: owner, rows: weight.rows, columns: weight.columns,
+                tolerance: transition.options.tolerance)
         }
         if let saved {
             step = Int(try saved.number("transitions"))
@@ -85,8 +90,32 @@ final class TernaryTraining<World: Communicator> {
         exchange = try bus.open(world, messaging, whileWaiting: whileWaiting)
     }
 
-    /// Decomposes every layer for the first time; the weights become what the factors stand for. Collective.
-    func begin(_ weights: inout ModelWeights) throws {
+    /// The first factors of every layer, by a decomposition or as given; the weights become what they stand for. Collective.
+    ///
+    /// - Parameters:
+    ///   - factors: of every layer, where they are not to be made here.
+    ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
+    ///   - eachRound: called every round of each own layer's decomposition; what it throws ends it.
+    func begin(
+        _ weights: inout ModelWeights, from factors: [String: TernaryFactors]? = nil, keeping finished: FinishedLayers? = nil,
+        eachRound: @escaping () throws -> Void = {}
+    ) throws {
+        for number in layers.indices {
+            if let given = factors?[layers[number].name] { layers[number].tolerance = given.tolerance }
+        }
+        let exchange = exchange
+        first = { [transition] layer in
+            if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }
+            let work = {
+                try TernaryDecomposition(layer.state.weight, transition.options, name: layer.name) {
+                    try exchange.poll()
+                    try eachRound()
+                }
+            }
+            let result = try finished?.decomposition(of: layer.state.weight, name: layer.name, or: work) ?? work()
+            return LayerTransition.begin(with: TernaryFactors(result, tolerance: layer.tolerance))
+        }
+        defer { first = nil }
         _ = try project(&weights)
         initialBytes = exchange.statistics.bytesPublished
     }
@@ -134,16 +163,16 @@ final class TernaryTraining<World: Communicator> {
     }
 
     private func update(_ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation) throws -> TransitionUpdate {
-        guard step > 0 else {
-            let first = try transition.begin(layer.state.weight, name: layer.name, eachRound: exchange.poll)
-            adaptation = Adaptation(budget: PackedTernary(first.newU).nonzeros + PackedTernary(first.newV).nonzeros)
-            return first
+        if let first {
+            let update = try first(layer)
+            adaptation = Adaptation(budget: PackedTernary(update.newU).nonzeros + PackedTernary(update.newV).nonzeros)
+            return update
         }
         guard settings.adapts(atStep: step) else { return try transition.update(layer.state, name: layer.name, eachRound: exchange.poll) }
         return try transition.adapt(layer.state, name: layer.name, &adaptation)
     }
 
-    private func apply(_ transition: Transition) throws -> TransitionBranch {
+    private func apply(_ transition: Transition) throws -> TransitionUpdate {
         let number = transition.layer
         let (name, owner, rank) = (layers[number].name, layers[number].owner, layers[number].rank)
         let (update, oldRank) = try layers[number].codec.decode(transition.codec, transition.payload)
@@ -153,8 +182,8 @@ final class TernaryTraining<World: Communicator> {
         }
         // In the default mode the network in training is the one that is kept.
         layers[number].apply(update, projectsRefresh: self.transition.options.mode == .fast, isFirst: step == 0)
-        observe(LayerReport(name: name, branch: update.branch, rank: update.s.count))
-        return update.branch
+        observe(LayerReport(name: name, branch: update.branch, rank: update.s.count, isRefusal: update.isRefusal))
+        return update
     }
 
     // MARK: Checkpoints
@@ -185,7 +214,7 @@ final class TernaryTraining<World: Communicator> {
             let state = layer.state
             let factors = TernaryFactors(
                 u: PackedTernary(state.u), s: state.s.elements, v: PackedTernary(state.v), balance: state.balance,
-                tolerance: transition.options.tolerance)
+                tolerance: layer.tolerance)
             return Result(
                 name: layer.name, index: layer.index, factors: factors,
                 relativeError: try factors.relativeError(weights[layer.index] + state.rest), branches: layer.branches)

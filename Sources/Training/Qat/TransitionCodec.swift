@@ -6,12 +6,15 @@ internal import TransitionBus
 ///
 /// - scales (codec 0): U and V stay;
 /// - changes (codec 1): a bit for each old component, set where it stays, and the new ones;
-/// - whole (codec 2): all components; also the row and column scales a balanced layer gets with its first ones.
+/// - whole (codec 2): all components.
 ///
-/// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, zero u16, old rank u32, new components k' u32, then
+/// Each can bring the row and column scales of a balanced layer, with its first components or where they have followed the weight.
+///
+/// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, refused u8 (1: a refresh in the place of an adaptation that
+/// would have emptied the layer), zero u8, old rank u32, new components k' u32, then
 /// what stays (changes only, one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as
 /// ``PackedTernary/bytes`` (a mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and
-/// a [m] and b [n] where balanced.
+/// a [m] and b [n] where balanced, positive.
 ///
 /// A payload says all that is needed to check it but the old rank, which the receiver compares when it applies the transition:
 /// a payload for the next step can arrive before this one is applied.
@@ -42,7 +45,7 @@ struct TransitionCodec {
         // A mask is shorter than one column wherever anything stays.
         let form: Form = update.branch == .refresh ? .scales : update.kept.isEmpty ? .whole : .changes
         let added = update.newV.shape[0]
-        var bytes: [UInt8] = [update.branch.code, update.balance == nil ? 0 : 1, 0, 0]
+        var bytes: [UInt8] = [update.branch.code, update.balance == nil ? 0 : 1, update.isRefusal ? 1 : 0, 0]
         bytes.append(littleEndian: UInt32(oldRank))
         bytes.append(littleEndian: UInt32(form == .scales ? 0 : added))
         if form == .changes {
@@ -75,7 +78,8 @@ struct TransitionCodec {
         var reader = ByteReader(payload)
         guard let branch = TransitionBranch(code: try reader.byte()) else { throw Malformed() }
         let balanced = try reader.byte()
-        guard balanced <= (form == .whole ? 1 : 0), try reader.byte() == 0, try reader.byte() == 0 else { throw Malformed() }
+        let refused = try reader.byte()
+        guard balanced <= 1, refused <= (form == .scales ? 1 : 0), try reader.byte() == 0 else { throw Malformed() }
         guard (form == .scales) == (branch == .refresh) else { throw Malformed() }
         let (oldRank, added) = (try reader.count(), try reader.count())
         // Bounds every product below before anything of that size is made. Nothing is made of the old rank where all is new.
@@ -95,8 +99,9 @@ struct TransitionCodec {
             : (try trits(&reader, rows, added), try trits(&reader, added, columns))
         let s = try reader.floats(kept.count + added)
         let balance = balanced == 1 ? Balance(a: try reader.floats(rows), b: try reader.floats(columns)) : nil
-        guard reader.isAtEnd else { throw Malformed() }
-        let update = TransitionUpdate(branch: branch, kept: kept, newU: u, newV: v, s: Tensor(s, [s.count]), balance: balance)
+        guard reader.isAtEnd, balance.map({ ($0.a + $0.b).allSatisfy { $0 > 0 } }) ?? true else { throw Malformed() }
+        let update = TransitionUpdate(
+            branch: branch, kept: kept, newU: u, newV: v, s: Tensor(s, [s.count]), balance: balance, isRefusal: refused == 1)
         return (update, oldRank)
     }
 

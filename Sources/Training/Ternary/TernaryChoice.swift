@@ -86,9 +86,14 @@ extension [String: TernaryFactors] {
     /// - Throws: ``TernaryError`` (data).
     func check(against linears: [LinearShape], file: String) throws(TernaryError) {
         let shapes = [String: [Int]](uniqueKeysWithValues: linears.map { ($0.name, $0.shape) })
-        for (name, layer) in sorted(by: { $0.key < $1.key }) where shapes[name] != [layer.u.rows, layer.v.columns] {
-            throw TernaryError(
-                .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape")
+        for (name, layer) in sorted(by: { $0.key < $1.key }) {
+            guard shapes[name] == [layer.u.rows, layer.v.columns] else {
+                throw TernaryError(
+                    .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape")
+            }
+            guard layer.form == "linear" else {
+                throw TernaryError(.data, "\(file): layer \(name) has the form '\(layer.form)', and in the model it is linear")
+            }
         }
     }
 }

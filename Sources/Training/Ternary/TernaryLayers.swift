@@ -7,11 +7,13 @@ package import TernarySVD
 ///
 /// - Parameters:
 ///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
+///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
+///   - eachRound: called every round of each own layer's decomposition; what it throws ends the decomposition on all ranks.
 ///   - progress: called with the number of own layers done and to do.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
     _ weights: ModelWeights, _ indices: [Int], _ options: TernaryOptions, over groups: ParallelGroups<some Communicator>,
-    progress: (Int, Int) -> Void = { _, _ in }
+    keeping finished: FinishedLayers? = nil, eachRound: () throws -> Void = {}, progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> [TernaryReport.Layer] {
     let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: groups.dims.data)
     let own = indices.indices.filter { owners[$0] == groups.replica }
@@ -19,7 +21,9 @@ package func decompose(
         var results: [Int: TernaryDecomposition] = [:]
         for (done, layer) in own.enumerated() {
             let index = indices[layer]
-            results[layer] = try TernaryDecomposition(weights[index], options, name: weights.layerName(index))
+            let (weight, name) = (weights[index], weights.layerName(index))
+            func work() throws -> TernaryDecomposition { try TernaryDecomposition(weight, options, name: name, eachRound: eachRound) }
+            results[layer] = try finished?.decomposition(of: weight, name: name, or: work) ?? work()
             progress(done + 1, own.count)
         }
         return results

@@ -41,6 +41,21 @@ package struct TernaryReport {
     /// By the layers' names.
     package var factors: [String: TernaryFactors] { Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) }) }
 
+    /// The layers that cost more additions than dense ones, the worst first.
+    var costlyLayers: [Layer] {
+        func excess(_ layer: Layer) -> Double { Double(layer.factors.additions) / Double(layer.factors.u.rows * layer.factors.v.columns) }
+        return layers.filter { excess($0) > 1 }.sorted { excess($0) > excess($1) }
+    }
+
+    /// What is to be said of ``costlyLayers``; nil where there are none.
+    var warning: String? {
+        let costly = costlyLayers
+        guard let worst = costly.first else { return nil }
+        return "warning: \(costly.count) of \(layers.count) ternary layers need more additions than a dense one (\(worst.name): "
+            + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise ternary.tolerance, or leave "
+            + "them dense by ternary.layers"
+    }
+
     /// Adds the stable keys.
     package func add(to results: inout JSONObject) {
         results["layers"] = .array(
@@ -56,6 +71,7 @@ package struct TernaryReport {
             })
         results["multiplications"] = .integer(operations.multiplications)
         results["additions"] = .integer(operations.additions)
+        results["layers_costlier_than_dense"] = .integer(costlyLayers.count)
         results["dense_multiplications"] = .integer(denseOperations.multiplications)
     }
 }
@@ -63,14 +79,8 @@ package struct TernaryReport {
 extension TernaryFactors {
     /// ‖W − U·diag(s)·V‖₂ / ‖W‖₂, both balanced where the layer is.
     package func relativeError(_ weight: Tensor) throws -> Double {
+        func balanced(_ weight: Tensor) -> Tensor { balance?.applied(to: weight) ?? weight }
         let norm = try balanced(weight).spectralNorm()
         return norm > 0 ? Double(try balanced(weight - unpacked()).spectralNorm() / norm) : 0
-    }
-
-    /// diag(a)⁻¹·W·diag(b)⁻¹.
-    private func balanced(_ weight: Tensor) -> Tensor {
-        guard let balance else { return weight }
-        let n = weight.columns
-        return weight.withElements { w in Tensor(w.indices.map { w[$0] / (balance.a[$0 / n] * balance.b[$0 % n]) }, weight.shape) }
     }
 }
