@@ -109,10 +109,12 @@ extension BytePairModel {
         body(start..<range.upperBound)
     }
 
-    /// The ids of a piece, in O(n log n) for n symbols.
-    func encode(_ text: [UInt8], _ range: Range<Int>) -> [Int32] {
-        if ignoresMerges, let id = vocabulary[spelling(of: text[range])] { return [id] }
-        return merges.merged(initialSymbols(of: text, range))
+    /// The ids of a piece, in O(n log n) for n symbols, and what of it has no token.
+    func encode(_ text: [UInt8], _ range: Range<Int>) -> (ids: [Int32], lost: LostText) {
+        if ignoresMerges, let id = vocabulary[spelling(of: text[range])] { return ([id], LostText()) }
+        var lost = LostText()
+        let symbols = initialSymbols(of: text, range, &lost)
+        return (merges.merged(symbols), lost)
     }
 
     private func spelling(of piece: ArraySlice<UInt8>) -> String {
@@ -123,13 +125,14 @@ extension BytePairModel {
     }
 
     /// The ids of single bytes or characters.
-    private func initialSymbols(of text: [UInt8], _ range: Range<Int>) -> [Int32] {
+    private func initialSymbols(of text: [UInt8], _ range: Range<Int>, _ lost: inout LostText) -> [Int32] {
         var ids: [Int32] = []
         ids.reserveCapacity(range.count)
         var unknownIsPending = false
         var position = range.lowerBound
         while position < range.upperBound {
             let scalar: UInt32
+            let start = position
             switch alphabet {
             case .bytes:
                 scalar = ByteLevel.scalarOfByte[Int(text[position])]
@@ -148,6 +151,7 @@ extension BytePairModel {
             } else {
                 if unknownIsPending, !fusesUnknown, let unknown { ids.append(unknown) }
                 unknownIsPending = true
+                if unknown == nil { lost.dropped += position - start } else { lost.unknown += position - start }
             }
         }
         if unknownIsPending, let unknown { ids.append(unknown) }
@@ -163,6 +167,24 @@ extension BytePairModel {
             ids.append(id)
         }
         return ids
+    }
+}
+
+/// Bytes of a text that the vocabulary cannot express.
+package struct LostText: Equatable, Sendable {
+    /// Left out of the ids, since there is no unknown token.
+    package var dropped = 0
+    /// Expressed by the unknown token.
+    package var unknown = 0
+
+    package init(dropped: Int = 0, unknown: Int = 0) {
+        self.dropped = dropped
+        self.unknown = unknown
+    }
+
+    package static func += (total: inout LostText, part: LostText) {
+        total.dropped += part.dropped
+        total.unknown += part.unknown
     }
 }
 

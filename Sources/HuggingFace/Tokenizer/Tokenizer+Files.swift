@@ -16,14 +16,14 @@ extension Tokenizer {
     }
 
     /// Reads a model's folder: tokenizer.json, and the tokens that begin and end a text from tokenizer_config.json or, where
-    /// that does not name them, from config.json.
+    /// that does not name them, from config.json. Where neither names one that begins a text, the template's counts.
     package init(folder: String) throws(HuggingFaceError) {
         try self.init(contentsOf: folder + "/tokenizer.json")
         let settings = try Self.optionalDocument(folder + "/tokenizer_config.json")
         let model = try Self.optionalDocument(folder + "/config.json")
         bosToken = try token("bos_token", in: settings)
         eosToken = try token("eos_token", in: settings)
-        if bosToken == nil { bosToken = try token("bos_token_id", in: model) }
+        if bosToken == nil { bosToken = try token("bos_token_id", in: model) ?? templateBegin }
         if eosToken == nil { eosToken = try token("eos_token_id", in: model) }
     }
 

@@ -48,6 +48,12 @@ package struct Tokenizer: Sendable {
     ///
     /// - Parameter addSpecialTokens: whether to put the file's template around them (Llama 2: `<s>` in front).
     package func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
+        let ids = encode(text).ids
+        return addSpecialTokens ? postProcessor.before + ids + postProcessor.after : ids
+    }
+
+    /// The ids of a text without the file's template, and what of the normalised text has no token.
+    package func encode(_ text: String) -> (ids: [Int32], lost: LostText) {
         var encoder = PieceEncoder(model)
         let given = Array(text.utf8)
         for part in addedTokens.parts(ofGiven: given) {
@@ -56,8 +62,17 @@ package struct Tokenizer: Sendable {
             case .text(let range): encode(Array(given[range]), isFirst: range.lowerBound == 0, into: &encoder)
             }
         }
-        return addSpecialTokens ? postProcessor.before + encoder.ids + postProcessor.after : encoder.ids
+        return (encoder.ids, encoder.lost)
     }
+
+    /// The one token that the file's template puts in front of a text, if it is one.
+    var templateBegin: Int32? { postProcessor.before.count == 1 ? postProcessor.before[0] : nil }
+
+    /// The name of a token, as in the vocabulary.
+    package func name(of id: Int32) -> String? { vocabulary.token(id) }
+
+    /// Whether the file's template begins each text with `bosToken`.
+    package var templateBeginsText: Bool { bosToken != nil && postProcessor.before.first == bosToken }
 
     /// Encodes the text between added tokens that are matched before normalisation.
     private func encode(_ given: [UInt8], isFirst: Bool, into encoder: inout PieceEncoder) {
@@ -85,7 +100,8 @@ package struct Tokenizer: Sendable {
 /// An encoding in progress; remembers short pieces, most of which come again.
 private struct PieceEncoder {
     private let model: BytePairModel
-    private var known: [UTF8Key: [Int32]] = [:]
+    private var known: [UTF8Key: (ids: [Int32], lost: LostText)] = [:]
+    private(set) var lost = LostText()
     var ids: [Int32] = []
     /// Longer pieces seldom come twice.
     private static let rememberedLength = 64
@@ -96,17 +112,22 @@ private struct PieceEncoder {
     mutating func append(_ text: [UInt8], _ range: Range<Int>) {
         model.forEachWord(of: text, range) { word in
             guard word.count <= Self.rememberedLength else {
-                ids += model.encode(text, word)
+                add(model.encode(text, word))
                 return
             }
             let key = UTF8Key(String(decoding: text[word], as: UTF8.self))
             if let remembered = known[key] {
-                ids += remembered
+                add(remembered)
                 return
             }
             let encoded = model.encode(text, word)
             if known.count < Self.rememberedCount { known[key] = encoded }
-            ids += encoded
+            add(encoded)
         }
+    }
+
+    private mutating func add(_ piece: (ids: [Int32], lost: LostText)) {
+        ids += piece.ids
+        lost += piece.lost
     }
 }

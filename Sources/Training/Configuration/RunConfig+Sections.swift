@@ -21,6 +21,7 @@ package struct ModelSettings: Sendable, Equatable {
 
 extension WeightStorage: Choice {}
 extension BeginOfSequence: Choice {}
+extension JSONLines.BadLines: Choice {}
 
 package struct DataSettings: Sendable, Equatable {
     package struct Source: Sendable, Equatable {
@@ -35,11 +36,13 @@ package struct DataSettings: Sendable, Equatable {
     /// Windows of `sequenceLength` tokens that are evaluated; nil for as many as there are.
     package var evalWindows: Int?
     package var bos: BeginOfSequence
+    /// How .jsonl files are read, those to learn from and those to evaluate on.
+    package var lines: JSONLines
     /// Different training sequences the model samples where no text is given.
     package var sampledSequences: Int
 
     init(_ key: Settings) {
-        let file = "text to %: .txt, .jsonl with a field text, .safetensors with int32 input_ids; sampled: by the model itself"
+        let file = "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
         func source(_ section: String, _ use: String) -> Source {
             Source(path: key.section(section).optional("path", orElse: "sampled", file.replacing("%", with: use)))
         }
@@ -48,7 +51,11 @@ package struct DataSettings: Sendable, Equatable {
         evalWindows = key.section("eval").optional(
             "windows", orElse: "all", default: 40, "sequences evaluated, from the start of the text", .range(1...1_000_000))
         sequenceLength = key("sequence_length", 256, "tokens per sequence, in training and evaluation", .range(2...1_048_576))
-        bos = key("bos", .none, "where the beginning-of-sequence token is put")
+        bos = key(
+            "bos", .none, "where the beginning-of-sequence token is put; sequence: in front of every window, never a second one")
+        lines = JSONLines(
+            field: key("field", "text", "the member of a .jsonl's objects that holds the text"),
+            badLines: key("bad_lines", .fail, "what a .jsonl's line without that text does: ends the run, or is skipped and counted"))
         sampledSequences = key("sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
     }
 }

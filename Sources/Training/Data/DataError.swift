@@ -5,9 +5,13 @@ package import TensorCore
 package enum DataError: ReportableError, Equatable {
     /// The file's ending is none of those known.
     case unknownFormat(path: String)
+    /// It is named like text and is something else.
+    case notText(path: String, Disguise)
     case tooLarge(path: String, bytes: Int, limit: Int)
     /// There is no token in the file.
-    case empty(path: String)
+    case empty(path: String, skippedLines: Int = 0, first: String? = nil)
+    /// More than half of the text has no token.
+    case mostlyDropped(path: String, dropped: Int, bytes: Int)
     case notUTF8(path: String)
     /// A line of a JSON-lines file, counted from 1.
     case badLine(path: String, line: Int, problem: String)
@@ -37,7 +41,12 @@ package enum DataError: ReportableError, Equatable {
             "\(path): the file's ending is not .txt, .jsonl or .safetensors; rename it to say what it is"
         case .tooLarge(let path, let bytes, let limit):
             "\(path): has \(bytes) bytes of text; at most \(limit) are accepted; store token ids as .safetensors instead"
-        case .empty(let path): "\(path): contains no text"
+        case .notText(let path, let disguise): "\(path): \(disguise.description)"
+        case .empty(let path, let skipped, let first):
+            "\(path): contains no text" + (first.map { "; \(skipped) lines were skipped, the first of them \($0)" } ?? "")
+        case .mostlyDropped(let path, let dropped, let bytes):
+            "\(path): \(dropped) of \(bytes) bytes of the text have no token in the model's vocabulary; "
+                + "give text the tokenizer was made for, or the complete tokenizer.json"
         case .notUTF8(let path): "\(path): is not UTF-8 text"
         case .badLine(let path, let line, let problem): "\(path): line \(line): \(problem)"
         case .badTensor(let path, let problem): "\(path): tensor input_ids: \(problem)"

@@ -1,5 +1,24 @@
 package import HuggingFace
 
+/// How the lines of a `.jsonl` are read.
+package struct JSONLines: Sendable, Equatable {
+    /// What is done with a line that is no object with that field as a text (`data.bad_lines`).
+    package enum BadLines: String, CaseIterable, Sendable {
+        case fail
+        /// It is left out, and counted.
+        case skip
+    }
+
+    /// The member that holds a document.
+    package var field = "text"
+    package var badLines = BadLines.fail
+
+    package init(field: String = "text", badLines: BadLines = .fail) {
+        self.field = field
+        self.badLines = badLines
+    }
+}
+
 /// The tokens of a data file.
 ///
 /// No special token is added to text, except an end-of-text token between the documents of a .jsonl; see `BeginOfSequence`
@@ -10,9 +29,14 @@ package struct TokenSource: Sendable {
     package let tokens: [Int32]
     /// Stretches of `tokens` that belong together, in order; no window spans two of them.
     package let documents: [Range<Int>]
-
-    /// The largest text accepted, in bytes: it and its tokens are held in memory.
-    static let textLimit = 1 << 30
+    /// SHA-256 of the file, hexadecimal; nil for tokens that are from no file.
+    package private(set) var sha256: String?
+    /// Bytes of text without a token, of how many.
+    package private(set) var lost = LostText()
+    package private(set) var textBytes = 0
+    /// Lines of a .jsonl left out, and why the first of them.
+    package private(set) var skippedLines = 0
+    package private(set) var firstSkipped: String?
 
     /// Tokens that are at hand already, as one document. - Precondition: there is at least one.
     package init(tokens: [Int32], name: String) {
@@ -28,8 +52,8 @@ package struct TokenSource: Sendable {
 
     /// Reads a file by its ending:
     ///
-    /// - `.txt`: the whole file, byte for byte, is one document.
-    /// - `.jsonl`: each line is an object whose `text` is a document; blank lines are skipped. The documents become one
+    /// - `.txt`: the whole file, byte for byte but for a byte-order mark, is one document.
+    /// - `.jsonl`: each line is an object of which one field is a document; blank lines are skipped. The documents become one
     ///   stream, with the tokenizer's end-of-text token between them if it has one, else with nothing between them.
     /// - `.safetensors`: the rows of the integers `input_ids`, [n, T], are documents of their own.
     ///
@@ -37,17 +61,25 @@ package struct TokenSource: Sendable {
     ///   - tokenizer: called only where there is text to encode.
     ///   - vocabularySize: ids the model knows: 0 ..< vocabularySize.
     /// - Throws: `DataError`, `HuggingFaceError`.
-    package init(contentsOf path: String, vocabularySize: Int, tokenizer: () throws -> Tokenizer) throws {
-        if path.hasSuffix(".safetensors") {
-            self = try Self.rows(path)
-        } else if path.hasSuffix(".txt") {
-            self = try Self.stream(path, [Self.text(path)], tokenizer())
-        } else if path.hasSuffix(".jsonl") {
-            self = try Self.stream(path, Self.documents(inLinesOf: path), tokenizer())
-        } else {
-            throw DataError.unknownFormat(path: path)
+    package init(
+        contentsOf path: String, lines: JSONLines = JSONLines(), vocabularySize: Int, tokenizer: () throws -> Tokenizer
+    ) throws {
+        let file = try DataFile(path)
+        switch file.format {
+        case .tokens: self = try Self.rows(path)
+        case .text:
+            guard let text = String(validating: file.bytes, as: UTF8.self) else { throw DataError.notUTF8(path: path) }
+            self = try Self.stream(path, [text], tokenizer())
+        case .jsonLines:
+            let read = try Self.documents(inLinesOf: file, lines)
+            self = try Self.stream(path, read.documents, tokenizer())
+            (skippedLines, firstSkipped) = (read.skipped, read.firstSkipped)
         }
-        guard !tokens.isEmpty else { throw DataError.empty(path: path) }
+        sha256 = file.sha256
+        guard 2 * lost.dropped <= textBytes else {
+            throw DataError.mostlyDropped(path: path, dropped: lost.dropped, bytes: textBytes)
+        }
+        guard !tokens.isEmpty else { throw DataError.empty(path: path, skippedLines: skippedLines, first: firstSkipped) }
         if let position = tokens.firstIndex(where: { $0 < 0 || Int($0) >= vocabularySize }) {
             throw DataError.tokenOutside(
                 path: path, position: position, token: Int(tokens[position]), vocabularySize: vocabularySize)
@@ -56,42 +88,51 @@ package struct TokenSource: Sendable {
 
     private static func stream(_ path: String, _ texts: [String], _ tokenizer: Tokenizer) -> TokenSource {
         var tokens: [Int32] = []
+        var lost = LostText()
         for text in texts {
-            let encoded = tokenizer.encode(text, addSpecialTokens: false)
-            if !tokens.isEmpty, !encoded.isEmpty, let separator = tokenizer.eosToken { tokens.append(separator) }
-            tokens += encoded
+            let encoded = tokenizer.encode(text)
+            if !tokens.isEmpty, !encoded.ids.isEmpty, let separator = tokenizer.eosToken { tokens.append(separator) }
+            tokens += encoded.ids
+            lost += encoded.lost
         }
-        return TokenSource(path: path, tokens: tokens, documents: tokens.isEmpty ? [] : [tokens.indices])
+        var source = TokenSource(path: path, tokens: tokens, documents: tokens.isEmpty ? [] : [tokens.indices])
+        (source.lost, source.textBytes) = (lost, texts.reduce(0) { $0 + $1.utf8.count })
+        return source
     }
 
-    private static func bytes(_ path: String) throws -> [UInt8] {
-        let file = try InputFile(path)
-        guard file.size <= textLimit else { throw DataError.tooLarge(path: path, bytes: file.size, limit: textLimit) }
-        return try file.bytes(0..<file.size)
-    }
-
-    private static func text(_ path: String) throws -> String {
-        guard let text = String(validating: try bytes(path), as: UTF8.self) else { throw DataError.notUTF8(path: path) }
-        return text
-    }
-
-    private static func documents(inLinesOf path: String) throws -> [String] {
+    private static func documents(
+        inLinesOf file: DataFile, _ lines: JSONLines
+    ) throws -> (documents: [String], skipped: Int, firstSkipped: String?) {
         var documents: [String] = []
+        var skipped = 0, firstSkipped: String?
         let blanks: Set<UInt8> = [0x20, 0x09, 0x0D]
-        for (i, line) in try bytes(path).split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
+        for (i, line) in file.bytes.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated()
         where !line.allSatisfy(blanks.contains) {
-            let object: JSONValue
-            do throws(JSONError) {
-                object = try JSONValue(parsing: Array(line))
+            do throws(LineError) {
+                documents.append(try document(in: Array(line), lines.field))
             } catch {
-                throw DataError.badLine(path: path, line: i + 1, problem: "byte \(error.offset): \(error.problem)")
+                let failure = DataError.badLine(path: file.path, line: i + 1, problem: error.problem)
+                guard lines.badLines == .skip else { throw failure }
+                skipped += 1
+                firstSkipped = firstSkipped ?? "line \(i + 1): \(error.problem)"
             }
-            guard let text = object["text"]?.string else {
-                throw DataError.badLine(path: path, line: i + 1, problem: "is not an object with a string \"text\"")
-            }
-            documents.append(text)
         }
-        return documents
+        return (documents, skipped, firstSkipped)
+    }
+
+    private struct LineError: Error { let problem: String }
+
+    private static func document(in line: [UInt8], _ field: String) throws(LineError) -> String {
+        let object: JSONValue
+        do throws(JSONError) {
+            object = try JSONValue(parsing: line)
+        } catch {
+            throw LineError(problem: "byte \(error.offset): \(error.problem)")
+        }
+        if let text = object[field]?.string { return text }
+        let names = object.object?.members.filter { $0.value.string != nil }.map { "\"\($0.key)\"" } ?? []
+        let hint = names.isEmpty ? "" : "; data.field can name one of its texts: \(names.prefix(5).joined(separator: ", "))"
+        throw LineError(problem: "is not an object with a string \"\(field)\"\(hint)")
     }
 
     private static func rows(_ path: String) throws -> TokenSource {

@@ -2,7 +2,7 @@ internal import Autograd
 package import Collectives
 internal import Evaluation
 internal import Foundation
-internal import HuggingFace
+package import HuggingFace
 package import Models
 package import Parallelism
 package import TensorCore
@@ -18,6 +18,13 @@ package struct LanguageModelInputs {
     package let evaluation: Windows?
     /// The token that sampled sequences begin with.
     package let firstSampledToken: Int32
+    /// SHA-256 of all token windows that training reads (``Windows/digest()``); "sampled" where the model draws them, "none" in a job
+    /// that does not train.
+    package let dataDigest: String
+    /// What the user should know of the data, one line each.
+    package let dataNotes: [String]
+    /// The data's entry in `summary.json`.
+    package let dataSummary: JSONObject
 
     /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
     package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
@@ -37,7 +44,8 @@ package struct LanguageModelInputs {
         }
         func windows(_ path: String?, limit: Int) throws -> Windows? {
             guard let path else { return nil }
-            let source = try TokenSource(contentsOf: path, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
+            let source = try TokenSource(
+                contentsOf: path, lines: config.data.lines, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
             return try Windows(
                 source, length: config.data.sequenceLength, maximum: shape.maximumPositions,
                 bos: BeginOfSequence(rawValue: config.data.bos.rawValue) ?? .none,
@@ -45,6 +53,9 @@ package struct LanguageModelInputs {
         }
         training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
         evaluation = try windows(config.data.eval.path, limit: config.data.evalWindows ?? .max)
+        dataDigest = training?.digest() ?? (needsTraining ? "sampled" : "none")
+        let report = DataReport(config.data, training: training, evaluation: evaluation, tokenizer: loaded)
+        (dataNotes, dataSummary) = (report.notes, report.json)
         firstSampledToken = Int32(truncatingIfNeeded: folder.config.json["bos_token_id"]?.integer ?? 0)
         guard (0..<Int32(shape.vocabularySize)).contains(firstSampledToken) else {
             throw folder.config.failure("bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")

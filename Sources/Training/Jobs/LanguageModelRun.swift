@@ -50,6 +50,7 @@ struct LanguageModelRun<World: Communicator> {
         if needsTraining { StopRequest.listen() }
         let shape = inputs.folder.configuration
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
+        for line in inputs.dataNotes { context.reporter.note(line) }
         if let saved = checkpoints.resumed { context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)") }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(
@@ -91,6 +92,7 @@ struct LanguageModelRun<World: Communicator> {
             bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
+        summary.results["data"] = .object(inputs.dataSummary)
         try world.agree { try context.folder.write(summary) }
         return summary
     }

@@ -61,7 +61,9 @@ package struct VerifyJob {
         var random = RandomStream(seed: UInt64(config.training.seed), stream: 0x7665_7269_6679)
         var result = [("random tokens", (0..<length).map { _ in Int32(random.next() % vocabulary) })]
         if let path = config.data.eval.path {
-            let source = try TokenSource(contentsOf: path, vocabularySize: Int(vocabulary)) { try Tokenizer(folder: folder.path) }
+            let source = try TokenSource(contentsOf: path, lines: config.data.lines, vocabularySize: Int(vocabulary)) {
+                try Tokenizer(folder: folder.path)
+            }
             let windows = try Windows(source, length: min(length, source.tokens.count), maximum: length, limit: 4)
             for index in 0..<windows.count { result.append(("\(path), window \(index + 1)", windows[index])) }
         } else {
