@@ -72,7 +72,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels", "CProcess",
+                "Support", "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

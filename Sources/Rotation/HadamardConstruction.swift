@@ -29,21 +29,21 @@ package struct HadamardMatrix: Sendable, Equatable {
         case paleyI(FiniteField)
         /// q = n/2 − 1, a prime power ≡ 1 mod 4.
         case paleyII(FiniteField)
-        /// Four circulant matrices of order n/4.
-        case fourCirculants([UInt64])
+        /// Four symmetric circulants of order n/4.
+        case williamson([UInt64])
         /// H_a ⊗ H_{n/a}.
         case product(Int)
     }
 
-    /// The first construction that reaches `order`; nil if none does.
+    /// The first construction that reaches `order`; nil if none does. Where a factor is published, it is the one that gives its matrix.
     static func construction(order n: Int) -> Construction? {
         if n == 1 { return .one }
         if n < 1 || n % 2 != 0 || (n > 2 && n % 4 != 0) { return nil }
-        // The published factor of order 40 is the double of that of order 20.
+        // The published factor of order 40 is the double of that of order 20, the one of order 28 Paley's second.
         if n == 2 || n == 40 { return .doubled }
-        if n % 4 == 0, let field = FiniteField(order: n - 1) { return .paleyI(field) }
+        if let rows = circulantRows[n / 4], n % 4 == 0 { return .williamson(rows) }
+        if n != 28, n % 4 == 0, let field = FiniteField(order: n - 1) { return .paleyI(field) }
         if (n / 2 - 1) % 4 == 1, let field = FiniteField(order: n / 2 - 1) { return .paleyII(field) }
-        if let sequences = circulantRows[n / 4] { return .fourCirculants(sequences) }
         if construction(order: n / 2) != nil { return .doubled }
         var a = 4
         while a * a <= n {
@@ -63,7 +63,7 @@ package struct HadamardMatrix: Sendable, Equatable {
             self.init(order: n) { i, j in (i >= n / 2 && j >= n / 2 ? -1 : 1) * half[i % (n / 2), j % (n / 2)] }
         case .paleyI(let field): self.init(paleyI: field)
         case .paleyII(let field): self.init(paleyII: field)
-        case .fourCirculants(let rows): self.init(circulants: rows, order: n / 4)
+        case .williamson(let rows): self.init(circulants: rows, order: n / 4)
         case .product(let a):
             guard let outer = HadamardMatrix(order: a), let inner = HadamardMatrix(order: n / a) else { return nil }
             let m = inner.order
@@ -82,50 +82,52 @@ package struct HadamardMatrix: Sendable, Equatable {
         }
     }
 
-    /// Paley's second construction: C ⊗ [+ +; + −] + I ⊗ [+ −; − −], C the symmetric conference matrix of order q + 1
-    /// (0 on the diagonal, + along the border, χ(i − j) inside).
+    /// Paley's second construction, C the symmetric conference matrix of order q + 1 (0 on the diagonal, + along the border, χ(i − j)
+    /// inside):
+    ///
+    ///     [ C + I    C − I ]
+    ///     [ C − I   −C − I ]
+    ///
+    /// Rows and columns are arranged as in the published factors of orders 28 and 36.
     private init(paleyII field: FiniteField) {
-        self.init(order: 2 * (field.order + 1)) { row, column in
-            let (i, j) = (row / 2, column / 2)
-            let (lower, right) = (row % 2 == 1, column % 2 == 1)
+        let half = field.order + 1
+        self.init(order: 2 * half) { row, column in
+            let (i, j) = (row % half, column % half)
+            let (lower, right) = (row >= half, column >= half)
             if i == j { return lower || right ? -1 : 1 }
             let conference = i == 0 || j == 0 ? 1 : field.character(of: i - 1, minus: j - 1)
             return lower && right ? -conference : conference
         }
     }
 
-    /// The Goethals–Seidel array of circulants A, B, C, D of order v with AAᵀ + BBᵀ + CCᵀ + DDᵀ = 4v·I, P the reversal of columns:
+    /// Williamson's array of symmetric circulants A, B, C, D of order v with A² + B² + C² + D² = 4v·I, arranged as in the published
+    /// factors of orders 52, 156 and 172:
     ///
-    ///     [  A    BP    CP    DP  ]
-    ///     [ −BP   A     DᵀP  −CᵀP ]
-    ///     [ −CP  −DᵀP   A     BᵀP ]
-    ///     [ −DP   CᵀP  −BᵀP   A   ]
-    ///
-    /// Symmetric circulants make it Williamson's array up to the order of rows.
+    ///     [  A   B   C   D ]
+    ///     [ −B   A  −D   C ]
+    ///     [ −C   D   A  −B ]
+    ///     [ −D  −C   B   A ]
     private init(circulants rows: [UInt64], order v: Int) {
-        func entry(_ block: Int, _ shift: Int) -> Int { rows[block] >> UInt64((shift % v + v) % v) & 1 == 1 ? -1 : 1 }
-        // Which circulant each block holds, its sign and whether it is transposed.
+        // Which circulant each block holds, and its sign.
         let blocks = [[0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0]]
-        let signs = [[1, 1, 1, 1], [-1, 1, 1, -1], [-1, -1, 1, 1], [-1, 1, -1, 1]]
+        let signs = [[1, 1, 1, 1], [-1, 1, -1, 1], [-1, 1, 1, -1], [-1, -1, 1, 1]]
         self.init(order: 4 * v) { row, column in
-            let (blockRow, blockColumn, i, j) = (row / v, column / v, row % v, column % v)
-            let sign = signs[blockRow][blockColumn]
-            let block = blocks[blockRow][blockColumn]
-            if blockRow == blockColumn { return sign * entry(block, j - i) }
-            let reversed = v - 1 - j
-            let isTransposed = blockRow > 0 && blockColumn > 0
-            return sign * entry(block, isTransposed ? i - reversed : reversed - i)
+            let (blockRow, blockColumn) = (row / v, column / v)
+            let shift = (column % v - row % v + v) % v
+            let isNegative = rows[blocks[blockRow][blockColumn]] >> UInt64(shift) & 1 == 1
+            return signs[blockRow][blockColumn] * (isNegative ? -1 : 1)
         }
     }
 
-    /// First rows of four circulants whose power spectra add up to 4v; bit t set means entry t is −1.
+    /// First rows of four symmetric circulants whose power spectra add up to 4v; bit t set means entry t is −1.
     ///
-    /// Found by matching pairs among all sequences that are constant on the orbits of a group of multipliers modulo v
-    /// ({1, −1} for 23 and 29, which gives symmetric matrices; the powers of 16 for 39 and of 6 for 43).
+    /// 13, 39 and 43 are the published factors' (of orders 52, 156 and 172). 23 and 29 were found by matching pairs among all
+    /// symmetric sequences.
     private static let circulantRows: [Int: [UInt64]] = [
+        13: [0x161a, 0x1c0e, 0xb34, 0x1ede],
         23: [0x6542a6, 0x6a0056, 0x6c7e36, 0x1cc338],
         29: [0x104edc82, 0xb212134, 0x173c0f3a, 0x13ac0d72],
-        39: [0x1148_55bb6e, 0x6498_9e8bc8, 0x75d2_9ebdf4, 0x3df0_1cf9e4],
-        43: [0x4a7_3ddf9e9c, 0x2c8_d1cceb38, 0x282_fd4fd53c, 0x5f8_136fa4da],
+        39: [0x1afb_3cdf58, 0xecf_5af370, 0x1975_bdae98, 0x72be_247d4e],
+        43: [0x730a2_6450ce, 0x207ac_935e04, 0x14d42_f42b28, 0x385b3_fcda1c],
     ]
 }

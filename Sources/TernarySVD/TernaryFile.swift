@@ -64,7 +64,7 @@ package enum TernaryFile {
         _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), more: [String: String] = [:]
     ) throws {
         var metadata = more.merging(origin.metadata) { $1 }
-        (metadata["format"], metadata["version"]) = (format, version)
+        (metadata["format"], metadata["version"], metadata["program"]) = (format, version, ProgramVersion.name)
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
             let texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]

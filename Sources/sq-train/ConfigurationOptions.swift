@@ -32,9 +32,21 @@ struct ConfigurationOptions: ParsableArguments {
         try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []))
     }
 
-    /// The configuration, which rank 0 reads and checks for all. Collective.
-    func load(on communicator: some Communicator) throws -> RunConfig {
-        try RunConfig(yaml: try communicator.fromRoot { try settings().yaml })
+    /// The configuration, which rank 0 reads and checks for all; run folders in it stand for what is meant of them. Collective.
+    ///
+    /// - Parameter model: where `model.path` is given as an argument.
+    func load(_ model: String? = nil, on communicator: some Communicator) throws -> RunConfig {
+        let yaml = try communicator.fromRoot {
+            var config = try settings()
+            if let model {
+                if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
+                    throw ConfigurationError("--set \(other)", "the model is given twice, here and as the argument \(model)")
+                }
+                config = try RunConfig(yaml: config.yaml, assignments: ["model.path=\(model)"])
+            }
+            return try (printConfig ? config : config.resolvingRunFolders()).yaml
+        }
+        return try RunConfig(yaml: yaml)
     }
 }
 
@@ -49,8 +61,10 @@ struct ResumeOptions: ParsableArguments {
 
 extension Job {
     /// Runs this job as the options say. Collective.
-    func run(_ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, on communicator: some Communicator) throws {
-        let config = try options.load(on: communicator)
+    func run(
+        _ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, model: String?, on communicator: some Communicator
+    ) throws {
+        let config = try options.load(model, on: communicator)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         guard !options.printConfig else {
             reporter.note(String(config.yaml.dropLast()))

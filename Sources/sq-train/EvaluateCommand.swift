@@ -8,9 +8,10 @@ struct EvaluateCommand: RankCommand {
         abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
         discussion: "Windows of data.eval.path, or sequences the model draws itself where no text is given.")
 
+    @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try EvaluateJob().run(options, on: communicator)
+        try EvaluateJob().run(options, model: model.model, on: communicator)
     }
 }

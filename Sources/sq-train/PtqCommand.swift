@@ -8,9 +8,10 @@ struct PtqCommand: RankCommand {
         abstract: "Replace linear layers by ternary factors, without training.",
         discussion: "ternary.* says how closely and which layers; see --print-config.")
 
+    @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try PtqJob().run(options, on: communicator)
+        try PtqJob().run(options, model: model.model, on: communicator)
     }
 }

@@ -11,10 +11,11 @@ struct QatCommand: RankCommand {
             the ranks share that work. qat.method=integer trains with the quantisers of quantization.*.
             """)
 
+    @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var resume: ResumeOptions
 
     func run(on communicator: some Communicator) throws {
-        try QatJob().run(options, resume, on: communicator)
+        try QatJob().run(options, resume, model: model.model, on: communicator)
     }
 }

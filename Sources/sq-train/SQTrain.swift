@@ -1,5 +1,8 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Glibc
+internal import Support
+internal import Training
 
 /// The command line.
 struct SQTrain: ParsableCommand {
@@ -8,13 +11,26 @@ struct SQTrain: ParsableCommand {
         abstract: "Makes language models cheap to run: learned rotations for 4 bits, and ternary factors.",
         discussion: """
             With no arguments it learns rotations for an embedded model. Under mpirun the ranks share the work:
-              mpirun -n 8 sq-train
+              sq-train launch -n 8
             """,
+        version: ProgramVersion.name,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self,
             ProfileCommand.self, PlanCommand.self, LaunchCommand.self, WatchCommand.self,
         ],
         defaultSubcommand: RotateCommand.self)
+}
+
+extension SQTrain {
+    /// A first word that is neither a command nor a file here would be taken for the default command's model.
+    static func checkCommand(_ arguments: [String]) throws {
+        guard let word = arguments.first, !word.hasPrefix("-"), !word.contains("/"), access(word, F_OK) != 0 else { return }
+        let commands = configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+        guard !commands.contains(word) else { return }
+        let meant = nearestWord(to: word, among: commands + ["--version"])
+        throw ValidationError(
+            "no command '\(word.prefix(100))'" + (meant.map { "; did you mean \($0)?" } ?? ", and no folder; the commands are \(commands.joined(separator: ", "))"))
+    }
 }
 
 /// A command that runs on all ranks of a job.

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Glibc
 internal import Training
 internal import TransitionBus
 
@@ -8,11 +9,11 @@ struct WatchCommand: ParsableCommand {
         commandName: "watch",
         abstract: "Show a run that is under way.",
         discussion: """
-            A run names its endpoint when it starts (events.endpoint). On a terminal its progress, metrics and layers are shown, elsewhere a
+            A run names its endpoint when it starts (events.endpoint), and in its folder while it lasts. On a terminal its progress, metrics and layers are shown, elsewhere a
             line of JSON for each event. Ends when the run does.
             """)
 
-    @Argument(help: ArgumentHelp("Such as tcp://127.0.0.1:40123.", valueName: "endpoint"))
+    @Argument(help: ArgumentHelp("The run's folder, or its endpoint, such as tcp://127.0.0.1:40123.", valueName: "run"))
     var endpoint: String?
 
     @Option(help: ArgumentHelp("The monitor's key file, with the run's public key as its peer.", valueName: "file"))
@@ -30,10 +31,15 @@ struct WatchCommand: ParsableCommand {
             guard endpoint == nil, keys == nil else { throw ValidationError("--new-key stands alone") }
             return
         }
-        guard let endpoint else { throw ValidationError("an endpoint is missing, such as tcp://127.0.0.1:40123") }
-        guard EventEndpoint(settingText: endpoint)?.isAddress == true else {
-            throw ValidationError("'\(endpoint)' is no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
+        guard let endpoint else { throw ValidationError("the run's folder or its endpoint is missing, such as tcp://127.0.0.1:40123") }
+        guard EventEndpoint(settingText: endpoint)?.isAddress == true || Self.isFolder(endpoint) else {
+            throw ValidationError("'\(endpoint)' is no folder and no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
         }
+    }
+
+    private static func isFolder(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
     func run() throws {
@@ -43,6 +49,7 @@ struct WatchCommand: ParsableCommand {
         if let newKey {
             Console.say(try KeyFile.create(newKey) + "\n")
         } else if let endpoint {
+            let endpoint = Self.isFolder(endpoint) ? try RunEndpoint.read(inRun: endpoint) : endpoint
             try RunWatch(endpoint, keys: keys.map { try KeyFile(contentsOf: $0) }, patience: .seconds(timeout)).run()
         }
     }

@@ -12,12 +12,15 @@ extension CommandLineTests {
             let outcome = try Program.run(
                 ["plan", "model/config.json", "--set", "plan.ranks_per_node=2", "--set", "data.sequence_length=16"] + cluster, in: model.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
-            #expect(outcome.output.contains("best: --set parallel.data="))
+            let lines = outcome.output.split(separator: "\n")
+            #expect(lines.allSatisfy { $0.count <= 80 })
+            #expect(lines.contains { $0.hasPrefix("best: ") && $0.contains("hours") && $0.contains("core-hours") })
+            #expect(lines.last?.hasPrefix("--set parallel.data=") == true)
         }
 
         @Test(arguments: ["rotate", "train", "qat", "ptq", "eval"]) func `every job has a plan as JSON`(_ job: String) throws {
             let folder = try TemporaryFolder()
-            let outcome = try Program.run(["plan", "--json", "--set", "plan.job=\(job)"] + cluster, in: folder.path)
+            let outcome = try Program.run(["plan", "--json", "--set", "plan.job=\(job)", "--set", "plan.ranks_per_node=4"] + cluster, in: folder.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
             let plan = try JSONValue(parsing: Array(outcome.output.utf8))
             #expect(plan["job"]?.string == job)
@@ -27,6 +30,7 @@ extension CommandLineTests {
             for layout in layouts {
                 #expect((layout["data"]?.integer ?? 0) * (layout["pipeline"]?.integer ?? 0) == 4)
                 #expect((layout["seconds_per_step"]?.number ?? 0) > 0)
+                #expect((layout["hours"]?.number ?? 0) > 0 && (layout["core_hours"]?.number ?? 0) > 0)
                 #expect(layout["memory_bytes_per_stage"]?.array?.count == layout["pipeline"]?.integer)
             }
         }

@@ -61,7 +61,8 @@ extension CommandLineTests {
                 ["train"] + model.arguments() + ["--set", "training.steps=1000000", "--set", "events.endpoint=\(address)"],
                 in: model.path)
             #expect(try endpoint(of: run) == address)
-            let watch = try Program.start(["watch", address], in: model.path)
+            // Its folder says where, while it lasts.
+            let watch = try Program.start(["watch", "out"], in: model.path)
             try expectEvents(["step"], watch)
             run.send(SIGTERM)
             let outcome = try watch.wait()
@@ -69,6 +70,7 @@ extension CommandLineTests {
             let last = try #require(try events(watch).last)
             #expect(last["event"]?.string == "end" && last["value"]?["exit_code"]?.integer == 0)
             #expect(try run.wait().code == 0)
+            try Program.expectRefusal(["watch", "out"], in: model.path, ranks: 0, code: 66, fragment: "no run is under way here")
         }
 
         @Test func `where nothing answers, a monitor says so`() throws {

@@ -70,6 +70,21 @@ import Testing
         #expect(problem("", "quantization.kv.bit=4").contains("'quantization.kv.bits'"))
     }
 
+    @Test(arguments: [
+        ("lr", "training.learning_rate"), ("training.lr", "training.learning_rate"), ("optimizer.lr", "training.learning_rate"),
+        ("quantisation.weights.bits", "quantization.weights.bits"), ("weights.bits", "quantization.weights.bits"),
+        ("quantization.weight_bits", "quantization.weights.bits"), ("training.step", "training.steps"), ("steps", "training.steps"),
+        ("bs", "training.batch_size"), ("training.batchsize", "training.batch_size"),
+        ("quantization.weights.symetric", "quantization.weights.symmetric"), ("data.path", "data.train.path"),
+    ])
+    func `the nearest key has the last component, or its initials, and then the nearest sections`(_ given: String, _ meant: String) {
+        #expect(problem("", "\(given)=1").contains("the nearest known one is '\(meant)'"))
+    }
+
+    @Test(arguments: ["logging.tensorboard", "wandb", "foo.bar.baz", "zzzzzzzz"]) func `what is near nothing is not likened to anything`(_ given: String) {
+        #expect(problem("", "\(given)=1").hasSuffix("unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
+    }
+
     @Test func `a section where a key is expected says what is in it`() {
         #expect(problem("training: 3").contains("'training', which is a section; its keys are training.steps"))
     }

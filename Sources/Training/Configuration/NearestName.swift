@@ -18,15 +18,45 @@ func editDistance(_ a: String, _ b: String) -> Int {
     return previous[b.count]
 }
 
-/// The name a user most likely meant: the least edit distance to the whole, or to its last component when the path to it was
-/// left out (`step` → `training.steps`). The first of several.
+/// The setting a user most likely meant; nil where nothing is near.
+///
+/// The last component counts first: it must be that of the setting, or its initials (`lr` for `learning_rate`), or a few letters off. Of
+/// such settings the one whose sections are nearest, the first of several. Where there is none, the whole may be a few letters off.
 func nearestName(to name: String, among names: [String]) -> String? {
     // Longer names than any that exists need no exact distance, and a hostile one could be a megabyte.
     let name = String(name.prefix(100))
-    func distance(_ candidate: String) -> Int {
-        let whole = editDistance(name, candidate)
-        guard !name.contains("."), let last = candidate.split(separator: ".").last else { return whole }
-        return min(whole, editDistance(name, String(last)))
+    func parts(_ name: String) -> [String] { name.split(separator: ".").map(String.init) }
+    let given = parts(name)
+    guard let last = given.last else { return nil }
+    let near = names.compactMap { candidate -> (name: String, distance: Int)? in
+        let known = parts(candidate)
+        guard let end = known.last else { return nil }
+        let initials = end.split(separator: "_").compactMap(\.first)
+        let distance = initials.count > 1 && last == String(initials) ? 0 : editDistance(last, end)
+        guard distance <= max(1, last.utf8.count / 3) else { return nil }
+        return (candidate, distance + sectionDistance(Array(given.dropLast()), Array(known.dropLast())))
     }
-    return names.map { (name: $0, distance: distance($0)) }.min { $0.distance < $1.distance }?.name
+    if let nearest = near.min(by: { $0.distance < $1.distance }) { return nearest.name }
+    let whole = names.map { (name: $0, distance: editDistance(name, $0)) }.min { $0.distance < $1.distance }
+    return whole.flatMap { $0.distance <= max(2, name.utf8.count / 4) ? $0.name : nil }
+}
+
+/// What it takes to turn the sections given into those known: one for each left out, and the letters of those wrong or too many.
+private func sectionDistance(_ given: [String], _ known: [String]) -> Int {
+    var previous = Array(0...known.count)
+    for section in given {
+        var row = [previous[0] + section.utf8.count]
+        for (j, other) in known.enumerated() {
+            row.append(min(previous[j] + editDistance(section, other), row[j] + 1, previous[j + 1] + section.utf8.count))
+        }
+        previous = row
+    }
+    return previous[known.count]
+}
+
+/// The word of a few that another most likely stands for: at most a third of its letters off. The first of several.
+package func nearestWord(to word: String, among words: [String]) -> String? {
+    let word = String(word.prefix(100))
+    let nearest = words.map { (word: $0, distance: editDistance(word, $0)) }.min { $0.distance < $1.distance }
+    return nearest.flatMap { $0.distance <= max(1, word.utf8.count / 3) ? $0.word : nil }
 }

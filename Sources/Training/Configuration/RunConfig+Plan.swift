@@ -5,34 +5,39 @@ package enum PlannedJob: String, Choice { case rotate, train, qat, ptq, eval }
 package struct PlanSettings: Sendable, Equatable {
     package var job: PlannedJob
     package var nodes: Int
-    /// nil for one for each core.
+    /// nil to search.
     package var ranksPerNode: Int?
-    /// nil for this machine's.
+    /// nil for this machine's, or what is assumed of a cluster's.
     package var coresPerNode: Int?
-    /// nil for what this machine has available.
+    /// nil for what this machine has available, or what is assumed of a cluster's.
     package var memoryPerNode: ByteCount?
     /// Bytes a second; nil for what suits the number of nodes.
     package var bandwidth: Double?
     /// Seconds; nil for what suits the number of nodes.
     package var latency: Double?
-    /// Of one core; nil to measure this machine's.
+    /// Of one core; nil to measure this machine's, or for what is assumed of a cluster's.
     package var productFlops: Double?
 
     init(_ key: Settings) {
         job = key("job", .rotate, "what plan computes the cost of")
         nodes = key("nodes", 1, "machines of the cluster", .range(1...1_048_576))
-        ranksPerNode = key.optional("ranks_per_node", orElse: "auto", "ranks on each; auto: one for each core", .range(1...65536))
-        coresPerNode = key.optional("cores_per_node", orElse: "auto", "cores of each; auto: as many as here", .range(1...65536))
+        ranksPerNode = key.optional(
+            "ranks_per_node", orElse: "auto", "ranks on each; auto: searched, with the threads that the cores leave them", .range(1...65536))
+        coresPerNode = key.optional(
+            "cores_per_node", orElse: "auto", "cores of each; auto: as many as here where nodes is 1, else \(AssumedNode.cores)",
+            .range(1...65536))
         memoryPerNode = key.optional(
-            "memory_per_node", orElse: "auto", "memory of each, such as 256GiB; auto: what is available here, as for a run",
-            .atLeast(ByteCount(1 << 20)))
+            "memory_per_node", orElse: "auto",
+            "memory of each, such as 256GiB; auto: what is free here where neither nodes nor cores_per_node is given, else "
+                + "\(ByteCount(AssumedNode.memoryPerCore).rounded) a core", .atLeast(ByteCount(1 << 20)))
         bandwidth = key.optional(
             "bandwidth", orElse: "auto", "bytes per second a node sends; auto: 4e9 on one node, 1.25e9 (10 Gbit/s) between several",
             .above(0, upTo: 1e15))
         latency = key.optional(
             "latency", orElse: "auto", "seconds a small message takes; auto: 2e-6 on one node, 3e-5 between several", .above(0, upTo: 10))
         productFlops = key.optional(
-            "gemm_flops", orElse: "auto", "operations per second of a matrix product on one core; auto: measured here, now",
+            "gemm_flops", orElse: "auto", "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node is given, else "
+                + AssumedNode.productFlops.settingText,
             .above(0, upTo: 1e18))
     }
 }

@@ -108,6 +108,7 @@ package struct Settings {
         let paths = log.descriptions.map(\.path)
         let below = paths.filter { $0.hasPrefix(path + ".") }
         if let first = below.first { return ", which is a section; its keys are \(first) and others (see --print-config)" }
-        return nearestName(to: path, among: paths).map { "; the nearest known one is '\($0)'" } ?? ""
+        return nearestName(to: path, among: paths).map { "; the nearest known one is '\($0)'" }
+            ?? ": there is no such setting; sq-train --print-config lists them"
     }
 }

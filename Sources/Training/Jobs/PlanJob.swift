@@ -21,7 +21,7 @@ package struct PlanJob {
     }
 
     private func describe(_ config: RunConfig) throws -> String {
-        let path = model ?? config.model.path ?? EmbeddedModel.path
+        let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
         let shape = try LlamaConfiguration(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json"))
         guard shape.isOfPlannableSize else {
             throw HuggingFaceError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
@@ -29,12 +29,14 @@ package struct PlanJob {
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
-        let report = PlanReport(Planner(Workload(config.plan.job, config, shape), Cluster(config.plan)), model: path)
-        guard !report.layouts.isEmpty else {
+        let cluster = Cluster(config.plan)
+        let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
+        guard !search.runs.isEmpty else {
             throw ConfigurationError(
-                "parallel", "no layout of \(Cluster(config.plan).ranks) ranks has the replicas and stages asked for, with at most "
+                "parallel", "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
                     + "\(shape.layers) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
+        let report = PlanReport(search, config, model: path)
         return asJSON ? report.json.text() : report.text
     }
 }

@@ -5,6 +5,7 @@ internal import HuggingFace
 internal import Models
 internal import Parallelism
 internal import Rotation
+internal import Support
 internal import TensorCore
 
 /// Learns rotations for a model and shows what they are worth: perplexity and divergence from full precision, quantised by
@@ -116,7 +117,7 @@ package struct RotateJob: Job {
     ) throws {
         let config = context.config
         let metadata = [
-            "format": "pt", "weight_bits": String(config.quantization.weights.bits),
+            "format": "pt", "program": ProgramVersion.name, "weight_bits": String(config.quantization.weights.bits),
             "activation_bits": String(config.quantization.activations.bits), "kv_bits": String(config.quantization.kv.bits),
             "model_sha256": try inputs.folder.checkpoint.digest(), "steps": String(config.training.steps),
             "seed": String(config.training.seed),

@@ -42,7 +42,7 @@ package struct VerifyJob {
     }
 
     private func compare(_ config: RunConfig) throws -> [Comparison] {
-        let (a, b) = (try LlamaFolder(EmbeddedModel.resolve(first)), try LlamaFolder(EmbeddedModel.resolve(second)))
+        let (a, b) = (try LlamaFolder(GivenPath.model(EmbeddedModel.resolve(first))), try LlamaFolder(GivenPath.model(EmbeddedModel.resolve(second))))
         guard a.configuration.vocabularySize == b.configuration.vocabularySize else {
             throw VerifyError.vocabularies(a.configuration.vocabularySize, b.configuration.vocabularySize)
         }

@@ -15,6 +15,9 @@ package struct Cluster: Sendable, Equatable {
     /// Operations per second of a matrix product on one core.
     package var productFlops: Double
 
+    /// What was taken for granted of machines that are not this one, as sentences.
+    package var assumptions: [String] = []
+
     package var ranks: Int { nodes * ranksPerNode }
     package var memoryPerRank: Int { memoryPerNode / ranksPerNode }
     /// Threads a rank's products run on: its share of the cores.
@@ -36,14 +39,31 @@ package struct Cluster: Sendable, Equatable {
         self.productFlops = productFlops
     }
 
-    /// As configured; what is left open is what this machine has.
+    /// As configured. What is left open is what this machine has, where the plan is for this machine: one node, whose cores nobody
+    /// has named. Of another cluster it is assumed, whatever this machine is, and said in ``assumptions``.
     package init(_ settings: PlanSettings) {
-        let cores = settings.coresPerNode ?? MPIEnvironment.availableCores
+        let isHere = settings.nodes == 1 && settings.coresPerNode == nil
         let isAlone = settings.nodes == 1
+        let cores = settings.coresPerNode ?? (isHere ? MPIEnvironment.availableCores : AssumedNode.cores)
+        let memory = settings.memoryPerNode?.bytes ?? (isHere ? AvailableMemory.bytes : AssumedNode.memoryPerCore * cores)
         self.init(
-            nodes: settings.nodes, ranksPerNode: settings.ranksPerNode ?? cores, coresPerNode: cores,
-            memoryPerNode: settings.memoryPerNode?.bytes ?? AvailableMemory.bytes, bandwidth: settings.bandwidth ?? (isAlone ? 4e9 : 1.25e9),
-            latency: settings.latency ?? (isAlone ? 2e-6 : 3e-5), productFlops: settings.productFlops ?? Self.measuredFlops())
+            nodes: settings.nodes, ranksPerNode: settings.ranksPerNode ?? cores, coresPerNode: cores, memoryPerNode: memory,
+            bandwidth: settings.bandwidth ?? (isAlone ? 4e9 : 1.25e9), latency: settings.latency ?? (isAlone ? 2e-6 : 3e-5),
+            productFlops: settings.productFlops ?? (isHere ? Self.measuredFlops() : AssumedNode.productFlops))
+        let speed = "\((productFlops / 1e9).formatted(decimals: 0)) GFLOPS a core"
+        if isHere {
+            if settings.memoryPerNode == nil { assumptions.append("\(ByteCount(memory).rounded) are what this machine has free now") }
+            if settings.productFlops == nil { assumptions.append("\(speed): measured here, now") }
+            return
+        }
+        if settings.coresPerNode == nil { assumptions.append("\(cores) cores a node: give plan.cores_per_node") }
+        if settings.memoryPerNode == nil {
+            assumptions.append("\(ByteCount(AssumedNode.memoryPerCore).rounded) of memory a core: give plan.memory_per_node")
+        }
+        if settings.productFlops == nil {
+            assumptions.append("\(speed) (AVX2 at 2 GHz; AVX-512: about twice that): give plan.gemm_flops")
+        }
+        if !isAlone, settings.bandwidth == nil { assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second") }
     }
 
     private static func measuredFlops() -> Double {
@@ -52,4 +72,14 @@ package struct Cluster: Sendable, Equatable {
         defer { BLAS.threads = threads }
         return measureProductPeak()
     }
+}
+
+/// A node of a cluster nobody has described: round numbers of common ones, so that a plan is the same wherever it is made.
+enum AssumedNode {
+    static let cores = 64
+    /// Bytes.
+    static let memoryPerCore = 4 << 30
+    /// Of float32 matrix products on one core: 32 operations a cycle (two fused multiply-adds of eight values) at 2 GHz are 64e9, of
+    /// which a large product reaches some nine tenths.
+    static let productFlops = 6e10
 }

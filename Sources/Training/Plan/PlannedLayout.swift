@@ -31,6 +31,23 @@ package struct PlannedLayout: Sendable {
     /// Share of a step in which a stage waits for others.
     package let bubbleFraction: Double
     package let fits: Bool
+    /// Replicas without a sequence of the step.
+    package let idleReplicas: Int
+    /// Whether a run takes this layout: it fits, and a job that learns has a sequence for every replica.
+    package let runs: Bool
 
     package var peakMemory: Int { memory.max() ?? 0 }
+}
+
+extension PlannedLayout {
+    /// Order of a list of layouts, the best first: those that run, by time, then those that do not, by memory; of equal ones the one of
+    /// fewer ranks, stages and micro-batches.
+    func isBetter(than other: PlannedLayout) -> Bool {
+        if runs != other.runs { return runs }
+        if !runs, fits != other.fits { return fits }
+        func key(_ a: PlannedLayout) -> (Double, Int, Int, Int, Int) {
+            (runs ? a.secondsPerStep : 0, a.peakMemory, a.layout.ranks, a.layout.pipeline, a.layout.microbatches)
+        }
+        return key(self) < key(other)
+    }
 }

@@ -34,31 +34,36 @@ package struct Planner: Sendable {
         // Ranks that share a core wait for each other, or for a core: whichever is longer.
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.ranksPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes
+        let fits = (memory.max() ?? 0) <= cluster.memoryPerRank
+        let idle = max(0, layout.data - workload.sequences)
         let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
         return PlannedLayout(
             layout: layout, stages: parts.map(\.layers), memory: memory, busySeconds: busy, operationsPerStep: Double(layout.data) * operations,
             bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
             bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),
-            fits: (memory.max() ?? 0) <= cluster.memoryPerRank)
+            fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
+
+    /// Seconds of a step.
+    func seconds(_ layout: Layout) -> Double { plan(layout).secondsPerStep }
 
     // MARK: Which layouts there are
 
-    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that fit, by time, then those
+    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that run, by time, then those
     /// that do not, by memory.
-    package func layouts() -> [PlannedLayout] {
-        candidates.map(plan).sorted { a, b in
-            if a.fits != b.fits { return a.fits }
-            return a.fits ? (a.secondsPerStep, a.peakMemory) < (b.secondsPerStep, b.peakMemory) : a.peakMemory < b.peakMemory
-        }
-    }
+    package func layouts() -> [PlannedLayout] { candidates.map(plan).sorted { $0.isBetter(than: $1) } }
 
     private var candidates: [Layout] {
         workload.stageCounts(ranks: cluster.ranks).flatMap { stages in
             let data = cluster.ranks / stages
-            return microbatchCounts((workload.sequences + data - 1) / data, stages: stages)
+            return microbatchCounts(smallestShare(data: data), stages: stages)
                 .map { Layout(data: data, pipeline: stages, microbatches: $0) }
         }
+    }
+
+    /// Sequences of a step that the replica with fewest computes; the run cuts no replica's share into more parts. For idle replicas 1.
+    private func smallestShare(data: Int) -> Int {
+        max(1, workload.learns ? workload.sequences / data : (workload.sequences + data - 1) / data)
     }
 
     /// Powers of two, and one sequence each; as many as there are stages at least.

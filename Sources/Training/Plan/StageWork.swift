@@ -39,25 +39,15 @@ struct StageWork {
     func forward(_ part: StagePart) -> Work {
         var work = Double(part.layers.count) * layerForward
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
-        if part.isLast { work = work + Double(passes) * headPass }
+        if part.isLast { work = work + Double(workload.passes) * headPass }
         return work
-    }
-
-    /// Networks that run forward: the one of the job, and those it is compared with.
-    private var passes: Int {
-        switch workload.job {
-        // Full precision; rounded beside full precision; rotated beside full precision.
-        case .eval: workload.config.rotation.path == nil ? 3 : 5
-        case .ptq: 2
-        case .rotate, .train, .qat: workload.hasTeacher ? 2 : 1
-        }
     }
 
     private var layerForward: Work {
         let network = Work(
             products: 2 * (tokens * Double(cost.layerLinears) + cost.layerAttention(sequences: sequences, length: workload.length)),
             values: tokens * cost.layerValues(length: workload.length))
-        var work = Double(passes) * network
+        var work = Double(workload.passes) * network
         if workload.quantizesActivations { work.values += tokens * quantizerValues }
         // Half of what is rotated in activations is rotated forward, the other half backward.
         if usesRotations { work.products += tokens * rotation.layer.perToken }

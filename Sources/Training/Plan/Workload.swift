@@ -10,6 +10,9 @@ package struct Workload: Sendable {
     package let sequences: Int
     package let length: Int
 
+    /// Windows counted where all of a text are evaluated: their number is not known here.
+    static let unknownWindows = 40
+
     package init(_ job: PlannedJob, _ config: RunConfig, _ shape: LlamaConfiguration) {
         self.job = job
         self.shape = shape
@@ -17,10 +20,12 @@ package struct Workload: Sendable {
         length = config.data.sequenceLength
         switch job {
         case .rotate, .train, .qat: sequences = config.training.batchSize
-        // Where all windows of a text are evaluated, their number is not known here.
-        case .ptq, .eval: sequences = config.data.evalWindows ?? 40
+        case .ptq, .eval: sequences = config.data.evalWindows ?? Self.unknownWindows
         }
     }
+
+    /// Steps of the job; `ptq` and `eval` are one.
+    package var steps: Int { learns ? config.training.steps : 1 }
 
     package var trainsWeights: Bool { job == .train || job == .qat }
     package var isTernary: Bool { job == .ptq || (job == .qat && config.qat.method == .ternary) }
@@ -32,6 +37,16 @@ package struct Workload: Sendable {
         case .rotate: config.rotation.objective == .kl
         case .qat: config.distills
         case .train, .ptq, .eval: false
+        }
+    }
+
+    /// Networks that run forward in a step: the one of the job, and those it is compared with.
+    var passes: Int {
+        switch job {
+        // Full precision; rounded beside full precision; rotated beside full precision.
+        case .eval: config.rotation.path == nil ? 3 : 5
+        case .ptq: 2
+        case .rotate, .train, .qat: hasTeacher ? 2 : 1
         }
     }
 

@@ -14,6 +14,8 @@ package final class Reporter {
     /// Told of every progress.
     package var events = RunEvents()
     private var lastLine: ContinuousClock.Instant?
+    private let begin = ContinuousClock.now
+    private var pace = Pace()
     private var isBarShown = false
 
     package convenience init(isSpeaking: Bool, isTerminal: Bool = false) {
@@ -37,18 +39,27 @@ package final class Reporter {
     /// `done` of `total` parts of a phase, such as steps; `details` are short, such as the loss.
     package func progress(_ phase: String, _ done: Int, of total: Int, _ details: @autoclosure () -> String = "") {
         guard isSpeaking, total > 0 else { return }
-        events.publish("phase", ["name": .string(phase), "done": .integer(done), "of": .integer(total)])
+        let now = ContinuousClock.now
+        let remaining = pace.remaining(phase, done, of: total, at: now)
+        let elapsed = (now - begin) / .seconds(1)
+        events.publish(
+            "phase", [
+                "name": .string(phase), "done": .integer(done), "of": .integer(total), "elapsed_seconds": .double(elapsed),
+                "remaining_seconds": remaining.map { .double($0) } ?? .null,
+            ])
+        // Of a run that is over at once the times say nothing.
+        let times = elapsed < 1 ? "" : elapsed.asClock + (remaining.map { ", \($0.asClock) left" } ?? "")
+        func line(_ details: String) -> String { [details, times].filter { !$0.isEmpty }.joined(separator: ", ") }
         if isTerminal {
-            output("\r\u{1B}[K\(phase) \(ProgressBar.text(done, of: total)) \(done)/\(total)  \(details())")
+            output("\r\u{1B}[K\(phase) \(ProgressBar.text(done, of: total)) \(done)/\(total)  \(line(details()))")
             isBarShown = true
             if done >= total { output("\n"); isBarShown = false }
             return
         }
-        let now = ContinuousClock.now
         let isDue = lastLine.map { now - $0 >= interval } ?? true
         guard isDue || done <= 1 || done >= total else { return }
         lastLine = now
-        let details = details()
+        let details = line(details())
         output("\(phase) \(done)/\(total)" + (details.isEmpty ? "" : "  \(details)") + "\n")
     }
 
@@ -58,9 +69,27 @@ package final class Reporter {
     }
 }
 
+/// How fast a phase goes on, for the time it still takes.
+private struct Pace {
+    private var phase = ""
+    private var first = (done: 0, at: ContinuousClock.now)
+
+    /// Seconds; nil at the first call of a phase, and at its end.
+    mutating func remaining(_ phase: String, _ done: Int, of total: Int, at now: ContinuousClock.Instant) -> Double? {
+        guard phase == self.phase, done > first.done else {
+            self.phase = phase
+            first = (done, now)
+            return nil
+        }
+        let seconds = (now - first.at) / .seconds(1)
+        return done < total ? seconds / Double(done - first.done) * Double(total - done) : nil
+    }
+}
+
 /// Such as ███████░░░░░.
 enum ProgressBar {
-    private static let width = 24
+    /// Leaves room for the loss and the times on a screen of 80 columns.
+    private static let width = 12
 
     static func text(_ done: Int, of total: Int) -> String {
         let share = Double(done) / Double(max(1, total))

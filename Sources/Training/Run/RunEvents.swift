@@ -1,3 +1,4 @@
+internal import Glibc
 package import HuggingFace
 internal import Support
 internal import TensorCore
@@ -22,6 +23,8 @@ package final class RunEvents {
     private let note: (String) -> Void
     /// Of layers, which often stay as they were.
     private var newest: [String: JSONValue] = [:]
+    /// Names the endpoint while the run is under way.
+    private var endpointFile: String?
 
     /// Without monitors.
     package init() { (job, ranks, note) = ("", 1, { _ in }) }
@@ -48,6 +51,9 @@ package final class RunEvents {
     func begin(_ config: RunConfig, folder: String) {
         guard let publisher else { return }
         note("watch this run: sq-train watch \(publisher.endpoint)")
+        let file = RunEndpoint.file(inRun: folder)
+        // A run is none the worse where its folder cannot name the endpoint.
+        if (try? RunEndpoint.write(publisher.endpoint, to: file)) != nil { endpointFile = file }
         publish(
             "run",
             [
@@ -83,6 +89,8 @@ package final class RunEvents {
         publish("end", .object(value))
         attempt { try $0.linger() }
         publisher = nil
+        if let endpointFile { unlink(endpointFile) }
+        endpointFile = nil
     }
 
     /// What goes wrong ends the events, not the run.

@@ -1,5 +1,6 @@
 internal import Glibc
 package import HuggingFace
+internal import Support
 package import TensorCore
 
 /// A run's folder or a file in it that cannot be written.
@@ -95,7 +96,7 @@ package final class RunFolder {
         // From here on nothing in the folder is an earlier run's.
         try lock?.sign(run, path)
         // Where this run writes is not among its settings: whoever takes the file for another run would write into this one.
-        try AtomicFile.write(config.withAutomaticFolder().yaml, to: file(Self.configurationName))
+        try AtomicFile.write("# \(ProgramVersion.name)\n" + config.withAutomaticFolder().yaml, to: file(Self.configurationName))
         try AtomicFile.write(kept, to: metricsFile)
         if !continues { try RunRecord(job: job).write(folder: path) }
         metrics = open(metricsFile, O_WRONLY | O_APPEND | O_CLOEXEC)
@@ -129,7 +130,9 @@ package final class RunFolder {
     /// Writes `summary.json`.
     package func write(_ summary: RunSummary) throws {
         guard isWriter else { return }
-        try AtomicFile.write(summary.json.text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
+        var object = summary.json.object ?? JSONObject()
+        object["version"] = .string(ProgramVersion.text)
+        try AtomicFile.write(JSONValue.object(object).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
     }
 
     /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.

@@ -40,13 +40,17 @@ package struct LayerProfile {
     package var ternary: OperationCount { layers.reduce(OperationCount()) { $0 + ($1.ternary?.operations ?? $1.dense) } }
     private var hasFactors: Bool { layers.contains { $0.ternary != nil } }
 
-    /// Per token; the columns for ternary layers only where there are some.
+    /// What the names of all linear layers begin with.
+    private static let prefix = "model.layers."
+
+    /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are some.
     package var table: Table {
         var table = Table(
-            columns: ["layer", "shape", "dense multiplications", "dense additions"]
-                + (hasFactors ? ["ternary multiplications", "ternary additions", "rank"] : []) + ["critical rank"])
+            columns: ["layer of model.layers", "shape", "dense"]
+                + (hasFactors ? ["ternary multipli- cations", "ternary additions", "rank"] : []) + ["critical rank"])
         func add(_ name: String, _ shape: String, _ dense: OperationCount, _ ternary: [String], _ critical: String) {
-            table.add([name, shape, "\(dense.multiplications)", "\(dense.additions)"] + (hasFactors ? ternary : []) + [critical])
+            let name = name.hasPrefix(Self.prefix) ? String(name.dropFirst(Self.prefix.count)) : name
+            table.add([name, shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
         }
         for layer in layers {
             let ternary = layer.ternary.map { ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.rank)"] }

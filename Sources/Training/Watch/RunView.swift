@@ -20,20 +20,28 @@ struct RunView {
 
     /// At most this many lines, none longer than `width`.
     func lines(width: Int, height: Int) -> [String] {
-        guard !values.isEmpty else { return ["connected; the run answers at its next step"] }
-        var lines = [title] + [phase, metrics, bus].compactMap(\.self)
-        let room = height - lines.count - 2
-        if !layers.isEmpty, room > 1 {
-            var table = Table(columns: ["layer", "rank", "branch"])
-            for key in layers.prefix(room - 2) {
-                table.add([
-                    String(key.dropFirst(Self.layerPrefix.count)).singleLine, text(key, "rank") ?? "–", text(key, "branch") ?? "–",
-                ])
-            }
-            lines += [""] + table.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        guard !values.isEmpty else { return Array("connected; the run answers at its next step".wrapped(width: width, indent: 2).prefix(height)) }
+        var lines = title.wrapped(width: width, indent: 2) + phase + Self.joined(metrics, width: width)
+        lines += bus.map { $0.wrapped(width: width, indent: 2) } ?? []
+        let tail = end?.wrapped(width: width, indent: 2) ?? []
+        let room = height - lines.count - tail.count - 1
+        if !layers.isEmpty, room > 4 { lines += layerLines(room: room) }
+        return (lines.prefix(max(1, height - 1 - tail.count)) + tail).map { String($0.prefix(width)) }
+    }
+
+    /// A table of as many layers as there is room for.
+    private func layerLines(room: Int) -> [String] {
+        let hasBranches = layers.contains { values[$0]?["branch"] != nil }
+        var table = Table(columns: ["layer", "rank"] + (hasBranches ? ["last update"] : []))
+        let shown = layers.count <= room - 4 ? layers.count : max(1, room - 5)
+        for key in layers.prefix(shown) {
+            let name = String(key.dropFirst(Self.layerPrefix.count)).singleLine
+            table.add([name, text(key, "rank") ?? "–"] + (hasBranches ? [text(key, "branch") ?? "–"] : []))
         }
-        if let end { lines.append(end) }
-        return lines.map { String($0.prefix(width)) }
+        var lines = [""] + table.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        if shown < layers.count { lines.append("and \(layers.count - shown) more layers") }
+        if hasBranches { lines.append("refresh: new scales; prune: weak components replaced; full: decomposed anew") }
+        return lines
     }
 
     private var title: String {
@@ -41,25 +49,55 @@ struct RunView {
             + "results in \(text("run", "folder") ?? "?")"
     }
 
-    private var phase: String? {
-        guard let name = text("phase", "name") else { return nil }
-        guard let done = values["phase"]?["done"]?.integer, let total = values["phase"]?["of"]?.integer, total > 0 else { return name }
-        return "\(name) \(ProgressBar.text(done, of: total)) \(done)/\(total)"
+    private var phase: [String] {
+        guard let name = text("phase", "name") else { return [] }
+        guard let done = values["phase"]?["done"]?.integer, let total = values["phase"]?["of"]?.integer, total > 0 else { return [name] }
+        func clock(_ key: String, _ word: String) -> String? {
+            values["phase"]?[key]?.number.map { ", \($0.asClock) \(word)" }
+        }
+        let times = (clock("elapsed_seconds", "so far") ?? "") + (clock("remaining_seconds", "left") ?? "")
+        return ["\(name) \(ProgressBar.text(done, of: total)) \(done)/\(total)\(times)"]
     }
 
-    private var metrics: String? {
-        guard let step = values["step"] else { return nil }
-        return step.members.compactMap { key, value in number(value).map { "\(key) \($0)".singleLine } }.joined(separator: "  ")
+    /// What the lines of `metrics.jsonl` call what is shown; a `%` is where the number goes. Steps are in the phase, bytes with the bus.
+    private static let names = [
+        "loss": "loss %", "lr": "learning rate %", "grad_norm": "gradient norm %", "tokens_per_second": "% tokens/s",
+        "communication_seconds": "% s of waiting for ranks", "transition_seconds": "% s of ternary updates",
+        "orthogonality_error": "orthogonality error %", "step": "", "bus_bytes": "", "bubble_fraction": "% of waiting for stages",
+    ]
+
+    private var metrics: [String] {
+        guard let step = values["step"] else { return [] }
+        return step.members.compactMap { key, value in
+            guard let number = number(value), Self.names[key] != "" else { return nil }
+            let form = Self.names[key] ?? key.replacing("_", with: " ") + " %"
+            return form.replacing("%", with: number).singleLine
+        }
+    }
+
+    /// As many of these texts on a line as fit.
+    private static func joined(_ texts: [String], width: Int) -> [String] {
+        var lines: [String] = []
+        for text in texts {
+            if let last = lines.last, last.count + 3 + text.count <= width {
+                lines[lines.count - 1] = last + "   " + text
+            } else {
+                lines.append(text)
+            }
+        }
+        return lines
     }
 
     private var bus: String? {
         guard let bytes = values["bus"]?["bytes_per_step"]?.integer, let total = values["bus"]?["bytes"]?.integer else { return nil }
-        return "bus: \(bytes) bytes in the last step, \(total) in all, \(text("bus", "replays") ?? "0") transitions sent again"
+        let again = text("bus", "replays") ?? "0"
+        return "ternary updates between ranks: \(bytes) bytes in the last step, \(total) in all"
+            + (again == "0" ? "" : ", \(again) transitions sent again")
     }
 
     private var end: String? {
         guard hasEnded else { return nil }
-        return text("end", "error").map { "ended: \($0)" } ?? "ended"
+        return text("end", "error").map { "ended: \($0)" } ?? "ended; results in \(text("run", "folder") ?? "its folder")"
     }
 
     private func text(_ key: String, _ member: String) -> String? {
@@ -70,13 +108,10 @@ struct RunView {
         }
     }
 
-    /// Four digits or so.
     private func number(_ value: JSONValue) -> String? {
         switch value {
         case .integer(let number): String(number)
-        case .double(let number) where abs(number) >= 1000: number.formatted(decimals: 0)
-        case .double(let number) where abs(number) >= 0.01 || number == 0: number.formatted(decimals: 4)
-        case .double(let number): "\(number)"
+        case .double(let number): number.short
         default: nil
         }
     }
