@@ -4,6 +4,7 @@
 #include <mpi.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 // Handles are pointers in Open MPI and integers in MPICH; both fit in a pointer, and are copied bit by bit.
@@ -105,7 +106,7 @@ int cmpi_node_size(cmpi_comm comm, int *size) {
     return code != MPI_SUCCESS ? code : freed;
 }
 
-int cmpi_core_share(cmpi_comm comm, double *share) {
+int cmpi_core_share(cmpi_comm comm, double quota, double *share) {
     cpu_set_t set;
     // Where the machine has more cores than a set has room for, nothing is known: one core.
     int known = sched_getaffinity(0, sizeof set, &set) == 0;
@@ -116,10 +117,13 @@ int cmpi_core_share(cmpi_comm comm, double *share) {
     int code = MPI_Comm_split_type(unwrap_comm(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
     if (code != MPI_SUCCESS) return code;
     code = MPI_Allreduce(MPI_IN_PLACE, ranks, CPU_SETSIZE, MPI_INT, MPI_SUM, node);
+    int local = 1;
+    if (code == MPI_SUCCESS) code = MPI_Comm_size(node, &local);
     int freed = MPI_Comm_free(&node);
     *share = known ? 0 : 1;
     for (int core = 0; core < CPU_SETSIZE; core++)
         if (CPU_ISSET(core, &set)) *share += 1.0 / ranks[core];
+    if (quota > 0 && *share > quota / local) *share = quota / local;
     return code != MPI_SUCCESS ? code : freed;
 }
 
@@ -192,4 +196,10 @@ int cmpi_available_cores(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
+}
+
+int cmpi_may_read_memory(void) {
+    char source = 1, target = 0;
+    struct iovec from = {&source, 1}, to = {&target, 1};
+    return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
 }

@@ -68,7 +68,8 @@ package protocol Communicator: AnyObject {
     func split(color: Int?, key: Int) throws(MPIError) -> Self?
     /// Ranks on this rank's machine, itself among them. Collective.
     func ranksOnNode() throws(MPIError) -> Int
-    /// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may. Collective.
+    /// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may, and of the time that
+    /// control groups allow these. Collective.
     func coreShare() throws(MPIError) -> Double
 
     func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError)

@@ -1,3 +1,4 @@
+internal import CMPI
 internal import Glibc
 package import TensorCore
 
@@ -37,7 +38,9 @@ package final class LoopbackCommunicator: Communicator {
     }
 
     package func ranksOnNode() throws(MPIError) -> Int { 1 }
-    package func coreShare() throws(MPIError) -> Double { Double(MPIEnvironment.availableCores) }
+    package func coreShare() throws(MPIError) -> Double {
+        min(Double(cmpi_available_cores()), ControlGroups().coreQuota ?? .infinity)
+    }
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")

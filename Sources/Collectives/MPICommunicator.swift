@@ -122,7 +122,7 @@ package final class MPICommunicator: Communicator {
 
     package func coreShare() throws(MPIError) -> Double {
         var share = 0.0
-        try wait("MPI_Comm_split_type") { cmpi_core_share(handle, &share) }
+        try wait("MPI_Comm_split_type") { cmpi_core_share(handle, ControlGroups().coreQuota ?? 0, &share) }
         return share
     }
 

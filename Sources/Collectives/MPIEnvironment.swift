@@ -40,6 +40,8 @@ package enum MPIEnvironment {
             // Without it a waiting rank keeps its core from the ranks it waits for: a small all-reduce with 8 ranks on 2
             // cores took 151 ms, with it 0.4 ms. A value the user has set stays.
             if let localRanks, localRanks > availableCores { setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0) }
+            // Single copies are made by a call that containers often refuse; Open MPI would say so at every longer message.
+            if cmpi_may_read_memory() == 0 { setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0) }
             try MPIError.check("MPI_Init_thread", rank: 0, cmpi_init())
             return try MPICommunicator(cmpi_world())
         }
@@ -51,8 +53,14 @@ package enum MPIEnvironment {
         try MPIError.check("MPI_Finalize", rank: 0, cmpi_finalize())
     }
 
-    /// Cores this process may run on.
-    package static var availableCores: Int { Int(cmpi_available_cores()) }
+    /// Cores this process may run on, or as many as its control groups give it time for: a thread more than that only waits.
+    package static var availableCores: Int { availableCores(quota: ControlGroups().coreQuota) }
+
+    /// - Parameter quota: cores' worth of time; nil: all there is.
+    static func availableCores(quota: Double?) -> Int {
+        let cores = Int(cmpi_available_cores())
+        return quota.map { max(1, min(cores, Int(min($0, 1e6)))) } ?? cores
+    }
 
     package static func currentEnvironment() -> [String: String] {
         var result: [String: String] = [:]

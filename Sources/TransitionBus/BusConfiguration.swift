@@ -2,7 +2,7 @@
 package enum BusTransport: String, CaseIterable, Sendable {
     /// ``ipc`` when all ranks share a node, else ``tcp``.
     case auto
-    /// ZeroMQ over sockets in a fresh folder that only this user may enter.
+    /// ZeroMQ over local sockets without files, which processes of this user alone may connect to.
     case ipc
     /// ZeroMQ over one network interface, encrypted, ranks' keys only.
     case tcp
@@ -31,7 +31,7 @@ package struct BusConfiguration {
     }
 
     package var transport = BusTransport.auto
-    /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the only other interface.
+    /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the one that reaches rank 0.
     package var interface: String?
     /// Number of this start of the run; messages of other starts are refused.
     package var attempt = 0
@@ -52,7 +52,7 @@ package struct BusConfiguration {
     /// - Throws: ``BusError/unsuitable(setting:rule:)`` for what is no interface of this machine, or all of them.
     package static func check(interface: String?) throws(BusError) {
         guard let interface else { return }
-        _ = try Endpoints.tcpAddress(interface, isOneNode: true)
+        try Endpoints.check(interface)
     }
 
     package init(payloadLimits: [Int], validate: @escaping (Transition) throws -> Void) {

@@ -13,15 +13,15 @@ package enum BusError: ReportableError, Equatable {
     case malformedKey(String)
     case configurationsDiffer(ranks: [Int])
     case unsuitable(setting: String, rule: String)
-    case socketFolder(path: String, rule: String)
+    /// Open files that a rank would need, and may have.
+    case tooFewDescriptors(ranks: Int, needed: Int, limit: Int, fitting: Int)
 
     package var exitCode: ExitCode {
         switch self {
         case .timeout: .temporary
         case .conflict, .replicasDiffer: .software
         case .strangerAdmitted: .authentication
-        case .malformedKey, .configurationsDiffer, .unsuitable: .configuration
-        case .socketFolder: .io
+        case .malformedKey, .configurationsDiffer, .unsuitable, .tooFewDescriptors: .configuration
         }
     }
 
@@ -37,7 +37,9 @@ package enum BusError: ReportableError, Equatable {
         case .configurationsDiffer(let ranks):
             "ranks \(ranks.map(String.init).joined(separator: ", ")) run another configuration than rank 0: give all the same"
         case .unsuitable(let setting, let rule): "\(setting): \(rule)"
-        case .socketFolder(let path, let rule): "socket folder \(path): \(rule)"
+        case .tooFewDescriptors(let ranks, let needed, let limit, let fitting):
+            "the transition bus of \(ranks) ranks takes \(needed) open files a rank, and \(limit) are allowed: raise the limit "
+                + "(ulimit -n \(needed)), use at most \(fitting) rank\(fitting == 1 ? "" : "s"), or set bus.transport=mpi"
         }
     }
 }

@@ -4,39 +4,22 @@ internal import Glibc
 
 /// From nothing to connections that are known to work, within a minute; every step is taken by all ranks.
 enum BusSetup {
-    /// The transport to use, the same on all ranks; never `auto`.
-    static func resolve(_ transport: BusTransport, _ world: some Communicator) throws -> (BusTransport, isOneNode: Bool) {
-        guard world.size > 1, transport != .mpi else { return (.mpi, true) }
-        let nodes = try world.allGather(Endpoints.nodeIdentity())
-        let isOneNode = nodes.allSatisfy { $0 == nodes[0] }
-        switch transport {
-        case .auto: return (isOneNode ? .ipc : .tcp, isOneNode)
-        case .ipc where !isOneNode:
-            throw BusError.unsuitable(
-                setting: "bus.transport", rule: "ipc reaches one node only, and this job has several: use tcp")
-        default: return (transport, isOneNode)
-        }
-    }
-
     static func open(
         _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext
     ) throws -> BusSockets {
         try agreeOnConfiguration(world, configuration)
-        let (transport, isOneNode) = try resolve(configuration.transport, world)
+        let route = try BusRoute.find(configuration.transport, interface: configuration.interface, over: world)
+        try route.check()
         let run = UInt64(bitPattern: try world.broadcast(Int64.random(in: .min ... .max)))
-        var folder: String?
         let sockets: BusSockets
-        if transport == .tcp {
-            let address = try Endpoints.tcpAddress(configuration.interface, isOneNode: isOneNode)
+        if route.transport == .tcp {
             sockets = try BusSockets(
-                messaging, rank: world.rank, run: run, bindings: ("tcp://\(address):*", "tcp://\(address):*"),
+                messaging, rank: world.rank, run: run, bindings: ("tcp://\(route.address):*", "tcp://\(route.address):*"),
                 keys: .generate(), payloadLimits: configuration.payloadLimits)
         } else {
-            let path = try sharedFolder(world)
-            folder = path
             sockets = try BusSockets(
                 messaging, rank: world.rank, run: run,
-                bindings: ("ipc://\(path)/d\(world.rank)", "ipc://\(path)/c\(world.rank)"), keys: nil,
+                bindings: (Endpoints.local(run: run, "d\(world.rank)"), Endpoints.local(run: run, "c\(world.rank)")), keys: nil,
                 payloadLimits: configuration.payloadLimits)
         }
         let cards = try exchange(sockets.card, world)
@@ -50,8 +33,6 @@ enum BusSetup {
         }
         try sockets.connect(to: cards)
         try shakeHands(sockets, world, configuration)
-        // The connections exist, and nothing is left behind whatever ends this run.
-        if let folder, world.rank == 0 { Endpoints.removeFolder(folder, ranks: world.size) }
         return sockets
     }
 
@@ -63,20 +44,6 @@ enum BusSetup {
         let digests = try world.allGather(Digests.sha256(mine))
         let others = digests.indices.filter { digests[$0] != digests[0] }
         guard others.isEmpty else { throw BusError.configurationsDiffer(ranks: others) }
-    }
-
-    private static func sharedFolder(_ world: some Communicator) throws -> String {
-        var path = world.rank == 0 ? Array(try Endpoints.makeFolder().utf8) : []
-        try world.broadcast(&path)
-        let folder = String(decoding: path, as: UTF8.self)
-        var status = stat()
-        guard lstat(folder, &status) == 0 else {
-            throw BusError.socketFolder(path: folder, rule: String(cString: strerror(errno)))
-        }
-        guard status.st_mode & (S_IFMT | 0o777) == S_IFDIR | 0o700, status.st_uid == geteuid() else {
-            throw BusError.socketFolder(path: folder, rule: "must be a folder that only its owner, this user, may enter")
-        }
-        return folder
     }
 
     private static func exchange(_ card: BusSockets.Card, _ world: some Communicator) throws -> [BusSockets.Card] {

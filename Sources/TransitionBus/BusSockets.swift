@@ -66,7 +66,11 @@ final class BusSockets {
             if let keys {
                 try socket.secureAsServer(keys, domain: Self.authenticationDomain)
                 try socket.setHeartbeats()
+            } else {
+                try socket.admitOwnUserOnly()
             }
+            // All peers may connect at once.
+            try socket.set(ZMQ_BACKLOG, 4096)
         }
         card = Card(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data), control: "")
         card.control = try control.bind(bindings.control)
@@ -85,6 +89,9 @@ final class BusSockets {
                 if let keys {
                     try socket.secureAsClient(keys, serverKey: card.publicKey)
                     try socket.setHeartbeats()
+                } else {
+                    // Where a rank has ended, whoever takes its name next is a stranger.
+                    try socket.set(ZMQ_RECONNECT_IVL, -1)
                 }
             }
             try subscriber.connect(card.data)

@@ -3,97 +3,76 @@ internal import Glibc
 
 /// Where the sockets of a rank bind.
 enum Endpoints {
-    /// `sun_path` holds 108 bytes with the closing zero.
-    private static let longestPath = 107
-
-    /// What tells nodes apart: the name of the host, and its boot (containers may share names).
+    /// What tells nodes apart: the name of the host, its boot (containers may share names), and its network, which containers of one
+    /// machine may each have.
     static func nodeIdentity() -> [UInt8] {
         var name = [CChar](repeating: 0, count: 256)
         let known = gethostname(&name, name.count - 1) == 0
         let host = known ? name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) } : []
-        var boot = [UInt8](repeating: 0, count: 64)
-        let file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        if file >= 0 {
-            _ = read(file, &boot, boot.count)
-            close(file)
-        }
-        return host + boot
+        var network = [CChar](repeating: 0, count: 64)
+        let count = max(0, readlink("/proc/self/ns/net", &network, network.count))
+        return host + Array(ControlGroups.text("/proc/sys/kernel/random/boot_id").utf8)
+            + network[..<count].map { UInt8(bitPattern: $0) }
     }
 
-    /// A fresh folder in `$TMPDIR` or `/tmp` that only this user may enter.
-    static func makeFolder() throws(BusError) -> String {
-        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-        var template = Array("\(parent)/sq-bus-XXXXXX".utf8CString)
-        // The longest name in it is `/d` and a rank.
-        guard template.count + 8 <= longestPath else {
-            throw .socketFolder(
-                path: parent, rule: "too long for a socket's path, 107 bytes at most: set TMPDIR to a shorter one")
-        }
-        guard mkdtemp(&template) != nil else {
-            throw .socketFolder(path: parent, rule: "\(String(cString: strerror(errno))); set TMPDIR to a folder you may write")
-        }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
+    /// A name for a socket of Linux's abstract kind, which leaves no file behind whatever ends the process. The run's number is not
+    /// known to others before the socket is bound, so none can be there first.
+    static func local(run: UInt64, _ name: String) -> String { "ipc://@sq-bus-\(String(run, radix: 36))/\(name)" }
 
-    /// Removes the folder and the sockets' names in it; connections that exist go on.
-    static func removeFolder(_ folder: String, ranks: Int) {
-        for rank in 0..<ranks {
-            unlink("\(folder)/d\(rank)")
-            unlink("\(folder)/c\(rank)")
+    /// Whether `interface` may be bound.
+    /// - Throws: ``BusError/unsuitable(setting:rule:)`` for what is no interface of this machine, or all of them.
+    static func check(_ interface: String) throws(BusError) {
+        guard !interface.isEmpty, interface != "*", interface != "0.0.0.0", !interface.contains(":") else {
+            throw .unsuitable(setting: "bus.interface", rule: "`\(interface)` would listen everywhere: name one interface")
         }
-        rmdir(folder)
-    }
-
-    /// The address to bind for tcp: as given, or loopback where all ranks share a node, or the node's only other interface.
-    static func tcpAddress(_ interface: String?, isOneNode: Bool) throws(BusError) -> String {
-        if let interface {
-            guard !interface.isEmpty, interface != "*", interface != "0.0.0.0", !interface.contains(":") else {
-                throw .unsuitable(setting: "bus.interface", rule: "`\(interface)` would listen everywhere: name one interface")
-            }
-            guard isLocal(interface) else {
-                let found = interfaces().joined(separator: ", ")
-                throw .unsuitable(
-                    setting: "bus.interface",
-                    rule: "`\(interface)` is no interface of this machine, and no IPv4 address of one (found: \(found.isEmpty ? "none" : found))")
-            }
-            return interface
-        }
-        if isOneNode { return "127.0.0.1" }
-        let names = interfaces()
-        guard names.count == 1, let only = names.first else {
-            let found = names.isEmpty ? "none" : names.joined(separator: ", ")
+        let addresses = NetworkInterfaces.addresses()
+        guard addresses.contains(where: { $0.interface == interface || $0.text == interface }) else {
             throw .unsuitable(
-                setting: "bus.interface", rule: "name the interface that reaches the other nodes (found: \(found))")
+                setting: "bus.interface",
+                rule: "`\(interface)` is no interface of this machine, and no IPv4 address of one (found: \(names(addresses)))")
         }
-        return only
     }
 
-    /// Names of the IPv4 interfaces that are up, without loopback.
-    private static func interfaces() -> [String] { Set(addresses().filter { !$0.isLoopback }.map(\.name)).sorted() }
+    /// Names of interfaces, without loopback.
+    static func names(_ addresses: [NetworkAddress]) -> String {
+        let names = Set(addresses.filter { !$0.isLoopback }.map(\.interface)).sorted()
+        return names.isEmpty ? "none" : names.joined(separator: ", ")
+    }
+}
 
-    /// Whether this is the name or an address of an IPv4 interface that is up.
-    private static func isLocal(_ interface: String) -> Bool {
-        addresses().contains { $0.name == interface || $0.address == interface }
+/// The way from a rank to addresses of rank 0.
+struct RouteSurvey {
+    /// How well an address of rank 0 can be reached; the higher the better.
+    enum Reach {
+        static let none: Int64 = 0, routed: Int64 = 1, neighbor: Int64 = 2
     }
 
-    /// The IPv4 addresses of interfaces that are up.
-    private static func addresses() -> [(name: String, address: String, isLoopback: Bool)] {
-        var list: UnsafeMutablePointer<ifaddrs>?
-        guard getifaddrs(&list) == 0 else { return [] }
-        defer { freeifaddrs(list) }
-        var found: [(String, String, Bool)] = []
-        var entry = list
-        while let current = entry {
-            entry = current.pointee.ifa_next
-            let flags = Int32(bitPattern: current.pointee.ifa_flags)
-            guard flags & Int32(IFF_UP) != 0, let address = current.pointee.ifa_addr, Int32(address.pointee.sa_family) == AF_INET
-            else { continue }
-            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-            let code = getnameinfo(
-                address, socklen_t(MemoryLayout<sockaddr_in>.size), &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
-            let numeric = code == 0 ? String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : ""
-            found.append((String(cString: current.pointee.ifa_name), numeric, flags & Int32(IFF_LOOPBACK) != 0))
-        }
-        return found
+    /// Of rank 0.
+    let candidates: [UInt32]
+    /// This rank's own addresses that may be used.
+    let own: [NetworkAddress]
+    /// Every address of this rank's, also such as Docker's, which is the same on every machine.
+    let all: [NetworkAddress]
+    /// Whether rank 0 is on this machine.
+    let isAtHome: Bool
+    /// See ``NetworkInterfaces/source(towards:)``.
+    var source: (UInt32) -> UInt32? = NetworkInterfaces.source
+
+    /// The own address to reach a candidate from, and how well it does.
+    func way(to candidate: UInt32) -> (reach: Int64, from: NetworkAddress?) {
+        if isAtHome { return (Reach.neighbor, own.first { $0.address == candidate }) }
+        // An address that this machine has itself leads nowhere else.
+        guard !all.contains(where: { $0.address == candidate }) else { return (Reach.none, nil) }
+        if let neighbor = own.first(where: { $0.isNeighbor(of: candidate) }) { return (Reach.neighbor, neighbor) }
+        guard let source = source(candidate), let route = own.first(where: { $0.address == source }) else { return (Reach.none, nil) }
+        return (Reach.routed, route)
+    }
+
+    /// The candidate that all ranks reach best, the first of equals; nil where some rank reaches none of those that others do.
+    /// - Parameter reaches: of every rank, by candidate.
+    static func best(_ reaches: [[Int64]]) -> Int? {
+        let worst = (reaches.first?.indices ?? 0..<0).map { candidate in reaches.map { $0[candidate] }.min() ?? Reach.none }
+        guard let best = worst.max(), best > Reach.none else { return nil }
+        return worst.firstIndex(of: best)
     }
 }

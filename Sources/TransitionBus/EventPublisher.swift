@@ -43,7 +43,7 @@ package final class EventPublisher {
             throw BusError.unsuitable(
                 setting: "events.endpoint", rule: "`\(address)` is not loopback, so it needs a key file: set events.keys")
         }
-        _ = try Endpoints.tcpAddress(address, isOneNode: true)
+        try Endpoints.check(address)
         if keys != nil {
             for monitor in monitors {
                 try messaging.authenticator.allow(monitor, domain: Self.authenticationDomain, as: "monitor")

@@ -1,4 +1,5 @@
 internal import CZeroMQ
+internal import Glibc
 
 extension ZeroMQSocket {
     /// The socket's side that binds: encrypts, and admits the keys the ZAP handler lists for `domain`.
@@ -14,6 +15,9 @@ extension ZeroMQSocket {
         try set(ZMQ_CURVE_PUBLICKEY, keys.publicKey)
         try set(ZMQ_CURVE_SECRETKEY, keys.secretKey)
     }
+
+    /// A local socket without a file has no permissions, so libzmq asks the kernel who connects: only processes of this user may.
+    func admitOwnUserOnly() throws(ZeroMQError) { try set(ZMQ_IPC_FILTER_UID, Int(geteuid())) }
 
     /// Notices a peer that is gone (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.
     func setHeartbeats() throws(ZeroMQError) {

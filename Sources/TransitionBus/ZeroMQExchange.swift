@@ -239,8 +239,7 @@ extension BusConfiguration {
     package func open(
         _ world: some Communicator, _ messaging: MessagingContext, whileWaiting: (() throws -> Void)? = nil
     ) throws -> any TransitionExchange {
-        let (transport, _) = try BusSetup.resolve(transport, world)
-        guard transport != .mpi else { return BroadcastExchange(world, self) }
+        guard world.size > 1, transport != .mpi else { return BroadcastExchange(world, self) }
         let exchange = try ZeroMQExchange(world, self, messaging)
         exchange.whileWaiting = whileWaiting
         return exchange

@@ -12,6 +12,8 @@ final class ZeroMQContext {
         self.handle = handle
         // Closing must never wait for a peer that does not read.
         try ZeroMQError.check("zmq_ctx_set", "ZMQ_BLOCKY", zmq_ctx_set(handle, ZMQ_BLOCKY, 0))
+        // Two sockets per peer; the default of 1023 would end at 510 ranks.
+        try ZeroMQError.check("zmq_ctx_set", "ZMQ_MAX_SOCKETS", zmq_ctx_set(handle, ZMQ_MAX_SOCKETS, 16_383))
     }
 
     /// Sockets hold their context, so none is open here, and ending it does not wait.

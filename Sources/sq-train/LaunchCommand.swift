@@ -30,6 +30,7 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("launch starts mpirun itself; run it without")
         }
         let mpirun = MPIRun(ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
+        try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit, nodes: ProcessEnvironment.nodes)
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
         // Attempts share a folder, so that each goes on where the last one was saved.
@@ -75,7 +76,34 @@ struct MPIRun {
         if getuid() == 0 {
             variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]
         }
+        // Open MPI takes bridges of containers for ways to other nodes, since they have the same network on all.
+        let bridges = Set(NetworkInterfaces.addresses().filter(\.isVirtual).map(\.interface)).sorted()
+        if !bridges.isEmpty {
+            let list = (["lo"] + bridges).joined(separator: ",")
+            variables += [("OMPI_MCA_btl_tcp_if_exclude", list), ("OMPI_MCA_oob_tcp_if_exclude", list)]
+        }
         return variables
+    }
+
+    /// mpirun has four descriptors for each rank it starts, and for itself 26; with fewer it hangs or crashes (measured).
+    func check(descriptorLimit: Int, nodes: Int) throws(TooFewDescriptors) {
+        let needed = 32 + 4 * ((ranks + nodes - 1) / nodes)
+        guard needed > descriptorLimit else { return }
+        throw TooFewDescriptors(ranks: ranks, needed: needed, limit: descriptorLimit, fitting: (descriptorLimit - 32) / 4 * nodes)
+    }
+}
+
+/// More ranks than mpirun can start with the files it may open.
+struct TooFewDescriptors: ReportableError, Equatable {
+    let ranks: Int
+    let needed: Int
+    let limit: Int
+    let fitting: Int
+
+    var exitCode: TensorCore.ExitCode { .configuration }
+    var description: String {
+        "mpirun needs \(needed) open files to start \(ranks) rank\(ranks == 1 ? "" : "s"), and \(limit) are allowed: raise the limit "
+            + "(ulimit -n \(needed))" + (fitting > 0 ? ", or start at most \(fitting)" : "")
     }
 }
 

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import CProcess
 internal import Collectives
 internal import Glibc
 internal import LinearAlgebra
@@ -44,9 +45,12 @@ enum ProcessEnvironment {
     static func prepare() {
         // A file that may not grow is then an error like a full disk, with the file's name, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
+        raiseDescriptorLimit()
         let environment = MPIEnvironment.currentEnvironment()
-        if environment["OPENBLAS_NUM_THREADS"] == nil, environment["OMP_NUM_THREADS"] == nil {
-            let threads = threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment))
+        // A number set for want of addresses is no choice of the user's.
+        let most = environment[CPROCESS_THREAD_LIMIT].flatMap { Int($0) }
+        if most != nil || (environment["OPENBLAS_NUM_THREADS"] == nil && environment["OMP_NUM_THREADS"] == nil) {
+            let threads = min(most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
             setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
             BLAS.threads = threads
         }
@@ -60,6 +64,28 @@ enum ProcessEnvironment {
     /// Throws where CK_ISA names kernels that there are none of, or that this processor cannot run.
     static func requireKernels() throws(KernelChoiceError) {
         if let refused = ck_refused_isa() { throw KernelChoiceError(wanted: String(cString: refused)) }
+    }
+
+    /// The soft limit is for programs that keep descriptors in `select`'s sets; every rank's connections count.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        setrlimit(resource, &limit)
+    }
+
+    /// Files this process may have open.
+    static var descriptorLimit: Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return .max }
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Nodes that `launch` starts ranks on, as far as Slurm tells.
+    static var nodes: Int {
+        let text = MPIEnvironment.currentEnvironment()["SLURM_JOB_NUM_NODES"]
+        return max(1, text.flatMap { Int($0) } ?? 1)
     }
 
     /// Cores are divided among the ranks of this node.

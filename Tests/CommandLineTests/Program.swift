@@ -60,8 +60,11 @@ struct Program {
     }
 
     /// Starts the program; see ``run(_:in:ranks:environment:fileSizeLimit:)``.
+    ///
+    /// - Parameter limit: what `ulimit` is told before, such as `-v 400000`.
     static func start(
-        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil,
+        limit: String? = nil
     ) throws -> Running {
         let mpirun = ["mpirun", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
         var variables = ProcessInfo.processInfo.environment
@@ -75,7 +78,7 @@ struct Program {
         let running = try Running()
         let process = running.process
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        let limit = fileSizeLimit.map { ["bash", "-c", "ulimit -f \($0); exec \"$@\"", "--"] } ?? []
+        let limit = (limit ?? fileSizeLimit.map { "-f \($0)" }).map { ["bash", "-c", "ulimit \($0); exec \"$@\"", "--"] } ?? []
         process.arguments = (ranks > 0 ? mpirun : []) + limit + [path] + arguments
         process.environment = variables
         process.currentDirectoryURL = URL(fileURLWithPath: folder)

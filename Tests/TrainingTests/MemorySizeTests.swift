@@ -1,3 +1,4 @@
+import Collectives
 import HuggingFace
 import TestSupport
 import Testing
@@ -16,8 +17,8 @@ import Testing
     func `what is no size is refused`(text: String) { #expect(ByteCount(settingText: text) == nil) }
 
     @Test func `a group's ancestors end at the root`() {
-        #expect(AvailableMemory.ancestors(of: "/a/b") == ["", "/a", "/a/b"])
-        #expect(AvailableMemory.ancestors(of: "/") == [""])
+        #expect(ControlGroups.ancestors(of: "/a/b") == ["", "/a", "/a/b"])
+        #expect(ControlGroups.ancestors(of: "/") == [""])
     }
 
     @Test func `files in the cache leave room in a group`() throws {

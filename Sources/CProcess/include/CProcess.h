@@ -1,4 +1,4 @@
-// Starting a program that does not outlive this one, which posix_spawn cannot do.
+// What Swift cannot do: start a program that does not outlive this one, and look at limits before libraries are loaded.
 #pragma once
 #include <signal.h>
 #include <sys/types.h>
@@ -8,3 +8,10 @@
 ///
 /// Returns 0, or the system's error number where it cannot be started.
 int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_Nonnull mask, pid_t *_Nonnull process);
+
+/// Names the variable that holds the threads OpenBLAS has been given for want of addresses, over what the user or nobody has asked for.
+#define CPROCESS_THREAD_LIMIT "SQ_TRAIN_THREAD_LIMIT"
+
+/// Bytes this process may map, or write to, in all; 0 where there is no limit. A limit that the smallest model cannot run in has ended
+/// the program with 78 before `main`.
+size_t cprocess_address_limit(void);

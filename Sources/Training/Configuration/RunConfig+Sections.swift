@@ -174,13 +174,13 @@ extension BusTransport: Choice {}
 
 package struct BusSettings: Sendable, Equatable {
     package var transport: BusTransport
-    /// For tcp; nil: loopback on one node, else the only other interface.
+    /// For tcp; nil: loopback on one node, else the one that reaches rank 0.
     package var interface: String?
 
     init(_ key: Settings) {
         transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
         interface = key.optional(
-            "interface", orElse: "auto", "tcp: name or IPv4 address of the interface that reaches the other nodes; auto: the only one")
+            "interface", orElse: "auto", "tcp: name or IPv4 address of the interface that reaches the other nodes; auto: found")
     }
 }
 

@@ -1,70 +1,62 @@
+package import Collectives
 internal import Glibc
 
 /// Memory that processes on this machine may still take.
 package enum AvailableMemory {
     /// Bytes: the least of what the kernel believes it can give without swapping, and of what the control groups of this process
     /// leave. Where neither is known, no limit.
-    package static var bytes: Int { (groupRooms + [systemBytes]).compactMap(\.self).min() ?? Int.max }
+    package static var bytes: Int { bytes(in: ControlGroups()) }
+
+    /// Of the addresses a process may have, what OpenBLAS's buffer for packed matrices and the stacks of threads yet to start take.
+    private static let reserve = 160 << 20
+
+    static func bytes(in groups: ControlGroups) -> Int {
+        let rooms = groups.folders("memory").map { folder in
+            (folder.isVersion2 ? GroupFiles.version2 : .version1).room(folder.path)
+        }
+        return (rooms + [systemBytes]).compactMap(\.self).min() ?? Int.max
+    }
+
+    /// Bytes that this process may still map (`ulimit -v`) or write to (`ulimit -d`), whatever the machine has; nil where there is no
+    /// such limit.
+    package static var processRoom: Int? {
+        func room(_ limit: __rlimit_resource, _ used: Int) -> Int? {
+            var value = rlimit()
+            guard getrlimit(__rlimit_resource_t(limit.rawValue), &value) == 0, value.rlim_cur < rlim_t(Int64.max) else { return nil }
+            return max(0, Int(clamping: value.rlim_cur) - used - reserve)
+        }
+        return [room(RLIMIT_AS, kibibytes("VmSize", "/proc/self/status")), room(RLIMIT_DATA, kibibytes("VmData", "/proc/self/status"))]
+            .compactMap(\.self).min()
+    }
 
     /// `MemAvailable` of /proc/meminfo, which is in KiB.
     private static var systemBytes: Int? {
-        for line in text("/proc/meminfo").split(separator: "\n") where line.hasPrefix("MemAvailable:") {
-            return line.split(separator: " ").dropFirst().first.flatMap { Int($0) }.map { $0 << 10 }
-        }
-        return nil
+        let bytes = kibibytes("MemAvailable", "/proc/meminfo")
+        return bytes > 0 ? bytes : nil
     }
 
-    /// What is left below the limit of each control group this process is in, in both versions of the interface.
-    private static var groupRooms: [Int?] {
-        text("/proc/self/cgroup").split(separator: "\n").flatMap { line -> [Int?] in
-            let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
-            guard parts.count == 3 else { return [] }
-            let controllers = parts[1].split(separator: ",")
-            guard controllers.isEmpty || controllers.contains("memory") else { return [] }
-            let files = controllers.isEmpty ? GroupFiles.version2 : GroupFiles.version1
-            return ancestors(of: parts[2]).map { files.room("\(files.root)\($0)") }
-        }
-    }
-
-    /// A group's path and those above it, down to the root, which is empty. In a container the group's own path often does not
-    /// exist, and the root is the container's.
-    static func ancestors(of path: String) -> [String] {
-        let names = path.split(separator: "/")
-        return (0...names.count).map { names.prefix($0).reduce("") { "\($0)/\($1)" } }
-    }
-
-    /// A file of the kernel's, whose size is not known beforehand; empty where there is none.
-    fileprivate static func text(_ path: String) -> String {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return "" }
-        defer { close(file) }
-        var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        let count = read(file, &buffer, buffer.count)
-        guard count > 0 else { return "" }
-        var text = String(decoding: buffer[..<count], as: UTF8.self)
-        while text.last == "\n" { text.removeLast() }
-        return text
+    /// Bytes that a line `name: 123 kB` of a file of the kernel's stands for; 0 where there is none.
+    private static func kibibytes(_ name: String, _ path: String) -> Int {
+        let line = ControlGroups.text(path).split(separator: "\n").first { $0.hasPrefix("\(name):") }
+        return line?.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) }.map { $0 << 10 } ?? 0
     }
 }
 
 /// Where a control group says how much memory its processes may have and have, in bytes.
 struct GroupFiles {
-    let root: String
     let limit: String
     let usage: String
     /// Of usage: files that were read or written, such as a model, which the kernel lets go of when memory is asked for. In `memory.stat`.
     let cache: Set<Substring>
 
     static let version1 = GroupFiles(
-        root: "/sys/fs/cgroup/memory", limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes",
-        cache: ["total_active_file", "total_inactive_file"])
-    static let version2 = GroupFiles(
-        root: "/sys/fs/cgroup", limit: "memory.max", usage: "memory.current", cache: ["active_file", "inactive_file"])
+        limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", cache: ["total_active_file", "total_inactive_file"])
+    static let version2 = GroupFiles(limit: "memory.max", usage: "memory.current", cache: ["active_file", "inactive_file"])
 
     /// Bytes left in a group's folder. A limit that is not there, or not a number (`max`), is none; one beyond any machine's memory does
     /// no harm.
     func room(_ folder: String) -> Int? {
-        func text(_ name: String) -> String { AvailableMemory.text("\(folder)/\(name)") }
+        func text(_ name: String) -> String { ControlGroups.text("\(folder)/\(name)") }
         guard let limit = Int(text(limit)) else { return nil }
         var used = Int(text(usage)) ?? 0
         for line in text("memory.stat").split(separator: "\n") {

@@ -21,8 +21,10 @@ package struct LayoutChooser: Sendable {
     /// For the ranks of a job: memory is what each machine has available, divided among its ranks; the least counts. What
     /// `plan.memory_per_node` says of another cluster is of no interest here. Collective.
     package init(_ workload: Workload, over world: some Communicator) throws(MPIError) {
-        let share = Int64(AvailableMemory.bytes / (try world.ranksOnNode()))
-        self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(share, .min)))
+        let share = AvailableMemory.bytes / (try world.ranksOnNode())
+        // A limit of the process is each rank's own.
+        let least = Int64(min(share, AvailableMemory.processRoom ?? .max))
+        self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(least, .min)))
     }
 
     /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
@@ -56,7 +58,13 @@ package struct LayoutChooser: Sendable {
         let least = layouts.map(memory).min() ?? 0
         return ConfigurationError(
             "parallel", "the run needs about \(ByteCount(least).rounded) a rank and each of the \(ranks) ranks can have "
-                + "\(ByteCount(memoryPerRank).rounded); " + advice)
+                + "\(ByteCount(memoryPerRank).rounded)\(cause); " + advice)
+    }
+
+    /// What keeps a rank from having more, where it is no lack of memory.
+    private var cause: String {
+        guard let room = AvailableMemory.processRoom, room <= memoryPerRank else { return "" }
+        return " below its limit of addresses (ulimit -v or -d)"
     }
 
     /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.

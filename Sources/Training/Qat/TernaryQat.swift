@@ -16,13 +16,16 @@ struct TernaryQat<World: Communicator> {
 
     func run() throws {
         let (config, world) = (context.config, context.communicator)
+        let route = try BusRoute.find(config.bus.transport, interface: config.bus.interface, over: context.groups.replicas)
         let transition = try world.agree {
             guard config.qat.rotations == nil else {
                 throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
             }
             try BusConfiguration.check(interface: config.bus.interface)
+            try route.check()
             return try config.ternary.transition(seed: config.training.seed)
         }
+        if let line = route.line { context.reporter.note(line) }
         var given: FactorsToStartFrom?
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
             let linears = inputs.folder.configuration.linears

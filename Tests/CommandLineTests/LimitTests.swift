@@ -1,0 +1,41 @@
+import Foundation
+import Testing
+
+extension CommandLineTests {
+    /// What `ulimit` leaves, looked at before the work starts: too little is one line and 78, never a hang or a crash.
+    @Suite struct Limits {
+        private let model: ModelFolder
+        init() throws { model = try ModelFolder() }
+
+        private func run(_ limit: String, _ arguments: [String], environment: [String: String?] = [:]) throws -> Program.Outcome {
+            try Program.start(arguments, in: model.path, environment: environment, limit: limit).wait()
+        }
+
+        private func expectOneLine(_ outcome: Program.Outcome, _ fragment: String) {
+            #expect(outcome.code == 78, "\(outcome)")
+            let lines = outcome.errors.split(separator: "\n").filter { !$0.hasPrefix("---") }
+            #expect(lines.count == 1 && lines.first?.contains(fragment) == true, "\(outcome.errors)")
+        }
+
+        /// OpenBLAS asks for ever where its buffer cannot be had, and takes one for each thread.
+        @Test(arguments: [150, 200, 350, 410]) func `a limit of addresses is heeded before anything is read`(_ mebibytes: Int) throws {
+            expectOneLine(
+                try run("-v \(mebibytes << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": nil]), "ulimit -v")
+        }
+
+        @Test func `a limit that the job fits in does not stop it`() throws {
+            let outcome = try run("-v \(640 << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": "64"])
+            #expect(outcome.code == 0, "\(outcome)")
+        }
+
+        @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int) throws {
+            expectOneLine(try run("-n \(files)", ["launch", "-n", "4", "eval"] + model.arguments()), "ulimit -n 48")
+        }
+
+        @Test func `ranks that would run out of descriptors are refused before libzmq aborts`() throws {
+            let outcome = try run("-n 48", ["launch", "-n", "4", "--max-restarts", "2", "qat"] + model.arguments() + ["--out", "out"])
+            expectOneLine(outcome, "bus.transport=mpi")
+            #expect(!FileManager.default.fileExists(atPath: model.file("out")))
+        }
+    }
+}
