@@ -42,7 +42,7 @@ struct DecomposeBenchmark: ParsableCommand {
     func run() throws {
         BLAS.threads = 1
         var matrices = kind.flatMap { kind in size.map { DecomposeMatrix(kind, size: $0, seed: seed) } }
-        let layers = try model.map { try DecomposeMatrix.linears(of: LlamaFolder($0)) } ?? []
+        let layers = try model.map { try DecomposeMatrix.linears(of: ModelFolder($0)) } ?? []
         matrices += layers
         var table = Table(columns: [
             "matrix", "tolerance", "components", "of reference", "additions", "of reference", "error", "operations", "seconds",

@@ -46,8 +46,8 @@ struct DecomposeMatrix {
     }
 
     /// The linear layers of a Llama folder.
-    static func linears(of folder: LlamaFolder) throws -> [DecomposeMatrix] {
-        try folder.configuration.linears.map { linear in
+    static func linears(of folder: ModelFolder) throws -> [DecomposeMatrix] {
+        try folder.architecture.linears.map { linear in
             DecomposeMatrix(
                 name: linear.name, weight: try folder.checkpoint.read(linear.name + ".weight", shape: linear.shape))
         }

@@ -52,7 +52,8 @@ struct RandomLlama: ParsableCommand {
         try folder.write(config.text, as: "config.json")
         var sources: [TensorSource] = []
         var parameters = 0
-        for (index, (name, shape)) in try LlamaConfiguration(config).tensorShapes.named.enumerated() {
+        for (index, (name, spec)) in try LlamaConfiguration(config).architecture.parameters().named.enumerated() {
+            let shape = spec.shape
             parameters += shape.reduce(1, *)
             sources.append(
                 TensorSource(name, elementType, shape) {

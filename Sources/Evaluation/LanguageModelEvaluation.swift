@@ -20,36 +20,6 @@ package struct LanguageModelScore: Sendable, Equatable {
     }
 }
 
-/// A network ready to run, or the stage of one that a rank holds: its graph, its parameters, and what happens at its sites.
-package struct Network<Sites: SiteTransform> {
-    package var model: Llama
-    package var parameters: LlamaParameters<Variable>
-    package var sites: Sites
-
-    package init(model: Llama, parameters: LlamaParameters<Variable>, sites: Sites) {
-        self.model = model
-        self.parameters = parameters
-        self.sites = sites
-    }
-
-    /// The stage's output for whole sequences of equal length: of the last stage the last norm's, see ``Llama``.
-    ///
-    /// - Parameter input: what the stage before has made of these sequences; nil on the first stage.
-    package func hiddenStates(
-        _ sequences: [[Int32]], from input: Variable? = nil, recompute: Bool = false, on tape: Tape
-    ) -> Variable {
-        model.hiddenStates(
-            input.map(StageInput.hidden) ?? .tokens(sequences.flatMap(\.self)), parameters,
-            context: CausalBatch(sequences: sequences.count, length: sequences.first?.count ?? 0),
-            sites: sites, recompute: recompute, on: tape)
-    }
-
-    /// The same, of a network that no gradient is wanted of.
-    package func outputs(_ sequences: [[Int32]], from input: Tensor?) -> Tensor {
-        hiddenStates(sequences, from: input.map { Variable(constant: $0) }, on: Tape(recording: false)).value
-    }
-}
-
 /// What several networks make of windows, one window after the other streaming through the stages.
 ///
 /// - Parameters:
@@ -79,7 +49,7 @@ package func stream<World: Communicator>(
 ///
 /// - Throws: ``EvaluationError/noWindows``; ``EvaluationError/notFinite(_:)`` when the network's output is NaN.
 package func evaluate(
-    _ network: Network<some SiteTransform>, against reference: Network<some SiteTransform>?, windows: [[Int32]],
+    _ network: Network<some HookTransform>, against reference: Network<some HookTransform>?, windows: [[Int32]],
     _ groups: ParallelGroups<some Communicator>
 ) throws -> LanguageModelScore {
     guard !windows.isEmpty else { throw EvaluationError.noWindows }
@@ -87,7 +57,7 @@ package func evaluate(
     var divergence = 0.0
     let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }.map { windows[$0] }
     let stages = [network.outputs] + (reference.map { [$0.outputs] } ?? [])
-    try stream(own, through: stages, hidden: network.model.configuration.hiddenSize, groups) { window, outputs in
+    try stream(own, through: stages, hidden: network.model.architecture.hiddenSize, groups) { window, outputs in
         let head = network.parameters.logitWeight
         func loss(_ target: LogitTarget) -> Double {
             Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum

@@ -63,10 +63,12 @@ package enum StageBalance {
     /// much as its share of the layers' passes.
     ///
     /// - Parameter recompute: whether layers, and not the head, run forward twice.
-    package static func divide(_ c: LlamaConfiguration, stages: Int, length: Int, recompute: Bool = false) -> [Range<Int>] {
-        let cost = LlamaCost(c)
+    package static func divide(
+        _ architecture: Architecture, stages: Int, length: Int, recompute: Bool = false
+    ) -> [Range<Int>] {
+        let cost = ModelCost(architecture)
         // Forward and the gradient of the input: two passes, three when the forward pass is repeated.
-        let layer = cost.layer(length: length) * (recompute ? 3 : 2)
-        return divide(layers: [Double](repeating: layer, count: c.layers), last: 2 * Double(cost.head), stages: stages)
+        let layers = architecture.blocks.indices.map { cost[$0].forward(length: length) * (recompute ? 3 : 2) }
+        return divide(layers: layers, last: 2 * Double(cost.head), stages: stages)
     }
 }

@@ -16,13 +16,14 @@ package struct DimensionReport: Sendable {
     }
     package let rows: [Row]
 
-    package init(_ c: LlamaConfiguration) {
-        func row(_ rotation: String, _ n: Int) -> Row {
-            Row(rotation: rotation, size: n, block: HadamardOrder.largestBlock(dividing: n).order)
+    package init(_ architecture: Architecture) {
+        func row(_ rotation: String, _ n: Int) -> Row? {
+            n == 0 ? nil : Row(rotation: rotation, size: n, block: HadamardOrder.largestBlock(dividing: n).order)
         }
+        let head = architecture.headDimension ?? 0
         rows = [
-            row("R1 (residual stream)", c.hiddenSize), row("R2 (values, each layer)", c.headDimension),
-            row("R3 (queries and keys)", c.headDimension), row("R4 (down projection)", c.intermediateSize),
-        ]
+            row("R1 (residual stream)", architecture.hiddenSize), row("R2 (values, each block)", head),
+            row("R3 (queries and keys)", head), row("R4 (down projection)", architecture.downWidth),
+        ].compactMap(\.self)
     }
 }

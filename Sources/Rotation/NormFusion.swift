@@ -2,29 +2,34 @@ internal import Autograd
 package import Models
 package import TensorCore
 
-extension LlamaParameters {
-    /// The same function with every RMSNorm gain folded into the linears that read the norm (W ← W·diag γ, γ ← 1) and the
+extension Parameters {
+    /// The same function with every norm's gain folded into the linears that read the norm (W ← W·diag γ, γ ← 1) and the
     /// language model head untied from the embedding: the form in which R1 commutes with the norms (SpinQuant, section 3.1).
     ///
-    /// Of parameters that nobody else holds, no more than a layer exists twice at a time.
-    package consuming func fusingNorms() -> Self where Value: TensorValue {
-        for index in layers.indices {
-            let layer = layers[index]
-            let (attention, feedForward) = (layer.inputNorm.tensor, layer.postAttentionNorm.tensor)
-            self.layers[index].query.weight = layer.query.weight.scaledColumns(by: attention)
-            self.layers[index].key.weight = layer.key.weight.scaledColumns(by: attention)
-            self.layers[index].value.weight = layer.value.weight.scaledColumns(by: attention)
-            self.layers[index].gate.weight = layer.gate.weight.scaledColumns(by: feedForward)
-            self.layers[index].up.weight = layer.up.weight.scaledColumns(by: feedForward)
-            self.layers[index].inputNorm = layer.inputNorm.mapped { $0.fill(1) }
-            self.layers[index].postAttentionNorm = layer.postAttentionNorm.mapped { $0.fill(1) }
+    /// Of parameters that nobody else holds, no more than a block exists twice at a time.
+    package consuming func fusingNorms(_ architecture: Architecture) -> Self where Value: TensorValue {
+        for index in blocks.indices {
+            for norm in architecture.blocks[firstBlock + index].norms { blocks[index].fuse(norm) }
         }
-        guard let norm else { return self }
-        self.head = logitWeight.scaledColumns(by: norm.tensor)
-        self.norm = norm.mapped { $0.fill(1) }
-        // A last stage held a tied embedding as its head only.
-        if !isFirst { self.embedding = nil }
+        guard isLast else { return self }
+        for norm in architecture.norms {
+            guard norm.output == .headInput, let index = exit.index(norm.gain) else { continue }
+            untie(architecture.head, head: logitWeight.scaledColumns(by: exit[index].tensor))
+            exit[index] = exit[index].mapped { $0.fill(1) }
+        }
         return self
+    }
+}
+
+extension ParameterGroup where Value: TensorValue {
+    /// W ← W·diag γ of every linear layer that reads the norm, γ ← 1.
+    fileprivate mutating func fuse(_ norm: Architecture.NormRule) {
+        guard let index = index(norm.gain) else { preconditionFailure("there is no norm \(prefix)\(norm.gain)") }
+        let gain = self[index].tensor
+        for linear in specs.indices where specs[linear].ports?.reads == norm.output {
+            self[linear] = self[linear].scaledColumns(by: gain)
+        }
+        self[index] = self[index].mapped { $0.fill(1) }
     }
 }
 

@@ -10,44 +10,45 @@ package struct RotationCost: Sendable {
         package var perToken = 0.0
     }
 
-    private let model: LlamaCost
-    private let configuration: LlamaConfiguration
+    private let model: ModelCost
+    private let architecture: Architecture
     private let plan: RotationPlan
 
-    package init(_ c: LlamaConfiguration, _ plan: RotationPlan) {
-        model = LlamaCost(c)
-        configuration = c
+    package init(_ architecture: Architecture, _ plan: RotationPlan) {
+        model = ModelCost(architecture)
+        self.architecture = architecture
         self.plan = plan
     }
 
-    /// Rotating a layer's four sides, as planned.
-    package var layer: Sites {
-        let c = configuration
-        let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension
-        return sites([
-            (plan.sides.attentionInput, queryKeyValue), (plan.sides.attentionOutput, c.heads * c.headDimension),
-            (plan.sides.feedForwardInput, 2 * c.intermediateSize), (plan.sides.feedForwardOutput, c.intermediateSize),
-        ])
+    /// Rotating a block's sides, as planned.
+    package func block(_ index: Int) -> Sites {
+        let block = architecture.blocks[index]
+        return sites((block.residualInputs + block.residualOutputs).map { ($0, block.rotatedRows($0)) })
     }
 
     /// Nothing flows back from the embedding: in the activations, one pass.
-    package var embedding: Sites { sites([(plan.sides.embedding, configuration.vocabularySize)], passes: 1) }
-    package var head: Sites { sites([(plan.sides.head, configuration.vocabularySize)]) }
+    package var embedding: Sites { sites([(.embedding, architecture.vocabularySize)], passes: 1) }
+    package var head: Sites { sites([(.headInput, architecture.vocabularySize)]) }
 
-    private func sites(_ sites: [(inWeights: Bool, rows: Int)], passes: Int = 2) -> Sites {
-        let square = Double(configuration.hiddenSize * configuration.hiddenSize)
+    private func sites(_ sites: [(point: HookPoint, rows: Int)], passes: Int = 2) -> Sites {
+        let square = Double(architecture.hiddenSize * architecture.hiddenSize)
         var result = Sites()
         for site in sites {
-            if site.inWeights { result.once += Double(site.rows) * square } else { result.perToken += Double(passes) * square }
+            if plan.sides.contains(site.point) {
+                result.once += Double(site.rows) * square
+            } else {
+                result.perToken += Double(passes) * square
+            }
         }
         return result
     }
 
-    /// Multiply-adds of gathering the gradients at a layer's quantisers, per token: of R1 at two, of R2 at two.
-    package func layerGradients(r1: Bool, r2: Bool) -> Double {
-        let c = configuration
-        let (h, d) = (c.hiddenSize, c.headDimension)
-        return Double((r1 ? 2 * h * h : 0) + (r2 ? (c.heads + c.keyValueHeads) * d * d : 0))
+    /// Multiply-adds of gathering the gradients at a block's quantizers, per token: of R1 where the residual stream is read, of R2 at
+    /// the values and the output projection's input.
+    package func gradients(_ index: Int, r1: Bool, r2: Bool) -> Double {
+        let block = architecture.blocks[index]
+        let (h, d) = (architecture.hiddenSize, block.heads?.dimension ?? 0)
+        return Double((r1 ? block.residualInputs.count * h * h : 0) + (r2 ? (block.width(.value) + block.width(.outputInput)) * d : 0))
     }
 
     /// Of a step, over all ranks.
@@ -59,15 +60,16 @@ package struct RotationCost: Sendable {
     package func operationsPerStep(
         sequences: Int, length: Int, teacher: Bool, weightGradients: Bool, r1: Bool, r2: Bool
     ) -> Double {
-        let layers = Double(configuration.layers)
         let tokens = Double(sequences * length)
         let attention = model.attention(sequences: sequences, length: length)
         let products = tokens * Double(model.linears + model.head)
         let forward = products + attention
         let backward = products + 2 * attention + (weightGradients ? tokens * Double(model.linears) : 0)
-        let gradients = layers * tokens * layerGradients(r1: r1, r2: r2)
-        let once = layers * layer.once + embedding.once + head.once
-        let perToken = layers * layer.perToken + embedding.perToken + head.perToken
+        let blocks = architecture.blocks.indices
+        let gradients = tokens * blocks.reduce(0) { $0 + self.gradients($1, r1: r1, r2: r2) }
+        let sites = blocks.map(block)
+        let once = sites.reduce(embedding.once + head.once) { $0 + $1.once }
+        let perToken = sites.reduce(embedding.perToken + head.perToken) { $0 + $1.perToken }
         return 2 * ((teacher ? 2 : 1) * forward + backward + gradients + once + tokens * perToken)
     }
 }

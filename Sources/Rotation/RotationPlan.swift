@@ -17,18 +17,22 @@ package struct RotationPlan: Sendable, Equatable {
     ///   - tokens: see ``tokens(perStep:replicas:)``.
     ///   - weightsQuantized: quantised weights must be rotated as weights.
     ///   - storage: rotated weights would be float32 ones; what rests in bfloat16 stays as it is.
-    package init(_ c: LlamaConfiguration, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
+    package init(_ architecture: Architecture, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
         guard !weightsQuantized, storage == .f32 else {
             sides = weightsQuantized ? .all : .none
             return
         }
-        let queryKeyValue = (c.heads + 2 * c.keyValueHeads) * c.headDimension
+        let vocabulary = architecture.vocabularySize
         sides = RotatedSides(
-            embedding: c.vocabularySize <= tokens,
-            attentionInput: queryKeyValue <= 2 * tokens,
-            attentionOutput: c.heads * c.headDimension <= 2 * tokens,
-            feedForwardInput: 2 * c.intermediateSize <= 2 * tokens,
-            feedForwardOutput: c.intermediateSize <= 2 * tokens,
-            head: c.vocabularySize <= 2 * tokens)
+            HookPoint.allCases.filter { point in
+                switch point {
+                // Nothing flows back from the embedding.
+                case .embedding: return vocabulary <= tokens
+                case .headInput: return vocabulary <= 2 * tokens
+                default:
+                    let rows = architecture.blocks.map { $0.rotatedRows(point) }.max() ?? 0
+                    return (point.readsResidual || point.writesResidual) && rows <= 2 * tokens
+                }
+            })
     }
 }

@@ -3,60 +3,39 @@ internal import LinearAlgebra
 package import Models
 package import TensorCore
 
-/// Which sides of a model's matrices carry R1. What is not rotated in the weights is rotated in the activations
+/// Where R1 is merged into a model's matrices. What is not rotated in the weights is rotated in the activations
 /// (see ``RotationPlan``); R2 is always in the weights, where it costs d/h of what R1 does.
 package struct RotatedSides: Sendable, Equatable {
-    /// E·R1.
-    package var embedding = true
-    /// W·R1 for q, k, v.
-    package var attentionInput = true
-    /// R1ᵀ·W for o.
-    package var attentionOutput = true
-    /// W·R1 for gate, up.
-    package var feedForwardInput = true
-    /// R1ᵀ·W for down.
-    package var feedForwardOutput = true
-    /// H·R1 for the language model head.
-    package var head = true
+    /// The points of the residual stream whose readers or writers carry R1.
+    private let points: Set<HookPoint>
 
-    package static let all = RotatedSides()
+    package init(_ points: some Sequence<HookPoint>) { self.points = Set(points) }
+
+    package func contains(_ point: HookPoint) -> Bool { points.contains(point) }
+
+    package static let all = RotatedSides(HookPoint.allCases.filter { $0.readsResidual || $0.writesResidual })
     /// All in the activations.
-    package static let none = RotatedSides(
-        embedding: false, attentionInput: false, attentionOutput: false, feedForwardInput: false, feedForwardOutput: false,
-        head: false)
+    package static let none = RotatedSides([])
 }
 
-extension LlamaParameters {
-    /// The parameters, of a model or a stage, with R1 merged on the given sides and R2 in v and o.
+extension Parameters {
+    /// The parameters, of a model or a stage, with R1 merged on the given sides and R2 in values and output projections.
     ///
-    /// E·R1, H·R1; q, k, v, gate, up: W·R1; o, down: R1ᵀ·W and R1ᵀ·b; v per key-value head: R2ᵀ·W_head and R2ᵀ·b_head;
-    /// o per query head's columns: W_head·R2. The function is unchanged when norms have been fused
-    /// (``fusingNorms()``) and all sides are rotated.
-    package func rotated(
-        by rotations: Rotations, sides: RotatedSides = .all, _ configuration: LlamaConfiguration
-    ) -> Self where Value: TensorValue {
+    /// Tables of the entry and head: E·R1, H·R1; linears that read the residual stream: W·R1; that write it: R1ᵀ·W and R1ᵀ·b; values
+    /// per key-value head: R2ᵀ·W_head and R2ᵀ·b_head; the output projection per query head's columns: W_head·R2. The function is
+    /// unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated.
+    package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ architecture: Architecture) -> Self
+    where Value: TensorValue {
         var result = self
         let r1 = rotations.r1
-        if sides.embedding { result.embedding = embedding?.rotatedInput(by: r1) }
-        if sides.head, isLast { result.head = logitWeight.rotatedInput(by: r1) }
-        for index in layers.indices {
-            let layer = layers[index]
-            let r2 = rotations.r2?[firstLayer + index]
-            let value = layer.value.rotatedHeads(by: r2)
-            let output = LinearLayer(weight: layer.output.weight.rotatedBlocks(by: r2), bias: layer.output.bias)
-            if sides.attentionInput {
-                result.layers[index].query.weight = layer.query.weight.rotatedInput(by: r1)
-                result.layers[index].key.weight = layer.key.weight.rotatedInput(by: r1)
-                result.layers[index].value = LinearLayer(weight: value.weight.rotatedInput(by: r1), bias: value.bias)
-            } else {
-                result.layers[index].value = value
+        if sides.contains(.embedding) {
+            for index in entry.specs.indices where entry.specs[index].role.isTable {
+                result.entry[index] = entry[index].rotatedInput(by: r1)
             }
-            result.layers[index].output = sides.attentionOutput ? output.rotatedOutput(by: r1) : output
-            if sides.feedForwardInput {
-                result.layers[index].gate.weight = layer.gate.weight.rotatedInput(by: r1)
-                result.layers[index].up.weight = layer.up.weight.rotatedInput(by: r1)
-            }
-            if sides.feedForwardOutput { result.layers[index].down = layer.down.rotatedOutput(by: r1) }
+        }
+        if isLast, sides.contains(.headInput) { result.untie(architecture.head, head: logitWeight.rotatedInput(by: r1)) }
+        for index in blocks.indices {
+            result.blocks[index].rotate(r1, rotations.r2?[firstBlock + index], sides)
         }
         return result
     }
@@ -64,10 +43,34 @@ extension LlamaParameters {
     /// The parameters with R4 on the input side of every down projection (W ← W·H): its input must then be transformed online.
     package func rotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
         var result = self
-        for index in layers.indices {
-            result.layers[index].down.weight = layers[index].down.weight.mapped { r4.apply(&$0) }
+        for block in blocks.indices {
+            for index in blocks[block].specs.indices where blocks[block].specs[index].ports?.reads == .downInput {
+                result.blocks[block][index] = blocks[block][index].mapped { r4.apply(&$0) }
+            }
         }
         return result
+    }
+}
+
+extension ParameterSpec.Role {
+    /// Whether its rows enter the residual stream.
+    fileprivate var isTable: Bool { self == .embedding || self == .positions }
+}
+
+extension ParameterGroup where Value: TensorValue {
+    /// Merges a block's rotations into its linears: R2 first, then R1.
+    fileprivate mutating func rotate(_ r1: Tensor?, _ r2: Tensor?, _ sides: RotatedSides) {
+        for index in specs.indices {
+            guard let ports = specs[index].ports else { continue }
+            let bias = biasIndex(of: index)
+            var layer = LinearLayer(weight: self[index], bias: bias.map { self[$0] })
+            if ports.writes == .value { layer = layer.rotatedHeads(by: r2) }
+            if ports.reads == .outputInput { layer.weight = layer.weight.rotatedBlocks(by: r2) }
+            if ports.reads.readsResidual, sides.contains(ports.reads) { layer.weight = layer.weight.rotatedInput(by: r1) }
+            if let point = ports.writes, point.writesResidual, sides.contains(point) { layer = layer.rotatedOutput(by: r1) }
+            self[index] = layer.weight
+            if let bias, let value = layer.bias { self[bias] = value }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ extension CommandLineTests {
         /// The checkpoint's matrices in bfloat16, as most are.
         private func halfModel() throws -> ModelFolder {
             let model = try ModelFolder()
-            let folder = try LlamaFolder(model.file("model"))
+            let folder = try Models.ModelFolder(model.file("model"))
             try folder.write(folder.parameters(), as: .bf16, to: model.file("half"))
             return model
         }

@@ -15,7 +15,7 @@ import Testing
         let weights = try SafetensorsFile(folder + "/model.safetensors")
         for name in ["config.json", "config_v5.json"] where PathKind(folder + "/" + name) == .file {
             let configuration = try LlamaConfiguration(HFConfig(folder + "/" + name))
-            let parameters = try LlamaParameters<Tensor>(configuration) { name, _ throws(HuggingFaceError) in
+            let parameters = try configuration.architecture.parameters().map { name, _ throws(HuggingFaceError) in
                 try weights.readFloat(name)
             }
             try check(golden, file, configuration, parameters, recompute: false)
@@ -25,13 +25,13 @@ import Testing
 
     private func check(
         _ golden: GoldenCase, _ file: SafetensorsFile, _ configuration: LlamaConfiguration,
-        _ parameters: LlamaParameters<Tensor>, recompute: Bool
+        _ parameters: Parameters<Tensor>, recompute: Bool
     ) throws {
         let ids = try file.info("input_ids").shape
         let tokens = try file.readInts("input_ids").map(Int32.init)
         let variables = parameters.map { _, tensor in Variable(parameter: tensor) }
         let tape = Tape()
-        let x = Llama(configuration, positions: ids[1]).hiddenStates(
+        let x = configuration.description.model(positions: ids[1]).hiddenStates(
             .tokens(tokens), variables, context: CausalBatch(sequences: ids[0], length: ids[1]), recompute: recompute, on: tape)
         let logits = tape.linear(x, LinearLayer(weight: variables.logitWeight)).value
         let expected = try file.readFloat("logits")

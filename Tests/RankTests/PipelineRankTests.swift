@@ -24,13 +24,14 @@ extension RankTests {
             tiedEmbeddings: true, inputBias: false, outputBias: false, feedForwardBias: false)
 
         /// A stage's weights, each drawn from a stream of its own so that any stage draws the whole model's.
-        private static func parameters(_ stage: Range<Int>) -> LlamaParameters<Tensor> {
-            let streams = configuration.tensorShapes.named.map(\.name)
-            return LlamaParameters<Tensor>(configuration, stage: stage) { name, shape in
+        private static func parameters(_ stage: Range<Int>) -> Parameters<Tensor> {
+            let streams = configuration.architecture.parameters().named.map(\.name)
+            return configuration.architecture.parameters(stage).map { name, spec in
+                let shape = spec.shape
                 if shape.count == 1 { return Tensor(repeating: 1, shape) }
                 var random = RandomStream(seed: 31, stream: UInt64(streams.firstIndex(of: name) ?? 0))
                 return Tensor(normal: shape, deviation: 1.5 / Double(shape[1]).squareRoot(), from: &random)
-            }.fusingNorms()
+            }.fusingNorms(configuration.architecture)
         }
 
         private static let sequences: [[Int32]] = {
@@ -54,9 +55,9 @@ extension RankTests {
             let c = Self.configuration
             let config = try RunConfig(
                 assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"] + assignments)
-            let stage = try config.stages(dims, c)[groups.stage]
-            let recipe = try RotationRecipe(config, c, planTokens: Self.length * Self.batch / 4, dims: dims)
-            let model = Llama(c, positions: Self.length)
+            let stage = try config.stages(dims, c.architecture)[groups.stage]
+            let recipe = try RotationRecipe(config, c.architecture, planTokens: Self.length * Self.batch / 4, dims: dims)
+            let model = c.description.model(positions: Self.length)
             let original = Self.parameters(stage)
             let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
             let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
@@ -73,7 +74,7 @@ extension RankTests {
             let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: Array(Self.sequences.suffix(7)))
             run.score = try scorer.score(learner.rotations, groups)
             run.invariance = try model.logitChange(
-                Self.sequences[20], original, original.rotated(by: learner.rotations, c), groups)
+                Self.sequences[20], original, original.rotated(by: learner.rotations, c.architecture), groups)
             return run
         }
 
@@ -105,8 +106,8 @@ extension RankTests {
         @Test func `stages draw one rank's tokens`() throws {
             func draw(_ dims: ParallelDims, _ world: some Communicator) throws -> [[Int32]] {
                 let groups = try ParallelGroups(dims, world)
-                let stage = StageBalance.divide(Self.configuration, stages: dims.pipeline, length: Self.length)[groups.stage]
-                let network = Llama(Self.configuration, positions: Self.length).constantNetwork(Self.parameters(stage))
+                let stage = StageBalance.divide(Self.configuration.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]
+                let network = Self.configuration.description.model(positions: Self.length).constantNetwork(Self.parameters(stage))
                 return try SampledTokens.draw(40, length: 9, first: 3, seed: 5, stream: 100, from: network, groups) { _ in }
             }
             let alone = try draw(.alone, LoopbackCommunicator())

@@ -22,25 +22,26 @@ extension RankTests {
                 headDimension: 16, maximumPositions: 64, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
                 tiedEmbeddings: false, inputBias: false, outputBias: false, feedForwardBias: false)
             static let length = 32
-            let model = Llama(configuration, positions: length)
-            let parameters: LlamaParameters<Tensor>
+            let model = configuration.description.model(positions: length)
+            let parameters: Parameters<Tensor>
             let recipe: RotationRecipe
             let sequences: [[Int32]]
 
             init(planTokens: Int, trainWeightBits: Int = 16) throws {
                 var random = RandomStream(seed: 11)
-                parameters = LlamaParameters<Tensor>(Self.configuration) { name, shape in
-                    shape.count == 1
+                parameters = Self.configuration.architecture.parameters().map { _, spec in
+                    let shape = spec.shape
+                    return shape.count == 1
                         ? Tensor(repeating: 1, shape) : Tensor(normal: shape, deviation: 1.5 / Double(shape[1]).squareRoot(), from: &random)
-                }.fusingNorms()
+                }.fusingNorms(Self.configuration.architecture)
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
                 ])
-                recipe = try RotationRecipe(config, Self.configuration, planTokens: planTokens)
+                recipe = try RotationRecipe(config, Self.configuration.architecture, planTokens: planTokens)
                 sequences = (0..<24).map { _ in (0..<Self.length).map { _ in Int32(random.next() % 96) } }
             }
 
-            var base: LlamaParameters<Tensor> { recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters }
+            var base: Parameters<Tensor> { recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters }
 
             func learner() -> RotationLearner {
                 RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
@@ -96,14 +97,14 @@ extension RankTests {
         /// Quantisers amplify the rounding of sums in another order, so the rotations drift apart. The score of so few tokens then
         /// moves by up to 4 % (seen with 2 and 4 ranks); on 10,240 tokens the same comparison gives 0.6 %.
         @Test func `after 100 steps the divergence is near one rank's`() throws {
-            let folder = try LlamaFolder(EmbeddedModel.path)
-            let parameters = try folder.parameters().fusingNorms()
+            let folder = try ModelFolder(EmbeddedModel.path)
+            let parameters = try folder.parameters().fusingNorms(folder.architecture)
             let config = try RunConfig(assignments: ["data.sequence_length=48", "training.learning_rate=2"])
-            let model = Llama(folder.configuration, positions: config.data.sequenceLength)
+            let model = folder.description.model(positions: config.data.sequenceLength)
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
                 seed: 3, streams: 0..<64)
-            let recipe = try RotationRecipe(config, folder.configuration, planTokens: 1 << 20)
+            let recipe = try RotationRecipe(config, folder.architecture, planTokens: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
@@ -144,14 +145,14 @@ extension RankTests {
         /// The cost model against the products that ran. They do more than is needed in attention only: half a block above the
         /// diagonal in every product, and the scores once more in the backward pass.
         @Test func `a step does hardly more operations than its cost model counts`() throws {
-            let folder = try LlamaFolder(EmbeddedModel.path)
-            let c = folder.configuration
+            let folder = try ModelFolder(EmbeddedModel.path)
+            let c = folder.architecture
             let config = try RunConfig()
             let length = config.data.sequenceLength
             let recipe = try RotationRecipe(config, c, planTokens: length)
-            let parameters = try folder.parameters().fusingNorms()
+            let parameters = try folder.parameters().fusingNorms(folder.architecture)
             let learner = RotationLearner(
-                recipe.learner, Llama(c, positions: length),
+                recipe.learner, folder.description.model(positions: length),
                 base: recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters, online: recipe.online,
                 from: recipe.start)
             let tokens = (0..<length).map { Int32($0 * 37 % c.vocabularySize) }

@@ -22,7 +22,7 @@ extension RankTests {
                 headDimension: 12, maximumPositions: 16, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: true,
                 inputBias: false, outputBias: false, feedForwardBias: false)
             var random = RandomStream(seed: 31)
-            return ModelWeights(configuration.tensorShapes.map { _, shape in Tensor(normal: shape, from: &random) })
+            return ModelWeights(configuration.architecture.parameters().map { _, spec in Tensor(normal: spec.shape, from: &random) })
         }
 
         private struct Outcome {

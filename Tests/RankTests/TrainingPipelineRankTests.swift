@@ -29,9 +29,10 @@ extension RankTests {
         }
 
         /// Each weight is drawn from a stream of its own, so that any stage draws the whole model's.
-        private static func parameters(_ c: LlamaConfiguration, _ stage: Range<Int>) -> LlamaParameters<Tensor> {
-            let names = c.tensorShapes.named.map(\.name)
-            return LlamaParameters<Tensor>(c, stage: stage) { name, shape in
+        private static func parameters(_ c: LlamaConfiguration, _ stage: Range<Int>) -> Parameters<Tensor> {
+            let names = c.architecture.parameters().named.map(\.name)
+            return c.architecture.parameters(stage).map { name, spec in
+                let shape = spec.shape
                 if shape.count == 1 { return Tensor(repeating: 1, shape) }
                 var random = RandomStream(seed: 41, stream: UInt64(names.firstIndex(of: name) ?? 0))
                 return Tensor(normal: shape, deviation: 1 / Double(shape[1]).squareRoot(), from: &random)
@@ -78,20 +79,20 @@ extension RankTests {
                     "data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)", "ternary.tolerance=0.2",
                     "quantization.weights.bits=4",
                 ] + testCase.assignments)
-            let stage = try config.stages(dims, c)[groups.stage]
-            let model = Llama(c, positions: Self.length)
+            let stage = try config.stages(dims, c.architecture)[groups.stage]
+            let model = c.description.model(positions: Self.length)
             let parameters = Self.parameters(c, stage)
-            let recipe = QuantizationRecipe(config, c)
+            let recipe = QuantizationRecipe(config, c.architecture)
             let quantizer = testCase.integer ? recipe.weights : nil
             let trainer = try NetworkTrainer(
-                config.trainerSettings(config.microBatches(dims)), model, testCase.integer ? parameters.fusingNorms() : parameters,
-                sites: QuantizedSites(quantization: testCase.integer ? recipe.activations : .none),
+                config.trainerSettings(config.microBatches(dims)), model, testCase.integer ? parameters.fusingNorms(c.architecture) : parameters,
+                hooks: QuantizedHooks(quantization: testCase.integer ? recipe.activations : .none),
                 view: quantizer.map { quantizer in quantizer.fakeQuantized },
                 teacher: testCase.distills ? model.constantNetwork(parameters) : nil, over: groups)
             var ternary: TernaryTraining<World>?
             if testCase.ternary {
                 // Half of the stages have no ternary layer of their own.
-                let indices = try trainer.weights.linears(matching: #require(LayerPattern(settingText: "*.layers.0.*,*.layers.1.*")), of: c.linears)
+                let indices = try trainer.weights.linears(matching: #require(LayerPattern(settingText: "*.layers.0.*,*.layers.1.*")), of: c.architecture.linears)
                 ternary = try TernaryTraining(
                     trainer.weights, indices: indices, config.ternary.transition(seed: 0), config, over: groups.replicas)
                 try ternary?.begin(&trainer.weights)
@@ -106,7 +107,7 @@ extension RankTests {
                 run.norms.append(result.gradientNorm)
             }
             run.perplexity = try evaluate(
-                trainer.network, against: Network<Untouched>?.none, windows: Array(Self.sequences.prefix(3)), groups).perplexity
+                trainer.network, against: Network<IdentityHooks>?.none, windows: Array(Self.sequences.prefix(3)), groups).perplexity
             for (name, value) in trainer.weights.parameters.named { run.weights[name] = value.elements.map(\.bitPattern) }
             return run
         }
@@ -143,10 +144,10 @@ extension RankTests {
             func decompose<World: Communicator>(_ dims: ParallelDims, _ world: World) throws -> [TernaryReport.Layer] {
                 let groups = try ParallelGroups(dims, world)
                 let c = Self.configuration(tied: true)
-                let weights = ModelWeights(Self.parameters(c, StageBalance.divide(c, stages: dims.pipeline, length: Self.length)[groups.stage]))
-                let indices = try weights.linears(matching: .all, of: c.linears)
+                let weights = ModelWeights(Self.parameters(c, StageBalance.divide(c.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]))
+                let indices = try weights.linears(matching: .all, of: c.architecture.linears)
                 let layers = try Training.decompose(weights, indices, TernaryOptions(tolerance: 0.2), over: groups)
-                return try StageLayers.gather(layers, of: c, groups)
+                return try StageLayers.gather(layers, groups)
             }
             let alone = try decompose(.alone, LoopbackCommunicator())
             let staged = try decompose(ParallelDims(data: 1, pipeline: world.size), world)

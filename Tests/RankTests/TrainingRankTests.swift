@@ -20,10 +20,11 @@ extension RankTests {
             headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: true,
             inputBias: true, outputBias: false, feedForwardBias: false)
 
-        private static var parameters: LlamaParameters<Tensor> {
+        private static var parameters: Parameters<Tensor> {
             var random = RandomStream(seed: 21)
-            return configuration.tensorShapes.map { name, shape in
-                shape.count == 1 && name.hasSuffix("norm.weight")
+            return configuration.architecture.parameters().map { name, spec in
+                let shape = spec.shape
+                return shape.count == 1 && name.hasSuffix("norm.weight")
                     ? Tensor(repeating: 1, shape) : Tensor(normal: shape, deviation: 1 / Double(shape.last ?? 1).squareRoot(), from: &random)
             }
         }
@@ -39,7 +40,7 @@ extension RankTests {
             let settings = TrainerSettings(
                 rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1), recompute: recompute, bucketBytes: 4096)
             let trainer = try NetworkTrainer(
-                settings, Llama(Self.configuration, positions: Self.length), Self.parameters, sites: Untouched(), over: .dataParallel(world))
+                settings, Self.configuration.description.model(positions: Self.length), Self.parameters, hooks: IdentityHooks(), over: .dataParallel(world))
             let own = Self.sequences[slice(of: Self.batch, rank: world.rank, ranks: world.size)]
             let results = try (0..<steps).map {
                 try trainer.step($0, Array(own), globalSequences: Self.batch, learningRate: 0.02)

@@ -10,13 +10,13 @@ import Testing
 
 @Suite struct OptimizerTests {
     /// A model of one layer with parameters of different kinds, random but for nothing.
-    static func parameters(seed: UInt64 = 1) -> LlamaParameters<Tensor> {
+    static func parameters(seed: UInt64 = 1) -> Parameters<Tensor> {
         var random = RandomStream(seed: seed)
         let configuration = LlamaConfiguration(
             family: .qwen2, vocabularySize: 11, hiddenSize: 8, intermediateSize: 12, layers: 2, heads: 2, keyValueHeads: 1,
             headDimension: 4, maximumPositions: 16, normEpsilon: 1e-5, rotary: .init(base: 10_000), tiedEmbeddings: false,
             inputBias: true, outputBias: false, feedForwardBias: false)
-        return configuration.tensorShapes.map { _, shape in Tensor(normal: shape, from: &random) }
+        return configuration.architecture.parameters().map { _, spec in Tensor(normal: spec.shape, from: &random) }
     }
 
     /// Buckets of 100 elements cut the model into several.

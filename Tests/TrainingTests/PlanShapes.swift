@@ -5,11 +5,12 @@ enum PlanShapes {
     static func llama(
         hidden: Int, intermediate: Int, layers: Int, heads: Int, keyValueHeads: Int, headDimension: Int, vocabulary: Int,
         positions: Int = 8192, tied: Bool = false
-    ) -> LlamaConfiguration {
+    ) -> Architecture {
         LlamaConfiguration(
             family: .llama, vocabularySize: vocabulary, hiddenSize: hidden, intermediateSize: intermediate, layers: layers, heads: heads,
             keyValueHeads: keyValueHeads, headDimension: headDimension, maximumPositions: positions, normEpsilon: 1e-5,
-            rotary: RotaryScaling(base: 10_000), tiedEmbeddings: tied, inputBias: false, outputBias: false, feedForwardBias: false)
+            rotary: RotaryScaling(base: 10_000), tiedEmbeddings: tied, inputBias: false, outputBias: false, feedForwardBias: false
+        ).architecture
     }
 
     /// The model that ships with the program.

@@ -10,7 +10,7 @@ import Testing
             nodes: nodes, ranksPerNode: ranks, coresPerNode: cores, memoryPerNode: memory, bandwidth: 1e10, latency: 1e-6, productFlops: flops)
     }
 
-    private func planner(_ job: PlannedJob, _ shape: LlamaConfiguration, _ cluster: Cluster, _ assignments: String...) throws -> Planner {
+    private func planner(_ job: PlannedJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws -> Planner {
         Planner(Workload(job, try RunConfig(assignments: assignments), shape), cluster)
     }
 
@@ -26,7 +26,7 @@ import Testing
 
     @Test func `a pass of training costs three forward passes`() throws {
         let planned = try planner(.train, PlanShapes.deep, cluster(), "data.sequence_length=16").plan(Layout(data: 1, pipeline: 1, microbatches: 1))
-        let forward = LlamaCost(PlanShapes.deep).forward(sequences: 8, length: 16)
+        let forward = ModelCost(PlanShapes.deep).forward(sequences: 8, length: 16)
         #expect(abs(planned.operationsPerStep / forward - 3) < 0.02)
     }
 
@@ -52,7 +52,7 @@ import Testing
         let settings = ["data.sequence_length=2048", "training.batch_size=8"]
         let planner = Planner(Workload(.train, try RunConfig(assignments: settings), PlanShapes.deep), cluster())
         let memory = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
-        let activations = 4 * 2048 * 4 * Double(LlamaCost(PlanShapes.deep).layerActivations(weightGradients: true))
+        let activations = 4 * 2048 * 4 * Double(ModelCost(PlanShapes.deep)[0].activations(weightGradients: true))
         let difference = Double(memory[0] - memory[3])
         #expect(abs(difference / (StageMemory.slack * 3 * activations) - 1) < 0.02)
     }

@@ -20,19 +20,20 @@ import Testing
     static let quantizedCases = cases.filter { $0.params["bits_w_a_k_v"] != nil }
 
     /// The model of a case, norms fused, embedding centred where the reference does it.
-    private func model(_ golden: GoldenCase, centred: Bool) throws -> (LlamaFolder, LlamaParameters<Tensor>) {
-        let folder = try LlamaFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
+    private func model(_ golden: GoldenCase, centred: Bool) throws -> (ModelFolder, Parameters<Tensor>) {
+        let folder = try ModelFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
         var parameters = try folder.parameters()
-        if parameters.head == nil { parameters.head = parameters.embedding }
-        if centred, var embedding = parameters.embedding {
+        parameters.untie(folder.architecture.head, head: parameters.logitWeight)
+        if centred, let table = parameters.entry.index(.embedding) {
+            var embedding = parameters.entry[table]
             for row in 0..<embedding.rows {
                 let columns = 0..<embedding.columns
                 let mean = columns.reduce(0.0) { $0 + Double(embedding[row, $1]) } / Double(columns.count)
                 for column in columns { embedding[row, column] -= Float(mean) }
             }
-            parameters.embedding = embedding
+            parameters.entry[table] = embedding
         }
-        return (folder, parameters.fusingNorms())
+        return (folder, parameters.fusingNorms(folder.architecture))
     }
 
     private func rotations(_ file: SafetensorsFile, layers: Int, prefix: String = "") throws -> Rotations {
@@ -50,13 +51,13 @@ import Testing
         let file = try GoldenSuite.tensors(of: golden)
         let (folder, fused) = try model(golden, centred: false)
         let (_, centred) = try model(golden, centred: true)
-        let rotations = try rotations(file, layers: fused.layers.count)
+        let rotations = try rotations(file, layers: fused.blocks.count)
         let tokens = try sequences(file)
         let tolerance = try #require(golden.tolerance["logits_abs"]?.number)
-        let llama = Llama(folder.configuration, positions: tokens[0].count)
+        let llama = folder.description.model(positions: tokens[0].count)
         let original = try file.readFloat("logits_original")
-        let merged = fused.rotated(by: rotations, folder.configuration)
-        let vocabulary = folder.configuration.vocabularySize
+        let merged = fused.rotated(by: rotations, folder.architecture)
+        let vocabulary = folder.architecture.vocabularySize
         for (index, sequence) in tokens.enumerated() {
             let expected = original.reshaped([original.count / vocabulary, vocabulary])
                 .rows(index * sequence.count..<(index + 1) * sequence.count)
@@ -64,8 +65,8 @@ import Testing
             #expect(Double(maxDifference(llama.logits(sequence, merged), expected)) <= tolerance)
         }
         // The published weights: centred embedding, R4 folded into down.
-        let r4 = HadamardTransform(columns: folder.configuration.intermediateSize)
-        let published = centred.rotatedDown(by: r4).rotated(by: rotations, folder.configuration)
+        let r4 = HadamardTransform(columns: folder.architecture.downWidth)
+        let published = centred.rotatedDown(by: r4).rotated(by: rotations, folder.architecture)
         let weightTolerance = try #require(golden.tolerance["rotated_weight_abs"]?.number)
         let recorded = published.named.filter { file.tensors["rotated." + $0.name] != nil }
         #expect(recorded.count >= 8)
@@ -113,16 +114,16 @@ import Testing
         _ golden: GoldenCase, _ file: SafetensorsFile, _ bits: [Int], rotatesActivations: Bool
     ) throws -> RotationLearner {
         let (folder, fused) = try model(golden, centred: true)
-        let c = folder.configuration
+        let c = folder.architecture
         let online = OnlineRotations(
-            r3: golden.params["R3"]?.bool == true ? HadamardTransform(columns: c.headDimension) : nil,
-            r4: golden.params["R4"]?.bool == true ? HadamardTransform(columns: c.intermediateSize) : nil)
+            r3: golden.params["R3"]?.bool == true ? HadamardTransform(columns: (c.headDimension ?? 0)) : nil,
+            r4: golden.params["R4"]?.bool == true ? HadamardTransform(columns: c.downWidth) : nil)
         let flags = try #require(golden.params["flags"])
         let settings = RotationLearner.Settings(
             objective: .crossEntropy,
             quantization: ActivationQuantization(
                 activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, cacheBits: bits[2],
-                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: c.headDimension, gradient: .straightThrough),
+                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: (c.headDimension ?? 0), gradient: .straightThrough),
             weightQuantizer: bits[0] < 16
                 ? WeightQuantizer(
                     QuantizerSpec(bits: bits[0], symmetric: flags["w_asym"]?.bool == false, granularity: .channel),
@@ -130,8 +131,8 @@ import Testing
             learnsR1: true, learnsR2: true, momentum: 0, retraction: .exact, seed: 0, microBatches: .sequences(atMost: 1), recompute: false,
             plan: RotationPlan(c, tokens: rotatesActivations ? 1 : 1 << 20, weightsQuantized: bits[0] < 16))
         return RotationLearner(
-            settings, Llama(c, positions: try sequences(file)[0].count),
+            settings, folder.description.model(positions: try sequences(file)[0].count),
             base: online.r4.map { fused.rotatedDown(by: $0) } ?? fused, online: online,
-            from: try rotations(file, layers: fused.layers.count))
+            from: try rotations(file, layers: fused.blocks.count))
     }
 }

@@ -29,7 +29,7 @@ final class RunCheckpoints<World: Communicator> {
     ///
     /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
     ///   user named.
-    init(_ context: JobContext<World>, job: String, model: LlamaFolder) throws {
+    init(_ context: JobContext<World>, job: String, model: ModelFolder) throws {
         let (config, world) = (context.config, context.communicator)
         groups = context.groups
         settings = config.checkpoint

@@ -18,13 +18,13 @@ extension RunConfig {
 
     /// The layers of each stage.
     /// - Throws: ``ConfigurationError`` where there are fewer layers than stages.
-    package func stages(_ dims: ParallelDims, _ c: LlamaConfiguration) throws(ConfigurationError) -> [Range<Int>] {
-        guard dims.pipeline <= c.layers else {
+    package func stages(_ dims: ParallelDims, _ architecture: Architecture) throws(ConfigurationError) -> [Range<Int>] {
+        guard dims.pipeline <= architecture.blocks.count else {
             throw ConfigurationError(
-                "parallel.pipeline", "\(dims.pipeline) stages are more than the \(c.layers) layers of the model; at most one stage per layer")
+                "parallel.pipeline", "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage per layer")
         }
         return StageBalance.divide(
-            c, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)
+            architecture, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)
     }
 
     /// Sequences of a micro-batch where `parallel.microbatches` leaves it open: about 512 tokens, enough rows for a product to run

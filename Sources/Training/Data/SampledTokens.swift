@@ -19,7 +19,7 @@ package enum SampledTokens {
     ///   - network: of this rank's stage.
     /// - Returns: `count` sequences of `length` tokens, the same on every rank.
     package static func draw(
-        _ count: Int, length: Int, first: Int32, seed: UInt64, stream: UInt64, from network: Network<Untouched>,
+        _ count: Int, length: Int, first: Int32, seed: UInt64, stream: UInt64, from network: Network<IdentityHooks>,
         _ groups: ParallelGroups<some Communicator>, progress: (Int) -> Void
     ) throws -> [[Int32]] {
         let replicas = groups.dims.data
@@ -38,7 +38,7 @@ package enum SampledTokens {
                     streams: stream + UInt64(sequences.lowerBound)..<stream + UInt64(sequences.upperBound))
             }
             drawn += try ring.draw(
-                parts, sizes: group.map(\.count), first: first, length: length, hidden: network.model.configuration.hiddenSize)
+                parts, sizes: group.map(\.count), first: first, length: length, hidden: network.model.architecture.hiddenSize)
             progress(min(count, (begin + group.count) * replicas * chunk))
         }
         var result = [[Int32]](repeating: [], count: count)

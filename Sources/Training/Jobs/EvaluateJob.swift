@@ -22,14 +22,14 @@ package struct EvaluateJob: Job {
             let parameters = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let ternary = try config.ternary.path.map { path in
                 let factors = try TernaryFile.read(path)
-                try factors.check(against: inputs.folder.configuration.linears, file: path)
+                try factors.check(against: inputs.folder.architecture.linears, file: path)
                 var weights = ModelWeights(parameters.map { $1.tensor })
                 weights.replace(by: factors)
                 return weights.parameters
             }
             return (
-                try RotationRecipe(config, inputs.folder.configuration, planTokens: inputs.evaluationTokens(config)),
-                parameters.fusingNorms(), ternary
+                try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config)),
+                parameters.fusingNorms(inputs.folder.architecture), ternary
             )
         }
         try run.noteOrigin(ofRotations: config.rotation.path)
@@ -67,7 +67,7 @@ package struct EvaluateJob: Job {
 
         // Forward passes a window: the network alone, and each quantised one beside it.
         let passes = 3 + (rotated == nil ? 0.0 : 2) + (ternaryScore == nil ? 0.0 : 2)
-        let operations = LlamaCost(model.configuration).forward(sequences: windows.count, length: config.data.sequenceLength)
+        let operations = ModelCost(model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         var perplexity = JSONObject(), divergences = JSONObject(), results = JSONObject()
         perplexity["full_precision"] = .double(score.fullPrecision)
         perplexity["rtn"] = .double(score.rounded.perplexity)

@@ -10,7 +10,7 @@ internal import TensorCore
 struct FullTrainingRun<World: Communicator> {
     private let run: LanguageModelRun<World>
     /// This rank's stage, as read from the model's folder.
-    let parameters: LlamaParameters<Tensor>
+    let parameters: Parameters<Tensor>
     let evaluation: [[Int32]]
     private let loop: TrainingLoop
     private let microBatches: MicroBatches
@@ -22,7 +22,7 @@ struct FullTrainingRun<World: Communicator> {
     ///
     /// - Parameter check: what the job asks of the input besides; on every rank, without communication.
     init(
-        _ context: JobContext<World>, job: String, check: (LanguageModelInputs, LlamaParameters<Tensor>) throws -> Void = { _, _ in }
+        _ context: JobContext<World>, job: String, check: (LanguageModelInputs, Parameters<Tensor>) throws -> Void = { _, _ in }
     ) throws {
         (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true) {
             let parameters = try $0.folder.parameters($0.stages[context.groups.stage])
@@ -35,7 +35,7 @@ struct FullTrainingRun<World: Communicator> {
     }
 
     /// The stage as it was read.
-    var fullPrecision: Network<Untouched> {
+    var fullPrecision: Network<IdentityHooks> {
         run.model.constantNetwork(parameters)
     }
 
@@ -44,12 +44,12 @@ struct FullTrainingRun<World: Communicator> {
     /// - Parameters:
     ///   - parameters: where to start; nil: as read.
     ///   - view: see ``NetworkTrainer``.
-    func trainer<Sites: SiteTransform>(
-        _ parameters: LlamaParameters<Tensor>? = nil, sites: Sites, view: ((Tensor) -> Tensor)? = nil, teacher: Network<Untouched>? = nil
-    ) throws(MPIError) -> NetworkTrainer<Sites, World> {
+    func trainer<Hooks: HookTransform>(
+        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, view: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil
+    ) throws(MPIError) -> NetworkTrainer<Hooks, World> {
         StoragePool.shared.trim()
         return try NetworkTrainer(
-            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, sites: sites, view: view, teacher: teacher,
+            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks, view: view, teacher: teacher,
             over: context.groups)
     }
 
@@ -62,7 +62,7 @@ struct FullTrainingRun<World: Communicator> {
     ///   - more: what the job must remember besides the trainer's state.
     ///   - afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
     func train(
-        _ trainer: NetworkTrainer<some SiteTransform, World>, remembering more: () throws -> TrainingState = { TrainingState() },
+        _ trainer: NetworkTrainer<some HookTransform, World>, remembering more: () throws -> TrainingState = { TrainingState() },
         afterUpdate: (_ metrics: inout JSONObject) throws -> Void = { _ in }
     ) throws -> TrainingLoop.Record {
         let state = {
@@ -79,12 +79,12 @@ struct FullTrainingRun<World: Communicator> {
     }
 
     /// Perplexity on the evaluation windows. Collective.
-    func perplexity(_ network: Network<some SiteTransform>) throws -> Double {
-        try evaluate(network, against: Network<Untouched>?.none, windows: evaluation, context.groups).perplexity
+    func perplexity(_ network: Network<some HookTransform>) throws -> Double {
+        try evaluate(network, against: Network<IdentityHooks>?.none, windows: evaluation, context.groups).perplexity
     }
 
     /// Writes the model, each stage its shard, and on rank 0 what else the job leaves. Collective.
-    func write(_ parameters: LlamaParameters<Tensor>, more: () throws -> Void = {}) throws {
+    func write(_ parameters: Parameters<Tensor>, more: () throws -> Void = {}) throws {
         try inputs.write(parameters, context)
         try context.communicator.agree { if context.communicator.isRoot { try more() } }
     }
@@ -96,7 +96,7 @@ struct FullTrainingRun<World: Communicator> {
     ) throws {
         let config = context.config
         // A backward pass through all weights takes two products for each of the forward pass.
-        let forward = LlamaCost(inputs.folder.configuration).forward(
+        let forward = ModelCost(inputs.folder.architecture).forward(
             sequences: config.training.batchSize, length: config.data.sequenceLength)
         let pipeline = try PipelineReport(timing, microBatches, batchSize: config.training.batchSize, context.groups)
         var results = results

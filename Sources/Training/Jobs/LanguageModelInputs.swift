@@ -9,7 +9,7 @@ package import TensorCore
 
 /// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all checked.
 package struct LanguageModelInputs {
-    package let folder: LlamaFolder
+    package let folder: ModelFolder
     /// The layers of every stage.
     package let stages: [Range<Int>]
     /// The training windows; nil where the model is to draw them.
@@ -28,8 +28,8 @@ package struct LanguageModelInputs {
 
     /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
     package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
-        folder = try LlamaFolder(config.model.path ?? EmbeddedModel.path)
-        let shape = folder.configuration
+        folder = try ModelFolder(config.model.path ?? EmbeddedModel.path)
+        let shape = folder.architecture
         stages = try config.stages(dims, shape)
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
@@ -81,7 +81,7 @@ extension LanguageModelInputs {
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
     package func trainingWindows(
-        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ context: JobContext<some Communicator>
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
     ) throws -> Windows {
         if let training { return training }
         let length = context.config.data.sequenceLength
@@ -92,7 +92,7 @@ extension LanguageModelInputs {
 
     /// The windows to evaluate on: of the text given, or drawn from the model itself. Collective.
     package func evaluationWindows(
-        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ context: JobContext<some Communicator>
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
     ) throws -> [[Int32]] {
         if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
         return try draw(
@@ -101,7 +101,7 @@ extension LanguageModelInputs {
     }
 
     private func draw(
-        _ count: Int, _ purpose: String, stream: UInt64, _ model: Llama, _ parameters: LlamaParameters<some TensorValue>,
+        _ count: Int, _ purpose: String, stream: UInt64, _ model: Model, _ parameters: Parameters<some TensorValue>,
         _ context: JobContext<some Communicator>
     ) throws -> [[Int32]] {
         let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)

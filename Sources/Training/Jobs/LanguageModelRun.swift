@@ -10,7 +10,7 @@ struct LanguageModelRun<World: Communicator> {
     let context: JobContext<World>
     let job: String
     let inputs: LanguageModelInputs
-    let model: Llama
+    let model: Model
     let checkpoints: RunCheckpoints<World>
     private let start: ContinuousClock.Instant
     /// Operations per second of a large product, on this rank.
@@ -48,20 +48,20 @@ struct LanguageModelRun<World: Communicator> {
                 config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
         }
         if needsTraining { StopRequest.listen() }
-        let shape = inputs.folder.configuration
+        let shape = inputs.folder.architecture
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
         for line in inputs.dataNotes { context.reporter.note(line) }
         if let saved = checkpoints.resumed { context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)") }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(
-            context: context, job: job, inputs: inputs, model: Llama(shape, positions: config.data.sequenceLength),
+            context: context, job: job, inputs: inputs, model: inputs.folder.description.model(positions: config.data.sequenceLength),
             checkpoints: checkpoints, start: start, peak: measureProductPeak())
         return (run, prepared)
     }
 
     /// The steps over the training text, or over sequences drawn from `parameters`. Collective.
     func trainingLoop(
-        _ verb: String, automaticRate: Double, drawingFrom parameters: LlamaParameters<some TensorValue>
+        _ verb: String, automaticRate: Double, drawingFrom parameters: Parameters<some TensorValue>
     ) throws -> TrainingLoop {
         TrainingLoop(
             config: context.config, windows: try inputs.trainingWindows(model, parameters, context), verb: verb,
@@ -69,7 +69,7 @@ struct LanguageModelRun<World: Communicator> {
     }
 
     /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
-    func evaluationWindows(drawingFrom parameters: LlamaParameters<some TensorValue>) throws -> [[Int32]] {
+    func evaluationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
         try inputs.evaluationWindows(model, parameters, context)
     }
 

@@ -13,13 +13,13 @@ package struct PlainScore: Sendable {
 
     /// - Parameter parameters: of this rank's stage, with fused norms, so that what is quantised is the normalised input itself, as with rotations.
     package init(
-        _ model: Llama, _ parameters: LlamaParameters<some TensorValue>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
     ) throws {
         let reference = model.constantNetwork(parameters)
-        fullPrecision = try evaluate(reference, against: Network<Untouched>?.none, windows: windows, groups).perplexity
+        fullPrecision = try evaluate(reference, against: Network<IdentityHooks>?.none, windows: windows, groups).perplexity
         let quantized = Network(
-            model: model, parameters: recipe.quantized(parameters), sites: QuantizedSites(quantization: recipe.activations))
+            model: model, parameters: recipe.quantized(parameters), hooks: QuantizedHooks(quantization: recipe.activations))
         rounded = try evaluate(quantized, against: reference, windows: windows, groups)
     }
 

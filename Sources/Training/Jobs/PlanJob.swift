@@ -22,7 +22,7 @@ package struct PlanJob {
 
     private func describe(_ config: RunConfig) throws -> String {
         let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
-        let shape = try LlamaConfiguration(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json"))
+        let shape = try ModelRegistry.model(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")).architecture
         guard shape.isOfPlannableSize else {
             throw HuggingFaceError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
         }
@@ -34,7 +34,7 @@ package struct PlanJob {
         guard !search.runs.isEmpty else {
             throw ConfigurationError(
                 "parallel", "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
-                    + "\(shape.layers) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
+                    + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
         let report = PlanReport(search, config, model: path)
         return asJSON ? report.json.text() : report.text

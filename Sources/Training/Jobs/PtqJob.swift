@@ -24,7 +24,7 @@ package struct PtqJob: Job {
             }
             let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
             try inputs.folder.checkIsNoTernaryProduct(weights)
-            return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.configuration.linears))
+            return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.architecture.linears))
         }
         let (inputs, model) = (run.inputs, run.model)
         let windows = try run.evaluationWindows(drawingFrom: original.parameters)
@@ -48,12 +48,12 @@ package struct PtqJob: Job {
             context.events.publish(
                 layer: layer.name, ["rank": .integer(layer.factors.rank), "relative_error": .double(layer.relativeError)])
         }
-        let report = TernaryReport(try StageLayers.gather(layers, of: model.configuration, groups), of: model.configuration.linears)
+        let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
         try inputs.write(ternary.parameters, context)
         try world.agree {
             guard world.isRoot else { return }
             // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
-            let digests = try [inputs.folder, LlamaFolder(context.folder.file("model"))].map { try $0.checkpoint.digest() }
+            let digests = try [inputs.folder, ModelFolder(context.folder.file("model"))].map { try $0.checkpoint.digest() }
             try TernaryFile.write(
                 report.factors, to: context.folder.file(TernaryReport.fileName),
                 origin: TernaryFile.Origin(source: digests[0], targets: digests))
@@ -82,12 +82,12 @@ package struct PtqJob: Job {
     }
 
     private func score(
-        _ model: Llama, _ weights: ModelWeights, _ windows: [[Int32]], _ context: JobContext<some Communicator>
+        _ model: Model, _ weights: ModelWeights, _ windows: [[Int32]], _ context: JobContext<some Communicator>
     ) throws -> Score {
         let start = ContinuousClock.now
         let network = Network(
-            model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, sites: Untouched())
-        let result = try evaluate(network, against: Network<Untouched>?.none, windows: windows, context.groups)
+            model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, hooks: IdentityHooks())
+        let result = try evaluate(network, against: Network<IdentityHooks>?.none, windows: windows, context.groups)
         return Score(perplexity: result.perplexity, seconds: (.now - start) / .seconds(1))
     }
 
@@ -101,7 +101,7 @@ package struct PtqJob: Job {
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
         result.report.add(to: &results)
         // A step is a pass of the network over the evaluation windows. What the ranks send is sent once, to share the factors.
-        let forward = LlamaCost(run.model.configuration).forward(sequences: result.windows, length: config.data.sequenceLength)
+        let forward = ModelCost(run.model.architecture).forward(sequences: result.windows, length: config.data.sequenceLength)
         try run.finish(
             .init(
                 steps: 2, secondsPerStep: (result.fullPrecision.seconds + result.ternary.seconds) / 2,

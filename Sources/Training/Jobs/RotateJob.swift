@@ -23,7 +23,7 @@ package struct RotateJob: Job {
         ) { inputs in
             (
                 try RotationRecipe(
-                    config, inputs.folder.configuration, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
+                    config, inputs.folder.architecture, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
                     dims: groups.dims),
                 try weights(inputs, context)
             )
@@ -35,7 +35,7 @@ package struct RotateJob: Job {
         // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading again.
         let read = try world.agree { try weights(run.inputs, context) }
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
-        let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.configuration)
+        let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.architecture)
         let invariance = try run.model.logitChange(outcome.windows[0], read, merged, groups)
         guard invariance <= config.verify.tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
@@ -57,8 +57,8 @@ package struct RotateJob: Job {
     /// This rank's stage of the model as the files have it, norms fused.
     private func weights(
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
-    ) throws -> LlamaParameters<StoredTensor> {
-        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage).fusingNorms()
+    ) throws -> Parameters<StoredTensor> {
+        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage).fusingNorms(inputs.folder.architecture)
     }
 
     /// What learning leaves behind.
@@ -78,12 +78,12 @@ package struct RotateJob: Job {
     ///
     /// - Parameter original: this rank's stage of the model; gone from memory when this returns.
     private func learn(
-        _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, _ original: consuming LlamaParameters<StoredTensor>
+        _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, _ original: consuming Parameters<StoredTensor>
     ) throws -> Outcome {
         let (context, config, model) = (run.context, run.context.config, run.model)
         var network = original
         try run.noteOrigin(ofRotations: config.rotation.path)
-        for row in DimensionReport(model.configuration).rows { context.reporter.note("  \(row.line)") }
+        for row in DimensionReport(model.architecture).rows { context.reporter.note("  \(row.line)") }
         let loop = try run.trainingLoop(
             "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
         let windows = try run.evaluationWindows(drawingFrom: network)
@@ -131,7 +131,7 @@ package struct RotateJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         let (context, config) = (run.context, run.context.config)
-        let cost = RotationCost(run.model.configuration, recipe.learner.plan).operationsPerStep(
+        let cost = RotationCost(run.model.architecture, recipe.learner.plan).operationsPerStep(
             sequences: config.training.batchSize, length: config.data.sequenceLength,
             teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
             r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)

@@ -12,7 +12,7 @@ package struct TrainJob: Job {
         let run = try FullTrainingRun(context, job: Self.name)
         let before = try run.perplexity(run.fullPrecision)
         context.reporter.note("before: perplexity \(before.formatted(decimals: 2))")
-        let trainer = try run.trainer(sites: Untouched())
+        let trainer = try run.trainer(hooks: IdentityHooks())
         if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let after = try run.perplexity(trainer.network)

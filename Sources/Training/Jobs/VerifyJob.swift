@@ -42,22 +42,22 @@ package struct VerifyJob {
     }
 
     private func compare(_ config: RunConfig) throws -> [Comparison] {
-        let (a, b) = (try LlamaFolder(GivenPath.model(EmbeddedModel.resolve(first))), try LlamaFolder(GivenPath.model(EmbeddedModel.resolve(second))))
-        guard a.configuration.vocabularySize == b.configuration.vocabularySize else {
-            throw VerifyError.vocabularies(a.configuration.vocabularySize, b.configuration.vocabularySize)
+        let (a, b) = (try ModelFolder(GivenPath.model(EmbeddedModel.resolve(first))), try ModelFolder(GivenPath.model(EmbeddedModel.resolve(second))))
+        guard a.architecture.vocabularySize == b.architecture.vocabularySize else {
+            throw VerifyError.vocabularies(a.architecture.vocabularySize, b.architecture.vocabularySize)
         }
         let (weightsA, weightsB) = (try a.parameters(), try b.parameters())
         let length = min(
-            config.data.sequenceLength, a.configuration.maximumPositions, b.configuration.maximumPositions)
-        let (modelA, modelB) = (Llama(a.configuration, positions: length), Llama(b.configuration, positions: length))
+            config.data.sequenceLength, a.architecture.maximumPositions, b.architecture.maximumPositions)
+        let (modelA, modelB) = (a.description.model(positions: length), b.description.model(positions: length))
         return try sequences(a, length: length, config).map { name, tokens in
             let (x, y) = (modelA.logits(tokens, weightsA), modelB.logits(tokens, weightsB))
             return Comparison(tokens: name, change: relativeLogitChange(x, y), agreement: agreement(x, y))
         }
     }
 
-    private func sequences(_ folder: LlamaFolder, length: Int, _ config: RunConfig) throws -> [(String, [Int32])] {
-        let vocabulary = UInt64(folder.configuration.vocabularySize)
+    private func sequences(_ folder: ModelFolder, length: Int, _ config: RunConfig) throws -> [(String, [Int32])] {
+        let vocabulary = UInt64(folder.architecture.vocabularySize)
         var random = RandomStream(seed: UInt64(config.training.seed), stream: 0x7665_7269_6679)
         var result = [("random tokens", (0..<length).map { _ in Int32(random.next() % vocabulary) })]
         if let path = config.data.eval.path {

@@ -6,13 +6,17 @@ package import TensorCore
 package struct ModelWeights {
     package private(set) var tensors: [Tensor]
     package let names: [String]
+    private let roles: [ParameterSpec.Role]
     /// Which tensor each parameter of the model is.
-    private let places: LlamaParameters<Int>
+    private let places: Parameters<Int>
 
-    package init(_ parameters: LlamaParameters<Tensor>) {
+    package init(_ parameters: Parameters<Tensor>) {
         let named = parameters.named
         tensors = named.reversed().map(\.value)
         names = named.reversed().map(\.name)
+        var roles: [ParameterSpec.Role] = []
+        _ = parameters.mapSpecs { _, spec, _ in roles.append(spec.role) }
+        self.roles = roles.reversed()
         var next = named.count
         places = parameters.map { _, _ in
             next -= 1
@@ -28,18 +32,21 @@ package struct ModelWeights {
     }
 
     /// The model's parameters, each made from its tensor.
-    package func parameters<Value>(_ make: (_ index: Int, _ tensor: Tensor) -> Value) -> LlamaParameters<Value> {
+    package func parameters<Value>(_ make: (_ index: Int, _ tensor: Tensor) -> Value) -> Parameters<Value> {
         places.map { _, index in make(index, tensors[index]) }
     }
 
-    package var parameters: LlamaParameters<Tensor> { parameters { _, tensor in tensor } }
+    package var parameters: Parameters<Tensor> { parameters { _, tensor in tensor } }
 
     /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
     /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor biases).
     package func decays(_ index: Int) -> Bool {
-        tensors[index].shape.count == 2 && names[index] != LlamaNames.embedding
+        tensors[index].shape.count == 2 && roles[index] != .embedding && roles[index] != .positions
     }
 
     /// Whether a parameter is the weight of a linear layer (the head is not).
-    package func isLinear(_ index: Int) -> Bool { names[index].hasSuffix("_proj.weight") }
+    package func isLinear(_ index: Int) -> Bool { if case .linear = roles[index] { true } else { false } }
+
+    /// The table of tokens; nil where the stage has none.
+    package var embedding: Int? { roles.firstIndex(of: .embedding) }
 }

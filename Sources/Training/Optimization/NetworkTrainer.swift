@@ -11,16 +11,16 @@ package import TensorCore
 ///
 /// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
 /// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
-package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
+package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// The stage's masters. What a job changes between steps (ternary layers) it changes here.
     package var weights: ModelWeights
     private let settings: TrainerSettings
-    private let model: Llama
-    private let sites: Sites
+    private let model: Model
+    private let hooks: Hooks
     /// What the forward pass uses in the place of a linear layer's master; the gradient passes straight through (Bengio et al.,
     /// arXiv 1308.3432).
     private let view: ((Tensor) -> Tensor)?
-    private let passes: StagePasses<Untouched>
+    private let passes: StagePasses<IdentityHooks>
     private let groups: ParallelGroups<World>
     private let buckets: GradientBuckets<World>
     private let tied: TiedEmbedding
@@ -34,16 +34,16 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
     ///   - parameters: of this rank's stage.
     ///   - teacher: this stage of the network whose predictions are learned; nil learns the text's tokens.
     package init(
-        _ settings: TrainerSettings, _ model: Llama, _ parameters: LlamaParameters<Tensor>, sites: Sites,
-        view: ((Tensor) -> Tensor)? = nil, teacher: Network<Untouched>? = nil, over groups: ParallelGroups<World>
+        _ settings: TrainerSettings, _ model: Model, _ parameters: Parameters<Tensor>, hooks: Hooks,
+        view: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil, over groups: ParallelGroups<World>
     ) throws(MPIError) {
         self.settings = settings
         self.model = model
-        self.sites = sites
+        self.hooks = hooks
         self.view = view
         self.groups = groups
         passes = StagePasses(
-            hidden: model.configuration.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
             recompute: settings.recompute, teacher: teacher)
         weights = ModelWeights(parameters)
         tied = try TiedEmbedding(parameters, weights, groups.pipeline)
@@ -88,10 +88,10 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
     }
 
     /// The stage as it is evaluated: masters as the forward pass sees them.
-    package var network: Network<Sites> {
+    package var network: Network<Hooks> {
         Network(
             model: model,
-            parameters: weights.parameters { index, tensor in Variable(constant: seen(index, tensor)) }, sites: sites)
+            parameters: weights.parameters { index, tensor in Variable(constant: seen(index, tensor)) }, hooks: hooks)
     }
 
     private func seen(_ index: Int, _ tensor: Tensor) -> Tensor {
@@ -121,10 +121,12 @@ package final class NetworkTrainer<Sites: SiteTransform, World: Communicator> {
     }
 
     /// The network for one micro-batch, with leaves of its own.
-    private func student(_ views: [Tensor]) -> Network<Sites> {
+    private func student(_ views: [Tensor]) -> Network<Hooks> {
         var parameters = weights.parameters { index, _ in buckets.parameter(views[index], at: index) }
-        if let embedding = tied.tableAndHead { parameters.head = buckets.parameter(views[embedding], at: weights.count) }
-        return Network(model: model, parameters: parameters, sites: sites)
+        if let embedding = tied.tableAndHead {
+            parameters.untie(model.architecture.head, head: buckets.parameter(views[embedding], at: weights.count))
+        }
+        return Network(model: model, parameters: parameters, hooks: hooks)
     }
 
     /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever stages

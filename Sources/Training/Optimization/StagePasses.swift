@@ -6,14 +6,14 @@ internal import Parallelism
 internal import TensorCore
 
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
-struct StagePasses<TeacherSites: SiteTransform> {
+struct StagePasses<TeacherHooks: HookTransform> {
     /// Width of what crosses from stage to stage.
     let hidden: Int
     let microBatches: MicroBatches
     let schedule: PipelineSchedule
     let recompute: Bool
     /// This stage of the network whose predictions are learned; nil learns the text's tokens.
-    let teacher: Network<TeacherSites>?
+    let teacher: Network<TeacherHooks>?
 
     /// What a micro-batch leaves on a stage between its passes.
     private struct Alive {
@@ -39,8 +39,8 @@ struct StagePasses<TeacherSites: SiteTransform> {
     ///     leaves that hand their gradients over must be each one's own.
     ///   - beforeBackward: told before each backward pass whether it is the last.
     /// - Returns: the losses summed, on the last stage; 0 on others.
-    func run<Sites: SiteTransform>(
-        _ sequences: [[Int32]], counted: Int, _ groups: ParallelGroups<some Communicator>, student: () -> Network<Sites>,
+    func run<Hooks: HookTransform>(
+        _ sequences: [[Int32]], counted: Int, _ groups: ParallelGroups<some Communicator>, student: () -> Network<Hooks>,
         beforeBackward: (_ isLast: Bool) -> Void = { _ in }
     ) throws -> (sum: Double, timing: PipelineTiming) {
         let batches = microBatches.ranges(sequences.count).map { Array(sequences[$0]) }
@@ -65,7 +65,7 @@ struct StagePasses<TeacherSites: SiteTransform> {
     }
 
     private func forward(
-        _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some SiteTransform>, counted: Int, isLast: Bool
+        _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some HookTransform>, counted: Int, isLast: Bool
     ) -> (alive: Alive, loss: Double, outputs: [Tensor]) {
         let tape = Tape()
         let input = inputs.first.map { Variable(parameter: $0) }

@@ -22,14 +22,16 @@ struct TiedEmbedding {
     /// Collective over `pipeline`.
     ///
     /// - Parameter parameters: of this rank's stage. Whether the embedding is the head too, only the last stage can tell.
-    init(_ parameters: LlamaParameters<Tensor>, _ weights: ModelWeights, _ pipeline: some Communicator) throws(MPIError) {
-        let isTied = try pipeline.broadcast(Int64(parameters.isLast && parameters.head == nil ? 1 : 0), root: pipeline.size - 1) == 1
-        // The embedding comes first in a checkpoint, and last among the masters.
-        let index = weights.count - 1
-        switch (isTied, parameters.isFirst, parameters.isLast) {
-        case (true, true, true): place = .whole(index: index, count: weights[index].count)
-        case (true, true, false): place = .table(index: index)
-        case (true, false, true): place = .head(index: index)
+    init(_ parameters: Parameters<Tensor>, _ weights: ModelWeights, _ pipeline: some Communicator) throws(MPIError) {
+        let isTied = try pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: pipeline.size - 1) == 1
+        guard isTied, let index = weights.embedding else {
+            place = .elsewhere
+            return
+        }
+        switch (parameters.isFirst, parameters.isLast) {
+        case (true, true): place = .whole(index: index, count: weights[index].count)
+        case (true, false): place = .table(index: index)
+        case (false, true): place = .head(index: index)
         default: place = .elsewhere
         }
     }

@@ -13,7 +13,7 @@ extension RunConfig {
         job: String, resume: ResumePolicy, runFolder: String, over world: some Communicator
     ) throws -> ParallelDims {
         let path = model.path ?? EmbeddedModel.path
-        let shape = try world.agree { try LlamaConfiguration(HFConfig(path + "/config.json")) }
+        let shape = try world.agree { try ModelRegistry.model(HFConfig(path + "/config.json")).architecture }
         // What is wrong with the input besides is found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
         if canPlan, let job = PlannedJob(rawValue: job) {
@@ -27,13 +27,12 @@ extension RunConfig {
     }
 }
 
-extension LlamaConfiguration {
+extension Architecture {
     /// Whether the model has fewer than 10¹⁵ parameters, as it is and as ternary factors with as many components as the longer side is
     /// long, so that no count of operations or bytes overflows. Any other is a config.json that no checkpoint goes with.
     var isOfPlannableSize: Bool {
-        let (h, f, d) = (Double(hiddenSize), Double(intermediateSize), Double(headDimension))
-        let (attention, longest) = (d * Double(heads + keyValueHeads), max(h, f, d * Double(heads)))
-        let (layer, factors) = (2 * h * attention + 3 * h * f, 14 * longest * longest)
-        return Double(layers) * max(layer, factors) + 2 * h * Double(vocabularySize) + h * h < 1e15
+        let longest = Double(linears.flatMap(\.shape).max() ?? 0)
+        let factors = Double(linears.count) * 2 * longest * longest
+        return max(parameterCount, factors) + Double(hiddenSize) * Double(hiddenSize) < 1e15
     }
 }

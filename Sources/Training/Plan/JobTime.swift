@@ -51,7 +51,8 @@ struct JobTime {
             case .qat: workload.isTernary ? 0.0 : 2
             case .train, .ptq: 0.0
             }
-        let layers = planned.stages.map(\.count).max() ?? 0
-        return Work(searches: rows * Double(layers * LlamaCost(workload.shape).layerLinears))
+        let cost = ModelCost(workload.shape)
+        let linears = planned.stages.map { stage in stage.reduce(0) { $0 + cost[$1].linears } }
+        return Work(searches: rows * Double(linears.max() ?? 0))
     }
 }

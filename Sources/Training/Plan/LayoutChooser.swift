@@ -69,7 +69,7 @@ package struct LayoutChooser: Sendable {
 
     /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.
     private var advice: String {
-        let most = workload.learns ? min(workload.shape.layers, workload.sequences) : workload.shape.layers
+        let most = workload.learns ? min(workload.shape.blocks.count, workload.sequences) : workload.shape.blocks.count
         for stages in 1...most {
             let layout = Layout(data: 1, pipeline: stages, microbatches: workload.sequences)
             guard memory(layout) <= memoryPerRank else { continue }

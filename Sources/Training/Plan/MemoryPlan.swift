@@ -20,6 +20,6 @@ struct MemoryPlan {
 extension Workload {
     /// The stages as the run itself divides the layers.
     func parts(_ stages: Int) -> [StagePart] {
-        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map { StagePart($0, of: shape.layers) }
+        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map { StagePart($0, of: shape.blocks.count) }
     }
 }

@@ -17,7 +17,7 @@ package struct StagePart: Sendable, Equatable {
 /// What a stage computes for a micro-batch, and once in a step.
 struct StageWork {
     private let workload: Workload
-    private let cost: LlamaCost
+    private let cost: ModelCost
     private let rotation: RotationCost
     private let sequences: Int
     private var tokens: Double { Double(sequences * workload.length) }
@@ -28,7 +28,7 @@ struct StageWork {
     init(_ workload: Workload, sequences: Int, replicaSequences: Int) {
         self.workload = workload
         self.sequences = sequences
-        cost = LlamaCost(workload.shape)
+        cost = ModelCost(workload.shape)
         rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: workload.sequences / max(1, replicaSequences)))
     }
 
@@ -37,28 +37,30 @@ struct StageWork {
     // MARK: A micro-batch
 
     func forward(_ part: StagePart) -> Work {
-        var work = Double(part.layers.count) * layerForward
+        var work = part.layers.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
         if part.isLast { work = work + Double(workload.passes) * headPass }
         return work
     }
 
-    private var layerForward: Work {
+    private func blockForward(_ block: Int) -> Work {
+        let cost = cost[block]
         let network = Work(
-            products: 2 * (tokens * Double(cost.layerLinears) + cost.layerAttention(sequences: sequences, length: workload.length)),
-            values: tokens * cost.layerValues(length: workload.length))
+            products: 2 * (tokens * Double(cost.linears) + cost.attention(sequences: sequences, length: workload.length)),
+            values: tokens * cost.values(length: workload.length))
         var work = Double(workload.passes) * network
-        if workload.quantizesActivations { work.values += tokens * quantizerValues }
+        if workload.quantizesActivations { work.values += tokens * quantizerValues(block) }
         // Half of what is rotated in activations is rotated forward, the other half backward.
-        if usesRotations { work.products += tokens * rotation.layer.perToken }
+        if usesRotations { work.products += tokens * rotation.block(block).perToken }
         return work
     }
 
-    /// Values that a layer's quantisers and online transforms write, per token.
-    private var quantizerValues: Double {
-        let c = workload.shape
-        let (query, key) = (c.heads * c.headDimension, c.keyValueHeads * c.headDimension)
-        return Double(2 * c.hiddenSize + query + 2 * key + c.intermediateSize) + Double(query + key + c.intermediateSize)
+    /// Values that a block's quantizers and online transforms write, per token.
+    private func quantizerValues(_ block: Int) -> Double {
+        let block = workload.shape.blocks[block]
+        let (query, key, down) = (block.width(.outputInput), block.width(.key), block.width(.downInput))
+        let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) }
+        return Double(inputs + query + 2 * key + down) + Double(query + key + down)
     }
 
     /// Logits and what is made of them.
@@ -68,7 +70,7 @@ struct StageWork {
 
     func backward(_ part: StagePart) -> Work {
         guard workload.learns else { return Work() }
-        var work = Double(part.layers.count) * layerBackward
+        var work = part.layers.reduce(Work()) { $0 + blockBackward($1) }
         if part.isLast {
             // The logits' gradient goes to the hidden states and, where it learns, to the head.
             work.products += 2 * tokens * Double(cost.head) * (workload.trainsWeights ? 2 : 1)
@@ -77,17 +79,19 @@ struct StageWork {
         return work
     }
 
-    private var layerBackward: Work {
+    private func blockBackward(_ block: Int) -> Work {
+        let cost = cost[block]
         // Attention's scores are formed again: five products for the two of the forward pass.
-        let attention = 2.5 * cost.layerAttention(sequences: sequences, length: workload.length)
-        let linears = tokens * Double(cost.layerLinears) * (workload.needsWeightGradients ? 2 : 1)
-        let gradients = tokens * rotation.layerGradients(r1: workload.learnsR1, r2: workload.learnsR2)
-        let values = tokens * (2 * cost.layerValues(length: workload.length) + (workload.quantizesActivations ? 2 * quantizerValues : 0))
+        let attention = 2.5 * cost.attention(sequences: sequences, length: workload.length)
+        let linears = tokens * Double(cost.linears) * (workload.needsWeightGradients ? 2 : 1)
+        let gradients = tokens * rotation.gradients(block, r1: workload.learnsR1, r2: workload.learnsR2)
+        let quantizers = workload.quantizesActivations ? 2 * quantizerValues(block) : 0
+        let values = tokens * (2 * cost.values(length: workload.length) + quantizers)
         var work = Work(products: 2 * (linears + attention + gradients), values: values)
-        if usesRotations { work.products += tokens * rotation.layer.perToken }
+        if usesRotations { work.products += tokens * rotation.block(block).perToken }
         // Gradients of a micro-batch are added to those before it.
-        if workload.trainsWeights { work.values += Double(cost.layerParameters) }
-        if workload.recomputes { work = work + layerForward }
+        if workload.trainsWeights { work.values += Double(cost.parameters) }
+        if workload.recomputes { work = work + blockForward(block) }
         return work
     }
 
@@ -97,38 +101,38 @@ struct StageWork {
     ///   - replicas: ranks that share this stage's ternary layers.
     ///   - decayed: share of the optimiser's work a rank does: 1, or less where it is sharded.
     func once(_ part: StagePart, replicas: Int) -> Work {
-        let layers = Double(part.layers.count)
         var work = Work()
         if usesRotations {
-            work.products += 2 * layers * rotation.layer.once
+            work.products += 2 * part.layers.reduce(0) { $0 + rotation.block($1).once }
             if part.isFirst { work.products += 2 * rotation.embedding.once }
             if part.isLast { work.products += 2 * rotation.head.once }
             work = work + retraction
         }
         if workload.roundsWeights {
-            work.searches += layers * Double(cost.layerLinears)
+            let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
+            work.searches += linears
             // EᵀG or E·Gᵀ for each weight that carries R1.
-            if workload.learnsR1 { work.products += 2 * layers * Double(cost.layerLinears) * Double(workload.shape.hiddenSize) }
+            if workload.learnsR1 { work.products += 2 * linears * Double(workload.shape.hiddenSize) }
         }
         if workload.trainsWeights {
             let share = workload.config.optimizer.shard ? 1 / Double(replicas) : 1
             // Emptying the gradients, their norm, and the update of weights and moments.
             work.values += Double(parameters(part)) * (2 + 4 * share)
         }
-        if workload.isTernary { work = work + layers / Double(replicas) * ternaryLayer }
+        if workload.isTernary { work = work + 1 / Double(replicas) * part.layers.reduce(Work()) { $0 + ternaryBlock($1) } }
         return work
     }
 
     private func parameters(_ part: StagePart) -> Int {
-        part.layers.count * cost.layerParameters + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
+        part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
     }
 
     /// Every rank takes the Cayley steps of all rotations: n³ for each factorisation (⅔), n rows solved (2), and its test (1).
     private var retraction: Work {
         func cube(_ n: Int) -> Double { Double(n) * Double(n) * Double(n) }
-        let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension)
+        let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         var work = Work()
-        for (learns, cubes) in [(workload.learnsR1, cube(h)), (workload.learnsR2, Double(workload.shape.layers) * cube(d))] where learns {
+        for (learns, cubes) in [(workload.learnsR1, cube(h)), (workload.learnsR2, Double(workload.shape.blocks.count) * cube(d))] where learns {
             work.solves += 8.0 / 3 * cubes
             work.products += 2 * cubes
         }
@@ -137,9 +141,9 @@ struct StageWork {
 
     /// Projecting one layer's linears: in training, scales at each step (normal equations of k components, 2k²(m+n) and a few times
     /// as much to solve them) and vectors at some; after it, everything at once. Rough, since it depends on the weights.
-    private var ternaryLayer: Work {
+    private func ternaryBlock(_ block: Int) -> Work {
         let every = Double(workload.config.ternary.adaptEvery)
-        return workload.ternaryLayers.reduce(Work()) { sum, layer in
+        return workload.ternaryLayers(block).reduce(Work()) { sum, layer in
             let (m, n, k) = (Double(layer.rows), Double(layer.columns), Double(layer.components))
             guard workload.job == .qat else { return sum + Work(products: 40 * k * k * (m + n), values: 30 * k * m * n) }
             return sum + Work(products: 5 * k * k * (m + n), values: every > 0 ? 3 * k * m * n / every : 0)

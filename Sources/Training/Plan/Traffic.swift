@@ -23,10 +23,10 @@ struct Traffic {
     /// optimiser.
     private func reductionBytes(_ part: StagePart) -> Int {
         guard layout.ranks > 1, workload.learns else { return 0 }
-        let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension)
+        let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         guard workload.trainsWeights else {
             let r1 = workload.learnsR1 ? h * (h - 1) / 2 : 0
-            return 8 * (r1 + (workload.learnsR2 ? workload.shape.layers * d * (d - 1) / 2 : 0))
+            return 8 * (r1 + (workload.learnsR2 ? workload.shape.blocks.count * d * (d - 1) / 2 : 0))
         }
         guard layout.data > 1 else { return 0 }
         let parameters = parameters(part)
@@ -34,9 +34,9 @@ struct Traffic {
     }
 
     private func parameters(_ part: StagePart) -> Int {
-        let cost = LlamaCost(workload.shape)
-        return part.layers.count * cost.layerParameters + (part.isFirst ? cost.head : 0)
-            + (part.isLast && !(part.isFirst && workload.shape.tiedEmbeddings) ? cost.head : 0)
+        let cost = ModelCost(workload.shape)
+        return part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0)
+            + (part.isLast && !(part.isFirst && workload.shape.tiesHead) ? cost.head : 0)
     }
 
     /// Handed over by the rank with most: a stage in the middle sends forward and backward.

@@ -4,7 +4,7 @@ internal import Rotation
 /// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
 package struct Workload: Sendable {
     package let job: PlannedJob
-    package let shape: LlamaConfiguration
+    package let shape: Architecture
     package let config: RunConfig
     /// Of a step, over all replicas; for `ptq` and `eval`, whose only step is the whole job, of the evaluation.
     package let sequences: Int
@@ -13,7 +13,7 @@ package struct Workload: Sendable {
     /// Windows counted where all of a text are evaluated: their number is not known here.
     static let unknownWindows = 40
 
-    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: LlamaConfiguration) {
+    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
         self.job = job
         self.shape = shape
         self.config = config
@@ -81,7 +81,7 @@ package struct Workload: Sendable {
     /// Every number of stages that these ranks, `parallel.*`, the model's layers and the sequences of a step allow, ascending.
     func stageCounts(ranks: Int) -> [Int] {
         let (data, pipeline) = (config.parallel.data, config.parallel.pipeline)
-        return (1...min(ranks, shape.layers)).filter { stages in
+        return (1...min(ranks, shape.blocks.count)).filter { stages in
             let replicas = ranks / stages
             guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
             // A stage without a micro-batch of its own would always wait.
@@ -89,11 +89,9 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Rows, columns and components of one layer's linears as ternary factors. At the default tolerance trained models of several
+    /// Rows, columns and components of a block's linears as ternary factors. At the default tolerance trained models of several
     /// sizes came to about as many components as the longer side is long.
-    package var ternaryLayers: [(rows: Int, columns: Int, components: Int)] {
-        let (h, f, d) = (shape.hiddenSize, shape.intermediateSize, shape.headDimension)
-        let (query, key) = (shape.heads * d, shape.keyValueHeads * d)
-        return [(query, h), (key, h), (key, h), (h, query), (f, h), (f, h), (h, f)].map { ($0, $1, max($0, $1)) }
+    package func ternaryLayers(_ block: Int) -> [(rows: Int, columns: Int, components: Int)] {
+        shape.blocks[block].linears.map { ($0.spec.shape[0], $0.spec.shape[1], $0.spec.shape.max() ?? 0) }
     }
 }

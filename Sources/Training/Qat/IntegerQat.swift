@@ -16,20 +16,20 @@ struct IntegerQat<World: Communicator> {
         let config = context.config
         var rotations = Rotations.none
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
-            let c = inputs.folder.configuration
+            let c = inputs.folder.architecture
             try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
             guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
             if let path = config.qat.rotations {
-                rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
+                rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.blocks.count)
             }
         }
-        let c = run.inputs.folder.configuration
-        let base = run.parameters.fusingNorms().rotated(by: rotations, c)
+        let c = run.inputs.folder.architecture
+        let base = run.parameters.fusingNorms(c).rotated(by: rotations, c)
         let recipe = QuantizationRecipe(config, c)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         let quantizer = recipe.weights
         let trainer = try run.trainer(
-            base, sites: QuantizedSites(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
+            base, hooks: QuantizedHooks(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
             teacher: config.distills ? run.fullPrecision : nil)
         let rounded = try run.perplexity(trainer.network)
         context.reporter.note(

@@ -28,7 +28,7 @@ struct TernaryQat<World: Communicator> {
         if let line = route.line { context.reporter.note(line) }
         var given: FactorsToStartFrom?
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
-            let linears = inputs.folder.configuration.linears
+            let linears = inputs.folder.architecture.linears
             if let path = config.ternary.path {
                 given = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
             } else {
@@ -37,11 +37,11 @@ struct TernaryQat<World: Communicator> {
             }
         }
         if let given { try noteOrigin(of: given, run) }
-        let (groups, linears) = (context.groups, run.inputs.folder.configuration.linears)
+        let (groups, linears) = (context.groups, run.inputs.folder.architecture.linears)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
-        let trainer = try run.trainer(sites: Untouched(), teacher: config.distills ? run.fullPrecision : nil)
+        let trainer = try run.trainer(hooks: IdentityHooks(), teacher: config.distills ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
             .filter { given?.factors[trainer.weights.layerName($0)] != nil || given == nil }
         let saved = try run.restoredState()
@@ -96,7 +96,7 @@ struct TernaryQat<World: Communicator> {
                 after.factors, to: context.folder.file(TernaryReport.fileName),
                 origin: TernaryFile.Origin(
                     source: try run.inputs.folder.checkpoint.digest(),
-                    targets: [try LlamaFolder(context.folder.file("model")).checkpoint.digest()]))
+                    targets: [try ModelFolder(context.folder.file("model")).checkpoint.digest()]))
             try finished.remove()
         }
 
@@ -135,11 +135,11 @@ struct TernaryQat<World: Communicator> {
     private func report(
         _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ run: FullTrainingRun<World>
     ) throws -> TernaryReport {
-        let c = run.inputs.folder.configuration
+        let c = run.inputs.folder.architecture
         let layers = try ternary.results(weights).map {
             TernaryReport.Layer(name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
         }
-        return TernaryReport(try StageLayers.gather(layers, of: c, context.groups), of: c.linears)
+        return TernaryReport(try StageLayers.gather(layers, context.groups), of: c.linears)
     }
 
     private func cost(_ report: TernaryReport) -> String {

@@ -17,16 +17,16 @@ extension RotationLearner {
     ) throws -> Double {
         for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
         guard let length = sequences.first?.count else { return 0 }
-        let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.configuration)
+        let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.architecture)
         let weights = settings.weightQuantizer.map { quantized(rotated, $0) }
         let student = Network(
             model: model, parameters: weights ?? rotated.map { _, value in Variable(constant: value) },
-            sites: QuantizedSites(
+            hooks: QuantizedHooks(
                 quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
-                r1Gradients: r1Gradients, r2Gradients: r2Gradients, firstLayer: base.firstLayer))
+                r1Gradients: r1Gradients, r2Gradients: r2Gradients, firstBlock: base.firstBlock))
         let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
         let passes = StagePasses(
-            hidden: model.configuration.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
             recompute: settings.recompute, teacher: settings.objective == .divergence ? teacher : nil)
         let result = try passes.run(sequences, counted: counted, groups) { student }
         timing += result.timing
@@ -35,30 +35,26 @@ extension RotationLearner {
     }
 
     /// The linear layers' weights quantised, as parameters whose gradients are wanted.
-    private func quantized(_ rotated: LlamaParameters<StoredTensor>, _ quantizer: WeightQuantizer) -> LlamaParameters<Variable> {
+    private func quantized(_ rotated: Parameters<StoredTensor>, _ quantizer: WeightQuantizer) -> Parameters<Variable> {
         rotated.mapLinears(
             weight: { Variable(parameter: quantizer.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.held) })
     }
 
-    /// What the quantised weights contribute to the gradients of the rotations merged into them.
-    private func addWeightTerms(unquantized: LlamaParameters<StoredTensor>, quantized: LlamaParameters<Variable>) {
-        for (index, (full, layer)) in zip(unquantized.layers, quantized.layers).enumerated() {
-            func add(
-                _ full: LinearLayer<StoredTensor>, _ layer: LinearLayer<Variable>, _ gradient: RotationGradient?,
-                _ side: RotationGradient.Side
-            ) {
-                guard let gradient, let slope = layer.weight.gradient else { return }
-                gradient.add(weightError: full.weight.tensor - layer.weight.value, gradient: slope, side: side)
+    /// What the quantized weights contribute to the gradients of the rotations merged into them.
+    private func addWeightTerms(unquantized: Parameters<StoredTensor>, quantized: Parameters<Variable>) {
+        for (index, (full, block)) in zip(unquantized.blocks, quantized.blocks).enumerated() {
+            func add(_ gradient: RotationGradient?, _ side: RotationGradient.Side, where carries: (ParameterSpec.Ports) -> Bool) {
+                guard let gradient else { return }
+                for (place, spec) in block.specs.enumerated() {
+                    guard let ports = spec.ports, carries(ports), let slope = block[place].gradient else { continue }
+                    gradient.add(weightError: full[place].tensor - block[place].value, gradient: slope, side: side)
+                }
             }
             let (r1, r2) = (r1Gradients?[index], r2Gradients?[index])
-            for (full, layer) in [
-                (full.query, layer.query), (full.key, layer.key), (full.value, layer.value), (full.gate, layer.gate),
-                (full.up, layer.up),
-            ] { add(full, layer, r1, .input) }
-            add(full.output, layer.output, r1, .output)
-            add(full.down, layer.down, r1, .output)
-            add(full.value, layer.value, r2, .output)
-            add(full.output, layer.output, r2, .input)
+            add(r1, .input) { $0.reads.readsResidual }
+            add(r1, .output) { $0.writes?.writesResidual == true }
+            add(r2, .output) { $0.writes == .value }
+            add(r2, .input) { $0.reads == .outputInput }
         }
     }
 

@@ -63,11 +63,11 @@ package final class RotationLearner {
     /// Of the whole model.
     package internal(set) var rotations: Rotations
     let settings: Settings
-    let model: Llama
+    let model: Model
     /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
-    let teacher: Network<QuantizedSites>
+    let teacher: Network<QuantizedHooks>
     /// The teacher's parameters: what is rotated each step.
-    let base: LlamaParameters<StoredTensor>
+    let base: Parameters<StoredTensor>
     let online: OnlineRotations
     /// The gradients of R1 and R2 at each of this stage's layers.
     let r1Gradients: [RotationGradient]?
@@ -86,7 +86,7 @@ package final class RotationLearner {
     ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
     ///   - rotations: where to start; of the whole model.
     package init(
-        _ settings: Settings, _ model: Llama, base: LlamaParameters<some TensorValue>, online: OnlineRotations, from rotations: Rotations
+        _ settings: Settings, _ model: Model, base: Parameters<some TensorValue>, online: OnlineRotations, from rotations: Rotations
     ) {
         self.settings = settings
         self.model = model
@@ -95,11 +95,11 @@ package final class RotationLearner {
         self.rotations = rotations
         teacher = Network(
             model: model, parameters: base.map { _, value in Variable(constant: value) },
-            sites: QuantizedSites(quantization: .none, r4: online.r4))
+            hooks: QuantizedHooks(quantization: .none, r4: online.r4))
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil
-        r1Gradients = r1.map { r1 in base.layers.map { _ in RotationGradient(n: r1.rows) } }
-        r2Gradients = r2.map { $0[base.layerRange].map { RotationGradient(n: $0.rows) } }
+        r1Gradients = r1.map { r1 in base.blocks.map { _ in RotationGradient(n: r1.rows) } }
+        r2Gradients = r2.map { $0[base.blockRange].map { RotationGradient(n: $0.rows) } }
         let learned = [r1].compactMap(\.self) + (r2 ?? [])
         optimizers = learned.map { _ in
             CayleySGD(

@@ -14,20 +14,20 @@ package struct QuantizationRecipe {
     package let weights: WeightQuantizer?
     private let settings: QuantizationSettings
 
-    package init(_ config: RunConfig, _ c: LlamaConfiguration) {
+    package init(_ config: RunConfig, _ architecture: Architecture) {
         settings = config.quantization
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
-            cacheBits: settings.kv.bits, cacheSymmetric: settings.kv.symmetric, headDimension: c.headDimension,
+            cacheBits: settings.kv.bits, cacheSymmetric: settings.kv.symmetric, headDimension: architecture.headDimension ?? 1,
             gradient: config.rotation.gradient == .range ? .range : .straightThrough)
         weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
     }
 
     /// - Throws: ``ConfigurationError`` where weights are quantised in groups that do not divide the inputs of every linear layer.
-    package func checkGroups(_ c: LlamaConfiguration, bits: Int) throws(ConfigurationError) {
+    package func checkGroups(_ architecture: Architecture, bits: Int) throws(ConfigurationError) {
         guard bits < 16, settings.weights.granularity == .group else { return }
         let size = settings.weights.groupSize
-        for inputs in [c.hiddenSize, c.heads * c.headDimension, c.intermediateSize] where inputs % size != 0 {
+        for inputs in architecture.linears.map({ $0.shape[1] }) where inputs % size != 0 {
             throw ConfigurationError(
                 "quantization.weights.group_size", "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
         }
@@ -50,7 +50,7 @@ package struct QuantizationRecipe {
     }
 
     /// The parameters with the linear layers' weights quantised, as constants.
-    package func quantized(_ parameters: LlamaParameters<some TensorValue>) -> LlamaParameters<Variable> {
+    package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {
         guard let weights else { return parameters.map { _, value in Variable(constant: value) } }
         return parameters.mapLinears(
             weight: { Variable(constant: weights.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.stored.held) })
@@ -68,21 +68,22 @@ package struct RotationRecipe {
     ///   - planTokens: see ``RotationPlan``.
     ///   - dims: replicas and stages that the steps run on.
     /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
-    package init(_ config: RunConfig, _ c: LlamaConfiguration, planTokens: Int, dims: ParallelDims = .alone) throws {
+    package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation
-        quantization = QuantizationRecipe(config, c)
-        try quantization.checkGroups(c, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
+        quantization = QuantizationRecipe(config, architecture)
+        try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         // Without a quantised K, R3 changes nothing: queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.bits < 16
+        let (head, down, layers) = (architecture.headDimension, architecture.downWidth, architecture.blocks.count)
         online = OnlineRotations(
-            r3: rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: c.headDimension) : nil,
-            r4: rotation.r4 == .hadamard ? HadamardTransform(columns: c.intermediateSize) : nil)
+            r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
+            r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
         let random = Rotations.randomHadamard(
-            hidden: rotation.r1 == .none ? nil : c.hiddenSize, head: rotation.r2 == .none ? nil : c.headDimension,
-            layers: c.layers, seed: UInt64(config.training.seed))
+            hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
+            layers: layers, seed: UInt64(config.training.seed))
         start = try rotation.path.map {
-            try Rotations(contentsOf: $0, hidden: c.hiddenSize, head: c.headDimension, layers: c.layers)
+            try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
         } ?? random
         learner = RotationLearner.Settings(
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
@@ -90,20 +91,20 @@ package struct RotationRecipe {
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
-            plan: RotationPlan(c, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
+            plan: RotationPlan(architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
     }
 }
 
 /// Scores rotations: weights and activations quantised, R1 merged into the weights where they are quantised, and else where the
 /// plan says so.
 struct RotatedScorer {
-    let model: Llama
+    let model: Model
     /// This rank's stage: norms fused, R4 folded into down.
-    let base: LlamaParameters<StoredTensor>
+    let base: Parameters<StoredTensor>
     let recipe: RotationRecipe
     let windows: [[Int32]]
 
-    init(model: Llama, base: LlamaParameters<some TensorValue>, recipe: RotationRecipe, windows: [[Int32]]) {
+    init(model: Model, base: Parameters<some TensorValue>, recipe: RotationRecipe, windows: [[Int32]]) {
         self.model = model
         self.base = base.map { _, value in value.stored }
         self.recipe = recipe
@@ -113,12 +114,12 @@ struct RotatedScorer {
     func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
         let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
         let network = Network(
-            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.configuration)),
-            sites: QuantizedSites(
+            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.architecture)),
+            hooks: QuantizedHooks(
                 quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3, r4: recipe.online.r4))
         let reference = Network(
             model: model, parameters: base.map { _, value in Variable(constant: value) },
-            sites: QuantizedSites(quantization: .none, r4: recipe.online.r4))
+            hooks: QuantizedHooks(quantization: .none, r4: recipe.online.r4))
         return try evaluate(network, against: reference, windows: windows, groups)
     }
 }

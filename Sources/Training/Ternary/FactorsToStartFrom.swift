@@ -28,7 +28,7 @@ struct FactorsToStartFrom {
     /// That the factors were made from this model, or belong to it. On rank 0: it reads all weights.
     ///
     /// - Returns: what the user should know.
-    func checkOrigin(_ model: LlamaFolder) throws -> String? {
+    func checkOrigin(_ model: ModelFolder) throws -> String? {
         let origin = try TernaryFile.origin(of: file)
         guard origin.source != nil || !origin.targets.isEmpty else { return nil }
         let digest = try model.checkpoint.digest()
@@ -44,7 +44,7 @@ struct FactorsToStartFrom {
     }
 }
 
-extension LlamaFolder {
+extension ModelFolder {
     /// That these weights are not themselves products of ternary factors which a run has left beside them.
     ///
     /// - Throws: ``ConfigurationError``.

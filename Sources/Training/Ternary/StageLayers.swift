@@ -14,7 +14,7 @@ enum StageLayers {
 
     /// - Returns: on rank 0 the layers of all stages, in the model's order; elsewhere those of this stage. Collective over the pipeline.
     static func gather(
-        _ layers: [TernaryReport.Layer], of c: LlamaConfiguration, _ groups: ParallelGroups<some Communicator>
+        _ layers: [TernaryReport.Layer], _ groups: ParallelGroups<some Communicator>
     ) throws -> [TernaryReport.Layer] {
         guard groups.dims.pipeline > 1, groups.replica == 0 else { return layers }
         let lists = try groups.pipeline.allGather(Array(list(layers).text(.compact, sortedKeys: false).utf8))

@@ -29,22 +29,6 @@ extension TernarySettings {
     func adapts(atStep step: Int) -> Bool { adaptEvery > 0 && mode == .standard && step % adaptEvery == 0 }
 }
 
-/// A linear layer of a model: name and shape of its weight.
-package struct LinearShape: Sendable, Equatable {
-    /// As in the checkpoint, without `.weight`.
-    package let name: String
-    /// [out, in].
-    package let shape: [Int]
-}
-
-extension LlamaConfiguration {
-    /// All layers' linears, in the checkpoint's order; the head is none of them.
-    package var linears: [LinearShape] {
-        tensorShapes.named.filter { $0.name.hasSuffix("_proj.weight") }
-            .map { LinearShape(name: String($0.name.dropLast(".weight".count)), shape: $0.value) }
-    }
-}
-
 extension LayerPattern {
     /// The layers that the patterns name, but for those too small to decompose.
     ///

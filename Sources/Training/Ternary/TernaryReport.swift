@@ -1,4 +1,5 @@
 package import HuggingFace
+package import Models
 internal import LinearAlgebra
 package import TensorCore
 package import TernarySVD

@@ -12,32 +12,35 @@ extension TensorValue {
     }
 }
 
-/// A Hugging Face folder that holds a model of the Llama family.
-package struct LlamaFolder: Sendable {
+/// A Hugging Face folder that holds a model.
+package struct ModelFolder: Sendable {
     package let path: String
     /// The configuration as read, to be passed through to folders made from this one.
     package let config: HFConfig
-    package let configuration: LlamaConfiguration
+    package let description: ModelDescription
     package let checkpoint: Checkpoint
+    package var architecture: Architecture { description.architecture }
 
     /// Reads the configuration and checks that the checkpoint's tensors are those it asks for; no weight is read yet.
     ///
     /// - Throws: ``HuggingFaceError`` for what is missing, not of this family, or has another shape.
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws {
         self.path = path
         config = try HFConfig(path + "/config.json")
-        configuration = try LlamaConfiguration(config)
+        description = try ModelRegistry.model(config)
         checkpoint = try Checkpoint(path)
         var expected = Set<String>()
-        for (name, shape) in configuration.tensorShapes.named {
+        for (name, spec) in description.architecture.parameters().named {
             expected.insert(name)
+            let shape = spec.shape
             let found = try checkpoint.info(name).shape
             guard found == shape else {
                 throw HuggingFaceError(.malformed, "\(path): tensor \(name)", "has shape \(found); config.json says \(shape)")
             }
         }
+        let head = description.architecture.head.name
         // Old checkpoints store the rotary angles, and some tied ones the head a second time: both follow from the rest.
-        let known = checkpoint.names.filter { $0.hasSuffix(".rotary_emb.inv_freq") || $0 == "lm_head.weight" }
+        let known = checkpoint.names.filter { $0.hasSuffix(".rotary_emb.inv_freq") || $0 == head }
         if let stranger = checkpoint.names.first(where: { !expected.contains($0) && !known.contains($0) }) {
             throw HuggingFaceError(
                 .malformed, "\(path): tensor \(stranger)", "belongs to no layer of the model that config.json describes")
@@ -46,9 +49,9 @@ package struct LlamaFolder: Sendable {
 
     /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes of
     /// these tensors are touched.
-    package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> LlamaParameters<Tensor> {
-        try LlamaParameters(configuration, stage: stage) { name, shape throws(HuggingFaceError) in
-            try checkpoint.read(name, shape: shape)
+    package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> Parameters<Tensor> {
+        try architecture.parameters(stage).map { name, spec throws(HuggingFaceError) in
+            try checkpoint.read(name, shape: spec.shape)
         }
     }
 
@@ -59,13 +62,12 @@ package struct LlamaFolder: Sendable {
     /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely.
     package func parameters(
         _ stage: Range<Int>?, storage: WeightStorage
-    ) throws(HuggingFaceError) -> LlamaParameters<StoredTensor> {
-        let shapes = configuration.tensorShapes(stage ?? 0..<configuration.layers)
-        return try shapes.map { name, shape throws(HuggingFaceError) in
-            let tensor = try checkpoint.read(name, shape: shape)
-            if storage == .bf16 && shape.count == 2 { return StoredTensor(roundingToBFloat16: tensor) }
+    ) throws(HuggingFaceError) -> Parameters<StoredTensor> {
+        try architecture.parameters(stage).map { name, spec throws(HuggingFaceError) in
+            let tensor = try checkpoint.read(name, shape: spec.shape)
+            if storage == .bf16 && spec.shape.count == 2 { return StoredTensor(roundingToBFloat16: tensor) }
             let isHalf = try checkpoint.info(name).type == .bf16
-            let isTable = name == LlamaNames.embedding && !configuration.tiedEmbeddings
+            let isTable = spec.role == .embedding && !architecture.tiesHead
             return isTable && isHalf ? StoredTensor(packing: tensor) : StoredTensor(tensor)
         }
     }
@@ -73,13 +75,13 @@ package struct LlamaFolder: Sendable {
     /// Writes a folder with other parameters for the same graph: config.json, weights, tokenizer and generation files.
     ///
     /// - Parameters:
-    ///   - parameters: of the whole model; see ``LlamaFolderWriter`` for stages.
+    ///   - parameters: of the whole model; see ``ModelFolderWriter`` for stages.
     ///   - type: F32, F16 or BF16.
     ///   - folder: replaced as a whole, or left as it was if anything fails.
-    package func write(_ parameters: LlamaParameters<some TensorValue>, as type: ElementType, to folder: String) throws {
+    package func write(_ parameters: Parameters<some TensorValue>, as type: ElementType, to folder: String) throws {
         let writer = try HFFolderWriter(folder)
         try Checkpoint.write(parameters.named.map { $0.value.source(named: $0.name, as: type) }, to: writer.temporaryPath)
-        try finish(writer, as: type, tied: parameters.head == nil)
+        try finish(writer, as: type, tied: parameters.tiesHead)
     }
 
     /// Adds all but the weights, and gives the folder its name.

@@ -4,7 +4,7 @@ package import Autograd
 package protocol AttentionContext {
     func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable
     func attend(
-        _ q: Variable, _ k: Variable, _ v: Variable, layer: Int, _ configuration: LlamaConfiguration, on tape: Tape
+        _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
     ) -> Variable
 }
 
@@ -23,12 +23,12 @@ package struct CausalBatch: AttentionContext {
     }
 
     package func attend(
-        _ q: Variable, _ k: Variable, _ v: Variable, layer: Int, _ configuration: LlamaConfiguration, on tape: Tape
+        _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
     ) -> Variable {
         tape.causalAttention(
             q, k, v,
             AttentionShape(
-                sequences: sequences, length: length, heads: configuration.heads,
-                keyValueHeads: configuration.keyValueHeads, headDimension: configuration.headDimension))
+                sequences: sequences, length: length, heads: heads.query, keyValueHeads: heads.keyValue,
+                headDimension: heads.dimension))
     }
 }

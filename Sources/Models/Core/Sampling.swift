@@ -7,20 +7,23 @@ package import TensorCore
 final class CachedDecoding: AttentionContext {
     private let sequences: Int
     private let capacity: Int
-    private let firstLayer: Int
+    private let firstBlock: Int
     /// Tokens already in the cache: the position of the one being processed.
     private(set) var position = 0
     private var keys: [Tensor]
     private var values: [Tensor]
     private var scratch: Tensor
 
-    init(_ c: LlamaConfiguration, layers: Range<Int>, sequences: Int, capacity: Int) {
-        firstLayer = layers.lowerBound
+    init(_ blocks: ArraySlice<Architecture.Block>, sequences: Int, capacity: Int) {
+        firstBlock = blocks.startIndex
         self.sequences = sequences
         self.capacity = capacity
-        let shape = [sequences, capacity, c.keyValueHeads * c.headDimension]
-        keys = layers.map { _ in Tensor(zeros: shape) }
-        values = layers.map { _ in Tensor(zeros: shape) }
+        func cache() -> [Tensor] {
+            blocks.map { block in
+                Tensor(zeros: [sequences, capacity, block.heads.map { $0.keyValue * $0.dimension } ?? 0])
+            }
+        }
+        (keys, values) = (cache(), cache())
         scratch = Tensor(uninitialized: [capacity])
     }
 
@@ -31,13 +34,13 @@ final class CachedDecoding: AttentionContext {
     }
 
     func attend(
-        _ q: Variable, _ k: Variable, _ v: Variable, layer: Int, _ c: LlamaConfiguration, on tape: Tape
+        _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
     ) -> Variable {
         precondition(!tape.isRecording, "decoding with a cache has no backward pass")
         var y = Tensor(uninitialized: q.value.shape)
-        let width = c.keyValueHeads * c.headDimension
-        let cachedKeys = keys[layer - firstLayer].mutablePointer
-        let cachedValues = values[layer - firstLayer].mutablePointer
+        let width = heads.keyValue * heads.dimension
+        let cachedKeys = keys[block - firstBlock].mutablePointer
+        let cachedValues = values[block - firstBlock].mutablePointer
         for sequence in 0..<sequences {
             let first = sequence * capacity * width
             (cachedKeys + first + position * width).update(from: k.value.pointer + sequence * width, count: width)
@@ -45,8 +48,8 @@ final class CachedDecoding: AttentionContext {
             let row = sequence * q.value.columns
             ck_decode_attention(
                 q.value.pointer + row, cachedKeys + first, cachedValues + first, y.mutablePointer + row,
-                scratch.mutablePointer, position + 1, c.heads, c.keyValueHeads, c.headDimension,
-                1 / Float(c.headDimension).squareRoot())
+                scratch.mutablePointer, position + 1, heads.query, heads.keyValue, heads.dimension,
+                1 / Float(heads.dimension).squareRoot())
         }
         return Variable(constant: y)
     }
@@ -58,8 +61,8 @@ final class CachedDecoding: AttentionContext {
 /// also depend, by rounding, on how many sequences are drawn together, so callers that deal the work to ranks keep that number
 /// fixed.
 package final class SequenceDrawing {
-    private let model: Llama
-    private let parameters: LlamaParameters<Variable>
+    private let model: Model
+    private let parameters: Parameters<Variable>
     private let cache: CachedDecoding
     private var random: [RandomStream]
     private var logits: Tensor
@@ -70,11 +73,12 @@ package final class SequenceDrawing {
     ///   - length: tokens of a sequence.
     ///   - streams: one for each sequence.
     package init(
-        _ model: Llama, _ parameters: LlamaParameters<Variable>, length: Int, seed: UInt64, streams: Range<UInt64>
+        _ model: Model, _ parameters: Parameters<Variable>, length: Int, seed: UInt64, streams: Range<UInt64>
     ) {
         self.model = model
         self.parameters = parameters
-        cache = CachedDecoding(model.configuration, layers: parameters.layerRange, sequences: streams.count, capacity: length)
+        cache = CachedDecoding(
+            model.architecture.blocks[parameters.blockRange], sequences: streams.count, capacity: length)
         random = streams.map { RandomStream(seed: seed, stream: $0) }
         let vocabulary = parameters.isLast ? parameters.logitWeight.shape[0] : 0
         logits = Tensor(uninitialized: [streams.count, vocabulary])
@@ -99,10 +103,10 @@ package final class SequenceDrawing {
     }
 }
 
-extension Llama {
+extension Model {
     /// `streams.count` sequences of `length` tokens that begin with `first`, drawn by a whole model; see ``SequenceDrawing``.
     package func sample(
-        _ parameters: LlamaParameters<Variable>, first: Int32, length: Int, seed: UInt64, streams: Range<UInt64>
+        _ parameters: Parameters<Variable>, first: Int32, length: Int, seed: UInt64, streams: Range<UInt64>
     ) -> [[Int32]] {
         let drawing = SequenceDrawing(self, parameters, length: length, seed: seed, streams: streams)
         var sequences = [[Int32]](repeating: [first], count: streams.count)

@@ -39,7 +39,7 @@ package struct ActivationQuantization: Sendable {
 
 /// The sites of a rotated, quantised network: online rotations, then quantisers, whose errors are observed where a gradient of
 /// R1 or R2 is wanted.
-package struct QuantizedSites: SiteTransform {
+package struct QuantizedHooks: HookTransform {
     package var quantization: ActivationQuantization
     /// R1, for the sides that the plan does not rotate in the weights.
     package var r1: Tensor?
@@ -48,16 +48,16 @@ package struct QuantizedSites: SiteTransform {
     package var r3: HadamardTransform?
     /// Transform of the input of down (R4); nil without.
     package var r4: HadamardTransform?
-    /// Where the gradients of R1 and R2 gather, layer by layer; nil where they are not wanted.
+    /// Where the gradients of R1 and R2 gather, block by block; nil where they are not wanted.
     package var r1Gradients: [RotationGradient]?
     package var r2Gradients: [RotationGradient]?
-    /// The layer that the first of the gradients belongs to.
-    package var firstLayer: Int
+    /// The block that the first of the gradients belongs to.
+    package var firstBlock: Int
 
     package init(
         quantization: ActivationQuantization, r1: Tensor? = nil, sides: RotatedSides = .all, r3: HadamardTransform? = nil,
         r4: HadamardTransform? = nil, r1Gradients: [RotationGradient]? = nil, r2Gradients: [RotationGradient]? = nil,
-        firstLayer: Int = 0
+        firstBlock: Int = 0
     ) {
         self.quantization = quantization
         self.r1 = r1
@@ -66,26 +66,21 @@ package struct QuantizedSites: SiteTransform {
         self.r4 = r4
         self.r1Gradients = r1Gradients
         self.r2Gradients = r2Gradients
-        self.firstLayer = firstLayer
+        self.firstBlock = firstBlock
     }
 
-    package func transform(_ x: Variable, at site: Site, on tape: Tape) -> Variable {
-        switch site {
-        case .embedding: return enter(x, unless: sides.embedding, on: tape)
-        case .attentionInput(let layer):
-            let quantized = quantize(x, quantization.token, r1Gradients?[layer - firstLayer], on: tape)
-            return leave(quantized, unless: sides.attentionInput, on: tape)
+    package func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+        func gradient(_ gradients: [RotationGradient]?) -> RotationGradient? { block.flatMap { gradients?[$0 - firstBlock] } }
+        switch point {
+        case .embedding, .attentionResidual, .mlpResidual: return enter(x, unless: sides.contains(point), on: tape)
+        case .attentionInput, .mlpInput:
+            return leave(quantize(x, quantization.token, gradient(r1Gradients), on: tape), unless: sides.contains(point), on: tape)
         case .query: return online(x, r3, on: tape)
         case .key: return quantize(online(x, r3, on: tape), quantization.key, nil, on: tape)
-        case .value(let layer): return quantize(x, quantization.value, r2Gradients?[layer - firstLayer], on: tape)
-        case .outputInput(let layer): return quantize(x, quantization.head, r2Gradients?[layer - firstLayer], on: tape)
-        case .attentionResidual: return enter(x, unless: sides.attentionOutput, on: tape)
-        case .mlpInput(let layer):
-            let quantized = quantize(x, quantization.token, r1Gradients?[layer - firstLayer], on: tape)
-            return leave(quantized, unless: sides.feedForwardInput, on: tape)
+        case .value: return quantize(x, quantization.value, gradient(r2Gradients), on: tape)
+        case .outputInput: return quantize(x, quantization.head, gradient(r2Gradients), on: tape)
         case .downInput: return quantize(online(x, r4, on: tape), quantization.token, nil, on: tape)
-        case .mlpResidual: return enter(x, unless: sides.feedForwardOutput, on: tape)
-        case .headInput: return leave(x, unless: sides.head, on: tape)
+        case .headInput: return leave(x, unless: sides.contains(point), on: tape)
         }
     }
 

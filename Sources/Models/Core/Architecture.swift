@@ -1,0 +1,160 @@
+/// What a model is made of: everything that jobs, rotations, plans, ternary layers and writers ask of it.
+///
+/// A model is an entry, blocks one after the other, and an exit; a pipeline cuts between blocks.
+package struct Architecture: Sendable, Equatable {
+    /// `model_type` of its config.json.
+    package let type: String
+    /// The shape in a line.
+    package let summary: String
+    /// Width of the residual stream.
+    package let hiddenSize: Int
+    package let vocabularySize: Int
+    package let maximumPositions: Int
+    package let entry: [ParameterSpec]
+    package let blocks: [Block]
+    /// Ends with the head, which is listed also where the embedding serves as head.
+    package let exit: [ParameterSpec]
+    /// Of the exit.
+    package let norms: [NormRule]
+    /// Whether the embedding serves as head too.
+    package var tiesHead: Bool
+    package let rotatability: Rotatability
+
+    package init(
+        type: String, summary: String, hiddenSize: Int, vocabularySize: Int, maximumPositions: Int, entry: [ParameterSpec],
+        blocks: [Block], exit: [ParameterSpec], norms: [NormRule], tiesHead: Bool, rotatability: Rotatability = .rotatable
+    ) {
+        self.type = type
+        self.summary = summary
+        self.hiddenSize = hiddenSize
+        self.vocabularySize = vocabularySize
+        self.maximumPositions = maximumPositions
+        (self.entry, self.blocks, self.exit, self.norms) = (entry, blocks, exit, norms)
+        self.tiesHead = tiesHead
+        self.rotatability = rotatability
+    }
+
+    /// Whether R1 and R2 leave the function as it is, when norms are fused.
+    package enum Rotatability: Sendable, Equatable {
+        case rotatable
+        /// Why not.
+        case fixed(String)
+    }
+
+    /// A norm whose output is a hook point: gain (and shift) fold into the linears that read it.
+    package struct NormRule: Sendable, Equatable {
+        package let gain: String
+        package let output: HookPoint
+
+        package init(gain: String, output: HookPoint) { (self.gain, self.output) = (gain, output) }
+    }
+
+    /// Attention's heads in a block.
+    package struct Heads: Sendable, Equatable {
+        package let query: Int
+        package let keyValue: Int
+        /// Values of a head.
+        package let dimension: Int
+        /// Positions that a query sees, its own included; nil for all before it.
+        package let window: Int?
+
+        package init(query: Int, keyValue: Int, dimension: Int, window: Int? = nil) {
+            (self.query, self.keyValue, self.dimension, self.window) = (query, keyValue, dimension, window)
+        }
+    }
+
+    /// A linear layer of a block.
+    package struct Linear: Sendable, Equatable {
+        package let spec: ParameterSpec
+        package let ports: ParameterSpec.Ports
+    }
+
+    /// A stretch of the network between two possible cuts.
+    package struct Block: Sendable, Equatable {
+        /// Of its parameters' names in a checkpoint, such as `model.layers.3.`.
+        package let prefix: String
+        package let parameters: [ParameterSpec]
+        package let norms: [NormRule]
+        /// nil without attention.
+        package let heads: Heads?
+
+        package init(prefix: String, parameters: [ParameterSpec], norms: [NormRule], heads: Heads?) {
+            (self.prefix, self.parameters, self.norms, self.heads) = (prefix, parameters, norms, heads)
+        }
+    }
+}
+
+/// A linear layer of a model: name and shape of its weight.
+package struct LinearShape: Sendable, Equatable {
+    /// As in the checkpoint, without `.weight`.
+    package let name: String
+    /// [out, in].
+    package let shape: [Int]
+
+    package init(name: String, shape: [Int]) { (self.name, self.shape) = (name, shape) }
+}
+
+// MARK: - Asked of a block
+
+extension Architecture.Block {
+    /// The weights of its linear layers, in the checkpoint's order.
+    package var linears: [Architecture.Linear] {
+        var result: [Architecture.Linear] = []
+        for spec in parameters {
+            if case .linear(let ports) = spec.role { result.append(Architecture.Linear(spec: spec, ports: ports)) }
+        }
+        return result
+    }
+
+    /// Values per token at a hook point: what is read there or, where nothing reads, written; 0 where nothing passes.
+    package func width(_ point: HookPoint) -> Int {
+        if let reader = linears.first(where: { $0.ports.reads == point }) { return reader.spec.shape[1] }
+        return linears.first { $0.ports.writes == point }?.spec.shape[0] ?? 0
+    }
+
+    /// The points at which linears read the residual stream.
+    package var residualInputs: [HookPoint] { HookPoint.allCases.filter { $0.readsResidual && width($0) > 0 } }
+    /// The points at which linears write to the residual stream.
+    package var residualOutputs: [HookPoint] { HookPoint.allCases.filter { $0.writesResidual && width($0) > 0 } }
+
+    /// Rows of the products that rotating the linears at a point of the residual stream takes, each of h² multiply-adds.
+    package func rotatedRows(_ point: HookPoint) -> Int {
+        linears.reduce(0) {
+            $0 + ($1.ports.reads == point ? $1.spec.shape[0] : $1.ports.writes == point ? $1.spec.shape[1] : 0)
+        }
+    }
+}
+
+// MARK: - Asked of a model
+
+extension Architecture {
+    /// All blocks' linear layers, in the checkpoint's order; the head is none of them.
+    package var linears: [LinearShape] {
+        blocks.flatMap { block in
+            block.linears.map { LinearShape(name: block.prefix + String($0.spec.name.dropLast(".weight".count)), shape: $0.spec.shape) }
+        }
+    }
+
+    /// The head's spec. - Precondition: the model makes logits.
+    package var head: ParameterSpec {
+        guard let head = exit.first(where: { $0.role == .head }) else { preconditionFailure("\(type) makes no logits") }
+        return head
+    }
+
+    /// Values of an attention head, the same in all blocks that have attention; nil without attention.
+    package var headDimension: Int? { blocks.lazy.compactMap(\.heads).first?.dimension }
+
+    /// Width of the feed-forward networks' inner values; 0 without any.
+    package var downWidth: Int { blocks.map { $0.width(.downInput) }.max() ?? 0 }
+
+    /// The table of tokens; nil where tokens do not enter.
+    package var embedding: ParameterSpec? { entry.first { $0.role == .embedding } }
+
+    /// Parameters, as a floating-point number, since a broken config.json may describe more than an integer counts.
+    package var parameterCount: Double {
+        func count(_ specs: [ParameterSpec]) -> Double {
+            specs.reduce(0) { $0 + $1.shape.reduce(1) { $0 * Double($1) } }
+        }
+        return count(entry) + blocks.reduce(0) { $0 + count($1.parameters) } + count(exit)
+    }
+}

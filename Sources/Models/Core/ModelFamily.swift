@@ -1,0 +1,83 @@
+package import Autograd
+package import HuggingFace
+internal import Synchronization
+
+/// A family of networks: how its config.json is read, what its models are made of, and its graph.
+///
+/// To add a family, write this in a folder of its own and list it in ``ModelRegistry``.
+package protocol ModelFamily: Sendable {
+    /// The values of `model_type` in config.json that are this family's.
+    static var modelTypes: Set<String> { get }
+    associatedtype Configuration: Sendable, Equatable
+
+    /// - Throws: ``HuggingFaceError`` naming the key that is missing or has a value this program cannot run.
+    static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> Configuration
+    static func architecture(_ configuration: Configuration) -> Architecture
+
+    /// - Parameter positions: longest sequence that will be run.
+    init(_ configuration: Configuration, positions: Int)
+
+    /// Tokens to the residual stream [rows, h].
+    func enter(
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform, on tape: Tape
+    ) -> Variable
+
+    /// A block's output from its input, both [rows, h].
+    func block(
+        _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
+        hooks: some HookTransform, on tape: Tape
+    ) -> Variable
+
+    /// What the head makes logits of, [rows, h].
+    func exit(_ x: Variable, _ exit: ParameterGroup<Variable>, hooks: some HookTransform, on tape: Tape) -> Variable
+}
+
+/// The families there are, by `model_type`.
+package enum ModelRegistry {
+    private struct Entry {
+        let types: Set<String>
+        let describe: @Sendable (HFConfig) throws -> ModelDescription
+
+        init<Family: ModelFamily>(_ family: Family.Type) {
+            types = family.modelTypes
+            describe = { ModelDescription(Family.self, try Family.configuration($0)) }
+        }
+    }
+
+    private static let entries = Mutex([Entry(Llama.self)])
+
+    /// Adds a family that is defined elsewhere.
+    package static func register<Family: ModelFamily>(_ family: Family.Type) {
+        let entry = Entry(family)
+        entries.withLock { entries in
+            entries.removeAll { !$0.types.isDisjoint(with: entry.types) }
+            entries.append(entry)
+        }
+    }
+
+    /// - Throws: ``HuggingFaceError`` for a type of no family, or what the family finds wrong.
+    package static func model(_ keys: HFConfig) throws -> ModelDescription {
+        let type = try keys.string("model_type")
+        let entries = entries.withLock { $0 }
+        guard let entry = entries.first(where: { $0.types.contains(type) }) else {
+            let known = entries.flatMap(\.types).sorted().joined(separator: ", ")
+            throw keys.failure("model_type", "\(type) is not a family this program runs; it runs \(known)")
+        }
+        return try entry.describe(keys)
+    }
+}
+
+/// A model that config.json describes: its architecture, and how to make its network.
+package struct ModelDescription: Sendable {
+    package let architecture: Architecture
+    private let make: @Sendable (_ positions: Int) -> Model
+
+    package init<Family: ModelFamily>(_ family: Family.Type, _ configuration: Family.Configuration) {
+        let architecture = Family.architecture(configuration)
+        self.architecture = architecture
+        make = { Model(Family(configuration, positions: $0), architecture) }
+    }
+
+    /// - Parameter positions: longest sequence that will be run.
+    package func model(positions: Int) -> Model { make(positions) }
+}
