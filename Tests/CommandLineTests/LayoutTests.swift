@@ -58,7 +58,11 @@ extension CommandLineTests {
             let evaluation = model.arguments() + settings("model.path=out\(stages)/model", "parallel.pipeline=\(stages)")
             let outcome = try Program.run(["eval"] + evaluation + ["--out", "eval"], in: model.path, ranks: stages)
             #expect(outcome.code == 0, "\(outcome.errors)")
-            #expect(try InputFile.json(model.file("eval/summary.json"))["perplexity"]?["full_precision"]?.number ?? 0 > 1)
+            let evaluated = try InputFile.json(model.file("eval/summary.json"))
+            #expect(evaluated["perplexity"]?["full_precision"]?.number ?? 0 > 1)
+            let digest = try InputFile(model.file("data.safetensors")).sha256()
+            #expect(evaluated["data"]?["eval"]?["sha256"]?.string == digest)
+            #expect(evaluated["data"]?["eval"]?["windows"]?.integer == 2)
         }
 
         /// The last stage alone sees that its numbers are of no use; nobody may be left waiting for it.

@@ -77,6 +77,10 @@ extension MalformedCase {
 
     static let data = [
         text("no text file", "a.txt: there is no such file", file: "a.txt", code: 66, nil),
+        text("no text file, and no ending", "wikitext: there is no such file", file: "wikitext", code: 66, nil),
+        text(
+            "pointer instead of text", "is a Git LFS pointer", file: "a.TXT",
+            Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n".utf8)),
         text("empty text", "contains no text", file: "a.txt", []),
         text("text that is not UTF-8", "is not UTF-8", file: "a.txt", [0x61, 0xFF, 0xFE]),
         text("unknown ending", "ending", file: "a.pdf", Array("text".utf8)),

@@ -54,9 +54,14 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("unknown regex", #"pre_tokenizer.pattern: the regular expression (a+)+$ is none"#) {
             $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}"#
         },
-        MalformedTokenizer("other split behaviour", #"behavior: "Removed" is not supported"#) {
-            let regex = #"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"#
-            $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": ""# + regex + #""}, "behavior": "Removed"}"#
+        MalformedTokenizer("other split behavior", #"behavior: "Dropped" is not supported"#) {
+            $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "Dropped"}"#
+        },
+        MalformedTokenizer("empty split pattern", "pre_tokenizer.pattern: is empty") {
+            $0.preTokenizer = #"{"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated"}"#
+        },
+        MalformedTokenizer("digits that are no flag", "individual_digits: is neither true nor false") {
+            $0.preTokenizer = #"{"type": "Digits", "individual_digits": 1}"#
         },
         MalformedTokenizer("regex in a normalizer", "normalizer.pattern: is not") {
             $0.normalizer = #"{"type": "Replace", "pattern": {"Regex": " +"}, "content": " "}"#

@@ -1,141 +1,99 @@
-/// The regular expressions pre-tokenisers are known to use, each as a scanner that reads the text once.
+/// A regular expression that a pre-tokenizer cuts text with, in a part of Oniguruma's syntax: alternatives of sequences of
 ///
-/// Any other expression is refused: it could be written to take exponential time.
-enum SplitPattern: CaseIterable, Sendable {
-    case gpt2
-    case llama3
-    /// Llama 3's, with each digit alone.
-    case qwen2
+/// - characters, `[…]`, `\p{…}`, `\s`, `\d`, `\r`, `\n`, `\t`, with `?`, `*`, `+`, `{m}`, `{m,n}` or a possessive `?+`, `*+`,
+///   `++`;
+/// - groups of literals `(?:…|…)`, `(?i:…|…)`, with or without `?`;
+/// - at the end, `(?!\S)` and the like.
+///
+/// The known tokenizers' are of this kind (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen 2 to 3.5, Tekken, DeepSeek V3). What is outside,
+/// or could take more than time in proportion to the text, is refused.
+struct SplitPattern: Sendable {
+    private let program: SplitProgram
 
-    /// The expression, in Oniguruma's syntax. Alternatives are tried in order; each position of a text matches one.
-    var regex: String {
-        switch self {
-        case .gpt2: #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
-        case .llama3: Self.modern(digits: #"\p{N}{1,3}"#)
-        case .qwen2: Self.modern(digits: #"\p{N}"#)
-        }
+    static let gpt2 = supported(#"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#)
+    /// A digit, fraction or the like, as the step `Digits` takes it, which knows those of Unicode 17 too.
+    static let digit = supported("[\\p{N}\u{11DE0}-\u{11DE9}\u{16FF4}-\u{16FF6}]")
+
+    private static func supported(_ regex: String) -> SplitPattern {
+        guard let pattern = SplitPattern(regex: regex) else { preconditionFailure("\(regex) is supported") }
+        return pattern
     }
 
-    private static func modern(digits: String) -> String {
-        #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"# + digits
-            + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-    }
-
+    /// nil for an expression that is not supported.
     init?(regex: String) {
-        guard let known = Self.allCases.first(where: { $0.regex.utf8.elementsEqual(regex.utf8) }) else { return nil }
-        self = known
+        var parser = RegexParser(regex)
+        guard let alternatives = parser.alternatives(), (1...64).contains(alternatives.count) else { return nil }
+        guard alternatives.allSatisfy({ $0.contains(where: \.takesSomething) }) else { return nil }
+        for (index, nodes) in alternatives.enumerated() {
+            guard Self.isLinear(nodes, before: alternatives[(index + 1)...]) else { return nil }
+        }
+        program = SplitProgram(alternatives)
     }
 
-    /// The end of the match that begins at `start`.
+    /// A text to be found as it is. - Precondition: it is not empty.
+    init(literal: String) {
+        program = SplitProgram([literal.unicodeScalars.map { .run(CharacterSet($0), least: 1, most: 1, possessive: true) }])
+    }
+
+    /// Whether an alternative takes time in proportion to what is consumed in the end.
     ///
-    /// - Precondition: `range` is valid UTF-8 and contains `start`.
-    func end(in text: [UInt8], range: Range<Int>, from start: Int) -> Int {
-        let scanner = SplitScanner(text: text, limit: range.upperBound)
-        return switch self {
-        case .gpt2: scanner.gpt2(start)
-        case .llama3: scanner.modern(start, digits: 3)
-        case .qwen2: scanner.modern(start, digits: 1)
+    /// It does if nothing can fail after a run without limit. Else it may have read a long run in vain: then an alternative
+    /// after it, with none but the like between, must take all of that run.
+    private static func isLinear(_ nodes: [SplitProgram.Node], before later: ArraySlice<[SplitProgram.Node]>) -> Bool {
+        let endless = nodes.indices.filter { nodes[$0].isEndless }
+        guard let first = endless.first, nodes[(first + 1)...].contains(where: \.canFail) else { return true }
+        // Behind the run that gives characters back may be a look at a few characters, or a run that nothing fails after.
+        guard nodes[(first + 1)...].allSatisfy(\.looksAtOneCharacter), endless.count <= 2 else { return false }
+        if endless.count == 2, nodes[(endless[1] + 1)...].contains(where: \.canFail) { return false }
+        return later.prefix { other in
+            other.count > first && other[..<first] == nodes[..<first] && other[first].runsLike(nodes[first])
+        }.contains { !$0[(first + 1)...].contains(where: \.canFail) }
+    }
+
+    /// Calls `body` with the matches and what is between them, in order, none of them empty; together they are `range`.
+    ///
+    /// - Precondition: `range` is valid UTF-8.
+    func forEachPart(in text: [UInt8], range: Range<Int>, _ body: (Range<Int>, _ isMatch: Bool) -> Void) {
+        var done = range.lowerBound, position = range.lowerBound
+        while position < range.upperBound {
+            guard let end = program.end(in: text, from: position, limit: range.upperBound) else {
+                position += UTF8Text.length(of: text[position])
+                continue
+            }
+            if done < position { body(done..<position, false) }
+            body(position..<end, true)
+            (done, position) = (end, end)
         }
+        if done < range.upperBound { body(done..<range.upperBound, false) }
     }
 }
 
-/// The alternatives of the patterns; each returns where its match ends, or nil.
-private struct SplitScanner {
-    let text: [UInt8]
-    let limit: Int
-
-    func gpt2(_ start: Int) -> Int {
-        if let end = contraction(start, ignoringCase: false) { return end }
-        let first = character(start)
-        let body = text[start] == UInt8(ascii: " ") ? start + 1 : start
-        let leading = body == start ? first.class : character(body).class
-        switch leading {
-        case .letter, .number, .other: return run(of: leading, from: body)
-        case .newline, .space, .end: return whitespace(start)
+extension SplitProgram.Node {
+    /// Whether a match of it is never empty.
+    fileprivate var takesSomething: Bool {
+        switch self {
+        case .run(_, let least, _, _): least > 0
+        case .oneOf(_, let isOptional): !isOptional
+        case .notBefore: false
         }
     }
 
-    func modern(_ start: Int, digits: Int) -> Int {
-        if let end = contraction(start, ignoringCase: true) { return end }
-        let first = character(start)
-        switch first.class {
-        case .letter: return run(of: .letter, from: start)
-        case .number: return run(of: .number, from: start, atMost: digits)
-        case .other:
-            if character(first.end).class == .letter { return run(of: .letter, from: first.end) }
-            return newlines(run(of: .other, from: start))
-        case .space:
-            let second = character(first.end)
-            if second.class == .letter { return run(of: .letter, from: first.end) }
-            if second.class == .other, text[start] == UInt8(ascii: " ") { return newlines(run(of: .other, from: first.end)) }
-            return endOfLastNewline(start) ?? whitespace(start)
-        case .newline, .end:
-            return endOfLastNewline(start) ?? whitespace(start)
-        }
+    fileprivate var canFail: Bool {
+        if case .notBefore = self { true } else { takesSomething }
     }
 
-    /// The class of the character at `position`, and where it ends.
-    private func character(_ position: Int) -> (class: CharacterClass, end: Int) {
-        guard position < limit else { return (.end, position) }
-        let (scalar, length) = UTF8Text.scalar(in: text, at: position)
-        return (CharacterClass(scalar), position + length)
+    fileprivate var isEndless: Bool {
+        if case .run(_, _, .max, _) = self { true } else { false }
     }
 
-    /// `c+`, or `c{1,n}`.
-    private func run(of wanted: CharacterClass, from start: Int, atMost most: Int = .max) -> Int {
-        var position = start, taken = 0
-        while taken < most {
-            let next = character(position)
-            guard next.class == wanted else { break }
-            position = next.end
-            taken += 1
-        }
-        return position
+    /// Whether it fails, where it does, at the first character, or at one of a literal's.
+    fileprivate var looksAtOneCharacter: Bool {
+        if case .run(_, let least, _, _) = self { least <= 1 } else { true }
     }
 
-    /// `[\r\n]*`
-    private func newlines(_ start: Int) -> Int { run(of: .newline, from: start) }
-
-    /// `\s+(?!\S)|\s+`: all the white space at the end of a text; elsewhere its last character is left to the next match.
-    private func whitespace(_ start: Int) -> Int {
-        var last = start
-        var next = character(start)
-        while next.class.isWhitespace {
-            let after = character(next.end)
-            if after.class == .end { return next.end }
-            if !after.class.isWhitespace { break }
-            last = next.end
-            next = after
-        }
-        return last > start ? last : next.end
-    }
-
-    /// `\s*[\r\n]+`: the white space up to and with its last newline.
-    private func endOfLastNewline(_ start: Int) -> Int? {
-        var end: Int?
-        var next = character(start)
-        while next.class.isWhitespace {
-            if next.class == .newline { end = next.end }
-            next = character(next.end)
-        }
-        return end
-    }
-
-    /// `'s|'t|'re|'ve|'m|'ll|'d`
-    private func contraction(_ start: Int, ignoringCase: Bool) -> Int? {
-        guard text[start] == UInt8(ascii: "'"), start + 1 < limit else { return nil }
-        // Case-insensitively, "s" matches the long s too (U+017F), which Unicode folds to it.
-        if ignoringCase, start + 2 < limit, text[start + 1] == 0xC5, text[start + 2] == 0xBF { return start + 3 }
-        func letter(_ position: Int) -> UInt8 {
-            guard position < limit else { return 0 }
-            let byte = text[position]
-            return ignoringCase && (0x41...0x5A).contains(byte) ? byte | 0x20 : byte
-        }
-        switch (letter(start + 1), letter(start + 2)) {
-        case (UInt8(ascii: "s"), _), (UInt8(ascii: "t"), _), (UInt8(ascii: "m"), _), (UInt8(ascii: "d"), _): return start + 2
-        case (UInt8(ascii: "r"), UInt8(ascii: "e")), (UInt8(ascii: "v"), UInt8(ascii: "e")): return start + 3
-        case (UInt8(ascii: "l"), UInt8(ascii: "l")): return start + 3
-        default: return nil
-        }
+    /// Whether it takes a run without limit of the same characters, one or none at least.
+    fileprivate func runsLike(_ other: SplitProgram.Node) -> Bool {
+        guard case .run(let set, _, .max, _) = other, case .run(set, 0...1, .max, _) = self else { return false }
+        return true
     }
 }

@@ -1,0 +1,88 @@
+import Foundation
+import TestSupport
+import Testing
+
+@testable import HuggingFace
+
+/// What Hugging Face's tokenizers package makes of texts; written by Golden/tokenizer/make_pretokenizers.py.
+private enum Fixtures {
+    static let document: JSONValue? = {
+        let here = URL(filePath: #filePath).deletingLastPathComponent()
+        return try? InputFile.json(here.appending(path: "../Golden/tokenizer/pretokenizers.json").path)
+    }()
+
+    static func names(_ key: String) -> [String] { document?[key]?.object?.members.map(\.key) ?? [] }
+}
+
+@Suite struct PreTokenizerTests {
+    @Test func `There are fixtures`() {
+        #expect(Fixtures.names("pieces").count == 41)
+        #expect(Fixtures.names("models").count == 8)
+    }
+
+    @Test(arguments: Fixtures.names("pieces"))
+    func `Pieces are those of the tokenizers package`(name: String) throws {
+        let entry = try #require(Fixtures.document?["pieces"]?[name])
+        let steps = try PreTokenizer.steps(TokenizerSection(try #require(entry["pre_tokenizer"]), at: "pre_tokenizer"))
+        let texts = try #require(Fixtures.document?["texts"]?.array)
+        let lengths = try #require(entry["lengths"]?.array)
+        #expect(texts.count == lengths.count)
+        for (text, wanted) in zip(texts, lengths) {
+            let text = try #require(text.string)
+            var pieces: [Int] = []
+            PreTokenizer.forEachPiece(of: Array(text.utf8), isFirst: true, steps: steps[...]) { pieces.append($1.count) }
+            #expect(pieces == wanted.integers ?? [], "\(text.debugDescription)")
+        }
+    }
+
+    @Test(arguments: Fixtures.names("models"))
+    func `Ids are those of the tokenizers package`(name: String) throws {
+        let entry = try #require(Fixtures.document?["models"]?[name])
+        let tokenizer = try SmallTokenizer.load(try #require(entry["tokenizer"]).text(.compact, sortedKeys: false))
+        for (text, wanted) in zip(try #require(entry["texts"]?.array), try #require(entry["ids"]?.array)) {
+            let text = try #require(text.string)
+            #expect(tokenizer.encode(text).ids == (wanted.integers ?? []).map(Int32.init), "\(text.debugDescription)")
+        }
+    }
+
+    /// Time in proportion to the text is what the program promises of every expression it accepts.
+    @Test(arguments: [
+        "(a+)+$", "a*b", #"\s+$"#, #"\w+"#, "a*b|a|a+", #"(?i:st)"#, "a{1,3}+", ".*", #"\s+(?!\S)"#, #"\p{Han}+"#, "[a-z", "a||b", "a*",
+        "a+b+c|a+", "(a|b)+", "[a&&b]", "[[a]]", "", "a{1000}", #"\1"#, "^a", #"\bx"#, "a+?", #"(?<=a)b"#,
+    ])
+    func `Other regular expressions are refused`(regex: String) {
+        #expect(SplitPattern(regex: regex) == nil)
+    }
+
+    @Test(.timeLimit(.minutes(2)), arguments: ["a", "A", " ", "\n", "a\n", "1", "\u{301}", "!", "漢"])
+    func `A megabyte without a boundary takes no longer than another`(unit: String) throws {
+        let text = Array(String(repeating: unit, count: 300_000).utf8)
+        for name in ["GPT-2", "GPT-4", "Llama 3", "Qwen 3.5", "GPT-4o", "Tekken", "DeepSeek V3"] {
+            let section = try #require(Fixtures.document?["pieces"]?[name]?["pre_tokenizer"])
+            let steps = try PreTokenizer.steps(TokenizerSection(section, at: ""))
+            var total = 0
+            PreTokenizer.forEachPiece(of: text, isFirst: true, steps: steps[...]) { total += $1.count }
+            #expect(total == text.count)
+        }
+    }
+
+    @Test func `Characters assigned after Unicode 16 are none of a category`() {
+        // U+A7CE and U+A7CF came with Unicode 17; U+1C89 with 16.
+        #expect(CharacterTable.category("\u{A7CE}") == .unassigned)
+        #expect(CharacterTable.category("\u{1C89}") == .uppercaseLetter)
+        #expect(CharacterTable.category("\u{295}") == .lowercaseLetter)
+        #expect(CharacterTable.category("\u{E000}") == .privateUse)
+    }
+
+    @Test func `What the vocabulary cannot express is counted`() throws {
+        func lost(_ name: String, _ text: String) throws -> LostText {
+            let entry = try #require(Fixtures.document?["models"]?[name]?["tokenizer"])
+            return try SmallTokenizer.load(entry.text(.compact, sortedKeys: false)).encode(text).lost
+        }
+        // The vocabulary lacks x and the byte F0, which begins U+1D800.
+        #expect(try lost("bytes lacking", "a \u{1D800}x\u{1D800}") == LostText(dropped: 3))
+        #expect(try lost("digits and bytes", "a \u{1D800}x") == LostText())
+        #expect(try lost("unknown", "abc\u{E9}") == LostText(unknown: 3))
+        #expect(try lost("neither", "abc\u{E9} c") == LostText(dropped: 5))
+    }
+}
