@@ -17,7 +17,7 @@ private enum Fixtures {
 @Suite struct PreTokenizerTests {
     @Test func `There are fixtures`() {
         #expect(Fixtures.names("pieces").count == 41)
-        #expect(Fixtures.names("models").count == 8)
+        #expect(Fixtures.names("models").count == 9)
     }
 
     @Test(arguments: Fixtures.names("pieces"))

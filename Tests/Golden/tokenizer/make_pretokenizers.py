@@ -82,6 +82,11 @@ def random_text():
     return "".join(random.choice(random.choice(pools)) for _ in range(random.choice([3, 8, 20])))
 
 
+# For composition: Hangul in parts, marks out of order, marks and letters that came after Unicode 9.
+MARKS = [
+    "\uac00\u11a8 \uac1c\u11b8 \u1100\u1161\u11a8 \u1100\u1161\u11a7\u11a8 \uac01\u11a8", "a\u0323\u0301 a\u0301\u0323 \u212b",
+    "\u0307\u0f73 \u1cd7\u0f81 \u05c5\u0f75\u0307", "a\u0898\u0323 a\u0323\u0898\u0301 \U00011935\U00011930 \u0958",
+]
 TEXTS = FIXED + [random_text() for _ in range(150)]
 
 
@@ -119,6 +124,7 @@ def small_models():
     plain = {"vocab": words, "merges": [["a", "b"]], "unk_token": "<unk>"}
     return {
         "digits and bytes": tokenizer(pre_tokenizer=digits, model={"vocab": full, "merges": merges}),
+        "composed": tokenizer(normalizer={"type": "NFC"}, pre_tokenizer=digits, model={"vocab": full, "merges": merges}),
         "GPT-4o's pattern and bytes": tokenizer(
             pre_tokenizer=sequence(split(REGEXES["GPT-4o"]), byte_level(False)),
             model={"vocab": full, "merges": merges, "ignore_merges": True}),
@@ -134,7 +140,7 @@ def small_models():
 
 def model_entry(document):
     reader = Tokenizer.from_str(json.dumps(document))
-    texts = FIXED + ["ab\u00e9\u00e9x\nxab", "xx a xx", "\U0001d800 plain", "\u00e9", "xyz"] + TEXTS[len(FIXED):len(FIXED) + 30]
+    texts = FIXED + ["ab\u00e9\u00e9x\nxab", "xx a xx", "\U0001d800 plain", "\u00e9", "xyz"] + TEXTS[len(FIXED):len(FIXED) + 30] + MARKS
     return {"tokenizer": document, "texts": texts, "ids": [reader.encode(text, add_special_tokens=False).ids for text in texts]}
 
 
