@@ -82,16 +82,24 @@ package protocol Communicator: AnyObject {
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value>
 
-    /// From here on a call that waits for other ranks longer than this ends the job: see ``Watchdog``. Parts split off later do the
-    /// same.
-    func watch(longestWait: Duration)
+    /// From here on a call that waits for other ranks ends the job where one of them gets nothing done for so long: see ``Watchdog``. Parts
+    /// split off later do the same. Collective.
+    func watch(longestWait: Duration) throws(MPIError)
+    /// What looks after this rank and the others; nil before ``watch(longestWait:)``.
+    var watchdog: Watchdog? { get }
     /// Ends every process of the job with this exit code.
     func abort(_ code: ExitCode) -> Never
 }
 
 extension Communicator {
-    /// A world that nobody else is in waits for nobody.
-    package func watch(longestWait: Duration) {}
+    package func watch(longestWait: Duration) throws(MPIError) {}
+    package var watchdog: Watchdog? { nil }
+
+    /// Does what may wait for other ranks in another way than by the calls above.
+    package func waiting<Result, Failure: Error>(in operation: String, _ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        guard let watchdog else { return try body() }
+        return try watchdog.waiting(in: operation, body)
+    }
 
     /// Whether this process speaks for all.
     package var isRoot: Bool { rank == 0 }

@@ -10,7 +10,13 @@ package final class LoopbackCommunicator: Communicator {
     /// Messages sent and not yet received, by tag.
     private var mailbox: [Int: [[UInt8]]] = [:]
 
+    package private(set) var watchdog: Watchdog?
+
     package init() {}
+    deinit { watchdog?.stop() }
+
+    /// Nobody else is here to wait for, but phases may hang.
+    package func watch(longestWait: Duration) throws(MPIError) { watchdog = Watchdog(rank: 0) }
 
     package func allReduce<Element: ReducibleElement>(
         _ data: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction

@@ -11,9 +11,9 @@ package final class MPICommunicator: Communicator {
     private let handle: cmpi_comm?
     /// Elements of one MPI call at most: MPI counts in `int`. Longer messages travel in pieces.
     private let pieceLimit: Int
-    private var patience: Patience?
+    package private(set) var watchdog: Watchdog?
 
-    init(_ handle: cmpi_comm?, pieceLimit: Int = 1 << 30, patience: Patience? = nil) throws(MPIError) {
+    init(_ handle: cmpi_comm?, pieceLimit: Int = 1 << 30, _ watchdog: Watchdog? = nil) throws(MPIError) {
         precondition(pieceLimit > 0 && pieceLimit <= Int(Int32.max), "MPI counts elements in a 32-bit integer")
         var (rank, size): (Int32, Int32) = (0, 0)
         try MPIError.check("MPI_Comm_rank", rank: 0, cmpi_rank(handle, &rank))
@@ -21,17 +21,19 @@ package final class MPICommunicator: Communicator {
         (self.rank, self.size) = (Int(rank), Int(size))
         self.handle = handle
         self.pieceLimit = pieceLimit
-        self.patience = patience
+        self.watchdog = watchdog
     }
 
     /// The same ranks with another limit to the elements of one MPI call, for testing messages in pieces.
     func limited(toPieces limit: Int) throws(MPIError) -> MPICommunicator { try MPICommunicator(handle, pieceLimit: limit) }
 
-    package func watch(longestWait: Duration) { patience = Patience(watchdog: Watchdog(rank: rank), limit: longestWait) }
+    package func watch(longestWait: Duration) throws(MPIError) {
+        watchdog = Watchdog(rank: rank, try Heartbeat.open(self), patience: longestWait)
+    }
 
     /// Makes a call that may wait for other ranks.
     private func wait(_ operation: String, _ call: () -> Int32) throws(MPIError) {
-        try MPIError.check(operation, rank: rank, patience.waiting(in: operation, call))
+        try MPIError.check(operation, rank: rank, watchdog.waiting(in: operation, call))
     }
 
     /// Calls `body` with the address and element count of each piece of `data`.
@@ -64,7 +66,7 @@ package final class MPICommunicator: Communicator {
         _ data: UnsafeMutableBufferPointer<Element>, of value: Value, _ reduction: Reduction
     ) throws(MPIError) -> Pending<Value> {
         let type = Element.communicationType
-        let requests = Requests(rank: rank, patience)
+        let requests = Requests(rank: rank, watchdog)
         try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Iallreduce") { request in
                 cmpi_iallreduce(handle, piece, count, type.mpi, reduction.mpi, &request)
@@ -111,7 +113,7 @@ package final class MPICommunicator: Communicator {
         precondition((color ?? 0) >= 0, "a color is not negative")
         var part: cmpi_comm?
         try wait("MPI_Comm_split") { cmpi_split(handle, Int32(color ?? -1), Int32(key), &part) }
-        return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit, patience: patience)
+        return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit, watchdog)
     }
 
     package func ranksOnNode() throws(MPIError) -> Int {
@@ -144,7 +146,7 @@ package final class MPICommunicator: Communicator {
     package func startSend<Value>(
         _ data: UnsafeRawBufferPointer, of value: Value, to peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
-        let requests = Requests(rank: rank, patience)
+        let requests = Requests(rank: rank, watchdog)
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Isend") { request in
                 cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
@@ -157,7 +159,7 @@ package final class MPICommunicator: Communicator {
     package func startReceive<Value>(
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
-        let requests = Requests(rank: rank, patience)
+        let requests = Requests(rank: rank, watchdog)
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Irecv") { request in
                 cmpi_irecv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
@@ -172,32 +174,24 @@ package final class MPICommunicator: Communicator {
     }
 }
 
-/// How long a call may wait for other ranks before the job ends.
-struct Patience {
-    let watchdog: Watchdog
-    let limit: Duration
-}
-
-extension Patience? {
+extension Watchdog? {
     /// Calls `body`, which waits for other ranks in `operation`.
     fileprivate func waiting(in operation: String, _ body: () -> Int32) -> Int32 {
         guard let self else { return body() }
-        self.watchdog.begin(operation, limit: self.limit)
-        defer { self.watchdog.end() }
-        return body()
+        return self.waiting(in: operation, body)
     }
 }
 
 /// The requests of one communication, one per piece.
 private final class Requests {
     private let rank: Int
-    private let patience: Patience?
+    private let watchdog: Watchdog?
     private var operation = ""
     private var open: [cmpi_request?] = []
 
-    init(rank: Int, _ patience: Patience?) {
+    init(rank: Int, _ watchdog: Watchdog?) {
         self.rank = rank
-        self.patience = patience
+        self.watchdog = watchdog
     }
 
     func start(_ operation: String, _ call: (inout cmpi_request?) -> Int32) throws(MPIError) {
@@ -210,7 +204,7 @@ private final class Requests {
     func progress(wait: Bool) throws(MPIError) -> Bool {
         while var request = open.last {
             var done: Int32 = 1
-            let code = wait ? patience.waiting(in: operation) { cmpi_wait(&request) } : cmpi_test(&request, &done)
+            let code = wait ? watchdog.waiting(in: operation) { cmpi_wait(&request) } : cmpi_test(&request, &done)
             try MPIError.check(operation, rank: rank, code)
             if done == 0 { return false }
             open.removeLast()

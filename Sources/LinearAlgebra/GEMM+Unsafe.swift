@@ -1,5 +1,6 @@
 internal import COpenBLAS
 internal import Synchronization
+package import TensorCore
 
 /// Whether a matrix enters a product as stored or transposed.
 package enum Orientation: Sendable {
@@ -17,6 +18,7 @@ package func gemm(
     beta: Float = 0, _ c: UnsafeMutablePointer<Float>, ldc: Int
 ) {
     GEMMOperations.count(2 * m * n * k)
+    defer { WorkProgress.note() }
     cblas_sgemm(
         CblasRowMajor, opA.blas, opB.blas, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
 }

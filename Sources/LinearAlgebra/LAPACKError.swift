@@ -18,6 +18,7 @@ package struct LAPACKError: ReportableError, Equatable {
 
     /// Throws unless `code` is 0.
     static func check(_ code: Int32, _ routine: String, _ shape: [Int]) throws(LAPACKError) {
+        WorkProgress.note()
         if code != 0 { throw LAPACKError(routine: routine, shape: shape, code: Int(code)) }
     }
 }

@@ -92,6 +92,7 @@ package final class PipelineExecutor<World: Communicator> {
                 let gradient = try backward(m, try gradients?.next()[0])
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
             }
+            WorkProgress.note()
             progress()
             if let failure { throw failure }
         }

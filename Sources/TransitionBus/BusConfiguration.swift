@@ -22,8 +22,8 @@ package struct BusConfiguration {
         /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
         package var repairTries = 5
         package var repair: Duration = .seconds(30)
-        /// Without any progress: for owners that still compute, and for the sync step.
-        package var silence: Duration = .seconds(180)
+        /// Without any progress: for owners that still compute, and for the sync step. Nil: the communicator's watchdog knows better.
+        package var silence: Duration? = .seconds(180)
         /// For a peer to make room for one more message.
         package var send: Duration = .seconds(30)
 

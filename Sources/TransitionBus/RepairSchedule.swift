@@ -40,7 +40,7 @@ struct RepairSchedule {
         if let ended = state.ended, now - ended > timing.repair || state.tries > timing.repairTries {
             return .giveUp(afterSeconds: (now - ended).seconds)
         }
-        if now - start > timing.silence { return .giveUp(afterSeconds: (now - start).seconds) }
+        if let silence = timing.silence, now - start > silence { return .giveUp(afterSeconds: (now - start).seconds) }
         guard now >= state.next else { return .wait }
         if hasEnded { state.tries += 1 }
         state.next = now + state.interval

@@ -1,5 +1,6 @@
 package import Collectives
 internal import Glibc
+internal import TensorCore
 
 /// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
 /// RELIABILITY.md, section 2.
@@ -72,12 +73,17 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
         ring.storeEnding(ending, step: ledger.step)
         try publish(ending)
+        try world.waiting(in: "step \(ledger.step) of the transition bus") { try applyAll(apply) }
+    }
+
+    private func applyAll(_ apply: (Transition) throws -> Void) throws {
         var schedule = RepairSchedule(timing, now: .now)
         var applied = 0
         while applied < ledger.arrived.count || !ledger.isComplete {
             if applied < ledger.arrived.count {
                 if let transition = ledger.transition(ledger.arrived[applied]) { try apply(transition) }
                 applied += 1
+                WorkProgress.note()
                 try poll(milliseconds: 0)
                 continue
             }
@@ -111,14 +117,15 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         let pending = try world.startAllReduce(vector, .min)
         // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only while it
         // is asked, so a short wait asks often.
-        while try !pending.isComplete() {
-            guard ContinuousClock.now - start < timing.silence else {
-                throw BusError.timeout(
-                    what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: timing.silence.seconds)
+        try world.waiting(in: "the end of step \(ledger.step) on the transition bus") {
+            while try !pending.isComplete() {
+                if let silence = timing.silence, ContinuousClock.now - start >= silence {
+                    throw BusError.timeout(what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: silence.seconds)
+                }
+                let isShort = ContinuousClock.now - start < .milliseconds(20)
+                if isShort { sched_yield() }
+                try poll(milliseconds: isShort ? 0 : 1)
             }
-            let isShort = ContinuousClock.now - start < .milliseconds(20)
-            if isShort { sched_yield() }
-            try poll(milliseconds: isShort ? 0 : 1)
         }
         guard Agreement.holds(try pending.wait().elements) else { throw try Differences.find(ledger, stateDigest, world) }
         if world.rank == 0 {

@@ -1,10 +1,12 @@
 internal import CProcess
 internal import Glibc
+internal import TensorCore
 internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///
-/// A restart counts as one in a row where nothing was saved since the one before.
+/// A restart counts as one in a row where nothing was saved since the one before. A run that hangs twice at the same place would hang there
+/// again.
 ///
 /// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
 /// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
@@ -40,12 +42,19 @@ struct Supervisor {
 
         var (attempt, restarts) = (1, 0)
         var saved = newestCheckpoint
+        var hung: RunFolder.Place?
         while true {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
             let (code, wasStopped) = wait(for: try start(signalMask: signalMask), signals)
             let newest = newestCheckpoint
             if newest != saved { (restarts, saved) = (0, newest) }
             guard !wasStopped, Self.temporaryCodes.contains(code), restarts < maxRestarts else { return code }
+            let place = code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
+            if let place, place == hung {
+                Console.complain("exit code \(code) twice at the same place (\(place)), so it is not tried again")
+                return code
+            }
+            hung = place
             let pause = Self.backOff(restart: restarts)
             (attempt, restarts) = (attempt + 1, restarts + 1)
             Console.complain("exit code \(code); restart \(restarts) of \(maxRestarts) in \(pause) s")

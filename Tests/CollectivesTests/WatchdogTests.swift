@@ -12,6 +12,15 @@ import Testing
         }
     }
 
+    @Test func `a phase in which work gets done may last`() async {
+        await #expect(processExitsWith: .success) {
+            let watchdog = Watchdog(rank: 0)
+            watchdog.begin("a long step", limit: .seconds(2))
+            for _ in 0..<60 { usleep(100_000); WorkProgress.note() }
+            watchdog.stop()
+        }
+    }
+
     @Test func `phases that end in time, and a watchdog that is stopped, end nothing`() async {
         await #expect(processExitsWith: .success) {
             let watchdog = Watchdog(rank: 0)

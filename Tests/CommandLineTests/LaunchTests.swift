@@ -64,6 +64,12 @@ extension CommandLineTests {
             #expect(calls.count == 1)
         }
 
+        @Test func `a run that hangs twice at the same place is not started into it again`() throws {
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "5", "--out", "run"], codes: "75 137 75 75 0")
+            #expect(outcome.code == 75)
+            #expect(calls.count == 4 && outcome.errors.contains("twice at the same place (before the first step)"), "\(outcome.errors)")
+        }
+
         @Test func `restarts end at their limit with the last exit code`() throws {
             let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "1"], codes: "137 75")
             #expect(outcome.code == 75)

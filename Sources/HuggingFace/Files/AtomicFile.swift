@@ -1,6 +1,7 @@
 #if canImport(Glibc)
     import Glibc
 #endif
+internal import TensorCore
 
 /// A file written beside its destination and moved there when complete: readers see the old content or the new, never a part,
 /// also after a crash or on a full disk.
@@ -59,6 +60,7 @@ package final class AtomicFile {
             let put = Glibc.write(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done)
             if put > 0 {
                 done += put
+                WorkProgress.note()
             } else if put == 0 || errno != EINTR {
                 throw failure("cannot be written", put == 0 ? EIO : errno)
             }

@@ -1,6 +1,7 @@
 #if canImport(Glibc)
     import Glibc
 #endif
+internal import TensorCore
 
 /// A regular file opened for reading at any position.
 ///
@@ -46,6 +47,7 @@ package final class InputFile: Sendable {
             let got = pread(descriptor, target.baseAddress.map { $0 + done }, target.count - done, off_t(offset + done))
             if got > 0 {
                 done += got
+                WorkProgress.note()
             } else if got == 0 {
                 throw HuggingFaceError(.malformed, path, "ends at byte \(offset + done), although it was longer when opened")
             } else if errno != EINTR {

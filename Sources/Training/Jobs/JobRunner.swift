@@ -34,7 +34,7 @@ extension Job {
         let path = try communicator.fromRoot {
             config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
-        communicator.watch(longestWait: .seconds(config.watchdog.step))
+        try communicator.watch(longestWait: .seconds(config.watchdog.step))
         let (admission, policy) = try Self.admit(request, folder: path, reporter, on: communicator)
         if admission == .finished { return }
         let dims = try config.chooseLayout(job: Self.name, resume: policy, runFolder: path, over: communicator)

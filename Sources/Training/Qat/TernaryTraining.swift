@@ -83,7 +83,8 @@ final class TernaryTraining<World: Communicator> {
         bus.transport = config.bus.transport
         bus.interface = config.bus.interface
         bus.attempt = attempt
-        bus.timing.silence = .seconds(config.watchdog.step)
+        // Where there is a watchdog, it ends waits for ranks that get nothing done.
+        bus.timing.silence = world.watchdog == nil ? .seconds(config.watchdog.step) : nil
         bus.firstStep = step
         bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()

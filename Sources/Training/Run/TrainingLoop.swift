@@ -55,11 +55,10 @@ struct TrainingLoop {
         let tokens = Double(training.batchSize * config.data.sequenceLength)
         let first = checkpoints.resumed?.manifest.step ?? 0
         var record = checkpoints.resumed?.manifest.record ?? Record()
-        let watchdog = Watchdog(rank: world.rank)
-        defer { watchdog.stop() }
+        defer { world.watchdog?.end() }
         for step in first..<training.steps {
             let begin = ContinuousClock.now
-            watchdog.begin("step \(step)", limit: .seconds(config.watchdog.step))
+            world.watchdog?.begin("step \(step)", limit: .seconds(config.watchdog.step))
             let rate = schedule.rate(step: step)
             let own = order.sequences(step: step, rank: groups.replica, ranks: groups.dims.data).map { windows[$0] }
             var more = JSONObject()
@@ -84,7 +83,7 @@ struct TrainingLoop {
                 verb, step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
             let isStopped = try step + 1 < training.steps && StopRequest.isRaised(on: world)
             guard isStopped || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
-            watchdog.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
+            world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
             let path = try checkpoints.save(state(), after: step + 1, record)
             if isStopped { throw RunStopped(step: step + 1, checkpoint: path) }
         }

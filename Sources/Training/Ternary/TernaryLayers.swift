@@ -22,7 +22,12 @@ package func decompose(
         for (done, layer) in own.enumerated() {
             let index = indices[layer]
             let (weight, name) = (weights[index], weights.layerName(index))
-            func work() throws -> TernaryDecomposition { try TernaryDecomposition(weight, options, name: name, eachRound: eachRound) }
+            func work() throws -> TernaryDecomposition {
+                try TernaryDecomposition(weight, options, name: name) {
+                    WorkProgress.note()
+                    try eachRound()
+                }
+            }
             results[layer] = try finished?.decomposition(of: weight, name: name, or: work) ?? work()
             progress(done + 1, own.count)
         }
