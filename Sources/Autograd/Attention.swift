@@ -10,13 +10,18 @@ package struct AttentionShape: Sendable {
     /// Heads of K and V; each serves heads/keyValueHeads query heads (Ainslie et al., arXiv 2305.13245).
     package var keyValueHeads: Int
     package var headDimension: Int
+    /// Tokens that a query sees, itself included: key j is visible to query i if i − window < j ≤ i (Beltagy et al., arXiv
+    /// 2004.05150, section 3.1).
+    package var window: Int
 
-    package init(sequences: Int, length: Int, heads: Int, keyValueHeads: Int, headDimension: Int) {
+    /// - Parameter window: nil for all tokens before the query.
+    package init(sequences: Int, length: Int, heads: Int, keyValueHeads: Int, headDimension: Int, window: Int? = nil) {
         self.sequences = sequences
         self.length = length
         self.heads = heads
         self.keyValueHeads = keyValueHeads
         self.headDimension = headDimension
+        self.window = min(window ?? length, length)
     }
 
     fileprivate var scale: Float { 1 / Float(headDimension).squareRoot() }
@@ -39,20 +44,25 @@ package struct AttentionShape: Sendable {
     fileprivate struct Block {
         let shape: AttentionShape
         let sequence: Int, head: Int, first: Int, rows: Int
-        /// Keys that the last row of the block may see.
-        var columns: Int { first + rows }
+        /// The first key that a row of the block may see.
+        var firstKey: Int { max(0, first + 1 - shape.window) }
+        /// Keys from there to the last that a row may see.
+        var columns: Int { first + rows - firstKey }
+        /// Where the first row's own key stands among them.
+        var diagonal: Int { first - firstKey }
         var queryStride: Int { shape.heads * shape.headDimension }
         var keyStride: Int { shape.keyValueHeads * shape.headDimension }
         var query: Int { (sequence * shape.length + first) * queryStride + head * shape.headDimension }
         var key: Int {
-            sequence * shape.length * keyStride + head * shape.keyValueHeads / shape.heads * shape.headDimension
+            (sequence * shape.length + firstKey) * keyStride + head * shape.keyValueHeads / shape.heads * shape.headDimension
         }
         var logSum: Int { (sequence * shape.heads + head) * shape.length + first }
     }
 }
 
 extension Tape {
-    /// softmax(q·kᵀ/√d + causal mask)·v for each head. q: [rows, heads·d]; k, v: [rows, keyValueHeads·d].
+    /// softmax(q·kᵀ/√d + causal mask)·v over the last `window` tokens, for each head. q: [rows, heads·d]; k, v: [rows,
+    /// keyValueHeads·d].
     ///
     /// Scores exist for one block of query rows at a time, never for a whole sequence; the backward pass computes them again
     /// from the saved log sums (Dao et al., arXiv 2205.14135). Work above the diagonal is at most half a block per row.
@@ -67,7 +77,7 @@ extension Tape {
             gemm(
                 .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
                 qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
-            ck_softmax_causal(p, sums + b.logSum, b.rows, b.columns, shape.length, b.first)
+            ck_softmax_causal(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
             gemm(
                 .asStored, .asStored, m: b.rows, n: d, k: b.columns,
                 p, lda: shape.length, vs + b.key, ldb: b.keyStride, o + b.query, ldc: b.queryStride)
@@ -100,7 +110,7 @@ private func attentionGradients(
         gemm(
             .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
             qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
-        ck_softmax_causal_again(p, sums + b.logSum, b.rows, b.columns, shape.length, b.first)
+        ck_softmax_causal_again(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
         gemm(
             .transposed, .asStored, m: b.columns, n: d, k: b.rows,
             p, lda: shape.length, dO + b.query, ldb: b.queryStride, beta: 1, dv + b.key, ldc: b.keyStride)
@@ -108,7 +118,7 @@ private func attentionGradients(
             .asStored, .transposed, m: b.rows, n: b.columns, k: d,
             dO + b.query, lda: b.queryStride, vs + b.key, ldb: b.keyStride, s, ldc: shape.length)
         ck_row_dots(dO + b.query, o + b.query, dot, b.rows, d, b.queryStride)
-        ck_softmax_backward(p, s, dot, shape.scale, b.rows, b.columns, shape.length, b.first)
+        ck_softmax_backward(p, s, dot, shape.scale, b.rows, b.columns, shape.length, b.diagonal, shape.window)
         gemm(
             .asStored, .asStored, m: b.rows, n: d, k: b.columns,
             s, lda: shape.length, ks + b.key, ldb: b.keyStride, dq + b.query, ldc: b.queryStride)

@@ -58,15 +58,29 @@ struct ShardIndex {
         return files
     }
 
-    /// A link may stay within the folder; where else it led, the index would decide which of the user's files is read.
+    /// A link may lead to a file of the folder, or of the store of the cache that the folder is in; where else it led, the
+    /// index would decide which of the user's files is read.
     private func refuseLinkOut(of folder: String, _ shardPath: String) throws(HuggingFaceError) {
         guard PathKind(shardPath) == .link else { return }
         guard let target = resolved(shardPath), let root = resolved(folder) else {
-            throw HuggingFaceError(.missing, shardPath, "is a link to nothing")
+            throw HuggingFaceError(.missing, shardPath, "is a link to nothing; download the model again")
         }
-        guard target.utf8.starts(with: (root == "/" ? root : root + "/").utf8) else {
-            throw HuggingFaceError(.malformed, shardPath, "is a link that leaves the folder; copy the file there instead")
+        let isWithin = target.utf8.starts(with: (root == "/" ? root : root + "/").utf8)
+        guard isWithin || Self.store(ofSnapshot: root).map({ target.utf8.starts(with: ($0 + "/").utf8) }) ?? false else {
+            throw HuggingFaceError(
+                .malformed, shardPath,
+                "is a link that leaves the folder (only a Hugging Face cache's snapshots/ may link to its blobs/); copy the file "
+                    + "there instead")
         }
+    }
+
+    /// A Hugging Face cache keeps a repository's files in `blobs/`, and in `snapshots/REVISION/` links to them: the real path
+    /// of the former for a real path at or below the latter.
+    private static func store(ofSnapshot folder: String) -> String? {
+        let parts = folder.split(separator: "/", omittingEmptySubsequences: false)
+        guard let snapshots = parts.dropLast().lastIndex(of: "snapshots") else { return nil }
+        let store = parts[..<snapshots].joined(separator: "/") + "/blobs"
+        return PathKind(store) == .folder ? resolved(store) : nil
     }
 }
 

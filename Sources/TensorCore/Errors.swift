@@ -1,5 +1,7 @@
 /// The exit codes of the program, after `sysexits.h`; each error names its own.
 package enum ExitCode: Int32, Sendable {
+    /// What was compared is not the same.
+    case differ = 1
     /// The command line is wrong.
     case usage = 64
     /// An input file breaks its format's rules.

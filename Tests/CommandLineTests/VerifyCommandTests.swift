@@ -1,3 +1,5 @@
+import Foundation
+import HuggingFace
 import TestSupport
 import Testing
 
@@ -7,6 +9,26 @@ extension CommandLineTests {
             let folder = try TemporaryFolder()
             let outcome = try Program.run(["verify", "embedded", "embedded"], in: folder.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+
+        @Test(arguments: [("model.embed_tokens.weight", 3), ("lm_head.weight", 250)])
+        func `models that differ in one token's row end with code 1, which names it`(tensor: String, token: Int) throws {
+            let model = try ModelFolder()
+            let arguments = ["verify", "model", "other", "--set", "data.eval.path=data.safetensors"]
+            try FileManager.default.copyItem(atPath: model.file("model"), toPath: model.file("other"))
+            let same = try Program.run(arguments, in: model.path)
+            #expect(same.code == 0 && same.output.contains("every token (256)"), "\(same.errors)")
+            let info = try SafetensorsFile(model.file("model/model.safetensors")).info(tensor)
+            var bytes = try model.read("other/model.safetensors")
+            let row = info.byteRange.lowerBound + token * info.rowLength * 4
+            // The byte that holds all but the lowest bit of a float's exponent: every entry becomes small but nine.
+            for entry in 0..<info.rowLength { bytes[row + 4 * entry + 3] = entry < 9 ? 0x3F : 0x30 }
+            try model.write(bytes, to: "other/model.safetensors")
+            let outcome = try Program.run(arguments, in: model.path)
+            #expect(outcome.code == 1, "\(outcome.errors)")
+            #expect(
+                outcome.complaints.count == 1 && outcome.complaints[0].contains("\(tensor), the row of token \(token)"),
+                "\(outcome.errors)")
         }
 
         /// The folder's tokenizer has more tokens than the model, and without data.eval.path a paragraph of text goes through both.

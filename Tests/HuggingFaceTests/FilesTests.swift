@@ -31,6 +31,28 @@ func truncate(_ path: String, to size: Int) throws {
         }
     }
 
+    @Test(arguments: [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "is a Git LFS pointer"),
+        ("\n<!DOCTYPE html><html><head><title>404</title>", "is an HTML page"), ("<html>not found</html>", "is an HTML page"),
+        ("\u{FEFF}{\"a\": 1}", "begins with a byte-order mark"), ("Entry not found and more", "a server's error message"),
+    ])
+    func `a file that a download has spoilt is named`(text: String, fragment: String) throws {
+        for name in ["config.json", "model.safetensors.index.json", "tokenizer.json", "model.safetensors", "R.bin"] {
+            try AtomicFile.write(text, to: folder.file(name))
+            let read: () throws -> Void = {
+                switch name {
+                case "model.safetensors": _ = try SafetensorsFile(folder.file(name))
+                case "R.bin": _ = try TorchArchive(folder.file(name))
+                case "tokenizer.json": _ = try Tokenizer(folder: folder.path)
+                default: _ = try InputFile.json(folder.file(name))
+                }
+            }
+            #expect { try read() } throws: { error in
+                (error as? HuggingFaceError)?.exitCode == .data && "\(error)".contains(fragment) && "\(error)".contains(name)
+            }
+        }
+    }
+
     @Test func `a file that is not there has exit code 66`() {
         #expect(code { _ = try InputFile(folder.file("absent")) } == .noInput)
         #expect(code { _ = try InputFile(folder.file("absent/below")) } == .noInput)

@@ -5,19 +5,23 @@ import TensorCore
 import TestSupport
 import Testing
 
-/// Logits, loss and all gradients of the golden suite's Llamas, from transformers (see cases.json for version and tolerance).
+/// Logits, loss and all gradients of the golden suite's Llamas, Mistrals and Qwens, from transformers (see cases.json for
+/// version and tolerance).
 @Suite struct LlamaGoldenTests {
-    static let cases = GoldenSuite.cases(group: "llama").filter { $0.params["class_"]?.string == "LlamaForCausalLM" }
+    static let cases = GoldenSuite.cases(group: "llama").filter { golden in
+        let classes = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"]
+        return golden.params["class_"]?.string.map(classes.contains) ?? false
+    }
 
     @Test(arguments: cases) func `logits, loss and gradients are those of transformers`(_ golden: GoldenCase) throws {
         let file = try GoldenSuite.tensors(of: golden)
         let folder = try GoldenSuite.path(try #require(golden.params["hf_folder"]?.string))
-        let weights = try SafetensorsFile(folder + "/model.safetensors")
+        let opened = try ModelFolder(folder)
         for name in ["config.json", "config_v5.json"] where PathKind(folder + "/" + name) == .file {
-            let configuration = try LlamaConfiguration(HFConfig(folder + "/" + name))
-            let parameters = try configuration.architecture.parameters().map { name, _ throws(HuggingFaceError) in
-                try weights.readFloat(name)
-            }
+            var configuration = try LlamaConfiguration(HFConfig(folder + "/" + name))
+            // The weights decide whether there is a head beside the embedding.
+            configuration.tiedEmbeddings = opened.architecture.tiesHead
+            let parameters = try opened.parameters()
             try check(golden, file, configuration, parameters, recompute: false)
             try check(golden, file, configuration, parameters, recompute: true)
         }

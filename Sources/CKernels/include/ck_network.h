@@ -19,14 +19,16 @@ void ck_swiglu(const float *gate, const float *up, float *y, size_t n);
 // d_gate and d_up from dy; each may be the same memory as dy.
 void ck_swiglu_backward(const float *dy, const float *gate, const float *up, float *d_gate, float *d_up, size_t n);
 
-// Rows of causal attention: row i of scores [rows, stride] has first + i + 1 valid entries; they become their softmax, the
-// other entries up to `columns` become 0. log_sum[i] receives log Σ exp.
-void ck_softmax_causal(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first);
+// Rows of causal attention: of row i of scores [rows, stride] the last `window` (or fewer, if there are no more) of the
+// entries 0 … first + i are visible; they become their softmax, the other entries up to `columns` become 0. log_sum[i]
+// receives log Σ exp.
+void ck_softmax_causal(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first, size_t window);
 // The same rows again from saved log sums: p = exp(score − log_sum).
-void ck_softmax_causal_again(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride, size_t first);
-// d_scores = p∘(dp − dot[i])·scale over the valid entries, 0 elsewhere; written to dp.
+void ck_softmax_causal_again(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride, size_t first,
+                             size_t window);
+// d_scores = p∘(dp − dot[i])·scale over the visible entries, 0 elsewhere; written to dp.
 void ck_softmax_backward(const float *p, float *dp, const float *dot, float scale, size_t rows, size_t columns, size_t stride,
-                         size_t first);
+                         size_t first, size_t window);
 // dot[i·dot_stride] = Σ_j a[i, j]·b[i, j] for rows of `columns` entries at distance `stride`.
 void ck_row_dots(const float *a, const float *b, float *dot, size_t rows, size_t columns, size_t stride);
 

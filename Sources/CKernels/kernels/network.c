@@ -78,10 +78,16 @@ INLINE float row_max(const float *restrict x, size_t n) {
     return best;
 }
 
-void CK_VARIANT(ck_softmax_causal)(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first) {
+// Row i of a block of causal attention sees the entries from `begin` up to `end`.
+static inline __attribute__((always_inline)) size_t visible_begin(size_t end, size_t window) {
+    return end > window ? end - window : 0;
+}
+
+void CK_VARIANT(ck_softmax_causal)(float *scores, float *log_sum, size_t rows, size_t columns, size_t stride, size_t first,
+                                   size_t window) {
     for (size_t i = 0; i < rows; i++) {
-        float *restrict p = scores + i * stride;
-        size_t valid = first + i + 1;
+        size_t end = first + i + 1, begin = visible_begin(end, window), valid = end - begin;
+        float *restrict p = scores + i * stride + begin;
         float top = row_max(p, valid), sum = 0;
         for (size_t j = 0; j < valid; j++) {
             p[j] = ck_exp(p[j] - top);
@@ -90,27 +96,30 @@ void CK_VARIANT(ck_softmax_causal)(float *scores, float *log_sum, size_t rows, s
         log_sum[i] = top + logf(sum);
         float inverse = 1.0f / sum;
         for (size_t j = 0; j < valid; j++) p[j] *= inverse;
-        memset(p + valid, 0, (columns - valid) * sizeof(float));
+        memset(p - begin, 0, begin * sizeof(float));
+        memset(p + valid, 0, (columns - end) * sizeof(float));
     }
 }
 
 void CK_VARIANT(ck_softmax_causal_again)(float *scores, const float *log_sum, size_t rows, size_t columns, size_t stride,
-                                         size_t first) {
+                                         size_t first, size_t window) {
     for (size_t i = 0; i < rows; i++) {
-        float *restrict p = scores + i * stride;
-        size_t valid = first + i + 1;
+        size_t end = first + i + 1, begin = visible_begin(end, window), valid = end - begin;
+        float *restrict p = scores + i * stride + begin;
         float shift = log_sum[i];
         for (size_t j = 0; j < valid; j++) p[j] = ck_exp(p[j] - shift);
-        memset(p + valid, 0, (columns - valid) * sizeof(float));
+        memset(p - begin, 0, begin * sizeof(float));
+        memset(p + valid, 0, (columns - end) * sizeof(float));
     }
 }
 
 void CK_VARIANT(ck_softmax_backward)(const float *restrict p, float *restrict dp, const float *restrict dot, float scale,
-                                     size_t rows, size_t columns, size_t stride, size_t first) {
+                                     size_t rows, size_t columns, size_t stride, size_t first, size_t window) {
     for (size_t i = 0; i < rows; i++, p += stride, dp += stride) {
-        size_t valid = first + i + 1;
-        for (size_t j = 0; j < valid; j++) dp[j] = p[j] * (dp[j] - dot[i]) * scale;
-        memset(dp + valid, 0, (columns - valid) * sizeof(float));
+        size_t end = first + i + 1, begin = visible_begin(end, window);
+        memset(dp, 0, begin * sizeof(float));
+        for (size_t j = begin; j < end; j++) dp[j] = p[j] * (dp[j] - dot[i]) * scale;
+        memset(dp + end, 0, (columns - end) * sizeof(float));
     }
 }
 

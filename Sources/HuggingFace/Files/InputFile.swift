@@ -87,7 +87,7 @@ package final class InputFile: Sendable {
         do throws(JSONError) {
             return try JSONValue(parsing: bytes, depth: depth)
         } catch {
-            throw HuggingFaceError(.malformed, path, "byte \(error.offset): \(error.problem)")
+            throw HuggingFaceError(.malformed, path, Impostor.problem(bytes) ?? "byte \(error.offset): \(error.problem)")
         }
     }
 }

@@ -5,6 +5,9 @@ package enum ElementType: String, Sendable, CaseIterable {
     case u64 = "U64", u32 = "U32", u16 = "U16", u8 = "U8", bool = "BOOL"
     case f8e4m3 = "F8_E4M3", f8e5m2 = "F8_E5M2"
 
+    /// Whether elements are the values themselves: a matrix of any other type needs scales that are kept elsewhere.
+    package var isFloat: Bool { [.f64, .f32, .f16, .bf16].contains(self) }
+
     /// Bytes of one element.
     package var size: Int {
         switch self {

@@ -28,11 +28,11 @@ struct SafetensorsHeader {
         }
         let prefix = try file.bytes(0..<8)
         let length = prefix.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        guard length <= Self.maximumLength else {
-            throw HuggingFaceError(.malformed, path, "header length \(length) is above \(Self.maximumLength)")
-        }
-        guard 8 + Int(length) <= file.size else {
-            throw HuggingFaceError(.malformed, path, "header length \(length) reaches past the end of \(file.size) bytes")
+        guard length <= Self.maximumLength, 8 + Int(length) <= file.size else {
+            let rule =
+                length <= Self.maximumLength ? "reaches past the end of \(file.size) bytes" : "is above \(Self.maximumLength)"
+            let impostor = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix)))
+            throw HuggingFaceError(.malformed, path, impostor ?? "header length \(length) \(rule)")
         }
         let start = 8 + Int(length)
         let json = try file.bytes(8..<start)

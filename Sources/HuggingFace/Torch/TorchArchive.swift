@@ -13,6 +13,9 @@ package final class TorchArchive: Sendable {
 
     package init(_ path: String) throws(HuggingFaceError) {
         file = try InputFile(path)
+        if let problem = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix))) {
+            throw HuggingFaceError(.malformed, path, problem)
+        }
         let zip = try ZipReader(file)
         let pickles = zip.entries.keys.filter { $0.hasSuffix("/data.pkl") }
         guard pickles.count == 1, let pickle = pickles.first else {

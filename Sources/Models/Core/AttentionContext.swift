@@ -29,6 +29,6 @@ package struct CausalBatch: AttentionContext {
             q, k, v,
             AttentionShape(
                 sequences: sequences, length: length, heads: heads.query, keyValueHeads: heads.keyValue,
-                headDimension: heads.dimension))
+                headDimension: heads.dimension, window: heads.window))
     }
 }

@@ -15,36 +15,42 @@ extension TensorValue {
 /// A Hugging Face folder that holds a model.
 package struct ModelFolder: Sendable {
     package let path: String
-    /// The configuration as read, to be passed through to folders made from this one.
+    /// The configuration as read, less what is not true of folders made from this one.
     package let config: HFConfig
     package let description: ModelDescription
     package let checkpoint: Checkpoint
     package var architecture: Architecture { description.architecture }
+    /// What the user should know of how the folder was read, a sentence each.
+    package let warnings: [String]
 
-    /// Reads the configuration and checks that the checkpoint's tensors are those it asks for; no weight is read yet.
+    /// Reads the configuration and checks that the checkpoint's tensors are those it asks for; no weight is read yet, but for a
+    /// head that is stored beside the embedding it is said to share.
     ///
-    /// - Throws: ``HuggingFaceError`` for what is missing, not of this family, or has another shape.
+    /// - Throws: ``HuggingFaceError`` for what is missing, of no family, already quantized, or has another shape.
     package init(_ path: String) throws {
         self.path = path
-        config = try HFConfig(path + "/config.json")
-        description = try ModelRegistry.model(config)
+        var (config, warnings) = (try HFConfig(path + "/config.json"), [String]())
+        var description = try ModelRegistry.model(config)
         checkpoint = try Checkpoint(path)
-        var expected = Set<String>()
-        for (name, spec) in description.architecture.parameters().named {
-            expected.insert(name)
-            let shape = spec.shape
-            let found = try checkpoint.info(name).shape
-            guard found == shape else {
-                throw HuggingFaceError(.malformed, "\(path): tensor \(name)", "has shape \(found); config.json says \(shape)")
-            }
+        try FolderTensors(checkpoint, config).check(description.architecture)
+        if description.architecture.tiesHead, try checkpoint.hasHeadOfItsOwn(description.architecture) {
+            config.json["tie_word_embeddings"] = false
+            description = try ModelRegistry.model(config)
+            warnings.append(
+                "config.json says tie_word_embeddings, but \(description.architecture.head.name) is stored and differs from the "
+                    + "embedding: the stored head is used")
         }
-        let head = description.architecture.head.name
-        // Old checkpoints store the rotary angles, and some tied ones the head a second time: both follow from the rest.
-        let known = checkpoint.names.filter { $0.hasSuffix(".rotary_emb.inv_freq") || $0 == head }
-        if let stranger = checkpoint.names.first(where: { !expected.contains($0) && !known.contains($0) }) {
-            throw HuggingFaceError(
-                .malformed, "\(path): tensor \(stranger)", "belongs to no layer of the model that config.json describes")
+        for key in HFConfig.quantizationKeys where config.has(key) {
+            warnings.append(
+                "config.json has \(key), but the weights are plain floats: it is ignored, and left out of what is written")
         }
+        if config.has("auto_map") {
+            warnings.append(
+                "config.json names code of the folder's own (auto_map), which is not run: the model is taken for the "
+                    + "\(description.architecture.type) it says it is")
+        }
+        for key in HFConfig.quantizationKeys + ["auto_map"] { config.json[key] = nil }
+        (self.config, self.description, self.warnings) = (config, description, warnings)
     }
 
     /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes of

@@ -39,6 +39,8 @@ final class CachedDecoding: AttentionContext {
         precondition(!tape.isRecording, "decoding with a cache has no backward pass")
         var y = Tensor(uninitialized: q.value.shape)
         let width = heads.keyValue * heads.dimension
+        // The cache keeps every token; a layer with a window reads the last of them.
+        let unseen = max(0, position + 1 - (heads.window ?? capacity))
         let cachedKeys = keys[block - firstBlock].mutablePointer
         let cachedValues = values[block - firstBlock].mutablePointer
         for sequence in 0..<sequences {
@@ -47,9 +49,9 @@ final class CachedDecoding: AttentionContext {
             (cachedValues + first + position * width).update(from: v.value.pointer + sequence * width, count: width)
             let row = sequence * q.value.columns
             ck_decode_attention(
-                q.value.pointer + row, cachedKeys + first, cachedValues + first, y.mutablePointer + row,
-                scratch.mutablePointer, position + 1, heads.query, heads.keyValue, heads.dimension,
-                1 / Float(heads.dimension).squareRoot())
+                q.value.pointer + row, cachedKeys + first + unseen * width, cachedValues + first + unseen * width,
+                y.mutablePointer + row, scratch.mutablePointer, position + 1 - unseen, heads.query, heads.keyValue,
+                heads.dimension, 1 / Float(heads.dimension).squareRoot())
         }
         return Variable(constant: y)
     }

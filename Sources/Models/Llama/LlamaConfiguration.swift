@@ -1,8 +1,9 @@
+package import Autograd
+internal import TensorCore
+
 #if canImport(Glibc)
     internal import Glibc
 #endif
-package import Autograd
-internal import TensorCore
 
 /// The shape of a model of the Llama family: what `config.json` says, in one form whatever version of it wrote the file.
 package struct LlamaConfiguration: Sendable, Equatable {
@@ -25,24 +26,34 @@ package struct LlamaConfiguration: Sendable, Equatable {
     /// Biases of gate, up and down.
     package var feedForwardBias: Bool
 
+    /// Tokens that each layer's queries see, themselves included; nil for all. Empty where no layer has a window.
+    package var windows: [Int?]
+
     /// Families that share the Llama's graph.
     package enum Family: String, Sendable, CaseIterable {
         case llama, mistral, qwen2, qwen3
     }
+
+    /// Tokens that a layer's queries see, themselves included; nil for all.
+    package func window(ofLayer layer: Int) -> Int? { windows.isEmpty ? nil : windows[layer] }
 
     /// RMSNorm on each head of q and k.
     package var headNorms: Bool { family == .qwen3 }
 
     /// The shape in a line.
     package var summary: String {
-        "\(family.rawValue), h \(hiddenSize), \(layers) layers, \(heads) heads (\(keyValueHeads) key-value) of \(headDimension), "
+        let seen = Set(windows.compactMap(\.self)).sorted().map(String.init).joined(separator: ", ")
+        return
+            "\(family.rawValue), h \(hiddenSize), \(layers) layers, \(heads) heads (\(keyValueHeads) key-value) "
+            + "of \(headDimension), "
             + "f \(intermediateSize), vocabulary \(vocabularySize)"
+            + (seen.isEmpty ? "" : ", sliding windows of \(seen) tokens in \(windows.compactMap(\.self).count) layers")
     }
 
     package init(
         family: Family, vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layers: Int, heads: Int,
         keyValueHeads: Int, headDimension: Int, maximumPositions: Int, normEpsilon: Float, rotary: RotaryScaling,
-        tiedEmbeddings: Bool, inputBias: Bool, outputBias: Bool, feedForwardBias: Bool
+        tiedEmbeddings: Bool, inputBias: Bool, outputBias: Bool, feedForwardBias: Bool, windows: [Int?] = []
     ) {
         self.family = family
         self.vocabularySize = vocabularySize
@@ -59,6 +70,8 @@ package struct LlamaConfiguration: Sendable, Equatable {
         self.inputBias = inputBias
         self.outputBias = outputBias
         self.feedForwardBias = feedForwardBias
+        precondition(windows.isEmpty || windows.count == layers, "\(windows.count) windows for \(layers) layers")
+        self.windows = windows
     }
 }
 

@@ -1,0 +1,99 @@
+internal import HuggingFace
+internal import TensorCore
+
+extension HFConfig {
+    /// Where the ways to write quantized weights say so: transformers, llm-compressor of old, MLX.
+    static let quantizationKeys = ["quantization_config", "compression_config", "quantization"]
+
+    /// What the weights are said to be quantized by; nil if nothing says so.
+    fileprivate var quantizationMethod: String? {
+        guard let key = Self.quantizationKeys.first(where: has) else { return nil }
+        return value(key)?["quant_method"]?.string ?? key
+    }
+}
+
+/// The check that a checkpoint's tensors are those a configuration asks for, and no others.
+struct FolderTensors {
+    private let checkpoint: Checkpoint
+    private let config: HFConfig
+
+    init(_ checkpoint: Checkpoint, _ config: HFConfig) {
+        self.checkpoint = checkpoint
+        self.config = config
+    }
+
+    /// Of what quantizers store: the last parts of tensors' names, and whose they are.
+    private static let quantized: [(suffix: String, method: String)] = [
+        ("weight_packed", "compressed-tensors"), ("weight_scale", "compressed-tensors"),
+        ("weight_zero_point", "compressed-tensors"),
+        ("weight_shape", "compressed-tensors"), ("weight_g_idx", "compressed-tensors"),
+        ("weight_global_scale", "compressed-tensors"),
+        ("input_scale", "compressed-tensors"), ("input_zero_point", "compressed-tensors"),
+        ("output_scale", "compressed-tensors"),
+        ("k_scale", "compressed-tensors"), ("v_scale", "compressed-tensors"), ("weight_scale_inv", "fp8"),
+        ("qweight", "gptq or awq"), ("qzeros", "gptq or awq"), ("scales", "gptq, awq or mlx"), ("g_idx", "gptq"),
+        ("biases", "mlx"),
+        ("SCB", "bitsandbytes"), ("weight_format", "bitsandbytes"), ("absmax", "bitsandbytes"),
+        ("nested_absmax", "bitsandbytes"),
+        ("quant_map", "bitsandbytes"), ("nested_quant_map", "bitsandbytes"), ("W_q", "hqq"), ("codebooks", "aqlm"),
+    ]
+
+    /// - Throws: ``HuggingFaceError`` for a tensor that is quantized, missing, of another shape, or of no layer.
+    func check(_ configuration: LlamaConfiguration) throws(HuggingFaceError) {
+        for name in checkpoint.names {
+            let last = name.split(separator: ".").last ?? ""
+            let known = Self.quantized.first { $0.suffix == last }?.method
+            guard let method = known ?? (name.contains(".quant_state.") ? "bitsandbytes" : nil) else { continue }
+            throw alreadyQuantized(name, by: config.quantizationMethod ?? method)
+        }
+        var expected = Set<String>()
+        for (name, shape) in configuration.tensorShapes.named {
+            expected.insert(name)
+            let info = try checkpoint.info(name)
+            guard info.type.isFloat else { throw alreadyQuantized(name, by: config.quantizationMethod ?? info.type.rawValue) }
+            guard info.shape == shape else {
+                throw HuggingFaceError(
+                    .malformed, "\(checkpoint.folder): tensor \(name)", "has shape \(info.shape); config.json says \(shape)")
+            }
+        }
+        // Old checkpoints store the rotary angles, which follow from config.json; tied ones may store the head again.
+        if configuration.tiedEmbeddings { expected.insert(Checkpoint.headName) }
+        let strangers = checkpoint.names.filter { !expected.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
+        if let stranger = strangers.first {
+            throw HuggingFaceError(
+                .malformed, "\(checkpoint.folder): tensor \(stranger)",
+                "belongs to no layer of the model that config.json describes")
+        }
+    }
+
+    private func alreadyQuantized(_ name: String, by method: String) -> HuggingFaceError {
+        HuggingFaceError(
+            .malformed, "\(checkpoint.folder): tensor \(name)",
+            "the model is already quantized (\(method)); give the folder it was made from")
+    }
+}
+
+extension Checkpoint {
+    static let headName = "lm_head.weight"
+
+    /// Whether a head is stored that is not the embedding's values once more. - Precondition: the embedding was checked.
+    var hasHeadOfItsOwn: Bool {
+        get throws(HuggingFaceError) {
+            guard contains(Self.headName) else { return false }
+            let shape = try info(LlamaNames.embedding).shape
+            let found = try info(Self.headName).shape
+            guard found == shape else {
+                throw HuggingFaceError(
+                    .malformed, "\(folder): tensor \(Self.headName)", "has shape \(found); config.json says \(shape)")
+            }
+            // Groups of rows, so that neither is held whole.
+            let step = max(1, (1 << 22) / max(1, shape[1]))
+            for first in stride(from: 0, to: shape[0], by: step) {
+                let rows = first..<min(first + step, shape[0])
+                let (head, embedding) = (try read(Self.headName, rows: rows), try read(LlamaNames.embedding, rows: rows))
+                if !(0..<head.count).allSatisfy({ head[flat: $0] == embedding[flat: $0] }) { return true }
+            }
+            return false
+        }
+    }
+}

@@ -1,0 +1,74 @@
+internal import HuggingFace
+
+extension RotaryScaling {
+    /// Reads `rope_parameters` (transformers 5) or `rope_scaling` (4); the base is that of the dictionary or else the one at the
+    /// top.
+    ///
+    /// - Throws: where both are there and say different things, or either says what this program does not do.
+    init(_ keys: HFConfig) throws(HuggingFaceError) {
+        let new = try keys.object("rope_parameters").map { dictionary throws(HuggingFaceError) in
+            try RotaryScaling(dictionary, below: keys)
+        }
+        let legacy = try keys.object("rope_scaling").map { dictionary throws(HuggingFaceError) in
+            try RotaryScaling(dictionary, below: keys)
+        }
+        if let new, let legacy, new != legacy {
+            throw keys.failure("rope_scaling", "says something else than rope_parameters; delete the one that is not meant")
+        }
+        if let read = new ?? legacy {
+            self = read
+        } else {
+            self.init(base: try keys.rotaryBase(or: 10_000))
+        }
+    }
+
+    private init(_ scaling: HFConfig, below top: HFConfig) throws(HuggingFaceError) {
+        if let layerType = scaling.json.members.first(where: { $0.value.object != nil })?.key {
+            throw scaling.failure(layerType, "rotary embeddings of their own for a type of layer are not supported")
+        }
+        self.init(base: try scaling.rotaryBase(or: try top.rotaryBase(or: 10_000)))
+        let legacyType = try scaling.string("type", default: "default")
+        let type = try scaling.string("rope_type", default: legacyType)
+        guard !scaling.has("type") || type == legacyType else {
+            throw scaling.failure("type", "\(legacyType) contradicts rope_type \(type)")
+        }
+        let own: Set<String>
+        switch type {
+        case "default": own = []
+        case "linear":
+            own = ["factor"]
+            kind = .linear(factor: try scaling.positive("factor"))
+        case "llama3":
+            own = ["factor", "low_freq_factor", "high_freq_factor"]
+            let (low, high) = (try scaling.positive("low_freq_factor"), try scaling.positive("high_freq_factor"))
+            guard low < high else { throw scaling.failure("low_freq_factor", "\(low) is not below high_freq_factor \(high)") }
+            kind = .llama3(
+                factor: try scaling.positive("factor"), lowFrequency: low, highFrequency: high,
+                originalPositions: try scaling.positive("original_max_position_embeddings"))
+        default:
+            throw scaling.failure(
+                "rope_type",
+                "\(type) is not supported; default, linear and llama3 are (without the key the model runs as it was "
+                    + "before its context was stretched, which is another network)")
+        }
+        // The length a model was trained at changes nothing but llama3's angles.
+        let harmless: Set = ["type", "rope_type", "rope_theta", "original_max_position_embeddings"]
+        for (key, value) in scaling.json.members where !own.contains(key) && !harmless.contains(key) {
+            guard value.isNeutral(for: key) else {
+                throw scaling.failure(key, "\(value.brief) means nothing to rope_type \(type)")
+            }
+        }
+    }
+}
+
+extension HFConfig {
+    fileprivate func rotaryBase(or default: Double) throws(HuggingFaceError) -> Double {
+        has("rope_theta") ? try positive("rope_theta") : `default`
+    }
+
+    fileprivate func positive(_ key: String) throws(HuggingFaceError) -> Double {
+        let value = try number(key)
+        guard value > 0, value.isFinite else { throw failure(key, "\(value) is not a positive number") }
+        return value
+    }
+}
