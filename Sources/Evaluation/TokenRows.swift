@@ -48,41 +48,54 @@ package struct TokenRows {
     ///   - other: of a model with as many tokens.
     ///   - tolerance: up to which a row counts as the same.
     package func differences(from other: TokenRows, tolerance: Double) -> [Difference] {
-        [
-            difference("model.embed_tokens.weight", embedding, other.embedding, other.references, tolerance),
-            difference("lm_head.weight", head, other.head, other.references, tolerance),
+        let all = Array(0..<references.rows)
+        // A reference that differs itself would spoil a product of every row, so that none could be named.
+        let changes = products(references, other.references, other.references, columns: all)
+        let sound = all.filter { median(changes[$0]) <= tolerance }
+        // Where few agree the models have nothing in common, and all are as good.
+        let columns = 2 * sound.count < all.count ? all : sound
+        return [
+            difference("model.embed_tokens.weight", embedding, other.embedding, other.references, columns, tolerance),
+            difference("lm_head.weight", head, other.head, other.references, columns, tolerance),
         ]
     }
 
     private func difference(
-        _ name: String, _ a: Tensor, _ b: Tensor, _ referencesOfB: Tensor, _ tolerance: Double
+        _ name: String, _ a: Tensor, _ b: Tensor, _ referencesOfB: Tensor, _ columns: [Int], _ tolerance: Double
     ) -> Difference {
-        let (lengthsA, lengthsB, columns) = (lengths(a), lengths(b), lengths(references))
-        var (largest, differing): (Double, [(token: Int, typical: Double)]) = (0, [])
+        var (largest, differing): (Double, [(token: Int, change: Double)]) = (0, [])
         let chunk = 2048
         for first in stride(from: 0, to: a.rows, by: chunk) {
             let rows = first..<min(first + chunk, a.rows)
-            let x = matmul(a.rows(rows), .asStored, references, .transposed)
-            let y = matmul(b.rows(rows), .asStored, referencesOfB, .transposed)
-            for row in rows {
-                let scale = max(lengthsA[row], lengthsB[row])
-                guard scale != 0 else { continue }
-                var found = columns.indices.map { column in
-                    abs(Double(x[row - first, column]) - Double(y[row - first, column]))
-                        / (scale * (columns[column] == 0 ? 1 : columns[column]))
-                }
-                found.append(abs(lengthsA[row] - lengthsB[row]) / scale)
-                // NaN is a difference.
-                let worst = found.contains { $0.isNaN } ? .infinity : found.max() ?? 0
-                largest = max(largest, worst)
-                // A reference that differs spoils one product of every row; a row that differs, most of its own.
-                if worst > tolerance { differing.append((row, found.sorted()[found.count / 2])) }
+            for (row, changes) in zip(rows, products(a.rows(rows), b.rows(rows), referencesOfB, columns: columns)) {
+                let change = changes.max() ?? 0
+                largest = max(largest, change)
+                if change > tolerance { differing.append((row, change)) }
             }
         }
-        let own = differing.filter { $0.typical > tolerance }
-        let tokens = (own.isEmpty ? differing : own).sorted { ($1.typical, $0.token) < ($0.typical, $1.token) }.map(\.token)
+        let tokens = differing.sorted { ($1.change, $0.token) < ($0.change, $1.token) }.map(\.token)
         return Difference(tensor: name, largest: largest, tokens: tokens)
     }
+
+    /// For every row, how much its length and its products with the references (those of `columns`) differ between two models,
+    /// relative to the lengths; what is not a number counts as infinite.
+    private func products(_ a: Tensor, _ b: Tensor, _ referencesOfB: Tensor, columns: [Int]) -> [[Double]] {
+        let (lengthsA, lengthsB, scales) = (lengths(a), lengths(b), lengths(references))
+        let x = matmul(a, .asStored, references, .transposed)
+        let y = matmul(b, .asStored, referencesOfB, .transposed)
+        return (0..<a.rows).map { row in
+            let scale = max(lengthsA[row], lengthsB[row])
+            guard scale != 0 else { return [0] }
+            var changes = columns.map { column in
+                let change = abs(Double(x[row, column]) - Double(y[row, column]))
+                return change / (scale * (scales[column] == 0 ? 1 : scales[column]))
+            }
+            changes.append(abs(lengthsA[row] - lengthsB[row]) / scale)
+            return changes.map { $0.isNaN ? .infinity : $0 }
+        }
+    }
+
+    private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
     private func lengths(_ x: Tensor) -> [Double] {
         let (source, columns) = (x.pointer, x.columns)

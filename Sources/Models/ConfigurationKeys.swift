@@ -37,7 +37,7 @@ private let harmlessKeys: Set<String> = [
     "gradient_checkpointing",
     "chunk_size_feed_forward", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset",
     "_attn_implementation_internal", "_flash_attn_2_enabled", "use_flash_attention", "use_flash_attention_2", "use_flash_attn",
-    "is_decoder", "_from_model_config",
+    "is_decoder", "_from_model_config", "cache_implementation", "transformers_weights",
     // Training.
     "initializer_range", "initializer_factor", "attention_dropout", "hidden_dropout", "hidden_dropout_prob", "resid_dropout",
     "resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_probs_dropout_prob", "mlp_dropout", "neftune_noise_alpha",

@@ -34,7 +34,7 @@ import Testing
     @Test(arguments: [false, true])
     func `one row with 1 added to it is found and named, through a rotation too`(isRotated: Bool) throws {
         let (rows, other) = (TokenRows(weights), isRotated ? rotated : weights)
-        for token in stride(from: 0, to: folder.configuration.vocabularySize, by: 101).map(\.self) + [32, 2016, 2047] {
+        for token in stride(from: 0, to: folder.configuration.vocabularySize, by: 211).map(\.self) + [32, 2016, 2047] {
             func changed(_ matrix: Tensor) -> Tensor {
                 var matrix = matrix.copy()
                 for j in 0..<matrix.columns { matrix[token, j] += 1 }
@@ -45,8 +45,10 @@ import Testing
             if other.head == nil { head.head = other.embedding }
             head.head = changed(other.logitWeight)
             if other.head == nil { embedding.head = other.embedding }
-            #expect(rows.differences(from: TokenRows(embedding), tolerance: 2e-4)[0].tokens == [token])
-            #expect(rows.differences(from: TokenRows(head), tolerance: 2e-4)[1].tokens == [token])
+            let found = [TokenRows(embedding), TokenRows(head)].map {
+                rows.differences(from: $0, tolerance: 2e-4).map(\.tokens)
+            }
+            #expect(found == [[[token], []], [[], [token]]])
         }
     }
 
