@@ -21,19 +21,24 @@ package struct TokenRows {
         package let tokens: [Int]
     }
 
+    private let names: (embedding: String, head: String)
     private let embedding: Tensor
     private let head: Tensor
     /// [2·references, h]: some rows of both.
     private let references: Tensor
 
-    /// - Parameter parameters: of a whole model.
-    package init(_ parameters: LlamaParameters<Tensor>) {
-        guard let embedding = parameters.embedding, let norm = parameters.norm else { preconditionFailure("not a whole model") }
-        self.embedding = embedding
+    /// - Parameters:
+    ///   - parameters: of a whole model that starts from tokens.
+    ///   - architecture: the model's.
+    package init(_ parameters: Parameters<Tensor>, _ architecture: Architecture) {
+        guard let table = parameters.entry.index(.embedding) else { preconditionFailure("no tokens enter this model") }
+        let embedding = parameters.entry[table]
         var head = parameters.logitWeight.copy()
-        let (target, gain, h) = (head.mutablePointer, norm.pointer, head.columns)
-        for row in 0..<head.rows { for j in 0..<h { target[row * h + j] *= gain[j] } }
-        self.head = head
+        let (target, h) = (head.mutablePointer, head.columns)
+        for rule in architecture.norms where rule.output == .headInput {
+            let gain = parameters.exit.required(rule.gain).pointer
+            for row in 0..<head.rows { for j in 0..<h { target[row * h + j] *= gain[j] } }
+        }
         let count = min(embedding.rows, 64)
         let chosen = (0..<count).map { $0 * embedding.rows / count }
         var references = Tensor(uninitialized: [2 * count, h])
@@ -41,7 +46,8 @@ package struct TokenRows {
             (references.mutablePointer + index * h).update(from: embedding.pointer + row * h, count: h)
             (references.mutablePointer + (count + index) * h).update(from: head.pointer + row * h, count: h)
         }
-        self.references = references
+        names = (parameters.entry.specs[table].name, architecture.head.name)
+        (self.embedding, self.head, self.references) = (embedding, head, references)
     }
 
     /// - Parameters:
@@ -55,8 +61,8 @@ package struct TokenRows {
         // Where few agree the models have nothing in common, and all are as good.
         let columns = 2 * sound.count < all.count ? all : sound
         return [
-            difference("model.embed_tokens.weight", embedding, other.embedding, other.references, columns, tolerance),
-            difference("lm_head.weight", head, other.head, other.references, columns, tolerance),
+            difference(names.embedding, embedding, other.embedding, other.references, columns, tolerance),
+            difference(names.head, head, other.head, other.references, columns, tolerance),
         ]
     }
 

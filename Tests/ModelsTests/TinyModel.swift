@@ -12,9 +12,11 @@ enum TinyModel {
             tiedEmbeddings: tied, inputBias: false, outputBias: false, feedForwardBias: false, windows: windows)
     }
 
-    static func parameters(_ configuration: LlamaConfiguration, seed: UInt64 = 1) -> LlamaParameters<Tensor> {
+    static func parameters(_ configuration: LlamaConfiguration, seed: UInt64 = 1) -> Parameters<Tensor> {
         var random = RandomStream(seed: seed)
-        return configuration.tensorShapes.map { _, shape in Tensor(normal: shape, deviation: 0.3, from: &random) }
+        return configuration.architecture.parameters().map { _, spec in
+            Tensor(normal: spec.shape, deviation: 0.3, from: &random)
+        }
     }
 
     /// What config.json says of it.

@@ -82,7 +82,7 @@ import Testing
         for windows in [[], [nil, 3, 7, nil], [5, 5]] as [[Int?]] {
             let configuration = TinyModel.configuration(windows: windows)
             let parameters = TinyModel.parameters(configuration).map { _, tensor in Variable(constant: tensor) }
-            let model = Llama(configuration, positions: 20)
+            let model = configuration.description.model(positions: 20)
             let tokens = (0..<20).map { Int32($0 * 7 % 32) }
             let full = model.hiddenStates(
                 .tokens(tokens), parameters, context: CausalBatch(sequences: 1, length: 20), on: Tape(recording: false)
@@ -98,15 +98,14 @@ import Testing
     @Test func `two stages use the windows of their own layers, bit for bit`() {
         let configuration = TinyModel.configuration(windows: [nil, 3, nil, 5])
         let whole = TinyModel.parameters(configuration).map { _, tensor in Variable(constant: tensor) }
-        let model = Llama(configuration, positions: 16)
+        let model = configuration.description.model(positions: 16)
         let (batch, tape) = (CausalBatch(sequences: 1, length: 16), Tape(recording: false))
         let tokens = StageInput.tokens((0..<16).map { Int32($0 * 5 % 32) })
         let expected = model.hiddenStates(tokens, whole, context: batch, on: tape).value
         for cut in 1..<4 {
-            let first = LlamaParameters(
-                firstLayer: 0, embedding: whole.embedding, layers: Array(whole.layers[..<cut]), norm: nil)
-            let second = LlamaParameters(
-                firstLayer: cut, embedding: nil, layers: Array(whole.layers[cut...]), norm: whole.norm, head: whole.head)
+            let none = ParameterGroup<Variable>([], [])
+            let first = Parameters(firstBlock: 0, entry: whole.entry, blocks: Array(whole.blocks[..<cut]), exit: none)
+            let second = Parameters(firstBlock: cut, entry: none, blocks: Array(whole.blocks[cut...]), exit: whole.exit)
             let between = model.hiddenStates(tokens, first, context: batch, on: tape)
             let output = model.hiddenStates(.hidden(between), second, context: batch, on: tape).value
             #expect(maxDifference(output, expected) == 0, "cut before layer \(cut)")
@@ -114,10 +113,11 @@ import Testing
     }
 
     @Test func `operations of a window are counted as seen`() {
-        let full = LlamaCost(TinyModel.configuration()).attention(sequences: 2, length: 10)
-        #expect(LlamaCost(TinyModel.configuration(windows: [nil, 10])).attention(sequences: 2, length: 10) == full)
+        let full = ModelCost(TinyModel.configuration().architecture).attention(sequences: 2, length: 10)
+        #expect(
+            ModelCost(TinyModel.configuration(windows: [nil, 10]).architecture).attention(sequences: 2, length: 10) == full)
         // 10 queries see 1, 2, 3, 3, … tokens instead of 1, 2, 3, …, 10; two products of 16 columns, two sequences.
-        let seen = LlamaCost(TinyModel.configuration(windows: [nil, 3])).attention(sequences: 2, length: 10)
+        let seen = ModelCost(TinyModel.configuration(windows: [nil, 3]).architecture).attention(sequences: 2, length: 10)
         #expect(full - seen == Double(2 * 16 * 2 * (55 - 27)))
     }
 }

@@ -3,9 +3,12 @@ extension Llama {
         let (h, f, d) = (c.hiddenSize, c.intermediateSize, c.headDimension)
         var block = [ParameterSpec("input_layernorm.weight", [h], .gain)]
         block += linearSpecs("self_attn.q_proj", c.heads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .query)
-        block += linearSpecs("self_attn.k_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .key)
-        block += linearSpecs("self_attn.v_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .value)
-        block += linearSpecs("self_attn.o_proj", h, c.heads * d, bias: c.outputBias, reads: .outputInput, writes: .attentionResidual)
+        block += linearSpecs(
+            "self_attn.k_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .key)
+        block += linearSpecs(
+            "self_attn.v_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .value)
+        block += linearSpecs(
+            "self_attn.o_proj", h, c.heads * d, bias: c.outputBias, reads: .outputInput, writes: .attentionResidual)
         if c.headNorms {
             block += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map { ParameterSpec($0, [d], .gain) }
         }
@@ -24,7 +27,8 @@ extension Llama {
             blocks: (0..<c.layers).map { layer in
                 Architecture.Block(
                     prefix: "model.layers.\(layer).", parameters: block, norms: norms,
-                    heads: .init(query: c.heads, keyValue: c.keyValueHeads, dimension: d))
+                    heads: .init(
+                        query: c.heads, keyValue: c.keyValueHeads, dimension: d, window: c.window(ofLayer: layer)))
             },
             exit: [
                 ParameterSpec("model.norm.weight", [h], .gain), ParameterSpec("lm_head.weight", [c.vocabularySize, h], .head),

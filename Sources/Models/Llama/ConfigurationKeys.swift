@@ -23,7 +23,7 @@ extension LlamaConfiguration.Family {
 
 /// Keys that say nothing about what the network computes: where it comes from, how it was trained, how text is drawn from it
 /// and how other programs run it; and those that a folder's reader deals
-/// with, see ``LlamaFolder``.
+/// with, see ``ModelFolder``.
 private let harmlessKeys: Set<String> = [
     "quantization_config", "compression_config", "quantization", "auto_map",
     // Origin.

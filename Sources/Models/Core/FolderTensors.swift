@@ -39,7 +39,7 @@ struct FolderTensors {
     ]
 
     /// - Throws: ``HuggingFaceError`` for a tensor that is quantized, missing, of another shape, or of no layer.
-    func check(_ configuration: LlamaConfiguration) throws(HuggingFaceError) {
+    func check(_ architecture: Architecture) throws(HuggingFaceError) {
         for name in checkpoint.names {
             let last = name.split(separator: ".").last ?? ""
             let known = Self.quantized.first { $0.suffix == last }?.method
@@ -47,17 +47,18 @@ struct FolderTensors {
             throw alreadyQuantized(name, by: config.quantizationMethod ?? method)
         }
         var expected = Set<String>()
-        for (name, shape) in configuration.tensorShapes.named {
+        for (name, spec) in architecture.parameters().named {
             expected.insert(name)
             let info = try checkpoint.info(name)
             guard info.type.isFloat else { throw alreadyQuantized(name, by: config.quantizationMethod ?? info.type.rawValue) }
-            guard info.shape == shape else {
+            guard info.shape == spec.shape else {
                 throw HuggingFaceError(
-                    .malformed, "\(checkpoint.folder): tensor \(name)", "has shape \(info.shape); config.json says \(shape)")
+                    .malformed, "\(checkpoint.folder): tensor \(name)",
+                    "has shape \(info.shape); config.json says \(spec.shape)")
             }
         }
         // Old checkpoints store the rotary angles, which follow from config.json; tied ones may store the head again.
-        if configuration.tiedEmbeddings { expected.insert(Checkpoint.headName) }
+        if architecture.tiesHead { expected.insert(architecture.head.name) }
         let strangers = checkpoint.names.filter { !expected.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
         if let stranger = strangers.first {
             throw HuggingFaceError(
@@ -74,26 +75,21 @@ struct FolderTensors {
 }
 
 extension Checkpoint {
-    static let headName = "lm_head.weight"
-
     /// Whether a head is stored that is not the embedding's values once more. - Precondition: the embedding was checked.
-    var hasHeadOfItsOwn: Bool {
-        get throws(HuggingFaceError) {
-            guard contains(Self.headName) else { return false }
-            let shape = try info(LlamaNames.embedding).shape
-            let found = try info(Self.headName).shape
-            guard found == shape else {
-                throw HuggingFaceError(
-                    .malformed, "\(folder): tensor \(Self.headName)", "has shape \(found); config.json says \(shape)")
-            }
-            // Groups of rows, so that neither is held whole.
-            let step = max(1, (1 << 22) / max(1, shape[1]))
-            for first in stride(from: 0, to: shape[0], by: step) {
-                let rows = first..<min(first + step, shape[0])
-                let (head, embedding) = (try read(Self.headName, rows: rows), try read(LlamaNames.embedding, rows: rows))
-                if !(0..<head.count).allSatisfy({ head[flat: $0] == embedding[flat: $0] }) { return true }
-            }
-            return false
+    func hasHeadOfItsOwn(_ architecture: Architecture) throws(HuggingFaceError) -> Bool {
+        let (name, shape) = (architecture.head.name, architecture.head.shape)
+        guard contains(name), let table = architecture.embedding?.name else { return false }
+        let found = try info(name).shape
+        guard found == shape else {
+            throw HuggingFaceError(.malformed, "\(folder): tensor \(name)", "has shape \(found); config.json says \(shape)")
         }
+        // Groups of rows, so that neither is held whole.
+        let step = max(1, (1 << 22) / max(1, shape[1]))
+        for first in stride(from: 0, to: shape[0], by: step) {
+            let rows = first..<min(first + step, shape[0])
+            let (head, embedding) = (try read(name, rows: rows), try read(table, rows: rows))
+            if !(0..<head.count).allSatisfy({ head[flat: $0] == embedding[flat: $0] }) { return true }
+        }
+        return false
     }
 }

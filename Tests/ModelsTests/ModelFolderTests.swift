@@ -9,22 +9,22 @@ import Testing
 #endif
 
 /// What a model folder is taken for, and what is written from it.
-@Suite struct LlamaFolderTests {
+@Suite struct ModelFolderTests {
     let folder: TemporaryFolder
     init() throws { folder = try TemporaryFolder() }
 
-    private func rewritten(_ source: LlamaFolder) throws -> JSONValue {
+    private func rewritten(_ source: ModelFolder) throws -> JSONValue {
         try source.write(source.parameters(), as: .f32, to: folder.file("out"))
         return try InputFile.json(folder.file("out/config.json"))
     }
 
     @Test func `a head stored beside a tied embedding is used where it differs, and written untied`() throws {
         try TinyModel.write(to: folder.path, ["tie_word_embeddings": true])
-        let own = try LlamaFolder(folder.path)
-        #expect(!own.configuration.tiedEmbeddings && own.warnings.count == 1)
+        let own = try ModelFolder(folder.path)
+        #expect(!own.architecture.tiesHead && own.warnings.count == 1)
         #expect(own.warnings.first?.contains("the stored head is used") == true)
         let (head, stored) = (
-            try #require(try own.parameters().head), TinyModel.parameters(TinyModel.configuration()).logitWeight
+            try own.parameters().logitWeight, TinyModel.parameters(TinyModel.configuration()).logitWeight
         )
         #expect(maxDifference(head, stored) == 0)
         #expect(try rewritten(own)["tie_word_embeddings"] == false)
@@ -32,21 +32,21 @@ import Testing
 
     @Test func `a head that is the embedding once more stays tied`() throws {
         try TinyModel.write(to: folder.path, ["tie_word_embeddings": true]) { sources in
-            let embedding = TinyModel.parameters(TinyModel.configuration()).embedding
+            let embedding = TinyModel.parameters(TinyModel.configuration()).entry["model.embed_tokens.weight"]
             sources = sources.map { $0.name == "lm_head.weight" ? TensorSource($0.name, embedding ?? Tensor(zeros: [1])) : $0 }
         }
-        let tied = try LlamaFolder(folder.path)
-        #expect(tied.configuration.tiedEmbeddings && tied.warnings.isEmpty)
+        let tied = try ModelFolder(folder.path)
+        #expect(tied.architecture.tiesHead && tied.warnings.isEmpty)
         #expect(try rewritten(tied)["tie_word_embeddings"] == true)
         try TinyModel.write(to: folder.path, ["tie_word_embeddings": true]) { $0.removeAll { $0.name == "lm_head.weight" } }
-        #expect(try LlamaFolder(folder.path).configuration.tiedEmbeddings)
+        #expect(try ModelFolder(folder.path).architecture.tiesHead)
     }
 
     @Test func `what is no longer true is neither kept nor written, and said`() throws {
         let quantization: JSONValue = ["quant_method": "fp8", "activation_scheme": "dynamic"]
         try TinyModel.write(
             to: folder.path, ["quantization_config": quantization, "auto_map": ["AutoModelForCausalLM": "modeling.Mine"]])
-        let source = try LlamaFolder(folder.path)
+        let source = try ModelFolder(folder.path)
         #expect(source.warnings.count == 2)
         let config = try rewritten(source)
         #expect(config["quantization_config"] == nil && config["auto_map"] == nil && config["hidden_size"] == 16)
@@ -62,7 +62,7 @@ import Testing
                 sources in
                 sources.append(TensorSource("model.layers.0.mlp.up_proj." + suffix, Tensor(zeros: [24, 1])))
             }
-            #expect { try LlamaFolder(folder.path) } throws: { error in
+            #expect { try ModelFolder(folder.path) } throws: { error in
                 (error as? HuggingFaceError)?.exitCode == .data
                     && "\(error)".contains("already quantized (" + (declared ? "mine)" : ""))
                     && "\(error)".contains("give the folder it was made from")
@@ -80,7 +80,7 @@ import Testing
                 }
             }
         }
-        #expect { try LlamaFolder(folder.path) } throws: { "\($0)".contains("already quantized (\(type.rawValue))") }
+        #expect { try ModelFolder(folder.path) } throws: { "\($0)".contains("already quantized (\(type.rawValue))") }
     }
 
     @Test func `a snapshot of a Hugging Face cache is read through its links`() throws {
@@ -95,14 +95,14 @@ import Testing
         for name in shard { map[name] = "a.safetensors" }
         let index: JSONValue = ["weight_map": .object(map)]
         try AtomicFile.write(index.text(), to: folder.file("snapshots/abc/model.safetensors.index.json"))
-        #expect(try LlamaFolder(folder.file("snapshots/abc")).checkpoint.names == shard)
+        #expect(try ModelFolder(folder.file("snapshots/abc")).checkpoint.names == shard)
         // Through a link to the snapshot, too.
         try #require(symlink("snapshots/abc", folder.file("latest")) == 0)
-        #expect(try LlamaFolder(folder.file("latest")).checkpoint.names == shard)
+        #expect(try ModelFolder(folder.file("latest")).checkpoint.names == shard)
         // Elsewhere than to the store of that cache, a shard must not lead.
         try #require(rename(folder.file("blobs/1f"), folder.file("elsewhere")) == 0)
         try #require(symlink("../elsewhere", folder.file("blobs/1f")) == 0)
-        #expect { try LlamaFolder(folder.file("latest")) } throws: { "\($0)".contains("leaves the folder") }
+        #expect { try ModelFolder(folder.file("latest")) } throws: { "\($0)".contains("leaves the folder") }
     }
 
     @Test func `rows of padding, all zero, are read`() throws {
@@ -112,6 +112,6 @@ import Testing
             let padded = Tensor((0..<40 * 16).map { $0 < 32 * 16 ? table[flat: $0] : 0 }, [40, 16])
             sources = sources.map { $0.shape == [32, 16] ? TensorSource($0.name, padded) : $0 }
         }
-        #expect(try LlamaFolder(folder.path).parameters().logitWeight.rows == 40)
+        #expect(try ModelFolder(folder.path).parameters().logitWeight.rows == 40)
     }
 }
