@@ -27,8 +27,7 @@ extension Llama {
             blocks: (0..<c.layers).map { layer in
                 Architecture.Block(
                     prefix: "model.layers.\(layer).", parameters: block, norms: norms,
-                    heads: .init(
-                        query: c.heads, keyValue: c.keyValueHeads, dimension: d, window: c.window(ofLayer: layer)))
+                    heads: c.attentionHeads(layer))
             },
             exit: [
                 ParameterSpec("model.norm.weight", [h], .gain), ParameterSpec("lm_head.weight", [c.vocabularySize, h], .head),
@@ -41,4 +40,10 @@ extension LlamaConfiguration {
     /// The model of this shape.
     package var description: ModelDescription { ModelDescription(Llama.self, self) }
     package var architecture: Architecture { description.architecture }
+
+    /// Attention's heads in a layer, for the graph and for what describes it.
+    func attentionHeads(_ layer: Int) -> Architecture.Heads {
+        Architecture.Heads(
+            query: heads, keyValue: keyValueHeads, dimension: headDimension, window: windows.isEmpty ? nil : windows[layer])
+    }
 }

@@ -11,12 +11,10 @@ package struct Llama: ModelFamily {
     }
 
     private let configuration: LlamaConfiguration
-    private let heads: Architecture.Heads
     private let rotary: RotaryTable
 
     package init(_ configuration: LlamaConfiguration, positions: Int) {
         self.configuration = configuration
-        heads = .init(query: configuration.heads, keyValue: configuration.keyValueHeads, dimension: configuration.headDimension)
         rotary = configuration.rotary.table(headDimension: configuration.headDimension, positions: positions)
     }
 
@@ -59,7 +57,7 @@ package struct Llama: ModelFamily {
         q = hook(context.rotate(q, rotary, on: tape), .query)
         k = hook(context.rotate(k, rotary, on: tape), .key)
         let v = hook(projected[2], .value)
-        let mixed = context.attend(q, k, v, block: index, heads, on: tape)
+        let mixed = context.attend(q, k, v, block: index, configuration.attentionHeads(index), on: tape)
         return tape.linear(hook(mixed, .outputInput), p.linear("self_attn.o_proj"))
     }
 

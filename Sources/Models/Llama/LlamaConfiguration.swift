@@ -34,9 +34,6 @@ package struct LlamaConfiguration: Sendable, Equatable {
         case llama, mistral, qwen2, qwen3
     }
 
-    /// Tokens that a layer's queries see, themselves included; nil for all.
-    package func window(ofLayer layer: Int) -> Int? { windows.isEmpty ? nil : windows[layer] }
-
     /// RMSNorm on each head of q and k.
     package var headNorms: Bool { family == .qwen3 }
 
