@@ -3,6 +3,8 @@ package import TensorCore
 package enum EvaluationError: ReportableError {
     case noWindows
     case notFinite(String)
+    /// Every token is as likely as any other, whatever came before.
+    case uniform(vocabulary: Int)
 
     package var exitCode: ExitCode { .data }
 
@@ -10,6 +12,9 @@ package enum EvaluationError: ReportableError {
         switch self {
         case .noWindows: "evaluation text: no complete window; give more text or a smaller data.sequence_length"
         case .notFinite(let what): "evaluation: \(what) is not finite; check the model's weights"
+        case .uniform(let vocabulary):
+            "evaluation: the network gives all \(vocabulary) tokens the same probability, so nothing comes out of it; "
+                + "check the model for zero or huge weights"
         }
     }
 }

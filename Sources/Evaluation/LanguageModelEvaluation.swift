@@ -13,10 +13,18 @@ package struct LanguageModelScore: Sendable, Equatable {
     package var perplexity: Double
     /// Mean over all positions of Σ p·log(p/q), p from full precision, in nats; nil where there was nothing to compare with.
     package var klDivergence: Double?
+    /// Whether the loss of every window is that of the uniform distribution, ln(vocabulary): all logits are equal.
+    package var isUniform: Bool
 
-    package init(perplexity: Double, klDivergence: Double? = nil) {
+    package init(perplexity: Double, klDivergence: Double? = nil, isUniform: Bool = false) {
         self.perplexity = perplexity
         self.klDivergence = klDivergence
+        self.isUniform = isUniform
+    }
+
+    /// - Throws: ``EvaluationError/uniform(vocabulary:)``.
+    package func checkAlive(vocabulary: Int) throws(EvaluationError) {
+        if isUniform { throw .uniform(vocabulary: vocabulary) }
     }
 }
 
@@ -55,6 +63,9 @@ package func evaluate(
     guard !windows.isEmpty else { throw EvaluationError.noWindows }
     var likelihood = 0.0
     var divergence = 0.0
+    /// Windows whose loss is not the uniform distribution's.
+    var live = 0.0
+    let uniform = log(Double(network.model.architecture.vocabularySize))
     let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }.map { windows[$0] }
     let stages = [network.outputs] + (reference.map { [$0.outputs] } ?? [])
     try stream(own, through: stages, hidden: network.model.architecture.hiddenSize, groups) { window, outputs in
@@ -62,13 +73,19 @@ package func evaluate(
         func loss(_ target: LogitTarget) -> Double {
             Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
         }
-        likelihood += loss(.tokens(own[window].dropFirst() + [-1]))
+        let sum = loss(.tokens(own[window].dropFirst() + [-1]))
+        likelihood += sum
+        let isUniform = abs(sum / Double(own[window].count - 1) - uniform) <= uniformTolerance * max(1, uniform)
+        if !isUniform { live += 1 }
         if let reference { divergence += loss(.teacher(hidden: outputs[1], head: reference.parameters.logitWeight)) }
     }
-    let sums = try groups.sumFromLastStage([likelihood, divergence])
+    let sums = try groups.sumFromLastStage([likelihood, divergence, live])
     let length = windows[0].count
     let perplexity = exp(sums[0] / Double(windows.count * (length - 1)))
     guard perplexity.isFinite else { throw EvaluationError.notFinite("perplexity") }
     return LanguageModelScore(
-        perplexity: perplexity, klDivergence: reference.map { _ in sums[1] / Double(windows.count * length) })
+        perplexity: perplexity, klDivergence: reference.map { _ in sums[1] / Double(windows.count * length) }, isUniform: sums[2] == 0)
 }
+
+/// How near to ln(vocabulary), of a size of at least 1, the loss of equal logits comes out.
+private let uniformTolerance = 1e-6

@@ -16,14 +16,17 @@ package struct DimensionReport: Sendable {
     }
     package let rows: [Row]
 
-    package init(_ architecture: Architecture) {
+    /// Of the rotations in use.
+    package init(_ architecture: Architecture, merged: Rotations, online: OnlineRotations) {
         func row(_ rotation: String, _ n: Int) -> Row? {
             n == 0 ? nil : Row(rotation: rotation, size: n, block: HadamardOrder.largestBlock(dividing: n).order)
         }
         let head = architecture.headDimension ?? 0
         rows = [
-            row("R1 (residual stream)", architecture.hiddenSize), row("R2 (values, each block)", head),
-            row("R3 (queries and keys)", head), row("R4 (down projection)", architecture.downWidth),
+            merged.r1.flatMap { _ in row("R1 (residual stream)", architecture.hiddenSize) },
+            merged.r2.flatMap { _ in row("R2 (values, each block)", head) },
+            online.r3.flatMap { _ in row("R3 (queries and keys)", head) },
+            online.r4.flatMap { _ in row("R4 (down projection)", architecture.downWidth) },
         ].compactMap(\.self)
     }
 }

@@ -2,6 +2,18 @@ internal import Autograd
 package import Models
 package import TensorCore
 
+extension Parameters where Value: TensorValue {
+    /// Whether a gain of this stage's norms, of those that ``fusingNorms(_:)`` folds, is not 1.
+    package func hasNormGains(_ architecture: Architecture) -> Bool {
+        func isGain(_ norm: Architecture.NormRule, in group: ParameterGroup<Value>) -> Bool {
+            group.index(norm.gain).map { group[$0].tensor.elements.contains { $0 != 1 } } ?? false
+        }
+        return blocks.enumerated().contains { index, block in
+            architecture.blocks[firstBlock + index].norms.contains { isGain($0, in: block) }
+        } || architecture.norms.contains { $0.output == .headInput && isGain($0, in: exit) }
+    }
+}
+
 extension Parameters {
     /// The same function with every norm's gain folded into the linears that read the norm (W ← W·diag γ, γ ← 1) and the
     /// language model head untied from the embedding: the form in which R1 commutes with the norms (SpinQuant, section 3.1).

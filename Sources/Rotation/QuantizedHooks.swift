@@ -17,13 +17,13 @@ package struct ActivationQuantization: Sendable {
 
     /// Everything in float32.
     package static let none = ActivationQuantization(
-        activationBits: 16, activationSymmetric: false, cacheBits: 16, cacheSymmetric: false, headDimension: 1,
+        activationBits: 16, activationSymmetric: false, keyBits: 16, valueBits: 16, cacheSymmetric: false, headDimension: 1,
         gradient: .straightThrough)
 
     /// Bits of 16 or more mean no quantiser.
     package init(
-        activationBits: Int, activationSymmetric: Bool, cacheBits: Int, cacheSymmetric: Bool, headDimension d: Int,
-        gradient: QuantizerGradient
+        activationBits: Int, activationSymmetric: Bool, keyBits: Int, valueBits: Int, cacheSymmetric: Bool,
+        headDimension d: Int, gradient: QuantizerGradient
     ) {
         func spec(_ bits: Int, _ symmetric: Bool, _ granularity: QuantizerGranularity, zero: Bool) -> QuantizerSpec? {
             bits >= 16
@@ -31,8 +31,8 @@ package struct ActivationQuantization: Sendable {
         }
         token = spec(activationBits, activationSymmetric, .token, zero: true)
         head = spec(activationBits, activationSymmetric, .head(d), zero: false)
-        value = spec(cacheBits, cacheSymmetric, .head(d), zero: false)
-        key = spec(cacheBits, cacheSymmetric, .head(d), zero: true)
+        value = spec(valueBits, cacheSymmetric, .head(d), zero: false)
+        key = spec(keyBits, cacheSymmetric, .head(d), zero: true)
         self.gradient = gradient
     }
 }

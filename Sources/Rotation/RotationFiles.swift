@@ -67,9 +67,15 @@ extension Rotations {
         }
         guard !names.isEmpty else { throw HuggingFaceError(.malformed, path, "holds no rotation") }
         r1 = names.contains("R1") ? try rotation("R1", hidden) : nil
-        guard names.contains(Self.r2Name(0)) else {
+        let layersWithR2 = (0..<layers).filter { names.contains(Self.r2Name($0)) }
+        guard let first = layersWithR2.first else {
             r2 = nil
             return
+        }
+        if let absent = (0..<layers).first(where: { !names.contains(Self.r2Name($0)) }) {
+            throw HuggingFaceError(
+                .malformed, "\(path): rotation \(Self.r2Name(absent))",
+                "tensor \(Self.r2Name(absent)) is missing, and layer \(first) has one: R2 is of all layers or of none")
         }
         var heads: [Tensor] = []
         for layer in 0..<layers { heads.append(try rotation(Self.r2Name(layer), head)) }

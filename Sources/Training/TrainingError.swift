@@ -3,13 +3,15 @@ package import TensorCore
 /// A job that cannot go on.
 package enum TrainingError: ReportableError, Equatable {
     case diverged(step: Int)
+    /// Every token is as likely as any other, whatever came before.
+    case deadNetwork(vocabulary: Int)
     case invarianceBroken(error: Double, tolerance: Double)
     /// Ternary factors from another rank whose bytes do not fit together.
     case damagedFactors(rank: Int)
 
     package var exitCode: ExitCode {
         switch self {
-        case .diverged: .data
+        case .diverged, .deadNetwork: .data
         case .invarianceBroken, .damagedFactors: .software
         }
     }
@@ -18,6 +20,9 @@ package enum TrainingError: ReportableError, Equatable {
         switch self {
         case .diverged(let step):
             "training.learning_rate: the loss of step \(step) is not finite; lower the rate, or check the model and the text"
+        case .deadNetwork(let vocabulary):
+            "training.learning_rate: training has killed the network, which now gives all \(vocabulary) tokens the same probability; "
+                + "lower the rate"
         case .invarianceBroken(let error, let tolerance):
             "rotations: merging them changed a logit by \(error) of the largest one, more than \(tolerance); "
                 + "this is a defect of the program or of the machine"

@@ -28,22 +28,26 @@ struct ConfigurationOptions: ParsableArguments {
     }
 
     /// The configuration as these options make it.
-    func settings() throws -> RunConfig {
-        try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []))
+    func settings(job: String = "", reproducing reproduced: String? = nil) throws -> RunConfig {
+        try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), reproducing: reproduced, job: job)
     }
 
     /// The configuration, which rank 0 reads and checks for all; run folders in it stand for what is meant of them. Collective.
     ///
-    /// - Parameter model: where `model.path` is given as an argument.
-    func load(_ model: String? = nil, on communicator: some Communicator) throws -> RunConfig {
+    /// - Parameters:
+    ///   - job: where it uses rotations, what their file says stands in the place of defaults.
+    ///   - model: where `model.path` is given as an argument; for eval also a finished run, whose table is to be made again.
+    func load(job: String = "", _ model: String? = nil, on communicator: some Communicator) throws -> RunConfig {
         let yaml = try communicator.fromRoot {
-            var config = try settings()
+            var options = self
+            let run = model.flatMap { job == EvaluateJob.name && RunConfig.isRun($0) ? $0 : nil }
             if let model {
                 if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
                     throw ConfigurationError("--set \(other)", "the model is given twice, here and as the argument \(model)")
                 }
-                config = try RunConfig(yaml: config.yaml, assignments: ["model.path=\(model)"])
+                if run == nil { options.assignments.append("model.path=\(model)") }
             }
+            let config = try options.settings(job: job, reproducing: run)
             return try (printConfig ? config : config.resolvingRunFolders()).yaml
         }
         return try RunConfig(yaml: yaml)
@@ -64,7 +68,7 @@ extension Job {
     func run(
         _ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, model: String?, on communicator: some Communicator
     ) throws {
-        let config = try options.load(model, on: communicator)
+        let config = try options.load(job: Self.name, model, on: communicator)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         guard !options.printConfig else {
             reporter.note(String(config.yaml.dropLast()))

@@ -54,6 +54,17 @@ extension MalformedCase {
             try TorchArchive.write(
                 [("model.layers.0.self_attn.R2", Tensor(identity: try model.headDimension))], to: model.file(archive))
         },
+        torch("rotations of all layers but the first", "layers.0.self_attn.R2 is missing") { model in
+            try TorchArchive.write(
+                [("R1", try model.identity()), ("model.layers.1.self_attn.R2", Tensor(identity: try model.headDimension))],
+                to: model.file(archive))
+        },
+        MalformedCase("rotations without the R2 that the file says it has", "says r2 is 'learned'", arguments: path(native)) { model in
+            try SafetensorsFile.write([TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["r2": "learned"])
+        },
+        MalformedCase("rotations of another model", "allow_mismatch", arguments: path(native)) { model in
+            try SafetensorsFile.write([TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["model_sha256": "0"])
+        },
         MalformedCase("rotations of another size, safetensors", "the model needs", arguments: path(native)) { model in
             try SafetensorsFile.write([TensorSource("R1", Tensor(identity: 6))], to: model.file(native), metadata: [:])
         },

@@ -80,6 +80,18 @@ struct ModelFolder {
         try write(Self.safetensors(header: change(header), data: Array(bytes[(8 + length)...])), to: "model/model.safetensors")
     }
 
+    /// Gives all elements of a float32 tensor one value.
+    func fill(_ name: String, with value: Float) throws {
+        let tensor = try SafetensorsFile(file("model/model.safetensors")).info(name)
+        precondition(tensor.type == .f32, "\(name) is \(tensor.type)")
+        var bytes = try read("model/model.safetensors")
+        let word = withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
+        let start = 8 + bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
+        let range = tensor.byteRange
+        for index in 0..<range.count { bytes[start + range.lowerBound + index] = word[index % 4] }
+        try write(bytes, to: "model/model.safetensors")
+    }
+
     /// Replaces the entry of the tensor that lies at the given place in the file, counted from 0.
     func changeEntry(_ position: Int, _ change: (inout JSONObject) -> Void) throws {
         try changeHeader { header in

@@ -43,10 +43,29 @@ extension CommandLineTests {
             _ job: String, _ start: String, _ end: String
         ) throws {
             let (outcome, warnings) = try run(job, evaluatedOn: "twos.safetensors", "training.learning_rate=0.5")
-            let perplexity = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"])
-            let (before, after) = try (#require(perplexity[start]?.number), #require(perplexity[end]?.number))
-            #expect(try improved == .bool(after <= before))
-            #expect(warnings == (after <= before ? 0 : 1), "\(outcome.output)")
+            let summary = try InputFile.json(model.file("out/summary.json"))
+            // By what was learned: the divergence, or the text.
+            let scores = try #require(summary[job == "rotate" ? "kl_divergence" : "perplexity"])
+            let (before, after) = try (#require(scores[start]?.number), #require(scores[end]?.number))
+            let isUnchanged = abs(after - before) <= 1e-4 * before
+            #expect(try improved == .bool(after < before && !isUnchanged))
+            #expect(warnings == (after > before && !isUnchanged ? 1 : 0), "\(outcome.output)")
+        }
+
+        /// At this rate the weights become so large that RMSNorm's squares overflow and all logits are 0.
+        @Test(arguments: ["train", "qat", "qat --set qat.method=integer"])
+        func `a network that training has killed is a failure that says what to do`(_ job: String) throws {
+            let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e3")
+            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
+            #expect(outcome.complaints.first?.contains("training.learning_rate: training has killed") == true, "\(outcome.errors)")
+            #expect(PathKind(model.file("out/summary.json")) == .absent && PathKind(model.file("out/model")) == .absent)
+        }
+
+        @Test func `a model whose norms overflow is refused, not scored as uniform`() throws {
+            try model.fill("model.layers.0.self_attn.o_proj.weight", with: 1e30)
+            let (outcome, _) = try run("eval", evaluatedOn: "data.safetensors")
+            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
+            #expect(outcome.complaints.first?.contains("the same probability") == true, "\(outcome.errors)")
         }
 
         @Test(arguments: ["train", "qat"]) func `numbers that overflow end the run with 65 and what to do`(_ job: String) throws {

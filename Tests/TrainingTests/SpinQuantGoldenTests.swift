@@ -122,8 +122,8 @@ import Testing
         let settings = RotationLearner.Settings(
             objective: .crossEntropy,
             quantization: ActivationQuantization(
-                activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, cacheBits: bits[2],
-                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: (c.headDimension ?? 0), gradient: .straightThrough),
+                activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, keyBits: bits[2], valueBits: bits[3],
+                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: c.headDimension, gradient: .straightThrough),
             weightQuantizer: bits[0] < 16
                 ? WeightQuantizer(
                     QuantizerSpec(bits: bits[0], symmetric: flags["w_asym"]?.bool == false, granularity: .channel),

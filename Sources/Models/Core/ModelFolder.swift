@@ -53,6 +53,15 @@ package struct ModelFolder: Sendable {
         (self.config, self.description, self.warnings) = (config, description, warnings)
     }
 
+    /// The type of all the model's tensors where it is one of those that are written, else float32, which holds each of them.
+    package var elementType: ElementType {
+        get throws(HuggingFaceError) {
+            var types = Set<ElementType>()
+            for (name, _) in architecture.parameters().named { types.insert(try checkpoint.info(name).type) }
+            return types.count == 1 && (types.contains(.bf16) || types.contains(.f16)) ? types.first ?? .f32 : .f32
+        }
+    }
+
     /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes of
     /// these tensors are touched.
     package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> Parameters<Tensor> {

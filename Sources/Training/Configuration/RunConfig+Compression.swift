@@ -3,7 +3,11 @@ private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 
 /// Which weights share a scale.
 package enum WeightGranularity: String, Choice { case tensor, channel, group }
-package enum WeightMethod: String, Choice { case rtn }
+package enum WeightMethod: String, Choice {
+    case rtn
+    /// The folder's weights are on the quantiser's grid already, as integer `qat` leaves them.
+    case stored
+}
 /// How the range of a weight quantiser is found.
 package enum WeightClipping: String, Choice {
     /// The extremes.
@@ -27,9 +31,27 @@ package struct QuantizationSettings: Sendable, Equatable {
         package var symmetric: Bool
     }
 
+    /// Keys and values may have bits of their own.
+    package struct Cache: Sendable, Equatable {
+        package var bits: Int
+        /// nil for `bits`.
+        package var keyBits: Int?
+        /// nil for `bits`.
+        package var valueBits: Int?
+        package var symmetric: Bool
+
+        /// Bits of a key.
+        package var keys: Int { keyBits ?? bits }
+        /// Bits of a value.
+        package var values: Int { valueBits ?? bits }
+    }
+
     package var weights: Weights
     package var activations: Range
-    package var kv: Range
+    package var kv: Cache
+
+    /// What bits of keys or of values that nobody has set are called.
+    private static let asCache = "same"
 
     init(_ key: Settings) {
         let weightKey = key.section("weights")
@@ -38,16 +60,18 @@ package struct QuantizationSettings: Sendable, Equatable {
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
             granularity: weightKey("granularity", .channel, "weights that share a scale; channel: an output's row"),
             groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
-            method: weightKey("method", .rtn, "rtn: rounding to nearest"),
+            method: weightKey("method", .rtn, "rtn: rounding to nearest; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"),
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
-        func range(_ section: String, _ what: String) -> Range {
-            let key = key.section(section)
-            return Range(
-                bits: key("bits", 4, "bits of \(what); 16: not quantised", bitChoices),
-                symmetric: key("symmetric", false, "range symmetric about zero"))
-        }
-        activations = range("activations", "a linear layer's input")
-        kv = range("kv", "keys and values")
+        let activationKey = key.section("activations")
+        activations = Range(
+            bits: activationKey("bits", 4, "bits of a linear layer's input; 16: not quantised", bitChoices),
+            symmetric: activationKey("symmetric", false, "range symmetric about zero"))
+        let cacheKey = key.section("kv")
+        kv = Cache(
+            bits: cacheKey("bits", 4, "bits of keys and values; 16: not quantised", bitChoices),
+            keyBits: cacheKey.optional("key_bits", orElse: Self.asCache, "bits of keys; \(Self.asCache): those of kv.bits", bitChoices),
+            valueBits: cacheKey.optional("value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
+            symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
     }
 }
 

@@ -16,9 +16,12 @@ package struct RunConfig: Sendable, Equatable {
     package var checkpoint: CheckpointSettings
     package var watchdog: WatchdogSettings
     package var verify: VerifySettings
+    package var eval: EvalSettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
+    /// Whether files that belong to another model may be used.
+    package var allowMismatch: Bool
 
     /// Every key with its value here, as documentation; the order is that of the file.
     package let descriptions: [SettingDescription]
@@ -38,13 +41,16 @@ package struct RunConfig: Sendable, Equatable {
         checkpoint = CheckpointSettings(key.section("checkpoint"))
         watchdog = WatchdogSettings(key.section("watchdog"))
         verify = VerifySettings(key.section("verify"))
+        eval = EvalSettings(key.section("eval"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
+        allowMismatch = key(
+            "allow_mismatch", false, "use rotations and ternary factors that were made for another model's weights, and say so")
         descriptions = key.descriptions
     }
 
     /// - Throws: ``ConfigurationError`` for the first thing wrong, unknown keys before all else.
-    private init(_ given: [String: GivenSetting]) throws {
+    init(_ given: [String: GivenSetting]) throws {
         let settings = Settings(given)
         self.init(settings)
         if let problem = settings.problems.first { throw problem }
@@ -62,7 +68,7 @@ package struct RunConfig: Sendable, Equatable {
         try self.init(Self.merge(ConfigurationDocument(yaml, name: "configuration"), assignments))
     }
 
-    private static func merge(_ document: ConfigurationDocument?, _ assignments: [String]) throws -> [String: GivenSetting] {
+    static func merge(_ document: ConfigurationDocument?, _ assignments: [String]) throws -> [String: GivenSetting] {
         var given = document?.settings ?? [:]
         for assignment in assignments {
             let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
@@ -76,8 +82,12 @@ package struct RunConfig: Sendable, Equatable {
     /// The same settings, without the run folder.
     package func withAutomaticFolder() throws -> RunConfig { try RunConfig(yaml: yaml, assignments: ["out=auto"]) }
 
-    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16.
+    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already where
+    ///   they are to be rounded.
     package func checkStorage(job: String) throws(ConfigurationError) {
+        if quantization.weights.method == .stored, job != EvaluateJob.name || rotation.path != nil {
+            throw ConfigurationError("quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
+        }
         guard model.storage != .f32, job != RotateJob.name, job != EvaluateJob.name else { return }
         throw ConfigurationError(
             "model.storage", "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")

@@ -1,90 +1,161 @@
+internal import Autograd
 package import Collectives
-internal import HuggingFace
 internal import Evaluation
+internal import HuggingFace
 internal import Models
 internal import Parallelism
 internal import Rotation
 internal import TensorCore
 internal import TernarySVD
 
-/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations or the ternary
-/// factors given.
+/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations, the ternary
+/// factors, or what training has made of it.
 package struct EvaluateJob: Job {
     package static let name = "eval"
 
     package init() {}
 
+    /// What is scored besides the model itself.
+    private struct Compressed {
+        let recipe: RotationRecipe
+        let factors: [String: TernaryFactors]?
+        /// This rank's stage of what training has made of the model, with the factors' layers in their place.
+        let changed: Parameters<Tensor>?
+    }
+
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
-        let (run, (recipe, original, ternary)) = try LanguageModelRun.open(
+        let (run, (original, compressed)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: false
-        ) { inputs in
-            let parameters = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
-            let ternary = try config.ternary.path.map { path in
-                let factors = try TernaryFile.read(path)
-                try factors.check(against: inputs.folder.architecture.linears, file: path)
-                var weights = ModelWeights(parameters.map { $1.tensor })
-                weights.replace(by: factors)
-                return weights.parameters
-            }
-            return (
-                try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config)),
-                parameters.fusingNorms(inputs.folder.architecture), ternary
-            )
-        }
+        ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
-        let model = run.model
-        var parameters = consume original
-        let windows = try run.evaluationWindows(drawingFrom: parameters)
+        try run.noteOrigin(ofFactors: config.ternary.path)
+        let windows = try run.evaluationWindows(drawingFrom: original)
         let start = ContinuousClock.now
         let sent = groups.bytesSent
-        let score = try PlainScore(model, parameters, recipe.quantization, windows, groups)
-        let ternaryScore = try ternary.map {
-            try evaluate(model.constantNetwork($0), against: model.constantNetwork(parameters), windows: windows, groups)
-        }
-        var rotated: LanguageModelScore?
-        if config.rotation.path != nil {
-            if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
-            rotated = try RotatedScorer(model: model, base: parameters, recipe: recipe, windows: windows).score(recipe.start, groups)
-        }
+        let table = try score(consume original, compressed, run, windows)
         let seconds = (.now - start) / .seconds(1)
-
-        var table = Table(columns: ["\(windows.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "KL (nats)"])
-        let divergence = score.rounded.klDivergence ?? 0
-        table.add(["full precision", score.fullPrecision.formatted(decimals: 2), "0"])
-        table.add(["round to nearest", score.rounded.perplexity.formatted(decimals: 2), divergence.formatted(decimals: 4)])
-        if let rotated {
-            table.add([
-                "rotated", rotated.perplexity.formatted(decimals: 2), (rotated.klDivergence ?? 0).formatted(decimals: 4),
-            ])
-        }
-        if let ternaryScore {
-            table.add([
-                "ternary", ternaryScore.perplexity.formatted(decimals: 2), (ternaryScore.klDivergence ?? 0).formatted(decimals: 4),
-            ])
-        }
         context.reporter.note("\n" + table.text)
 
         // Forward passes a window: the network alone, and each quantised one beside it.
-        let passes = 3 + (rotated == nil ? 0.0 : 2) + (ternaryScore == nil ? 0.0 : 2)
-        let operations = ModelCost(model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
-        var perplexity = JSONObject(), divergences = JSONObject(), results = JSONObject()
-        perplexity["full_precision"] = .double(score.fullPrecision)
-        perplexity["rtn"] = .double(score.rounded.perplexity)
-        divergences["rtn"] = .double(divergence)
-        if let rotated {
-            perplexity["rotated"] = .double(rotated.perplexity)
-            divergences["rotated"] = .double(rotated.klDivergence ?? 0)
-        }
-        if let ternaryScore {
-            perplexity["ternary"] = .double(ternaryScore.perplexity)
-            divergences["ternary"] = .double(ternaryScore.klDivergence ?? 0)
-        }
-        results["perplexity"] = .object(perplexity)
-        results["kl_divergence"] = .object(divergences)
+        let passes = Double(1 + 2 * (table.rows.count - 1))
+        let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
+        var results = JSONObject()
+        table.add(to: &results)
+        results["bits"] = config.quantization.bitsJSON
+        results["method"] = .string(method(config))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["model_bytes"] = .integer(try ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
             .init(
                 steps: 1, secondsPerStep: seconds, tokensPerStep: windows.count * config.data.sequenceLength,
                 bytesSentPerStep: groups.bytesSent - sent, flopsPerStep: passes * operations), results)
+    }
+
+    private func method(_ config: RunConfig) -> String {
+        if config.ternary.path != nil { return "ternary" }
+        if config.eval.trained != nil { return "trained" }
+        return config.rotation.path != nil ? "learned rotations" : config.eval.hadamard ? "fixed rotations" : "rtn"
+    }
+
+    private func read(
+        _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws -> (original: Parameters<StoredTensor>, compressed: Compressed) {
+        let (config, stage) = (context.config, inputs.stages[context.groups.stage])
+        try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+        let parameters = try inputs.folder.parameters(stage, storage: config.model.storage)
+        let factors = try config.ternary.path.map { path in
+            let factors = try TernaryFile.read(path)
+            try factors.check(against: inputs.folder.architecture.linears, file: path)
+            return factors
+        }
+        let trained = try config.eval.trained.map { try inputs.trained($0) }
+        try inputs.checkOrigin(ofFactors: config.ternary.path, trained ?? inputs.folder, context)
+        var changed = try trained?.parameters(stage)
+        if let factors {
+            var weights = ModelWeights(changed ?? parameters.map { $1.tensor })
+            weights.replace(by: factors)
+            changed = weights.parameters
+        }
+        let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
+        return (parameters, Compressed(recipe: recipe, factors: factors, changed: changed))
+    }
+
+    /// Collective.
+    ///
+    /// - Parameter original: this rank's stage, as the model's folder has it.
+    private func score(
+        _ original: consuming Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>,
+        _ windows: [[Int32]]
+    ) throws -> ScoreTable {
+        let (config, recipe) = (run.context.config, compressed.recipe)
+        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        let changed = try scoreChanged(original, compressed, table, run, windows)
+        let base = try table.addPlain(run, original, recipe.quantization, windows)
+        try addRotated(&table, base, recipe, run, windows)
+        for row in changed { table.add(row) }
+        return table
+    }
+
+    /// The rows of a network that has other weights, and of what it competes with.
+    private func scoreChanged(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ empty: ScoreTable, _ run: LanguageModelRun<some Communicator>,
+        _ windows: [[Int32]]
+    ) throws -> [ScoreTable.Row] {
+        guard let changed = compressed.changed else { return [] }
+        let (config, groups, model) = (run.context.config, run.context.groups, run.model)
+        let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
+        var table = empty
+        // Activations and cache as everywhere in the table; weights as they are.
+        let network = Network(
+            model: model, parameters: changed.map { _, value in Variable(constant: value) }, hooks: QuantizedHooks(quantization: activations))
+        let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
+        if let factors = compressed.factors {
+            if config.eval.compare {
+                let names = Set(factors.keys)
+                try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
+            }
+            table.addTernary("ternary", "ternary", score, sizes.ternary(factors))
+        } else {
+            table.add("trained", "trained, weights as stored", table.bits, score, sizes.rounded(by: compressed.recipe.quantization.weights))
+        }
+        return table.rows
+    }
+
+    /// Rows of the rotations asked for.
+    ///
+    /// - Parameter base: norms fused.
+    private func addRotated(
+        _ table: inout ScoreTable, _ base: consuming Parameters<StoredTensor>, _ recipe: RotationRecipe,
+        _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
+    ) throws {
+        let (config, groups) = (run.context.config, run.context.groups)
+        guard config.rotation.path != nil || config.eval.hadamard else { return }
+        var parameters = base
+        if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
+        let scorer = RotatedScorer(model: run.model, base: parameters, recipe: recipe, windows: windows)
+        let size = try table.size(run, recipe.quantization)
+        if config.eval.hadamard, let row = recipe.hadamardRow {
+            table.add(row.key, row.label, table.bits, try scorer.score(recipe.hadamard, groups), size)
+        }
+        if config.rotation.path != nil {
+            table.add("rotated", "rotated", table.bits, try scorer.score(recipe.start, groups), size)
+        }
+    }
+}
+
+extension LanguageModelInputs {
+    /// The folder of what training has made of this model.
+    ///
+    /// - Throws: ``OriginError`` where it has another shape; ``HuggingFaceError``.
+    fileprivate func trained(_ path: String) throws -> ModelFolder {
+        let trained = try ModelFolder(path)
+        var shape = trained.architecture
+        // Merging rotations unties the head.
+        shape.tiesHead = folder.architecture.tiesHead
+        guard shape == folder.architecture else {
+            throw ConfigurationError("eval.trained", "\(path) has another shape than \(folder.path), which it should have been made of")
+        }
+        return trained
     }
 }

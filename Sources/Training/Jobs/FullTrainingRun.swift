@@ -4,6 +4,7 @@ internal import Evaluation
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Rotation
 internal import TensorCore
 
 /// What `train` and `qat` have in common before and after their steps.
@@ -37,6 +38,14 @@ struct FullTrainingRun<World: Communicator> {
     /// The stage as it was read.
     var fullPrecision: Network<IdentityHooks> {
         run.model.constantNetwork(parameters)
+    }
+
+    /// The network of other parameters.
+    func network(_ parameters: Parameters<Tensor>) -> Network<IdentityHooks> { run.model.constantNetwork(parameters) }
+
+    /// The same with something at its sites.
+    func network<Hooks: HookTransform>(_ parameters: Parameters<Tensor>, hooks: Hooks) -> Network<Hooks> {
+        Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, hooks: hooks)
     }
 
     /// Collective.
@@ -83,15 +92,59 @@ struct FullTrainingRun<World: Communicator> {
         try evaluate(network, against: Network<IdentityHooks>?.none, windows: evaluation, context.groups).perplexity
     }
 
+    /// Perplexity on the evaluation windows, and divergence from the network as it was read. Collective.
+    func score(_ network: Network<some HookTransform>) throws -> LanguageModelScore {
+        try evaluate(network, against: fullPrecision, windows: evaluation, context.groups)
+    }
+
+    /// The same of what training has come to. Collective.
+    ///
+    /// - Throws: ``TrainingError/deadNetwork(vocabulary:)``.
+    func trainedScore(_ network: Network<some HookTransform>) throws -> LanguageModelScore {
+        let score = try score(network)
+        try run.checkAlive(trained: score)
+        return score
+    }
+
+    /// Parameters as `model/` keeps them: what is scored is what is written.
+    ///
+    /// - Parameter onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
+    func asWritten(_ parameters: Parameters<Tensor>, onGrid: Bool = false) throws -> Parameters<Tensor> {
+        let type = try inputs.writtenType(context.config, onGrid: onGrid)
+        return parameters.map { _, tensor in tensor.rounded(to: type) }
+    }
+
+    /// The same of one tensor.
+    func asWritten(_ tensor: Tensor) throws -> Tensor { tensor.rounded(to: try inputs.writtenType(context.config)) }
+
+    /// Adds the rows that ternary layers compete with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.
+    func addIntegers(_ own: Set<String>, all: Set<String>, to table: inout ScoreTable, _ sizes: ModelSizes) throws {
+        try table.addIntegers(own, of: parameters, all: all, .none, run.model, sizes, evaluation, context.groups)
+    }
+
+    /// The network as it was read, and rounded. Collective.
+    func plainScore(_ recipe: QuantizationRecipe) throws -> PlainScore {
+        try PlainScore(run.model, parameters, recipe, evaluation, context.groups)
+    }
+
     /// Writes the model, each stage its shard, and on rank 0 what else the job leaves. Collective.
-    func write(_ parameters: Parameters<Tensor>, more: () throws -> Void = {}) throws {
-        try inputs.write(parameters, context)
+    ///
+    /// - Parameters:
+    ///   - description: see ``LanguageModelInputs/write(_:as:_:_:)``.
+    ///   - onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
+    /// - Returns: bytes of the model's weights, on rank 0.
+    @discardableResult
+    func write(
+        _ parameters: Parameters<Tensor>, _ description: String, onGrid: Bool = false, more: () throws -> Void = {}
+    ) throws -> Int {
+        let bytes = try inputs.write(parameters, as: try inputs.writtenType(context.config, onGrid: onGrid), description, context)
         try context.communicator.agree { if context.communicator.isRoot { try more() } }
+        return bytes
     }
 
     /// Writes `summary.json` and prints the table. Collective.
     func summarise(
-        _ record: TrainingLoop.Record, _ results: JSONObject, _ improvement: Improvement, _ table: Table, timing: PipelineTiming,
+        _ record: TrainingLoop.Record, _ results: JSONObject, _ improvement: Improvement, _ table: String, timing: PipelineTiming,
         hasTeacher: Bool = false
     ) throws {
         let config = context.config
@@ -106,8 +159,8 @@ struct FullTrainingRun<World: Communicator> {
             steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
             bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
         let summary = try run.finish(measured, results)
-        context.reporter.note("\n" + table.text)
-        for line in [pipeline.line, improvement.warning].compactMap(\.self) { context.reporter.note("\n" + line) }
+        context.reporter.note("\n" + table)
+        for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")
     }
 }

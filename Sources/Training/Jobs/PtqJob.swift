@@ -4,6 +4,7 @@ internal import Evaluation
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Rotation
 internal import TensorCore
 internal import TernarySVD
 
@@ -28,8 +29,10 @@ package struct PtqJob: Job {
         }
         let (inputs, model) = (run.inputs, run.model)
         let windows = try run.evaluationWindows(drawingFrom: original.parameters)
-        let before = try score(model, original, windows, context)
-        context.reporter.note("full precision: perplexity \(before.perplexity.formatted(decimals: 2))")
+        var before = try score(model, original, against: nil, windows, context)
+        try world.agree { try before.score.checkAlive(vocabulary: model.architecture.vocabularySize) }
+        before.score.klDivergence = 0
+        context.reporter.note("full precision: perplexity \(before.score.perplexity.formatted(decimals: 2))")
 
         let sent = groups.bytesSent
         let decomposing = ContinuousClock.now
@@ -42,14 +45,15 @@ package struct PtqJob: Job {
         let shared = groups.bytesSent - sent
         var ternary = original
         ternary.replace(indices, by: layers)
-        let after = try score(model, ternary, windows, context)
+        let after = try score(model, ternary, against: original, windows, context)
 
         for layer in layers {
             context.events.publish(
                 layer: layer.name, ["rank": .integer(layer.factors.rank), "relative_error": .double(layer.relativeError)])
         }
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
-        try inputs.write(ternary.parameters, context)
+        let bytes = try inputs.write(
+            ternary.parameters, as: try inputs.writtenType(config), "the ternary layers' products, dense, which ternary.safetensors stands for", context)
         try world.agree {
             guard world.isRoot else { return }
             // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
@@ -59,19 +63,28 @@ package struct PtqJob: Job {
                 origin: TernaryFile.Origin(source: digests[0], targets: digests))
             try finished.remove()
         }
+        let (factors, sizes) = (report.factors, try ModelSizes(inputs.folder))
+        var table = ScoreTable(.factors, windows: windows.count, length: config.data.sequenceLength)
+        table.add(ScoreTable.fullPrecision, "full precision", .full, before.score, sizes.stored)
+        if config.eval.compare {
+            try table.addIntegers(
+                Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, sizes, windows, groups)
+        }
+        table.addTernary("ternary_ptq", "ternary", after.score, sizes.ternary(factors))
         let result = Result(
-            fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: shared,
-            windows: windows.count)
+            table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: shared,
+            windows: windows.count, modelBytes: bytes)
         try summarise(result, run)
     }
 
     /// A network's perplexity on the windows, and how long it took.
     private struct Score {
-        var perplexity: Double
+        var score: LanguageModelScore
         var seconds: Double
     }
 
     private struct Result {
+        var table: ScoreTable
         var fullPrecision: Score
         var ternary: Score
         var report: TernaryReport
@@ -79,26 +92,32 @@ package struct PtqJob: Job {
         /// By this rank, to share its layers.
         var bytesSent: Int
         var windows: Int
+        /// Of `model/`.
+        var modelBytes: Int
     }
 
     private func score(
-        _ model: Model, _ weights: ModelWeights, _ windows: [[Int32]], _ context: JobContext<some Communicator>
+        _ model: Model, _ weights: ModelWeights, against original: ModelWeights?, _ windows: [[Int32]],
+        _ context: JobContext<some Communicator>
     ) throws -> Score {
         let start = ContinuousClock.now
         let network = Network(
             model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, hooks: IdentityHooks())
-        let result = try evaluate(network, against: Network<IdentityHooks>?.none, windows: windows, context.groups)
-        return Score(perplexity: result.perplexity, seconds: (.now - start) / .seconds(1))
+        let result = try evaluate(
+            network, against: original.map { model.constantNetwork($0.parameters) }, windows: windows, context.groups)
+        return Score(score: result, seconds: (.now - start) / .seconds(1))
     }
 
     private func summarise(_ result: Result, _ run: LanguageModelRun<some Communicator>) throws {
         let (context, config) = (run.context, run.context.config)
         var results = JSONObject()
-        results["perplexity"] = [
-            "full_precision": .double(result.fullPrecision.perplexity), "ternary_ptq": .double(result.ternary.perplexity),
-        ]
+        result.table.add(to: &results)
+        results["method"] = "ternary"
+        results["compression_seconds"] = .double(result.decompositionSeconds)
+        results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["tolerance"] = .double(config.ternary.tolerance)
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
+        results["model_bytes"] = .integer(result.modelBytes)
         result.report.add(to: &results)
         // A step is a pass of the network over the evaluation windows. What the ranks send is sent once, to share the factors.
         let forward = ModelCost(run.model.architecture).forward(sequences: result.windows, length: config.data.sequenceLength)
@@ -109,10 +128,7 @@ package struct PtqJob: Job {
                 flopsPerStep: forward), results)
 
         context.reporter.note("\n" + result.report.table.text)
-        var table = Table(columns: ["\(result.windows) windows of \(config.data.sequenceLength) tokens", "perplexity"])
-        table.add(["full precision", result.fullPrecision.perplexity.formatted(decimals: 2)])
-        table.add(["ternary, tolerance \(config.ternary.tolerance)", result.ternary.perplexity.formatted(decimals: 2)])
-        context.reporter.note("\n" + table.text)
+        context.reporter.note("\n" + result.table.text)
         if let warning = result.report.warning { context.reporter.note("\n" + warning) }
         context.reporter.note(
             "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)")

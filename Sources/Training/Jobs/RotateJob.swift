@@ -21,7 +21,8 @@ package struct RotateJob: Job {
         let (run, (recipe, original)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: true
         ) { inputs in
-            (
+            try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+            return (
                 try RotationRecipe(
                     config, inputs.folder.architecture, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
                     dims: groups.dims),
@@ -33,32 +34,50 @@ package struct RotateJob: Job {
 
         StoragePool.shared.trim()
         // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading again.
-        let read = try world.agree { try weights(run.inputs, context) }
+        let read = try world.agree { try weights(run.inputs, context).fusingNorms(run.model.architecture) }
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
         let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.architecture)
         let invariance = try run.model.logitChange(outcome.windows[0], read, merged, groups)
-        guard invariance <= config.verify.tolerance else {
-            throw TrainingError.invarianceBroken(error: invariance, tolerance: config.verify.tolerance)
+        let tolerance = config.verify.tolerance ?? VerifySettings.exactTolerance
+        guard invariance <= tolerance else {
+            throw TrainingError.invarianceBroken(error: invariance, tolerance: tolerance)
         }
-        let (plain, record) = (outcome.plain, outcome.record)
         let result = RotationResult(
-            fullPrecisionPerplexity: plain.fullPrecision, roundToNearest: plain.rounded, hadamard: outcome.hadamard,
-            learned: outcome.learned, firstLoss: record.firstLoss, lastLoss: record.lastLoss,
-            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance,
-            bits: (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits))
+            table: outcome.scores.table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
+            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
         try world.agree {
             guard world.isRoot else { return }
             try write(rotations, run.inputs, context)
         }
-        try run.inputs.write(merged, context)
-        try summarise(result, record, recipe, outcome.timing, run)
+        let type = try run.inputs.writtenType(config)
+        try noteRounding(type, merged, read, outcome, run)
+        let bytes = try run.inputs.write(merged, as: type, "\(recipe.merged), weights not quantized", context)
+        try summarise(result, outcome, recipe, bytes, run)
     }
 
-    /// This rank's stage of the model as the files have it, norms fused.
+    /// Says what rounding the merged weights to a type of 16 bits changes. Collective.
+    private func noteRounding(
+        _ type: ElementType, _ merged: Parameters<StoredTensor>, _ read: Parameters<StoredTensor>, _ outcome: Outcome,
+        _ run: LanguageModelRun<some Communicator>
+    ) throws {
+        guard type != .f32 else { return }
+        let rounded = merged.map { _, value in value.mapped { $0 = $0.rounded(to: type) } }
+        let groups = run.context.groups
+        let change = try run.model.logitChange(outcome.windows[0], read, rounded, groups)
+        let score = try evaluate(
+            run.model.constantNetwork(rounded), against: run.model.constantNetwork(read), windows: outcome.windows, groups)
+        let before = outcome.scores.table.rows[0].score.perplexity
+        run.context.reporter.note(
+            "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) instead of "
+                + "\(before.formatted(decimals: 3)), and the largest change of a logit \(change.formatted(decimals: 4)) of the largest; "
+                + "model.dtype=f32 keeps more")
+    }
+
+    /// This rank's stage of the model as the files have it.
     private func weights(
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws -> Parameters<StoredTensor> {
-        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage).fusingNorms(inputs.folder.architecture)
+        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage)
     }
 
     /// What learning leaves behind.
@@ -66,12 +85,17 @@ package struct RotateJob: Job {
         let rotations: Rotations
         /// max|RᵀR − I| over the rotations.
         let orthogonalityError: Double
-        let plain: PlainScore
-        let hadamard: LanguageModelScore, learned: LanguageModelScore
+        let scores: Scores
         /// What the scores were taken on.
         let windows: [[Int32]]
         let record: TrainingLoop.Record
         let timing: PipelineTiming
+    }
+
+    /// The ways to quantise the model, and whether learning was worth it; nil where nothing was learned.
+    private struct Scores {
+        var table: ScoreTable
+        var improvement: Improvement?
     }
 
     /// Learns, and scores what there was before and is after. Collective.
@@ -83,18 +107,22 @@ package struct RotateJob: Job {
         let (context, config, model) = (run.context, run.context.config, run.model)
         var network = original
         try run.noteOrigin(ofRotations: config.rotation.path)
-        for row in DimensionReport(model.architecture).rows { context.reporter.note("  \(row.line)") }
+        for row in DimensionReport(model.architecture, merged: recipe.start, online: recipe.online).rows { context.reporter.note("  \(row.line)") }
         let loop = try run.trainingLoop(
             "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
         let windows = try run.evaluationWindows(drawingFrom: network)
-        let plain = try PlainScore(model, network, recipe.quantization, windows, context.groups)
-        context.reporter.note(plain.line)
+        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        network = try table.addPlain(run, network, recipe.quantization, windows)
 
         if let r4 = recipe.online.r4 { network = network.rotatedDown(by: r4) }
         StoragePool.shared.trim()
         let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
-        let hadamard = try scorer.score(recipe.start, context.groups)
-        context.reporter.note("Hadamard: perplexity \(hadamard.perplexity.formatted(decimals: 2))")
+        let before = try recipe.startRow.map { row in
+            let score = try scorer.score(recipe.start, context.groups)
+            context.reporter.note("\(row.label): perplexity \(score.perplexity.formatted(decimals: 2))")
+            table.add(row.key, row.label, table.bits, score, try table.size(run, recipe.quantization))
+            return score
+        }
 
         StoragePool.shared.trim()
         let learner = RotationLearner(recipe.learner, model, base: network, online: recipe.online, from: recipe.start)
@@ -107,46 +135,51 @@ package struct RotateJob: Job {
         }
         // The steps' buffers are of no use to the scores.
         StoragePool.shared.trim()
+        var improvement: Improvement?
+        if recipe.learns, let before {
+            let learned = try scorer.score(learner.rotations, context.groups)
+            try run.checkAlive(trained: learned)
+            table.add("learned", "learned", table.bits, learned, try table.size(run, recipe.quantization))
+            improvement = Improvement(before: before, after: learned, remedy: config.weightRemedy)
+        }
         return Outcome(
-            rotations: learner.rotations, orthogonalityError: learner.orthogonalityError, plain: plain, hadamard: hadamard,
-            learned: try scorer.score(learner.rotations, context.groups), windows: windows, record: record, timing: learner.timing)
+            rotations: learner.rotations, orthogonalityError: learner.orthogonalityError,
+            scores: Scores(table: table, improvement: improvement), windows: windows, record: record, timing: learner.timing)
     }
 
     private func write(
         _ rotations: Rotations, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws {
-        let config = context.config
-        let metadata = [
-            "format": "pt", "program": ProgramVersion.name, "weight_bits": String(config.quantization.weights.bits),
-            "activation_bits": String(config.quantization.activations.bits), "kv_bits": String(config.quantization.kv.bits),
-            "model_sha256": try inputs.folder.checkpoint.digest(), "steps": String(config.training.steps),
-            "seed": String(config.training.seed),
-        ]
+        let metadata = RotationMetadata.make(context.config, modelDigest: try inputs.folder.checkpoint.digest())
         try rotations.write(to: context.folder.file("rotations.safetensors"), metadata: metadata)
         try rotations.writeTorchArchive(to: context.folder.file("R.bin"))
     }
 
     private func summarise(
-        _ result: RotationResult, _ record: TrainingLoop.Record, _ recipe: RotationRecipe, _ timing: PipelineTiming,
+        _ result: RotationResult, _ outcome: Outcome, _ recipe: RotationRecipe, _ modelBytes: Int,
         _ run: LanguageModelRun<some Communicator>
     ) throws {
-        let (context, config) = (run.context, run.context.config)
+        let (context, config, record) = (run.context, run.context.config, outcome.record)
         let cost = RotationCost(run.model.architecture, recipe.learner.plan).operationsPerStep(
             sequences: config.training.batchSize, length: config.data.sequenceLength,
             teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
             r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)
         let pipeline = try PipelineReport(
-            timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
+            outcome.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
         var results = result.json
         pipeline.add(to: &results)
-        let improvement = Improvement(before: result.hadamard.perplexity, after: result.learned.perplexity)
+        let improvement = outcome.scores.improvement
         improvement.add(to: &results)
+        results["method"] = .string(recipe.learns ? "learned rotations" : "fixed rotations")
+        results["model_bytes"] = .integer(modelBytes)
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(
             .init(
                 steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
                 bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
         context.reporter.note("\n" + result.table.text)
-        for line in [pipeline.line, improvement.warning].compactMap(\.self) { context.reporter.note("\n" + line) }
+        for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note(
             "\n\(Int(summary.tokensPerSecond)) tokens/s, "
                 + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "

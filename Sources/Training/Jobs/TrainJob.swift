@@ -1,4 +1,5 @@
 package import Collectives
+internal import Evaluation
 internal import HuggingFace
 internal import Models
 
@@ -15,15 +16,17 @@ package struct TrainJob: Job {
         let trainer = try run.trainer(hooks: IdentityHooks())
         if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
-        let after = try run.perplexity(trainer.network)
-        try run.write(trainer.weights.parameters)
+        let trained = try run.asWritten(trainer.weights.parameters)
+        let after = try run.trainedScore(run.network(trained)).perplexity
+        let bytes = try run.write(trained, "trained")
 
         var results = JSONObject()
         results["perplexity"] = ["full_precision": .double(before), "trained": .double(after)]
         results["loss"] = record.loss
+        results["model_bytes"] = .integer(bytes)
         var table = Table(columns: ["\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity"])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])
-        try run.summarise(record, results, Improvement(before: before, after: after), table, timing: trainer.timing)
+        try run.summarise(record, results, Improvement(before: before, after: after), table.text, timing: trainer.timing)
     }
 }

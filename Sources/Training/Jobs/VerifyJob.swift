@@ -27,19 +27,19 @@ package struct VerifyJob {
 
     /// - Throws: ``VerifyError/differ(change:tolerance:place:)`` above `verify.tolerance`; errors of reading.
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
-        let (warnings, comparisons) = try world.agree { world.isRoot ? try compare(config) : ([], []) }
+        let (warnings, comparisons, tolerance) = try world.agree { world.isRoot ? try compare(config) : ([], [], 0) }
         for warning in warnings { reporter.note("warning: \(warning)") }
         for comparison in comparisons { reporter.note(comparison.line) }
         try world.agree {
             // The first that differs says most of where: rows of tokens, then weights, then logits.
-            if let found = comparisons.first(where: { !($0.change <= config.verify.tolerance) }) {
-                throw VerifyError.differ(change: found.change, tolerance: config.verify.tolerance, place: found.place)
+            if let found = comparisons.first(where: { !($0.change <= tolerance) }) {
+                throw VerifyError.differ(change: found.change, tolerance: tolerance, place: found.place)
             }
         }
-        reporter.note("the two models compute the same function, to \(config.verify.tolerance) of the largest logit")
+        reporter.note("the two models compute the same function, to \(tolerance) of the largest logit")
     }
 
-    private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison]) {
+    private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison], tolerance: Double) {
         let (a, b) = (
             try ModelFolder(GivenPath.model(EmbeddedModel.resolve(first))),
             try ModelFolder(GivenPath.model(EmbeddedModel.resolve(second)))
@@ -51,10 +51,11 @@ package struct VerifyJob {
         let length = min(
             config.data.sequenceLength, a.architecture.maximumPositions, b.architecture.maximumPositions)
         let (modelA, modelB) = (a.description.model(positions: length), b.description.model(positions: length))
+        let tolerance = try config.verify.tolerance(between: (a, weightsA), (b, weightsB))
         let rows = TokenRows(weightsA, a.architecture).differences(
-            from: TokenRows(weightsB, b.architecture), tolerance: config.verify.tolerance)
+            from: TokenRows(weightsB, b.architecture), tolerance: tolerance)
         var comparisons = rows.map(comparison)
-        let tensors = differingTensors(weightsA, weightsB, config.verify.tolerance)
+        let tensors = differingTensors(weightsA, weightsB, tolerance)
         for text in try texts(a, length: length, config) {
             var logits = LogitComparison(name: text.name)
             for window in text.windows {
@@ -62,7 +63,7 @@ package struct VerifyJob {
             }
             comparisons.append(logits.comparison(tensors))
         }
-        return ([a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }, comparisons)
+        return ([a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }, comparisons, tolerance)
     }
 
     private func comparison(_ rows: TokenRows.Difference) -> Comparison {

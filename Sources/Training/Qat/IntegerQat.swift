@@ -19,40 +19,50 @@ struct IntegerQat<World: Communicator> {
             let c = inputs.folder.architecture
             try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
             guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
+            try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
             if let path = config.qat.rotations {
                 rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.blocks.count)
             }
         }
         let c = run.inputs.folder.architecture
-        let base = run.parameters.fusingNorms(c).rotated(by: rotations, c)
+        // Rotations commute with norms without gains only; where there are none, norms stay as they are, and so does what is written.
+        let rotates = config.qat.rotations != nil
+        let base = rotates ? run.parameters.fusingNorms(c).rotated(by: rotations, c) : run.parameters
         let recipe = QuantizationRecipe(config, c)
-        let fullPrecision = try run.perplexity(run.fullPrecision)
+        let sizes = try ModelSizes(run.inputs.folder)
+        var table = ScoreTable(NetworkBits(config.quantization), windows: run.evaluation.count, length: config.data.sequenceLength)
+        let plain = try run.plainScore(recipe)
+        context.reporter.note(plain.line)
+        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
+        table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.weights))
         let quantizer = recipe.weights
         let trainer = try run.trainer(
             base, hooks: QuantizedHooks(quantization: recipe.activations), view: quantizer.map { quantizer in quantizer.fakeQuantized },
             teacher: config.distills ? run.fullPrecision : nil)
-        let rounded = try run.perplexity(trainer.network)
-        context.reporter.note(
-            "full precision: perplexity \(fullPrecision.formatted(decimals: 2)); rounded to nearest: \(rounded.formatted(decimals: 2))")
+        var before = plain.rounded
+        if rotates {
+            before = try run.score(trainer.network)
+            table.add("given", "rotations given", table.bits, before, sizes.rounded(by: recipe.weights))
+        }
 
         if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
-        let network = trainer.network
-        let trained = try run.perplexity(network)
-        try run.write(network.parameters.map { _, variable in variable.value })
+        let written = try run.asWritten(trainer.network.parameters.map { _, variable in variable.value }, onGrid: true)
+        let trained = try run.trainedScore(run.network(written, hooks: QuantizedHooks(quantization: recipe.activations)))
+        table.add("integer_qat", "trained", table.bits, trained, sizes.rounded(by: recipe.weights))
+        let bytes = try run.write(
+            written,
+            (rotates ? "rotated, " : "") + "weights rounded to \(config.quantization.weights.bits) bits and stored as numbers", onGrid: true)
         var results = JSONObject()
-        results["perplexity"] = [
-            "full_precision": .double(fullPrecision), "rtn": .double(rounded), "integer_qat": .double(trained),
-        ]
+        table.add(to: &results)
         results["loss"] = record.loss
-        let bits = (config.quantization.weights.bits, config.quantization.activations.bits, config.quantization.kv.bits)
-        results["bits"] = ["weights": .integer(bits.0), "activations": .integer(bits.1), "kv": .integer(bits.2)]
-        var table = Table(columns: ["\(bits.0)-bit weights, \(bits.1)-bit activations, \(bits.2)-bit KV", "perplexity"])
-        table.add(["full precision", fullPrecision.formatted(decimals: 2)])
-        table.add(["round to nearest", rounded.formatted(decimals: 2)])
-        table.add(["trained", trained.formatted(decimals: 2)])
+        results["bits"] = config.quantization.bitsJSON
+        results["method"] = "integer"
+        results["model_bytes"] = .integer(bytes)
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
         try run.summarise(
-            record, results, Improvement(before: rounded, after: trained), table,
+            record, results, config.improvement(before: before, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
     }
 }

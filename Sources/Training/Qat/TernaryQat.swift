@@ -65,9 +65,9 @@ struct TernaryQat<World: Communicator> {
         } else {
             try ternary.begin(&trainer.weights, from: given?.factors, keeping: finished)
             let report = try report(ternary, trainer.weights, run)
-            before = Start(perplexity: try run.perplexity(trainer.network), operations: report.operations)
+            before = Start(score: try run.score(trainer.network), operations: report.operations)
             context.reporter.note(
-                "ternary (\(report.layers.count) layers): perplexity \(before.perplexity.formatted(decimals: 2)), \(cost(report))")
+                "ternary (\(report.layers.count) layers): perplexity \(before.score.perplexity.formatted(decimals: 2)), \(cost(report))")
         }
         let remembered = {
             var state = ternary.state
@@ -90,8 +90,11 @@ struct TernaryQat<World: Communicator> {
         }
         let after = try report(ternary, trainer.weights, run)
         for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
-        let trained = try run.perplexity(trainer.network)
-        try run.write(trainer.weights.parameters) {
+        for index in trainer.weights.names.indices where !indices.contains(index) {
+            trainer.weights[index] = try run.asWritten(trainer.weights[index])
+        }
+        let trained = try run.trainedScore(trainer.network)
+        let bytes = try run.write(trainer.weights.parameters, "the ternary layers' products, dense, to which ternary.safetensors belongs") {
             try TernaryFile.write(
                 after.factors, to: context.folder.file(TernaryReport.fileName),
                 origin: TernaryFile.Origin(
@@ -100,26 +103,21 @@ struct TernaryQat<World: Communicator> {
             try finished.remove()
         }
 
+        let table = try scores(fullPrecision, before, trained, after, Set(indices.map(trainer.weights.layerName)), run)
         var results = JSONObject()
-        results["perplexity"] = [
-            "full_precision": .double(fullPrecision), "ternary_ptq": .double(before.perplexity), "ternary_qat": .double(trained),
-        ]
+        table.add(to: &results)
+        results["method"] = "ternary"
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["loss"] = record.loss
         results["tolerance"] = .double(given.flatMap { $0.factors.values.map { Double($0.tolerance) }.max() } ?? config.ternary.tolerance)
+        results["model_bytes"] = .integer(bytes)
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
         results["transition"] = try steps.summary(ternary, over: groups)
-        var table = Table(columns: [
-            "\(run.evaluation.count) windows of \(config.data.sequenceLength) tokens", "perplexity", "multiplications", "additions",
-        ])
-        func row(_ name: String, _ perplexity: Double, _ operations: OperationCount) {
-            table.add([name, perplexity.formatted(decimals: 2), String(operations.multiplications), String(operations.additions)])
-        }
-        row("full precision", fullPrecision, after.denseOperations)
-        row("ternary, as decomposed", before.perplexity, before.operations)
-        row("ternary, trained", trained, after.operations)
+        context.reporter.note("\n" + costs(before.operations, after).text)
         try run.summarise(
-            record, results, Improvement(before: before.perplexity, after: trained), table,
+            record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
         for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
     }
@@ -129,6 +127,30 @@ struct TernaryQat<World: Communicator> {
         let note = try context.communicator.fromRoot { try given.checkOrigin(run.inputs.folder) ?? "" }
         context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)")
         if !note.isEmpty { context.reporter.note(note) }
+    }
+
+    /// The ways to run the model, all with activations and cache as they are. Collective.
+    private func scores(
+        _ fullPrecision: Double, _ before: Start, _ trained: LanguageModelScore, _ after: TernaryReport, _ own: Set<String>,
+        _ run: FullTrainingRun<World>
+    ) throws -> ScoreTable {
+        let (factors, sizes) = (after.factors, try ModelSizes(run.inputs.folder))
+        var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
+        table.add(
+            ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0), sizes.stored)
+        if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
+        table.add("ternary_ptq", "ternary, as decomposed", .factors, before.score)
+        table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
+        return table
+    }
+
+    /// Operations per token.
+    private func costs(_ before: OperationCount, _ after: TernaryReport) -> Table {
+        var table = Table(columns: ["per token", "multiplications", "additions"])
+        for (name, count) in [
+            ("full precision", after.denseOperations), ("ternary, as decomposed", before), ("ternary, trained", after.operations),
+        ] { table.add([name, String(count.multiplications), String(count.additions)]) }
+        return table
     }
 
     /// Of all stages' layers, on rank 0. Collective.
@@ -149,22 +171,25 @@ struct TernaryQat<World: Communicator> {
 
     /// The network as first decomposed.
     private struct Start {
-        let perplexity: Double
+        let score: LanguageModelScore
         let operations: OperationCount
 
-        init(perplexity: Double, operations: OperationCount) { (self.perplexity, self.operations) = (perplexity, operations) }
+        init(score: LanguageModelScore, operations: OperationCount) { (self.score, self.operations) = (score, operations) }
 
         var state: TrainingState {
             var state = TrainingState()
             state.numbers = [
-                "start.perplexity": perplexity, "start.multiplications": Double(operations.multiplications),
+                "start.perplexity": score.perplexity, "start.multiplications": Double(operations.multiplications),
                 "start.additions": Double(operations.additions),
             ]
+            state.numbers["start.divergence"] = score.klDivergence
             return state
         }
 
         init(_ state: TrainingState) throws(CheckpointError) {
-            perplexity = try state.number("start.perplexity")
+            // Earlier versions did not measure the divergence.
+            score = LanguageModelScore(
+                perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"])
             operations = OperationCount(
                 multiplications: Int(try state.number("start.multiplications")), additions: Int(try state.number("start.additions")))
         }

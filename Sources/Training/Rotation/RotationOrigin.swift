@@ -1,27 +1,133 @@
 internal import Collectives
-internal import HuggingFace
+package import HuggingFace
 internal import Models
 internal import Rotation
+internal import Support
+package import TensorCore
+
+/// A file that belongs to another model than the one it is given to.
+package struct OriginError: ReportableError, Equatable {
+    package let file: String
+    package let model: String
+    /// Such as `was learned for`.
+    package let relation: String
+
+    package var exitCode: ExitCode { .data }
+    package var description: String {
+        "\(file): \(relation) other weights than those of \(model); give the model it belongs to, or --set allow_mismatch=true"
+            .singleLine
+    }
+}
+
+/// What `rotations.safetensors` says of the run that made it: the settings that the rotations were learned for, and the model.
+///
+/// An `R.bin` can say nothing: it is SpinQuant's format.
+package struct RotationMetadata {
+    private let entries: [String: String]
+
+    static let digestKey = "model_sha256"
+
+    /// Keys of the file by the settings they hold; those of K and V only where the bits of both are not set.
+    private static let keys = [
+        ("weight_bits", "quantization.weights.bits"), ("weight_symmetric", "quantization.weights.symmetric"),
+        ("weight_granularity", "quantization.weights.granularity"), ("weight_group_size", "quantization.weights.group_size"),
+        ("weight_clip", "quantization.weights.clip"), ("activation_bits", "quantization.activations.bits"),
+        ("activation_symmetric", "quantization.activations.symmetric"), ("kv_bits", cacheBits),
+        ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
+        ("kv_symmetric", "quantization.kv.symmetric"), ("r3", "rotation.r3"), ("r4", "rotation.r4"),
+    ]
+    private static let cacheBits = "quantization.kv.bits"
+
+    /// - Throws: ``HuggingFaceError`` where there is no such file or it cannot be read.
+    package init(of path: String) throws(HuggingFaceError) {
+        // Before an R.bin is taken at its word for being silent.
+        guard PathKind(path) != .absent else { throw HuggingFaceError(.missing, path, "there is no such file") }
+        entries = try Rotations.metadata(of: path)
+    }
+
+    /// What a run writes: the settings it learned with, `model_sha256`, and for the reader where the rotations come from.
+    static func make(_ config: RunConfig, modelDigest: String) -> [String: String] {
+        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        var result = [
+            "format": "pt", "program": ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue, "r2": config.rotation.r2.rawValue,
+            "train_weight_bits": String(config.rotation.trainWeightBits), "steps": String(config.training.steps),
+            "seed": String(config.training.seed),
+        ]
+        for (key, setting) in keys { result[key] = values[setting] }
+        result["key_bits"] = String(config.quantization.kv.keys)
+        result["value_bits"] = String(config.quantization.kv.values)
+        return result
+    }
+
+    /// What the file says of settings that nobody has given: by path.
+    ///
+    /// - Parameter given: paths of the settings given. Bits of the cache that are given are those of keys and of values.
+    func settings(besides given: Set<String>) -> [(setting: String, value: String)] {
+        Self.keys.compactMap { key, setting in
+            let isCache = ["key_bits", "value_bits"].contains(key)
+            guard let value = entries[key], !given.contains(setting), !(isCache && given.contains(Self.cacheBits)) else { return nil }
+            return (setting, value)
+        }
+    }
+
+    /// The settings that differ from what the file says.
+    func differences(_ config: RunConfig) -> [(setting: String, learned: String, used: String)] {
+        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        let bits = ["quantization.kv.key_bits": config.quantization.kv.keys, "quantization.kv.value_bits": config.quantization.kv.values]
+        return Self.keys.compactMap { key, setting in
+            guard let learned = entries[key], let used = bits[setting].map(String.init) ?? values[setting], learned != used else {
+                return nil
+            }
+            return (setting, learned, used)
+        }
+    }
+
+    /// The model's digest; nil where the file does not say.
+    var modelDigest: String? { entries[Self.digestKey] }
+    /// Whether the file says nothing at all.
+    var isEmpty: Bool { modelDigest == nil && settings(besides: []).isEmpty }
+
+    /// That all rotations the run had are there.
+    ///
+    /// - Throws: ``HuggingFaceError``.
+    func check(_ rotations: Rotations, path: String) throws(HuggingFaceError) {
+        for (key, isThere) in [("r1", rotations.r1 != nil), ("r2", rotations.r2 != nil)] {
+            guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
+            throw HuggingFaceError(
+                .malformed, path, "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed")
+        }
+    }
+}
+
+extension LanguageModelInputs {
+    /// That rotations belong to this model; said on rank 0 alone, since it reads all weights.
+    ///
+    /// - Throws: ``OriginError``, unless `allow_mismatch`.
+    func checkOrigin(ofRotations path: String?, _ context: JobContext<some Communicator>) throws {
+        guard let path, context.communicator.isRoot else { return }
+        let metadata = try RotationMetadata(of: path)
+        guard let digest = metadata.modelDigest, try digest != folder.checkpoint.digest(), !context.config.allowMismatch else { return }
+        throw OriginError(file: path, model: folder.path, relation: "was learned for")
+    }
+}
 
 extension LanguageModelRun {
-    /// Says so where `rotations.safetensors` was learned for another model or for other bits than it is used for here: allowed,
-    /// since a fine-tuned model may well use its parent's rotations, but seldom meant. Collective.
+    /// Says where rotations are used for something else than they were learned for. Collective.
     func noteOrigin(ofRotations path: String?) throws {
         guard let path else { return }
         let world = context.communicator
         try world.agree {
             guard world.isRoot else { return }
-            let origin = try Rotations.metadata(of: path)
-            if let model = origin["model_sha256"], try model != inputs.folder.checkpoint.digest() {
+            let metadata = try RotationMetadata(of: path)
+            if metadata.isEmpty {
+                context.reporter.note(
+                    "note: \(path) does not say what it was learned for; bits, r3 and r4 are those of the settings, and the model is not checked")
+            }
+            if let model = metadata.modelDigest, try model != inputs.folder.checkpoint.digest() {
                 context.reporter.note("note: \(path) was learned for a model with other weights than \(inputs.folder.path)")
             }
-            let quantization = context.config.quantization
-            for (key, bits) in [
-                ("weight", quantization.weights.bits), ("activation", quantization.activations.bits), ("kv", quantization.kv.bits),
-            ] {
-                if let learned = origin["\(key)_bits"], learned != String(bits) {
-                    context.reporter.note("note: \(path) was learned for \(learned) \(key) bits and is used for \(bits)")
-                }
+            for (setting, learned, used) in metadata.differences(context.config) {
+                context.reporter.note("note: \(path) was learned for \(setting) \(learned) and is used for \(used)")
             }
         }
     }

@@ -18,8 +18,8 @@ package struct QuantizationRecipe {
         settings = config.quantization
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
-            cacheBits: settings.kv.bits, cacheSymmetric: settings.kv.symmetric, headDimension: architecture.headDimension ?? 1,
-            gradient: config.rotation.gradient == .range ? .range : .straightThrough)
+            keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
+            headDimension: architecture.headDimension ?? 1, gradient: config.rotation.gradient == .range ? .range : .straightThrough)
         weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
     }
 
@@ -51,9 +51,21 @@ package struct QuantizationRecipe {
 
     /// The parameters with the linear layers' weights quantised, as constants.
     package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {
-        guard let weights else { return parameters.map { _, value in Variable(constant: value) } }
-        return parameters.mapLinears(
-            weight: { Variable(constant: weights.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.stored.held) })
+        guard let weights, settings.weights.method == .rtn else { return parameters.map { _, value in Variable(constant: value) } }
+        return parameters.rounded(by: weights)
+    }
+}
+
+extension Parameters where Value: TensorValue {
+    /// The parameters with linear layers' weights rounded, as constants.
+    ///
+    /// - Parameter names: the layers that are; nil for all.
+    func rounded(by quantizer: WeightQuantizer, only names: Set<String>? = nil) -> Parameters<Variable> {
+        let suffix = ".weight"
+        return mapSpecs { name, spec, value in
+            let isRounded = spec.ports != nil && names?.contains(String(name.dropLast(suffix.count))) ?? true
+            return isRounded ? Variable(constant: quantizer.fakeQuantized(value.tensor)) : Variable(constant: value.stored.held)
+        }
     }
 }
 
@@ -63,6 +75,10 @@ package struct RotationRecipe {
     package let learner: RotationLearner.Settings
     package let online: OnlineRotations
     package let start: Rotations
+    /// Where they would start without a file.
+    let hadamard: Rotations
+    /// Whether `start` is from a file.
+    private let isGiven: Bool
 
     /// - Parameters:
     ///   - planTokens: see ``RotationPlan``.
@@ -74,7 +90,7 @@ package struct RotationRecipe {
         try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         // Without a quantised K, R3 changes nothing: queries and keys are rotated alike.
-        let quantizesKeys = config.quantization.kv.bits < 16
+        let quantizesKeys = config.quantization.kv.keys < 16
         let (head, down, layers) = (architecture.headDimension, architecture.downWidth, architecture.blocks.count)
         online = OnlineRotations(
             r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
@@ -82,9 +98,13 @@ package struct RotationRecipe {
         let random = Rotations.randomHadamard(
             hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
             layers: layers, seed: UInt64(config.training.seed))
+        hadamard = random
         start = try rotation.path.map {
-            try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
+            let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
+            try RotationMetadata(of: $0).check(given, path: $0)
+            return given
         } ?? random
+        isGiven = rotation.path != nil
         learner = RotationLearner.Settings(
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
@@ -92,6 +112,25 @@ package struct RotationRecipe {
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
             plan: RotationPlan(architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
+    }
+}
+
+extension RotationRecipe {
+    /// What `model/` is, for the user.
+    var merged: String { start.r1 == nil && start.r2 == nil ? "norms folded" : "rotated" }
+
+    /// Whether steps change a rotation.
+    var learns: Bool { learner.learnsR1 && start.r1 != nil || learner.learnsR2 && start.r2 != nil }
+
+    /// What the network with the rotations of the start is called, in `summary.json` and in the table; nil where nothing is rotated.
+    var startRow: (key: String, label: String)? { isGiven ? ("given", "rotations given") : hadamardRow }
+
+    /// The same of random rotations.
+    var hadamardRow: (key: String, label: String)? {
+        let merged = [hadamard.r1.map { _ in "R1" }, hadamard.r2.map { _ in "R2" }].compactMap(\.self)
+        let all = merged + [online.r3.map { _ in "R3" }, online.r4.map { _ in "R4" }].compactMap(\.self)
+        guard !all.isEmpty else { return nil }
+        return ("hadamard", "Hadamard" + (merged.count == 2 ? "" : ", \(all.joined(separator: " ")) only"))
     }
 }
 
