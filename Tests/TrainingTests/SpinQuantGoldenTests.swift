@@ -123,7 +123,7 @@ import Testing
             objective: .crossEntropy,
             quantization: ActivationQuantization(
                 activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, keyBits: bits[2], valueBits: bits[3],
-                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: c.headDimension, gradient: .straightThrough),
+                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: (c.headDimension ?? 0), gradient: .straightThrough),
             weightQuantizer: bits[0] < 16
                 ? WeightQuantizer(
                     QuantizerSpec(bits: bits[0], symmetric: flags["w_asym"]?.bool == false, granularity: .channel),
