@@ -5,11 +5,12 @@ internal import Training
 struct PlanCommand: RankCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
-        abstract: "Predict memory, operations, traffic and time of a step for every way to divide the ranks.",
+        abstract: "Predict a job's hours, core-hours and memory on a cluster, and say how to start it there.",
         discussion: """
-            The job is plan.job, the cluster plan.nodes, plan.ranks_per_node and others (see --print-config); what is not set is what \
-            this machine has. Of the model only config.json is read:
-              sq-train plan config.json --set plan.job=rotate --set plan.nodes=4 --set plan.memory_per_node=256GiB
+            The job is plan.job, the cluster plan.nodes, plan.cores_per_node and others (see --print-config). Ranks a node, threads, \
+            replicas, stages and micro-batches are searched. With neither nodes nor cores given the plan is for this machine; of \
+            another cluster what is not given is assumed, and said. Of the model only config.json is read:
+              sq-train plan config.json --set plan.nodes=4 --set plan.cores_per_node=64 --set plan.memory_per_node=512GiB
             """)
 
     @Argument(help: "A Hugging Face folder or a config.json (default: model.path).")
