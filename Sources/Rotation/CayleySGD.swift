@@ -15,14 +15,15 @@ package struct CayleySGD: Sendable {
         /// By solving the linear system in double precision: RᵀR stays I to rounding.
         case exact
         /// Five fixed-point iterations after the rows are scaled to unit length; R drifts from orthogonal between the
-        /// occasional orthonormalisations. For comparison with the published method.
+        /// occasional orthonormalisations, and ``orthonormalized(_:)`` ends the drift. For comparison with the published method.
         case iterative
     }
 
     /// When the iterative form makes the rows orthonormal first.
     package enum Orthonormalization: Sendable, Equatable {
         case never, always
-        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone.
+        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone; and where R has drifted
+        /// further than ``CayleySGD/driftLimit``.
         case scheduled(seed: UInt64)
 
         func isDue(step: Int) -> Bool {
@@ -37,6 +38,8 @@ package struct CayleySGD: Sendable {
         }
     }
 
+    /// The largest max|RRᵀ − I| that a scheduled orthonormalization waits with.
+    static let driftLimit: Float = 1e-3
     private static let iterations = 5
     private static let epsilon = 1e-8
 
@@ -158,8 +161,14 @@ package struct CayleySGD: Sendable {
                 for i in range { elements[i] = Float(Double(elements[i]) / (norm + Self.epsilon)) }
             }
         }
-        guard orthonormalization.isDue(step: steps) else { return unit }
-        do { return try orthonormalizedRows(unit) } catch { throw .linearAlgebra(error) }
+        if orthonormalization.isDue(step: steps) { return try Self.orthonormalized(unit) }
+        guard case .scheduled = orthonormalization, orthogonalityError(unit) > Self.driftLimit else { return unit }
+        return try Self.orthonormalized(unit)
+    }
+
+    /// The orthonormal rows next to those of R, to rounding.
+    package static func orthonormalized(_ rotation: Tensor) throws(RotationError) -> Tensor {
+        do { return try orthonormalizedRows(rotation) } catch { throw .linearAlgebra(error) }
     }
 }
 

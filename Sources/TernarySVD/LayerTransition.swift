@@ -112,6 +112,23 @@ package struct LayerTransition: Sendable {
         _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
     ) throws -> TransitionUpdate {
         let (a, balance) = try target(of: state, name: name)
+        return try adapt(to: a, balance, state, name: name, &adaptation)
+    }
+
+    /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of U or V
+    /// know nothing of; else ``update(_:name:eachRound:)``.
+    package func step(
+        _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
+        eachRound: () throws -> Void = {}
+    ) throws -> TransitionUpdate {
+        let (a, balance) = try target(of: state, name: name)
+        if adapts || follows && balance != nil { return try adapt(to: a, balance, state, name: name, &adaptation) }
+        return try update(to: a, balance, state, name: name, eachRound: eachRound) { kept, _ in kept }
+    }
+
+    private func adapt(
+        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ adaptation: inout Adaptation
+    ) throws -> TransitionUpdate {
         var options = options
         options.balance = false
         let adapted = try TernaryError.naming(name) {
@@ -154,10 +171,17 @@ package struct LayerTransition: Sendable {
     func update(
         _ state: TernaryLayerState, name: String, eachRound: () throws -> Void = {}, order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
+        let (a, balance) = try target(of: state, name: name)
+        return try update(to: a, balance, state, name: name, eachRound: eachRound, order: order)
+    }
+
+    private func update(
+        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, eachRound: () throws -> Void,
+        order: ([Int], [Float]) -> [Int]
+    ) throws -> TransitionUpdate {
         var options = options
         // The layer's own balance stands; the scaled weight is decomposed as it is.
         options.balance = false
-        let (a, balance) = try target(of: state, name: name)
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, balance, name: name, eachRound) }
 

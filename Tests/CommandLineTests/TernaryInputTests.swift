@@ -131,6 +131,52 @@ extension CommandLineTests {
             #expect(all[1] == all[0] && all[2] == all[0])
         }
 
+        @Test(arguments: ["ternary.tolerance=1e-6"]) func `what cannot be reached is refused before anything is done`(_ setting: String) throws {
+            let model = try ModelFolder()
+            for job in ["ptq", "qat"] {
+                try Program.expectRefusal(arguments(job, model, [setting]), in: model.path, ranks: 0, code: 78, fragment: "1e-05")
+            }
+        }
+
+        @Test func `qat goes on from factors, and no job decomposes their product again`() throws {
+            let model = try ModelFolder()
+            try decompose(model)
+            let expected = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
+            // The run's folder or its file; from the original model, or from the product beside the factors.
+            for (number, settings) in [
+                ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"],
+            ].enumerated() {
+                let outcome = try Program.run(
+                    arguments("qat", model, settings) + ["--out", "qat\(number)"], in: model.path, ranks: number == 0 ? 2 : 0)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                let start = try InputFile.json(model.file("qat\(number)/summary.json"))["perplexity"]?["ternary_ptq"]?.number
+                #expect(try abs(#require(start) / expected - 1) < 1e-4)
+            }
+            for job in ["ptq", "qat"] {
+                try Program.expectRefusal(
+                    arguments(job, model, ["model.path=out/model"]) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
+                    fragment: "holds products of the ternary factors")
+            }
+            for (job, settings) in [
+                ("ptq", ["ternary.path=out"]), ("qat", ["ternary.path=out", "qat.method=integer"]),
+                ("qat", ["ternary.path=out", "model.path=qat0/model"]),
+            ] {
+                try Program.expectRefusal(
+                    arguments(job, model, settings) + ["--out", "again"], in: model.path, ranks: 0, code: 78, fragment: "ternary.path")
+            }
+            try Program.expectRefusal(
+                arguments("qat", model, ["ternary.path=nothing"]) + ["--out", "again"], in: model.path, ranks: 0, code: 66, fragment: "nothing")
+        }
+
+        @Test(arguments: [nil, 1e6] as [Double?]) func `iterative rotations are made orthogonal and written`(_ rate: Double?) throws {
+            let model = try ModelFolder()
+            let settings = ["rotation.retraction=iterative", "training.steps=20"] + (rate.map { ["training.learning_rate=\($0)"] } ?? [])
+            let outcome = try Program.run(arguments("rotate", model, settings), in: model.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            let error = try InputFile.json(model.file("out/summary.json"))["orthogonality_error"]?.number
+            #expect(try #require(error) < 1e-6)
+        }
+
         @Test(arguments: [["qat.distill=true"], ["qat.method=integer", "quantization.weights.bits=4"]])
         func `every way of qat runs`(_ settings: [String]) throws {
             let model = try ModelFolder()

@@ -78,6 +78,35 @@ import Testing
         #expect(due.count > 50 && due.count < 150)
         #expect(due == (0..<10_000).filter { CayleySGD.Orthonormalization.scheduled(seed: 5).isDue(step: $0) })
     }
+
+    @Test(arguments: [1.5, 1e6] as [Float])
+    func `what the iterative form leaves is orthonormal to rounding once settled, and hardly another rotation`(_ rate: Float) throws {
+        var random = RandomStream(seed: 11)
+        var rotation = try CayleySGD.orthonormalized(Tensor(normal: [24, 24], deviation: 1, from: &random))
+        var optimizer = CayleySGD(retraction: .iterative)
+        for _ in 0..<40 {
+            try optimizer.step(
+                &rotation, gradient: Tensor(normal: [24, 24], deviation: 1, from: &random), learningRate: rate)
+        }
+        let settled = try CayleySGD.orthonormalized(rotation)
+        #expect(orthogonalityError(rotation) > 1e-5 && orthogonalityError(settled) < 1e-6)
+        #expect(maxDifference(settled, rotation) < 1e-3)
+    }
+
+    @Test func `a rotation that has drifted beyond the limit is made orthonormal before the step, due or not`() throws {
+        var random = RandomStream(seed: 12)
+        let start = try CayleySGD.orthonormalized(Tensor(normal: [24, 24], deviation: 1, from: &random))
+        var drifted = start
+        drifted.add(Tensor(normal: [24, 24], deviation: 0.01, from: &random))
+        let gradient = Tensor(normal: [24, 24], deviation: 1e-3, from: &random)
+        let seed = try #require((0..<1000 as Range<UInt64>).first { !CayleySGD.Orthonormalization.scheduled(seed: $0).isDue(step: 0) })
+        func error(_ orthonormalization: CayleySGD.Orthonormalization) throws -> Float {
+            var (rotation, optimizer) = (drifted, CayleySGD(retraction: .iterative, orthonormalization: orthonormalization))
+            try optimizer.step(&rotation, gradient: gradient, learningRate: 1)
+            return orthogonalityError(rotation)
+        }
+        #expect(try error(.scheduled(seed: seed)) < 1e-4 && error(.never) > 1e-2)
+    }
 }
 
 @Suite struct CayleyGoldenTests {

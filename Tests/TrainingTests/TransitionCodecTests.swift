@@ -33,6 +33,28 @@ import Testing
             balance: Balance(a: (0..<13).map { Float($0 + 1) }, b: (0..<21).map { 1 / Float($0 + 1) }))
     }
 
+    /// Where a layer's scales have followed its weight.
+    private var balance: Balance { Balance(a: (0..<13).map { Float($0 + 1) }, b: (0..<21).map { 1 / Float($0 + 1) }) }
+
+    @Test func `new scales come with any form, and a refused adaptation with a refresh alone`() throws {
+        for update in [refresh, changes, whole] {
+            let moved = TransitionUpdate(
+                branch: update.branch, kept: update.kept, newU: update.newU, newV: update.newV, s: update.s, balance: balance,
+                isRefusal: update.branch == .refresh)
+            let (form, payload) = try codec.encode(moved, oldRank: 9, name: "layer")
+            let decoded = try codec.decode(form.rawValue, payload).update
+            expectSame(decoded, moved)
+            #expect(decoded.isRefusal == (update.branch == .refresh))
+            var spoiled = payload
+            spoiled[2] = update.branch == .refresh ? 2 : 1
+            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, spoiled) }
+            // A scale of 0, which the weight would be divided by.
+            spoiled = payload
+            spoiled.replaceSubrange(payload.count - 4..<payload.count, with: [0, 0, 0, 0])
+            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, spoiled) }
+        }
+    }
+
     private func expectSame(_ a: TransitionUpdate, _ b: TransitionUpdate) {
         #expect(a.branch == b.branch && a.kept == b.kept && a.s.elements == b.s.elements)
         #expect(a.newU.shape == b.newU.shape && a.newU.elements == b.newU.elements)

@@ -23,6 +23,7 @@ package struct PtqJob: Job {
             guard config.ternary.path == nil else {
                 throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
             }
+            try config.ternary.options(seed: config.training.seed).validate()
             let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
             try inputs.folder.checkIsNoTernaryProduct(weights)
             return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.architecture.linears))

@@ -133,6 +133,7 @@ package struct RotateJob: Job {
             metrics["orthogonality_error"] = .double(learner.orthogonalityError)
             return result
         }
+        try learner.settle()
         // The steps' buffers are of no use to the scores.
         StoragePool.shared.trim()
         var improvement: Improvement?

@@ -26,17 +26,20 @@ struct TernaryQat<World: Communicator> {
             return try config.ternary.transition(seed: config.training.seed)
         }
         if let line = route.line { context.reporter.note(line) }
-        var given: FactorsToStartFrom?
+        var (given, note): (FactorsToStartFrom?, String?)
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
             let linears = inputs.folder.architecture.linears
             if let path = config.ternary.path {
-                given = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+                let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+                given = factors
+                if world.isRoot { note = try factors.checkOrigin(inputs.folder) }
             } else {
                 _ = try config.ternary.layers.choose(among: linears)
                 try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
             }
         }
-        if let given { try noteOrigin(of: given, run) }
+        if let given { context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)") }
+        if let note { context.reporter.note(note) }
         let (groups, linears) = (context.groups, run.inputs.folder.architecture.linears)
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
@@ -120,13 +123,6 @@ struct TernaryQat<World: Communicator> {
             record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
         for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
-    }
-
-    /// Collective.
-    private func noteOrigin(of given: FactorsToStartFrom, _ run: FullTrainingRun<World>) throws {
-        let note = try context.communicator.fromRoot { try given.checkOrigin(run.inputs.folder) ?? "" }
-        context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)")
-        if !note.isEmpty { context.reporter.note(note) }
     }
 
     /// The ways to run the model, all with activations and cache as they are. Collective.

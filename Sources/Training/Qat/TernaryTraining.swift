@@ -169,8 +169,9 @@ final class TernaryTraining<World: Communicator> {
             adaptation = Adaptation(budget: PackedTernary(update.newU).nonzeros + PackedTernary(update.newV).nonzeros)
             return update
         }
-        guard settings.adapts(atStep: step) else { return try transition.update(layer.state, name: layer.name, eachRound: exchange.poll) }
-        return try transition.adapt(layer.state, name: layer.name, &adaptation)
+        return try transition.step(
+            layer.state, name: layer.name, adapts: settings.adapts(atStep: step), follows: settings.followsWeights, &adaptation,
+            eachRound: exchange.poll)
     }
 
     private func apply(_ transition: Transition) throws -> TransitionUpdate {

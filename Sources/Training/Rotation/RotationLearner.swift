@@ -130,6 +130,18 @@ package final class RotationLearner {
         return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
+    /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none. The
+    /// same bits on every rank.
+    package func settle() throws(RotationError) {
+        guard settings.retraction == .iterative else { return }
+        if settings.learnsR1, let r1 = rotations.r1 { rotations.r1 = try CayleySGD.orthonormalized(r1) }
+        if settings.learnsR2, let r2 = rotations.r2 {
+            var settled: [Tensor] = []
+            for rotation in r2 { settled.append(try CayleySGD.orthonormalized(rotation)) }
+            rotations.r2 = settled
+        }
+    }
+
     /// Takes the Cayley step of every rotation. Returns √(Σ ‖S‖²).
     private func update(learningRate: Float) throws(RotationError) -> Double {
         var offset = 0

@@ -25,8 +25,11 @@ extension TernarySettings {
         try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
     }
 
+    /// Whether U and V follow the weights at all.
+    var followsWeights: Bool { adaptEvery > 0 && mode == .standard }
+
     /// Whether a step, counted from 1, adapts U and V.
-    func adapts(atStep step: Int) -> Bool { adaptEvery > 0 && mode == .standard && step % adaptEvery == 0 }
+    func adapts(atStep step: Int) -> Bool { followsWeights && step % adaptEvery == 0 }
 }
 
 extension LayerPattern {

@@ -1,0 +1,149 @@
+import LinearAlgebra
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import TernarySVD
+
+/// Rows and columns next to nothing, which an optimizer moves by many times their size.
+@Suite struct WeakChannelTests {
+    private static let (rows, columns) = (48, 80)
+
+    /// A layer's weight, some of its channels weak.
+    private func weight(_ factor: Float = 1, row: Int? = nil, column: Int? = nil) -> Tensor {
+        var random = RandomStream(seed: 5)
+        var w = Tensor(normal: [Self.rows, Self.columns], deviation: 0.05, from: &random)
+        if let row { for j in 0..<Self.columns { w[row, j] *= factor } }
+        if let column { for i in 0..<Self.rows { w[i, column] *= factor } }
+        return w
+    }
+
+    private var options: TernaryOptions {
+        var options = TernaryOptions(tolerance: 0.2)
+        (options.balance, options.economy) = (true, false)
+        return options
+    }
+
+    static let places: [(row: Int?, column: Int?)] = [(7, nil), (nil, 9), (7, 9)]
+
+    @Test(arguments: [1e-2, 1e-3, 1e-6, 1e-24, 1e-38, 0] as [Float], places.indices)
+    func `a weak row, a weak column, or both cost what healthy ones do`(_ factor: Float, _ place: Int) throws {
+        let (row, column) = Self.places[place]
+        let healthy = try TernaryDecomposition(weight(), options)
+        let w = weight(factor, row: row, column: column)
+        let weak = try TernaryDecomposition(w, options)
+        // One channel of forty-eight may vanish, and another matrix takes a few entries more or less.
+        #expect(abs(Float(weak.nonzeros) / Float(healthy.nonzeros) - 1) < 0.06)
+        #expect(weak.relativeError < 0.2)
+        let balance = try #require(weak.balance)
+        #expect((balance.a + balance.b).allSatisfy { $0 >= .leastNormalMagnitude && $0.isFinite })
+        #expect(weak.reconstruction().isFinite && balance.applied(to: w).isFinite)
+    }
+
+    /// Steps as AdamW takes them, of one size whatever the weight's.
+    private func train(_ w: Tensor, steps: Int = 12) throws -> (first: Int, last: Int, error: Float, state: TernaryLayerState) {
+        let transition = try LayerTransition(options, pruneRate: 0)
+        let begin = try transition.begin(w)
+        var state = LayerTransition.begin(w, with: begin)
+        let first = state.u.nonzeroCount + state.v.nonzeroCount
+        var adaptation = Adaptation(budget: first)
+        var random = RandomStream(seed: 6)
+        let direction = Tensor(normal: w.shape, deviation: 1, from: &random)
+        for step in 1...steps {
+            for i in 0..<w.count { state.weight[flat: i] += direction[flat: i] < 0 ? -5e-4 : 5e-4 }
+            let target = state.weight + state.rest
+            let update = try transition.step(state, adapts: step % 4 == 0, follows: true, &adaptation)
+            #expect(!update.isRefusal)
+            state = LayerTransition.apply(update, to: state)
+            if update.branch == .refresh {
+                TernarySum(u: state.u, v: state.v).settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+            }
+            #expect(maxDifference(state.weight + state.rest, target) <= 1e-6)
+        }
+        return (first, state.u.nonzeroCount + state.v.nonzeroCount, state.rest.squaredNorm.squareRoot().asFloat, state)
+    }
+
+    @Test(arguments: [1e-2, 1e-3, 1e-6, 1e-30, 1e-38, 0] as [Float], places.indices)
+    func `training leaves a layer with a weak channel its additions and its error`(_ factor: Float, _ place: Int) throws {
+        let healthy = try train(weight())
+        let weak = try train(weight(factor, row: Self.places[place].row, column: Self.places[place].column))
+        // So small a layer pays for a new channel with up to a quarter of its additions; left as it was, the balance took all of them.
+        #expect(abs(Float(weak.last) / Float(healthy.last) - 1) < 0.35)
+        #expect(weak.error < 1.6 * healthy.error)
+    }
+
+    @Test func `a balance stays to the bit while no channel has moved by a factor of two, and follows one that has`() throws {
+        let w = weight()
+        let balance = Balance(w)
+        func following(_ change: (inout Tensor) -> Void) -> Balance? {
+            var moved = w
+            change(&moved)
+            return balance.following(balance.applied(to: moved))
+        }
+        #expect(following { for j in 0..<Self.columns { $0[7, j] *= 1.8 } } == nil)
+        for factor in [2.5, 1e3, 1e10, 0.4, 1e-3] as [Float] {
+            let new = try #require(following { for j in 0..<Self.columns { $0[7, j] *= factor } })
+            #expect(abs(new.a[7] / balance.a[7] / factor - 1) < 0.05)
+            // All others stay where they were.
+            #expect(abs(new.a[8] / balance.a[8] - 1) < 0.05 && abs(new.b[9] / balance.b[9] - 1) < 0.05)
+        }
+        // Nothing to follow: a channel at the least scale is as small as it likes.
+        let weak = weight(1e-20, row: 7, column: 9)
+        #expect(Balance(weak).following(Balance(weak).applied(to: weak)) == nil)
+    }
+
+    @Test func `an adaptation that would empty a layer is not made`() throws {
+        var options = options
+        options.balance = false
+        let w = weight()
+        let transition = try LayerTransition(options, pruneRate: 0)
+        var state = LayerTransition.begin(w, with: try transition.begin(w))
+        let nonzeros = state.u.nonzeroCount + state.v.nonzeroCount
+        var adaptation = Adaptation(budget: nonzeros)
+        // A step so large that all there was is nothing beside it.
+        for i in 0..<Self.rows { for j in 0..<Self.columns { state.weight[i, j] += (i + j) % 2 == 0 ? 50 : -50 } }
+        let update = try transition.adapt(state, &adaptation)
+        #expect(update.isRefusal && update.branch == .refresh)
+        state = LayerTransition.apply(update, to: state)
+        #expect(state.u.nonzeroCount + state.v.nonzeroCount == nonzeros)
+    }
+
+    @Test func `orthogonal matrices and multiples of the identity are decomposed by both modes`() throws {
+        let n = 96
+        var random = RandomStream(seed: 8)
+        let orthogonal = try orthonormalizedRows(Tensor(normal: [n, n], deviation: 1, from: &random))
+        var identity = Tensor(identity: n)
+        identity.scale(by: 0.1)
+        for (matrix, mode) in [(identity, TernaryOptions.Mode.fast), (orthogonal, .fast), (identity, .reference)] {
+            for economy in [false, true] {
+                var options = TernaryOptions(tolerance: 0.3, mode: mode)
+                options.economy = economy
+                options.balance = mode == .fast && !economy
+                let result = try TernaryDecomposition(matrix, options)
+                #expect(result.relativeError < 0.3)
+                #expect(try (matrix - result.reconstruction()).spectralNorm() < 0.301 * matrix.spectralNorm())
+            }
+        }
+    }
+
+    @Test func `a tolerance that float32 cannot reach is a setting out of range, and the least allowed is named`() {
+        for tolerance in [1e-6, 9e-6, 1e-30] as [Float] {
+            #expect { try TernaryOptions(tolerance: tolerance).validate() } throws: { error in
+                (error as? TernaryError)?.exitCode == .configuration && "\(error)".contains("1e-05")
+            }
+        }
+        #expect(throws: Never.self) { try TernaryOptions(tolerance: 1e-5).validate() }
+    }
+
+    @Test func `what LAPACK cannot work on is the layer's fault, by name`() throws {
+        var matrix = weight()
+        matrix[3, 4] = .nan
+        #expect { try TernaryError.naming("model.layers.3.q_proj") { try matrix.spectralNorm() } } throws: { error in
+            (error as? TernaryError)?.exitCode == .data && "\(error)".hasPrefix("model.layers.3.q_proj: ")
+        }
+    }
+}
+
+extension Double {
+    fileprivate var asFloat: Float { Float(self) }
+}
