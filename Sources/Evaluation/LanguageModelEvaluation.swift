@@ -28,7 +28,8 @@ package struct LanguageModelScore: Sendable, Equatable {
     }
 }
 
-/// What several networks make of windows, one window after the other streaming through the stages.
+/// What several networks make of windows, one window after the other streaming through the stages. Now and then all ranks look
+/// whether one was asked to stop. Collective.
 ///
 /// - Parameters:
 ///   - windows: those of this rank's replica, of equal lengths.
@@ -38,16 +39,25 @@ package func stream<World: Communicator>(
     _ windows: [[Int32]], through networks: [(_ sequences: [[Int32]], _ input: Tensor?) -> Tensor], hidden: Int,
     _ groups: ParallelGroups<World>, _ body: (_ window: Int, _ outputs: [Tensor]) throws -> Void
 ) throws {
-    try PipelineExecutor(groups.pipeline).run(
-        PipelineSchedule.forwards(windows.count), shape: { [windows[$0].count, hidden] }, streams: networks.count,
-        forward: { window, inputs in
-            let outputs = networks.enumerated().map { index, network in
-                network([windows[window]], inputs.isEmpty ? nil : inputs[index])
-            }
-            guard groups.isLast else { return outputs }
-            try body(window, outputs)
-            return []
-        })
+    // Between two looks a pipeline fills and empties: more windows then.
+    let stride = groups.dims.pipeline == 1 ? 1 : 8 * groups.dims.pipeline
+    let most = groups.world.size == 1 ? windows.count : Int(try groups.world.allReduce(Int64(windows.count), .max))
+    let executor = PipelineExecutor(groups.pipeline)
+    for first in Swift.stride(from: 0, to: most, by: stride) {
+        try StopRequest.check(on: groups.world)
+        let part = min(first, windows.count)..<min(first + stride, windows.count)
+        try executor.run(
+            PipelineSchedule.forwards(part.count), shape: { [windows[part.lowerBound + $0].count, hidden] }, streams: networks.count,
+            forward: { place, inputs in
+                let window = part.lowerBound + place
+                let outputs = networks.enumerated().map { index, network in
+                    network([windows[window]], inputs.isEmpty ? nil : inputs[index])
+                }
+                guard groups.isLast else { return outputs }
+                try body(window, outputs)
+                return []
+            })
+    }
 }
 
 /// Perplexity over consecutive windows as GPTQ (arXiv 2210.17323) and SpinQuant compute it, and divergence from `reference`.

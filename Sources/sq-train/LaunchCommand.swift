@@ -36,6 +36,8 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each goes on where the last one was saved.
         let folder = runFolder() ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
+        setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
+        StopRequest.handOver()
         setenv(ProcessEnvironment.runVariable, String(UInt64.random(in: 0 ... .max), radix: 36), 0)
         let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder).run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }

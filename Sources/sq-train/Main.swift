@@ -8,10 +8,14 @@ internal import Training
 @main
 enum Main {
     static func main() {
+        // A signal that comes while the program starts anew waits for its second start.
+        SignalPipe.block(StopRequest.signals)
         ProcessEnvironment.prepare()
+        StopRequest.listen(agreedCode: ProcessEnvironment.stopCode)
         let communicator: any Communicator
         do {
             communicator = try MPIEnvironment.start()
+            try StopRequest.introduce(to: communicator)
         } catch {
             complain(AgreedError(error))
             exit(AgreedError(error).exitCode.rawValue)
@@ -39,6 +43,9 @@ enum Main {
                 try command.run()
             }
             return 0
+        } catch let stop as StopRequested {
+            StopRequest.sayAdvice()
+            return StopRequest.ownExitCode(of: stop.signal)
         } catch let error as AgreedError {
             if communicator.isRoot { complain(error) }
             return error.exitCode.rawValue

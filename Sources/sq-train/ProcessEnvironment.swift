@@ -40,6 +40,10 @@ enum ProcessEnvironment {
         return isatty(STDOUT_FILENO) == 1
     }
 
+    /// Set by `launch`: the exit code of ranks that have stopped as asked, which it translates.
+    static let stopCodeVariable = "SQ_TRAIN_STOP_CODE"
+    static var stopCode: Int32? { MPIEnvironment.currentEnvironment()[stopCodeVariable].flatMap { Int32($0) } }
+
     /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
     /// where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {

@@ -1,4 +1,5 @@
 internal import CProcess
+internal import Collectives
 internal import Glibc
 internal import TensorCore
 internal import Training
@@ -8,10 +9,11 @@ internal import Training
 /// A restart counts as one in a row where nothing was saved since the one before. A run that hangs twice at the same place would hang there
 /// again.
 ///
-/// Signals are passed on to the command, which has a process group of its own; a run that was asked to stop is not started
-/// again. The first SIGTERM arrives as SIGUSR1: mpirun passes that on to the ranks and waits, so that they can save themselves,
-/// while after a SIGTERM of its own it leaves them a second. The next one arrives as it is. A supervisor that is killed takes the
-/// command with it: nobody would be left to stop it.
+/// The command has a process group of its own, and gets no signal but from here. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 arrives
+/// as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while after any of the
+/// others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it got. The second
+/// signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes the command with it:
+/// nobody would be left to stop it.
 struct Supervisor {
     let command: [String]
     let maxRestarts: Int
@@ -21,87 +23,145 @@ struct Supervisor {
     /// A lost rank (137: killed, 134, 139: crashed), a time limit (75), a lost connection (110), and what mpirun says of a node
     /// that is gone (1). Other codes would come back: wrong input, a full disk, a configuration that does not fit.
     static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139]
-
-    private static let forwarded = [SIGTERM, SIGINT, SIGHUP, SIGUSR1]
+    /// The exit code of ranks that have stopped as asked; no error has it.
+    static let stopCode: Int32 = 80
 
     /// Seconds before a restart: 1, 2, 4, and 4 from there on.
     static func backOff(restart: Int) -> Int { 1 << min(restart, 2) }
 
+    /// How a run of the command ended.
+    private struct End {
+        var code: Int32
+        /// What it was asked to stop by.
+        var asked: Int32?
+        /// What it was killed for.
+        var forced: Int32?
+    }
+
     /// The exit code of the last run.
     func run() throws(LaunchFailure) -> Int32 {
-        // Signals wait until they are asked for, so that no handler is needed.
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        for signal in Self.forwarded + [SIGCHLD] { sigaddset(&signals, signal) }
-        var original = sigset_t()
-        pthread_sigmask(SIG_BLOCK, &signals, &original)
-        defer { pthread_sigmask(SIG_SETMASK, &original, nil) }
-        // Whoever started this process may have blocked them; the command is to get what it is sent.
-        var signalMask = original
-        for signal in Self.forwarded { sigdelset(&signalMask, signal) }
-
         var (attempt, restarts) = (1, 0)
         var saved = newestCheckpoint
         var hung: RunFolder.Place?
+        if let signal = StopRequest.signal { return stopped(by: signal) }
         while true {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
-            let (code, wasStopped) = wait(for: try start(signalMask: signalMask), signals)
+            let end = wait(for: try start())
             let newest = newestCheckpoint
             if newest != saved { (restarts, saved) = (0, newest) }
-            guard !wasStopped, Self.temporaryCodes.contains(code), restarts < maxRestarts else { return code }
-            let place = code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
+            if let signal = end.asked { return exitCode(end, signal) }
+            // A rank was told to stop by somebody else.
+            if end.code == Self.stopCode { return 0 }
+            guard Self.temporaryCodes.contains(end.code), restarts < maxRestarts else { return end.code }
+            let place = end.code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
             if let place, place == hung {
-                Console.complain("exit code \(code) twice at the same place (\(place)), so it is not tried again")
-                return code
+                Console.complain("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
+                return end.code
             }
             hung = place
             let pause = Self.backOff(restart: restarts)
             (attempt, restarts) = (attempt + 1, restarts + 1)
-            Console.complain("exit code \(code); restart \(restarts) of \(maxRestarts) in \(pause) s")
-            if isStopped(within: pause, signals) { return code }
+            Console.complain("exit code \(end.code); restart \(restarts) of \(maxRestarts) in \(pause) s")
+            if let signal = signal(within: .seconds(pause)) { return stopped(by: signal) }
         }
+    }
+
+    /// The code of a run that was asked to stop.
+    private func exitCode(_ end: End, _ signal: Int32) -> Int32 {
+        if let forced = end.forced { return 128 + forced }
+        switch end.code {
+        case Self.stopCode: return StopRequest.exitCode(of: signal)
+        // Nobody had listened yet: the program was still being loaded.
+        case 128 + SIGUSR1: return stopped(by: signal)
+        // mpirun itself, of which a signal at the wrong moment is too much.
+        case 1, 128...: return signal == SIGUSR1 ? end.code : 128 + signal
+        // It had come to its end, or had an error of its own.
+        default: return end.code
+        }
+    }
+
+    /// The code where no rank is there to say what has been saved.
+    private func stopped(by signal: Int32) -> Int32 {
+        Console.say(RunFolder.stopAdvice(runFolder) + "\n")
+        return StopRequest.exitCode(of: signal)
     }
 
     /// What `LATEST` names.
     private var newestCheckpoint: String? { RunFolder.newestCheckpoint(runFolder) }
 
-    private func start(signalMask: sigset_t) throws(LaunchFailure) -> pid_t {
+    private func start() throws(LaunchFailure) -> pid_t {
         var arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
-        var (process, mask) = (pid_t(), signalMask)
+        // Whoever started this process may have blocked signals; the command is to get what it is sent.
+        var (process, mask) = (pid_t(), sigset_t())
+        pthread_sigmask(SIG_BLOCK, nil, &mask)
+        for signal in StopRequest.signals { sigdelset(&mask, signal) }
         let code = cprocess_start(&arguments, &mask, &process)
         guard code == 0 else { throw LaunchFailure(program: command[0], code: code) }
         return process
     }
 
     /// Passes signals on until the process has ended.
-    private func wait(for process: pid_t, _ signals: sigset_t) -> (code: Int32, wasStopped: Bool) {
-        var signals = signals
-        var wasStopped = false
-        var wasAsked = false
+    private func wait(for process: pid_t) -> End {
+        var end = End(code: 0)
+        let started = ContinuousClock.now
+        var (asked, told, forced) = (started, started, started)
         while true {
             var status: Int32 = 0
-            if waitpid(process, &status, WNOHANG) == process { return (Self.exitCode(status), wasStopped) }
-            var signal: Int32 = 0
-            guard sigwait(&signals, &signal) == 0, signal != SIGCHLD else { continue }
-            if signal != SIGUSR1 { wasStopped = true }
-            kill(process, signal == SIGTERM && !wasAsked ? SIGUSR1 : signal)
-            wasAsked = wasAsked || signal == SIGTERM
+            if waitpid(process, &status, WNOHANG) == process {
+                end.code = Self.exitCode(status)
+                return end
+            }
+            let now = ContinuousClock.now
+            if let signal = SignalPipe.next(milliseconds: 20), StopRequest.signals.contains(signal) {
+                if end.asked == nil {
+                    (end.asked, asked, told) = (signal, now, now)
+                    kill(process, SIGUSR1)
+                } else if now - asked > .seconds(StopRequest.repetition) {
+                    (end.forced, forced) = (signal, now)
+                    killRanks(of: process)
+                }
+            } else if end.forced != nil, now - forced > .seconds(3) {
+                kill(process, SIGKILL)
+            } else if end.asked != nil, end.forced == nil, asked - started < .seconds(5), now - asked < .seconds(8), now - told > .seconds(1) {
+                // mpirun may have had no ranks yet to pass it on to.
+                told = now
+                kill(process, SIGUSR1)
+            }
         }
     }
 
+    /// Ends the ranks on this machine, and with them, by mpirun, the others; mpirun itself where it has none yet.
+    private func killRanks(of mpirun: pid_t) {
+        let path = "/proc/\(mpirun)/task/\(mpirun)/children"
+        let children = ((try? String(contentsOf: path)) ?? "").split(separator: " ").compactMap { pid_t($0) }
+        for process in children.isEmpty ? [mpirun] : children { kill(process, SIGKILL) }
+    }
+
     /// Waits, unless a signal asks to stop.
-    private func isStopped(within seconds: Int, _ signals: sigset_t) -> Bool {
-        var signals = signals
-        var pause = timespec(tv_sec: seconds, tv_nsec: 0)
-        sigdelset(&signals, SIGCHLD)
-        sigdelset(&signals, SIGUSR1)
-        return sigtimedwait(&signals, nil, &pause) > 0
+    private func signal(within pause: Duration) -> Int32? {
+        let end = ContinuousClock.now + pause
+        while .now < end {
+            if let signal = SignalPipe.next(milliseconds: 20), StopRequest.signals.contains(signal) { return signal }
+        }
+        return nil
     }
 
     /// A shell's view of a wait status.
     private static func exitCode(_ status: Int32) -> Int32 {
         let signal = status & 0x7F
         return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
+    }
+}
+
+extension String {
+    /// A file of the kernel's, which has no size.
+    fileprivate init(contentsOf path: String) throws(LaunchFailure) {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw LaunchFailure(program: path, code: errno) }
+        defer { close(file) }
+        var (bytes, buffer) = ([UInt8](), [UInt8](repeating: 0, count: 4096))
+        while case let count = read(file, &buffer, buffer.count), count > 0 { bytes += buffer[..<count] }
+        self.init(decoding: bytes, as: UTF8.self)
     }
 }

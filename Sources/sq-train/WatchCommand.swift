@@ -46,6 +46,8 @@ struct WatchCommand: ParsableCommand {
         guard MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone else {
             throw ValidationError("watch is no job of several ranks; run it without mpirun")
         }
+        // It has nothing to save: signals end it as they end any program.
+        StopRequest.release()
         if let newKey {
             Console.say(try KeyFile.create(newKey) + "\n")
         } else if let endpoint {

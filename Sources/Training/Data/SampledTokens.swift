@@ -30,7 +30,10 @@ package enum SampledTokens {
         let own = share(of: groups.replica)
         var drawn: [Int32] = []
         let ring = TokenRing(groups.pipeline)
-        for begin in stride(from: 0, to: own.count, by: groups.dims.pipeline) {
+        // The first replica has the most; all look as often whether one was asked to stop.
+        for begin in stride(from: 0, to: share(of: 0).count, by: groups.dims.pipeline) {
+            try StopRequest.check(on: groups.world)
+            guard begin < own.count else { continue }
             let group = own[begin..<min(begin + groups.dims.pipeline, own.count)]
             let parts = group.map { sequences in
                 SequenceDrawing(

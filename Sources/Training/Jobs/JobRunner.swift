@@ -44,14 +44,16 @@ extension Job {
         }
         reporter.events = events
         let folder = RunFolder(path, run: request.run ?? "", isWriter: communicator.isRoot, events: events)
+        StopRequest.setAdvice { RunFolder.stopAdvice(path, overwrites: request.overwrites) }
         folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
         let groups = try ParallelGroups(dims, communicator)
         do {
             try self.run(
                 JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
                     attempt: request.attempt))
-        } catch let stop as RunStopped {
-            reporter.note(stop.description)
+        } catch let stop as StopRequested {
+            events.end()
+            throw stop
         } catch {
             events.end(AgreedError(error))
             throw error

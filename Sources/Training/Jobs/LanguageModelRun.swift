@@ -47,7 +47,6 @@ struct LanguageModelRun<World: Communicator> {
             try context.folder.create(
                 config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
         }
-        if needsTraining { StopRequest.listen() }
         let shape = inputs.folder.architecture
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
         for line in inputs.dataNotes { context.reporter.note(line) }
@@ -94,7 +93,9 @@ struct LanguageModelRun<World: Communicator> {
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)
-        try world.agree { try context.folder.write(summary) }
+        // Once the summary is there the run has ended: it is not stopped any more.
+        try StopRequest.check(on: world)
+        try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
         return summary
     }
 }

@@ -88,7 +88,11 @@ final class TernaryTraining<World: Communicator> {
         bus.firstStep = step
         bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()
-        exchange = try bus.open(world, messaging, whileWaiting: whileWaiting)
+        // Every rank comes here while it decomposes or waits, in training steps too, where requests to stop have to wait.
+        exchange = try bus.open(world, messaging) {
+            try whileWaiting?()
+            try StopRequest.check()
+        }
     }
 
     /// The first factors of every layer, by a decomposition or as given; the weights become what they stand for. Collective.
@@ -110,6 +114,7 @@ final class TernaryTraining<World: Communicator> {
             let work = {
                 try TernaryDecomposition(layer.state.weight, transition.options, name: layer.name) {
                     try exchange.poll()
+                    try StopRequest.check()
                     try eachRound()
                 }
             }

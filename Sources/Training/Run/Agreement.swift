@@ -27,14 +27,39 @@ package struct AgreedError: ReportableError, Equatable {
     }
 }
 
+extension StopRequested {
+    /// A code that no error has, then the signal.
+    private static let mark: UInt8 = 0
+
+    fileprivate var encoded: [UInt8] { [Self.mark, UInt8(signal)] }
+
+    fileprivate init?(encoded bytes: [UInt8]) {
+        guard bytes.count == 2, bytes[0] == Self.mark else { return nil }
+        self.init(signal: Int32(bytes[1]))
+    }
+}
+
 extension Communicator {
     /// Does work on every rank that may fail on any, such as reading input: either it succeeds on all of them, or all throw the
-    /// error of the first rank that failed, so that none waits for another. The work must not communicate. Collective.
+    /// error of the first rank that failed, so that none waits for another. Where a rank was asked to stop, before the work or in it,
+    /// all throw ``StopRequested``. The work must not communicate. Collective.
     package func agree<Result>(_ work: () throws -> Result) throws -> Result {
-        let outcome = Swift.Result { try work() }.mapError { AgreedError($0) }
         var verdict: [UInt8] = []
-        if case .failure(let error) = outcome { verdict = error.encoded }
+        let outcome = Swift.Result<Result, any Error> {
+            do {
+                try StopRequest.check()
+                return try work()
+            } catch let stop as StopRequested {
+                verdict = stop.encoded
+                throw stop
+            } catch {
+                let error = AgreedError(error)
+                verdict = error.encoded
+                throw error
+            }
+        }
         for verdict in try allGather(verdict) {
+            if let stop = StopRequested(encoded: verdict) { throw stop }
             if let error = AgreedError(encoded: verdict) { throw error }
         }
         return try outcome.get()

@@ -58,6 +58,20 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
     }
 
+    /// What becomes of a run that is stopped now, in a line.
+    ///
+    /// - Parameter overwrites: the run's command removes what it finds, and would do so again.
+    package static func stopAdvice(_ path: String, overwrites: Bool = false) -> String {
+        let flags = "--out \(path)" + (overwrites ? ", without --overwrite," : "")
+        if PathKind("\(path)/\(summaryName)") != .absent { return "stopped as asked; the results in \(path) are as they were" }
+        let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
+        if let step = try? folder.steps().first {
+            return "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
+                + "goes on there"
+        }
+        return "stopped as asked before anything was saved; the same command with \(flags) begins anew"
+    }
+
     /// What the run is called that has begun in this folder last.
     package static func lastRun(_ path: String) -> String? {
         try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)

@@ -41,8 +41,16 @@ struct TrainingLoop {
     /// - Parameters:
     ///   - state: what this rank must remember of the steps taken.
     ///   - step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
-    /// - Throws: ``RunStopped`` when asked to stop; what the steps and the checkpoints throw.
+    /// - Throws: ``StopRequested``, after a checkpoint, when asked to stop; what the steps and the checkpoints throw.
     func run<World: Communicator>(
+        _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
+        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
+    ) throws -> Record {
+        // A step that is left half done is lost: requests to stop wait for its end, and for the checkpoint.
+        try StopRequest.shielded { try takeSteps(context, checkpoints, state: state, step: take) }
+    }
+
+    private func takeSteps<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
         step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
     ) throws -> Record {
@@ -81,11 +89,11 @@ struct TrainingLoop {
             try context.folder.append(line)
             context.reporter.progress(
                 verb, step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
-            let isStopped = try step + 1 < training.steps && StopRequest.isRaised(on: world)
-            guard isStopped || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
+            let stop = try StopRequest.agreed(on: world)
+            guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
             world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
-            let path = try checkpoints.save(state(), after: step + 1, record)
-            if isStopped { throw RunStopped(step: step + 1, checkpoint: path) }
+            _ = try checkpoints.save(state(), after: step + 1, record)
+            if let stop { throw StopRequested(signal: stop) }
         }
         record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
         return record

@@ -25,6 +25,7 @@ package func decompose(
             func work() throws -> TernaryDecomposition {
                 try TernaryDecomposition(weight, options, name: name) {
                     WorkProgress.note()
+                    try StopRequest.check()
                     try eachRound()
                 }
             }

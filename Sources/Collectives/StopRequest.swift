@@ -1,0 +1,213 @@
+internal import Glibc
+internal import Synchronization
+
+/// Thrown where a run ends because it was asked to; not a failure.
+package struct StopRequested: Error, Equatable {
+    /// SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGPIPE.
+    package let signal: Int32
+
+    package init(signal: Int32) { self.signal = signal }
+}
+
+/// Whether this run has been asked to stop: by Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 (which Slurm sends a while before the time is up:
+/// `--signal=USR1@120`), or by nobody reading its output any more.
+///
+/// **The first request is answered where it fits.** Long work asks ``check()`` or ``check(on:)`` now and then and ends by throwing
+/// ``StopRequested``; steps run ``shielded(_:)`` to their checkpoint. Where nobody asks (a long call of a library, a wait for a rank that
+/// does not answer), a thread ends the process after a while: outside of shielded work everything worth keeping is on the disk
+/// already, in whole files. **The second request ends the process at once.**
+///
+/// Ranks on one machine tell each other, so that it does not matter to which of them the signal was sent.
+package enum StopRequest {
+    /// Two requests within this time, in seconds, are one: `timeout` and closing terminals send their signal twice.
+    package static let repetition = 0.3
+
+    package static let signals = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
+    private static let requested = Atomic<Int32>(0)
+    private static let shields = Atomic<Int>(0)
+    private static let state = Mutex(State())
+
+    private struct State {
+        /// The exit code after an answered request, in place of the usual ones, for a supervisor that repeats SIGUSR1 until it is heard.
+        var agreedCode: Int32?
+        var advice: @Sendable () -> String = { "stopped as asked; nothing had been written yet" }
+        /// Whether this rank writes ``advice``.
+        var speaks = true
+        /// Seconds from a request to the end of the process, where nothing answers.
+        var patience = 1.0
+        /// Other ranks on this machine.
+        var peers: [pid_t] = []
+        /// When shielded work has ended last.
+        var unshielded = ContinuousClock.now
+        var stopsWithoutReader = false
+        var thread: pthread_t?
+    }
+
+    // MARK: Asking
+
+    /// The signal this rank was asked by; nil where it was not asked.
+    package static var signal: Int32? {
+        let signal = requested.load(ordering: .acquiring)
+        return signal == 0 ? nil : signal
+    }
+
+    /// - Throws: ``StopRequested`` where this rank has been asked, except in shielded work.
+    package static func check() throws(StopRequested) {
+        if let signal, shields.load(ordering: .relaxed) == 0 { throw StopRequested(signal: signal) }
+    }
+
+    /// The signal any rank was asked by, the same on all. Collective.
+    package static func agreed(on world: some Communicator) throws(MPIError) -> Int32? {
+        let own = Int64(requested.load(ordering: .acquiring))
+        let signal = Int32(world.size == 1 ? own : try world.allReduce(own, .max))
+        return signal == 0 ? nil : signal
+    }
+
+    /// - Throws: ``StopRequested`` on all ranks where any has been asked, except in shielded work. Collective.
+    package static func check(on world: some Communicator) throws {
+        if let signal = try agreed(on: world), shields.load(ordering: .relaxed) == 0 { throw StopRequested(signal: signal) }
+    }
+
+    /// Does work that is not to be left half done; requests wait for its end.
+    package static func shielded<Result>(_ work: () throws -> Result) rethrows -> Result {
+        shields.add(1, ordering: .relaxed)
+        defer {
+            state.withLock { $0.unshielded = .now }
+            shields.subtract(1, ordering: .releasing)
+        }
+        return try work()
+    }
+
+    // MARK: Answering
+
+    /// What a process ends with that was asked to stop: 0 after SIGUSR1, else 128 + the signal's number.
+    package static func exitCode(of signal: Int32) -> Int32 { signal == SIGUSR1 ? 0 : 128 + signal }
+
+    /// The same for this process, whose supervisor may want another code.
+    package static func ownExitCode(of signal: Int32) -> Int32 { state.withLock { $0.agreedCode } ?? exitCode(of: signal) }
+
+    /// Sets the line that says where the run's state is and how to resume; it is made when it is needed, on any thread.
+    package static func setAdvice(_ advice: @escaping @Sendable () -> String) { state.withLock { $0.advice = advice } }
+
+    /// Tells the user; on rank 0 of the run only. Where nobody reads standard output any more, on standard error.
+    package static func sayAdvice() {
+        let (speaks, advice) = state.withLock { ($0.speaks, $0.advice) }
+        guard speaks else { return }
+        let line = Array((advice() + "\n").utf8)
+        _ = write(signal == SIGPIPE ? STDERR_FILENO : STDOUT_FILENO, line, line.count)
+    }
+
+    // MARK: Listening
+
+    /// From here on signals ask. Call it first of all, on the thread that will communicate.
+    ///
+    /// - Parameter agreedCode: the exit code a supervisor wants after an answered request. It may repeat SIGUSR1.
+    package static func listen(agreedCode: Int32? = nil) {
+        SignalPipe.block(signals + peerSignals)
+        state.withLock { $0.agreedCode = agreedCode }
+        guard SignalPipe.open(signals + peerSignals, optional: [SIGHUP]) else { return SignalPipe.unblock(signals + peerSignals) }
+        if !SignalPipe.isIgnored(SIGPIPE) {
+            Glibc.signal(SIGPIPE, SIG_IGN)
+            state.withLock { $0.stopsWithoutReader = true }
+        }
+        var thread = pthread_t()
+        let code = pthread_create(
+            &thread, nil,
+            { _ in
+                StopRequest.watch()
+                return nil
+            }, nil)
+        state.withLock { $0.thread = code == 0 ? thread : nil }
+        if code != 0 { release() }
+    }
+
+    /// Ends the thread: the calling one takes the signals, and reads them from the ``SignalPipe``. One may have come already: see
+    /// ``signal``.
+    package static func handOver() {
+        SignalPipe.post(releaseMark)
+        if let thread = state.withLock({ $0.thread }) { pthread_join(thread, nil) }
+        SignalPipe.unblock(signals + peerSignals)
+        if state.withLock({ $0.stopsWithoutReader }) { Glibc.signal(SIGPIPE, SIG_DFL) }
+    }
+
+    /// Signals have their usual effect again, for a command that has its own way with them.
+    package static func release() {
+        handOver()
+        SignalPipe.close(signals + peerSignals)
+    }
+
+    /// Nobody reads standard output any more.
+    package static func readerHasLeft() {
+        if state.withLock({ $0.stopsWithoutReader }) { SignalPipe.post(SIGPIPE) }
+    }
+
+    /// The ranks get to know each other. Collective.
+    ///
+    /// - Parameter patience: see ``State/patience``; rank 0's, which speaks for all, ends first.
+    package static func introduce(to world: some Communicator, patience: Double = 5) throws(MPIError) {
+        guard world.size > 1 else { return }
+        let own = machine
+        let processes = try world.allGather(Array("\(own) \(getpid())".utf8)).enumerated().compactMap { rank, bytes -> pid_t? in
+            let parts = String(decoding: bytes, as: UTF8.self).split(separator: " ")
+            return rank != world.rank && parts.count == 2 && parts[0] == own ? pid_t(parts[1]) : nil
+        }
+        state.withLock {
+            $0.peers = processes
+            $0.speaks = world.isRoot
+            $0.patience = patience + (world.isRoot ? 0 : 1)
+        }
+        // One of before, when the others were not known.
+        if let signal { tellPeers(signal) }
+    }
+
+    /// Names the kernel and the process numbers' namespace: what a number means only within.
+    private static var machine: String {
+        var boot = [UInt8](repeating: 0, count: 64)
+        let file = Glibc.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
+        let count = file < 0 ? 0 : read(file, &boot, boot.count)
+        if file >= 0 { Glibc.close(file) }
+        var link = [CChar](repeating: 0, count: 64)
+        let length = readlink("/proc/self/ns/pid", &link, link.count)
+        let bytes = boot.prefix(max(0, count)).filter { $0 > 0x20 } + link.prefix(max(0, length)).map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// One for each of ``signals``: from a rank that was asked by it.
+    private static var peerSignals: [Int32] { signals.indices.map { __libc_current_sigrtmin() + 4 + Int32($0) } }
+    private static let releaseMark: Int32 = 0
+
+    private static func tellPeers(_ signal: Int32) {
+        guard let place = signals.firstIndex(of: signal) else { return }
+        for peer in state.withLock({ $0.peers }) { kill(peer, peerSignals[place]) }
+    }
+
+    /// The thread.
+    private static func watch() {
+        SignalPipe.unblock(signals + peerSignals)
+        var first: ContinuousClock.Instant?
+        while true {
+            let number = SignalPipe.next(milliseconds: first == nil ? -1 : 50)
+            if number == releaseMark { return }
+            if let number, let asked = first {
+                if peerSignals.contains(number) || .now - asked < .seconds(repetition) { continue }
+                if number == SIGUSR1, state.withLock({ $0.agreedCode != nil }) { continue }
+                _exit(128 + number)
+            } else if let number {
+                first = .now
+                let place = peerSignals.firstIndex(of: number)
+                let signal = place.map { signals[$0] } ?? number
+                requested.store(signal, ordering: .releasing)
+                if place == nil { tellPeers(signal) }
+            } else if let first, shields.load(ordering: .acquiring) == 0 {
+                let (patience, unshielded) = state.withLock { ($0.patience, $0.unshielded) }
+                if .now - max(first, unshielded) > .seconds(patience) { expire() }
+            }
+        }
+    }
+
+    /// `_exit` and not `exit`: handlers at exit would call MPI, which may be what waits.
+    private static func expire() -> Never {
+        sayAdvice()
+        _exit(ownExitCode(of: requested.load(ordering: .acquiring)))
+    }
+}
