@@ -61,6 +61,9 @@ struct ResumeOptions: ParsableArguments {
             "Resume: auto (the newest checkpoint in the run folder, if unfinished), never, or a run folder or checkpoint.",
             valueName: "auto|never|folder"))
     var resume = "auto"
+
+    @Flag(help: "Resume also where the training data has changed since the checkpoint; the run says so.")
+    var allowOtherData = false
 }
 
 extension Job {
@@ -76,6 +79,7 @@ extension Job {
         }
         let request = JobRequest(
             config, resume: resume.map { ResumePolicy($0.resume) }, overwrites: options.overwrite,
+            acceptsOtherData: resume?.allowOtherData ?? false,
             attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder)
         try run(request, reporter, on: communicator)
     }

@@ -55,14 +55,16 @@ extension CommandLineTests {
             return text.split(separator: ")").last.map { !$0.hasPrefix(" Z") } ?? false
         }
 
-        @Test(arguments: [SIGTERM, SIGUSR1]) func `a run asked to stop saves itself, ends with 0 and goes on later`(_ signal: Int32) throws {
+        @Test(arguments: [SIGTERM, SIGUSR1, SIGINT, SIGHUP])
+        func `a run asked to stop saves itself, says by its code what asked, and goes on later`(_ signal: Int32) throws {
             for attempt in 1...2 {
                 let run = try start("out", Self.endless)
                 let before = (try? model.metrics("out").count) ?? 0
                 try wait("out", steps: before + 3)
                 run.send(signal)
                 let outcome = try run.wait()
-                #expect(outcome.code == 0 && outcome.output.contains("stopped as asked"), "\(outcome)")
+                #expect(outcome.code == (signal == SIGUSR1 ? 0 : 128 + signal), "\(outcome)")
+                #expect(outcome.output.components(separatedBy: "stopped as asked after step").count == 2, "\(outcome)")
                 #expect(outcome.output.contains("goes on after step") == (attempt == 2))
             }
             let steps = try model.metrics("out", "step")
@@ -176,7 +178,7 @@ extension CommandLineTests {
             try wait("out", steps: 3)
             kill(run.identifier, SIGTERM)
             let outcome = try run.wait()
-            #expect(outcome.code == 0 && outcome.output.contains("stopped as asked"), "\(outcome)")
+            #expect(outcome.code == 128 + SIGTERM && outcome.output.contains("stopped as asked after step"), "\(outcome)")
             #expect(!outcome.errors.contains("restart"))
         }
     }

@@ -165,9 +165,19 @@ extension CommandLineTests {
             bytes[bytes.count - 4] ^= 1
             try model.write(bytes, to: "model/model.safetensors")
             try refused(because: "other weights")
-            try model.replace("\"version\" : 1", by: "\"version\" : 9", in: "out/checkpoints/step-6/MANIFEST")
-            try model.replace("\"version\": 1", by: "\"version\": 9", in: "out/checkpoints/step-6/MANIFEST")
+            try model.replace("\"version\" : 2", by: "\"version\" : 9", in: "out/checkpoints/step-6/MANIFEST")
+            try model.replace("\"version\": 2", by: "\"version\": 9", in: "out/checkpoints/step-6/MANIFEST")
             try refused(because: "format 9")
+        }
+
+        @Test func `other training data under the same path is refused, or accepted with a word`() throws {
+            _ = try run("rotate", out: "out")
+            try interrupt("out")
+            try model.writeTokens(to: "data.safetensors", except: [5: 2])
+            let refused = try run("rotate", out: "out", code: 78)
+            #expect(refused.complaints.count == 1 && refused.complaints.first?.contains("training data has other content") == true)
+            let accepted = try run("rotate", out: "out", flags: ["--allow-other-data"])
+            #expect(accepted.output.contains("training data has changed") && accepted.output.contains("goes on after step 4"))
         }
 
         @Test func `no checkpoint where the user names one is 66`() throws {

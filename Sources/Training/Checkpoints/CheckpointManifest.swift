@@ -5,7 +5,7 @@ internal import Support
 /// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
 struct CheckpointManifest: Equatable {
     static let fileName = "MANIFEST"
-    static let version = 1
+    static let version = 2
 
     /// Which run a checkpoint belongs to: one that differs in any of this cannot go on from it.
     struct Identity: Equatable {
@@ -13,6 +13,8 @@ struct CheckpointManifest: Equatable {
         var worldSize: Int
         /// SHA-256 over the model's tensors.
         var model: String
+        /// SHA-256 over the token windows that training reads; nil in manifests of version 1, which did not have it.
+        var data: String?
         /// Settings by key, but for those that change no number.
         var settings: [String: String]
     }
@@ -46,7 +48,7 @@ struct CheckpointManifest: Equatable {
         let content: JSONValue = [
             "version": .integer(Self.version), "job": .string(identity.job), "step": .integer(step),
             "world_size": .integer(identity.worldSize),
-            "model_sha256": .string(identity.model), "settings": .object(settings),
+            "model_sha256": .string(identity.model), "data_sha256": .string(identity.data ?? ""), "settings": .object(settings),
             "files": .object(entries),
             "loss": ["first": .double(record.firstLoss), "last": .double(record.lastLoss)],
             "timed_steps": .integer(record.timedSteps), "timed_seconds": .double(record.timedSeconds),
@@ -73,7 +75,9 @@ struct CheckpointManifest: Equatable {
         guard let first = json["loss"]?["first"]?.number, let last = json["loss"]?["last"]?.number,
             let timedSteps = json["timed_steps"]?.integer, let timedSeconds = json["timed_seconds"]?.number
         else { throw damaged("loss or times") }
-        identity = Identity(job: job, worldSize: worldSize, model: model, settings: [:])
+        let data = json["data_sha256"]?.string
+        guard data != nil || version < 2 else { throw damaged("data_sha256") }
+        identity = Identity(job: job, worldSize: worldSize, model: model, data: data, settings: [:])
         for (key, value) in settings.members { identity.settings[key] = value.string }
         files = [:]
         for (name, entry) in entries.members {
@@ -92,11 +96,16 @@ struct CheckpointManifest: Equatable {
 extension CheckpointManifest.Identity {
     /// What differs from `other`, in words; nil where nothing does.
     ///
-    /// - Parameter step: steps taken. Where they are all that was asked for, more may be asked for now.
-    func difference(from other: Self, after step: Int) -> String? {
+    /// - Parameters:
+    ///   - step: steps taken. Where they are all that was asked for, more may be asked for now.
+    ///   - acceptsOtherData: whether the training data may differ.
+    func difference(from other: Self, after step: Int, acceptsOtherData: Bool = false) -> String? {
         if job != other.job { return "it was made by \(job), and this is \(other.job)" }
         if worldSize != other.worldSize { return "it was made with \(worldSize) ranks, and there are \(other.worldSize)" }
         if model != other.model { return "the model has other weights now" }
+        if let data, data != other.data, !acceptsOtherData {
+            return "the training data has other content now (--allow-other-data resumes with it)"
+        }
         for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
             if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }), asked > step {
                 continue

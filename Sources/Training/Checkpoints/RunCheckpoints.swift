@@ -22,6 +22,7 @@ final class RunCheckpoints<World: Communicator> {
     /// The model's digest is taken when it is first needed, and on rank 0 only: it reads all weights.
     private let identify: () throws -> CheckpointManifest.Identity
     private var identity: CheckpointManifest.Identity?
+    private let acceptsOtherData: Bool
     /// nil from the beginning.
     private(set) var resumed: Saved?
 
@@ -29,15 +30,16 @@ final class RunCheckpoints<World: Communicator> {
     ///
     /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
     ///   user named.
-    init(_ context: JobContext<World>, job: String, model: ModelFolder) throws {
+    init(_ context: JobContext<World>, job: String, _ inputs: LanguageModelInputs) throws {
         let (config, world) = (context.config, context.communicator)
         groups = context.groups
         settings = config.checkpoint
+        acceptsOtherData = context.acceptsOtherData
         folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
         let dims = context.groups.dims
         identify = {
             .init(
-                job: job, worldSize: world.size, model: try model.checkpoint.digest(),
+                job: job, worldSize: world.size, model: try inputs.folder.checkpoint.digest(), data: inputs.dataDigest,
                 settings: config.identifyingSettings.merging(CheckpointManifest.Identity.setting(of: dims)) { $1 })
         }
         let paths = try world.fromRoot { try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0") }
@@ -78,9 +80,12 @@ final class RunCheckpoints<World: Communicator> {
                 continue
             }
             try world.agree {
-                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity(), after: manifest.step)
+                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity(), after: manifest.step, acceptsOtherData: acceptsOtherData)
                 else { return }
                 throw CheckpointError.differs(path, difference)
+            }
+            if acceptsOtherData, try world.fromRoot({ manifest.identity.data == (try currentIdentity().data) ? "" : "other" }) == "other" {
+                warn("warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says")
             }
             return Saved(path: path, manifest: manifest)
         }

@@ -13,12 +13,14 @@ package struct JobContext<World: Communicator> {
     /// For what monitors may want to know beyond metrics and progress, which folder and reporter tell them.
     package let events: RunEvents
     package let resume: ResumePolicy
+    /// Whether a checkpoint of a run on other training data is resumed.
+    package let acceptsOtherData: Bool
     /// Number of this start of the run: 1, and more where a supervisor or Slurm has started it again.
     package let attempt: Int
 
     package init(
         config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter, events: RunEvents = RunEvents(),
-        resume: ResumePolicy = .never, attempt: Int = 1
+        resume: ResumePolicy = .never, acceptsOtherData: Bool = false, attempt: Int = 1
     ) {
         self.config = config
         self.groups = groups
@@ -26,6 +28,7 @@ package struct JobContext<World: Communicator> {
         self.reporter = reporter
         self.events = events
         self.resume = resume
+        self.acceptsOtherData = acceptsOtherData
         self.attempt = attempt
     }
 }

@@ -8,6 +8,8 @@ package struct JobRequest {
     package var resume: ResumePolicy?
     /// What the run folder holds may be removed.
     package var overwrites: Bool
+    /// Checkpoints of a run on other training data are resumed.
+    package var acceptsOtherData: Bool
     /// Number of this start of the run, from 1.
     package var attempt: Int
     /// What all attempts of the run are called; nil where nobody counts them.
@@ -16,11 +18,11 @@ package struct JobRequest {
     package var runFolder: String?
 
     package init(
-        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, attempt: Int = 1, run: String? = nil,
-        runFolder: String? = nil
+        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, acceptsOtherData: Bool = false, attempt: Int = 1,
+        run: String? = nil, runFolder: String? = nil
     ) {
         (self.config, self.resume, self.overwrites) = (config, resume, overwrites)
-        (self.attempt, self.run, self.runFolder) = (attempt, run, runFolder)
+        (self.acceptsOtherData, self.attempt, self.run, self.runFolder) = (acceptsOtherData, attempt, run, runFolder)
     }
 }
 
@@ -50,7 +52,7 @@ extension Job {
         do {
             try self.run(
                 JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
-                    attempt: request.attempt))
+                    acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
         } catch let stop as StopRequested {
             events.end()
             throw stop

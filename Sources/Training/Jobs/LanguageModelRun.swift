@@ -42,7 +42,7 @@ struct LanguageModelRun<World: Communicator> {
         }
         try world.agree { try context.folder.claim() }
         let prepared = try world.agree { try prepare(inputs) }
-        let checkpoints = try RunCheckpoints(context, job: job, model: inputs.folder)
+        let checkpoints = try RunCheckpoints(context, job: job, inputs)
         try world.agree {
             try context.folder.create(
                 config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)

@@ -25,6 +25,8 @@ struct FolderContents {
     static let stateNames = [CheckpointFolder.name]
     /// What says which run it is and how far it has come.
     static let recordNames = [RunRecord.fileName, RunFolder.configurationName, RunFolder.metricsName]
+    /// What a run of the same job may still use.
+    static let scratchNames = [FinishedLayers.folderName]
     private static let logEndings = [".log", ".out", ".err"]
 
     init(_ path: String) {
@@ -42,7 +44,7 @@ struct FolderContents {
         let record = RunRecord(folder: path)
         // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.
         let hasMark = names.contains(FolderLock.fileName) || names.contains(RunFolder.metricsName)
-        let hasFiles = !names.isDisjoint(with: resultNames + stateNames + [RunFolder.configurationName, RunFolder.metricsName])
+        let hasFiles = !names.isDisjoint(with: resultNames + stateNames + scratchNames + [RunFolder.configurationName, RunFolder.metricsName])
         guard record != nil || (hasMark && hasFiles) else { return nil }
         if let record, record.isReplacing { return Run(job: record.job, isFinished: false) }
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")

@@ -69,6 +69,10 @@ package final class RunFolder {
             return "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
                 + "goes on there"
         }
+        let layers = "\(path)/\(FinishedLayers.folderName)"
+        if let count = try? entries(ofFolder: layers).count, count > 0 {
+            return "stopped as asked; \(layers) has the layers finished so far, and the same command with \(flags) goes on there"
+        }
         return "stopped as asked before anything was saved; the same command with \(flags) begins anew"
     }
 
@@ -101,7 +105,8 @@ package final class RunFolder {
         try Self.makeDirectories(path)
         try claim()
         let continues = steps > 0 && (source ?? path) == path
-        let names = FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
+        let isOwn = RunRecord(folder: path)?.job == job
+        let names = FolderContents.resultNames + (continues ? [] : FolderContents.stateNames) + (isOwn ? [] : FolderContents.scratchNames)
         try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
