@@ -13,16 +13,25 @@ internal import TensorCore
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Metadata: `format` is `sq-train.ternary`, `version` is `3`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
+/// Metadata: `format` is `sq-train.ternary`, `version` is `4`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
 /// convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a line feed
 /// after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing else would show a
 /// changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
 ///
-/// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas. A program
-/// that does not know them reads the file all the same.
+/// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
+/// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted. Files of version 3 lack it and are read, too.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
-    static let version = "3"
+    static let version = "4"
+    /// Before the metadata had a digest.
+    private static let olderVersion = "3"
+    private static let sealKey = "metadata_sha256"
+
+    /// The digest of all metadata but itself.
+    static func seal(_ metadata: [String: String]) -> String {
+        let lines = metadata.filter { $0.key != sealKey }.map { "\($0.key)=\($0.value)\n" }.sorted()
+        return sha256(of: lines.flatMap { Array($0.utf8) })
+    }
 
     /// Which models factors have to do with, by the SHA-256 of their tensors as hexadecimal digits (`Checkpoint.digest`).
     package struct Origin: Sendable, Equatable {
@@ -77,6 +86,7 @@ package enum TernaryFile {
                 sources.append(TensorSource("\(name).\(suffix)", type, [bytes.count / type.size]) { .bytes(bytes) })
             }
         }
+        metadata[sealKey] = seal(metadata)
         try SafetensorsFile.write(sources, to: path, metadata: metadata)
     }
 
@@ -97,9 +107,13 @@ package enum TernaryFile {
         guard file.metadata["format"] == format else {
             throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
         }
-        guard file.metadata["version"] == version else {
+        let found = file.metadata["version"] ?? "missing"
+        guard found == version || found == olderVersion else {
             throw TernaryError(
-                .data, "\(path): version \(file.metadata["version"] ?? "missing") of packed ternary layers; this program reads \(version)")
+                .data, "\(path): version \(found) of packed ternary layers; this program reads \(olderVersion) and \(version)")
+        }
+        guard found == olderVersion || file.metadata[sealKey] == seal(file.metadata) else {
+            throw TernaryError(.data, "\(path): the metadata do not match their SHA-256; the file is damaged or was edited")
         }
         return file
     }

@@ -11,7 +11,7 @@ extension CommandLineTests {
             let outcome = try Program.run(model.arguments(), in: model.path, ranks: 2)
             #expect(outcome.code == 0, "\(outcome.errors)")
             try model.makeSharded()
-            let sharded = try Program.run(model.arguments(), in: model.path)
+            let sharded = try Program.run(model.arguments() + ["--overwrite"], in: model.path)
             #expect(sharded.code == 0, "\(sharded.errors)")
         }
 

@@ -40,7 +40,7 @@ struct CheckpointFolder {
         let step = manifest.step
         // Atomic writes make their folder durable too, and with it the states.
         try AtomicFile.write(
-            JSONValue.object(manifest.json).text(.indented, sortedKeys: false) + "\n",
+            CheckpointManifest.text(manifest.json),
             to: "\(temporary(step))/\(CheckpointManifest.fileName)")
         // A rename takes no folder's place; one of this step, of an earlier attempt, is as good as this one until it is gone.
         try removeTree(checkpoint(step))

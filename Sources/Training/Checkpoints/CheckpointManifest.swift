@@ -34,6 +34,9 @@ struct CheckpointManifest: Equatable {
 
     private static let digestKey = "sha256"
 
+    /// As it stands on disk.
+    static func text(_ json: JSONObject) -> String { JSONValue.object(json).text(.indented, sortedKeys: false) + "\n" }
+
     /// SHA-256 of a manifest without its own digest: a changed step would otherwise be taken for true.
     private static func digest(_ content: JSONObject) -> String {
         sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8))
@@ -67,6 +70,11 @@ struct CheckpointManifest: Equatable {
         content[Self.digestKey] = nil
         guard json[Self.digestKey]?.string == Self.digest(content) else {
             throw CheckpointError.damaged(path, "does not match the SHA-256 at its end")
+        }
+        // The digest is of values, of which some can be written in two ways.
+        let text = Self.text(json.object ?? JSONObject())
+        guard try InputFile.contents(of: path, limit: text.utf8.count) == Array(text.utf8) else {
+            throw CheckpointError.damaged(path, "is not written as this program writes it")
         }
         func damaged(_ key: String) -> CheckpointError { .damaged(path, "\(key) is missing or of another kind") }
         guard let job = json["job"]?.string, let step = json["step"]?.integer, step > 0 else { throw damaged("job or step") }
