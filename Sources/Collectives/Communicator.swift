@@ -43,7 +43,7 @@ package protocol Communicator: AnyObject {
     var rank: Int { get }
     var size: Int { get }
     /// Bytes this rank has handed over so far: a reduction counts its buffer once, a broadcast counts at the root, a gather
-    /// counts the own part. What the library makes of them on the wire is its affair; a world of one sends nothing.
+    /// counts the own part. Bytes on the wire may differ; a world of one sends nothing.
     var bytesSent: Int { get }
 
     /// data ← the reduction of every rank's `data`, element by element, on every rank.

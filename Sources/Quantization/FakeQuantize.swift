@@ -6,7 +6,7 @@ package import TensorCore
 package enum QuantizerGradient: String, Sendable, CaseIterable {
     /// dx = dx̂: the scale counts as a constant (arXiv 2405.16406).
     case straightThrough = "straight-through"
-    /// The gradient also flows through max and min. ALGORITHMS.md, section 1, "Range gradient".
+    /// The gradient also flows through max and min. docs/algorithms.md, section 1, "Range gradient".
     case range
 }
 

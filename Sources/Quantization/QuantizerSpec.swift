@@ -24,7 +24,7 @@ package enum QuantizerGranularity: Sendable, Equatable {
 /// - asymmetric: s = c·(max−min)/(2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1), x̂ = (q − z)·s.
 ///
 /// All-zero groups take s = 1 (symmetric) or the range [−1, 1] (asymmetric); an asymmetric group of one repeated value is
-/// represented exactly. ALGORITHMS.md, section 2.
+/// represented exactly. docs/algorithms.md, section 2.
 package struct QuantizerSpec: Sendable, Equatable {
     /// Bits per value; 16 and more leave values as they are.
     package var bits: Int

@@ -38,7 +38,7 @@ package struct QuantizedWeight: Sendable {
 /// Round-to-nearest quantisation of weights `[out, in]`, each group clipped to its full range or to the best of 80.
 ///
 /// The search tries the ratios 1 − i/100, i < 80, and keeps the one with the least Σ|ŵ − w|^2.4 per group, the largest on a
-/// tie. A symmetric range is at least 1e-5, so that a row of zeros has a finite scale. ALGORITHMS.md, section 2.
+/// tie. A symmetric range is at least 1e-5, so that a row of zeros has a finite scale. docs/algorithms.md, section 2.
 package struct WeightQuantizer: Sendable, Equatable {
     package var spec: QuantizerSpec
     /// Whether each group's clip ratio is searched for; `spec.clipRatio` is used otherwise.

@@ -1,7 +1,7 @@
 package import TensorCore
 internal import LinearAlgebra
 
-/// Gradient descent on orthogonal matrices along the Cayley transform (arXiv 2002.01113; ALGORITHMS.md, section 1).
+/// Gradient descent on orthogonal matrices along the Cayley transform (arXiv 2002.01113; docs/algorithms.md, section 1).
 ///
 /// With G = ∂loss/∂R = R·M and S = ½(M − Mᵀ),
 ///

@@ -73,7 +73,8 @@ package struct HadamardMatrix: Sendable, Equatable {
 
     /// Paley's first construction: first column +, the rest of the first row −, core χ(i − j) with + on the diagonal.
     ///
-    /// Rows and columns are arranged as in the published factors of orders 12, 20, 44, 60, 108 and 140 (golden/README.md, SpinQuant 8).
+    /// Rows and columns are arranged as in the published factors of orders 12, 20, 44, 60, 108 and 140 (docs/algorithms.md,
+    /// section 1).
     private init(paleyI field: FiniteField) {
         self.init(order: field.order + 1) { i, j in
             if j == 0 { return 1 }

@@ -1,6 +1,6 @@
 internal import CKernels
 
-/// A tensor at rest that can be had for computing: one in memory, or one that is made when it is asked for.
+/// A weight held in memory, or made on access.
 ///
 /// What is done to weights (norm fusion, rotation) is written once for both; the numbers are the same.
 package protocol TensorValue: Sendable {

@@ -146,7 +146,7 @@ package struct LayerTransition: Sendable {
     private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> (a: Tensor, balance: Balance?) {
         let sum = state.weight + state.rest
         guard sum.isFinite else {
-            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimiser's step; lower training.learning_rate")
+            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimizer's step; lower training.learning_rate")
         }
         guard let old = state.balance else { return (sum, nil) }
         let balanced = old.applied(to: sum)

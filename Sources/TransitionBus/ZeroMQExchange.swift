@@ -3,7 +3,7 @@ internal import Glibc
 internal import TensorCore
 
 /// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
-/// RELIABILITY.md, section 2.
+/// docs/reliability.md, section 4.
 package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private let world: World
     private let timing: BusConfiguration.Timing

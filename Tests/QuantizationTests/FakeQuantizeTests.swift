@@ -6,7 +6,7 @@ import Testing
 @Suite struct FakeQuantizeTests {
     static let granularities: [QuantizerGranularity] = [.tensor, .token, .group(16), .head(16), .group(5), .head(80)]
 
-    /// The formulas of ALGORITHMS.md, section 2, written out for one group.
+    /// The formulas of docs/algorithms.md, section 2, written out for one group.
     static func reference(_ group: [Float], _ spec: QuantizerSpec) -> [Float] {
         var low = group.min() ?? 0, high = group.max() ?? 0
         if spec.symmetric {

@@ -153,7 +153,7 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
     }
 
     @Test(arguments: ["none.txt", "none.safetensors", "wikitext"])
-    func `A missing file is a missing file, whatever its ending`(name: String) throws {
+    func `A missing file ends with 66, whatever its ending`(name: String) throws {
         let fixture = try DataFixture()
         let error = try #require(throws: HuggingFaceError.self) {
             try TokenSource(contentsOf: fixture.folder.file(name), vocabularySize: 6) { fixture.tokenizer }

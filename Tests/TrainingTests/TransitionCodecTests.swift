@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test func `signs that do not fit their mask, a scale that is no number, and counts from outer space are refused`() throws {
+    @Test func `signs that do not fit their mask, a scale that is no number, and oversized counts are refused`() throws {
         var (form, payload) = try codec.encode(changes, oldRank: 9, name: "layer")
         let good = payload
         // After the header and the nine components' bits: U's mask of 39 bits, its signs, V's mask of 63.

@@ -51,7 +51,7 @@ struct SafetensorsHeader {
             } else {
                 let info = try self.info(name, entry, start: start, size: file.size)
                 guard tensors.updateValue(info, forKey: name) == nil else {
-                    throw failure(name, "another tensor's name looks the same (it differs only in Unicode normalisation)")
+                    throw failure(name, "another tensor's name looks the same (it differs only in Unicode normalization)")
                 }
             }
         }

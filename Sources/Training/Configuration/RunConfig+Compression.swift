@@ -56,7 +56,7 @@ package struct QuantizationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         let weightKey = key.section("weights")
         weights = Weights(
-            bits: weightKey("bits", 16, "bits of a weight; 16: not quantised", bitChoices),
+            bits: weightKey("bits", 16, "bits of a weight; 16: not quantized", bitChoices),
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
             granularity: weightKey("granularity", .channel, "weights that share a scale; channel: an output's row"),
             groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
@@ -64,11 +64,11 @@ package struct QuantizationSettings: Sendable, Equatable {
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
         let activationKey = key.section("activations")
         activations = Range(
-            bits: activationKey("bits", 4, "bits of a linear layer's input; 16: not quantised", bitChoices),
+            bits: activationKey("bits", 4, "bits of a linear layer's input; 16: not quantized", bitChoices),
             symmetric: activationKey("symmetric", false, "range symmetric about zero"))
         let cacheKey = key.section("kv")
         kv = Cache(
-            bits: cacheKey("bits", 4, "bits of keys and values; 16: not quantised", bitChoices),
+            bits: cacheKey("bits", 4, "bits of keys and values; 16: not quantized", bitChoices),
             keyBits: cacheKey.optional("key_bits", orElse: Self.asCache, "bits of keys; \(Self.asCache): those of kv.bits", bitChoices),
             valueBits: cacheKey.optional("value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
             symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
@@ -113,10 +113,10 @@ package struct RotationSettings: Sendable, Equatable {
         r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
-        gradient = key("gradient", .range, "gradient through the quantisers, with or without their ranges")
+        gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
         objective = key("objective", .kl, "kl: to the full-precision model; ce: cross-entropy with the text")
-        trainWeightBits = key("train_weight_bits", 16, "bits of a weight while learning; 16: not quantised", bitChoices)
-        momentum = key("momentum", 0, "share of the last step's direction in the next one", .from(0, below: 1))
+        trainWeightBits = key("train_weight_bits", 16, "bits of a weight while learning; 16: not quantized", bitChoices)
+        momentum = key("momentum", 0, "momentum of Cayley SGD", .from(0, below: 1))
     }
 }
 
@@ -161,7 +161,9 @@ package struct TernarySettings: Sendable, Equatable {
         balance = key("balance", true, "default mode: scale rows and columns to equal size before decomposing")
         economy = key.optional(
             "economy", orElse: "auto",
-            "default mode: save components and additions for the tolerance's sake, at the price of more squared error; auto: unless balanced")
-        layers = key("layers", LayerPattern.all, "linear layers that become ternary, the head never; such as *.mlp.*, or several by commas")
+            "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless balanced")
+        layers = key(
+            "layers", LayerPattern.all,
+            "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")
     }
 }

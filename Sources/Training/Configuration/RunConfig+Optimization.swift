@@ -10,14 +10,14 @@ package struct OptimizerSettings: Sendable, Equatable {
     package var shard: Bool
 
     init(_ key: Settings) {
-        weightDecay = key("weight_decay", 0.01, "pull of the linear layers' and the head's weights to zero", .from(0, below: 1))
+        weightDecay = key("weight_decay", 0.01, "decoupled weight decay, of matrices except the embedding", .from(0, below: 1))
         clipNorm = key.optional(
             "clip_norm", orElse: "none", default: 1, "gradients whose norm is larger are scaled down to it", .above(0, upTo: 1e6))
-        beta1 = key("beta1", 0.9, "AdamW: memory of the gradient", .from(0, below: 1))
-        beta2 = key("beta2", 0.95, "AdamW: memory of the squared gradient", .from(0, below: 1))
+        beta1 = key("beta1", 0.9, "AdamW: beta1, decay of the first moment", .from(0, below: 1))
+        beta2 = key("beta2", 0.95, "AdamW: beta2, decay of the second moment", .from(0, below: 1))
         epsilon = key("epsilon", 1e-8, "AdamW: added to the root of the squared gradient", .above(0, upTo: 1))
-        momentum = key("momentum", 0.9, "SGD: memory of the gradient", .from(0, below: 1))
-        shard = key("shard", false, "each rank keeps and updates its share of the optimiser's state; same results, less memory")
+        momentum = key("momentum", 0.9, "SGD: momentum", .from(0, below: 1))
+        shard = key("shard", false, "each rank keeps and updates its share of the optimizer's state; same results, less memory")
     }
 }
 
@@ -38,7 +38,7 @@ package struct QatSettings: Sendable, Equatable {
     package var rotations: String?
 
     init(_ key: Settings) {
-        method = key("method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantisers of quantization.*")
+        method = key("method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantizers of quantization.*")
         distill = key.optional(
             "distill", orElse: "auto",
             "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text itself")

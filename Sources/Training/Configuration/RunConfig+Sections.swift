@@ -106,7 +106,7 @@ package struct TrainingSettings: Sendable, Equatable {
     }
 
     init(_ key: Settings) {
-        steps = key("steps", 100, "optimiser steps", .range(1...10_000_000))
+        steps = key("steps", 100, "optimizer steps", .range(1...10_000_000))
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
@@ -115,7 +115,7 @@ package struct TrainingSettings: Sendable, Equatable {
             .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
         warmupSteps = key("warmup_steps", 0, "steps over which the rate rises from zero", .range(0...10_000_000))
-        seed = key("seed", 0, "of everything random: same seed and ranks, same bits", .atLeast(0))
+        seed = key("seed", 0, "seed of all random numbers: the same seed and ranks give the same bits", .atLeast(0))
         recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
         optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
     }
@@ -148,7 +148,7 @@ package struct ParallelSettings: Sendable, Equatable {
         pipeline = key.optional("pipeline", orElse: "auto", "stages the layers are divided into", .range(1...1_048_576))
         microbatches = key.optional(
             "microbatches", orElse: "auto",
-            "parts a replica's sequences of a step are computed in, one behind the other; auto: of about 512 tokens, and one per stage at least",
+            "micro-batches of a replica in a step; auto: of about 512 tokens each, and at least one per stage",
             .range(1...1_048_576))
         schedule = key(
             "schedule", .oneForwardOneBackward, "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
@@ -172,8 +172,8 @@ package struct WatchdogSettings: Sendable, Equatable {
     package var checkpoint: Double
 
     init(_ key: Settings) {
-        let help = "seconds after which a % that has not ended ends the run with exit code 75: a rank hangs"
-        step = key("step", 1800, help.replacing("%", with: "step"), .above(0, upTo: 1e7))
+        let help = "timeout in seconds: a % without progress for so long ends the run with exit code 75"
+        step = key("step", 1800, help.replacing("%", with: "step, or a rank that others wait for,"), .above(0, upTo: 1e7))
         checkpoint = key("checkpoint", 600, help.replacing("%", with: "checkpoint"), .above(0, upTo: 1e7))
     }
 }

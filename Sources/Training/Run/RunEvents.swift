@@ -4,7 +4,7 @@ internal import Support
 internal import TensorCore
 internal import TransitionBus
 
-/// What rank 0 tells whoever watches the run (`sq-train watch`); the other ranks' is mute.
+/// The event stream that rank 0 publishes (`sq-train watch`); a no-op on other ranks.
 ///
 /// | key | value |
 /// |---|---|
