@@ -3,10 +3,10 @@ internal import Quantization
 internal import TensorCore
 internal import Training
 
-/// Fake quantisation, a read and a write of each value, against a copy.
+/// Fake quantization, a read and a write of each value, against a copy.
 struct QuantizeBenchmark: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "quantize", abstract: "Measures fake quantisation of activations and the clip search of weights.")
+        commandName: "quantize", abstract: "Measures fake quantization of activations and the clip search of weights.")
 
     @Option(help: "Rows.")
     var rows = 128
@@ -25,7 +25,7 @@ struct QuantizeBenchmark: ParsableCommand {
         let copy = copyBandwidth(bytes: 4 * count)
         var random = RandomStream(seed: 1)
         let x = Tensor(normal: [rows, columns], from: &random)
-        var table = Table(columns: ["quantiser", "ns a value", "GB/s", "of copy"])
+        var table = Table(columns: ["quantizer", "ns a value", "GB/s", "of copy"])
         func add(_ name: String, _ seconds: Double) {
             let bandwidth = 8 * Double(count) / seconds
             table.add([
