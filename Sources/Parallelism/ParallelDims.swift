@@ -2,7 +2,7 @@ package import Collectives
 
 /// How the ranks of a job are arranged: replicas of the model, each divided into stages.
 ///
-/// rank = replica · stages + stage. The stages of a replica are neighbours, so that a node holds whole replicas where it can: in
+/// rank = replica · stages + stage. The stages of a replica are neighbors, so that a node holds whole replicas where it can: in
 /// a step a replica hands 3 · tokens · h numbers over each stage boundary when rotations are learned, while replicas exchange
 /// h²/2.
 package struct ParallelDims: Sendable, Equatable {

@@ -10,7 +10,7 @@ package enum QuantizerGradient: String, Sendable, CaseIterable {
     case range
 }
 
-/// Sees both sides of a quantiser in the backward pass: where the gradient of a rotation gathers.
+/// Sees both sides of a quantizer in the backward pass: where the gradient of a rotation gathers.
 package protocol QuantizerObserver: AnyObject {
     /// - Parameters:
     ///   - input: x; `output`: x̂.
@@ -18,7 +18,7 @@ package protocol QuantizerObserver: AnyObject {
     func observe(input: Tensor, output: Tensor, outputGradient: Tensor, inputGradient: Tensor)
 }
 
-/// x̂: the values the quantiser can represent that are nearest to `x`.
+/// x̂: the values the quantizer can represent that are nearest to `x`.
 package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
     guard spec.isActive, x.count > 0 else { return x }
     if spec.granularity == .column {
@@ -49,13 +49,13 @@ extension Tape {
     /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
     /// computed again for the observer, which costs less memory traffic than keeping it does memory.
     ///
-    /// - Parameter observer: called in the backward pass, if `x` wants a gradient; also where the quantiser is inactive.
+    /// - Parameter observer: called in the backward pass, if `x` wants a gradient; also where the quantizer is inactive.
     /// - Precondition: any granularity but ``QuantizerGranularity/column``.
     package func fakeQuantize(
         _ x: Variable, _ spec: QuantizerSpec, gradient: QuantizerGradient = .straightThrough,
         observer: (any QuantizerObserver)? = nil
     ) -> Variable {
-        precondition(spec.granularity != .column, "activations are not quantised by columns")
+        precondition(spec.granularity != .column, "activations are not quantized by columns")
         let value = x.value
         let usesRange = gradient == .range && spec.isActive
         if !spec.isActive && observer == nil { return x }

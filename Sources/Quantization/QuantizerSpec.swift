@@ -41,7 +41,7 @@ package struct QuantizerSpec: Sendable, Equatable {
         bits: Int, symmetric: Bool = false, granularity: QuantizerGranularity = .token, clipRatio: Float = 1,
         includesZero: Bool? = nil
     ) {
-        precondition(bits >= 2 && clipRatio > 0, "a quantiser of \(bits) bits, clip ratio \(clipRatio)")
+        precondition(bits >= 2 && clipRatio > 0, "a quantizer of \(bits) bits, clip ratio \(clipRatio)")
         self.bits = bits
         self.symmetric = symmetric
         self.granularity = granularity
@@ -58,7 +58,7 @@ package struct QuantizerSpec: Sendable, Equatable {
         }
     }
 
-    /// Whether the quantiser changes anything.
+    /// Whether the quantizer changes anything.
     package var isActive: Bool { bits < 16 }
 
     /// Number of contiguous values that share a range in `tensor`; for ``QuantizerGranularity/column``, in its transpose.

@@ -35,7 +35,7 @@ package struct QuantizedWeight: Sendable {
     }
 }
 
-/// Round-to-nearest quantisation of weights `[out, in]`, each group clipped to its full range or to the best of 80.
+/// Round-to-nearest quantization of weights `[out, in]`, each group clipped to its full range or to the best of 80.
 ///
 /// The search tries the ratios 1 − i/100, i < 80, and keeps the one with the least Σ|ŵ − w|^2.4 per group, the largest on a
 /// tie. A symmetric range is at least 1e-5, so that a row of zeros has a finite scale. docs/algorithms.md, section 2.
@@ -90,7 +90,7 @@ package struct WeightQuantizer: Sendable, Equatable {
 
     private var kernel: ck_quantizer { spec.kernel(leastMagnitude: Self.leastMagnitude) }
 
-    /// The same quantiser for the transposed weight.
+    /// The same quantizer for the transposed weight.
     private var byRows: WeightQuantizer {
         var result = self
         result.spec.granularity = .channel

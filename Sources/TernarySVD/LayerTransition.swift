@@ -64,7 +64,7 @@ package struct TransitionUpdate: Sendable {
     }
 }
 
-/// The projection of a ternary layer's weight after an optimiser step (quantisation-aware training).
+/// The projection of a ternary layer's weight after an optimizer step (quantization-aware training).
 package struct LayerTransition: Sendable {
     package let options: TernaryOptions
     /// A present component is kept while its strength is at least this times the best absent one's.
@@ -96,14 +96,14 @@ package struct LayerTransition: Sendable {
             balance: factors.balance)
     }
 
-    /// Decides the branch for the state, whose weight the optimiser has just changed, and computes the new factors.
+    /// Decides the branch for the state, whose weight the optimizer has just changed, and computes the new factors.
     package func update(
         _ state: TernaryLayerState, name: String = "the matrix", eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
         try update(state, name: name, eachRound: eachRound) { kept, _ in kept }
     }
 
-    /// Adapts the entries of U and V to the weight the optimiser has changed, by coordinate descent (default mode):
+    /// Adapts the entries of U and V to the weight the optimizer has changed, by coordinate descent (default mode):
     /// ``TransitionBranch/prune`` with nothing dropped.
     ///
     /// An adaptation that would leave less than half of the layer's non-zeros is not made: they are never won back, and so sudden a

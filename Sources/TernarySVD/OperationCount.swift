@@ -35,7 +35,7 @@ package struct OperationCount: Sendable, Equatable {
         OperationCount(multiplications: factors.multiplications * tokens, additions: factors.additions * tokens)
     }
 
-    /// An operation on each element: activations multiply; normalisations multiply and add.
+    /// An operation on each element: activations multiply; normalizations multiply and add.
     package static func elementwise(_ count: Int, adds: Bool) -> OperationCount {
         OperationCount(multiplications: count, additions: adds ? count : 0)
     }

@@ -77,7 +77,7 @@ package struct TernaryDecomposition: Sendable {
     /// - Parameters:
     ///   - weights: `[B, m, n]`.
     ///   - start: U `[B, m, k]` and V `[B, k, n]` to begin with.
-    /// - Throws: as the initialiser.
+    /// - Throws: as the initializer.
     package static func batch(
         _ weights: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil,
         eachRound: () throws -> Void = {}

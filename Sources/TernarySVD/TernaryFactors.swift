@@ -9,7 +9,7 @@ package struct TernaryFactors: Sendable {
     package let s: [Float]
     /// k×n.
     package let v: PackedTernary
-    /// a and b, where the layer was balanced and they were not folded into its neighbours.
+    /// a and b, where the layer was balanced and they were not folded into its neighbors.
     package let balance: Balance?
     /// Tolerance of the decomposition.
     package let tolerance: Float

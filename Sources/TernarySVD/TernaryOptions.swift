@@ -2,7 +2,7 @@
 package struct TernaryOptions: Sendable, Equatable {
     package enum Mode: String, Sendable, CaseIterable {
         /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all entries of U and
-        /// V, which minimises ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
+        /// V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
         case fast = "default"
         /// Step by step as published (arXiv 2308.07641): a full SVD every round, columns never reconsidered.
         case reference

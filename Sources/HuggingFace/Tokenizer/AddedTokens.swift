@@ -10,7 +10,7 @@ struct AddedTokens: Sendable {
         let stripsLeft: Bool
         /// White space after it belongs to it.
         let stripsRight: Bool
-        /// Looked for in the normalised text (and normalised itself), not in the text as given.
+        /// Looked for in the normalized text (and normalized itself), not in the text as given.
         let normalized: Bool
     }
 
@@ -50,7 +50,7 @@ struct AddedTokens: Sendable {
     /// The text as given, cut at added tokens.
     func parts(ofGiven text: [UInt8]) -> [Part] { given.parts(of: text) }
 
-    /// A normalised text, cut at added tokens.
+    /// A normalized text, cut at added tokens.
     func parts(ofNormalized text: [UInt8]) -> [Part] { normalized.parts(of: text) }
 }
 

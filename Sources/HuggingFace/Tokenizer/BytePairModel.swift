@@ -16,7 +16,7 @@ struct BytePairModel: Sendable {
     private let ignoresMerges: Bool
     /// The token for what the vocabulary lacks; without one it is left out.
     private let unknown: Int32?
-    /// Whether neighbours without a token share one unknown token.
+    /// Whether neighbors without a token share one unknown token.
     private let fusesUnknown: Bool
     /// The tokens `<0x00>` … `<0xFF>`, which spell characters without a token; empty if they are not to be used.
     private let byteTokens: [Int32?]

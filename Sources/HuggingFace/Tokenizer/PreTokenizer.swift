@@ -1,4 +1,4 @@
-/// Cuts a normalised text into the pieces within which tokens are merged.
+/// Cuts a normalized text into the pieces within which tokens are merged.
 enum PreTokenizer: Sendable {
     /// Pieces are the matches of a pattern and what is between them, put together as the splitter says.
     case split(Splitter)

@@ -52,7 +52,7 @@ package struct Tokenizer: Sendable {
         return addSpecialTokens ? postProcessor.before + ids + postProcessor.after : ids
     }
 
-    /// The ids of a text without the file's template, and what of the normalised text has no token.
+    /// The ids of a text without the file's template, and what of the normalized text has no token.
     package func encode(_ text: String) -> (ids: [Int32], lost: LostText) {
         var encoder = PieceEncoder(model)
         let given = Array(text.utf8)
@@ -74,7 +74,7 @@ package struct Tokenizer: Sendable {
     /// Whether the file's template begins each text with `bosToken`.
     package var templateBeginsText: Bool { bosToken != nil && postProcessor.before.first == bosToken }
 
-    /// Encodes the text between added tokens that are matched before normalisation.
+    /// Encodes the text between added tokens that are matched before normalization.
     private func encode(_ given: [UInt8], isFirst: Bool, into encoder: inout PieceEncoder) {
         let text = normalizer?.apply(to: given) ?? given
         for part in addedTokens.parts(ofNormalized: text) {

@@ -1,6 +1,6 @@
 /// The directory of a ZIP archive whose entries are stored, not compressed, as `torch.save` writes them; with ZIP64.
 ///
-/// Only what the central directory lists exists. Every entry's range is checked against the file and against its neighbours.
+/// Only what the central directory lists exists. Every entry's range is checked against the file and against its neighbors.
 struct ZipReader {
     struct Entry: Equatable {
         let range: Range<Int>

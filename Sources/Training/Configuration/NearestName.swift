@@ -1,4 +1,4 @@
-/// The number of insertions, deletions, replacements and swaps of neighbours that turn one text into the other
+/// The number of insertions, deletions, replacements and swaps of neighbors that turn one text into the other
 /// (optimal string alignment), in O(|a|·|b|).
 func editDistance(_ a: String, _ b: String) -> Int {
     let a = Array(a.utf8), b = Array(b.utf8)

@@ -1,14 +1,14 @@
-/// Bits of an integer quantiser: 16 leaves values as they are.
+/// Bits of an integer quantizer: 16 leaves values as they are.
 private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 
 /// Which weights share a scale.
 package enum WeightGranularity: String, Choice { case tensor, channel, group }
 package enum WeightMethod: String, Choice {
     case rtn
-    /// The folder's weights are on the quantiser's grid already, as integer `qat` leaves them.
+    /// The folder's weights are on the quantizer's grid already, as integer `qat` leaves them.
     case stored
 }
-/// How the range of a weight quantiser is found.
+/// How the range of a weight quantizer is found.
 package enum WeightClipping: String, Choice {
     /// The extremes.
     case none
@@ -81,7 +81,7 @@ package enum MergedRotation: String, Choice { case learned, hadamard, none }
 package enum OnlineRotation: String, Choice { case hadamard, none }
 package enum Retraction: String, Choice { case exact, iterative }
 package enum RotationGradientKind: String, Choice {
-    /// The quantiser's range passes its gradient on, too.
+    /// The quantizer's range passes its gradient on, too.
     case range
     /// The published one: scales are constants.
     case straightThrough = "straight-through"

@@ -1,6 +1,6 @@
 internal import Models
 
-/// Everything that can be set about a run, checked. The sections' initialisers state each key once: see ``Settings``.
+/// Everything that can be set about a run, checked. The sections' initializers state each key once: see ``Settings``.
 package struct RunConfig: Sendable, Equatable {
     package var model: ModelSettings
     package var data: DataSettings

@@ -21,7 +21,7 @@ package struct SettingDescription: Equatable, Sendable {
 ///
 /// That call is the only place that states a key's name, type, default, accepted values and meaning: the values read, the
 /// errors, the list of known keys and the text of `--print-config` all come from it. A section of the configuration is a struct
-/// whose initialiser makes these calls.
+/// whose initializer makes these calls.
 package struct Settings {
     /// What one configuration's sections share while it is read.
     private final class Log {

@@ -6,7 +6,7 @@ package import Parallelism
 package import TensorCore
 
 /// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the replicas of
-/// the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimiser on every replica
+/// the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimizer on every replica
 /// alike.
 ///
 /// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
@@ -74,7 +74,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
-    /// The masters and what the optimiser remembers.
+    /// The masters and what the optimizer remembers.
     var state: TrainingState {
         var state = optimizer.memory
         for (name, tensor) in zip(weights.names, weights.tensors) { state.tensors[name] = tensor }

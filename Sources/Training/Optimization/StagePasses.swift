@@ -27,7 +27,7 @@ struct StagePasses<TeacherHooks: HookTransform> {
         /// - Returns: the gradient of the input; nil on the first stage.
         func backward(_ gradient: Tensor?) -> Tensor? {
             tape.backward(from: output, gradient: gradient ?? Tensor([1], []))
-            // Nothing reaches the input where nothing learns, as where no quantiser is observed.
+            // Nothing reaches the input where nothing learns, as where no quantizer is observed.
             return input.map { $0.gradient ?? Tensor(zeros: $0.shape) }
         }
     }

@@ -26,7 +26,7 @@ struct StageMemory {
     ///   - sequences: of a micro-batch.
     ///   - alive: micro-batches between their forward and backward pass.
     ///   - sides: where R1 is merged into the weights in training.
-    ///   - replicas: ranks that share the optimiser's state where it is sharded.
+    ///   - replicas: ranks that share the optimizer's state where it is sharded.
     func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
         let step = weightsInStep(sides, replicas: replicas) + max(activations(sequences: sequences, alive: alive), retraction)
         let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1))
@@ -144,7 +144,7 @@ struct StageMemory {
         return tokens * kept + passing(sequences: sequences)
     }
 
-    /// What the quantisers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input elsewhere.
+    /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input elsewhere.
     private func quantizers(_ block: Int) -> Double {
         guard workload.quantizesActivations else { return 0 }
         let block = shape.blocks[block]

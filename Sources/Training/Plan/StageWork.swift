@@ -99,7 +99,7 @@ struct StageWork {
 
     /// - Parameters:
     ///   - replicas: ranks that share this stage's ternary layers.
-    ///   - decayed: share of the optimiser's work a rank does: 1, or less where it is sharded.
+    ///   - decayed: share of the optimizer's work a rank does: 1, or less where it is sharded.
     func once(_ part: StagePart, replicas: Int) -> Work {
         var work = Work()
         if usesRotations {

@@ -20,7 +20,7 @@ struct Traffic {
     }
 
     /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and the slices of a sharded
-    /// optimiser.
+    /// optimizer.
     private func reductionBytes(_ part: StagePart) -> Int {
         guard layout.ranks > 1, workload.learns else { return 0 }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)

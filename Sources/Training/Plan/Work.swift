@@ -4,7 +4,7 @@ package struct Work: Sendable, Equatable {
     package var products = 0.0
     /// Operations of double-precision solves.
     package var solves = 0.0
-    /// Values written one by one: norms, softmax, quantisers, transforms, sums.
+    /// Values written one by one: norms, softmax, quantizers, transforms, sums.
     package var values = 0.0
     /// Weights rounded to integers with a search for the best range.
     package var searches = 0.0

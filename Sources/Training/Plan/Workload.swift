@@ -50,7 +50,7 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Whether activations and cache pass through quantisers in the step.
+    /// Whether activations and cache pass through quantizers in the step.
     package var quantizesActivations: Bool { job == .rotate || isInteger || job == .eval }
 
     /// Whether the linears' weights are rounded anew in every step.

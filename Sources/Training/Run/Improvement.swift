@@ -11,7 +11,7 @@ package struct Improvement: Sendable {
     /// What may be done where the model has not become better, besides the usual; nil for nothing.
     private let remedy: String?
 
-    /// Part of a score by which it may change without meaning anything: rounding of sums, amplified by quantisers.
+    /// Part of a score by which it may change without meaning anything: rounding of sums, amplified by quantizers.
     private static let noise = 1e-4
     /// The same of a divergence next to zero, in nats.
     private static let leastDivergence = 1e-7

@@ -1,7 +1,7 @@
 internal import Evaluation
 package import HuggingFace
 
-/// What learning rotations came to: the ways to quantise the model, compared on the evaluation windows.
+/// What learning rotations came to: the ways to quantize the model, compared on the evaluation windows.
 package struct RotationResult: Sendable {
     package var table: ScoreTable
     package var firstLoss: Double

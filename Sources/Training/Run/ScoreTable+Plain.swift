@@ -7,7 +7,7 @@ internal import Rotation
 internal import TensorCore
 
 extension ScoreTable {
-    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantised at all,
+    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at all,
     /// with norms folded into the linears; says the first two. Collective.
     ///
     /// - Parameter parameters: of this rank's stage, as the model's folder has them.

@@ -22,7 +22,7 @@ package struct NetworkBits: Sendable, Equatable {
             weights: settings.weights.bits, activations: settings.activations.bits, keys: settings.kv.keys, values: settings.kv.values)
     }
 
-    /// Nothing quantised.
+    /// Nothing quantized.
     package static let full = NetworkBits(weights: 16, activations: 16, keys: 16, values: 16)
 
     /// Ternary factors, activations and cache as they are.
@@ -52,7 +52,7 @@ package struct ScoreTable: Sendable {
 
     /// Such as `W16 A4 KV4, 40 windows of 256 tokens`.
     package let title: String
-    /// Those of the quantised rows.
+    /// Those of the quantized rows.
     package let bits: NetworkBits
     package private(set) var rows: [Row] = []
 
