@@ -40,7 +40,7 @@ let package = Package(
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
         .target(name: "CProcess"),
         // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set.
-        .target(name: "CKernels", exclude: ["kernels"]),
+        .target(name: "CKernels", exclude: ["kernels"], linkerSettings: [.linkedLibrary("m")]),
         module("Support", ["CSodium"]),
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
@@ -86,6 +86,7 @@ let package = Package(
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", ["CKernels"]),
+        tests("LinearAlgebra", ["TensorCore"]),
         tests("Training", [
             "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Collectives",
             "Evaluation", "Parallelism", "CKernels",
@@ -110,6 +111,7 @@ let package = Package(
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
+        tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(

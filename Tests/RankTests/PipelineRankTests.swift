@@ -85,13 +85,13 @@ extension RankTests {
             let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)
             #expect(try staged == learn(.alone, LoopbackCommunicator(), assignments))
             // Every second step has the same sequences.
-            #expect(staged.losses[Self.steps - 2] < staged.losses[0] || assignments.count > 1)
+            #expect(staged.losses[Self.steps - 2] < staged.losses[0])
         }
 
         /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through the
         /// quantisers, be some per cent of the loss after a few steps.
-        @Test func `replicas of stages learn what one rank learns, and repeat bit for bit`() throws {
-            guard world.size % 2 == 0 else { return }
+        @Test(.enabled(if: RankWorld.shared.size % 2 == 0))
+        func `replicas of stages learn what one rank learns, and repeat bit for bit`() throws {
             let alone = try learn(.alone, LoopbackCommunicator())
             let dims = ParallelDims(data: 2, pipeline: world.size / 2)
             let run = try learn(dims, world)

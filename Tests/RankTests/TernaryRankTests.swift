@@ -104,8 +104,8 @@ extension RankTests {
                 try drift(world, ["ternary.adapt_every=2"], deviation: 0, steps: 3) { ternary, weights in
                     for result in try ternary.results(weights) {
                         #expect(maxDifference(weights[result.index], result.factors.unpacked()) < 1e-5)
-                        // The tolerance of the first projection; without a change of the weights none can be much worse.
-                        #expect(result.relativeError < 0.3)
+                        // The tolerance of the first projection is 0.2; where the weights do not change, others come near it.
+                        #expect(result.relativeError < 0.24)
                         // The error relative to W + ρ, which is still the original.
                         let error = try result.factors.relativeError(originals[result.index])
                         #expect(abs(error - result.relativeError) < 1e-4)

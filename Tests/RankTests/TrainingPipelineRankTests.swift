@@ -119,12 +119,12 @@ extension RankTests {
             alone.weights = alone.weights.filter { staged.weights[$0.key] != nil }
             #expect(staged == alone)
             // Every second step has the same sequences.
-            #expect(testCase.distills || alone.losses[Self.steps - 2] < alone.losses[0] - 0.05)
+            #expect(alone.losses[Self.steps - 2] < (testCase.distills ? 0.7 * alone.losses[0] : alone.losses[0] - 0.05))
         }
 
         /// Replicas add gradients in another order than one rank.
-        @Test(arguments: [cases[0], cases[3]]) func `replicas of stages stay near one rank, and repeat bit for bit`(_ testCase: Case) throws {
-            guard world.size % 2 == 0 else { return }
+        @Test(.enabled(if: RankWorld.shared.size % 2 == 0), arguments: [cases[0], cases[3]])
+        func `replicas of stages stay near one rank, and repeat bit for bit`(_ testCase: Case) throws {
             let alone = try train(.alone, LoopbackCommunicator(), testCase)
             let dims = ParallelDims(data: 2, pipeline: world.size / 2)
             let run = try train(dims, world, testCase)

@@ -63,6 +63,8 @@ import Testing
         #expect(text.unicodeScalars.allSatisfy { $0 == "\n" || $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
         #expect(!view.hasEnded)
         view.take("phase", ["name": "a", "done": .integer(.min), "of": .integer(.max)])
-        #expect(!view.lines(width: 200, height: 50).isEmpty)
+        let absurd = view.lines(width: 200, height: 50)
+        #expect(absurd.allSatisfy { $0.count <= 200 } && absurd.count <= 49)
+        #expect(absurd.joined().unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
     }
 }
