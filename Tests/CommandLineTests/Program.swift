@@ -79,7 +79,8 @@ struct Program {
         let process = running.process
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         let limit = (limit ?? fileSizeLimit.map { "-f \($0)" }).map { ["bash", "-c", "ulimit \($0); exec \"$@\"", "--"] } ?? []
-        process.arguments = (ranks > 0 ? mpirun : []) + limit + [path] + arguments
+        // As in a shell: a process inherits which signals are blocked, and Foundation's begin with most of them blocked.
+        process.arguments = ["--default-signal"] + (ranks > 0 ? mpirun : []) + limit + [path] + arguments
         process.environment = variables
         process.currentDirectoryURL = URL(fileURLWithPath: folder)
         let names = ["output", "errors"].map(running.streams.file)
