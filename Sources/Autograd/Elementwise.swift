@@ -25,6 +25,18 @@ extension Tape {
         }
     }
 
+    /// max(x, 0).
+    package func relu(_ x: Variable) -> Variable {
+        var y = Tensor(uninitialized: x.value.shape)
+        ck_relu(x.value.pointer, y.mutablePointer, y.count)
+        let dx = x.sink
+        return record(y, from: [x]) { [y] dy in
+            var slope = Tensor(uninitialized: dy.shape)
+            ck_relu_backward(dy.pointer, y.pointer, slope.mutablePointer, dy.count)
+            dx.add(slope)
+        }
+    }
+
     /// x itself, with `observer` shown ∂loss/∂x in the backward pass.
     package func observe(_ x: Variable, _ observer: @escaping (_ gradient: Tensor) -> Void) -> Variable {
         let dx = x.sink

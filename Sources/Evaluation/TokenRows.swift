@@ -32,11 +32,13 @@ package struct TokenRows {
     ///   - architecture: the model's.
     package init(_ parameters: Parameters<Tensor>, _ architecture: Architecture) {
         guard let table = parameters.entry.index(.embedding) else { preconditionFailure("no tokens enter this model") }
-        let embedding = parameters.entry[table]
+        // A mean that all norms take away is nothing to the model.
+        let embedding = architecture.takesMeans && architecture.rotatability == .rotatable
+            ? parameters.entry[table].lessRowMeans : parameters.entry[table]
         var head = parameters.logitWeight.copy()
         let (target, h) = (head.mutablePointer, head.columns)
         for rule in architecture.norms where rule.output == .headInput {
-            let gain = parameters.exit.required(rule.gain).pointer
+            guard let gain = rule.gain.map({ parameters.exit.required($0).pointer }) else { continue }
             for row in 0..<head.rows { for j in 0..<h { target[row * h + j] *= gain[j] } }
         }
         let count = min(embedding.rows, 64)
@@ -110,5 +112,18 @@ package struct TokenRows {
             for j in 0..<columns { sum += Double(source[row * columns + j]) * Double(source[row * columns + j]) }
             return sum.squareRoot()
         }
+    }
+}
+
+extension Tensor {
+    /// Each row less its mean.
+    fileprivate var lessRowMeans: Tensor {
+        var result = copy()
+        let (target, columns) = (result.mutablePointer, columns)
+        for row in stride(from: 0, to: count, by: columns) {
+            let mean = Float((row..<row + columns).reduce(0.0) { $0 + Double(target[$1]) } / Double(columns))
+            for j in row..<row + columns { target[j] -= mean }
+        }
+        return result
     }
 }

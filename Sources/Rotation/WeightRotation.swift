@@ -23,7 +23,8 @@ extension Parameters {
     ///
     /// Tables of the entry and head: E·R1, H·R1; linears that read the residual stream: W·R1; that write it: R1ᵀ·W and R1ᵀ·b; values
     /// per key-value head: R2ᵀ·W_head and R2ᵀ·b_head; the output projection per query head's columns: W_head·R2. The function is
-    /// unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated.
+    /// unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated, and, where norms take the mean away, R1
+    /// keeps it (``Rotations/keepingMean()``). What the last norm still adds becomes β·R1.
     package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ architecture: Architecture) -> Self
     where Value: TensorValue {
         var result = self
@@ -34,6 +35,11 @@ extension Parameters {
             }
         }
         if isLast, sides.contains(.headInput) { result.untie(architecture.head, head: logitWeight.rotatedInput(by: r1)) }
+        for norm in architecture.norms where norm.output == .headInput {
+            // What the last norm adds is turned wherever the stream is, in the weights or not.
+            guard let shift = norm.shift.flatMap(result.exit.index) else { continue }
+            result.exit[shift] = result.exit[shift].rotatedVector(by: r1)
+        }
         for index in blocks.indices {
             result.blocks[index].rotate(r1, rotations.r2?[firstBlock + index], sides)
         }
@@ -50,11 +56,6 @@ extension Parameters {
         }
         return result
     }
-}
-
-extension ParameterSpec.Role {
-    /// Whether its rows enter the residual stream.
-    fileprivate var isTable: Bool { self == .embedding || self == .positions }
 }
 
 extension ParameterGroup where Value: TensorValue {
@@ -80,7 +81,7 @@ extension LinearLayer where Value: TensorValue {
         guard let r else { return self }
         return LinearLayer(
             weight: weight.mapped { $0 = matmul(r, .transposed, $0) },
-            bias: bias?.mapped { $0 = matmul($0.reshaped([1, $0.count]), .asStored, r).reshaped($0.shape) })
+            bias: bias?.rotatedVector(by: r))
     }
 
     /// Each block of d rows (a head): R2ᵀ·W_head, and its bias likewise.
@@ -93,6 +94,12 @@ extension LinearLayer where Value: TensorValue {
 }
 
 extension TensorValue {
+    /// v·R.
+    fileprivate func rotatedVector(by r: Tensor?) -> Self {
+        guard let r else { return self }
+        return mapped { $0 = matmul($0.reshaped([1, $0.count]), .asStored, r).reshaped($0.shape) }
+    }
+
     /// W·R.
     fileprivate func rotatedInput(by r: Tensor?) -> Self {
         guard let r else { return self }

@@ -8,10 +8,11 @@ import TestSupport
 struct ModelFolder {
     let folder: TemporaryFolder
 
-    init() throws {
+    /// - Parameter name: of a model folder of the golden suite.
+    init(_ name: String = "llama_base_hf") throws {
         folder = try TemporaryFolder()
         let golden = GoldenSuite.defaultFolder
-        let model = golden + "/llama/llama_base_hf/"
+        let model = golden + "/llama/\(name)/"
         try FileManager.default.createDirectory(atPath: file("model"), withIntermediateDirectories: true)
         for name in ["config.json", "model.safetensors"] {
             try FileManager.default.copyItem(atPath: model + name, toPath: file("model/" + name))

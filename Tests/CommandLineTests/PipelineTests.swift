@@ -8,17 +8,20 @@ extension CommandLineTests {
         struct Case: CustomTestStringConvertible, Sendable {
             let job: String
             var settings: [String] = []
-            var testDescription: String { ([job] + settings).joined(separator: " ") }
+            var model = "llama_base_hf"
+            var testDescription: String { ([job, model] + settings).joined(separator: " ") }
         }
 
         static let cases = [
             Case(job: "rotate"), Case(job: "train"), Case(job: "ptq", settings: ["ternary.tolerance=0.3"]),
             Case(job: "qat", settings: ["ternary.tolerance=0.3", "qat.distill=true"]),
             Case(job: "qat", settings: ["qat.method=integer", "quantization.weights.bits=4"]),
+            Case(job: "train", model: "opt_hf"), Case(job: "train", model: "opt350_style_hf"),
+            Case(job: "rotate", settings: ["quantization.activations.bits=8"], model: "opt_hf"),
         ]
 
         @Test(arguments: cases) func `two stages do what one rank does`(_ testCase: Case) throws {
-            let model = try ModelFolder()
+            let model = try ModelFolder(testCase.model)
             func run(_ ranks: Int, _ settings: [String]) throws -> (summary: JSONValue, losses: [Double]) {
                 let out = "out-\(ranks)"
                 let arguments =
@@ -45,6 +48,14 @@ extension CommandLineTests {
                 ["verify", "out-0/model", "out-2/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
                 in: model.path)
             #expect(verified.code == 0, "\(verified.output) \(verified.errors)")
+        }
+
+        @Test(arguments: [0, 2]) func `a model that nothing rotates is refused before anything is written`(_ ranks: Int) throws {
+            let model = try ModelFolder("opt350_style_hf")
+            for job in [["rotate"], ["eval", "--set", "eval.hadamard=true"]] {
+                try Program.expectRefusal(
+                    job + model.arguments(), in: model.path, ranks: ranks, code: 78, fragment: "cannot be rotated: its norms stand on")
+            }
         }
 
         @Test(arguments: [0, 2]) func `a run that will not fit says so before it starts`(_ ranks: Int) throws {

@@ -8,6 +8,20 @@ void ck_rms_norm(const float *x, const float *gain, float epsilon, float *y, flo
 void ck_rms_norm_backward(const float *dy, const float *x, const float *gain, const float *reciprocal, float *dx,
                           float *gain_gradient, size_t rows, size_t columns);
 
+// Layer norm (Ba et al. 2016) of each row: y = gain ∘ (x − m)·r + shift, m = mean x, r = 1/√(mean (x − m)² + epsilon). gain and
+// shift may be NULL (ones, zeros). mean[rows] receives m, reciprocal[rows] r.
+void ck_layer_norm(const float *x, const float *gain, const float *shift, float epsilon, float *y, float *mean,
+                   float *reciprocal, size_t rows, size_t columns);
+// With n = (x − m)·r and g = gain∘dy: dx = r·(g − mean g − n·mean(g∘n)). gain_gradient += Σ_rows dy∘n and shift_gradient +=
+// Σ_rows dy, each NULL when not wanted.
+void ck_layer_norm_backward(const float *dy, const float *x, const float *gain, const float *mean, const float *reciprocal,
+                            float *dx, float *gain_gradient, float *shift_gradient, size_t rows, size_t columns);
+
+// y = max(x, 0)
+void ck_relu(const float *x, float *y, size_t n);
+// dx = dy where y > 0, else 0; dx may be the same memory as dy.
+void ck_relu_backward(const float *dy, const float *y, float *dx, size_t n);
+
 // Rotary embedding, in place, of rows that hold `heads` heads of `d` entries: the pair (i, i + d/2) of a head turns by the
 // angle of its position, whose cosines and sines are row (row mod positions) of the tables [positions, d/2].
 // direction is +1, or −1 for the inverse (which is the derivative).

@@ -34,6 +34,57 @@ void CK_VARIANT(ck_rms_norm_backward)(const float *restrict dy, const float *res
     }
 }
 
+void CK_VARIANT(ck_layer_norm)(const float *restrict x, const float *restrict gain, const float *restrict shift, float epsilon,
+                               float *restrict y, float *restrict mean, float *restrict reciprocal, size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++, x += columns, y += columns) {
+        float sum = 0, squares = 0;
+        for (size_t j = 0; j < columns; j++) sum += x[j];
+        float m = sum / (float)columns;
+        for (size_t j = 0; j < columns; j++) squares += (x[j] - m) * (x[j] - m);
+        float r = 1.0f / SQRT(squares / (float)columns + epsilon);
+        mean[i] = m;
+        reciprocal[i] = r;
+        for (size_t j = 0; j < columns; j++) y[j] = (x[j] - m) * r;
+        if (gain)
+            for (size_t j = 0; j < columns; j++) y[j] *= gain[j];
+        if (shift)
+            for (size_t j = 0; j < columns; j++) y[j] += shift[j];
+    }
+}
+
+void CK_VARIANT(ck_layer_norm_backward)(const float *restrict dy, const float *restrict x, const float *restrict gain,
+                                        const float *restrict mean, const float *restrict reciprocal, float *restrict dx,
+                                        float *restrict gain_gradient, float *restrict shift_gradient, size_t rows,
+                                        size_t columns) {
+    for (size_t i = 0; i < rows; i++, x += columns, dy += columns, dx += columns) {
+        float m = mean[i], r = reciprocal[i], sum = 0, dot = 0;
+        if (gain)
+            for (size_t j = 0; j < columns; j++) dx[j] = dy[j] * gain[j];
+        else
+            for (size_t j = 0; j < columns; j++) dx[j] = dy[j];
+        for (size_t j = 0; j < columns; j++) {
+            sum += dx[j];
+            dot += dx[j] * (x[j] - m);
+        }
+        float level = sum / (float)columns, pull = dot * r * r / (float)columns;
+        for (size_t j = 0; j < columns; j++) dx[j] = r * (dx[j] - level - (x[j] - m) * pull);
+        if (gain_gradient)
+            for (size_t j = 0; j < columns; j++) gain_gradient[j] += dy[j] * (x[j] - m) * r;
+        if (shift_gradient)
+            for (size_t j = 0; j < columns; j++) shift_gradient[j] += dy[j];
+    }
+}
+
+void CK_VARIANT(ck_relu)(const float *restrict x, float *restrict y, size_t n) {
+    // What is not a number stays so.
+    for (size_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
+}
+
+void CK_VARIANT(ck_relu_backward)(const float *dy, const float *y, float *dx, size_t n) {
+#pragma clang loop vectorize(assume_safety)
+    for (size_t i = 0; i < n; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
 void CK_VARIANT(ck_rope)(float *x, const float *cosine, const float *sine, float direction, size_t rows, size_t positions,
                          size_t heads, size_t d) {
     size_t half = d / 2;

@@ -41,12 +41,24 @@ package struct Architecture: Sendable, Equatable {
         case fixed(String)
     }
 
-    /// A norm whose output is a hook point: gain (and shift) fold into the linears that read it.
+    /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it.
     package struct NormRule: Sendable, Equatable {
-        package let gain: String
+        package enum Kind: Sendable, Equatable {
+            /// RMSNorm.
+            case rms
+            /// LayerNorm, which takes the mean away first.
+            case layer
+        }
+        package let kind: Kind
+        /// nil where the norm has no factors.
+        package let gain: String?
+        /// nil where the norm adds nothing.
+        package let shift: String?
         package let output: HookPoint
 
-        package init(gain: String, output: HookPoint) { (self.gain, self.output) = (gain, output) }
+        package init(_ kind: Kind = .rms, gain: String?, shift: String? = nil, output: HookPoint) {
+            (self.kind, self.gain, self.shift, self.output) = (kind, gain, shift, output)
+        }
     }
 
     /// Attention's heads in a block.
@@ -146,6 +158,9 @@ extension Architecture {
 
     /// Width of the feed-forward networks' inner values; 0 without any.
     package var downWidth: Int { blocks.map { $0.width(.downInput) }.max() ?? 0 }
+
+    /// Whether the norms take the mean of the residual stream away, so that R1 must leave it as it is: R1·1 = 1.
+    package var takesMeans: Bool { norms.contains { $0.kind == .layer } || blocks.contains { $0.norms.contains { $0.kind == .layer } } }
 
     /// The table of tokens; nil where tokens do not enter.
     package var embedding: ParameterSpec? { entry.first { $0.role == .embedding } }

@@ -2,6 +2,8 @@ package import Autograd
 
 /// How the rows of a batch relate: their positions, and which of them attend to which.
 package protocol AttentionContext {
+    /// The position in its sequence of each of so many rows, counted from 0.
+    func positions(rows: Int) -> [Int32]
     func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable
     func attend(
         _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
@@ -17,6 +19,8 @@ package struct CausalBatch: AttentionContext {
         self.sequences = sequences
         self.length = length
     }
+
+    package func positions(rows: Int) -> [Int32] { (0..<rows).map { Int32($0 % length) } }
 
     package func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
         tape.rotary(x, table, length: length)

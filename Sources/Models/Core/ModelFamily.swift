@@ -44,7 +44,7 @@ package enum ModelRegistry {
         }
     }
 
-    private static let entries = Mutex([Entry(Llama.self)])
+    private static let entries = Mutex([Entry(Llama.self), Entry(OPT.self)])
 
     /// Adds a family that is defined elsewhere.
     package static func register<Family: ModelFamily>(_ family: Family.Type) {

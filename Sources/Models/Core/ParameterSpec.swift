@@ -7,6 +7,8 @@ package struct ParameterSpec: Sendable, Equatable {
         case positions
         /// The weight [out, in] of a linear layer; see ``Ports``.
         case linear(Ports)
+        /// A matrix at an end of the network that is no layer of a block: it stays in floats.
+        case projection
         /// Added to the output of the linear layer with this weight.
         case bias(of: String)
         /// A norm's factors.

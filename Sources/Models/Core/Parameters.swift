@@ -68,19 +68,20 @@ package struct Parameters<Value> {
     /// Empty but on the first stage.
     package var entry: ParameterGroup<Value>
     package var blocks: [ParameterGroup<Value>]
-    /// Empty but on the last stage. Holds a tied embedding where the first stage is another one.
+    /// Empty but on the last stage, and there too where the embedding of the same stage serves as head and nothing stands before
+    /// it. Holds a tied embedding where the first stage is another one.
     package var exit: ParameterGroup<Value>
+    /// Whether logits come from here.
+    package let isLast: Bool
 
     package init(
-        firstBlock: Int, entry: ParameterGroup<Value>, blocks: [ParameterGroup<Value>], exit: ParameterGroup<Value>
+        firstBlock: Int, entry: ParameterGroup<Value>, blocks: [ParameterGroup<Value>], exit: ParameterGroup<Value>, isLast: Bool
     ) {
-        (self.firstBlock, self.entry, self.blocks, self.exit) = (firstBlock, entry, blocks, exit)
+        (self.firstBlock, self.entry, self.blocks, self.exit, self.isLast) = (firstBlock, entry, blocks, exit, isLast)
     }
 
     /// Whether tokens enter here.
     package var isFirst: Bool { !entry.specs.isEmpty }
-    /// Whether logits come from here.
-    package var isLast: Bool { !exit.specs.isEmpty }
     /// The places in the model of the blocks held.
     package var blockRange: Range<Int> { firstBlock..<firstBlock + blocks.count }
 
@@ -115,7 +116,7 @@ package struct Parameters<Value> {
         let entry = try entry.map(transform)
         var blocks: [ParameterGroup<New>] = []
         for block in self.blocks { blocks.append(try block.map(transform)) }
-        return Parameters<New>(firstBlock: firstBlock, entry: entry, blocks: blocks, exit: try exit.map(transform))
+        return Parameters<New>(firstBlock: firstBlock, entry: entry, blocks: blocks, exit: try exit.map(transform), isLast: isLast)
     }
 
     package func map<New, Failure>(_ transform: (String, Value) throws(Failure) -> New) throws(Failure) -> Parameters<New> {
@@ -156,6 +157,6 @@ extension Architecture {
         }
         return Parameters(
             firstBlock: stage.lowerBound, entry: group("", isFirst ? entry : []),
-            blocks: blocks[stage].map { group($0.prefix, $0.parameters) }, exit: group("", isLast ? exit : []))
+            blocks: blocks[stage].map { group($0.prefix, $0.parameters) }, exit: group("", isLast ? exit : []), isLast: isLast)
     }
 }

@@ -29,6 +29,8 @@ final class CachedDecoding: AttentionContext {
 
     func advance() { position += 1 }
 
+    func positions(rows: Int) -> [Int32] { [Int32](repeating: Int32(position), count: rows) }
+
     func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
         tape.rotary(x, table.row(position), length: 1)
     }

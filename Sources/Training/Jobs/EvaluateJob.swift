@@ -64,6 +64,7 @@ package struct EvaluateJob: Job {
         let (config, stage) = (context.config, inputs.stages[context.groups.stage])
         try inputs.checkOrigin(ofRotations: config.rotation.path, context)
         let parameters = try inputs.folder.parameters(stage, storage: config.model.storage)
+        if config.rotation.path != nil || config.eval.hadamard { try inputs.folder.checkRotatable(parameters) }
         let factors = try config.ternary.path.map { path in
             let factors = try TernaryFile.read(path)
             try factors.check(against: inputs.folder.architecture.linears, file: path)

@@ -121,7 +121,7 @@ enum SeedStream {
     static let evaluationTokens: UInt64 = 2 << 32
 }
 
-/// The small Llama that ships with the program, so that the first command needs no model.
+/// The small model that ships with the program, so that the first command needs no model.
 package enum EmbeddedModel {
     package static var path: String { Bundle.module.bundlePath + "/wiki-llama-4m" }
 

@@ -29,6 +29,7 @@ package struct PlanJob {
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
+        if config.plan.job == .rotate { try shape.checkRotatable(path) }
         let cluster = Cluster(config.plan)
         let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
         guard !search.runs.isEmpty else {

@@ -22,11 +22,11 @@ package struct RotateJob: Job {
             context, job: Self.name, needsTraining: true
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+            let weights = try weights(inputs, context)
+            try inputs.folder.checkRotatable(weights)
+            let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
             return (
-                try RotationRecipe(
-                    config, inputs.folder.architecture, planTokens: RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data),
-                    dims: groups.dims),
-                try weights(inputs, context)
+                try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
             )
         }
         let outcome = try learn(run, recipe, consume original)

@@ -3,6 +3,7 @@ internal import Collectives
 internal import Evaluation
 internal import HuggingFace
 internal import Models
+internal import Parallelism
 internal import Quantization
 internal import Rotation
 internal import TensorCore
@@ -22,6 +23,8 @@ struct IntegerQat<World: Communicator> {
             try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
             if let path = config.qat.rotations {
                 rotations = try Rotations(contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.blocks.count)
+                try rotations.check(keepMeansOf: c, path: path)
+                try inputs.folder.checkRotatable(try inputs.folder.parameters(inputs.stages[context.groups.stage]))
             }
         }
         let c = run.inputs.folder.architecture

@@ -133,6 +133,7 @@ package final class RotationLearner {
     /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none. The
     /// same bits on every rank.
     package func settle() throws(RotationError) {
+        defer { if model.architecture.takesMeans { rotations = rotations.keepingMean() } }
         guard settings.retraction == .iterative else { return }
         if settings.learnsR1, let r1 = rotations.r1 { rotations.r1 = try CayleySGD.orthonormalized(r1) }
         if settings.learnsR2, let r2 = rotations.r2 {
@@ -146,16 +147,17 @@ package final class RotationLearner {
     private func update(learningRate: Float) throws(RotationError) -> Double {
         var offset = 0
         var squared = 0.0
-        func step(_ optimizer: inout CayleySGD, _ rotation: inout Tensor) throws(RotationError) {
+        func step(_ optimizer: inout CayleySGD, _ rotation: inout Tensor, keepsMean: Bool = false) throws(RotationError) {
             let count = SkewMatrix.packedCount(order: rotation.rows)
-            let skew = packed.slice(offset..<offset + count)
+            var skew = packed.slice(offset..<offset + count)
+            if keepsMean { skew = SkewMatrix.keepingMean(skew, order: rotation.rows) }
             offset += count
             squared += 2 * skew.squaredNorm
             try optimizer.step(&rotation, skew: skew, learningRate: learningRate)
         }
         var next = 0
         if settings.learnsR1, var r1 = rotations.r1 {
-            try step(&optimizers[next], &r1)
+            try step(&optimizers[next], &r1, keepsMean: model.architecture.takesMeans)
             rotations.r1 = r1
             next += 1
         }

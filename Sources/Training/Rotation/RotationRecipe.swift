@@ -95,13 +95,15 @@ package struct RotationRecipe {
         online = OnlineRotations(
             r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
             r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
-        let random = Rotations.randomHadamard(
+        var random = Rotations.randomHadamard(
             hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
             layers: layers, seed: UInt64(config.training.seed))
+        if architecture.takesMeans { random = random.keepingMean() }
         hadamard = random
         start = try rotation.path.map {
             let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
             try RotationMetadata(of: $0).check(given, path: $0)
+            try given.check(keepMeansOf: architecture, path: $0)
             return given
         } ?? random
         isGiven = rotation.path != nil

@@ -4,23 +4,6 @@ internal import HuggingFace
 // of other networks whose neutral value says that this is not one of them. Anything else may change what the network computes,
 // and a network that is run as another one gives plausible wrong numbers.
 
-extension LlamaConfiguration.Family {
-    /// Keys that the family's configuration is read from.
-    fileprivate var keys: Set<String> {
-        let common: Set = [
-            "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-            "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
-            "rope_theta", "rope_scaling", "rope_parameters", "sliding_window", "layer_types",
-        ]
-        return switch self {
-        case .llama: common.union(["attention_bias", "mlp_bias"])
-        case .mistral: common
-        case .qwen2: common.union(["use_sliding_window", "max_window_layers"])
-        case .qwen3: common.union(["use_sliding_window", "max_window_layers", "attention_bias"])
-        }
-    }
-}
-
 /// Keys that say nothing about what the network computes: where it comes from, how it was trained, how text is drawn from it
 /// and how other programs run it; and those that a folder's reader deals
 /// with, see ``ModelFolder``.
@@ -99,17 +82,20 @@ extension JSONValue {
 }
 
 extension HFConfig {
+    /// - Parameters:
+    ///   - family: as an error names it.
+    ///   - known: keys that its configuration is read from.
+    ///   - isNeutral: whether a value of a key that it does not read changes nothing.
     /// - Throws: at the first key that is neither read, nor harmless, nor neutral.
-    func refuseUnknown(_ family: LlamaConfiguration.Family) throws(HuggingFaceError) {
-        let known = family.keys
+    func refuseUnknown(
+        _ family: String, known: Set<String>, isNeutral: (_ key: String, _ value: JSONValue) -> Bool = { $1.isNeutral(for: $0) }
+    ) throws(HuggingFaceError) {
         for (key, value) in json.members where !known.contains(key) && !harmlessKeys.contains(key) {
-            let isBias = family == .qwen2 && ["attention_bias", "qkv_bias"].contains(key)
-            // A qwen2 has biases of q, k and v, whatever its file says.
-            guard isBias ? value == true || value == .null : value.isNeutral(for: key) else {
+            guard isNeutral(key, value) else {
                 throw failure(
                     key,
-                    "\(value.brief) is not known for a \(family.rawValue) and may change what the network computes; delete the "
-                        + "key if it does not")
+                    "\(value.brief) is not known for a \(family) and may change what the network computes; delete the key if it does "
+                        + "not")
             }
         }
     }
