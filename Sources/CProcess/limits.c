@@ -2,6 +2,7 @@
 // memory for every thread as it is loaded, and where there is none it asks for ever.
 #include "CProcess.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,8 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
         }
         _exit(EXIT_CONFIGURATION);
     }
+    // Each thread that allocates would map 64 MiB of its own, and what is left would depend on which thread was first.
+    mallopt(M_ARENA_MAX, 1);
     long threads = 1 + (long)((limit - MIB_AT_LEAST) / MIB_PER_THREAD);
     const char *wanted = getenv("OPENBLAS_NUM_THREADS");
     if (wanted == NULL) wanted = getenv("OMP_NUM_THREADS");
