@@ -10,7 +10,8 @@ internal import Training
 /// and four written, however often a transform passes over it.
 struct TransformBenchmark: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "transform", abstract: "Measures the Hadamard transform against copies in the second-level cache and in memory.")
+        commandName: "transform",
+        abstract: "Measures the Hadamard transform against copies in the second-level cache and in memory.")
 
     @Option(help: "Kilobytes of rows; they should fit the second-level cache.")
     var kilobytes = 512

@@ -13,15 +13,16 @@ package enum LogitTarget {
 
 /// Rows of logits that exist at a time.
 package enum LogitBlock {
-    /// As many as eight MiB of logits hold, but 128 to 256: a head in training has its gradient read and written for each block.
+    /// As many as eight MiB of logits hold, but 128 to 256: a head in training has its gradient read and written for each
+    /// block.
     package static func rows(vocabulary: Int) -> Int { max(128, min(256, (2 << 20) / vocabulary)) }
 }
 
 extension Tape {
     /// The sum over rows of the loss of logits = x·headᵀ, in nats, times `scale` in the gradient.
     ///
-    /// Logits exist for a block of rows at a time, see ``LogitBlock``. Their gradient is known as soon as they are, so ∂loss/∂x (and
-    /// the head's) is formed right away and no logits are kept.
+    /// Logits exist for a block of rows at a time, see ``LogitBlock``. Their gradient is known as soon as they are, so ∂loss/∂x
+    /// (and the head's) is formed right away and no logits are kept.
     ///
     /// - Parameters:
     ///   - x: [rows, h], the output of the last norm.

@@ -21,7 +21,8 @@ extension Tape {
             updating(gain?.sink) { dGain in
                 updating(toShift) { dShift in
                     ck_layer_norm_backward(
-                        dy.pointer, x.value.pointer, gain?.value.pointer, mean.pointer, reciprocal.pointer, dx.mutablePointer, dGain,
+                        dy.pointer, x.value.pointer, gain?.value.pointer, mean.pointer, reciprocal.pointer, dx.mutablePointer,
+                        dGain,
                         dShift, rows, columns)
                 }
             }

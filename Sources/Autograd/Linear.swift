@@ -21,7 +21,8 @@ extension Tape {
 
     /// Several linear layers that read the same input.
     ///
-    /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no input.
+    /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no
+    /// input.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
         let outputs = layers.map { layer in
             var y = Tensor(uninitialized: [x.value.rows, layer.weight.shape[0]])

@@ -6,7 +6,7 @@ extension Tape {
     ///
     /// - Parameters:
     ///   - gain: γ [width], or nil for ones.
-    ///   - width: entries normalised together: the whole row, or a head (norms of q and k).
+    ///   - width: entries normalized together: the whole row, or a head (norms of q and k).
     package func rmsNorm(_ x: Variable, gain: Variable?, epsilon: Float, width: Int? = nil) -> Variable {
         let columns = width ?? x.value.columns
         let rows = x.value.count / columns

@@ -1,8 +1,9 @@
+internal import CKernels
+package import TensorCore
+
 #if canImport(Glibc)
     internal import Glibc
 #endif
-internal import CKernels
-package import TensorCore
 
 /// Cosines and sines of the angles position·frequency, [positions, d/2] each (Su et al., arXiv 2104.09864).
 package struct RotaryTable: Sendable {

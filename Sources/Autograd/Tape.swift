@@ -5,7 +5,8 @@ package struct Variable: Sendable {
     package let stored: StoredTensor
     fileprivate let slot: GradientSlot?
 
-    /// Of a frozen weight this may be made anew each time it is asked for (see ``StoredTensor``): ask once, and let go after use.
+    /// Of a frozen weight this may be made anew each time it is asked for (see ``StoredTensor``): ask once, and let go after
+    /// use.
     package var value: Tensor { stored.tensor }
     package var shape: [Int] { stored.shape }
 
@@ -63,7 +64,8 @@ package struct GradientSink: Sendable {
         }
     }
 
-    /// Lets `body` add to the gradient in place, with β for a product that writes it: 0 when the buffer holds nothing yet, else 1.
+    /// Lets `body` add to the gradient in place, with β for a product that writes it: 0 when the buffer holds nothing yet, else
+    /// 1.
     ///
     /// Spares the temporary and the addition of ``add(_:)`` where a product can add to its output itself.
     package func update(_ body: (_ gradient: inout Tensor, _ beta: Float) -> Void) {

@@ -1,7 +1,7 @@
 // Which machine code runs when a kernel is called: the best that the processor has, or what the environment's CK_ISA names.
 //
-// The choice is made once, before main. The loader could make it (ifunc, which target_clones builds on), but it would ask before
-// there is an environment to be read, and before a sanitizer has started.
+// The choice is made once, before main. The loader could make it (ifunc, which target_clones builds on), but it would ask
+// before there is an environment to be read, and before a sanitizer has started.
 #include "CKernels.h"
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// What an address-space limit (ulimit -v, or a batch system's h_vmem) leaves room for, looked at before OpenBLAS is loaded: it takes
-// memory for every thread as it is loaded, and where there is none it asks for ever.
+// What an address-space limit (ulimit -v, or a batch system's h_vmem) leaves room for, looked at before OpenBLAS is loaded: it
+// takes memory for every thread as it is loaded, and where there is none it asks for ever.
 #include "CProcess.h"
 
 #include <malloc.h>

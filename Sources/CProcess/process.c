@@ -7,8 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// The child's side. Other threads may have held locks when the process was forked: only system calls from here on (glibc's execvp
-// allocates nothing). Returns the error number where the program cannot be started.
+// The child's side. Other threads may have held locks when the process was forked: only system calls from here on (glibc's
+// execvp allocates nothing). Returns the error number where the program cannot be started.
 static int become(char *const *arguments, const sigset_t *mask, pid_t parent) {
     if (setpgid(0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) return errno;
     // A parent that died before the call above sends nothing any more.

@@ -68,8 +68,8 @@ package protocol Communicator: AnyObject {
     func split(color: Int?, key: Int) throws(MPIError) -> Self?
     /// Ranks on this rank's machine, itself among them. Collective.
     func ranksOnNode() throws(MPIError) -> Int
-    /// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may, and of the time that
-    /// control groups allow these. Collective.
+    /// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may, and of the
+    /// time that control groups allow these. Collective.
     func coreShare() throws(MPIError) -> Double
 
     func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError)
@@ -82,8 +82,8 @@ package protocol Communicator: AnyObject {
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value>
 
-    /// From here on a call that waits for other ranks ends the job where one of them gets nothing done for so long: see ``Watchdog``. Parts
-    /// split off later do the same. Collective.
+    /// From here on a call that waits for other ranks ends the job where one of them gets nothing done for so long: see
+    /// ``Watchdog``. Parts split off later do the same. Collective.
     func watch(longestWait: Duration) throws(MPIError)
     /// What looks after this rank and the others; nil before ``watch(longestWait:)``.
     var watchdog: Watchdog? { get }
@@ -96,7 +96,9 @@ extension Communicator {
     package var watchdog: Watchdog? { nil }
 
     /// Does what may wait for other ranks in another way than by the calls above.
-    package func waiting<Result, Failure: Error>(in operation: String, _ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+    package func waiting<Result, Failure: Error>(in operation: String, _ body: () throws(Failure) -> Result) throws(Failure)
+        -> Result
+    {
         guard let watchdog else { return try body() }
         return try watchdog.waiting(in: operation, body)
     }
@@ -231,7 +233,8 @@ extension Communicator {
     }
 
     package func send(_ bytes: [UInt8], to peer: Int, tag: Int = 0) throws(MPIError) {
-        try bytes.withUnsafeBufferPointer { data throws(MPIError) in try send(UnsafeRawBufferPointer(data), to: peer, tag: tag) }
+        try bytes.withUnsafeBufferPointer { data throws(MPIError) in try send(UnsafeRawBufferPointer(data), to: peer, tag: tag)
+        }
     }
 
     /// So many bytes from a peer.

@@ -27,8 +27,8 @@ package struct ControlGroups {
             guard parts.count == 3 else { return [] }
             let isVersion2 = parts[1].isEmpty
             guard isVersion2 || parts[1].split(separator: ",").contains(Substring(controller)) else { return [] }
-            // Version 2 has one hierarchy, which stands in a folder of its own beside those of version 1. Controllers of version 1 that
-            // share a hierarchy have links of their own to it, or not.
+            // Version 2 has one hierarchy, which stands in a folder of its own beside those of version 1. Controllers of
+            // version 1 that share a hierarchy have links of their own to it, or not.
             let mounts = isVersion2 ? [root, "\(root)/unified"] : ["\(root)/\(controller)", "\(root)/\(parts[1])"]
             return Set(mounts).sorted().flatMap { mount in
                 Self.ancestors(of: parts[2]).map { Folder(path: mount + $0, isVersion2: isVersion2) }
@@ -44,7 +44,9 @@ package struct ControlGroups {
                 folder.isVersion2
                 ? folder.text("cpu.max").split(separator: " ").map(String.init)
                 : [folder.text("cpu.cfs_quota_us"), folder.text("cpu.cfs_period_us")]
-            guard limit.count == 2, let quota = Double(limit[0]), let period = Double(limit[1]), quota > 0, period > 0 else { return nil }
+            guard limit.count == 2, let quota = Double(limit[0]), let period = Double(limit[1]), quota > 0, period > 0 else {
+                return nil
+            }
             return quota / period
         }.min()
     }

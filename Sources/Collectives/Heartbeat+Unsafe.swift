@@ -2,9 +2,9 @@ internal import Glibc
 
 /// Datagrams between the watchdogs of a job: questions, reports, and the word that the job ends.
 ///
-/// UDP, on loopback where all ranks share a machine. On several machines the socket takes datagrams from any interface, and a rank is asked
-/// at all of its addresses, so none has to be chosen; what does not carry the job's token is dropped unanswered. Datagrams may be lost:
-/// questions are repeated.
+/// UDP, on loopback where all ranks share a machine. On several machines the socket takes datagrams from any interface, and a
+/// rank is asked at all of its addresses, so none has to be chosen; what does not carry the job's token is dropped unanswered.
+/// Datagrams may be lost: questions are repeated.
 final class Heartbeat: Sendable {
     enum Kind: UInt8 { case question = 1, report, ending }
 
@@ -28,7 +28,8 @@ final class Heartbeat: Sendable {
         guard world.size > 1 else { return nil }
         let token = UInt64(bitPattern: try world.broadcast(Int64.random(in: .min ... .max)))
         let isOneNode = try world.ranksOnNode() == world.size
-        let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        let descriptor = socket(
+            AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         let (loopback, any): (UInt32, UInt32) = (0x7F00_0001, 0)
         var port: UInt16 = 0
         if descriptor >= 0,
@@ -73,7 +74,9 @@ final class Heartbeat: Sendable {
             var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
             withUnsafeMutablePointer(to: &source) { source in
                 source.withMemoryRebound(to: sockaddr.self, capacity: 1) { source in
-                    let count = words.withUnsafeMutableBytes { recvfrom(descriptor, $0.baseAddress, $0.count, Int32(MSG_TRUNC), source, &length) }
+                    let count = words.withUnsafeMutableBytes {
+                        recvfrom(descriptor, $0.baseAddress, $0.count, Int32(MSG_TRUNC), source, &length)
+                    }
                     guard count >= 0 else { return length = 0 }
                     guard count == Self.size, words[0] == token, let kind = Kind(rawValue: UInt8(truncatingIfNeeded: words[1])),
                         words[2] < UInt64(size)

@@ -14,11 +14,14 @@ package struct NetworkAddress: Equatable, Sendable {
         (self.interface, self.text, self.address, self.mask, self.isLoopback) = (interface, text, address, mask, isLoopback)
     }
 
-    /// Whether the interface leads to containers and virtual machines of this machine only: what Docker, Podman, Kubernetes' plug-ins, libvirt
-    /// and others call theirs.
+    /// Whether the interface leads to containers and virtual machines of this machine only: what Docker, Podman, Kubernetes'
+    /// plug-ins, libvirt and others call theirs.
     package var isVirtual: Bool {
-        ["docker", "br-", "veth", "virbr", "vnet", "vmnet", "vboxnet", "lxc", "lxd", "cni", "flannel", "cali", "cilium", "podman", "kube", "tunl"]
-            .contains { interface.hasPrefix($0) }
+        [
+            "docker", "br-", "veth", "virbr", "vnet", "vmnet", "vboxnet", "lxc", "lxd", "cni", "flannel", "cali", "cilium",
+            "podman", "kube", "tunl",
+        ]
+        .contains { interface.hasPrefix($0) }
     }
 
     /// Whether an address is in the network this one is in.
@@ -40,7 +43,8 @@ package enum NetworkInterfaces {
             guard flags & Int32(IFF_UP) != 0, let own = number(current.ifa_addr) else { continue }
             found.append(
                 NetworkAddress(
-                    interface: String(cString: current.ifa_name), text: text(own), address: own, mask: number(current.ifa_netmask) ?? 0,
+                    interface: String(cString: current.ifa_name), text: text(own), address: own,
+                    mask: number(current.ifa_netmask) ?? 0,
                     isLoopback: flags & Int32(IFF_LOOPBACK) != 0))
         }
         return found
@@ -49,8 +53,8 @@ package enum NetworkInterfaces {
     /// Those that may reach other machines.
     package static func outward() -> [NetworkAddress] { addresses().filter { !$0.isLoopback && !$0.isVirtual } }
 
-    /// The own address that messages to another one would leave from, as the system's routes say; nil where none leads there. Nothing is
-    /// sent.
+    /// The own address that messages to another one would leave from, as the system's routes say; nil where none leads there.
+    /// Nothing is sent.
     package static func source(towards address: UInt32) -> UInt32? {
         let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
         guard descriptor >= 0 else { return nil }
@@ -60,7 +64,9 @@ package enum NetworkInterfaces {
         return boundAddress(descriptor)?.address
     }
 
-    package static func text(_ address: UInt32) -> String { (0..<4).map { String(address >> (24 - 8 * $0) & 0xFF) }.joined(separator: ".") }
+    package static func text(_ address: UInt32) -> String {
+        (0..<4).map { String(address >> (24 - 8 * $0) & 0xFF) }.joined(separator: ".")
+    }
 
     /// Numbers and dots; nil where it is something else.
     package static func parse(_ text: some StringProtocol) -> UInt32? {

@@ -7,8 +7,8 @@ package enum SignalPipe {
     nonisolated(unsafe) private static var reading: Int32 = -1
     nonisolated(unsafe) private static var writing: Int32 = -1
 
-    /// Blocks signals on this thread and those it starts: the others take them, and no call here is interrupted. What arrives before
-    /// ``open(_:)`` waits, also while the process starts another program.
+    /// Blocks signals on this thread and those it starts: the others take them, and no call here is interrupted. What arrives
+    /// before ``open(_:)`` waits, also while the process starts another program.
     package static func block(_ signals: [Int32]) { mask(SIG_BLOCK, signals) }
 
     /// The opposite; for the thread that reads.
@@ -21,8 +21,8 @@ package enum SignalPipe {
         pthread_sigmask(how, &set, nil)
     }
 
-    /// From here on these signals are written to the pipe. One that whoever started this process has switched off stays so, if it is
-    /// among `optional`: `nohup` does that to SIGHUP.
+    /// From here on these signals are written to the pipe. One that whoever started this process has switched off stays so, if
+    /// it is among `optional`: `nohup` does that to SIGHUP.
     ///
     /// - Returns: false where the system refuses a pipe; nothing has changed then.
     static func open(_ signals: [Int32], optional: Set<Int32>) -> Bool {

@@ -1,8 +1,8 @@
 /// What a rank knows of the others, and when it must give them up. Pure: time, in monotonic nanoseconds, is passed in.
 ///
-/// A rank that gets work done is not lost, however long others wait for it. One that answers nothing for the limit is (a stopped process,
-/// a dead node); one that answers, waits for nobody and has got nothing done for the limit hangs; and where all wait and nothing gets
-/// done anywhere, a message is lost.
+/// A rank that gets work done is not lost, however long others wait for it. One that answers nothing for the limit is (a
+/// stopped process, a dead node); one that answers, waits for nobody and has got nothing done for the limit hangs; and where
+/// all wait and nothing gets done anywhere, a message is lost.
 struct Silence {
     /// What a rank says of itself.
     struct Report: Equatable {

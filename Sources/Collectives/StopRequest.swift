@@ -9,13 +9,13 @@ package struct StopRequested: Error, Equatable {
     package init(signal: Int32) { self.signal = signal }
 }
 
-/// Whether this run has been asked to stop: by Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 (which Slurm sends a while before the time is up:
-/// `--signal=USR1@120`), or by nobody reading its output any more.
+/// Whether this run has been asked to stop: by Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 (which Slurm sends a while before the time is
+/// up: `--signal=USR1@120`), or by nobody reading its output any more.
 ///
-/// **The first request is answered where it fits.** Long work asks ``check()`` or ``check(on:)`` now and then and ends by throwing
-/// ``StopRequested``; steps run ``shielded(_:)`` to their checkpoint. Where nobody asks (a long call of a library, a wait for a rank that
-/// does not answer), a thread ends the process after a while: outside of shielded work everything worth keeping is on the disk
-/// already, in whole files. **The second request ends the process at once.**
+/// **The first request is answered where it fits.** Long work asks ``check()`` or ``check(on:)`` now and then and ends by
+/// throwing ``StopRequested``; steps run ``shielded(_:)`` to their checkpoint. Where nobody asks (a long call of a library, a
+/// wait for a rank that does not answer), a thread ends the process after a while: outside of shielded work everything worth
+/// keeping is on the disk already, in whole files. **The second request ends the process at once.**
 ///
 /// Ranks on one machine tell each other, so that it does not matter to which of them the signal was sent.
 package enum StopRequest {
@@ -28,7 +28,8 @@ package enum StopRequest {
     private static let state = Mutex(State())
 
     private struct State {
-        /// The exit code after an answered request, in place of the usual ones, for a supervisor that repeats SIGUSR1 until it is heard.
+        /// The exit code after an answered request, in place of the usual ones, for a supervisor that repeats SIGUSR1 until it
+        /// is heard.
         var agreedCode: Int32?
         var advice: @Sendable () -> String = { "stopped as asked; nothing had been written yet" }
         /// Whether this rank writes ``advice``.
@@ -105,7 +106,9 @@ package enum StopRequest {
     package static func listen(agreedCode: Int32? = nil) {
         SignalPipe.block(signals + peerSignals)
         state.withLock { $0.agreedCode = agreedCode }
-        guard SignalPipe.open(signals + peerSignals, optional: [SIGHUP]) else { return SignalPipe.unblock(signals + peerSignals) }
+        guard SignalPipe.open(signals + peerSignals, optional: [SIGHUP]) else {
+            return SignalPipe.unblock(signals + peerSignals)
+        }
         if !SignalPipe.isIgnored(SIGPIPE) {
             Glibc.signal(SIGPIPE, SIG_IGN)
             state.withLock { $0.stopsWithoutReader = true }
@@ -121,8 +124,8 @@ package enum StopRequest {
         if code != 0 { release() }
     }
 
-    /// Ends the thread: the calling one takes the signals, and reads them from the ``SignalPipe``. One may have come already: see
-    /// ``signal``.
+    /// Ends the thread: the calling one takes the signals, and reads them from the ``SignalPipe``. One may have come already:
+    /// see ``signal``.
     package static func handOver() {
         SignalPipe.post(releaseMark)
         if let thread = state.withLock({ $0.thread }) { pthread_join(thread, nil) }

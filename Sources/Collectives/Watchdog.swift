@@ -2,11 +2,12 @@ internal import Glibc
 internal import Synchronization
 internal import TensorCore
 
-/// Ends this process when it, or a rank it depends on, gets nothing done for longer than it may: mpirun ends a job whose rank has died, but
-/// never notices one that hangs (a stopped process, a dead network). The exit of one rank makes mpirun end all.
+/// Ends this process when it, or a rank it depends on, gets nothing done for longer than it may: mpirun ends a job whose rank
+/// has died, but never notices one that hangs (a stopped process, a dead network). The exit of one rank makes mpirun end all.
 ///
-/// Its thread looks every 50 ms at ``WorkProgress``, and asks other ranks' watchdogs how they do: see ``Silence``. So ranks that compute
-/// for long are never taken for lost, and a rank that is stopped is, since its watchdog is stopped too. A phase costs two stores.
+/// Its thread looks every 50 ms at ``WorkProgress``, and asks other ranks' watchdogs how they do: see ``Silence``. So ranks
+/// that compute for long are never taken for lost, and a rank that is stopped is, since its watchdog is stopped too. A phase
+/// costs two stores.
 package final class Watchdog: Sendable {
     private struct State {
         /// A phase (a step, a checkpoint) in which this rank itself must get on, and how long it may get nothing done.
@@ -59,7 +60,9 @@ package final class Watchdog: Sendable {
     package func stop() { isStopped.store(true, ordering: .releasing) }
 
     /// Does what may wait for other ranks: they are looked after meanwhile. The time is theirs.
-    package func waiting<Result, Failure: Error>(in operation: String, _ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+    package func waiting<Result, Failure: Error>(in operation: String, _ body: () throws(Failure) -> Result) throws(Failure)
+        -> Result
+    {
         let outer = state.withLock { state in
             defer { state.wait = operation }
             return state.wait
@@ -88,8 +91,11 @@ package final class Watchdog: Sendable {
             before = now
             if WorkProgress.count != count { (count, last) = (WorkProgress.count, now) }
             let idle = now - min(now, last)
-            heartbeat?.receive(answering: .init(kind: .report, rank: rank, isWaiting: current.wait != nil, idle: idle)) { message in
-                if message.kind == .ending { ending = ending ?? now } else {
+            heartbeat?.receive(answering: .init(kind: .report, rank: rank, isWaiting: current.wait != nil, idle: idle)) {
+                message in
+                if message.kind == .ending {
+                    ending = ending ?? now
+                } else {
                     silence.note(.init(isWaiting: message.isWaiting, idle: message.idle), from: message.rank, now: now)
                 }
             }
@@ -114,7 +120,9 @@ package final class Watchdog: Sendable {
 
     /// `_exit` and not `exit`: handlers at exit would call MPI, which may be what hangs.
     private func expire(_ verdict: Silence.Verdict, _ state: State) -> Never {
-        if let heartbeat { for peer in 0..<heartbeat.size where peer != rank { heartbeat.send(.init(kind: .ending, rank: rank), to: peer) } }
+        if let heartbeat {
+            for peer in 0..<heartbeat.size where peer != rank { heartbeat.send(.init(kind: .ending, rank: rank), to: peer) }
+        }
         let line = Self.line(verdict, rank: rank, phase: state.phase?.name, wait: state.wait) + "\n"
         _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
         _exit(ExitCode.temporary.rawValue)
@@ -129,8 +137,10 @@ package final class Watchdog: Sendable {
             case .unanswered(let peer, let seconds, let hasAnswered):
                 "rank \(peer) has made no progress for \(rounded(seconds)) s\(place): it does not answer (stopped, or its machine or network "
                     + "is lost\(hasAnswered ? "" : "; it never did: may UDP pass between the nodes?"))\(waiting)"
-            case .idle(let peer, let seconds): "rank \(peer) has made no progress for \(rounded(seconds)) s\(place)\(peer == rank ? "" : waiting)"
-            case .deadlock(let seconds): "no rank has made progress for \(rounded(seconds)) s\(place): all wait for each other\(waiting)"
+            case .idle(let peer, let seconds):
+                "rank \(peer) has made no progress for \(rounded(seconds)) s\(place)\(peer == rank ? "" : waiting)"
+            case .deadlock(let seconds):
+                "no rank has made progress for \(rounded(seconds)) s\(place): all wait for each other\(waiting)"
             }
         return "sq-train: error: \(what); the job ends (watchdog.step), and the same command goes on from what was saved"
     }

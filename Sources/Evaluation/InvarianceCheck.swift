@@ -34,7 +34,8 @@ private func relativeLogitChange(_ x: Tensor, _ headOfX: Tensor, _ y: Tensor, _ 
         magnitudes.append(logits.maxMagnitude)
     }
     // As tensors, since their maximum is NaN where one is.
-    return relativeLogitChange(Tensor(changes, [changes.count]).maxMagnitude, of: Tensor(magnitudes, [magnitudes.count]).maxMagnitude)
+    return relativeLogitChange(
+        Tensor(changes, [changes.count]).maxMagnitude, of: Tensor(magnitudes, [magnitudes.count]).maxMagnitude)
 }
 
 /// The largest change of a logit between two networks, relative to the largest logit of the first: max|a − b| / max|a|.

@@ -1,11 +1,12 @@
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 package import Autograd
 package import Collectives
 package import Models
 package import Parallelism
 package import TensorCore
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
 
 /// How well a network predicts windows of text, and how far its predictions are from the full-precision network's.
 package struct LanguageModelScore: Sendable, Equatable {
@@ -47,7 +48,8 @@ package func stream<World: Communicator>(
         try StopRequest.check(on: groups.world)
         let part = min(first, windows.count)..<min(first + stride, windows.count)
         try executor.run(
-            PipelineSchedule.forwards(part.count), shape: { [windows[part.lowerBound + $0].count, hidden] }, streams: networks.count,
+            PipelineSchedule.forwards(part.count), shape: { [windows[part.lowerBound + $0].count, hidden] },
+            streams: networks.count,
             forward: { place, inputs in
                 let window = part.lowerBound + place
                 let outputs = networks.enumerated().map { index, network in
@@ -62,8 +64,8 @@ package func stream<World: Communicator>(
 
 /// Perplexity over consecutive windows as GPTQ (arXiv 2210.17323) and SpinQuant compute it, and divergence from `reference`.
 ///
-/// Windows are dealt to the replicas in turn, stream through their stages, and the sums are reduced: every rank returns the same
-/// numbers. Collective.
+/// Windows are dealt to the replicas in turn, stream through their stages, and the sums are reduced: every rank returns the
+/// same numbers. Collective.
 ///
 /// - Throws: ``EvaluationError/noWindows``; ``EvaluationError/notFinite(_:)`` when the network's output is NaN.
 package func evaluate(
@@ -94,7 +96,8 @@ package func evaluate(
     let perplexity = exp(sums[0] / Double(windows.count * (length - 1)))
     guard perplexity.isFinite else { throw EvaluationError.notFinite("perplexity") }
     return LanguageModelScore(
-        perplexity: perplexity, klDivergence: reference.map { _ in sums[1] / Double(windows.count * length) }, isUniform: sums[2] == 0)
+        perplexity: perplexity, klDivergence: reference.map { _ in sums[1] / Double(windows.count * length) },
+        isUniform: sums[2] == 0)
 }
 
 /// How near to ln(vocabulary), of a size of at least 1, the loss of equal logits comes out.

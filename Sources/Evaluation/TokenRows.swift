@@ -33,7 +33,8 @@ package struct TokenRows {
     package init(_ parameters: Parameters<Tensor>, _ architecture: Architecture) {
         guard let table = parameters.entry.index(.embedding) else { preconditionFailure("no tokens enter this model") }
         // A mean that all norms take away is nothing to the model.
-        let embedding = architecture.takesMeans && architecture.rotatability == .rotatable
+        let embedding =
+            architecture.takesMeans && architecture.rotatability == .rotatable
             ? parameters.entry[table].lessRowMeans : parameters.entry[table]
         var head = parameters.logitWeight.copy()
         let (target, h) = (head.mutablePointer, head.columns)

@@ -1,8 +1,8 @@
 internal import Support
 
 extension Checkpoint {
-    /// SHA-256 over the names, types, shapes and bytes of all tensors, in the order of their names: the same however the tensors
-    /// are divided into files. Hexadecimal.
+    /// SHA-256 over the names, types, shapes and bytes of all tensors, in the order of their names: the same however the
+    /// tensors are divided into files. Hexadecimal.
     package func digest() throws(HuggingFaceError) -> String {
         var hash = SHA256()
         for name in names {

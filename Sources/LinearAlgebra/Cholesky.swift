@@ -26,7 +26,8 @@ package struct CholeskyFactor: Sendable {
 
     /// Adds rows `order..<order + count` of the matrix and of the right-hand side.
     ///
-    /// - Parameter fill: writes row `order + i` of the matrix, up to its diagonal, at the pointer it is given plus `i` times the
+    /// - Parameter fill: writes row `order + i` of the matrix, up to its diagonal, at the pointer it is given plus `i` times
+    ///   the
     ///   distance it is given.
     /// - Throws: `LAPACKError` where the matrix is not positive definite; the factor is then as before.
     package mutating func append(

@@ -20,7 +20,8 @@ package func gemm(
     GEMMOperations.count(2 * m * n * k)
     defer { WorkProgress.note() }
     cblas_sgemm(
-        CblasRowMajor, opA.blas, opB.blas, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c, Int32(ldc))
+        CblasRowMajor, opA.blas, opB.blas, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c,
+        Int32(ldc))
 }
 
 /// Floating-point operations spent in ``gemm`` by this process, so that a test can hold a cost model against what ran.

@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// A factorisation that LAPACK could not finish.
+/// A factorization that LAPACK could not finish.
 package struct LAPACKError: ReportableError, Equatable {
     /// The LAPACK routine.
     package let routine: String
@@ -13,7 +13,8 @@ package struct LAPACKError: ReportableError, Equatable {
 
     package var description: String {
         let reason = code < 0 ? "argument \(-code) is not usable" : "it stopped at step \(code)"
-        return "\(routine) failed on a matrix of \(shape): \(reason); look for extreme or non-finite values in the layer's weight"
+        return
+            "\(routine) failed on a matrix of \(shape): \(reason); look for extreme or non-finite values in the layer's weight"
     }
 
     /// Throws unless `code` is 0.

@@ -1,6 +1,7 @@
 package import TensorCore
 
-/// result ← α·op(A)·op(B) + β·result. Axes before the last are rows: a `[batch, tokens, h]` tensor is a (batch·tokens)×h matrix.
+/// result ← α·op(A)·op(B) + β·result. Axes before the last are rows: a `[batch, tokens, h]` tensor is a (batch·tokens)×h
+/// matrix.
 ///
 /// - Precondition: the shapes fit.
 package func matmul(

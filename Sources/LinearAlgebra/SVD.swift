@@ -35,7 +35,8 @@ package struct SingularValueDecomposition: Sendable {
         var vt = [Double](repeating: 0, count: p * n)
         var values = [Double](repeating: 0, count: p)
         let code = LAPACKE_dgesdd(
-            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "S")), Int32(n), Int32(m), &work, Int32(n), &values, &vt, Int32(n), &u, Int32(p))
+            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "S")), Int32(n), Int32(m), &work, Int32(n), &values, &vt, Int32(n), &u,
+            Int32(p))
         try LAPACKError.check(code, "dgesdd", [m, n])
         self.u = Tensor(u.map { Float($0) }, [m, p])
         self.values = values.map { Float($0) }

@@ -14,7 +14,7 @@ package struct LeadingSubspace: Sendable {
     package init(rows m: Int, rank r: Int, from random: inout RandomStream) throws(LAPACKError) {
         precondition(r >= 1 && r <= m, "a subspace of rank \(r) in \(m) dimensions")
         basis = Tensor(normal: [m, r], from: &random)
-        try orthonormalise()
+        try orthonormalize()
     }
 
     /// Q ← orth(A·(Aᵀ·Q)), `times` over, then rotates Q to the Ritz vectors. 4·m·n·r operations a time.
@@ -25,7 +25,7 @@ package struct LeadingSubspace: Sendable {
         for _ in 0..<times {
             matmul(a, .transposed, basis, .asStored, into: &small)
             matmul(a, .asStored, small, .asStored, into: &basis)
-            try orthonormalise()
+            try orthonormalize()
         }
         // Rayleigh-Ritz: the small matrix Aᵀ·Q (n×r) has Q's share of A's singular values.
         matmul(a, .transposed, basis, .asStored, into: &small)
@@ -34,7 +34,7 @@ package struct LeadingSubspace: Sendable {
         values = svd.values
     }
 
-    private mutating func orthonormalise() throws(LAPACKError) {
+    private mutating func orthonormalize() throws(LAPACKError) {
         let (m, r) = (basis.rows, basis.columns)
         let largest = basis.maxMagnitude
         // Powers of a tiny or huge residual leave float32's range after a few steps otherwise.

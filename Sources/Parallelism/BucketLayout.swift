@@ -14,7 +14,8 @@ package struct BucketLayout: Sendable {
     /// Elements of all parameters.
     package let count: Int
 
-    /// Bytes after which a bucket is closed: a sum over ranks of this size is paced by the memory's speed, not by its fixed cost.
+    /// Bytes after which a bucket is closed: a sum over ranks of this size is paced by the memory's speed, not by its fixed
+    /// cost.
     package static let defaultBytes = 4 << 20
 
     /// - Parameter counts: elements of each parameter, in the order in which a backward pass completes their gradients.
@@ -23,7 +24,9 @@ package struct BucketLayout: Sendable {
         var bucketCounts: [Int] = []
         let limit = max(1, bytes / MemoryLayout<Float>.stride)
         for count in counts {
-            if bucketCounts.isEmpty || (bucketCounts[bucketCounts.count - 1] > 0 && bucketCounts[bucketCounts.count - 1] + count > limit) {
+            if bucketCounts.isEmpty
+                || (bucketCounts[bucketCounts.count - 1] > 0 && bucketCounts[bucketCounts.count - 1] + count > limit)
+            {
                 bucketCounts.append(0)
             }
             let bucket = bucketCounts.count - 1

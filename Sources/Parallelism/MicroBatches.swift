@@ -1,4 +1,5 @@
-/// How the sequences that fall to a replica in a step are cut into micro-batches, which run through the stages one behind the other.
+/// How the sequences that fall to a replica in a step are cut into micro-batches, which run through the stages one behind the
+/// other.
 package struct MicroBatches: Sendable, Equatable {
     private enum Size: Sendable, Equatable {
         case count(Int)

@@ -46,7 +46,8 @@ package struct ParallelGroups<World: Communicator> {
     package init(_ dims: ParallelDims, _ world: World) throws(MPIError) {
         precondition(dims.worldSize == world.size, "\(dims) for \(world.size) ranks")
         let (replica, stage) = (dims.replica(of: world.rank), dims.stage(of: world.rank))
-        guard let pipeline = try world.split(color: replica, key: stage), let replicas = try world.split(color: stage, key: replica)
+        guard let pipeline = try world.split(color: replica, key: stage),
+            let replicas = try world.split(color: stage, key: replica)
         else { preconditionFailure("a split with a color gives a communicator") }
         self.dims = dims
         self.world = world

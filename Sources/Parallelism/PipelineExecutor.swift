@@ -22,8 +22,8 @@ package struct PipelineTiming: Sendable, Equatable {
     }
 }
 
-/// Runs a stage's schedule: receives what an action needs, performs it, and sends what comes of it, while messages travel in the
-/// background.
+/// Runs a stage's schedule: receives what an action needs, performs it, and sends what comes of it, while messages travel in
+/// the background.
 ///
 /// A micro-batch crosses a stage boundary forward as `streams` tensors (the student's hidden states, and a teacher's) and
 /// backward as one (the gradient of the student's), all [rows, h].

@@ -42,8 +42,8 @@ package final class Outbox<World: Communicator> {
     }
 }
 
-/// Messages expected from one rank, in order. The receives of the next one are always posted, so that it can arrive while this rank
-/// computes.
+/// Messages expected from one rank, in order. The receives of the next one are always posted, so that it can arrive while this
+/// rank computes.
 struct Inbox<World: Communicator> {
     private let communicator: World
     private let peer: Int

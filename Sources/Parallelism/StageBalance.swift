@@ -2,11 +2,11 @@ package import Models
 
 /// Divides a model's layers into stages.
 package enum StageBalance {
-    /// The layers of each stage: contiguous, at least one each, the most expensive stage as cheap as possible. Of equal divisions
-    /// the one whose later stages are smaller, since those wait longest for their first micro-batch.
+    /// The layers of each stage: contiguous, at least one each, the most expensive stage as cheap as possible. Of equal
+    /// divisions the one whose later stages are smaller, since those wait longest for their first micro-batch.
     ///
-    /// Dynamic programming over prefix sums: best(s, n), the least possible maximum with the first n layers on s stages, is
-    /// min over k of max(best(s − 1, k), cost(k ..< n)). The first term rises with k and the second falls, so that the minimum is
+    /// Dynamic programming over prefix sums: best(s, n), the least possible maximum with the first n layers on s stages, is min
+    /// over k of max(best(s − 1, k), cost(k ..< n)). The first term rises with k and the second falls, so that the minimum is
     /// where they meet: O(stages · layers · log layers).
     ///
     /// - Parameters:
@@ -18,7 +18,8 @@ package enum StageBalance {
         let count = layers.count
         let sums = layers.reduce(into: [0.0]) { $0.append($0[$0.count - 1] + $1) }
         func cost(_ range: Range<Int>) -> Double {
-            sums[range.upperBound] - sums[range.lowerBound] + (range.lowerBound == 0 ? first : 0) + (range.upperBound == count ? last : 0)
+            sums[range.upperBound] - sums[range.lowerBound] + (range.lowerBound == 0 ? first : 0)
+                + (range.upperBound == count ? last : 0)
         }
         // cuts[s][n]: where the last of s + 1 stages begins that hold the first n layers.
         var best = (0...count).map { $0 == 0 ? .infinity : cost(0..<$0) }

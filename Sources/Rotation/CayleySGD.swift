@@ -1,5 +1,5 @@
-package import TensorCore
 internal import LinearAlgebra
+package import TensorCore
 
 /// Gradient descent on orthogonal matrices along the Cayley transform (arXiv 2002.01113; docs/algorithms.md, section 1).
 ///
@@ -15,15 +15,16 @@ package struct CayleySGD: Sendable {
         /// By solving the linear system in double precision: RᵀR stays I to rounding.
         case exact
         /// Five fixed-point iterations after the rows are scaled to unit length; R drifts from orthogonal between the
-        /// occasional orthonormalisations, and ``orthonormalized(_:)`` ends the drift. For comparison with the published method.
+        /// occasional orthonormalizations, and ``orthonormalized(_:)`` ends the drift. For comparison with the published
+        /// method.
         case iterative
     }
 
     /// When the iterative form makes the rows orthonormal first.
     package enum Orthonormalization: Sendable, Equatable {
         case never, always
-        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone; and where R has drifted
-        /// further than ``CayleySGD/driftLimit``.
+        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone; and where R has
+        /// drifted further than ``CayleySGD/driftLimit``.
         case scheduled(seed: UInt64)
 
         func isDue(step: Int) -> Bool {
@@ -94,7 +95,8 @@ package struct CayleySGD: Sendable {
         if momentum != 0, let buffer = momentumBuffer { effective.add(buffer, scale: momentum) }
         let direction = Self.direction(start, effective)
         let size = Self.stepSize(direction, learningRate)
-        let next = retraction == .exact
+        let next =
+            retraction == .exact
             ? try Self.exactStep(start, direction, size) : Self.iterativeStep(start, direction, effective, size)
         finish(&rotation, next, from: start, direction)
     }
@@ -172,7 +174,8 @@ package struct CayleySGD: Sendable {
     }
 }
 
-/// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row: what crosses the network.
+/// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row: what crosses the
+/// network.
 package enum SkewMatrix {
     package static func packedCount(order n: Int) -> Int { n * (n - 1) / 2 }
 

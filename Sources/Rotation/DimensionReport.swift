@@ -10,7 +10,10 @@ package struct DimensionReport: Sendable {
         package let block: Int
 
         package var line: String {
-            let kind = block == size ? "one Hadamard matrix" : "block-diagonal, \(size / block) blocks of \(block): no Hadamard matrix of order \(size) is known here"
+            let kind =
+                block == size
+                ? "one Hadamard matrix"
+                : "block-diagonal, \(size / block) blocks of \(block): no Hadamard matrix of order \(size) is known here"
             return "\(rotation): \(size)×\(size), \(kind)"
         }
     }

@@ -1,4 +1,5 @@
-/// The field of q = p^k elements, p an odd prime, as far as Paley's constructions need it: differences and which of them are squares.
+/// The field of q = p^k elements, p an odd prime, as far as Paley's constructions need it: differences and which of them are
+/// squares.
 ///
 /// An element is a polynomial over the integers modulo p, written as the number whose digits to base p are its coefficients.
 struct FiniteField: Sendable, Equatable {

@@ -35,7 +35,8 @@ package struct HadamardMatrix: Sendable, Equatable {
         case product(Int)
     }
 
-    /// The first construction that reaches `order`; nil if none does. Where a factor is published, it is the one that gives its matrix.
+    /// The first construction that reaches `order`; nil if none does. Where a factor is published, it is the one that gives its
+    /// matrix.
     static func construction(order n: Int) -> Construction? {
         if n == 1 { return .one }
         if n < 1 || n % 2 != 0 || (n > 2 && n % 4 != 0) { return nil }
@@ -83,8 +84,8 @@ package struct HadamardMatrix: Sendable, Equatable {
         }
     }
 
-    /// Paley's second construction, C the symmetric conference matrix of order q + 1 (0 on the diagonal, + along the border, χ(i − j)
-    /// inside):
+    /// Paley's second construction, C the symmetric conference matrix of order q + 1 (0 on the diagonal, + along the border,
+    /// χ(i − j) inside):
     ///
     ///     [ C + I    C − I ]
     ///     [ C − I   −C − I ]
@@ -101,8 +102,8 @@ package struct HadamardMatrix: Sendable, Equatable {
         }
     }
 
-    /// Williamson's array of symmetric circulants A, B, C, D of order v with A² + B² + C² + D² = 4v·I, arranged as in the published
-    /// factors of orders 52, 156 and 172:
+    /// Williamson's array of symmetric circulants A, B, C, D of order v with A² + B² + C² + D² = 4v·I, arranged as in the
+    /// published factors of orders 52, 156 and 172:
     ///
     ///     [  A   B   C   D ]
     ///     [ −B   A  −D   C ]

@@ -5,8 +5,9 @@ package import TensorCore
 
 /// x ↦ H·x/√n on every block of n values of every row: orthogonal, so that the inverse is the transpose.
 ///
-/// H_n = H_m ⊗ H_{2^a}: a butterfly over 2^a contiguous values, then m×m sums across them, four terms at a time; about
-/// (a + m/4 + 6)·n operations a block, never n². Where the rows' length has no Hadamard matrix, the transform is block-diagonal with the largest block that divides it.
+/// H_n = H_m ⊗ H_{2^a}: a butterfly over 2^a contiguous values, then m×m sums across them, four terms at a time; about (a + m/4
+/// + 6)·n operations a block, never n². Where the rows' length has no Hadamard matrix, the transform is block-diagonal with the
+/// largest block that divides it.
 package struct HadamardTransform: Sendable {
     /// Length of the rows.
     package let columns: Int

@@ -4,8 +4,8 @@ package import TensorCore
 // u = 1/√n, and then R1·u = u too.
 
 extension Rotations {
-    /// The rotations with R1 ← R1·T, T orthogonal with u·R1·T = u: the turn from u·R1 to u, which is near I where R1 nearly keeps
-    /// the mean already, or else the reflection that maps one to the other (Householder).
+    /// The rotations with R1 ← R1·T, T orthogonal with u·R1·T = u: the turn from u·R1 to u, which is near I where R1 nearly
+    /// keeps the mean already, or else the reflection that maps one to the other (Householder).
     package func keepingMean() -> Rotations { Rotations(r1: r1.map(Self.keepingMean), r2: r2) }
 
     /// Largest entry of R1·1 − 1; 0 without R1.
@@ -33,7 +33,8 @@ extension Rotations {
             let (alongU, alongV) = (x.reduce(0, +) * u, zip(x, v).reduce(0) { $0 + $1.0 * $1.1 })
             for j in 0..<n {
                 // The turn from v to u leaves all else where it is; far from u, where it is badly determined, the reflection.
-                let turned = cosine > 0
+                let turned =
+                    cosine > 0
                     ? x[j] - (alongU + alongV) / (1 + cosine) * (v[j] + u) + 2 * alongV * u
                     : x[j] - (alongV - alongU) / (1 - cosine) * (v[j] - u)
                 target[row * n + j] = Float(turned)

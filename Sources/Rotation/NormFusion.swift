@@ -18,19 +18,19 @@ extension Parameters where Value: TensorValue {
         } || architecture.norms.contains { $0.output == .headInput && folds($0, in: exit) }
     }
 
-    /// Whether every gain of this stage can be folded: the head has no bias to take the last norm's shift β, which stays with the
-    /// norm as β/γ, and so γ must not be 0 where β is not.
+    /// Whether every gain of this stage can be folded: the head has no bias to take the last norm's shift β, which stays with
+    /// the norm as β/γ, and so γ must not be 0 where β is not.
     package func foldsNorms(_ architecture: Architecture) -> Bool { !architecture.norms.contains { exit.losesShift($0) } }
 }
 
 extension Parameters {
-    /// The same function with every norm's gain and shift folded into the linears that read the norm (b ← b + W·β, W ← W·diag γ,
-    /// γ ← 1, β ← 0) and the language model head untied from the embedding: the form in which R1 commutes with the norms
+    /// The same function with every norm's gain and shift folded into the linears that read the norm (b ← b + W·β, W ← W·diag
+    /// γ, γ ← 1, β ← 0) and the language model head untied from the embedding: the form in which R1 commutes with the norms
     /// (SpinQuant, section 3.1). The last norm, whose reader has no bias, keeps β/γ as shift.
     ///
-    /// Where norms take the mean away, it is also taken from all that is written to the residual stream, so that they are RMSNorms
-    /// there (SliceGPT, arXiv 2401.15024, section 3.1). A model that is not rotatable, or a stage whose norms cannot be folded,
-    /// stays as it is.
+    /// Where norms take the mean away, it is also taken from all that is written to the residual stream, so that they are
+    /// RMSNorms there (SliceGPT, arXiv 2401.15024, section 3.1). A model that is not rotatable, or a stage whose norms cannot
+    /// be folded, stays as it is.
     ///
     /// Of parameters that nobody else holds, no more than a block exists twice at a time.
     package consuming func fusingNorms(_ architecture: Architecture) -> Self where Value: TensorValue {
@@ -71,7 +71,9 @@ extension ParameterGroup where Value: TensorValue {
         let (gain, shift) = (norm.gain.map { required($0).tensor }, norm.shift.map { required($0).tensor })
         for linear in specs.indices where specs[linear].ports?.reads == norm.output {
             if let shift, shift.maxMagnitude != 0 {
-                guard let bias = biasIndex(of: linear) else { preconditionFailure("\(specs[linear].name) has no bias for a shift") }
+                guard let bias = biasIndex(of: linear) else {
+                    preconditionFailure("\(specs[linear].name) has no bias for a shift")
+                }
                 let added = matmul(shift.reshaped([1, shift.count]), .asStored, self[linear].tensor, .transposed)
                 self[bias] = self[bias].mapped { $0.add(added.reshaped($0.shape)) }
             }
@@ -94,7 +96,9 @@ extension ParameterGroup where Value: TensorValue {
 
     /// Whether the norm adds something where its gain is 0.
     fileprivate func losesShift(_ norm: Architecture.NormRule) -> Bool {
-        guard let gain = norm.gain.flatMap({ self[$0] })?.tensor, let shift = norm.shift.flatMap({ self[$0] })?.tensor else { return false }
+        guard let gain = norm.gain.flatMap({ self[$0] })?.tensor, let shift = norm.shift.flatMap({ self[$0] })?.tensor else {
+            return false
+        }
         return (0..<gain.count).contains { gain[flat: $0] == 0 && shift[flat: $0] != 0 }
     }
 

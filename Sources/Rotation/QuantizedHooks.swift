@@ -3,7 +3,7 @@ package import Models
 package import Quantization
 package import TensorCore
 
-/// How activations and the KV cache are quantised; nil keeps float32.
+/// How activations and the KV cache are quantized; nil keeps float32.
 package struct ActivationQuantization: Sendable {
     /// Shared input of q, k, v; of gate and up; of down: per token, range widened to contain 0.
     package var token: QuantizerSpec?
@@ -20,7 +20,7 @@ package struct ActivationQuantization: Sendable {
         activationBits: 16, activationSymmetric: false, keyBits: 16, valueBits: 16, cacheSymmetric: false, headDimension: 1,
         gradient: .straightThrough)
 
-    /// Bits of 16 or more mean no quantiser.
+    /// Bits of 16 or more mean no quantizer.
     package init(
         activationBits: Int, activationSymmetric: Bool, keyBits: Int, valueBits: Int, cacheSymmetric: Bool,
         headDimension d: Int, gradient: QuantizerGradient
@@ -37,7 +37,7 @@ package struct ActivationQuantization: Sendable {
     }
 }
 
-/// The sites of a rotated, quantised network: online rotations, then quantisers, whose errors are observed where a gradient of
+/// The sites of a rotated, quantized network: online rotations, then quantizers, whose errors are observed where a gradient of
 /// R1 or R2 is wanted.
 package struct QuantizedHooks: HookTransform {
     package var quantization: ActivationQuantization
@@ -74,7 +74,8 @@ package struct QuantizedHooks: HookTransform {
         switch point {
         case .embedding, .attentionResidual, .mlpResidual: return enter(x, unless: sides.contains(point), on: tape)
         case .attentionInput, .mlpInput:
-            return leave(quantize(x, quantization.token, gradient(r1Gradients), on: tape), unless: sides.contains(point), on: tape)
+            return leave(
+                quantize(x, quantization.token, gradient(r1Gradients), on: tape), unless: sides.contains(point), on: tape)
         case .query: return online(x, r3, on: tape)
         case .key: return quantize(online(x, r3, on: tape), quantization.key, nil, on: tape)
         case .value: return quantize(x, quantization.value, gradient(r2Gradients), on: tape)
@@ -104,7 +105,7 @@ package struct QuantizedHooks: HookTransform {
         _ x: Variable, _ spec: QuantizerSpec?, _ observer: RotationGradient?, on tape: Tape
     ) -> Variable {
         guard let spec else { return x }
-        // A gradient that is observed is wanted even where nothing before the quantiser wants one.
+        // A gradient that is observed is wanted even where nothing before the quantizer wants one.
         let observed = observer != nil && tape.isRecording && !x.requiresGradient ? Variable(parameter: x.value) : x
         return tape.fakeQuantize(observed, spec, gradient: quantization.gradient, observer: observer)
     }

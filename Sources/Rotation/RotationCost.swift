@@ -3,8 +3,8 @@ package import Models
 /// Floating-point operations that learning rotations needs beside the network's own: the products of the definition, each once,
 /// and attention below the diagonal only. Recomputation, and what ranks do alike, is not counted twice.
 package struct RotationCost: Sendable {
-    /// Multiply-adds of applying R1 at some sites: once a step where it is merged into the weights, else for each token, forward
-    /// and backward.
+    /// Multiply-adds of applying R1 at some sites: once a step where it is merged into the weights, else for each token,
+    /// forward and backward.
     package struct Sites: Sendable, Equatable {
         package var once = 0.0
         package var perToken = 0.0
@@ -43,12 +43,13 @@ package struct RotationCost: Sendable {
         return result
     }
 
-    /// Multiply-adds of gathering the gradients at a block's quantizers, per token: of R1 where the residual stream is read, of R2 at
-    /// the values and the output projection's input.
+    /// Multiply-adds of gathering the gradients at a block's quantizers, per token: of R1 where the residual stream is read, of
+    /// R2 at the values and the output projection's input.
     package func gradients(_ index: Int, r1: Bool, r2: Bool) -> Double {
         let block = architecture.blocks[index]
         let (h, d) = (architecture.hiddenSize, block.heads?.dimension ?? 0)
-        return Double((r1 ? block.residualInputs.count * h * h : 0) + (r2 ? (block.width(.value) + block.width(.outputInput)) * d : 0))
+        return Double(
+            (r1 ? block.residualInputs.count * h * h : 0) + (r2 ? (block.width(.value) + block.width(.outputInput)) * d : 0))
     }
 
     /// Of a step, over all ranks.
@@ -56,7 +57,7 @@ package struct RotationCost: Sendable {
     /// - Parameters:
     ///   - sequences: sequences of `length` tokens in a step, over all ranks.
     ///   - teacher: whether the full-precision network runs forward too (objective kl).
-    ///   - weightGradients: whether weights are quantised in training, so that their gradients are needed.
+    ///   - weightGradients: whether weights are quantized in training, so that their gradients are needed.
     package func operationsPerStep(
         sequences: Int, length: Int, teacher: Bool, weightGradients: Bool, r1: Bool, r2: Bool
     ) -> Double {

@@ -6,18 +6,18 @@ package import TensorCore
 /// Gathers the gradient of one rotation over a training step.
 ///
 /// With R ← R·exp(εA), A skew, the loss changes by ε·⟨A, M⟩, M = Rᵀ·∂loss/∂R; only M's skew part matters (arXiv 2002.01113).
-/// The published sum for M runs over every input and output that carries R. But a network without quantisers does not depend
-/// on R at all, so those terms cancel up to a symmetric matrix, and what remains comes from the quantisers alone. At a
-/// quantiser that maps z to ẑ, both [rows, n] in rotated coordinates, with gradients dz and dẑ,
+/// The published sum for M runs over every input and output that carries R. But a network without quantizers does not depend
+/// on R at all, so those terms cancel up to a symmetric matrix, and what remains comes from the quantizers alone. At a
+/// quantizer that maps z to ẑ, both [rows, n] in rotated coordinates, with gradients dz and dẑ,
 ///
 ///     M ≡ dẑᵀ·ẑ − dzᵀ·z        (mod symmetric matrices)
 ///
-/// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantised weight contributes likewise (see
+/// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantized weight contributes likewise (see
 /// ``add(weightError:gradient:side:)``). So two sites a layer are visited instead of four, embedding and head not at all, and
 /// the small numbers are summed instead of differences of large ones.
 ///
-/// The skew parts of the contributions are added in double precision: rounded to float32, the sum is then the same in whatever order
-/// micro-batches and replicas come, but for one entry in 10⁸.
+/// The skew parts of the contributions are added in double precision: rounded to float32, the sum is then the same in whatever
+/// order micro-batches and replicas come, but for one entry in 10⁸.
 package final class RotationGradient: QuantizerObserver {
     package let n: Int
     /// The skew part of the sum so far, as ``SkewMatrix`` packs it.
@@ -32,7 +32,7 @@ package final class RotationGradient: QuantizerObserver {
 
     private func add(_ contribution: Tensor) { ck_add_skew(contribution.pointer, skew.pointer, n) }
 
-    /// A quantiser's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
+    /// A quantizer's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
     package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {
         let shape = [z.count / n, n]
         // dẑᵀ·ẑ − dzᵀ·z = dẑᵀ·(ẑ − z) − (dz − dẑ)ᵀ·z; the second term is zero for the straight-through gradient and has two
@@ -52,7 +52,7 @@ package final class RotationGradient: QuantizerObserver {
         case output
     }
 
-    /// A quantised weight's contribution: with E = W' − Ŵ' (what quantisation took away) and G = ∂loss/∂Ŵ', both [out, in],
+    /// A quantized weight's contribution: with E = W' − Ŵ' (what quantization took away) and G = ∂loss/∂Ŵ', both [out, in],
     /// M ≡ Eᵀ·G on the input side and E·Gᵀ on the output side, straight-through.
     ///
     /// Blocks of n columns (input side) or n rows (output side) are summed: the heads that share R2.

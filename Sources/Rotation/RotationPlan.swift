@@ -9,13 +9,13 @@ package struct RotationPlan: Sendable, Equatable {
 
     /// The tokens to plan for: those a replica processes in a step, but on fewer than four replicas as on four.
     ///
-    /// Rotating weights or activations gives the same numbers but for rounding, which quantisers amplify: with one plan, up to four
-    /// replicas learn what one learns. It costs one replica a few per cent of a step.
+    /// Rotating weights or activations gives the same numbers but for rounding, which quantizers amplify: with one plan, up to
+    /// four replicas learn what one learns. It costs one replica a few per cent of a step.
     package static func tokens(perStep tokens: Int, replicas: Int) -> Int { tokens / max(4, replicas) }
 
     /// - Parameters:
     ///   - tokens: see ``tokens(perStep:replicas:)``.
-    ///   - weightsQuantized: quantised weights must be rotated as weights.
+    ///   - weightsQuantized: quantized weights must be rotated as weights.
     ///   - storage: rotated weights would be float32 ones; what rests in bfloat16 stays as it is.
     package init(_ architecture: Architecture, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
         guard !weightsQuantized, storage == .f32 else {

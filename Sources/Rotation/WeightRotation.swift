@@ -21,10 +21,10 @@ package struct RotatedSides: Sendable, Equatable {
 extension Parameters {
     /// The parameters, of a model or a stage, with R1 merged on the given sides and R2 in values and output projections.
     ///
-    /// Tables of the entry and head: E·R1, H·R1; linears that read the residual stream: W·R1; that write it: R1ᵀ·W and R1ᵀ·b; values
-    /// per key-value head: R2ᵀ·W_head and R2ᵀ·b_head; the output projection per query head's columns: W_head·R2. The function is
-    /// unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated, and, where norms take the mean away, R1
-    /// keeps it (``Rotations/keepingMean()``). What the last norm still adds becomes β·R1.
+    /// Tables of the entry and head: E·R1, H·R1; linears that read the residual stream: W·R1; that write it: R1ᵀ·W and R1ᵀ·b;
+    /// values per key-value head: R2ᵀ·W_head and R2ᵀ·b_head; the output projection per query head's columns: W_head·R2. The
+    /// function is unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated, and, where norms take
+    /// the mean away, R1 keeps it (``Rotations/keepingMean()``). What the last norm still adds becomes β·R1.
     package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ architecture: Architecture) -> Self
     where Value: TensorValue {
         var result = self

@@ -20,7 +20,8 @@ package final class DoubleStorage: @unchecked Sendable {
     private init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count * MemoryLayout<Double>.stride)
-        pointer = StoragePool.shared.take(bytes: bytes).bindMemory(to: Double.self, capacity: bytes / MemoryLayout<Double>.stride)
+        pointer = StoragePool.shared.take(bytes: bytes).bindMemory(
+            to: Double.self, capacity: bytes / MemoryLayout<Double>.stride)
     }
 
     package convenience init(zeros count: Int) {

@@ -45,9 +45,9 @@ extension Tensor: TensorValue {
 
 /// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used.
 ///
-/// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked for:
-/// memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is between the
-/// two: bfloat16 as long as it is as it was, float32 once it is changed.
+/// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked
+/// for: memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is
+/// between the two: bfloat16 as long as it is as it was, float32 once it is changed.
 package struct StoredTensor: TensorValue {
     private enum Content {
         case float32(Tensor)

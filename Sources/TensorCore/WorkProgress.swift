@@ -1,7 +1,7 @@
 package import Synchronization
 
-/// Counts what this process has got done, so that others can tell whether it works or hangs: matrix products, rounds of a decomposition,
-/// micro-batches, pieces of files, messages. Something that is alive and gets nowhere counts nothing.
+/// Counts what this process has got done, so that others can tell whether it works or hangs: matrix products, rounds of a
+/// decomposition, micro-batches, pieces of files, messages. Something that is alive and gets nowhere counts nothing.
 package enum WorkProgress {
     private static let milestones = Atomic<UInt64>(0)
 

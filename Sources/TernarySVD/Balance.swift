@@ -2,17 +2,17 @@ package import TensorCore
 
 /// Scales a (rows) and b (columns) such that W' = diag(a)⁻¹·W·diag(b)⁻¹ has rows and columns of root mean square 1.
 ///
-/// The tolerance of a decomposition is relative to the largest singular value, which a few large rows or columns may own; on W' it
-/// means the same for all.
+/// The tolerance of a decomposition is relative to the largest singular value, which a few large rows or columns may own; on W'
+/// it means the same for all.
 ///
-/// No scale is below ``leastShare`` of the median of its side: a row or column that is next to nothing stays next to nothing on W',
-/// and nothing is divided by it.
+/// No scale is below ``leastShare`` of the median of its side: a row or column that is next to nothing stays next to nothing on
+/// W', and nothing is divided by it.
 package struct Balance: Sendable {
     /// One factor per row, per column.
     package let a: [Float], b: [Float]
 
-    /// The smallest scale, as a share of the median of those that are not of zeros. A channel weaker than this says nothing that
-    /// activations a thousand times the usual ones, as large models have them, could carry into a result.
+    /// The smallest scale, as a share of the median of those that are not of zeros. A channel weaker than this says nothing
+    /// that activations a thousand times the usual ones, as large models have them, could carry into a result.
     static let leastShare = 1e-4
     /// By this factor a row's or a column's root mean square on W' may leave 1 before the balance follows it.
     static let slack = 2.0
@@ -28,8 +28,8 @@ package struct Balance: Sendable {
 
     /// The balance of a matrix that has moved away from this one's; nil while no row and no column has moved far.
     ///
-    /// A few steps of an optimizer, whose size does not depend on the weight's, make of a channel next to nothing one of many times its
-    /// scale. On W' it would be a giant, and every other entry would be priced by it.
+    /// A few steps of an optimizer, whose size does not depend on the weight's, make of a channel next to nothing one of many
+    /// times its scale. On W' it would be a giant, and every other entry would be priced by it.
     ///
     /// - Parameter balanced: the matrix as it is now, ``applied(to:)`` by this balance.
     func following(_ balanced: Tensor) -> Balance? {
@@ -39,18 +39,22 @@ package struct Balance: Sendable {
         // What all rows gain and all columns lose, or the other way round, changes nothing: the rows' median stays.
         let gauge = Self.median(sides.rows, without: sides.rowIsZero) ?? 1
         func moved(_ scales: [Float], _ squares: [Double], _ isZero: [Bool], gauge: Double) -> [Float] {
-            let moved = scales.indices.map { isZero[$0] ? scales[$0] : Float(Double(scales[$0]) * (squares[$0] * gauge).squareRoot()) }
+            let moved = scales.indices.map {
+                isZero[$0] ? scales[$0] : Float(Double(scales[$0]) * (squares[$0] * gauge).squareRoot())
+            }
             return Self.bounded(moved, isZero)
         }
         return Balance(
-            a: moved(a, sides.rows, sides.rowIsZero, gauge: 1 / gauge), b: moved(b, sides.columns, sides.columnIsZero, gauge: gauge))
+            a: moved(a, sides.rows, sides.rowIsZero, gauge: 1 / gauge),
+            b: moved(b, sides.columns, sides.columnIsZero, gauge: gauge))
     }
 
     /// Whether a channel has left its scale: one of zeros has none, and one at the least scale may be as small as it likes.
     private static func hasDrifted(_ scales: [Float], _ meanSquares: [Double]) -> Bool {
         let least = (median(scales.map(Double.init), without: meanSquares.map { $0 == 0 }) ?? 0) * leastShare * slack
         return scales.indices.contains { i in
-            meanSquares[i] > slack * slack || meanSquares[i] > 0 && meanSquares[i] < 1 / (slack * slack) && Double(scales[i]) > least
+            meanSquares[i] > slack * slack
+                || meanSquares[i] > 0 && meanSquares[i] < 1 / (slack * slack) && Double(scales[i]) > least
         }
     }
 
@@ -126,7 +130,8 @@ extension Tensor {
         return (rowSums.map { $0 / Double(n) }, columnSums.map { $0 / Double(m) })
     }
 
-    /// Zeros in the place of rows and columns whose root mean square is more than `factor` times the median one's; itself where none is.
+    /// Zeros in the place of rows and columns whose root mean square is more than `factor` times the median one's; itself where
+    /// none is.
     func withoutOutstandingChannels(factor: Double) -> Tensor {
         func outstanding(_ squares: [Double]) -> [Int] {
             let median = squares.sorted()[squares.count / 2]

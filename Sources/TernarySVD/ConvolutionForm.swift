@@ -1,9 +1,10 @@
 package import TensorCore
 
-/// How a convolution's weight `[G·O, I, K1, K2]` becomes one matrix per group, O·a × I·b: which of the kernel's axes stand in U's rows (a)
-/// and which in V's columns (b).
+/// How a convolution's weight `[G·O, I, K1, K2]` becomes one matrix per group, O·a × I·b: which of the kernel's axes stand in
+/// U's rows (a) and which in V's columns (b).
 ///
-/// The layer then runs as two convolutions, V's with kernel b and U's with kernel a; on each axis stride and dilation go with the kernel.
+/// The layer then runs as two convolutions, V's with kernel b and U's with kernel a; on each axis stride and dilation go with
+/// the kernel.
 package enum ConvolutionForm: Int, Sendable, CaseIterable {
     /// a = 1, b = K1·K2.
     case kernelInV
@@ -29,7 +30,8 @@ package enum ConvolutionForm: Int, Sendable, CaseIterable {
     /// V's kernel.
     package func kernelV(_ k1: Int, _ k2: Int) -> (Int, Int) { (axesInU.height ? 1 : k1, axesInU.width ? 1 : k2) }
 
-    /// The matrices `[G, O·a, I·b]` of a weight `[G·O, I, K1, K2]`. For a transposed convolution O counts the inputs of a group.
+    /// The matrices `[G, O·a, I·b]` of a weight `[G·O, I, K1, K2]`. For a transposed convolution O counts the inputs of a
+    /// group.
     package func matrices(_ weight: Tensor, groups: Int) -> Tensor {
         let map = FormMap(weight.shape, groups, self)
         var result = Tensor(uninitialized: [groups, map.rows, map.columns])
@@ -94,7 +96,8 @@ package struct ConvolutionDecomposition: Sendable {
         _ weight: Tensor, groups: Int, _ options: TernaryOptions, name: String = "the convolution",
         forms: [ConvolutionForm] = ConvolutionForm.allCases
     ) throws -> ConvolutionDecomposition {
-        let candidates = try forms.map { form in try ConvolutionDecomposition(weight, groups: groups, form, options, name: name) }
+        let candidates = try forms.map { form in try ConvolutionDecomposition(weight, groups: groups, form, options, name: name)
+        }
         guard let best = candidates.min(by: { ($0.cost, $0.form.rawValue) < ($1.cost, $1.form.rawValue) }) else {
             throw TernaryError(.configuration, "\(name): no form of the convolution is allowed; name at least one")
         }

@@ -3,27 +3,29 @@ internal import Glibc
 internal import LinearAlgebra
 internal import TensorCore
 
-/// The default mode: components found pair by pair from a warm-started leading subspace and, with refinement, reconsidered after every
-/// round by coordinate descent on ‖W − U·diag(s)·V‖² + price·(non-zeros of U and V).
+/// The default mode: components found pair by pair from a warm-started leading subspace and, with refinement, reconsidered
+/// after every round by coordinate descent on ‖W − U·diag(s)·V‖² + price·(non-zeros of U and V).
 ///
 /// A round costs O(k·m·n) additions, O(k²·(m + n)/64) bit counts and, for the scales, O(k³/3) with refinement (all columns may
-/// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds together cost a
-/// constant number of last rounds.
+/// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds
+/// together cost a constant number of last rounds.
 struct GreedyDecomposer {
-    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many. Rounds
-    /// cost the cube of their components, so that thousands come in large steps; fewer gain more from a second look at each other.
+    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many.
+    /// Rounds cost the cube of their components, so that thousands come in large steps; fewer gain more from a second look at
+    /// each other.
     static let (earlyGrowth, growth, lateGrowth) = (1.0 / 32, 1.0 / 16, 1.0 / 10)
     /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
     static let alternations = 3
-    /// Below this number of components a round descends twice: it costs little there, and few components leave few second chances.
+    /// Below this number of components a round descends twice: it costs little there, and few components leave few second
+    /// chances.
     static let fewComponents = 512
     /// From this number of components on rounds grow in large steps.
     static let manyComponents = 2048
-    /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it: emphasis
-    /// alone finds fewer components with more non-zeros.
+    /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it:
+    /// emphasis alone finds fewer components with more non-zeros.
     static let (emphasis, finalEmphasis, emphasizedPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
-    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices are past few components by then, and
-    /// lose no time.
+    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices are past few components by
+    /// then, and lose no time.
     static let emphasisReach: Float = 8
 
     private let options: TernaryOptions
@@ -154,8 +156,9 @@ extension GreedyDecomposer {
     /// What a non-zero costs.
     private var price: Float { options.price * pricePerNonzero * (emphasis > 0 ? Self.emphasizedPrice : 1) }
 
-    /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers the sum
-    /// of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α times.
+    /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers
+    /// the sum of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α
+    /// times.
     private func emphasized() -> Tensor {
         guard emphasis > 0 else { return residual }
         let basis = subspace.basis
@@ -208,8 +211,9 @@ extension GreedyDecomposer {
         scalesAreStale = false
     }
 
-    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over. With
-    /// economy and few components a rise that was too much is halved and tried again; a trial costs a round, and a round of many is dear.
+    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
+    /// With economy and few components a rise that was too much is halved and tried again; a trial costs a round, and a round
+    /// of many is dear.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
         let thorough = few && options.economy
@@ -245,19 +249,20 @@ extension GreedyDecomposer {
 // MARK: - In training
 
 extension GreedyDecomposer {
-    /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no component
-    /// is added.
+    /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no
+    /// component is added.
     static func adapt(_ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation) throws -> Components {
         var decomposer = try GreedyDecomposer(problem, options, needsNorm: false)
         try decomposer.adapt(&adaptation)
         return decomposer.components
     }
 
-    /// One descent, and more at a rising price while there are too many non-zeros. The price falls a little wherever one was enough,
-    /// so that over the steps the non-zeros stay close to the budget.
+    /// One descent, and more at a rising price while there are too many non-zeros. The price falls a little wherever one was
+    /// enough, so that over the steps the non-zeros stay close to the budget.
     ///
-    /// What a non-zero must be worth is taken from the residual without the channels that stand out of it. These have grown since
-    /// their components were found, and the descent fits them; as the best absent component they would price all others away.
+    /// What a non-zero must be worth is taken from the residual without the channels that stand out of it. These have grown
+    /// since their components were found, and the descent fits them; as the best absent component they would price all others
+    /// away.
     private mutating func adapt(_ adaptation: inout Adaptation) throws {
         guard components.count > 0 else { return }
         let (fall, rise, limit): (Float, Float, Int) = (0.8, 1.25, 16)

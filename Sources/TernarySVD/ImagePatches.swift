@@ -88,7 +88,8 @@ enum ImagePatches {
         return result
     }
 
-    /// `padding` cut from every side, then `extra` rows and columns at the end: what the uncut image has there, zeros beyond it.
+    /// `padding` cut from every side, then `extra` rows and columns at the end: what the uncut image has there, zeros beyond
+    /// it.
     static func crop(_ x: Tensor, _ padding: [Int], _ extra: [Int]) -> Tensor {
         let (h, w) = (x.shape[2], x.shape[3])
         let size = [h - 2 * padding[0] + extra[0], w - 2 * padding[1] + extra[1]]

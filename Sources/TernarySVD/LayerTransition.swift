@@ -49,15 +49,19 @@ package struct TransitionUpdate: Sendable {
     package let newU: Tensor, newV: Tensor
     /// All scales, kept components first.
     package let s: Tensor
-    /// A balanced layer's scales, where they are new: with its first decomposition, and whenever its weight has left the old ones.
+    /// A balanced layer's scales, where they are new: with its first decomposition, and whenever its weight has left the old
+    /// ones.
     package let balance: Balance?
     /// Whether this refresh stands in the place of an adaptation that would have emptied the layer.
     package let isRefusal: Bool
 
     package init(
-        branch: TransitionBranch, kept: [Int], newU: Tensor, newV: Tensor, s: Tensor, balance: Balance? = nil, isRefusal: Bool = false
+        branch: TransitionBranch, kept: [Int], newU: Tensor, newV: Tensor, s: Tensor, balance: Balance? = nil,
+        isRefusal: Bool = false
     ) {
-        precondition(newU.columns == newV.rows && kept.count + newV.rows == s.count, "\(kept.count) + \(newV.rows) for \(s.count) scales")
+        precondition(
+            newU.columns == newV.rows && kept.count + newV.rows == s.count, "\(kept.count) + \(newV.rows) for \(s.count) scales"
+        )
         self.branch = branch
         (self.kept, self.newU, self.newV, self.s, self.balance) = (kept, newU, newV, s, balance)
         self.isRefusal = isRefusal
@@ -106,8 +110,9 @@ package struct LayerTransition: Sendable {
     /// Adapts the entries of U and V to the weight the optimizer has changed, by coordinate descent (default mode):
     /// ``TransitionBranch/prune`` with nothing dropped.
     ///
-    /// An adaptation that would leave less than half of the layer's non-zeros is not made: they are never won back, and so sudden a
-    /// loss says more of the step (a learning rate too high) than of the layer. The scales are then solved for with U and V as they were.
+    /// An adaptation that would leave less than half of the layer's non-zeros is not made: they are never won back, and so
+    /// sudden a loss says more of the step (a learning rate too high) than of the layer. The scales are then solved for with U
+    /// and V as they were.
     package func adapt(
         _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
     ) throws -> TransitionUpdate {
@@ -115,8 +120,8 @@ package struct LayerTransition: Sendable {
         return try adapt(to: a, balance, state, name: name, &adaptation)
     }
 
-    /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of U or V
-    /// know nothing of; else ``update(_:name:eachRound:)``.
+    /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of
+    /// U or V know nothing of; else ``update(_:name:eachRound:)``.
     package func step(
         _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
         eachRound: () throws -> Void = {}
@@ -146,7 +151,8 @@ package struct LayerTransition: Sendable {
     private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> (a: Tensor, balance: Balance?) {
         let sum = state.weight + state.rest
         guard sum.isFinite else {
-            throw TernaryError(.data, "\(name) has a weight that is not finite after the optimizer's step; lower training.learning_rate")
+            throw TernaryError(
+                .data, "\(name) has a weight that is not finite after the optimizer's step; lower training.learning_rate")
         }
         guard let old = state.balance else { return (sum, nil) }
         let balanced = old.applied(to: sum)
@@ -166,8 +172,8 @@ package struct LayerTransition: Sendable {
         return (update, refitted)
     }
 
-    /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a multiple
-    /// of the stride are dropped.
+    /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a
+    /// multiple of the stride are dropped.
     func update(
         _ state: TernaryLayerState, name: String, eachRound: () throws -> Void = {}, order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
@@ -277,8 +283,8 @@ package struct LayerTransition: Sendable {
         apply(update, to: .empty(weight, update.balance))
     }
 
-    /// The state after a transition. Owner and receivers call this with the same update and the same state before, and end with the same bits:
-    /// the product is a sum in fixed order.
+    /// The state after a transition. Owner and receivers call this with the same update and the same state before, and end with
+    /// the same bits: the product is a sum in fixed order.
     ///
     /// - Precondition: `update.kept` are components of the state.
     package static func apply(_ update: TransitionUpdate, to state: TernaryLayerState) -> TernaryLayerState {

@@ -23,7 +23,8 @@ package struct OperationCount: Sendable, Equatable {
         dense(weights: shape.reduce(1, *), positions: tokens)
     }
 
-    /// A ternary layer: `scaled` components at each of `scaledPositions`, and one addition per non-zero and position of V and of U.
+    /// A ternary layer: `scaled` components at each of `scaledPositions`, and one addition per non-zero and position of V and
+    /// of U.
     package static func ternary(
         rank: Int, nonzerosU: Int, positionsU: Int, nonzerosV: Int, positionsV: Int
     ) -> OperationCount {
@@ -43,7 +44,8 @@ package struct OperationCount: Sendable, Equatable {
 
 /// The rank from which on a ternary layer costs more than the dense one it replaces.
 package enum CriticalRank {
-    /// ((b−2)·#{w ∉ {−1, 0, 1}} + #{w ≠ 0}) / ((b−2) + (1−sparsity)·(m+n)) for operands of b bits: a b-bit product counts as b − 2 additions.
+    /// ((b−2)·#{w ∉ {−1, 0, 1}} + #{w ≠ 0}) / ((b−2) + (1−sparsity)·(m+n)) for operands of b bits: a b-bit product counts as b
+    /// − 2 additions.
     ///
     /// - Parameters:
     ///   - weight: the layer's whole weight, all groups.

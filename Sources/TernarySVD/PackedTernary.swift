@@ -22,7 +22,8 @@ package struct PackedTernary: Sendable, Equatable {
         self.storage = storage
     }
 
-    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or the signs are not as many as the mask's bits.
+    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or the signs are not as many as the mask's
+    ///   bits.
     package init?(bytes: [UInt8], rows: Int, columns: Int) {
         let maskBytes = Self.maskBytes(rows: rows, columns: columns)
         guard bytes.count >= maskBytes, Self.endsClean(bytes[..<maskBytes], bits: rows * columns) else { return nil }

@@ -67,14 +67,17 @@ struct ScaleSolver {
     /// UᵀU and its leading dimension.
     var leftDots: (Tensor, Int) { (left.dots, left.capacity) }
 
-    /// Takes in changed left vectors for ``leftDots`` alone; ``update(_:from:left:right:)`` must follow before the next solution.
+    /// Takes in changed left vectors for ``leftDots`` alone; ``update(_:from:left:right:)`` must follow before the next
+    /// solution.
     mutating func updateLeftDots(_ components: Components) {
         left.update(components.ut, from: 0)
         factor.reset()
     }
 
     /// Takes in components `first...`, which are new, or whose vectors on the sides named have changed.
-    mutating func update(_ components: Components, from first: Int, left leftChanged: Bool = true, right rightChanged: Bool = true) {
+    mutating func update(
+        _ components: Components, from first: Int, left leftChanged: Bool = true, right rightChanged: Bool = true
+    ) {
         if leftChanged { left.update(components.ut, from: first) }
         if rightChanged { right.update(components.v, from: first) }
         let (m, n, k) = (components.m, components.n, components.count)

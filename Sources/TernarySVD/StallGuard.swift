@@ -1,10 +1,10 @@
 internal import TensorCore
 
-/// Ends a loop that finds the same components again and again: at low thresholds a projection may differ so much from the singular vector
-/// that it removes nothing, and the published loop then runs for ever.
+/// Ends a loop that finds the same components again and again: at low thresholds a projection may differ so much from the
+/// singular vector that it removes nothing, and the published loop then runs for ever.
 ///
-/// Progress is a fall of the largest singular value or of the sum of squares: of a matrix whose singular values are all the same the
-/// largest stays until every direction has been dealt with.
+/// Progress is a fall of the largest singular value or of the sum of squares: of a matrix whose singular values are all the
+/// same the largest stays until every direction has been dealt with.
 struct StallGuard {
     /// Rounds within which one of the two must fall by one part in a hundred.
     static let patience = 60

@@ -89,12 +89,15 @@ package struct TernaryConvolution: Sendable {
         var result: Tensor?
         let channels = x.shape[1] / geometry.groups
         for (group, stage) in stages.enumerated() {
-            let (input, size) = ImagePatches.gather(x, channels: group * channels..<(group + 1) * channels, [1, 1], [1, 1], [1, 1])
+            let (input, size) = ImagePatches.gather(
+                x, channels: group * channels..<(group + 1) * channels, [1, 1], [1, 1], [1, 1])
             let middle = ImagePatches.scatter(
-                stage.first.apply(input), channels: stage.s.count, batch: x.shape[0], size, first.kernel, first.stride, first.dilation)
+                stage.first.apply(input), channels: stage.s.count, batch: x.shape[0], size, first.kernel, first.stride,
+                first.dilation)
             let (values, middleSize) = ImagePatches.gather(middle, channels: 0..<stage.s.count, [1, 1], [1, 1], [1, 1])
             let whole = ImagePatches.scatter(
-                stage.second.apply(scaled(values, stage.s)), channels: stage.second.rows / (second.kernel[0] * second.kernel[1]),
+                stage.second.apply(scaled(values, stage.s)),
+                channels: stage.second.rows / (second.kernel[0] * second.kernel[1]),
                 batch: x.shape[0], middleSize, second.kernel, second.stride, second.dilation)
             let cropped = ImagePatches.crop(whole, geometry.padding, geometry.outputPadding)
             ImagePatches.place(cropped, group: group, of: geometry.groups, bias: bias, into: &result)

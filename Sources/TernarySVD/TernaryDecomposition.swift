@@ -1,6 +1,5 @@
-package import TensorCore
-
 internal import LinearAlgebra
+package import TensorCore
 
 /// W ≈ diag(a)·U·diag(s)·V·diag(b) with U ∈ {−1, 0, 1}^{m×k}, V ∈ {−1, 0, 1}^{k×n}; a and b are all ones unless balanced.
 package struct TernaryDecomposition: Sendable {
@@ -47,7 +46,8 @@ package struct TernaryDecomposition: Sendable {
     ///   - name: how an error names the matrix.
     ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
     ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the decomposition.
-    /// - Throws: `TernaryError`: a setting out of range, a weight that is not finite or that LAPACK cannot work on, a stalled loop.
+    /// - Throws: `TernaryError`: a setting out of range, a weight that is not finite or that LAPACK cannot work on, a stalled
+    ///   loop.
     package init(
         _ weight: Tensor, _ options: TernaryOptions, name: String = "the matrix", start: (u: Tensor, v: Tensor)? = nil,
         eachRound: () throws -> Void = {}
@@ -60,8 +60,8 @@ package struct TernaryDecomposition: Sendable {
         self = batch[0]
     }
 
-    /// Adapts the components `start` to a weight that has changed a little since they were found, by coordinate descent: no more
-    /// non-zeros than the budget, whatever becomes of the error (which is not computed: ``relativeError`` is NaN).
+    /// Adapts the components `start` to a weight that has changed a little since they were found, by coordinate descent: no
+    /// more non-zeros than the budget, whatever becomes of the error (which is not computed: ``relativeError`` is NaN).
     static func adapting(
         _ start: (u: Tensor, v: Tensor), to weight: Tensor, _ options: TernaryOptions, _ adaptation: inout Adaptation
     ) throws -> TernaryDecomposition {
@@ -98,7 +98,8 @@ package struct TernaryDecomposition: Sendable {
                 let k = start.v.shape[1]
                 return (
                     u: start.u.reshaped([count * m, k]).rows(b * m..<(b + 1) * m),
-                    v: start.v.reshaped([count * k, n]).rows(b * k..<(b + 1) * k))
+                    v: start.v.reshaped([count * k, n]).rows(b * k..<(b + 1) * k)
+                )
             }
             problems.append(Problem(matrix, options, start: startHere))
         }

@@ -13,10 +13,10 @@ internal import TensorCore
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Metadata: `format` is `sq-train.ternary`, `version` is `4`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or a
-/// convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a line feed
-/// after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing else would show a
-/// changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
+/// Metadata: `format` is `sq-train.ternary`, `version` is `4`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or
+/// a convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a
+/// line feed after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing
+/// else would show a changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
 ///
 /// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
 /// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted. Files of version 3 lack it and are read, too.
@@ -37,8 +37,8 @@ package enum TernaryFile {
     package struct Origin: Sendable, Equatable {
         /// The model the factors were made from.
         package var source: String?
-        /// The models whose other weights belong to the factors: scored in any of them, the factors give the numbers they had when
-        /// they were made. Empty where the file does not say.
+        /// The models whose other weights belong to the factors: scored in any of them, the factors give the numbers they had
+        /// when they were made. Empty where the file does not say.
         package var targets: [String]
 
         package init(source: String? = nil, targets: [String] = []) { (self.source, self.targets) = (source, targets) }
@@ -144,7 +144,9 @@ package enum TernaryFile {
 
     private static func layer(_ name: String, in file: SafetensorsFile) throws -> TernaryFactors {
         func refuse(_ problem: String) -> TernaryError { TernaryError(.data, "\(file.path): layer \(name): \(problem)") }
-        let dimensions = (file.metadata["\(name).shape"] ?? "").split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+        let dimensions = (file.metadata["\(name).shape"] ?? "").split(separator: ",", omittingEmptySubsequences: false).map {
+            Int($0)
+        }
         // 2³¹ bounds each product well below overflow.
         guard dimensions.count == 3, let m = dimensions[0], let k = dimensions[1], let n = dimensions[2],
             (1...Int(Int32.max)).contains(m), (0...Int(Int32.max)).contains(k), (1...Int(Int32.max)).contains(n)

@@ -1,8 +1,8 @@
 /// How a matrix is decomposed.
 package struct TernaryOptions: Sendable, Equatable {
     package enum Mode: String, Sendable, CaseIterable {
-        /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all entries of U and
-        /// V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
+        /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all
+        /// entries of U and V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
         case fast = "default"
         /// Step by step as published (arXiv 2308.07641): a full SVD every round, columns never reconsidered.
         case reference
@@ -19,12 +19,12 @@ package struct TernaryOptions: Sendable, Equatable {
     package var refinement = true
     /// Whether rows and columns are first scaled to equal root mean square; the tolerance then refers to the scaled matrix.
     package var balance = false
-    /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per non-zero:
-    /// above 1 saves additions, below 1 saves components.
+    /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per
+    /// non-zero: above 1 saves additions, below 1 saves components.
     package var price: Float = 0.85
-    /// Whether few components are found with the tolerance alone in mind, which bounds the largest singular value: the residual's
-    /// leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps. Saves components
-    /// and additions, but leaves a larger sum of squares.
+    /// Whether few components are found with the tolerance alone in mind, which bounds the largest singular value: the
+    /// residual's leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps.
+    /// Saves components and additions, but leaves a larger sum of squares.
     package var economy = true
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
@@ -34,7 +34,8 @@ package struct TernaryOptions: Sendable, Equatable {
         self.mode = mode
     }
 
-    /// Below it nothing is found: the scales are damped by 1e-5 of their size, and residuals are sums in float32 (about 6e-8 a term).
+    /// Below it nothing is found: the scales are damped by 1e-5 of their size, and residuals are sums in float32 (about 6e-8 a
+    /// term).
     package static let leastTolerance: Float = 1e-5
 
     /// - Throws: `TernaryError` (configuration) naming the first setting out of range.
@@ -45,7 +46,8 @@ package struct TernaryOptions: Sendable, Equatable {
         guard tolerance >= Self.leastTolerance else {
             throw TernaryError(
                 .configuration,
-                "ternary.tolerance is \(tolerance); in float32 no decomposition comes nearer than \(Self.leastTolerance), the smallest allowed")
+                "ternary.tolerance is \(tolerance); in float32 no decomposition comes nearer than \(Self.leastTolerance), the smallest allowed"
+            )
         }
         guard threshold > 0, threshold <= 1 else {
             throw TernaryError(.configuration, "ternary.threshold is \(threshold); it must be above 0 and at most 1")

@@ -5,15 +5,17 @@ internal import TensorCore
     internal import Glibc
 #endif
 
-/// The nearest sign vector of few entries (arXiv 2308.07641, section 3): with |a| in decreasing order, score_j = Σ_{i≤j}|a|_(i)/(√j·‖a‖)
-/// is the cosine between a and the signs of its j largest entries; the smallest j with score_j ≥ threshold is kept, or the best.
+/// The nearest sign vector of few entries (arXiv 2308.07641, section 3): with |a| in decreasing order, score_j =
+/// Σ_{i≤j}|a|_(i)/(√j·‖a‖) is the cosine between a and the signs of its j largest entries; the smallest j with score_j ≥
+/// threshold is kept, or the best.
 struct TernaryProjection {
     let threshold: Float
     private var scratch: [Float] = []
 
     init(threshold: Float) { self.threshold = threshold }
 
-    /// Projects `a`, of Euclidean length `norm`, to `target`; returns the number of non-zeros. A threshold of 0 keeps every entry.
+    /// Projects `a`, of Euclidean length `norm`, to `target`; returns the number of non-zeros. A threshold of 0 keeps every
+    /// entry.
     @discardableResult
     mutating func project(_ a: UnsafePointer<Float>, count: Int, norm: Double, to target: UnsafeMutablePointer<Float>) -> Int {
         if scratch.count < count { scratch = [Float](repeating: 0, count: count) }

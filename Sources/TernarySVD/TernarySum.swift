@@ -1,7 +1,8 @@
 internal import CKernels
 package import TensorCore
 
-/// U·diag(s)·V for one U and V and many s: the factors in the form in which the product reads them, an eighth of their size as floats.
+/// U·diag(s)·V for one U and V and many s: the factors in the form in which the product reads them, an eighth of their size as
+/// floats.
 package struct TernarySum: Sendable {
     /// U: see `ck_ternary_tile`.
     private let codes: [UInt8], counts: [UInt8]

@@ -1,7 +1,7 @@
 internal import TensorCore
 
-/// Buffers that grow with the components and are used again: a tensor of a new size every round would take new pages from the system every
-/// round, and clearing them costs more than the arithmetic.
+/// Buffers that grow with the components and are used again: a tensor of a new size every round would take new pages from the
+/// system every round, and clearing them costs more than the arithmetic.
 final class Workspace {
     enum Purpose: Int, CaseIterable {
         /// Factors as columns.

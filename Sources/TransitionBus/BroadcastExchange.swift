@@ -1,7 +1,7 @@
 package import Collectives
 
-/// Transitions over MPI's broadcast: nothing overlaps with computing and nothing is lost. The oracle for the ZeroMQ bus, and the
-/// exchange of a world of one.
+/// Transitions over MPI's broadcast: nothing overlaps with computing and nothing is lost. The oracle for the ZeroMQ bus, and
+/// the exchange of a world of one.
 package final class BroadcastExchange<World: Communicator>: TransitionExchange {
     private let world: World
     private var ledger: StepLedger

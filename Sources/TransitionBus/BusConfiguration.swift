@@ -22,7 +22,8 @@ package struct BusConfiguration {
         /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
         package var repairTries = 5
         package var repair: Duration = .seconds(30)
-        /// Without any progress: for owners that still compute, and for the sync step. Nil: the communicator's watchdog knows better.
+        /// Without any progress: for owners that still compute, and for the sync step. Nil: the communicator's watchdog knows
+        /// better.
         package var silence: Duration? = .seconds(180)
         /// For a peer to make room for one more message.
         package var send: Duration = .seconds(30)
@@ -114,8 +115,8 @@ extension TransitionExchange {
 
 /// Finds out whether the ranks differ and how, given what each has (collective on the slow path only).
 enum Agreement {
-    /// (step, count, digest) as four integers of the digest's first 32 bytes, and the complement of each: one minimum over ranks
-    /// then gives the minima and the maxima, as max(x) = ~min(~x).
+    /// (step, count, digest) as four integers of the digest's first 32 bytes, and the complement of each: one minimum over
+    /// ranks then gives the minima and the maxima, as max(x) = ~min(~x).
     static func vector(step: Int, count: Int, digest: Digest) -> [Int64] {
         precondition(digest.count == 32, "a digest has 32 bytes, not \(digest.count)")
         let values = [Int64(step), Int64(count)] + (0..<4).map { Int64(bitPattern: digest.littleEndian(at: 8 * $0)) }

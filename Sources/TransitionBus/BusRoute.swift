@@ -10,8 +10,8 @@ package struct BusRoute {
     /// What stands in the way, on this rank.
     private let problem: BusError?
 
-    /// Descriptors that connections take: per peer two sockets here and two that it makes, each with one for signals (measured: 6); for
-    /// the rank's own sockets and libzmq's threads 24. Between machines MPI has connections of its own.
+    /// Descriptors that connections take: per peer two sockets here and two that it makes, each with one for signals (measured:
+    /// 6); for the rank's own sockets and libzmq's threads 24. Between machines MPI has connections of its own.
     private static let perPeer = 6, perDistantPeer = 8, own = 24
 
     /// - Throws: ``BusError`` where this rank cannot do it; others may be able to.
@@ -21,7 +21,9 @@ package struct BusRoute {
     package var line: String? { transport == .tcp && problem == nil ? "the transition bus uses tcp over \(address)" : nil }
 
     /// Collective. - Throws: ``MPIError``.
-    package static func find(_ transport: BusTransport, interface: String?, over world: some Communicator) throws(MPIError) -> BusRoute {
+    package static func find(_ transport: BusTransport, interface: String?, over world: some Communicator) throws(MPIError)
+        -> BusRoute
+    {
         guard world.size > 1, transport != .mpi else { return BusRoute(transport: .mpi, address: "", problem: nil) }
         let nodes = try world.allGather(Endpoints.nodeIdentity())
         let isOneNode = nodes.allSatisfy { $0 == nodes[0] }
@@ -66,14 +68,17 @@ package struct BusRoute {
     /// libzmq ends the process where it finds no descriptor left, so they are counted before.
     private static func descriptorProblem(ranks: Int, perPeer: Int) -> BusError? {
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(Int32.max) else { return nil }
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(Int32.max) else {
+            return nil
+        }
         return descriptorProblem(ranks: ranks, perPeer: perPeer, open: openDescriptors, limit: Int(clamping: limit.rlim_cur))
     }
 
     static func descriptorProblem(ranks: Int, perPeer: Int, open: Int, limit: Int) -> BusError? {
         let needed = open + own + perPeer * (ranks - 1)
         guard needed > limit else { return nil }
-        return .tooFewDescriptors(ranks: ranks, needed: needed, limit: limit, fitting: max(1, (limit - open - own) / perPeer + 1))
+        return .tooFewDescriptors(
+            ranks: ranks, needed: needed, limit: limit, fitting: max(1, (limit - open - own) / perPeer + 1))
     }
 
     /// Of this process; the listing itself has one.

@@ -29,8 +29,8 @@ final class BusSockets {
     /// Messages taken from one socket before the others have their turn.
     private static let turn = 256
     private static let controlLimit = 65_536
-    /// What a peer sends ahead of the sync step is bounded already. A rank that computes while a bounded pipe fills up would miss heartbeats,
-    /// and libzmq 4.3 aborts a receiver whose full connection is made anew.
+    /// What a peer sends ahead of the sync step is bounded already. A rank that computes while a bounded pipe fills up would
+    /// miss heartbeats, and libzmq 4.3 aborts a receiver whose full connection is made anew.
     private static let unlimited = 0
 
     let rank: Int
@@ -147,8 +147,8 @@ final class BusSockets {
         }
     }
 
-    /// A subscription is the byte 1 and the topic, its end the byte 0. Of a connection that is gone libzmq itself says the end, so that
-    /// message has no sender; nobody who was not admitted had anything to end.
+    /// A subscription is the byte 1 and the topic, its end the byte 0. Of a connection that is gone libzmq itself says the end,
+    /// so that message has no sender; nobody who was not admitted had anything to end.
     private func subscription(_ message: ZeroMQMessage) -> Event {
         if message.parts == [[0] + topic] { return .unsubscribed }
         return isRank(message.userID) && message.parts == [[1] + topic] ? .subscribed : .garbage

@@ -3,8 +3,8 @@ internal import Glibc
 
 /// Where the sockets of a rank bind.
 enum Endpoints {
-    /// What tells nodes apart: the name of the host, its boot (containers may share names), and its network, which containers of one
-    /// machine may each have.
+    /// What tells nodes apart: the name of the host, its boot (containers may share names), and its network, which containers
+    /// of one machine may each have.
     static func nodeIdentity() -> [UInt8] {
         var name = [CChar](repeating: 0, count: 256)
         let known = gethostname(&name, name.count - 1) == 0
@@ -15,8 +15,8 @@ enum Endpoints {
             + network[..<count].map { UInt8(bitPattern: $0) }
     }
 
-    /// A name for a socket of Linux's abstract kind, which leaves no file behind whatever ends the process. The run's number is not
-    /// known to others before the socket is bound, so none can be there first.
+    /// A name for a socket of Linux's abstract kind, which leaves no file behind whatever ends the process. The run's number is
+    /// not known to others before the socket is bound, so none can be there first.
     static func local(run: UInt64, _ name: String) -> String { "ipc://@sq-bus-\(String(run, radix: 36))/\(name)" }
 
     /// Whether `interface` may be bound.
@@ -64,7 +64,9 @@ struct RouteSurvey {
         // An address that this machine has itself leads nowhere else.
         guard !all.contains(where: { $0.address == candidate }) else { return (Reach.none, nil) }
         if let neighbor = own.first(where: { $0.isNeighbor(of: candidate) }) { return (Reach.neighbor, neighbor) }
-        guard let source = source(candidate), let route = own.first(where: { $0.address == source }) else { return (Reach.none, nil) }
+        guard let source = source(candidate), let route = own.first(where: { $0.address == source }) else {
+            return (Reach.none, nil)
+        }
         return (Reach.routed, route)
     }
 

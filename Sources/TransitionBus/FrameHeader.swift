@@ -11,8 +11,8 @@ package enum Digests {
         Support.sha256(bytes)
     }
 
-    /// A digest of tensors' elements as stored, for state that ranks compute alike: as fast as memory is read, so that every step can
-    /// afford it. What strangers could forge is digested by ``sha256(_:)``.
+    /// A digest of tensors' elements as stored, for state that ranks compute alike: as fast as memory is read, so that every
+    /// step can afford it. What strangers could forge is digested by ``sha256(_:)``.
     package static func state(_ tensors: [Tensor]) -> Digest {
         var lanes = [UInt64](repeating: 0, count: Int(CK_DIGEST_LANES))
         for tensor in tensors { ck_digest(tensor.pointer, tensor.count, &lanes) }

@@ -27,7 +27,8 @@ package struct KeyFile: Sendable {
             }
         }
         guard let publicKey, let secretKey else {
-            throw .unsuitable(setting: name, rule: "a line public and a line secret are needed; sq-train watch --new-key makes them")
+            throw .unsuitable(
+                setting: name, rule: "a line public and a line secret are needed; sq-train watch --new-key makes them")
         }
         keys = CurveKeys(publicKey: publicKey, secretKey: secretKey)
         self.peers = peers

@@ -16,7 +16,8 @@ extension ZeroMQSocket {
         try set(ZMQ_CURVE_SECRETKEY, keys.secretKey)
     }
 
-    /// A local socket without a file has no permissions, so libzmq asks the kernel who connects: only processes of this user may.
+    /// A local socket without a file has no permissions, so libzmq asks the kernel who connects: only processes of this user
+    /// may.
     func admitOwnUserOnly() throws(ZeroMQError) { try set(ZMQ_IPC_FILTER_UID, Int(geteuid())) }
 
     /// Notices a peer that is gone (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.

@@ -115,12 +115,13 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
         let vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         let pending = try world.startAllReduce(vector, .min)
-        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only while it
-        // is asked, so a short wait asks often.
+        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only
+        // while it is asked, so a short wait asks often.
         try world.waiting(in: "the end of step \(ledger.step) on the transition bus") {
             while try !pending.isComplete() {
                 if let silence = timing.silence, ContinuousClock.now - start >= silence {
-                    throw BusError.timeout(what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: silence.seconds)
+                    throw BusError.timeout(
+                        what: "all ranks to end step \(ledger.step)", rank: world.rank, seconds: silence.seconds)
                 }
                 let isShort = ContinuousClock.now - start < .milliseconds(20)
                 if isShort { sched_yield() }

@@ -27,7 +27,8 @@ struct ZeroMQMessage {
     var userID: String?
 }
 
-/// A socket, used by the thread that made it. Every return code is checked; nothing here waits except ``poll(_:milliseconds:)``.
+/// A socket, used by the thread that made it. Every return code is checked; nothing here waits except
+/// ``poll(_:milliseconds:)``.
 final class ZeroMQSocket {
     enum Kind: Int32 {
         case publisher, verbosePublisher, subscriber, router, dealer, reply, pair

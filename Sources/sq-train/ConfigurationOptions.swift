@@ -29,7 +29,8 @@ struct ConfigurationOptions: ParsableArguments {
 
     /// The configuration as these options make it.
     func settings(job: String = "", reproducing reproduced: String? = nil) throws -> RunConfig {
-        try RunConfig(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), reproducing: reproduced, job: job)
+        try RunConfig(
+            file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), reproducing: reproduced, job: job)
     }
 
     /// The configuration, which rank 0 reads and checks for all; run folders in it stand for what is meant of them. Collective.

@@ -29,7 +29,8 @@ struct LaunchCommand: ParsableCommand {
         guard MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone else {
             throw ValidationError("launch starts mpirun itself; run it without")
         }
-        let mpirun = MPIRun(ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
+        let mpirun = MPIRun(
+            ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
         try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit, nodes: ProcessEnvironment.nodes)
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
@@ -91,7 +92,8 @@ struct MPIRun {
     func check(descriptorLimit: Int, nodes: Int) throws(TooFewDescriptors) {
         let needed = 32 + 4 * ((ranks + nodes - 1) / nodes)
         guard needed > descriptorLimit else { return }
-        throw TooFewDescriptors(ranks: ranks, needed: needed, limit: descriptorLimit, fitting: (descriptorLimit - 32) / 4 * nodes)
+        throw TooFewDescriptors(
+            ranks: ranks, needed: needed, limit: descriptorLimit, fitting: (descriptorLimit - 32) / 4 * nodes)
     }
 }
 

@@ -44,8 +44,8 @@ enum ProcessEnvironment {
     static let stopCodeVariable = "SQ_TRAIN_STOP_CODE"
     static var stopCode: Int32? { MPIEnvironment.currentEnvironment()[stopCodeVariable].flatMap { Int32($0) } }
 
-    /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program anew, in the same process,
-    /// where a library has read the environment already. Call it first: MPI must not be running.
+    /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program
+    /// anew, in the same process, where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {
         // A file that may not grow is then an error like a full disk, with the file's name, not the end of the process.
         signal(SIGXFSZ, SIG_IGN)
@@ -54,7 +54,8 @@ enum ProcessEnvironment {
         // A number set for want of addresses is no choice of the user's.
         let most = environment[CPROCESS_THREAD_LIMIT].flatMap { Int($0) }
         if most != nil || (environment["OPENBLAS_NUM_THREADS"] == nil && environment["OMP_NUM_THREADS"] == nil) {
-            let threads = min(most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
+            let threads = min(
+                most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
             setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
             BLAS.threads = threads
         }

@@ -29,7 +29,9 @@ extension SQTrain {
         guard !commands.contains(word) else { return }
         let meant = nearestWord(to: word, among: commands + ["--version"])
         throw ValidationError(
-            "no command '\(word.prefix(100))'" + (meant.map { "; did you mean \($0)?" } ?? ", and no folder; the commands are \(commands.joined(separator: ", "))"))
+            "no command '\(word.prefix(100))'"
+                + (meant.map { "; did you mean \($0)?" }
+                    ?? ", and no folder; the commands are \(commands.joined(separator: ", "))"))
     }
 }
 

@@ -6,14 +6,14 @@ internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///
-/// A restart counts as one in a row where nothing was saved since the one before. A run that hangs twice at the same place would hang there
-/// again.
+/// A restart counts as one in a row where nothing was saved since the one before. A run that hangs twice at the same place
+/// would hang there again.
 ///
-/// The command has a process group of its own, and gets no signal but from here. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 arrives
-/// as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while after any of the
-/// others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it got. The second
-/// signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes the command with it:
-/// nobody would be left to stop it.
+/// The command has a process group of its own, and gets no signal but from here. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1
+/// arrives as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while
+/// after any of the others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it
+/// got. The second signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes
+/// the command with it: nobody would be left to stop it.
 struct Supervisor {
     let command: [String]
     let maxRestarts: Int
@@ -123,7 +123,9 @@ struct Supervisor {
                 }
             } else if end.forced != nil, now - forced > .seconds(3) {
                 kill(process, SIGKILL)
-            } else if end.asked != nil, end.forced == nil, asked - started < .seconds(5), now - asked < .seconds(8), now - told > .seconds(1) {
+            } else if end.asked != nil, end.forced == nil, asked - started < .seconds(5), now - asked < .seconds(8),
+                now - told > .seconds(1)
+            {
                 // mpirun may have had no ranks yet to pass it on to.
                 told = now
                 kill(process, SIGUSR1)

@@ -31,9 +31,12 @@ struct WatchCommand: ParsableCommand {
             guard endpoint == nil, keys == nil else { throw ValidationError("--new-key stands alone") }
             return
         }
-        guard let endpoint else { throw ValidationError("the run's folder or its endpoint is missing, such as tcp://127.0.0.1:40123") }
+        guard let endpoint else {
+            throw ValidationError("the run's folder or its endpoint is missing, such as tcp://127.0.0.1:40123")
+        }
         guard EventEndpoint(settingText: endpoint)?.isAddress == true || Self.isFolder(endpoint) else {
-            throw ValidationError("'\(endpoint)' is no folder and no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
+            throw ValidationError(
+                "'\(endpoint)' is no folder and no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
         }
     }
 

@@ -88,7 +88,8 @@ import Testing
         try check([normal([6, 12], seed: 15)]) { x, tape in tape.rotary(x[0], table, length: 3) }
     }
 
-    /// Each head with its own keys, two heads to one, and all to one; the length crosses a block of query rows in the last case.
+    /// Each head with its own keys, two heads to one, and all to one; the length crosses a block of query rows in the last
+    /// case.
     @Test(arguments: [(2, 4, 2, 2), (2, 5, 4, 2), (1, 6, 3, 1), (1, 131, 2, 1)])
     func `causal attention`(_ shape: (sequences: Int, length: Int, heads: Int, keyValueHeads: Int)) throws {
         let d = shape.length > 100 ? 1 : 4

@@ -39,7 +39,8 @@ import Testing
         return (dx, dHead)
     }
 
-    /// Rows × vocabulary; the second has logits of more rows than exist at a time. Deviation 4 gives probabilities down to 1e-20.
+    /// Rows × vocabulary; the second has logits of more rows than exist at a time. Deviation 4 gives probabilities down to
+    /// 1e-20.
     static let shapes = [(rows: 6, h: 5, vocabulary: 11, deviation: 0.5), (300, 4, 37, 1), (3, 8, 1000, 4)]
 
     private func inputs(_ shape: (rows: Int, h: Int, vocabulary: Int, deviation: Double)) -> (

@@ -19,7 +19,10 @@ import Testing
     }
 
     @Test func `version 2 - the least quota from the group up to the root holds`() throws {
-        let files = ["a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000", "cpu.max": "400000 100000", "a/b/c/cpu.max": "800000 200000"]
+        let files = [
+            "a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000", "cpu.max": "400000 100000",
+            "a/b/c/cpu.max": "800000 200000",
+        ]
         #expect(try groups("0::/a/b/c", files).coreQuota == 1.5)
     }
 
@@ -27,7 +30,10 @@ import Testing
         _ controllers: String
     ) throws {
         for mount in Set(["cpu", controllers]) {
-            let files = ["\(mount)/job/cpu.cfs_quota_us": "50000", "\(mount)/job/cpu.cfs_period_us": "100000", "\(mount)/cpu.cfs_quota_us": "-1"]
+            let files = [
+                "\(mount)/job/cpu.cfs_quota_us": "50000", "\(mount)/job/cpu.cfs_period_us": "100000",
+                "\(mount)/cpu.cfs_quota_us": "-1",
+            ]
             let found = try groups("3:cpuset:/x\n1:\(controllers):/job", files).coreQuota
             #expect(found == 0.5, "\(mount)")
             try FileManager.default.removeItem(atPath: folder.file(mount))

@@ -47,7 +47,7 @@ import Testing
         #expect(MPIEnvironment.launch(["SLURM_PROCID": "0", "SLURM_NTASKS": "8"]) == .alone)
     }
 
-    @Test func `mpirun and srun are recognised, with the ranks per node`() {
+    @Test func `mpirun and srun are recognized, with the ranks per node`() {
         let mpirun = ["OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_SIZE": "4"]
         #expect(MPIEnvironment.launch(mpirun) == .job(localRanks: 4))
         let srun = ["PMIX_RANK": "3", "SLURM_STEP_NUM_TASKS": "11", "SLURM_STEP_TASKS_PER_NODE": "4(x2),3"]

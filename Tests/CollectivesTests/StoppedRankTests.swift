@@ -26,7 +26,8 @@ import Testing
             ["timeout", "120", "mpirun", "-n", "3", "--oversubscribe", "--bind-to", "none", binary]
             + ["--testing-library", "swift-testing", "--no-parallel", "--filter", "StoppedRankTests"]
         let variables = [
-            "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_odls_base_sigkill_timeout": "0", Self.drill: "1",
+            "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_odls_base_sigkill_timeout": "0",
+            Self.drill: "1",
         ]
         job.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
         let output = Pipe()
@@ -38,7 +39,8 @@ import Testing
         #expect(job.terminationStatus == ExitCode.temporary.rawValue)
         // One line for the job, which names the stopped rank; that one, woken to be ended, says nothing.
         let complaints = lines.split(separator: "\n").filter { $0.hasPrefix("sq-train: ") }
-        #expect(complaints.count == 1 && complaints.first?.contains("rank 1 has made no progress for ") == true, "\(complaints)")
+        #expect(
+            complaints.count == 1 && complaints.first?.contains("rank 1 has made no progress for ") == true, "\(complaints)")
         let began = try #require(lines.split(separator: "\n").compactMap { Double($0.drop { !$0.isNumber }) }.first)
         // Within the limit and 3 s on a machine at rest; more where other tests run beside this one.
         #expect(Self.now() - began < 1 + 30)

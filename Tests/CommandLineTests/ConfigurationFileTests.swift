@@ -18,7 +18,9 @@ extension CommandLineTests {
         }
 
         static let cases = [
-            Case("unknown key", "training:\n  stpes: 3\n", "bad.yaml:2: unknown key 'training.stpes'; the nearest known one is 'training.steps'"),
+            Case(
+                "unknown key", "training:\n  stpes: 3\n",
+                "bad.yaml:2: unknown key 'training.stpes'; the nearest known one is 'training.steps'"),
             Case("unknown section", "trainning: {steps: 3}\n", "'training.steps'"),
             Case("duplicate key", "training:\n  steps: 3\n  steps: 4\n", "given twice"),
             Case("duplicate in two forms", "training:\n  steps: 3\ntraining.steps: 4\n", "given twice"),
@@ -27,7 +29,9 @@ extension CommandLineTests {
             Case("alias bomb", aliasBomb, "alias"),
             Case("tag", "training: {steps: !!int 3}\n", "tags"),
             Case("object tag", "training: !!python/object/apply:os.system [ls]\n", "tags"),
-            Case("deep nesting", String(repeating: "{a: ", count: 100) + "1" + String(repeating: "}", count: 100), "deeper than 16"),
+            Case(
+                "deep nesting", String(repeating: "{a: ", count: 100) + "1" + String(repeating: "}", count: 100),
+                "deeper than 16"),
             Case("deepest nesting", String(repeating: "[", count: 1_000_000), "not valid YAML"),
             Case("too large", "# " + String(repeating: "x", count: 1 << 20) + "\n", "at most 1048576"),
             Case("two documents", "training: {steps: 3}\n---\ntraining: {steps: 4}\n", "single document"),
@@ -74,7 +78,9 @@ extension CommandLineTests {
             let folder = try TemporaryFolder()
             try AtomicFile.write([0x61, 0x3A, 0x20, 0xFF], to: folder.file("bad.yaml"))
             try Program.expectRefusal(["--config", "bad.yaml"], in: folder.path, ranks: ranks, code: 78, fragment: "not UTF-8")
-            try Program.expectRefusal(["--config", "none.yaml"], in: folder.path, ranks: ranks, code: 66, fragment: "none.yaml: there is no such file")
+            try Program.expectRefusal(
+                ["--config", "none.yaml"], in: folder.path, ranks: ranks, code: 66, fragment: "none.yaml: there is no such file"
+            )
             for path in ["/dev/zero", folder.path] {
                 try Program.expectRefusal(
                     ["--config", path], in: folder.path, ranks: ranks, code: 78, fragment: "\(path): is not a regular file")

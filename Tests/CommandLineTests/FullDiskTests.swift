@@ -4,10 +4,11 @@ import Testing
 
 extension CommandLineTests {
     @Suite struct FullDisk {
-        /// The first file that does not fit: the model; with less room, the checkpoint, or where none is asked for the rotations;
-        /// with next to none, the configuration.
+        /// The first file that does not fit: the model; with less room, the checkpoint, or where none is asked for the
+        /// rotations; with next to none, the configuration.
         @Test(arguments: [
-            (200, "model", 1), (12, "checkpoints/step-1.tmp/rank-0.safetensors", 1), (12, "rotations.safetensors", 0), (1, "config.yaml", 1),
+            (200, "model", 1), (12, "checkpoints/step-1.tmp/rank-0.safetensors", 1), (12, "rotations.safetensors", 0),
+            (1, "config.yaml", 1),
         ])
         func `a run that does not fit ends with 74 and leaves whole files only`(
             _ kibibytes: Int, _ file: String, _ checkpointEvery: Int
@@ -18,7 +19,8 @@ extension CommandLineTests {
             #expect(outcome.code == 74, "\(outcome.errors)")
             #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("out/\(file)"), "\(outcome.errors)")
             let left = try FileManager.default.subpathsOfDirectory(atPath: model.path)
-            #expect(!left.contains { $0.contains(".tmp") || $0.contains("out/\(file)") || $0.contains("summary.json") }, "\(left)")
+            #expect(
+                !left.contains { $0.contains(".tmp") || $0.contains("out/\(file)") || $0.contains("summary.json") }, "\(left)")
         }
     }
 }

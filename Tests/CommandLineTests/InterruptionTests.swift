@@ -41,7 +41,9 @@ extension CommandLineTests {
             while run.isRunning {
                 let processes = (try? ranks(of: run.identifier)) ?? []
                 // Before that they are copies of mpirun.
-                let started = processes.filter { (try? String(contentsOfFile: "/proc/\($0)/comm", encoding: .utf8)) == "sq-train\n" }
+                let started = processes.filter {
+                    (try? String(contentsOfFile: "/proc/\($0)/comm", encoding: .utf8)) == "sq-train\n"
+                }
                 if let rank = started.randomElement() { return rank }
                 usleep(10_000)
             }
@@ -93,7 +95,9 @@ extension CommandLineTests {
             #expect(try model.metrics("out") == model.metrics("whole"))
         }
 
-        @Test(arguments: [0, 2]) func `a second run into the folder of one that goes on is refused and touches nothing`(_ ranks: Int) throws {
+        @Test(arguments: [0, 2]) func `a second run into the folder of one that goes on is refused and touches nothing`(
+            _ ranks: Int
+        ) throws {
             let settings = ["training.steps=1000000", "checkpoint.every=0"]
             let run = try start("out", ranks: ranks, settings)
             try wait("out", steps: 3)
@@ -115,7 +119,9 @@ extension CommandLineTests {
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
             #expect(Date().timeIntervalSince(start) < 6 + Self.patience)
-            #expect(outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"), "\(outcome.errors)")
+            #expect(
+                outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
+                "\(outcome.errors)")
             for _ in 0..<100 where isRunning(victim) { usleep(20_000) }
             #expect(!isRunning(victim), "the stopped rank is left behind")
         }
@@ -132,7 +138,9 @@ extension CommandLineTests {
             kill(victim, SIGSTOP)
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
-            #expect(outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"), "\(outcome.errors)")
+            #expect(
+                outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
+                "\(outcome.errors)")
         }
 
         /// One restart in a row is allowed, and what was saved in between makes it a new row.
@@ -170,7 +178,9 @@ extension CommandLineTests {
         }
 
         /// mpirun itself would leave the ranks a second.
-        @Test(arguments: [0, 2]) func `a run under launch that gets SIGTERM saves itself and is not started again`(_ restarts: Int) throws {
+        @Test(arguments: [0, 2]) func `a run under launch that gets SIGTERM saves itself and is not started again`(
+            _ restarts: Int
+        ) throws {
             let run = try Program.start(
                 ["launch", "-n", "2", "--max-restarts", "\(restarts)"]
                     + arguments("out", ["training.steps=5000", "checkpoint.every=0"]),

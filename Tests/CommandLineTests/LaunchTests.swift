@@ -58,7 +58,9 @@ extension CommandLineTests {
             #expect(ContinuousClock.now - start >= .seconds(3))
         }
 
-        @Test(arguments: [64, 65, 66, 70, 74, 77, 78]) func `failures that would come back are not tried again`(_ code: Int32) throws {
+        @Test(arguments: [64, 65, 66, 70, 74, 77, 78]) func `failures that would come back are not tried again`(_ code: Int32)
+            throws
+        {
             let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "3"], codes: "\(code) 0")
             #expect(outcome.code == code)
             #expect(calls.count == 1)
@@ -67,7 +69,9 @@ extension CommandLineTests {
         @Test func `a run that hangs twice at the same place is not started into it again`() throws {
             let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "5", "--out", "run"], codes: "75 137 75 75 0")
             #expect(outcome.code == 75)
-            #expect(calls.count == 4 && outcome.errors.contains("twice at the same place (before the first step)"), "\(outcome.errors)")
+            #expect(
+                calls.count == 4 && outcome.errors.contains("twice at the same place (before the first step)"),
+                "\(outcome.errors)")
         }
 
         @Test func `restarts end at their limit with the last exit code`() throws {
@@ -77,9 +81,12 @@ extension CommandLineTests {
         }
 
         @Test(arguments: [["--out", "run"], ["--set", "out=run"], ["rotate", "--config", "run.yaml"]])
-        func `a run that has saved itself since may be started again as often, wherever its folder is named`(_ arguments: [String]) throws {
+        func `a run that has saved itself since may be started again as often, wherever its folder is named`(
+            _ arguments: [String]
+        ) throws {
             try AtomicFile.write("out: run\n", to: folder.file("run.yaml"))
-            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "1"] + arguments, codes: "137 137 137 0", savingIn: "run")
+            let (outcome, calls) = try launch(
+                ["-n", "2", "--max-restarts", "1"] + arguments, codes: "137 137 137 0", savingIn: "run")
             #expect(outcome.code == 0)
             #expect(calls.count == 4)
         }

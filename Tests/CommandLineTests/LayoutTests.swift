@@ -30,18 +30,22 @@ extension CommandLineTests {
             }
         }
 
-        /// One shard per stage, which together are the function that was read; and the losses are one rank's of the same micro-batches to the last digit.
+        /// One shard per stage, which together are the function that was read; and the losses are one rank's of the same
+        /// micro-batches to the last digit.
         @Test func `stages write a model that computes the same function, and eval reads it in stages`() throws {
             let model = try ModelFolder()
             let stages = try layers(model)
             func metrics(_ ranks: Int) throws -> String {
-                let arguments = model.arguments() + ["--out", "out\(ranks)"]
+                let arguments =
+                    model.arguments() + ["--out", "out\(ranks)"]
                     + settings(
-                        "parallel.pipeline=\(ranks)", "parallel.microbatches=\(stages)", "training.steps=3", "training.batch_size=\(stages)")
+                        "parallel.pipeline=\(ranks)", "parallel.microbatches=\(stages)", "training.steps=3",
+                        "training.batch_size=\(stages)")
                 let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: ranks)
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let lines = String(decoding: try model.read("out\(ranks)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")
-                return try lines.map { try JSONValue(parsing: Array($0.utf8))["loss"].map { "\($0)" } ?? "" }.joined(separator: " ")
+                return try lines.map { try JSONValue(parsing: Array($0.utf8))["loss"].map { "\($0)" } ?? "" }.joined(
+                    separator: " ")
             }
             #expect(try metrics(stages) == metrics(1))
             let written = try FileManager.default.contentsOfDirectory(atPath: model.file("out\(stages)/model"))
@@ -51,7 +55,10 @@ extension CommandLineTests {
             #expect(summary["peak_memory_bytes_per_rank"]?.array?.count == stages)
             #expect(summary["ideal_bubble_fraction"]?.number == Double(stages - 1) / Double(2 * stages - 1))
             let verified = try Program.run(
-                ["verify", "model", "out\(stages)/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
+                [
+                    "verify", "model", "out\(stages)/model", "--set", "data.eval.path=data.safetensors", "--set",
+                    "data.sequence_length=16",
+                ],
                 in: model.path)
             #expect(verified.code == 0, "\(verified.errors)")
 
@@ -73,7 +80,9 @@ extension CommandLineTests {
             let header = try JSONValue(parsing: Array(bytes[8..<8 + length]))
             let place = try #require(header["lm_head.weight"]?["data_offsets"]?.integers)
             let huge = withUnsafeBytes(of: Float(3e38).bitPattern.littleEndian) { Array($0) }
-            for at in stride(from: place[0], to: place[1], by: 4) { bytes.replaceSubrange(8 + length + at..<12 + length + at, with: huge) }
+            for at in stride(from: place[0], to: place[1], by: 4) {
+                bytes.replaceSubrange(8 + length + at..<12 + length + at, with: huge)
+            }
             try model.write(bytes, to: "model/model.safetensors")
             let start = Date()
             let outcome = try Program.run(

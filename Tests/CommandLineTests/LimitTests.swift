@@ -7,7 +7,8 @@ extension CommandLineTests {
         private let model: ModelFolder
         init() throws { model = try ModelFolder() }
 
-        private func run(_ limit: String, _ arguments: [String], environment: [String: String?] = [:]) throws -> Program.Outcome {
+        private func run(_ limit: String, _ arguments: [String], environment: [String: String?] = [:]) throws -> Program.Outcome
+        {
             try Program.start(arguments, in: model.path, environment: environment, limit: limit).wait()
         }
 
@@ -18,14 +19,20 @@ extension CommandLineTests {
         }
 
         /// OpenBLAS asks for ever where its buffer cannot be had, and takes one for each thread.
-        @Test(arguments: [150, 200, 350, 390]) func `a limit of addresses is heeded before anything is read`(_ mebibytes: Int) throws {
+        @Test(arguments: [150, 200, 350, 390]) func `a limit of addresses is heeded before anything is read`(_ mebibytes: Int)
+            throws
+        {
             expectOneLine(
-                try run("-v \(mebibytes << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": nil]), "ulimit -v")
+                try run("-v \(mebibytes << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": nil]),
+                "ulimit -v")
         }
 
         /// Where every thread took addresses for an allocator of its own, it was a matter of luck what was left for OpenBLAS.
-        @Test(arguments: [405, 425, 440, 460]) func `a limit just above the least is worked in, not waited in`(_ mebibytes: Int) throws {
-            let outcome = try run("-v \(mebibytes << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": "1"])
+        @Test(arguments: [405, 425, 440, 460]) func `a limit just above the least is worked in, not waited in`(_ mebibytes: Int)
+            throws
+        {
+            let outcome = try run(
+                "-v \(mebibytes << 10)", ["eval"] + model.arguments(), environment: ["OPENBLAS_NUM_THREADS": "1"])
             #expect(outcome.code == 0, "\(outcome)")
         }
 
@@ -34,12 +41,15 @@ extension CommandLineTests {
             #expect(outcome.code == 0, "\(outcome)")
         }
 
-        @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int) throws {
+        @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int)
+            throws
+        {
             expectOneLine(try run("-n \(files)", ["launch", "-n", "4", "eval"] + model.arguments()), "ulimit -n 48")
         }
 
         @Test func `ranks that would run out of descriptors are refused before libzmq aborts`() throws {
-            let outcome = try run("-n 48", ["launch", "-n", "4", "--max-restarts", "2", "qat"] + model.arguments() + ["--out", "out"])
+            let outcome = try run(
+                "-n 48", ["launch", "-n", "4", "--max-restarts", "2", "qat"] + model.arguments() + ["--out", "out"])
             expectOneLine(outcome, "bus.transport=mpi")
             #expect(!FileManager.default.fileExists(atPath: model.file("out")))
         }

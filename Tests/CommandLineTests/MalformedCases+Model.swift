@@ -7,14 +7,22 @@ extension MalformedCase {
     static let safetensors = [
         MalformedCase("empty weights", "has 0 bytes") { try $0.write([], to: weights) },
         MalformedCase("7 bytes of weights", "has 7 bytes") { try $0.write([1, 0, 0, 0, 0, 0, 0], to: weights) },
-        MalformedCase("header past the end", "reaches past the end") { try $0.write([9, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D], to: weights) },
-        MalformedCase("header of 2⁶⁴ − 1 bytes", "header length") { try $0.write([UInt8](repeating: 0xFF, count: 64), to: weights) },
-        MalformedCase("header above the limit", "above 100000000") { try $0.write([0, 0, 0, 0, 1, 0, 0, 0, 0x7B], to: weights) },
+        MalformedCase("header past the end", "reaches past the end") {
+            try $0.write([9, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D], to: weights)
+        },
+        MalformedCase("header of 2⁶⁴ − 1 bytes", "header length") {
+            try $0.write([UInt8](repeating: 0xFF, count: 64), to: weights)
+        },
+        MalformedCase("header above the limit", "above 100000000") {
+            try $0.write([0, 0, 0, 0, 1, 0, 0, 0, 0x7B], to: weights)
+        },
         MalformedCase("header that is a list", "does not begin with '{'") { try $0.changeHeader { _ in "[]" } },
         MalformedCase("header not UTF-8", "UTF-8") { model in
             try model.write([6, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x22, 0xFF, 0x22, 0x3A, 0x7D], to: weights)
         },
-        MalformedCase("header cut off", "byte") { try $0.changeHeader { String($0.trimmingCharacters(in: .whitespaces).dropLast()) } },
+        MalformedCase("header cut off", "byte") {
+            try $0.changeHeader { String($0.trimmingCharacters(in: .whitespaces).dropLast()) }
+        },
         MalformedCase("text after the header's object", "byte") { try $0.changeHeader { $0 + "x" } },
         MalformedCase("a tensor twice", "twice") { try $0.changeHeader { header in duplicated(header, key: { $0 }) } },
         MalformedCase("a tensor twice, once escaped", "twice") { model in
@@ -29,7 +37,9 @@ extension MalformedCase {
         MalformedCase("reversed offsets", "data_offsets") { model in
             try model.changeEntry(1) { entry in entry["data_offsets"] = reversed(entry["data_offsets"]) }
         },
-        MalformedCase("offset past the end", "data_offsets") { try $0.changeEntry(0) { $0["data_offsets"] = [0, 1_000_000_000] } },
+        MalformedCase("offset past the end", "data_offsets") {
+            try $0.changeEntry(0) { $0["data_offsets"] = [0, 1_000_000_000] }
+        },
         MalformedCase("overlap", "overlaps") { model in
             try model.changeEntry(1) { entry in
                 guard let span = entry["data_offsets"]?.integers else { return }
@@ -87,8 +97,12 @@ extension MalformedCase {
                 atPath: model.file("model/a.safetensors"), withDestinationPath: "../a.safetensors")
         },
         MalformedCase("missing shard", "no such file", code: 66) { try $0.makeSharded { assign(&$0, "b.safetensors") } },
-        MalformedCase("tensor that is not in its shard", "holds no such tensor") { try $0.makeSharded { $0["extra.weight"] = "a.safetensors" } },
-        MalformedCase("tensor the index does not name", "is not assigned to this shard") { try $0.makeSharded { $0[$0.keys[0]] = nil } },
+        MalformedCase("tensor that is not in its shard", "holds no such tensor") {
+            try $0.makeSharded { $0["extra.weight"] = "a.safetensors" }
+        },
+        MalformedCase("tensor the index does not name", "is not assigned to this shard") {
+            try $0.makeSharded { $0[$0.keys[0]] = nil }
+        },
         MalformedCase("index without a map", "weight_map") { model in
             try model.makeSharded()
             try model.write("{}", to: "model/model.safetensors.index.json")
@@ -100,10 +114,14 @@ extension MalformedCase {
     ]
 
     static let configuration = [
-        MalformedCase("no config.json", "no such file", code: 66) { try FileManager.default.removeItem(atPath: $0.file("model/config.json")) },
+        MalformedCase("no config.json", "no such file", code: 66) {
+            try FileManager.default.removeItem(atPath: $0.file("model/config.json"))
+        },
         MalformedCase("config.json that is no JSON", "config.json: byte") { try $0.write("{,}", to: "model/config.json") },
         MalformedCase("config.json that is a list", "config.json") { try $0.write("[]", to: "model/config.json") },
-        MalformedCase("a key twice", "twice") { try $0.replace("{\n  \"arch", by: "{\"hidden_size\": 1,\n  \"arch", in: "model/config.json") },
+        MalformedCase("a key twice", "twice") {
+            try $0.replace("{\n  \"arch", by: "{\"hidden_size\": 1,\n  \"arch", in: "model/config.json")
+        },
         MalformedCase("another family", "opt") { model in
             try model.changeJSON("model/config.json") {
                 $0["model_type"] = "opt"
@@ -112,10 +130,18 @@ extension MalformedCase {
         },
         MalformedCase("no hidden size", "hidden_size") { try $0.changeJSON("model/config.json") { $0["hidden_size"] = nil } },
         MalformedCase("hidden size 0", "hidden_size") { try $0.changeJSON("model/config.json") { $0["hidden_size"] = 0 } },
-        MalformedCase("hidden size as text", "hidden_size") { try $0.changeJSON("model/config.json") { $0["hidden_size"] = "64" } },
-        MalformedCase("negative layers", "num_hidden_layers") { try $0.changeJSON("model/config.json") { $0["num_hidden_layers"] = -1 } },
-        MalformedCase("a thousand million layers", "model") { try $0.changeJSON("model/config.json") { $0["num_hidden_layers"] = 1_000_000_000 } },
-        MalformedCase("heads that do not divide", "num_key_value_heads") { try $0.changeJSON("model/config.json") { $0["num_key_value_heads"] = 3 } },
+        MalformedCase("hidden size as text", "hidden_size") {
+            try $0.changeJSON("model/config.json") { $0["hidden_size"] = "64" }
+        },
+        MalformedCase("negative layers", "num_hidden_layers") {
+            try $0.changeJSON("model/config.json") { $0["num_hidden_layers"] = -1 }
+        },
+        MalformedCase("a thousand million layers", "model") {
+            try $0.changeJSON("model/config.json") { $0["num_hidden_layers"] = 1_000_000_000 }
+        },
+        MalformedCase("heads that do not divide", "num_key_value_heads") {
+            try $0.changeJSON("model/config.json") { $0["num_key_value_heads"] = 3 }
+        },
         MalformedCase("another vocabulary", "shape") { try $0.changeJSON("model/config.json") { $0["vocab_size"] = 7777 } },
         MalformedCase("another width", "shape") { try $0.changeJSON("model/config.json") { $0["intermediate_size"] = 160 } },
     ]
@@ -123,7 +149,9 @@ extension MalformedCase {
 
 /// The first tensor's entry again at the front of the header, under a changed key.
 private func duplicated(_ header: String, key: (String) -> String) -> String {
-    guard let start = header.range(of: "\"model."), let end = header[start.upperBound...].firstIndex(of: "\"") else { return header }
+    guard let start = header.range(of: "\"model."), let end = header[start.upperBound...].firstIndex(of: "\"") else {
+        return header
+    }
     let name = header[header.index(after: start.lowerBound)..<end]
     return "{\"" + key(String(name)) + "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}," + header.dropFirst()
 }
@@ -133,4 +161,6 @@ private func reversed(_ span: JSONValue?) -> JSONValue { .array((span?.array ?? 
 private func assign(_ map: inout JSONObject, _ shard: String) { for name in map.keys { map[name] = .string(shard) } }
 
 /// The weights with another last number.
-private func tail(_ model: ModelFolder, _ bytes: [UInt8]) throws -> [UInt8] { Array(try model.read(weights).dropLast(4)) + bytes }
+private func tail(_ model: ModelFolder, _ bytes: [UInt8]) throws -> [UInt8] {
+    Array(try model.read(weights).dropLast(4)) + bytes
+}

@@ -22,7 +22,9 @@ extension MalformedCase {
             try model.write(bytes, to: archive)
         },
         torch("archive without a pickle", "data.pkl") { try $0.writeArchive(["version": Array("3\n".utf8)]) },
-        pickle("a pickle that runs a shell command", "\"os system\", which is refused", "\u{2}cos\nsystem\n(X\u{4}\0\0\0true\u{85}R."),
+        pickle(
+            "a pickle that runs a shell command", "\"os system\", which is refused",
+            "\u{2}cos\nsystem\n(X\u{4}\0\0\0true\u{85}R."),
         pickle("a pickle that evaluates Python", "builtins eval", "\u{2}cbuiltins\neval\n"),
         pickle("a pickle that builds objects", "is refused", "\u{2}}X\u{1}\0\0\0ai"),
         pickle("a pickle of numbers", "not a float tensor", "\u{2}}X\u{2}\0\0\0R1K\u{1}s."),
@@ -36,7 +38,9 @@ extension MalformedCase {
             let n = try model.hiddenSize
             try TorchArchive.write([("R1", Tensor(zeros: [n, n + 1]))], to: model.file(archive))
         },
-        torch("rotation of another model", "the model needs") { try TorchArchive.write([("R1", Tensor(identity: 6))], to: $0.file(archive)) },
+        torch("rotation of another model", "the model needs") {
+            try TorchArchive.write([("R1", Tensor(identity: 6))], to: $0.file(archive))
+        },
         torch("rotation with NaN", "NaN") { model in
             var r = try model.identity()
             r[flat: 3] = .nan
@@ -59,11 +63,14 @@ extension MalformedCase {
                 [("R1", try model.identity()), ("model.layers.1.self_attn.R2", Tensor(identity: try model.headDimension))],
                 to: model.file(archive))
         },
-        MalformedCase("rotations without the R2 that the file says it has", "says r2 is 'learned'", arguments: path(native)) { model in
-            try SafetensorsFile.write([TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["r2": "learned"])
+        MalformedCase("rotations without the R2 that the file says it has", "says r2 is 'learned'", arguments: path(native)) {
+            model in
+            try SafetensorsFile.write(
+                [TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["r2": "learned"])
         },
         MalformedCase("rotations of another model", "allow_mismatch", arguments: path(native)) { model in
-            try SafetensorsFile.write([TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["model_sha256": "0"])
+            try SafetensorsFile.write(
+                [TensorSource("R1", try model.identity())], to: model.file(native), metadata: ["model_sha256": "0"])
         },
         MalformedCase("rotations of another size, safetensors", "the model needs", arguments: path(native)) { model in
             try SafetensorsFile.write([TensorSource("R1", Tensor(identity: 6))], to: model.file(native), metadata: [:])

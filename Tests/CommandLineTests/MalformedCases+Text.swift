@@ -91,11 +91,15 @@ extension MalformedCase {
         MalformedCase("a folder instead of text", "is not a regular file", train: "a.txt") { model in
             try FileManager.default.createDirectory(atPath: model.file("a.txt"), withIntermediateDirectories: false)
         },
-        MalformedCase("tokens as floats", "input_ids", train: "b.safetensors") { try $0.writeTokens(to: "b.safetensors", type: "F32") },
+        MalformedCase("tokens as floats", "input_ids", train: "b.safetensors") {
+            try $0.writeTokens(to: "b.safetensors", type: "F32")
+        },
         MalformedCase("token outside the vocabulary", "at position 5", train: "b.safetensors") { model in
             try model.writeTokens(to: "b.safetensors", except: [5: 1_000_000])
         },
-        MalformedCase("negative token", "position 6", train: "b.safetensors") { try $0.writeTokens(to: "b.safetensors", except: [6: -1]) },
+        MalformedCase("negative token", "position 6", train: "b.safetensors") {
+            try $0.writeTokens(to: "b.safetensors", except: [6: -1])
+        },
         MalformedCase("no input_ids", "input_ids", train: "b.safetensors") { model in
             try model.writeTokens(to: "b.safetensors", named: "other_ids")
         },
@@ -105,10 +109,15 @@ extension MalformedCase {
         ) { _ in },
         MalformedCase(
             "groups that do not divide a layer's inputs", "group_size", code: 78,
-            arguments: ["quantization.weights.bits=4", "quantization.weights.granularity=group", "quantization.weights.group_size=7"]
-                .flatMap { ["--set", $0] }
+            arguments: [
+                "quantization.weights.bits=4", "quantization.weights.granularity=group", "quantization.weights.group_size=7",
+            ]
+            .flatMap { ["--set", $0] }
         ) { _ in },
-        MalformedCase("stages that do not fit the ranks", "parallel", code: 78, arguments: ["--set", "parallel.data=7"]) { _ in },
-        MalformedCase("run folder below a file", "data.safetensors", code: 74, arguments: ["--out", "data.safetensors/out"]) { _ in },
+        MalformedCase("stages that do not fit the ranks", "parallel", code: 78, arguments: ["--set", "parallel.data=7"]) { _ in
+        },
+        MalformedCase("run folder below a file", "data.safetensors", code: 74, arguments: ["--out", "data.safetensors/out"]) {
+            _ in
+        },
     ]
 }

@@ -45,16 +45,21 @@ extension CommandLineTests {
                 #expect(two.summary[key] == one.summary[key], "\(key)")
             }
             let verified = try Program.run(
-                ["verify", "out-0/model", "out-2/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
+                [
+                    "verify", "out-0/model", "out-2/model", "--set", "data.eval.path=data.safetensors", "--set",
+                    "data.sequence_length=16",
+                ],
                 in: model.path)
             #expect(verified.code == 0, "\(verified.output) \(verified.errors)")
         }
 
-        @Test(arguments: [0, 2]) func `a model that nothing rotates is refused before anything is written`(_ ranks: Int) throws {
+        @Test(arguments: [0, 2]) func `a model that nothing rotates is refused before anything is written`(_ ranks: Int) throws
+        {
             let model = try ModelFolder("opt350_style_hf")
             for job in [["rotate"], ["eval", "--set", "eval.hadamard=true"]] {
                 try Program.expectRefusal(
-                    job + model.arguments(), in: model.path, ranks: ranks, code: 78, fragment: "cannot be rotated: its norms stand on")
+                    job + model.arguments(), in: model.path, ranks: ranks, code: 78,
+                    fragment: "cannot be rotated: its norms stand on")
             }
         }
 
@@ -68,7 +73,8 @@ extension CommandLineTests {
             }
             for job in ["rotate", "train", "qat", "ptq", "eval"] {
                 try Program.expectRefusal(
-                    [job] + model.arguments() + ["--set", "plan.memory_per_node=100000TiB"], in: model.path, ranks: ranks, code: 78,
+                    [job] + model.arguments() + ["--set", "plan.memory_per_node=100000TiB"], in: model.path, ranks: ranks,
+                    code: 78,
                     fragment: "parallel: the run needs about")
             }
         }
@@ -80,7 +86,8 @@ extension CommandLineTests {
                 $0["num_hidden_layers"] = .integer(100)
             }
             for job in ["rotate", "train", "qat", "ptq", "eval"] {
-                try Program.expectRefusal([job] + model.arguments(), in: model.path, ranks: 0, code: 65, fragment: "config.json says")
+                try Program.expectRefusal(
+                    [job] + model.arguments(), in: model.path, ranks: 0, code: 65, fragment: "config.json says")
             }
         }
 

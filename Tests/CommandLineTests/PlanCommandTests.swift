@@ -5,12 +5,15 @@ import Testing
 extension CommandLineTests {
     @Suite struct Plan {
         /// Keeps the plan from measuring the machine.
-        private let cluster = ["--set", "plan.gemm_flops=1e11", "--set", "plan.cores_per_node=4", "--set", "plan.memory_per_node=8GiB"]
+        private let cluster = [
+            "--set", "plan.gemm_flops=1e11", "--set", "plan.cores_per_node=4", "--set", "plan.memory_per_node=8GiB",
+        ]
 
         @Test func `a config.json is enough, and the plan says which layout to set`() throws {
             let model = try ModelFolder()
             let outcome = try Program.run(
-                ["plan", "model/config.json", "--set", "plan.ranks_per_node=2", "--set", "data.sequence_length=16"] + cluster, in: model.path)
+                ["plan", "model/config.json", "--set", "plan.ranks_per_node=2", "--set", "data.sequence_length=16"] + cluster,
+                in: model.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
             let lines = outcome.output.split(separator: "\n")
             #expect(lines.allSatisfy { $0.count <= 80 })
@@ -20,7 +23,8 @@ extension CommandLineTests {
 
         @Test(arguments: ["rotate", "train", "qat", "ptq", "eval"]) func `every job has a plan as JSON`(_ job: String) throws {
             let folder = try TemporaryFolder()
-            let outcome = try Program.run(["plan", "--json", "--set", "plan.job=\(job)", "--set", "plan.ranks_per_node=4"] + cluster, in: folder.path)
+            let outcome = try Program.run(
+                ["plan", "--json", "--set", "plan.job=\(job)", "--set", "plan.ranks_per_node=4"] + cluster, in: folder.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
             let plan = try JSONValue(parsing: Array(outcome.output.utf8))
             #expect(plan["job"]?.string == job)
@@ -38,7 +42,8 @@ extension CommandLineTests {
         @Test(arguments: [0, 2]) func `what cannot be planned is refused in one line`(_ ranks: Int) throws {
             let model = try ModelFolder()
             func refuse(_ arguments: [String], _ code: Int32, _ fragment: String) throws {
-                try Program.expectRefusal(["plan"] + cluster + arguments, in: model.path, ranks: ranks, code: code, fragment: fragment)
+                try Program.expectRefusal(
+                    ["plan"] + cluster + arguments, in: model.path, ranks: ranks, code: code, fragment: fragment)
             }
             try refuse(["nowhere"], 66, "nowhere/config.json")
             try refuse(["--set", "parallel.data=3"], 78, "no layout of 4 ranks")

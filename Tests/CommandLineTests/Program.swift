@@ -63,7 +63,8 @@ struct Program {
     ///
     /// - Parameter limit: what `ulimit` is told before, such as `-v 400000`.
     static func start(
-        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil,
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:],
+        fileSizeLimit: Int? = nil,
         limit: String? = nil
     ) throws -> Running {
         let mpirun = ["mpirun", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
@@ -100,7 +101,8 @@ struct Program {
     ///   - environment: variables to set; nil removes one.
     ///   - fileSizeLimit: KiB to which a file may grow, as on a disk that is full then.
     static func run(
-        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:], fileSizeLimit: Int? = nil
+        _ arguments: [String], in folder: String, ranks: Int = 0, environment: [String: String?] = [:],
+        fileSizeLimit: Int? = nil
     ) throws -> Outcome {
         try start(arguments, in: folder, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit).wait()
     }

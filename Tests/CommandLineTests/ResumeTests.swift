@@ -17,9 +17,11 @@ extension CommandLineTests {
             flags: [String] = [], environment: [String: String?] = [:], fileSizeLimit: Int? = nil,
             sourceLocation: SourceLocation = #_sourceLocation
         ) throws -> Program.Outcome {
-            let all = ["training.steps=\(Self.steps)", "checkpoint.every=2", "checkpoint.keep=3", "rotation.momentum=0.5"] + settings
+            let all =
+                ["training.steps=\(Self.steps)", "checkpoint.every=2", "checkpoint.keep=3", "rotation.momentum=0.5"] + settings
             let outcome = try Program.run(
-                [job] + model.arguments() + ["--out", out] + all.flatMap { ["--set", $0] } + (resume.map { ["--resume", $0] } ?? []) + flags,
+                [job] + model.arguments() + ["--out", out] + all.flatMap { ["--set", $0] }
+                    + (resume.map { ["--resume", $0] } ?? []) + flags,
                 in: model.path, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit)
             #expect(outcome.code == code, "\(outcome.errors)", sourceLocation: sourceLocation)
             return outcome
@@ -38,7 +40,8 @@ extension CommandLineTests {
             let settings = ["optimizer.shard=true", "ternary.tolerance=0.3"]
             _ = try run(job, out: "whole", settings, ranks: ranks)
             let whole = try model.results("whole")
-            #expect(whole.keys.contains("checkpoints/step-6/rank-0.safetensors") && whole.keys.contains("model/model.safetensors"))
+            #expect(
+                whole.keys.contains("checkpoints/step-6/rank-0.safetensors") && whole.keys.contains("model/model.safetensors"))
             let lossesOfWhole = try model.metrics("whole")
             #expect(lossesOfWhole.count == Self.steps)
             try interrupt("whole")
@@ -71,7 +74,9 @@ extension CommandLineTests {
         @Test func `more steps extend a finished run, and an extension that is killed is resumed`() throws {
             _ = try run("rotate", out: "out")
             let extended = try run("rotate", out: "out", ["training.steps=8"])
-            #expect(extended.output.contains("extends the finished run of 6 steps to 8") && extended.output.contains("goes on after step 6"))
+            #expect(
+                extended.output.contains("extends the finished run of 6 steps to 8")
+                    && extended.output.contains("goes on after step 6"))
             #expect(try model.metrics("out", "step") == (0..<8).map(Double.init))
             let results = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
             // Killed before it had saved anything: the newest checkpoint is the shorter run's last one.
@@ -87,13 +92,17 @@ extension CommandLineTests {
             _ = try run("rotate", out: "out", ranks: ranks, environment: ["SQ_TRAIN_RUN": "a"])
             let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))
             for resume in ["auto", "never"] {
-                #expect(try run("rotate", out: "out", resume: resume, ranks: ranks, environment: again).output.contains("has ended this run"))
+                #expect(
+                    try run("rotate", out: "out", resume: resume, ranks: ranks, environment: again).output.contains(
+                        "has ended this run"))
             }
             #expect(try model.read("out/summary.json") == summary)
             #expect(try model.results("out") == results)
             // What stood there before the first attempt is neither this run's end nor where it goes on.
             let other: [String: String?] = ["SQ_TRAIN_ATTEMPT": "2", "SQ_TRAIN_RUN": "b"]
-            #expect(!(try run("rotate", out: "out", ranks: ranks, flags: ["--overwrite"], environment: other).output.contains("has ended")))
+            #expect(
+                !(try run("rotate", out: "out", ranks: ranks, flags: ["--overwrite"], environment: other).output.contains(
+                    "has ended")))
             try interrupt("out")
             _ = try run("rotate", out: "out", resume: "never", ranks: ranks, code: 78, environment: again)
             let anew = ["--overwrite"]
@@ -119,7 +128,9 @@ extension CommandLineTests {
             // The last rank's file is damaged, which it alone sees.
             try spoil("out/checkpoints/step-4", damage, rank: max(0, ranks - 1))
             let again = try run("rotate", out: "out", ranks: ranks)
-            #expect(again.output.components(separatedBy: "an older checkpoint is tried").count == 2 && again.output.contains("step-4"))
+            #expect(
+                again.output.components(separatedBy: "an older checkpoint is tried").count == 2
+                    && again.output.contains("step-4"))
             #expect(again.output.contains("goes on after step 2"))
         }
 
@@ -127,7 +138,8 @@ extension CommandLineTests {
             let state = "\(checkpoint)/rank-\(rank).safetensors"
             switch damage {
             case "missing": try FileManager.default.removeItem(atPath: model.file(state))
-            case "torn manifest": try model.write(Array(try model.read("\(checkpoint)/MANIFEST").prefix(200)), to: "\(checkpoint)/MANIFEST")
+            case "torn manifest":
+                try model.write(Array(try model.read("\(checkpoint)/MANIFEST").prefix(200)), to: "\(checkpoint)/MANIFEST")
             default:
                 var bytes = try model.read(state)
                 if damage == "cut" { bytes.removeLast(40) } else { bytes[bytes.count - 30] ^= 4 }
@@ -147,7 +159,8 @@ extension CommandLineTests {
             _ = try run("rotate", out: "out")
             try interrupt("out")
             try model.write("step-99\n", to: "out/checkpoints/LATEST")
-            try FileManager.default.createDirectory(atPath: model.file("out/checkpoints/step-6.tmp"), withIntermediateDirectories: false)
+            try FileManager.default.createDirectory(
+                atPath: model.file("out/checkpoints/step-6.tmp"), withIntermediateDirectories: false)
             #expect(try run("rotate", out: "out").output.contains("goes on after step 4"))
         }
 
@@ -156,7 +169,8 @@ extension CommandLineTests {
             func refused(_ job: String = "rotate", _ settings: [String] = [], ranks: Int = 0, because reason: String) throws {
                 try interrupt("out", after: 6)
                 let outcome = try run(job, out: "out", settings, ranks: ranks, code: 78)
-                #expect(outcome.complaints.count == 1 && outcome.complaints.first?.contains(reason) == true, "\(outcome.errors)")
+                #expect(
+                    outcome.complaints.count == 1 && outcome.complaints.first?.contains(reason) == true, "\(outcome.errors)")
             }
             try refused("rotate", ["training.seed=3"], because: "training.seed was 0 and is 3")
             try refused("train", because: "holds a run of rotate, and this is train")
@@ -175,7 +189,8 @@ extension CommandLineTests {
             try interrupt("out")
             try model.writeTokens(to: "data.safetensors", except: [5: 2])
             let refused = try run("rotate", out: "out", code: 78)
-            #expect(refused.complaints.count == 1 && refused.complaints.first?.contains("training data has other content") == true)
+            #expect(
+                refused.complaints.count == 1 && refused.complaints.first?.contains("training data has other content") == true)
             let accepted = try run("rotate", out: "out", flags: ["--allow-other-data"])
             #expect(accepted.output.contains("training data has changed") && accepted.output.contains("goes on after step 4"))
         }
@@ -199,7 +214,8 @@ extension ModelFolder {
     /// The bytes of everything a run leaves but its times.
     func results(_ out: String) throws -> [String: [UInt8]] {
         var files: [String: [UInt8]] = [:]
-        for name in try FileManager.default.subpathsOfDirectory(atPath: file(out)) where name.hasSuffix(".safetensors") || name.hasSuffix(".bin") {
+        for name in try FileManager.default.subpathsOfDirectory(atPath: file(out))
+        where name.hasSuffix(".safetensors") || name.hasSuffix(".bin") {
             files[name] = try read("\(out)/\(name)")
         }
         return files

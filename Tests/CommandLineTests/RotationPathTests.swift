@@ -10,7 +10,8 @@ extension CommandLineTests {
         ) throws -> (rotated: Double?, output: String) {
             let settings = ["rotation.path=out/\(file)"] + more
             let outcome = try Program.run(
-                ["eval"] + model.arguments() + ["--out", "eval", "--overwrite"] + settings.flatMap { ["--set", $0] }, in: model.path)
+                ["eval"] + model.arguments() + ["--out", "eval", "--overwrite"] + settings.flatMap { ["--set", $0] },
+                in: model.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
             let summary = try InputFile.json(model.file("eval/summary.json"))
             return (summary["perplexity"]?["rotated"]?.number, outcome.output + outcome.errors)
@@ -47,13 +48,14 @@ extension CommandLineTests {
             try model.write(bytes, to: "model/model.safetensors")
             let arguments = model.arguments() + ["--set", "rotation.path=out/rotations.safetensors"]
             for job in ["eval", "rotate"] {
-                try Program.expectRefusal([job] + arguments + ["--out", "new"], in: model.path, ranks: 0, code: 65, fragment: "allow_mismatch")
+                try Program.expectRefusal(
+                    [job] + arguments + ["--out", "new"], in: model.path, ranks: 0, code: 65, fragment: "allow_mismatch")
             }
             #expect(try evaluate(model, ["allow_mismatch=true"]).output.contains("other weights"))
         }
 
-        /// Everything that a run's table and its repetition share, by row: `learned` is called `rotated` there, and what training has
-        /// made `trained` or `ternary`.
+        /// Everything that a run's table and its repetition share, by row: `learned` is called `rotated` there, and what
+        /// training has made `trained` or `ternary`.
         @Test(arguments: [
             ("rotate --set quantization.weights.bits=4", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
             ("rotate --set model.dtype=bf16", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
@@ -78,7 +80,9 @@ extension CommandLineTests {
             }
         }
 
-        @Test func `factors trained with other weights are refused with the original's, and used where that is asked for`() throws {
+        @Test func `factors trained with other weights are refused with the original's, and used where that is asked for`()
+            throws
+        {
             let model = try ModelFolder()
             let outcome = try Program.run(["qat", "--set", "ternary.tolerance=0.3"] + model.arguments(), in: model.path)
             #expect(outcome.code == 0, "\(outcome)")
@@ -91,7 +95,9 @@ extension CommandLineTests {
         }
 
         @Test(arguments: [("f32", "float32", 4), ("bf16", "bfloat16", 2)])
-        func `the model written has the type asked for, and a line says what it is`(_ type: String, _ name: String, _ size: Int) throws {
+        func `the model written has the type asked for, and a line says what it is`(_ type: String, _ name: String, _ size: Int)
+            throws
+        {
             let model = try ModelFolder()
             let outcome = try Program.run(model.arguments() + ["--set", "model.dtype=\(type)"], in: model.path)
             #expect(outcome.code == 0, "\(outcome)")

@@ -21,7 +21,8 @@ extension CommandLineTests {
             let model = try halfModel()
             var results: [[String]] = []
             for storage in ["f32", "bf16"] {
-                let arguments = model.arguments() + ["--out", storage]
+                let arguments =
+                    model.arguments() + ["--out", storage]
                     + settings("model.path=half", "model.storage=\(storage)", "training.steps=3", "parallel.pipeline=\(stages)")
                 let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: stages)
                 #expect(outcome.code == 0, "\(outcome.errors)")
@@ -35,7 +36,10 @@ extension CommandLineTests {
             let rotations = try ["f32", "bf16"].map { try model.read("\($0)/rotations.safetensors") }
             #expect(rotations[0] == rotations[1])
             let verified = try Program.run(
-                ["verify", "half", "bf16/model", "--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"],
+                [
+                    "verify", "half", "bf16/model", "--set", "data.eval.path=data.safetensors", "--set",
+                    "data.sequence_length=16",
+                ],
                 in: model.path)
             #expect(verified.code == 0, "\(verified.errors)")
         }

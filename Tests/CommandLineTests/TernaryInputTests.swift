@@ -10,7 +10,9 @@ extension CommandLineTests {
             [job] + model.arguments() + settings.flatMap { ["--set", $0] }
         }
 
-        @Test(arguments: ["ptq", "qat"], [0, 2]) func `settings out of range and patterns without a layer are refused`(_ job: String, _ ranks: Int) throws {
+        @Test(arguments: ["ptq", "qat"], [0, 2]) func `settings out of range and patterns without a layer are refused`(
+            _ job: String, _ ranks: Int
+        ) throws {
             let model = try ModelFolder()
             let cases = [
                 ("ternary.tolerance=0", "ternary.tolerance"), ("ternary.tolerance=1", "ternary.tolerance"),
@@ -19,20 +21,25 @@ extension CommandLineTests {
                 ("ternary.layers=*.nope", "names no linear layer"), ("ternary.layers=lm_head", "names no linear layer"),
             ]
             for (setting, fragment) in cases {
-                try Program.expectRefusal(arguments(job, model, [setting]), in: model.path, ranks: ranks, code: 78, fragment: fragment)
+                try Program.expectRefusal(
+                    arguments(job, model, [setting]), in: model.path, ranks: ranks, code: 78, fragment: fragment)
             }
         }
 
-        @Test(arguments: [0, 2]) func `an interface that is none of this machine, or all, is refused before anything is written`(_ ranks: Int) throws {
+        @Test(arguments: [0, 2])
+        func `an interface that is none of this machine, or all, is refused before anything is written`(_ ranks: Int) throws {
             let model = try ModelFolder()
             for interface in ["*", "0.0.0.0", "nope0", "203.0.113.7"] {
                 try Program.expectRefusal(
-                    arguments("qat", model, ["bus.transport=tcp", "bus.interface=\(interface)"]), in: model.path, ranks: ranks, code: 78,
+                    arguments("qat", model, ["bus.transport=tcp", "bus.interface=\(interface)"]), in: model.path, ranks: ranks,
+                    code: 78,
                     fragment: "bus.interface")
             }
         }
 
-        @Test(arguments: ["ptq", "qat"], [0, 2]) func `a weight that is not finite is refused by name`(_ job: String, _ ranks: Int) throws {
+        @Test(arguments: ["ptq", "qat"], [0, 2]) func `a weight that is not finite is refused by name`(
+            _ job: String, _ ranks: Int
+        ) throws {
             let model = try ModelFolder()
             let weight = "model.layers.0.mlp.up_proj.weight"
             let file = "model/model.safetensors"
@@ -48,27 +55,34 @@ extension CommandLineTests {
 
         /// Decomposes the model; the packed file is then `out/ternary.safetensors`.
         private func decompose(_ model: ModelFolder, _ settings: [String] = [], ranks: Int = 0) throws {
-            let outcome = try Program.run(arguments("ptq", model, ["ternary.tolerance=0.3"] + settings), in: model.path, ranks: ranks)
+            let outcome = try Program.run(
+                arguments("ptq", model, ["ternary.tolerance=0.3"] + settings), in: model.path, ranks: ranks)
             #expect(outcome.code == 0, "\(outcome.errors)")
         }
 
         @Test func `a packed file scores as it did when it was made, on one rank and on two`() throws {
             let model = try ModelFolder()
             try decompose(model)
-            let expected = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
-            // The row obeys what the table's title says, and ptq quantises neither activations nor cache.
-            let settings = ["ternary.path=out/ternary.safetensors", "quantization.activations.bits=16", "quantization.kv.bits=16"]
+            let expected = try #require(
+                try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
+            // The row obeys what the table's title says, and ptq quantizes neither activations nor cache.
+            let settings = [
+                "ternary.path=out/ternary.safetensors", "quantization.activations.bits=16", "quantization.kv.bits=16",
+            ]
             for ranks in [0, 2] {
                 let outcome = try Program.run(
                     arguments("eval", model, settings) + ["--out", "eval\(ranks)"], in: model.path, ranks: ranks)
                 #expect(outcome.code == 0, "\(outcome.errors)")
-                let score = try #require(try InputFile.json(model.file("eval\(ranks)/summary.json"))["perplexity"]?["ternary"]?.number)
+                let score = try #require(
+                    try InputFile.json(model.file("eval\(ranks)/summary.json"))["perplexity"]?["ternary"]?.number)
                 // Norms are folded into the weights here and not there: the logits round differently.
                 #expect(abs(score / expected - 1) < 1e-4)
             }
         }
 
-        @Test(arguments: [0, 2]) func `a packed file that is damaged, or of another model, is refused by eval and profile`(_ ranks: Int) throws {
+        @Test(arguments: [0, 2]) func `a packed file that is damaged, or of another model, is refused by eval and profile`(
+            _ ranks: Int
+        ) throws {
             let model = try ModelFolder()
             try decompose(model, ["ternary.layers=*.0.mlp.up_proj"])
             let file = "out/ternary.safetensors"
@@ -80,7 +94,8 @@ extension CommandLineTests {
             func expectRefusal(_ fragment: String, _ bytes: [UInt8]) throws {
                 try model.write(bytes, to: file)
                 try Program.expectRefusal(
-                    arguments("eval", model, ["ternary.path=\(file)"]) + ["--out", "eval"], in: model.path, ranks: ranks, code: 65,
+                    arguments("eval", model, ["ternary.path=\(file)"]) + ["--out", "eval"], in: model.path, ranks: ranks,
+                    code: 65,
                     fragment: fragment)
                 try Program.expectRefusal(["profile", "out"], in: model.path, ranks: ranks, code: 65, fragment: fragment)
             }
@@ -98,14 +113,17 @@ extension CommandLineTests {
             let unsealed = text.replacingOccurrences(of: #""version":"4""#, with: #""version":"3""#)
             try #require(unsealed != text)
             func renamed(_ name: String) -> [UInt8] {
-                ModelFolder.safetensors(header: unsealed.replacingOccurrences(of: "mlp.up_proj", with: name), data: Array(good[(8 + header)...]))
+                ModelFolder.safetensors(
+                    header: unsealed.replacingOccurrences(of: "mlp.up_proj", with: name), data: Array(good[(8 + header)...]))
             }
             try expectRefusal("none of that name and shape", renamed("mlp.down_proj"))
             try expectRefusal("none of that name and shape", renamed("mlp.sideways"))
             try expectRefusal("are not within", Array(good.dropLast(1)))
             try expectRefusal(
                 "do not match their SHA-256",
-                ModelFolder.safetensors(header: text.replacingOccurrences(of: "mlp.up_proj", with: "mlp.dn_proj"), data: Array(good[(8 + header)...])))
+                ModelFolder.safetensors(
+                    header: text.replacingOccurrences(of: "mlp.up_proj", with: "mlp.dn_proj"),
+                    data: Array(good[(8 + header)...])))
             // The same length again, of a version long gone.
             let older = text.replacingOccurrences(of: #""version":"4""#, with: #""version":"2""#)
             try #require(older != text)
@@ -129,7 +147,9 @@ extension CommandLineTests {
             let model = try ModelFolder()
             var all: [[[UInt8]]] = []
             for transport in ["mpi", "ipc", "tcp"] {
-                let settings = ["bus.transport=\(transport)", "training.steps=5", "ternary.adapt_every=2", "ternary.tolerance=0.3"]
+                let settings = [
+                    "bus.transport=\(transport)", "training.steps=5", "ternary.adapt_every=2", "ternary.tolerance=0.3",
+                ]
                 let outcome = try Program.run(arguments("qat", model, settings), in: model.path, ranks: 2)
                 #expect(outcome.code == 0, "\(transport): \(outcome.errors)")
                 all.append(try results(model))
@@ -137,17 +157,21 @@ extension CommandLineTests {
             #expect(all[1] == all[0] && all[2] == all[0])
         }
 
-        @Test(arguments: ["ternary.tolerance=1e-6"]) func `what cannot be reached is refused before anything is done`(_ setting: String) throws {
+        @Test(arguments: ["ternary.tolerance=1e-6"]) func `what cannot be reached is refused before anything is done`(
+            _ setting: String
+        ) throws {
             let model = try ModelFolder()
             for job in ["ptq", "qat"] {
-                try Program.expectRefusal(arguments(job, model, [setting]), in: model.path, ranks: 0, code: 78, fragment: "1e-05")
+                try Program.expectRefusal(
+                    arguments(job, model, [setting]), in: model.path, ranks: 0, code: 78, fragment: "1e-05")
             }
         }
 
         @Test func `qat goes on from factors, and no job decomposes their product again`() throws {
             let model = try ModelFolder()
             try decompose(model)
-            let expected = try #require(try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
+            let expected = try #require(
+                try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
             // The run's folder or its file; from the original model, or from the product beside the factors.
             for (number, settings) in [
                 ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"],
@@ -168,15 +192,20 @@ extension CommandLineTests {
                 ("qat", ["ternary.path=out", "model.path=qat0/model"]),
             ] {
                 try Program.expectRefusal(
-                    arguments(job, model, settings) + ["--out", "again"], in: model.path, ranks: 0, code: 78, fragment: "ternary.path")
+                    arguments(job, model, settings) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
+                    fragment: "ternary.path")
             }
             try Program.expectRefusal(
-                arguments("qat", model, ["ternary.path=nothing"]) + ["--out", "again"], in: model.path, ranks: 0, code: 66, fragment: "nothing")
+                arguments("qat", model, ["ternary.path=nothing"]) + ["--out", "again"], in: model.path, ranks: 0, code: 66,
+                fragment: "nothing")
         }
 
-        @Test(arguments: [nil, 1e6] as [Double?]) func `iterative rotations are made orthogonal and written`(_ rate: Double?) throws {
+        @Test(arguments: [nil, 1e6] as [Double?]) func `iterative rotations are made orthogonal and written`(_ rate: Double?)
+            throws
+        {
             let model = try ModelFolder()
-            let settings = ["rotation.retraction=iterative", "training.steps=20"] + (rate.map { ["training.learning_rate=\($0)"] } ?? [])
+            let settings =
+                ["rotation.retraction=iterative", "training.steps=20"] + (rate.map { ["training.learning_rate=\($0)"] } ?? [])
             let outcome = try Program.run(arguments("rotate", model, settings), in: model.path)
             #expect(outcome.code == 0, "\(outcome.errors)")
             let error = try InputFile.json(model.file("out/summary.json"))["orthogonality_error"]?.number

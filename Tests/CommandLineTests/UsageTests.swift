@@ -8,10 +8,12 @@ import Testing
 extension CommandLineTests {
     @Suite struct Usage {
         @Test(arguments: [
-            (["--nope"], "--nope"), (["fly"], "fly"), (["--set"], "--set"), (["--set", "training.steps"], "expected key.path=value"),
+            (["--nope"], "--nope"), (["fly"], "fly"), (["--set"], "--set"),
+            (["--set", "training.steps"], "expected key.path=value"),
             (["--set", "=1"], "expected key.path=value"), (["--config"], "--config"), (["rotate", "--out"], "--out"),
             (["launch"], "--ranks"), (["launch", "-n", "0"], "1 to 65536"), (["launch", "-n", "x"], "x"),
-            (["launch", "-n", "2", "launch"], "launch itself"), (["launch", "-n", "2", "--max-restarts", "-1"], "--max-restarts"),
+            (["launch", "-n", "2", "launch"], "launch itself"),
+            (["launch", "-n", "2", "--max-restarts", "-1"], "--max-restarts"),
         ])
         func `a wrong command line is one line and exit code 64`(_ arguments: [String], _ fragment: String) throws {
             let folder = try TemporaryFolder()
@@ -21,35 +23,42 @@ extension CommandLineTests {
         @Test(arguments: [1, 2]) func `a wrong command line ends all ranks`(_ ranks: Int) throws {
             let folder = try TemporaryFolder()
             try Program.expectRefusal(["--nope"], in: folder.path, ranks: ranks, code: 64, fragment: "--nope")
-            try Program.expectRefusal(["launch", "-n", "2"], in: folder.path, ranks: ranks, code: 64, fragment: "mpirun itself")
+            try Program.expectRefusal(
+                ["launch", "-n", "2"], in: folder.path, ranks: ranks, code: 64, fragment: "mpirun itself")
         }
 
         @Test func `a word near a command asks whether it is meant, and any other says which there are`() throws {
             let folder = try TemporaryFolder()
             for (word, fragment) in [
-                ("rotat", "no command 'rotat'; did you mean rotate?"), ("evla", "did you mean eval?"), ("sweep", "the commands are rotate, train"),
+                ("rotat", "no command 'rotat'; did you mean rotate?"), ("evla", "did you mean eval?"),
+                ("sweep", "the commands are rotate, train"),
                 ("version", "did you mean --version?"),
             ] {
                 try Program.expectRefusal([word], in: folder.path, ranks: 0, code: 64, fragment: fragment)
             }
             try Program.expectRefusal(
-                ["rotate", "meta-llama/Llama-3.2-1B"], in: folder.path, ranks: 0, code: 66, fragment: "huggingface-cli download meta-llama/Llama-3.2-1B")
+                ["rotate", "meta-llama/Llama-3.2-1B"], in: folder.path, ranks: 0, code: 66,
+                fragment: "huggingface-cli download meta-llama/Llama-3.2-1B")
         }
 
         @Test func `the version is printed`() throws {
             let folder = try TemporaryFolder()
             let outcome = try Program.run(["--version"], in: folder.path)
-            #expect(outcome.code == 0 && outcome.output.hasPrefix("sq-train ") && outcome.output.split(separator: "\n").count == 1)
+            #expect(
+                outcome.code == 0 && outcome.output.hasPrefix("sq-train ") && outcome.output.split(separator: "\n").count == 1)
         }
 
         @Test func `a model folder is an argument of every job, and stands for model.path`() throws {
             let model = try ModelFolder()
-            for words in [["model"], ["rotate", "model"], ["train", "model"], ["qat", "model"], ["ptq", "model"], ["eval", "model"]] {
+            for words in [
+                ["model"], ["rotate", "model"], ["train", "model"], ["qat", "model"], ["ptq", "model"], ["eval", "model"],
+            ] {
                 let outcome = try Program.run(words + ["--print-config"], in: model.path)
                 #expect(outcome.code == 0 && outcome.output.contains("  path: model\n"), "\(words): \(outcome.errors)")
             }
             try Program.expectRefusal(
-                ["eval", "model", "--set", "model.path=other"], in: model.path, ranks: 0, code: 78, fragment: "the model is given twice")
+                ["eval", "model", "--set", "model.path=other"], in: model.path, ranks: 0, code: 78,
+                fragment: "the model is given twice")
         }
 
         @Test(arguments: [0, 2]) func `help is printed once`(_ ranks: Int) throws {

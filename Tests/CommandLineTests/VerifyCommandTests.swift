@@ -33,7 +33,8 @@ extension CommandLineTests {
                 "\(outcome.errors)")
         }
 
-        /// The folder's tokenizer has more tokens than the model, and without data.eval.path a paragraph of text goes through both.
+        /// The folder's tokenizer has more tokens than the model, and without data.eval.path a paragraph of text goes through
+        /// both.
         @Test func `a tokenizer with tokens that the model lacks is refused`() throws {
             let model = try ModelFolder()
             try Program.expectRefusal(

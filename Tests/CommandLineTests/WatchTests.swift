@@ -16,7 +16,8 @@ extension CommandLineTests {
             let deadline = Date() + 120
             while Date() < deadline {
                 let lines = try run.output.split(separator: "\n")
-                if let line = lines.first(where: { $0.hasPrefix("watch this run") }), let last = line.split(separator: " ").last {
+                if let line = lines.first(where: { $0.hasPrefix("watch this run") }), let last = line.split(separator: " ").last
+                {
                     return String(last)
                 }
                 usleep(20_000)
@@ -39,7 +40,10 @@ extension CommandLineTests {
             #expect(keys.isSubset(of: seen))
         }
 
-        @Test func `a monitor that comes late sees the run, its steps, layers and bus, and ends by itself when the run is gone`() throws {
+        @Test
+        func `a monitor that comes late sees the run, its steps, layers and bus, and ends by itself when the run is gone`()
+            throws
+        {
             let model = try ModelFolder()
             let run = try start(model, [])
             let address = try endpoint(of: run)
@@ -70,24 +74,28 @@ extension CommandLineTests {
             let last = try #require(try events(watch).last)
             #expect(last["event"]?.string == "end" && last["value"]?["exit_code"]?.integer == 0)
             #expect(try run.wait().code == 0)
-            try Program.expectRefusal(["watch", "out"], in: model.path, ranks: 0, code: 66, fragment: "no run is under way here")
+            try Program.expectRefusal(
+                ["watch", "out"], in: model.path, ranks: 0, code: 66, fragment: "no run is under way here")
         }
 
         @Test func `where nothing answers, a monitor says so`() throws {
             let folder = try TemporaryFolder()
             try Program.expectRefusal(
-                ["watch", "tcp://127.0.0.1:9", "--timeout", "1"], in: folder.path, ranks: 0, code: 75, fragment: "nothing answered")
+                ["watch", "tcp://127.0.0.1:9", "--timeout", "1"], in: folder.path, ranks: 0, code: 75,
+                fragment: "nothing answered")
         }
 
         @Test(arguments: [
             "", "foo", "127.0.0.1:9", "tcp://host", "tcp://127.0.0.1", "tcp://*:5", "tcp://127.0.0.1:x", "http://127.0.0.1:80",
-            "tcp://1.2.3.4:99999", "tcp://999.1.1.1:80", "tcp://1.2.3:80", "tcp://0.0.0.0:80", "tcp://:80", "tcp://a b:80", "tcp://-:80",
+            "tcp://1.2.3.4:99999", "tcp://999.1.1.1:80", "tcp://1.2.3:80", "tcp://0.0.0.0:80", "tcp://:80", "tcp://a b:80",
+            "tcp://-:80",
             "tcp:///:80", "tcp://127.0.0.1:+80", "tcp://127.0.0.1:080", "tcp://127.0.0.1:80/",
         ])
         func `what is no endpoint is refused, with what one looks like`(_ endpoint: String) throws {
             let folder = try TemporaryFolder()
             try Program.expectRefusal(["watch", endpoint], in: folder.path, ranks: 0, code: 64, fragment: "endpoint")
-            try Program.expectRefusal(["watch", endpoint], in: folder.path, ranks: 0, code: 64, fragment: "tcp://127.0.0.1:40123")
+            try Program.expectRefusal(
+                ["watch", endpoint], in: folder.path, ranks: 0, code: 64, fragment: "tcp://127.0.0.1:40123")
         }
 
         @Test func `addresses that others reach need a key file that nobody else reads`() throws {

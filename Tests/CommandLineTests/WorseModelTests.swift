@@ -14,10 +14,13 @@ extension CommandLineTests {
         }
 
         /// - Parameter text: to evaluate on; the one to learn from is all ones.
-        private func run(_ job: String, evaluatedOn text: String, _ settings: String...) throws -> (outcome: Program.Outcome, warnings: Int) {
+        private func run(_ job: String, evaluatedOn text: String, _ settings: String...) throws -> (
+            outcome: Program.Outcome, warnings: Int
+        ) {
             let all = settings + ["training.steps=4", "ternary.tolerance=0.3"]
             let outcome = try Program.run(
-                job.split(separator: " ").map(String.init) + model.arguments(eval: text) + all.flatMap { ["--set", $0] }, in: model.path)
+                job.split(separator: " ").map(String.init) + model.arguments(eval: text) + all.flatMap { ["--set", $0] },
+                in: model.path)
             return (outcome, outcome.output.components(separatedBy: "warning: training has made the model worse").count - 1)
         }
 
@@ -57,7 +60,8 @@ extension CommandLineTests {
         func `a network that training has killed is a failure that says what to do`(_ job: String) throws {
             let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e3")
             #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
-            #expect(outcome.complaints.first?.contains("training.learning_rate: training has killed") == true, "\(outcome.errors)")
+            #expect(
+                outcome.complaints.first?.contains("training.learning_rate: training has killed") == true, "\(outcome.errors)")
             #expect(PathKind(model.file("out/summary.json")) == .absent && PathKind(model.file("out/model")) == .absent)
         }
 
@@ -68,7 +72,8 @@ extension CommandLineTests {
             #expect(outcome.complaints.first?.contains("the same probability") == true, "\(outcome.errors)")
         }
 
-        @Test(arguments: ["train", "qat"]) func `numbers that overflow end the run with 65 and what to do`(_ job: String) throws {
+        @Test(arguments: ["train", "qat"]) func `numbers that overflow end the run with 65 and what to do`(_ job: String) throws
+        {
             let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e6")
             #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
             #expect(outcome.complaints.first?.contains("training.learning_rate") == true, "\(outcome.errors)")

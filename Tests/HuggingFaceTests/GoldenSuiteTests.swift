@@ -27,9 +27,13 @@ import Testing
     /// A test with no cases passes.
     @Test(
         .enabled(if: GoldenSuite.isOwn),
-        arguments: ["cayley", "hadamard", "llama", "opcount", "quant", "spinquant", "tokenizer", "tsvd", "tsvd_conv", "tsvd_qat"]
+        arguments: [
+            "cayley", "hadamard", "llama", "opcount", "quant", "spinquant", "tokenizer", "tsvd", "tsvd_conv", "tsvd_qat",
+        ]
     )
-    func `the suite has cases of every group that tests read`(_ group: String) { #expect(!GoldenSuite.cases(group: group).isEmpty) }
+    func `the suite has cases of every group that tests read`(_ group: String) {
+        #expect(!GoldenSuite.cases(group: group).isEmpty)
+    }
 
     @Test(.enabled(if: GoldenSuite.isOwn), arguments: ["policy", "best_s", "stall"])
     func `the suite has the cases of TSVD that tests choose by name`(_ name: String) {

@@ -15,7 +15,9 @@ import Testing
         }
     }
 
-    @Test(arguments: cases(masked: false)) func `logits, loss and gradients are those of transformers`(_ golden: GoldenCase) throws {
+    @Test(arguments: cases(masked: false)) func `logits, loss and gradients are those of transformers`(_ golden: GoldenCase)
+        throws
+    {
         let file = try GoldenSuite.tensors(of: golden)
         let folder = try ModelFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
         let ids = try file.info("input_ids").shape
@@ -26,11 +28,13 @@ import Testing
             let variables = try folder.parameters().map { _, tensor in Variable(parameter: tensor) }
             let tape = Tape()
             let x = folder.description.model(positions: ids[1]).hiddenStates(
-                .tokens(tokens), variables, context: CausalBatch(sequences: ids[0], length: ids[1]), recompute: recompute, on: tape)
+                .tokens(tokens), variables, context: CausalBatch(sequences: ids[0], length: ids[1]), recompute: recompute,
+                on: tape)
             let logits = matmul(x.value, .asStored, variables.logitWeight.value, .transposed)
             let tolerance = try #require(golden.tolerance["logits_abs"]?.number)
             #expect(Double(maxDifference(logits, try file.readFloat("logits"))) <= tolerance)
-            let (loss, sum) = tape.languageModelLoss(x, head: variables.logitWeight, .tokens(targets), scale: Float(1 / counted))
+            let (loss, sum) = tape.languageModelLoss(
+                x, head: variables.logitWeight, .tokens(targets), scale: Float(1 / counted))
             let expected = Double(try file.readFloat("loss")[flat: 0])
             #expect(abs(sum / counted - expected) <= (try #require(golden.tolerance["loss_abs"]?.number)) * max(1, expected))
             tape.backward(from: loss, gradient: Tensor([1], []))
@@ -44,7 +48,9 @@ import Testing
     }
 
     /// A row that is padded on the left is the sequence without its padding.
-    @Test(arguments: cases(masked: true)) func `sequences without their padding have the logits of padded ones`(_ golden: GoldenCase) throws {
+    @Test(arguments: cases(masked: true)) func `sequences without their padding have the logits of padded ones`(
+        _ golden: GoldenCase
+    ) throws {
         let file = try GoldenSuite.tensors(of: golden)
         let folder = try ModelFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
         let (parameters, ids) = (try folder.parameters(), try file.info("input_ids").shape)
@@ -59,7 +65,8 @@ import Testing
         }
     }
 
-    @Test(arguments: ["opt_hf", "opt350_style_hf"]) func `tokens one after the other through the cache give what the whole sequence gives`(
+    @Test(arguments: ["opt_hf", "opt350_style_hf"])
+    func `tokens one after the other through the cache give what the whole sequence gives`(
         _ name: String
     ) throws {
         let folder = try ModelFolder(GoldenSuite.defaultFolder + "/llama/" + name)
@@ -78,7 +85,8 @@ import Testing
     }
 
     private static let json: JSONValue = [
-        "model_type": "opt", "vocab_size": 180, "hidden_size": 48, "ffn_dim": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "model_type": "opt", "vocab_size": 180, "hidden_size": 48, "ffn_dim": 96, "num_hidden_layers": 2,
+        "num_attention_heads": 4,
         "max_position_embeddings": 64,
     ]
 
@@ -95,10 +103,11 @@ import Testing
         #expect(table.shape == [66, 48])
     }
 
-    @Test(arguments: [
-        ("activation_function", "gelu"), ("num_attention_heads", 5), ("num_hidden_layers", 1_000_000), ("vocab_size", 0),
-        ("enable_bias", "yes"), ("rope_theta", 10_000.0), ("num_experts", 4), ("word_embed_proj_dim", -1),
-    ] as [(String, JSONValue)])
+    @Test(
+        arguments: [
+            ("activation_function", "gelu"), ("num_attention_heads", 5), ("num_hidden_layers", 1_000_000), ("vocab_size", 0),
+            ("enable_bias", "yes"), ("rope_theta", 10_000.0), ("num_experts", 4), ("word_embed_proj_dim", -1),
+        ] as [(String, JSONValue)])
     func `what the program cannot run is refused by its key`(_ key: String, _ value: JSONValue) {
         let error = #expect(throws: HuggingFaceError.self) { try Self.read([key: value]) }
         #expect(error?.description.contains(key) == true)
@@ -106,7 +115,8 @@ import Testing
 
     @Test func `shapes follow the keys`() throws {
         let names = { (c: OPTConfiguration) in c.architecture.parameters().named.map(\.name) }
-        #expect(try !names(Self.read(["enable_bias": false])).contains { $0.hasSuffix("fc1.bias") || $0.hasSuffix("q_proj.bias") })
+        #expect(
+            try !names(Self.read(["enable_bias": false])).contains { $0.hasSuffix("fc1.bias") || $0.hasSuffix("q_proj.bias") })
         #expect(try !names(Self.read(["layer_norm_elementwise_affine": false])).contains { $0.contains("layer_norm") })
         let removed = try Self.read(["_remove_final_layer_norm": true])
         #expect(!names(removed).contains("model.decoder.final_layer_norm.weight"))

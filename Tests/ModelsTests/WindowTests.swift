@@ -104,8 +104,10 @@ import Testing
         let expected = model.hiddenStates(tokens, whole, context: batch, on: tape).value
         for cut in 1..<4 {
             let none = ParameterGroup<Variable>([], [])
-            let first = Parameters(firstBlock: 0, entry: whole.entry, blocks: Array(whole.blocks[..<cut]), exit: none, isLast: false)
-            let second = Parameters(firstBlock: cut, entry: none, blocks: Array(whole.blocks[cut...]), exit: whole.exit, isLast: true)
+            let first = Parameters(
+                firstBlock: 0, entry: whole.entry, blocks: Array(whole.blocks[..<cut]), exit: none, isLast: false)
+            let second = Parameters(
+                firstBlock: cut, entry: none, blocks: Array(whole.blocks[cut...]), exit: whole.exit, isLast: true)
             let between = model.hiddenStates(tokens, first, context: batch, on: tape)
             let output = model.hiddenStates(.hidden(between), second, context: batch, on: tape).value
             #expect(maxDifference(output, expected) == 0, "cut before layer \(cut)")

@@ -18,11 +18,15 @@ import Testing
         }
     }
 
-    @Test(arguments: layouts) func `no stage keeps more micro-batches alive than stages from it to the end`(_ layout: (Int, Int)) {
+    @Test(arguments: layouts) func `no stage keeps more micro-batches alive than stages from it to the end`(
+        _ layout: (Int, Int)
+    ) {
         let (stages, microbatches) = layout
         for stage in 0..<stages {
             var (alive, most) = (0, 0)
-            for action in PipelineSchedule.oneForwardOneBackward.actions(stage: stage, stages: stages, microbatches: microbatches) {
+            for action in PipelineSchedule.oneForwardOneBackward.actions(
+                stage: stage, stages: stages, microbatches: microbatches)
+            {
                 if case .forward = action { alive += 1 } else { alive -= 1 }
                 most = max(most, alive)
             }

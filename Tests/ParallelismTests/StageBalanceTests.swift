@@ -24,7 +24,8 @@ import Testing
                     }.max() ?? 0
                 }
                 let chosen = StageBalance.divide(layers: layers, first: first, last: last, stages: stages)
-                #expect(chosen.count == stages && chosen.allSatisfy { !$0.isEmpty } && chosen.flatMap { $0 } == Array(0..<count))
+                #expect(
+                    chosen.count == stages && chosen.allSatisfy { !$0.isEmpty } && chosen.flatMap { $0 } == Array(0..<count))
                 let best = divisions(count, stages).map(largest).min() ?? 0
                 // Sums of the same terms in another order.
                 #expect(largest(chosen) <= best * (1 + 1e-12))

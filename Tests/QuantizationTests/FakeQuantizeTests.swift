@@ -25,7 +25,9 @@ import Testing
     }
 
     @Test(arguments: granularities, [(4, true), (4, false), (8, true), (8, false), (3, false), (2, true)])
-    func `every granularity follows the formulas bit for bit`(granularity: QuantizerGranularity, kind: (bits: Int, symmetric: Bool)) {
+    func `every granularity follows the formulas bit for bit`(
+        granularity: QuantizerGranularity, kind: (bits: Int, symmetric: Bool)
+    ) {
         var random = RandomStream(seed: 11)
         let x = Tensor(normal: [6, 80], from: &random)
         for clip in [1, 0.85] as [Float] {
@@ -71,7 +73,7 @@ import Testing
         #expect(fakeQuantized(x, QuantizerSpec(bits: 16)).elements == x.elements)
     }
 
-    @Test func `quantising by columns is quantising the rows of the transpose`() {
+    @Test func `quantizing by columns is quantizing the rows of the transpose`() {
         var random = RandomStream(seed: 4)
         let x = Tensor(normal: [12, 20], from: &random)
         let byColumns = fakeQuantized(x, QuantizerSpec(bits: 4, granularity: .column))
@@ -148,7 +150,7 @@ import Testing
         #expect(elements.last != 1)
     }
 
-    @Test func `the observer sees both sides, quantised or not`() throws {
+    @Test func `the observer sees both sides, quantized or not`() throws {
         var random = RandomStream(seed: 8)
         let value = Tensor(normal: [4, 16], from: &random), upstream = Tensor(normal: [4, 16], from: &random)
         for (bits, gradient) in [(4, QuantizerGradient.range), (4, .straightThrough), (16, .range)] {

@@ -23,7 +23,7 @@ import Testing
             clipRatio: try #require(Float(match.4)))
     }
 
-    @Test func `activations are quantised as in the reference`() throws {
+    @Test func `activations are quantized as in the reference`() throws {
         let (golden, tensors) = try Self.golden("act")
         let x = try tensors.readFloat("x")
         let variants = golden.params["variants"]?.array?.compactMap(\.string) ?? []
@@ -48,13 +48,14 @@ import Testing
         }
     }
 
-    @Test func `weights are quantised as in the reference, clip search included`() throws {
+    @Test func `weights are quantized as in the reference, clip search included`() throws {
         let (golden, tensors) = try Self.golden("weight")
         let weight = try tensors.readFloat("W")
         let variants = golden.params["variants"]?.array?.compactMap(\.string) ?? []
         #expect(!variants.isEmpty)
         for variant in variants {
-            let match = try #require(variant.firstMatch(of: /b([0-9]+)\.(a?)sym\.(perchannel|pertensor|group)([0-9]*)\.(minmax|mse)/))
+            let match = try #require(
+                variant.firstMatch(of: /b([0-9]+)\.(a?)sym\.(perchannel|pertensor|group)([0-9]*)\.(minmax|mse)/))
             let granularity: QuantizerGranularity
             switch match.3 {
             case "perchannel": granularity = .channel
@@ -84,7 +85,9 @@ import Testing
     @Test func `plain absmax and zero-point integers agree exactly`() throws {
         let (golden, tensors) = try Self.golden("plain")
         let x = try tensors.readFloat("x")
-        let names = tensors.tensors.keys.compactMap { $0.firstMatch(of: /^((absmax|zeropoint)\.b([0-9]+)\.(tensor|row|col))\.q$/)?.output }
+        let names = tensors.tensors.keys.compactMap {
+            $0.firstMatch(of: /^((absmax|zeropoint)\.b([0-9]+)\.(tensor|row|col))\.q$/)?.output
+        }
         #expect(!names.isEmpty, "\(golden)")
         for (_, name, kind, bits, axis) in names {
             let granularity: QuantizerGranularity = axis == "tensor" ? .tensor : axis == "row" ? .channel : .column
@@ -102,7 +105,9 @@ import Testing
     @Test func `the clip search never does worse than the full range`() {
         var random = RandomStream(seed: 31)
         let weight = Tensor(normal: [16, 96], from: &random)
-        func error(_ y: Tensor) -> Double { zip(y.elements, weight.elements).reduce(0.0) { $0 + pow(abs(Double($1.0 - $1.1)), 2.4) } }
+        func error(_ y: Tensor) -> Double {
+            zip(y.elements, weight.elements).reduce(0.0) { $0 + pow(abs(Double($1.0 - $1.1)), 2.4) }
+        }
         for granularity in [QuantizerGranularity.tensor, .channel, .column, .group(32)] {
             for symmetric in [true, false] {
                 let spec = QuantizerSpec(bits: 3, symmetric: symmetric, granularity: granularity)

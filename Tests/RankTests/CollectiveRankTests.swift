@@ -68,7 +68,9 @@ extension RankTests {
         @Test func `a machine has its ranks`() throws {
             let onNode = try world.ranksOnNode()
             #expect((1...size).contains(onNode))
-            #expect(try world.allGather(Int64(onNode)).allSatisfy { $0 == Int64(onNode) }, "tests run on one machine, or on equal ones")
+            #expect(
+                try world.allGather(Int64(onNode)).allSatisfy { $0 == Int64(onNode) },
+                "tests run on one machine, or on equal ones")
         }
 
         @Test func `the ranks of a machine divide its cores`() throws {

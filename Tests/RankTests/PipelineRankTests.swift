@@ -54,7 +54,8 @@ extension RankTests {
             let groups = try ParallelGroups(dims, world)
             let c = Self.configuration
             let config = try RunConfig(
-                assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"] + assignments)
+                assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"]
+                    + assignments)
             let stage = try config.stages(dims, c.architecture)[groups.stage]
             let recipe = try RotationRecipe(config, c.architecture, planTokens: Self.length * Self.batch / 4, dims: dims)
             let model = c.description.model(positions: Self.length)
@@ -65,7 +66,8 @@ extension RankTests {
             for step in 0..<Self.steps {
                 let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)
                 let result = try learner.step(
-                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch, learningRate: 5,
+                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch,
+                    learningRate: 5,
                     groups)
                 run.losses.append(result.loss)
                 run.norms.append(result.gradientNorm)
@@ -79,7 +81,8 @@ extension RankTests {
         }
 
         @Test(arguments: [
-            [], ["parallel.schedule=gpipe"], ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
+            [], ["parallel.schedule=gpipe"],
+            ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
         ])
         func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {
             let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)
@@ -88,8 +91,8 @@ extension RankTests {
             #expect(staged.losses[Self.steps - 2] < staged.losses[0])
         }
 
-        /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through the
-        /// quantisers, be some per cent of the loss after a few steps.
+        /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through
+        /// the quantizers, be some per cent of the loss after a few steps.
         @Test(.enabled(if: RankWorld.shared.size % 2 == 0))
         func `replicas of stages learn what one rank learns, and repeat bit for bit`() throws {
             let alone = try learn(.alone, LoopbackCommunicator())
@@ -106,8 +109,10 @@ extension RankTests {
         @Test func `stages draw one rank's tokens`() throws {
             func draw(_ dims: ParallelDims, _ world: some Communicator) throws -> [[Int32]] {
                 let groups = try ParallelGroups(dims, world)
-                let stage = StageBalance.divide(Self.configuration.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]
-                let network = Self.configuration.description.model(positions: Self.length).constantNetwork(Self.parameters(stage))
+                let stage = StageBalance.divide(Self.configuration.architecture, stages: dims.pipeline, length: Self.length)[
+                    groups.stage]
+                let network = Self.configuration.description.model(positions: Self.length).constantNetwork(
+                    Self.parameters(stage))
                 return try SampledTokens.draw(40, length: 9, first: 3, seed: 5, stream: 100, from: network, groups) { _ in }
             }
             let alone = try draw(.alone, LoopbackCommunicator())
@@ -117,18 +122,22 @@ extension RankTests {
         }
 
         /// Large messages travel in pieces and both ways at once; slow stages make every wait happen.
-        @Test(arguments: PipelineSchedule.allCases) func `an executor delivers every message once and in order`(_ schedule: PipelineSchedule) throws {
+        @Test(arguments: PipelineSchedule.allCases) func `an executor delivers every message once and in order`(
+            _ schedule: PipelineSchedule
+        ) throws {
             func run<World: Communicator>(_ world: World) throws {
                 let executor = PipelineExecutor(world)
                 let rows = 40_000
                 var forwards: [Int] = []
                 var backwards: [Int] = []
                 try executor.run(
-                    schedule.actions(stage: world.rank, stages: world.size, microbatches: 9), shape: { [rows + $0, 2] }, streams: 2,
+                    schedule.actions(stage: world.rank, stages: world.size, microbatches: 9), shape: { [rows + $0, 2] },
+                    streams: 2,
                     forward: { m, inputs in
                         #expect(inputs.count == (world.rank == 0 ? 0 : 2))
                         for (stream, x) in inputs.enumerated() {
-                            #expect(x.shape == [rows + m, 2] && x[flat: x.count - 1] == Float(100 * world.rank + 10 * m + stream))
+                            #expect(
+                                x.shape == [rows + m, 2] && x[flat: x.count - 1] == Float(100 * world.rank + 10 * m + stream))
                         }
                         forwards.append(m)
                         guard world.rank < world.size - 1 else { return [] }

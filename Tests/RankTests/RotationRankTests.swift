@@ -15,7 +15,7 @@ extension RankTests {
     @Suite(.serialized) struct RotationTests {
         let world = RankWorld.shared
 
-        /// A small random Llama, its quantisation, and the sequences it learns from and is scored on.
+        /// A small random Llama, its quantization, and the sequences it learns from and is scored on.
         private struct Setup {
             static let configuration = LlamaConfiguration(
                 family: .llama, vocabularySize: 96, hiddenSize: 48, intermediateSize: 80, layers: 2, heads: 4, keyValueHeads: 2,
@@ -32,7 +32,8 @@ extension RankTests {
                 parameters = Self.configuration.architecture.parameters().map { _, spec in
                     let shape = spec.shape
                     return shape.count == 1
-                        ? Tensor(repeating: 1, shape) : Tensor(normal: shape, deviation: 1.5 / Double(shape[1]).squareRoot(), from: &random)
+                        ? Tensor(repeating: 1, shape)
+                        : Tensor(normal: shape, deviation: 1.5 / Double(shape[1]).squareRoot(), from: &random)
                 }.fusingNorms(Self.configuration.architecture)
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
@@ -56,7 +57,9 @@ extension RankTests {
             return own.map { setup.sequences[(step * Self.batch + $0) % 16] }
         }
 
-        private func learn(_ setup: Setup, steps: Int, rate: Float, _ world: some Communicator) throws -> (RotationLearner, [Double]) {
+        private func learn(_ setup: Setup, steps: Int, rate: Float, _ world: some Communicator) throws -> (
+            RotationLearner, [Double]
+        ) {
             let learner = setup.learner()
             let groups = try ParallelGroups.dataParallel(world)
             let losses = try (0..<steps).map { step in
@@ -67,8 +70,8 @@ extension RankTests {
             return (learner, losses)
         }
 
-        /// With the plan that a run of as many ranks makes: where plans differ, quantisers see values that differ in the last place,
-        /// and an entry may flip to the next level.
+        /// With the plan that a run of as many ranks makes: where plans differ, quantizers see values that differ in the last
+        /// place, and an entry may flip to the next level.
         @Test(arguments: [16, 4]) func `a step's loss and gradients are those of one rank`(weightBits: Int) throws {
             func setup(_ replicas: Int) throws -> Setup {
                 let tokens = RotationPlan.tokens(perStep: Self.batch * Setup.length, replicas: replicas)
@@ -94,8 +97,8 @@ extension RankTests {
             #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
         }
 
-        /// Quantisers amplify the rounding of sums in another order, so the rotations drift apart. The score of so few tokens then
-        /// moves by up to 4 % (seen with 2 and 4 ranks); on 10,240 tokens the same comparison gives 0.6 %.
+        /// Quantizers amplify the rounding of sums in another order, so the rotations drift apart. The score of so few tokens
+        /// then moves by up to 4 % (seen with 2 and 4 ranks); on 10,240 tokens the same comparison gives 0.6 %.
         @Test func `after 100 steps the divergence is near one rank's`() throws {
             let folder = try ModelFolder(EmbeddedModel.path)
             let parameters = try folder.parameters().fusingNorms(folder.architecture)

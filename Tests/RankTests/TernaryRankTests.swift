@@ -15,14 +15,17 @@ extension RankTests {
 
         private static let steps = 4
 
-        /// A model of one layer whose weights take a few random steps, without a forward pass: what is under test is the projection.
+        /// A model of one layer whose weights take a few random steps, without a forward pass: what is under test is the
+        /// projection.
         private static var weights: ModelWeights {
             let configuration = LlamaConfiguration(
                 family: .llama, vocabularySize: 16, hiddenSize: 24, intermediateSize: 40, layers: 1, heads: 2, keyValueHeads: 1,
-                headDimension: 12, maximumPositions: 16, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: true,
+                headDimension: 12, maximumPositions: 16, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
+                tiedEmbeddings: true,
                 inputBias: false, outputBias: false, feedForwardBias: false)
             var random = RandomStream(seed: 31)
-            return ModelWeights(configuration.architecture.parameters().map { _, spec in Tensor(normal: spec.shape, from: &random) })
+            return ModelWeights(
+                configuration.architecture.parameters().map { _, spec in Tensor(normal: spec.shape, from: &random) })
         }
 
         private struct Outcome {
@@ -36,12 +39,15 @@ extension RankTests {
             let config = try RunConfig(assignments: ["ternary.tolerance=0.2"] + assignments)
             var weights = Self.weights
             let indices = try weights.linears(matching: config.ternary.layers)
-            let ternary = try TernaryTraining(weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
+            let ternary = try TernaryTraining(
+                weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
             try ternary.begin(&weights)
             var branches = [0, 0, 0]
             for step in 0..<Self.steps {
                 var random = RandomStream(seed: 32, stream: UInt64(step))
-                for index in indices { weights[index].add(Tensor(normal: weights[index].shape, deviation: 0.01, from: &random)) }
+                for index in indices {
+                    weights[index].add(Tensor(normal: weights[index].shape, deviation: 0.01, from: &random))
+                }
                 let report = try ternary.update(&weights)
                 branches[0] += report.branches.refresh
                 branches[1] += report.branches.prune
@@ -76,12 +82,15 @@ extension RankTests {
             let config = try RunConfig(assignments: ["ternary.tolerance=0.2"] + assignments)
             var weights = Self.weights
             let indices = try weights.linears(matching: .all)
-            let ternary = try TernaryTraining(weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
+            let ternary = try TernaryTraining(
+                weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
             try ternary.begin(&weights)
             for step in 0..<steps {
                 try observe(ternary, weights)
                 var random = RandomStream(seed: 33, stream: UInt64(step))
-                for index in indices { weights[index].add(Tensor(normal: weights[index].shape, deviation: deviation, from: &random)) }
+                for index in indices {
+                    weights[index].add(Tensor(normal: weights[index].shape, deviation: deviation, from: &random))
+                }
                 _ = try ternary.update(&weights)
             }
             try observe(ternary, weights)
@@ -105,7 +114,8 @@ extension RankTests {
                 try drift(world, ["ternary.adapt_every=2"], deviation: 0, steps: 3) { ternary, weights in
                     for result in try ternary.results(weights) {
                         #expect(maxDifference(weights[result.index], result.factors.unpacked()) < 1e-5)
-                        // The first projection keeps the tolerance. Later ones follow with the entries there are: up to 0.29 seen.
+                        // The first projection keeps the tolerance. Later ones follow with the entries there are: up to 0.29
+                        // seen.
                         #expect(result.relativeError <= bound)
                         // The error relative to W + ρ, which is still the original.
                         let error = try result.factors.relativeError(originals[result.index])

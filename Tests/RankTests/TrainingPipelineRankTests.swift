@@ -24,7 +24,8 @@ extension RankTests {
         private static func configuration(tied: Bool) -> LlamaConfiguration {
             LlamaConfiguration(
                 family: .llama, vocabularySize: 64, hiddenSize: 32, intermediateSize: 48, layers: 5, heads: 4, keyValueHeads: 2,
-                headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: tied,
+                headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
+                tiedEmbeddings: tied,
                 inputBias: false, outputBias: false, feedForwardBias: false)
         }
 
@@ -56,8 +57,12 @@ extension RankTests {
 
         static let cases = [
             Case(testDescription: "train, tied", tied: true),
-            Case(testDescription: "train, untied, recomputing, SGD", assignments: ["training.recompute=true", "training.optimizer=sgd"]),
-            Case(testDescription: "train, sharded, gpipe", tied: true, assignments: ["optimizer.shard=true", "parallel.schedule=gpipe"]),
+            Case(
+                testDescription: "train, untied, recomputing, SGD",
+                assignments: ["training.recompute=true", "training.optimizer=sgd"]),
+            Case(
+                testDescription: "train, sharded, gpipe", tied: true,
+                assignments: ["optimizer.shard=true", "parallel.schedule=gpipe"]),
             Case(testDescription: "ternary, distilling", tied: true, distills: true, ternary: true),
             Case(testDescription: "ternary, adapting at every step", ternary: true, assignments: ["ternary.adapt_every=1"]),
             Case(testDescription: "integer, distilling", distills: true, integer: true),
@@ -71,12 +76,15 @@ extension RankTests {
             var weights: [String: [UInt32]] = [:]
         }
 
-        private func train<World: Communicator>(_ dims: ParallelDims, _ world: World, _ testCase: Case, steps: Int = steps) throws -> Run {
+        private func train<World: Communicator>(_ dims: ParallelDims, _ world: World, _ testCase: Case, steps: Int = steps)
+            throws -> Run
+        {
             let groups = try ParallelGroups(dims, world)
             let c = Self.configuration(tied: testCase.tied)
             let config = try RunConfig(
                 assignments: [
-                    "data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)", "ternary.tolerance=0.2",
+                    "data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)",
+                    "ternary.tolerance=0.2",
                     "quantization.weights.bits=4",
                 ] + testCase.assignments)
             let stage = try config.stages(dims, c.architecture)[groups.stage]
@@ -85,14 +93,16 @@ extension RankTests {
             let recipe = QuantizationRecipe(config, c.architecture)
             let quantizer = testCase.integer ? recipe.weights : nil
             let trainer = try NetworkTrainer(
-                config.trainerSettings(config.microBatches(dims)), model, testCase.integer ? parameters.fusingNorms(c.architecture) : parameters,
+                config.trainerSettings(config.microBatches(dims)), model,
+                testCase.integer ? parameters.fusingNorms(c.architecture) : parameters,
                 hooks: QuantizedHooks(quantization: testCase.integer ? recipe.activations : .none),
                 view: quantizer.map { quantizer in quantizer.fakeQuantized },
                 teacher: testCase.distills ? model.constantNetwork(parameters) : nil, over: groups)
             var ternary: TernaryTraining<World>?
             if testCase.ternary {
                 // Half of the stages have no ternary layer of their own.
-                let indices = try trainer.weights.linears(matching: #require(LayerPattern(settingText: "*.layers.0.*,*.layers.1.*")), of: c.architecture.linears)
+                let indices = try trainer.weights.linears(
+                    matching: #require(LayerPattern(settingText: "*.layers.0.*,*.layers.1.*")), of: c.architecture.linears)
                 ternary = try TernaryTraining(
                     trainer.weights, indices: indices, config.ternary.transition(seed: 0), config, over: groups.replicas)
                 try ternary?.begin(&trainer.weights)
@@ -101,13 +111,15 @@ extension RankTests {
             for step in 0..<steps {
                 let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)
                 let result = try trainer.step(
-                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch, learningRate: 3e-3)
+                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch,
+                    learningRate: 3e-3)
                 _ = try ternary?.update(&trainer.weights)
                 run.losses.append(result.loss)
                 run.norms.append(result.gradientNorm)
             }
             run.perplexity = try evaluate(
-                trainer.network, against: Network<IdentityHooks>?.none, windows: Array(Self.sequences.prefix(3)), groups).perplexity
+                trainer.network, against: Network<IdentityHooks>?.none, windows: Array(Self.sequences.prefix(3)), groups
+            ).perplexity
             for (name, value) in trainer.weights.parameters.named { run.weights[name] = value.elements.map(\.bitPattern) }
             return run
         }
@@ -136,7 +148,8 @@ extension RankTests {
         @Test func `copies of a tied embedding stay equal`() throws {
             let run = try train(ParallelDims(data: 1, pipeline: world.size), world, Self.cases[0], steps: 3)
             let copy = run.weights["model.embed_tokens.weight"] ?? []
-            let copies = try world.allGather(copy.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } })
+            let copies = try world.allGather(
+                copy.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } })
             #expect(!copies[0].isEmpty && copies[0] == copies[world.size - 1])
         }
 
@@ -144,7 +157,9 @@ extension RankTests {
             func decompose<World: Communicator>(_ dims: ParallelDims, _ world: World) throws -> [TernaryReport.Layer] {
                 let groups = try ParallelGroups(dims, world)
                 let c = Self.configuration(tied: true)
-                let weights = ModelWeights(Self.parameters(c, StageBalance.divide(c.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]))
+                let weights = ModelWeights(
+                    Self.parameters(
+                        c, StageBalance.divide(c.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]))
                 let indices = try weights.linears(matching: .all, of: c.architecture.linears)
                 let layers = try Training.decompose(weights, indices, TernaryOptions(tolerance: 0.2), over: groups)
                 return try StageLayers.gather(layers, groups)

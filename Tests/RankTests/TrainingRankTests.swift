@@ -17,7 +17,8 @@ extension RankTests {
         private static let length = 24
         private static let configuration = LlamaConfiguration(
             family: .qwen2, vocabularySize: 64, hiddenSize: 32, intermediateSize: 48, layers: 2, heads: 4, keyValueHeads: 2,
-            headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: true,
+            headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
+            tiedEmbeddings: true,
             inputBias: true, outputBias: false, feedForwardBias: false)
 
         private static var parameters: Parameters<Tensor> {
@@ -25,7 +26,8 @@ extension RankTests {
             return configuration.architecture.parameters().map { name, spec in
                 let shape = spec.shape
                 return shape.count == 1 && name.hasSuffix("norm.weight")
-                    ? Tensor(repeating: 1, shape) : Tensor(normal: shape, deviation: 1 / Double(shape.last ?? 1).squareRoot(), from: &random)
+                    ? Tensor(repeating: 1, shape)
+                    : Tensor(normal: shape, deviation: 1 / Double(shape.last ?? 1).squareRoot(), from: &random)
             }
         }
 
@@ -38,9 +40,11 @@ extension RankTests {
             _ world: World, steps: Int, shard: Bool = false, recompute: Bool = false, rule: UpdateRule = .momentum(0.9)
         ) throws -> (weights: ModelWeights, losses: [Double], norms: [Double]) {
             let settings = TrainerSettings(
-                rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1), recompute: recompute, bucketBytes: 4096)
+                rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1),
+                recompute: recompute, bucketBytes: 4096)
             let trainer = try NetworkTrainer(
-                settings, Self.configuration.description.model(positions: Self.length), Self.parameters, hooks: IdentityHooks(), over: .dataParallel(world))
+                settings, Self.configuration.description.model(positions: Self.length), Self.parameters, hooks: IdentityHooks(),
+                over: .dataParallel(world))
             let own = Self.sequences[slice(of: Self.batch, rank: world.rank, ranks: world.size)]
             let results = try (0..<steps).map {
                 try trainer.step($0, Array(own), globalSequences: Self.batch, learningRate: 0.02)

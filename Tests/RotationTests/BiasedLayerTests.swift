@@ -36,7 +36,9 @@ import Testing
         let rotations = Rotations.randomHadamard(
             hidden: r1 ? c.hiddenSize : nil, head: r2 ? c.headDimension : nil, layers: c.layers, seed: 5)
         #expect(change(Self.parameters().fusingNorms(Self.configuration.architecture)) < 1e-5)
-        #expect(change(Self.parameters().fusingNorms(Self.configuration.architecture).rotated(by: rotations, c.architecture)) < 2e-5)
+        #expect(
+            change(Self.parameters().fusingNorms(Self.configuration.architecture).rotated(by: rotations, c.architecture)) < 2e-5
+        )
     }
 
     /// So that the test above is one: a bias that stays as it was is a change of the function.

@@ -1,9 +1,10 @@
 import HuggingFace
 import LinearAlgebra
-@testable import Rotation
 import TensorCore
 import TestSupport
 import Testing
+
+@testable import Rotation
 
 @Suite struct CayleyTests {
     @Test func `a thousand exact steps keep R orthogonal within 1e-5`() throws {
@@ -36,7 +37,8 @@ import Testing
         #expect(abs(loss(rotation) - loss(start) - expected) < 0.02 * abs(expected))
     }
 
-    @Test(arguments: [0, 0.9] as [Float]) func `gradient and packed skew part give the same exact steps`(momentum: Float) throws {
+    @Test(arguments: [0, 0.9] as [Float]) func `gradient and packed skew part give the same exact steps`(momentum: Float) throws
+    {
         var random = RandomStream(seed: 23)
         let n = 20
         var a = HadamardTransform(columns: n).randomized(from: &random)
@@ -71,7 +73,7 @@ import Testing
         #expect(rotation.elements == Tensor(identity: 4).elements && optimizer.steps == 0)
     }
 
-    @Test func `orthonormalisation is due at one step in a hundred, the same ones for the same seed`() {
+    @Test func `orthonormalization is due at one step in a hundred, the same ones for the same seed`() {
         let schedule = CayleySGD.Orthonormalization.scheduled(seed: 5)
         let due = (0..<10_000).filter { schedule.isDue(step: $0) }
         // 99 expected, standard deviation 10.
@@ -80,7 +82,9 @@ import Testing
     }
 
     @Test(arguments: [1.5, 1e6] as [Float])
-    func `what the iterative form leaves is orthonormal to rounding once settled, and hardly another rotation`(_ rate: Float) throws {
+    func `what the iterative form leaves is orthonormal to rounding once settled, and hardly another rotation`(_ rate: Float)
+        throws
+    {
         var random = RandomStream(seed: 11)
         var rotation = try CayleySGD.orthonormalized(Tensor(normal: [24, 24], deviation: 1, from: &random))
         var optimizer = CayleySGD(retraction: .iterative)
@@ -99,7 +103,8 @@ import Testing
         var drifted = start
         drifted.add(Tensor(normal: [24, 24], deviation: 0.01, from: &random))
         let gradient = Tensor(normal: [24, 24], deviation: 1e-3, from: &random)
-        let seed = try #require((0..<1000 as Range<UInt64>).first { !CayleySGD.Orthonormalization.scheduled(seed: $0).isDue(step: 0) })
+        let seed = try #require(
+            (0..<1000 as Range<UInt64>).first { !CayleySGD.Orthonormalization.scheduled(seed: $0).isDue(step: 0) })
         func error(_ orthonormalization: CayleySGD.Orthonormalization) throws -> Float {
             var (rotation, optimizer) = (drifted, CayleySGD(retraction: .iterative, orthonormalization: orthonormalization))
             try optimizer.step(&rotation, gradient: gradient, learningRate: 1)

@@ -1,9 +1,10 @@
 import Autograd
 import HuggingFace
-@testable import Rotation
 import TensorCore
 import TestSupport
 import Testing
+
+@testable import Rotation
 
 @Suite struct HadamardTests {
     /// Factors of the hidden and intermediate sizes of common models.
@@ -42,7 +43,8 @@ import Testing
     }
 
     @Test(arguments: [
-        1, 2, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 65536, 131_072, 12, 36, 48, 96, 160, 172, 192, 344, 384, 768,
+        1, 2, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 65536, 131_072, 12, 36, 48, 96, 160, 172, 192, 344, 384,
+        768,
         6, 94, 11008,
     ])
     func `the transform is its matrix, and undone by its inverse`(columns: Int) throws {

@@ -12,8 +12,8 @@ import Testing
         #expect(ck_refused_isa() == nil)
     }
 
-    /// What dispatch.c points to: a kernel on the processor's best instructions and one on none would differ by rounding, so each is
-    /// held against plain arithmetic in double precision. Odd lengths have remainders in vectors of every width.
+    /// What dispatch.c points to: a kernel on the processor's best instructions and one on none would differ by rounding, so
+    /// each is held against plain arithmetic in double precision. Odd lengths have remainders in vectors of every width.
     @Test(arguments: [1, 7, 31, 257, 1003]) func `sums of products are those of double precision`(count: Int) {
         var random = RandomStream(seed: 5)
         let (a, b) = (Tensor(normal: [1, count], from: &random), Tensor(normal: [1, count], from: &random))

@@ -24,7 +24,8 @@ import Testing
             let layer = TernaryConvolution(u: u, s: s, v: v, bias: bias, form, geometry, transposed: transposed)
             let own = layer.apply(x), recorded = try file.readFloat(prefix + "y")
             #expect(own.shape == recorded.shape)
-            // Where output padding exceeds padding the reference forgets the bias in what it adds; those rows and columns are left out.
+            // Where output padding exceeds padding the reference forgets the bias in what it adds; those rows and columns are
+            // left out.
             let beyond = (0..<2).map { transposed ? max(0, geometry.outputPadding[$0] - geometry.padding[$0]) : 0 }
             let (h, w) = (own.shape[2] - beyond[0], own.shape[3] - beyond[1])
             var worst: Float = 0

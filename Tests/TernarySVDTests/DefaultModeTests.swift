@@ -4,11 +4,11 @@ import TensorCore
 import TestSupport
 import Testing
 
+@testable import TernarySVD
+
 #if canImport(Glibc)
     import Glibc
 #endif
-
-@testable import TernarySVD
 
 @Suite struct DefaultModeTests {
     /// Matrices of the kinds the targets name, small enough for the reference mode to run beside.
@@ -19,10 +19,11 @@ import Testing
         switch kind {
         case "gamma":
             // Exponential magnitudes of random sign: Gamma with shape 1.
-            return Tensor((0..<m * n).map { _ in
-                let magnitude = Float(-log(1 - random.uniform()))
-                return random.uniform() < 0.5 ? -magnitude : magnitude
-            }, [m, n])
+            return Tensor(
+                (0..<m * n).map { _ in
+                    let magnitude = Float(-log(1 - random.uniform()))
+                    return random.uniform() < 0.5 ? -magnitude : magnitude
+                }, [m, n])
         case "lowrank":
             var result = Tensor(normal: [m, n], deviation: 0.1, from: &random)
             let left = Tensor(normal: [m, 8], from: &random), right = Tensor(normal: [8, n], from: &random)

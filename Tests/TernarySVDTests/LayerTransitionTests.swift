@@ -23,7 +23,8 @@ import Testing
                 current.weight = before
                 let permutations = entry["perm_used"]?.array ?? []
                 let permutation = permutations.first?.integers
-                update = try transition.update(current, name: tag) { kept, _ in permutation.map { $0.map { kept[$0] } } ?? kept }
+                update = try transition.update(current, name: tag) { kept, _ in permutation.map { $0.map { kept[$0] } } ?? kept
+                }
                 after = LayerTransition.apply(update, to: current)
             } else {
                 update = try transition.begin(before, name: tag)

@@ -6,7 +6,8 @@ import Testing
 @testable import TernarySVD
 
 @Suite struct OperationCountTests {
-    /// Layers are told apart by the text between "tsvd." and "u"; positions come from the recorded nodes, non-zeros from the tensors.
+    /// Layers are told apart by the text between "tsvd." and "u"; positions come from the recorded nodes, non-zeros from the
+    /// tensors.
     @Test(arguments: GoldenSuite.cases(group: "opcount"))
     func `operations are counted as recorded`(golden: GoldenCase) throws {
         let file = try GoldenSuite.tensors(of: golden)

@@ -60,8 +60,11 @@ import Testing
         }
     }
 
-    /// With a sixth and a third of non-zeros (layers have about a fifth), all scales included; and with no zero at all, not balanced.
-    @Test(arguments: [([128, 225, 256], 5, 0.2), ([256, 387, 256], 4, 0.2), ([256, 387, 256], 0, 0.27)] as [([Int], UInt64, Double)])
+    /// With a sixth and a third of non-zeros (layers have about a fifth), all scales included; and with no zero at all, not
+    /// balanced.
+    @Test(
+        arguments: [([128, 225, 256], 5, 0.2), ([256, 387, 256], 4, 0.2), ([256, 387, 256], 0, 0.27)]
+            as [([Int], UInt64, Double)])
     func `a packed layer takes at most 0.27 bytes an entry, a sparse one 0.2`(shape: [Int], zeros: UInt64, limit: Double) {
         let (m, k, n) = (shape[0], shape[1], shape[2])
         func factors(_ balance: Balance?) -> TernaryFactors {
@@ -117,7 +120,9 @@ import Testing
         let metadata = [
             "format": "sq-train.ternary", "version": "3", "l.shape": "2,2,2", "l.form": "linear", "l.tolerance": "0.1",
         ]
-        func factor(_ name: String, _ bytes: [UInt8]) -> TensorSource { TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) } }
+        func factor(_ name: String, _ bytes: [UInt8]) -> TensorSource {
+            TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) }
+        }
         let u = factor("l.u", [0b0111, 0b010]), v = factor("l.v", [0b1111, 0b0010])
         let s = TensorSource("l.s", Tensor([1, 2], [2]))
         func refused(_ sources: [TensorSource], _ changes: [String: String] = [:]) throws -> Bool {
@@ -125,7 +130,9 @@ import Testing
             var all = metadata.merging(changes) { $1 }
             try SafetensorsFile.write(sources, to: path, metadata: all)
             let written = try SafetensorsFile(path)
-            let tensors = try ["u", "s", "v", "a", "b"].map { "l.\($0)" }.filter { written.tensors[$0] != nil }.map { try written.readBytes($0) }
+            let tensors = try ["u", "s", "v", "a", "b"].map { "l.\($0)" }.filter { written.tensors[$0] != nil }.map {
+                try written.readBytes($0)
+            }
             all["l.sha256"] = TernaryFile.digest(["shape", "form", "tolerance"].map { all["l.\($0)"] ?? "" }, tensors)
             try SafetensorsFile.write(sources, to: path, metadata: all)
             do { _ = try TernaryFile.read(path) } catch {

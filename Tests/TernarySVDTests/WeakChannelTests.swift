@@ -67,7 +67,8 @@ import Testing
     func `training leaves a layer with a weak channel its additions and its error`(_ factor: Float, _ place: Int) throws {
         let healthy = try train(weight())
         let weak = try train(weight(factor, row: Self.places[place].row, column: Self.places[place].column))
-        // So small a layer pays for a new channel with up to a quarter of its additions; left as it was, the balance took all of them.
+        // So small a layer pays for a new channel with up to a quarter of its additions; left as it was, the balance took all
+        // of them.
         #expect(abs(Float(weak.last) / Float(healthy.last) - 1) < 0.35)
         #expect(weak.error < 1.6 * healthy.error)
     }

@@ -16,7 +16,8 @@ import Testing
         folder = CheckpointFolder(path: temporary.file("checkpoints"))
     }
 
-    private func commit(_ step: Int, keep: Int = 2, ranks: Int = 1, settings: [String: String] = ["training.seed": "7"]) throws {
+    private func commit(_ step: Int, keep: Int = 2, ranks: Int = 1, settings: [String: String] = ["training.seed": "7"]) throws
+    {
         try folder.begin(step)
         var state = TrainingState()
         state.tensors["a"] = Tensor([1, .nan, -0.0], [3])
@@ -50,7 +51,9 @@ import Testing
             var bytes = whole
             bytes[place] ^= 1 << UInt8(place % 8)
             try Data(bytes).write(to: URL(fileURLWithPath: path))
-            #expect(throws: (any Error).self, "bit \(place % 8) of byte \(place)") { try CheckpointFolder.verified(folder.checkpoint(4)) }
+            #expect(throws: (any Error).self, "bit \(place % 8) of byte \(place)") {
+                try CheckpointFolder.verified(folder.checkpoint(4))
+            }
             try Data(whole[..<place]).write(to: URL(fileURLWithPath: path))
             // The line break at the end of the manifest means nothing.
             guard place < whole.count - 1 else { continue }
@@ -62,7 +65,8 @@ import Testing
         let run = temporary.path
         #expect(ResumePolicy.auto.layout(runFolder: run) == nil)
         for (step, stages) in [(1, 4), (2, 2), (3, 8)] {
-            try commit(step, keep: 3, settings: CheckpointManifest.Identity.setting(of: ParallelDims(data: 3, pipeline: stages)))
+            try commit(
+                step, keep: 3, settings: CheckpointManifest.Identity.setting(of: ParallelDims(data: 3, pipeline: stages)))
         }
         #expect(ResumePolicy.auto.layout(runFolder: run) == ParallelDims(data: 3, pipeline: 8))
         try Data("{}".utf8).write(to: URL(fileURLWithPath: "\(folder.checkpoint(3))/\(CheckpointManifest.fileName)"))
@@ -78,7 +82,9 @@ import Testing
     }
 
     /// Twelve files: ranks of two digits, too, check their own where there are as many.
-    @Test(arguments: [1, 3, 5, 12, 20]) func `ranks share the checking, and none of the files goes unchecked`(_ ranks: Int) throws {
+    @Test(arguments: [1, 3, 5, 12, 20]) func `ranks share the checking, and none of the files goes unchecked`(_ ranks: Int)
+        throws
+    {
         try commit(4, ranks: 12)
         func check(_ rank: Int) throws { _ = try CheckpointFolder.verified(folder.checkpoint(4), rank: rank, of: ranks) }
         for rank in 0..<ranks { try check(rank) }

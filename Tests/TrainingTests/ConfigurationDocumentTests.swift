@@ -17,9 +17,11 @@ import Testing
 
     @Test func `nested mappings become dotted keys with their lines`() throws {
         let document = try ConfigurationDocument("a:\n  b: 1\n  c: {d: 'x y'}\ne: \"2\"\n", name: "f")
-        #expect(document.settings == [
-            "a.b": .init(text: "1", place: "f:2"), "a.c.d": .init(text: "x y", place: "f:3"), "e": .init(text: "2", place: "f:4"),
-        ])
+        #expect(
+            document.settings == [
+                "a.b": .init(text: "1", place: "f:2"), "a.c.d": .init(text: "x y", place: "f:3"),
+                "e": .init(text: "2", place: "f:4"),
+            ])
     }
 
     @Test(arguments: ["", "\n\n", "# only a comment\n", "---\n", "{}"])
@@ -29,7 +31,9 @@ import Testing
 
     @Test func `a thousand million copies through aliases are refused in no time, also as keys`() {
         var text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
-        for level in 1...9 { text += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 9).joined(separator: ",") + "]\n" }
+        for level in 1...9 {
+            text += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 9).joined(separator: ",") + "]\n"
+        }
         let clock = ContinuousClock()
         let time = clock.measure { #expect(problem(text).contains("alias")) }
         let keys = clock.measure { #expect(problem(text + "? *a9\n: 1\n? *a9\n: 2\n").contains("alias")) }
@@ -44,7 +48,8 @@ import Testing
         ("--- !x\na: 1\n", "tags"), ("a: ! 1\n", "tags"), ("<<: {a: 1}\n<<: {b: 1}\n", "twice"),
         ("a: 1\na: 2\n", "twice"), ("a: {b: 1}\na.b: 2\n", "twice"), ("a: 1\n---\nb: 2\n", "single document"),
         ("- 1\n", "mapping"), ("x\n", "mapping"), ("a: [1, 2]\n", "not a list"), ("? [a]\n: 1\n", "plain word"),
-        ("? {a: 1}\n: 1\n", "plain word"), ("a: {b: 1\n", "not valid YAML"), ("a: \"x\n", "not valid YAML"), ("a:\tb\n\t- c", "not valid YAML"),
+        ("? {a: 1}\n: 1\n", "plain word"), ("a: {b: 1\n", "not valid YAML"), ("a: \"x\n", "not valid YAML"),
+        ("a:\tb\n\t- c", "not valid YAML"),
         ("a: b: c\n", "not valid YAML"), ("a: \u{1}\n", "not valid YAML"), ("%YAML 9.9\n---\na: 1\n", "not valid YAML"),
     ])
     func `what is no plain mapping is refused`(_ text: String, _ fragment: String) {

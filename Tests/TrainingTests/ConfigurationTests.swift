@@ -1,5 +1,5 @@
-import TensorCore
 import Parallelism
+import TensorCore
 import Testing
 
 @testable import Training
@@ -42,7 +42,9 @@ import Testing
     }
 
     @Test func `the printed configuration reads back as the same one`() throws {
-        let awkward = ["model.path=a: \"b\" # \\ é\u{2028}&", "out=123", "data.train.path=- x", "data.eval.path=true", "training.seed=7"]
+        let awkward = [
+            "model.path=a: \"b\" # \\ é\u{2028}&", "out=123", "data.train.path=- x", "data.eval.path=true", "training.seed=7",
+        ]
         for assignments in [[], awkward, ["verify.tolerance=1e-07", "rotation.momentum=0.9", "data.eval.windows=all"]] {
             let config = try RunConfig(assignments: assignments)
             let again = try RunConfig(yaml: config.yaml)
@@ -65,7 +67,9 @@ import Testing
     }
 
     @Test func `an unknown key names the nearest known one`() {
-        #expect(problem("training: {stpes: 3}").contains("configuration:1: unknown key 'training.stpes'; the nearest known one is 'training.steps'"))
+        #expect(
+            problem("training: {stpes: 3}").contains(
+                "configuration:1: unknown key 'training.stpes'; the nearest known one is 'training.steps'"))
         #expect(problem("", "learning_rate=1").contains("'training.learning_rate'"))
         #expect(problem("", "quantization.kv.bit=4").contains("'quantization.kv.bits'"))
     }
@@ -73,16 +77,22 @@ import Testing
     @Test(arguments: [
         ("lr", "training.learning_rate"), ("training.lr", "training.learning_rate"), ("optimizer.lr", "training.learning_rate"),
         ("quantisation.weights.bits", "quantization.weights.bits"), ("weights.bits", "quantization.weights.bits"),
-        ("quantization.weight_bits", "quantization.weights.bits"), ("training.step", "training.steps"), ("steps", "training.steps"),
+        ("quantization.weight_bits", "quantization.weights.bits"), ("training.step", "training.steps"),
+        ("steps", "training.steps"),
         ("bs", "training.batch_size"), ("training.batchsize", "training.batch_size"),
         ("quantization.weights.symetric", "quantization.weights.symmetric"), ("data.path", "data.train.path"),
     ])
-    func `the nearest key has the last component, or its initials, and then the nearest sections`(_ given: String, _ meant: String) {
+    func `the nearest key has the last component, or its initials, and then the nearest sections`(
+        _ given: String, _ meant: String
+    ) {
         #expect(problem("", "\(given)=1").contains("the nearest known one is '\(meant)'"))
     }
 
-    @Test(arguments: ["logging.tensorboard", "wandb", "foo.bar.baz", "zzzzzzzz"]) func `what is near nothing is not likened to anything`(_ given: String) {
-        #expect(problem("", "\(given)=1").hasSuffix("unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
+    @Test(arguments: ["logging.tensorboard", "wandb", "foo.bar.baz", "zzzzzzzz"])
+    func `what is near nothing is not likened to anything`(_ given: String) {
+        #expect(
+            problem("", "\(given)=1").hasSuffix(
+                "unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
     }
 
     @Test func `a section where a key is expected says what is in it`() {
@@ -96,7 +106,8 @@ import Testing
         ("training.learning_rate=0x10", "a number"), ("training.learning_rate=-1", "greater than 0"),
         ("training.recompute=yes", "true or false"), ("training.schedule=cos", "constant, linear, cosine"),
         ("quantization.activations.bits=9", "2, 3, 4, 5, 6, 7, 8, 16"), ("rotation.r4=learned", "hadamard, none"),
-        ("ternary.tolerance=1", "less than 1"), ("ternary.threshold=0", "greater than 0"), ("rotation.momentum=1", "less than 1"),
+        ("ternary.tolerance=1", "less than 1"), ("ternary.threshold=0", "greater than 0"),
+        ("rotation.momentum=1", "less than 1"),
         ("parallel.data=0", "an integer from 1"), ("model.path=", "a text"), ("data.sampled_sequences=0", "from 1"),
     ])
     func `a value outside its rule is refused with what is expected`(_ assignment: String, _ expectation: String) {
@@ -113,7 +124,9 @@ import Testing
         #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
         #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))
         #expect(try RunConfig(assignments: ["parallel.data=2"]).layout(worldSize: 6) == ParallelDims(data: 2, pipeline: 3))
-        for wrong in [["parallel.data=4"], ["parallel.pipeline=4"], ["parallel.data=2", "parallel.pipeline=2"], ["parallel.data=12"]] {
+        for wrong in [
+            ["parallel.data=4"], ["parallel.pipeline=4"], ["parallel.data=2", "parallel.pipeline=2"], ["parallel.data=12"],
+        ] {
             #expect(throws: ConfigurationError.self) { try RunConfig(assignments: wrong).layout(worldSize: 6) }
         }
     }

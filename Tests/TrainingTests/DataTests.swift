@@ -178,7 +178,8 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
 
     @Test func `A begin token that is there already is not put in front again`() throws {
         let fixture = try DataFixture()
-        let rows = try fixture.read("a.safetensors", safetensors("I32", [3, 4], [5, 0, 1, 2, 0, 1, 2, 3, 5, 5, 3, 4] as [Int32]))
+        let rows = try fixture.read(
+            "a.safetensors", safetensors("I32", [3, 4], [5, 0, 1, 2, 0, 1, 2, 3, 5, 5, 3, 4] as [Int32]))
         let windows = try Windows(rows, length: 3, maximum: 8, bos: .sequence, bosToken: 5)
         #expect((0..<windows.count).map { windows[$0] } == [[5, 0, 1], [5, 0, 1], [5, 2, 3], [5, 3, 4]])
         #expect(windows.begunAlready == 2)

@@ -12,7 +12,8 @@ import Testing
 
 /// The house knows no family: none is named in it, and one that it has never seen runs through its jobs.
 @Suite struct FamilyTests {
-    private static let sources = GoldenSuite.testsFolder.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+    private static let sources =
+        GoldenSuite.testsFolder.split(separator: "/", omittingEmptySubsequences: false).dropLast()
         .joined(separator: "/") + "/Sources"
 
     @Test func `no file outside Sources/Models names a family`() throws {
@@ -42,7 +43,8 @@ import Testing
                 assignments: [
                     "model.path=\(folder.file("model"))", "data.train.path=\(folder.file("data.safetensors"))",
                     "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
-                    "training.batch_size=2", "quantization.weights.bits=4", "quantization.activations.bits=8", "ternary.tolerance=0.3",
+                    "training.batch_size=2", "quantization.weights.bits=4", "quantization.activations.bits=8",
+                    "ternary.tolerance=0.3",
                     "out=\(folder.file(job))",
                 ])
         }
@@ -50,7 +52,8 @@ import Testing
             let config = try config(name)
             try job.run(
                 JobContext(
-                    config: config, groups: try ParallelGroups(.alone, world), folder: RunFolder(folder.file(name), isWriter: true),
+                    config: config, groups: try ParallelGroups(.alone, world),
+                    folder: RunFolder(folder.file(name), isWriter: true),
                     reporter: Reporter(isSpeaking: false)))
             return try InputFile.json(folder.file(name) + "/summary.json")
         }
@@ -98,13 +101,15 @@ private struct Stranger: ModelFamily {
     init(_ configuration: Bool, positions: Int) {}
 
     func enter(
-        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform, on tape: Tape
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        on tape: Tape
     ) -> Variable {
         hooks.transform(tape.embedding(tokens, table: entry.required("words")), at: .embedding, block: nil, on: tape)
     }
 
     func block(
-        _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
+        hooks: some HookTransform,
         on tape: Tape
     ) -> Variable {
         func hook(_ x: Variable, _ point: HookPoint) -> Variable { hooks.transform(x, at: point, block: index, on: tape) }
@@ -121,7 +126,9 @@ private struct Stranger: ModelFamily {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         try AtomicFile.write(#"{"model_type": "stranger", "tie_word_embeddings": true}"#, to: folder + "/config.json")
         var random = RandomStream(seed: 5)
-        let parameters = architecture(true).parameters().map { _, spec in Tensor(normal: spec.shape, deviation: 0.5, from: &random) }
+        let parameters = architecture(true).parameters().map { _, spec in
+            Tensor(normal: spec.shape, deviation: 0.5, from: &random)
+        }
         try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value) }, to: folder)
     }
 

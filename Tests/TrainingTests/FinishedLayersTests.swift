@@ -1,7 +1,7 @@
+import Collectives
 import HuggingFace
 import Models
 import Parallelism
-import Collectives
 import TensorCore
 import TernarySVD
 import TestSupport
@@ -27,7 +27,9 @@ import Testing
     private struct Killed: Error {}
 
     /// - Parameter rounds: after which the run is killed.
-    private func decomposed(_ options: TernaryOptions, killedAfter rounds: Int = .max) throws -> (layers: [TernaryReport.Layer], rounds: Int) {
+    private func decomposed(_ options: TernaryOptions, killedAfter rounds: Int = .max) throws -> (
+        layers: [TernaryReport.Layer], rounds: Int
+    ) {
         let indices = try weights.linears(matching: .all)
         var count = 0
         let layers = try decompose(
@@ -121,7 +123,8 @@ import Testing
             var options = options
             options.tolerance = tolerance
             let factors = TernaryFactors(try TernaryDecomposition(weights[index], options), tolerance: tolerance)
-            return TernaryReport([.init(name: weights.layerName(index), factors: factors, relativeError: 0)], of: weights.linears)
+            return TernaryReport(
+                [.init(name: weights.layerName(index), factors: factors, relativeError: 0)], of: weights.linears)
         }
         #expect(try report(0.9).warning == nil)
         let warning = try #require(try report(0.01).warning)

@@ -31,7 +31,8 @@ import Testing
         try folder.begin(step)
         try folder.commit(
             CheckpointManifest(
-                identity: .init(job: "rotate", worldSize: 1, model: "m", settings: [:]), step: step, files: [:], record: .init()), keep: 9)
+                identity: .init(job: "rotate", worldSize: 1, model: "m", settings: [:]), step: step, files: [:], record: .init()
+            ), keep: 9)
     }
 
     private func finish() throws {
@@ -57,7 +58,9 @@ import Testing
         #expect(try check() == .begins && check(resume: .never) == .begins)
     }
 
-    @Test(arguments: ["thesis.tex", "config.yaml", "model", "summary.json"]) func `files that are no run's are refused by name`(_ name: String) throws {
+    @Test(arguments: ["thesis.tex", "config.yaml", "model", "summary.json"]) func `files that are no run's are refused by name`(
+        _ name: String
+    ) throws {
         try makeFolder(path)
         try AtomicFile.write("", to: "\(path)/\(name)")
         refusal(name) { _ = try check() }
@@ -71,7 +74,9 @@ import Testing
         #expect(try check() == .finished)
         // Where and how loudly a run works is not what it computes.
         #expect(try check("rotate", ["watchdog.step=9", "checkpoint.every=1", "events.endpoint=none"]) == .finished)
-        for job in ["eval", "train", "qat", "ptq"] { refusal("holds a run of rotate, and this is \(job)") { _ = try check(job) } }
+        for job in ["eval", "train", "qat", "ptq"] {
+            refusal("holds a run of rotate, and this is \(job)") { _ = try check(job) }
+        }
         refusal("training.seed was 1 and is 2") { _ = try check("rotate", ["training.seed=2"]) }
         refusal("training.steps was 4 and is 3") { _ = try check("rotate", ["training.steps=3"]) }
         refusal("--resume never") { _ = try check(resume: .never) }
@@ -167,7 +172,10 @@ import Testing
         #expect(try RunConfig(file: "\(path)/config.yaml").out == nil)
     }
 
-    @Test(arguments: ["model.path=MODEL", "data.train.path=RUN/metrics.jsonl", "rotation.path=RUN/R.bin", "ternary.path=RUN/../run/ternary.safetensors"])
+    @Test(arguments: [
+        "model.path=MODEL", "data.train.path=RUN/metrics.jsonl", "rotation.path=RUN/R.bin",
+        "ternary.path=RUN/../run/ternary.safetensors",
+    ])
     func `a run does not remove its own input`(_ setting: String) throws {
         try begin()
         try finish()

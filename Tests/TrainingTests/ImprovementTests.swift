@@ -5,10 +5,13 @@ import Testing
 
 @Suite struct ImprovementTests {
     @Test(arguments: [
-        (30.0, 29.0, Improvement.Change.better), (30, 30, .unchanged), (30, 30 * (1 + 1e-9), .unchanged), (30, 29.9999, .unchanged),
+        (30.0, 29.0, Improvement.Change.better), (30, 30, .unchanged), (30, 30 * (1 + 1e-9), .unchanged),
+        (30, 29.9999, .unchanged),
         (30, 30.01, .worse),
     ])
-    func `only a change beyond rounding makes a model better or worse`(_ before: Double, _ after: Double, _ change: Improvement.Change) {
+    func `only a change beyond rounding makes a model better or worse`(
+        _ before: Double, _ after: Double, _ change: Improvement.Change
+    ) {
         let improvement = Improvement(before: before, after: after)
         #expect(improvement.change == change)
         #expect(improvement.line.hasPrefix("warning: training has made the model worse: perplexity") == (change == .worse))
@@ -31,7 +34,8 @@ import Testing
         func line(_ settings: String...) throws -> String {
             let remedy = try RunConfig(assignments: settings).weightRemedy
             return Improvement(
-                before: LanguageModelScore(perplexity: 30, klDivergence: 0.1), after: LanguageModelScore(perplexity: 31, klDivergence: 0.2),
+                before: LanguageModelScore(perplexity: 30, klDivergence: 0.1),
+                after: LanguageModelScore(perplexity: 31, klDivergence: 0.2),
                 remedy: remedy
             ).line
         }

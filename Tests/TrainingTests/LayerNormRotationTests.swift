@@ -18,7 +18,8 @@ import Testing
 
     private static func configuration(tied: Bool = true, affine: Bool = true, bias: Bool = true) -> OPTConfiguration {
         OPTConfiguration(
-            vocabularySize: vocabulary, hiddenSize: 24, feedForwardSize: 48, layers: 3, heads: 2, maximumPositions: 32, bias: bias,
+            vocabularySize: vocabulary, hiddenSize: 24, feedForwardSize: 48, layers: 3, heads: 2, maximumPositions: 32,
+            bias: bias,
             affineNorms: affine, tiedEmbeddings: tied)
     }
 

@@ -9,7 +9,8 @@ import Testing
         ("*.q_proj, *.k_proj", "model.layers.0.self_attn.k_proj", true), ("*up*proj*", "model.layers.0.mlp.up_proj", true),
         ("up_proj", "model.layers.0.mlp.up_proj", false), ("*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
     ])
-    func `a star stands for any characters and a comma separates patterns`(pattern: String, name: String, matches: Bool) throws {
+    func `a star stands for any characters and a comma separates patterns`(pattern: String, name: String, matches: Bool) throws
+    {
         let pattern = try #require(LayerPattern(settingText: pattern))
         #expect(pattern.matches(name) == matches)
     }

@@ -19,7 +19,9 @@ import Testing
     }
 
     @Test func `replicas where the model fits, stages where it does not`() throws {
-        let (one, two) = (try memory(Layout(data: 8, pipeline: 1, microbatches: 1)), try memory(Layout(data: 4, pipeline: 2, microbatches: 2)))
+        let (one, two) = (
+            try memory(Layout(data: 8, pipeline: 1, microbatches: 1)), try memory(Layout(data: 4, pipeline: 2, microbatches: 2))
+        )
         #expect(two < one)
         #expect(try choose(ranks: 8, memory: one) == Layout(data: 8, pipeline: 1, microbatches: 1))
         #expect(try choose(ranks: 8, memory: one - 1) == Layout(data: 4, pipeline: 2, microbatches: 2))

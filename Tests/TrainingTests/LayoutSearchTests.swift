@@ -8,7 +8,9 @@ import Testing
 @Suite struct LayoutSearchTests {
     private static let cluster = ["plan.nodes=4", "plan.cores_per_node=64", "plan.memory_per_node=512GiB"]
 
-    private func search(_ job: PlannedJob, _ assignments: [String], shape: String = "llama-3-8b") throws -> (LayoutSearch, PlanReport) {
+    private func search(_ job: PlannedJob, _ assignments: [String], shape: String = "llama-3-8b") throws -> (
+        LayoutSearch, PlanReport
+    ) {
         let config = try RunConfig(assignments: assignments)
         let shape = try #require(PlanShapes.published[shape])
         let search = LayoutSearch(job, config, shape, Cluster(config.plan), ranksPerNode: config.plan.ranksPerNode)
@@ -26,13 +28,16 @@ import Testing
         let layout = best.planned.layout
         #expect(
             lines.last
-                == "--set parallel.data=\(layout.data) --set parallel.pipeline=\(layout.pipeline) --set parallel.microbatches=\(layout.microbatches)")
+                == "--set parallel.data=\(layout.data) --set parallel.pipeline=\(layout.pipeline) --set parallel.microbatches=\(layout.microbatches)"
+        )
         #expect(report.text.contains("OPENBLAS_NUM_THREADS=\(64 / best.cluster.ranksPerNode)"))
         #expect(report.json["best"]?["hours"]?.number == best.hours)
     }
 
     /// What the run itself refuses is no layout of a plan.
-    @Test(arguments: [PlannedJob.rotate, .train, .qat]) func `the run takes every layout that is said to run`(_ job: PlannedJob) throws {
+    @Test(arguments: [PlannedJob.rotate, .train, .qat]) func `the run takes every layout that is said to run`(_ job: PlannedJob)
+        throws
+    {
         for extra in [[], ["training.batch_size=12"], ["training.batch_size=64", "plan.ranks_per_node=6"]] {
             var config = try RunConfig()
             for run in try search(job, Self.cluster + ["plan.memory_per_node=8TiB"] + extra).0.runs where run.planned.runs {
@@ -48,7 +53,9 @@ import Testing
     @Test func `of another cluster nothing is this machine's, and what is assumed is said`() throws {
         for settings in [["plan.nodes=4"], ["plan.cores_per_node=64"]] {
             let cluster = Cluster(try RunConfig(assignments: settings).plan)
-            #expect(cluster.coresPerNode == 64 && cluster.memoryPerNode == 256 << 30 && cluster.productFlops == AssumedNode.productFlops)
+            #expect(
+                cluster.coresPerNode == 64 && cluster.memoryPerNode == 256 << 30
+                    && cluster.productFlops == AssumedNode.productFlops)
             #expect(cluster.assumptions.contains { $0.contains("plan.memory_per_node") })
             #expect(cluster.assumptions.contains { $0.contains("plan.gemm_flops") })
         }
@@ -78,12 +85,15 @@ import Testing
     @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {
         let (search, report) = try self.search(.rotate, ["plan.nodes=1", "plan.cores_per_node=4", "plan.memory_per_node=1GiB"])
         #expect(search.best == nil)
-        #expect(report.text.split(separator: "\n").suffix(4).joined(separator: " ").contains("nothing fits: the smallest layout needs"))
+        #expect(
+            report.text.split(separator: "\n").suffix(4).joined(separator: " ").contains(
+                "nothing fits: the smallest layout needs"))
         #expect(report.json["best"] == nil)
     }
 
     @Test func `the command carries what else is set, quoted for a shell`() throws {
-        let (_, report) = try search(.rotate, Self.cluster + ["training.steps=7", "data.train.path=/a b/it's.txt", "plan.job=rotate", "out=x"])
+        let (_, report) = try search(
+            .rotate, Self.cluster + ["training.steps=7", "data.train.path=/a b/it's.txt", "plan.job=rotate", "out=x"])
         #expect(report.text.contains("--set training.steps=7"))
         #expect(report.text.contains(#"--set 'data.train.path=/a b/it'\''s.txt'"#))
         #expect(!report.text.contains("--set plan.") && !report.text.contains("--set out"))

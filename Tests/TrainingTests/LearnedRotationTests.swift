@@ -9,7 +9,7 @@ import Testing
 
 @testable import Training
 
-/// What the program is for: rotations that are learned quantise better than the random Hadamard rotations they start from.
+/// What the program is for: rotations that are learned quantize better than the random Hadamard rotations they start from.
 @Suite struct LearnedRotationTests {
     @Test func `learned rotations diverge less from full precision than the Hadamard rotations they start from`() throws {
         let folder = try ModelFolder(EmbeddedModel.path)

@@ -7,7 +7,9 @@ import Testing
 @testable import Training
 
 @Suite struct MemorySizeTests {
-    @Test(arguments: [("24GiB", 24 << 30), ("1.5GiB", 3 << 29), ("512MiB", 512 << 20), ("1000", 1000), ("2TiB", 2 << 40), ("7KiB", 7 << 10)])
+    @Test(arguments: [
+        ("24GiB", 24 << 30), ("1.5GiB", 3 << 29), ("512MiB", 512 << 20), ("1000", 1000), ("2TiB", 2 << 40), ("7KiB", 7 << 10),
+    ])
     func `sizes are read`(text: String, bytes: Int) throws {
         let size = try #require(ByteCount(settingText: text))
         #expect(size.bytes == bytes)

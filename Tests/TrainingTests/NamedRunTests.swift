@@ -5,7 +5,8 @@ import Testing
 
 /// The files of configs/ and the scripts of launch/ that are made for them.
 @Suite struct NamedRunTests {
-    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
     static let names: [String] = {
         let files = (try? FileManager.default.contentsOfDirectory(atPath: root.path + "/configs")) ?? []
         return files.filter { $0.hasSuffix(".yaml") }.map { String($0.dropLast(5)) }.sorted()
@@ -31,7 +32,8 @@ import Testing
         let planner = Planner(Workload(config.plan.job, config, shape), Cluster(settings))
         let best = try #require(planner.layouts().first)
         #expect(best.fits)
-        let chooser = LayoutChooser(planner.workload, ranks: planner.cluster.ranks, memoryPerRank: planner.cluster.memoryPerRank)
+        let chooser = LayoutChooser(
+            planner.workload, ranks: planner.cluster.ranks, memoryPerRank: planner.cluster.memoryPerRank)
         #expect(try chooser.choose()?.ranks == planner.cluster.ranks)
     }
 

@@ -47,7 +47,8 @@ import Testing
 
     /// The closed form in double precision, element by element.
     private static func expected(
-        decay: Float, steps: UInt64, _ update: (_ w: Double, _ g: Double, _ state: inout (Double, Double), _ t: Int, _ decay: Double) -> Double
+        decay: Float, steps: UInt64,
+        _ update: (_ w: Double, _ g: Double, _ state: inout (Double, Double), _ t: Int, _ decay: Double) -> Double
     ) -> [[Double]] {
         let weights = ModelWeights(parameters())
         let layout = layout(weights)

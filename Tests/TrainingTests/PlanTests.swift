@@ -5,12 +5,16 @@ import Testing
 @testable import Training
 
 @Suite struct PlanTests {
-    private func cluster(nodes: Int = 1, ranks: Int = 1, cores: Int = 1, memory: Int = 1 << 40, flops: Double = 1e11) -> Cluster {
+    private func cluster(nodes: Int = 1, ranks: Int = 1, cores: Int = 1, memory: Int = 1 << 40, flops: Double = 1e11) -> Cluster
+    {
         Cluster(
-            nodes: nodes, ranksPerNode: ranks, coresPerNode: cores, memoryPerNode: memory, bandwidth: 1e10, latency: 1e-6, productFlops: flops)
+            nodes: nodes, ranksPerNode: ranks, coresPerNode: cores, memoryPerNode: memory, bandwidth: 1e10, latency: 1e-6,
+            productFlops: flops)
     }
 
-    private func planner(_ job: PlannedJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws -> Planner {
+    private func planner(_ job: PlannedJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws
+        -> Planner
+    {
         Planner(Workload(job, try RunConfig(assignments: assignments), shape), cluster)
     }
 
@@ -25,7 +29,8 @@ import Testing
     }
 
     @Test func `a pass of training costs three forward passes`() throws {
-        let planned = try planner(.train, PlanShapes.deep, cluster(), "data.sequence_length=16").plan(Layout(data: 1, pipeline: 1, microbatches: 1))
+        let planned = try planner(.train, PlanShapes.deep, cluster(), "data.sequence_length=16").plan(
+            Layout(data: 1, pipeline: 1, microbatches: 1))
         let forward = ModelCost(PlanShapes.deep).forward(sequences: 8, length: 16)
         #expect(abs(planned.operationsPerStep / forward - 3) < 0.02)
     }
@@ -59,15 +64,19 @@ import Testing
 
     @Test func `ranks beyond the cores gain nothing`() throws {
         func seconds(_ ranks: Int) throws -> Double {
-            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: 2)).plan(Layout(data: ranks, pipeline: 1, microbatches: 1))
-                .secondsPerStep
+            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: 2)).plan(
+                Layout(data: ranks, pipeline: 1, microbatches: 1)
+            )
+            .secondsPerStep
         }
         #expect(try seconds(2) < 0.6 * cost(ranks: 1))
         #expect(try seconds(8) > seconds(2))
 
         func cost(ranks: Int) throws -> Double {
-            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: ranks)).plan(Layout(data: ranks, pipeline: 1, microbatches: 1))
-                .secondsPerStep
+            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: ranks)).plan(
+                Layout(data: ranks, pipeline: 1, microbatches: 1)
+            )
+            .secondsPerStep
         }
     }
 
@@ -91,8 +100,11 @@ import Testing
     @Test func `traffic is what a run hands over`() throws {
         let planner = try planner(.rotate, PlanShapes.embedded, cluster(ranks: 2, cores: 2))
         // 256·255/2 + 4·64·63/2 doubles: what the learner itself hands over, but for the loss.
-        #expect(planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
+        #expect(
+            planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
         let crossing = 3 * 4 * 2048 * 256
-        #expect(planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2) + crossing)
+        #expect(
+            planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2)
+                + crossing)
     }
 }

@@ -9,10 +9,10 @@ import Testing
 
 @testable import Training
 
-/// Five steps of the published optimiser, recorded with the gradients it used: `opt5.step1` … `opt5.step5` of golden/spinquant.
+/// Five steps of the published optimizer, recorded with the gradients it used: `opt5.step1` … `opt5.step5` of golden/spinquant.
 ///
-/// The trajectory is chaotic (one unit in the last place of the weights moves R1 by 0.04 after five steps), so each step is taken
-/// alone, from the recorded state before it.
+/// The trajectory is chaotic (one unit in the last place of the weights moves R1 by 0.04 after five steps), so each step is
+/// taken alone, from the recorded state before it.
 @Suite struct RecordedStepsTests {
     static let cases = SpinQuantGoldenTests.quantizedCases
     private let golden = SpinQuantGoldenTests()

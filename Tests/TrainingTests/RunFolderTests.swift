@@ -55,7 +55,8 @@ import Testing
 
     private static var summary: RunSummary {
         RunSummary(
-            job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10, seconds: 30,
+            job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10,
+            seconds: 30,
             secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
             gemmPeakFlops: 1e10, coreShare: 0.5)
     }
@@ -67,7 +68,8 @@ import Testing
         #expect(json["model_flops_utilization"]?.number == 0.4)
         #expect(json["peak_memory_bytes_per_rank"]?.integers == [5, 6])
         let keys = [
-            "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step", "tokens_per_second",
+            "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step",
+            "tokens_per_second",
             "peak_memory_bytes_per_rank", "bytes_sent_per_step", "model", "seed", "flops_per_step", "gemm_peak_flops",
             "core_share", "model_flops_utilization",
         ]
@@ -89,7 +91,8 @@ import Testing
         }
         quantization.kv.valueBits = nil
         let result = RotationResult(
-            table: table, firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5, settings: quantization)
+            table: table, firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5,
+            settings: quantization)
         let json = JSONValue.object(result.json)
         #expect(
             json["perplexity"]
@@ -120,12 +123,16 @@ import Testing
         let temporary = try TemporaryFolder()
         try AtomicFile.write("x", to: temporary.file("file"))
         for path in [temporary.file("file"), temporary.file("file/below"), "/proc/none"] {
-            let error = #expect(throws: RunFolderError.self) { try RunFolder(path, isWriter: true).create(RunConfig(), job: "rotate") }
+            let error = #expect(throws: RunFolderError.self) {
+                try RunFolder(path, isWriter: true).create(RunConfig(), job: "rotate")
+            }
             #expect(error?.exitCode == .io)
         }
     }
 
-    @Test(arguments: [(31.2249, 2, "31.22"), (0.05, 4, "0.0500"), (-0.001, 2, "0.00"), (-1.5, 1, "-1.5"), (2.999, 2, "3.00"), (7.5, 0, "8")])
+    @Test(arguments: [
+        (31.2249, 2, "31.22"), (0.05, 4, "0.0500"), (-0.001, 2, "0.00"), (-1.5, 1, "-1.5"), (2.999, 2, "3.00"), (7.5, 0, "8"),
+    ])
     func `numbers are printed with fixed decimals`(_ value: Double, _ decimals: Int, _ text: String) {
         #expect(value.formatted(decimals: decimals) == text)
     }

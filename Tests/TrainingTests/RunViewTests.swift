@@ -18,7 +18,9 @@ import Testing
         var view = view(layers: 2)
         view.take("layer/1", ["rank": 77, "branch": "refresh"])
         let text = view.lines(width: 100, height: 40).joined(separator: "\n")
-        for part in ["qat of embedded on 8 ranks", "50/100", "loss 3.1416", "1234 bytes", "1 transitions sent again", "77", "refresh"] {
+        for part in [
+            "qat of embedded on 8 ranks", "50/100", "loss 3.1416", "1234 bytes", "1 transitions sent again", "77", "refresh",
+        ] {
             #expect(text.contains(part), "\(part)")
         }
         #expect(!text.contains("101") && !view.hasEnded)
@@ -30,14 +32,19 @@ import Testing
         var view = RunView()
         view.take("run", ["job": "rotate", "model": "/a/path", "world_size": 2, "folder": "t1"])
         view.take("phase", ["name": "learning", "done": 12, "of": 30, "elapsed_seconds": 65.2, "remaining_seconds": 100])
-        view.take("step", [
-            "step": 11, "loss": 0.0562, "lr": 8.51854342773295e-06, "grad_norm": 0.0119, "tokens_per_second": 480.7139,
-            "communication_seconds": 0.25, "something_new": 3,
-        ])
+        view.take(
+            "step",
+            [
+                "step": 11, "loss": 0.0562, "lr": 8.51854342773295e-06, "grad_norm": 0.0119, "tokens_per_second": 480.7139,
+                "communication_seconds": 0.25, "something_new": 3,
+            ])
         for width in [60, 80, 200] {
             let lines = view.lines(width: width, height: 24)
             let text = lines.joined(separator: "\n")
-            for part in ["12/30, 1:05 so far, 1:40 left", "learning rate 8.52e-6", "gradient norm 0.0119", "480.7139 tokens/s", "something new 3"] {
+            for part in [
+                "12/30, 1:05 so far, 1:40 left", "learning rate 8.52e-6", "gradient norm 0.0119", "480.7139 tokens/s",
+                "something new 3",
+            ] {
                 #expect(text.contains(part), "\(part) at \(width)")
             }
             #expect(!text.contains("step 11") && !text.contains("_") && lines.allSatisfy { $0.count <= width })

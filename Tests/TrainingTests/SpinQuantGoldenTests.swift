@@ -13,13 +13,13 @@ import Testing
 
 @testable import Training
 
-/// Loss and rotation gradients of the published optimisation model (golden/spinquant). Its embedding rows have their mean
+/// Loss and rotation gradients of the published optimization model (golden/spinquant). Its embedding rows have their mean
 /// subtracted, which is wrong for RMSNorm but a matter of the input: the test does the same to the weights it reads.
 @Suite struct SpinQuantGoldenTests {
     static let cases = GoldenSuite.cases(group: "spinquant")
     static let quantizedCases = cases.filter { $0.params["bits_w_a_k_v"] != nil }
 
-    /// How R1 is applied in a case. Quantised weights are of the rotated weights: there is no other way to run them.
+    /// How R1 is applied in a case. Quantized weights are of the rotated weights: there is no other way to run them.
     struct Placement: CustomStringConvertible, Sendable {
         let golden: GoldenCase
         let rotatesActivations: Bool
@@ -30,12 +30,12 @@ import Testing
         return (quantizesWeights ? [false] : [false, true]).map { Placement(golden: golden, rotatesActivations: $0) }
     }
 
-    /// The model of a case, norms fused, embedding centred where the reference does it.
-    private func model(_ golden: GoldenCase, centred: Bool) throws -> (ModelFolder, Parameters<Tensor>) {
+    /// The model of a case, norms fused, embedding centered where the reference does it.
+    private func model(_ golden: GoldenCase, centered: Bool) throws -> (ModelFolder, Parameters<Tensor>) {
         let folder = try ModelFolder(GoldenSuite.path(try #require(golden.params["hf_folder"]?.string)))
         var parameters = try folder.parameters()
         parameters.untie(folder.architecture.head, head: parameters.logitWeight)
-        if centred, let table = parameters.entry.index(.embedding) {
+        if centered, let table = parameters.entry.index(.embedding) {
             var embedding = parameters.entry[table]
             for row in 0..<embedding.rows {
                 let columns = 0..<embedding.columns
@@ -60,8 +60,8 @@ import Testing
     @Test(arguments: cases.filter { $0.params["bits"] != nil })
     func `merged rotations leave the function, and give the published weights`(_ golden: GoldenCase) throws {
         let file = try GoldenSuite.tensors(of: golden)
-        let (folder, fused) = try model(golden, centred: false)
-        let (_, centred) = try model(golden, centred: true)
+        let (folder, fused) = try model(golden, centered: false)
+        let (_, centered) = try model(golden, centered: true)
         let rotations = try rotations(file, layers: fused.blocks.count)
         let tokens = try sequences(file)
         let tolerance = try #require(golden.tolerance["logits_abs"]?.number)
@@ -75,9 +75,9 @@ import Testing
             #expect(Double(maxDifference(llama.logits(sequence, fused), expected)) <= tolerance)
             #expect(Double(maxDifference(llama.logits(sequence, merged), expected)) <= tolerance)
         }
-        // The published weights: centred embedding, R4 folded into down.
+        // The published weights: centered embedding, R4 folded into down.
         let r4 = HadamardTransform(columns: folder.architecture.downWidth)
-        let published = centred.rotatedDown(by: r4).rotated(by: rotations, folder.architecture)
+        let published = centered.rotatedDown(by: r4).rotated(by: rotations, folder.architecture)
         let weightTolerance = try #require(golden.tolerance["rotated_weight_abs"]?.number)
         let recorded = published.named.filter { file.tensors["rotated." + $0.name] != nil }
         #expect(recorded.count >= 8)
@@ -132,7 +132,7 @@ import Testing
     func learner(
         _ golden: GoldenCase, _ file: SafetensorsFile, _ bits: [Int], rotatesActivations: Bool, from start: Rotations? = nil
     ) throws -> RotationLearner {
-        let (folder, fused) = try model(golden, centred: true)
+        let (folder, fused) = try model(golden, centered: true)
         let c = folder.architecture
         let online = OnlineRotations(
             r3: golden.params["R3"]?.bool == true ? HadamardTransform(columns: (c.headDimension ?? 0)) : nil,
@@ -141,13 +141,16 @@ import Testing
         let settings = RotationLearner.Settings(
             objective: .crossEntropy,
             quantization: ActivationQuantization(
-                activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, keyBits: bits[2], valueBits: bits[3],
-                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: (c.headDimension ?? 0), gradient: .straightThrough),
+                activationBits: bits[1], activationSymmetric: flags["a_asym"]?.bool == false, keyBits: bits[2],
+                valueBits: bits[3],
+                cacheSymmetric: flags["k_asym"]?.bool == false, headDimension: (c.headDimension ?? 0),
+                gradient: .straightThrough),
             weightQuantizer: bits[0] < 16
                 ? WeightQuantizer(
                     QuantizerSpec(bits: bits[0], symmetric: flags["w_asym"]?.bool == false, granularity: .channel),
                     searchesClip: flags["w_clip"]?.bool == true) : nil,
-            learnsR1: true, learnsR2: true, momentum: 0, retraction: .exact, seed: 0, microBatches: .sequences(atMost: 1), recompute: false,
+            learnsR1: true, learnsR2: true, momentum: 0, retraction: .exact, seed: 0, microBatches: .sequences(atMost: 1),
+            recompute: false,
             plan: RotationPlan(c, tokens: rotatesActivations ? 1 : 1 << 20, weightsQuantized: bits[0] < 16))
         return RotationLearner(
             settings, folder.description.model(positions: try sequences(file)[0].count),

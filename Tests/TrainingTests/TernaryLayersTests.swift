@@ -46,8 +46,8 @@ import Testing
     }
 
     @Test func `the projection of normal weights leaves the share of zeros that was measured`() {
-        // docs/algorithms.md, section 3: 0.723 in U and V of a Gaussian matrix at this threshold; rounds of finite vectors scatter
-        // by less.
+        // docs/algorithms.md, section 3: 0.723 in U and V of a Gaussian matrix at this threshold; rounds of finite vectors
+        // scatter by less.
         #expect(abs(normalProjectionSparsity(threshold: 0.8386) - 0.723) < 0.005)
     }
 }

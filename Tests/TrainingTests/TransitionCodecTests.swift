@@ -127,8 +127,11 @@ import Testing
     @Test func `random bytes never decode into something of another shape`() throws {
         var random = RandomStream(seed: 9)
         for _ in 0..<20_000 {
-            var (form, payload) = try codec.encode([refresh, changes, whole][Int(random.next() % 3)], oldRank: 9, name: "layer")
-            for _ in 0...random.next() % 3 { payload[Int(random.next() % UInt64(payload.count))] = UInt8(truncatingIfNeeded: random.next()) }
+            var (form, payload) = try codec.encode(
+                [refresh, changes, whole][Int(random.next() % 3)], oldRank: 9, name: "layer")
+            for _ in 0...random.next() % 3 {
+                payload[Int(random.next() % UInt64(payload.count))] = UInt8(truncatingIfNeeded: random.next())
+            }
             if random.next() % 4 == 0 { form = .whole }
             guard let (update, _) = try? codec.decode(form.rawValue, payload) else { continue }
             #expect(update.newU.shape == [13, update.newV.shape[0]] && update.newV.shape[1] == 21)

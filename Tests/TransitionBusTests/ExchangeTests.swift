@@ -1,6 +1,6 @@
 import BusTestSupport
-import Collectives
 import CZeroMQ
+import Collectives
 import Foundation
 import Glibc
 import Synchronization
@@ -125,7 +125,9 @@ import Testing
 
     @Test func `sockets of one node are no files, so nothing can be left behind`() async throws {
         let drill = BusDrill(layers: 1, steps: 1, transport: .ipc)
-        let before = try FileManager.default.contentsOfDirectory(atPath: NSTemporaryDirectory()).filter { $0.hasPrefix("sq-bus") }
+        let before = try FileManager.default.contentsOfDirectory(atPath: NSTemporaryDirectory()).filter {
+            $0.hasPrefix("sq-bus")
+        }
         let endpoints = try await ThreadWorld.results(size: 2) { world in
             let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), MessagingContext())
             try world.barrier()
@@ -136,7 +138,9 @@ import Testing
             #expect(endpoint.hasPrefix("ipc://@sq-bus-"))
             #expect(sockets.contains(endpoint.dropFirst("ipc://".count)), "\(endpoint)")
         }
-        let after = try FileManager.default.contentsOfDirectory(atPath: NSTemporaryDirectory()).filter { $0.hasPrefix("sq-bus") }
+        let after = try FileManager.default.contentsOfDirectory(atPath: NSTemporaryDirectory()).filter {
+            $0.hasPrefix("sq-bus")
+        }
         #expect(before == after)
     }
 
@@ -144,7 +148,9 @@ import Testing
     @Test func `a local socket admits its own user only`() throws {
         let context = try ZeroMQContext()
         for (user, isAdmitted) in [(Int(geteuid()), true), (Int(geteuid()) + 1, false)] {
-            let (server, client) = (try ZeroMQSocket(context, .router, name: "server"), try ZeroMQSocket(context, .dealer, name: "client"))
+            let (server, client) = (
+                try ZeroMQSocket(context, .router, name: "server"), try ZeroMQSocket(context, .dealer, name: "client")
+            )
             if isAdmitted { try server.admitOwnUserOnly() } else { try server.set(ZMQ_IPC_FILTER_UID, user) }
             let endpoint = try server.bind(Endpoints.local(run: .random(in: 0 ... .max), "c0"))
             try client.connect(endpoint)

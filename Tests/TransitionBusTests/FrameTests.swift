@@ -7,7 +7,7 @@ import Testing
     let header = FrameHeader(
         .transition, attempt: 3, owner: 5, step: 1 << 40, layer: 77, codec: 2, sequence: 9, payload: [1, 2, 3])
 
-    /// RFC 3720, B.4, and the check value of the CRC catalogue.
+    /// RFC 3720, B.4, and the check value of the CRC catalog.
     @Test func `CRC-32C gives its known answers`() {
         #expect(CRC32C.checksum(Array("123456789".utf8)) == 0xE306_9283)
         #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8A91_36AA)
@@ -172,7 +172,8 @@ import Testing
         }
         // Zeros are no padding, and two tensors are not one.
         #expect(Digests.state([Tensor(zeros: [5])]) != Digests.state([Tensor(zeros: [6])]))
-        #expect(Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [3]), Tensor(zeros: [2])]))
+        #expect(
+            Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [3]), Tensor(zeros: [2])]))
         #expect(Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [5])]))
     }
 }

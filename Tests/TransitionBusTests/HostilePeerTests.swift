@@ -50,8 +50,8 @@ import Testing
         }
     }
 
-    /// Runs the bus over tcp among three ranks for at least `milliseconds` and two attacks while `attack` is called again and again with
-    /// their cards; returns the outcomes and the keys turned away.
+    /// Runs the bus over tcp among three ranks for at least `milliseconds` and two attacks while `attack` is called again and
+    /// again with their cards; returns the outcomes and the keys turned away.
     private static func underAttack(
         milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusSockets.Card]) throws -> Void
     ) async throws -> (outcomes: [BusDrill.Outcome], refused: Int, admitted: Int) {
@@ -67,7 +67,9 @@ import Testing
             let pause = UInt32(1000 * milliseconds / drill.steps)
             var outcome = try drill.run(on: bus, world) { _ in usleep(pause) }
             let deadline = ContinuousClock.now + .seconds(60)
-            while board.rounds.load(ordering: .acquiring) < 2, !board.hasEnded.load(ordering: .acquiring), ContinuousClock.now < deadline {
+            while board.rounds.load(ordering: .acquiring) < 2, !board.hasEnded.load(ordering: .acquiring),
+                ContinuousClock.now < deadline
+            {
                 try bus.poll()
                 usleep(1000)
             }
@@ -137,9 +139,11 @@ import Testing
         await #expect(processExitsWith: .success) {
             let before = peakMemory()
             let addresses = addressSpacePeak()
-            // A ZMTP 3.0 greeting, then a long message (flag 2) or, as the handshake of CURVE has, a long command (6) that claims 8 GiB.
+            // A ZMTP 3.0 greeting, then a long message (flag 2) or, as the handshake of CURVE has, a long command (6) that
+            // claims 8 GiB.
             func greeting(_ mechanism: String) -> [UInt8] {
-                [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0] + Array(mechanism.utf8) + [UInt8](repeating: 0, count: 52 - mechanism.utf8.count)
+                [0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0] + Array(mechanism.utf8)
+                    + [UInt8](repeating: 0, count: 52 - mechanism.utf8.count)
             }
             func claim(_ flag: UInt8) -> [UInt8] { [flag, 0, 0, 0, 2, 0, 0, 0, 0] + [UInt8](repeating: 7, count: 1000) }
             let messages = [

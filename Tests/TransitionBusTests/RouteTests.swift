@@ -28,7 +28,9 @@ import Testing
     @Test(arguments: ["docker0", "br-1a2b3c", "veth12ab", "virbr0", "cni0", "flannel.1", "cali1"])
     func `bridges of containers are no way to other machines`(_ name: String) {
         #expect(Self.address(name, "172.17.0.1").isVirtual)
-        #expect(!Self.address("eth0", "10.0.0.1").isVirtual && !Self.address("br0", "10.0.0.1").isVirtual && !Self.address("ib0", "10.1.0.1").isVirtual)
+        #expect(
+            !Self.address("eth0", "10.0.0.1").isVirtual && !Self.address("br0", "10.0.0.1").isVirtual
+                && !Self.address("ib0", "10.1.0.1").isVirtual)
     }
 
     @Test func `the network that holds rank 0's address is taken, whatever else there is`() {

@@ -1,8 +1,8 @@
 #pragma once
 #include "ck_target.h"
 
-// Root mean square norm (Zhang & Sennrich 2019) of each row: y = gain ∘ x·r, r = 1/√(mean x² + epsilon). gain may be NULL (ones).
-// reciprocal[rows] receives r.
+// Root mean square norm (Zhang & Sennrich 2019) of each row: y = gain ∘ x·r, r = 1/√(mean x² + epsilon). gain may be NULL
+// (ones). reciprocal[rows] receives r.
 void ck_rms_norm(const float *x, const float *gain, float epsilon, float *y, float *reciprocal, size_t rows, size_t columns);
 // dx = r·(g − x·r²·mean(g∘x)) with g = gain∘dy; gain_gradient (NULL when not wanted) += Σ_rows dy∘x·r.
 void ck_rms_norm_backward(const float *dy, const float *x, const float *gain, const float *reciprocal, float *dx,

@@ -10,7 +10,8 @@ typedef struct {
 } ck_adamw;
 void ck_adamw_step(float *w, const float *g, float *m, float *v, size_t n, ck_adamw c);
 
-// One step of gradient descent with momentum, decay added to the gradient (both as in Sutskever et al., ICML 2013, without Nesterov):
+// One step of gradient descent with momentum, decay added to the gradient (both as in Sutskever et al., ICML 2013, without
+// Nesterov):
 //   b ← momentum·b + gradient_scale·g + decay·w    w ← w − rate·b
 void ck_momentum_step(
     float *w, const float *g, float *b, size_t n, float rate, float momentum, float decay, float gradient_scale);

@@ -4,9 +4,10 @@
 // Kernels of the ternary SVD. "Ternary" floats are exactly -1, 0 or 1. A bit row is a row's positive entries and its negative
 // entries as two bit sets, least significant bit first.
 
-// Ternary projection: out ← signs of the entries of a that are at least the j-th largest magnitude, where j is the smallest count
-// with (sum of the j largest magnitudes)/sqrt(j) >= target, or the count of the largest such quotient if none reaches target.
-// A target of 0 keeps every entry (0 as +1). scratch: n floats. Returns the number of non-zeros. A vector of zeros gives zeros.
+// Ternary projection: out ← signs of the entries of a that are at least the j-th largest magnitude, where j is the smallest
+// count with (sum of the j largest magnitudes)/sqrt(j) >= target, or the count of the largest such quotient if none reaches
+// target. A target of 0 keeps every entry (0 as +1). scratch: n floats. Returns the number of non-zeros. A vector of zeros
+// gives zeros.
 size_t ck_ternary_project(const float *a, size_t n, double target, float *out, float *scratch);
 
 // y ← Σ_i t_i·rows_i over m rows of n floats: additions of the rows where t is not 0.
@@ -19,28 +20,28 @@ void ck_ternary_bits(const float *t, size_t count, size_t n, uint64_t *bits, siz
 // gram[i·ld + j] = gram[j·ld + i] ← dot product of bit rows i and j for first <= i < count, j <= i.
 void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t count, float *gram, size_t ld);
 
-// Coordinate descent over ternary coefficients u (rows×k, row i in u + i·k) of ½‖r_i − Σ_j (u_ij − u°_ij)·s_j·v_j‖² with a price for each
-// non-zero: h = R·Vᵀ (rows×k, overwritten by its value at the end), gram = V·Vᵀ (leading dimension ld). Up to `passes` passes over
-// each row, ended early by one that changes nothing. Returns the number of changes.
+// Coordinate descent over ternary coefficients u (rows×k, row i in u + i·k) of ½‖r_i − Σ_j (u_ij − u°_ij)·s_j·v_j‖² with a
+// price for each non-zero: h = R·Vᵀ (rows×k, overwritten by its value at the end), gram = V·Vᵀ (leading dimension ld). Up to
+// `passes` passes over each row, ended early by one that changes nothing. Returns the number of changes.
 size_t ck_ternary_descend(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
 
-// Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column is
-// not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte. CK_TERNARY_SLACK
-// readable bytes follow.
+// Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column
+// is not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte.
+// CK_TERNARY_SLACK readable bytes follow.
 #define CK_TERNARY_SLACK 16
 // packed must be zeroed by the caller, and long enough for the non-zeros of t; the byte after the last one may be touched.
 void ck_ternary_pack(const float *t, size_t count, uint8_t *packed);
 void ck_ternary_unpack(const uint8_t *packed, size_t count, float *t);
 // Number of set bits among the first `count`: the non-zeros, of which only the mask is read.
 size_t ck_ternary_count(const uint8_t *packed, size_t count);
-// y ← T·x for a block of CK_TERNARY_LANES columns: x is columns×LANES, y is rows×LANES. Additions and subtractions only, in the same
-// order whatever the processor.
+// y ← T·x for a block of CK_TERNARY_LANES columns: x is columns×LANES, y is rows×LANES. Additions and subtractions only, in the
+// same order whatever the processor.
 #define CK_TERNARY_LANES 16
 void ck_ternary_apply(const uint8_t *packed, size_t rows, size_t columns, const float *x, float *y);
 
-// y_i ← y_i + sign·Σ_j t_ij·x_j for rows×inner ternary t, inner×n x, rows×n y; sign is 1 or -1. Additions only, over j in ascending
-// order whatever the processor: the same bits everywhere.
+// y_i ← y_i + sign·Σ_j t_ij·x_j for rows×inner ternary t, inner×n x, rows×n y; sign is 1 or -1. Additions only, over j in
+// ascending order whatever the processor: the same bits everywhere.
 void ck_ternary_accumulate(
     const float *t, size_t rows, size_t inner, const float *x, size_t n, float sign, float *y);
 
@@ -49,13 +50,13 @@ void ck_ternary_transpose(const float *source, size_t rows, size_t columns, floa
 // out_j ← a_j·b_j, and their Σ (a_j·b_j)² returned.
 double ck_ternary_kernel_row(const float *a, const float *b, size_t n, float *out);
 
-// Tiled form of a ternary matrix (rows×inner): for each CK_TERNARY_TILE columns and each row a count, and for each of its non-zeros a
-// byte, the column within the tile, plus 64 where negative. codes: rows·inner bytes; counts: rows times the number of tiles. Returns
-// the number of codes.
+// Tiled form of a ternary matrix (rows×inner): for each CK_TERNARY_TILE columns and each row a count, and for each of its
+// non-zeros a byte, the column within the tile, plus 64 where negative. codes: rows·inner bytes; counts: rows times the number
+// of tiles. Returns the number of codes.
 #define CK_TERNARY_TILE 64
 size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts);
-// y ← T·diag(s)·V for tiled rows×inner T, inner×n ternary v and rows×n y: additions of ±s_j in ascending order of j whatever the
-// processor, as of ck_ternary_accumulate.
+// y ← T·diag(s)·V for tiled rows×inner T, inner×n ternary v and rows×n y: additions of ±s_j in ascending order of j whatever
+// the processor, as of ck_ternary_accumulate.
 void ck_ternary_sum(
     const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n, float *y);
 // A ← w + rest, w ← diag(a)·product·diag(b) (a and b may both be null: ones), rest ← A − w; all rows×n.

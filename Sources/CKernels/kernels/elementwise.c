@@ -6,7 +6,7 @@ void CK_VARIANT(ck_scale)(float a, float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] *= a;
 }
 
-// Eight partial sums: an order of additions that vectorises and is the same for every dispatch target.
+// Eight partial sums: an order of additions that vectorizes and is the same for every dispatch target.
 double CK_VARIANT(ck_sum_squares)(const float *x, size_t n) {
     double part[8] = {0};
     size_t i = 0;

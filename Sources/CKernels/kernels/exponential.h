@@ -1,5 +1,5 @@
 // e^x for x in [−87, 88] (clamped outside), to 2 units in the last place: 2^n·p(r) with n = ⌊x/ln 2⌉, r = x − n·ln 2 and p the
-// degree-6 Taylor polynomial, whose remainder on |r| ≤ ln 2/2 is below 2^-24. Written so that a loop over it vectorises.
+// degree-6 Taylor polynomial, whose remainder on |r| ≤ ln 2/2 is below 2^-24. Written so that a loop over it vectorizes.
 INLINE float ck_exp(float x) {
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;

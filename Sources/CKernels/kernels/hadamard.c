@@ -1,6 +1,6 @@
 // The fast Walsh–Hadamard transform: log₂ n stages of sums and differences, sixteen values to a vector.
 //
-// The stages commute, so they are grouped by where their operands lie: between vectors that are neighbours, between vectors far
+// The stages commute, so they are grouped by where their operands lie: between vectors that are neighbors, between vectors far
 // apart, and four within a vector. A pass over the row costs one load and one store per value whatever it does in between, and
 // a processor issues about four of its instructions at a time; so each pass takes four stages between vectors (sixteen
 // registers), and the stages within vectors, which cost twice as much, are shared out between the first pass and the last.

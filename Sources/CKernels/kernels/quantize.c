@@ -1,4 +1,4 @@
-// Fake-quantisation of groups of values, its derivative, and the search for a clipping range.
+// Fake-quantization of groups of values, its derivative, and the search for a clipping range.
 //
 // symmetric, b bits:   s = c·max|x| / (2^(b−1)−1),   q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1)
 // asymmetric, b bits:  s = (c·max − c·min) / (2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1)
@@ -9,7 +9,7 @@ typedef struct { float low, high; } range_t;
 // What maps a group to integers and back.
 typedef struct { float scale, zero, least, most; } grid_t;
 
-// Sixteen running extrema: an order that vectorises. A NaN never replaces an extremum; it shows in y all the same.
+// Sixteen running extrema: an order that vectorizes. A NaN never replaces an extremum; it shows in y all the same.
 INLINE range_t range_of(const float *x, size_t n) {
     range_t r = {x[0], x[0]};
     size_t i = 0;

@@ -36,8 +36,8 @@ int cmpi_size(cmpi_comm _Nullable comm, int *_Nonnull size);
 int cmpi_split(cmpi_comm _Nullable comm, int color, int key, cmpi_comm _Nullable *_Nonnull result);
 /// How many ranks of the communicator share memory with this one, itself among them. Collective.
 int cmpi_node_size(cmpi_comm _Nullable comm, int *_Nonnull size);
-/// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may; and its part of `quota`,
-/// cores' worth of time that all these ranks may use together (not positive: no limit). Collective.
+/// Cores this rank has: of each it may run on, the part that falls to it of all ranks of its machine that may; and its part of
+/// `quota`, cores' worth of time that all these ranks may use together (not positive: no limit). Collective.
 int cmpi_core_share(cmpi_comm _Nullable comm, double quota, double *_Nonnull share);
 
 int cmpi_barrier(cmpi_comm _Nullable comm);
@@ -62,8 +62,8 @@ int cmpi_irecv(
 int cmpi_test(cmpi_request _Nullable *_Nonnull request, int *_Nonnull done);
 int cmpi_wait(cmpi_request _Nullable *_Nonnull request);
 
-/// Whether the kernel lets a process read another one's memory (process_vm_readv), tried on this process itself: containers often refuse
-/// the call to all. Open MPI would then complain at every longer message.
+/// Whether the kernel lets a process read another one's memory (process_vm_readv), tried on this process itself: containers
+/// often refuse the call to all. Open MPI would then complain at every longer message.
 int cmpi_may_read_memory(void);
 
 /// Cores this process may run on, at least 1 (sched_getaffinity is a GNU extension, which Swift does not import either).

@@ -3,15 +3,16 @@
 #include <signal.h>
 #include <sys/types.h>
 
-/// Starts a program of the PATH in a process group of its own, with this signal mask and nothing on standard input. When the calling
-/// thread ends, however it ends, the program gets SIGTERM. Returns once the program has been loaded.
+/// Starts a program of the PATH in a process group of its own, with this signal mask and nothing on standard input. When the
+/// calling thread ends, however it ends, the program gets SIGTERM. Returns once the program has been loaded.
 ///
 /// Returns 0, or the system's error number where it cannot be started.
 int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_Nonnull mask, pid_t *_Nonnull process);
 
-/// Names the variable that holds the threads OpenBLAS has been given for want of addresses, over what the user or nobody has asked for.
+/// Names the variable that holds the threads OpenBLAS has been given for want of addresses, over what the user or nobody has
+/// asked for.
 #define CPROCESS_THREAD_LIMIT "SQ_TRAIN_THREAD_LIMIT"
 
-/// Bytes this process may map, or write to, in all; 0 where there is no limit. A limit that the smallest model cannot run in has ended
-/// the program with 78 before `main`.
+/// Bytes this process may map, or write to, in all; 0 where there is no limit. A limit that the smallest model cannot run in
+/// has ended the program with 78 before `main`.
 size_t cprocess_address_limit(void);

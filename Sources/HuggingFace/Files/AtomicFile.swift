@@ -1,7 +1,8 @@
+internal import TensorCore
+
 #if canImport(Glibc)
     import Glibc
 #endif
-internal import TensorCore
 
 /// A file written beside its destination and moved there when complete: readers see the old content or the new, never a part,
 /// also after a crash or on a full disk.

@@ -1,7 +1,8 @@
+internal import TensorCore
+
 #if canImport(Glibc)
     import Glibc
 #endif
-internal import TensorCore
 
 /// A regular file opened for reading at any position.
 ///

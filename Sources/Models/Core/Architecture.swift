@@ -143,7 +143,9 @@ extension Architecture {
     /// All blocks' linear layers, in the checkpoint's order; the head is none of them.
     package var linears: [LinearShape] {
         blocks.flatMap { block in
-            block.linears.map { LinearShape(name: block.prefix + String($0.spec.name.dropLast(".weight".count)), shape: $0.spec.shape) }
+            block.linears.map {
+                LinearShape(name: block.prefix + String($0.spec.name.dropLast(".weight".count)), shape: $0.spec.shape)
+            }
         }
     }
 
@@ -160,7 +162,9 @@ extension Architecture {
     package var downWidth: Int { blocks.map { $0.width(.downInput) }.max() ?? 0 }
 
     /// Whether the norms take the mean of the residual stream away, so that R1 must leave it as it is: R1·1 = 1.
-    package var takesMeans: Bool { norms.contains { $0.kind == .layer } || blocks.contains { $0.norms.contains { $0.kind == .layer } } }
+    package var takesMeans: Bool {
+        norms.contains { $0.kind == .layer } || blocks.contains { $0.norms.contains { $0.kind == .layer } }
+    }
 
     /// The table of tokens; nil where tokens do not enter.
     package var embedding: ParameterSpec? { entry.first { $0.role == .embedding } }

@@ -12,8 +12,8 @@ package enum StageInput {
 
 /// A model's graph: a pure function of parameters and tokens.
 ///
-/// Everything a job changes comes in from outside: parameters (rotated, quantized, ternary, trainable) and what happens at the hook
-/// points between them (online rotations, activation quantizers).
+/// Everything a job changes comes in from outside: parameters (rotated, quantized, ternary, trainable) and what happens at the
+/// hook points between them (online rotations, activation quantizers).
 package struct Model: Sendable {
     package let architecture: Architecture
     private let family: any ModelFamily
@@ -23,8 +23,8 @@ package struct Model: Sendable {
         self.architecture = architecture
     }
 
-    /// The output of the stage that `parameters` are, [rows, h]: of the last stage (and so of a whole model) what the head makes logits
-    /// of, of any other what the next stage starts from.
+    /// The output of the stage that `parameters` are, [rows, h]: of the last stage (and so of a whole model) what the head
+    /// makes logits of, of any other what the next stage starts from.
     ///
     /// - Parameters:
     ///   - input: rows of sequences one after the other, as `context` cuts them; tokens into the first stage.
@@ -81,7 +81,8 @@ extension Model {
     }
 }
 
-/// A network ready to run, or the stage of one that a rank holds: its graph, its parameters, and what happens at its hook points.
+/// A network ready to run, or the stage of one that a rank holds: its graph, its parameters, and what happens at its hook
+/// points.
 package struct Network<Hooks: HookTransform> {
     package var model: Model
     package var parameters: Parameters<Variable>

@@ -44,7 +44,8 @@ package struct BlockCost: Sendable {
         parameters = block.parameters.reduce(0) { $0 + $1.count }
     }
 
-    /// Multiply-adds of q·kᵀ and p·v: a product each for the pairs of positions that see each other, T(T+1)/2 a head without a window.
+    /// Multiply-adds of q·kᵀ and p·v: a product each for the pairs of positions that see each other, T(T+1)/2 a head without a
+    /// window.
     package func attention(sequences: Int, length: Int) -> Double {
         guard let heads = block.heads else { return 0 }
         return Double(heads.query * heads.dimension) * Double(sequences) * 2 * pairs(length, heads.window)
@@ -61,15 +62,16 @@ package struct BlockCost: Sendable {
         Double(linears) + attention(sequences: 1, length: length) / Double(length)
     }
 
-    /// Values that norms, rotary embedding, softmax, gating and residual sums write forward, per token of a sequence of `length`.
+    /// Values that norms, rotary embedding, softmax, gating and residual sums write forward, per token of a sequence of
+    /// `length`.
     package func values(length: Int) -> Double {
         let streams = block.norms.count + block.residualOutputs.count
         let softmax = block.heads.map { Double($0.query) * pairs(length, $0.window) / Double(length) } ?? 0
         return Double(streams * hiddenSize + block.width(.query) + block.width(.key) + block.width(.downInput)) + softmax
     }
 
-    /// Values kept per token for the backward pass: inputs of norms, attention's operands and result, what gating takes; and, where
-    /// weights want gradients, the linears' inputs.
+    /// Values kept per token for the backward pass: inputs of norms, attention's operands and result, what gating takes; and,
+    /// where weights want gradients, the linears' inputs.
     package func activations(weightGradients: Bool) -> Int {
         let inner = block.linears.reduce(0) { $0 + ($1.ports.writes?.writesResidual == true ? 0 : $1.spec.shape[0]) }
         let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) } + block.width(.downInput)

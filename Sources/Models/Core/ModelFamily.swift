@@ -19,7 +19,8 @@ package protocol ModelFamily: Sendable {
 
     /// Tokens to the residual stream [rows, h].
     func enter(
-        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform, on tape: Tape
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        on tape: Tape
     ) -> Variable
 
     /// A block's output from its input, both [rows, h].

@@ -62,8 +62,8 @@ package struct ModelFolder: Sendable {
         }
     }
 
-    /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes of
-    /// these tensors are touched.
+    /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes
+    /// of these tensors are touched.
     package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> Parameters<Tensor> {
         try architecture.parameters(stage).map { name, spec throws(HuggingFaceError) in
             try checkpoint.read(name, shape: spec.shape)

@@ -68,14 +68,15 @@ package struct Parameters<Value> {
     /// Empty but on the first stage.
     package var entry: ParameterGroup<Value>
     package var blocks: [ParameterGroup<Value>]
-    /// Empty but on the last stage, and there too where the embedding of the same stage serves as head and nothing stands before
-    /// it. Holds a tied embedding where the first stage is another one.
+    /// Empty but on the last stage, and there too where the embedding of the same stage serves as head and nothing stands
+    /// before it. Holds a tied embedding where the first stage is another one.
     package var exit: ParameterGroup<Value>
     /// Whether logits come from here.
     package let isLast: Bool
 
     package init(
-        firstBlock: Int, entry: ParameterGroup<Value>, blocks: [ParameterGroup<Value>], exit: ParameterGroup<Value>, isLast: Bool
+        firstBlock: Int, entry: ParameterGroup<Value>, blocks: [ParameterGroup<Value>], exit: ParameterGroup<Value>,
+        isLast: Bool
     ) {
         (self.firstBlock, self.entry, self.blocks, self.exit, self.isLast) = (firstBlock, entry, blocks, exit, isLast)
     }
@@ -116,7 +117,8 @@ package struct Parameters<Value> {
         let entry = try entry.map(transform)
         var blocks: [ParameterGroup<New>] = []
         for block in self.blocks { blocks.append(try block.map(transform)) }
-        return Parameters<New>(firstBlock: firstBlock, entry: entry, blocks: blocks, exit: try exit.map(transform), isLast: isLast)
+        return Parameters<New>(
+            firstBlock: firstBlock, entry: entry, blocks: blocks, exit: try exit.map(transform), isLast: isLast)
     }
 
     package func map<New, Failure>(_ transform: (String, Value) throws(Failure) -> New) throws(Failure) -> Parameters<New> {
@@ -145,7 +147,8 @@ extension Architecture {
     /// - Parameter tied: whether the embedding serves as head too; nil: as the architecture says.
     package func parameters(_ stage: Range<Int>? = nil, tied: Bool? = nil) -> Parameters<ParameterSpec> {
         let stage = stage ?? 0..<blocks.count
-        precondition(!stage.isEmpty && stage.lowerBound >= 0 && stage.upperBound <= blocks.count, "blocks \(stage) of \(blocks.count)")
+        precondition(
+            !stage.isEmpty && stage.lowerBound >= 0 && stage.upperBound <= blocks.count, "blocks \(stage) of \(blocks.count)")
         func group(_ prefix: String, _ specs: [ParameterSpec]) -> ParameterGroup<ParameterSpec> {
             ParameterGroup(prefix: prefix, specs, specs)
         }

@@ -61,9 +61,9 @@ final class CachedDecoding: AttentionContext {
 
 /// One stage's part in drawing sequences from a model: calibration text without data (LLM-QAT, arXiv 2305.17888, section 3.1).
 ///
-/// Every token is drawn from the softmax of the logits at temperature 1. Sequence i uses its own stream of the seed. The numbers
-/// also depend, by rounding, on how many sequences are drawn together, so callers that deal the work to ranks keep that number
-/// fixed.
+/// Every token is drawn from the softmax of the logits at temperature 1. Sequence i uses its own stream of the seed. The
+/// numbers also depend, by rounding, on how many sequences are drawn together, so callers that deal the work to ranks keep that
+/// number fixed.
 package final class SequenceDrawing {
     private let model: Model
     private let parameters: Parameters<Variable>

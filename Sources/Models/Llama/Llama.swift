@@ -19,7 +19,8 @@ package struct Llama: ModelFamily {
     }
 
     package func enter(
-        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform, on tape: Tape
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        on tape: Tape
     ) -> Variable {
         let x = tape.embedding(tokens, table: entry.required("model.embed_tokens.weight"))
         return hooks.transform(x, at: .embedding, block: nil, on: tape)
@@ -64,7 +65,8 @@ package struct Llama: ModelFamily {
     private func feedForward(
         _ x: Variable, _ index: Int, _ p: ParameterGroup<Variable>, hooks: some HookTransform, on tape: Tape
     ) -> Variable {
-        let normalized = tape.rmsNorm(x, gain: p.required("post_attention_layernorm.weight"), epsilon: configuration.normEpsilon)
+        let normalized = tape.rmsNorm(
+            x, gain: p.required("post_attention_layernorm.weight"), epsilon: configuration.normEpsilon)
         let input = hooks.transform(normalized, at: .mlpInput, block: index, on: tape)
         let projected = tape.linears(input, [p.linear("mlp.gate_proj"), p.linear("mlp.up_proj")])
         let gated = tape.swiGLU(gate: projected[0], up: projected[1])

@@ -1,8 +1,8 @@
 internal import HuggingFace
 
 extension RotaryScaling {
-    /// Reads `rope_parameters` (transformers 5) or `rope_scaling` (4); the base is that of the dictionary or else the one at the
-    /// top.
+    /// Reads `rope_parameters` (transformers 5) or `rope_scaling` (4); the base is that of the dictionary or else the one at
+    /// the top.
     ///
     /// - Throws: where both are there and say different things, or either says what this program does not do.
     init(_ keys: HFConfig) throws(HuggingFaceError) {

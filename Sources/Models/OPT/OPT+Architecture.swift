@@ -3,7 +3,8 @@ extension OPT {
         let (h, e, decoder) = (c.hiddenSize, c.embeddingSize, "model.decoder.")
         var entry = [
             ParameterSpec(decoder + "embed_tokens.weight", [c.vocabularySize, e], .embedding),
-            ParameterSpec(decoder + "embed_positions.weight", [c.maximumPositions + OPTConfiguration.positionOffset, h], .positions),
+            ParameterSpec(
+                decoder + "embed_positions.weight", [c.maximumPositions + OPTConfiguration.positionOffset, h], .positions),
         ]
         var exit: [ParameterSpec] = c.finalNorm ? normSpecs(decoder + "final_layer_norm", c) : []
         if c.projects {
@@ -13,7 +14,8 @@ extension OPT {
         exit.append(ParameterSpec("lm_head.weight", [c.vocabularySize, e], .head))
         let (parameters, norms) = (blockSpecs(c), blockNorms(c))
         return Architecture(
-            type: "opt", summary: c.summary, hiddenSize: h, vocabularySize: c.vocabularySize, maximumPositions: c.maximumPositions,
+            type: "opt", summary: c.summary, hiddenSize: h, vocabularySize: c.vocabularySize,
+            maximumPositions: c.maximumPositions,
             entry: entry,
             blocks: (0..<c.layers).map { layer in
                 Architecture.Block(
@@ -59,7 +61,9 @@ extension OPT {
         }
         if !c.finalNorm { return .fixed("it has no norm before the head (_remove_final_layer_norm)") }
         if c.projects { return .fixed("matrices stand between its embedding and its stream (word_embed_proj_dim)") }
-        if c.affineNorms && !c.bias { return .fixed("its linear layers have no biases to take what its norms add (enable_bias is false)") }
+        if c.affineNorms && !c.bias {
+            return .fixed("its linear layers have no biases to take what its norms add (enable_bias is false)")
+        }
         return .rotatable
     }
 }

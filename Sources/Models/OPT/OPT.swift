@@ -6,14 +6,17 @@ internal import TensorCore
 package struct OPT: ModelFamily {
     package static let modelTypes: Set<String> = ["opt"]
 
-    package static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> OPTConfiguration { try OPTConfiguration(keys) }
+    package static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> OPTConfiguration {
+        try OPTConfiguration(keys)
+    }
 
     private let configuration: OPTConfiguration
 
     package init(_ configuration: OPTConfiguration, positions: Int) { self.configuration = configuration }
 
     package func enter(
-        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform, on tape: Tape
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        on tape: Tape
     ) -> Variable {
         var x = tape.embedding(tokens, table: entry.required("model.decoder.embed_tokens.weight"))
         if configuration.projects { x = tape.linear(x, entry.linear("model.decoder.project_in")) }

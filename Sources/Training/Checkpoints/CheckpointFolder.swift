@@ -34,8 +34,8 @@ struct CheckpointFolder {
     /// Removes `step-N.tmp`, which could not be completed.
     func discard(_ step: Int) throws(HuggingFaceError) { try removeTree(temporary(step)) }
 
-    /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later steps
-    /// are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
+    /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later
+    /// steps are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
     func commit(_ manifest: CheckpointManifest, keep: Int) throws(HuggingFaceError) {
         let step = manifest.step
         // Atomic writes make their folder durable too, and with it the states.
@@ -51,8 +51,8 @@ struct CheckpointFolder {
         for other in steps where !kept.contains(other) { try removeTree(checkpoint(other)) }
     }
 
-    /// Reads a manifest and checks the files it names; of these, one rank's share, so that all ranks together check all of them.
-    /// Where there are as many ranks as then, each checks its own.
+    /// Reads a manifest and checks the files it names; of these, one rank's share, so that all ranks together check all of
+    /// them. Where there are as many ranks as then, each checks its own.
     ///
     /// - Throws: what is wrong with the checkpoint.
     static func verified(_ checkpoint: String, rank: Int = 0, of ranks: Int = 1) throws -> CheckpointManifest {

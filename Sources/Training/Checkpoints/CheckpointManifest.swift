@@ -78,8 +78,12 @@ struct CheckpointManifest: Equatable {
         }
         func damaged(_ key: String) -> CheckpointError { .damaged(path, "\(key) is missing or of another kind") }
         guard let job = json["job"]?.string, let step = json["step"]?.integer, step > 0 else { throw damaged("job or step") }
-        guard let worldSize = json["world_size"]?.integer, let model = json["model_sha256"]?.string else { throw damaged("world_size") }
-        guard let settings = json["settings"]?.object, let entries = json["files"]?.object else { throw damaged("settings or files") }
+        guard let worldSize = json["world_size"]?.integer, let model = json["model_sha256"]?.string else {
+            throw damaged("world_size")
+        }
+        guard let settings = json["settings"]?.object, let entries = json["files"]?.object else {
+            throw damaged("settings or files")
+        }
         guard let first = json["loss"]?["first"]?.number, let last = json["loss"]?["last"]?.number,
             let timedSteps = json["timed_steps"]?.integer, let timedSeconds = json["timed_seconds"]?.number
         else { throw damaged("loss or times") }
@@ -89,7 +93,9 @@ struct CheckpointManifest: Equatable {
         for (key, value) in settings.members { identity.settings[key] = value.string }
         files = [:]
         for (name, entry) in entries.members {
-            guard !name.contains("/"), let bytes = entry["bytes"]?.integer, let digest = entry["sha256"]?.string else { throw damaged("files") }
+            guard !name.contains("/"), let bytes = entry["bytes"]?.integer, let digest = entry["sha256"]?.string else {
+                throw damaged("files")
+            }
             files[name] = File(bytes: bytes, sha256: digest)
         }
         self.step = step
@@ -115,7 +121,9 @@ extension CheckpointManifest.Identity {
             return "the training data has other content now (--allow-other-data resumes with it)"
         }
         for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
-            if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }), asked > step {
+            if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }),
+                asked > step
+            {
                 continue
             }
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"

@@ -47,7 +47,8 @@ package enum ResumePolicy: Sendable, Equatable {
         }
     }
 
-    /// How the run to go on with was divided; nil from the beginning. What is wrong with checkpoints is found when they are read.
+    /// How the run to go on with was divided; nil from the beginning. What is wrong with checkpoints is found when they are
+    /// read.
     func layout(runFolder: String) -> ParallelDims? {
         for checkpoint in (try? checkpoints(runFolder: runFolder)) ?? [] {
             let manifest = try? CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")

@@ -7,7 +7,8 @@ internal import TensorCore
 /// Saves a run between two steps and finds what an earlier attempt has saved.
 ///
 /// A commit needs every rank: each writes its own state (the first replica also what all have in common), all agree that they
-/// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a checkpoint.
+/// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a
+/// checkpoint.
 final class RunCheckpoints<World: Communicator> {
     /// Where the run goes on.
     struct Saved {
@@ -28,7 +29,8 @@ final class RunCheckpoints<World: Communicator> {
 
     /// Looks for the newest checkpoint that can be read; damaged ones are named and passed over. Collective.
     ///
-    /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place the
+    /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place
+    ///   the
     ///   user named.
     init(_ context: JobContext<World>, job: String, _ inputs: LanguageModelInputs) throws {
         let (config, world) = (context.config, context.communicator)
@@ -42,7 +44,9 @@ final class RunCheckpoints<World: Communicator> {
                 job: job, worldSize: world.size, model: try inputs.folder.checkpoint.digest(), data: inputs.dataDigest,
                 settings: config.identifyingSettings.merging(CheckpointManifest.Identity.setting(of: dims)) { $1 })
         }
-        let paths = try world.fromRoot { try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0") }
+        let paths = try world.fromRoot {
+            try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0")
+        }
         resumed = try newest(of: paths.split(separator: "\0").map(String.init)) { context.reporter.note($0) }
     }
 
@@ -80,12 +84,18 @@ final class RunCheckpoints<World: Communicator> {
                 continue
             }
             try world.agree {
-                guard world.isRoot, let difference = try manifest.identity.difference(from: currentIdentity(), after: manifest.step, acceptsOtherData: acceptsOtherData)
+                guard world.isRoot,
+                    let difference = try manifest.identity.difference(
+                        from: currentIdentity(), after: manifest.step, acceptsOtherData: acceptsOtherData)
                 else { return }
                 throw CheckpointError.differs(path, difference)
             }
-            if acceptsOtherData, try world.fromRoot({ manifest.identity.data == (try currentIdentity().data) ? "" : "other" }) == "other" {
-                warn("warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says")
+            if acceptsOtherData,
+                try world.fromRoot({ manifest.identity.data == (try currentIdentity().data) ? "" : "other" }) == "other"
+            {
+                warn(
+                    "warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says"
+                )
             }
             return Saved(path: path, manifest: manifest)
         }

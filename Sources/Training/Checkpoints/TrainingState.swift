@@ -4,16 +4,16 @@ package import TernarySVD
 
 /// What a rank must remember between two steps to go on as if it had never stopped.
 ///
-/// Learning rate, order of the data and every random draw follow from the configuration and the step's number; only what training
-/// has made is in here.
+/// Learning rate, order of the data and every random draw follow from the configuration and the step's number; only what
+/// training has made is in here.
 package struct TrainingState: Sendable {
     package var tensors: [String: Tensor] = [:]
     /// Ternary factors, packed in memory as in the file.
     package var ternary: [String: PackedTernary] = [:]
     /// Kept to the bit.
     package var numbers: [String: Double] = [:]
-    /// Names of tensors that each replica of a stage has for itself. The other tensors and all ternary factors are the same in all
-    /// replicas, and saved once.
+    /// Names of tensors that each replica of a stage has for itself. The other tensors and all ternary factors are the same in
+    /// all replicas, and saved once.
     package var ownTensors: Set<String> = []
 
     package init() {}
@@ -64,8 +64,8 @@ package struct TrainingState: Sendable {
 extension TrainingState {
     private static let format = "sq-train.state"
 
-    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers in
-    /// the metadata as the hexadecimal pattern of their bits.
+    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers
+    /// in the metadata as the hexadecimal pattern of their bits.
     func write(to path: String) throws {
         var metadata = ["format": Self.format]
         var sources = tensors.sorted { $0.key < $1.key }.map { TensorSource($0.key, $0.value) }

@@ -16,7 +16,8 @@ struct ConfigurationDocument {
 
     /// Reads a file.
     ///
-    /// - Throws: ``ConfigurationError`` where it is no configuration, also no file or too large a one; `HuggingFaceError` where it is
+    /// - Throws: ``ConfigurationError`` where it is no configuration, also no file or too large a one; `HuggingFaceError` where
+    ///   it is
     ///   missing or cannot be read.
     init(file path: String) throws {
         let bytes: [UInt8]
@@ -42,7 +43,10 @@ struct ConfigurationDocument {
             let parser = try Parser(yaml: text, resolver: Resolver.basic.appending(untagged), encoding: .utf8)
             try withExtendedLifetime(parser) {
                 guard let root = try parser.singleRoot() else { return }
-                if case .scalar(let scalar) = root, scalar.string.isEmpty, scalar.tag.description.isEmpty, scalar.anchor == nil { return }
+                if case .scalar(let scalar) = root, scalar.string.isEmpty, scalar.tag.description.isEmpty, scalar.anchor == nil
+                {
+                    return
+                }
                 guard case .mapping = root else { throw failure(root, "a configuration is a mapping of keys to values") }
                 try collect(root, path: "", depth: 1)
             }
@@ -75,12 +79,16 @@ struct ConfigurationDocument {
     /// Adds the values below a node, which stands at `path`.
     private mutating func collect(_ node: Node, path: String, depth: Int) throws(ConfigurationError) {
         guard depth <= Self.depthLimit else { throw failure(node, "is nested deeper than \(Self.depthLimit) levels") }
-        guard node.anchor == nil else { throw failure(node, "anchors (&name) and aliases (*name) are not accepted; write the value out") }
+        guard node.anchor == nil else {
+            throw failure(node, "anchors (&name) and aliases (*name) are not accepted; write the value out")
+        }
         switch node {
         case .scalar(let scalar):
             guard isUntagged(scalar) else { throw tagFailure(node, scalar.tag) }
             let given = GivenSetting(text: scalar.string, place: name + (node.mark.map { ":\($0.line)" } ?? ""))
-            guard settings.updateValue(given, forKey: path) == nil else { throw failure(node, "the key '\(path)' is given twice") }
+            guard settings.updateValue(given, forKey: path) == nil else {
+                throw failure(node, "the key '\(path)' is given twice")
+            }
         case .mapping(let mapping):
             guard isUntagged(mapping.tag) else { throw tagFailure(node, mapping.tag) }
             for (key, value) in mapping {

@@ -12,7 +12,8 @@ package enum GivenPath {
         }
         guard looksRemote(path), let name = path.split(separator: "/").last else { return path }
         throw HuggingFaceError(
-            .missing, path, "is no folder here; sq-train does not download: huggingface-cli download \(path) --local-dir \(name)")
+            .missing, path,
+            "is no folder here; sq-train does not download: huggingface-cli download \(path) --local-dir \(name)")
     }
 
     /// A file, or a run's folder with one of this name.
@@ -29,7 +30,9 @@ package enum GivenPath {
         return parts.count == 2
             && parts.allSatisfy { part in
                 !part.isEmpty && part.utf8.first != UInt8(ascii: ".")
-                    && part.unicodeScalars.allSatisfy { $0.isASCII && ($0.properties.isAlphabetic || "0123456789._-".unicodeScalars.contains($0)) }
+                    && part.unicodeScalars.allSatisfy {
+                        $0.isASCII && ($0.properties.isAlphabetic || "0123456789._-".unicodeScalars.contains($0))
+                    }
             }
     }
 }

@@ -20,8 +20,9 @@ func editDistance(_ a: String, _ b: String) -> Int {
 
 /// The setting a user most likely meant; nil where nothing is near.
 ///
-/// The last component counts first: it must be that of the setting, or its initials (`lr` for `learning_rate`), or a few letters off. Of
-/// such settings the one whose sections are nearest, the first of several. Where there is none, the whole may be a few letters off.
+/// The last component counts first: it must be that of the setting, or its initials (`lr` for `learning_rate`), or a few
+/// letters off. Of such settings the one whose sections are nearest, the first of several. Where there is none, the whole may
+/// be a few letters off.
 func nearestName(to name: String, among names: [String]) -> String? {
     // Longer names than any that exists need no exact distance, and a hostile one could be a megabyte.
     let name = String(name.prefix(100))
@@ -41,7 +42,8 @@ func nearestName(to name: String, among names: [String]) -> String? {
     return whole.flatMap { $0.distance <= max(2, name.utf8.count / 4) ? $0.name : nil }
 }
 
-/// What it takes to turn the sections given into those known: one for each left out, and the letters of those wrong or too many.
+/// What it takes to turn the sections given into those known: one for each left out, and the letters of those wrong or too
+/// many.
 private func sectionDistance(_ given: [String], _ known: [String]) -> Int {
     var previous = Array(0...known.count)
     for section in given {

@@ -60,7 +60,10 @@ package struct QuantizationSettings: Sendable, Equatable {
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
             granularity: weightKey("granularity", .channel, "weights that share a scale; channel: an output's row"),
             groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
-            method: weightKey("method", .rtn, "rtn: rounding to nearest; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"),
+            method: weightKey(
+                "method", .rtn,
+                "rtn: rounding to nearest; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
+            ),
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
         let activationKey = key.section("activations")
         activations = Range(
@@ -69,8 +72,10 @@ package struct QuantizationSettings: Sendable, Equatable {
         let cacheKey = key.section("kv")
         kv = Cache(
             bits: cacheKey("bits", 4, "bits of keys and values; 16: not quantized", bitChoices),
-            keyBits: cacheKey.optional("key_bits", orElse: Self.asCache, "bits of keys; \(Self.asCache): those of kv.bits", bitChoices),
-            valueBits: cacheKey.optional("value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
+            keyBits: cacheKey.optional(
+                "key_bits", orElse: Self.asCache, "bits of keys; \(Self.asCache): those of kv.bits", bitChoices),
+            valueBits: cacheKey.optional(
+                "value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
             symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
     }
 }
@@ -107,7 +112,8 @@ package struct RotationSettings: Sendable, Equatable {
     package var path: String?
 
     init(_ key: Settings) {
-        path = key.optional("path", orElse: "none", "rotations.safetensors or R.bin to start from, or for eval to score; none: random")
+        path = key.optional(
+            "path", orElse: "none", "rotations.safetensors or R.bin to start from, or for eval to score; none: random")
         r1 = key("r1", .learned, "residual stream, one for the model")
         r2 = key("r2", .learned, "values and the output projection's input, one per layer")
         r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")
@@ -142,9 +148,12 @@ package struct TernarySettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         path = key.optional(
-            "path", orElse: "none", "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat goes on from it")
+            "path", orElse: "none",
+            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat goes on from it"
+        )
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
-        tolerance = key("tolerance", 0.1, "largest singular value of the residual, relative to the (balanced) weight's", .between(0, 1))
+        tolerance = key(
+            "tolerance", 0.1, "largest singular value of the residual, relative to the (balanced) weight's", .between(0, 1))
         threshold = key("threshold", 0.8386, "cosine a ternary projection must reach", .above(0, upTo: 1))
         rounds = key("rounds", 20, "rounds planned for a full decomposition", .range(1...10_000))
         pruneRate = key.optional(
@@ -152,16 +161,19 @@ package struct TernarySettings: Sendable, Equatable {
             "in training, a component weaker than this times the best new one is dropped; auto: 5 in the reference mode, else 0",
             .atLeast(0))
         adaptEvery = key(
-            "adapt_every", 4, "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
+            "adapt_every", 4,
+            "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
             .range(0...1_000_000))
         mode = key("mode", .standard, "reference: the published algorithm step by step")
         refinement = key(
             "refinement", true,
-            "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero at a price")
+            "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero at a price"
+        )
         balance = key("balance", true, "default mode: scale rows and columns to equal size before decomposing")
         economy = key.optional(
             "economy", orElse: "auto",
-            "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless balanced")
+            "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless balanced"
+        )
         layers = key(
             "layers", LayerPattern.all,
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")

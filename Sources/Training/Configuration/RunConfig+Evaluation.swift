@@ -10,17 +10,19 @@ package struct EvalSettings: Sendable, Equatable {
     package var trained: String?
 
     init(_ key: Settings) {
-        compare = key("compare", true, "eval, ptq, qat: beside ternary layers, score the same layers rounded to 4 and to 3 bits")
+        compare = key(
+            "compare", true, "eval, ptq, qat: beside ternary layers, score the same layers rounded to 4 and to 3 bits")
         hadamard = key("hadamard", false, "eval: score random Hadamard rotations (QuaRot) as well, R1 to R4 as rotation.* says")
         trained = key.optional(
             "trained", orElse: "none",
-            "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again")
+            "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again"
+        )
     }
 }
 
 extension RunConfig {
-    /// The settings that score what a finished run has left as the run itself did: its configuration, with what it made in the place
-    /// of what it started from.
+    /// The settings that score what a finished run has left as the run itself did: its configuration, with what it made in the
+    /// place of what it started from.
     ///
     /// - Returns: the run's configuration file, and assignments over it.
     /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``HuggingFaceError``.
@@ -32,7 +34,8 @@ extension RunConfig {
         let job = try InputFile.json(summary)["job"]?.string ?? ""
         let config = try RunConfig(file: file)
         var assignments = ["out=auto"]
-        let unquantized = ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
+        let unquantized =
+            ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
             + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]
         let factors = "ternary.path=\(run)/\(TernaryReport.fileName)"
         switch job {
@@ -40,7 +43,8 @@ extension RunConfig {
             assignments += ["rotation.path=\(run)/rotations.safetensors"]
             if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
         case PtqJob.name: assignments += [factors] + unquantized
-        case QatJob.name where config.qat.method == .ternary: assignments += [factors, "eval.trained=\(run)/model"] + unquantized
+        case QatJob.name where config.qat.method == .ternary:
+            assignments += [factors, "eval.trained=\(run)/model"] + unquantized
         case QatJob.name: assignments += ["eval.trained=\(run)/model"]
         case TrainJob.name: assignments += ["eval.trained=\(run)/model"] + unquantized
         case EvaluateJob.name: break

@@ -19,7 +19,8 @@ package enum EventEndpoint: SettingValue {
         default:
             let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
             // The port after it is used, too.
-            guard parts.count == 3, parts[0] == "tcp", parts[1].hasPrefix("//"), let port = Int(parts[2]), (1...65_534).contains(port),
+            guard parts.count == 3, parts[0] == "tcp", parts[1].hasPrefix("//"), let port = Int(parts[2]),
+                (1...65_534).contains(port),
                 String(port) == parts[2], Self.isAddress(String(parts[1].dropFirst(2)))
             else { return nil }
             self = .tcp(address: String(parts[1].dropFirst(2)), port: port)
@@ -56,9 +57,11 @@ package struct EventSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         endpoint = key(
-            "endpoint", .automatic, "where sq-train watch connects; auto: at a free port for this machine's users, which the run names")
+            "endpoint", .automatic,
+            "where sq-train watch connects; auto: at a free port for this machine's users, which the run names")
         keys = key.optional(
-            "keys", orElse: "none", "this run's key file (sq-train watch --new-key), with a line `peer KEY` for each monitor; "
+            "keys", orElse: "none",
+            "this run's key file (sq-train watch --new-key), with a line `peer KEY` for each monitor; "
                 + "needed for addresses that other machines reach")
     }
 

@@ -10,7 +10,8 @@ extension RunConfig {
         let data = parallel.data ?? max(1, worldSize / pipeline)
         guard data * pipeline == worldSize else {
             throw ConfigurationError(
-                "parallel", "data \(data) × pipeline \(pipeline) is \(data * pipeline), but there are \(worldSize) ranks; "
+                "parallel",
+                "data \(data) × pipeline \(pipeline) is \(data * pipeline), but there are \(worldSize) ranks; "
                     + "set one of them to auto, or start as many ranks")
         }
         return ParallelDims(data: data, pipeline: pipeline)
@@ -21,18 +22,20 @@ extension RunConfig {
     package func stages(_ dims: ParallelDims, _ architecture: Architecture) throws(ConfigurationError) -> [Range<Int>] {
         guard dims.pipeline <= architecture.blocks.count else {
             throw ConfigurationError(
-                "parallel.pipeline", "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage per layer")
+                "parallel.pipeline",
+                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage per layer"
+            )
         }
         return StageBalance.divide(
             architecture, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)
     }
 
-    /// Sequences of a micro-batch where `parallel.microbatches` leaves it open: about 512 tokens, enough rows for a product to run
-    /// at full speed, few enough for activations to stay in the cache.
+    /// Sequences of a micro-batch where `parallel.microbatches` leaves it open: about 512 tokens, enough rows for a product to
+    /// run at full speed, few enough for activations to stay in the cache.
     package var microBatch: Int { max(1, 512 / data.sequenceLength) }
 
-    /// How a replica's share of a step is cut. Where that is left open the number of stages matters only if there would be fewer
-    /// micro-batches than stages: results are then the same bits on one stage and on several.
+    /// How a replica's share of a step is cut. Where that is left open the number of stages matters only if there would be
+    /// fewer micro-batches than stages: results are then the same bits on one stage and on several.
     ///
     /// - Throws: ``ConfigurationError`` where a replica has too few sequences, or there are fewer micro-batches than stages:
     ///   some stage would then always wait.
@@ -41,23 +44,27 @@ extension RunConfig {
         guard smallestShare > 0 else {
             throw ConfigurationError(
                 "training.batch_size",
-                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer ranks")
+                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer ranks"
+            )
         }
         if let count = parallel.microbatches {
             guard count >= dims.pipeline else {
                 throw ConfigurationError(
-                    "parallel.microbatches", "\(count) are too few for \(dims.pipeline) stages; each stage needs one to work on")
+                    "parallel.microbatches", "\(count) are too few for \(dims.pipeline) stages; each stage needs one to work on"
+                )
             }
             guard count <= smallestShare else {
                 throw ConfigurationError(
                     "parallel.microbatches",
-                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size \(training.batchSize)")
+                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size \(training.batchSize)"
+                )
             }
             return .count(count)
         }
         guard dims.pipeline == 1 || smallestShare >= dims.pipeline else {
             throw ConfigurationError(
-                "training.batch_size", "\(training.batchSize) over \(dims.data) replicas gives too few micro-batches for \(dims.pipeline) stages; "
+                "training.batch_size",
+                "\(training.batchSize) over \(dims.data) replicas gives too few micro-batches for \(dims.pipeline) stages; "
                     + "it must be \(dims.data * dims.pipeline) at least")
         }
         return .sequences(atMost: microBatch, atLeastCount: dims.pipeline)

@@ -12,7 +12,8 @@ package struct OptimizerSettings: Sendable, Equatable {
     init(_ key: Settings) {
         weightDecay = key("weight_decay", 0.01, "decoupled weight decay, of matrices except the embedding", .from(0, below: 1))
         clipNorm = key.optional(
-            "clip_norm", orElse: "none", default: 1, "gradients whose norm is larger are scaled down to it", .above(0, upTo: 1e6))
+            "clip_norm", orElse: "none", default: 1, "gradients whose norm is larger are scaled down to it",
+            .above(0, upTo: 1e6))
         beta1 = key("beta1", 0.9, "AdamW: beta1, decay of the first moment", .from(0, below: 1))
         beta2 = key("beta2", 0.95, "AdamW: beta2, decay of the second moment", .from(0, below: 1))
         epsilon = key("epsilon", 1e-8, "AdamW: added to the root of the squared gradient", .above(0, upTo: 1))
@@ -38,17 +39,20 @@ package struct QatSettings: Sendable, Equatable {
     package var rotations: String?
 
     init(_ key: Settings) {
-        method = key("method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantizers of quantization.*")
+        method = key(
+            "method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantizers of quantization.*")
         distill = key.optional(
             "distill", orElse: "auto",
-            "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text itself")
+            "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text itself"
+        )
         rotations = key.optional(
             "rotations", orElse: "none", "integer: rotations.safetensors or R.bin to merge into the weights first")
     }
 }
 
 extension RunConfig {
-    /// Whether `qat` learns from the full-precision network's predictions. Of text that the network has drawn itself they say more than
-    /// the few tokens drawn, which a network in training would soon know by heart (LLM-QAT, arXiv 2305.17888, section 3.2).
+    /// Whether `qat` learns from the full-precision network's predictions. Of text that the network has drawn itself they say
+    /// more than the few tokens drawn, which a network in training would soon know by heart (LLM-QAT, arXiv 2305.17888, section
+    /// 3.2).
     package var distills: Bool { qat.distill ?? (data.train.path == nil) }
 }

@@ -22,21 +22,26 @@ package struct PlanSettings: Sendable, Equatable {
         job = key("job", .rotate, "what plan computes the cost of")
         nodes = key("nodes", 1, "machines of the cluster", .range(1...1_048_576))
         ranksPerNode = key.optional(
-            "ranks_per_node", orElse: "auto", "ranks on each; auto: searched, with the threads that the cores leave them", .range(1...65536))
+            "ranks_per_node", orElse: "auto", "ranks on each; auto: searched, with the threads that the cores leave them",
+            .range(1...65536))
         coresPerNode = key.optional(
-            "cores_per_node", orElse: "auto", "cores of each; auto: as many as here where nodes is 1, else \(AssumedNode.cores)",
+            "cores_per_node", orElse: "auto",
+            "cores of each; auto: as many as here where nodes is 1, else \(AssumedNode.cores)",
             .range(1...65536))
         memoryPerNode = key.optional(
             "memory_per_node", orElse: "auto",
             "memory of each, such as 256GiB; auto: what is free here where neither nodes nor cores_per_node is given, else "
                 + "\(ByteCount(AssumedNode.memoryPerCore).rounded) a core", .atLeast(ByteCount(1 << 20)))
         bandwidth = key.optional(
-            "bandwidth", orElse: "auto", "bytes per second a node sends; auto: 4e9 on one node, 1.25e9 (10 Gbit/s) between several",
+            "bandwidth", orElse: "auto",
+            "bytes per second a node sends; auto: 4e9 on one node, 1.25e9 (10 Gbit/s) between several",
             .above(0, upTo: 1e15))
         latency = key.optional(
-            "latency", orElse: "auto", "seconds a small message takes; auto: 2e-6 on one node, 3e-5 between several", .above(0, upTo: 10))
+            "latency", orElse: "auto", "seconds a small message takes; auto: 2e-6 on one node, 3e-5 between several",
+            .above(0, upTo: 10))
         productFlops = key.optional(
-            "gemm_flops", orElse: "auto", "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node is given, else "
+            "gemm_flops", orElse: "auto",
+            "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node is given, else "
                 + AssumedNode.productFlops.settingText,
             .above(0, upTo: 1e18))
     }

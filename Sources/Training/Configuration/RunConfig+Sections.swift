@@ -14,13 +14,15 @@ package struct ModelSettings: Sendable, Equatable {
     package var dtype: WrittenType
 
     init(_ key: Settings) {
-        path = key.optional("path", orElse: Self.embedded, "Hugging Face folder with config.json, tokenizer.json and safetensors")
+        path = key.optional(
+            "path", orElse: Self.embedded, "Hugging Face folder with config.json, tokenizer.json and safetensors")
         storage = key(
             "storage", .f32,
             "how rotate and eval keep weights in memory: bf16 takes half, computing stays in float32, matrix by matrix")
         dtype = key(
             "dtype", .input,
-            "type of the weights in the model/ that a job writes; input: the folder's own, but float32 for weights on an integer grid (qat.method=integer)")
+            "type of the weights in the model/ that a job writes; input: the folder's own, but float32 for weights on an integer grid (qat.method=integer)"
+        )
     }
 }
 
@@ -50,7 +52,8 @@ package struct DataSettings: Sendable, Equatable {
     package var sampledSequences: Int
 
     init(_ key: Settings) {
-        let file = "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
+        let file =
+            "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
         func source(_ section: String, _ use: String) -> Source {
             Source(path: key.section(section).optional("path", orElse: "sampled", file.replacing("%", with: use)))
         }
@@ -60,11 +63,14 @@ package struct DataSettings: Sendable, Equatable {
             "windows", orElse: "all", default: 40, "sequences evaluated, from the start of the text", .range(1...1_000_000))
         sequenceLength = key("sequence_length", 256, "tokens per sequence, in training and evaluation", .range(2...1_048_576))
         bos = key(
-            "bos", .none, "where the beginning-of-sequence token is put; sequence: in front of every window, never a second one")
+            "bos", .none, "where the beginning-of-sequence token is put; sequence: in front of every window, never a second one"
+        )
         lines = JSONLines(
             field: key("field", "text", "the member of a .jsonl's objects that holds the text"),
-            badLines: key("bad_lines", .fail, "what a .jsonl's line without that text does: ends the run, or is skipped and counted"))
-        sampledSequences = key("sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
+            badLines: key(
+                "bad_lines", .fail, "what a .jsonl's line without that text does: ends the run, or is skipped and counted"))
+        sampledSequences = key(
+            "sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
     }
 }
 
@@ -151,7 +157,8 @@ package struct ParallelSettings: Sendable, Equatable {
             "micro-batches of a replica in a step; auto: of about 512 tokens each, and at least one per stage",
             .range(1...1_048_576))
         schedule = key(
-            "schedule", .oneForwardOneBackward, "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
+            "schedule", .oneForwardOneBackward,
+            "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
     }
 }
 
@@ -161,7 +168,8 @@ package struct CheckpointSettings: Sendable, Equatable {
     package var keep: Int
 
     init(_ key: Settings) {
-        every = key("every", 50, "steps between checkpoints, and one at the end; 0: only when asked to stop", .range(0...10_000_000))
+        every = key(
+            "every", 50, "steps between checkpoints, and one at the end; 0: only when asked to stop", .range(0...10_000_000))
         keep = key("keep", 2, "newest checkpoints kept", .range(1...1_000_000))
     }
 }
@@ -205,6 +213,7 @@ package struct VerifySettings: Sendable, Equatable {
         tolerance = key.optional(
             "tolerance", orElse: "auto",
             "largest change of a logit accepted by verify, relative to the largest logit; auto: \(Self.exactTolerance), but "
-                + "\(Self.roundedTolerance) where a folder of 16-bit weights holds others than the other one", .above(0, upTo: 1))
+                + "\(Self.roundedTolerance) where a folder of 16-bit weights holds others than the other one",
+            .above(0, upTo: 1))
     }
 }

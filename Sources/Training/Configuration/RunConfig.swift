@@ -82,15 +82,18 @@ package struct RunConfig: Sendable, Equatable {
     /// The same settings, without the run folder.
     package func withAutomaticFolder() throws -> RunConfig { try RunConfig(yaml: yaml, assignments: ["out=auto"]) }
 
-    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already where
+    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already
+    ///   where
     ///   they are to be rounded.
     package func checkStorage(job: String) throws(ConfigurationError) {
         if quantization.weights.method == .stored, job != EvaluateJob.name || rotation.path != nil {
-            throw ConfigurationError("quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
+            throw ConfigurationError(
+                "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
         }
         guard model.storage != .f32, job != RotateJob.name, job != EvaluateJob.name else { return }
         throw ConfigurationError(
-            "model.storage", "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")
+            "model.storage",
+            "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")
     }
 
     /// What no key can tell alone.
@@ -122,7 +125,8 @@ extension RunConfig {
             open = sections
             let isDefault = key.value == key.defaultValue
             lines.append(
-                indentation(sections.count) + "# \(key.help) (\(key.expectation)" + (isDefault ? ")" : "; default \(key.defaultValue))"))
+                indentation(sections.count) + "# \(key.help) (\(key.expectation)"
+                    + (isDefault ? ")" : "; default \(key.defaultValue))"))
             lines.append(indentation(sections.count) + "\(name): " + (key.isText ? quoted(key.value) : key.value))
         }
         return lines.drop { $0.isEmpty }.joined(separator: "\n") + "\n"
@@ -142,7 +146,8 @@ extension RunConfig {
         for scalar in text.unicodeScalars {
             switch scalar {
             case "\"", "\\": result += "\\" + String(scalar)
-            case _ where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value) || scalar.value == 0xFEFF
+            case _
+            where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value) || scalar.value == 0xFEFF
                 || (0x2028...0x2029).contains(scalar.value):
                 let digits = String(scalar.value, radix: 16)
                 result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits

@@ -82,7 +82,8 @@ package struct Settings {
                 result = value
             } else {
                 log.problems.append(
-                    ConfigurationError(given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expectation)"))
+                    ConfigurationError(
+                        given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expectation)"))
             }
         }
         log.descriptions.append(

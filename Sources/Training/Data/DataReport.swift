@@ -21,7 +21,9 @@ struct DataReport {
         }
         json["dropped_bytes"] = .integer(dropped)
         if settings.bos == .none, let tokenizer, tokenizer.templateBeginsText, let begin = tokenizer.bosToken,
-            [training, evaluation].contains(where: { $0.map { $0.source.textBytes > 0 && $0.source.tokens.first != begin } ?? false })
+            [training, evaluation].contains(where: {
+                $0.map { $0.source.textBytes > 0 && $0.source.tokens.first != begin } ?? false
+            })
         {
             add([
                 "note: windows hold text only; the tokenizer would begin a text with \(Self.name(begin, tokenizer)), and "
@@ -48,7 +50,8 @@ struct DataReport {
     private static func entry(_ windows: Windows) -> JSONValue {
         let source = windows.source
         return [
-            "path": .string(source.path), "sha256": source.sha256.map { .string($0) } ?? .null, "windows": .integer(windows.count),
+            "path": .string(source.path), "sha256": source.sha256.map { .string($0) } ?? .null,
+            "windows": .integer(windows.count),
             "dropped_bytes": .integer(source.lost.dropped), "unknown_bytes": .integer(source.lost.unknown),
             "skipped_lines": .integer(source.skippedLines),
         ]
@@ -68,7 +71,8 @@ struct DataReport {
         }
         if let first = source.firstSkipped {
             lines.append(
-                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them \(first)")
+                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them \(first)"
+            )
         }
         return lines.map(\.onOneLine)
     }

@@ -7,12 +7,12 @@ internal import TensorCore
 
 /// Sequences that the model itself draws where no text is given: calibration without data (LLM-QAT, arXiv 2305.17888).
 package enum SampledTokens {
-    /// Sequences drawn together. Fixed, since the numbers of a product depend by rounding on its size: any number of ranks draws
-    /// the same tokens.
+    /// Sequences drawn together. Fixed, since the numbers of a product depend by rounding on its size: any number of ranks
+    /// draws the same tokens.
     private static let chunk = 16
 
-    /// Chunks are dealt to the replicas; in each, as many as there are stages are under way at once, so that every stage has one to
-    /// work on. Collective.
+    /// Chunks are dealt to the replicas; in each, as many as there are stages are under way at once, so that every stage has
+    /// one to work on. Collective.
     ///
     /// - Parameters:
     ///   - stream: streams `stream ..< stream + count` of the seed are used.
@@ -58,7 +58,8 @@ package enum SampledTokens {
         var lengths: [Int64] = []
         var bytes: [UInt8] = []
         if groups.isLast {
-            let parts = try groups.replicas.allGather(tokens.flatMap { token in (0..<4).map { UInt8(truncatingIfNeeded: token >> ($0 * 8)) } })
+            let parts = try groups.replicas.allGather(
+                tokens.flatMap { token in (0..<4).map { UInt8(truncatingIfNeeded: token >> ($0 * 8)) } })
             lengths = parts.map { Int64($0.count) }
             bytes = Array(parts.joined())
         }
@@ -76,8 +77,8 @@ package enum SampledTokens {
     }
 }
 
-/// Tokens going round the stages of a replica: hidden states from stage to stage, the tokens drawn from them from the last stage
-/// back to the first.
+/// Tokens going round the stages of a replica: hidden states from stage to stage, the tokens drawn from them from the last
+/// stage back to the first.
 private struct TokenRing<World: Communicator> {
     private let pipeline: World
     private let outbox: Outbox<World>
@@ -106,7 +107,8 @@ private struct TokenRing<World: Communicator> {
                 let input: StageInput =
                     isFirst
                     ? .tokens(try tokens(at: position, drawn[chunk], count: sizes[chunk], tag: chunk))
-                    : .hidden(Variable(constant: try pipeline.receive([sizes[chunk], hidden], from: pipeline.rank - 1, tag: chunk)))
+                    : .hidden(
+                        Variable(constant: try pipeline.receive([sizes[chunk], hidden], from: pipeline.rank - 1, tag: chunk)))
                 let x = part.advance(input)
                 if isLast {
                     let tokens = part.draw(x)

@@ -8,8 +8,8 @@ internal import Rotation
 internal import TensorCore
 internal import TernarySVD
 
-/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations, the ternary
-/// factors, or what training has made of it.
+/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations, the
+/// ternary factors, or what training has made of it.
 package struct EvaluateJob: Job {
     package static let name = "eval"
 
@@ -37,7 +37,7 @@ package struct EvaluateJob: Job {
         let seconds = (.now - start) / .seconds(1)
         context.reporter.note("\n" + table.text)
 
-        // Forward passes a window: the network alone, and each quantised one beside it.
+        // Forward passes a window: the network alone, and each quantized one beside it.
         let passes = Double(1 + 2 * (table.rows.count - 1))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         var results = JSONObject()
@@ -100,7 +100,8 @@ package struct EvaluateJob: Job {
 
     /// The rows of a network that has other weights, and of what it competes with.
     private func scoreChanged(
-        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ empty: ScoreTable, _ run: LanguageModelRun<some Communicator>,
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ empty: ScoreTable,
+        _ run: LanguageModelRun<some Communicator>,
         _ windows: [[Int32]]
     ) throws -> [ScoreTable.Row] {
         guard let changed = compressed.changed else { return [] }
@@ -109,7 +110,8 @@ package struct EvaluateJob: Job {
         var table = empty
         // Activations and cache as everywhere in the table; weights as they are.
         let network = Network(
-            model: model, parameters: changed.map { _, value in Variable(constant: value) }, hooks: QuantizedHooks(quantization: activations))
+            model: model, parameters: changed.map { _, value in Variable(constant: value) },
+            hooks: QuantizedHooks(quantization: activations))
         let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
         if let factors = compressed.factors {
             if config.eval.compare {
@@ -118,7 +120,9 @@ package struct EvaluateJob: Job {
             }
             table.addTernary("ternary", "ternary", score, sizes.ternary(factors))
         } else {
-            table.add("trained", "trained, weights as stored", table.bits, score, sizes.rounded(by: compressed.recipe.quantization.weights))
+            table.add(
+                "trained", "trained, weights as stored", table.bits, score,
+                sizes.rounded(by: compressed.recipe.quantization.weights))
         }
         return table.rows
     }
@@ -155,7 +159,8 @@ extension LanguageModelInputs {
         // Merging rotations unties the head.
         shape.tiesHead = folder.architecture.tiesHead
         guard shape == folder.architecture else {
-            throw ConfigurationError("eval.trained", "\(path) has another shape than \(folder.path), which it should have been made of")
+            throw ConfigurationError(
+                "eval.trained", "\(path) has another shape than \(folder.path), which it should have been made of")
         }
         return trained
     }

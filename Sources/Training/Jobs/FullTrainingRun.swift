@@ -31,7 +31,8 @@ struct FullTrainingRun<World: Communicator> {
             return (parameters, try context.config.microBatches(context.groups.dims))
         }
         loop = try run.trainingLoop(
-            "training", automaticRate: TrainingSettings.automaticRate(context.config.training.optimizer), drawingFrom: parameters)
+            "training", automaticRate: TrainingSettings.automaticRate(context.config.training.optimizer),
+            drawingFrom: parameters)
         evaluation = try run.evaluationWindows(drawingFrom: parameters)
     }
 
@@ -54,11 +55,13 @@ struct FullTrainingRun<World: Communicator> {
     ///   - parameters: where to start; nil: as read.
     ///   - view: see ``NetworkTrainer``.
     func trainer<Hooks: HookTransform>(
-        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, view: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil
+        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, view: ((Tensor) -> Tensor)? = nil,
+        teacher: Network<IdentityHooks>? = nil
     ) throws(MPIError) -> NetworkTrainer<Hooks, World> {
         StoragePool.shared.trim()
         return try NetworkTrainer(
-            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks, view: view, teacher: teacher,
+            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks, view: view,
+            teacher: teacher,
             over: context.groups)
     }
 
@@ -71,7 +74,8 @@ struct FullTrainingRun<World: Communicator> {
     ///   - more: what the job must remember besides the trainer's state.
     ///   - afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
     func train(
-        _ trainer: NetworkTrainer<some HookTransform, World>, remembering more: () throws -> TrainingState = { TrainingState() },
+        _ trainer: NetworkTrainer<some HookTransform, World>,
+        remembering more: () throws -> TrainingState = { TrainingState() },
         afterUpdate: (_ metrics: inout JSONObject) throws -> Void = { _ in }
     ) throws -> TrainingLoop.Record {
         let state = {
@@ -137,14 +141,16 @@ struct FullTrainingRun<World: Communicator> {
     func write(
         _ parameters: Parameters<Tensor>, _ description: String, onGrid: Bool = false, more: () throws -> Void = {}
     ) throws -> Int {
-        let bytes = try inputs.write(parameters, as: try inputs.writtenType(context.config, onGrid: onGrid), description, context)
+        let bytes = try inputs.write(
+            parameters, as: try inputs.writtenType(context.config, onGrid: onGrid), description, context)
         try context.communicator.agree { if context.communicator.isRoot { try more() } }
         return bytes
     }
 
     /// Writes `summary.json` and prints the table. Collective.
     func summarise(
-        _ record: TrainingLoop.Record, _ results: JSONObject, _ improvement: Improvement, _ table: String, timing: PipelineTiming,
+        _ record: TrainingLoop.Record, _ results: JSONObject, _ improvement: Improvement, _ table: String,
+        timing: PipelineTiming,
         hasTeacher: Bool = false
     ) throws {
         let config = context.config

@@ -19,7 +19,8 @@ package struct JobContext<World: Communicator> {
     package let attempt: Int
 
     package init(
-        config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter, events: RunEvents = RunEvents(),
+        config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter,
+        events: RunEvents = RunEvents(),
         resume: ResumePolicy = .never, acceptsOtherData: Bool = false, attempt: Int = 1
     ) {
         self.config = config

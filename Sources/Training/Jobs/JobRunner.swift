@@ -18,7 +18,8 @@ package struct JobRequest {
     package var runFolder: String?
 
     package init(
-        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, acceptsOtherData: Bool = false, attempt: Int = 1,
+        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, acceptsOtherData: Bool = false,
+        attempt: Int = 1,
         run: String? = nil, runFolder: String? = nil
     ) {
         (self.config, self.resume, self.overwrites) = (config, resume, overwrites)
@@ -51,7 +52,8 @@ extension Job {
         let groups = try ParallelGroups(dims, communicator)
         do {
             try self.run(
-                JobContext(config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
+                JobContext(
+                    config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
                     acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
         } catch let stop as StopRequested {
             events.end()
@@ -63,15 +65,17 @@ extension Job {
         events.end()
     }
 
-    /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed. Collective.
+    /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.
+    /// Collective.
     private static func admit(
         _ request: JobRequest, folder path: String, _ reporter: Reporter, on communicator: some Communicator
     ) throws -> (FolderAdmission, ResumePolicy) {
         var request = request
         // What the user asked for was meant for the first attempt of a supervised run.
-        let isLaterAttempt = try communicator.fromRoot {
-            request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") ? "later" : "first"
-        } == "later"
+        let isLaterAttempt =
+            try communicator.fromRoot {
+                request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") ? "later" : "first"
+            } == "later"
         if isLaterAttempt {
             request.overwrites = false
             if request.resume == .never { request.resume = .auto }

@@ -63,7 +63,9 @@ extension LanguageModelInputs {
         "\((Double(bytes) / 1e6).formatted(decimals: bytes < 100_000_000 ? 1 : 0)) MB"
     }
 
-    private func write(_ parameters: Parameters<some TensorValue>, as type: ElementType, _ context: JobContext<some Communicator>) throws {
+    private func write(
+        _ parameters: Parameters<some TensorValue>, as type: ElementType, _ context: JobContext<some Communicator>
+    ) throws {
         let (groups, world) = (context.groups, context.communicator)
         let path = context.folder.file("model")
         guard groups.dims.pipeline > 1 else {
@@ -74,7 +76,8 @@ extension LanguageModelInputs {
         let opened = try world.agree { world.isRoot ? try writer.open() : nil }
         try world.agree { if groups.replica == 0 { try writer.write(parameters, stage: groups.stage) } }
         // Whether the embedding is the head too, the last stage knows.
-        let tied = try groups.pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: groups.dims.pipeline - 1)
+        let tied = try groups.pipeline.broadcast(
+            Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: groups.dims.pipeline - 1)
         try world.agree { if let opened { try writer.commit(opened, tied: tied == 1) } }
     }
 }

@@ -7,7 +7,8 @@ package import Models
 package import Parallelism
 package import TensorCore
 
-/// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all checked.
+/// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all
+/// checked.
 package struct LanguageModelInputs {
     package let folder: ModelFolder
     /// The layers of every stage.
@@ -18,8 +19,8 @@ package struct LanguageModelInputs {
     package let evaluation: Windows?
     /// The token that sampled sequences begin with.
     package let firstSampledToken: Int32
-    /// SHA-256 of all token windows that training reads (``Windows/digest()``); "sampled" where the model draws them, "none" in a job
-    /// that does not train.
+    /// SHA-256 of all token windows that training reads (``Windows/digest()``); "sampled" where the model draws them, "none" in
+    /// a job that does not train.
     package let dataDigest: String
     /// What the user should know of the data, one line each.
     package let dataNotes: [String]
@@ -58,7 +59,8 @@ package struct LanguageModelInputs {
         (dataNotes, dataSummary) = (report.notes, report.json)
         firstSampledToken = Int32(truncatingIfNeeded: folder.config.json["bos_token_id"]?.integer ?? 0)
         guard (0..<Int32(shape.vocabularySize)).contains(firstSampledToken) else {
-            throw folder.config.failure("bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")
+            throw folder.config.failure(
+                "bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")
         }
     }
 }
@@ -76,7 +78,8 @@ extension LanguageModelInputs {
     func stageLine(_ dims: ParallelDims) -> String? {
         guard dims.pipeline > 1 else { return nil }
         let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
-        return "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers \(layers.joined(separator: ", "))"
+        return
+            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers \(layers.joined(separator: ", "))"
     }
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
@@ -86,7 +89,8 @@ extension LanguageModelInputs {
         if let training { return training }
         let length = context.config.data.sequenceLength
         let drawn = try draw(
-            context.config.data.sampledSequences, "to learn from", stream: SeedStream.trainingTokens, model, parameters, context)
+            context.config.data.sampledSequences, "to learn from", stream: SeedStream.trainingTokens, model, parameters, context
+        )
         return try Windows(TokenSource(tokens: drawn.flatMap(\.self), name: "sampled tokens"), length: length, maximum: length)
     }
 
@@ -96,7 +100,8 @@ extension LanguageModelInputs {
     ) throws -> [[Int32]] {
         if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
         return try draw(
-            context.config.data.evalWindows ?? Self.drawnWindows, "to evaluate on", stream: SeedStream.evaluationTokens, model, parameters,
+            context.config.data.evalWindows ?? Self.drawnWindows, "to evaluate on", stream: SeedStream.evaluationTokens, model,
+            parameters,
             context)
     }
 

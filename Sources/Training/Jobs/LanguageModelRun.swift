@@ -51,10 +51,13 @@ struct LanguageModelRun<World: Communicator> {
         context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
         for line in inputs.dataNotes { context.reporter.note(line) }
         for warning in inputs.folder.warnings { context.reporter.note("warning: \(warning)") }
-        if let saved = checkpoints.resumed { context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)") }
+        if let saved = checkpoints.resumed {
+            context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)")
+        }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(
-            context: context, job: job, inputs: inputs, model: inputs.folder.description.model(positions: config.data.sequenceLength),
+            context: context, job: job, inputs: inputs,
+            model: inputs.folder.description.model(positions: config.data.sequenceLength),
             checkpoints: checkpoints, start: start, peak: measureProductPeak())
         return (run, prepared)
     }

@@ -11,8 +11,9 @@ package struct PlainScore: Sendable {
     package let fullPrecision: LanguageModelScore
     package let rounded: LanguageModelScore
 
-    /// - Parameter parameters: of this rank's stage, as the model's folder has them. Norm gains stay where they are: what a linear
-    ///   reads is the normalised input times the gain, and that is what is rounded. Folding them into the weights first gives each
+    /// - Parameter parameters: of this rank's stage, as the model's folder has them. Norm gains stay where they are: what a
+    ///   linear
+    ///   reads is the normalized input times the gain, and that is what is rounded. Folding them into the weights first gives each
     ///   row columns of very different sizes, and can cost several times the perplexity.
     /// - Throws: ``EvaluationError/uniform(vocabulary:)`` where the network itself predicts nothing.
     package init(
@@ -33,10 +34,11 @@ package struct PlainScore: Sendable {
 }
 
 extension QuantizationRecipe {
-    /// The network of these parameters with weights, activations and cache rounded to nearest, compared with the network itself.
-    /// Collective.
+    /// The network of these parameters with weights, activations and cache rounded to nearest, compared with the network
+    /// itself. Collective.
     func score(
-        _ model: Model, _ parameters: Parameters<some TensorValue>, _ windows: [[Int32]], _ groups: ParallelGroups<some Communicator>
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ windows: [[Int32]],
+        _ groups: ParallelGroups<some Communicator>
     ) throws -> LanguageModelScore {
         let network = Network(model: model, parameters: quantized(parameters), hooks: QuantizedHooks(quantization: activations))
         return try evaluate(network, against: model.constantNetwork(parameters), windows: windows, groups)

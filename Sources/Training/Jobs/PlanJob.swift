@@ -3,8 +3,8 @@ internal import Glibc
 internal import HuggingFace
 internal import Models
 
-/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of the
-/// model only its config.json is read.
+/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of
+/// the model only its config.json is read.
 package struct PlanJob {
     private let model: String?
     private let asJSON: Bool
@@ -34,7 +34,8 @@ package struct PlanJob {
         let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
         guard !search.runs.isEmpty else {
             throw ConfigurationError(
-                "parallel", "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
+                "parallel",
+                "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
                     + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
         let report = PlanReport(search, config, model: path)

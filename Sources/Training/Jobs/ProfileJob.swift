@@ -4,8 +4,8 @@ internal import Models
 internal import TensorCore
 internal import TernarySVD
 
-/// Prints what each linear layer costs per token: of a run folder with ternary factors, dense and ternary; of a model folder, dense, with
-/// the rank a ternary form must stay below.
+/// Prints what each linear layer costs per token: of a run folder with ternary factors, dense and ternary; of a model folder,
+/// dense, with the rank a ternary form must stay below.
 package struct ProfileJob {
     private let folder: String?
 
@@ -23,9 +23,11 @@ package struct ProfileJob {
         guard access(file, F_OK) == 0 else {
             let weights = ModelWeights(try ModelFolder(GivenPath.model(path)).parameters())
             let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
-            let note = "per token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
+            let note =
+                "per token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
                 + "normal weights at ternary.threshold \(config.ternary.threshold)"
-            return LayerProfile(weights, threshold: config.ternary.threshold).table.text + "\n\n" + note.wrapped(indent: 0).joined(separator: "\n")
+            return LayerProfile(weights, threshold: config.ternary.threshold).table.text + "\n\n"
+                + note.wrapped(indent: 0).joined(separator: "\n")
         }
         let factors = try TernaryFile.read(file)
         let weights = ModelWeights(try ModelFolder("\(path)/model").parameters())

@@ -10,8 +10,9 @@ internal import TernarySVD
 
 /// Replaces a model's linear layers by ternary factors, without training: post-training TSVD (arXiv 2308.07641, section 4).
 ///
-/// Norms are left as they are. Folding a gain into the layers that read it scales their columns, which balancing undoes: the balanced
-/// matrix, and with it every trit, would be the same. What is written then has the checkpoint's own shape, tied head included.
+/// Norms are left as they are. Folding a gain into the layers that read it scales their columns, which balancing undoes: the
+/// balanced matrix, and with it every trit, would be the same. What is written then has the checkpoint's own shape, tied head
+/// included.
 package struct PtqJob: Job {
     package static let name = "ptq"
 
@@ -54,7 +55,8 @@ package struct PtqJob: Job {
         }
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
         let bytes = try inputs.write(
-            ternary.parameters, as: try inputs.writtenType(config), "the ternary layers' products, dense, which ternary.safetensors stands for", context)
+            ternary.parameters, as: try inputs.writtenType(config),
+            "the ternary layers' products, dense, which ternary.safetensors stands for", context)
         try world.agree {
             guard world.isRoot else { return }
             // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
@@ -73,7 +75,8 @@ package struct PtqJob: Job {
         }
         table.addTernary("ternary_ptq", "ternary", after.score, sizes.ternary(factors))
         let result = Result(
-            table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds, bytesSent: shared,
+            table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
+            bytesSent: shared,
             windows: windows.count, modelBytes: bytes)
         try summarise(result, run)
     }
@@ -132,6 +135,7 @@ package struct PtqJob: Job {
         context.reporter.note("\n" + result.table.text)
         if let warning = result.report.warning { context.reporter.note("\n" + warning) }
         context.reporter.note(
-            "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)")
+            "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)"
+        )
     }
 }

@@ -8,7 +8,7 @@ internal import Rotation
 internal import Support
 internal import TensorCore
 
-/// Learns rotations for a model and shows what they are worth: perplexity and divergence from full precision, quantised by
+/// Learns rotations for a model and shows what they are worth: perplexity and divergence from full precision, quantized by
 /// rounding to nearest, with random Hadamard rotations, and with learned ones.
 package struct RotateJob: Job {
     package static let name = "rotate"
@@ -33,7 +33,8 @@ package struct RotateJob: Job {
         let rotations = outcome.rotations
 
         StoragePool.shared.trim()
-        // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading again.
+        // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading
+        // again.
         let read = try world.agree { try weights(run.inputs, context).fusingNorms(run.model.architecture) }
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
         let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.architecture)
@@ -92,7 +93,7 @@ package struct RotateJob: Job {
         let timing: PipelineTiming
     }
 
-    /// The ways to quantise the model, and whether learning was worth it; nil where nothing was learned.
+    /// The ways to quantize the model, and whether learning was worth it; nil where nothing was learned.
     private struct Scores {
         var table: ScoreTable
         var improvement: Improvement?
@@ -107,7 +108,9 @@ package struct RotateJob: Job {
         let (context, config, model) = (run.context, run.context.config, run.model)
         var network = original
         try run.noteOrigin(ofRotations: config.rotation.path)
-        for row in DimensionReport(model.architecture, merged: recipe.start, online: recipe.online).rows { context.reporter.note("  \(row.line)") }
+        for row in DimensionReport(model.architecture, merged: recipe.start, online: recipe.online).rows {
+            context.reporter.note("  \(row.line)")
+        }
         let loop = try run.trainingLoop(
             "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
         let windows = try run.evaluationWindows(drawingFrom: network)

@@ -24,7 +24,9 @@ package struct TrainJob: Job {
         results["perplexity"] = ["full_precision": .double(before), "trained": .double(after)]
         results["loss"] = record.loss
         results["model_bytes"] = .integer(bytes)
-        var table = Table(columns: ["\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity"])
+        var table = Table(columns: [
+            "\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity",
+        ])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])
         try run.summarise(record, results, Improvement(before: before, after: after), table.text, timing: trainer.timing)

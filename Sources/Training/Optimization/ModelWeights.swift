@@ -39,7 +39,8 @@ package struct ModelWeights {
     package var parameters: Parameters<Tensor> { parameters { _, tensor in tensor } }
 
     /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
-    /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor biases).
+    /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor
+    /// biases).
     package func decays(_ index: Int) -> Bool {
         tensors[index].shape.count == 2 && roles[index] != .embedding && roles[index] != .positions
     }

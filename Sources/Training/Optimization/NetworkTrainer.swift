@@ -5,9 +5,9 @@ package import Models
 package import Parallelism
 package import TensorCore
 
-/// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the replicas of
-/// the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimizer on every replica
-/// alike.
+/// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the
+/// replicas of the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimizer on
+/// every replica alike.
 ///
 /// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
 /// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
@@ -61,7 +61,8 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
     /// Collective.
     ///
-    /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks alike.
+    /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks
+    ///   alike.
     package func step(
         _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float
     ) throws -> StepResult {
@@ -99,8 +100,8 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return view(tensor)
     }
 
-    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that loss, the
-    /// same on all ranks. Collective.
+    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
+    /// loss, the same on all ranks. Collective.
     func gradients(_ sequences: [[Int32]], globalSequences: Int) throws -> ([Tensor], loss: Double) {
         buckets.begin()
         var loss = 0.0
@@ -129,10 +130,12 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return Network(model: model, parameters: parameters, hooks: hooks)
     }
 
-    /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever stages
-    /// hold them. Collective.
+    /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever
+    /// stages hold them. Collective.
     private func gradientNorm(_ gradients: [Tensor]) throws(MPIError) -> Double {
-        let own = weights.tensors.indices.reversed().filter { $0 != tied.copy }.map { buckets.layout.squaredNorm(of: $0, in: gradients) }
+        let own = weights.tensors.indices.reversed().filter { $0 != tied.copy }.map {
+            buckets.layout.squaredNorm(of: $0, in: gradients)
+        }
         return try groups.pipeline.allGather(own).reduce(0, +).squareRoot()
     }
 }

@@ -1,5 +1,5 @@
-package import Collectives
 internal import CKernels
+package import Collectives
 package import Parallelism
 package import TensorCore
 
@@ -55,7 +55,8 @@ package struct Optimizer {
     ///   - gradients: a tensor per bucket, summed over ranks.
     ///   - gradientScale: factor on them (see ``clippingFactor(norm:limit:)``).
     package mutating func step(
-        _ weights: inout ModelWeights, gradients: [Tensor], learningRate: Float, gradientScale: Float, over world: some Communicator
+        _ weights: inout ModelWeights, gradients: [Tensor], learningRate: Float, gradientScale: Float,
+        over world: some Communicator
     ) throws(MPIError) {
         number += 1
         let step = UpdateRule.Step(number: number, rate: learningRate, gradientScale: gradientScale)
@@ -86,7 +87,9 @@ package struct Optimizer {
 
     /// Calls `body` for each parameter that reaches into a slice of all weights, with the part of the parameter and where that
     /// part begins in the slice.
-    private func forEachPiece(of slice: Range<Int>, _ body: (_ parameter: Int, _ inParameter: Range<Int>, _ inSlice: Int) -> Void) {
+    private func forEachPiece(
+        of slice: Range<Int>, _ body: (_ parameter: Int, _ inParameter: Range<Int>, _ inSlice: Int) -> Void
+    ) {
         var first = 0
         for (parameter, place) in layout.places.enumerated() {
             let part = slice.clamped(to: first..<first + place.count)

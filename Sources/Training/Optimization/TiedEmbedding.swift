@@ -6,8 +6,8 @@ internal import TensorCore
 
 /// A matrix that is embedding and head in one: where a stage has it, and how its two gradients come together.
 ///
-/// Both are summed over all micro-batches and replicas first, then added. One stage keeps them apart until then, as two stages do
-/// whose copies of the matrix stay equal by taking equal steps.
+/// Both are summed over all micro-batches and replicas first, then added. One stage keeps them apart until then, as two stages
+/// do whose copies of the matrix stay equal by taking equal steps.
 struct TiedEmbedding {
     private enum Place {
         /// Not tied, or held by other stages.
@@ -23,7 +23,8 @@ struct TiedEmbedding {
     ///
     /// - Parameter parameters: of this rank's stage. Whether the embedding is the head too, only the last stage can tell.
     init(_ parameters: Parameters<Tensor>, _ weights: ModelWeights, _ pipeline: some Communicator) throws(MPIError) {
-        let isTied = try pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: pipeline.size - 1) == 1
+        let isTied =
+            try pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: pipeline.size - 1) == 1
         guard isTied, let index = weights.embedding else {
             place = .elsewhere
             return

@@ -12,7 +12,8 @@ extension RunConfig {
 
     func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
         TrainerSettings(
-            rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm, isSharded: optimizer.shard,
+            rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,
+            isSharded: optimizer.shard,
             microBatches: microBatches, schedule: parallel.schedule.pipeline, recompute: training.recompute)
     }
 }

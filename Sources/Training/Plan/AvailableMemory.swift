@@ -3,11 +3,12 @@ internal import Glibc
 
 /// Memory that processes on this machine may still take.
 package enum AvailableMemory {
-    /// Bytes: the least of what the kernel believes it can give without swapping, and of what the control groups of this process
-    /// leave. Where neither is known, no limit.
+    /// Bytes: the least of what the kernel believes it can give without swapping, and of what the control groups of this
+    /// process leave. Where neither is known, no limit.
     package static var bytes: Int { bytes(in: ControlGroups()) }
 
-    /// Of the addresses a process may have, what OpenBLAS's buffer for packed matrices and the stacks of threads yet to start take.
+    /// Of the addresses a process may have, what OpenBLAS's buffer for packed matrices and the stacks of threads yet to start
+    /// take.
     private static let reserve = 160 << 20
 
     static func bytes(in groups: ControlGroups) -> Int {
@@ -17,16 +18,21 @@ package enum AvailableMemory {
         return (rooms + [systemBytes]).compactMap(\.self).min() ?? Int.max
     }
 
-    /// Bytes that this process may still map (`ulimit -v`) or write to (`ulimit -d`), whatever the machine has; nil where there is no
-    /// such limit.
+    /// Bytes that this process may still map (`ulimit -v`) or write to (`ulimit -d`), whatever the machine has; nil where there
+    /// is no such limit.
     package static var processRoom: Int? {
         func room(_ limit: __rlimit_resource, _ used: Int) -> Int? {
             var value = rlimit()
-            guard getrlimit(__rlimit_resource_t(limit.rawValue), &value) == 0, value.rlim_cur < rlim_t(Int64.max) else { return nil }
+            guard getrlimit(__rlimit_resource_t(limit.rawValue), &value) == 0, value.rlim_cur < rlim_t(Int64.max) else {
+                return nil
+            }
             return max(0, Int(clamping: value.rlim_cur) - used - reserve)
         }
-        return [room(RLIMIT_AS, kibibytes("VmSize", "/proc/self/status")), room(RLIMIT_DATA, kibibytes("VmData", "/proc/self/status"))]
-            .compactMap(\.self).min()
+        return [
+            room(RLIMIT_AS, kibibytes("VmSize", "/proc/self/status")),
+            room(RLIMIT_DATA, kibibytes("VmData", "/proc/self/status")),
+        ]
+        .compactMap(\.self).min()
     }
 
     /// `MemAvailable` of /proc/meminfo, which is in KiB.
@@ -46,15 +52,16 @@ package enum AvailableMemory {
 struct GroupFiles {
     let limit: String
     let usage: String
-    /// Of usage: files that were read or written, such as a model, which the kernel lets go of when memory is asked for. In `memory.stat`.
+    /// Of usage: files that were read or written, such as a model, which the kernel lets go of when memory is asked for. In
+    /// `memory.stat`.
     let cache: Set<Substring>
 
     static let version1 = GroupFiles(
         limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", cache: ["total_active_file", "total_inactive_file"])
     static let version2 = GroupFiles(limit: "memory.max", usage: "memory.current", cache: ["active_file", "inactive_file"])
 
-    /// Bytes left in a group's folder. A limit that is not there, or not a number (`max`), is none; one beyond any machine's memory does
-    /// no harm.
+    /// Bytes left in a group's folder. A limit that is not there, or not a number (`max`), is none; one beyond any machine's
+    /// memory does no harm.
     func room(_ folder: String) -> Int? {
         func text(_ name: String) -> String { ControlGroups.text("\(folder)/\(name)") }
         guard let limit = Int(text(limit)) else { return nil }

@@ -4,11 +4,12 @@ internal import Models
 package import Parallelism
 
 extension RunConfig {
-    /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that the ranks'
-    /// memory can hold, or what the run to go on with had. Reads the model's config.json. Collective.
+    /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that
+    /// the ranks' memory can hold, or what the run to go on with had. Reads the model's config.json. Collective.
     ///
     /// - Parameter resume: with the run's folder, where checkpoints may be.
-    /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with config.json.
+    /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with
+    ///   config.json.
     package func chooseLayout(
         job: String, resume: ResumePolicy, runFolder: String, over world: some Communicator
     ) throws -> ParallelDims {
@@ -28,8 +29,9 @@ extension RunConfig {
 }
 
 extension Architecture {
-    /// Whether the model has fewer than 10¹⁵ parameters, as it is and as ternary factors with as many components as the longer side is
-    /// long, so that no count of operations or bytes overflows. Any other is a config.json that no checkpoint goes with.
+    /// Whether the model has fewer than 10¹⁵ parameters, as it is and as ternary factors with as many components as the longer
+    /// side is long, so that no count of operations or bytes overflows. Any other is a config.json that no checkpoint goes
+    /// with.
     var isOfPlannableSize: Bool {
         let longest = Double(linears.flatMap(\.shape).max() ?? 0)
         let factors = Double(linears.count) * 2 * longest * longest

@@ -28,7 +28,8 @@ package struct Cluster: Sendable, Equatable {
     package var bandwidthPerRank: Double { nodes == 1 ? bandwidth : bandwidth / Double(ranksPerNode) }
 
     package init(
-        nodes: Int, ranksPerNode: Int, coresPerNode: Int, memoryPerNode: Int, bandwidth: Double, latency: Double, productFlops: Double
+        nodes: Int, ranksPerNode: Int, coresPerNode: Int, memoryPerNode: Int, bandwidth: Double, latency: Double,
+        productFlops: Double
     ) {
         self.nodes = nodes
         self.ranksPerNode = ranksPerNode
@@ -39,8 +40,8 @@ package struct Cluster: Sendable, Equatable {
         self.productFlops = productFlops
     }
 
-    /// As configured. What is left open is what this machine has, where the plan is for this machine: one node, whose cores nobody
-    /// has named. Of another cluster it is assumed, whatever this machine is, and said in ``assumptions``.
+    /// As configured. What is left open is what this machine has, where the plan is for this machine: one node, whose cores
+    /// nobody has named. Of another cluster it is assumed, whatever this machine is, and said in ``assumptions``.
     package init(_ settings: PlanSettings) {
         let isHere = settings.nodes == 1 && settings.coresPerNode == nil
         let isAlone = settings.nodes == 1
@@ -52,7 +53,9 @@ package struct Cluster: Sendable, Equatable {
             productFlops: settings.productFlops ?? (isHere ? Self.measuredFlops() : AssumedNode.productFlops))
         let speed = "\((productFlops / 1e9).formatted(decimals: 0)) GFLOPS a core"
         if isHere {
-            if settings.memoryPerNode == nil { assumptions.append("\(ByteCount(memory).rounded) are what this machine has free now") }
+            if settings.memoryPerNode == nil {
+                assumptions.append("\(ByteCount(memory).rounded) are what this machine has free now")
+            }
             if settings.productFlops == nil { assumptions.append("\(speed): measured here, now") }
             return
         }
@@ -63,7 +66,9 @@ package struct Cluster: Sendable, Equatable {
         if settings.productFlops == nil {
             assumptions.append("\(speed) (AVX2 at 2 GHz; AVX-512: about twice that): give plan.gemm_flops")
         }
-        if !isAlone, settings.bandwidth == nil { assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second") }
+        if !isAlone, settings.bandwidth == nil {
+            assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second")
+        }
     }
 
     private static func measuredFlops() -> Double {
@@ -79,7 +84,7 @@ enum AssumedNode {
     static let cores = 64
     /// Bytes.
     static let memoryPerCore = 4 << 30
-    /// Of float32 matrix products on one core: 32 operations a cycle (two fused multiply-adds of eight values) at 2 GHz are 64e9, of
-    /// which a large product reaches some nine tenths.
+    /// Of float32 matrix products on one core: 32 operations a cycle (two fused multiply-adds of eight values) at 2 GHz are
+    /// 64e9, of which a large product reaches some nine tenths.
     static let productFlops = 6e10
 }

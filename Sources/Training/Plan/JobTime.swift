@@ -1,7 +1,7 @@
 internal import Models
 
-/// What a job does besides its steps, for the time the whole of it takes: sequences that the model draws, evaluations before and after,
-/// and the first decomposition of a ternary training. Reading and writing files is not counted.
+/// What a job does besides its steps, for the time the whole of it takes: sequences that the model draws, evaluations before
+/// and after, and the first decomposition of a ternary training. Reading and writing files is not counted.
 struct JobTime {
     private let workload: Workload
     private let evaluation: Workload

@@ -57,7 +57,8 @@ package struct LayoutChooser: Sendable {
     private func tooLarge(_ layouts: [Layout]) -> ConfigurationError {
         let least = layouts.map(memory).min() ?? 0
         return ConfigurationError(
-            "parallel", "the run needs about \(ByteCount(least).rounded) a rank and each of the \(ranks) ranks can have "
+            "parallel",
+            "the run needs about \(ByteCount(least).rounded) a rank and each of the \(ranks) ranks can have "
                 + "\(ByteCount(memoryPerRank).rounded)\(cause); " + advice)
     }
 
@@ -77,6 +78,7 @@ package struct LayoutChooser: Sendable {
                 + "parallel.microbatches=\(workload.sequences), with as much memory each"
         }
         let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
-        return "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory (fewer ranks a machine)"
+        return
+            "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory (fewer ranks a machine)"
     }
 }

@@ -24,8 +24,8 @@ package struct PlannedRun: Sendable {
     }
 }
 
-/// Every way to place a job on a cluster that its settings leave open: ranks a node, with the threads that the cores leave each, replicas ×
-/// stages, micro-batches. And what larger batches would bring.
+/// Every way to place a job on a cluster that its settings leave open: ranks a node, with the threads that the cores leave
+/// each, replicas × stages, micro-batches. And what larger batches would bring.
 package struct LayoutSearch: Sendable {
     package let workload: Workload
     package let cluster: Cluster
@@ -54,14 +54,17 @@ package struct LayoutSearch: Sendable {
         var larger = config
         while larger.training.batchSize < 4 * most, larger.training.batchSize < 1 << 16 {
             larger.training.batchSize *= 2
-            guard let best = Self.best(Workload(job, larger, shape), clusters), best.tokensPerSecond > 1.05 * fastest else { continue }
+            guard let best = Self.best(Workload(job, larger, shape), clusters), best.tokensPerSecond > 1.05 * fastest else {
+                continue
+            }
             fastest = best.tokensPerSecond
             found.append(best)
         }
         largerBatches = found
     }
 
-    /// The run to take: the best with the batch that is set, or where none has a sequence for every replica, with the smallest that has.
+    /// The run to take: the best with the batch that is set, or where none has a sequence for every replica, with the smallest
+    /// that has.
     package var best: PlannedRun? { runs.first.flatMap { $0.planned.runs ? $0 : nil } ?? largerBatches.first }
 
     /// The number asked for; else whatever divides the cores, and powers of two.
@@ -90,6 +93,8 @@ package struct LayoutSearch: Sendable {
             guard let best = Planner(workload, cluster).layouts().first, best.runs else { return nil }
             return PlannedRun(best, workload, time, on: cluster)
         }
-        return candidates.min { ($0.planned.secondsPerStep, $0.cluster.ranksPerNode) < ($1.planned.secondsPerStep, $1.cluster.ranksPerNode) }
+        return candidates.min {
+            ($0.planned.secondsPerStep, $0.cluster.ranksPerNode) < ($1.planned.secondsPerStep, $1.cluster.ranksPerNode)
+        }
     }
 }

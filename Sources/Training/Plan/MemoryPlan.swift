@@ -12,7 +12,8 @@ struct MemoryPlan {
         let sides = workload.rotationPlan(replicas: layout.data).sides
         bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
             StageMemory(workload, part).bytes(
-                sequences: microbatch, alive: min(layout.microbatches, layout.pipeline - stage), sides: sides, replicas: layout.data)
+                sequences: microbatch, alive: min(layout.microbatches, layout.pipeline - stage), sides: sides,
+                replicas: layout.data)
         }
     }
 }
@@ -20,6 +21,8 @@ struct MemoryPlan {
 extension Workload {
     /// The stages as the run itself divides the layers.
     func parts(_ stages: Int) -> [StagePart] {
-        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map { StagePart($0, of: shape.blocks.count) }
+        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map {
+            StagePart($0, of: shape.blocks.count)
+        }
     }
 }

@@ -24,9 +24,12 @@ package struct PlanReport: Sendable {
     package var text: String {
         let (running, learns) = (search.runs.filter(\.planned.runs), workload.learns)
         var lines = [model] + workload.shape.summary.wrapped(indent: 2)
-        lines += ("\(workload.job.rawValue): " + (learns ? "\(workload.steps) steps of \(sequences(workload.sequences))" : sequences(workload.sequences)))
+        lines +=
+            ("\(workload.job.rawValue): "
+            + (learns ? "\(workload.steps) steps of \(sequences(workload.sequences))" : sequences(workload.sequences)))
             .wrapped(indent: 2)
-        lines += "\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and \(ByteCount(cluster.memoryPerNode).rounded)"
+        lines +=
+            "\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and \(ByteCount(cluster.memoryPerNode).rounded)"
             .wrapped(indent: 2)
         lines += assumptions.flatMap { "assumed: \($0)".wrapped(indent: 2) } + [""]
         lines += table(running.isEmpty ? search.runs : running, isBatch: false).split(separator: "\n").map(String.init)
@@ -45,7 +48,9 @@ package struct PlanReport: Sendable {
 
     private var assumptions: [String] {
         var all = cluster.assumptions
-        if config.data.evalWindows == nil { all.append("\(Workload.unknownWindows) windows are evaluated, where data.eval.windows says all") }
+        if config.data.evalWindows == nil {
+            all.append("\(Workload.unknownWindows) windows are evaluated, where data.eval.windows says all")
+        }
         return all
     }
 
@@ -70,7 +75,9 @@ package struct PlanReport: Sendable {
     }
 
     private func legend(_ running: [PlannedRun]) -> [String] {
-        let (tooLarge, idle) = (search.runs.count { !$0.planned.fits }, search.runs.count { $0.planned.fits && !$0.planned.runs })
+        let (tooLarge, idle) = (
+            search.runs.count { !$0.planned.fits }, search.runs.count { $0.planned.fits && !$0.planned.runs }
+        )
         var parts = ["layout: replicas × stages of layers × micro-batches of a replica"]
         if running.count > Self.shown { parts.append("\(running.count - Self.shown) more run (see --json)") }
         if tooLarge > 0 { parts.append("\(tooLarge) need more memory than a rank has") }
@@ -84,9 +91,12 @@ package struct PlanReport: Sendable {
         if let first = search.runs.first, !first.planned.runs {
             all.append(
                 "\(first.planned.idleReplicas) of \(first.planned.layout.data) replicas would be idle, with \(sequences(workload.sequences)) a step; "
-                    + "such a run is refused. Below, training.batch_size is \(best.sequences); or take fewer ranks (plan.ranks_per_node)")
+                    + "such a run is refused. Below, training.batch_size is \(best.sequences); or take fewer ranks (plan.ranks_per_node)"
+            )
         } else if best.planned.idleReplicas > 0 {
-            all.append("\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has \(best.sequences) windows")
+            all.append(
+                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has \(best.sequences) windows"
+            )
         }
         let cores = cluster.nodes * cluster.coresPerNode
         let used = best.planned.layout.ranks * best.cluster.threadsPerRank
@@ -97,7 +107,8 @@ package struct PlanReport: Sendable {
     private var verdict: String {
         if let best = search.best {
             let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
-            return "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the whole job, with \(ranks) "
+            return
+                "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the whole job, with \(ranks) "
                 + "rank\(ranks == 1 ? "" : "s") a node, \(threads(best.cluster)) thread\(best.cluster.threadsPerRank == 1 ? "" : "s") each, and "
                 + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) stage\(layout.pipeline == 1 ? "" : "s")"
         }
@@ -127,7 +138,9 @@ package struct PlanReport: Sendable {
         ]
         var object = fixed.object ?? JSONObject()
         object["best"] = search.best.map(json)
-        object["command"] = search.best.map { .string(PlannedCommand($0, workload, config, model: model).words.joined(separator: " ")) }
+        object["command"] = search.best.map {
+            .string(PlannedCommand($0, workload, config, model: model).words.joined(separator: " "))
+        }
         return .object(object)
     }
 
@@ -144,7 +157,8 @@ package struct PlanReport: Sendable {
             "busy_seconds_per_stage": .array(planned.busySeconds.map { .double($0) }),
             "communication_seconds_per_step": .double(planned.communicationSeconds),
             "bubble_fraction": .double(planned.bubbleFraction), "seconds_per_step": .double(planned.secondsPerStep),
-            "tokens_per_second": .double(run.tokensPerSecond), "hours": .double(run.hours), "core_hours": .double(run.coreHours),
+            "tokens_per_second": .double(run.tokensPerSecond), "hours": .double(run.hours),
+            "core_hours": .double(run.coreHours),
         ]
     }
 }

@@ -9,16 +9,23 @@ struct PlannedCommand {
         let threads = "OPENBLAS_NUM_THREADS=\(cluster.threadsPerRank)"
         var words: [String]
         if cluster.nodes == 1 {
-            words = cluster.ranks == 1 ? [threads, "sq-train \(job)"] : [threads, "sq-train launch", "-n \(cluster.ranks)", job]
+            words =
+                cluster.ranks == 1 ? [threads, "sq-train \(job)"] : [threads, "sq-train launch", "-n \(cluster.ranks)", job]
         } else {
-            words = ["mpirun", "-n \(cluster.ranks)", "--map-by ppr:\(cluster.ranksPerNode):node", "--bind-to none", "-x \(threads)", "sq-train \(job)"]
+            words = [
+                "mpirun", "-n \(cluster.ranks)", "--map-by ppr:\(cluster.ranksPerNode):node", "--bind-to none", "-x \(threads)",
+                "sq-train \(job)",
+            ]
         }
         var settings = config.descriptions.compactMap { key -> (String, String)? in
-            let isPlans = key.path == "out" || key.path == "model.path" || key.path.hasPrefix("plan.") || Self.chosen.contains(key.path)
+            let isPlans =
+                key.path == "out" || key.path == "model.path" || key.path.hasPrefix("plan.") || Self.chosen.contains(key.path)
             let value = key.path == "training.batch_size" && workload.learns ? "\(run.sequences)" : key.value
             return isPlans || value == key.defaultValue ? nil : (key.path, value)
         }
-        let folder = model.hasSuffix("/config.json") ? String(model.dropLast("/config.json".count)) : model == "config.json" ? "." : model
+        let folder =
+            model.hasSuffix("/config.json")
+            ? String(model.dropLast("/config.json".count)) : model == "config.json" ? "." : model
         if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
         words += settings.map { "--set \(Self.shellWord("\($0)=\($1)"))" }
         let chosen = run.planned.layout

@@ -40,8 +40,8 @@ package struct PlannedLayout: Sendable {
 }
 
 extension PlannedLayout {
-    /// Order of a list of layouts, the best first: those that run, by time, then those that do not, by memory; of equal ones the one of
-    /// fewer ranks, stages and micro-batches.
+    /// Order of a list of layouts, the best first: those that run, by time, then those that do not, by memory; of equal ones
+    /// the one of fewer ranks, stages and micro-batches.
     func isBetter(than other: PlannedLayout) -> Bool {
         if runs != other.runs { return runs }
         if !runs, fits != other.fits { return fits }

@@ -27,7 +27,9 @@ package struct Planner: Sendable {
 
         let traffic = Traffic(workload, layout, parts, microbatch: microbatch)
         // The first micro-batch passes all stages forward and backward, the slowest stage sets the pace of the others.
-        let fill = seconds.reduce(0, +) + Double(2 * (layout.pipeline - 1)) * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
+        let fill =
+            seconds.reduce(0, +) + Double(2 * (layout.pipeline - 1))
+            * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
         let pipeline = fill + (microbatches - 1) * (seconds.max() ?? 0)
         let communication = traffic.reductionSeconds(on: cluster)
         let longest = pipeline + (onceSeconds.max() ?? 0) + communication
@@ -38,7 +40,8 @@ package struct Planner: Sendable {
         let idle = max(0, layout.data - workload.sequences)
         let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
         return PlannedLayout(
-            layout: layout, stages: parts.map(\.layers), memory: memory, busySeconds: busy, operationsPerStep: Double(layout.data) * operations,
+            layout: layout, stages: parts.map(\.layers), memory: memory, busySeconds: busy,
+            operationsPerStep: Double(layout.data) * operations,
             bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
             bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
@@ -49,8 +52,8 @@ package struct Planner: Sendable {
 
     // MARK: Which layouts there are
 
-    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that run, by time, then those
-    /// that do not, by memory.
+    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that run, by time, then
+    /// those that do not, by memory.
     package func layouts() -> [PlannedLayout] { candidates.map(plan).sorted { $0.isBetter(than: $1) } }
 
     private var candidates: [Layout] {
@@ -61,7 +64,8 @@ package struct Planner: Sendable {
         }
     }
 
-    /// Sequences of a step that the replica with fewest computes; the run cuts no replica's share into more parts. For idle replicas 1.
+    /// Sequences of a step that the replica with fewest computes; the run cuts no replica's share into more parts. For idle
+    /// replicas 1.
     private func smallestShare(data: Int) -> Int {
         max(1, workload.learns ? workload.sequences / data : (workload.sequences + data - 1) / data)
     }

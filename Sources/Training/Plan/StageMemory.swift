@@ -40,8 +40,8 @@ struct StageMemory {
     private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
     private var head: Double { part.isLast ? Double(cost.head) : 0 }
 
-    /// Every parameter of the stage once; an embedding that may stay in bfloat16 counts in full, since only its file tells. Tied, the
-    /// matrix is held once where both ends are one stage's.
+    /// Every parameter of the stage once; an embedding that may stay in bfloat16 counts in full, since only its file tells.
+    /// Tied, the matrix is held once where both ends are one stage's.
     private var parameters: Double {
         let ends = shape.tiesHead && part.isFirst && part.isLast ? embedding : embedding + head
         return blockParameters + ends
@@ -103,7 +103,8 @@ struct StageMemory {
         guard workload.isTernary else { return [] }
         return part.layers.flatMap { index -> [(result: Double, making: Double)] in
             let block = shape.blocks[index]
-            return zip(workload.ternaryLayers(index), block.linears).compactMap { layer, linear -> (result: Double, making: Double)? in
+            return zip(workload.ternaryLayers(index), block.linears).compactMap {
+                layer, linear -> (result: Double, making: Double)? in
                 let name = block.prefix + String(linear.spec.name.dropLast(".weight".count))
                 guard workload.config.ternary.layers.matches(name) else { return nil }
                 let result = Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
@@ -140,23 +141,27 @@ struct StageMemory {
         // Recomputing, a block keeps its input, unless that is tokens; one at a time has all the rest.
         let kept =
             workload.recomputes
-            ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + (kinds.max() ?? 0) : Double(alive) * kinds.reduce(0, +)
+            ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + (kinds.max() ?? 0)
+            : Double(alive) * kinds.reduce(0, +)
         return tokens * kept + passing(sequences: sequences)
     }
 
-    /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input elsewhere.
+    /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input
+    /// elsewhere.
     private func quantizers(_ block: Int) -> Double {
         guard workload.quantizesActivations else { return 0 }
         let block = shape.blocks[block]
         let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) }
-        return Double(2 * (inputs + block.width(.outputInput) + block.width(.value)) + block.width(.key) + block.width(.downInput))
+        return Double(
+            2 * (inputs + block.width(.outputInput) + block.width(.value)) + block.width(.key) + block.width(.downInput))
     }
 
     /// What a layer holds while it computes, and a block of logits, twice where they are compared.
     private func passing(sequences: Int) -> Double {
         let tokens = sequences * workload.length
         let widest = Double(3 * shape.downWidth + 4 * shape.hiddenSize)
-        let logits = part.isLast ? Double(2 * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize) : 0
+        let logits =
+            part.isLast ? Double(2 * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize) : 0
         return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
     }
 }

@@ -127,20 +127,22 @@ struct StageWork {
         part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
     }
 
-    /// Every rank takes the Cayley steps of all rotations: n³ for each factorisation (⅔), n rows solved (2), and its test (1).
+    /// Every rank takes the Cayley steps of all rotations: n³ for each factorization (⅔), n rows solved (2), and its test (1).
     private var retraction: Work {
         func cube(_ n: Int) -> Double { Double(n) * Double(n) * Double(n) }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         var work = Work()
-        for (learns, cubes) in [(workload.learnsR1, cube(h)), (workload.learnsR2, Double(workload.shape.blocks.count) * cube(d))] where learns {
+        for (learns, cubes) in [
+            (workload.learnsR1, cube(h)), (workload.learnsR2, Double(workload.shape.blocks.count) * cube(d)),
+        ] where learns {
             work.solves += 8.0 / 3 * cubes
             work.products += 2 * cubes
         }
         return work
     }
 
-    /// Projecting one layer's linears: in training, scales at each step (normal equations of k components, 2k²(m+n) and a few times
-    /// as much to solve them) and vectors at some; after it, everything at once. Rough, since it depends on the weights.
+    /// Projecting one layer's linears: in training, scales at each step (normal equations of k components, 2k²(m+n) and a few
+    /// times as much to solve them) and vectors at some; after it, everything at once. Rough, since it depends on the weights.
     private func ternaryBlock(_ block: Int) -> Work {
         let every = Double(workload.config.ternary.adaptEvery)
         return workload.ternaryLayers(block).reduce(Work()) { sum, layer in

@@ -1,7 +1,8 @@
+internal import Models
+
 #if canImport(Glibc)
     internal import Glibc
 #endif
-internal import Models
 
 /// What the ranks of a layout hand over to each other in a step.
 struct Traffic {
@@ -19,8 +20,8 @@ struct Traffic {
         boundaryBytes = tensor * ((workload.hasTeacher ? 2 : 1) + (workload.learns ? 1 : 0))
     }
 
-    /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and the slices of a sharded
-    /// optimizer.
+    /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and
+    /// the slices of a sharded optimizer.
     private func reductionBytes(_ part: StagePart) -> Int {
         guard layout.ranks > 1, workload.learns else { return 0 }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
@@ -45,12 +46,13 @@ struct Traffic {
         return crossing + (parts.map(reductionBytes).max() ?? 0)
     }
 
-    /// A ring moves 2(n − 1)/n of the buffer through every rank, and takes 2·log₂ n messages' time besides. Rotations are summed
-    /// over all ranks, weights over the replicas of a stage.
+    /// A ring moves 2(n − 1)/n of the buffer through every rank, and takes 2·log₂ n messages' time besides. Rotations are
+    /// summed over all ranks, weights over the replicas of a stage.
     func reductionSeconds(on cluster: Cluster) -> Double {
         let bytes = parts.map(reductionBytes).max() ?? 0
         let ranks = Double(workload.trainsWeights ? layout.data : layout.ranks)
         guard bytes > 0, ranks > 1 else { return 0 }
-        return 2 * (ranks - 1) / ranks * Double(bytes) / cluster.bandwidthPerRank * cluster.ranksPerCore + 2 * log2(ranks) * cluster.latency
+        return 2 * (ranks - 1) / ranks * Double(bytes) / cluster.bandwidthPerRank * cluster.ranksPerCore + 2 * log2(ranks)
+            * cluster.latency
     }
 }

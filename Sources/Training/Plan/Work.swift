@@ -25,7 +25,8 @@ package struct Work: Sendable, Equatable {
     /// Seconds on a rank that has its cores for itself.
     package func seconds(on cluster: Cluster) -> Double {
         products / (cluster.productFlops * Double(cluster.threadsPerRank) * Speed.productUtilization)
-            + solves / (cluster.productFlops * Speed.solveRatio) + values * Speed.secondsPerValue + searches * Speed.secondsPerSearch
+            + solves / (cluster.productFlops * Speed.solveRatio) + values * Speed.secondsPerValue + searches
+            * Speed.secondsPerSearch
     }
 }
 

@@ -85,7 +85,8 @@ package struct Workload: Sendable {
             let replicas = ranks / stages
             guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
             // A stage without a micro-batch of its own would always wait.
-            return stages == 1 || !learns || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
+            return stages == 1 || !learns
+                || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
         }
     }
 

@@ -9,7 +9,7 @@ internal import TensorCore
 internal import TernarySVD
 internal import TransitionBus
 
-/// Trains a network whose linear layers are ternary: after every optimiser step their weights are projected onto factors anew,
+/// Trains a network whose linear layers are ternary: after every optimizer step their weights are projected onto factors anew,
 /// and what a projection cuts off is carried to the next one (TSVD, arXiv 2308.07641, section on training).
 struct TernaryQat<World: Communicator> {
     let context: JobContext<World>
@@ -70,7 +70,8 @@ struct TernaryQat<World: Communicator> {
             let report = try report(ternary, trainer.weights, run)
             before = Start(score: try run.score(trainer.network), operations: report.operations)
             context.reporter.note(
-                "ternary (\(report.layers.count) layers): perplexity \(before.score.perplexity.formatted(decimals: 2)), \(cost(report))")
+                "ternary (\(report.layers.count) layers): perplexity \(before.score.perplexity.formatted(decimals: 2)), \(cost(report))"
+            )
         }
         let remembered = {
             var state = ternary.state
@@ -87,8 +88,10 @@ struct TernaryQat<World: Communicator> {
             metrics["bus_bytes"] = .integer(step.bytes)
             metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
             context.events.publish(
-                "bus", [
-                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes), "replays": .integer(ternary.replays),
+                "bus",
+                [
+                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes),
+                    "replays": .integer(ternary.replays),
                 ])
         }
         let after = try report(ternary, trainer.weights, run)
@@ -97,7 +100,9 @@ struct TernaryQat<World: Communicator> {
             trainer.weights[index] = try run.asWritten(trainer.weights[index])
         }
         let trained = try run.trainedScore(trainer.network)
-        let bytes = try run.write(trainer.weights.parameters, "the ternary layers' products, dense, to which ternary.safetensors belongs") {
+        let bytes = try run.write(
+            trainer.weights.parameters, "the ternary layers' products, dense, to which ternary.safetensors belongs"
+        ) {
             try TernaryFile.write(
                 after.factors, to: context.folder.file(TernaryReport.fileName),
                 origin: TernaryFile.Origin(
@@ -113,7 +118,8 @@ struct TernaryQat<World: Communicator> {
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["loss"] = record.loss
-        results["tolerance"] = .double(given.flatMap { $0.factors.values.map { Double($0.tolerance) }.max() } ?? config.ternary.tolerance)
+        results["tolerance"] = .double(
+            given.flatMap { $0.factors.values.map { Double($0.tolerance) }.max() } ?? config.ternary.tolerance)
         results["model_bytes"] = .integer(bytes)
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
@@ -133,7 +139,8 @@ struct TernaryQat<World: Communicator> {
         let (factors, sizes) = (after.factors, try ModelSizes(run.inputs.folder))
         var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         table.add(
-            ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0), sizes.stored)
+            ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0),
+            sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
         table.add("ternary_ptq", "ternary, as decomposed", .factors, before.score)
         table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
@@ -144,7 +151,8 @@ struct TernaryQat<World: Communicator> {
     private func costs(_ before: OperationCount, _ after: TernaryReport) -> Table {
         var table = Table(columns: ["per token", "multiplications", "additions"])
         for (name, count) in [
-            ("full precision", after.denseOperations), ("ternary, as decomposed", before), ("ternary, trained", after.operations),
+            ("full precision", after.denseOperations), ("ternary, as decomposed", before),
+            ("ternary, trained", after.operations),
         ] { table.add([name, String(count.multiplications), String(count.additions)]) }
         return table
     }
@@ -155,7 +163,8 @@ struct TernaryQat<World: Communicator> {
     ) throws -> TernaryReport {
         let c = run.inputs.folder.architecture
         let layers = try ternary.results(weights).map {
-            TernaryReport.Layer(name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
+            TernaryReport.Layer(
+                name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
         }
         return TernaryReport(try StageLayers.gather(layers, context.groups), of: c.linears)
     }
@@ -187,7 +196,8 @@ struct TernaryQat<World: Communicator> {
             score = LanguageModelScore(
                 perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"])
             operations = OperationCount(
-                multiplications: Int(try state.number("start.multiplications")), additions: Int(try state.number("start.additions")))
+                multiplications: Int(try state.number("start.multiplications")),
+                additions: Int(try state.number("start.additions")))
         }
     }
 
@@ -210,9 +220,9 @@ struct TernaryQat<World: Communicator> {
 
         /// Means per step.
         ///
-        /// What the bus adds to a step is all time from the optimiser's update to the sync step's end beyond the computing of the owner
-        /// that computed longest in that step: sending, waiting, checking, decoding, W and ρ of all layers, digests, the sync step. Its
-        /// share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
+        /// What the bus adds to a step is all time from the optimizer's update to the sync step's end beyond the computing of
+        /// the owner that computed longest in that step: sending, waiting, checking, decoding, W and ρ of all layers, digests,
+        /// the sync step. Its share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
         func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
             let (count, world) = (max(1, seconds.count), groups.world)
             func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
@@ -238,7 +248,8 @@ extension TernaryReport {
         let refused = layers.filter { ($0.branchCounts?["refused"]?.integer ?? 0) > 0 }
         guard let first = refused.first else { return nil }
         let count = refused.reduce(0) { $0 + ($1.branchCounts?["refused"]?.integer ?? 0) }
-        return "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than half of a layer's "
+        return
+            "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than half of a layer's "
             + "additions and were not made; lower training.learning_rate"
     }
 }

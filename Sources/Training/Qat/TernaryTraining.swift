@@ -4,7 +4,7 @@ internal import TensorCore
 internal import TernarySVD
 internal import TransitionBus
 
-/// The ternary layers of a network in training: decomposed once, then projected anew after every optimiser step.
+/// The ternary layers of a network in training: decomposed once, then projected anew after every optimizer step.
 ///
 /// Each layer has an owner that computes its transition and publishes it at once; every rank, the owner too, applies what was
 /// published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s and V.
@@ -126,7 +126,7 @@ final class TernaryTraining<World: Communicator> {
         initialBytes = exchange.statistics.bytesPublished
     }
 
-    /// Projects every layer anew, after an optimiser step. Collective.
+    /// Projects every layer anew, after an optimizer step. Collective.
     func update(_ weights: inout ModelWeights) throws -> StepReport {
         let report = try project(&weights)
         referenceBytes += layers.reduce(0) { sum, layer in
@@ -160,7 +160,8 @@ final class TernaryTraining<World: Communicator> {
             bytes: world.size > 1 ? bytes : 0, digest: digest)
     }
 
-    /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have missed.
+    /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have
+    /// missed.
     private func compute(_ number: Int) throws -> Transition {
         let layer = layers[number]
         let update = try update(layer, &layers[number].adaptation)

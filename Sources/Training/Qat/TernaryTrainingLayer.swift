@@ -116,7 +116,8 @@ extension TernaryTrainingLayer {
                 a: try saved.tensor("\(name).a", [u.rows]).elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
         }
         if let tolerance = saved.numbers["\(name).tolerance"] { self.tolerance = Float(tolerance) }
-        adaptation = Adaptation(budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
+        adaptation = Adaptation(
+            budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
         branches = BranchCounts(
             refresh: Int(try saved.number("\(name).refresh")), prune: Int(try saved.number("\(name).prune")),
             full: Int(try saved.number("\(name).full")), refused: Int(saved.numbers["\(name).refused"] ?? 0))

@@ -8,13 +8,14 @@ internal import TransitionBus
 /// - changes (codec 1): a bit for each old component, set where it stays, and the new ones;
 /// - whole (codec 2): all components.
 ///
-/// Each can bring the row and column scales of a balanced layer, with its first components or where they have followed the weight.
+/// Each can bring the row and column scales of a balanced layer, with its first components or where they have followed the
+/// weight.
 ///
-/// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, refused u8 (1: a refresh in the place of an adaptation that
-/// would have emptied the layer), zero u8, old rank u32, new components k' u32, then
-/// what stays (changes only, one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as
-/// ``PackedTernary/bytes`` (a mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and
-/// a [m] and b [n] where balanced, positive.
+/// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, refused u8 (1: a refresh in the place of an
+/// adaptation that would have emptied the layer), zero u8, old rank u32, new components k' u32, then what stays (changes only,
+/// one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as ``PackedTernary/bytes`` (a
+/// mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and a [m] and b [n] where
+/// balanced, positive.
 ///
 /// A payload says all that is needed to check it but the old rank, which the receiver compares when it applies the transition:
 /// a payload for the next step can arrive before this one is applied.
@@ -61,7 +62,8 @@ struct TransitionCodec {
         }
         guard bytes.count <= limit else {
             throw TernaryError(
-                .configuration, "\(name) needs \(update.s.count) components, more than 16 times its longer side; raise ternary.tolerance")
+                .configuration,
+                "\(name) needs \(update.s.count) components, more than 16 times its longer side; raise ternary.tolerance")
         }
         return (form, bytes)
     }
@@ -74,7 +76,9 @@ struct TransitionCodec {
     /// - Returns: the update, and the rank it expects the layer to have.
     /// - Throws: ``Malformed``, also for signs that are not one for each non-zero and a scale that is not finite.
     func decode(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> (update: TransitionUpdate, oldRank: Int) {
-        guard let form = Form(rawValue: codec), payload.count >= Self.headerBytes, payload.count <= limit else { throw Malformed() }
+        guard let form = Form(rawValue: codec), payload.count >= Self.headerBytes, payload.count <= limit else {
+            throw Malformed()
+        }
         var reader = ByteReader(payload)
         guard let branch = TransitionBranch(code: try reader.byte()) else { throw Malformed() }
         let balanced = try reader.byte()
@@ -94,7 +98,8 @@ struct TransitionCodec {
             guard kept.last.map({ $0 < oldRank }) ?? true else { throw Malformed() }
         case .whole: break
         }
-        let (u, v) = form == .scales
+        let (u, v) =
+            form == .scales
             ? (Tensor(zeros: [rows, 0]), Tensor(zeros: [0, columns]))
             : (try trits(&reader, rows, added), try trits(&reader, added, columns))
         let s = try reader.floats(kept.count + added)

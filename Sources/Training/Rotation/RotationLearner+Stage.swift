@@ -10,8 +10,8 @@ internal import TensorCore
 
 /// A rank's part of a step: its stage of the passes, and how the layers' gradients come together.
 extension RotationLearner {
-    /// Runs this stage for the replica's sequences and gathers the gradients of its layers. Returns the replica's part of the mean
-    /// loss, on the last stage; 0 on others.
+    /// Runs this stage for the replica's sequences and gathers the gradients of its layers. Returns the replica's part of the
+    /// mean loss, on the last stage; 0 on others.
     func accumulate(
         _ sequences: [[Int32]], globalSequences: Int, _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
@@ -34,7 +34,7 @@ extension RotationLearner {
         return result.sum / Double(counted)
     }
 
-    /// The linear layers' weights quantised, as parameters whose gradients are wanted.
+    /// The linear layers' weights quantized, as parameters whose gradients are wanted.
     private func quantized(_ rotated: Parameters<StoredTensor>, _ quantizer: WeightQuantizer) -> Parameters<Variable> {
         rotated.mapLinears(
             weight: { Variable(parameter: quantizer.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.held) })
@@ -43,7 +43,8 @@ extension RotationLearner {
     /// What the quantized weights contribute to the gradients of the rotations merged into them.
     private func addWeightTerms(unquantized: Parameters<StoredTensor>, quantized: Parameters<Variable>) {
         for (index, (full, block)) in zip(unquantized.blocks, quantized.blocks).enumerated() {
-            func add(_ gradient: RotationGradient?, _ side: RotationGradient.Side, where carries: (ParameterSpec.Ports) -> Bool) {
+            func add(_ gradient: RotationGradient?, _ side: RotationGradient.Side, where carries: (ParameterSpec.Ports) -> Bool)
+            {
                 guard let gradient else { return }
                 for (place, spec) in block.specs.enumerated() {
                     guard let ports = spec.ports, carries(ports), let slope = block[place].gradient else { continue }
@@ -62,11 +63,12 @@ extension RotationLearner {
 
     private static var chainTag: Int { 0 }
 
-    /// Skew gradients of all rotations summed over layers (R1), micro-batches and replicas, and the loss, the same bits on all ranks.
+    /// Skew gradients of all rotations summed over layers (R1), micro-batches and replicas, and the loss, the same bits on all
+    /// ranks.
     ///
-    /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage R1 and
-    /// the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the
-    /// replicas; then the stages exchange theirs. Collective.
+    /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage
+    /// R1 and the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the replicas;
+    /// then the stages exchange theirs. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
         let r1 = try chainedR1(groups.pipeline)
         let parts = [r1].compactMap(\.self) + (r2Gradients ?? []).map(\.skew)
@@ -84,8 +86,8 @@ extension RotationLearner {
         return all.reshaped([all.count])
     }
 
-    /// The skew gradient of R1 summed over the layers of this replica, the last layer first, through one stage after the other: on
-    /// the first stage; nil on others, and where R1 is not learned.
+    /// The skew gradient of R1 summed over the layers of this replica, the last layer first, through one stage after the other:
+    /// on the first stage; nil on others, and where R1 is not learned.
     ///
     /// The order of the additions is that of one rank, whatever the number of stages.
     private func chainedR1(_ pipeline: some Communicator) throws -> DoubleStorage? {

@@ -2,7 +2,7 @@ internal import Rotation
 internal import TensorCore
 
 extension RotationLearner {
-    /// The rotations, and what their optimisers remember; the same on every rank.
+    /// The rotations, and what their optimizers remember; the same on every rank.
     var state: TrainingState {
         var state = TrainingState()
         for (name, rotation) in rotations.named { state.tensors[name] = rotation }
@@ -18,7 +18,8 @@ extension RotationLearner {
         rotations = try rotations.mapNamed { name, rotation in try state.tensor(name, rotation.shape) }
         for (index, optimizer) in optimizers.enumerated() {
             optimizers[index] = CayleySGD(
-                retraction: optimizer.retraction, momentum: optimizer.momentum, orthonormalization: optimizer.orthonormalization,
+                retraction: optimizer.retraction, momentum: optimizer.momentum,
+                orthonormalization: optimizer.orthonormalization,
                 steps: Int(try state.number("steps.\(index)")), momentumBuffer: state.tensors["momentum.\(index)"])
         }
     }

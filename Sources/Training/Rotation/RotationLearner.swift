@@ -7,7 +7,7 @@ package import Quantization
 package import Rotation
 package import TensorCore
 
-/// What the learner minimises.
+/// What the learner minimizes.
 package enum RotationObjective: String, Sendable, CaseIterable {
     /// Cross entropy of the next token (SpinQuant).
     case crossEntropy = "ce"
@@ -15,20 +15,21 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     case divergence = "kl"
 }
 
-/// Learns R1 and R2 by Cayley SGD on the loss of the quantised network (SpinQuant, arXiv 2405.16406, section 3.2).
+/// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
 ///
-/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1 are
-/// added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the loss, and
-/// every rank takes the same step of all rotations: these stay equal everywhere without being sent.
+/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1
+/// are added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the
+/// loss, and every rank takes the same step of all rotations: these stay equal everywhere without being sent.
 ///
-/// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are added
-/// to R1's gradient from the last to the first, and one rank goes the same way: see ``gatherGradients(loss:_:)``. Replicas add in
-/// another order, but in double precision: where ``RotationPlan`` is the same, they hardly ever change a bit either.
+/// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are
+/// added to R1's gradient from the last to the first, and one rank goes the same way: see ``gatherGradients(loss:_:)``.
+/// Replicas add in another order, but in double precision: where ``RotationPlan`` is the same, they hardly ever change a bit
+/// either.
 package final class RotationLearner {
     package struct Settings: Sendable {
         package var objective: RotationObjective
         package var quantization: ActivationQuantization
-        /// Quantiser of the weights during training; nil leaves them in float32.
+        /// Quantizer of the weights during training; nil leaves them in float32.
         package var weightQuantizer: WeightQuantizer?
         package var learnsR1: Bool
         package var learnsR2: Bool
@@ -86,7 +87,8 @@ package final class RotationLearner {
     ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
     ///   - rotations: where to start; of the whole model.
     package init(
-        _ settings: Settings, _ model: Model, base: Parameters<some TensorValue>, online: OnlineRotations, from rotations: Rotations
+        _ settings: Settings, _ model: Model, base: Parameters<some TensorValue>, online: OnlineRotations,
+        from rotations: Rotations
     ) {
         self.settings = settings
         self.model = model
@@ -103,7 +105,8 @@ package final class RotationLearner {
         let learned = [r1].compactMap(\.self) + (r2 ?? [])
         optimizers = learned.map { _ in
             CayleySGD(
-                retraction: settings.retraction, momentum: settings.momentum, orthonormalization: .scheduled(seed: settings.seed))
+                retraction: settings.retraction, momentum: settings.momentum,
+                orthonormalization: .scheduled(seed: settings.seed))
         }
         packed = Tensor(zeros: [learned.reduce(1) { $0 + SkewMatrix.packedCount(order: $1.rows) }])
     }
@@ -130,8 +133,8 @@ package final class RotationLearner {
         return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
-    /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none. The
-    /// same bits on every rank.
+    /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none.
+    /// The same bits on every rank.
     package func settle() throws(RotationError) {
         defer { if model.architecture.takesMeans { rotations = rotations.keepingMean() } }
         guard settings.retraction == .iterative else { return }

@@ -49,7 +49,8 @@ package struct RotationMetadata {
     static func make(_ config: RunConfig, modelDigest: String) -> [String: String] {
         let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
         var result = [
-            "format": "pt", "program": ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue, "r2": config.rotation.r2.rawValue,
+            "format": "pt", "program": ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue,
+            "r2": config.rotation.r2.rawValue,
             "train_weight_bits": String(config.rotation.trainWeightBits), "steps": String(config.training.steps),
             "seed": String(config.training.seed),
         ]
@@ -65,7 +66,9 @@ package struct RotationMetadata {
     func settings(besides given: Set<String>) -> [(setting: String, value: String)] {
         Self.keys.compactMap { key, setting in
             let isCache = ["key_bits", "value_bits"].contains(key)
-            guard let value = entries[key], !given.contains(setting), !(isCache && given.contains(Self.cacheBits)) else { return nil }
+            guard let value = entries[key], !given.contains(setting), !(isCache && given.contains(Self.cacheBits)) else {
+                return nil
+            }
             return (setting, value)
         }
     }
@@ -73,9 +76,13 @@ package struct RotationMetadata {
     /// The settings that differ from what the file says.
     func differences(_ config: RunConfig) -> [(setting: String, learned: String, used: String)] {
         let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
-        let bits = ["quantization.kv.key_bits": config.quantization.kv.keys, "quantization.kv.value_bits": config.quantization.kv.values]
+        let bits = [
+            "quantization.kv.key_bits": config.quantization.kv.keys,
+            "quantization.kv.value_bits": config.quantization.kv.values,
+        ]
         return Self.keys.compactMap { key, setting in
-            guard let learned = entries[key], let used = bits[setting].map(String.init) ?? values[setting], learned != used else {
+            guard let learned = entries[key], let used = bits[setting].map(String.init) ?? values[setting], learned != used
+            else {
                 return nil
             }
             return (setting, learned, used)
@@ -94,7 +101,9 @@ package struct RotationMetadata {
         for (key, isThere) in [("r1", rotations.r1 != nil), ("r2", rotations.r2 != nil)] {
             guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
             throw HuggingFaceError(
-                .malformed, path, "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed")
+                .malformed, path,
+                "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed"
+            )
         }
     }
 }
@@ -106,7 +115,9 @@ extension LanguageModelInputs {
     func checkOrigin(ofRotations path: String?, _ context: JobContext<some Communicator>) throws {
         guard let path, context.communicator.isRoot else { return }
         let metadata = try RotationMetadata(of: path)
-        guard let digest = metadata.modelDigest, try digest != folder.checkpoint.digest(), !context.config.allowMismatch else { return }
+        guard let digest = metadata.modelDigest, try digest != folder.checkpoint.digest(), !context.config.allowMismatch else {
+            return
+        }
         throw OriginError(file: path, model: folder.path, relation: "was learned for")
     }
 }
@@ -121,7 +132,8 @@ extension LanguageModelRun {
             let metadata = try RotationMetadata(of: path)
             if metadata.isEmpty {
                 context.reporter.note(
-                    "note: \(path) does not say what it was learned for; bits, r3 and r4 are those of the settings, and the model is not checked")
+                    "note: \(path) does not say what it was learned for; bits, r3 and r4 are those of the settings, and the model is not checked"
+                )
             }
             if let model = metadata.modelDigest, try model != inputs.folder.checkpoint.digest() {
                 context.reporter.note("note: \(path) was learned for a model with other weights than \(inputs.folder.path)")

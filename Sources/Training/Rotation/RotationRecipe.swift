@@ -7,10 +7,10 @@ package import Quantization
 package import Rotation
 package import TensorCore
 
-/// How a configuration quantises a network.
+/// How a configuration quantizes a network.
 package struct QuantizationRecipe {
     package let activations: ActivationQuantization
-    /// Quantiser of the linear layers' weights; nil leaves them in float32.
+    /// Quantizer of the linear layers' weights; nil leaves them in float32.
     package let weights: WeightQuantizer?
     private let settings: QuantizationSettings
 
@@ -19,21 +19,24 @@ package struct QuantizationRecipe {
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
             keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
-            headDimension: architecture.headDimension ?? 1, gradient: config.rotation.gradient == .range ? .range : .straightThrough)
+            headDimension: architecture.headDimension ?? 1,
+            gradient: config.rotation.gradient == .range ? .range : .straightThrough)
         weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
     }
 
-    /// - Throws: ``ConfigurationError`` where weights are quantised in groups that do not divide the inputs of every linear layer.
+    /// - Throws: ``ConfigurationError`` where weights are quantized in groups that do not divide the inputs of every linear
+    ///   layer.
     package func checkGroups(_ architecture: Architecture, bits: Int) throws(ConfigurationError) {
         guard bits < 16, settings.weights.granularity == .group else { return }
         let size = settings.weights.groupSize
         for inputs in architecture.linears.map({ $0.shape[1] }) where inputs % size != 0 {
             throw ConfigurationError(
-                "quantization.weights.group_size", "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
+                "quantization.weights.group_size",
+                "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
         }
     }
 
-    /// The configured quantiser of weights, at other bits than configured.
+    /// The configured quantizer of weights, at other bits than configured.
     package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
 
     private static func weightQuantizer(_ settings: QuantizationSettings.Weights, bits: Int) -> WeightQuantizer? {
@@ -49,9 +52,11 @@ package struct QuantizationRecipe {
             searchesClip: settings.clip == .search)
     }
 
-    /// The parameters with the linear layers' weights quantised, as constants.
+    /// The parameters with the linear layers' weights quantized, as constants.
     package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {
-        guard let weights, settings.weights.method == .rtn else { return parameters.map { _, value in Variable(constant: value) } }
+        guard let weights, settings.weights.method == .rtn else {
+            return parameters.map { _, value in Variable(constant: value) }
+        }
         return parameters.rounded(by: weights)
     }
 }
@@ -83,13 +88,14 @@ package struct RotationRecipe {
     /// - Parameters:
     ///   - planTokens: see ``RotationPlan``.
     ///   - dims: replicas and stages that the steps run on.
-    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path` names a file that does not hold this model's rotations.
+    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path`
+    ///   names a file that does not hold this model's rotations.
     package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, architecture)
         try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
-        // Without a quantised K, R3 changes nothing: queries and keys are rotated alike.
+        // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.keys < 16
         let (head, down, layers) = (architecture.headDimension, architecture.downWidth, architecture.blocks.count)
         online = OnlineRotations(
@@ -100,12 +106,13 @@ package struct RotationRecipe {
             layers: layers, seed: UInt64(config.training.seed))
         if architecture.takesMeans { random = random.keepingMean() }
         hadamard = random
-        start = try rotation.path.map {
-            let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
-            try RotationMetadata(of: $0).check(given, path: $0)
-            try given.check(keepMeansOf: architecture, path: $0)
-            return given
-        } ?? random
+        start =
+            try rotation.path.map {
+                let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
+                try RotationMetadata(of: $0).check(given, path: $0)
+                try given.check(keepMeansOf: architecture, path: $0)
+                return given
+            } ?? random
         isGiven = rotation.path != nil
         learner = RotationLearner.Settings(
             objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
@@ -113,7 +120,8 @@ package struct RotationRecipe {
             momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
-            plan: RotationPlan(architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
+            plan: RotationPlan(
+                architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
     }
 }
 
@@ -124,7 +132,8 @@ extension RotationRecipe {
     /// Whether steps change a rotation.
     var learns: Bool { learner.learnsR1 && start.r1 != nil || learner.learnsR2 && start.r2 != nil }
 
-    /// What the network with the rotations of the start is called, in `summary.json` and in the table; nil where nothing is rotated.
+    /// What the network with the rotations of the start is called, in `summary.json` and in the table; nil where nothing is
+    /// rotated.
     var startRow: (key: String, label: String)? { isGiven ? ("given", "rotations given") : hadamardRow }
 
     /// The same of random rotations.
@@ -136,7 +145,7 @@ extension RotationRecipe {
     }
 }
 
-/// Scores rotations: weights and activations quantised, R1 merged into the weights where they are quantised, and else where the
+/// Scores rotations: weights and activations quantized, R1 merged into the weights where they are quantized, and else where the
 /// plan says so.
 struct RotatedScorer {
     let model: Model
@@ -155,9 +164,11 @@ struct RotatedScorer {
     func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
         let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
         let network = Network(
-            model: model, parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.architecture)),
+            model: model,
+            parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.architecture)),
             hooks: QuantizedHooks(
-                quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3, r4: recipe.online.r4))
+                quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3,
+                r4: recipe.online.r4))
         let reference = Network(
             model: model, parameters: base.map { _, value in Variable(constant: value) },
             hooks: QuantizedHooks(quantization: .none, r4: recipe.online.r4))

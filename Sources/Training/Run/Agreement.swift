@@ -23,7 +23,8 @@ package struct AgreedError: ReportableError, Equatable {
     fileprivate init?(encoded bytes: [UInt8]) {
         guard let code = bytes.first else { return nil }
         self.init(
-            exitCode: ExitCode(rawValue: Int32(code)) ?? .software, description: String(decoding: bytes.dropFirst(), as: UTF8.self))
+            exitCode: ExitCode(rawValue: Int32(code)) ?? .software,
+            description: String(decoding: bytes.dropFirst(), as: UTF8.self))
     }
 }
 
@@ -41,8 +42,8 @@ extension StopRequested {
 
 extension Communicator {
     /// Does work on every rank that may fail on any, such as reading input: either it succeeds on all of them, or all throw the
-    /// error of the first rank that failed, so that none waits for another. Where a rank was asked to stop, before the work or in it,
-    /// all throw ``StopRequested``. The work must not communicate. Collective.
+    /// error of the first rank that failed, so that none waits for another. Where a rank was asked to stop, before the work or
+    /// in it, all throw ``StopRequested``. The work must not communicate. Collective.
     package func agree<Result>(_ work: () throws -> Result) throws -> Result {
         var verdict: [UInt8] = []
         let outcome = Swift.Result<Result, any Error> {

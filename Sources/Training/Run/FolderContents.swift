@@ -44,7 +44,8 @@ struct FolderContents {
         let record = RunRecord(folder: path)
         // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.
         let hasMark = names.contains(FolderLock.fileName) || names.contains(RunFolder.metricsName)
-        let hasFiles = !names.isDisjoint(with: resultNames + stateNames + scratchNames + [RunFolder.configurationName, RunFolder.metricsName])
+        let hasFiles = !names.isDisjoint(
+            with: resultNames + stateNames + scratchNames + [RunFolder.configurationName, RunFolder.metricsName])
         guard record != nil || (hasMark && hasFiles) else { return nil }
         if let record, record.isReplacing { return Run(job: record.job, isFinished: false) }
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
@@ -52,8 +53,10 @@ struct FolderContents {
         func savedJob() -> String? {
             let summary = try? InputFile.json("\(path)/\(RunFolder.summaryName)")
             if let job = summary?["job"]?.string { return job }
-            return steps.lazy.compactMap { try? CheckpointManifest(contentsOf: "\(folder.checkpoint($0))/\(CheckpointManifest.fileName)") }
-                .first?.identity.job
+            return steps.lazy.compactMap {
+                try? CheckpointManifest(contentsOf: "\(folder.checkpoint($0))/\(CheckpointManifest.fileName)")
+            }
+            .first?.identity.job
         }
         return Run(
             job: record?.job ?? savedJob(), config: try? RunConfig(file: "\(path)/\(RunFolder.configurationName)"),

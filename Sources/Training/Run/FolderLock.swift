@@ -12,12 +12,12 @@ package struct FolderInUse: ReportableError, Equatable {
     }
 }
 
-/// Keeps other runs out of a folder for as long as it lives. The system lets go of it when the process ends, in whatever way: no
-/// lock is ever stale.
+/// Keeps other runs out of a folder for as long as it lives. The system lets go of it when the process ends, in whatever way:
+/// no lock is ever stale.
 ///
 /// `flock` on a file of its own, opened for writing: NFS makes of it a lock on the server that holds between machines (of a
-/// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first descriptor
-/// of the file that is closed. A file system without locks is used without.
+/// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
+/// descriptor of the file that is closed. A file system without locks is used without.
 ///
 /// The file holds the name of the run that has begun here last.
 final class FolderLock {

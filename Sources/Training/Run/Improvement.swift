@@ -48,14 +48,17 @@ package struct Improvement: Sendable {
     /// For the user.
     package var line: String {
         let perplexity = "perplexity \(before.perplexity.formatted(decimals: 2)) → \(after.perplexity.formatted(decimals: 2))"
-        let scores = divergences.map { "KL \($0.before.formatted(decimals: 4)) → \($0.after.formatted(decimals: 4)), \(perplexity)" } ?? perplexity
+        let scores =
+            divergences.map { "KL \($0.before.formatted(decimals: 4)) → \($0.after.formatted(decimals: 4)), \(perplexity)" }
+            ?? perplexity
         let advice = remedy.map { "; \($0)" } ?? ""
         switch change {
         case .better: return "training has made the model better: \(scores)\(advice)"
         case .unchanged: return "training has left the model as it was: \(scores)\(advice)"
         case .worse:
             return "warning: training has made the model worse: \(scores)"
-                + (remedy == nil ? "; lower training.learning_rate, or give it more text" : "\(advice), or lower training.learning_rate")
+                + (remedy == nil
+                    ? "; lower training.learning_rate, or give it more text" : "\(advice), or lower training.learning_rate")
         }
     }
 }

@@ -38,7 +38,8 @@ package struct ModelSizes: Sendable {
 
     private func size(_ bytes: (Int) -> Int) -> ModelSize {
         ModelSize(
-            linearBytes: linears.indices.reduce(0) { $0 + bytes($1) }, weights: linears.reduce(0) { $0 + $1.shape[0] * $1.shape[1] },
+            linearBytes: linears.indices.reduce(0) { $0 + bytes($1) },
+            weights: linears.reduce(0) { $0 + $1.shape[0] * $1.shape[1] },
             otherBytes: otherBytes)
     }
 
@@ -47,8 +48,8 @@ package struct ModelSizes: Sendable {
     /// As in the folder.
     package var stored: ModelSize { size(dense) }
 
-    /// Every linear as integers of a few bits, a float32 scale for each group, and a zero point of as many bits where not symmetric;
-    /// nil: as in the folder.
+    /// Every linear as integers of a few bits, a float32 scale for each group, and a zero point of as many bits where not
+    /// symmetric; nil: as in the folder.
     ///
     /// - Parameter names: the linears that are rounded; nil for all.
     package func rounded(by quantizer: WeightQuantizer?, only names: Set<String>? = nil) -> ModelSize {

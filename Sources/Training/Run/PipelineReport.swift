@@ -30,7 +30,8 @@ struct PipelineReport {
     /// For the user; nil where there is one stage.
     var line: String? {
         guard stages > 1 else { return nil }
-        return "stages waited \((100 * bubble).formatted(decimals: 1)) % of their passes' time; equal stages with free messages would "
+        return
+            "stages waited \((100 * bubble).formatted(decimals: 1)) % of their passes' time; equal stages with free messages would "
             + "have waited (P−1)/(M+P−1) = \((100 * ideal).formatted(decimals: 1)) %"
     }
 }

@@ -43,7 +43,8 @@ package final class Reporter {
         let remaining = pace.remaining(phase, done, of: total, at: now)
         let elapsed = (now - begin) / .seconds(1)
         events.publish(
-            "phase", [
+            "phase",
+            [
                 "name": .string(phase), "done": .integer(done), "of": .integer(total), "elapsed_seconds": .double(elapsed),
                 "remaining_seconds": remaining.map { .double($0) } ?? .null,
             ])

@@ -9,7 +9,9 @@ extension RunFolder {
         /// Layers decomposed and kept.
         let layers: Int
 
-        package var description: String { steps > 0 ? "step \(steps)" : layers > 0 ? "\(layers) layers decomposed" : "before the first step" }
+        package var description: String {
+            steps > 0 ? "step \(steps)" : layers > 0 ? "\(layers) layers decomposed" : "before the first step"
+        }
     }
 
     package static func place(_ folder: String) -> Place {

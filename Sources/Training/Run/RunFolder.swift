@@ -66,12 +66,14 @@ package final class RunFolder {
         if PathKind("\(path)/\(summaryName)") != .absent { return "stopped as asked; the results in \(path) are as they were" }
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
         if let step = try? folder.steps().first {
-            return "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
+            return
+                "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
                 + "goes on there"
         }
         let layers = "\(path)/\(FinishedLayers.folderName)"
         if let count = try? entries(ofFolder: layers).count, count > 0 {
-            return "stopped as asked; \(layers) has the layers finished so far, and the same command with \(flags) goes on there"
+            return
+                "stopped as asked; \(layers) has the layers finished so far, and the same command with \(flags) goes on there"
         }
         return "stopped as asked before anything was saved; the same command with \(flags) begins anew"
     }
@@ -81,7 +83,8 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
     }
 
-    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until ``create(_:job:after:source:)``.
+    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until
+    /// ``create(_:job:after:source:)``.
     ///
     /// - Throws: ``FolderInUse``.
     package func claim() throws {
@@ -91,22 +94,25 @@ package final class RunFolder {
         lock = claimed
     }
 
-    /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed: its
-    /// results always, so that none stands beside a configuration it was not made with; its checkpoints and metrics where this
-    /// run begins at step 0. A run that is killed in between leaves a folder that says so: see ``RunRecord/isReplacing``.
+    /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed:
+    /// its results always, so that none stands beside a configuration it was not made with; its checkpoints and metrics where
+    /// this run begins at step 0. A run that is killed in between leaves a folder that says so: see ``RunRecord/isReplacing``.
     ///
     /// - Parameters:
     ///   - job: as in ``Job/name``.
     ///   - steps: those already taken, whose metrics are kept.
     ///   - source: the run folder that they were taken in; nil: this one.
-    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; what cannot be written.
+    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; what cannot be
+    ///   written.
     package func create(_ config: RunConfig, job: String, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
         try claim()
         let continues = steps > 0 && (source ?? path) == path
         let isOwn = RunRecord(folder: path)?.job == job
-        let names = FolderContents.resultNames + (continues ? [] : FolderContents.stateNames) + (isOwn ? [] : FolderContents.scratchNames)
+        let names =
+            FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
+            + (isOwn ? [] : FolderContents.scratchNames)
         try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)

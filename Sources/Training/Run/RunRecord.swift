@@ -5,15 +5,17 @@ struct RunRecord: Equatable {
     static let fileName = "run.json"
 
     var job: String
-    /// The other files are an earlier run's and are being removed. A run that is killed then leaves this mark: none of them is taken
-    /// for a result of `job`, and the next start removes what is left.
+    /// The other files are an earlier run's and are being removed. A run that is killed then leaves this mark: none of them is
+    /// taken for a result of `job`, and the next start removes what is left.
     var isReplacing = false
 
     init(job: String, isReplacing: Bool = false) { (self.job, self.isReplacing) = (job, isReplacing) }
 
     /// nil where there is none that can be read.
     init?(folder: String) {
-        guard let json = try? InputFile.json("\(folder)/\(Self.fileName)", limit: 1 << 16), let job = json["job"]?.string else { return nil }
+        guard let json = try? InputFile.json("\(folder)/\(Self.fileName)", limit: 1 << 16), let job = json["job"]?.string else {
+            return nil
+        }
         self.init(job: job, isReplacing: json["replacing"]?.bool ?? false)
     }
 

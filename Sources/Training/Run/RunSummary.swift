@@ -29,7 +29,8 @@ package struct RunSummary: Sendable {
     package var results = JSONObject()
 
     package init(
-        job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int, seconds: Double,
+        job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int,
+        seconds: Double,
         secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
         gemmPeakFlops: Double, coreShare: Double
     ) {
@@ -53,17 +54,21 @@ package struct RunSummary: Sendable {
     package var tokensPerSecond: Double { Double(tokensPerStep) / secondsPerStep }
 
     /// Needed operations per second over those that all ranks' matrix products reach on the cores they have.
-    package var modelFlopsUtilization: Double { flopsPerStep / (secondsPerStep * gemmPeakFlops * coreShare * Double(worldSize)) }
+    package var modelFlopsUtilization: Double {
+        flopsPerStep / (secondsPerStep * gemmPeakFlops * coreShare * Double(worldSize))
+    }
 
     package var json: JSONValue {
         let common: JSONValue = [
             "job": .string(job), "model": .string(model), "seed": .integer(seed),
-            "world_size": .integer(worldSize), "data_parallel": .integer(dataParallel), "pipeline_parallel": .integer(pipelineParallel),
+            "world_size": .integer(worldSize), "data_parallel": .integer(dataParallel),
+            "pipeline_parallel": .integer(pipelineParallel),
             "steps": .integer(steps), "seconds": .double(seconds), "seconds_per_step": .double(secondsPerStep),
             "tokens_per_second": .double(tokensPerSecond),
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
             "bytes_sent_per_step": .integer(bytesSentPerStep),
-            "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops), "core_share": .double(coreShare),
+            "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
+            "core_share": .double(coreShare),
             "model_flops_utilization": .double(modelFlopsUtilization),
         ]
         var object = common.object ?? JSONObject()

@@ -7,8 +7,8 @@ internal import Rotation
 internal import TensorCore
 
 extension ScoreTable {
-    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at all,
-    /// with norms folded into the linears; says the first two. Collective.
+    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
+    /// all, with norms folded into the linears; says the first two. Collective.
     ///
     /// - Parameter parameters: of this rank's stage, as the model's folder has them.
     /// - Returns: the parameters with fused norms.
@@ -38,20 +38,23 @@ extension ScoreTable {
         add(key, "\(label), \(size.bitsPerWeight.formatted(decimals: 2)) bits a weight", bits, score, size)
     }
 
-    /// Adds the rows of a network with some linears rounded to 4 and to 3 bits: what ternary factors compete with. A row has a scale,
-    /// its range searched for. Collective.
+    /// Adds the rows of a network with some linears rounded to 4 and to 3 bits: what ternary factors compete with. A row has a
+    /// scale, its range searched for. Collective.
     ///
     /// - Parameters:
     ///   - own: the linears of this rank's stage that are rounded; `all`: of the model.
     ///   - activations: how activations and cache are rounded in this table.
     mutating func addIntegers(
-        _ own: Set<String>, of parameters: Parameters<some TensorValue>, all: Set<String>, _ activations: ActivationQuantization,
+        _ own: Set<String>, of parameters: Parameters<some TensorValue>, all: Set<String>,
+        _ activations: ActivationQuantization,
         _ model: Model, _ sizes: ModelSizes, _ windows: [[Int32]], _ groups: ParallelGroups<some Communicator>
     ) throws {
         for width in [4, 3] {
-            let quantizer = WeightQuantizer(QuantizerSpec(bits: width, symmetric: true, granularity: .channel), searchesClip: true)
+            let quantizer = WeightQuantizer(
+                QuantizerSpec(bits: width, symmetric: true, granularity: .channel), searchesClip: true)
             let network = Network(
-                model: model, parameters: parameters.rounded(by: quantizer, only: own), hooks: QuantizedHooks(quantization: activations))
+                model: model, parameters: parameters.rounded(by: quantizer, only: own),
+                hooks: QuantizedHooks(quantization: activations))
             let score = try evaluate(network, against: model.constantNetwork(parameters), windows: windows, groups)
             var rowBits = bits
             rowBits.weights = width
@@ -75,8 +78,8 @@ extension LanguageModelRun {
 }
 
 extension RunConfig {
-    /// Whether `qat` was worth it: by the divergence where it learns from the full-precision network. What learns from a text leaves
-    /// that network on purpose.
+    /// Whether `qat` was worth it: by the divergence where it learns from the full-precision network. What learns from a text
+    /// leaves that network on purpose.
     func improvement(before: LanguageModelScore, after: LanguageModelScore) -> Improvement {
         distills ? Improvement(before: before, after: after) : Improvement(before: before.perplexity, after: after.perplexity)
     }

@@ -19,7 +19,8 @@ package struct NetworkBits: Sendable, Equatable {
     /// Those of a configuration.
     package init(_ settings: QuantizationSettings) {
         self.init(
-            weights: settings.weights.bits, activations: settings.activations.bits, keys: settings.kv.keys, values: settings.kv.values)
+            weights: settings.weights.bits, activations: settings.activations.bits, keys: settings.kv.keys,
+            values: settings.kv.values)
     }
 
     /// Nothing quantized.
@@ -34,7 +35,10 @@ package struct NetworkBits: Sendable, Equatable {
     }
 
     package var json: JSONValue {
-        ["weights": weights.map { .integer($0) } ?? .null, "activations": .integer(activations), "keys": .integer(keys), "values": .integer(values)]
+        [
+            "weights": weights.map { .integer($0) } ?? .null, "activations": .integer(activations), "keys": .integer(keys),
+            "values": .integer(values),
+        ]
     }
 }
 
@@ -62,7 +66,9 @@ package struct ScoreTable: Sendable {
         title = "\(bits == .factors ? "" : bits.text + ", ")\(windows) window\(windows == 1 ? "" : "s") of \(length) tokens"
     }
 
-    package mutating func add(_ key: String, _ label: String, _ bits: NetworkBits, _ score: LanguageModelScore, _ size: ModelSize? = nil) {
+    package mutating func add(
+        _ key: String, _ label: String, _ bits: NetworkBits, _ score: LanguageModelScore, _ size: ModelSize? = nil
+    ) {
         rows.append(Row(key: key, label: label, bits: bits, score: score, size: size))
     }
 
@@ -78,7 +84,8 @@ package struct ScoreTable: Sendable {
             let megabytes = row.size.map { (Double($0.bytes) / 1e6).formatted(decimals: $0.bytes < 100_000_000 ? 1 : 0) }
             table.add(
                 [
-                    row.label, row.size.map { $0.bitsPerWeight.formatted(decimals: 2) } ?? row.bits.weights.map { "\($0)" } ?? "–",
+                    row.label,
+                    row.size.map { $0.bitsPerWeight.formatted(decimals: 2) } ?? row.bits.weights.map { "\($0)" } ?? "–",
                     "\(row.bits.activations)", cache, row.score.perplexity.formatted(decimals: 2),
                     row.score.klDivergence.map { $0.formatted(decimals: 4) } ?? "–",
                 ] + (sized ? [megabytes ?? "–"] : []))

@@ -44,7 +44,8 @@ struct TrainingLoop {
     /// - Throws: ``StopRequested``, after a checkpoint, when asked to stop; what the steps and the checkpoints throw.
     func run<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
-        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
+        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+            StepResult
     ) throws -> Record {
         // A step that is left half done is lost: requests to stop wait for its end, and for the checkpoint.
         try StopRequest.shielded { try takeSteps(context, checkpoints, state: state, step: take) }
@@ -52,7 +53,8 @@ struct TrainingLoop {
 
     private func takeSteps<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
-        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws -> StepResult
+        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+            StepResult
     ) throws -> Record {
         let (training, groups, world) = (config.training, context.groups, context.communicator)
         let sent = groups.bytesSent
@@ -88,7 +90,8 @@ struct TrainingLoop {
             for (key, value) in more.members { line[key] = value }
             try context.folder.append(line)
             context.reporter.progress(
-                verb, step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
+                verb, step + 1, of: training.steps,
+                "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
             let stop = try StopRequest.agreed(on: world)
             guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
             world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))

@@ -4,8 +4,8 @@ internal import Models
 internal import TernarySVD
 
 extension LanguageModelInputs {
-    /// That ternary factors belong to this model: that its other weights are those that they were scored with. Said on rank 0 alone,
-    /// since it reads all weights.
+    /// That ternary factors belong to this model: that its other weights are those that they were scored with. Said on rank 0
+    /// alone, since it reads all weights.
     ///
     /// - Throws: ``OriginError``, unless `allow_mismatch`.
     func checkOrigin(ofFactors path: String?, _ model: ModelFolder, _ context: JobContext<some Communicator>) throws {
@@ -27,7 +27,8 @@ extension LanguageModelRun {
             if origin == TernaryFile.Origin() {
                 context.reporter.note("note: \(path) does not say which model its factors belong to")
             } else if let relation = try context.config.eval.trained == nil ? origin.mismatch(with: inputs.folder) : nil {
-                context.reporter.note("note: the factors of \(path) \(relation) other weights than those of \(inputs.folder.path)")
+                context.reporter.note(
+                    "note: the factors of \(path) \(relation) other weights than those of \(inputs.folder.path)")
             }
         }
     }

@@ -22,7 +22,9 @@ struct FactorsToStartFrom {
             throw ConfigurationError("ternary.path", "\(file) has no factors of \(missing), which ternary.layers names")
         }
         factors = all.filter { chosen.contains($0.key) }
-        guard !factors.isEmpty else { throw ConfigurationError("ternary.path", "\(file) has no layer that ternary.layers names") }
+        guard !factors.isEmpty else {
+            throw ConfigurationError("ternary.path", "\(file) has no layer that ternary.layers names")
+        }
     }
 
     /// That the factors were made from this model, or belong to it. On rank 0: it reads all weights.
@@ -35,7 +37,8 @@ struct FactorsToStartFrom {
         if origin.targets.contains(digest) { return nil }
         guard origin.source == digest else {
             throw ConfigurationError(
-                "ternary.path", "\(file) was made from another model than \(model.path); give that one, or the run's model/, as model.path")
+                "ternary.path",
+                "\(file) was made from another model than \(model.path); give that one, or the run's model/, as model.path")
         }
         return origin.targets.isEmpty
             ? nil

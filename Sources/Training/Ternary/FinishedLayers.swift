@@ -4,12 +4,12 @@ internal import TensorCore
 package import TernarySVD
 internal import TransitionBus
 
-/// The layers that a decomposition has finished, a file each in the run's folder, so that a run that was ended in the middle goes on
-/// with the others: `decomposition/LAYER.safetensors`, a ``TernaryFile`` of one layer.
+/// The layers that a decomposition has finished, a file each in the run's folder, so that a run that was ended in the middle
+/// goes on with the others: `decomposition/LAYER.safetensors`, a ``TernaryFile`` of one layer.
 ///
-/// A layer is taken back, bit for bit, only for the same weight and the same options, seed included: their fingerprint is in the
-/// file. Each is written by the rank that has it, and may be read by any, however many there are. Where the run's folder is not
-/// shared by the machines, a rank finds no more than its own machine's.
+/// A layer is taken back, bit for bit, only for the same weight and the same options, seed included: their fingerprint is in
+/// the file. Each is written by the rank that has it, and may be read by any, however many there are. Where the run's folder is
+/// not shared by the machines, a rank finds no more than its own machine's.
 package struct FinishedLayers {
     static let folderName = "decomposition"
     private static let (fingerprintKey, errorKey) = ("fingerprint", "relative_error")
@@ -33,14 +33,17 @@ package struct FinishedLayers {
     /// The layer's decomposition from the file, or by `work`, which is then kept.
     ///
     /// - Throws: what `work` throws; ``HuggingFaceError`` where the file cannot be written.
-    func decomposition(of weight: Tensor, name: String, or work: () throws -> TernaryDecomposition) throws -> TernaryDecomposition {
+    func decomposition(of weight: Tensor, name: String, or work: () throws -> TernaryDecomposition) throws
+        -> TernaryDecomposition
+    {
         if let kept = finished(weight, name: name) { return kept }
         let result = try work()
         try keep(result, of: weight, name: name)
         return result
     }
 
-    /// nil where there is none, where it is of another weight or other options, and where it cannot be read: it is then made anew.
+    /// nil where there is none, where it is of another weight or other options, and where it cannot be read: it is then made
+    /// anew.
     func finished(_ weight: Tensor, name: String) -> TernaryDecomposition? {
         guard PathKind(file(name)) == .file, let metadata = try? TernaryFile.metadata(of: file(name)),
             metadata[Self.fingerprintKey] == fingerprint(weight), let error = metadata[Self.errorKey].flatMap(Float.init),

@@ -1,8 +1,9 @@
+internal import TensorCore
+package import TernarySVD
+
 #if canImport(Glibc)
     internal import Glibc
 #endif
-internal import TensorCore
-package import TernarySVD
 
 /// What the linear layers of a model cost per token, counted from their shapes, weights and factors alone.
 package struct LayerProfile {
@@ -30,7 +31,8 @@ package struct LayerProfile {
             return Layer(
                 name: name, shape: weight.shape, dense: .linear(weight.shape, tokens: 1),
                 ternary: own.map { ($0.rank, .ternary($0, tokens: 1)) },
-                criticalRank: CriticalRank.value(weight: weight, sparsity: sparsity, rows: weight.rows, columns: weight.columns))
+                criticalRank: CriticalRank.value(weight: weight, sparsity: sparsity, rows: weight.rows, columns: weight.columns)
+            )
         }
     }
 
@@ -43,7 +45,8 @@ package struct LayerProfile {
     /// What the names of all linear layers begin with.
     private static let prefix = "model.layers."
 
-    /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are some.
+    /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are
+    /// some.
     package var table: Table {
         var table = Table(
             columns: ["layer of model.layers", "shape", "dense"]
@@ -53,7 +56,9 @@ package struct LayerProfile {
             table.add([name, shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
         }
         for layer in layers {
-            let ternary = layer.ternary.map { ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.rank)"] }
+            let ternary = layer.ternary.map {
+                ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.rank)"]
+            }
             add(
                 layer.name, "\(layer.shape[0])×\(layer.shape[1])", layer.dense, ternary ?? ["–", "–", "–"],
                 layer.criticalRank.formatted(decimals: 0))
@@ -73,8 +78,8 @@ extension TernaryFactors {
 
 /// Share of zeros a ternary projection leaves of a long vector of normal entries.
 ///
-/// With the entries beyond ±t kept, their share is q = erfc(t/√2) and the cosine √(2/π)·exp(−t²/2)/√q; t falls until the cosine reaches
-/// the threshold, or its maximum.
+/// With the entries beyond ±t kept, their share is q = erfc(t/√2) and the cosine √(2/π)·exp(−t²/2)/√q; t falls until the cosine
+/// reaches the threshold, or its maximum.
 func normalProjectionSparsity(threshold: Double) -> Double {
     var (t, best) = (8.0, 0.0)
     func share(_ t: Double) -> Double { erfc(t * 0.5.squareRoot()) }

@@ -12,7 +12,8 @@ enum StageLayers {
         static let list = 0, numbers = 1, factors = 2
     }
 
-    /// - Returns: on rank 0 the layers of all stages, in the model's order; elsewhere those of this stage. Collective over the pipeline.
+    /// - Returns: on rank 0 the layers of all stages, in the model's order; elsewhere those of this stage. Collective over the
+    ///   pipeline.
     static func gather(
         _ layers: [TernaryReport.Layer], _ groups: ParallelGroups<some Communicator>
     ) throws -> [TernaryReport.Layer] {
@@ -22,16 +23,18 @@ enum StageLayers {
             for layer in layers { try send(layer, groups.pipeline) }
             return layers
         }
-        return try layers + lists.enumerated().dropFirst().flatMap { stage, bytes in
-            try (JSONValue(parsing: bytes).array ?? []).map { try receive($0, from: stage, groups.pipeline) }
-        }
+        return try layers
+            + lists.enumerated().dropFirst().flatMap { stage, bytes in
+                try (JSONValue(parsing: bytes).array ?? []).map { try receive($0, from: stage, groups.pipeline) }
+            }
     }
 
     private static func list(_ layers: [TernaryReport.Layer]) -> JSONValue {
         .array(
             layers.map { layer -> JSONValue in
                 [
-                    "name": .string(layer.name), "rows": .integer(layer.factors.u.rows), "columns": .integer(layer.factors.v.columns),
+                    "name": .string(layer.name), "rows": .integer(layer.factors.u.rows),
+                    "columns": .integer(layer.factors.v.columns),
                     "rank": .integer(layer.factors.rank), "balanced": .bool(layer.factors.balance != nil),
                     "bytes_u": .integer(layer.factors.u.bytes.count), "bytes_v": .integer(layer.factors.v.bytes.count),
                     "error": .double(layer.relativeError), "branches": layer.branchCounts ?? .null,
@@ -47,7 +50,9 @@ enum StageLayers {
         for factor in [factors.u, factors.v] { try pipeline.send(factor.bytes, to: 0, tag: Tag.factors) }
     }
 
-    private static func receive(_ entry: JSONValue, from stage: Int, _ pipeline: some Communicator) throws -> TernaryReport.Layer {
+    private static func receive(_ entry: JSONValue, from stage: Int, _ pipeline: some Communicator) throws
+        -> TernaryReport.Layer
+    {
         guard let name = entry["name"]?.string, let m = entry["rows"]?.integer, let n = entry["columns"]?.integer,
             let rank = entry["rank"]?.integer, let isBalanced = entry["balanced"]?.bool, let error = entry["error"]?.number,
             let bytesOfU = entry["bytes_u"]?.integer, let bytesOfV = entry["bytes_v"]?.integer

@@ -11,7 +11,8 @@ extension TernarySettings {
         options.rounds = rounds
         options.refinement = refinement && mode == .standard
         options.balance = balance && mode == .standard
-        // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without (Benchmarks/ternary.md).
+        // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without
+        // (Benchmarks/ternary.md).
         options.economy = economy ?? !balance
         options.seed = UInt64(seed)
         return options
@@ -19,8 +20,8 @@ extension TernarySettings {
 
     /// How layers are projected in training.
     ///
-    /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew; where
-    /// U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
+    /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew;
+    /// where U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
     package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
         try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
     }
@@ -52,10 +53,11 @@ extension ModelWeights {
         names.indices.reversed().filter(isLinear).map { LinearShape(name: layerName($0), shape: self[$0].shape) }
     }
 
-    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is a
-    /// layer too small to decompose.
+    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is
+    /// a layer too small to decompose.
     ///
-    /// - Parameter model: the layers of the whole model, where these are a stage's: a pattern may name other stages' layers only.
+    /// - Parameter model: the layers of the whole model, where these are a stage's: a pattern may name other stages' layers
+    ///   only.
     /// - Throws: ``ConfigurationError`` for a pattern that names no layer of the model.
     package func linears(matching choice: LayerPattern, of model: [LinearShape]? = nil) throws(ConfigurationError) -> [Int] {
         let chosen = Set(try choice.choose(among: model ?? linears).map(\.name))
@@ -76,7 +78,9 @@ extension [String: TernaryFactors] {
         for (name, layer) in sorted(by: { $0.key < $1.key }) {
             guard shapes[name] == [layer.u.rows, layer.v.columns] else {
                 throw TernaryError(
-                    .data, "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape")
+                    .data,
+                    "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape"
+                )
             }
             guard layer.form == "linear" else {
                 throw TernaryError(.data, "\(file): layer \(name) has the form '\(layer.form)', and in the model it is linear")

@@ -3,7 +3,8 @@ package import Parallelism
 internal import TensorCore
 package import TernarySVD
 
-/// Decomposes layers of a stage, dealt to its replicas; each ends with all of the stage's factors, bit for bit the same. Collective.
+/// Decomposes layers of a stage, dealt to its replicas; each ends with all of the stage's factors, bit for bit the same.
+/// Collective.
 ///
 /// - Parameters:
 ///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
@@ -35,7 +36,8 @@ package func decompose(
         return results
     }
     return try indices.enumerated().map { layer, index in
-        let shared = try share(decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: groups.replicas)
+        let shared = try share(
+            decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: groups.replicas)
         return TernaryReport.Layer(
             name: weights.layerName(index), factors: shared.factors, relativeError: Double(shared.relativeError))
     }

@@ -1,6 +1,6 @@
 package import HuggingFace
-package import Models
 internal import LinearAlgebra
+package import Models
 package import TensorCore
 package import TernarySVD
 
@@ -44,7 +44,9 @@ package struct TernaryReport {
 
     /// The layers that cost more additions than dense ones, the worst first.
     var costlyLayers: [Layer] {
-        func excess(_ layer: Layer) -> Double { Double(layer.factors.additions) / Double(layer.factors.u.rows * layer.factors.v.columns) }
+        func excess(_ layer: Layer) -> Double {
+            Double(layer.factors.additions) / Double(layer.factors.u.rows * layer.factors.v.columns)
+        }
         return layers.filter { excess($0) > 1 }.sorted { excess($0) > excess($1) }
     }
 
@@ -52,7 +54,8 @@ package struct TernaryReport {
     var warning: String? {
         let costly = costlyLayers
         guard let worst = costly.first else { return nil }
-        return "warning: \(costly.count) of \(layers.count) ternary layers need more additions than a dense one (\(worst.name): "
+        return
+            "warning: \(costly.count) of \(layers.count) ternary layers need more additions than a dense one (\(worst.name): "
             + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise ternary.tolerance, or leave "
             + "them dense by ternary.layers"
     }

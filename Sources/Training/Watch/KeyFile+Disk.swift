@@ -4,7 +4,8 @@ internal import TensorCore
 package import TransitionBus
 
 extension KeyFile {
-    /// - Throws: ``HuggingFaceError`` for a file that cannot be read, ``BusError`` for one that is no key file or that others may read.
+    /// - Throws: ``HuggingFaceError`` for a file that cannot be read, ``BusError`` for one that is no key file or that others
+    ///   may read.
     package init(contentsOf path: String) throws {
         let bytes = try InputFile.contents(of: path, limit: 1 << 20)
         var status = stat()

@@ -20,7 +20,9 @@ struct RunView {
 
     /// At most this many lines, none longer than `width`.
     func lines(width: Int, height: Int) -> [String] {
-        guard !values.isEmpty else { return Array("connected; the run answers at its next step".wrapped(width: width, indent: 2).prefix(height)) }
+        guard !values.isEmpty else {
+            return Array("connected; the run answers at its next step".wrapped(width: width, indent: 2).prefix(height))
+        }
         var lines = title.wrapped(width: width, indent: 2) + phase + Self.joined(metrics, width: width)
         lines += bus.map { $0.wrapped(width: width, indent: 2) } ?? []
         let tail = end?.wrapped(width: width, indent: 2) ?? []
@@ -51,7 +53,9 @@ struct RunView {
 
     private var phase: [String] {
         guard let name = text("phase", "name") else { return [] }
-        guard let done = values["phase"]?["done"]?.integer, let total = values["phase"]?["of"]?.integer, total > 0 else { return [name] }
+        guard let done = values["phase"]?["done"]?.integer, let total = values["phase"]?["of"]?.integer, total > 0 else {
+            return [name]
+        }
         func clock(_ key: String, _ word: String) -> String? {
             values["phase"]?[key]?.number.map { ", \($0.asClock) \(word)" }
         }
@@ -59,11 +63,13 @@ struct RunView {
         return ["\(name) \(ProgressBar.text(done, of: total)) \(done)/\(total)\(times)"]
     }
 
-    /// What the lines of `metrics.jsonl` call what is shown; a `%` is where the number goes. Steps are in the phase, bytes with the bus.
+    /// What the lines of `metrics.jsonl` call what is shown; a `%` is where the number goes. Steps are in the phase, bytes with
+    /// the bus.
     private static let names = [
         "loss": "loss %", "lr": "learning rate %", "grad_norm": "gradient norm %", "tokens_per_second": "% tokens/s",
         "communication_seconds": "% s of waiting for ranks", "transition_seconds": "% s of ternary updates",
-        "orthogonality_error": "orthogonality error %", "step": "", "bus_bytes": "", "bubble_fraction": "% of waiting for stages",
+        "orthogonality_error": "orthogonality error %", "step": "", "bus_bytes": "",
+        "bubble_fraction": "% of waiting for stages",
     ]
 
     private var metrics: [String] {
@@ -89,7 +95,9 @@ struct RunView {
     }
 
     private var bus: String? {
-        guard let bytes = values["bus"]?["bytes_per_step"]?.integer, let total = values["bus"]?["bytes"]?.integer else { return nil }
+        guard let bytes = values["bus"]?["bytes_per_step"]?.integer, let total = values["bus"]?["bytes"]?.integer else {
+            return nil
+        }
         let again = text("bus", "replays") ?? "0"
         return "ternary updates between ranks: \(bytes) bytes in the last step, \(total) in all"
             + (again == "0" ? "" : ", \(again) transitions sent again")

@@ -42,7 +42,8 @@ package struct RunWatch {
     ///   - patience: with a run that does not answer, or no longer.
     package init(_ endpoint: String, keys: KeyFile?, patience: Duration) throws(BusError) {
         if let keys, keys.peers.count != 1 {
-            throw .unsuitable(setting: "--keys", rule: "one line `peer` is expected, with the run's public key, not \(keys.peers.count)")
+            throw .unsuitable(
+                setting: "--keys", rule: "one line `peer` is expected, with the run's public key, not \(keys.peers.count)")
         }
         (self.endpoint, self.keys, self.patience) = (endpoint, keys, patience)
     }
