@@ -72,8 +72,8 @@ extension CommandLineTests {
             let outcome = try watch.wait()
             #expect(outcome.code == 0, "\(outcome.errors)")
             let last = try #require(try events(watch).last)
-            #expect(last["event"]?.string == "end" && last["value"]?["exit_code"]?.integer == 0)
-            #expect(try run.wait().code == 0)
+            #expect(last["event"]?.string == "end" && last["value"]?["exit_code"]?.integer == 143)
+            #expect(try run.wait().code == 143)
             try Program.expectRefusal(
                 ["watch", "out"], in: model.path, ranks: 0, code: 66, fragment: "no run is under way here")
         }

@@ -56,7 +56,7 @@ extension Job {
                     config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
                     acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
         } catch let stop as StopRequested {
-            events.end()
+            events.end(exitCode: StopRequest.exitCode(of: stop.signal))
             throw stop
         } catch {
             events.end(AgreedError(error))

@@ -82,9 +82,9 @@ package final class RunEvents {
     package func serve() { attempt { try $0.poll() } }
 
     /// The job has ended, with this error or without; nothing follows.
-    package func end(_ error: AgreedError? = nil) {
+    package func end(_ error: AgreedError? = nil, exitCode: Int32 = 0) {
         var value = JSONObject()
-        value["exit_code"] = .integer(Int(error?.exitCode.rawValue ?? 0))
+        value["exit_code"] = .integer(Int(error?.exitCode.rawValue ?? exitCode))
         value["error"] = (error?.description).map { .string($0) }
         publish("end", .object(value))
         attempt { try $0.linger() }
