@@ -35,11 +35,6 @@ package struct OperationCount: Sendable, Equatable {
     package static func ternary(_ factors: TernaryFactors, tokens: Int) -> OperationCount {
         OperationCount(multiplications: factors.multiplications * tokens, additions: factors.additions * tokens)
     }
-
-    /// An operation on each element: activations multiply; normalizations multiply and add.
-    package static func elementwise(_ count: Int, adds: Bool) -> OperationCount {
-        OperationCount(multiplications: count, additions: adds ? count : 0)
-    }
 }
 
 /// The rank from which on a ternary layer costs more than the dense one it replaces.

@@ -64,7 +64,7 @@ import Testing
     }
 
     @Test(arguments: [1e-2, 1e-3, 1e-6, 1e-30, 1e-38, 0] as [Float], places.indices)
-    func `training leaves a layer with a weak channel its additions and its error`(_ factor: Float, _ place: Int) throws {
+    func `training with a weak channel keeps two thirds of the additions`(_ factor: Float, _ place: Int) throws {
         let healthy = try train(weight())
         let weak = try train(weight(factor, row: Self.places[place].row, column: Self.places[place].column))
         // So small a layer pays for a new channel with up to a quarter of its additions; left as it was, the balance took all

@@ -56,8 +56,6 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
             isSharded: settings.isSharded, over: groups.replicas)
     }
 
-    package var optimizerStateBytes: Int { optimizer.stateBytes }
-
     /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
     /// Collective.
     ///

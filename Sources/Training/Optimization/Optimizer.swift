@@ -43,9 +43,6 @@ package struct Optimizer {
         number = Int(try memory.number("optimizer.steps"))
     }
 
-    /// Bytes of state this rank holds.
-    package var stateBytes: Int { state.count * owned.count * MemoryLayout<Float>.stride }
-
     /// Bytes this rank hands over in a step.
     package var bytesPerStep: Int { isSharded ? owned.count * MemoryLayout<Float>.stride : 0 }
 
