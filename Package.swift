@@ -56,23 +56,44 @@ let package = Package(
             "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
             .product(name: "HeapModule", package: "swift-collections"),
         ]),
-        module("Collectives", ["TensorCore", "CMPI"]),
+        module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module("TransitionBus", [
             "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
         ]),
-        module(
-            "Training",
-            [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-                "Collectives", "Evaluation", "Parallelism", "TransitionBus", "CKernels", "Yams",
-            ],
-            resources: [.copy("Resources/wiki-llama-4m")]),
+        // The model that ships with the program.
+        module("EmbeddedModel", resources: [.copy("Resources/wiki-llama-4m")]),
+        module("Datasets", [
+            "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism", "Evaluation",
+        ]),
+        module("Configuration", [
+            "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
+            "Datasets", "Yams",
+        ]),
+        module("Planning", [
+            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+            "Parallelism", "EmbeddedModel", "Configuration",
+        ]),
+        module("Runs", [
+            "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Collectives", "Parallelism",
+            "Evaluation", "TransitionBus", "Configuration",
+        ]),
+        module("Trainer", [
+            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+            "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "Datasets", "Configuration", "Runs",
+            "CKernels",
+        ]),
+        module("Jobs", [
+            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+            "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "EmbeddedModel", "Datasets",
+            "Configuration", "Planning", "Runs", "Trainer",
+        ]),
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "Collectives", "Parallelism", "TransitionBus", "Training", "CKernels", "CProcess",
+                "Support", "TensorCore", "LinearAlgebra", "Collectives", "TransitionBus", "Configuration", "Runs", "Jobs", "CKernels",
+                "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -80,16 +101,25 @@ let package = Package(
         .executableTarget(
             name: "benchmarks",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Training",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", ["CKernels"]),
         tests("LinearAlgebra", ["TensorCore"]),
-        tests("Training", [
-            "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Collectives",
-            "Evaluation", "Parallelism", "CKernels",
+        tests("Support", []),
+        tests("Datasets", ["TensorCore", "HuggingFace", "Configuration"]),
+        tests("Configuration", ["TensorCore", "HuggingFace", "Parallelism"]),
+        tests("Planning", ["TensorCore", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
+        tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
+        tests("Trainer", [
+            "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+            "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
+        ]),
+        tests("Jobs", [
+            "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Evaluation",
+            "EmbeddedModel", "Configuration", "Runs",
         ]),
         tests("Autograd", ["TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
@@ -106,7 +136,7 @@ let package = Package(
             name: "RankTests",
             dependencies: [
                 "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation", "Parallelism",
-                "TransitionBus", "Training", "BusTestSupport", "TestSupport",
+                "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),

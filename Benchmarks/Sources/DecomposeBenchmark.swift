@@ -1,9 +1,9 @@
 internal import ArgumentParser
 internal import LinearAlgebra
 internal import Models
+internal import Support
 internal import TensorCore
 internal import TernarySVD
-internal import Training
 
 /// The default mode of the decomposition beside the reference mode: what the factors cost, and what finding them costs.
 struct DecomposeBenchmark: ParsableCommand {

@@ -3,7 +3,6 @@ internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
 internal import TensorCore
-internal import Training
 
 #if canImport(Glibc)
     internal import Glibc

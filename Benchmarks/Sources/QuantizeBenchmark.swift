@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Quantization
+internal import Support
 internal import TensorCore
-internal import Training
 
 /// Fake quantization, a read and a write of each value, against a copy.
 struct QuantizeBenchmark: ParsableCommand {

@@ -1,8 +1,8 @@
 internal import ArgumentParser
 internal import HuggingFace
 internal import Models
+internal import Support
 internal import TensorCore
-internal import Training
 
 /// Writes a Llama of a given shape with random weights, and random token sequences to run it on.
 struct RandomLlama: ParsableCommand {

@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Rotation
+internal import Support
 internal import TensorCore
-internal import Training
 
 /// The Hadamard transform against copies.
 ///

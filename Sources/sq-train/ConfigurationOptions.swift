@@ -1,6 +1,8 @@
 internal import ArgumentParser
 internal import Collectives
-internal import Training
+internal import Configuration
+internal import Jobs
+internal import Runs
 
 /// The options that make a run's configuration.
 struct ConfigurationOptions: ParsableArguments {

@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
-internal import Training
+internal import Jobs
 
 struct EvaluateCommand: RankCommand {
     static let configuration = CommandConfiguration(

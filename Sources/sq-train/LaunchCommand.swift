@@ -1,8 +1,9 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Glibc
+internal import Runs
 internal import TensorCore
-internal import Training
 
 struct LaunchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

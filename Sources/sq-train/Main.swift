@@ -1,8 +1,9 @@
 internal import ArgumentParser
 internal import Collectives
 internal import Glibc
+internal import Runs
+internal import Support
 internal import TensorCore
-internal import Training
 
 /// The program: joins the MPI job it was started in, if any, runs the command on all ranks, and ends all with one exit code.
 @main

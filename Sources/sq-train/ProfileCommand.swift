@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Collectives
-internal import Training
+internal import Jobs
+internal import Runs
 
 struct ProfileCommand: RankCommand {
     static let configuration = CommandConfiguration(

@@ -1,8 +1,8 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Glibc
 internal import Support
-internal import Training
 
 /// The command line.
 struct SQTrain: ParsableCommand {

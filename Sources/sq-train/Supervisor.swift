@@ -1,8 +1,8 @@
 internal import CProcess
 internal import Collectives
 internal import Glibc
+internal import Runs
 internal import TensorCore
-internal import Training
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Collectives
-internal import Training
+internal import Jobs
+internal import Runs
 
 struct VerifyCommand: RankCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,8 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Glibc
-internal import Training
+internal import Runs
 internal import TransitionBus
 
 struct WatchCommand: ParsableCommand {

@@ -7,7 +7,9 @@ import Rotation
 import TensorCore
 import Testing
 
-@testable import Training
+@testable import Configuration
+@testable import Datasets
+@testable import Trainer
 
 extension RankTests {
     /// Stages against one rank: the same micro-batches must give the same bits.

@@ -1,5 +1,6 @@
 import Autograd
 import Collectives
+import EmbeddedModel
 import Evaluation
 import LinearAlgebra
 import Models
@@ -8,7 +9,8 @@ import Rotation
 import TensorCore
 import Testing
 
-@testable import Training
+@testable import Configuration
+@testable import Trainer
 
 extension RankTests {
     /// Rotation learning, data-parallel, against a world of one on the same global batch.

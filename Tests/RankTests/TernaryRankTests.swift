@@ -6,7 +6,8 @@ import TernarySVD
 import TestSupport
 import Testing
 
-@testable import Training
+@testable import Configuration
+@testable import Trainer
 
 extension RankTests {
     /// Ternary layers in training, over the bus, against a world of one.

@@ -9,7 +9,8 @@ import TensorCore
 import TernarySVD
 import Testing
 
-@testable import Training
+@testable import Configuration
+@testable import Trainer
 
 extension RankTests {
     /// Training through stages against one rank: the same micro-batches must give the same bits.
@@ -161,7 +162,7 @@ extension RankTests {
                     Self.parameters(
                         c, StageBalance.divide(c.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]))
                 let indices = try weights.linears(matching: .all, of: c.architecture.linears)
-                let layers = try Training.decompose(weights, indices, TernaryOptions(tolerance: 0.2), over: groups)
+                let layers = try Trainer.decompose(weights, indices, TernaryOptions(tolerance: 0.2), over: groups)
                 return try StageLayers.gather(layers, groups)
             }
             let alone = try decompose(.alone, LoopbackCommunicator())

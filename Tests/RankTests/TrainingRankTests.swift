@@ -6,7 +6,7 @@ import TensorCore
 import TestSupport
 import Testing
 
-@testable import Training
+@testable import Trainer
 
 extension RankTests {
     /// Full training, data-parallel, against a world of one on the same global batch.

@@ -1,0 +1,56 @@
+internal import Glibc
+package import HuggingFace
+
+/// Paths as users give them: a run's folder stands for the file or the model in it that is meant.
+package enum GivenPath {
+    /// A model's folder, or a run's with a folder `model`.
+    ///
+    /// - Throws: ``HuggingFaceError`` for what is not here but looks like the name of a model elsewhere, with how to get that.
+    package static func model(_ path: String) throws(HuggingFaceError) -> String {
+        if exists(path) {
+            return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
+        }
+        guard looksRemote(path), let name = path.split(separator: "/").last else { return path }
+        throw HuggingFaceError(
+            .missing, path,
+            "is no folder here; sq-train does not download: huggingface-cli download \(path) --local-dir \(name)")
+    }
+
+    /// A file, or a run's folder with one of this name.
+    package static func file(_ path: String, inRun name: String) -> String {
+        let inside = path.hasSuffix("/") ? path + name : "\(path)/\(name)"
+        return PathKind(path) != .file && exists(inside) ? inside : path
+    }
+
+    private static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// OWNER/NAME, of letters, digits, dots and dashes, the first no dot.
+    private static func looksRemote(_ path: String) -> Bool {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        return parts.count == 2
+            && parts.allSatisfy { part in
+                !part.isEmpty && part.utf8.first != UInt8(ascii: ".")
+                    && part.unicodeScalars.allSatisfy {
+                        $0.isASCII && ($0.properties.isAlphabetic || "0123456789._-".unicodeScalars.contains($0))
+                    }
+            }
+    }
+}
+
+extension RunConfig {
+    /// This configuration with the files that are meant where it names run folders.
+    ///
+    /// - Throws: see ``GivenPath/model(_:)``.
+    package func resolvingRunFolders() throws -> RunConfig {
+        var assignments: [String] = []
+        func replace(_ key: String, _ path: String?, by resolved: (String) throws -> String) rethrows {
+            guard let path else { return }
+            let result = try resolved(path)
+            if result != path { assignments.append("\(key)=\(result)") }
+        }
+        try replace("model.path", model.path) { try GivenPath.model($0) }
+        replace("rotation.path", rotation.path) { GivenPath.file($0, inRun: RunFiles.rotations) }
+        replace("ternary.path", ternary.path) { GivenPath.file($0, inRun: RunFiles.factors) }
+        return assignments.isEmpty ? self : try RunConfig(yaml: yaml, assignments: assignments)
+    }
+}

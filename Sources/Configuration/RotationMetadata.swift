@@ -1,0 +1,92 @@
+package import HuggingFace
+package import Rotation
+internal import Support
+
+/// What `rotations.safetensors` says of the run that made it: the settings that the rotations were learned for, and the model.
+///
+/// An `R.bin` can say nothing: it is SpinQuant's format.
+package struct RotationMetadata {
+    private let entries: [String: String]
+
+    static let digestKey = "model_sha256"
+
+    /// Keys of the file by the settings they hold; those of K and V only where the bits of both are not set.
+    private static let keys = [
+        ("weight_bits", "quantization.weights.bits"), ("weight_symmetric", "quantization.weights.symmetric"),
+        ("weight_granularity", "quantization.weights.granularity"), ("weight_group_size", "quantization.weights.group_size"),
+        ("weight_clip", "quantization.weights.clip"), ("activation_bits", "quantization.activations.bits"),
+        ("activation_symmetric", "quantization.activations.symmetric"), ("kv_bits", cacheBits),
+        ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
+        ("kv_symmetric", "quantization.kv.symmetric"), ("r3", "rotation.r3"), ("r4", "rotation.r4"),
+    ]
+    private static let cacheBits = "quantization.kv.bits"
+
+    /// - Throws: ``HuggingFaceError`` where there is no such file or it cannot be read.
+    package init(of path: String) throws(HuggingFaceError) {
+        // Before an R.bin is taken at its word for being silent.
+        guard PathKind(path) != .absent else { throw HuggingFaceError(.missing, path, "there is no such file") }
+        entries = try Rotations.metadata(of: path)
+    }
+
+    /// What a run writes: the settings it learned with, `model_sha256`, and for the reader where the rotations come from.
+    package static func make(_ config: RunConfig, modelDigest: String) -> [String: String] {
+        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        var result = [
+            "format": "pt", "program": ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue,
+            "r2": config.rotation.r2.rawValue,
+            "train_weight_bits": String(config.rotation.trainWeightBits), "steps": String(config.training.steps),
+            "seed": String(config.training.seed),
+        ]
+        for (key, setting) in keys { result[key] = values[setting] }
+        result["key_bits"] = String(config.quantization.kv.keys)
+        result["value_bits"] = String(config.quantization.kv.values)
+        return result
+    }
+
+    /// What the file says of settings that nobody has given: by path.
+    ///
+    /// - Parameter given: paths of the settings given. Bits of the cache that are given are those of keys and of values.
+    package func settings(besides given: Set<String>) -> [(setting: String, value: String)] {
+        Self.keys.compactMap { key, setting in
+            let isCache = ["key_bits", "value_bits"].contains(key)
+            guard let value = entries[key], !given.contains(setting), !(isCache && given.contains(Self.cacheBits)) else {
+                return nil
+            }
+            return (setting, value)
+        }
+    }
+
+    /// The settings that differ from what the file says.
+    package func differences(_ config: RunConfig) -> [(setting: String, learned: String, used: String)] {
+        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        let bits = [
+            "quantization.kv.key_bits": config.quantization.kv.keys,
+            "quantization.kv.value_bits": config.quantization.kv.values,
+        ]
+        return Self.keys.compactMap { key, setting in
+            guard let learned = entries[key], let used = bits[setting].map(String.init) ?? values[setting], learned != used
+            else {
+                return nil
+            }
+            return (setting, learned, used)
+        }
+    }
+
+    /// The model's digest; nil where the file does not say.
+    package var modelDigest: String? { entries[Self.digestKey] }
+    /// Whether the file says nothing at all.
+    package var isEmpty: Bool { modelDigest == nil && settings(besides: []).isEmpty }
+
+    /// That all rotations the run had are there.
+    ///
+    /// - Throws: ``HuggingFaceError``.
+    package func check(_ rotations: Rotations, path: String) throws(HuggingFaceError) {
+        for (key, isThere) in [("r1", rotations.r1 != nil), ("r2", rotations.r2 != nil)] {
+            guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
+            throw HuggingFaceError(
+                .malformed, path,
+                "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed"
+            )
+        }
+    }
+}

@@ -1,0 +1,60 @@
+internal import HuggingFace
+
+/// What evaluation adds to its table.
+package struct EvalSettings: Sendable, Equatable {
+    /// Rows of the same linears as integers, beside ternary ones.
+    package var compare: Bool
+    /// A row with random Hadamard rotations.
+    package var hadamard: Bool
+    /// The model that training has made of `model.path`; nil for none.
+    package var trained: String?
+
+    init(_ key: Settings) {
+        compare = key(
+            "compare", true, "eval, ptq, qat: beside ternary layers, score the same layers rounded to 4 and to 3 bits")
+        hadamard = key("hadamard", false, "eval: score random Hadamard rotations (QuaRot) as well, R1 to R4 as rotation.* says")
+        trained = key.optional(
+            "trained", orElse: "none",
+            "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again"
+        )
+    }
+}
+
+extension RunConfig {
+    /// The settings that score what a finished run has left as the run itself did: its configuration, with what it made in the
+    /// place of what it started from.
+    ///
+    /// - Returns: the run's configuration file, and assignments over it.
+    /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``HuggingFaceError``.
+    static func reproducing(run: String) throws -> (file: String, assignments: [String]) {
+        let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")
+        guard PathKind(file) == .file, PathKind(summary) == .file else {
+            throw ConfigurationError(run, "holds no finished run (config.yaml, summary.json), and no model either")
+        }
+        let job = try InputFile.json(summary)["job"]?.string ?? ""
+        let config = try RunConfig(file: file)
+        var assignments = ["out=auto"]
+        let unquantized =
+            ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
+            + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]
+        let factors = "ternary.path=\(run)/\(RunFiles.factors)"
+        switch job {
+        case PlannedJob.rotate.rawValue:
+            assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"]
+            if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
+        case PlannedJob.ptq.rawValue: assignments += [factors] + unquantized
+        case PlannedJob.qat.rawValue where config.qat.method == .ternary:
+            assignments += [factors, "eval.trained=\(run)/model"] + unquantized
+        case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model"]
+        case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
+        case PlannedJob.eval.rawValue: break
+        default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")
+        }
+        return (file, assignments)
+    }
+
+    /// Whether a path is a run's folder.
+    package static func isRun(_ path: String) -> Bool {
+        PathKind("\(path)/config.yaml") == .file && PathKind("\(path)/config.json") == .absent
+    }
+}

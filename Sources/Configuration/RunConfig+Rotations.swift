@@ -1,0 +1,28 @@
+internal import HuggingFace
+
+extension RunConfig {
+    /// The configuration of a file and assignments for one job. Where rotations are used, what their file says they were
+    /// learned for stands in the place of the defaults, and what is given counts for more.
+    ///
+    /// - Parameter reproduced: a finished run whose table `eval` is to make again, in the place of a file; see
+    ///   ``reproducing(run:)``.
+    /// - Throws: ``ConfigurationError``; ``HuggingFaceError`` where `rotation.path` cannot be read.
+    package init(file: String?, assignments: [String], reproducing reproduced: String? = nil, job: String) throws {
+        var (file, assignments) = (file, assignments)
+        if let reproduced {
+            guard file == nil else {
+                throw ConfigurationError(reproduced, "is a run with settings of its own; leave --config out")
+            }
+            let run = try Self.reproducing(run: reproduced)
+            (file, assignments) = (run.file, run.assignments + assignments)
+        }
+        try self.init(file: file, assignments: assignments)
+        guard let given = rotation.path, job == PlannedJob.rotate.rawValue || job == PlannedJob.eval.rawValue else { return }
+        let path = GivenPath.file(given, inRun: RunFiles.rotations)
+        let document = try file.map { try ConfigurationDocument(file: $0) }
+        let settings = try Self.merge(document, assignments)
+        let learned = try RotationMetadata(of: path).settings(besides: Set(settings.keys))
+        try self.init(
+            settings.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own })
+    }
+}

@@ -1,0 +1,219 @@
+package import Datasets
+internal import EmbeddedModel
+package import Models
+package import Parallelism
+package import TransitionBus
+
+package struct ModelSettings: Sendable, Equatable {
+    /// A Hugging Face folder; nil for the embedded model.
+    package var path: String?
+
+    /// Of weights that the job leaves as they are.
+    package var storage: WeightStorage
+    /// Of the weights in the `model/` that a job writes.
+    package var dtype: WrittenType
+
+    init(_ key: Settings) {
+        path = key.optional(
+            "path", orElse: EmbeddedModel.name, "Hugging Face folder with config.json, tokenizer.json and safetensors")
+        storage = key(
+            "storage", .f32,
+            "how rotate and eval keep weights in memory: bf16 takes half, computing stays in float32, matrix by matrix")
+        dtype = key(
+            "dtype", .input,
+            "type of the weights in the model/ that a job writes; input: the folder's own, but float32 for weights on an integer grid (qat.method=integer)"
+        )
+    }
+}
+
+/// Element types of the weights that a job writes.
+package enum WrittenType: String, Choice { case input, f32, bf16 }
+
+extension WeightStorage: Choice {}
+extension BeginOfSequence: Choice {}
+extension JSONLines.BadLines: Choice {}
+
+package struct DataSettings: Sendable, Equatable {
+    package struct Source: Sendable, Equatable {
+        /// A `.txt`, `.jsonl` or `.safetensors` file; nil for sequences the model itself samples.
+        package var path: String?
+    }
+
+    package var train: Source
+    package var eval: Source
+    /// Tokens per sequence, in training and evaluation.
+    package var sequenceLength: Int
+    /// Windows of `sequenceLength` tokens that are evaluated; nil for as many as there are.
+    package var evalWindows: Int?
+    package var bos: BeginOfSequence
+    /// How .jsonl files are read, those to learn from and those to evaluate on.
+    package var lines: JSONLines
+    /// Different training sequences the model samples where no text is given.
+    package var sampledSequences: Int
+
+    init(_ key: Settings) {
+        let file =
+            "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
+        func source(_ section: String, _ use: String) -> Source {
+            Source(path: key.section(section).optional("path", orElse: "sampled", file.replacing("%", with: use)))
+        }
+        train = source("train", "learn from")
+        eval = source("eval", "evaluate on")
+        evalWindows = key.section("eval").optional(
+            "windows", orElse: "all", default: 40, "sequences evaluated, from the start of the text", .range(1...1_000_000))
+        sequenceLength = key("sequence_length", 256, "tokens per sequence, in training and evaluation", .range(2...1_048_576))
+        bos = key(
+            "bos", .none, "where the beginning-of-sequence token is put; sequence: in front of every window, never a second one"
+        )
+        lines = JSONLines(
+            field: key("field", "text", "the member of a .jsonl's objects that holds the text"),
+            badLines: key(
+                "bad_lines", .fail, "what a .jsonl's line without that text does: ends the run, or is skipped and counted"))
+        sampledSequences = key(
+            "sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
+    }
+}
+
+/// How the learning rate changes over the steps, after the warm-up.
+package enum Schedule: String, Choice { case constant, linear, cosine }
+
+package enum OptimizerKind: String, Choice {
+    case adamw
+    /// Gradient descent with momentum.
+    case sgd
+}
+
+package struct TrainingSettings: Sendable, Equatable {
+    package var steps: Int
+    /// Sequences per step, over all ranks.
+    package var batchSize: Int
+    /// nil for what suits the job.
+    package var learningRate: Double?
+    package var schedule: Schedule
+    package var warmupSteps: Int
+    package var seed: Int
+    package var recompute: Bool
+    /// Of all of a network's parameters; rotations have their own.
+    package var optimizer: OptimizerKind
+
+    /// The learning rates that `auto` stands for. That of rotations suits the divergence, whose gradient is small; for the
+    /// cross-entropy it is the published one.
+    package static func automaticRate(_ objective: Objective) -> Double {
+        switch objective {
+        case .kl: 400
+        case .ce: 1.5
+        }
+    }
+    package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
+        switch optimizer {
+        case .adamw: 5e-4
+        case .sgd: 0.05
+        }
+    }
+
+    init(_ key: Settings) {
+        steps = key("steps", 100, "optimizer steps", .range(1...10_000_000))
+        batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
+        learningRate = key.optional(
+            "learning_rate", orElse: "auto",
+            "learning rate after the warm-up; auto: \(Self.automaticRate(.kl).settingText) for rotations (objective ce: \(Self.automaticRate(.ce).settingText)), "
+                + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
+            .above(0, upTo: 1e6))
+        schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
+        warmupSteps = key("warmup_steps", 0, "steps over which the rate rises from zero", .range(0...10_000_000))
+        seed = key("seed", 0, "seed of all random numbers: the same seed and ranks give the same bits", .atLeast(0))
+        recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
+        optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
+    }
+}
+
+/// In which order a stage goes through the micro-batches of a step.
+package enum ScheduleOrder: String, Choice {
+    case oneForwardOneBackward = "1f1b"
+    case gpipe
+
+    package var pipeline: PipelineSchedule {
+        switch self {
+        case .oneForwardOneBackward: .oneForwardOneBackward
+        case .gpipe: .gpipe
+        }
+    }
+}
+
+package struct ParallelSettings: Sendable, Equatable {
+    /// Replicas; nil for world / pipeline.
+    package var data: Int?
+    /// Stages; nil to choose.
+    package var pipeline: Int?
+    /// Micro-batches of a replica in a step; nil to choose.
+    package var microbatches: Int?
+    package var schedule: ScheduleOrder
+
+    init(_ key: Settings) {
+        data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
+        pipeline = key.optional("pipeline", orElse: "auto", "stages the layers are divided into", .range(1...1_048_576))
+        microbatches = key.optional(
+            "microbatches", orElse: "auto",
+            "micro-batches of a replica in a step; auto: of about 512 tokens each, and at least one per stage",
+            .range(1...1_048_576))
+        schedule = key(
+            "schedule", .oneForwardOneBackward,
+            "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
+    }
+}
+
+package struct CheckpointSettings: Sendable, Equatable {
+    /// Steps from one to the next; 0 for none but when the run is asked to stop.
+    package var every: Int
+    package var keep: Int
+
+    init(_ key: Settings) {
+        every = key(
+            "every", 50, "steps between checkpoints, and one at the end; 0: only when asked to stop", .range(0...10_000_000))
+        keep = key("keep", 2, "newest checkpoints kept", .range(1...1_000_000))
+    }
+}
+
+package struct WatchdogSettings: Sendable, Equatable {
+    /// Seconds.
+    package var step: Double
+    package var checkpoint: Double
+
+    init(_ key: Settings) {
+        let help = "timeout in seconds: a % without progress for so long ends the run with exit code 75"
+        step = key("step", 1800, help.replacing("%", with: "step, or a rank that others wait for,"), .above(0, upTo: 1e7))
+        checkpoint = key("checkpoint", 600, help.replacing("%", with: "checkpoint"), .above(0, upTo: 1e7))
+    }
+}
+
+extension BusTransport: Choice {}
+
+package struct BusSettings: Sendable, Equatable {
+    package var transport: BusTransport
+    /// For tcp; nil: loopback on one node, else the one that reaches rank 0.
+    package var interface: String?
+
+    init(_ key: Settings) {
+        transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
+        interface = key.optional(
+            "interface", orElse: "auto", "tcp: name or IPv4 address of the interface that reaches the other nodes; auto: found")
+    }
+}
+
+package struct VerifySettings: Sendable, Equatable {
+    /// Largest accepted change of a logit, relative to the largest logit; nil for what suits the folders' types.
+    package var tolerance: Double?
+
+    /// The rounding of float32 sums.
+    package static let exactTolerance = 2e-4
+    /// Of weights that were rotated and rounded to 16 bits: 1.6 % was seen for the embedded model in bfloat16.
+    package static let roundedTolerance = 0.05
+
+    init(_ key: Settings) {
+        tolerance = key.optional(
+            "tolerance", orElse: "auto",
+            "largest change of a logit accepted by verify, relative to the largest logit; auto: \(Self.exactTolerance), but "
+                + "\(Self.roundedTolerance) where a folder of 16-bit weights holds others than the other one",
+            .above(0, upTo: 1))
+    }
+}

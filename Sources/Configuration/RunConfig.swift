@@ -1,0 +1,159 @@
+internal import Models
+
+/// Everything that can be set about a run, checked. The sections' initializers state each key once: see ``Settings``.
+package struct RunConfig: Sendable, Equatable {
+    package var model: ModelSettings
+    package var data: DataSettings
+    package var training: TrainingSettings
+    package var quantization: QuantizationSettings
+    package var rotation: RotationSettings
+    package var ternary: TernarySettings
+    package var optimizer: OptimizerSettings
+    package var qat: QatSettings
+    package var parallel: ParallelSettings
+    package var bus: BusSettings
+    package var events: EventSettings
+    package var checkpoint: CheckpointSettings
+    package var watchdog: WatchdogSettings
+    package var verify: VerifySettings
+    package var eval: EvalSettings
+    package var plan: PlanSettings
+    /// The run folder; nil for a new one below `runs/`.
+    package var out: String?
+    /// Whether files that belong to another model may be used.
+    package var allowMismatch: Bool
+
+    /// Every key with its value here, as documentation; the order is that of the file.
+    package let descriptions: [SettingDescription]
+
+    private init(_ key: Settings) {
+        model = ModelSettings(key.section("model"))
+        data = DataSettings(key.section("data"))
+        training = TrainingSettings(key.section("training"))
+        quantization = QuantizationSettings(key.section("quantization"))
+        rotation = RotationSettings(key.section("rotation"))
+        ternary = TernarySettings(key.section("ternary"))
+        optimizer = OptimizerSettings(key.section("optimizer"))
+        qat = QatSettings(key.section("qat"))
+        parallel = ParallelSettings(key.section("parallel"))
+        bus = BusSettings(key.section("bus"))
+        events = EventSettings(key.section("events"))
+        checkpoint = CheckpointSettings(key.section("checkpoint"))
+        watchdog = WatchdogSettings(key.section("watchdog"))
+        verify = VerifySettings(key.section("verify"))
+        eval = EvalSettings(key.section("eval"))
+        plan = PlanSettings(key.section("plan"))
+        out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
+        allowMismatch = key(
+            "allow_mismatch", false, "use rotations and ternary factors that were made for another model's weights, and say so")
+        descriptions = key.descriptions
+    }
+
+    /// - Throws: ``ConfigurationError`` for the first thing wrong, unknown keys before all else.
+    init(_ given: [String: GivenSetting]) throws {
+        let settings = Settings(given)
+        self.init(settings)
+        if let problem = settings.problems.first { throw problem }
+        try check()
+    }
+
+    /// The configuration of a file (none: all defaults), changed by `key.path=value` assignments, of which the last one counts.
+    package init(file: String? = nil, assignments: [String] = []) throws {
+        let document = try file.map { try ConfigurationDocument(file: $0) }
+        try self.init(Self.merge(document, assignments))
+    }
+
+    /// The configuration a YAML text gives.
+    package init(yaml: String, assignments: [String] = []) throws {
+        try self.init(Self.merge(ConfigurationDocument(yaml, name: "configuration"), assignments))
+    }
+
+    static func merge(_ document: ConfigurationDocument?, _ assignments: [String]) throws -> [String: GivenSetting] {
+        var given = document?.settings ?? [:]
+        for assignment in assignments {
+            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let place = "--set \(assignment.prefix(100))"
+            guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
+            given[parts[0]] = GivenSetting(text: parts[1], place: place)
+        }
+        return given
+    }
+
+    /// The same settings, without the run folder.
+    package func withAutomaticFolder() throws -> RunConfig { try RunConfig(yaml: yaml, assignments: ["out=auto"]) }
+
+    /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already
+    ///   where
+    ///   they are to be rounded.
+    package func checkStorage(job: String) throws(ConfigurationError) {
+        if quantization.weights.method == .stored, job != PlannedJob.eval.rawValue || rotation.path != nil {
+            throw ConfigurationError(
+                "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
+        }
+        guard model.storage != .f32, job != PlannedJob.rotate.rawValue, job != PlannedJob.eval.rawValue else { return }
+        throw ConfigurationError(
+            "model.storage",
+            "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")
+    }
+
+    /// What no key can tell alone.
+    private func check() throws(ConfigurationError) {
+        try events.check()
+        if training.warmupSteps > training.steps {
+            throw ConfigurationError(
+                "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")
+        }
+    }
+}
+
+// MARK: - As YAML
+
+extension RunConfig {
+    /// The configuration as a YAML file with a comment for every key. Reading it gives the same configuration.
+    package var yaml: String {
+        var lines: [String] = []
+        var open: [String] = []
+        for key in descriptions {
+            var sections = key.path.split(separator: ".").map(String.init)
+            let name = sections.removeLast()
+            let shared = zip(open, sections).prefix { $0 == $1 }.count
+            for (depth, section) in sections.enumerated().dropFirst(shared) {
+                if depth == 0 { lines.append("") }
+                lines.append(indentation(depth) + section + ":")
+            }
+            if sections.isEmpty { lines.append("") }
+            open = sections
+            let isDefault = key.value == key.defaultValue
+            lines.append(
+                indentation(sections.count) + "# \(key.help) (\(key.expectation)"
+                    + (isDefault ? ")" : "; default \(key.defaultValue))"))
+            lines.append(indentation(sections.count) + "\(name): " + (key.isText ? quoted(key.value) : key.value))
+        }
+        return lines.drop { $0.isEmpty }.joined(separator: "\n") + "\n"
+    }
+
+    private func indentation(_ depth: Int) -> String { String(repeating: "  ", count: depth) }
+
+    /// A text as YAML: plain where every reader takes it for a text, else between quotes.
+    private func quoted(_ text: String) -> String {
+        let isPlain = text.utf8.allSatisfy { byte in
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "/._-".utf8.contains(byte)
+        }
+        let looksLikeText = text.utf8.first.map { !"0123456789.-".utf8.contains($0) } ?? false
+        if isPlain, looksLikeText || text.hasPrefix("./") || text.hasPrefix("../") { return text }
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": result += "\\" + String(scalar)
+            case _
+            where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value) || scalar.value == 0xFEFF
+                || (0x2028...0x2029).contains(scalar.value):
+                let digits = String(scalar.value, radix: 16)
+                result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
+    }
+}

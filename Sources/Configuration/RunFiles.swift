@@ -1,0 +1,10 @@
+/// Names of what a run leaves in its folder, where settings refer to it.
+package enum RunFiles {
+    package static let summary = "summary.json"
+    package static let configuration = "config.yaml"
+    package static let rotations = "rotations.safetensors"
+    /// Packed ternary factors.
+    package static let factors = "ternary.safetensors"
+    /// Layers that a decomposition has finished, a file each.
+    package static let finishedLayers = "decomposition"
+}

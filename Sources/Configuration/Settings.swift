@@ -1,0 +1,115 @@
+/// A value somebody has given to a key, as text, with the place that gave it.
+struct GivenSetting: Equatable {
+    let text: String
+    /// Such as `run.yaml:12`, or `--set`.
+    let place: String
+}
+
+/// A key as documentation: where it stands, what it accepts, what it means, and the value it has in this configuration.
+package struct SettingDescription: Equatable, Sendable {
+    /// Such as `training.steps`.
+    package let path: String
+    package let value: String
+    /// Whether the value must be quoted in YAML, where a text may look like a number or a mapping.
+    package let isText: Bool
+    package let defaultValue: String
+    package let expectation: String
+    package let help: String
+}
+
+/// Gives the keys of a configuration their values, one call per key.
+///
+/// That call is the only place that states a key's name, type, default, accepted values and meaning: the values read, the
+/// errors, the list of known keys and the text of `--print-config` all come from it. A section of the configuration is a struct
+/// whose initializer makes these calls.
+package struct Settings {
+    /// What one configuration's sections share while it is read.
+    private final class Log {
+        var given: [String: GivenSetting]
+        var descriptions: [SettingDescription] = []
+        var problems: [ConfigurationError] = []
+
+        init(_ given: [String: GivenSetting]) { self.given = given }
+    }
+
+    private let log: Log
+    private let prefix: String
+
+    init(_ given: [String: GivenSetting]) {
+        log = Log(given)
+        prefix = ""
+    }
+
+    private init(_ log: Log, prefix: String) {
+        self.log = log
+        self.prefix = prefix
+    }
+
+    /// The keys below `name`.
+    package func section(_ name: String) -> Settings { Settings(log, prefix: "\(prefix)\(name).") }
+
+    /// The value of a key, or its default.
+    package func callAsFunction<Value: SettingValue>(
+        _ name: String, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
+    ) -> Value {
+        read(
+            name, defaultValue, help, expectation: rule.expectation, isText: Value.isText,
+            text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
+    }
+
+    /// The value of a key that may be left open: `word` stands for that.
+    package func optional<Value: SettingValue>(
+        _ name: String, orElse word: String, default defaultValue: Value? = nil, _ help: String, _ rule: Rule<Value> = .any
+    ) -> Value? {
+        read(
+            name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.isText,
+            text: { (value: Value?) in value?.settingText ?? word },
+            value: { text in
+                if text == word { return .some(nil) }
+                return Value(settingText: text).flatMap { rule.accepts($0) ? .some($0) : nil }
+            })
+    }
+
+    /// - Parameter value: reads a text; nil where it is not accepted.
+    private func read<Value>(
+        _ name: String, _ defaultValue: Value, _ help: String, expectation: String, isText: Bool,
+        text: (Value) -> String, value: (String) -> Value?
+    ) -> Value {
+        let path = prefix + name
+        var result = defaultValue
+        if let given = log.given[path] {
+            if let value = value(given.text) {
+                result = value
+            } else {
+                log.problems.append(
+                    ConfigurationError(
+                        given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expectation)"))
+            }
+        }
+        log.descriptions.append(
+            SettingDescription(
+                path: path, value: text(result), isText: isText, defaultValue: text(defaultValue), expectation: expectation,
+                help: help))
+        return result
+    }
+
+    /// Every key, in the order of the calls.
+    package var descriptions: [SettingDescription] { log.descriptions }
+
+    /// What is wrong with the values given: keys nobody asked for first, since a misspelt key explains other trouble.
+    var problems: [ConfigurationError] {
+        let known = Set(log.descriptions.map(\.path))
+        let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
+        return unknown.map { path, given in
+            ConfigurationError(given.place, "unknown key '\(path.prefix(100))'" + hint(for: path))
+        } + log.problems
+    }
+
+    private func hint(for path: String) -> String {
+        let paths = log.descriptions.map(\.path)
+        let below = paths.filter { $0.hasPrefix(path + ".") }
+        if let first = below.first { return ", which is a section; its keys are \(first) and others (see --print-config)" }
+        return nearestName(to: path, among: paths).map { "; the nearest known one is '\($0)'" }
+            ?? ": there is no such setting; sq-train --print-config lists them"
+    }
+}

@@ -1,0 +1,101 @@
+package import HuggingFace
+internal import Support
+
+/// What the user should know of a run's data before its numbers, and what `summary.json` says of it.
+package struct DataReport {
+    /// One line each.
+    package private(set) var notes: [String] = []
+    package private(set) var json = JSONObject()
+
+    /// - Parameters:
+    ///   - windowsAsked: to evaluate; nil for all.
+    ///   - training: nil where there is none, or where the model draws it.
+    ///   - tokenizer: nil where no text was read.
+    package init(
+        sequenceLength: Int, bos: BeginOfSequence, windowsAsked: Int?, training: Windows?, evaluation: Windows?,
+        tokenizer: Tokenizer?
+    ) {
+        json["sequence_length"] = .integer(sequenceLength)
+        json["bos"] = .string(bos.rawValue)
+        var dropped = 0
+        for (name, windows) in [("train", training), ("eval", evaluation)] {
+            guard let windows else { continue }
+            json[name] = Self.entry(windows)
+            dropped += windows.source.lost.dropped
+            add(Self.loss(of: windows.source) + Self.beginnings(of: windows, tokenizer))
+        }
+        json["dropped_bytes"] = .integer(dropped)
+        if bos == .none, let tokenizer, tokenizer.templateBeginsText, let begin = tokenizer.bosToken,
+            [training, evaluation].contains(where: {
+                $0.map { $0.source.textBytes > 0 && $0.source.tokens.first != begin } ?? false
+            })
+        {
+            add([
+                "note: windows hold text only; the tokenizer would begin a text with \(Self.name(begin, tokenizer)), and "
+                    + "data.bos=sequence puts it in front of each window"
+            ])
+        }
+        if let evaluation, let asked = windowsAsked, evaluation.count < asked {
+            add([
+                "note: \(evaluation.source.path) has \(Self.count(evaluation.count, "window")) of \(sequenceLength) tokens; "
+                    + "data.eval.windows asks for \(asked)"
+            ])
+        }
+        if let training, let evaluation, let digest = training.source.sha256, digest == evaluation.source.sha256 {
+            add([
+                "note: \(training.source.path) is learned from and evaluated on: the perplexity is that of text already seen; "
+                    + "give data.eval.path another text"
+            ])
+        }
+    }
+
+    /// The same file may be read twice.
+    private mutating func add(_ lines: [String]) { notes += lines.filter { !notes.contains($0) } }
+
+    private static func entry(_ windows: Windows) -> JSONValue {
+        let source = windows.source
+        return [
+            "path": .string(source.path), "sha256": source.sha256.map { .string($0) } ?? .null,
+            "windows": .integer(windows.count),
+            "dropped_bytes": .integer(source.lost.dropped), "unknown_bytes": .integer(source.lost.unknown),
+            "skipped_lines": .integer(source.skippedLines),
+        ]
+    }
+
+    private static func loss(of source: TokenSource) -> [String] {
+        var lines: [String] = []
+        func share(_ bytes: Int) -> String {
+            let percent = 100 * min(1, Double(bytes) / Double(max(1, source.textBytes)))
+            return "\(count(bytes, "byte")) of the text (\(percent.formatted(decimals: percent < 1 ? 4 : 1)) %)"
+        }
+        if source.lost.dropped > 0 {
+            lines.append("warning: \(source.path): \(share(source.lost.dropped)) have no token and were dropped")
+        }
+        if source.lost.unknown > 0 {
+            lines.append("note: \(source.path): \(share(source.lost.unknown)) have no token and became the unknown token")
+        }
+        if let first = source.firstSkipped {
+            lines.append(
+                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them \(first)"
+            )
+        }
+        return lines.map(\.onOneLine)
+    }
+
+    private static func beginnings(of windows: Windows, _ tokenizer: Tokenizer?) -> [String] {
+        let source = windows.source
+        if windows.begunAlready > 0 {
+            return [
+                "note: \(windows.begunAlready) of \(count(windows.count, "window")) of \(source.path) began with the token that "
+                    + "data.bos=sequence puts in front; each has it once"
+            ]
+        }
+        return []
+    }
+
+    private static func name(_ token: Int32, _ tokenizer: Tokenizer) -> String {
+        "\(tokenizer.name(of: token) ?? "token") (\(token))".onOneLine
+    }
+
+    private static func count(_ number: Int, _ thing: String) -> String { "\(number) \(thing)\(number == 1 ? "" : "s")" }
+}

@@ -1,0 +1,12 @@
+internal import Foundation
+
+/// The small model that ships with the program, so that the first command needs no model.
+package enum EmbeddedModel {
+    /// What it is called in settings and arguments.
+    package static let name = "embedded"
+
+    package static var path: String { Bundle.module.bundlePath + "/wiki-llama-4m" }
+
+    /// A folder, or the embedded model where it is called by its name.
+    package static func resolve(_ folder: String) -> String { folder == name ? path : folder }
+}

@@ -1,0 +1,170 @@
+internal import Autograd
+package import Collectives
+internal import Configuration
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Rotation
+package import Runs
+internal import TensorCore
+internal import TernarySVD
+internal import Trainer
+
+/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations, the
+/// ternary factors, or what training has made of it.
+package struct EvaluateJob: Job {
+    package static let name = PlannedJob.eval.rawValue
+
+    package init() {}
+
+    /// What is scored besides the model itself.
+    private struct Compressed {
+        let recipe: RotationRecipe
+        let factors: [String: TernaryFactors]?
+        /// This rank's stage of what training has made of the model, with the factors' layers in their place.
+        let changed: Parameters<Tensor>?
+    }
+
+    package func run(_ context: JobContext<some Communicator>) throws {
+        let (config, groups) = (context.config, context.groups)
+        let (run, (original, compressed)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: false
+        ) { try read($0, context) }
+        try run.noteOrigin(ofRotations: config.rotation.path)
+        try run.noteOrigin(ofFactors: config.ternary.path)
+        let windows = try run.evaluationWindows(drawingFrom: original)
+        let start = ContinuousClock.now
+        let sent = groups.bytesSent
+        let table = try score(consume original, compressed, run, windows)
+        let seconds = (.now - start) / .seconds(1)
+        context.reporter.note("\n" + table.text)
+
+        // Forward passes a window: the network alone, and each quantized one beside it.
+        let passes = Double(1 + 2 * (table.rows.count - 1))
+        let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
+        var results = JSONObject()
+        table.add(to: &results)
+        results["bits"] = config.quantization.bitsJSON
+        results["method"] = .string(method(config))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["model_bytes"] = .integer(try ModelSizes(run.inputs.folder).stored.bytes)
+        try run.finish(
+            .init(
+                steps: 1, secondsPerStep: seconds, tokensPerStep: windows.count * config.data.sequenceLength,
+                bytesSentPerStep: groups.bytesSent - sent, flopsPerStep: passes * operations), results)
+    }
+
+    private func method(_ config: RunConfig) -> String {
+        if config.ternary.path != nil { return "ternary" }
+        if config.eval.trained != nil { return "trained" }
+        return config.rotation.path != nil ? "learned rotations" : config.eval.hadamard ? "fixed rotations" : "rtn"
+    }
+
+    private func read(
+        _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws -> (original: Parameters<StoredTensor>, compressed: Compressed) {
+        let (config, stage) = (context.config, inputs.stages[context.groups.stage])
+        try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+        let parameters = try inputs.folder.parameters(stage, storage: config.model.storage)
+        if config.rotation.path != nil || config.eval.hadamard { try inputs.folder.checkRotatable(parameters) }
+        let factors = try config.ternary.path.map { path in
+            let factors = try TernaryFile.read(path)
+            try factors.check(against: inputs.folder.architecture.linears, file: path)
+            return factors
+        }
+        let trained = try config.eval.trained.map { try inputs.trained($0) }
+        try inputs.checkOrigin(ofFactors: config.ternary.path, trained ?? inputs.folder, context)
+        var changed = try trained?.parameters(stage)
+        if let factors {
+            var weights = ModelWeights(changed ?? parameters.map { $1.tensor })
+            weights.replace(by: factors)
+            changed = weights.parameters
+        }
+        let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
+        return (parameters, Compressed(recipe: recipe, factors: factors, changed: changed))
+    }
+
+    /// Collective.
+    ///
+    /// - Parameter original: this rank's stage, as the model's folder has it.
+    private func score(
+        _ original: consuming Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>,
+        _ windows: [[Int32]]
+    ) throws -> ScoreTable {
+        let (config, recipe) = (run.context.config, compressed.recipe)
+        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        let changed = try scoreChanged(original, compressed, table, run, windows)
+        let base = try table.addPlain(run, original, recipe.quantization, windows)
+        try addRotated(&table, base, recipe, run, windows)
+        for row in changed { table.add(row) }
+        return table
+    }
+
+    /// The rows of a network that has other weights, and of what it competes with.
+    private func scoreChanged(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ empty: ScoreTable,
+        _ run: LanguageModelRun<some Communicator>,
+        _ windows: [[Int32]]
+    ) throws -> [ScoreTable.Row] {
+        guard let changed = compressed.changed else { return [] }
+        let (config, groups, model) = (run.context.config, run.context.groups, run.model)
+        let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
+        var table = empty
+        // Activations and cache as everywhere in the table; weights as they are.
+        let network = Network(
+            model: model, parameters: changed.map { _, value in Variable(constant: value) },
+            hooks: QuantizedHooks(quantization: activations))
+        let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
+        if let factors = compressed.factors {
+            if config.eval.compare {
+                let names = Set(factors.keys)
+                try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
+            }
+            table.addTernary("ternary", "ternary", score, sizes.ternary(factors))
+        } else {
+            table.add(
+                "trained", "trained, weights as stored", table.bits, score,
+                sizes.rounded(by: compressed.recipe.quantization.weights))
+        }
+        return table.rows
+    }
+
+    /// Rows of the rotations asked for.
+    ///
+    /// - Parameter base: norms fused.
+    private func addRotated(
+        _ table: inout ScoreTable, _ base: consuming Parameters<StoredTensor>, _ recipe: RotationRecipe,
+        _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
+    ) throws {
+        let (config, groups) = (run.context.config, run.context.groups)
+        guard config.rotation.path != nil || config.eval.hadamard else { return }
+        var parameters = base
+        if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
+        let scorer = RotatedScorer(model: run.model, base: parameters, recipe: recipe, windows: windows)
+        let size = try table.size(run, recipe.quantization)
+        if config.eval.hadamard, let row = recipe.hadamardRow {
+            table.add(row.key, row.label, table.bits, try scorer.score(recipe.hadamard, groups), size)
+        }
+        if config.rotation.path != nil {
+            table.add("rotated", "rotated", table.bits, try scorer.score(recipe.start, groups), size)
+        }
+    }
+}
+
+extension LanguageModelInputs {
+    /// The folder of what training has made of this model.
+    ///
+    /// - Throws: ``OriginError`` where it has another shape; ``HuggingFaceError``.
+    fileprivate func trained(_ path: String) throws -> ModelFolder {
+        let trained = try ModelFolder(path)
+        var shape = trained.architecture
+        // Merging rotations unties the head.
+        shape.tiesHead = folder.architecture.tiesHead
+        guard shape == folder.architecture else {
+            throw ConfigurationError(
+                "eval.trained", "\(path) has another shape than \(folder.path), which it should have been made of")
+        }
+        return trained
+    }
+}

@@ -1,0 +1,125 @@
+internal import Autograd
+package import Collectives
+package import Configuration
+package import Datasets
+internal import EmbeddedModel
+internal import Evaluation
+package import HuggingFace
+package import Models
+package import Parallelism
+package import Runs
+package import TensorCore
+
+/// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all
+/// checked.
+package struct LanguageModelInputs {
+    package let folder: ModelFolder
+    /// The layers of every stage.
+    package let stages: [Range<Int>]
+    /// The training windows; nil where the model is to draw them.
+    package let training: Windows?
+    /// The evaluation windows; nil where the model is to draw them.
+    package let evaluation: Windows?
+    /// The token that sampled sequences begin with.
+    package let firstSampledToken: Int32
+    /// SHA-256 of all token windows that training reads (``Windows/digest()``); "sampled" where the model draws them, "none" in
+    /// a job that does not train.
+    package let dataDigest: String
+    /// What the user should know of the data, one line each.
+    package let dataNotes: [String]
+    /// The data's entry in `summary.json`.
+    package let dataSummary: JSONObject
+
+    /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
+    package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
+        folder = try ModelFolder(config.model.path ?? EmbeddedModel.path)
+        let shape = folder.architecture
+        stages = try config.stages(dims, shape)
+        guard config.data.sequenceLength <= shape.maximumPositions else {
+            throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
+        }
+        var loaded: Tokenizer?
+        let folderPath = folder.path
+        func tokenizer() throws -> Tokenizer {
+            if let loaded { return loaded }
+            let tokenizer = try Tokenizer(folder: folderPath)
+            loaded = tokenizer
+            return tokenizer
+        }
+        func windows(_ path: String?, limit: Int) throws -> Windows? {
+            guard let path else { return nil }
+            let source = try TokenSource(
+                contentsOf: path, lines: config.data.lines, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
+            return try Windows(
+                source, length: config.data.sequenceLength, maximum: shape.maximumPositions,
+                bos: BeginOfSequence(rawValue: config.data.bos.rawValue) ?? .none,
+                bosToken: config.data.bos == .sequence ? try tokenizer().bosToken : nil, limit: limit)
+        }
+        training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
+        evaluation = try windows(config.data.eval.path, limit: config.data.evalWindows ?? .max)
+        dataDigest = training?.digest() ?? (needsTraining ? "sampled" : "none")
+        let report = DataReport(
+            sequenceLength: config.data.sequenceLength, bos: config.data.bos, windowsAsked: config.data.evalWindows,
+            training: training, evaluation: evaluation, tokenizer: loaded)
+        (dataNotes, dataSummary) = (report.notes, report.json)
+        firstSampledToken = Int32(truncatingIfNeeded: folder.config.json["bos_token_id"]?.integer ?? 0)
+        guard (0..<Int32(shape.vocabularySize)).contains(firstSampledToken) else {
+            throw folder.config.failure(
+                "bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")
+        }
+    }
+}
+
+extension LanguageModelInputs {
+    /// Tokens of the whole evaluation.
+    func evaluationTokens(_ config: RunConfig) -> Int {
+        (evaluation?.count ?? config.data.evalWindows ?? Self.drawnWindows) * config.data.sequenceLength
+    }
+
+    /// Windows to draw for an evaluation that is given neither a text nor a number.
+    private static var drawnWindows: Int { 40 }
+
+    /// Which layers each stage holds, for the user; nil where there is one stage.
+    func stageLine(_ dims: ParallelDims) -> String? {
+        guard dims.pipeline > 1 else { return nil }
+        let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
+        return
+            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers \(layers.joined(separator: ", "))"
+    }
+
+    /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
+    package func trainingWindows(
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
+    ) throws -> Windows {
+        if let training { return training }
+        let length = context.config.data.sequenceLength
+        let drawn = try draw(
+            context.config.data.sampledSequences, "to learn from", stream: SeedStream.trainingTokens, model, parameters, context
+        )
+        return try Windows(TokenSource(tokens: drawn.flatMap(\.self), name: "sampled tokens"), length: length, maximum: length)
+    }
+
+    /// The windows to evaluate on: of the text given, or drawn from the model itself. Collective.
+    package func evaluationWindows(
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
+    ) throws -> [[Int32]] {
+        if let evaluation { return (0..<evaluation.count).map { evaluation[$0] } }
+        return try draw(
+            context.config.data.evalWindows ?? Self.drawnWindows, "to evaluate on", stream: SeedStream.evaluationTokens, model,
+            parameters,
+            context)
+    }
+
+    private func draw(
+        _ count: Int, _ purpose: String, stream: UInt64, _ model: Model, _ parameters: Parameters<some TensorValue>,
+        _ context: JobContext<some Communicator>
+    ) throws -> [[Int32]] {
+        let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)
+        context.reporter.note(
+            "data-free: drawing \(count) sequences of \(length) tokens from the model itself \(purpose) (seed \(seed))")
+        return try SampledTokens.draw(
+            count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream,
+            from: model.constantNetwork(parameters), context.groups
+        ) { context.reporter.progress("drawing", $0, of: count) }
+    }
+}

@@ -1,0 +1,79 @@
+internal import Autograd
+internal import Collectives
+internal import Configuration
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Quantization
+internal import Rotation
+internal import Runs
+internal import TensorCore
+internal import Trainer
+
+/// Trains a network as its quantized self: weights and activations rounded to integers of a few bits in the forward pass, the
+/// gradient passing straight through to float32 masters (LLM-QAT, arXiv 2305.17888, without its data generation).
+struct IntegerQat<World: Communicator> {
+    let context: JobContext<World>
+
+    func run() throws {
+        let config = context.config
+        var rotations = Rotations.none
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
+            let c = inputs.folder.architecture
+            try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
+            guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
+            try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
+            if let path = config.qat.rotations {
+                rotations = try Rotations(
+                    contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.blocks.count)
+                try rotations.check(keepMeansOf: c, path: path)
+                try inputs.folder.checkRotatable(try inputs.folder.parameters(inputs.stages[context.groups.stage]))
+            }
+        }
+        let c = run.inputs.folder.architecture
+        // Rotations commute with norms without gains only; where there are none, norms stay as they are, and so does what is
+        // written.
+        let rotates = config.qat.rotations != nil
+        let base = rotates ? run.parameters.fusingNorms(c).rotated(by: rotations, c) : run.parameters
+        let recipe = QuantizationRecipe(config, c)
+        let sizes = try ModelSizes(run.inputs.folder)
+        var table = ScoreTable(
+            NetworkBits(config.quantization), windows: run.evaluation.count, length: config.data.sequenceLength)
+        let plain = try run.plainScore(recipe)
+        context.reporter.note(plain.line)
+        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
+        table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.weights))
+        let quantizer = recipe.weights
+        let trainer = try run.trainer(
+            base, hooks: QuantizedHooks(quantization: recipe.activations),
+            view: quantizer.map { quantizer in quantizer.fakeQuantized },
+            teacher: config.distills ? run.fullPrecision : nil)
+        var before = plain.rounded
+        if rotates {
+            before = try run.score(trainer.network)
+            table.add("given", "rotations given", table.bits, before, sizes.rounded(by: recipe.weights))
+        }
+
+        if let state = try run.restoredState() { try trainer.restore(state) }
+        let record = try run.train(trainer)
+        let written = try run.asWritten(trainer.network.parameters.map { _, variable in variable.value }, onGrid: true)
+        let trained = try run.trainedScore(run.network(written, hooks: QuantizedHooks(quantization: recipe.activations)))
+        table.add("integer_qat", "trained", table.bits, trained, sizes.rounded(by: recipe.weights))
+        let bytes = try run.write(
+            written,
+            (rotates ? "rotated, " : "") + "weights rounded to \(config.quantization.weights.bits) bits and stored as numbers",
+            onGrid: true)
+        var results = JSONObject()
+        table.add(to: &results)
+        results["loss"] = record.loss
+        results["bits"] = config.quantization.bitsJSON
+        results["method"] = "integer"
+        results["model_bytes"] = .integer(bytes)
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        try run.summarise(
+            record, results, config.improvement(before: before, after: trained), table.text,
+            timing: trainer.timing, hasTeacher: config.distills)
+    }
+}

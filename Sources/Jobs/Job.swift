@@ -1,0 +1,12 @@
+package import Collectives
+package import Runs
+
+/// A thing `sq-train` does on all ranks, such as learning rotations.
+///
+/// Input is read and checked inside ``Communicator/agree(_:)``, so that bad input ends all ranks with the same error; an error
+/// thrown elsewhere ends the others by MPI_Abort. The run folder is created once nothing can be wrong with the input any more.
+package protocol Job {
+    /// As in the command line and in `summary.json`.
+    static var name: String { get }
+    func run(_ context: JobContext<some Communicator>) throws
+}

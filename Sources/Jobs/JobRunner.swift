@@ -1,0 +1,123 @@
+package import Collectives
+package import Configuration
+internal import Parallelism
+internal import Planning
+package import Runs
+
+/// How a job was asked for: its settings, and what the command line and whoever started it say besides.
+package struct JobRequest {
+    package var config: RunConfig
+    /// nil for jobs that keep no checkpoints.
+    package var resume: ResumePolicy?
+    /// What the run folder holds may be removed.
+    package var overwrites: Bool
+    /// Checkpoints of a run on other training data are resumed.
+    package var acceptsOtherData: Bool
+    /// Number of this start of the run, from 1.
+    package var attempt: Int
+    /// What all attempts of the run are called; nil where nobody counts them.
+    package var run: String?
+    /// Where all attempts write, if neither `out` nor `--resume` names a folder.
+    package var runFolder: String?
+
+    package init(
+        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, acceptsOtherData: Bool = false,
+        attempt: Int = 1,
+        run: String? = nil, runFolder: String? = nil
+    ) {
+        (self.config, self.resume, self.overwrites) = (config, resume, overwrites)
+        (self.acceptsOtherData, self.attempt, self.run, self.runFolder) = (acceptsOtherData, attempt, run, runFolder)
+    }
+}
+
+extension Job {
+    /// Runs this job in its folder: from the beginning, or where it stopped, or not at all where it has finished. Collective.
+    ///
+    /// - Throws: ``FolderOccupied`` before anything is read or written; what the job throws.
+    package func run(_ request: JobRequest, _ reporter: Reporter, on communicator: some Communicator) throws {
+        let config = request.config
+        let asked = request.resume
+        let path = try communicator.fromRoot {
+            config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
+        }
+        try communicator.watch(longestWait: .seconds(config.watchdog.step))
+        let (admission, policy) = try Self.admit(request, folder: path, reporter, on: communicator)
+        if admission == .finished { return }
+        let dims = try config.chooseLayout(
+            job: Self.name, stagesBefore: { policy.layout(runFolder: path)?.pipeline }, over: communicator)
+        let events = try communicator.agree {
+            guard communicator.isRoot else { return RunEvents() }
+            return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
+        }
+        reporter.events = events
+        let folder = RunFolder(path, run: request.run ?? "", isWriter: communicator.isRoot, events: events)
+        StopRequest.setAdvice { RunFolder.stopAdvice(path, overwrites: request.overwrites) }
+        folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
+        let groups = try ParallelGroups(dims, communicator)
+        do {
+            try self.run(
+                JobContext(
+                    config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
+                    acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
+        } catch let stop as StopRequested {
+            events.end(exitCode: StopRequest.exitCode(of: stop.signal))
+            throw stop
+        } catch {
+            events.end(AgreedError(error))
+            throw error
+        }
+        events.end()
+    }
+
+    /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.
+    /// Collective.
+    private static func admit(
+        _ request: JobRequest, folder path: String, _ reporter: Reporter, on communicator: some Communicator
+    ) throws -> (FolderAdmission, ResumePolicy) {
+        var request = request
+        // What the user asked for was meant for the first attempt of a supervised run.
+        let isLaterAttempt =
+            try communicator.fromRoot {
+                request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") ? "later" : "first"
+            } == "later"
+        if isLaterAttempt {
+            request.overwrites = false
+            if request.resume == .never { request.resume = .auto }
+        }
+        let text = try communicator.fromRoot {
+            try FolderAdmission.check(
+                path, job: name, request.config, resume: request.resume, overwrites: request.overwrites
+            ).text
+        }
+        let admission = FolderAdmission(text: text)
+        switch admission {
+        case .begins, .resumes: break
+        case .finished:
+            reporter.note(
+                isLaterAttempt
+                    ? "an earlier attempt has ended this run; its results are in \(path)"
+                    : "\(path): this run has finished, and its results are there; --overwrite runs it again")
+        case .extends(let steps):
+            reporter.note(
+                "\(path): extends the finished run of \(steps) steps to \(request.config.training.steps), and replaces its results; "
+                    + "from step \(steps) on the learning rate follows the longer schedule")
+        }
+        return (admission, request.policy(admission, folder: path))
+    }
+}
+
+extension JobRequest {
+    /// What the run resumes from.
+    fileprivate func policy(_ admission: FolderAdmission, folder: String) -> ResumePolicy {
+        switch (resume, admission) {
+        case (nil, _): return .never
+        case (_, .extends): return .from(folder)
+        case (.from, .resumes) where !overwrites && resume?.runFolder != folder:
+            // It began with another run's checkpoint, and has checkpoints of its own since.
+            return .auto
+        case (.from(let place), _): return .from(place)
+        case (_, .resumes): return .auto
+        case (_, .begins), (_, .finished): return .never
+        }
+    }
+}

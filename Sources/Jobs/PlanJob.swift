@@ -1,0 +1,50 @@
+package import Collectives
+package import Configuration
+internal import Datasets
+internal import EmbeddedModel
+internal import Glibc
+internal import HuggingFace
+internal import Models
+internal import Planning
+package import Runs
+internal import Trainer
+
+/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of
+/// the model only its config.json is read.
+package struct PlanJob {
+    private let model: String?
+    private let asJSON: Bool
+
+    /// - Parameter model: a model's folder, or a config.json; nil for the model of `model.path`.
+    package init(_ model: String?, asJSON: Bool) {
+        self.model = model
+        self.asJSON = asJSON
+    }
+
+    package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
+        let text = try world.fromRoot { try describe(config) }
+        reporter.note(text)
+    }
+
+    private func describe(_ config: RunConfig) throws -> String {
+        let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
+        let shape = try ModelRegistry.model(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")).architecture
+        guard shape.isOfPlannableSize else {
+            throw HuggingFaceError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
+        }
+        guard config.data.sequenceLength <= shape.maximumPositions else {
+            throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
+        }
+        if config.plan.job == .rotate { try shape.checkRotatable(path) }
+        let cluster = Cluster(config.plan)
+        let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
+        guard !search.runs.isEmpty else {
+            throw ConfigurationError(
+                "parallel",
+                "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
+                    + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
+        }
+        let report = PlanReport(search, config, model: path)
+        return asJSON ? report.json.text() : report.text
+    }
+}

@@ -1,0 +1,44 @@
+package import Collectives
+package import Configuration
+internal import EmbeddedModel
+internal import Glibc
+internal import Models
+package import Runs
+internal import Support
+internal import TensorCore
+internal import TernarySVD
+internal import Trainer
+
+/// Prints what each linear layer costs per token: of a run folder with ternary factors, dense and ternary; of a model folder,
+/// dense, with the rank a ternary form must stay below.
+package struct ProfileJob {
+    private let folder: String?
+
+    /// - Parameter folder: nil for the model of `model.path`.
+    package init(_ folder: String?) { self.folder = folder }
+
+    package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
+        let text = try world.fromRoot { try describe(config) }
+        reporter.note(text)
+    }
+
+    private func describe(_ config: RunConfig) throws -> String {
+        let path = folder ?? config.model.path ?? EmbeddedModel.path
+        let file = "\(path)/\(TernaryReport.fileName)"
+        guard access(file, F_OK) == 0 else {
+            let weights = ModelWeights(try ModelFolder(GivenPath.model(path)).parameters())
+            let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
+            let note =
+                "per token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
+                + "normal weights at ternary.threshold \(config.ternary.threshold)"
+            return LayerProfile(weights, threshold: config.ternary.threshold).table.text + "\n\n"
+                + note.wrapped(indent: 0).joined(separator: "\n")
+        }
+        let factors = try TernaryFile.read(file)
+        let weights = ModelWeights(try ModelFolder("\(path)/model").parameters())
+        try factors.check(against: weights.linears, file: file)
+        let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
+        let cost = TernaryReport.cost(ternary: profile.ternary, dense: profile.dense).wrapped(indent: 0)
+        return profile.table.text + "\n\n" + cost.joined(separator: "\n")
+    }
+}

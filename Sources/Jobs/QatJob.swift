@@ -1,0 +1,17 @@
+package import Collectives
+internal import Configuration
+package import Runs
+
+/// Trains a network to run with ternary factors or with integers of a few bits (`qat.method`).
+package struct QatJob: Job {
+    package static let name = PlannedJob.qat.rawValue
+
+    package init() {}
+
+    package func run(_ context: JobContext<some Communicator>) throws {
+        switch context.config.qat.method {
+        case .ternary: try TernaryQat(context: context).run()
+        case .integer: try IntegerQat(context: context).run()
+        }
+    }
+}

@@ -1,0 +1,195 @@
+internal import Autograd
+package import Collectives
+internal import Configuration
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Rotation
+package import Runs
+internal import Support
+internal import TensorCore
+internal import Trainer
+
+/// Learns rotations for a model and shows what they are worth: perplexity and divergence from full precision, quantized by
+/// rounding to nearest, with random Hadamard rotations, and with learned ones.
+package struct RotateJob: Job {
+    package static let name = PlannedJob.rotate.rawValue
+
+    package init() {}
+
+    package func run(_ context: JobContext<some Communicator>) throws {
+        let (config, groups, world) = (context.config, context.groups, context.communicator)
+        let tokens = config.training.batchSize * config.data.sequenceLength
+        let (run, (recipe, original)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: true
+        ) { inputs in
+            try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+            let weights = try weights(inputs, context)
+            try inputs.folder.checkRotatable(weights)
+            let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
+            return (
+                try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
+            )
+        }
+        let outcome = try learn(run, recipe, consume original)
+        let rotations = outcome.rotations
+
+        StoragePool.shared.trim()
+        // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading
+        // again.
+        let read = try world.agree { try weights(run.inputs, context).fusingNorms(run.model.architecture) }
+        // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
+        let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.architecture)
+        let invariance = try run.model.logitChange(outcome.windows[0], read, merged, groups)
+        let tolerance = config.verify.tolerance ?? VerifySettings.exactTolerance
+        guard invariance <= tolerance else {
+            throw TrainingError.invarianceBroken(error: invariance, tolerance: tolerance)
+        }
+        let result = RotationResult(
+            table: outcome.scores.table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
+            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
+        try world.agree {
+            guard world.isRoot else { return }
+            try write(rotations, run.inputs, context)
+        }
+        let type = try run.inputs.writtenType(config)
+        try noteRounding(type, merged, read, outcome, run)
+        let bytes = try run.inputs.write(merged, as: type, "\(recipe.merged), weights not quantized", context)
+        try summarise(result, outcome, recipe, bytes, run)
+    }
+
+    /// Says what rounding the merged weights to a type of 16 bits changes. Collective.
+    private func noteRounding(
+        _ type: ElementType, _ merged: Parameters<StoredTensor>, _ read: Parameters<StoredTensor>, _ outcome: Outcome,
+        _ run: LanguageModelRun<some Communicator>
+    ) throws {
+        guard type != .f32 else { return }
+        let rounded = merged.map { _, value in value.mapped { $0 = $0.rounded(to: type) } }
+        let groups = run.context.groups
+        let change = try run.model.logitChange(outcome.windows[0], read, rounded, groups)
+        let score = try evaluate(
+            run.model.constantNetwork(rounded), against: run.model.constantNetwork(read), windows: outcome.windows, groups)
+        let before = outcome.scores.table.rows[0].score.perplexity
+        run.context.reporter.note(
+            "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) instead of "
+                + "\(before.formatted(decimals: 3)), and the largest change of a logit \(change.formatted(decimals: 4)) of the largest; "
+                + "model.dtype=f32 keeps more")
+    }
+
+    /// This rank's stage of the model as the files have it.
+    private func weights(
+        _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws -> Parameters<StoredTensor> {
+        try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage)
+    }
+
+    /// What learning leaves behind.
+    private struct Outcome {
+        let rotations: Rotations
+        /// max|RᵀR − I| over the rotations.
+        let orthogonalityError: Double
+        let scores: Scores
+        /// What the scores were taken on.
+        let windows: [[Int32]]
+        let record: StepRecord
+        let timing: PipelineTiming
+    }
+
+    /// The ways to quantize the model, and whether learning was worth it; nil where nothing was learned.
+    private struct Scores {
+        var table: ScoreTable
+        var improvement: Improvement?
+    }
+
+    /// Learns, and scores what there was before and is after. Collective.
+    ///
+    /// - Parameter original: this rank's stage of the model; gone from memory when this returns.
+    private func learn(
+        _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, _ original: consuming Parameters<StoredTensor>
+    ) throws -> Outcome {
+        let (context, config, model) = (run.context, run.context.config, run.model)
+        var network = original
+        try run.noteOrigin(ofRotations: config.rotation.path)
+        for row in DimensionReport(model.architecture, merged: recipe.start, online: recipe.online).rows {
+            context.reporter.note("  \(row.line)")
+        }
+        let loop = try run.trainingLoop(
+            "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
+        let windows = try run.evaluationWindows(drawingFrom: network)
+        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        network = try table.addPlain(run, network, recipe.quantization, windows)
+
+        if let r4 = recipe.online.r4 { network = network.rotatedDown(by: r4) }
+        StoragePool.shared.trim()
+        let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
+        let before = try recipe.startRow.map { row in
+            let score = try scorer.score(recipe.start, context.groups)
+            context.reporter.note("\(row.label): perplexity \(score.perplexity.formatted(decimals: 2))")
+            table.add(row.key, row.label, table.bits, score, try table.size(run, recipe.quantization))
+            return score
+        }
+
+        StoragePool.shared.trim()
+        let learner = RotationLearner(recipe.learner, model, base: network, online: recipe.online, from: recipe.start)
+        if let state = try run.checkpoints.restoredState() { try learner.restore(state) }
+        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
+            let result = try learner.step(
+                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
+            metrics["orthogonality_error"] = .double(learner.orthogonalityError)
+            return result
+        }
+        try learner.settle()
+        // The steps' buffers are of no use to the scores.
+        StoragePool.shared.trim()
+        var improvement: Improvement?
+        if recipe.learns, let before {
+            let learned = try scorer.score(learner.rotations, context.groups)
+            try run.checkAlive(trained: learned)
+            table.add("learned", "learned", table.bits, learned, try table.size(run, recipe.quantization))
+            improvement = Improvement(before: before, after: learned, remedy: config.weightRemedy)
+        }
+        return Outcome(
+            rotations: learner.rotations, orthogonalityError: learner.orthogonalityError,
+            scores: Scores(table: table, improvement: improvement), windows: windows, record: record, timing: learner.timing)
+    }
+
+    private func write(
+        _ rotations: Rotations, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws {
+        let metadata = RotationMetadata.make(context.config, modelDigest: try inputs.folder.checkpoint.digest())
+        try rotations.write(to: context.folder.file("rotations.safetensors"), metadata: metadata)
+        try rotations.writeTorchArchive(to: context.folder.file("R.bin"))
+    }
+
+    private func summarise(
+        _ result: RotationResult, _ outcome: Outcome, _ recipe: RotationRecipe, _ modelBytes: Int,
+        _ run: LanguageModelRun<some Communicator>
+    ) throws {
+        let (context, config, record) = (run.context, run.context.config, outcome.record)
+        let cost = RotationCost(run.model.architecture, recipe.learner.plan).operationsPerStep(
+            sequences: config.training.batchSize, length: config.data.sequenceLength,
+            teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
+            r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)
+        let pipeline = try PipelineReport(
+            outcome.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
+        var results = result.json
+        pipeline.add(to: &results)
+        let improvement = outcome.scores.improvement
+        improvement.add(to: &results)
+        results["method"] = .string(recipe.learns ? "learned rotations" : "fixed rotations")
+        results["model_bytes"] = .integer(modelBytes)
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        let summary = try run.finish(
+            .init(
+                steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
+                bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
+        context.reporter.note("\n" + result.table.text)
+        for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
+        context.reporter.note(
+            "\n\(Int(summary.tokensPerSecond)) tokens/s, "
+                + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "
+                + "results in \(context.folder.path)")
+    }
+}

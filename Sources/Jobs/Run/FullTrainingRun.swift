@@ -1,0 +1,175 @@
+internal import Autograd
+internal import Collectives
+internal import Configuration
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Rotation
+internal import Runs
+internal import TensorCore
+internal import Trainer
+
+/// What `train` and `qat` have in common before and after their steps.
+struct FullTrainingRun<World: Communicator> {
+    private let run: LanguageModelRun<World>
+    /// This rank's stage, as read from the model's folder.
+    let parameters: Parameters<Tensor>
+    let evaluation: [[Int32]]
+    private let loop: TrainingLoop
+    private let microBatches: MicroBatches
+
+    var context: JobContext<World> { run.context }
+    var inputs: LanguageModelInputs { run.inputs }
+
+    /// Reads and checks the input, makes the run folder, and draws tokens where no text is given. Collective.
+    ///
+    /// - Parameter check: what the job asks of the input besides; on every rank, without communication.
+    init(
+        _ context: JobContext<World>, job: String, check: (LanguageModelInputs, Parameters<Tensor>) throws -> Void = { _, _ in }
+    ) throws {
+        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true) {
+            let parameters = try $0.folder.parameters($0.stages[context.groups.stage])
+            try check($0, parameters)
+            return (parameters, try context.config.microBatches(context.groups.dims))
+        }
+        loop = try run.trainingLoop(
+            "training", automaticRate: TrainingSettings.automaticRate(context.config.training.optimizer),
+            drawingFrom: parameters)
+        evaluation = try run.evaluationWindows(drawingFrom: parameters)
+    }
+
+    /// The stage as it was read.
+    var fullPrecision: Network<IdentityHooks> {
+        run.model.constantNetwork(parameters)
+    }
+
+    /// The network of other parameters.
+    func network(_ parameters: Parameters<Tensor>) -> Network<IdentityHooks> { run.model.constantNetwork(parameters) }
+
+    /// The same with something at its sites.
+    func network<Hooks: HookTransform>(_ parameters: Parameters<Tensor>, hooks: Hooks) -> Network<Hooks> {
+        Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, hooks: hooks)
+    }
+
+    /// Collective.
+    ///
+    /// - Parameters:
+    ///   - parameters: where to start; nil: as read.
+    ///   - view: see ``NetworkTrainer``.
+    func trainer<Hooks: HookTransform>(
+        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, view: ((Tensor) -> Tensor)? = nil,
+        teacher: Network<IdentityHooks>? = nil
+    ) throws(MPIError) -> NetworkTrainer<Hooks, World> {
+        StoragePool.shared.trim()
+        return try NetworkTrainer(
+            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks, view: view,
+            teacher: teacher,
+            over: context.groups)
+    }
+
+    /// What an earlier attempt saved; nil from the beginning. Collective.
+    func restoredState() throws -> TrainingState? { try run.checkpoints.restoredState() }
+
+    /// Takes the steps that are left. Collective.
+    ///
+    /// - Parameters:
+    ///   - more: what the job must remember besides the trainer's state.
+    ///   - afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
+    func train(
+        _ trainer: NetworkTrainer<some HookTransform, World>,
+        remembering more: () throws -> TrainingState = { TrainingState() },
+        afterUpdate: (_ metrics: inout JSONObject) throws -> Void = { _ in }
+    ) throws -> StepRecord {
+        let state = {
+            var state = trainer.state
+            state.merge(try more())
+            return state
+        }
+        return try loop.run(context, run.checkpoints, state: state) { step, sequences, rate, metrics in
+            let result = try trainer.step(
+                step, sequences, globalSequences: context.config.training.batchSize, learningRate: rate)
+            try afterUpdate(&metrics)
+            return result
+        }
+    }
+
+    /// Perplexity on the evaluation windows. Collective.
+    func perplexity(_ network: Network<some HookTransform>) throws -> Double {
+        try evaluate(network, against: Network<IdentityHooks>?.none, windows: evaluation, context.groups).perplexity
+    }
+
+    /// Perplexity on the evaluation windows, and divergence from the network as it was read. Collective.
+    func score(_ network: Network<some HookTransform>) throws -> LanguageModelScore {
+        try evaluate(network, against: fullPrecision, windows: evaluation, context.groups)
+    }
+
+    /// The same of what training has come to. Collective.
+    ///
+    /// - Throws: ``TrainingError/deadNetwork(vocabulary:)``.
+    func trainedScore(_ network: Network<some HookTransform>) throws -> LanguageModelScore {
+        let score = try score(network)
+        try run.checkAlive(trained: score)
+        return score
+    }
+
+    /// Parameters as `model/` keeps them: what is scored is what is written.
+    ///
+    /// - Parameter onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
+    func asWritten(_ parameters: Parameters<Tensor>, onGrid: Bool = false) throws -> Parameters<Tensor> {
+        let type = try inputs.writtenType(context.config, onGrid: onGrid)
+        return parameters.map { _, tensor in tensor.rounded(to: type) }
+    }
+
+    /// The same of one tensor.
+    func asWritten(_ tensor: Tensor) throws -> Tensor { tensor.rounded(to: try inputs.writtenType(context.config)) }
+
+    /// Adds the rows that ternary layers compete with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.
+    func addIntegers(_ own: Set<String>, all: Set<String>, to table: inout ScoreTable, _ sizes: ModelSizes) throws {
+        try table.addIntegers(own, of: parameters, all: all, .none, run.model, sizes, evaluation, context.groups)
+    }
+
+    /// The network as it was read, and rounded. Collective.
+    func plainScore(_ recipe: QuantizationRecipe) throws -> PlainScore {
+        try PlainScore(run.model, parameters, recipe, evaluation, context.groups)
+    }
+
+    /// Writes the model, each stage its shard, and on rank 0 what else the job leaves. Collective.
+    ///
+    /// - Parameters:
+    ///   - description: see ``LanguageModelInputs/write(_:as:_:_:)``.
+    ///   - onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
+    /// - Returns: bytes of the model's weights, on rank 0.
+    @discardableResult
+    func write(
+        _ parameters: Parameters<Tensor>, _ description: String, onGrid: Bool = false, more: () throws -> Void = {}
+    ) throws -> Int {
+        let bytes = try inputs.write(
+            parameters, as: try inputs.writtenType(context.config, onGrid: onGrid), description, context)
+        try context.communicator.agree { if context.communicator.isRoot { try more() } }
+        return bytes
+    }
+
+    /// Writes `summary.json` and prints the table. Collective.
+    func summarise(
+        _ record: StepRecord, _ results: JSONObject, _ improvement: Improvement, _ table: String,
+        timing: PipelineTiming,
+        hasTeacher: Bool = false
+    ) throws {
+        let config = context.config
+        // A backward pass through all weights takes two products for each of the forward pass.
+        let forward = ModelCost(inputs.folder.architecture).forward(
+            sequences: config.training.batchSize, length: config.data.sequenceLength)
+        let pipeline = try PipelineReport(timing, microBatches, batchSize: config.training.batchSize, context.groups)
+        var results = results
+        pipeline.add(to: &results)
+        improvement.add(to: &results)
+        let measured = LanguageModelRun<World>.Measured(
+            steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
+            bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: forward * (hasTeacher ? 4 : 3))
+        let summary = try run.finish(measured, results)
+        context.reporter.note("\n" + table)
+        for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
+        context.reporter.note("\n\(Int(summary.tokensPerSecond)) tokens/s; results in \(context.folder.path)")
+    }
+}

@@ -1,0 +1,108 @@
+internal import Collectives
+internal import Configuration
+internal import HuggingFace
+internal import LinearAlgebra
+internal import Models
+internal import Parallelism
+internal import Runs
+internal import TensorCore
+internal import Trainer
+
+/// A job on a language model, from its checked input to its summary: what all such jobs do before and after their own work.
+struct LanguageModelRun<World: Communicator> {
+    let context: JobContext<World>
+    let job: String
+    let inputs: LanguageModelInputs
+    let model: Model
+    let checkpoints: RunCheckpoints<World>
+    private let start: ContinuousClock.Instant
+    /// Operations per second of a large product, on this rank.
+    private let peak: Double
+
+    /// What a job's steps came to.
+    struct Measured {
+        var steps: Int
+        var secondsPerStep: Double
+        /// Over all ranks.
+        var tokensPerStep: Int
+        /// By this rank.
+        var bytesSentPerStep: Int
+        /// Floating-point operations the algorithm needs for a step, over all ranks.
+        var flopsPerStep: Double
+    }
+
+    /// Reads and checks the input on every rank, then makes the run folder: bad input leaves nothing behind. Collective.
+    ///
+    /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
+    static func open<Prepared>(
+        _ context: JobContext<World>, job: String, needsTraining: Bool, prepare: (LanguageModelInputs) throws -> Prepared
+    ) throws -> (run: Self, prepared: Prepared) {
+        let (config, world) = (context.config, context.communicator)
+        let start = ContinuousClock.now
+        let inputs = try world.agree {
+            try config.checkStorage(job: job)
+            return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+        }
+        try world.agree { try context.folder.claim() }
+        let prepared = try world.agree { try prepare(inputs) }
+        let checkpoints = try RunCheckpoints(
+            context, job: job, modelDigest: { try inputs.folder.checkpoint.digest() }, dataDigest: inputs.dataDigest)
+        try world.agree {
+            try context.folder.create(
+                config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
+        }
+        let shape = inputs.folder.architecture
+        context.reporter.note("model \(inputs.folder.path): \(shape.summary)")
+        for line in inputs.dataNotes { context.reporter.note(line) }
+        for warning in inputs.folder.warnings { context.reporter.note("warning: \(warning)") }
+        if let saved = checkpoints.resumed {
+            context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)")
+        }
+        if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
+        let run = Self(
+            context: context, job: job, inputs: inputs,
+            model: inputs.folder.description.model(positions: config.data.sequenceLength),
+            checkpoints: checkpoints, start: start, peak: measureProductPeak())
+        return (run, prepared)
+    }
+
+    /// The steps over the training text, or over sequences drawn from `parameters`. Collective.
+    func trainingLoop(
+        _ verb: String, automaticRate: Double, drawingFrom parameters: Parameters<some TensorValue>
+    ) throws -> TrainingLoop {
+        TrainingLoop(
+            config: context.config, windows: try inputs.trainingWindows(model, parameters, context), verb: verb,
+            automaticRate: automaticRate)
+    }
+
+    /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
+    func evaluationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
+        try inputs.evaluationWindows(model, parameters, context)
+    }
+
+    /// Tokens of a training step, over all ranks.
+    var tokensPerStep: Int { context.config.training.batchSize * context.config.data.sequenceLength }
+
+    /// Gathers what the ranks measured and writes `summary.json`. Collective.
+    @discardableResult
+    func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
+        let (config, world) = (context.config, context.communicator)
+        let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
+        let peaks = try world.allGather(peak)
+        let shares = try world.allGather(min(1, world.coreShare() / Double(BLAS.threads)))
+        let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
+        var summary = RunSummary(
+            job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
+            dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps,
+            seconds: (.now - start) / .seconds(1),
+            secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
+            bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
+            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
+        summary.results = results
+        summary.results["data"] = .object(inputs.dataSummary)
+        // Once the summary is there the run has ended: it is not stopped any more.
+        try StopRequest.check(on: world)
+        try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
+        return summary
+    }
+}

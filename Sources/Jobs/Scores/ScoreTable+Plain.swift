@@ -1,0 +1,82 @@
+internal import Collectives
+internal import Configuration
+internal import Evaluation
+internal import Models
+internal import Parallelism
+internal import Quantization
+internal import Rotation
+internal import Runs
+internal import Support
+internal import TensorCore
+internal import Trainer
+
+extension ScoreTable {
+    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
+    /// all, with norms folded into the linears; says the first two. Collective.
+    ///
+    /// - Parameter parameters: of this rank's stage, as the model's folder has them.
+    /// - Returns: the parameters with fused norms.
+    mutating func addPlain(
+        _ run: LanguageModelRun<some Communicator>, _ parameters: consuming Parameters<StoredTensor>,
+        _ recipe: QuantizationRecipe, _ windows: [[Int32]]
+    ) throws -> Parameters<StoredTensor> {
+        let (model, groups) = (run.model, run.context.groups)
+        var network = parameters
+        let plain = try PlainScore(model, network, recipe, windows, groups)
+        run.context.reporter.note(plain.line)
+        let size = try size(run, recipe)
+        add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, try ModelSizes(run.inputs.folder).stored)
+        add("rtn", "round to nearest", bits, plain.rounded, size)
+        let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
+        network = network.fusingNorms(model.architecture)
+        if hasGains, recipe.weights != nil || bits.activations < 16 {
+            add("rtn_folded", "round to nearest, norms folded", bits, try recipe.score(model, network, windows, groups), size)
+        }
+        return network
+    }
+
+    /// Adds a network with ternary factors for weights, and with activations and cache as the table's title says.
+    mutating func addTernary(_ key: String, _ label: String, _ score: LanguageModelScore, _ size: ModelSize) {
+        var bits = bits
+        bits.weights = nil
+        add(key, "\(label), \(size.bitsPerWeight.formatted(decimals: 2)) bits a weight", bits, score, size)
+    }
+
+    /// Adds the rows of a network with some linears rounded to 4 and to 3 bits: what ternary factors compete with. A row has a
+    /// scale, its range searched for. Collective.
+    ///
+    /// - Parameters:
+    ///   - own: the linears of this rank's stage that are rounded; `all`: of the model.
+    ///   - activations: how activations and cache are rounded in this table.
+    mutating func addIntegers(
+        _ own: Set<String>, of parameters: Parameters<some TensorValue>, all: Set<String>,
+        _ activations: ActivationQuantization,
+        _ model: Model, _ sizes: ModelSizes, _ windows: [[Int32]], _ groups: ParallelGroups<some Communicator>
+    ) throws {
+        for width in [4, 3] {
+            let quantizer = WeightQuantizer(
+                QuantizerSpec(bits: width, symmetric: true, granularity: .channel), searchesClip: true)
+            let network = Network(
+                model: model, parameters: parameters.rounded(by: quantizer, only: own),
+                hooks: QuantizedHooks(quantization: activations))
+            let score = try evaluate(network, against: model.constantNetwork(parameters), windows: windows, groups)
+            var rowBits = bits
+            rowBits.weights = width
+            add("int\(width)", "INT\(width), round to nearest", rowBits, score, sizes.rounded(by: quantizer, only: all))
+        }
+    }
+
+    /// The size of a network whose linears are rounded as the recipe says.
+    func size(_ run: LanguageModelRun<some Communicator>, _ recipe: QuantizationRecipe) throws -> ModelSize {
+        try ModelSizes(run.inputs.folder).rounded(by: recipe.weights)
+    }
+}
+
+extension LanguageModelRun {
+    /// - Throws: ``TrainingError/deadNetwork(vocabulary:)`` on all ranks.
+    func checkAlive(trained score: LanguageModelScore) throws {
+        try context.communicator.agree {
+            if score.isUniform { throw TrainingError.deadNetwork(vocabulary: inputs.folder.architecture.vocabularySize) }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+internal import Autograd
+internal import Collectives
+internal import Configuration
+internal import Evaluation
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Runs
+internal import Support
+internal import TensorCore
+internal import TernarySVD
+internal import Trainer
+internal import TransitionBus
+
+/// Trains a network whose linear layers are ternary: after every optimizer step their weights are projected onto factors anew,
+/// and what a projection cuts off is carried to the next one (TSVD, arXiv 2308.07641, section on training).
+struct TernaryQat<World: Communicator> {
+    let context: JobContext<World>
+
+    func run() throws {
+        let (config, world) = (context.config, context.communicator)
+        let route = try BusRoute.find(config.bus.transport, interface: config.bus.interface, over: context.groups.replicas)
+        let transition = try world.agree {
+            guard config.qat.rotations == nil else {
+                throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
+            }
+            try BusConfiguration.check(interface: config.bus.interface)
+            try route.check()
+            return try config.ternary.transition(seed: config.training.seed)
+        }
+        if let line = route.line { context.reporter.note(line) }
+        var (given, note): (FactorsToStartFrom?, String?)
+        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
+            let linears = inputs.folder.architecture.linears
+            if let path = config.ternary.path {
+                let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+                given = factors
+                if world.isRoot { note = try factors.checkOrigin(inputs.folder) }
+            } else {
+                _ = try config.ternary.layers.choose(among: linears)
+                try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
+            }
+        }
+        if let given { context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)") }
+        if let note { context.reporter.note(note) }
+        let (groups, linears) = (context.groups, run.inputs.folder.architecture.linears)
+        let fullPrecision = try run.perplexity(run.fullPrecision)
+        context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
+
+        let trainer = try run.trainer(hooks: IdentityHooks(), teacher: config.distills ? run.fullPrecision : nil)
+        let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
+            .filter { given?.factors[trainer.weights.layerName($0)] != nil || given == nil }
+        let saved = try run.restoredState()
+        let ternary = try TernaryTraining(
+            trainer.weights, indices: indices, transition, config, over: groups.replicas, attempt: context.attempt, from: saved,
+            whileWaiting: context.events.serve)
+        var refused: Set<String> = []
+        ternary.observe = { layer in
+            if layer.isRefusal, refused.insert(layer.name).inserted {
+                context.reporter.note(
+                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was not made; "
+                        + "training.learning_rate may be too high")
+            }
+            context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
+        }
+        let finished = FinishedLayers(run: context.folder.path, transition.options)
+        let before: Start
+        if let saved {
+            try trainer.restore(saved)
+            before = try Start(saved)
+        } else {
+            try ternary.begin(&trainer.weights, from: given?.factors, keeping: finished)
+            let report = try report(ternary, trainer.weights, run)
+            before = Start(score: try run.score(trainer.network), operations: report.operations)
+            context.reporter.note(
+                "ternary (\(report.layers.count) layers): perplexity \(before.score.perplexity.formatted(decimals: 2)), \(cost(report))"
+            )
+        }
+        let remembered = {
+            var state = ternary.state
+            state.merge(before.state)
+            return state
+        }
+
+        var steps = Steps()
+        let record = try run.train(trainer, remembering: remembered) { metrics in
+            let step = try ternary.update(&trainer.weights)
+            steps.add(step)
+            metrics["transition_seconds"] = .double(step.seconds)
+            metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
+            metrics["bus_bytes"] = .integer(step.bytes)
+            metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
+            context.events.publish(
+                "bus",
+                [
+                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes),
+                    "replays": .integer(ternary.replays),
+                ])
+        }
+        let after = try report(ternary, trainer.weights, run)
+        for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
+        for index in trainer.weights.names.indices where !indices.contains(index) {
+            trainer.weights[index] = try run.asWritten(trainer.weights[index])
+        }
+        let trained = try run.trainedScore(trainer.network)
+        let bytes = try run.write(
+            trainer.weights.parameters, "the ternary layers' products, dense, to which ternary.safetensors belongs"
+        ) {
+            try TernaryFile.write(
+                after.factors, to: context.folder.file(TernaryReport.fileName),
+                origin: TernaryFile.Origin(
+                    source: try run.inputs.folder.checkpoint.digest(),
+                    targets: [try ModelFolder(context.folder.file("model")).checkpoint.digest()]))
+            try finished.remove()
+        }
+
+        let table = try scores(fullPrecision, before, trained, after, Set(indices.map(trainer.weights.layerName)), run)
+        var results = JSONObject()
+        table.add(to: &results)
+        results["method"] = "ternary"
+        results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
+        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["loss"] = record.loss
+        results["tolerance"] = .double(
+            given.flatMap { $0.factors.values.map { Double($0.tolerance) }.max() } ?? config.ternary.tolerance)
+        results["model_bytes"] = .integer(bytes)
+        after.add(to: &results)
+        results["additions_before"] = .integer(before.operations.additions)
+        results["transition"] = try steps.summary(ternary, over: groups)
+        context.reporter.note("\n" + costs(before.operations, after).text)
+        try run.summarise(
+            record, results, config.improvement(before: before.score, after: trained), table.text,
+            timing: trainer.timing, hasTeacher: config.distills)
+        for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
+    }
+
+    /// The ways to run the model, all with activations and cache as they are. Collective.
+    private func scores(
+        _ fullPrecision: Double, _ before: Start, _ trained: LanguageModelScore, _ after: TernaryReport, _ own: Set<String>,
+        _ run: FullTrainingRun<World>
+    ) throws -> ScoreTable {
+        let (factors, sizes) = (after.factors, try ModelSizes(run.inputs.folder))
+        var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
+        table.add(
+            ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0),
+            sizes.stored)
+        if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
+        table.add("ternary_ptq", "ternary, as decomposed", .factors, before.score)
+        table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
+        return table
+    }
+
+    /// Operations per token.
+    private func costs(_ before: OperationCount, _ after: TernaryReport) -> Table {
+        var table = Table(columns: ["per token", "multiplications", "additions"])
+        for (name, count) in [
+            ("full precision", after.denseOperations), ("ternary, as decomposed", before),
+            ("ternary, trained", after.operations),
+        ] { table.add([name, String(count.multiplications), String(count.additions)]) }
+        return table
+    }
+
+    /// Of all stages' layers, on rank 0. Collective.
+    private func report(
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ run: FullTrainingRun<World>
+    ) throws -> TernaryReport {
+        let c = run.inputs.folder.architecture
+        let layers = try ternary.results(weights).map {
+            TernaryReport.Layer(
+                name: $0.name, factors: $0.factors, relativeError: $0.relativeError, branchCounts: $0.branches.json)
+        }
+        return TernaryReport(try StageLayers.gather(layers, context.groups), of: c.linears)
+    }
+
+    private func cost(_ report: TernaryReport) -> String {
+        "\(report.operations.additions) additions and \(report.operations.multiplications) multiplications per token "
+            + "instead of \(report.denseOperations.multiplications)"
+    }
+
+    /// The network as first decomposed.
+    private struct Start {
+        let score: LanguageModelScore
+        let operations: OperationCount
+
+        init(score: LanguageModelScore, operations: OperationCount) { (self.score, self.operations) = (score, operations) }
+
+        var state: TrainingState {
+            var state = TrainingState()
+            state.numbers = [
+                "start.perplexity": score.perplexity, "start.multiplications": Double(operations.multiplications),
+                "start.additions": Double(operations.additions),
+            ]
+            state.numbers["start.divergence"] = score.klDivergence
+            return state
+        }
+
+        init(_ state: TrainingState) throws(CheckpointError) {
+            // Earlier versions did not measure the divergence.
+            score = LanguageModelScore(
+                perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"])
+            operations = OperationCount(
+                multiplications: Int(try state.number("start.multiplications")),
+                additions: Int(try state.number("start.additions")))
+        }
+    }
+
+    /// What the transitions of the attempt's steps took on this rank.
+    private struct Steps {
+        private(set) var bytes = 0
+        private var seconds: [Double] = []
+        private var computeSeconds: [Double] = []
+        /// From the end of the transitions before.
+        private var stepSeconds: [Double] = []
+        private var end = ContinuousClock.now
+
+        mutating func add(_ step: TernaryTraining<World>.StepReport) {
+            bytes += step.bytes
+            seconds.append(step.seconds)
+            computeSeconds.append(step.computeSeconds)
+            stepSeconds.append((.now - end) / .seconds(1))
+            end = .now
+        }
+
+        /// Means per step.
+        ///
+        /// What the bus adds to a step is all time from the optimizer's update to the sync step's end beyond the computing of
+        /// the owner that computed longest in that step: sending, waiting, checking, decoding, W and ρ of all layers, digests,
+        /// the sync step. Its share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
+        func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
+            let (count, world) = (max(1, seconds.count), groups.world)
+            func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
+            var longest = computeSeconds
+            try world.allReduce(&longest, .max)
+            let reference = try groups.pipeline.allReduce(Int64(ternary.referenceBytes), .sum)
+            let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
+            let replays = try world.allReduce(Int64(ternary.replays), .sum)
+            let added = mean(seconds) - mean(longest)
+            return [
+                "seconds_per_step": .double(mean(seconds)), "longest_owner_seconds_per_step": .double(mean(longest)),
+                "bus_seconds_per_step": .double(added), "bus_overhead": .double(added / mean(stepSeconds)),
+                "bytes_published_per_step": .integer(Int(published) / count),
+                "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
+            ]
+        }
+    }
+}
+
+extension TernaryReport {
+    /// What is to be said of adaptations that were not made; nil where there were none.
+    fileprivate var refusals: String? {
+        let refused = layers.filter { ($0.branchCounts?["refused"]?.integer ?? 0) > 0 }
+        guard let first = refused.first else { return nil }
+        let count = refused.reduce(0) { $0 + ($1.branchCounts?["refused"]?.integer ?? 0) }
+        return
+            "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than half of a layer's "
+            + "additions and were not made; lower training.learning_rate"
+    }
+}
+
+extension BranchCounts {
+    fileprivate var json: JSONValue {
+        ["refresh": .integer(refresh), "prune": .integer(prune), "full": .integer(full), "refused": .integer(refused)]
+    }
+}

@@ -1,0 +1,82 @@
+internal import Collectives
+package import Configuration
+internal import LinearAlgebra
+internal import Support
+
+/// The machines a run is planned for.
+package struct Cluster: Sendable, Equatable {
+    package var nodes: Int
+    package var ranksPerNode: Int
+    package var coresPerNode: Int
+    /// Bytes.
+    package var memoryPerNode: Int
+    /// Bytes per second that leave a node; on one node, that pass between two ranks.
+    package var bandwidth: Double
+    /// Seconds of a small message.
+    package var latency: Double
+    /// Operations per second of a matrix product on one core.
+    package var productFlops: Double
+
+    /// What was taken for granted of machines that are not this one, as sentences.
+    package var assumptions: [String] = []
+
+    package var ranks: Int { nodes * ranksPerNode }
+    package var memoryPerRank: Int { memoryPerNode / ranksPerNode }
+    /// Threads a rank's products run on: its share of the cores.
+    package var threadsPerRank: Int { max(1, coresPerNode / ranksPerNode) }
+    /// Ranks that share one core; 1 where there are enough.
+    package var ranksPerCore: Double { max(1, Double(ranksPerNode) / Double(coresPerNode)) }
+    /// Bytes per second for one rank while all others send too.
+    package var bandwidthPerRank: Double { nodes == 1 ? bandwidth : bandwidth / Double(ranksPerNode) }
+
+    package init(
+        nodes: Int, ranksPerNode: Int, coresPerNode: Int, memoryPerNode: Int, bandwidth: Double, latency: Double,
+        productFlops: Double
+    ) {
+        self.nodes = nodes
+        self.ranksPerNode = ranksPerNode
+        self.coresPerNode = coresPerNode
+        self.memoryPerNode = memoryPerNode
+        self.bandwidth = bandwidth
+        self.latency = latency
+        self.productFlops = productFlops
+    }
+
+    /// As configured. What is left open is what this machine has, where the plan is for this machine: one node, whose cores
+    /// nobody has named. Of another cluster it is assumed, whatever this machine is, and said in ``assumptions``.
+    package init(_ settings: PlanSettings) {
+        let isHere = settings.nodes == 1 && settings.coresPerNode == nil
+        let isAlone = settings.nodes == 1
+        let cores = settings.coresPerNode ?? (isHere ? MPIEnvironment.availableCores : AssumedNode.cores)
+        let memory = settings.memoryPerNode?.bytes ?? (isHere ? AvailableMemory.bytes : AssumedNode.memoryPerCore * cores)
+        self.init(
+            nodes: settings.nodes, ranksPerNode: settings.ranksPerNode ?? cores, coresPerNode: cores, memoryPerNode: memory,
+            bandwidth: settings.bandwidth ?? (isAlone ? 4e9 : 1.25e9), latency: settings.latency ?? (isAlone ? 2e-6 : 3e-5),
+            productFlops: settings.productFlops ?? (isHere ? Self.measuredFlops() : AssumedNode.productFlops))
+        let speed = "\((productFlops / 1e9).formatted(decimals: 0)) GFLOPS a core"
+        if isHere {
+            if settings.memoryPerNode == nil {
+                assumptions.append("\(ByteCount(memory).rounded) are what this machine has free now")
+            }
+            if settings.productFlops == nil { assumptions.append("\(speed): measured here, now") }
+            return
+        }
+        if settings.coresPerNode == nil { assumptions.append("\(cores) cores a node: give plan.cores_per_node") }
+        if settings.memoryPerNode == nil {
+            assumptions.append("\(ByteCount(AssumedNode.memoryPerCore).rounded) of memory a core: give plan.memory_per_node")
+        }
+        if settings.productFlops == nil {
+            assumptions.append("\(speed) (AVX2 at 2 GHz; AVX-512: about twice that): give plan.gemm_flops")
+        }
+        if !isAlone, settings.bandwidth == nil {
+            assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second")
+        }
+    }
+
+    private static func measuredFlops() -> Double {
+        let threads = BLAS.threads
+        BLAS.threads = 1
+        defer { BLAS.threads = threads }
+        return measureProductPeak()
+    }
+}

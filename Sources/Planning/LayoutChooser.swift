@@ -1,0 +1,85 @@
+package import Collectives
+package import Configuration
+internal import Models
+internal import Parallelism
+
+/// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
+///
+/// The choice depends on shapes and memory alone, never on measured speed: a run started again on machines as free as before is
+/// divided the same way, and one that goes on from a checkpoint as it was before, if that fits.
+package struct LayoutChooser: Sendable {
+    private let workload: Workload
+    private let ranks: Int
+    /// Bytes.
+    private let memoryPerRank: Int
+
+    package init(_ workload: Workload, ranks: Int, memoryPerRank: Int) {
+        self.workload = workload
+        self.ranks = ranks
+        self.memoryPerRank = memoryPerRank
+    }
+
+    /// For the ranks of a job: memory is what each machine has available, divided among its ranks; the least counts. What
+    /// `plan.memory_per_node` says of another cluster is of no interest here. Collective.
+    package init(_ workload: Workload, over world: some Communicator) throws(MPIError) {
+        let share = AvailableMemory.bytes / (try world.ranksOnNode())
+        // A limit of the process is each rank's own.
+        let least = Int64(min(share, AvailableMemory.processRoom ?? .max))
+        self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(least, .min)))
+    }
+
+    /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
+    /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
+    ///
+    /// - Parameter stages: as many where they fit: a checkpoint goes on with the layout it was made with. 0: no matter.
+    /// - Throws: ``ConfigurationError`` where none fits; it names the smallest that would.
+    package func choose(preferring stages: Int = 0) throws(ConfigurationError) -> Layout? {
+        let layouts = workload.stageCounts(ranks: ranks).map(layout)
+        guard !layouts.isEmpty else { return nil }
+        let fitting = layouts.filter { memory($0) <= memoryPerRank }
+        guard let fewest = fitting.first else { throw tooLarge(layouts) }
+        return fitting.first { $0.pipeline == stages } ?? fewest
+    }
+
+    private func layout(_ stages: Int) -> Layout {
+        let data = ranks / stages
+        return Layout(data: data, pipeline: stages, microbatches: microbatches(data: data, stages: stages))
+    }
+
+    /// As the run itself divides a replica's sequences.
+    private func microbatches(data: Int, stages: Int) -> Int {
+        let share = (workload.sequences + data - 1) / data
+        let batches = try? workload.config.microBatches(ParallelDims(data: data, pipeline: stages))
+        return max(1, batches?.ranges(share).count ?? share)
+    }
+
+    private func memory(_ layout: Layout) -> Int { MemoryPlan(workload, layout).bytes.max() ?? 0 }
+
+    private func tooLarge(_ layouts: [Layout]) -> ConfigurationError {
+        let least = layouts.map(memory).min() ?? 0
+        return ConfigurationError(
+            "parallel",
+            "the run needs about \(ByteCount(least).rounded) a rank and each of the \(ranks) ranks can have "
+                + "\(ByteCount(memoryPerRank).rounded)\(cause); " + advice)
+    }
+
+    /// What keeps a rank from having more, where it is no lack of memory.
+    private var cause: String {
+        guard let room = AvailableMemory.processRoom, room <= memoryPerRank else { return "" }
+        return " below its limit of addresses (ulimit -v or -d)"
+    }
+
+    /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.
+    private var advice: String {
+        let most = workload.learns ? min(workload.shape.blocks.count, workload.sequences) : workload.shape.blocks.count
+        for stages in 1...most {
+            let layout = Layout(data: 1, pipeline: stages, microbatches: workload.sequences)
+            guard memory(layout) <= memoryPerRank else { continue }
+            return "the smallest layout that fits is \(stages) ranks with parallel.pipeline=\(stages) and "
+                + "parallel.microbatches=\(workload.sequences), with as much memory each"
+        }
+        let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
+        return
+            "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory (fewer ranks a machine)"
+    }
+}

@@ -1,0 +1,166 @@
+package import Configuration
+package import HuggingFace
+internal import Models
+internal import Support
+
+/// A plan as text, at most 80 columns wide, and as JSON.
+package struct PlanReport: Sendable {
+    private let search: LayoutSearch
+    private let config: RunConfig
+    private let model: String
+    private var workload: Workload { search.workload }
+    private var cluster: Cluster { search.cluster }
+
+    /// Lines of a table.
+    private static let shown = 8
+
+    /// - Parameter model: the folder or config.json that was read.
+    package init(_ search: LayoutSearch, _ config: RunConfig, model: String) {
+        self.search = search
+        self.config = config
+        self.model = model
+    }
+
+    // MARK: Text
+
+    package var text: String {
+        let (running, learns) = (search.runs.filter(\.planned.runs), workload.learns)
+        var lines = [model] + workload.shape.summary.wrapped(indent: 2)
+        lines +=
+            ("\(workload.job.rawValue): "
+            + (learns ? "\(workload.steps) steps of \(sequences(workload.sequences))" : sequences(workload.sequences)))
+            .wrapped(indent: 2)
+        lines +=
+            "\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and \(ByteCount(cluster.memoryPerNode).rounded)"
+            .wrapped(indent: 2)
+        lines += assumptions.flatMap { "assumed: \($0)".wrapped(indent: 2) } + [""]
+        lines += table(running.isEmpty ? search.runs : running, isBatch: false).split(separator: "\n").map(String.init)
+        lines += legend(running).flatMap { $0.wrapped(indent: 0) }
+        if !search.largerBatches.isEmpty {
+            lines += [""] + "with more sequences a step (training.batch_size), the best of each:".wrapped(indent: 0)
+            lines += table(search.largerBatches, isBatch: true).split(separator: "\n").map(String.init)
+        }
+        lines += warnings.flatMap { ("warning: " + $0).wrapped(indent: 2) }.reduce(into: [""]) { $0.append($1) }
+        lines += verdict.wrapped(indent: 0)
+        if let best = search.best { lines += [""] + PlannedCommand(best, workload, config, model: model).lines }
+        return lines.joined(separator: "\n")
+    }
+
+    private func sequences(_ count: Int) -> String { "\(count) sequence\(count == 1 ? "" : "s") of \(workload.length) tokens" }
+
+    private var assumptions: [String] {
+        var all = cluster.assumptions
+        if config.data.evalWindows == nil {
+            all.append("\(Workload.unknownWindows) windows are evaluated, where data.eval.windows says all")
+        }
+        return all
+    }
+
+    private func table(_ runs: [PlannedRun], isBatch: Bool) -> String {
+        let learns = workload.learns
+        var table = Table(
+            columns: (isBatch ? ["batch"] : []) + ["layout", "ranks/ node", "threads", "memory/ rank"]
+                + (learns ? ["s/step"] : []) + ["tokens/s", "hours", "core- hours"])
+        for run in runs.prefix(Self.shown) {
+            let layout = run.planned.layout.description
+            table.add(
+                (isBatch ? ["\(run.sequences)"] : [])
+                    + [layout, "\(run.cluster.ranksPerNode)", threads(run.cluster), ByteCount(run.planned.peakMemory).rounded]
+                    + (learns ? [run.planned.secondsPerStep.formatted(digits: 3)] : [])
+                    + [run.tokensPerSecond, run.hours, run.coreHours].map { $0.formatted(digits: 3) })
+        }
+        return table.text
+    }
+
+    private func threads(_ cluster: Cluster) -> String {
+        cluster.ranksPerCore > 1 ? "1/\(cluster.ranksPerCore.formatted(decimals: 1)) core" : "\(cluster.threadsPerRank)"
+    }
+
+    private func legend(_ running: [PlannedRun]) -> [String] {
+        let (tooLarge, idle) = (
+            search.runs.count { !$0.planned.fits }, search.runs.count { $0.planned.fits && !$0.planned.runs }
+        )
+        var parts = ["layout: replicas × stages of layers × micro-batches of a replica"]
+        if running.count > Self.shown { parts.append("\(running.count - Self.shown) more run (see --json)") }
+        if tooLarge > 0 { parts.append("\(tooLarge) need more memory than a rank has") }
+        if idle > 0 { parts.append("\(idle) would leave replicas idle") }
+        return [parts.joined(separator: "; ")]
+    }
+
+    private var warnings: [String] {
+        guard let best = search.best else { return [] }
+        var all: [String] = []
+        if let first = search.runs.first, !first.planned.runs {
+            all.append(
+                "\(first.planned.idleReplicas) of \(first.planned.layout.data) replicas would be idle, with \(sequences(workload.sequences)) a step; "
+                    + "such a run is refused. Below, training.batch_size is \(best.sequences); or take fewer ranks (plan.ranks_per_node)"
+            )
+        } else if best.planned.idleReplicas > 0 {
+            all.append(
+                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has \(best.sequences) windows"
+            )
+        }
+        let cores = cluster.nodes * cluster.coresPerNode
+        let used = best.planned.layout.ranks * best.cluster.threadsPerRank
+        if used < cores { all.append("\(cores - used) of \(cores) cores are idle") }
+        return all
+    }
+
+    private var verdict: String {
+        if let best = search.best {
+            let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
+            return
+                "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the whole job, with \(ranks) "
+                + "rank\(ranks == 1 ? "" : "s") a node, \(threads(best.cluster)) thread\(best.cluster.threadsPerRank == 1 ? "" : "s") each, and "
+                + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) stage\(layout.pipeline == 1 ? "" : "s")"
+        }
+        guard let least = search.runs.min(by: { $0.planned.peakMemory < $1.planned.peakMemory }) else { return "" }
+        return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
+            + "\(least.cluster.ranksPerNode) ranks a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take nodes with more memory "
+            + "(plan.memory_per_node), more of them, training.recompute=true or model.storage=bf16"
+    }
+
+    // MARK: JSON
+
+    package var json: JSONValue {
+        let shown = search.best ?? search.runs.first
+        let ranks = shown?.cluster ?? cluster
+        let fixed: JSONValue = [
+            "job": .string(workload.job.rawValue), "model": .string(model), "steps": .integer(workload.steps),
+            "sequences_per_step": .integer(workload.sequences), "sequence_length": .integer(workload.length),
+            "world_size": .integer(ranks.ranks),
+            "cluster": [
+                "nodes": .integer(ranks.nodes), "ranks_per_node": .integer(ranks.ranksPerNode),
+                "cores_per_node": .integer(ranks.coresPerNode), "memory_bytes_per_node": .integer(ranks.memoryPerNode),
+                "memory_bytes_per_rank": .integer(ranks.memoryPerRank), "bandwidth_bytes_per_second": .double(ranks.bandwidth),
+                "latency_seconds": .double(ranks.latency), "gemm_flops_per_core": .double(ranks.productFlops),
+            ],
+            "assumptions": .array(assumptions.map { .string($0) }), "warnings": .array(warnings.map { .string($0) }),
+            "layouts": .array(search.runs.map(json)), "larger_batches": .array(search.largerBatches.map(json)),
+        ]
+        var object = fixed.object ?? JSONObject()
+        object["best"] = search.best.map(json)
+        object["command"] = search.best.map {
+            .string(PlannedCommand($0, workload, config, model: model).words.joined(separator: " "))
+        }
+        return .object(object)
+    }
+
+    private func json(_ run: PlannedRun) -> JSONValue {
+        let planned = run.planned
+        return [
+            "data": .integer(planned.layout.data), "pipeline": .integer(planned.layout.pipeline),
+            "microbatches": .integer(planned.layout.microbatches), "ranks_per_node": .integer(run.cluster.ranksPerNode),
+            "threads_per_rank": .integer(run.cluster.threadsPerRank), "batch_size": .integer(run.sequences),
+            "fits": .bool(planned.fits), "runs": .bool(planned.runs), "idle_replicas": .integer(planned.idleReplicas),
+            "layers_per_stage": .array(planned.stages.map { .integer($0.count) }),
+            "memory_bytes_per_stage": .array(planned.memory.map { .integer($0) }),
+            "flops_per_step": .double(planned.operationsPerStep), "bytes_sent_per_step": .integer(planned.bytesPerStep),
+            "busy_seconds_per_stage": .array(planned.busySeconds.map { .double($0) }),
+            "communication_seconds_per_step": .double(planned.communicationSeconds),
+            "bubble_fraction": .double(planned.bubbleFraction), "seconds_per_step": .double(planned.secondsPerStep),
+            "tokens_per_second": .double(run.tokensPerSecond), "hours": .double(run.hours),
+            "core_hours": .double(run.coreHours),
+        ]
+    }
+}

@@ -1,0 +1,65 @@
+internal import Configuration
+internal import EmbeddedModel
+
+/// The command that starts a run as planned, to be pasted into a shell.
+struct PlannedCommand {
+    /// Unbroken.
+    let words: [String]
+    private let layout: [String]
+
+    init(_ run: PlannedRun, _ workload: Workload, _ config: RunConfig, model: String) {
+        let (cluster, job) = (run.cluster, workload.job.rawValue)
+        let threads = "OPENBLAS_NUM_THREADS=\(cluster.threadsPerRank)"
+        var words: [String]
+        if cluster.nodes == 1 {
+            words =
+                cluster.ranks == 1 ? [threads, "sq-train \(job)"] : [threads, "sq-train launch", "-n \(cluster.ranks)", job]
+        } else {
+            words = [
+                "mpirun", "-n \(cluster.ranks)", "--map-by ppr:\(cluster.ranksPerNode):node", "--bind-to none", "-x \(threads)",
+                "sq-train \(job)",
+            ]
+        }
+        var settings = config.descriptions.compactMap { key -> (String, String)? in
+            let isPlans =
+                key.path == "out" || key.path == "model.path" || key.path.hasPrefix("plan.") || Self.chosen.contains(key.path)
+            let value = key.path == "training.batch_size" && workload.learns ? "\(run.sequences)" : key.value
+            return isPlans || value == key.defaultValue ? nil : (key.path, value)
+        }
+        let folder =
+            model.hasSuffix("/config.json")
+            ? String(model.dropLast("/config.json".count)) : model == "config.json" ? "." : model
+        if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
+        words += settings.map { "--set \(Self.shellWord("\($0)=\($1)"))" }
+        let chosen = run.planned.layout
+        layout = zip(Self.chosen, [chosen.data, chosen.pipeline, chosen.microbatches]).map { "--set \($0)=\($1)" }
+        self.words = words + layout
+    }
+
+    /// What a plan chooses.
+    private static let chosen = ["parallel.data", "parallel.pipeline", "parallel.microbatches"]
+
+    /// Broken behind words into lines of at most 80 characters where the words allow, the layout together on the last.
+    var lines: [String] {
+        var lines: [String] = []
+        var line = ""
+        for word in words.dropLast(layout.count) {
+            if !line.isEmpty, line.count + 1 + word.count + 2 > 80 {
+                lines.append(line + " \\")
+                line = "  " + word
+            } else {
+                line += (line.isEmpty ? "" : " ") + word
+            }
+        }
+        return lines + [line + " \\", layout.joined(separator: " ")]
+    }
+
+    /// Between quotes where a shell would read more than the text.
+    static func shellWord(_ text: String) -> String {
+        let isPlain = text.utf8.allSatisfy { byte in
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
+                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "/._-=:,+%@".utf8.contains(byte)
+        }
+        return isPlain ? text : "'" + text.replacing("'", with: "'\\''") + "'"
+    }
+}

@@ -1,0 +1,80 @@
+internal import Configuration
+internal import Models
+
+/// Predicts what a job needs on a cluster, layout by layout.
+package struct Planner: Sendable {
+    package let workload: Workload
+    package let cluster: Cluster
+
+    package init(_ workload: Workload, _ cluster: Cluster) {
+        self.workload = workload
+        self.cluster = cluster
+    }
+
+    /// Sequences of a step that the first replica, which has most, computes.
+    private func replicaSequences(_ layout: Layout) -> Int { (workload.sequences + layout.data - 1) / layout.data }
+
+    package func plan(_ layout: Layout) -> PlannedLayout {
+        let share = replicaSequences(layout)
+        let microbatch = (share + layout.microbatches - 1) / layout.microbatches
+        let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
+        let parts = workload.parts(layout.pipeline)
+        let microbatches = Double(layout.microbatches)
+        let perMicrobatch = parts.map { (work.forward($0) + work.backward($0)) }
+        let once = parts.map { work.once($0, replicas: layout.data) }
+        let seconds = perMicrobatch.map { $0.seconds(on: cluster) }
+        let onceSeconds = once.map { $0.seconds(on: cluster) }
+        let busy = zip(seconds, onceSeconds).map { microbatches * $0 + $1 }
+
+        let traffic = Traffic(workload, layout, parts, microbatch: microbatch)
+        // The first micro-batch passes all stages forward and backward, the slowest stage sets the pace of the others.
+        let fill =
+            seconds.reduce(0, +) + Double(2 * (layout.pipeline - 1))
+            * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
+        let pipeline = fill + (microbatches - 1) * (seconds.max() ?? 0)
+        let communication = traffic.reductionSeconds(on: cluster)
+        let longest = pipeline + (onceSeconds.max() ?? 0) + communication
+        // Ranks that share a core wait for each other, or for a core: whichever is longer.
+        let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.ranksPerCore + communication
+        let memory = MemoryPlan(workload, layout).bytes
+        let fits = (memory.max() ?? 0) <= cluster.memoryPerRank
+        let idle = max(0, layout.data - workload.sequences)
+        let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
+        return PlannedLayout(
+            layout: layout, stages: parts.map(\.layers), memory: memory, busySeconds: busy,
+            operationsPerStep: Double(layout.data) * operations,
+            bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
+            bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),
+            fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
+    }
+
+    /// Seconds of a step.
+    func seconds(_ layout: Layout) -> Double { plan(layout).secondsPerStep }
+
+    // MARK: Which layouts there are
+
+    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that run, by time, then
+    /// those that do not, by memory.
+    package func layouts() -> [PlannedLayout] { candidates.map(plan).sorted { $0.isBetter(than: $1) } }
+
+    private var candidates: [Layout] {
+        workload.stageCounts(ranks: cluster.ranks).flatMap { stages in
+            let data = cluster.ranks / stages
+            return microbatchCounts(smallestShare(data: data), stages: stages)
+                .map { Layout(data: data, pipeline: stages, microbatches: $0) }
+        }
+    }
+
+    /// Sequences of a step that the replica with fewest computes; the run cuts no replica's share into more parts. For idle
+    /// replicas 1.
+    private func smallestShare(data: Int) -> Int {
+        max(1, workload.learns ? workload.sequences / data : (workload.sequences + data - 1) / data)
+    }
+
+    /// Powers of two, and one sequence each; as many as there are stages at least.
+    private func microbatchCounts(_ sequences: Int, stages: Int) -> [Int] {
+        if let count = workload.config.parallel.microbatches { return [min(count, sequences)] }
+        let powers = (0...30).map { 1 << $0 }.prefix { $0 < sequences }
+        return (powers + [sequences]).filter { $0 >= stages || stages == 1 || !workload.learns }
+    }
+}

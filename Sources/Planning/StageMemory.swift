@@ -1,0 +1,176 @@
+internal import Autograd
+internal import Configuration
+internal import Models
+internal import Rotation
+
+/// Bytes a stage needs at its fullest moment: the largest of a training step, an evaluation and the end of the run.
+struct StageMemory {
+    /// Program, libraries, their buffers and the run's tokens.
+    static let process = 44 << 20
+    /// Gaps between buffers of many sizes.
+    static let slack = 1.04
+
+    private let workload: Workload
+    private let cost: ModelCost
+    private let part: StagePart
+    private let shape: Architecture
+    private var blocks: ArraySlice<Architecture.Block> { shape.blocks[part.layers] }
+
+    init(_ workload: Workload, _ part: StagePart) {
+        self.workload = workload
+        self.part = part
+        shape = workload.shape
+        cost = ModelCost(shape)
+    }
+
+    /// - Parameters:
+    ///   - sequences: of a micro-batch.
+    ///   - alive: micro-batches between their forward and backward pass.
+    ///   - sides: where R1 is merged into the weights in training.
+    ///   - replicas: ranks that share the optimizer's state where it is sharded.
+    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
+        let step = weightsInStep(sides, replicas: replicas) + max(activations(sequences: sequences, alive: alive), retraction)
+        let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1))
+        return Self.process + Int(Self.slack * 4 * values)
+    }
+
+    // MARK: Weights, in values
+
+    private var linears: Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
+    private var blockParameters: Double { part.layers.reduce(0) { $0 + Double(cost[$1].parameters) } }
+    private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
+    private var head: Double { part.isLast ? Double(cost.head) : 0 }
+
+    /// Every parameter of the stage once; an embedding that may stay in bfloat16 counts in full, since only its file tells.
+    /// Tied, the matrix is held once where both ends are one stage's.
+    private var parameters: Double {
+        let ends = shape.tiesHead && part.isFirst && part.isLast ? embedding : embedding + head
+        return blockParameters + ends
+    }
+
+    /// Whether weights rest in bfloat16: half a value each, and float32 copies one at a time.
+    private var storesHalf: Bool { workload.config.model.storage == .bf16 }
+
+    /// The full-precision network with norms fused and R4 in the down projections. A fused head is no longer tied.
+    private var rotationBase: Double {
+        if storesHalf { return parameters / 2 + widened }
+        return blockParameters + embedding + head
+    }
+
+    /// A block's matrices that R2 rotates in float32, twice; the largest of the others; and the head.
+    private var widened: Double {
+        let widest = blocks.map { block -> Double in
+            let (rotated, others) = (block.linears.filter(\.ports.carriesR2), block.linears.filter { !$0.ports.carriesR2 })
+            return 2 * rotated.reduce(0) { $0 + Double($1.spec.count) } + (others.map { Double($0.spec.count) }.max() ?? 0)
+        }
+        return (widest.max() ?? 0) + head
+    }
+
+    private func weightsInStep(_ sides: RotatedSides, replicas: Int) -> Double {
+        switch workload.job {
+        case .rotate:
+            let rounded = workload.roundsWeights ? 2 * linears : 0
+            let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension ?? 0))
+            // R1, and packed its skew gradient of the last step and each layer's in double precision.
+            let rotations = Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
+            // What is rounded anew is rotated as weights, which no longer fit in half.
+            let widened = storesHalf && workload.roundsWeights ? embedding + head : 0
+            return rotationBase + merged(sides) + widened + rounded + rotations
+        case .train, .qat:
+            let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
+            let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
+            // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
+            let largest = max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
+            return parameters * (3 + shared) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
+        case .ptq: return 2 * parameters + ternaryState
+        case .eval: return storesHalf ? parameters / 2 + widened : parameters
+        }
+    }
+
+    /// The Cayley step's system and solution in double precision and its matrices, when activations are gone.
+    private var retraction: Double { workload.learnsR1 ? 7 * Double(shape.hiddenSize * shape.hiddenSize) : 0 }
+
+    /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
+    private func merged(_ sides: RotatedSides) -> Double {
+        guard !storesHalf else { return 0 }
+        let linears = blocks.flatMap(\.linears).filter { $0.ports.carriesR2 || $0.ports.carriesR1(sides) }
+        return linears.reduce(0) { $0 + Double($1.spec.count) } + (sides.contains(.embedding) ? embedding : 0)
+            + (sides.contains(.headInput) ? head : 0)
+    }
+
+    /// Of each ternary layer of the stage, the values of its matrix and of its factors, and of what decomposing it takes: both
+    /// several times, and the factors' Gram matrix with its Cholesky factor in double precision.
+    private var ternaryLayers: [(result: Double, making: Double)] {
+        guard workload.isTernary else { return [] }
+        return part.layers.flatMap { index -> [(result: Double, making: Double)] in
+            let block = shape.blocks[index]
+            return zip(workload.ternaryLayers(index), block.linears).compactMap {
+                layer, linear -> (result: Double, making: Double)? in
+                let name = block.prefix + String(linear.spec.name.dropLast(".weight".count))
+                guard workload.config.ternary.layers.matches(name) else { return nil }
+                let result = Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
+                return (result, 4 * result + 4 * Double(layer.components * layer.components))
+            }
+        }
+    }
+
+    /// Rests and factors of all layers in training; else factors kept at no more than two bits an entry (one and the share of
+    /// non-zeros, which is not known beforehand). And one layer in the making.
+    private var ternaryState: Double {
+        let sum = ternaryLayers.reduce(0) { $0 + $1.result }
+        return (ternaryLayers.map(\.making).max() ?? 0) + (workload.job == .ptq ? sum / 16 : sum)
+    }
+
+    /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
+    private func weightsInEvaluation(_ sides: RotatedSides) -> Double {
+        let isRounded = workload.config.quantization.weights.bits < 16
+        let isRotated = workload.job == .rotate || workload.config.rotation.path != nil
+        guard workload.job == .rotate || workload.job == .eval else { return 0 }
+        let base = isRotated ? rotationBase : weightsInStep(sides, replicas: 1)
+        let copy = isRounded ? linears + (storesHalf ? embedding + head : 0) : 0
+        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0)
+    }
+
+    // MARK: Activations, in values
+
+    private func activations(sequences: Int, alive: Int) -> Double {
+        guard workload.learns else { return passing(sequences: sequences) }
+        let tokens = Double(sequences * workload.length)
+        let layers = Double(part.layers.count)
+        let input = Double(shape.hiddenSize)
+        let kinds = part.layers.map { Double(cost[$0].activations(weightGradients: workload.trainsWeights)) + quantizers($0) }
+        // Recomputing, a block keeps its input, unless that is tokens; one at a time has all the rest.
+        let kept =
+            workload.recomputes
+            ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + (kinds.max() ?? 0)
+            : Double(alive) * kinds.reduce(0, +)
+        return tokens * kept + passing(sequences: sequences)
+    }
+
+    /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input
+    /// elsewhere.
+    private func quantizers(_ block: Int) -> Double {
+        guard workload.quantizesActivations else { return 0 }
+        let block = shape.blocks[block]
+        let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) }
+        return Double(
+            2 * (inputs + block.width(.outputInput) + block.width(.value)) + block.width(.key) + block.width(.downInput))
+    }
+
+    /// What a layer holds while it computes, and a block of logits, twice where they are compared.
+    private func passing(sequences: Int) -> Double {
+        let tokens = sequences * workload.length
+        let widest = Double(3 * shape.downWidth + 4 * shape.hiddenSize)
+        let logits =
+            part.isLast ? Double(2 * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize) : 0
+        return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
+    }
+}
+
+extension ParameterSpec.Ports {
+    fileprivate var carriesR2: Bool { writes == .value || reads == .outputInput }
+
+    fileprivate func carriesR1(_ sides: RotatedSides) -> Bool {
+        (reads.readsResidual && sides.contains(reads)) || (writes.map { $0.writesResidual && sides.contains($0) } ?? false)
+    }
+}

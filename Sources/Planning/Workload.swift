@@ -1,0 +1,99 @@
+package import Configuration
+package import Models
+internal import Rotation
+
+/// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
+package struct Workload: Sendable {
+    package let job: PlannedJob
+    package let shape: Architecture
+    package let config: RunConfig
+    /// Of a step, over all replicas; for `ptq` and `eval`, whose only step is the whole job, of the evaluation.
+    package let sequences: Int
+    package let length: Int
+
+    /// Windows counted where all of a text are evaluated: their number is not known here.
+    static let unknownWindows = 40
+
+    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
+        self.job = job
+        self.shape = shape
+        self.config = config
+        length = config.data.sequenceLength
+        switch job {
+        case .rotate, .train, .qat: sequences = config.training.batchSize
+        case .ptq, .eval: sequences = config.data.evalWindows ?? Self.unknownWindows
+        }
+    }
+
+    /// Steps of the job; `ptq` and `eval` are one.
+    package var steps: Int { learns ? config.training.steps : 1 }
+
+    package var trainsWeights: Bool { job == .train || job == .qat }
+    package var isTernary: Bool { job == .ptq || (job == .qat && config.qat.method == .ternary) }
+    private var isInteger: Bool { job == .qat && config.qat.method == .integer }
+
+    /// Whether a full-precision network runs forward beside the one that learns.
+    package var hasTeacher: Bool {
+        switch job {
+        case .rotate: config.rotation.objective == .kl
+        case .qat: config.distills
+        case .train, .ptq, .eval: false
+        }
+    }
+
+    /// Networks that run forward in a step: the one of the job, and those it is compared with.
+    var passes: Int {
+        switch job {
+        // Full precision; rounded beside full precision; rotated beside full precision.
+        case .eval: config.rotation.path == nil ? 3 : 5
+        case .ptq: 2
+        case .rotate, .train, .qat: hasTeacher ? 2 : 1
+        }
+    }
+
+    /// Whether activations and cache pass through quantizers in the step.
+    package var quantizesActivations: Bool { job == .rotate || isInteger || job == .eval }
+
+    /// Whether the linears' weights are rounded anew in every step.
+    package var roundsWeights: Bool {
+        switch job {
+        case .rotate: config.rotation.trainWeightBits < 16
+        case .qat: isInteger && config.quantization.weights.bits < 16
+        case .train, .ptq, .eval: false
+        }
+    }
+
+    /// Whether a backward pass runs.
+    package var learns: Bool { job == .rotate || trainsWeights }
+    /// Whether the backward pass forms gradients of the linears' weights.
+    package var needsWeightGradients: Bool { trainsWeights || (job == .rotate && roundsWeights) }
+    package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
+    package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
+    package var recomputes: Bool { learns && config.training.recompute }
+
+    /// Where R1 is applied, as the job itself decides it.
+    func rotationPlan(replicas: Int) -> RotationPlan {
+        let tokens = sequences * length
+        return RotationPlan(
+            shape, tokens: job == .rotate ? RotationPlan.tokens(perStep: tokens, replicas: replicas) : tokens,
+            weightsQuantized: roundsWeights, storage: config.model.storage)
+    }
+
+    /// Every number of stages that these ranks, `parallel.*`, the model's layers and the sequences of a step allow, ascending.
+    func stageCounts(ranks: Int) -> [Int] {
+        let (data, pipeline) = (config.parallel.data, config.parallel.pipeline)
+        return (1...min(ranks, shape.blocks.count)).filter { stages in
+            let replicas = ranks / stages
+            guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
+            // A stage without a micro-batch of its own would always wait.
+            return stages == 1 || !learns
+                || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
+        }
+    }
+
+    /// Rows, columns and components of a block's linears as ternary factors. At the default tolerance trained models of several
+    /// sizes came to about as many components as the longer side is long.
+    package func ternaryLayers(_ block: Int) -> [(rows: Int, columns: Int, components: Int)] {
+        shape.blocks[block].linears.map { ($0.spec.shape[0], $0.spec.shape[1], $0.spec.shape.max() ?? 0) }
+    }
+}

@@ -1,0 +1,20 @@
+package import HuggingFace
+
+/// What the steps came to.
+package struct StepRecord: Equatable {
+    package var firstLoss: Double
+    package var lastLoss: Double
+    /// All steps of an attempt but its first, which also fills the memory pool.
+    package var timedSteps: Int
+    package var timedSeconds: Double
+    /// By this rank, in the attempt.
+    package var bytesSentPerStep = 0
+    package var secondsPerStep: Double { timedSeconds / Double(max(1, timedSteps)) }
+
+    package init(firstLoss: Double = 0, lastLoss: Double = 0, timedSteps: Int = 0, timedSeconds: Double = 0) {
+        (self.firstLoss, self.lastLoss, self.timedSteps, self.timedSeconds) = (firstLoss, lastLoss, timedSteps, timedSeconds)
+    }
+
+    /// The job's part of `summary.json`.
+    package var loss: JSONValue { ["first": .double(firstLoss), "last": .double(lastLoss)] }
+}

@@ -1,0 +1,168 @@
+package import Configuration
+internal import Glibc
+internal import HuggingFace
+internal import TensorCore
+
+/// A folder that a run may not begin in, since what it holds would be lost. Nothing has been touched.
+enum FolderOccupied: ReportableError, Equatable {
+    /// Files that no run has made, some of them by name.
+    case foreign(String, [String])
+    /// A run of another job.
+    case otherJob(String, holds: String, asked: String)
+    /// A finished run of the same job, and what differs.
+    case otherSettings(String, job: String, difference: String)
+    /// A finished run whose input has been written to since.
+    case otherInput(String, job: String, setting: String)
+    /// A finished run that was asked for more steps and has no checkpoint to resume from.
+    case withoutCheckpoint(String, job: String)
+    /// `--resume never`, and there is a run.
+    case beginsAnew(String, job: String)
+    /// A setting of this run names something in the folder that would be removed.
+    case input(String, setting: String)
+
+    var exitCode: ExitCode { .configuration }
+
+    private static let advice = "give another --out, or --overwrite to replace it"
+
+    var description: String {
+        switch self {
+        case .foreign(let path, let names):
+            "\(path): holds files that are no run's (\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
+                + "give another --out, or --overwrite to write beside them"
+        case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
+        case .otherSettings(let path, let job, let difference):
+            "\(path): holds a finished run of \(job) with other settings: \(difference); \(Self.advice)"
+        case .otherInput(let path, let job, let setting):
+            "\(path): holds a finished run of \(job), and \(setting) is newer than its results; \(Self.advice)"
+        case .withoutCheckpoint(let path, let job):
+            "\(path): holds a finished run of \(job) without a checkpoint, so that more steps cannot resume it "
+                + "(checkpoint.every was 0); \(Self.advice)"
+        case .beginsAnew(let path, let job):
+            "\(path): holds a run of \(job), and --resume never begins anew; \(Self.advice)"
+        case .input(let path, let setting):
+            "\(path): \(setting) is in this folder and would be removed or overwritten; give another --out"
+        }
+    }
+}
+
+/// Whether and how a run begins in a folder.
+package enum FolderAdmission: Equatable {
+    /// At step 0.
+    case begins
+    /// Where a run of the same job has stopped; ``RunCheckpoints`` compares what else identifies it.
+    case resumes
+    /// This very run has finished: nothing is left to do.
+    case finished
+    /// The same run, but for more steps, has finished after this many.
+    case extends(from: Int)
+
+    /// As rank 0 tells it to the others.
+    package var text: String {
+        switch self {
+        case .begins: "begins"
+        case .resumes: "resumes"
+        case .finished: "finished"
+        case .extends(let steps): String(steps)
+        }
+    }
+
+    package init(text: String) {
+        switch text {
+        case "begins": self = .begins
+        case "resumes": self = .resumes
+        default: self = Int(text).map { .extends(from: $0) } ?? .finished
+        }
+    }
+
+    /// - Parameters:
+    ///   - resume: nil for jobs that keep no checkpoints.
+    ///   - overwrites: what the folder holds may be lost.
+    /// - Throws: ``FolderOccupied``.
+    package static func check(
+        _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool
+    ) throws -> FolderAdmission {
+        let contents = FolderContents(path)
+        if overwrites { return .begins }
+        guard let run = contents.run else {
+            guard contents.foreign.isEmpty else { throw FolderOccupied.foreign(path, contents.foreign) }
+            return .begins
+        }
+        guard run.job == job else {
+            throw FolderOccupied.otherJob(path, holds: run.job ?? "an unknown job", asked: job)
+        }
+        if resume == .never { throw FolderOccupied.beginsAnew(path, job: job) }
+        guard run.isFinished else { return run.checkpointStep == nil ? .begins : .resumes }
+        guard let finished = run.config else {
+            throw FolderOccupied.otherSettings(
+                path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
+        }
+        guard let difference = difference(finished, config, ignoring: []) else {
+            if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
+                throw FolderOccupied.otherInput(path, job: job, setting: setting)
+            }
+            return .finished
+        }
+        if resume != nil, config.training.steps > finished.training.steps,
+            Self.difference(finished, config, ignoring: [RunConfig.stepsKey]) == nil
+        {
+            guard run.checkpointStep == finished.training.steps else { throw FolderOccupied.withoutCheckpoint(path, job: job) }
+            return .extends(from: finished.training.steps)
+        }
+        throw FolderOccupied.otherSettings(path, job: job, difference: difference)
+    }
+
+    /// The first setting that matters and differs, in words; nil where none does.
+    private static func difference(_ old: RunConfig, _ new: RunConfig, ignoring: Set<String>) -> String? {
+        let (old, new) = (old.identifyingSettings, new.identifyingSettings)
+        let keys = Set(old.keys).union(new.keys).subtracting(ignoring).sorted()
+        guard let key = keys.first(where: { old[$0] != new[$0] }) else { return nil }
+        return "\(key) was \(old[key] ?? "not there") and is \(new[key] ?? "not there")"
+    }
+}
+
+extension RunConfig {
+    static let stepsKey = "training.steps"
+
+    /// That no setting names a file or folder among `names` in `folder`, or within one of them.
+    ///
+    /// - Throws: ``FolderOccupied/input(_:setting:)``.
+    func checkInputs(outside names: [String], of folder: String) throws(FolderOccupied) {
+        let removed = names.compactMap { Self.resolved("\(folder)/\($0)") }
+        for key in descriptions where key.isText && key.path != "out" {
+            guard let path = Self.resolved(key.value) else { continue }
+            if removed.contains(where: { path == $0 || path.hasPrefix($0 + "/") }) {
+                throw .input(folder, setting: "\(key.path) (\(key.value))")
+            }
+        }
+    }
+
+    /// The first setting whose file, or a file in whose folder, was written to after another file; nil where none was.
+    func inputChanged(since path: String) -> String? {
+        guard let time = Self.modificationTime(path) else { return nil }
+        let key = descriptions.first { key in
+            guard key.isText, key.path != "out" else { return false }
+            let files = (try? entries(ofFolder: key.value))?.map { "\(key.value)/\($0)" } ?? []
+            return (files + [key.value]).contains { !Self.isFolder($0) && Self.modificationTime($0).map { $0 > time } ?? false }
+        }
+        return key.map { "\($0.path) (\($0.value))" }
+    }
+
+    /// Nanoseconds; links are followed.
+    private static func modificationTime(_ path: String) -> Int? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        return status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec
+    }
+
+    private static func isFolder(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// The path without links and detours; nil where nothing is there.
+    private static func resolved(_ path: String) -> String? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+}

@@ -1,0 +1,67 @@
+internal import Configuration
+internal import Glibc
+internal import HuggingFace
+
+/// What a folder holds before a run begins in it.
+struct FolderContents {
+    let path: String
+    /// Files that no run has made; logs, which users send into a run's folder, are not counted.
+    let foreign: [String]
+    /// nil where no run has begun here.
+    let run: Run?
+
+    struct Run {
+        /// nil where a version that did not write it down was killed before its first checkpoint.
+        var job: String?
+        /// `config.yaml`; nil where this program cannot read it.
+        var config: RunConfig?
+        var isFinished: Bool
+        /// The newest checkpoint's; nil without one.
+        var checkpointStep: Int?
+    }
+
+    /// What a run computes; none of it stands beside another run's configuration.
+    static let resultNames = [RunFolder.summaryName, "R.bin", RunFiles.rotations, RunFiles.factors, "model"]
+    /// What a run resumes from; it goes when a run begins at step 0.
+    static let stateNames = [CheckpointFolder.name]
+    /// What says which run it is and how far it has come.
+    static let recordNames = [RunRecord.fileName, RunFolder.configurationName, RunFolder.metricsName]
+    /// What a run of the same job may still use.
+    static let scratchNames = [RunFiles.finishedLayers]
+    private static let logEndings = [".log", ".out", ".err"]
+
+    init(_ path: String) {
+        self.path = path
+        let names = (try? entries(ofFolder: path)) ?? []
+        run = Self.run(path, Set(names))
+        // Without a run beside them, files of a run's names are somebody's own.
+        let others = names.filter { name in
+            !name.hasPrefix(".") && name != FolderLock.fileName && !Self.logEndings.contains(where: name.hasSuffix)
+        }
+        foreign = run == nil ? others : []
+    }
+
+    private static func run(_ path: String, _ names: Set<String>) -> Run? {
+        let record = RunRecord(folder: path)
+        // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.
+        let hasMark = names.contains(FolderLock.fileName) || names.contains(RunFolder.metricsName)
+        let hasFiles = !names.isDisjoint(
+            with: resultNames + stateNames + scratchNames + [RunFolder.configurationName, RunFolder.metricsName])
+        guard record != nil || (hasMark && hasFiles) else { return nil }
+        if let record, record.isReplacing { return Run(job: record.job, isFinished: false) }
+        let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
+        let steps = (try? folder.steps()) ?? []
+        func savedJob() -> String? {
+            let summary = try? InputFile.json("\(path)/\(RunFolder.summaryName)")
+            if let job = summary?["job"]?.string { return job }
+            return steps.lazy.compactMap {
+                try? CheckpointManifest(contentsOf: "\(folder.checkpoint($0))/\(CheckpointManifest.fileName)")
+            }
+            .first?.identity.job
+        }
+        return Run(
+            job: record?.job ?? savedJob(), config: try? RunConfig(file: "\(path)/\(RunFolder.configurationName)"),
+            isFinished: names.contains(RunFolder.summaryName),
+            checkpointStep: steps.first)
+    }
+}

@@ -1,0 +1,50 @@
+internal import Glibc
+internal import Support
+package import TensorCore
+
+/// A run folder that another run writes into.
+package struct FolderInUse: ReportableError, Equatable {
+    package let path: String
+
+    /// Another try would find the same run, or take its results for its own.
+    package var exitCode: ExitCode { .configuration }
+    package var description: String {
+        "\(path): another run is writing into this folder; wait for its end, or give this one another --out".singleLine
+    }
+}
+
+/// Keeps other runs out of a folder for as long as it lives. The system lets go of it when the process ends, in whatever way:
+/// no lock is ever stale.
+///
+/// `flock` on a file of its own, opened for writing: NFS makes of it a lock on the server that holds between machines (of a
+/// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
+/// descriptor of the file that is closed. A file system without locks is used without.
+///
+/// The file holds the name of the run that has begun here last.
+final class FolderLock {
+    static let fileName = "run.lock"
+    /// A run that was killed may have ranks that are still dying when it is started again.
+    private static let patience = Duration.seconds(5)
+
+    private let descriptor: Int32
+
+    /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would; ``RunFolderError``.
+    init(_ folder: String) throws {
+        let name = "\(folder)/\(Self.fileName)"
+        descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
+        let deadline = ContinuousClock.now + Self.patience
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
+            guard .now < deadline else { throw FolderInUse(path: folder) }
+            usleep(50_000)
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Leaves the name of the run for later attempts.
+    func sign(_ run: String, _ folder: String) throws(RunFolderError) {
+        let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno
+        guard code == 0 else { throw RunFolderError("\(folder)/\(Self.fileName)", "cannot be written", code) }
+    }
+}

@@ -1,0 +1,190 @@
+package import Configuration
+internal import Glibc
+package import HuggingFace
+internal import Support
+package import TensorCore
+
+/// A run's folder or a file in it that cannot be written.
+package struct RunFolderError: ReportableError, Equatable {
+    package let path: String
+    package let problem: String
+
+    package var exitCode: ExitCode { .io }
+    package var description: String { "\(path): \(problem)".singleLine }
+
+    init(_ path: String, _ problem: String, _ code: Int32) {
+        self.path = path
+        self.problem = "\(problem): \(String(cString: strerror(code)))"
+    }
+}
+
+/// Where a run leaves its results: `config.yaml`, `metrics.jsonl`, `summary.json` and what the job adds.
+///
+/// Every rank has one; only rank 0's writes, and only while no other run does: see ``FolderLock``. Whole files are put in place
+/// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
+package final class RunFolder {
+    package let path: String
+    private let run: String
+    private let isWriter: Bool
+    private let events: RunEvents
+    private var metrics: Int32 = -1
+    private var lock: FolderLock?
+    /// Whether the results of a run that has finished may go. Where not, a run that finishes here while this one waits for the
+    /// folder keeps it.
+    package var mayReplaceFinished = true
+
+    /// Nothing is touched before ``create(_:job:after:source:)``.
+    ///
+    /// - Parameters:
+    ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
+    ///   - events: told what is written here.
+    package init(_ path: String, run: String = "", isWriter: Bool, events: RunEvents = RunEvents()) {
+        self.path = path
+        self.run = run
+        self.isWriter = isWriter
+        self.events = events
+    }
+
+    deinit { if metrics >= 0 { close(metrics) } }
+
+    /// The path of a file in the folder.
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    static let summaryName = RunFiles.summary
+    static let configurationName = RunFiles.configuration
+    static let metricsName = "metrics.jsonl"
+
+    /// The step a run in this folder has saved last, as ``CheckpointFolder`` names it.
+    package static func newestCheckpoint(_ path: String) -> String? {
+        try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
+    }
+
+    /// What becomes of a run that is stopped now, in a line.
+    ///
+    /// - Parameter overwrites: the run's command removes what it finds, and would do so again.
+    package static func stopAdvice(_ path: String, overwrites: Bool = false) -> String {
+        let flags = "--out \(path)" + (overwrites ? ", without --overwrite," : "")
+        if PathKind("\(path)/\(summaryName)") != .absent { return "stopped as asked; the results in \(path) are as they were" }
+        let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
+        if let step = try? folder.steps().first {
+            return
+                "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
+                + "goes on there"
+        }
+        let layers = "\(path)/\(RunFiles.finishedLayers)"
+        if let count = try? entries(ofFolder: layers).count, count > 0 {
+            return
+                "stopped as asked; \(layers) has the layers finished so far, and the same command with \(flags) goes on there"
+        }
+        return "stopped as asked before anything was saved; the same command with \(flags) begins anew"
+    }
+
+    /// What the run is called that has begun in this folder last.
+    package static func lastRun(_ path: String) -> String? {
+        try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
+    }
+
+    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until
+    /// ``create(_:job:after:source:)``.
+    ///
+    /// - Throws: ``FolderInUse``.
+    package func claim() throws {
+        guard isWriter, lock == nil, PathKind(path) != .absent else { return }
+        let claimed = try FolderLock(path)
+        if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
+        lock = claimed
+    }
+
+    /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed:
+    /// its results always, so that none stands beside a configuration it was not made with; its checkpoints and metrics where
+    /// this run begins at step 0. A run that is killed in between leaves a folder that says so: see ``RunRecord/isReplacing``.
+    ///
+    /// - Parameters:
+    ///   - job: as in ``Job/name``.
+    ///   - steps: those already taken, whose metrics are kept.
+    ///   - source: the run folder that they were taken in; nil: this one.
+    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; what cannot be
+    ///   written.
+    package func create(_ config: RunConfig, job: String, after steps: Int = 0, source: String? = nil) throws {
+        guard isWriter else { return }
+        try Self.makeDirectories(path)
+        try claim()
+        let continues = steps > 0 && (source ?? path) == path
+        let isOwn = RunRecord(folder: path)?.job == job
+        let names =
+            FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
+            + (isOwn ? [] : FolderContents.scratchNames)
+        try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
+        let metricsFile = file(Self.metricsName)
+        let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
+        try RunRecord(job: job, isReplacing: !continues).write(folder: path)
+        for name in names { try removeTree(file(name)) }
+        // From here on nothing in the folder is an earlier run's.
+        try lock?.sign(run, path)
+        // Where this run writes is not among its settings: whoever takes the file for another run would write into this one.
+        try AtomicFile.write("# \(ProgramVersion.name)\n" + config.withAutomaticFolder().yaml, to: file(Self.configurationName))
+        try AtomicFile.write(kept, to: metricsFile)
+        if !continues { try RunRecord(job: job).write(folder: path) }
+        metrics = open(metricsFile, O_WRONLY | O_APPEND | O_CLOEXEC)
+        if metrics < 0 { throw RunFolderError(metricsFile, "cannot be created", errno) }
+        events.begin(config, folder: path)
+    }
+
+    /// The lines of the first `steps`; nothing where there is no such file.
+    private func keptMetrics(_ name: String, _ steps: Int) throws -> ArraySlice<UInt8> {
+        guard steps > 0, PathKind(name) == .file else { return [] }
+        let file = try InputFile(name)
+        let bytes = try file.bytes(0..<file.size)
+        let ends = bytes.indices.filter { bytes[$0] == UInt8(ascii: "\n") }.prefix(steps)
+        return bytes[..<(ends.last.map { $0 + 1 } ?? 0)]
+    }
+
+    /// Appends one line to `metrics.jsonl`.
+    package func append(_ step: JSONObject) throws(RunFolderError) {
+        guard isWriter else { return }
+        precondition(metrics >= 0, "metrics before the folder was created")
+        let line = Array((JSONValue.object(step).text(.compact, sortedKeys: false) + "\n").utf8)
+        let end = lseek(metrics, 0, SEEK_END)
+        let code = writeAll(line, to: metrics)
+        guard code == 0 else {
+            _ = ftruncate(metrics, end)
+            throw RunFolderError(file(Self.metricsName), "cannot be written", code)
+        }
+        events.publish("step", .object(step))
+    }
+
+    /// Writes `summary.json`.
+    package func write(_ summary: RunSummary) throws {
+        guard isWriter else { return }
+        var object = summary.json.object ?? JSONObject()
+        object["version"] = .string(ProgramVersion.text)
+        try AtomicFile.write(JSONValue.object(object).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
+    }
+
+    /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.
+    package static func newPath(job: String) -> String {
+        var now = time(nil)
+        var parts = tm()
+        localtime_r(&now, &parts)
+        var text = [CChar](repeating: 0, count: 32)
+        strftime(&text, text.count, "%Y%m%d-%H%M%S", &parts)
+        let time = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let path = "runs/\(job)-\(time)"
+        let candidates = [path] + (2...999).map { "\(path)-\($0)" }
+        return candidates.first { access($0, F_OK) != 0 } ?? path
+    }
+
+    /// Makes a folder and those it is in.
+    private static func makeDirectories(_ path: String) throws(RunFolderError) {
+        var current = path.hasPrefix("/") ? "/" : ""
+        for name in path.split(separator: "/") {
+            current += (current.isEmpty || current == "/" ? "" : "/") + name
+            if mkdir(current, 0o755) != 0 {
+                let code = errno
+                var status = stat()
+                let isFolder = stat(current, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+                guard isFolder else { throw RunFolderError(current, "cannot be made a folder", code) }
+            }
+        }
+    }
+}

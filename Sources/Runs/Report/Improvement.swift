@@ -1,0 +1,95 @@
+internal import Configuration
+package import Evaluation
+package import HuggingFace
+internal import Support
+
+/// Whether training was worth it, on the evaluation windows: by the divergence from full precision where both have one, by
+/// perplexity else.
+package struct Improvement: Sendable {
+    package enum Change: String, Sendable { case better, unchanged, worse }
+
+    private let before: LanguageModelScore
+    private let after: LanguageModelScore
+    /// What may be done where the model has not become better, besides the usual; nil for nothing.
+    private let remedy: String?
+
+    /// Part of a score by which it may change without meaning anything: rounding of sums, amplified by quantizers.
+    private static let noise = 1e-4
+    /// The same of a divergence next to zero, in nats.
+    private static let leastDivergence = 1e-7
+
+    package init(before: LanguageModelScore, after: LanguageModelScore, remedy: String? = nil) {
+        self.before = before
+        self.after = after
+        self.remedy = remedy
+    }
+
+    /// By perplexity alone.
+    package init(before: Double, after: Double) {
+        self.init(before: LanguageModelScore(perplexity: before), after: LanguageModelScore(perplexity: after))
+    }
+
+    package var change: Change {
+        let (from, to, least) =
+            divergences.map { ($0.before, $0.after, Self.leastDivergence) } ?? (before.perplexity, after.perplexity, 0)
+        guard abs(to - from) > max(least, Self.noise * abs(from)) else { return .unchanged }
+        return to < from ? .better : .worse
+    }
+
+    private var divergences: (before: Double, after: Double)? {
+        guard let first = before.klDivergence, let last = after.klDivergence else { return nil }
+        return (first, last)
+    }
+
+    /// Adds `improved` and `change` to a job's part of `summary.json`.
+    package func add(to results: inout JSONObject) {
+        results["improved"] = .bool(change == .better)
+        results["change"] = .string(change.rawValue)
+    }
+
+    /// For the user.
+    package var line: String {
+        let perplexity = "perplexity \(before.perplexity.formatted(decimals: 2)) → \(after.perplexity.formatted(decimals: 2))"
+        let scores =
+            divergences.map { "KL \($0.before.formatted(decimals: 4)) → \($0.after.formatted(decimals: 4)), \(perplexity)" }
+            ?? perplexity
+        let advice = remedy.map { "; \($0)" } ?? ""
+        switch change {
+        case .better: return "training has made the model better: \(scores)\(advice)"
+        case .unchanged: return "training has left the model as it was: \(scores)\(advice)"
+        case .worse:
+            return "warning: training has made the model worse: \(scores)"
+                + (remedy == nil
+                    ? "; lower training.learning_rate, or give it more text" : "\(advice), or lower training.learning_rate")
+        }
+    }
+}
+
+extension Improvement? {
+    /// Adds the same keys where nothing was trained.
+    package func add(to results: inout JSONObject) {
+        guard let self else {
+            results["improved"] = false
+            results["change"] = .string(Improvement.Change.unchanged.rawValue)
+            return
+        }
+        self.add(to: &results)
+    }
+
+    package var line: String { self?.line ?? "nothing was learned: rotation.r1 and rotation.r2 are fixed" }
+}
+
+extension RunConfig {
+    /// Whether `qat` was worth it: by the divergence where it learns from the full-precision network. What learns from a text
+    /// leaves that network on purpose.
+    package func improvement(before: LanguageModelScore, after: LanguageModelScore) -> Improvement {
+        distills ? Improvement(before: before, after: after) : Improvement(before: before.perplexity, after: after.perplexity)
+    }
+
+    /// What to do where rotations are learned with finer weights than they are used with; nil where they are not.
+    package var weightRemedy: String? {
+        guard quantization.weights.bits < rotation.trainWeightBits else { return nil }
+        return "weights were learned at \(rotation.trainWeightBits) bits and are used at \(quantization.weights.bits): "
+            + "--set rotation.train_weight_bits=\(quantization.weights.bits)"
+    }
+}

@@ -1,0 +1,80 @@
+internal import HuggingFace
+package import Models
+package import Quantization
+package import TernarySVD
+
+/// What a model's weights take, with the linear layers in one form or another and all else (embedding, head, norms, biases) as
+/// the model's folder has it.
+package struct ModelSize: Sendable, Equatable {
+    /// Of all linear layers but the head, with scales.
+    package let linearBytes: Int
+    /// Number of weights in them.
+    package let weights: Int
+    package let otherBytes: Int
+
+    /// Bytes of the whole model.
+    package var bytes: Int { linearBytes + otherBytes }
+    /// 8·(bytes of the linear layers, scales included)/(their weights).
+    package var bitsPerWeight: Double { 8 * Double(linearBytes) / Double(max(1, weights)) }
+}
+
+/// The sizes a model's linear layers have in different forms. Scales are counted as the float32 numbers they are here.
+package struct ModelSizes: Sendable {
+    private let linears: [LinearShape]
+    /// Bytes of an element of each linear's weight in the folder.
+    private let elementBytes: [Int]
+    private let otherBytes: Int
+
+    private static let scaleBytes = 4
+
+    package init(_ folder: ModelFolder) throws {
+        linears = folder.architecture.linears
+        elementBytes = try linears.map { try folder.checkpoint.info($0.name + ".weight").type.size }
+        let names = Set(linears.map { $0.name + ".weight" })
+        otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
+            $0 + $1.value.count * (try folder.checkpoint.info($1.name).type.size)
+        }
+    }
+
+    private func size(_ bytes: (Int) -> Int) -> ModelSize {
+        ModelSize(
+            linearBytes: linears.indices.reduce(0) { $0 + bytes($1) },
+            weights: linears.reduce(0) { $0 + $1.shape[0] * $1.shape[1] },
+            otherBytes: otherBytes)
+    }
+
+    private func dense(_ index: Int) -> Int { linears[index].shape[0] * linears[index].shape[1] * elementBytes[index] }
+
+    /// As in the folder.
+    package var stored: ModelSize { size(dense) }
+
+    /// Every linear as integers of a few bits, a float32 scale for each group, and a zero point of as many bits where not
+    /// symmetric; nil: as in the folder.
+    ///
+    /// - Parameter names: the linears that are rounded; nil for all.
+    package func rounded(by quantizer: WeightQuantizer?, only names: Set<String>? = nil) -> ModelSize {
+        guard let spec = quantizer?.spec, spec.isActive else { return stored }
+        return size { index in
+            guard names?.contains(linears[index].name) ?? true else { return dense(index) }
+            let (out, inputs) = (linears[index].shape[0], linears[index].shape[1])
+            let groups =
+                switch spec.granularity {
+                case .tensor: 1
+                case .channel, .token: out
+                case .column: inputs
+                case .group(let size), .head(let size): out * (inputs / size)
+                }
+            let bits = out * inputs * spec.bits + (spec.symmetric ? 0 : groups * spec.bits)
+            return (bits + 7) / 8 + groups * Self.scaleBytes
+        }
+    }
+
+    /// The linears that have factors as these: packed trits, and float32 scales; the others as in the folder.
+    package func ternary(_ factors: [String: TernaryFactors]) -> ModelSize {
+        size { index in
+            guard let own = factors[linears[index].name] else { return dense(index) }
+            let balance = own.balance.map { $0.a.count + $0.b.count } ?? 0
+            return own.u.bytes.count + own.v.bytes.count + (own.rank + balance) * Self.scaleBytes
+        }
+    }
+}

@@ -1,0 +1,48 @@
+package import Configuration
+internal import Evaluation
+package import HuggingFace
+
+/// What learning rotations came to: the ways to quantize the model, compared on the evaluation windows.
+package struct RotationResult: Sendable {
+    package var table: ScoreTable
+    package var firstLoss: Double
+    package var lastLoss: Double
+    /// max|RᵀR − I| over the rotations.
+    package var orthogonalityError: Double
+    /// Largest change of a logit by the merged rotations in full precision, relative to the largest logit.
+    package var invarianceError: Double
+    package var settings: QuantizationSettings
+
+    package init(
+        table: ScoreTable, firstLoss: Double, lastLoss: Double, orthogonalityError: Double, invarianceError: Double,
+        settings: QuantizationSettings
+    ) {
+        self.table = table
+        self.firstLoss = firstLoss
+        self.lastLoss = lastLoss
+        self.orthogonalityError = orthogonalityError
+        self.invarianceError = invarianceError
+        self.settings = settings
+    }
+
+    /// The job's part of `summary.json`.
+    package var json: JSONObject {
+        var object = JSONObject()
+        table.add(to: &object)
+        object["loss"] = ["first": .double(firstLoss), "last": .double(lastLoss)]
+        object["orthogonality_error"] = .double(orthogonalityError)
+        object["invariance_error"] = .double(invarianceError)
+        object["bits"] = settings.bitsJSON
+        return object
+    }
+}
+
+extension QuantizationSettings {
+    /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` what they come to.
+    package var bitsJSON: JSONValue {
+        [
+            "weights": .integer(weights.bits), "activations": .integer(activations.bits), "kv": .integer(kv.bits),
+            "keys": .integer(kv.keys), "values": .integer(kv.values),
+        ]
+    }
+}

@@ -1,0 +1,126 @@
+package import Configuration
+package import Evaluation
+package import HuggingFace
+internal import Support
+
+/// Bits of what a network computes with; 16 and more: as they are.
+package struct NetworkBits: Sendable, Equatable {
+    /// nil where weights are factors, whose bits are counted and not set.
+    package var weights: Int?
+    package var activations: Int
+    package var keys: Int
+    package var values: Int
+
+    package init(weights: Int?, activations: Int, keys: Int, values: Int) {
+        self.weights = weights
+        self.activations = activations
+        self.keys = keys
+        self.values = values
+    }
+
+    /// Those of a configuration.
+    package init(_ settings: QuantizationSettings) {
+        self.init(
+            weights: settings.weights.bits, activations: settings.activations.bits, keys: settings.kv.keys,
+            values: settings.kv.values)
+    }
+
+    /// Nothing quantized.
+    package static let full = NetworkBits(weights: 16, activations: 16, keys: 16, values: 16)
+
+    /// Ternary factors, activations and cache as they are.
+    package static let factors = NetworkBits(weights: nil, activations: 16, keys: 16, values: 16)
+
+    /// Such as `W4 A8 KV4`, or `W4 A8 K16 V4`.
+    package var text: String {
+        (weights.map { "W\($0) " } ?? "") + "A\(activations) " + (keys == values ? "KV\(keys)" : "K\(keys) V\(values)")
+    }
+
+    package var json: JSONValue {
+        [
+            "weights": weights.map { .integer($0) } ?? .null, "activations": .integer(activations), "keys": .integer(keys),
+            "values": .integer(values),
+        ]
+    }
+}
+
+/// Ways to run one model, scored on the same windows: the table that `eval`, `rotate`, `ptq` and `qat` end with, and their
+/// scores in `summary.json`.
+package struct ScoreTable: Sendable {
+    package struct Row: Sendable {
+        /// In `summary.json`.
+        package let key: String
+        package let label: String
+        package let bits: NetworkBits
+        package let score: LanguageModelScore
+        package let size: ModelSize?
+    }
+
+    /// Such as `W16 A4 KV4, 40 windows of 256 tokens`.
+    package let title: String
+    /// Those of the quantized rows.
+    package let bits: NetworkBits
+    package private(set) var rows: [Row] = []
+
+    package init(_ bits: NetworkBits, windows: Int, length: Int) {
+        self.bits = bits
+        // Of factors there is no one number.
+        title = "\(bits == .factors ? "" : bits.text + ", ")\(windows) window\(windows == 1 ? "" : "s") of \(length) tokens"
+    }
+
+    package mutating func add(
+        _ key: String, _ label: String, _ bits: NetworkBits, _ score: LanguageModelScore, _ size: ModelSize? = nil
+    ) {
+        rows.append(Row(key: key, label: label, bits: bits, score: score, size: size))
+    }
+
+    package mutating func add(_ row: Row) { rows.append(row) }
+
+    /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores, and megabytes.
+    package var text: String {
+        let sized = rows.contains { $0.size != nil }
+        var table = Table(
+            columns: ["", "weight", "A", "KV", "perplexity", "KL (nats)"] + (sized ? ["MB"] : []))
+        for row in rows {
+            let cache = row.bits.keys == row.bits.values ? "\(row.bits.keys)" : "\(row.bits.keys)/\(row.bits.values)"
+            let megabytes = row.size.map { (Double($0.bytes) / 1e6).formatted(decimals: $0.bytes < 100_000_000 ? 1 : 0) }
+            table.add(
+                [
+                    row.label,
+                    row.size.map { $0.bitsPerWeight.formatted(decimals: 2) } ?? row.bits.weights.map { "\($0)" } ?? "–",
+                    "\(row.bits.activations)", cache, row.score.perplexity.formatted(decimals: 2),
+                    row.score.klDivergence.map { $0.formatted(decimals: 4) } ?? "–",
+                ] + (sized ? [megabytes ?? "–"] : []))
+        }
+        return title + "\n" + table.text
+    }
+
+    /// Adds `perplexity`, `kl_divergence` by row, and `rows` with all that is known of each.
+    package func add(to results: inout JSONObject) {
+        var perplexity = JSONObject(), divergence = JSONObject()
+        for row in rows {
+            perplexity[row.key] = .double(row.score.perplexity)
+            if row.key != Self.fullPrecision, let kl = row.score.klDivergence { divergence[row.key] = .double(kl) }
+        }
+        results["perplexity"] = .object(perplexity)
+        results["kl_divergence"] = .object(divergence)
+        results["rows"] = .array(rows.map(\.json))
+    }
+
+    /// The key of the network that all others are compared with.
+    package static let fullPrecision = "full_precision"
+}
+
+extension ScoreTable.Row {
+    fileprivate var json: JSONValue {
+        var object = JSONObject()
+        object["key"] = .string(key)
+        object["label"] = .string(label)
+        object["bits"] = bits.json
+        object["perplexity"] = .double(score.perplexity)
+        object["kl_divergence"] = score.klDivergence.map { .double($0) }
+        object["bits_per_weight"] = size.map { .double($0.bitsPerWeight) }
+        object["bytes"] = size.map { .integer($0.bytes) }
+        return .object(object)
+    }
+}

@@ -1,0 +1,34 @@
+internal import Configuration
+internal import HuggingFace
+
+/// Where a run that is under way can be watched: `events.json` in its folder, while it lasts.
+package enum RunEndpoint {
+    static func file(inRun folder: String) -> String { "\(folder)/events.json" }
+
+    static func write(_ endpoint: String, to file: String) throws {
+        let value: JSONValue = ["endpoint": .string(endpoint)]
+        try AtomicFile.write(value.text(.compact, sortedKeys: false) + "\n", to: file)
+    }
+
+    /// The endpoint of the run in a folder.
+    ///
+    /// - Throws: ``HuggingFaceError`` where the folder names none, or something else.
+    package static func read(inRun folder: String) throws -> String {
+        let file = file(inRun: folder)
+        guard PathKind(file) != .absent else {
+            let hasEnded = PathKind("\(folder)/\(RunFolder.summaryName)") != .absent
+            throw HuggingFaceError(
+                .missing, folder,
+                hasEnded
+                    ? "the run here has ended; its results are in \(RunFolder.summaryName)"
+                    : "no run is under way here that can be watched: there is no events.json (with events.endpoint=none there never is)"
+            )
+        }
+        guard let endpoint = try InputFile.json(file)["endpoint"]?.string,
+            EventEndpoint(settingText: endpoint)?.isAddress == true
+        else {
+            throw HuggingFaceError(.malformed, file, "names no endpoint such as tcp://127.0.0.1:40123")
+        }
+        return endpoint
+    }
+}

@@ -1,0 +1,84 @@
+internal import Glibc
+internal import HuggingFace
+internal import Support
+package import TensorCore
+package import TransitionBus
+
+/// Why a run can no longer be watched.
+package enum WatchError: ReportableError, Equatable {
+    case silent(endpoint: String, seconds: Double)
+    case lost(endpoint: String, seconds: Double)
+    case refused(endpoint: String, hasKey: Bool)
+
+    package var exitCode: ExitCode {
+        switch self {
+        case .silent, .lost: .temporary
+        case .refused: .authentication
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .silent(let endpoint, let seconds):
+            "nothing answered at \(endpoint) for \(seconds.formatted(decimals: 0)) s; is the run still going, and is this the endpoint it "
+                + "named at its start?"
+        case .lost(let endpoint, let seconds):
+            "the run at \(endpoint) has been gone for \(seconds.formatted(decimals: 0)) s without having said that it ends; see its own output"
+        case .refused(let endpoint, let hasKey):
+            hasKey
+                ? "\(endpoint) refuses this key; the run's key file needs a line `peer` with its public key, and the monitor's one with the run's"
+                : "\(endpoint) wants a key: give --keys"
+        }
+    }
+}
+
+/// Follows a run: on a terminal a screen that is drawn over, elsewhere a line of JSON for each event.
+package struct RunWatch {
+    private let endpoint: String
+    private let keys: KeyFile?
+    private let patience: Duration
+
+    /// - Parameters:
+    ///   - keys: the monitor's, with the run's public key as its one peer; nil for a run without keys.
+    ///   - patience: with a run that does not answer, or no longer.
+    package init(_ endpoint: String, keys: KeyFile?, patience: Duration) throws(BusError) {
+        if let keys, keys.peers.count != 1 {
+            throw .unsuitable(
+                setting: "--keys", rule: "one line `peer` is expected, with the run's public key, not \(keys.peers.count)")
+        }
+        (self.endpoint, self.keys, self.patience) = (endpoint, keys, patience)
+    }
+
+    /// Returns when the run has ended.
+    package func run() throws {
+        try follow(isatty(STDOUT_FILENO) == 1 ? TerminalScreen(Console.say) : nil, output: Console.say)
+    }
+
+    func follow(_ screen: TerminalScreen?, output: (String) -> Void) throws {
+        let subscriber = try EventSubscriber(endpoint, keys: keys?.keys, serverKey: keys?.peers.first)
+        var view = RunView()
+        var wasConnected = false
+        while true {
+            for event in try subscriber.next(milliseconds: 200) {
+                // A monitor shows what it understands.
+                guard let value = try? JSONValue(parsing: event.json) else { continue }
+                view.take(event.key, value)
+                if screen == nil {
+                    let line: JSONValue = ["event": .string(event.key), "value": value]
+                    output(line.text(.compact, sortedKeys: false) + "\n")
+                }
+            }
+            screen?.draw(view)
+            if view.hasEnded { return }
+            switch subscriber.connection {
+            case .open: wasConnected = true
+            case .refused: throw WatchError.refused(endpoint: endpoint, hasKey: keys != nil)
+            case .none(let since) where .now - since > patience:
+                let seconds = patience / .seconds(1)
+                throw wasConnected
+                    ? WatchError.lost(endpoint: endpoint, seconds: seconds) : .silent(endpoint: endpoint, seconds: seconds)
+            case .none: break
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+extension String {
+    /// Control characters replaced and the whole cut at 500 characters: a key from a hostile file neither forges a second line
+    /// nor fills the terminal.
+    package var singleLine: String {
+        var scalars = String.UnicodeScalarView()
+        for scalar in unicodeScalars.prefix(500) {
+            let isControl =
+                scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || scalar == "\u{2028}" || scalar == "\u{2029}"
+            scalars.append(isControl ? " " : scalar)
+        }
+        return unicodeScalars.count > 500 ? String(scalars) + "…" : String(scalars)
+    }
+}

@@ -1,0 +1,16 @@
+internal import Glibc
+
+/// Writes every byte.
+/// - Returns: 0, or the system's error number.
+package func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Int32 {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        let put = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if put > 0 {
+            rest = rest.dropFirst(put)
+        } else if put == 0 || errno != EINTR {
+            return put == 0 ? EIO : errno
+        }
+    }
+    return 0
+}

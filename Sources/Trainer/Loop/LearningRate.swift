@@ -1,0 +1,32 @@
+package import Configuration
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// The learning rate over the steps: a linear rise over `warmup` steps, then constant, linear or cosine to 0.
+package struct LearningRate: Sendable {
+    private let peak: Double
+    private let schedule: Schedule
+    private let warmup: Int
+    private let steps: Int
+
+    /// - Parameter automatic: the rate where the settings leave it open.
+    package init(_ settings: TrainingSettings, automatic: Double) {
+        peak = settings.learningRate ?? automatic
+        schedule = settings.schedule
+        warmup = settings.warmupSteps
+        steps = settings.steps
+    }
+
+    /// - Parameter step: counted from 0.
+    package func rate(step: Int) -> Double {
+        if step < warmup { return peak * Double(step + 1) / Double(warmup) }
+        let progress = Double(step - warmup) / Double(max(1, steps - warmup))
+        switch schedule {
+        case .constant: return peak
+        case .linear: return peak * (1 - progress)
+        case .cosine: return peak * 0.5 * (1 + cos(Double.pi * progress))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+package import Collectives
+package import Configuration
+package import Datasets
+package import HuggingFace
+internal import Parallelism
+package import Runs
+internal import Support
+internal import TensorCore
+
+/// What a step came to, whatever it trains.
+package struct StepResult: Sendable {
+    /// Mean over the predictions of the global batch, before the update.
+    package var loss: Double
+    /// Of the whole gradient, before clipping; for rotations √(Σ ‖S‖²), S the skew gradients.
+    package var gradientNorm: Double
+    /// Spent waiting for other ranks.
+    package var communicationSeconds: Double
+}
+
+/// The steps of a job that trains: order of the data, learning rate, metrics.
+package struct TrainingLoop {
+    package let config: RunConfig
+    package let windows: Windows
+    /// As in "learning 3/100".
+    package let verb: String
+    /// Where `training.learning_rate` is auto.
+    package let automaticRate: Double
+
+    package init(config: RunConfig, windows: Windows, verb: String, automaticRate: Double) {
+        (self.config, self.windows, self.verb, self.automaticRate) = (config, windows, verb, automaticRate)
+    }
+
+    /// Takes all steps that `checkpoints` says are left, and saves the run as they are due. Collective.
+    ///
+    /// - Parameters:
+    ///   - state: what this rank must remember of the steps taken.
+    ///   - step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
+    /// - Throws: ``StopRequested``, after a checkpoint, when asked to stop; what the steps and the checkpoints throw.
+    package func run<World: Communicator>(
+        _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
+        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+            StepResult
+    ) throws -> StepRecord {
+        // A step that is left half done is lost: requests to stop wait for its end, and for the checkpoint.
+        try StopRequest.shielded { try takeSteps(context, checkpoints, state: state, step: take) }
+    }
+
+    private func takeSteps<World: Communicator>(
+        _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
+        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+            StepResult
+    ) throws -> StepRecord {
+        let (training, groups, world) = (config.training, context.groups, context.communicator)
+        let sent = groups.bytesSent
+        var order = BatchOrder(
+            windows: windows.count, batchSize: training.batchSize,
+            random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
+        let schedule = LearningRate(training, automatic: automaticRate)
+        let tokens = Double(training.batchSize * config.data.sequenceLength)
+        let first = checkpoints.resumed?.manifest.step ?? 0
+        var record = checkpoints.resumed?.manifest.record ?? StepRecord()
+        defer { world.watchdog?.end() }
+        for step in first..<training.steps {
+            let begin = ContinuousClock.now
+            world.watchdog?.begin("step \(step)", limit: .seconds(config.watchdog.step))
+            let rate = schedule.rate(step: step)
+            let own = order.sequences(step: step, rank: groups.replica, ranks: groups.dims.data).map { windows[$0] }
+            var more = JSONObject()
+            let result = try take(step, own, Float(rate), &more)
+            let seconds = (.now - begin) / .seconds(1)
+            if step == 0 { record.firstLoss = result.loss }
+            record.lastLoss = result.loss
+            if step > first || training.steps == first + 1 {
+                record.timedSteps += 1
+                record.timedSeconds += seconds
+            }
+            var line = JSONObject()
+            line["step"] = .integer(step)
+            line["loss"] = .double(result.loss)
+            line["lr"] = .double(rate)
+            line["grad_norm"] = .double(result.gradientNorm)
+            line["tokens_per_second"] = .double(tokens / seconds)
+            line["communication_seconds"] = .double(result.communicationSeconds)
+            for (key, value) in more.members { line[key] = value }
+            try context.folder.append(line)
+            context.reporter.progress(
+                verb, step + 1, of: training.steps,
+                "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
+            let stop = try StopRequest.agreed(on: world)
+            guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
+            world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
+            _ = try checkpoints.save(state(), after: step + 1, record)
+            if let stop { throw StopRequested(signal: stop) }
+        }
+        record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
+        return record
+    }
+}

@@ -1,0 +1,140 @@
+internal import Autograd
+package import Collectives
+package import Evaluation
+package import Models
+package import Parallelism
+package import Runs
+package import TensorCore
+
+/// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the
+/// replicas of the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimizer on
+/// every replica alike.
+///
+/// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
+/// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
+package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
+    /// The stage's masters. What a job changes between steps (ternary layers) it changes here.
+    package var weights: ModelWeights
+    private let settings: TrainerSettings
+    private let model: Model
+    private let hooks: Hooks
+    /// What the forward pass uses in the place of a linear layer's master; the gradient passes straight through (Bengio et al.,
+    /// arXiv 1308.3432).
+    private let view: ((Tensor) -> Tensor)?
+    private let passes: StagePasses<IdentityHooks>
+    private let groups: ParallelGroups<World>
+    private let buckets: GradientBuckets<World>
+    private let tied: TiedEmbedding
+    private var optimizer: Optimizer
+    /// Time of the pipeline's passes and of waiting in them.
+    package private(set) var timing = PipelineTiming()
+
+    /// Collective.
+    ///
+    /// - Parameters:
+    ///   - parameters: of this rank's stage.
+    ///   - teacher: this stage of the network whose predictions are learned; nil learns the text's tokens.
+    package init(
+        _ settings: TrainerSettings, _ model: Model, _ parameters: Parameters<Tensor>, hooks: Hooks,
+        view: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil, over groups: ParallelGroups<World>
+    ) throws(MPIError) {
+        self.settings = settings
+        self.model = model
+        self.hooks = hooks
+        self.view = view
+        self.groups = groups
+        passes = StagePasses(
+            hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            recompute: settings.recompute, teacher: teacher)
+        weights = ModelWeights(parameters)
+        tied = try TiedEmbedding(parameters, weights, groups.pipeline)
+        let counts = weights.tensors.map(\.count)
+        // The head's gradient of an embedding tied on one stage comes last, so that the weights' own places stay as they are.
+        buckets = GradientBuckets(
+            BucketLayout(counts: counts + tied.extraCounts, bytes: settings.bucketBytes), over: groups.replicas)
+        optimizer = Optimizer(
+            settings.rule, decay: settings.weightDecay, BucketLayout(counts: counts, bytes: settings.bucketBytes),
+            isSharded: settings.isSharded, over: groups.replicas)
+    }
+
+    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
+    /// Collective.
+    ///
+    /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks
+    ///   alike.
+    package func step(
+        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float
+    ) throws -> StepResult {
+        let (gradients, loss) = try gradients(sequences, globalSequences: globalSequences)
+        let norm = try gradientNorm(gradients)
+        guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: index) }
+        try optimizer.step(
+            &weights, gradients: gradients, learningRate: learningRate,
+            gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
+        return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
+    }
+
+    /// The masters and what the optimizer remembers.
+    package var state: TrainingState {
+        var state = optimizer.memory
+        for (name, tensor) in zip(weights.names, weights.tensors) { state.tensors[name] = tensor }
+        return state
+    }
+
+    /// Goes on from a state of the same model and configuration.
+    package func restore(_ state: TrainingState) throws(CheckpointError) {
+        for (index, name) in weights.names.enumerated() { weights[index] = try state.tensor(name, weights[index].shape) }
+        try optimizer.restore(state)
+    }
+
+    /// The stage as it is evaluated: masters as the forward pass sees them.
+    package var network: Network<Hooks> {
+        Network(
+            model: model,
+            parameters: weights.parameters { index, tensor in Variable(constant: seen(index, tensor)) }, hooks: hooks)
+    }
+
+    private func seen(_ index: Int, _ tensor: Tensor) -> Tensor {
+        guard let view, weights.isLinear(index) else { return tensor }
+        return view(tensor)
+    }
+
+    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
+    /// loss, the same on all ranks. Collective.
+    func gradients(_ sequences: [[Int32]], globalSequences: Int) throws -> ([Tensor], loss: Double) {
+        buckets.begin()
+        var loss = 0.0
+        if let length = sequences.first?.count {
+            let counted = globalSequences * (passes.teacher == nil ? length - 1 : length)
+            let views = weights.tensors.indices.map { seen($0, weights[$0]) }
+            let result = try passes.run(sequences, counted: counted, groups) {
+                student(views)
+            } beforeBackward: { isLast in
+                buckets.isLastPass = isLast
+            }
+            timing += result.timing
+            loss = result.sum / Double(counted)
+        }
+        var gradients = try buckets.finish()
+        try tied.join(&gradients, buckets.layout, groups.pipeline)
+        return (gradients, try groups.sumFromLastStage([loss])[0])
+    }
+
+    /// The network for one micro-batch, with leaves of its own.
+    private func student(_ views: [Tensor]) -> Network<Hooks> {
+        var parameters = weights.parameters { index, _ in buckets.parameter(views[index], at: index) }
+        if let embedding = tied.tableAndHead {
+            parameters.untie(model.architecture.head, head: buckets.parameter(views[embedding], at: weights.count))
+        }
+        return Network(model: model, parameters: parameters, hooks: hooks)
+    }
+
+    /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever
+    /// stages hold them. Collective.
+    private func gradientNorm(_ gradients: [Tensor]) throws(MPIError) -> Double {
+        let own = weights.tensors.indices.reversed().filter { $0 != tied.copy }.map {
+            buckets.layout.squaredNorm(of: $0, in: gradients)
+        }
+        return try groups.pipeline.allGather(own).reduce(0, +).squareRoot()
+    }
+}

@@ -1,0 +1,106 @@
+internal import CKernels
+package import Collectives
+package import Parallelism
+internal import Runs
+package import TensorCore
+
+/// Takes the steps of an update rule on a model's weights, whole or, sharded, on this rank's slice of them.
+///
+/// Sharded (Rajbhandari et al., arXiv 1910.02054, stage 1), each rank keeps the rule's state for one contiguous slice of all
+/// weights, changes these, and an all-gather gives every rank the others'. A weight's change depends on its own numbers alone,
+/// so the result is the same to the bit.
+package struct Optimizer {
+    private let rule: UpdateRule
+    private let decay: Float
+    private let layout: BucketLayout
+    /// The slice of all weights, in the layout's order, that this rank changes.
+    private let owned: Range<Int>
+    private let isSharded: Bool
+    /// One tensor per number the rule keeps, each of `owned.count` elements.
+    private var state: [Tensor]
+    private var number = 0
+
+    package init(_ rule: UpdateRule, decay: Float, _ layout: BucketLayout, isSharded: Bool, over world: some Communicator) {
+        self.rule = rule
+        self.decay = decay
+        self.layout = layout
+        self.isSharded = isSharded && world.size > 1
+        let owned = self.isSharded ? slice(of: layout.count, rank: world.rank, ranks: world.size) : 0..<layout.count
+        self.owned = owned
+        state = (0..<rule.statesPerWeight).map { _ in Tensor(zeros: [owned.count]) }
+    }
+
+    /// What the rule remembers of this rank's slice.
+    var memory: TrainingState {
+        var memory = TrainingState()
+        for (index, tensor) in state.enumerated() { memory.tensors["optimizer.\(index)"] = tensor }
+        if isSharded { memory.ownTensors = Set(memory.tensors.keys) }
+        memory.numbers["optimizer.steps"] = Double(number)
+        return memory
+    }
+
+    mutating func restore(_ memory: TrainingState) throws(CheckpointError) {
+        for index in state.indices { state[index] = try memory.tensor("optimizer.\(index)", state[index].shape) }
+        number = Int(try memory.number("optimizer.steps"))
+    }
+
+    /// Bytes this rank hands over in a step.
+    package var bytesPerStep: Int { isSharded ? owned.count * MemoryLayout<Float>.stride : 0 }
+
+    /// One step. Collective when sharded.
+    ///
+    /// - Parameters:
+    ///   - gradients: a tensor per bucket, summed over ranks.
+    ///   - gradientScale: factor on them (see ``clippingFactor(norm:limit:)``).
+    package mutating func step(
+        _ weights: inout ModelWeights, gradients: [Tensor], learningRate: Float, gradientScale: Float,
+        over world: some Communicator
+    ) throws(MPIError) {
+        number += 1
+        let step = UpdateRule.Step(number: number, rate: learningRate, gradientScale: gradientScale)
+        let states = state.indices.map { state[$0].mutablePointer }
+        forEachPiece(of: owned) { parameter, inParameter, inSlice in
+            let place = layout.places[parameter]
+            let decay = weights.decays(parameter) ? decay : 0
+            rule.apply(
+                step, decay: decay, weights: weights[parameter].mutablePointer + inParameter.lowerBound,
+                gradients: gradients[place.bucket].pointer + place.offset + inParameter.lowerBound,
+                state: states.map { $0 + inSlice }, count: inParameter.count)
+        }
+        if isSharded { try share(&weights, over: world) }
+    }
+
+    /// Gives every rank the weights the others have changed.
+    private func share(_ weights: inout ModelWeights, over world: some Communicator) throws(MPIError) {
+        var mine = Tensor(uninitialized: [owned.count, 1])
+        let target = mine.mutablePointer
+        forEachPiece(of: owned) { parameter, inParameter, inSlice in
+            (target + inSlice).update(from: weights[parameter].pointer + inParameter.lowerBound, count: inParameter.count)
+        }
+        let all = try world.allGatherRows(mine)
+        forEachPiece(of: 0..<layout.count) { parameter, inParameter, inSlice in
+            weights[parameter].mutablePointer.update(from: all.pointer + inSlice, count: inParameter.count)
+        }
+    }
+
+    /// Calls `body` for each parameter that reaches into a slice of all weights, with the part of the parameter and where that
+    /// part begins in the slice.
+    private func forEachPiece(
+        of slice: Range<Int>, _ body: (_ parameter: Int, _ inParameter: Range<Int>, _ inSlice: Int) -> Void
+    ) {
+        var first = 0
+        for (parameter, place) in layout.places.enumerated() {
+            let part = slice.clamped(to: first..<first + place.count)
+            if !part.isEmpty {
+                body(parameter, part.lowerBound - first..<part.upperBound - first, part.lowerBound - slice.lowerBound)
+            }
+            first += place.count
+        }
+    }
+}
+
+/// min(1, limit/‖g‖) (Pascanu et al., arXiv 1211.5063); 1 without a limit.
+package func clippingFactor(norm: Double, limit: Double?) -> Double {
+    guard let limit, norm > limit else { return 1 }
+    return limit / norm
+}

@@ -1,0 +1,20 @@
+internal import Configuration
+package import Parallelism
+
+extension RunConfig {
+    /// What `optimizer.*` and `training.*` mean for the trainer.
+    var updateRule: UpdateRule {
+        switch training.optimizer {
+        case .adamw:
+            .adamW(beta1: Float(optimizer.beta1), beta2: Float(optimizer.beta2), epsilon: Float(optimizer.epsilon))
+        case .sgd: .momentum(Float(optimizer.momentum))
+        }
+    }
+
+    package func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
+        TrainerSettings(
+            rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,
+            isSharded: optimizer.shard,
+            microBatches: microBatches, schedule: parallel.schedule.pipeline, recompute: training.recompute)
+    }
+}

@@ -1,0 +1,48 @@
+package import Configuration
+package import HuggingFace
+package import Models
+internal import Rotation
+package import TensorCore
+
+extension Architecture {
+    /// That rotations leave the function of a model of this kind as it is.
+    ///
+    /// - Parameter path: the model's.
+    /// - Throws: ``ConfigurationError`` that says why they do not.
+    package func checkRotatable(_ path: String) throws(ConfigurationError) {
+        guard case .fixed(let reason) = rotatability else { return }
+        throw ConfigurationError("model.path", "\(path): this \(type) cannot be rotated: \(reason)")
+    }
+}
+
+extension ModelFolder {
+    /// That rotations leave the model's function as it is.
+    ///
+    /// - Parameter weights: of this rank's stage.
+    /// - Throws: ``ConfigurationError`` that says why they do not.
+    package func checkRotatable(_ weights: Parameters<some TensorValue>) throws(ConfigurationError) {
+        try architecture.checkRotatable(path)
+        guard weights.foldsNorms(architecture) else {
+            throw ConfigurationError(
+                "model.path",
+                "\(path): this \(architecture.type) cannot be rotated: its last norm adds something where its gain is 0, which no "
+                    + "layer after it can take")
+        }
+    }
+}
+
+extension Rotations {
+    /// Largest entry of R1·1 − 1 where R1 must keep the mean of what it turns.
+    private static var meanTolerance: Float { 1e-4 }
+
+    /// That R1 leaves the mean as it is, where the model's norms take it away.
+    ///
+    /// - Throws: ``HuggingFaceError``.
+    package func check(keepMeansOf architecture: Architecture, path: String) throws(HuggingFaceError) {
+        guard architecture.takesMeans, meanError > Self.meanTolerance else { return }
+        throw HuggingFaceError(
+            .malformed, "\(path): rotation R1",
+            "does not keep the mean that the norms of this \(architecture.type) take away: max|R1·1 − 1| = \(meanError), above "
+                + "\(Self.meanTolerance)")
+    }
+}

@@ -1,0 +1,27 @@
+internal import Rotation
+package import Runs
+internal import TensorCore
+
+extension RotationLearner {
+    /// The rotations, and what their optimizers remember; the same on every rank.
+    package var state: TrainingState {
+        var state = TrainingState()
+        for (name, rotation) in rotations.named { state.tensors[name] = rotation }
+        for (index, optimizer) in optimizers.enumerated() {
+            state.tensors["momentum.\(index)"] = optimizer.momentumBuffer
+            state.numbers["steps.\(index)"] = Double(optimizer.steps)
+        }
+        return state
+    }
+
+    /// Goes on from a state of the same model and configuration.
+    package func restore(_ state: TrainingState) throws {
+        rotations = try rotations.mapNamed { name, rotation in try state.tensor(name, rotation.shape) }
+        for (index, optimizer) in optimizers.enumerated() {
+            optimizers[index] = CayleySGD(
+                retraction: optimizer.retraction, momentum: optimizer.momentum,
+                orthonormalization: optimizer.orthonormalization,
+                steps: Int(try state.number("steps.\(index)")), momentumBuffer: state.tensors["momentum.\(index)"])
+        }
+    }
+}

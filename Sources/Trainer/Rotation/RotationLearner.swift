@@ -1,0 +1,174 @@
+internal import Autograd
+package import Collectives
+internal import Configuration
+internal import Evaluation
+package import Models
+package import Parallelism
+package import Quantization
+package import Rotation
+package import TensorCore
+
+/// What the learner minimizes.
+package enum RotationObjective: String, Sendable, CaseIterable {
+    /// Cross entropy of the next token (SpinQuant).
+    case crossEntropy = "ce"
+    /// Divergence from the full-precision network's predictions.
+    case divergence = "kl"
+}
+
+/// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
+///
+/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1
+/// are added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the
+/// loss, and every rank takes the same step of all rotations: these stay equal everywhere without being sent.
+///
+/// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are
+/// added to R1's gradient from the last to the first, and one rank goes the same way: see ``gatherGradients(loss:_:)``.
+/// Replicas add in another order, but in double precision: where ``RotationPlan`` is the same, they hardly ever change a bit
+/// either.
+package final class RotationLearner {
+    package struct Settings: Sendable {
+        package var objective: RotationObjective
+        package var quantization: ActivationQuantization
+        /// Quantizer of the weights during training; nil leaves them in float32.
+        package var weightQuantizer: WeightQuantizer?
+        package var learnsR1: Bool
+        package var learnsR2: Bool
+        package var momentum: Float
+        package var retraction: CayleySGD.Retraction
+        package var seed: UInt64
+        package var microBatches: MicroBatches
+        package var schedule: PipelineSchedule
+        package var recompute: Bool
+        package var plan: RotationPlan
+
+        package init(
+            objective: RotationObjective, quantization: ActivationQuantization, weightQuantizer: WeightQuantizer?,
+            learnsR1: Bool, learnsR2: Bool, momentum: Float, retraction: CayleySGD.Retraction, seed: UInt64,
+            microBatches: MicroBatches, schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool, plan: RotationPlan
+        ) {
+            self.objective = objective
+            self.quantization = quantization
+            self.weightQuantizer = weightQuantizer
+            self.learnsR1 = learnsR1
+            self.learnsR2 = learnsR2
+            self.momentum = momentum
+            self.retraction = retraction
+            self.seed = seed
+            self.microBatches = microBatches
+            self.schedule = schedule
+            self.recompute = recompute
+            self.plan = plan
+        }
+    }
+
+    /// Of the whole model.
+    package internal(set) var rotations: Rotations
+    package let settings: Settings
+    package let model: Model
+    /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
+    package let teacher: Network<QuantizedHooks>
+    /// The teacher's parameters: what is rotated each step.
+    package let base: Parameters<StoredTensor>
+    package let online: OnlineRotations
+    /// The gradients of R1 and R2 at each of this stage's layers.
+    let r1Gradients: [RotationGradient]?
+    let r2Gradients: [RotationGradient]?
+    /// R1's, then the layers' R2's, of those that are learned.
+    var optimizers: [CayleySGD]
+    /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
+    private var packed: Tensor
+    /// Time of the pipeline's passes and of waiting in them.
+    package internal(set) var timing = PipelineTiming()
+
+    /// The skew gradients of the last step, summed over ranks.
+    var reducedGradients: Tensor { packed.slice(0..<packed.count - 1) }
+
+    /// - Parameters:
+    ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
+    ///   - rotations: where to start; of the whole model.
+    package init(
+        _ settings: Settings, _ model: Model, base: Parameters<some TensorValue>, online: OnlineRotations,
+        from rotations: Rotations
+    ) {
+        self.settings = settings
+        self.model = model
+        self.base = base.map { _, value in value.stored }
+        self.online = online
+        self.rotations = rotations
+        teacher = Network(
+            model: model, parameters: base.map { _, value in Variable(constant: value) },
+            hooks: QuantizedHooks(quantization: .none, r4: online.r4))
+        let r1 = settings.learnsR1 ? rotations.r1 : nil
+        let r2 = settings.learnsR2 ? rotations.r2 : nil
+        r1Gradients = r1.map { r1 in base.blocks.map { _ in RotationGradient(n: r1.rows) } }
+        r2Gradients = r2.map { $0[base.blockRange].map { RotationGradient(n: $0.rows) } }
+        let learned = [r1].compactMap(\.self) + (r2 ?? [])
+        optimizers = learned.map { _ in
+            CayleySGD(
+                retraction: settings.retraction, momentum: settings.momentum,
+                orthonormalization: .scheduled(seed: settings.seed))
+        }
+        packed = Tensor(zeros: [learned.reduce(1) { $0 + SkewMatrix.packedCount(order: $1.rows) }])
+    }
+
+    /// max|RᵀR − I| over the rotations.
+    package var orthogonalityError: Double { rotations.named.map { Double(Rotation.orthogonalityError($0.tensor)) }.max() ?? 0 }
+
+    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
+    /// Collective.
+    ///
+    /// - Throws: ``MPIError``; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not
+    ///   finite, on all ranks alike.
+    package func step(
+        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float,
+        _ groups: ParallelGroups<some Communicator>
+    ) throws -> StepResult {
+        let loss = try accumulate(sequences, globalSequences: globalSequences, groups)
+        let start = ContinuousClock.now
+        packed = try gatherGradients(loss: loss, groups)
+        let communication = (ContinuousClock.now - start) / .seconds(1)
+        let mean = Double(packed[flat: packed.count - 1])
+        guard mean.isFinite else { throw TrainingError.diverged(step: index) }
+        let gradientNorm = try update(learningRate: learningRate)
+        return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
+    }
+
+    /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none.
+    /// The same bits on every rank.
+    package func settle() throws(RotationError) {
+        defer { if model.architecture.takesMeans { rotations = rotations.keepingMean() } }
+        guard settings.retraction == .iterative else { return }
+        if settings.learnsR1, let r1 = rotations.r1 { rotations.r1 = try CayleySGD.orthonormalized(r1) }
+        if settings.learnsR2, let r2 = rotations.r2 {
+            var settled: [Tensor] = []
+            for rotation in r2 { settled.append(try CayleySGD.orthonormalized(rotation)) }
+            rotations.r2 = settled
+        }
+    }
+
+    /// Takes the Cayley step of every rotation. Returns √(Σ ‖S‖²).
+    private func update(learningRate: Float) throws(RotationError) -> Double {
+        var offset = 0
+        var squared = 0.0
+        func step(_ optimizer: inout CayleySGD, _ rotation: inout Tensor, keepsMean: Bool = false) throws(RotationError) {
+            let count = SkewMatrix.packedCount(order: rotation.rows)
+            var skew = packed.slice(offset..<offset + count)
+            if keepsMean { skew = SkewMatrix.keepingMean(skew, order: rotation.rows) }
+            offset += count
+            squared += 2 * skew.squaredNorm
+            try optimizer.step(&rotation, skew: skew, learningRate: learningRate)
+        }
+        var next = 0
+        if settings.learnsR1, var r1 = rotations.r1 {
+            try step(&optimizers[next], &r1, keepsMean: model.architecture.takesMeans)
+            rotations.r1 = r1
+            next += 1
+        }
+        if settings.learnsR2, var r2 = rotations.r2 {
+            for layer in r2.indices { try step(&optimizers[next + layer], &r2[layer]) }
+            rotations.r2 = r2
+        }
+        return squared.squareRoot()
+    }
+}

@@ -1,0 +1,178 @@
+package import Autograd
+package import Collectives
+package import Configuration
+package import Evaluation
+package import Models
+package import Parallelism
+package import Quantization
+package import Rotation
+package import TensorCore
+
+/// How a configuration quantizes a network.
+package struct QuantizationRecipe {
+    package let activations: ActivationQuantization
+    /// Quantizer of the linear layers' weights; nil leaves them in float32.
+    package let weights: WeightQuantizer?
+    private let settings: QuantizationSettings
+
+    package init(_ config: RunConfig, _ architecture: Architecture) {
+        settings = config.quantization
+        activations = ActivationQuantization(
+            activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
+            keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
+            headDimension: architecture.headDimension ?? 1,
+            gradient: config.rotation.gradient == .range ? .range : .straightThrough)
+        weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
+    }
+
+    /// - Throws: ``ConfigurationError`` where weights are quantized in groups that do not divide the inputs of every linear
+    ///   layer.
+    package func checkGroups(_ architecture: Architecture, bits: Int) throws(ConfigurationError) {
+        guard bits < 16, settings.weights.granularity == .group else { return }
+        let size = settings.weights.groupSize
+        for inputs in architecture.linears.map({ $0.shape[1] }) where inputs % size != 0 {
+            throw ConfigurationError(
+                "quantization.weights.group_size",
+                "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
+        }
+    }
+
+    /// The configured quantizer of weights, at other bits than configured.
+    package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
+
+    private static func weightQuantizer(_ settings: QuantizationSettings.Weights, bits: Int) -> WeightQuantizer? {
+        guard bits < 16 else { return nil }
+        let granularity: QuantizerGranularity =
+            switch settings.granularity {
+            case .tensor: .tensor
+            case .channel: .channel
+            case .group: .group(settings.groupSize)
+            }
+        return WeightQuantizer(
+            QuantizerSpec(bits: bits, symmetric: settings.symmetric, granularity: granularity),
+            searchesClip: settings.clip == .search)
+    }
+
+    /// The parameters with the linear layers' weights quantized, as constants.
+    package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {
+        guard let weights, settings.weights.method == .rtn else {
+            return parameters.map { _, value in Variable(constant: value) }
+        }
+        return parameters.rounded(by: weights)
+    }
+}
+
+extension Parameters where Value: TensorValue {
+    /// The parameters with linear layers' weights rounded, as constants.
+    ///
+    /// - Parameter names: the layers that are; nil for all.
+    package func rounded(by quantizer: WeightQuantizer, only names: Set<String>? = nil) -> Parameters<Variable> {
+        let suffix = ".weight"
+        return mapSpecs { name, spec, value in
+            let isRounded = spec.ports != nil && names?.contains(String(name.dropLast(suffix.count))) ?? true
+            return isRounded ? Variable(constant: quantizer.fakeQuantized(value.tensor)) : Variable(constant: value.stored.held)
+        }
+    }
+}
+
+/// What a configuration means for a model's rotations: where they start and how they are learned.
+package struct RotationRecipe {
+    package let quantization: QuantizationRecipe
+    package let learner: RotationLearner.Settings
+    package let online: OnlineRotations
+    package let start: Rotations
+    /// Where they would start without a file.
+    package let hadamard: Rotations
+    /// Whether `start` is from a file.
+    private let isGiven: Bool
+
+    /// - Parameters:
+    ///   - planTokens: see ``RotationPlan``.
+    ///   - dims: replicas and stages that the steps run on.
+    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path`
+    ///   names a file that does not hold this model's rotations.
+    package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
+        let rotation = config.rotation
+        quantization = QuantizationRecipe(config, architecture)
+        try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
+        let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
+        // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
+        let quantizesKeys = config.quantization.kv.keys < 16
+        let (head, down, layers) = (architecture.headDimension, architecture.downWidth, architecture.blocks.count)
+        online = OnlineRotations(
+            r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
+            r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
+        var random = Rotations.randomHadamard(
+            hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
+            layers: layers, seed: UInt64(config.training.seed))
+        if architecture.takesMeans { random = random.keepingMean() }
+        hadamard = random
+        start =
+            try rotation.path.map {
+                let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
+                try RotationMetadata(of: $0).check(given, path: $0)
+                try given.check(keepMeansOf: architecture, path: $0)
+                return given
+            } ?? random
+        isGiven = rotation.path != nil
+        learner = RotationLearner.Settings(
+            objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
+            weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
+            momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
+            seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
+            schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
+            plan: RotationPlan(
+                architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
+    }
+}
+
+extension RotationRecipe {
+    /// What `model/` is, for the user.
+    package var merged: String { start.r1 == nil && start.r2 == nil ? "norms folded" : "rotated" }
+
+    /// Whether steps change a rotation.
+    package var learns: Bool { learner.learnsR1 && start.r1 != nil || learner.learnsR2 && start.r2 != nil }
+
+    /// What the network with the rotations of the start is called, in `summary.json` and in the table; nil where nothing is
+    /// rotated.
+    package var startRow: (key: String, label: String)? { isGiven ? ("given", "rotations given") : hadamardRow }
+
+    /// The same of random rotations.
+    package var hadamardRow: (key: String, label: String)? {
+        let merged = [hadamard.r1.map { _ in "R1" }, hadamard.r2.map { _ in "R2" }].compactMap(\.self)
+        let all = merged + [online.r3.map { _ in "R3" }, online.r4.map { _ in "R4" }].compactMap(\.self)
+        guard !all.isEmpty else { return nil }
+        return ("hadamard", "Hadamard" + (merged.count == 2 ? "" : ", \(all.joined(separator: " ")) only"))
+    }
+}
+
+/// Scores rotations: weights and activations quantized, R1 merged into the weights where they are quantized, and else where the
+/// plan says so.
+package struct RotatedScorer {
+    package let model: Model
+    /// This rank's stage: norms fused, R4 folded into down.
+    package let base: Parameters<StoredTensor>
+    package let recipe: RotationRecipe
+    package let windows: [[Int32]]
+
+    package init(model: Model, base: Parameters<some TensorValue>, recipe: RotationRecipe, windows: [[Int32]]) {
+        self.model = model
+        self.base = base.map { _, value in value.stored }
+        self.recipe = recipe
+        self.windows = windows
+    }
+
+    package func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
+        let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
+        let network = Network(
+            model: model,
+            parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.architecture)),
+            hooks: QuantizedHooks(
+                quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3,
+                r4: recipe.online.r4))
+        let reference = Network(
+            model: model, parameters: base.map { _, value in Variable(constant: value) },
+            hooks: QuantizedHooks(quantization: .none, r4: recipe.online.r4))
+        return try evaluate(network, against: reference, windows: windows, groups)
+    }
+}

@@ -1,0 +1,79 @@
+package import Configuration
+internal import HuggingFace
+package import Models
+internal import TensorCore
+package import TernarySVD
+
+/// The packed factors that training goes on from (`ternary.path`), in the place of a decomposition.
+package struct FactorsToStartFrom {
+    package let file: String
+    /// Of the layers that become ternary.
+    package let factors: [String: TernaryFactors]
+
+    /// - Parameters:
+    ///   - path: a packed file, or the folder of a run that left one.
+    ///   - choice: what the file must have, where it is not all layers; the file's others stay dense.
+    /// - Throws: ``ConfigurationError``, ``TernaryError``, ``HuggingFaceError``.
+    package init(path: String, _ choice: LayerPattern, of linears: [LinearShape]) throws {
+        file = PathKind(path) == .folder ? "\(path)/\(TernaryReport.fileName)" : path
+        let all = try TernaryFile.read(file)
+        try all.check(against: linears, file: file)
+        let chosen = try choice.choose(among: linears).map(\.name)
+        if choice != .all, let missing = chosen.first(where: { all[$0] == nil }) {
+            throw ConfigurationError("ternary.path", "\(file) has no factors of \(missing), which ternary.layers names")
+        }
+        factors = all.filter { chosen.contains($0.key) }
+        guard !factors.isEmpty else {
+            throw ConfigurationError("ternary.path", "\(file) has no layer that ternary.layers names")
+        }
+    }
+
+    /// That the factors were made from this model, or belong to it. On rank 0: it reads all weights.
+    ///
+    /// - Returns: what the user should know.
+    package func checkOrigin(_ model: ModelFolder) throws -> String? {
+        let origin = try TernaryFile.origin(of: file)
+        guard origin.source != nil || !origin.targets.isEmpty else { return nil }
+        let digest = try model.checkpoint.digest()
+        if origin.targets.contains(digest) { return nil }
+        guard origin.source == digest else {
+            throw ConfigurationError(
+                "ternary.path",
+                "\(file) was made from another model than \(model.path); give that one, or the run's model/, as model.path")
+        }
+        return origin.targets.isEmpty
+            ? nil
+            : "note: \(file) was trained together with norms and embedding, which \(model.path) does not have; model.path can be "
+                + "the model/ beside it"
+    }
+}
+
+extension ModelFolder {
+    /// That these weights are not themselves products of ternary factors which a run has left beside them.
+    ///
+    /// - Throws: ``ConfigurationError``.
+    package func checkIsNoTernaryProduct(_ weights: ModelWeights) throws(ConfigurationError) {
+        for folder in ["\(path)/..", path] {
+            let file = "\(folder)/\(TernaryReport.fileName)"
+            // One that cannot be read says nothing about this model.
+            guard PathKind(file) == .file, let factors = try? TernaryFile.read(file) else { continue }
+            for index in weights.names.indices where weights.isLinear(index) {
+                guard let layer = factors[weights.layerName(index)], layer.rank > 0 else { continue }
+                guard layer.isProduct(weights[index]) else { break }
+                throw ConfigurationError(
+                    "model.path",
+                    "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add errors; "
+                        + "qat goes on from factors with ternary.path=\(file), and else the original model is meant")
+            }
+        }
+    }
+}
+
+extension TernaryFactors {
+    /// Whether a weight is what the factors stand for, to the rounding of the types that weights are kept in.
+    fileprivate func isProduct(_ weight: Tensor) -> Bool {
+        guard [u.rows, v.columns] == weight.shape else { return false }
+        let product = unpacked()
+        return (weight - product).maxMagnitude <= product.maxMagnitude / 256
+    }
+}

@@ -1,0 +1,94 @@
+package import Support
+internal import TensorCore
+package import TernarySVD
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// What the linear layers of a model cost per token, counted from their shapes, weights and factors alone.
+package struct LayerProfile {
+    package struct Layer {
+        package let name: String
+        package let shape: [Int]
+        package let dense: OperationCount
+        /// nil where the layer is dense.
+        package let ternary: (rank: Int, operations: OperationCount)?
+        /// See ``CriticalRank``.
+        package let criticalRank: Double
+    }
+
+    package let layers: [Layer]
+
+    /// - Parameters:
+    ///   - weights: of the model.
+    ///   - factors: of its ternary layers, by name.
+    ///   - threshold: of the projection, for the critical rank of layers without factors.
+    package init(_ weights: ModelWeights, _ factors: [String: TernaryFactors] = [:], threshold: Double) {
+        layers = weights.names.indices.reversed().filter(weights.isLinear).map { index in
+            let (name, weight) = (weights.layerName(index), weights[index])
+            let own = factors[name]
+            let sparsity = own.map(\.sparsity) ?? Float(normalProjectionSparsity(threshold: threshold))
+            return Layer(
+                name: name, shape: weight.shape, dense: .linear(weight.shape, tokens: 1),
+                ternary: own.map { ($0.rank, .ternary($0, tokens: 1)) },
+                criticalRank: CriticalRank.value(weight: weight, sparsity: sparsity, rows: weight.rows, columns: weight.columns)
+            )
+        }
+    }
+
+    /// Sum over the layers, all dense.
+    package var dense: OperationCount { layers.reduce(OperationCount()) { $0 + $1.dense } }
+    /// Sum over the layers, those with factors ternary.
+    package var ternary: OperationCount { layers.reduce(OperationCount()) { $0 + ($1.ternary?.operations ?? $1.dense) } }
+    private var hasFactors: Bool { layers.contains { $0.ternary != nil } }
+
+    /// What the names of all linear layers begin with.
+    private static let prefix = "model.layers."
+
+    /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are
+    /// some.
+    package var table: Table {
+        var table = Table(
+            columns: ["layer of model.layers", "shape", "dense"]
+                + (hasFactors ? ["ternary multipli- cations", "ternary additions", "rank"] : []) + ["critical rank"])
+        func add(_ name: String, _ shape: String, _ dense: OperationCount, _ ternary: [String], _ critical: String) {
+            let name = name.hasPrefix(Self.prefix) ? String(name.dropFirst(Self.prefix.count)) : name
+            table.add([name, shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
+        }
+        for layer in layers {
+            let ternary = layer.ternary.map {
+                ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.rank)"]
+            }
+            add(
+                layer.name, "\(layer.shape[0])×\(layer.shape[1])", layer.dense, ternary ?? ["–", "–", "–"],
+                layer.criticalRank.formatted(decimals: 0))
+        }
+        add("all linear layers", "", dense, ["\(ternary.multiplications)", "\(ternary.additions)", ""], "")
+        return table
+    }
+}
+
+extension TernaryFactors {
+    /// Share of zeros in U and V.
+    fileprivate var sparsity: Float {
+        let entries = rank * (u.rows + v.columns)
+        return entries == 0 ? 0 : 1 - Float(additions) / Float(entries)
+    }
+}
+
+/// Share of zeros a ternary projection leaves of a long vector of normal entries.
+///
+/// With the entries beyond ±t kept, their share is q = erfc(t/√2) and the cosine √(2/π)·exp(−t²/2)/√q; t falls until the cosine
+/// reaches the threshold, or its maximum.
+package func normalProjectionSparsity(threshold: Double) -> Double {
+    var (t, best) = (8.0, 0.0)
+    func share(_ t: Double) -> Double { erfc(t * 0.5.squareRoot()) }
+    while t > 0 {
+        let cosine = (2 / Double.pi).squareRoot() * exp(-t * t / 2) / share(t).squareRoot()
+        if cosine >= threshold || cosine < best { break }
+        best = cosine
+        t -= 1.0 / 1024
+    }
+    return 1 - share(t)
+}

@@ -1,0 +1,91 @@
+package import Configuration
+package import Models
+internal import TensorCore
+package import TernarySVD
+
+extension TernarySettings {
+    /// How `ternary.*` says that a matrix is decomposed. The reference mode is the published algorithm: it neither balances nor
+    /// refines.
+    package func options(seed: Int) -> TernaryOptions {
+        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode == .reference ? .reference : .fast)
+        options.threshold = Float(threshold)
+        options.rounds = rounds
+        options.refinement = refinement && mode == .standard
+        options.balance = balance && mode == .standard
+        // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without
+        // (Benchmarks/ternary.md).
+        options.economy = economy ?? !balance
+        options.seed = UInt64(seed)
+        return options
+    }
+
+    /// How layers are projected in training.
+    ///
+    /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew;
+    /// where U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
+    package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
+        try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
+    }
+
+    /// Whether U and V follow the weights at all.
+    var followsWeights: Bool { adaptEvery > 0 && mode == .standard }
+
+    /// Whether a step, counted from 1, adapts U and V.
+    func adapts(atStep step: Int) -> Bool { followsWeights && step % adaptEvery == 0 }
+}
+
+extension LayerPattern {
+    /// The layers that the patterns name, but for those too small to decompose.
+    ///
+    /// - Throws: ``ConfigurationError`` for a pattern that names none.
+    package func choose(among linears: [LinearShape]) throws(ConfigurationError) -> [LinearShape] {
+        let linears = linears.filter { !TernaryDecomposition.isTooSmall($0.shape) }
+        for pattern in parts where !linears.contains(where: { pattern.matches($0.name) }) {
+            let example = linears.first.map { "; the name of one is \($0.name)" } ?? ""
+            throw ConfigurationError("ternary.layers", "'\(pattern.settingText)' names no linear layer of the model\(example)")
+        }
+        return linears.filter { matches($0.name) }
+    }
+}
+
+extension ModelWeights {
+    /// The linear layers, in the checkpoint's order.
+    package var linears: [LinearShape] {
+        names.indices.reversed().filter(isLinear).map { LinearShape(name: layerName($0), shape: self[$0].shape) }
+    }
+
+    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is
+    /// a layer too small to decompose.
+    ///
+    /// - Parameter model: the layers of the whole model, where these are a stage's: a pattern may name other stages' layers
+    ///   only.
+    /// - Throws: ``ConfigurationError`` for a pattern that names no layer of the model.
+    package func linears(matching choice: LayerPattern, of model: [LinearShape]? = nil) throws(ConfigurationError) -> [Int] {
+        let chosen = Set(try choice.choose(among: model ?? linears).map(\.name))
+        return names.indices.reversed().filter { isLinear($0) && chosen.contains(layerName($0)) }
+    }
+
+    /// The name of a weight's layer.
+    package func layerName(_ index: Int) -> String { String(names[index].dropLast(".weight".count)) }
+}
+
+extension [String: TernaryFactors] {
+    /// That each is of a linear layer of a model.
+    ///
+    /// - Parameter file: as named in the error.
+    /// - Throws: ``TernaryError`` (data).
+    package func check(against linears: [LinearShape], file: String) throws(TernaryError) {
+        let shapes = [String: [Int]](uniqueKeysWithValues: linears.map { ($0.name, $0.shape) })
+        for (name, layer) in sorted(by: { $0.key < $1.key }) {
+            guard shapes[name] == [layer.u.rows, layer.v.columns] else {
+                throw TernaryError(
+                    .data,
+                    "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape"
+                )
+            }
+            guard layer.form == "linear" else {
+                throw TernaryError(.data, "\(file): layer \(name) has the form '\(layer.form)', and in the model it is linear")
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+package import Support
+internal import TensorCore
+package import TernarySVD
+
+extension TernaryReport {
+    /// The packed factors, in a run's folder.
+    package static let fileName = "ternary.safetensors"
+
+    /// Rank, cost and error of each ternary layer; counts are per token.
+    package var table: Table {
+        var table = Table(columns: ["layer", "shape", "rank", "multiplications", "additions", "dense", "relative error"])
+        for layer in layers {
+            let factors = layer.factors
+            let (m, n) = (factors.u.rows, factors.v.columns)
+            table.add([
+                layer.name, "\(m)×\(n)", "\(factors.rank)", "\(factors.multiplications)", "\(factors.additions)", "\(m * n)",
+                layer.relativeError.formatted(decimals: 4),
+            ])
+        }
+        table.add([
+            "all linear layers", "", "", "\(operations.multiplications)", "\(operations.additions)",
+            "\(denseOperations.multiplications)", "",
+        ])
+        return table
+    }
+
+    /// The totals in a line.
+    package var cost: String { Self.cost(ternary: operations, dense: denseOperations) }
+
+    package static func cost(ternary: OperationCount, dense: OperationCount) -> String {
+        "per token \(ternary.additions) additions and \(ternary.multiplications) multiplications instead of "
+            + "\(dense.multiplications) of each"
+    }
+}

@@ -1,0 +1,233 @@
+package import Collectives
+package import Configuration
+internal import HuggingFace
+package import Runs
+internal import TensorCore
+package import TernarySVD
+internal import TransitionBus
+
+/// The ternary layers of a network in training: decomposed once, then projected anew after every optimizer step.
+///
+/// Each layer has an owner that computes its transition and publishes it at once; every rank, the owner too, applies what was
+/// published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s and V.
+package final class TernaryTraining<World: Communicator> {
+    /// What a step's transitions took.
+    package struct StepReport {
+        package var seconds: Double
+        /// This rank's own layers.
+        package var computeSeconds: Double
+        package var branches: BranchCounts
+        /// Of all transitions, headers included.
+        package var bytes: Int
+        /// SHA-256 of the layers' state, the same on all ranks.
+        package var digest: [UInt8]
+    }
+
+    /// What a layer's last transition was.
+    package struct LayerReport {
+        package let name: String
+        package let branch: TransitionBranch
+        package let rank: Int
+        /// See ``TransitionUpdate/isRefusal``.
+        package let isRefusal: Bool
+    }
+
+    private let transition: LayerTransition
+    private let settings: TernarySettings
+    private let world: World
+    private let exchange: any TransitionExchange
+    /// Owns the sockets' context.
+    private let messaging: MessagingContext
+    private var layers: [TernaryTrainingLayer]
+    /// Told of every layer's transition, for monitors.
+    package var observe: (LayerReport) -> Void = { _ in }
+    /// Transitions begun, the first decomposition being number 0.
+    private var step = 0
+    /// Bytes of U, s, V, W and ρ as float32, all layers: what the reference broadcasts; over all steps.
+    package private(set) var referenceBytes = 0
+    /// Bytes published by this rank in the steps after the first decomposition.
+    package var publishedBytes: Int { exchange.statistics.bytesPublished - initialBytes }
+    package var replays: Int { exchange.statistics.replays }
+    private var initialBytes = 0
+    /// The first transition of a layer, while there is one to make.
+    private var first: ((TernaryTrainingLayer) throws -> TransitionUpdate)?
+
+    /// Connects the ranks. Collective.
+    ///
+    /// - Parameters:
+    ///   - indices: which of the model's weights become ternary.
+    ///   - world: the ranks that hold these layers.
+    ///   - attempt: number of this start of the run.
+    ///   - saved: the state to go on from, of the same model and configuration; nil to ``begin(_:)`` anew.
+    ///   - whileWaiting: called whenever the exchange waits.
+    package init(
+        _ weights: ModelWeights, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
+        attempt: Int = 1, from saved: TrainingState? = nil, whileWaiting: (() throws -> Void)? = nil
+    ) throws {
+        self.transition = transition
+        settings = config.ternary
+        self.world = world
+        let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: world.size)
+        layers = zip(indices, owners).map { index, owner in
+            let weight = weights[index]
+            return TernaryTrainingLayer(
+                name: weights.layerName(index), index: index, owner: owner, rows: weight.rows, columns: weight.columns,
+                tolerance: transition.options.tolerance)
+        }
+        if let saved {
+            step = Int(try saved.number("transitions"))
+            for number in layers.indices { try layers[number].restore(saved) }
+        }
+        let codecs = layers.map(\.codec)
+        var bus = BusConfiguration(payloadLimits: codecs.map(\.limit)) { transition in
+            _ = try codecs[transition.layer].decode(transition.codec, transition.payload)
+        }
+        bus.transport = config.bus.transport
+        bus.interface = config.bus.interface
+        bus.attempt = attempt
+        // Where there is a watchdog, it ends waits for ranks that get nothing done.
+        bus.timing.silence = world.watchdog == nil ? .seconds(config.watchdog.step) : nil
+        bus.firstStep = step
+        bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
+        messaging = try MessagingContext()
+        // Every rank comes here while it decomposes or waits, in training steps too, where requests to stop have to wait.
+        exchange = try bus.open(world, messaging) {
+            try whileWaiting?()
+            try StopRequest.check()
+        }
+    }
+
+    /// The first factors of every layer, by a decomposition or as given; the weights become what they stand for. Collective.
+    ///
+    /// - Parameters:
+    ///   - factors: of every layer, where they are not to be made here.
+    ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
+    ///   - eachRound: called every round of each own layer's decomposition; what it throws ends it.
+    package func begin(
+        _ weights: inout ModelWeights, from factors: [String: TernaryFactors]? = nil, keeping finished: FinishedLayers? = nil,
+        eachRound: @escaping () throws -> Void = {}
+    ) throws {
+        for number in layers.indices {
+            if let given = factors?[layers[number].name] { layers[number].tolerance = given.tolerance }
+        }
+        let exchange = exchange
+        first = { [transition] layer in
+            if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }
+            let work = {
+                try TernaryDecomposition(layer.state.weight, transition.options, name: layer.name) {
+                    try exchange.poll()
+                    try StopRequest.check()
+                    try eachRound()
+                }
+            }
+            let result = try finished?.decomposition(of: layer.state.weight, name: layer.name, or: work) ?? work()
+            return LayerTransition.begin(with: TernaryFactors(result, tolerance: layer.tolerance))
+        }
+        defer { first = nil }
+        _ = try project(&weights)
+        initialBytes = exchange.statistics.bytesPublished
+    }
+
+    /// Projects every layer anew, after an optimizer step. Collective.
+    package func update(_ weights: inout ModelWeights) throws -> StepReport {
+        let report = try project(&weights)
+        referenceBytes += layers.reduce(0) { sum, layer in
+            let (m, n, k) = (layer.codec.rows, layer.codec.columns, layer.rank)
+            return sum + MemoryLayout<Float>.stride * ((m + n + 1) * k + 2 * m * n)
+        }
+        return report
+    }
+
+    private func project(_ weights: inout ModelWeights) throws -> StepReport {
+        let clock = ContinuousClock()
+        let start = clock.now
+        for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
+        try exchange.beginStep(step, owners: layers.map(\.owner))
+        for number in layers.indices where layers[number].owner == world.rank {
+            try exchange.publish(compute(number))
+            try exchange.poll()
+        }
+        let computed = clock.now
+        var (branches, bytes) = (BranchCounts(), 0)
+        try exchange.collect { transition in
+            branches.add(try apply(transition))
+            bytes += transition.byteCount
+        }
+        let digest = Digests.sha256(layers.flatMap(\.digest))
+        try exchange.finishStep(stateDigest: digest)
+        for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
+        step += 1
+        return StepReport(
+            seconds: (clock.now - start) / .seconds(1), computeSeconds: (computed - start) / .seconds(1), branches: branches,
+            bytes: world.size > 1 ? bytes : 0, digest: digest)
+    }
+
+    /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have
+    /// missed.
+    private func compute(_ number: Int) throws -> Transition {
+        let layer = layers[number]
+        let update = try update(layer, &layers[number].adaptation)
+        let (form, payload) = try layer.codec.encode(update, oldRank: layer.rank, name: layer.name)
+        return Transition(layer: number, codec: form.rawValue, payload: payload)
+    }
+
+    private func update(_ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation) throws -> TransitionUpdate {
+        if let first {
+            let update = try first(layer)
+            adaptation = Adaptation(budget: PackedTernary(update.newU).nonzeros + PackedTernary(update.newV).nonzeros)
+            return update
+        }
+        return try transition.step(
+            layer.state, name: layer.name, adapts: settings.adapts(atStep: step), follows: settings.followsWeights, &adaptation,
+            eachRound: exchange.poll)
+    }
+
+    private func apply(_ transition: Transition) throws -> TransitionUpdate {
+        let number = transition.layer
+        let (name, owner, rank) = (layers[number].name, layers[number].owner, layers[number].rank)
+        let (update, oldRank) = try layers[number].codec.decode(transition.codec, transition.payload)
+        guard oldRank == rank else {
+            throw BusError.replicasDiffer(
+                step: step, details: "\(name) has \(rank) components on rank \(world.rank) and \(oldRank) on rank \(owner)")
+        }
+        // In the default mode the network in training is the one that is kept.
+        layers[number].apply(update, projectsRefresh: self.transition.options.mode == .fast, isFirst: step == 0)
+        observe(LayerReport(name: name, branch: update.branch, rank: update.s.count, isRefusal: update.isRefusal))
+        return update
+    }
+
+    // MARK: Checkpoints
+
+    /// What a rank must remember of its ternary layers.
+    package var state: TrainingState {
+        var state = TrainingState()
+        state.numbers["transitions"] = Double(step)
+        for layer in layers { layer.save(into: &state) }
+        return state
+    }
+
+    // MARK: Results
+
+    /// A layer as it is kept: its factors, and how it came to them.
+    package struct Result {
+        package let name: String
+        package let index: Int
+        package let factors: TernaryFactors
+        /// Largest singular value of A − U·diag(s)·V over that of A = W + ρ, both balanced.
+        package let relativeError: Double
+        package let branches: BranchCounts
+    }
+
+    /// The layers with their factors, once ``begin(_:)`` has been called.
+    package func results(_ weights: ModelWeights) throws -> [Result] {
+        try layers.map { layer in
+            let state = layer.state
+            let factors = TernaryFactors(
+                u: PackedTernary(state.u), s: state.s.elements, v: PackedTernary(state.v), balance: state.balance,
+                tolerance: layer.tolerance)
+            return Result(
+                name: layer.name, index: layer.index, factors: factors,
+                relativeError: try factors.relativeError(weights[layer.index] + state.rest), branches: layer.branches)
+        }
+    }
+}

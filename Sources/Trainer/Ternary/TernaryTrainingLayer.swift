@@ -1,0 +1,128 @@
+package import Collectives
+internal import Runs
+internal import TensorCore
+package import TernarySVD
+internal import TransitionBus
+
+/// How often transitions took each branch.
+package struct BranchCounts {
+    package var refresh = 0, prune = 0, full = 0
+    /// Adaptations that would have emptied the layer; each is among ``refresh``, too.
+    package var refused = 0
+
+    package mutating func add(_ update: TransitionUpdate) {
+        if update.isRefusal { refused += 1 }
+        switch update.branch {
+        case .refresh: refresh += 1
+        case .prune: prune += 1
+        case .full: full += 1
+        }
+    }
+
+    /// Of all ranks of a communicator. Collective.
+    package func sum(over world: some Communicator) throws(MPIError) -> BranchCounts {
+        var counts = [Int64(refresh), Int64(prune), Int64(full), Int64(refused)]
+        try world.allReduce(&counts, .sum)
+        return BranchCounts(refresh: Int(counts[0]), prune: Int(counts[1]), full: Int(counts[2]), refused: Int(counts[3]))
+    }
+}
+
+/// A ternary layer in training, as every rank holds it.
+struct TernaryTrainingLayer {
+    /// Checkpoint name without `.weight`.
+    let name: String
+    /// Of its weight among the model's.
+    let index: Int
+    let codec: TransitionCodec
+    /// The rank that computes its transitions.
+    let owner: Int
+    /// Without components until the first transition. Between steps its weight is in the model.
+    private(set) var state: TernaryLayerState
+    /// Of the decomposition that the first factors came from.
+    var tolerance: Float
+    /// Used by the owner.
+    var adaptation = Adaptation(budget: 0)
+    /// Of transitions, the first decomposition not among them.
+    private(set) var branches = BranchCounts()
+    /// Of U, s, V, a, b, W and ρ.
+    private(set) var digest: Digest = []
+    /// U and V as the product reads them, and their digest: made when they change, which few transitions do.
+    private var sum: TernarySum
+    private var factorDigest: Digest = []
+    private var balanceDigest: Digest = []
+
+    init(name: String, index: Int, owner: Int, rows: Int, columns: Int, tolerance: Float) {
+        (self.name, self.index, self.owner, self.tolerance) = (name, index, owner, tolerance)
+        codec = TransitionCodec(rows: rows, columns: columns)
+        state = .empty(Tensor(zeros: [rows, columns]))
+        sum = TernarySum(u: state.u, v: state.v)
+    }
+
+    var rank: Int { state.s.count }
+
+    /// Takes the weight out of the model's hands, and gives it back, so that it is changed in place and held once.
+    mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
+
+    private mutating func factorsChanged() {
+        sum = TernarySum(u: state.u, v: state.v)
+        factorDigest = Digests.state([state.u, state.v])
+    }
+
+    private mutating func balanceChanged() {
+        balanceDigest = state.balance.map { Digests.state([Tensor($0.a, [$0.a.count]), Tensor($0.b, [$0.b.count])]) } ?? []
+    }
+
+    /// - Parameters:
+    ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both alone,
+    ///     so that the network in training is not quite the one that is kept.
+    ///   - isFirst: whether this is the first decomposition.
+    mutating func apply(_ update: TransitionUpdate, projectsRefresh: Bool, isFirst: Bool) {
+        if !isFirst { branches.add(update) }
+        LayerTransition.takeFactors(of: update, into: &state)
+        if update.branch != .refresh { factorsChanged() }
+        if update.branch != .refresh || projectsRefresh {
+            sum.settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+        }
+        if update.balance != nil { balanceChanged() }
+        digest = factorDigest + balanceDigest + Digests.state([state.s, state.weight, state.rest])
+    }
+}
+
+// MARK: - Checkpoints
+
+extension TernaryTrainingLayer {
+    /// The adaptation is the owner's; on other ranks it stands at its beginning, and is never used.
+    func save(into saved: inout TrainingState) {
+        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (PackedTernary(state.u), PackedTernary(state.v))
+        (saved.tensors["\(name).s"], saved.tensors["\(name).rest"]) = (state.s, state.rest)
+        if let balance = state.balance {
+            saved.tensors["\(name).a"] = Tensor(balance.a, [balance.a.count])
+            saved.tensors["\(name).b"] = Tensor(balance.b, [balance.b.count])
+        }
+        saved.numbers["\(name).tolerance"] = Double(tolerance)
+        saved.numbers["\(name).budget"] = Double(adaptation.budget)
+        saved.numbers["\(name).price"] = Double(adaptation.price)
+        saved.numbers["\(name).refresh"] = Double(branches.refresh)
+        saved.numbers["\(name).prune"] = Double(branches.prune)
+        saved.numbers["\(name).full"] = Double(branches.full)
+        saved.numbers["\(name).refused"] = Double(branches.refused)
+    }
+
+    mutating func restore(_ saved: TrainingState) throws(CheckpointError) {
+        let (u, v) = (try saved.ternary("\(name).u"), try saved.ternary("\(name).v"))
+        state.rest = try saved.tensor("\(name).rest", [u.rows, v.columns])
+        (state.u, state.s, state.v) = (u.unpacked, try saved.tensor("\(name).s", [u.columns]), v.unpacked)
+        if saved.tensors["\(name).a"] != nil {
+            state.balance = Balance(
+                a: try saved.tensor("\(name).a", [u.rows]).elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
+        }
+        if let tolerance = saved.numbers["\(name).tolerance"] { self.tolerance = Float(tolerance) }
+        adaptation = Adaptation(
+            budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
+        branches = BranchCounts(
+            refresh: Int(try saved.number("\(name).refresh")), prune: Int(try saved.number("\(name).prune")),
+            full: Int(try saved.number("\(name).full")), refused: Int(saved.numbers["\(name).refused"] ?? 0))
+        factorsChanged()
+        balanceChanged()
+    }
+}

@@ -1,0 +1,157 @@
+import Parallelism
+import TensorCore
+import Testing
+
+@testable import Configuration
+
+@Suite struct ConfigurationTests {
+    private func problem(_ yaml: String = "", _ assignments: String...) -> String {
+        do {
+            _ = try RunConfig(yaml: yaml, assignments: assignments)
+            return "accepted"
+        } catch let error as ConfigurationError {
+            #expect(error.exitCode == .configuration)
+            #expect(!error.description.contains("\n"))
+            return error.description
+        } catch {
+            return "another error: \(error)"
+        }
+    }
+
+    @Test func `without a file every key has its default`() throws {
+        let config = try RunConfig()
+        #expect(config.training.steps == 100)
+        #expect(config.training.batchSize == 8)
+        #expect(config.data.sequenceLength == 256)
+        #expect(config.quantization.activations == .init(bits: 4, symmetric: false))
+        #expect(config.quantization.weights.bits == 16)
+        #expect(config.rotation.gradient == .range)
+        #expect(config.model.path == nil)
+        #expect(config.descriptions.allSatisfy { $0.value == $0.defaultValue })
+    }
+
+    @Test func `an assignment wins over the file, and the last assignment over the others`() throws {
+        let config = try RunConfig(
+            yaml: "training:\n  steps: 3\n  seed: 4\n", assignments: ["training.steps=5", "training.steps=6"])
+        #expect(config.training.steps == 6)
+        #expect(config.training.seed == 4)
+    }
+
+    @Test func `an assignment may hold an equals sign`() throws {
+        #expect(try RunConfig(assignments: ["model.path=a=b"]).model.path == "a=b")
+    }
+
+    @Test func `the printed configuration reads back as the same one`() throws {
+        let awkward = [
+            "model.path=a: \"b\" # \\ é\u{2028}&", "out=123", "data.train.path=- x", "data.eval.path=true", "training.seed=7",
+        ]
+        for assignments in [[], awkward, ["verify.tolerance=1e-07", "rotation.momentum=0.9", "data.eval.windows=all"]] {
+            let config = try RunConfig(assignments: assignments)
+            let again = try RunConfig(yaml: config.yaml)
+            #expect(again == config)
+            #expect(again.yaml == config.yaml)
+        }
+    }
+
+    @Test func `every key can be assigned its own printed value`() throws {
+        for key in try RunConfig().descriptions {
+            #expect(throws: Never.self) { try RunConfig(assignments: ["\(key.path)=\(key.value)"]) }
+        }
+    }
+
+    @Test func `every printed key has a comment before it`() throws {
+        let lines = try RunConfig().yaml.split(separator: "\n")
+        let keys = lines.indices.filter { lines[$0].contains(": ") && !lines[$0].contains("#") }
+        #expect(keys.count == (try RunConfig().descriptions.count))
+        for key in keys { #expect(lines[key - 1].contains("# ")) }
+    }
+
+    @Test func `an unknown key names the nearest known one`() {
+        #expect(
+            problem("training: {stpes: 3}").contains(
+                "configuration:1: unknown key 'training.stpes'; the nearest known one is 'training.steps'"))
+        #expect(problem("", "learning_rate=1").contains("'training.learning_rate'"))
+        #expect(problem("", "quantization.kv.bit=4").contains("'quantization.kv.bits'"))
+    }
+
+    @Test(arguments: [
+        ("lr", "training.learning_rate"), ("training.lr", "training.learning_rate"), ("optimizer.lr", "training.learning_rate"),
+        ("quantisation.weights.bits", "quantization.weights.bits"), ("weights.bits", "quantization.weights.bits"),
+        ("quantization.weight_bits", "quantization.weights.bits"), ("training.step", "training.steps"),
+        ("steps", "training.steps"),
+        ("bs", "training.batch_size"), ("training.batchsize", "training.batch_size"),
+        ("quantization.weights.symetric", "quantization.weights.symmetric"), ("data.path", "data.train.path"),
+    ])
+    func `the nearest key has the last component, or its initials, and then the nearest sections`(
+        _ given: String, _ meant: String
+    ) {
+        #expect(problem("", "\(given)=1").contains("the nearest known one is '\(meant)'"))
+    }
+
+    @Test(arguments: ["logging.tensorboard", "wandb", "foo.bar.baz", "zzzzzzzz"])
+    func `what is near nothing is not likened to anything`(_ given: String) {
+        #expect(
+            problem("", "\(given)=1").hasSuffix(
+                "unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
+    }
+
+    @Test func `a section where a key is expected says what is in it`() {
+        #expect(problem("training: 3").contains("'training', which is a section; its keys are training.steps"))
+    }
+
+    @Test(arguments: [
+        ("training.steps=0", "an integer from 1"), ("training.steps=1.5", "an integer"), ("training.steps=", "an integer"),
+        ("training.steps=99999999999999999999", "an integer"), ("training.learning_rate=nan", "a number"),
+        ("training.learning_rate=inf", "a number"), ("training.learning_rate=1e999", "a number"),
+        ("training.learning_rate=0x10", "a number"), ("training.learning_rate=-1", "greater than 0"),
+        ("training.recompute=yes", "true or false"), ("training.schedule=cos", "constant, linear, cosine"),
+        ("quantization.activations.bits=9", "2, 3, 4, 5, 6, 7, 8, 16"), ("rotation.r4=learned", "hadamard, none"),
+        ("ternary.tolerance=1", "less than 1"), ("ternary.threshold=0", "greater than 0"),
+        ("rotation.momentum=1", "less than 1"),
+        ("parallel.data=0", "an integer from 1"), ("model.path=", "a text"), ("data.sampled_sequences=0", "from 1"),
+    ])
+    func `a value outside its rule is refused with what is expected`(_ assignment: String, _ expectation: String) {
+        let problem = problem("", assignment)
+        #expect(problem.hasPrefix("--set \(assignment): "))
+        #expect(problem.contains(expectation))
+    }
+
+    @Test func `keys that contradict each other are refused`() {
+        #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
+    }
+
+    @Test func `replicas times stages must be the world size`() throws {
+        #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
+        #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))
+        #expect(try RunConfig(assignments: ["parallel.data=2"]).layout(worldSize: 6) == ParallelDims(data: 2, pipeline: 3))
+        for wrong in [
+            ["parallel.data=4"], ["parallel.pipeline=4"], ["parallel.data=2", "parallel.pipeline=2"], ["parallel.data=12"],
+        ] {
+            #expect(throws: ConfigurationError.self) { try RunConfig(assignments: wrong).layout(worldSize: 6) }
+        }
+    }
+
+    @Test func `micro-batches keep every stage busy and fit a replica's share`() throws {
+        func count(_ assignments: [String], data: Int = 1, pipeline: Int = 1) throws -> Int {
+            let dims = ParallelDims(data: data, pipeline: pipeline)
+            return try RunConfig(assignments: assignments).microBatches(dims).ranges(8 / data).count
+        }
+        // 8 sequences of 256 tokens: two a micro-batch, the same on one, two and four stages.
+        #expect(try count([]) == 4)
+        #expect(try count([], pipeline: 4) == 4)
+        #expect(try count([], pipeline: 8) == 8)
+        #expect(try count(["parallel.microbatches=8"], pipeline: 2) == 8)
+        #expect(try count(["parallel.microbatches=4"], data: 2, pipeline: 4) == 4)
+        #expect(throws: ConfigurationError.self) { try count([], pipeline: 9) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=2"], pipeline: 4) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=9"]) }
+        #expect(throws: ConfigurationError.self) { try count(["parallel.microbatches=8"], data: 2) }
+    }
+
+    @Test func `edit distance counts insertions, deletions, replacements and swaps`() {
+        #expect(editDistance("steps", "steps") == 0)
+        #expect(editDistance("stpes", "steps") == 1)
+        #expect(editDistance("", "abc") == 3)
+        #expect(editDistance("kitten", "sitting") == 3)
+    }
+}

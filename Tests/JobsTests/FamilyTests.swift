@@ -1,0 +1,141 @@
+import Autograd
+import Collectives
+import Foundation
+import HuggingFace
+import Models
+import Parallelism
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Jobs
+@testable import Runs
+
+/// The house knows no family: none is named in it, and one that it has never seen runs through its jobs.
+@Suite struct FamilyTests {
+    private static let sources =
+        GoldenSuite.testsFolder.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        .joined(separator: "/") + "/Sources"
+
+    @Test func `no file outside Sources/Models names a family`() throws {
+        let names = try Regex(#"[Ll]lama|[Mm]istral|[Qq]wen|\bOPT|\bopt\b"#)
+        let files = try FileManager.default.subpathsOfDirectory(atPath: Self.sources).filter {
+            ["swift", "c", "h"].contains($0.split(separator: ".").last) && !$0.hasPrefix("Models/")
+        }
+        #expect(files.count > 100)
+        for file in files {
+            let text = try String(contentsOfFile: Self.sources + "/" + file, encoding: .utf8)
+            for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+                // Tokenizers are named after those who first had them, and so is the model that ships with the program.
+                let code = line.replacing(try Regex(#"//.*"#), with: "").replacing("wiki-llama-4m", with: "")
+                guard !file.hasPrefix("HuggingFace/Tokenizer/"), code.contains(names) else { continue }
+                Issue.record("\(file):\(number + 1): \(line)")
+            }
+        }
+    }
+
+    @Test func `a stranger of two linears and a norm is planned, rotated and decomposed`() throws {
+        ModelRegistry.register(Stranger.self)
+        let folder = try TemporaryFolder()
+        try Stranger.write(to: folder.file("model"))
+        let world = LoopbackCommunicator()
+        func config(_ job: String) throws -> RunConfig {
+            try RunConfig(
+                assignments: [
+                    "model.path=\(folder.file("model"))", "data.train.path=\(folder.file("data.safetensors"))",
+                    "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
+                    "training.batch_size=2", "quantization.weights.bits=4", "quantization.activations.bits=8",
+                    "ternary.tolerance=0.3",
+                    "out=\(folder.file(job))",
+                ])
+        }
+        func run(_ job: some Job, _ name: String) throws -> JSONValue {
+            let config = try config(name)
+            try job.run(
+                JobContext(
+                    config: config, groups: try ParallelGroups(.alone, world),
+                    folder: RunFolder(folder.file(name), isWriter: true),
+                    reporter: Reporter(isSpeaking: false)))
+            return try InputFile.json(folder.file(name) + "/summary.json")
+        }
+        try Stranger.writeTokens(to: folder.file("data.safetensors"))
+        try PlanJob(folder.file("model"), asJSON: true).run(config("plan"), world, Reporter(isSpeaking: false))
+
+        let rotated = try run(RotateJob(), "rotate")
+        #expect((rotated["invariance_error"]?.number ?? 1) < 1e-5)
+        #expect(try ModelFolder(folder.file("rotate/model")).architecture.type == "stranger")
+        let ternary = try run(PtqJob(), "ptq")
+        #expect(ternary["layers"]?.array?.count == 4)
+        let original = try ModelFolder(folder.file("model"))
+        let merged = try ModelFolder(folder.file("rotate/model"))
+        let tokens = (0..<16).map { Int32($0 * 5 % 48) }
+        let logits = original.description.model(positions: 16).logits(tokens, try original.parameters())
+        let same = merged.description.model(positions: 16).logits(tokens, try merged.parameters())
+        #expect(maxDifference(logits, same) <= 1e-4 * logits.maxMagnitude)
+    }
+}
+
+/// A family that only this file knows: blocks of a norm, a linear, ReLU and a linear, under names of its own.
+private struct Stranger: ModelFamily {
+    static let modelTypes: Set<String> = ["stranger"]
+    private static let (width, inner, vocabulary, depth) = (32, 64, 48, 2)
+
+    static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> Bool {
+        try keys.bool("tie_word_embeddings", default: true)
+    }
+
+    static func architecture(_ isTied: Bool) -> Architecture {
+        let block =
+            [ParameterSpec("scale", [width], .gain)]
+            + linearSpecs("widen", inner, width, bias: false, reads: .mlpInput)
+            + linearSpecs("narrow", width, inner, bias: true, reads: .downInput, writes: .mlpResidual)
+        return Architecture(
+            type: "stranger", summary: "a stranger", hiddenSize: width, vocabularySize: vocabulary, maximumPositions: 64,
+            entry: [ParameterSpec("words", [vocabulary, width], .embedding)],
+            blocks: (0..<depth).map {
+                Architecture.Block(
+                    prefix: "floor\($0).", parameters: block, norms: [.init(gain: "scale", output: .mlpInput)], heads: nil)
+            },
+            exit: [ParameterSpec("answers", [vocabulary, width], .head)], norms: [], tiesHead: isTied)
+    }
+
+    init(_ configuration: Bool, positions: Int) {}
+
+    func enter(
+        _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
+        on tape: Tape
+    ) -> Variable {
+        hooks.transform(tape.embedding(tokens, table: entry.required("words")), at: .embedding, block: nil, on: tape)
+    }
+
+    func block(
+        _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
+        hooks: some HookTransform,
+        on tape: Tape
+    ) -> Variable {
+        func hook(_ x: Variable, _ point: HookPoint) -> Variable { hooks.transform(x, at: point, block: index, on: tape) }
+        let input = hook(tape.rmsNorm(x, gain: parameters.required("scale"), epsilon: 1e-5), .mlpInput)
+        let inner = hook(tape.relu(tape.linear(input, parameters.linear("widen"))), .downInput)
+        return tape.add(x, hook(tape.linear(inner, parameters.linear("narrow")), .mlpResidual))
+    }
+
+    func exit(_ x: Variable, _ exit: ParameterGroup<Variable>, hooks: some HookTransform, on tape: Tape) -> Variable {
+        hooks.transform(x, at: .headInput, block: nil, on: tape)
+    }
+
+    static func write(to folder: String) throws {
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try AtomicFile.write(#"{"model_type": "stranger", "tie_word_embeddings": true}"#, to: folder + "/config.json")
+        var random = RandomStream(seed: 5)
+        let parameters = architecture(true).parameters().map { _, spec in
+            Tensor(normal: spec.shape, deviation: 0.5, from: &random)
+        }
+        try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value) }, to: folder)
+    }
+
+    static func writeTokens(to path: String) throws {
+        let tokens = TensorSource("input_ids", integers: (0..<128).map { $0 * 7 % 48 }, [8, 16])
+        try SafetensorsFile.write([tokens], to: path)
+    }
+}

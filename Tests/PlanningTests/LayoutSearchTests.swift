@@ -1,0 +1,104 @@
+import HuggingFace
+import Models
+import Parallelism
+import Testing
+
+@testable import Configuration
+@testable import Planning
+
+@Suite struct LayoutSearchTests {
+    private static let cluster = ["plan.nodes=4", "plan.cores_per_node=64", "plan.memory_per_node=512GiB"]
+
+    private func search(_ job: PlannedJob, _ assignments: [String], shape: String = "llama-3-8b") throws -> (
+        LayoutSearch, PlanReport
+    ) {
+        let config = try RunConfig(assignments: assignments)
+        let shape = try #require(PlanShapes.published[shape])
+        let search = LayoutSearch(job, config, shape, Cluster(config.plan), ranksPerNode: config.plan.ranksPerNode)
+        return (search, PlanReport(search, config, model: "/models/llama"))
+    }
+
+    @Test func `for an 8B model on 4 nodes of 64 cores a layout that runs is found, with its time and its command`() throws {
+        let (search, report) = try self.search(.rotate, Self.cluster)
+        let best = try #require(search.best)
+        #expect(best.planned.runs && best.planned.idleReplicas == 0)
+        #expect(best.planned.peakMemory <= best.cluster.memoryPerRank)
+        #expect((0.2...3).contains(best.hours) && abs(best.coreHours / best.hours - 256) < 1e-9)
+        let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.allSatisfy { $0.count <= 80 })
+        let layout = best.planned.layout
+        #expect(
+            lines.last
+                == "--set parallel.data=\(layout.data) --set parallel.pipeline=\(layout.pipeline) --set parallel.microbatches=\(layout.microbatches)"
+        )
+        #expect(report.text.contains("OPENBLAS_NUM_THREADS=\(64 / best.cluster.ranksPerNode)"))
+        #expect(report.json["best"]?["hours"]?.number == best.hours)
+    }
+
+    /// What the run itself refuses is no layout of a plan.
+    @Test(arguments: [PlannedJob.rotate, .train, .qat]) func `the run takes every layout that is said to run`(_ job: PlannedJob)
+        throws
+    {
+        for extra in [[], ["training.batch_size=12"], ["training.batch_size=64", "plan.ranks_per_node=6"]] {
+            var config = try RunConfig()
+            for run in try search(job, Self.cluster + ["plan.memory_per_node=8TiB"] + extra).0.runs where run.planned.runs {
+                let layout = run.planned.layout
+                (config.parallel.microbatches, config.training.batchSize) = (layout.microbatches, run.sequences)
+                let dims = try config.layout(worldSize: layout.ranks)
+                #expect(dims.data * dims.pipeline == layout.ranks)
+                #expect(throws: Never.self) { try config.microBatches(.init(data: layout.data, pipeline: layout.pipeline)) }
+            }
+        }
+    }
+
+    @Test func `of another cluster nothing is this machine's, and what is assumed is said`() throws {
+        for settings in [["plan.nodes=4"], ["plan.cores_per_node=64"]] {
+            let cluster = Cluster(try RunConfig(assignments: settings).plan)
+            #expect(
+                cluster.coresPerNode == 64 && cluster.memoryPerNode == 256 << 30
+                    && cluster.productFlops == AssumedNode.productFlops)
+            #expect(cluster.assumptions.contains { $0.contains("plan.memory_per_node") })
+            #expect(cluster.assumptions.contains { $0.contains("plan.gemm_flops") })
+        }
+        let given = Self.cluster + ["plan.gemm_flops=1e11", "plan.bandwidth=1e10"]
+        #expect(Cluster(try RunConfig(assignments: given).plan).assumptions.isEmpty)
+        #expect(try search(.rotate, Self.cluster).1.text == search(.rotate, Self.cluster).1.text)
+    }
+
+    @Test func `replicas without a sequence are warned of, and a batch that employs them is planned instead`() throws {
+        let (search, report) = try self.search(.rotate, Self.cluster + ["plan.ranks_per_node=4"])
+        #expect(search.runs.allSatisfy { !$0.planned.runs })
+        let best = try #require(search.best)
+        #expect(best.sequences == 16 && best.planned.runs)
+        #expect(report.text.contains("8 of 16 replicas would be idle"))
+        #expect(report.text.contains("--set training.batch_size=16"))
+        let evaluation = try self.search(.eval, Self.cluster + ["plan.ranks_per_node=16"])
+        #expect(try #require(evaluation.0.best).planned.idleReplicas == 0 || evaluation.1.text.contains("idle"))
+    }
+
+    @Test func `ptq is planned in hours, without steps`() throws {
+        let (search, report) = try self.search(.ptq, Self.cluster)
+        #expect(try #require(search.best).hours > 0)
+        #expect(report.text.contains("core-hours") && !report.text.contains("s/step"))
+        #expect(report.text.contains("sq-train ptq"))
+    }
+
+    @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {
+        let (search, report) = try self.search(.rotate, ["plan.nodes=1", "plan.cores_per_node=4", "plan.memory_per_node=1GiB"])
+        #expect(search.best == nil)
+        #expect(
+            report.text.split(separator: "\n").suffix(4).joined(separator: " ").contains(
+                "nothing fits: the smallest layout needs"))
+        #expect(report.json["best"] == nil)
+    }
+
+    @Test func `the command carries what else is set, quoted for a shell`() throws {
+        let (_, report) = try search(
+            .rotate, Self.cluster + ["training.steps=7", "data.train.path=/a b/it's.txt", "plan.job=rotate", "out=x"])
+        #expect(report.text.contains("--set training.steps=7"))
+        #expect(report.text.contains(#"--set 'data.train.path=/a b/it'\''s.txt'"#))
+        #expect(!report.text.contains("--set plan.") && !report.text.contains("--set out"))
+        let alone = try search(.rotate, ["plan.cores_per_node=4", "plan.memory_per_node=1TiB"], shape: "wiki-llama-4m").1.text
+        #expect(alone.contains("sq-train launch -n") || alone.contains("OPENBLAS_NUM_THREADS=4 sq-train rotate"))
+    }
+}

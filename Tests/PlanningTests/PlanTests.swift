@@ -1,0 +1,111 @@
+import Models
+import Rotation
+import Testing
+
+@testable import Configuration
+@testable import Planning
+
+@Suite struct PlanTests {
+    private func cluster(nodes: Int = 1, ranks: Int = 1, cores: Int = 1, memory: Int = 1 << 40, flops: Double = 1e11) -> Cluster
+    {
+        Cluster(
+            nodes: nodes, ranksPerNode: ranks, coresPerNode: cores, memoryPerNode: memory, bandwidth: 1e10, latency: 1e-6,
+            productFlops: flops)
+    }
+
+    private func planner(_ job: PlannedJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws
+        -> Planner
+    {
+        Planner(Workload(job, try RunConfig(assignments: assignments), shape), cluster)
+    }
+
+    /// What is executed but not needed: attention's scores a second time, the retraction; together a few per cent here.
+    @Test func `a rank's operations are those the algorithm needs, and little more`() throws {
+        let planned = try planner(.rotate, PlanShapes.embedded, cluster()).plan(Layout(data: 1, pipeline: 1, microbatches: 4))
+        let plan = RotationPlan(PlanShapes.embedded, tokens: 2048, weightsQuantized: false)
+        let needed = RotationCost(PlanShapes.embedded, plan).operationsPerStep(
+            sequences: 8, length: 256, teacher: true, weightGradients: false, r1: true, r2: true)
+        #expect(planned.operationsPerStep > needed)
+        #expect(planned.operationsPerStep < 1.1 * needed)
+    }
+
+    @Test func `a pass of training costs three forward passes`() throws {
+        let planned = try planner(.train, PlanShapes.deep, cluster(), "data.sequence_length=16").plan(
+            Layout(data: 1, pipeline: 1, microbatches: 1))
+        let forward = ModelCost(PlanShapes.deep).forward(sequences: 8, length: 16)
+        #expect(abs(planned.operationsPerStep / forward - 3) < 0.02)
+    }
+
+    @Test(arguments: [(2, 8), (4, 8), (4, 4), (8, 8)])
+    func `stages of equal work wait as the formula says`(stages: Int, microbatches: Int) throws {
+        let planned = try planner(.train, PlanShapes.deep, cluster(ranks: stages, cores: stages), "parallel.pipeline=\(stages)")
+            .plan(Layout(data: 1, pipeline: stages, microbatches: microbatches))
+        let ideal = Double(stages - 1) / Double(microbatches + stages - 1)
+        #expect(abs(planned.bubbleFraction - ideal) < 0.02)
+    }
+
+    @Test func `each stage holds less than the model, and the stages together hold all of it`() throws {
+        for job in PlannedJob.allCases {
+            let planner = try planner(job, PlanShapes.deep, cluster(), "data.sequence_length=16")
+            let whole = planner.plan(Layout(data: 1, pipeline: 1, microbatches: 8)).peakMemory
+            let parts = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
+            #expect(parts.allSatisfy { $0 < whole / 2 }, "\(job)")
+            #expect(parts.reduce(0, +) > whole, "\(job): with a process for each")
+        }
+    }
+
+    @Test func `the first stage keeps as many micro-batches as there are stages, the last one keeps one`() throws {
+        let settings = ["data.sequence_length=2048", "training.batch_size=8"]
+        let planner = Planner(Workload(.train, try RunConfig(assignments: settings), PlanShapes.deep), cluster())
+        let memory = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
+        let activations = 4 * 2048 * 4 * Double(ModelCost(PlanShapes.deep)[0].activations(weightGradients: true))
+        let difference = Double(memory[0] - memory[3])
+        #expect(abs(difference / (StageMemory.slack * 3 * activations) - 1) < 0.02)
+    }
+
+    @Test func `ranks beyond the cores gain nothing`() throws {
+        func seconds(_ ranks: Int) throws -> Double {
+            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: 2)).plan(
+                Layout(data: ranks, pipeline: 1, microbatches: 1)
+            )
+            .secondsPerStep
+        }
+        #expect(try seconds(2) < 0.6 * cost(ranks: 1))
+        #expect(try seconds(8) > seconds(2))
+
+        func cost(ranks: Int) throws -> Double {
+            try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: ranks)).plan(
+                Layout(data: ranks, pipeline: 1, microbatches: 1)
+            )
+            .secondsPerStep
+        }
+    }
+
+    @Test func `layouts come with the best first, and those that do not fit last`() throws {
+        let layouts = try planner(.train, PlanShapes.deep, cluster(ranks: 8, cores: 8, memory: 8 * 500 << 20)).layouts()
+        let fitting = layouts.prefix { $0.fits }
+        #expect(!fitting.isEmpty && fitting.count < layouts.count)
+        #expect(layouts.dropFirst(fitting.count).allSatisfy { !$0.fits && $0.peakMemory > 500 << 20 })
+        #expect(zip(fitting, fitting.dropFirst()).allSatisfy { $0.secondsPerStep <= $1.secondsPerStep })
+        #expect(Set(layouts.map(\.layout)).count == layouts.count)
+        #expect(layouts.allSatisfy { $0.layout.ranks == 8 })
+    }
+
+    @Test func `what parallel asks for is kept`() throws {
+        let layouts = try planner(
+            .rotate, PlanShapes.deep, cluster(ranks: 8, cores: 8), "parallel.pipeline=4", "parallel.microbatches=4"
+        ).layouts()
+        #expect(layouts.map(\.layout) == [Layout(data: 2, pipeline: 4, microbatches: 4)])
+    }
+
+    @Test func `traffic is what a run hands over`() throws {
+        let planner = try planner(.rotate, PlanShapes.embedded, cluster(ranks: 2, cores: 2))
+        // 256·255/2 + 4·64·63/2 doubles: what the learner itself hands over, but for the loss.
+        #expect(
+            planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
+        let crossing = 3 * 4 * 2048 * 256
+        #expect(
+            planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2)
+                + crossing)
+    }
+}

@@ -1,0 +1,199 @@
+import Foundation
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Runs
+
+/// What a run may begin in, and what becomes of what is there.
+@Suite struct FolderAdmissionTests {
+    private let temporary: TemporaryFolder
+    private var path: String { temporary.file("run") }
+    private let settings = ["training.steps=4", "training.seed=1"]
+
+    init() throws { temporary = try TemporaryFolder() }
+
+    private func config(_ more: [String] = []) throws -> RunConfig { try RunConfig(assignments: settings + more) }
+
+    private func check(
+        _ job: String = "rotate", _ more: [String] = [], resume: ResumePolicy? = .auto, overwrites: Bool = false
+    ) throws -> FolderAdmission {
+        try FolderAdmission.check(path, job: job, config(more), resume: resume, overwrites: overwrites)
+    }
+
+    private func begin(_ job: String = "rotate", after steps: Int = 0, _ more: [String] = []) throws {
+        try RunFolder(path, isWriter: true).create(config(more), job: job, after: steps)
+    }
+
+    private func save(_ step: Int) throws {
+        let folder = CheckpointFolder(path: "\(path)/checkpoints")
+        try folder.begin(step)
+        try folder.commit(
+            CheckpointManifest(
+                identity: .init(job: "rotate", worldSize: 1, model: "m", settings: [:]), step: step, files: [:], record: .init()
+            ), keep: 9)
+    }
+
+    private func finish() throws {
+        for name in ["R.bin", "rotations.safetensors", "ternary.safetensors", "summary.json"] {
+            try AtomicFile.write("{}", to: "\(path)/\(name)")
+        }
+        try makeFolder("\(path)/model")
+        try AtomicFile.write("{}", to: "\(path)/model/config.json")
+    }
+
+    private func refusal(_ fragment: String, _ work: () throws -> Void, at location: SourceLocation = #_sourceLocation) {
+        let error = #expect(throws: FolderOccupied.self, sourceLocation: location, performing: work)
+        #expect(error?.exitCode == .configuration, sourceLocation: location)
+        #expect(error?.description.contains(fragment) == true, "\(error?.description ?? "")", sourceLocation: location)
+        #expect(error?.description.contains("--out") == true, sourceLocation: location)
+    }
+
+    @Test func `a new folder, an empty one and one with logs are for anybody`() throws {
+        #expect(try check() == .begins)
+        try makeFolder(path)
+        #expect(try check() == .begins)
+        for name in ["job.log", "slurm-1.out", ".gitignore", "run.lock"] { try AtomicFile.write("", to: "\(path)/\(name)") }
+        #expect(try check() == .begins && check(resume: .never) == .begins)
+    }
+
+    @Test(arguments: ["thesis.tex", "config.yaml", "model", "summary.json"]) func `files that are no run's are refused by name`(
+        _ name: String
+    ) throws {
+        try makeFolder(path)
+        try AtomicFile.write("", to: "\(path)/\(name)")
+        refusal(name) { _ = try check() }
+        #expect(try check(overwrites: true) == .begins)
+    }
+
+    @Test func `the same run is finished, and nothing else may begin in its folder`() throws {
+        try begin()
+        try save(4)
+        try finish()
+        #expect(try check() == .finished)
+        // Where and how loudly a run works is not what it computes.
+        #expect(try check("rotate", ["watchdog.step=9", "checkpoint.every=1", "events.endpoint=none"]) == .finished)
+        for job in ["eval", "train", "qat", "ptq"] {
+            refusal("holds a run of rotate, and this is \(job)") { _ = try check(job) }
+        }
+        refusal("training.seed was 1 and is 2") { _ = try check("rotate", ["training.seed=2"]) }
+        refusal("training.steps was 4 and is 3") { _ = try check("rotate", ["training.steps=3"]) }
+        refusal("--resume never") { _ = try check(resume: .never) }
+        for job in ["rotate", "eval"] { #expect(try check(job, overwrites: true) == .begins) }
+    }
+
+    @Test func `a run whose input is newer than its results is not finished`() throws {
+        let text = temporary.file("text.txt"), model = temporary.file("a model")
+        try makeFolder(model)
+        for name in [text, "\(model)/weights"] { try AtomicFile.write("", to: name) }
+        let inputs = ["data.train.path=\(text)", "model.path=\(model)"]
+        try begin("rotate", inputs)
+        try finish()
+        #expect(try check("rotate", inputs) == .finished)
+        // Longer than a tick of the clock that dates files.
+        usleep(20_000)
+        try AtomicFile.write("other", to: "\(model)/weights")
+        refusal("model.path (\(model)) is newer") { _ = try check("rotate", inputs) }
+        try finish()
+        usleep(20_000)
+        try AtomicFile.write("other", to: text)
+        refusal("data.train.path (\(text)) is newer") { _ = try check("rotate", inputs) }
+    }
+
+    @Test func `a run without checkpoints is finished, too`() throws {
+        try begin("eval")
+        try finish()
+        #expect(try check("eval", resume: nil) == .finished)
+        refusal("training.seed was 1") { _ = try check("eval", ["training.seed=2"], resume: nil) }
+    }
+
+    @Test func `more steps extend a finished run where it has a checkpoint of its end, and all else is equal`() throws {
+        try begin()
+        try finish()
+        refusal("without a checkpoint") { _ = try check("rotate", ["training.steps=6"]) }
+        try save(2)
+        refusal("without a checkpoint") { _ = try check("rotate", ["training.steps=6"]) }
+        try save(4)
+        #expect(try check("rotate", ["training.steps=6"]) == .extends(from: 4))
+        refusal("training.seed was 1") { _ = try check("rotate", ["training.steps=6", "training.seed=2"]) }
+        refusal("training.steps was 4") { _ = try check("rotate", ["training.steps=6"], resume: nil) }
+    }
+
+    @Test func `a run that did not end is resumed, and only by its own job`() throws {
+        try begin()
+        #expect(try check() == .begins)
+        refusal("holds a run of rotate, and this is train") { _ = try check("train") }
+        try save(2)
+        #expect(try check() == .resumes)
+        refusal("--resume never") { _ = try check(resume: .never) }
+    }
+
+    @Test func `results never stand beside a configuration they were not made with`() throws {
+        try begin()
+        try save(4)
+        try finish()
+        try begin("train", ["training.seed=2"])
+        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock"])
+        try save(2)
+        try finish()
+        // Resumed, or extended: what the steps have made stays, what was computed from it goes.
+        try begin("train", after: 2, ["training.seed=2"])
+        #expect(try entries(ofFolder: path) == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "run.lock"])
+    }
+
+    /// As a kill between the first file that is written and the last that is removed leaves it.
+    @Test func `what a killed start has left of an earlier run is no result of the new one`() throws {
+        try begin()
+        try save(4)
+        try finish()
+        try RunRecord(job: "train", isReplacing: true).write(folder: path)
+        refusal("holds a run of train") { _ = try check() }
+        #expect(try check("train") == .begins, "neither finished nor resumed")
+        try begin("train")
+        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock"])
+        #expect(RunRecord(folder: path) == RunRecord(job: "train"))
+    }
+
+    @Test func `runs of versions that wrote no record are known by what they saved`() throws {
+        try begin()
+        try save(4)
+        try removeTree("\(path)/run.json")
+        #expect(try check() == .resumes)
+        refusal("holds a run of rotate") { _ = try check("train") }
+        try AtomicFile.write("{\"job\": \"rotate\"}", to: "\(path)/summary.json")
+        #expect(try check() == .finished)
+        for name in ["checkpoints", "summary.json"] { try removeTree("\(path)/\(name)") }
+        refusal("an unknown job") { _ = try check() }
+    }
+
+    @Test func `a saved configuration names no folder`() throws {
+        try RunFolder(path, isWriter: true).create(config(["out=\(path)"]), job: "rotate")
+        #expect(try RunConfig(file: "\(path)/config.yaml").out == nil)
+    }
+
+    @Test(arguments: [
+        "model.path=MODEL", "data.train.path=RUN/metrics.jsonl", "rotation.path=RUN/R.bin",
+        "ternary.path=RUN/../run/ternary.safetensors",
+    ])
+    func `a run does not remove its own input`(_ setting: String) throws {
+        try begin()
+        try finish()
+        let before = try entries(ofFolder: path)
+        let setting = setting.replacing("MODEL", with: "\(path)/model").replacing("RUN", with: path)
+        refusal(String(setting.prefix { $0 != "=" })) { try begin("eval", [setting]) }
+        #expect(try entries(ofFolder: path) == before)
+    }
+
+    @Test func `a run that finishes while another waits for the folder is kept`() throws {
+        try makeFolder(path)
+        let late = RunFolder(path, isWriter: true)
+        late.mayReplaceFinished = false
+        try begin()
+        try finish()
+        #expect(throws: FolderInUse.self) { try late.claim() }
+        #expect(throws: FolderInUse.self) { try late.create(config(["training.seed=2"]), job: "rotate") }
+        #expect(try check() == .finished)
+    }
+}

@@ -1,0 +1,141 @@
+import Evaluation
+import HuggingFace
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Runs
+@testable import Support
+
+@Suite struct RunFolderTests {
+    private func text(_ path: String) throws -> String {
+        String(decoding: try InputFile.contents(of: path, limit: 1 << 20), as: UTF8.self)
+    }
+
+    @Test func `a run leaves its configuration, a line per step and a summary`() throws {
+        let temporary = try TemporaryFolder()
+        let config = try RunConfig(assignments: ["training.steps=2"])
+        let path = temporary.file("a/b")
+        do {
+            let folder = RunFolder(path, isWriter: true)
+            try folder.create(config, job: "rotate")
+            for step in 1...2 {
+                var line = JSONObject()
+                line["step"] = .integer(step)
+                line["loss"] = .double(0.5)
+                try folder.append(line)
+            }
+            try folder.write(Self.summary)
+        }
+        #expect(try RunConfig(file: path + "/config.yaml") == config)
+        #expect(try text(path + "/metrics.jsonl") == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
+        #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock", "summary.json"])
+
+        // Another run in the same folder, after this one, starts with neither metrics nor summary.
+        try RunFolder(path, isWriter: true).create(config, job: "rotate")
+        #expect(try text(path + "/metrics.jsonl").isEmpty)
+        #expect(PathKind(path + "/summary.json") == .absent)
+    }
+
+    @Test func `no other run touches the folder of one that goes on, and the next one may`() throws {
+        let temporary = try TemporaryFolder()
+        let path = temporary.file("a")
+        do {
+            let folder = RunFolder(path, isWriter: true)
+            try folder.create(RunConfig(), job: "rotate")
+            let other = RunFolder(path, isWriter: true)
+            for attempt in [other.claim, { try other.create(RunConfig(assignments: ["training.steps=9"]), job: "rotate") }] {
+                let error = #expect(throws: FolderInUse.self, performing: attempt)
+                #expect(error?.exitCode == .configuration)
+            }
+            #expect(try RunConfig(file: path + "/config.yaml") == RunConfig())
+            try withExtendedLifetime(folder) { try folder.append(JSONObject()) }
+        }
+        try RunFolder(path, isWriter: true).claim()
+    }
+
+    private static var summary: RunSummary {
+        RunSummary(
+            job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10,
+            seconds: 30,
+            secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
+            gemmPeakFlops: 1e10, coreShare: 0.5)
+    }
+
+    @Test func `the summary has the keys scripts rely on`() throws {
+        let json = Self.summary.json
+        #expect(json["tokens_per_second"]?.number == 1024)
+        // 8e9 operations in 2 s on two ranks of 1e10 per second that share a core.
+        #expect(json["model_flops_utilization"]?.number == 0.4)
+        #expect(json["peak_memory_bytes_per_rank"]?.integers == [5, 6])
+        let keys = [
+            "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step",
+            "tokens_per_second",
+            "peak_memory_bytes_per_rank", "bytes_sent_per_step", "model", "seed", "flops_per_step", "gemm_peak_flops",
+            "core_share", "model_flops_utilization",
+        ]
+        #expect(json.object?.keys.sorted() == keys.sorted())
+    }
+
+    @Test func `the result of rotations has the keys scripts rely on, and becomes a table of 80 columns`() throws {
+        var quantization = try RunConfig(assignments: ["quantization.kv.value_bits=8"]).quantization
+        var table = ScoreTable(NetworkBits(quantization), windows: 40, length: 256)
+        let rows = [
+            ("full_precision", "full precision", 30.17, 0), ("rtn", "round to nearest", 44.69, 0.4),
+            ("rtn_folded", "round to nearest, norms folded", 89506.12, 8.1234), ("hadamard", "Hadamard", 31.5, 0.06),
+            ("learned", "learned", 31.2, 0.0569),
+        ]
+        for (key, label, perplexity, kl) in rows {
+            table.add(
+                key, label, NetworkBits(quantization), LanguageModelScore(perplexity: perplexity, klDivergence: kl),
+                ModelSize(linearBytes: 17_000_000_000, weights: 8_000_000_000, otherBytes: 0))
+        }
+        quantization.kv.valueBits = nil
+        let result = RotationResult(
+            table: table, firstLoss: 0.07, lastLoss: 0.05, orthogonalityError: 1e-6, invarianceError: 1e-5,
+            settings: quantization)
+        let json = JSONValue.object(result.json)
+        #expect(
+            json["perplexity"]
+                == ["full_precision": 30.17, "rtn": 44.69, "rtn_folded": 89506.12, "hadamard": 31.5, "learned": 31.2])
+        #expect(json["kl_divergence"] == ["rtn": 0.4, "rtn_folded": 8.1234, "hadamard": 0.06, "learned": 0.0569])
+        #expect(json["loss"] == ["first": 0.07, "last": 0.05])
+        #expect(json["bits"] == ["weights": 16, "activations": 4, "kv": 4, "keys": 4, "values": 4])
+        #expect(json["rows"]?.array?.last?["bits"] == ["weights": 16, "activations": 4, "keys": 4, "values": 8])
+        #expect(json["rows"]?.array?.last?["bits_per_weight"]?.number == 17)
+        let lines = result.table.text.split(separator: "\n")
+        #expect(lines.count == 8)
+        #expect(lines[0] == "W16 A4 K4 V8, 40 windows of 256 tokens")
+        #expect(Set(lines.dropFirst().map(\.count)).count == 1)
+        #expect(lines[1].count <= 80, "\(result.table.text)")
+        #expect(lines[7].hasPrefix("learned") && lines[7].contains("31.20") && lines[7].contains("0.0569"))
+    }
+
+    @Test func `only the writing rank touches the disk`() throws {
+        let temporary = try TemporaryFolder()
+        let folder = RunFolder(temporary.file("a"), isWriter: false)
+        try folder.create(RunConfig(), job: "rotate")
+        try folder.append(JSONObject())
+        try folder.write(Self.summary)
+        #expect(PathKind(folder.path) == .absent)
+    }
+
+    @Test func `a folder that cannot be made is an error of input and output`() throws {
+        let temporary = try TemporaryFolder()
+        try AtomicFile.write("x", to: temporary.file("file"))
+        for path in [temporary.file("file"), temporary.file("file/below"), "/proc/none"] {
+            let error = #expect(throws: RunFolderError.self) {
+                try RunFolder(path, isWriter: true).create(RunConfig(), job: "rotate")
+            }
+            #expect(error?.exitCode == .io)
+        }
+    }
+
+    @Test(arguments: [
+        (31.2249, 2, "31.22"), (0.05, 4, "0.0500"), (-0.001, 2, "0.00"), (-1.5, 1, "-1.5"), (2.999, 2, "3.00"), (7.5, 0, "8"),
+    ])
+    func `numbers are printed with fixed decimals`(_ value: Double, _ decimals: Int, _ text: String) {
+        #expect(value.formatted(decimals: decimals) == text)
+    }
+}

@@ -1,0 +1,134 @@
+import Collectives
+import Configuration
+import HuggingFace
+import Models
+import Parallelism
+import TensorCore
+import TernarySVD
+import TestSupport
+import Testing
+
+@testable import Trainer
+
+@Suite struct FinishedLayersTests {
+    private let weights: ModelWeights
+    private let folder: TemporaryFolder
+
+    init() throws {
+        weights = ModelWeights(try ModelFolder(GoldenSuite.defaultFolder + "/llama/llama_base_hf").parameters())
+        folder = try TemporaryFolder()
+    }
+
+    private var options: TernaryOptions {
+        var options = TernaryOptions(tolerance: 0.3)
+        options.balance = true
+        return options
+    }
+
+    private struct Killed: Error {}
+
+    /// - Parameter rounds: after which the run is killed.
+    private func decomposed(_ options: TernaryOptions, killedAfter rounds: Int = .max) throws -> (
+        layers: [TernaryReport.Layer], rounds: Int
+    ) {
+        let indices = try weights.linears(matching: .all)
+        var count = 0
+        let layers = try decompose(
+            weights, indices, options, over: .dataParallel(LoopbackCommunicator()),
+            keeping: FinishedLayers(run: folder.path, options),
+            eachRound: {
+                count += 1
+                if count > rounds { throw Killed() }
+            })
+        return (layers, count)
+    }
+
+    private func expectSame(_ a: [TernaryReport.Layer], _ b: [TernaryReport.Layer]) {
+        #expect(a.count == b.count)
+        for (a, b) in zip(a, b) {
+            #expect(a.name == b.name && a.factors.u == b.factors.u && a.factors.s == b.factors.s && a.factors.v == b.factors.v)
+            #expect(a.factors.balance?.a == b.factors.balance?.a && a.factors.balance?.b == b.factors.balance?.b)
+            #expect(a.relativeError == b.relativeError && a.factors.tolerance == b.factors.tolerance)
+        }
+    }
+
+    @Test func `a decomposition that was ended in the middle goes on with the layers that are left, to the same bits`() throws {
+        let whole = try decomposed(options)
+        try FinishedLayers(run: folder.path, options).remove()
+        #expect(throws: (any Error).self) { try decomposed(options, killedAfter: whole.rounds / 2) }
+        let kept = try entries(ofFolder: folder.path + "/decomposition").count
+        #expect(kept > 0 && kept < whole.layers.count)
+        let rest = try decomposed(options)
+        #expect(rest.rounds < whole.rounds)
+        expectSame(rest.layers, whole.layers)
+        let again = try decomposed(options)
+        #expect(again.rounds == 0)
+        expectSame(again.layers, whole.layers)
+        try FinishedLayers(run: folder.path, options).remove()
+        #expect(PathKind(folder.path + "/decomposition") == .absent)
+    }
+
+    @Test func `layers of another weight or other options, and damaged ones, are made anew`() throws {
+        let index = try weights.linears(matching: .all)[0]
+        let (weight, name) = (weights[index], weights.layerName(index))
+        let store = FinishedLayers(run: folder.path, options)
+        let made = try store.decomposition(of: weight, name: name) { try TernaryDecomposition(weight, options) }
+        let found = try #require(store.finished(weight, name: name))
+        #expect(found.u.elements == made.u.elements && found.relativeError == made.relativeError)
+        var other = weight
+        other[flat: 0] = other[flat: 0].nextUp
+        #expect(store.finished(other, name: name) == nil)
+        var changed: [TernaryOptions] = [options, options, options, options]
+        changed[0].seed = 1
+        changed[1].tolerance = 0.31
+        changed[2].balance = false
+        changed[3].threshold = 0.8
+        for options in changed { #expect(FinishedLayers(run: folder.path, options).finished(weight, name: name) == nil) }
+        let file = folder.path + "/decomposition/\(name).safetensors"
+        let bytes = try InputFile.contents(of: file, limit: 1 << 24)
+        for damaged in [Array(bytes.dropLast()), bytes.dropLast() + [bytes[bytes.count - 1] ^ 1], []] {
+            try AtomicFile.write(damaged, to: file)
+            #expect(store.finished(weight, name: name) == nil)
+        }
+    }
+
+    @Test func `factors remember their models, and anything but a digest is refused`() throws {
+        let index = try weights.linears(matching: .all)[0]
+        let layer = TernaryFactors(try TernaryDecomposition(weights[index], options), tolerance: 0.3)
+        let path = folder.path + "/ternary.safetensors"
+        let digests = ["a", "b", "c"].map { String(repeating: $0, count: 64) }
+        let origin = TernaryFile.Origin(source: digests[0], targets: [digests[1], digests[2]])
+        try TernaryFile.write([weights.layerName(index): layer], to: path, origin: origin)
+        #expect(try TernaryFile.origin(of: path) == origin)
+        #expect(try TernaryFile.read(path).count == 1)
+        try TernaryFile.write([weights.layerName(index): layer], to: path)
+        #expect(try TernaryFile.origin(of: path) == TernaryFile.Origin())
+        try TernaryFile.write([weights.layerName(index): layer], to: path, origin: TernaryFile.Origin(source: "../x"))
+        #expect(throws: TernaryError.self) { try TernaryFile.read(path) }
+    }
+
+    @Test func `a layer of a convolution's form is no linear layer`() throws {
+        let index = try weights.linears(matching: .all)[0]
+        let made = try TernaryDecomposition(weights[index], options)
+        for form in ["linear", "conv", "conv2d:1"] {
+            let layers = [weights.layerName(index): TernaryFactors(made, tolerance: 0.3, form: form)]
+            var isRefused = false
+            do { try layers.check(against: weights.linears, file: "x") } catch { isRefused = "\(error)".contains("form") }
+            #expect(isRefused == (form != "linear"))
+        }
+    }
+
+    @Test func `layers that cost more than dense ones are counted and said`() throws {
+        let index = try weights.linears(matching: .all)[0]
+        func report(_ tolerance: Float) throws -> TernaryReport {
+            var options = options
+            options.tolerance = tolerance
+            let factors = TernaryFactors(try TernaryDecomposition(weights[index], options), tolerance: tolerance)
+            return TernaryReport(
+                [.init(name: weights.layerName(index), factors: factors, relativeError: 0)], of: weights.linears)
+        }
+        #expect(try report(0.9).warning == nil)
+        let warning = try #require(try report(0.01).warning)
+        #expect(warning.contains("1 of 1 ternary layers") && warning.contains("ternary.tolerance"))
+    }
+}

@@ -1,0 +1,55 @@
+import Autograd
+import Collectives
+import EmbeddedModel
+import Models
+import Parallelism
+import TensorCore
+import TernarySVD
+import Testing
+
+@testable import Configuration
+@testable import Trainer
+
+@Suite struct TernaryLayersTests {
+    private let weights: ModelWeights
+
+    init() throws { weights = ModelWeights(try ModelFolder(EmbeddedModel.path).parameters()) }
+
+    private func pattern(_ text: String) throws -> LayerPattern { try #require(LayerPattern(settingText: text)) }
+
+    @Test func `every linear layer but the head is chosen unless patterns say otherwise, in the checkpoint's order`() throws {
+        let all = try weights.linears(matching: .all).map(weights.layerName)
+        #expect(all.count == 7 * weights.parameters.blocks.count)
+        #expect(all.first == "model.layers.0.self_attn.q_proj" && !all.contains("lm_head"))
+        let two = try weights.linears(matching: pattern("*.1.mlp.up_proj, *.0.self_attn.k_proj")).map(weights.layerName)
+        #expect(two == ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.up_proj"])
+    }
+
+    @Test(arguments: ["*.q_proj,*.nope", "lm_head", "*.q_proj,,*.k_proj"])
+    func `a pattern that names no layer is refused, also beside one that does`(_ text: String) throws {
+        #expect(throws: ConfigurationError.self) { try weights.linears(matching: pattern(text)) }
+    }
+
+    @Test func `layers keep the tolerance, and the counts are those of the factors`() throws {
+        let indices = try weights.linears(matching: pattern("model.layers.0.self_attn.*"))
+        let settings = try RunConfig(assignments: ["ternary.tolerance=0.2"]).ternary
+        let layers = try decompose(weights, indices, settings.options(seed: 0), over: .dataParallel(LoopbackCommunicator()))
+        for (index, layer) in zip(indices, layers) {
+            #expect(layer.relativeError < 0.2)
+            // Measured again from the packed factors: float32 singular values agree to far less than this.
+            #expect(abs(try layer.factors.relativeError(weights[index]) - layer.relativeError) < 1e-4)
+        }
+        let report = TernaryReport(layers, of: weights.linears)
+        let dense = indices.reduce(0) { $0 + weights[$1].count }
+        let additions = layers.reduce(0) { $0 + $1.factors.additions }
+        #expect(report.operations.additions == report.denseOperations.additions - dense + additions)
+        let factors = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
+        #expect(LayerProfile(weights, factors, threshold: 0.8386).ternary == report.operations)
+    }
+
+    @Test func `the projection of normal weights leaves the share of zeros that was measured`() {
+        // docs/algorithms.md, section 3: 0.723 in U and V of a Gaussian matrix at this threshold; rounds of finite vectors
+        // scatter by less.
+        #expect(abs(normalProjectionSparsity(threshold: 0.8386) - 0.723) < 0.005)
+    }
+}
