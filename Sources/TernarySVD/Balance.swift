@@ -130,19 +130,9 @@ extension Tensor {
         return (rowSums.map { $0 / Double(n) }, columnSums.map { $0 / Double(m) })
     }
 
-    /// Zeros in the place of rows and columns whose root mean square is more than `factor` times the median one's; itself where
-    /// none is.
-    func withoutOutstandingChannels(factor: Double) -> Tensor {
-        func outstanding(_ squares: [Double]) -> [Int] {
-            let median = squares.sorted()[squares.count / 2]
-            return median > 0 ? squares.indices.filter { squares[$0] > factor * factor * median } : []
-        }
-        let squares = meanSquares
-        let (rowsOut, columnsOut) = (outstanding(squares.rows), outstanding(squares.columns))
-        guard !rowsOut.isEmpty || !columnsOut.isEmpty else { return self }
-        var result = copy()
-        for i in rowsOut { for j in 0..<columns { result[i, j] = 0 } }
-        for j in columnsOut { for i in 0..<rows { result[i, j] = 0 } }
-        return result
+    /// The median of the rows' mean squares, without rows of zeros; nil for zeros.
+    var usualMeanSquare: Double? {
+        let sorted = meanSquares.rows.filter { $0 > 0 }.sorted()
+        return sorted.isEmpty ? nil : sorted[sorted.count / 2]
     }
 }

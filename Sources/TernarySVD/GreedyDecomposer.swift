@@ -257,28 +257,29 @@ extension GreedyDecomposer {
         return decomposer.components
     }
 
-    /// One descent, and more at a rising price while there are too many non-zeros. The price falls a little wherever one was
-    /// enough, so that over the steps the non-zeros stay close to the budget.
+    /// Share of the budget that an adaptation leaves unused at most, if it can.
+    private static let unused = 0.005
+    /// Descents of an adaptation at most, and how many of them may lower the price.
+    private static let (descents, lowering) = (24, 8)
+    /// Next to none: a layer that has lost components may never come up to its budget again.
+    private static let leastPrice: Float = 0.01
+
+    /// Descends until the non-zeros meet the budget. The price is the multiplier of this constraint, and is sought from both
+    /// sides: what too high a price takes, a lower one gives back. A step of the price aims at the middle of what is allowed;
+    /// the non-zeros change by about its tenth root. Where that finds nothing the price rises until they are within the budget.
     ///
-    /// What a non-zero must be worth is taken from the residual without the channels that stand out of it. These have grown
-    /// since their components were found, and the descent fits them; as the best absent component they would price all others
-    /// away.
+    /// The price is a multiple of the squared residual of an entry of the usual row: one outstanding channel, such as one that
+    /// has just left its scale, has no say in it.
     private mutating func adapt(_ adaptation: inout Adaptation) throws {
-        guard components.count > 0 else { return }
-        let (fall, rise, limit): (Float, Float, Int) = (0.8, 1.25, 16)
-        let usual = residual.withoutOutstandingChannels(factor: 2)
-        try subspace.iterate(usual, times: 2)
-        var deflated = Deflation(usual)
-        let pair = deflated.takePair(
-            near: subspace.basis.transposed().rows(0..<1), alternations: Self.alternations, &projection)
-        let worth = Float(deflated.removed / Double(max(1, pair.nonzeros)))
-        for attempt in 0..<limit {
-            try descend(price: adaptation.price * worth)
-            if components.nonzeros <= adaptation.budget {
-                if attempt == 0 { adaptation.price *= fall }
-                return
-            }
-            adaptation.price *= rise
+        guard components.count > 0, let usual = residual.usualMeanSquare else { return }
+        let budget = Double(adaptation.budget)
+        for descent in 1...Self.descents {
+            try descend(price: adaptation.price * Float(usual))
+            let nonzeros = Double(components.nonzeros)
+            let mayLower = descent < Self.lowering
+            if nonzeros <= budget, !mayLower || nonzeros >= (1 - Self.unused) * budget { return }
+            let change = pow(nonzeros / ((1 - Self.unused / 2) * budget), 10)
+            adaptation.price = max(Self.leastPrice, adaptation.price * (mayLower ? Float(min(2, max(0.5, change))) : 1.25))
         }
     }
 }

@@ -24,10 +24,10 @@ package struct TernaryLayerState: Sendable {
 package struct Adaptation: Sendable {
     /// Non-zeros of U and V at most.
     package let budget: Int
-    /// What a non-zero must be worth, as a share of what one of the best absent component's would be.
+    /// What a non-zero must be worth: the squared error it removes, as a multiple of what the components leave of an entry.
     package internal(set) var price: Float
 
-    package init(budget: Int, price: Float = 0.5) { (self.budget, self.price) = (budget, price) }
+    package init(budget: Int, price: Float = 3) { (self.budget, self.price) = (budget, price) }
 }
 
 /// Which way a transition went.

@@ -87,9 +87,25 @@ struct ModelFolder {
         precondition(tensor.type == .f32, "\(name) is \(tensor.type)")
         var bytes = try read("model/model.safetensors")
         let word = withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
-        let start = 8 + bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
         let range = tensor.byteRange
-        for index in 0..<range.count { bytes[start + range.lowerBound + index] = word[index % 4] }
+        for index in 0..<range.count { bytes[range.lowerBound + index] = word[index % 4] }
+        try write(bytes, to: "model/model.safetensors")
+    }
+
+    /// Multiplies a row or a column of every float32 linear layer.
+    func scaleLinears(row: Int? = nil, column: Int? = nil, by factor: Float) throws {
+        let file = try SafetensorsFile(file("model/model.safetensors"))
+        var bytes = try read("model/model.safetensors")
+        for (name, tensor) in file.tensors where name.hasSuffix("proj.weight") {
+            precondition(tensor.type == .f32, "\(name) is \(tensor.type)")
+            let columns = tensor.shape[1]
+            for index in 0..<tensor.shape[0] * columns where index / columns == row || index % columns == column {
+                let place = tensor.byteRange.lowerBound + 4 * index
+                let bits = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[place + $1]) << (8 * $1) }
+                let scaled = (Float(bitPattern: bits) * factor).bitPattern
+                for byte in 0..<4 { bytes[place + byte] = UInt8(truncatingIfNeeded: scaled >> (8 * byte)) }
+            }
+        }
         try write(bytes, to: "model/model.safetensors")
     }
 

@@ -53,6 +53,24 @@ extension CommandLineTests {
             try Program.expectRefusal(arguments(job, model, []), in: model.path, ranks: ranks, code: 65, fragment: weight)
         }
 
+        @Test(arguments: [(nil, 3, 1e-4), (3, nil, 1e-2), (3, 5, 1e-10)] as [(Int?, Int?, Float)])
+        func `training keeps the additions where every layer has a weak channel`(
+            _ row: Int?, _ column: Int?, _ factor: Float
+        ) throws {
+            let model = try ModelFolder()
+            try model.scaleLinears(row: row, column: column, by: factor)
+            let tokens = (0..<64).map { ($0, Int32(1 + $0 * $0 % 40)) }
+            try model.writeTokens(to: "data.safetensors", except: Dictionary(uniqueKeysWithValues: tokens))
+            let outcome = try Program.run(
+                arguments("qat", model, ["ternary.tolerance=0.2", "training.steps=8"]), in: model.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            let summary = try InputFile.json(model.file("out/summary.json"))
+            let (before, after) = (
+                try #require(summary["additions_before"]?.number), try #require(summary["additions"]?.number)
+            )
+            #expect(after > 0.99 * before && after <= before, "\(after) of \(before)")
+        }
+
         /// Decomposes the model; the packed file is then `out/ternary.safetensors`.
         private func decompose(_ model: ModelFolder, _ settings: [String] = [], ranks: Int = 0) throws {
             let outcome = try Program.run(
