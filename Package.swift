@@ -43,7 +43,7 @@ let package = Package(
         .target(name: "CKernels", exclude: ["kernels"], linkerSettings: [.linkedLibrary("m")]),
         module("Support", ["CSodium"]),
         module("TensorCore", ["CKernels"]),
-        module("LinearAlgebra", ["TensorCore", "COpenBLAS"]),
+        module("LinearAlgebra", ["TensorCore", "CKernels", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
         module("HuggingFace", [
             "Support", "TensorCore", "CKernels",
@@ -102,6 +102,7 @@ let package = Package(
             name: "benchmarks",
             dependencies: [
                 "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "CKernels", "COpenBLAS",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
@@ -139,7 +140,7 @@ let package = Package(
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
             ],
             swiftSettings: strict),
-        tests("Quantization", ["TensorCore", "Autograd", "HuggingFace"]),
+        tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),

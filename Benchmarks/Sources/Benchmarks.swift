@@ -5,5 +5,7 @@ internal import ArgumentParser
 struct Benchmarks: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "benchmarks", abstract: "Measures kernels, and makes random models to measure runs on.",
-        subcommands: [TransformBenchmark.self, QuantizeBenchmark.self, DecomposeBenchmark.self, RandomLlama.self])
+        subcommands: [
+            TransformBenchmark.self, QuantizeBenchmark.self, IntegerBenchmark.self, DecomposeBenchmark.self, RandomLlama.self,
+        ])
 }

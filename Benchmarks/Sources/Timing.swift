@@ -8,16 +8,25 @@
 /// Processor time, since other programs may share the core; the median, since what they leave in the caches only ever adds
 /// time, and a minimum would reward a lucky clock.
 func medianSeconds(samples: Int = 21, leastSeconds: Double = 0.005, _ body: () -> Void) -> Double {
-    func seconds(_ calls: Int) -> Double {
+    withoutActuallyEscaping(body) { medianSeconds(samples: samples, leastSeconds: leastSeconds, inTurn: [$0])[0] }
+}
+
+/// The same of several bodies, which take turns sample by sample, so that a slow minute of the machine slows all of them.
+func medianSeconds(samples: Int = 21, leastSeconds: Double = 0.005, inTurn bodies: [() -> Void]) -> [Double] {
+    func seconds(_ calls: Int, _ body: () -> Void) -> Double {
         let start = processorSeconds()
         for _ in 0..<calls { body() }
         return processorSeconds() - start
     }
-    body()
-    let once = max(seconds(1), 1e-9)
-    let calls = max(1, Int(leastSeconds / once))
-    let times = (0..<samples).map { _ in seconds(calls) / Double(calls) }
-    return times.sorted()[samples / 2]
+    let calls = bodies.map { body in
+        body()
+        return max(1, Int(leastSeconds / max(seconds(1, body), 1e-9)))
+    }
+    var times = [[Double]](repeating: [], count: bodies.count)
+    for _ in 0..<samples {
+        for (index, body) in bodies.enumerated() { times[index].append(seconds(calls[index], body) / Double(calls[index])) }
+    }
+    return times.map { $0.sorted()[samples / 2] }
 }
 
 /// Processor time of this thread so far.

@@ -8,4 +8,7 @@
 #else
 #define CK_VARIANT(name) name
 #endif
+#define CK_VECTOR 16
+#define CK_TOKENS 2
+#define CK_DOTS CK_DOTS_PLAIN
 #include "kernels/all.h"

@@ -18,7 +18,8 @@ int ck_has_avx512(void) {
 
 int ck_all_finite(const float *x, size_t n) { return isfinite(ck_max_abs(x, n)); }
 
-static const char *const names[] = {[CK_BASELINE] = "baseline", [CK_AVX2] = "avx2", [CK_AVX512] = "avx512"};
+static const char *const names[] = {
+    [CK_BASELINE] = "baseline", [CK_AVX2] = "avx2", [CK_AVX512] = "avx512", [CK_AVX512VNNI] = "avx512vnni"};
 static ck_isa chosen = CK_BASELINE;
 static const char *refused;
 
@@ -28,7 +29,7 @@ const char *ck_refused_isa(void) { return refused; }
 
 ck_isa ck_best_isa(void) {
 #if CK_HAS_VARIANTS
-    if (__builtin_cpu_supports("x86-64-v4")) return CK_AVX512;
+    if (__builtin_cpu_supports("x86-64-v4")) return __builtin_cpu_supports("avx512vnni") ? CK_AVX512VNNI : CK_AVX512;
     if (__builtin_cpu_supports("x86-64-v3")) return CK_AVX2;
 #endif
     return CK_BASELINE;
@@ -41,13 +42,17 @@ ck_isa ck_best_isa(void) {
     __attribute__((visibility("hidden"))) __typeof__(name) *name##_chosen = name##_baseline; \
     __asm__(".text\n.p2align 4\n.globl " #name "\n.type " #name ",@function\n" #name ":\n" \
             "endbr64\njmp *" #name "_chosen(%rip)\n.size " #name ", .-" #name "\n");
+#define CK_VNNI_KERNEL(name) extern __typeof__(name) name##_avx512vnni; CK_KERNEL(name)
 #include "kernel_names.h"
 #undef CK_KERNEL
+#undef CK_VNNI_KERNEL
 
 static void point_kernels(ck_isa isa) {
-#define CK_KERNEL(name) name##_chosen = isa == CK_AVX512 ? name##_avx512 : isa == CK_AVX2 ? name##_avx2 : name##_baseline;
+#define CK_KERNEL(name) name##_chosen = isa >= CK_AVX512 ? name##_avx512 : isa == CK_AVX2 ? name##_avx2 : name##_baseline;
+#define CK_VNNI_KERNEL(name) CK_KERNEL(name) if (isa == CK_AVX512VNNI) name##_chosen = name##_avx512vnni;
 #include "kernel_names.h"
 #undef CK_KERNEL
+#undef CK_VNNI_KERNEL
 }
 #else
 static void point_kernels(ck_isa isa) { (void)isa; }

@@ -1,4 +1,4 @@
-// Every kernel; a new one gets a line here and its declaration in include/.
+// Every kernel; a new one gets a line here and its declaration in include/. Those of CK_VNNI_KERNEL have a machine code more.
 // kernels/convert.c
 CK_KERNEL(ck_widen_f16)
 CK_KERNEL(ck_widen_bf16)
@@ -16,6 +16,13 @@ CK_KERNEL(ck_max_abs)
 // kernels/hadamard.c
 CK_KERNEL(ck_fwht)
 CK_KERNEL(ck_mix_signs)
+// kernels/integer_product.c
+CK_VNNI_KERNEL(ck_integer_product)
+CK_VNNI_KERNEL(ck_integer_peak)
+// kernels/integer_tokens.c
+CK_KERNEL(ck_integer_lay_out)
+CK_KERNEL(ck_integer_round)
+CK_KERNEL(ck_ternary_codes)
 // kernels/network.c
 CK_KERNEL(ck_rms_norm)
 CK_KERNEL(ck_rms_norm_backward)

@@ -11,6 +11,21 @@ final class Storage: @unchecked Sendable {
     deinit { StoragePool.shared.give(UnsafeMutableRawPointer(base), bytes: bytes) }
 }
 
+/// Bytes that share the pool's memory with tensors, 64-byte aligned: what only kernels read.
+package final class ByteStorage: @unchecked Sendable {
+    package let count: Int
+    package let pointer: UnsafeMutableRawPointer
+    private let bytes: Int
+
+    package init(uninitialized count: Int) {
+        self.count = count
+        bytes = StoragePool.roundedBytes(count)
+        pointer = StoragePool.shared.take(bytes: bytes)
+    }
+
+    deinit { StoragePool.shared.give(pointer, bytes: bytes) }
+}
+
 /// Numbers in double precision that share the pool's memory with tensors: for sums and systems as large as a model's matrices.
 package final class DoubleStorage: @unchecked Sendable {
     package let count: Int

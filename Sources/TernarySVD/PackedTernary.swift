@@ -62,6 +62,13 @@ package struct PackedTernary: Sendable, Equatable {
         return result
     }
 
+    /// Writes the codes 0, 1 and 2 of the −1, 0 and 1 of some rows, before which there are `position` non-zeros.
+    ///
+    /// - Returns: the non-zeros before the end of these rows.
+    func writeCodes(of rows: Range<Int>, after position: Int, to codes: UnsafeMutablePointer<UInt8>) -> Int {
+        ck_ternary_codes(storage, self.rows * columns, rows.lowerBound * columns, rows.count * columns, position, codes)
+    }
+
     /// Bytes held.
     package var byteCount: Int { storage.count }
 

@@ -6,6 +6,7 @@
 #include "ck_digest.h"
 #include "ck_elementwise.h"
 #include "ck_hadamard.h"
+#include "ck_integer.h"
 #include "ck_network.h"
 #include "ck_optimizer.h"
 #include "ck_rotation.h"

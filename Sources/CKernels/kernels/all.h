@@ -23,5 +23,7 @@
 #include "ternary_packed.c"
 #include "ternary_project.c"
 #include "ternary_sum.c"
+#include "integer_tokens.c"
+#include "integer_product.c"
 // The last, since what it says of the order of additions holds to the end.
 #include "network.c"
