@@ -49,9 +49,11 @@ let package = Package(
             "Support", "TensorCore", "CKernels",
             .product(name: "HeapModule", package: "swift-collections"),
         ]),
-        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
+        module("GGUF", ["TensorCore", "HuggingFace"]),
+        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
+        module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         module("TernarySVD", [
             "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
             .product(name: "HeapModule", package: "swift-collections"),
@@ -92,8 +94,8 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "Collectives", "TransitionBus", "Configuration", "Runs", "Jobs", "CKernels",
-                "CProcess",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus", "Configuration",
+                "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -126,6 +128,7 @@ let package = Package(
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         tests("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         tests("HuggingFace", ["TensorCore"]),
+        tests("GGUF", ["TensorCore", "HuggingFace"]),
         tests("Collectives", ["TensorCore"]),
         .target(
             name: "BusTestSupport", dependencies: ["TensorCore", "Collectives", "TransitionBus"], path: "Tests/BusTestSupport",
@@ -142,6 +145,7 @@ let package = Package(
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
+        tests("Exports", ["TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.

@@ -2,23 +2,31 @@ extension Checkpoint {
     /// Writes a model's weights into a folder: one file, or shards of at most `maximumShardSize` bytes each (a larger tensor
     /// gets a shard of its own) with their index.
     ///
-    /// - Parameter sources: in the order in which they are dealt to shards.
+    /// - Parameters:
+    ///   - sources: in the order in which they are dealt to shards.
+    ///   - metadata: of every file.
     package static func write(
-        _ sources: [TensorSource], to folder: String, maximumShardSize: Int = 5_000_000_000
+        _ sources: [TensorSource], to folder: String, maximumShardSize: Int = 5_000_000_000,
+        metadata: [String: String] = ["format": "pt"]
     ) throws {
         let shards = divide(sources, maximumShardSize)
         if shards.count <= 1 {
-            try SafetensorsFile.write(sources, to: folder + "/" + singleName)
+            try SafetensorsFile.write(sources, to: folder + "/" + singleName, metadata: metadata)
             return
         }
-        for (index, shard) in shards.enumerated() { try writeShard(shard, index, of: shards.count, to: folder) }
+        for (index, shard) in shards.enumerated() {
+            try writeShard(shard, index, of: shards.count, to: folder, metadata: metadata)
+        }
         let total = sources.reduce(0) { $0 + $1.byteCount }
         try writeIndex(shards.map { $0.map(\.name) }, totalSize: total, to: folder)
     }
 
     /// Writes one shard, counted from 0, of several.
-    package static func writeShard(_ sources: [TensorSource], _ index: Int, of count: Int, to folder: String) throws {
-        try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count))
+    package static func writeShard(
+        _ sources: [TensorSource], _ index: Int, of count: Int, to folder: String,
+        metadata: [String: String] = ["format": "pt"]
+    ) throws {
+        try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count), metadata: metadata)
     }
 
     /// Writes the index that says which shard holds which tensor.

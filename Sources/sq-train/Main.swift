@@ -39,7 +39,7 @@ enum Main {
             let command = try SQTrain.parseAsRoot(arguments)
             if let command = command as? any RankCommand {
                 try command.run(on: communicator)
-            } else {
+            } else if !(command is any SingleCommand) || communicator.isRoot {
                 var command = command
                 try command.run()
             }

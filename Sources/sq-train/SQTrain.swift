@@ -16,7 +16,8 @@ struct SQTrain: ParsableCommand {
         version: ProgramVersion.name,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, EvaluateCommand.self, VerifyCommand.self,
-            ProfileCommand.self, PlanCommand.self, LaunchCommand.self, WatchCommand.self,
+            ExportCommand.self, ImportCommand.self, ProfileCommand.self, PlanCommand.self, LaunchCommand.self,
+            WatchCommand.self,
         ],
         defaultSubcommand: RotateCommand.self)
 }
@@ -34,6 +35,9 @@ extension SQTrain {
                     ?? ", and no folder; the commands are \(commands.joined(separator: ", "))"))
     }
 }
+
+/// A command that one process does; of several ranks the first.
+protocol SingleCommand: ParsableCommand {}
 
 /// A command that runs on all ranks of a job.
 protocol RankCommand: ParsableCommand {

@@ -1,5 +1,5 @@
 internal import CKernels
-internal import TensorCore
+package import TensorCore
 
 extension ElementType {
     /// Whether ``widen(_:into:count:)`` knows this type.
@@ -78,5 +78,17 @@ extension ElementType {
         bytes.reserveCapacity(integers.count * size)
         for integer in integers { withUnsafeBytes(of: Element(integer).littleEndian) { bytes += $0 } }
         return bytes
+    }
+}
+
+extension Tensor {
+    /// The elements as a file of this type would give them back. - Precondition: F32, F16 or BF16.
+    package func rounded(to type: ElementType) -> Tensor {
+        guard type != .f32 else { return self }
+        var result = Tensor(uninitialized: shape)
+        type.narrow(pointer, count: count).withUnsafeBytes { bytes in
+            if let source = bytes.baseAddress { type.widen(source, into: result.mutablePointer, count: count) }
+        }
+        return result
     }
 }

@@ -1,4 +1,4 @@
-internal import TensorCore
+package import TensorCore
 
 extension SafetensorsFile {
     func readFloat(_ shape: [Int], _ range: Range<Int>, _ type: ElementType) throws(HuggingFaceError) -> Tensor {
@@ -11,7 +11,9 @@ extension InputFile {
     private static let chunk = 1 << 18
 
     /// Elements of `type` in `range`, as float32. - Precondition: the range holds the shape's elements.
-    func readFloat(_ shape: [Int], _ range: Range<Int>, _ type: ElementType) throws(HuggingFaceError) -> Tensor {
+    package func readFloat(
+        _ shape: [Int], _ range: Range<Int>, _ type: ElementType
+    ) throws(HuggingFaceError) -> Tensor {
         var result = Tensor(uninitialized: shape)
         precondition(range.count == result.count * type.size, "\(range.count) bytes for \(shape) of \(type)")
         let target = result.mutablePointer

@@ -1,4 +1,4 @@
-internal import TensorCore
+package import TensorCore
 
 extension SafetensorsFile {
     /// Writes a safetensors file, atomically.
@@ -18,7 +18,7 @@ extension SafetensorsFile {
         for source in ordered {
             let start = file.count
             switch try source.content() {
-            case .floats(let tensor): try write(tensor, of: source, to: file)
+            case .floats(let tensor): try write(tensor, as: source.type, named: source.name, to: file)
             case .integers(let integers):
                 for start in stride(from: 0, to: integers.count, by: chunk) {
                     try file.write(source.type.encode(integers[start..<min(start + chunk, integers.count)]))
@@ -35,16 +35,21 @@ extension SafetensorsFile {
     /// Elements converted at a time.
     private static let chunk = 1 << 18
 
-    private static func write(_ tensor: Tensor, of source: TensorSource, to file: AtomicFile) throws(HuggingFaceError) {
+    /// Appends a tensor's elements as F32, F16 or BF16.
+    ///
+    /// - Throws: ``HuggingFaceError``: an I/O error; a finite value that F16 cannot hold.
+    package static func write(
+        _ tensor: Tensor, as type: ElementType, named name: String, to file: AtomicFile
+    ) throws(HuggingFaceError) {
         let largestHalf: Float = 65_519.996
-        if source.type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf {
+        if type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf {
             throw HuggingFaceError(
-                .malformed, "\(file.path): tensor \(source.name)",
+                .malformed, "\(file.path): tensor \(name)",
                 "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32")
         }
         for start in stride(from: 0, to: tensor.count, by: chunk) {
             let count = min(chunk, tensor.count - start)
-            try file.write(source.type.narrow(tensor.pointer + start, count: count))
+            try file.write(type.narrow(tensor.pointer + start, count: count))
         }
     }
 

@@ -1,4 +1,5 @@
 package import Autograd
+package import GGUF
 package import HuggingFace
 internal import Synchronization
 
@@ -13,6 +14,13 @@ package protocol ModelFamily: Sendable {
     /// - Throws: ``HuggingFaceError`` naming the key that is missing or has a value this program cannot run.
     static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> Configuration
     static func architecture(_ configuration: Configuration) -> Architecture
+
+    /// The form that llama.cpp reads, or why it has none; a family that says nothing has none.
+    static func gguf(_ configuration: Configuration) -> GGUFSupport
+    /// The values of `general.architecture` in files that ``configuration(of:)`` reads.
+    static var ggufArchitectures: Set<String> { get }
+    /// The config.json of a GGUF file's model.
+    static func configuration(of file: GGUFFile) throws(HuggingFaceError) -> JSONObject
 
     /// - Parameter positions: longest sequence that will be run.
     init(_ configuration: Configuration, positions: Int)
@@ -38,9 +46,13 @@ package enum ModelRegistry {
     private struct Entry {
         let types: Set<String>
         let describe: @Sendable (HFConfig) throws -> ModelDescription
+        let ggufArchitectures: Set<String>
+        let configuration: @Sendable (GGUFFile) throws -> JSONObject
 
         init<Family: ModelFamily>(_ family: Family.Type) {
             types = family.modelTypes
+            ggufArchitectures = family.ggufArchitectures
+            configuration = { try Family.configuration(of: $0) }
             describe = { ModelDescription(Family.self, try Family.configuration($0)) }
         }
     }
@@ -66,16 +78,34 @@ package enum ModelRegistry {
         }
         return try entry.describe(keys)
     }
+
+    /// The config.json of the model in a GGUF file.
+    ///
+    /// - Throws: ``HuggingFaceError`` for an architecture of no family, or what the family finds wrong.
+    package static func configuration(of file: GGUFFile) throws -> HFConfig {
+        guard let name = file["general.architecture"]?.string else {
+            throw file.failure("general.architecture", "is missing or no string")
+        }
+        let entries = entries.withLock { $0 }
+        guard let entry = entries.first(where: { $0.ggufArchitectures.contains(name) }) else {
+            let known = entries.flatMap(\.ggufArchitectures).sorted().joined(separator: ", ")
+            throw file.failure("general.architecture", "\(name) is no architecture that is read here; \(known) are")
+        }
+        return HFConfig(try entry.configuration(file), path: file.path)
+    }
 }
 
 /// A model that config.json describes: its architecture, and how to make its network.
 package struct ModelDescription: Sendable {
     package let architecture: Architecture
+    /// The form that llama.cpp reads, or why there is none.
+    package let gguf: GGUFSupport
     private let make: @Sendable (_ positions: Int) -> Model
 
     package init<Family: ModelFamily>(_ family: Family.Type, _ configuration: Family.Configuration) {
         let architecture = Family.architecture(configuration)
         self.architecture = architecture
+        gguf = Family.gguf(configuration)
         make = { Model(Family(configuration, positions: $0), architecture) }
     }
 

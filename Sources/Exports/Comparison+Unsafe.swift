@@ -1,0 +1,27 @@
+internal import TensorCore
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// The first element that is not the same number in both; nil where all are. - Precondition: equal counts.
+func firstDifference(_ a: Tensor, _ b: Tensor) -> Int? {
+    precondition(a.count == b.count, "\(a.shape) against \(b.shape)")
+    let (x, y) = (a.pointer, b.pointer)
+    for index in 0..<a.count where x[index] != y[index] { return index }
+    return nil
+}
+
+/// The path without links; nil if it names nothing.
+func resolvedPath(_ path: String) -> String? {
+    guard let pointer = realpath(path, nil) else { return nil }
+    defer { free(pointer) }
+    return String(cString: pointer)
+}
+
+/// Bytes of a file, or of the files in a folder.
+func bytes(at path: String) -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { return 0 }
+    return Int(status.st_size)
+}

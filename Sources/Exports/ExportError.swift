@@ -1,0 +1,31 @@
+package import TensorCore
+
+/// A model that cannot leave in the form asked for, or a place that it cannot go to.
+package struct ExportError: ReportableError, Equatable {
+    package enum Kind: Sendable {
+        /// The format cannot hold it.
+        case unfit
+        /// Something is there already, or names make no sense together.
+        case place
+        /// What was written is not what was to be written.
+        case unequal
+    }
+
+    package let kind: Kind
+    package let place: String
+    /// What is wrong and what to do about it.
+    package let problem: String
+
+    package init(_ kind: Kind, _ place: String, _ problem: String) {
+        (self.kind, self.place, self.problem) = (kind, place, problem)
+    }
+
+    package var exitCode: ExitCode {
+        switch kind {
+        case .unfit, .place: .configuration
+        case .unequal: .software
+        }
+    }
+
+    package var description: String { "\(place): \(problem)".split(separator: "\n").joined(separator: " ") }
+}

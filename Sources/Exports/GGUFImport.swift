@@ -1,0 +1,73 @@
+internal import GGUF
+internal import HuggingFace
+internal import Models
+internal import Support
+internal import TensorCore
+
+/// Makes a Hugging Face folder of a GGUF file.
+package struct GGUFImport {
+    package init() {}
+
+    /// Writes the folder `request.out` names from the file `request.source`, complete, read back and compared, or not at all.
+    ///
+    /// - Throws: ``HuggingFaceError``, ``ExportError``.
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFolder()
+        let model = try GGUFModel(request.source)
+        let tokenizer = try GGUFTokenizer(model.file)
+        let type = try request.elementType ?? exactType(model)
+        let writer = try HFFolderWriter(request.out)
+        let sources = model.entries.map { entry in
+            TensorSource(entry.parameter, type, entry.shape) { .floats(try model.read(entry)) }
+        }
+        try Checkpoint.write(
+            sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+            metadata: [
+                "format": "pt", "program": ProgramVersion.name, "source_sha256": try InputFile(request.source).sha256(),
+            ])
+        var config = model.config
+        config.json["dtype"] = .string(type.frameworkName)
+        config.json["torch_dtype"] = .string(type.frameworkName)
+        for (key, id) in [("bos_token_id", tokenizer.bos), ("eos_token_id", tokenizer.eos)] {
+            if let id { config.json[key] = .integer(id) }
+        }
+        try writer.write(config.text, as: "config.json")
+        try tokenizer.write(to: writer)
+        try compare(writer.temporaryPath, model, tokenizer, type)
+        try writer.commit()
+        let size = try HuggingFace.entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
+        return ExportReport(
+            path: request.out, bytes: size, weights: model.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
+            checked: "\(model.entries.count) tensors in \(type.rawValue) and the tokenizer read back, equal to the file")
+    }
+
+    /// The type that holds every value as it is: half precision where all matrices are in it and the vectors, which GGUF keeps in
+    /// float32, lose nothing, else float32.
+    private func exactType(_ model: GGUFModel) throws -> ElementType {
+        let encodings = Set(model.entries.filter { $0.shape.count > 1 }.compactMap { model.file.info($0.name)?.encoding })
+        guard encodings.count == 1, let encoding = encodings.first, encoding == .f16 || encoding == .bf16 else { return .f32 }
+        let type = encoding == .f16 ? ElementType.f16 : .bf16
+        for entry in model.entries where entry.shape.count == 1 {
+            let vector = try model.read(entry)
+            if firstDifference(vector, vector.rounded(to: type)) != nil { return .f32 }
+        }
+        return type
+    }
+
+    private func compare(_ path: String, _ model: GGUFModel, _ tokenizer: GGUFTokenizer, _ type: ElementType) throws {
+        let folder = try ModelFolder(path)
+        guard folder.architecture == model.description.architecture else {
+            throw ExportError(.unequal, path, "describes another network than \(model.file.path)")
+        }
+        guard try GGUFTokenizer.ofFolder(path, rows: folder.architecture.vocabularySize).tokenizer == tokenizer else {
+            throw ExportError(.unequal, path, "has another tokenizer than \(model.file.path)")
+        }
+        for entry in model.entries {
+            let expected = try model.read(entry).rounded(to: type)
+            if let index = firstDifference(try folder.checkpoint.read(entry.parameter, shape: entry.shape), expected) {
+                throw ExportError(
+                    .unequal, "\(path): tensor \(entry.parameter)", "element \(index) is not what was to be written")
+            }
+        }
+    }
+}

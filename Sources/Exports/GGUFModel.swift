@@ -1,0 +1,45 @@
+internal import GGUF
+internal import HuggingFace
+internal import Models
+internal import TensorCore
+
+/// A model in a GGUF file: its configuration, and its parameters under the names that a checkpoint has.
+struct GGUFModel {
+    let file: GGUFFile
+    /// As config.json would say it.
+    let config: HFConfig
+    let description: ModelDescription
+    let form: GGUFForm
+
+    /// - Throws: ``HuggingFaceError`` where the file is of no family here, or its tensors are not those its values ask for.
+    init(_ path: String) throws {
+        file = try GGUFFile(path)
+        config = try ModelRegistry.configuration(of: file)
+        description = try ModelRegistry.model(config)
+        guard case .form(let form) = description.gguf else {
+            throw file.failure("general.architecture", "describes a network that is not read from GGUF")
+        }
+        self.form = form
+        try checkTensors()
+    }
+
+    /// Parameters that are read: without the head where the file leaves it to the embedding.
+    var entries: [GGUFForm.Entry] { form.entries.filter { $0.role != .head || !description.architecture.tiesHead } }
+
+    private func checkTensors() throws(HuggingFaceError) {
+        var expected = Set(form.constants.map(\.name))
+        for entry in entries {
+            expected.insert(entry.name)
+            guard let info = file.info(entry.name) else { throw file.failure("tensor \(entry.name)", "is missing") }
+            guard info.shape == entry.shape else {
+                throw file.failure("tensor \(entry.name)", "has shape \(info.shape); the file's values say \(entry.shape)")
+            }
+        }
+        if let stranger = file.tensors.first(where: { !expected.contains($0.name) }) {
+            throw file.failure("tensor \(stranger.name)", "belongs to no layer of the model that the file's values describe")
+        }
+    }
+
+    /// A parameter as a checkpoint has it.
+    func read(_ entry: GGUFForm.Entry) throws(HuggingFaceError) -> Tensor { entry.restored(try file.read(entry.name)) }
+}

@@ -1,0 +1,151 @@
+internal import GGUF
+internal import HuggingFace
+internal import Models
+internal import TensorCore
+
+/// A GGUF file that llama.cpp and its relatives run.
+package struct GGUFModelWriter: ModelWriter {
+    /// What the linear layers' weights are stored in.
+    package enum Precision: String, Sendable, CaseIterable {
+        case f32, f16, bf16, q8_0, q4_0, tq2_0
+
+        var encoding: GGUFEncoding {
+            switch self {
+            case .f32: .f32
+            case .f16: .f16
+            case .bf16: .bf16
+            case .q8_0: .q8_0
+            case .q4_0: .q4_0
+            case .tq2_0: .tq2_0
+            }
+        }
+
+        /// Of the embedding and the head, which lose most: llama.cpp's own files of 4 bits keep more of them too.
+        var endEncoding: GGUFEncoding {
+            switch self {
+            case .q4_0: .q8_0
+            case .tq2_0: .f16
+            case .f32, .f16, .bf16, .q8_0: encoding
+            }
+        }
+
+        /// `general.file_type`.
+        var fileType: UInt32 {
+            switch self {
+            case .f32: 0
+            case .f16: 1
+            case .q4_0: 2
+            case .q8_0: 7
+            case .bf16: 32
+            case .tq2_0: 37
+            }
+        }
+
+        var summary: String {
+            switch self {
+            case .f32, .f16, .bf16: "GGUF for llama.cpp, matrices in \(encoding.name)"
+            case .q8_0: "GGUF for llama.cpp, matrices in Q8_0 (8 bits, a scale for 32)"
+            case .q4_0: "GGUF for llama.cpp, linear layers in Q4_0 (4 bits, a scale for 32), embedding and head in Q8_0"
+            case .tq2_0:
+                "GGUF for llama.cpp, linear layers in TQ2_0, of models whose blocks of 256 are exactly one scale times −1, 0, 1"
+            }
+        }
+    }
+
+    private let precision: Precision
+
+    package init(_ precision: Precision) { self.precision = precision }
+
+    package var format: String { "gguf-" + precision.rawValue }
+    package var summary: String { precision.summary }
+
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFile()
+        let folder = try ModelFolder(request.source)
+        let form: GGUFForm
+        switch folder.description.gguf {
+        case .form(let found): form = found
+        case .refused(let reason):
+            throw ExportError(
+                .unfit, folder.path, "\(format): \(reason) (\(folder.architecture.type)); use --format huggingface")
+        }
+        try checkRows(form, folder)
+        let (tokenizer, notes) = try GGUFTokenizer.ofFolder(folder.path, rows: folder.architecture.vocabularySize)
+        let values = try general(folder, form) + form.values + tokenizer.values
+        let temporary = request.out + ".unchecked"
+        defer { try? removeTree(temporary) }
+        try GGUFFile.write(values, tensors(folder, form), to: temporary)
+        try compare(temporary, folder, form, tokenizer)
+        try renameDurably(temporary, to: request.out)
+        return ExportReport(
+            path: request.out, bytes: bytes(at: request.out), weights: form.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
+            checked: "\(form.entries.count) tensors, configuration and tokenizer read back, equal to the source",
+            notes: folder.warnings + form.notes + notes + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
+    }
+
+    private func encoding(_ entry: GGUFForm.Entry) -> GGUFEncoding {
+        guard entry.shape.count == 2 else { return .f32 }
+        switch entry.role {
+        case .embedding, .head: return precision.endEncoding
+        default: return precision.encoding
+        }
+    }
+
+    private func checkRows(_ form: GGUFForm, _ folder: ModelFolder) throws(ExportError) {
+        for entry in form.entries {
+            let (encoding, width) = (encoding(entry), entry.shape.last ?? 0)
+            guard width % encoding.blockLength == 0 else {
+                throw ExportError(
+                    .unfit, "\(folder.path): tensor \(entry.parameter)",
+                    "rows of \(width) are no whole blocks of \(encoding.blockLength), which \(encoding.name) has; use --format "
+                        + (precision != .q8_0 && width % 32 == 0 ? "gguf-q8_0" : "gguf-f16"))
+            }
+        }
+    }
+
+    private func general(_ folder: ModelFolder, _ form: GGUFForm) throws -> [(key: String, value: GGUFValue)] {
+        let provenance = try Provenance(folder)
+        let name = resolvedPath(folder.path)?.split(separator: "/").last.map(String.init) ?? folder.architecture.type
+        return [
+            ("general.architecture", .string(form.architecture)), ("general.type", .string("model")),
+            ("general.name", .string(name)), ("general.file_type", .uint32(precision.fileType)),
+            ("general.quantization_version", .uint32(2)), ("sq_train.program", .string(provenance.program)),
+            ("sq_train.source_sha256", .string(provenance.digest)),
+        ]
+    }
+
+    /// A parameter's values; of a tied head the embedding's.
+    private func source(_ entry: GGUFForm.Entry, _ folder: ModelFolder) throws -> Tensor {
+        let isTied = entry.role == .head && folder.architecture.tiesHead
+        let name = isTied ? folder.architecture.embedding?.name ?? entry.parameter : entry.parameter
+        return try folder.checkpoint.read(name, shape: entry.shape)
+    }
+
+    private func tensors(_ folder: ModelFolder, _ form: GGUFForm) -> [GGUFTensorSource] {
+        form.constants.map { constant in GGUFTensorSource(constant.name, .f32, constant.tensor.shape) { constant.tensor } }
+            + form.entries.map { entry in
+                GGUFTensorSource(entry.name, encoding(entry), entry.shape) { entry.stored(try source(entry, folder)) }
+            }
+    }
+
+    /// - Throws: ``ExportError`` where the file, read as a model, is not the source in this precision.
+    private func compare(_ path: String, _ folder: ModelFolder, _ form: GGUFForm, _ tokenizer: GGUFTokenizer) throws {
+        let model = try GGUFModel(path)
+        func unequal(_ place: String) -> ExportError {
+            ExportError(.unequal, "\(path): \(place)", "is not what was to be written")
+        }
+        guard model.form.architecture == form.architecture, model.form.entries == form.entries,
+            model.form.values.map(\.key) == form.values.map(\.key), model.form.values.map(\.value) == form.values.map(\.value)
+        else { throw unequal("configuration") }
+        guard try GGUFTokenizer(model.file) == tokenizer else { throw unequal("tokenizer") }
+        for constant in form.constants where firstDifference(try model.file.read(constant.name), constant.tensor) != nil {
+            throw unequal("tensor \(constant.name)")
+        }
+        for entry in form.entries {
+            let expected = try encoding(entry).rounded(source(entry, folder))
+            if let index = firstDifference(try model.read(entry), expected) {
+                throw unequal("tensor \(entry.name): element \(index)")
+            }
+        }
+    }
+}

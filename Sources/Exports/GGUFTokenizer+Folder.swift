@@ -1,0 +1,128 @@
+internal import GGUF
+internal import HuggingFace
+
+extension GGUFTokenizer {
+    /// The tokenizer of a Hugging Face folder.
+    ///
+    /// - Parameter rows: of the embedding; those without a token get an unused one.
+    /// - Returns: with what the user should know, a sentence each.
+    /// - Throws: ``ExportError`` where llama.cpp has none that does the same; ``HuggingFaceError``.
+    static func ofFolder(_ folder: String, rows: Int) throws -> (tokenizer: GGUFTokenizer, notes: [String]) {
+        let path = folder + "/tokenizer.json"
+        guard PathKind(path) != .absent else {
+            throw ExportError(.unfit, folder, "has no tokenizer.json, without which llama.cpp does not load a file")
+        }
+        let whole = try Tokenizer(folder: folder)
+        let document = try InputFile.json(path, limit: Tokenizer.fileLimit)
+        guard whole.vocabularySize <= rows else {
+            throw ExportError(.unfit, path, "has \(whole.vocabularySize) tokens, and the model has rows for \(rows)")
+        }
+        let settings =
+            PathKind(folder + "/tokenizer_config.json") == .absent
+            ? JSONValue.null : try InputFile.json(folder + "/tokenizer_config.json")
+        func id(_ key: String) -> Int? {
+            (settings[key]?.string ?? settings[key]?["content"]?.string).flatMap { whole.id(of: $0) }.map(Int.init)
+        }
+        let (tokens, types) = try self.tokens(document, rows: rows, path)
+        let adds = try template(whole, path)
+        let tokenizer = GGUFTokenizer(
+            tokens: tokens, types: types, merges: try merges(document, path), pre: try preTokenizer(document, path),
+            bos: whole.bosToken.map(Int.init), eos: whole.eosToken.map(Int.init), padding: id("pad_token"),
+            unknown: id("unk_token"), addsBos: adds.bos, addsEos: adds.eos, chatTemplate: try chatTemplate(settings, folder))
+        return (tokenizer, try notes(document, tokenizer, path))
+    }
+
+    private static func preTokenizer(_ document: JSONValue, _ path: String) throws(ExportError) -> GGUFPreTokenizer {
+        guard document["model"]?["byte_fallback"]?.bool != true else {
+            throw ExportError(
+                .unfit, path,
+                "is SentencePiece's BPE, for which llama.cpp needs scores that this file does not have; use --format huggingface "
+                    + "and llama.cpp's converter with the model's tokenizer.model")
+        }
+        guard let pre = GGUFPreTokenizer.of(document) else {
+            throw ExportError(
+                .unfit, "\(path): pre_tokenizer",
+                "cuts text as none of llama.cpp's that are known here ("
+                    + GGUFPreTokenizer.known.map(\.name).joined(separator: ", ") + "), and a near one would give other tokens; "
+                    + "--format huggingface keeps it")
+        }
+        return pre
+    }
+
+    /// A token for each row: the vocabulary's, the added ones, and a filler for rows without one.
+    private static func tokens(_ document: JSONValue, rows: Int, _ path: String) throws(ExportError) -> ([String], [TokenType])
+    {
+        var tokens = (0..<rows).map(filler)
+        var types = [TokenType](repeating: .unused, count: rows)
+        for (token, id) in document["model"]?["vocab"]?.object?.members ?? [] {
+            guard let id = id.integer else { continue }
+            (tokens[id], types[id]) = (token, .normal)
+        }
+        for token in document["added_tokens"]?.array ?? [] {
+            guard let id = token["id"]?.integer, let content = token["content"]?.string else { continue }
+            (tokens[id], types[id]) = (content, token["special"]?.bool == true ? .control : .userDefined)
+        }
+        guard Set(tokens.map(UTF8Key.init)).count == rows else {
+            throw ExportError(
+                .unfit, path, "has a token named like \(filler(rows - 1)), which stands for a row without a token")
+        }
+        return (tokens, types)
+    }
+
+    private static func merges(_ document: JSONValue, _ path: String) throws(ExportError) -> [String] {
+        var merges: [String] = []
+        for (rank, merge) in (document["model"]?["merges"]?.array ?? []).enumerated() {
+            let text = merge.string ?? (merge.array ?? []).compactMap(\.string).joined(separator: " ")
+            guard text.utf8.count(where: { $0 == UInt8(ascii: " ") }) == 1 else {
+                throw ExportError(.unfit, "\(path): merges[\(rank)]", "has a token with a blank, which GGUF cannot write")
+            }
+            merges.append(text)
+        }
+        return merges
+    }
+
+    /// Whether bos and eos are put around a text.
+    private static func template(_ whole: Tokenizer, _ path: String) throws(ExportError) -> (bos: Bool, eos: Bool) {
+        let around = whole.encode("", addSpecialTokens: true).map(Optional.some)
+        let (bos, eos) = (whole.bosToken, whole.eosToken)
+        if around.isEmpty { return (false, false) }
+        if around == [bos] { return (true, false) }
+        if around == [eos] { return (false, true) }
+        if around == [bos, eos] { return (true, true) }
+        throw ExportError(
+            .unfit, "\(path): post_processor", "puts other tokens around a text than bos and eos, which GGUF cannot say")
+    }
+
+    /// A template as a string, or the one of several that is called default.
+    private static func chatTemplate(_ settings: JSONValue, _ folder: String) throws(HuggingFaceError) -> String? {
+        let path = folder + "/chat_template.jinja"
+        if PathKind(path) != .absent {
+            return String(decoding: try InputFile.contents(of: path, limit: 1 << 20), as: UTF8.self)
+        }
+        if let text = settings["chat_template"]?.string { return text }
+        return settings["chat_template"]?.array?.first { $0["name"]?.string == "default" }?["template"]?.string
+    }
+
+    private static func notes(_ document: JSONValue, _ tokenizer: GGUFTokenizer, _ path: String) throws(ExportError) -> [String]
+    {
+        var notes: [String] = []
+        if let normalizer = document["normalizer"], normalizer != .null {
+            let steps = normalizer["normalizers"]?.array ?? [normalizer]
+            guard steps.allSatisfy({ $0["type"]?.string == "NFC" }) else {
+                throw ExportError(.unfit, "\(path): normalizer", "changes text before it is cut, which llama.cpp does not")
+            }
+            notes.append(
+                "text that is not in Unicode's composed form (NFC) gets other tokens in llama.cpp, which does not compose it")
+        }
+        let touches = (document["added_tokens"]?.array ?? []).filter { token in
+            ["single_word", "lstrip", "rstrip"].contains { token[$0]?.bool == true }
+        }
+        if let first = touches.first?["content"]?.string {
+            notes.append("the white space around \(first) belongs to it here, and not in llama.cpp")
+        }
+        if tokenizer.eos == nil {
+            notes.append("the folder names no token that ends a text: llama.cpp takes token 11 for it")
+        }
+        return notes
+    }
+}

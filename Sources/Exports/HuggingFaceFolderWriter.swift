@@ -1,0 +1,75 @@
+package import HuggingFace
+internal import Models
+internal import TensorCore
+
+/// A dense Hugging Face folder: what transformers, and every program that reads its folders, loads.
+package struct HuggingFaceFolderWriter: ModelWriter {
+    package let format = "huggingface"
+    package let summary = "dense safetensors with config.json and tokenizer, in --dtype, sharded above --shard-bytes"
+
+    package init() {}
+
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFolder()
+        let folder = try ModelFolder(request.source)
+        let type = try request.elementType ?? folder.elementType
+        let provenance = try Provenance(folder)
+        let writer = try HFFolderWriter(request.out)
+        let parameters = folder.architecture.parameters().named
+        let sources = parameters.map { name, spec in
+            TensorSource(name, type, spec.shape) { .floats(try folder.checkpoint.read(name, shape: spec.shape)) }
+        }
+        try Checkpoint.write(
+            sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+            metadata: ["format": "pt", "program": provenance.program, "source_sha256": provenance.digest])
+        try writer.write(config(folder, type).text, as: "config.json")
+        try writer.copy(from: folder.path)
+        try compare(folder, with: writer.temporaryPath, type)
+        try writer.commit()
+        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
+        return ExportReport(
+            path: request.out, bytes: size, weights: parameters.reduce(0) { $0 + $1.value.count },
+            checked: "\(parameters.count) tensors in \(type.rawValue) read back, equal to the source", notes: folder.warnings)
+    }
+
+    private func config(_ folder: ModelFolder, _ type: ElementType) -> HFConfig {
+        var config = folder.config
+        config.json["tie_word_embeddings"] = .bool(folder.architecture.tiesHead)
+        // transformers 5 reads dtype, older versions torch_dtype.
+        config.json["dtype"] = .string(type.frameworkName)
+        config.json["torch_dtype"] = .string(type.frameworkName)
+        return config
+    }
+
+    /// - Throws: ``ExportError`` where the folder at `path` is not the source rounded to `type`.
+    private func compare(_ folder: ModelFolder, with path: String, _ type: ElementType) throws {
+        let written = try ModelFolder(path)
+        guard written.architecture == folder.architecture else {
+            throw ExportError(.unequal, path, "describes another network than \(folder.path): \(written.architecture.summary)")
+        }
+        for (name, spec) in folder.architecture.parameters().named {
+            let expected = try folder.checkpoint.read(name, shape: spec.shape).rounded(to: type)
+            if let index = firstDifference(try written.checkpoint.read(name, shape: spec.shape), expected) {
+                throw ExportError(.unequal, "\(path): tensor \(name)", "element \(index) is not what was to be written")
+            }
+        }
+    }
+}
+
+extension ElementType {
+    /// As transformers names it. - Precondition: a type that models are written in.
+    package var frameworkName: String {
+        switch self {
+        case .f32: "float32"
+        case .f16: "float16"
+        case .bf16: "bfloat16"
+        default: preconditionFailure("models are not written in \(rawValue)")
+        }
+    }
+
+    /// The type of this name; nil for one that models are not written in.
+    package init?(frameworkName: String) {
+        guard let type = [ElementType.f32, .f16, .bf16].first(where: { $0.frameworkName == frameworkName }) else { return nil }
+        self = type
+    }
+}

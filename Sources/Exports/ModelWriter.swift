@@ -1,0 +1,120 @@
+package import HuggingFace
+internal import Models
+internal import Support
+
+/// A format that models leave in.
+///
+/// To add one, write it in a file of its own and list it in ``ModelWriters``.
+package protocol ModelWriter: Sendable {
+    /// What `--format` calls it.
+    var format: String { get }
+    /// A line for people.
+    var summary: String { get }
+
+    /// Whether the source is a model; else it is a run folder with rotations.
+    var readsModel: Bool { get }
+
+    /// Writes the file or folder `request.out` names, which appears there complete, read back and compared, or not at all.
+    ///
+    /// - Throws: ``ExportError`` where the format cannot hold the model: before anything is written, where that can be known.
+    func write(_ request: ExportRequest) throws -> ExportReport
+}
+
+extension ModelWriter {
+    package var readsModel: Bool { true }
+}
+
+/// What is to be written where.
+package struct ExportRequest: Sendable {
+    /// A Hugging Face folder; for rotations a run folder or their file.
+    package let source: String
+    package let out: String
+    package let overwrites: Bool
+    /// Largest file of weights, in bytes.
+    package let shardBytes: Int
+    /// Of dense weights; nil: as the source has them.
+    package let elementType: ElementType?
+
+    package init(
+        source: String, out: String, overwrites: Bool = false, shardBytes: Int = defaultShardBytes,
+        elementType: ElementType? = nil
+    ) {
+        self.source = source
+        self.out = Self.trimmed(out)
+        self.overwrites = overwrites
+        self.shardBytes = shardBytes
+        self.elementType = elementType
+    }
+
+    package static let defaultShardBytes = 5_000_000_000
+
+    private static func trimmed(_ path: String) -> String {
+        var path = path[...]
+        while path.count > 1, path.last == "/" { path.removeLast() }
+        return String(path)
+    }
+
+    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced.
+    func checkFile() throws(ExportError) {
+        switch PathKind(out) {
+        case .absent: break
+        case .file where overwrites: break
+        case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
+        default: throw ExportError(.place, out, "is there and is no file; give the name of a new file")
+        }
+    }
+
+    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced. Of folders only those of models may be.
+    func checkFolder() throws(ExportError) {
+        switch PathKind(out) {
+        case .absent: return
+        case .folder where PathKind(out + "/config.json") == .file:
+            guard overwrites else { throw ExportError(.place, out, "is there already; --overwrite replaces it as a whole") }
+            guard PathKind(source + "/config.json") != .file || !isSameFolder else {
+                throw ExportError(.place, out, "is the folder that is read; give another one")
+            }
+        default: throw ExportError(.place, out, "is there and is no model's folder; give the name of a new one")
+        }
+    }
+
+    private var isSameFolder: Bool { resolvedPath(source) == resolvedPath(out) }
+}
+
+/// What was written.
+package struct ExportReport: Sendable {
+    package let path: String
+    package let bytes: Int
+    /// Elements of all weights that it holds; 0 where that says nothing.
+    package let weights: Int
+    /// What was checked, a sentence's part.
+    package let checked: String
+    package let notes: [String]
+
+    package init(path: String, bytes: Int, weights: Int, checked: String, notes: [String] = []) {
+        (self.path, self.bytes, self.weights, self.checked, self.notes) = (path, bytes, weights, checked, notes)
+    }
+}
+
+/// The formats there are.
+package enum ModelWriters {
+    package static let all: [any ModelWriter] =
+        [HuggingFaceFolderWriter()] + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [RotationArchiveWriter()]
+
+    package static var formats: [String] { all.map(\.format) }
+
+    /// - Throws: ``ExportError`` for an unknown format.
+    package static func named(_ format: String) throws(ExportError) -> any ModelWriter {
+        guard let writer = all.first(where: { $0.format == format }) else {
+            throw ExportError(.place, "--format", "'\(format)' is none of \(formats.joined(separator: ", "))")
+        }
+        return writer
+    }
+}
+
+/// Where written things come from, for their metadata.
+struct Provenance {
+    let program = ProgramVersion.name
+    let digest: String
+
+    init(_ folder: ModelFolder) throws(HuggingFaceError) { digest = try folder.checkpoint.digest() }
+}

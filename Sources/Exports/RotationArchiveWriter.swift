@@ -1,0 +1,55 @@
+internal import HuggingFace
+internal import Rotation
+internal import TensorCore
+
+/// SpinQuant's `R.bin` of a run's `rotations.safetensors`.
+package struct RotationArchiveWriter: ModelWriter {
+    package let format = "r-bin"
+    package let summary = "the rotations of a run as SpinQuant's R.bin, which torch.load reads with weights_only=True"
+
+    package let readsModel = false
+
+    package init() {}
+
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFile()
+        let path = PathKind(request.source) == .folder ? request.source + "/rotations.safetensors" : request.source
+        guard PathKind(path) != .absent else {
+            throw ExportError(.unfit, request.source, "holds no rotations.safetensors; give the run folder of a rotate")
+        }
+        let rotations = try self.rotations(path)
+        let temporary = request.out + ".unchecked"
+        defer { try? removeTree(temporary) }
+        try rotations.writeTorchArchive(to: temporary)
+        let archive = try TorchArchive(temporary)
+        guard archive.names == rotations.named.map(\.name) else {
+            throw ExportError(.unequal, request.out, "holds other rotations than \(path)")
+        }
+        for (name, tensor) in rotations.named {
+            let written = try archive.read(name)
+            guard written.shape == tensor.shape, firstDifference(written, tensor) == nil else {
+                throw ExportError(.unequal, "\(request.out): \(name)", "is not what was to be written")
+            }
+        }
+        try renameDurably(temporary, to: request.out)
+        return ExportReport(
+            path: request.out, bytes: bytes(at: request.out), weights: 0,
+            checked: "\(rotations.named.count) rotations read back, equal to the source")
+    }
+
+    /// Rotations of the sizes that the file itself has.
+    private func rotations(_ path: String) throws -> Rotations {
+        let (names, shape): ([String], (String) throws -> [Int])
+        if path.hasSuffix(".safetensors") {
+            let file = try SafetensorsFile(path)
+            (names, shape) = (file.names, { try file.info($0).shape })
+        } else {
+            let archive = try TorchArchive(path)
+            (names, shape) = (archive.names, { try archive.read($0).shape })
+        }
+        let heads = names.filter { $0 != "R1" }
+        let hidden = try names.contains("R1") ? shape("R1").first ?? 0 : 0
+        let head = try heads.first.map { try shape($0).first ?? 0 } ?? 0
+        return try Rotations(contentsOf: path, hidden: hidden, head: head, layers: heads.count)
+    }
+}

@@ -1,0 +1,84 @@
+internal import ArgumentParser
+internal import Exports
+internal import HuggingFace
+internal import Training
+
+struct ExportCommand: SingleCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write a model in a form that other programs load.",
+        discussion: "FORMAT is one of:\n"
+            + ModelWriters.all.map { "  \($0.format): \($0.summary)." }.joined(separator: "\n")
+            + "\n\nWhat is written is read back and compared before it gets its name.")
+
+    @Argument(help: "A Hugging Face folder, or a run folder with a model.")
+    var folder: String
+
+    @Option(help: ArgumentHelp("What to write.", valueName: "format"))
+    var format: String
+
+    @OptionGroup var target: TargetOptions
+
+    func run() throws {
+        let writer = try ModelWriters.named(format)
+        let source = writer.readsModel ? try GivenPath.model(folder) : folder
+        try target.report(writer.write(target.request(source)))
+    }
+}
+
+struct ImportCommand: SingleCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Make a Hugging Face folder of a GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, TQ2_0).",
+        discussion: """
+            config.json, tokenizer.json and the weights as floats, in the type that holds them exactly unless --dtype names another.
+            What is written is read back and compared before it gets its name.
+            """)
+
+    @Argument(help: "A GGUF file.")
+    var file: String
+
+    @OptionGroup var target: TargetOptions
+
+    func run() throws { try target.report(GGUFImport().write(target.request(file))) }
+}
+
+/// Where and how a model is written.
+struct TargetOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("The file or folder to write.", valueName: "path"))
+    var out: String
+
+    @Option(help: ArgumentHelp("Type of dense weights: input, float32, float16 or bfloat16.", valueName: "type"))
+    var dtype = "input"
+
+    @Option(help: ArgumentHelp("Largest file of weights in a folder, such as 5GiB.", valueName: "size"))
+    var shardBytes = String(ExportRequest.defaultShardBytes)
+
+    @Flag(help: "Replace the file or the model's folder that is there.")
+    var overwrite = false
+
+    func validate() throws {
+        guard !out.isEmpty else { throw ValidationError("--out names no path") }
+        guard dtype == "input" || ElementType(frameworkName: dtype) != nil else {
+            throw ValidationError("--dtype '\(dtype)': expected input, float32, float16 or bfloat16")
+        }
+        guard let size = ByteCount(settingText: shardBytes), size.bytes > 0 else {
+            throw ValidationError("--shard-bytes '\(shardBytes)': expected \(ByteCount.expectation)")
+        }
+    }
+
+    func request(_ source: String) -> ExportRequest {
+        ExportRequest(
+            source: source, out: out, overwrites: overwrite,
+            shardBytes: ByteCount(settingText: shardBytes)?.bytes ?? ExportRequest.defaultShardBytes,
+            elementType: ElementType(frameworkName: dtype))
+    }
+
+    func report(_ report: ExportReport) throws {
+        for note in report.notes { Console.say("note: \(note)\n") }
+        let bits =
+            report.weights > 0
+            ? ", \((8 * Double(report.bytes) / Double(report.weights)).formatted(decimals: 2)) bits per weight" : ""
+        Console.say("\(report.path): \(report.bytes) bytes\(bits); \(report.checked)\n")
+    }
+}

@@ -1,0 +1,94 @@
+import Foundation
+import HuggingFace
+import Models
+import Rotation
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Exports
+
+@Suite struct FolderExportTests {
+    @Test(arguments: [ElementType.f32, .bf16, .f16, nil])
+    func `a dense folder has the source's numbers in the type asked for`(type: ElementType?) throws {
+        let model = try ExportedModel("llama_tied_hf")
+        try model.export("huggingface", to: "out", type: type)
+        let (source, written) = (try ModelFolder(model.file("model")), try ModelFolder(model.file("out")))
+        #expect(written.architecture == source.architecture)
+        for name in source.checkpoint.names {
+            let expected = try source.checkpoint.read(name).rounded(to: type ?? .f32)
+            #expect(try written.checkpoint.info(name).type == type ?? .f32)
+            #expect(try written.checkpoint.read(name).elements == expected.elements)
+        }
+        #expect(written.config.value("torch_dtype")?.string == (type ?? .f32).frameworkName)
+        #expect(PathKind(model.file("out/tokenizer.json")) == .file)
+    }
+
+    @Test func `weights above the limit go to shards, each with where it comes from`() throws {
+        let model = try ExportedModel()
+        try model.export("huggingface", to: "out", shardBytes: 100_000)
+        let shards = try entries(ofFolder: model.file("out")).filter { $0.hasSuffix(".safetensors") }
+        #expect(shards.count > 3 && PathKind(model.file("out/model.safetensors.index.json")) == .file)
+        for shard in shards {
+            let metadata = try SafetensorsFile(model.file("out/" + shard)).metadata
+            #expect(metadata["format"] == "pt" && metadata["program"]?.hasPrefix("sq-train ") == true)
+            #expect(try metadata["source_sha256"] == Checkpoint(model.file("model")).digest())
+        }
+        #expect(try model.logits("out").elements == model.logits("model").elements)
+    }
+
+    @Test func `a folder is replaced only where asked, only a model's, and never the one that is read`() throws {
+        let model = try ExportedModel()
+        try model.export("huggingface", to: "out")
+        #expect(model.refusal("huggingface")?.description.contains("--overwrite") == true)
+        #expect(model.refusal("huggingface", overwrites: true) == nil)
+        #expect(
+            model.refusal("huggingface", to: "model", overwrites: true)?.description.contains("is the folder that is read")
+                == true)
+        try FileManager.default.createDirectory(atPath: model.file("mine"), withIntermediateDirectories: false)
+        try AtomicFile.write("mine", to: model.file("mine/a"))
+        #expect(
+            model.refusal("huggingface", to: "mine", overwrites: true)?.description.contains("is no model's folder") == true)
+        #expect(try entries(ofFolder: model.file("mine")) == ["a"])
+    }
+
+    @Test func `a number beyond half precision is refused, and nothing is left`() throws {
+        let model = try ExportedModel()
+        let folder = try ModelFolder(model.file("model"))
+        var parameters = try folder.parameters()
+        parameters.blocks[0][0] = Tensor(repeating: 1e6, parameters.blocks[0][0].shape)
+        try folder.write(parameters, as: .f32, to: model.file("model"))
+        for format in ["huggingface", "gguf-f16"] {
+            do {
+                try model.export(format, to: "out", type: .f16)
+                // Norms are in float32 in GGUF.
+                #expect(format == "gguf-f16")
+            } catch let error as HuggingFaceError {
+                #expect(format == "huggingface" && error.description.contains("beyond F16's range"), "\(error)")
+                #expect(try !entries(ofFolder: model.folder.path).contains { $0.hasPrefix("out") })
+            }
+        }
+    }
+
+    @Test func `rotations of a run become an R.bin with the same numbers`() throws {
+        let folder = try TemporaryFolder()
+        try FileManager.default.createDirectory(atPath: folder.file("run"), withIntermediateDirectories: false)
+        let sign = Tensor((0..<16).map { $0 % 5 == 0 ? ($0 % 2 == 0 ? 1 : -1) as Float : 0 }, [4, 4])
+        let tensors = [("R1", sign)] + (0..<2).map { ("model.layers.\($0).self_attn.R2", Tensor(identity: 2)) }
+        try SafetensorsFile.write(tensors.map { TensorSource($0.0, $0.1) }, to: folder.file("run/rotations.safetensors"))
+        let request = ExportRequest(source: folder.file("run"), out: folder.file("R.bin"))
+        _ = try ModelWriters.named("r-bin").write(request)
+        let archive = try TorchArchive(folder.file("R.bin"))
+        #expect(archive.names == tensors.map(\.0))
+        for (name, tensor) in tensors { #expect(try archive.read(name).elements == tensor.elements) }
+        #expect(throws: ExportError.self) { _ = try ModelWriters.named("r-bin").write(request) }
+        #expect(throws: ExportError.self) {
+            _ = try ModelWriters.named("r-bin").write(ExportRequest(source: folder.path, out: folder.file("S.bin")))
+        }
+    }
+
+    @Test func `an unknown format is refused with the known ones`() {
+        #expect(throws: ExportError.self) { _ = try ModelWriters.named("gguf-q5_k") }
+        #expect(Set(ModelWriters.formats).isSuperset(of: ["huggingface", "gguf-f16", "gguf-q8_0", "gguf-q4_0", "r-bin"]))
+    }
+}
