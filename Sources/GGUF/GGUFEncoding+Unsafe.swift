@@ -82,7 +82,8 @@ extension GGUFEncoding {
 
     /// d = the value of the largest magnitude (the first of several) / −8; q = min(15, trunc(x/d + 8.5)).
     ///
-    /// x/d + 8.5 is rounded once, as in the package `gguf`: that of ggml depends on whether the compiler fuses the two.
+    /// The product is rounded, then the sum, as in the package `gguf`: in ggml itself that depends on whether the compiler fuses
+    /// the two.
     private func appendQ4(
         _ x: UnsafeBufferPointer<Float>, _ first: Int, _ bytes: inout [UInt8]
     ) throws(UnencodableElement) {
@@ -90,8 +91,8 @@ extension GGUFEncoding {
         for value in x where abs(value) > abs(extreme) { extreme = value }
         let d = extreme / -8
         try append(scale: d, first, &bytes)
-        let inverse = Double(reciprocal(d))
-        func code(_ value: Float) -> UInt8 { UInt8(max(0, min(15, Float(Double(value) * inverse + 8.5)))) }
+        let inverse = reciprocal(d)
+        func code(_ value: Float) -> UInt8 { UInt8(max(0, min(15, value * inverse + 8.5))) }
         for j in 0..<16 { bytes.append(code(x[j]) | code(x[j + 16]) << 4) }
     }
 

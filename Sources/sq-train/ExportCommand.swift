@@ -1,7 +1,9 @@
 internal import ArgumentParser
+internal import Configuration
 internal import Exports
 internal import HuggingFace
-internal import Training
+internal import Runs
+internal import Support
 
 struct ExportCommand: SingleCommand {
     static let configuration = CommandConfiguration(

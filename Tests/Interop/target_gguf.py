@@ -1,7 +1,5 @@
-"""Reads FILE.gguf with the package gguf and compares every dequantized tensor, bit for bit, with the folder that `sq-train import`
-made of the file in float32. Blocks are encoded by the package too and compared with the file's, from a float32 file of the same model.
-
-    gguf_blocks.py FILE.gguf FOLDER [FLOAT32.gguf]
+"""GGUF files as the package gguf reads them: every tensor that it dequantizes is, bit for bit, the one that `sq-train import` makes
+of the file, and the package encodes the same numbers to the same bytes.
 """
 import sys
 
@@ -9,6 +7,7 @@ import numpy as np
 from gguf import GGUFReader, GGMLQuantizationType, quants
 
 import checkpoint
+from interop import check, export, imported
 
 
 def halves(array, heads):
@@ -32,9 +31,9 @@ def own_name(name):
     return f"{ends[words[0]]}.{words[1]}" if words[0] in ends else f"model.layers.{words[1]}.{parts[words[2]]}.{words[3]}"
 
 
-def main(path, folder, float_path=None):
+def compare(path, folder, float_path):
     reader, ours = GGUFReader(path), checkpoint.tensors(folder)
-    floats = {t.name: t for t in GGUFReader(float_path).tensors} if float_path else {}
+    floats = {tensor.name: tensor for tensor in GGUFReader(float_path).tensors}
     architecture = value(reader, "general.architecture")
     heads = {"attn_q": value(reader, f"{architecture}.attention.head_count"),
              "attn_k": value(reader, f"{architecture}.attention.head_count_kv")}
@@ -46,17 +45,18 @@ def main(path, folder, float_path=None):
             array = halves(array, heads[kind])
         expected = ours.pop(own_name(tensor.name))
         if not np.array_equal(array.view(np.uint32), expected.view(np.uint32)):
-            sys.exit(f"{tensor.name}: {np.sum(array != expected)} of {array.size} elements differ")
+            check(False, f"{tensor.name}: {np.sum(array != expected)} of {array.size} elements differ")
         tensors, elements = tensors + 1, elements + array.size
-        if tensor.name in floats and tensor.tensor_type != GGMLQuantizationType.F32:
+        if tensor.tensor_type != GGMLQuantizationType.F32:
             blocks = quants.quantize(floats[tensor.name].data, tensor.tensor_type)
             if not np.array_equal(blocks.view(np.uint8).ravel(), tensor.data.view(np.uint8).ravel()):
-                sys.exit(f"{tensor.name}: the package encodes it otherwise")
+                check(False, f"{tensor.name}: the package encodes it otherwise")
             encoded += 1
-    if ours:
-        sys.exit(f"{folder} has tensors that {path} lacks: {', '.join(ours)}")
-    print(f"{tensors} tensors, {elements} elements equal bit for bit; {encoded} encoded to the same bytes")
+    check(not ours, f"{path}: {tensors} tensors, {elements} elements equal bit for bit; {encoded} encoded to the same bytes")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    floats = export("gguf-f32", "f32.gguf")
+    for precision in sys.argv[1:] or ["f16", "bf16", "q8_0", "q4_0"]:
+        path = export(f"gguf-{precision}", f"{precision}.gguf")
+        compare(path, imported(path), floats)
