@@ -21,6 +21,12 @@ struct ExportCommand: SingleCommand {
 
     @OptionGroup var target: TargetOptions
 
+    func validate() throws {
+        guard ModelWriters.formats.contains(format) else {
+            throw ValidationError("--format '\(format)': expected one of \(ModelWriters.formats.joined(separator: ", "))")
+        }
+    }
+
     func run() throws {
         let writer = try ModelWriters.named(format)
         let source = writer.readsModel ? try GivenPath.model(folder) : folder

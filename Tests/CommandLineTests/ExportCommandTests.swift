@@ -1,0 +1,37 @@
+import Foundation
+import HuggingFace
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    @Suite struct Export {
+        @Test func `a model goes to GGUF and back, and the first of two ranks alone writes`() throws {
+            let model = try ModelFolder()
+            let exported = try Program.run(
+                ["export", "model", "--format", "gguf-f32", "--out", "a.gguf"], in: model.path, ranks: 2)
+            // The folder's tokenizer has more tokens than the model.
+            #expect(exported.code == 78 && exported.complaints.count == 1, "\(exported.errors)")
+            #expect(exported.complaints.first?.contains("and the model has rows for") == true, "\(exported.errors)")
+            let dense = try Program.run(
+                ["export", "model", "--format", "huggingface", "--out", "dense", "--dtype", "bfloat16"], in: model.path, ranks: 2)
+            #expect(dense.code == 0 && dense.output.contains("BF16 read back, equal to the source"), "\(dense.errors)")
+            #expect(dense.output.split(separator: "\n").count == 1, "\(dense.output)")
+            #expect(PathKind(model.file("dense/model.safetensors")) == .file)
+        }
+
+        @Test(arguments: [
+            (["export", "model", "--format", "gguf-q5", "--out", "a"], 64 as Int32, "expected one of huggingface"),
+            (["export", "model", "--format", "huggingface", "--out", "a", "--dtype", "int4"], 64, "--dtype 'int4'"),
+            (["export", "model", "--format", "huggingface", "--out", "a", "--shard-bytes", "0"], 64, "--shard-bytes '0'"),
+            (["export", "nowhere", "--format", "huggingface", "--out", "a"], 66, "nowhere"),
+            (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),
+            (["export", "model", "--format", "r-bin", "--out", "a"], 78, "holds no rotations.safetensors"),
+            (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is no GGUF file"),
+            (["import", "missing.gguf", "--out", "a"], 66, "there is no such file"),
+        ])
+        func `what cannot be done is one line, and writes nothing`(arguments: [String], code: Int32, fragment: String) throws {
+            let model = try ModelFolder()
+            try Program.expectRefusal(arguments, in: model.path, ranks: 0, code: code, fragment: fragment)
+        }
+    }
+}
