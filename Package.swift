@@ -60,6 +60,7 @@ let package = Package(
         ]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
+        module("Calibration", ["TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
         module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module("TransitionBus", [
             "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
@@ -105,6 +106,7 @@ let package = Package(
             dependencies: [
                 "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
                 "CKernels", "COpenBLAS",
+                "Collectives", "Parallelism", "Calibration", "Evaluation", "Datasets",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
@@ -141,9 +143,11 @@ let package = Package(
             dependencies: [
                 "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation", "Parallelism",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
+                "Quantization", "Calibration",
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        tests("Calibration", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
         tests("Exports", ["TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),

@@ -13,6 +13,9 @@ CK_KERNEL(ck_axpy)
 CK_KERNEL(ck_scale)
 CK_KERNEL(ck_sum_squares)
 CK_KERNEL(ck_max_abs)
+CK_KERNEL(ck_transpose)
+// kernels/gptq.c
+CK_KERNEL(ck_gptq_columns)
 // kernels/hadamard.c
 CK_KERNEL(ck_fwht)
 CK_KERNEL(ck_mix_signs)
@@ -62,7 +65,6 @@ CK_KERNEL(ck_ternary_bits)
 CK_KERNEL(ck_ternary_gram)
 CK_KERNEL(ck_ternary_descend)
 CK_KERNEL(ck_ternary_accumulate)
-CK_KERNEL(ck_ternary_transpose)
 CK_KERNEL(ck_ternary_kernel_row)
 // kernels/ternary_packed.c
 CK_KERNEL(ck_ternary_pack)

@@ -30,6 +30,11 @@ package struct IntegerProduct: Sendable {
             throw QuantizationError(
                 .configuration, "a product of integers has scales for rows, groups or a tensor, not for columns")
         }
+        guard weight.columnGroups == nil else {
+            throw QuantizationError(
+                .configuration,
+                "a product of integers has groups of neighboring columns; quantize with static groups, or in the columns' order")
+        }
         try self.init(
             codes: { Int(weight.codes[$0]) }, rows: weight.shape[0], columns: weight.shape[1],
             width: perRow == 0 ? weight.shape[1] : weight.shape[1] / perRow, bits: weight.spec.bits,

@@ -12,6 +12,19 @@ package struct QuantizedWeight: Sendable {
     /// `[out, in]`.
     package let shape: [Int]
     package let spec: QuantizerSpec
+    /// The group of each column where groups are not neighbors (activation order without static groups), else nil.
+    package let columnGroups: [Int32]?
+
+    /// - Precondition: a code per weight; as many zero points as scales; a group per column.
+    package init(
+        codes: [Int16], scales: Tensor, zeros: Tensor, shape: [Int], spec: QuantizerSpec, columnGroups: [Int32]? = nil
+    ) {
+        precondition(
+            codes.count == shape.reduce(1, *) && scales.count == zeros.count && columnGroups?.count ?? shape[1] == shape[1],
+            "\(codes.count) codes, \(scales.shape) scales, \(zeros.shape) zero points for a weight \(shape)")
+        (self.codes, self.scales, self.zeros, self.shape, self.spec) = (codes, scales, zeros, shape, spec)
+        self.columnGroups = columnGroups
+    }
 
     /// ŵ, `[out, in]`.
     package func dequantized() -> Tensor {
@@ -25,7 +38,8 @@ package struct QuantizedWeight: Sendable {
                 switch spec.granularity {
                 case .tensor: group = 0
                 case .column: group = column
-                case .channel, .token, .group, .head: group = row * perRow + column * perRow / columns
+                case .channel, .token, .group, .head:
+                    group = row * perRow + (columnGroups.map { Int($0[column]) } ?? column * perRow / columns)
                 }
                 let index = row * columns + column
                 target[index] = (Float(codes[index]) - zeros[flat: group]) * scales[flat: group]
@@ -88,7 +102,23 @@ package struct WeightQuantizer: Sendable, Equatable {
         return QuantizedWeight(codes: codes, scales: scales, zeros: zeros, shape: weight.shape, spec: spec)
     }
 
-    private var kernel: ck_quantizer { spec.kernel(leastMagnitude: Self.leastMagnitude) }
+    /// Scale and zero point of every group, as ``quantized(_:)`` finds them, one after the other.
+    ///
+    /// - Precondition: any granularity but ``QuantizerGranularity/column``.
+    func grids(of weight: Tensor) -> (scales: Tensor, zeros: Tensor) {
+        precondition(spec.granularity != .column, "the groups of a column are not neighbors")
+        let (groups, size) = grouping(of: weight)
+        let ratios = clipRatios(weight)
+        var (scales, zeros) = (Tensor(uninitialized: [groups]), Tensor(uninitialized: [groups]))
+        var rounded = Tensor(uninitialized: weight.shape)
+        ck_fake_quantize(
+            weight.pointer, rounded.mutablePointer, groups, size, kernel, ratios.pointer, scales.mutablePointer,
+            zeros.mutablePointer)
+        return (scales, zeros)
+    }
+
+    /// The parameters the kernels take.
+    var kernel: ck_quantizer { spec.kernel(leastMagnitude: Self.leastMagnitude) }
 
     /// The same quantizer for the transposed weight.
     private var byRows: WeightQuantizer {

@@ -1,3 +1,5 @@
+internal import CKernels
+
 /// A dense float32 array: a value, contiguous, row-major, copied when written to while shared.
 package struct Tensor: @unchecked Sendable {
     /// Extents, slowest first; `[]` is a scalar.
@@ -90,15 +92,7 @@ package struct Tensor: @unchecked Sendable {
         precondition(shape.count == 2, "transpose of \(shape)")
         let (m, n) = (shape[0], shape[1])
         let result = Tensor(uninitialized: [n, m])
-        let (source, target) = (storage.base, result.storage.base)
-        let tile = 32
-        for i0 in stride(from: 0, to: m, by: tile) {
-            for j0 in stride(from: 0, to: n, by: tile) {
-                for i in i0..<min(i0 + tile, m) {
-                    for j in j0..<min(j0 + tile, n) { target[j * m + i] = source[i * n + j] }
-                }
-            }
-        }
+        ck_transpose(storage.base, m, n, result.storage.base)
         return result
     }
 }

@@ -40,11 +40,11 @@ struct Components {
     mutating func replace(left: Bool, columns: UnsafePointer<Float>) {
         if left {
             ut.withUnsafeMutableBufferPointer { [count] in
-                if let target = $0.baseAddress { ck_ternary_transpose(columns, m, count, target) }
+                if let target = $0.baseAddress { ck_transpose(columns, m, count, target) }
             }
         } else {
             v.withUnsafeMutableBufferPointer { [count] in
-                if let target = $0.baseAddress { ck_ternary_transpose(columns, n, count, target) }
+                if let target = $0.baseAddress { ck_transpose(columns, n, count, target) }
             }
         }
     }
@@ -78,7 +78,7 @@ struct Components {
         let k = count
         guard k > 0 else { return result }
         let (u, rows) = (workspace.take(.coefficients, m * k), workspace.take(.images, k * n))
-        ut.withUnsafeBufferPointer { if let ut = $0.baseAddress { ck_ternary_transpose(ut, k, m, u) } }
+        ut.withUnsafeBufferPointer { if let ut = $0.baseAddress { ck_transpose(ut, k, m, u) } }
         v.withUnsafeBufferPointer { if let v = $0.baseAddress { rows.update(from: v, count: k * n) } }
         for j in 0..<k { ck_scale(s[j], rows + j * n, n) }
         ck_ternary_accumulate(u, m, k, rows, n, -1, result.mutablePointer)

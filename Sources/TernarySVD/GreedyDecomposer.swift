@@ -189,9 +189,9 @@ extension GreedyDecomposer {
         (left ? components.v : components.ut).withUnsafeBufferPointer {
             if let fixed = $0.baseAddress { ck_ternary_accumulate(fixed, k, left ? n : m, source.pointer, length, 1, images) }
         }
-        ck_ternary_transpose(images, k, length, gradients)
+        ck_transpose(images, k, length, gradients)
         (left ? components.ut : components.v).withUnsafeBufferPointer {
-            if let vectors = $0.baseAddress { ck_ternary_transpose(vectors, k, length, coefficients) }
+            if let vectors = $0.baseAddress { ck_transpose(vectors, k, length, coefficients) }
         }
         let (dots, ld) = left ? solver.rightDots : solver.leftDots
         let changes = ck_ternary_descend(

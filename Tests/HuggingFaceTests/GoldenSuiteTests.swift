@@ -28,7 +28,8 @@ import Testing
     @Test(
         .enabled(if: GoldenSuite.isOwn),
         arguments: [
-            "cayley", "hadamard", "llama", "opcount", "quant", "spinquant", "tokenizer", "tsvd", "tsvd_conv", "tsvd_qat",
+            "cayley", "gptq", "hadamard", "llama", "opcount", "quant", "spinquant", "tokenizer", "tsvd", "tsvd_conv",
+            "tsvd_qat",
         ]
     )
     func `the suite has cases of every group that tests read`(_ group: String) {

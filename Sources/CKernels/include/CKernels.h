@@ -5,6 +5,7 @@
 #include "ck_cpu.h"
 #include "ck_digest.h"
 #include "ck_elementwise.h"
+#include "ck_gptq.h"
 #include "ck_hadamard.h"
 #include "ck_integer.h"
 #include "ck_network.h"

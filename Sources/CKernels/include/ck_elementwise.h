@@ -11,3 +11,5 @@ double ck_sum_squares(const float *x, size_t n);
 float ck_max_abs(const float *x, size_t n);
 // 1 when no element is NaN or infinite
 int ck_all_finite(const float *x, size_t n);
+// target (columns×rows) ← source (rows×columns) transposed.
+void ck_transpose(const float *source, size_t rows, size_t columns, float *target);

@@ -45,8 +45,6 @@ void ck_ternary_apply(const uint8_t *packed, size_t rows, size_t columns, const 
 void ck_ternary_accumulate(
     const float *t, size_t rows, size_t inner, const float *x, size_t n, float sign, float *y);
 
-// target (columns×rows) ← source (rows×columns) transposed.
-void ck_ternary_transpose(const float *source, size_t rows, size_t columns, float *target);
 // out_j ← a_j·b_j, and their Σ (a_j·b_j)² returned.
 double ck_ternary_kernel_row(const float *a, const float *b, size_t n, float *out);
 

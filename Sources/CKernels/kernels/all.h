@@ -18,6 +18,7 @@
 #include "hadamard.c"
 #include "optimizer.c"
 #include "quantize.c"
+#include "gptq.c"
 #include "rotation.c"
 #include "ternary.c"
 #include "ternary_packed.c"

@@ -29,3 +29,13 @@ float CK_VARIANT(ck_max_abs)(const float *x, size_t n) {
     memcpy(&result, &best, 4);
     return result;
 }
+
+void CK_VARIANT(ck_transpose)(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
+    enum { TILE = 16 };
+    for (size_t i0 = 0; i0 < rows; i0 += TILE)
+        for (size_t j0 = 0; j0 < columns; j0 += TILE) {
+            size_t iEnd = i0 + TILE < rows ? i0 + TILE : rows, jEnd = j0 + TILE < columns ? j0 + TILE : columns;
+            for (size_t j = j0; j < jEnd; j++)
+                for (size_t i = i0; i < iEnd; i++) target[j * rows + i] = source[i * columns + j];
+        }
+}

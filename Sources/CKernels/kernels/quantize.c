@@ -177,15 +177,25 @@ INLINE float power_2_4(float d) {
     return square * root;
 }
 
-// Σ|y − x|^2.4 of a group: float sums over blocks, added up in double.
-INLINE double clip_error(const float *x, size_t n, grid_t k) {
+// Values between two looks whether a sum is too large already.
+#define CLIP_LOOK 128
+
+// Σ|y − x|^2.4 of a group: float sums over blocks, added up in double. INFINITY as soon as the sum can only end at `limit` or
+// more: its terms are not negative, and rounding keeps the order.
+INLINE double clip_error(const float *x, size_t n, grid_t k, double limit) {
     double total = 0;
     for (size_t start = 0; start < n; start += 1024) {
         size_t end = start + 1024 < n ? start + 1024 : n;
         float part[LANES] = {0};
         size_t i = start;
-        for (; i + LANES <= end; i += LANES)
-            for (int j = 0; j < LANES; j++) part[j] += power_2_4(value_of(code_of(x[i + j], k), k) - x[i + j]);
+        while (i + LANES <= end) {
+            size_t look = i + CLIP_LOOK < end ? i + CLIP_LOOK : end;
+            for (; i + LANES <= look; i += LANES)
+                for (int j = 0; j < LANES; j++) part[j] += power_2_4(value_of(code_of(x[i + j], k), k) - x[i + j]);
+            double sum = total;
+            for (int j = 0; j < LANES; j++) sum += part[j];
+            if (sum >= limit) return INFINITY;
+        }
         for (; i < end; i++) part[i & (LANES - 1)] += power_2_4(value_of(code_of(x[i], k), k) - x[i]);
         for (int j = 0; j < LANES; j++) total += part[j];
     }
@@ -199,7 +209,7 @@ void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size
         clip[group] = 1;
         for (int i = 0; i < candidates; i++) {
             float ratio = (float)(1 - (double)i / grid);
-            double error = clip_error(x, g, grid_of(r, q, ratio));
+            double error = clip_error(x, g, grid_of(r, q, ratio), best);
             if (error < best) {
                 best = error;
                 clip[group] = ratio;

@@ -132,16 +132,6 @@ void CK_VARIANT(ck_ternary_accumulate)(
     }
 }
 
-void CK_VARIANT(ck_ternary_transpose)(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
-    enum { TILE = 16 };
-    for (size_t i0 = 0; i0 < rows; i0 += TILE)
-        for (size_t j0 = 0; j0 < columns; j0 += TILE) {
-            size_t iEnd = i0 + TILE < rows ? i0 + TILE : rows, jEnd = j0 + TILE < columns ? j0 + TILE : columns;
-            for (size_t j = j0; j < jEnd; j++)
-                for (size_t i = i0; i < iEnd; i++) target[j * rows + i] = source[i * columns + j];
-        }
-}
-
 double CK_VARIANT(ck_ternary_kernel_row)(const float *restrict a, const float *restrict b, size_t n, float *restrict out) {
     double part[8] = {0};
     size_t j = 0;

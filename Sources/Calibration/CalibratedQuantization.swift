@@ -1,0 +1,99 @@
+internal import Collectives
+package import Models
+internal import Parallelism
+package import Quantization
+package import TensorCore
+
+/// A network's linear layers as integers, and the stage with them in place.
+package struct QuantizedStage {
+    /// Of the stage, the layers' weights dequantized.
+    package let parameters: Parameters<Tensor>
+    /// By the layers' names without `.weight`.
+    package let weights: [String: QuantizedWeight]
+}
+
+extension Calibration {
+    /// Chooses the integers of the stage's linear layers, each calibrated as ``mode`` says. Collective.
+    ///
+    /// Where rows do not depend on each other, the replicas share those of each layer, and all have the result. A method that
+    /// looks at no inputs calls for no pass through the network.
+    ///
+    /// - Parameters:
+    ///   - windows: of all replicas, of equal lengths.
+    ///   - hooks: what else happens at hook points, such as the rounding of activations.
+    ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
+    /// - Throws: ``CalibrationError``.
+    package func quantize(
+        _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
+        by method: some WeightQuantization, quantizer: (_ layer: String) -> WeightQuantizer?
+    ) throws -> QuantizedStage {
+        precondition(method.inputs != .secondMoment || depth == .secondMoment, "\(method.name) needs second moments")
+        var weights: [String: QuantizedWeight] = [:]
+        guard method.inputs != nil else {
+            let result = try parameters.mapSpecs { name, spec, value in
+                let layer = String(name.dropLast(".weight".count))
+                guard spec.ports != nil, let own = quantizer(layer) else { return value.tensor }
+                let integers = try layerErrors(of: [layer]) { try method.quantize(value.tensor, nil, own) }
+                weights[layer] = integers
+                return integers.dequantized()
+            }
+            return QuantizedStage(parameters: result, weights: weights)
+        }
+        try run(parameters, windows: windows, hooks: hooks) { calibrated in
+            var new = calibrated.layers.map(\.weight)
+            // Layers of the same bits and groups share what is made of their inputs.
+            var open = calibrated.layers.indices.filter { quantizer(calibrated.layers[$0].name) != nil }
+            while let first = open.first, let shared = quantizer(calibrated.layers[first].name) {
+                let chosen = open.filter { quantizer(calibrated.layers[$0].name) == shared }
+                open.removeAll(where: chosen.contains)
+                let names = chosen.map { calibrated.layers[$0].name }
+                let quantized = try layerErrors(of: names) {
+                    try self.shared(chosen.map { new[$0] }, calibrated.statistics, method, shared)
+                }
+                for (index, weight) in zip(chosen, quantized) {
+                    weights[calibrated.layers[index].name] = weight
+                    new[index] = weight.dequantized()
+                }
+            }
+            return new
+        }
+        let result = parameters.mapSpecs { name, spec, value in
+            spec.ports == nil ? value.tensor : weights[String(name.dropLast(".weight".count))]?.dequantized() ?? value.tensor
+        }
+        return QuantizedStage(parameters: result, weights: weights)
+    }
+
+    private func layerErrors<Result>(of names: [String], _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as any ReportableError {
+            if error is MPIError { throw error }
+            throw CalibrationError.layer(names.joined(separator: ", "), error)
+        }
+    }
+
+    /// This replica's share of the rows, and all others' put together.
+    private func shared(
+        _ weights: [Tensor], _ statistics: InputStatistics, _ method: some WeightQuantization, _ quantizer: WeightQuantizer
+    ) throws -> [QuantizedWeight] {
+        let replicas = groups.replicas
+        guard replicas.size > 1, method.isByRow(quantizer.spec) else {
+            return try method.quantize(weights, statistics, quantizer)
+        }
+        // Before rows are shared: all replicas fail where one would, since they have the same statistics.
+        try method.check(weights, quantizer.spec)
+        let parts = weights.map { $0.rows(Self.share(of: $0.rows, replicas)) }
+        let own = try method.quantize(parts, statistics, quantizer)
+        return try zip(weights, own).map { weight, part in
+            let codes = try replicas.allGatherRows(Tensor(part.codes.map(Float.init), part.shape))
+            return QuantizedWeight(
+                codes: codes.elements.map { Int16($0) }, scales: try replicas.allGatherRows(part.scales),
+                zeros: try replicas.allGatherRows(part.zeros), shape: weight.shape, spec: part.spec,
+                columnGroups: part.columnGroups)
+        }
+    }
+
+    private static func share(of rows: Int, _ replicas: World) -> Range<Int> {
+        rows * replicas.rank / replicas.size..<rows * (replicas.rank + 1) / replicas.size
+    }
+}

@@ -1,0 +1,248 @@
+internal import CKernels
+internal import LinearAlgebra
+package import TensorCore
+
+/// Columns are rounded one after the other, and what each loses goes into those still to come, so that ‖(W − Ŵ)·X‖² stays
+/// small (Frantar et al., arXiv 2210.17323).
+///
+/// H = E[x·xᵀ] with `damping` times its mean diagonal added; columns whose input never comes become 0. Blocks of 128 columns
+/// are rounded by a kernel, and what they leave goes into the rest of the weight in one product: out·in² multiply-adds and
+/// in³/3 for the factorization, which weights of the same inputs share.
+package struct GPTQ: WeightQuantization {
+    package static let name = "gptq"
+
+    /// From which weights the range of a group is taken, where it is not taken before any column is rounded.
+    package enum GroupRanges: Sendable {
+        /// With everything in them that earlier columns have left.
+        case compensated
+        /// As they were before the block of 128 columns, as published programs have it.
+        case blockStart
+    }
+
+    package let inputs: InputStatistics.Depth? = .secondMoment
+    /// Part of the mean diagonal of H that is added to its diagonal.
+    package var damping = 0.01
+    /// Columns of the largest inputs first (activation order).
+    package var byActivation = false
+    /// Groups are neighbors as stored, with ranges taken from the weight as it was. Otherwise they are neighbors in the order of
+    /// rounding: see ``QuantizedWeight/columnGroups``.
+    package var staticGroups = false
+    package var groupRanges = GroupRanges.compensated
+
+    package init(
+        damping: Double = 0.01, byActivation: Bool = false, staticGroups: Bool = false,
+        groupRanges: GroupRanges = .compensated
+    ) {
+        (self.damping, self.byActivation) = (damping, byActivation)
+        (self.staticGroups, self.groupRanges) = (staticGroups, groupRanges)
+    }
+
+    package func quantize(
+        _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
+    ) throws -> [QuantizedWeight] {
+        try check(weights, quantizer.spec)
+        guard let statistics else { throw QuantizationError.noInputs }
+        precondition(
+            statistics.depth == .secondMoment && weights.allSatisfy { $0.columns == statistics.width },
+            "second moments of \(statistics.width) inputs for weights \(weights.map(\.shape))")
+        if quantizer.spec.granularity == .column { throw QuantizationError.granularity(method: name, "column") }
+        let factor = try GPTQFactor(statistics, damping: damping, byActivation: byActivation)
+        return weights.map { weight in
+            var rounding = GPTQRounding(weight, self, factor, quantizer)
+            return rounding.run()
+        }
+    }
+}
+
+/// One weight on its way to integers. Columns are counted in the order of rounding; the weight is transposed, so that a column
+/// lies together.
+private struct GPTQRounding {
+    private let method: GPTQ
+    private let factor: GPTQFactor
+    private let quantizer: WeightQuantizer
+    /// Columns of a group of its own; nil where the row, or the whole weight, is one.
+    private let groupSize: Int?
+    /// The weight, 0 where the input is dead, `[in, out]`.
+    private let original: Tensor
+    /// The same with what rounded columns have left in it.
+    private var weights: Tensor
+    /// A row of `out` values per group.
+    private var scales: Tensor
+    private var zeros: Tensor
+    /// Each column's group.
+    private let groups: [Int32]
+    /// `[in, out]`, by the columns of the weight.
+    private let codes: CodeBuffer
+    /// w° − ŵ of the columns of a block, `[128, out]`.
+    private var errors: Tensor
+
+    private var out: Int { original.columns }
+    private var columns: Int { original.rows }
+    private static let block = Int(CK_GPTQ_COLUMNS)
+
+    init(_ weight: Tensor, _ method: GPTQ, _ factor: GPTQFactor, _ quantizer: WeightQuantizer) {
+        let (out, columns) = (weight.rows, weight.columns)
+        (self.method, self.factor, self.quantizer) = (method, factor, quantizer)
+        switch quantizer.spec.granularity {
+        case .group(let size), .head(let size): groupSize = size
+        case .tensor, .channel, .column, .token: groupSize = nil
+        }
+        let size = groupSize ?? columns
+        let isStatic = method.staticGroups
+        groups = (0..<columns).map { Int32((isStatic ? Int(factor.order[$0]) : $0) / size) }
+        (scales, zeros) = (Tensor(uninitialized: [columns / size, out]), Tensor(uninitialized: [columns / size, out]))
+        codes = CodeBuffer(rows: columns, columns: out)
+        errors = Tensor(uninitialized: [Self.block, out])
+        var transposed = weight.transposed()
+        for j in 0..<columns where factor.isDead[j] { (transposed.mutablePointer + j * out).update(repeating: 0, count: out) }
+        original = method.byActivation ? Self.reordered(transposed, factor.order) : transposed
+        weights = original
+        if groupSize == nil {
+            // Of the weight as it is: what is rounded to 0 counts, as in published programs.
+            setGrids(0, of: weight)
+        } else if isStatic {
+            for group in 0..<columns / size {
+                setGrids(group, of: transposed.rows(group * size..<(group + 1) * size).transposed())
+            }
+        }
+    }
+
+    mutating func run() -> QuantizedWeight {
+        for block in blocks {
+            if method.groupRanges == .blockStart { setGrids(in: block) }
+            for segment in segments(of: block) {
+                if method.groupRanges == .compensated { setGrids(in: segment.lowerBound..<segment.lowerBound + 1) }
+                let place = segment.lowerBound - block.lowerBound
+                round(segment, errorsAt: place)
+                compensate(segment.upperBound..<block.upperBound, for: segment, errorsAt: place)
+            }
+            compensate(block.upperBound..<columns, for: block, errorsAt: 0)
+        }
+        let isTensor = quantizer.spec.granularity == .tensor
+        return QuantizedWeight(
+            codes: codes.transposed(), scales: isTensor ? scales.slice(0..<1) : scales.transposed(),
+            zeros: isTensor ? zeros.slice(0..<1) : zeros.transposed(), shape: [out, columns], spec: quantizer.spec,
+            columnGroups: columnGroups)
+    }
+
+    /// By the columns of the weight; nil where groups are neighbors there.
+    private var columnGroups: [Int32]? {
+        guard method.byActivation, !method.staticGroups, groupSize != nil else { return nil }
+        var result = groups
+        for (place, column) in factor.order.enumerated() { result[Int(column)] = groups[place] }
+        return result
+    }
+
+    /// Columns that are rounded before what they leave goes into the rest: no group straddles two of them that is not larger.
+    private var blocks: [Range<Int>] {
+        guard let size = groupSize, !method.staticGroups else { return Self.cut(0..<columns, Self.block) }
+        guard size > Self.block else { return Self.cut(0..<columns, Self.block / size * size) }
+        return Self.cut(0..<columns, size).flatMap { Self.cut($0, Self.block) }
+    }
+
+    /// The parts of a block with one grid each.
+    private func segments(of block: Range<Int>) -> [Range<Int>] {
+        guard let size = groupSize, !method.staticGroups else { return [block] }
+        return Self.cut(block, size)
+    }
+
+    private static func cut(_ range: Range<Int>, _ size: Int) -> [Range<Int>] {
+        stride(from: range.lowerBound, to: range.upperBound, by: size).map { $0..<min($0 + size, range.upperBound) }
+    }
+
+    /// The grids of the groups that begin in `range`, from the weights as they now are.
+    private mutating func setGrids(in range: Range<Int>) {
+        guard let size = groupSize, !method.staticGroups else { return }
+        for first in range where first % size == 0 {
+            setGrids(first / size, of: weights.rows(first..<first + size).transposed())
+        }
+    }
+
+    private mutating func setGrids(_ group: Int, of part: Tensor) {
+        var byRow = quantizer
+        let spec = quantizer.spec
+        if spec.granularity != .tensor {
+            byRow.spec = QuantizerSpec(
+                bits: spec.bits, symmetric: spec.symmetric, granularity: .channel, clipRatio: spec.clipRatio,
+                includesZero: spec.includesZero)
+        }
+        let grids = byRow.grids(of: part)
+        let (scale, zero) = (scales.mutablePointer + group * out, zeros.mutablePointer + group * out)
+        for row in 0..<out {
+            let index = spec.granularity == .tensor ? 0 : row
+            (scale[row], zero[row]) = (grids.scales[flat: index], grids.zeros[flat: index])
+        }
+    }
+
+    private mutating func round(_ segment: Range<Int>, errorsAt place: Int) {
+        let (first, count, kernel) = (segment.lowerBound, segment.count, quantizer.kernel)
+        // The kernel goes along the columns behind each one.
+        var ratios = Tensor(uninitialized: [count, count])
+        let target = ratios.mutablePointer
+        for j in 0..<count {
+            let source = factor.ratios.pointer + (first + j) * columns + first
+            for i in 0..<j { target[i * count + j] = source[i] }
+        }
+        let errors = errors.mutablePointer + place * out
+        let (weights, original) = (weights.pointer + first * out, original.pointer + first * out)
+        let (scales, zeros, out) = (scales.pointer, zeros.pointer, out)
+        groups[segment].withUnsafeBufferPointer { groups in
+            factor.order[segment].withUnsafeBufferPointer { order in
+                guard let groups = groups.baseAddress, let order = order.baseAddress else { return }
+                let block = ck_gptq_block(
+                    rows: out, count: count, weights: weights, original: original, ratios: target, scales: scales,
+                    zeros: zeros, groups: groups)
+                ck_gptq_columns(block, kernel, codes.pointer, order, errors)
+            }
+        }
+        WorkProgress.note()
+    }
+
+    /// W ← W + E·ratios for the columns of `rest`, E what rounding the columns of `done` has cost.
+    private mutating func compensate(_ rest: Range<Int>, for done: Range<Int>, errorsAt place: Int) {
+        guard !rest.isEmpty else { return }
+        gemm(
+            .asStored, .asStored, m: rest.count, n: out, k: done.count,
+            factor.ratios.pointer + rest.lowerBound * columns + done.lowerBound, lda: columns, errors.pointer + place * out,
+            ldb: out, beta: 1, weights.mutablePointer + rest.lowerBound * out, ldc: out)
+    }
+
+    private static func reordered(_ transposed: Tensor, _ order: [Int32]) -> Tensor {
+        var result = Tensor(uninitialized: transposed.shape)
+        let (target, out) = (result.mutablePointer, transposed.columns)
+        for (place, column) in order.enumerated() {
+            (target + place * out).update(from: transposed.pointer + Int(column) * out, count: out)
+        }
+        return result
+    }
+}
+
+/// A matrix of integers that a kernel writes.
+private final class CodeBuffer {
+    let pointer: UnsafeMutablePointer<Int16>
+    private let rows: Int
+    private let columns: Int
+
+    init(rows: Int, columns: Int) {
+        (self.rows, self.columns) = (rows, columns)
+        pointer = .allocate(capacity: max(rows * columns, 1))
+        pointer.initialize(repeating: 0, count: rows * columns)
+    }
+
+    deinit { pointer.deallocate() }
+
+    func transposed() -> [Int16] {
+        // Rows that lie a power of two apart share a few lines of the cache: no more of them at a time than it keeps.
+        let tile = 8
+        return [Int16](unsafeUninitializedCapacity: rows * columns) { target, count in
+            for i0 in stride(from: 0, to: rows, by: tile) {
+                for j0 in stride(from: 0, to: columns, by: tile) {
+                    for j in j0..<min(j0 + tile, columns) {
+                        for i in i0..<min(i0 + tile, rows) { target[j * rows + i] = pointer[i * columns + j] }
+                    }
+                }
+            }
+            count = rows * columns
+        }
+    }
+}

@@ -1,0 +1,61 @@
+internal import LinearAlgebra
+internal import TensorCore
+
+/// What GPTQ makes of the second moment of a layer's inputs: the order in which columns are rounded, and what the error of a
+/// column adds to each column behind it.
+///
+/// The published procedure updates w_j ← w_j − (w_i − ŵ_i)·U_ij/U_ii with U the upper Cholesky factor of H⁻¹. With H = M·Mᵀ, M
+/// upper triangular, U is M⁻¹, and unrolling the updates gives w_j plus Σ (w°_i − ŵ_i)·M_ij/M_jj over the columns i < j, where
+/// w° are the weights as they were (Babai's nearest plane in the lattice of M). So one factorization takes the place of two and
+/// an inversion.
+struct GPTQFactor {
+    /// The column of the weight at each place of the order.
+    let order: [Int32]
+    /// Channels that were 0 in all tokens.
+    let isDead: [Bool]
+    /// M_ij/M_jj at [j, i] for i < j, in the order; `[in, in]`. What is not below the diagonal has no defined value.
+    let ratios: Tensor
+
+    /// - Parameters:
+    ///   - damping: part of the mean diagonal that is added to the diagonal.
+    ///   - byActivation: columns of the largest inputs first.
+    /// - Throws: ``QuantizationError``; `LAPACKError` where H is singular and not damped.
+    init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws {
+        try statistics.check()
+        let n = statistics.width
+        let diagonal = statistics.meanSquares
+        isDead = diagonal.map { $0 == 0 }
+        let live = diagonal.filter { $0 > 0 }
+        let mean = live.isEmpty ? 1 : live.reduce(0, +) / Double(live.count)
+        // Ties keep their order: the same on all ranks.
+        let sorted = byActivation ? (0..<n).sorted { (diagonal[$0], $1) > (diagonal[$1], $0) } : Array(0..<n)
+        order = sorted.map(Int32.init)
+        // LAPACK factors Uᵀ·U; with rows and columns in reverse, U in reverse is Mᵀ.
+        let matrix = DoubleStorage(zeros: n * n)
+        let tokens = Double(statistics.rows)
+        for a in 0..<n {
+            let (row, j) = (matrix.pointer + a * n, sorted[n - 1 - a])
+            if byActivation {
+                for b in a..<n {
+                    let i = sorted[n - 1 - b]
+                    row[b] = statistics.productRow(max(i, j))[min(i, j)] / tokens
+                }
+            } else {
+                let products = statistics.productRow(j)
+                for b in a..<n { row[b] = products[n - 1 - b] / tokens }
+            }
+            row[a] += damping * mean
+            // An input that never comes takes no part: its row is 0 but for the diagonal.
+            if isDead[j] { row[a] = mean }
+        }
+        try factorizeCholesky(matrix, order: n)
+        var ratios = Tensor(uninitialized: [n, n])
+        let target = ratios.mutablePointer
+        for j in 0..<n {
+            let (row, source) = (target + j * n, matrix.pointer + (n - 1 - j) * n)
+            let reciprocal = 1 / source[n - 1 - j]
+            for i in 0..<j { row[i] = Float(source[n - 1 - i] * reciprocal) }
+        }
+        self.ratios = ratios
+    }
+}

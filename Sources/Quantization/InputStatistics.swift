@@ -1,0 +1,119 @@
+internal import LinearAlgebra
+package import TensorCore
+
+/// What calibration has seen of the input of linear layers that read one place: sums over tokens x `[width]` of x, of x² or
+/// x·xᵀ, and the largest |x|.
+///
+/// Products of some hundred tokens are formed in float32 and added up in double precision. All sums lie in one buffer, so that
+/// ranks add theirs in one reduction; maxima are reduced apart.
+package final class InputStatistics {
+    /// How much is gathered.
+    package enum Depth: Sendable, Equatable {
+        /// A few numbers per channel.
+        case channels
+        /// The second moment E[x·xᵀ] too: width·(width + 1)/2 numbers.
+        case secondMoment
+    }
+
+    package let width: Int
+    package let depth: Depth
+    /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row after row. Complete after ``finish()``.
+    package let sums: DoubleStorage
+    /// max |x| of each channel; NaN where a value was.
+    package var maxima: [Float]
+    /// Tokens whose products are still to be formed.
+    private var staged: Tensor
+    private var stagedRows = 0
+
+    /// Rows of a product.
+    private static let stagedLimit = 1024
+    /// Columns of a product: its result then stays in the cache until it is added.
+    private static let panel = 512
+
+    package init(width: Int, depth: Depth) {
+        precondition(width > 0, "inputs of \(width) channels")
+        self.width = width
+        self.depth = depth
+        sums = DoubleStorage(zeros: 1 + width + (depth == .channels ? width : width * (width + 1) / 2))
+        maxima = [Float](repeating: 0, count: width)
+        staged = Tensor(uninitialized: [depth == .channels ? 0 : Self.stagedLimit, width])
+    }
+
+    /// Tokens so far.
+    package var rows: Int { Int(sums.pointer[0]) }
+
+    /// E[x] of each channel. - Precondition: there were tokens.
+    package var means: [Double] { (0..<width).map { sums.pointer[1 + $0] / sums.pointer[0] } }
+
+    /// E[x²] of each channel. - Precondition: there were tokens.
+    package var meanSquares: [Double] {
+        let (squares, rows) = (sums.pointer + 1 + width, sums.pointer[0])
+        return (0..<width).map { squares[depth == .channels ? $0 : $0 * ($0 + 3) / 2] / rows }
+    }
+
+    /// Row `i` of the lower triangle of Σ x·xᵀ: entries j ≤ i. - Precondition: second moments are gathered.
+    package func productRow(_ i: Int) -> UnsafePointer<Double> {
+        precondition(depth == .secondMoment && i < width, "row \(i) of the products of \(width) channels")
+        return UnsafePointer(sums.pointer + 1 + width + i * (i + 1) / 2)
+    }
+
+    /// Adds the rows of `x` `[tokens, width]`.
+    package func add(_ x: Tensor) {
+        precondition(x.columns == width, "inputs \(x.shape) of \(width) channels")
+        sums.pointer[0] += Double(x.rows)
+        addChannels(x)
+        guard depth == .secondMoment else { return }
+        var first = 0
+        while first < x.rows {
+            let count = min(x.rows - first, Self.stagedLimit - stagedRows)
+            (staged.mutablePointer + stagedRows * width).update(from: x.pointer + first * width, count: count * width)
+            stagedRows += count
+            first += count
+            if stagedRows == Self.stagedLimit { finish() }
+        }
+    }
+
+    /// Forms the products that are still to be formed. To be called before the sums are read.
+    package func finish() {
+        guard stagedRows > 0 else { return }
+        let rows = staged.pointer
+        var product = Tensor(uninitialized: [min(Self.panel, width), width])
+        let target = product.mutablePointer
+        for first in stride(from: 0, to: width, by: Self.panel) {
+            let count = min(Self.panel, width - first)
+            if first > 0 {
+                gemm(
+                    .transposed, .asStored, m: count, n: first, k: stagedRows, rows + first, lda: width, rows, ldb: width,
+                    target, ldc: width)
+            }
+            gram(n: count, k: stagedRows, rows + first, lda: width, target + first, ldc: width)
+            for i in 0..<count {
+                let (sum, row) = (sums.pointer + 1 + width + (first + i) * (first + i + 1) / 2, target + i * width)
+                for j in 0...first + i { sum[j] += Double(row[j]) }
+            }
+        }
+        stagedRows = 0
+    }
+
+    private func addChannels(_ x: Tensor) {
+        let (values, squares) = (sums.pointer + 1, sums.pointer + 1 + width)
+        maxima.withUnsafeMutableBufferPointer { maxima in
+            for row in 0..<x.rows {
+                let source = x.pointer + row * width
+                for j in 0..<width {
+                    values[j] += Double(source[j])
+                    let magnitude = abs(source[j])
+                    // Not `max`, which may lose a NaN.
+                    if !(magnitude <= maxima[j]) { maxima[j] = magnitude }
+                }
+                if depth == .channels { for j in 0..<width { squares[j] += Double(source[j]) * Double(source[j]) } }
+            }
+        }
+    }
+
+    /// - Throws: ``QuantizationError`` where there were no tokens, or a value was not finite.
+    package func check() throws(QuantizationError) {
+        guard rows > 0 else { throw .noInputs }
+        guard maxima.allSatisfy(\.isFinite), sums.elements.allSatisfy(\.isFinite) else { throw .inputsNotFinite }
+    }
+}

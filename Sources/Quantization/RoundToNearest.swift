@@ -1,0 +1,16 @@
+package import TensorCore
+
+/// Every weight goes to the nearest integer of its group's grid.
+package struct RoundToNearest: WeightQuantization {
+    package static let name = "rtn"
+    package let inputs: InputStatistics.Depth? = nil
+
+    package init() {}
+
+    package func quantize(
+        _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
+    ) throws -> [QuantizedWeight] {
+        try check(weights, quantizer.spec)
+        return weights.map(quantizer.quantized)
+    }
+}

@@ -1,0 +1,94 @@
+package import TensorCore
+
+/// A way to choose the integers of a weight. To add one, write it in a file of its own and list it in
+/// ``WeightQuantizations``.
+package protocol WeightQuantization: Sendable {
+    /// As settings name it.
+    static var name: String { get }
+
+    /// What it must know of the layer's inputs; nil for nothing.
+    var inputs: InputStatistics.Depth? { get }
+
+    /// Whether the integers of a row depend on that row alone, given the inputs: ranks can then share a weight's rows.
+    func isByRow(_ spec: QuantizerSpec) -> Bool
+
+    /// The integers of weights `[out, in]` that read the same inputs.
+    ///
+    /// - Parameters:
+    ///   - statistics: of these inputs, at least as deep as ``inputs`` asks for.
+    ///   - quantizer: bits, groups, and the search for a clip ratio.
+    /// - Throws: ``QuantizationError``, or `LAPACKError`.
+    /// - Precondition: fewer than 16 bits.
+    func quantize(
+        _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
+    ) throws -> [QuantizedWeight]
+}
+
+extension WeightQuantization {
+    package var name: String { Self.name }
+
+    package func isByRow(_ spec: QuantizerSpec) -> Bool {
+        switch spec.granularity {
+        case .channel, .token, .group, .head: true
+        case .tensor, .column: false
+        }
+    }
+
+    /// The integers of one weight.
+    package func quantize(
+        _ weight: Tensor, _ statistics: InputStatistics? = nil, _ quantizer: WeightQuantizer
+    ) throws -> QuantizedWeight {
+        try quantize([weight], statistics, quantizer)[0]
+    }
+
+    /// - Throws: ``QuantizationError`` for weights that cannot be divided into these groups, or have values that are not finite.
+    package func check(_ weights: [Tensor], _ spec: QuantizerSpec) throws(QuantizationError) {
+        for weight in weights {
+            precondition(weight.shape.count == 2 && spec.isActive, "\(spec.bits)-bit integers of a weight \(weight.shape)")
+            switch spec.granularity {
+            case .group(let size), .head(let size):
+                guard weight.columns % size == 0 else { throw .groups(columns: weight.columns, size: size) }
+            case .tensor, .channel, .column, .token: break
+            }
+            guard weight.isFinite else { throw .weightNotFinite }
+        }
+    }
+}
+
+/// The ways there are, by name.
+package enum WeightQuantizations {
+    private static let entries: [any WeightQuantization] = [
+        RoundToNearest(), GPTQ(), AbsMax(), ZeroPoint(),
+    ]
+
+    package static var names: [String] { entries.map(\.name) }
+
+    /// The one of this name, with its own settings as they are by default; nil if there is none.
+    package static func named(_ name: String) -> (any WeightQuantization)? { entries.first { $0.name == name } }
+}
+
+extension QuantizationError {
+    static func groups(columns: Int, size: Int) -> QuantizationError {
+        QuantizationError(
+            .configuration,
+            "rows of \(columns) weights do not split into groups of \(size); choose a group size that divides them")
+    }
+
+    static func granularity(method: String, _ granularity: String) -> QuantizationError {
+        QuantizationError(
+            .configuration,
+            "\(method) does not give each \(granularity) a range of its own; choose rows, groups or the whole weight")
+    }
+
+    static var weightNotFinite: QuantizationError {
+        QuantizationError(.data, "the weight has values that are not finite; check the model")
+    }
+
+    static var noInputs: QuantizationError {
+        QuantizationError(.data, "no calibration tokens came to the layer; give more calibration text")
+    }
+
+    static var inputsNotFinite: QuantizationError {
+        QuantizationError(.data, "the inputs are not finite on the calibration text; check the model's weights")
+    }
+}

@@ -1,0 +1,175 @@
+import Autograd
+import Collectives
+import LinearAlgebra
+import Models
+import Parallelism
+import Quantization
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Calibration
+
+@Suite struct CalibrationTests {
+    private static let configuration = LlamaConfiguration(
+        family: .llama, vocabularySize: 40, hiddenSize: 16, intermediateSize: 24, layers: 3, heads: 2, keyValueHeads: 1,
+        headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000), tiedEmbeddings: true,
+        inputBias: false, outputBias: false, feedForwardBias: false)
+    private static let model = configuration.description.model(positions: 12)
+    private static let windows: [[Int32]] = {
+        var random = RandomStream(seed: 22)
+        return (0..<7).map { _ in (0..<12).map { _ in Int32(random.next() % 40) } }
+    }()
+
+    private static func parameters() -> Parameters<Tensor> {
+        var random = RandomStream(seed: 21)
+        return configuration.architecture.parameters().map { _, spec in
+            Tensor(normal: spec.shape, deviation: spec.shape.count == 1 ? 1 : 0.4, from: &random)
+        }
+    }
+
+    private static func calibration(
+        _ mode: CalibrationMode, depth: InputStatistics.Depth = .secondMoment
+    ) throws -> Calibration<LoopbackCommunicator> {
+        Calibration(model, try ParallelGroups.dataParallel(LoopbackCommunicator()), mode: mode, depth: depth)
+    }
+
+    /// What reaches every hook point of a block in one pass through the whole network.
+    private final class Recorder: HookTransform {
+        var seen: [String: Tensor] = [:]
+
+        func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+            seen["\(point) \(block ?? -1)"] = x.value
+            return x
+        }
+    }
+
+    private static func inputs(_ parameters: Parameters<Tensor>) -> [[String: Tensor]] {
+        windows.map { window in
+            let recorder = Recorder()
+            let network = Network(
+                model: model, parameters: parameters.map { _, value in Variable(constant: value) }, hooks: recorder)
+            _ = network.outputs([window], from: nil)
+            return recorder.seen
+        }
+    }
+
+    private static func meanSquares(_ inputs: [[String: Tensor]], _ key: String) throws -> [Double] {
+        let all = try inputs.map { try #require($0[key]) }
+        let rows = all.reduce(0) { $0 + $1.rows }
+        return (0..<all[0].columns).map { j in
+            let sum = all.reduce(0.0) { sum, x in
+                sum + (0..<x.rows).reduce(0.0) { $0 + Double(x[$1, j]) * Double(x[$1, j]) }
+            }
+            return sum / Double(rows)
+        }
+    }
+
+    private static func expectClose(_ a: [Double], _ b: [Double], _ what: String) {
+        for (x, y) in zip(a, b) { #expect(abs(x - y) <= 1e-5 * max(1e-3, y), "\(what)") }
+    }
+
+    @Test func `in full precision layers see what the network as it is gives them`() throws {
+        let parameters = Self.parameters()
+        let inputs = Self.inputs(parameters)
+        var seen: [String] = []
+        try Self.calibration(.fullPrecision, depth: .channels).run(
+            parameters, windows: Self.windows, hooks: IdentityHooks()
+        ) { layers in
+            let key = "\(layers.point) \(layers.block)"
+            let names = layers.layers.map { String($0.name.split(separator: ".").last ?? "") }
+            seen.append(key + " " + names.joined(separator: " "))
+            Self.expectClose(layers.statistics.meanSquares, try Self.meanSquares(inputs, key), key)
+            #expect(layers.statistics.rows == 7 * 12)
+            // Replaced by nothing: later layers must not notice.
+            return layers.layers.map { Tensor(zeros: $0.weight.shape) }
+        }
+        let block = [
+            "attentionInput B q_proj k_proj v_proj", "outputInput B o_proj", "mlpInput B gate_proj up_proj",
+            "downInput B down_proj",
+        ]
+        #expect(seen == (0..<3).flatMap { number in block.map { $0.replacing(" B ", with: " \(number) ") } })
+    }
+
+    @Test func `in sequence layers see what the replaced ones before them give`() throws {
+        let parameters = Self.parameters()
+        // What is there when a point is reached, put together from outside.
+        var current = parameters
+        try Self.calibration(.sequential).run(parameters, windows: Self.windows, hooks: IdentityHooks()) { layers in
+            let key = "\(layers.point) \(layers.block)"
+            let inputs = Self.inputs(current)
+            Self.expectClose(layers.statistics.meanSquares, try Self.meanSquares(inputs, key), key)
+            let new = layers.layers.map { layer in
+                var weight = layer.weight.copy()
+                weight.scale(by: 0.9)
+                return weight
+            }
+            current = current.map { name, value in
+                guard let index = layers.layers.firstIndex(where: { $0.name + ".weight" == name }) else { return value }
+                return new[index]
+            }
+            return new
+        }
+        let last = [current, parameters].map { $0.blocks[2].required("mlp.down_proj.weight").elements }
+        #expect(last[0] != last[1])
+    }
+
+    @Test func `hooks of the network act before anything is gathered`() throws {
+        struct Doubled: HookTransform {
+            func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+                point == .downInput ? tape.add(x, x) : x
+            }
+        }
+        func squares(_ hooks: some HookTransform) throws -> [Double] {
+            var result: [Double] = []
+            try Self.calibration(.fullPrecision).run(Self.parameters(), windows: Self.windows, hooks: hooks) { layers in
+                if layers.block == 0, layers.point == .downInput { result = layers.statistics.meanSquares }
+                return layers.layers.map(\.weight)
+            }
+            return result
+        }
+        Self.expectClose(try squares(Doubled()), try squares(IdentityHooks()).map { 4 * $0 }, "doubled")
+    }
+
+    @Test func `GPTQ keeps the network's output nearer than the nearest integers do`() throws {
+        let parameters = Self.parameters()
+        let quantizer = WeightQuantizer(
+            QuantizerSpec(bits: 3, symmetric: true, granularity: .group(8)), searchesClip: true)
+        func error(_ method: some WeightQuantization, _ mode: CalibrationMode) throws -> Double {
+            let stage = try Self.calibration(mode).quantize(
+                parameters, windows: Self.windows, hooks: IdentityHooks(), by: method
+            ) { name in name.hasSuffix("k_proj") ? nil : quantizer }
+            #expect(stage.weights.count == 3 * 6)
+            for (name, weight) in stage.weights {
+                let place = stage.parameters.named.first { $0.name == name + ".weight" }
+                #expect(place?.value.elements == weight.dequantized().elements)
+            }
+            let key = parameters.blocks[1].required("self_attn.k_proj.weight").elements
+            #expect(stage.parameters.blocks[1].required("self_attn.k_proj.weight").elements == key)
+            let (before, after) = (Self.model.constantNetwork(parameters), Self.model.constantNetwork(stage.parameters))
+            return Self.windows.reduce(0.0) {
+                $0 + (before.outputs([$1], from: nil) - after.outputs([$1], from: nil)).squaredNorm
+            }
+        }
+        let nearest = try error(RoundToNearest(), .sequential)
+        #expect(try error(RoundToNearest(), .fullPrecision) == nearest)
+        #expect(try error(GPTQ(), .sequential) < 0.8 * nearest)
+        #expect(try error(GPTQ(), .fullPrecision) < 0.9 * nearest)
+    }
+
+    @Test func `an error names its layers, and no window is an error`() throws {
+        var parameters = Self.parameters()
+        let index = try #require(parameters.blocks[1].index("self_attn.o_proj.weight"))
+        parameters.blocks[1][index][flat: 3] = .nan
+        let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
+        let broken = parameters
+        func run(_ parameters: Parameters<Tensor>, _ windows: [[Int32]]) throws {
+            _ = try Self.calibration(.sequential).quantize(
+                parameters, windows: windows, hooks: IdentityHooks(), by: GPTQ()
+            ) { _ in quantizer }
+        }
+        let error = #expect(throws: CalibrationError.self) { try run(broken, Self.windows) }
+        #expect(error.map { "\($0)" }?.hasPrefix("model.layers.1.self_attn.o_proj: ") == true)
+        #expect(throws: CalibrationError.self) { try run(Self.parameters(), []) }
+    }
+}

@@ -1,0 +1,165 @@
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Quantization
+
+@Suite struct GPTQTests {
+    private static func inputs(_ rows: Int, _ width: Int, seed: UInt64) -> Tensor {
+        var random = RandomStream(seed: seed)
+        // Channels share half of what they are, and differ in size.
+        let common = Tensor(normal: [rows, 8], from: &random)
+        var x = Tensor(normal: [rows, width], from: &random)
+        for t in 0..<rows { for j in 0..<width { x[t, j] = (x[t, j] + common[t, j % 8]) * (1 + Float(j % 5)) } }
+        return x
+    }
+
+    private static func statistics(_ x: Tensor) -> InputStatistics {
+        let statistics = InputStatistics(width: x.columns, depth: .secondMoment)
+        statistics.add(x)
+        statistics.finish()
+        return statistics
+    }
+
+    /// The published procedure, word for word and in double precision: H⁻¹, its upper Cholesky factor, and an update of all
+    /// columns behind after each.
+    private static func published(_ weight: Tensor, _ x: Tensor, scales: [Double], levels: Double) -> [Int] {
+        let n = weight.columns
+        var h = [[Double]](repeating: [Double](repeating: 0, count: n), count: n)
+        for i in 0..<n {
+            for j in 0..<n { for t in 0..<x.rows { h[i][j] += Double(x[t, i]) * Double(x[t, j]) } }
+        }
+        let mean = (0..<n).reduce(0.0) { $0 + h[$1][$1] } / Double(n)
+        for i in 0..<n { h[i][i] += 0.01 * mean }
+        var inverse = (0..<n).map { i in (0..<n).map { $0 == i ? 1.0 : 0 } }
+        for i in 0..<n {
+            let pivot = h[i][i]
+            for j in 0..<n { (h[i][j], inverse[i][j]) = (h[i][j] / pivot, inverse[i][j] / pivot) }
+            for k in 0..<n where k != i {
+                let factor = h[k][i]
+                for j in 0..<n {
+                    h[k][j] -= factor * h[i][j]
+                    inverse[k][j] -= factor * inverse[i][j]
+                }
+            }
+        }
+        var u = [[Double]](repeating: [Double](repeating: 0, count: n), count: n)
+        for i in 0..<n {
+            for j in i..<n {
+                var sum = inverse[i][j]
+                for k in 0..<i { sum -= u[k][i] * u[k][j] }
+                u[i][j] = j == i ? sum.squareRoot() : sum / u[i][i]
+            }
+        }
+        return (0..<weight.rows).flatMap { row -> [Int] in
+            var w = (0..<n).map { Double(weight[row, $0]) }
+            return (0..<n).map { i in
+                let code = max(-levels - 1, min(levels, (w[i] / scales[row]).rounded(.toNearestOrEven)))
+                let error = (w[i] - code * scales[row]) / u[i][i]
+                for j in i..<n { w[j] -= error * u[i][j] }
+                return Int(code)
+            }
+        }
+    }
+
+    /// 300 columns are two blocks and a part; 37 rows two vectors and a part.
+    @Test func `one factorization gives what the published inversion gives`() throws {
+        var random = RandomStream(seed: 71)
+        let weight = Tensor(normal: [37, 300], from: &random)
+        let x = Self.inputs(700, 300, seed: 72)
+        let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
+        let result = try GPTQ().quantize(weight, Self.statistics(x), quantizer)
+        let theirs = Self.published(weight, x, scales: result.scales.elements.map(Double.init), levels: 7)
+        // Ours rounds in float32: a weight within 1e-5 of a tie may fall to the other side, and moves what follows in its row.
+        let different = (0..<theirs.count).count { Int(result.codes[$0]) != theirs[$0] }
+        #expect(different < theirs.count / 100, "\(different) of \(theirs.count)")
+    }
+
+    @Test func `blocks, vectors and threads of rows change no integer`() throws {
+        var random = RandomStream(seed: 73)
+        let weight = Tensor(normal: [50, 200], from: &random)
+        let statistics = Self.statistics(Self.inputs(500, 200, seed: 74))
+        for granularity in [QuantizerGranularity.channel, .group(40), .group(200), .group(20)] {
+            let quantizer = WeightQuantizer(
+                QuantizerSpec(bits: 3, symmetric: true, granularity: granularity), searchesClip: true)
+            for method in [GPTQ(), GPTQ(byActivation: true), GPTQ(byActivation: true, staticGroups: true)] {
+                let whole = try method.quantize(weight, statistics, quantizer)
+                let parts = try [0..<7, 7..<50].map {
+                    try method.quantize(weight.rows($0), statistics, quantizer)
+                }
+                let together = parts.flatMap(\.codes)
+                // Products of other shapes round differently: 1 in 10⁵ weights is that near to a tie.
+                #expect(zip(whole.codes, together).count { $0 != $1 } <= weight.count / 100)
+                #expect(whole.columnGroups == parts[0].columnGroups)
+            }
+        }
+    }
+
+    @Test func `groups that are neighbors in the order of rounding are found again`() throws {
+        var random = RandomStream(seed: 75)
+        let weight = Tensor(normal: [4, 64], from: &random)
+        let statistics = Self.statistics(Self.inputs(200, 64, seed: 76))
+        let quantizer = WeightQuantizer(QuantizerSpec(bits: 8, symmetric: true, granularity: .group(16)))
+        let result = try GPTQ(byActivation: true).quantize(weight, statistics, quantizer)
+        let groups = try #require(result.columnGroups)
+        let order = try GPTQFactor(statistics, damping: 0.01, byActivation: true).order
+        for (place, column) in order.enumerated() { #expect(groups[Int(column)] == Int32(place / 16)) }
+        #expect(relativeError(result.dequantized(), weight) < 0.02)
+        // Every scale is of use: its group's largest integer is 127 or next to it.
+        for row in 0..<4 {
+            for group in 0..<4 {
+                let largest = (0..<64).filter { Int(groups[$0]) == group }.map { abs(Int(result.codes[row * 64 + $0])) }.max()
+                #expect(try #require(largest) >= 120)
+            }
+        }
+        #expect(try GPTQ().quantize(weight, statistics, quantizer).columnGroups == nil)
+        // Products of integers have no such groups: refused, not taken for neighbors.
+        #expect(throws: QuantizationError.self) { try IntegerProduct(result) }
+    }
+
+    @Test func `groups larger than a block keep one scale`() throws {
+        var random = RandomStream(seed: 77)
+        let weight = Tensor(normal: [3, 600], from: &random)
+        let statistics = Self.statistics(Self.inputs(900, 600, seed: 78))
+        let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: false, granularity: .group(300)))
+        let result = try GPTQ().quantize(weight, statistics, quantizer)
+        #expect(result.scales.shape == [3, 2] && result.zeros.shape == [3, 2])
+        #expect(relativeError(result.dequantized(), weight) < 0.2)
+    }
+
+    @Test func `what cannot be quantized is refused with the reason`() throws {
+        let weight = Tensor(repeating: 1, [4, 12])
+        let statistics = Self.statistics(Self.inputs(20, 12, seed: 79))
+        func quantizer(_ granularity: QuantizerGranularity) -> WeightQuantizer {
+            WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: granularity))
+        }
+        #expect(throws: QuantizationError.groups(columns: 12, size: 5)) {
+            try GPTQ().quantize(weight, statistics, quantizer(.group(5)))
+        }
+        #expect(throws: QuantizationError.groups(columns: 12, size: 5)) {
+            try RoundToNearest().quantize(weight, nil, quantizer(.group(5)))
+        }
+        #expect(throws: QuantizationError.granularity(method: "gptq", "column")) {
+            try GPTQ().quantize(weight, statistics, quantizer(.column))
+        }
+        #expect(throws: QuantizationError.noInputs) {
+            try GPTQ().quantize(weight, InputStatistics(width: 12, depth: .secondMoment), quantizer(.channel))
+        }
+        #expect(throws: QuantizationError.noInputs) { try GPTQ().quantize(weight, nil, quantizer(.channel)) }
+        var broken = weight
+        broken[2, 3] = .infinity
+        #expect(throws: QuantizationError.weightNotFinite) {
+            try GPTQ().quantize(broken, statistics, quantizer(.channel))
+        }
+        for value in [Float.nan, .infinity] {
+            let x = Self.statistics(Tensor(repeating: value, [2, 12]))
+            #expect(throws: QuantizationError.inputsNotFinite) { try GPTQ().quantize(weight, x, quantizer(.channel)) }
+        }
+    }
+
+    @Test func `methods are found by their names`() {
+        #expect(WeightQuantizations.names == ["rtn", "gptq", "absmax", "zero-point"])
+        for name in WeightQuantizations.names { #expect(WeightQuantizations.named(name)?.name == name) }
+        #expect(WeightQuantizations.named("awq") == nil)
+    }
+}

@@ -1,0 +1,31 @@
+import TensorCore
+import Testing
+
+@testable import Quantization
+
+@Suite struct InputStatisticsTests {
+    /// 600 channels are two panels, 1500 tokens two products; the tokens come in unequal parts.
+    @Test(arguments: [InputStatistics.Depth.channels, .secondMoment])
+    func `sums are those of all tokens, in whatever parts they come`(_ depth: InputStatistics.Depth) {
+        var random = RandomStream(seed: 81)
+        let (tokens, width) = (1500, 600)
+        let x = Tensor(normal: [tokens, width], from: &random)
+        let statistics = InputStatistics(width: width, depth: depth)
+        for part in [0..<1, 1..<300, 300..<1499, 1499..<1500] { statistics.add(x.rows(part)) }
+        statistics.finish()
+        #expect(statistics.rows == tokens)
+        for i in [0, 1, 511, 512, 599] {
+            let column = (0..<tokens).map { Double(x[$0, i]) }
+            #expect(abs(statistics.means[i] - column.reduce(0, +) / Double(tokens)) < 1e-9)
+            let square = column.reduce(0) { $0 + $1 * $1 } / Double(tokens)
+            #expect(abs(statistics.meanSquares[i] - square) < 1e-5)
+            #expect(statistics.maxima[i] == column.map { Float(abs($0)) }.max())
+            guard depth == .secondMoment else { continue }
+            for j in [0, i / 2, i] {
+                let sum = (0..<tokens).reduce(0.0) { $0 + Double(x[$1, i]) * Double(x[$1, j]) }
+                // Float32 products of 1,024 tokens.
+                #expect(abs(statistics.productRow(i)[j] - sum) < 1e-2)
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+import Autograd
+import Calibration
+import Collectives
+import Models
+import Parallelism
+import Quantization
+import TensorCore
+import Testing
+
+extension RankTests {
+    @Suite(.serialized) struct CalibrationTests {
+        let world = RankWorld.shared
+
+        private static let length = 16
+        private static let configuration = LlamaConfiguration(
+            family: .llama, vocabularySize: 48, hiddenSize: 32, intermediateSize: 48, layers: 5, heads: 4, keyValueHeads: 2,
+            headDimension: 8, maximumPositions: 64, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
+            tiedEmbeddings: true, inputBias: false, outputBias: false, feedForwardBias: false)
+        private static let sequences: [[Int32]] = {
+            var random = RandomStream(seed: 42)
+            return (0..<11).map { _ in (0..<length).map { _ in Int32(random.next() % 48) } }
+        }()
+
+        private static func parameters(_ stage: Range<Int>) -> Parameters<Tensor> {
+            let streams = configuration.architecture.parameters().named.map(\.name)
+            return configuration.architecture.parameters(stage).map { name, spec in
+                var random = RandomStream(seed: 41, stream: UInt64(streams.firstIndex(of: name) ?? 0))
+                return Tensor(normal: spec.shape, deviation: spec.shape.count == 1 ? 1 : 0.3, from: &random)
+            }
+        }
+
+        private func quantize(
+            _ dims: ParallelDims, _ world: some Communicator, _ mode: CalibrationMode, _ granularity: QuantizerGranularity
+        ) throws -> [String: QuantizedWeight] {
+            let groups = try ParallelGroups(dims, world)
+            let blocks = Self.configuration.layers
+            let stage = blocks * groups.stage / dims.pipeline..<blocks * (groups.stage + 1) / dims.pipeline
+            let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: granularity))
+            let model = Self.configuration.description.model(positions: Self.length)
+            return try Calibration(model, groups, mode: mode).quantize(
+                Self.parameters(stage), windows: Self.sequences, hooks: IdentityHooks(), by: GPTQ()
+            ) { _ in quantizer }.weights
+        }
+
+        @Test(arguments: CalibrationMode.allCases)
+        func `stages choose the integers that one rank chooses`(_ mode: CalibrationMode) throws {
+            let alone = try quantize(.alone, LoopbackCommunicator(), mode, .channel)
+            let staged = try quantize(ParallelDims(data: 1, pipeline: world.size), world, mode, .channel)
+            #expect(!staged.isEmpty)
+            for (name, weight) in staged {
+                #expect(weight.codes == alone[name]?.codes && weight.scales.elements == alone[name]?.scales.elements, "\(name)")
+            }
+        }
+
+        /// Sums over replicas round differently in the sixteenth digit; where rows are shared, products have other shapes. A
+        /// weight next to a tie then falls to the other side, and moves what follows in its row and the layers behind.
+        @Test(arguments: [QuantizerGranularity.channel, .group(16), .tensor])
+        func `replicas choose the integers that one rank chooses, and all the same`(_ granularity: QuantizerGranularity) throws
+        {
+            let alone = try quantize(.alone, LoopbackCommunicator(), .fullPrecision, granularity)
+            let shared = try quantize(ParallelDims(data: world.size, pipeline: 1), world, .fullPrecision, granularity)
+            #expect(shared.count == alone.count)
+            for name in shared.keys.sorted() {
+                let (ours, theirs) = (try #require(shared[name]), try #require(alone[name]))
+                #expect(ours.scales.shape == theirs.scales.shape && ours.zeros.shape == theirs.zeros.shape)
+                let different = zip(ours.codes, theirs.codes).count { $0 != $1 }
+                #expect(different <= ours.codes.count / 50, "\(name): \(different)")
+                let bytes = ours.codes.map { UInt8(truncatingIfNeeded: Int($0) + 8) }
+                #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+            }
+        }
+    }
+}
