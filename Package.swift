@@ -147,7 +147,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
-        tests("Calibration", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
+        tests("Calibration", [
+            "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
+        ]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
         tests("Exports", ["TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),

@@ -33,7 +33,8 @@ package struct IntegerProduct: Sendable {
         guard weight.columnGroups == nil else {
             throw QuantizationError(
                 .configuration,
-                "a product of integers has groups of neighboring columns; quantize with static groups, or in the columns' order")
+                "a product of integers has groups of neighboring columns; quantize with static groups, or in the columns' order"
+            )
         }
         try self.init(
             codes: { Int(weight.codes[$0]) }, rows: weight.shape[0], columns: weight.shape[1],

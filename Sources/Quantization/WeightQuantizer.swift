@@ -28,6 +28,7 @@ package struct QuantizedWeight: Sendable {
 
     /// ŵ, `[out, in]`.
     package func dequantized() -> Tensor {
+        if let columnGroups { return dequantized(columnGroups: columnGroups) }
         let (out, columns) = (shape[0], shape[1])
         let perRow = scales.count == 1 ? 0 : scales.count / out
         var result = Tensor(uninitialized: shape)
@@ -38,8 +39,7 @@ package struct QuantizedWeight: Sendable {
                 switch spec.granularity {
                 case .tensor: group = 0
                 case .column: group = column
-                case .channel, .token, .group, .head:
-                    group = row * perRow + (columnGroups.map { Int($0[column]) } ?? column * perRow / columns)
+                case .channel, .token, .group, .head: group = row * perRow + column * perRow / columns
                 }
                 let index = row * columns + column
                 target[index] = (Float(codes[index]) - zeros[flat: group]) * scales[flat: group]
