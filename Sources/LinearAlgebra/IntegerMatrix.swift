@@ -91,27 +91,41 @@ package struct IntegerMatrix: Sendable {
     /// y[t, r] ← Σ_g (D·scale[r, g])·token scale[t, g], D = Σ_{c in g} (code − zero)·(token code − token zero), for all tokens
     /// and rows; rows of y are `stride` floats apart.
     ///
-    /// D is exact, and everything else rounds in the same order on every processor.
-    package func multiply(_ tokens: IntegerTokens, into y: UnsafeMutablePointer<Float>, stride: Int) {
+    /// D is exact, and everything else rounds in the same order on every processor and on any number of threads, which share
+    /// the rows.
+    package func multiply(
+        _ tokens: IntegerTokens, into y: UnsafeMutablePointer<Float>, stride: Int, threads: Int = BLAS.threads
+    ) {
         precondition(tokens.columns == columns && tokens.group == group, "tokens of another layout")
         precondition(!tokens.hasZeros || totals != nil, "tokens with zero points for a matrix without totals")
         defer { WorkProgress.note() }
-        var x = tokens.kernel
+        // Read by all threads; each writes rows of its own.
+        nonisolated(unsafe) let (x, y) = (tokens.kernel, y)
+        let parts = min(threads, rows * columns * tokens.count / Self.productsOfAThread)
         zeros.withPointer { zeros in
             totals.withPointer { totals in
-                var w = ck_integer_matrix(
+                nonisolated(unsafe) let w = ck_integer_matrix(
                     rows: rows, row: ck_integer_row(columns: columns, group: group), bits: Int32(bits),
                     codes: codes.pointer.assumingMemoryBound(to: UInt8.self), scales: scales.pointer, zeros: zeros,
                     zero: Int32(zero), totals: totals)
-                ck_integer_product(&w, &x, 0, (rows + Self.panel - 1) / Self.panel, y, stride)
+                BLAS.share((rows + Self.panel - 1) / Self.panel, in: parts) { panels in
+                    withUnsafePointer(to: w) { w in
+                        withUnsafePointer(to: x) { x in
+                            ck_integer_product(w, x, panels.lowerBound, panels.upperBound, y, stride)
+                        }
+                    }
+                }
             }
         }
     }
 
+    /// Below so many products of integers, some ten microseconds, a further thread costs more than it saves.
+    private static let productsOfAThread = 1 << 22
+
     /// tokens·Wᵀ, `[tokens, rows]`.
-    package func product(_ tokens: IntegerTokens) -> Tensor {
+    package func product(_ tokens: IntegerTokens, threads: Int = BLAS.threads) -> Tensor {
         var result = Tensor(uninitialized: [tokens.count, rows])
-        if tokens.count > 0 { multiply(tokens, into: result.mutablePointer, stride: rows) }
+        if tokens.count > 0 { multiply(tokens, into: result.mutablePointer, stride: rows, threads: threads) }
         return result
     }
 }

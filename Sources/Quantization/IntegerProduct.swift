@@ -37,7 +37,7 @@ package struct IntegerProduct: Sendable {
             )
         }
         try self.init(
-            codes: { Int(weight.codes[$0]) }, rows: weight.shape[0], columns: weight.shape[1],
+            codes: weight.codes, rows: weight.shape[0], columns: weight.shape[1],
             width: perRow == 0 ? weight.shape[1] : weight.shape[1] / perRow, bits: weight.spec.bits,
             offset: weight.spec.symmetric ? 1 << (weight.spec.bits - 1) : 0,
             scale: { weight.scales[flat: perRow == 0 ? 0 : $0 * perRow + $1] },
@@ -62,7 +62,7 @@ package struct IntegerProduct: Sendable {
             scales.count == rows * groups && zeros.map { $0.count == scales.count } ?? true, "scales or zeros are missing")
         let isSigned = codes.contains { $0 < 0 } || zeros == nil
         try self.init(
-            codes: { Int(codes[$0]) }, rows: rows, columns: columns, width: columns / groups, bits: bits,
+            codes: codes, rows: rows, columns: columns, width: columns / groups, bits: bits,
             offset: isSigned && (2...8).contains(bits) ? 1 << (bits - 1) : 0, scale: { scales[$0 * groups + $1] },
             zero: zeros.map { zeros in { zeros[$0 * groups + $1] } }, activations: activations)
     }
@@ -70,8 +70,8 @@ package struct IntegerProduct: Sendable {
     /// - Parameters:
     ///   - width: columns that share a scale of the weight.
     ///   - offset: what makes a code unsigned.
-    private init(
-        codes: (_ index: Int) -> Int, rows: Int, columns: Int, width: Int, bits: Int, offset: Int,
+    private init<Code: FixedWidthInteger>(
+        codes: [Code], rows: Int, columns: Int, width: Int, bits: Int, offset: Int,
         scale: (_ row: Int, _ group: Int) -> Float, zero: ((_ row: Int, _ group: Int) -> Int)?, activations: QuantizerSpec
     ) throws(QuantizationError) {
         precondition(rows > 0 && columns > 0, "a product with a weight [\(rows), \(columns)]")
@@ -80,11 +80,9 @@ package struct IntegerProduct: Sendable {
         }
         let range = try Self.range(of: activations, columns: columns)
         let group = Self.group(width, range, columns: columns)
-        for index in 0..<rows * columns {
-            let code = codes(index) + offset
-            guard code >= 0 && code < 1 << bits else {
-                throw QuantizationError(.data, "\(code - offset), a code of row \(index / columns), does not fit \(bits) bits")
-            }
+        let (low, high) = codes.reduce(into: (Code.max, Code.min)) { $0 = (min($0.0, $1), max($0.1, $1)) }
+        for code in [Int(low), Int(high)] where code + offset < 0 || code + offset >= 1 << bits {
+            throw QuantizationError(.data, "the code \(code) of a weight does not fit \(bits) bits")
         }
         if let zero {
             // What sums of 32 bits hold, see IntegerMatrix.
@@ -105,7 +103,11 @@ package struct IntegerProduct: Sendable {
             forTokensWithZeros: !activations.symmetric, scale: { scale($0, $1 * group / width) }
         ) { range, target in
             let first = range.lowerBound * columns
-            for index in 0..<range.count * columns { target[index] = UInt8(codes(first + index) + offset) }
+            codes.withUnsafeBufferPointer { codes in
+                for index in 0..<range.count * columns {
+                    target[index] = UInt8(truncatingIfNeeded: Int(codes[first + index]) + offset)
+                }
+            }
         }
     }
 
