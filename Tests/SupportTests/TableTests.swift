@@ -22,6 +22,13 @@ import Testing
         #expect(lines[1].hasSuffix("rank") && lines.last?.hasSuffix(" 900") == true)
     }
 
+    @Test func `a word with a soft hyphen is broken there where the table would be too wide`() {
+        let head = "multipli\(Table.softHyphen)cations"
+        #expect(table(["a", head], ["x", "1"]).first == "a   multiplications")
+        let lines = table([String(repeating: "y", count: 66), head], ["x", "1"])
+        #expect(lines[0].hasSuffix(" multipli-") && lines[1].hasSuffix("   cations") && lines.allSatisfy { $0.count <= 80 })
+    }
+
     @Test func `text is broken at blanks, and words longer than a line stand alone`() {
         #expect("one two three".wrapped(width: 7, indent: 2) == ["one two", "  three"])
         #expect("a verylongword b".wrapped(width: 4, indent: 0) == ["a", "verylongword", "b"])

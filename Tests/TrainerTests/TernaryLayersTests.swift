@@ -3,6 +3,7 @@ import Collectives
 import EmbeddedModel
 import Models
 import Parallelism
+import Support
 import TensorCore
 import TernarySVD
 import Testing
@@ -45,6 +46,25 @@ import Testing
         #expect(report.operations.additions == report.denseOperations.additions - dense + additions)
         let factors = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
         #expect(LayerProfile(weights, factors, threshold: 0.8386).ternary == report.operations)
+    }
+
+    @Test(arguments: ["model", "model.decoder"])
+    func `the table of factors fits a screen for a model of 32 layers of 14336 × 4096`(_ trunk: String) {
+        let factors = TernaryFactors(
+            u: PackedTernary(Tensor([Float](repeating: 1, count: 14336), [14336, 1])), s: [1],
+            v: PackedTernary(Tensor([Float](repeating: 1, count: 4096), [1, 4096])), balance: nil, tolerance: 0.1)
+        let layers = (0..<32).map {
+            TernaryReport.Layer(name: "\(trunk).layers.\($0).self_attn.q_proj", factors: factors, relativeError: 0.1)
+        }
+        let lines = TernaryReport(layers, of: []).table.text.split(separator: "\n")
+        #expect(lines.allSatisfy { $0.count <= 80 }, "\(lines.first ?? "")")
+        #expect(lines.contains { $0.hasPrefix("31.self_attn.q_proj ") })
+        #expect(lines.prefix(5).joined().contains("\(trunk).layers"))
+    }
+
+    @Test func `names keep what they do not have in common`() {
+        #expect(LayerNames(["a.b.0.c", "a.b.1.c"]).short("a.b.1.c") == "1.c")
+        #expect(LayerNames(["a.0.c", "b.0.c"]).short("b.0.c") == "b.0.c" && LayerNames([]).head == "layer")
     }
 
     @Test func `the projection of normal weights leaves the share of zeros that was measured`() {

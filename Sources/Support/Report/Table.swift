@@ -10,10 +10,13 @@ package struct Table: Sendable {
         rows.append(row)
     }
 
+    /// Where a word in a head may be broken.
+    package static let softHyphen = "\u{AD}"
     /// As wide a screen as there is everywhere.
     package static let width = 80
 
-    /// Where the table would be wider than a screen, columns move together and their heads are broken at blanks.
+    /// Where the table would be wider than a screen, columns move together and their heads are broken at blanks and at
+    /// soft hyphens.
     package var text: String {
         let forms: [(breaks: Bool, gap: Int)] = [(false, 3), (false, 2), (true, 3), (true, 2)]
         let texts = forms.lazy.map { text(breaks: $0.breaks, gap: $0.gap) }
@@ -22,6 +25,7 @@ package struct Table: Sendable {
     }
 
     private func text(breaks: Bool, gap: Int) -> (lines: [String], width: Int) {
+        let columns = columns.map { $0.replacing(Self.softHyphen, with: breaks ? "- " : "") }
         let widths = columns.indices.map { column in
             let head = breaks ? columns[column].split(separator: " ").map(\.count).max() ?? 0 : columns[column].count
             return max(head, rows.map { $0[column].count }.max() ?? 0)

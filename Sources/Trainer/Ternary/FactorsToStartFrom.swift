@@ -63,7 +63,7 @@ extension ModelFolder {
                 throw ConfigurationError(
                     "model.path",
                     "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add errors; "
-                        + "qat goes on from factors with ternary.path=\(file), and else the original model is meant")
+                        + "qat starts from factors with ternary.path=\(file), and else the original model is meant")
             }
         }
     }

@@ -43,18 +43,17 @@ package struct LayerProfile {
     package var ternary: OperationCount { layers.reduce(OperationCount()) { $0 + ($1.ternary?.operations ?? $1.dense) } }
     private var hasFactors: Bool { layers.contains { $0.ternary != nil } }
 
-    /// What the names of all linear layers begin with.
-    private static let prefix = "model.layers."
-
     /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are
     /// some.
     package var table: Table {
+        let names = LayerNames(layers.map(\.name))
         var table = Table(
-            columns: ["layer of model.layers", "shape", "dense"]
-                + (hasFactors ? ["ternary multipli- cations", "ternary additions", "rank"] : []) + ["critical rank"])
+            columns: [names.head, "shape", "dense"]
+                + (hasFactors ? ["ternary multipli\(Table.softHyphen)cations", "ternary additions", "rank"] : []) + [
+                    "critical rank"
+                ])
         func add(_ name: String, _ shape: String, _ dense: OperationCount, _ ternary: [String], _ critical: String) {
-            let name = name.hasPrefix(Self.prefix) ? String(name.dropFirst(Self.prefix.count)) : name
-            table.add([name, shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
+            table.add([names.short(name), shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
         }
         for layer in layers {
             let ternary = layer.ternary.map {

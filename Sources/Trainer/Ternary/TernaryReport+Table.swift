@@ -8,12 +8,15 @@ extension TernaryReport {
 
     /// Rank, cost and error of each ternary layer; counts are per token.
     package var table: Table {
-        var table = Table(columns: ["layer", "shape", "rank", "multiplications", "additions", "dense", "relative error"])
+        let names = LayerNames(layers.map(\.name))
+        let products = "multipli\(Table.softHyphen)cations"
+        var table = Table(columns: [names.head, "shape", "rank", products, "additions", "dense", "relative error"])
         for layer in layers {
             let factors = layer.factors
             let (m, n) = (factors.u.rows, factors.v.columns)
             table.add([
-                layer.name, "\(m)×\(n)", "\(factors.rank)", "\(factors.multiplications)", "\(factors.additions)", "\(m * n)",
+                names.short(layer.name), "\(m)×\(n)", "\(factors.rank)", "\(factors.multiplications)", "\(factors.additions)",
+                "\(m * n)",
                 layer.relativeError.formatted(decimals: 4),
             ])
         }
