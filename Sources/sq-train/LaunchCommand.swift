@@ -35,20 +35,19 @@ struct LaunchCommand: ParsableCommand {
         try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit, nodes: ProcessEnvironment.nodes)
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
-        // Attempts share a folder, so that each goes on where the last one was saved.
-        let folder = runFolder() ?? RunFolder.newPath(job: "launch")
+        // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong
+        // with the command, the ranks will say.
+        let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand
+        let folder = (try? command?.options.settings().out) ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
         setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
         StopRequest.handOver()
         setenv(ProcessEnvironment.runVariable, String(UInt64.random(in: 0 ... .max), radix: 36), 0)
-        let code = try Supervisor(command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder).run()
+        let supervisor = Supervisor(
+            command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder,
+            answers: command.map { type(of: $0).answers } ?? [])
+        let code = try supervisor.run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
-    }
-
-    /// The run folder that the command names itself. What is wrong with the command, the ranks will say.
-    private func runFolder() -> String? {
-        guard let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand else { return nil }
-        return try? command.options.settings().out
     }
 
     /// The file this program runs from, links resolved: resources lie beside it.

@@ -43,6 +43,13 @@ protocol SingleCommand: ParsableCommand {}
 protocol RankCommand: ParsableCommand {
     var options: ConfigurationOptions { get }
 
+    /// Exit codes that are this command's answer, and no failure that another attempt might not have.
+    static var answers: Set<Int32> { get }
+
     /// Called on every rank with the same arguments.
     func run(on communicator: some Communicator) throws
+}
+
+extension RankCommand {
+    static var answers: Set<Int32> { [] }
 }

@@ -19,11 +19,13 @@ struct Supervisor {
     let maxRestarts: Int
     /// Where the command saves itself.
     let runFolder: String
+    /// Exit codes that are the command's answer.
+    let answers: Set<Int32>
 
     /// A lost rank (137: killed, 134, 139: crashed), a time limit (75), a lost connection (110), and what mpirun says of a node
     /// that is gone (1). Other codes would come back: wrong input, a full disk, a configuration that does not fit.
     static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139]
-    /// The exit code of ranks that have stopped as asked; no error has it.
+    /// The exit code of ranks that have stopped on request; no error has it.
     static let stopCode: Int32 = 80
 
     /// Seconds before a restart: 1, 2, 4, and 4 from there on.
@@ -52,7 +54,7 @@ struct Supervisor {
             if let signal = end.asked { return exitCode(end, signal) }
             // A rank was told to stop by somebody else.
             if end.code == Self.stopCode { return 0 }
-            guard Self.temporaryCodes.contains(end.code), restarts < maxRestarts else { return end.code }
+            guard Self.temporaryCodes.subtracting(answers).contains(end.code), restarts < maxRestarts else { return end.code }
             let place = end.code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
             if let place, place == hung {
                 Console.complain("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")

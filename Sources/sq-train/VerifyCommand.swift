@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import Collectives
 internal import Jobs
 internal import Runs
+internal import TensorCore
 
 struct VerifyCommand: RankCommand {
     static let configuration = CommandConfiguration(
@@ -11,6 +12,9 @@ struct VerifyCommand: RankCommand {
             Compared are every token's row of embedding and head, the logits of all tokens in random order, and the logits of a
             text: data.eval.path, or a paragraph that the program brings. It ends with exit code 1 where the models differ.
             """)
+
+    /// The models differ.
+    static let answers = [TensorCore.ExitCode.differ.rawValue] as Set
 
     @Argument(help: "A Hugging Face folder.")
     var first: String

@@ -66,6 +66,15 @@ extension CommandLineTests {
             #expect(calls.count == 1)
         }
 
+        @Test func `that models differ is the answer of verify, and not tried again; a node that is lost is`() throws {
+            let restarts = ["-n", "2", "--max-restarts", "3"]
+            let differ = try launch(restarts + ["verify", "a", "b"], codes: "1 0")
+            #expect(differ.outcome.code == 1 && differ.calls.count == 1)
+            // The stand-in counts on: its second and third run.
+            let lost = try launch(restarts + ["train"], codes: "_ 1 0")
+            #expect(lost.outcome.code == 0 && lost.calls.count == 3)
+        }
+
         @Test func `a run that hangs twice at the same place is not started into it again`() throws {
             let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "5", "--out", "run"], codes: "75 137 75 75 0")
             #expect(outcome.code == 75)
