@@ -22,11 +22,17 @@ package struct PlanJob {
     }
 
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
-        let text = try world.fromRoot { try describe(config) }
+        var problem: ConfigurationError?
+        let text = try world.fromRoot {
+            let report = try report(config)
+            problem = report.problem
+            return asJSON ? report.json.text() : report.text
+        }
         reporter.note(text)
+        try world.agree { if let problem { throw problem } }
     }
 
-    private func describe(_ config: RunConfig) throws -> String {
+    private func report(_ config: RunConfig) throws -> PlanReport {
         let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
         let shape = try ModelRegistry.model(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")).architecture
         guard shape.isOfPlannableSize else {
@@ -44,7 +50,6 @@ package struct PlanJob {
                 "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
                     + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
-        let report = PlanReport(search, config, model: path)
-        return asJSON ? report.json.text() : report.text
+        return PlanReport(search, config, model: path)
     }
 }

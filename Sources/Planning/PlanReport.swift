@@ -120,6 +120,13 @@ package struct PlanReport: Sendable {
             + "(plan.memory_per_node), more of them, training.recompute=true or model.storage=bf16"
     }
 
+    /// What the job ends with where no layout runs on this cluster.
+    package var problem: ConfigurationError? {
+        guard search.best == nil else { return nil }
+        return ConfigurationError(
+            "plan.memory_per_node", "no layout fits; take nodes with more memory, or more of them (plan.nodes)")
+    }
+
     // MARK: JSON
 
     package var json: JSONValue {

@@ -39,6 +39,18 @@ extension CommandLineTests {
             }
         }
 
+        @Test(arguments: [0, 2]) func `where nothing fits the plan is printed, and the exit code says so`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            for form in [[], ["--json"]] {
+                let arguments = ["plan"] + form + cluster + ["--set", "plan.memory_per_node=64MiB"]
+                let outcome = try Program.run(arguments, in: folder.path, ranks: ranks)
+                #expect(outcome.code == 78, "\(outcome)")
+                #expect(outcome.complaints.count == 1 && outcome.complaints.first?.contains("no layout fits") == true)
+                let answer = form.isEmpty ? "nothing fits: the smallest layout needs" : "\"fits\""
+                #expect(outcome.output.contains(answer), "\(outcome.output)")
+            }
+        }
+
         @Test(arguments: [0, 2]) func `what cannot be planned is refused in one line`(_ ranks: Int) throws {
             let model = try ModelFolder()
             func refuse(_ arguments: [String], _ code: Int32, _ fragment: String) throws {
