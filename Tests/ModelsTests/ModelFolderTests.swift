@@ -42,6 +42,18 @@ import Testing
         #expect(try ModelFolder(folder.path).architecture.tiesHead)
     }
 
+    @Test func `of two bases of the angles the one in the dictionary is used, and said`() throws {
+        for key in ["rope_parameters", "rope_scaling"] {
+            let inside: JSONValue = ["rope_type": "default", "rope_theta": 2e5]
+            for beside in [5e5, 2e5] {
+                try TinyModel.write(to: folder.path, [key: inside, "rope_theta": .double(beside)])
+                let source = try ModelFolder(folder.path)
+                #expect(source.warnings.count == (beside == 5e5 ? 1 : 0), "\(source.warnings)")
+                #expect(source.warnings.allSatisfy { $0.contains("200000") && $0.contains("500000") && $0.contains(key) })
+            }
+        }
+    }
+
     @Test func `what is no longer true is neither kept nor written, and said`() throws {
         let quantization: JSONValue = ["quant_method": "fp8", "activation_scheme": "dynamic"]
         try TinyModel.write(

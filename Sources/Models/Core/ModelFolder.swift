@@ -40,6 +40,7 @@ package struct ModelFolder: Sendable {
                 "config.json says tie_word_embeddings, but \(description.architecture.head.name) is stored and differs from the "
                     + "embedding: the stored head is used")
         }
+        if let warning = config.overruledRotaryBase { warnings.append(warning) }
         for key in HFConfig.quantizationKeys where config.has(key) {
             warnings.append(
                 "config.json has \(key), but the weights are plain floats: it is ignored, and left out of what is written")

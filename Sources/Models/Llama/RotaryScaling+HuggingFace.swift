@@ -62,6 +62,17 @@ extension RotaryScaling {
 }
 
 extension HFConfig {
+    /// What is to be said of a `rope_theta` in the dictionary that overrules another one beside it, as in transformers; nil
+    /// where there are not two.
+    var overruledRotaryBase: String? {
+        for key in ["rope_parameters", "rope_scaling"] {
+            guard let inside = value(key)?["rope_theta"]?.number, let beside = value("rope_theta")?.number else { continue }
+            guard inside != beside else { continue }
+            return "config.json has rope_theta \(inside) in \(key) and \(beside) beside it: the one in \(key) is used"
+        }
+        return nil
+    }
+
     fileprivate func rotaryBase(or default: Double) throws(HuggingFaceError) -> Double {
         has("rope_theta") ? try positive("rope_theta") : `default`
     }
