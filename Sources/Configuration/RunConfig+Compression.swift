@@ -149,7 +149,7 @@ package struct TernarySettings: Sendable, Equatable {
     init(_ key: Settings) {
         path = key.optional(
             "path", orElse: "none",
-            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat goes on from it"
+            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat starts from it"
         )
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
         tolerance = key(

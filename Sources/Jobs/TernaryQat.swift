@@ -41,7 +41,7 @@ struct TernaryQat<World: Communicator> {
                 try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
             }
         }
-        if let given { context.reporter.note("goes on from the factors of \(given.factors.count) layers in \(given.file)") }
+        if let given { context.reporter.note("starts from the factors of \(given.factors.count) layers in \(given.file)") }
         if let note { context.reporter.note(note) }
         let (groups, linears) = (context.groups, run.inputs.folder.architecture.linears)
         let fullPrecision = try run.perplexity(run.fullPrecision)
@@ -134,6 +134,9 @@ struct TernaryQat<World: Communicator> {
         for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
     }
 
+    /// What the layers are before the first step.
+    private var startLabel: String { context.config.ternary.path == nil ? "ternary, as decomposed" : "ternary, as given" }
+
     /// The ways to run the model, all with activations and cache as they are. Collective.
     private func scores(
         _ fullPrecision: Double, _ before: Start, _ trained: LanguageModelScore, _ after: TernaryReport, _ own: Set<String>,
@@ -145,7 +148,7 @@ struct TernaryQat<World: Communicator> {
             ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0),
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
-        table.add("ternary_ptq", "ternary, as decomposed", .factors, before.score)
+        table.add("ternary_ptq", startLabel, .factors, before.score)
         table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
         return table
     }
@@ -154,7 +157,7 @@ struct TernaryQat<World: Communicator> {
     private func costs(_ before: OperationCount, _ after: TernaryReport) -> Table {
         var table = Table(columns: ["per token", "multiplications", "additions"])
         for (name, count) in [
-            ("full precision", after.denseOperations), ("ternary, as decomposed", before),
+            ("full precision", after.denseOperations), (startLabel, before),
             ("ternary, trained", after.operations),
         ] { table.add([name, String(count.multiplications), String(count.additions)]) }
         return table
@@ -177,7 +180,7 @@ struct TernaryQat<World: Communicator> {
             + "instead of \(report.denseOperations.multiplications)"
     }
 
-    /// The network as first decomposed.
+    /// The network as first decomposed, or as given.
     private struct Start {
         let score: LanguageModelScore
         let operations: OperationCount

@@ -185,7 +185,7 @@ extension CommandLineTests {
             }
         }
 
-        @Test func `qat goes on from factors, and no job decomposes their product again`() throws {
+        @Test func `qat starts from factors and says so, and no job decomposes their product again`() throws {
             let model = try ModelFolder()
             try decompose(model)
             let expected = try #require(
@@ -199,6 +199,7 @@ extension CommandLineTests {
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let start = try InputFile.json(model.file("qat\(number)/summary.json"))["perplexity"]?["ternary_ptq"]?.number
                 #expect(try abs(#require(start) / expected - 1) < 1e-4)
+                #expect(outcome.output.contains("ternary, as given") && !outcome.output.contains("as decomposed"))
             }
             for job in ["ptq", "qat"] {
                 try Program.expectRefusal(
