@@ -31,7 +31,7 @@ package enum StopRequest {
         /// The exit code after an answered request, in place of the usual ones, for a supervisor that repeats SIGUSR1 until it
         /// is heard.
         var agreedCode: Int32?
-        var advice: @Sendable () -> String = { "stopped as asked; nothing had been written yet" }
+        var advice: @Sendable () -> String = { "stopped on request; nothing had been written yet" }
         /// Whether this rank writes ``advice``.
         var speaks = true
         /// Seconds from a request to the end of the process, where nothing answers.

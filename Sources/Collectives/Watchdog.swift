@@ -142,7 +142,7 @@ package final class Watchdog: Sendable {
             case .deadlock(let seconds):
                 "no rank has made progress for \(rounded(seconds)) s\(place): all wait for each other\(waiting)"
             }
-        return "sq-train: error: \(what); the job ends (watchdog.step), and the same command goes on from what was saved"
+        return "sq-train: error: \(what); the job ends (watchdog.step), and the same command resumes from what was saved"
     }
 
     private static func now() -> UInt64 {

@@ -66,8 +66,8 @@ extension CommandLineTests {
                 run.send(signal)
                 let outcome = try run.wait()
                 #expect(outcome.code == (signal == SIGUSR1 ? 0 : 128 + signal), "\(outcome)")
-                #expect(outcome.output.components(separatedBy: "stopped as asked after step").count == 2, "\(outcome)")
-                #expect(outcome.output.contains("goes on after step") == (attempt == 2))
+                #expect(outcome.output.components(separatedBy: "stopped on request after step").count == 2, "\(outcome)")
+                #expect(outcome.output.contains("resumes after step") == (attempt == 2))
             }
             let steps = try model.metrics("out", "step")
             #expect(steps == (0..<steps.count).map(Double.init))
@@ -157,7 +157,7 @@ extension CommandLineTests {
             let outcome = try run.wait()
             #expect(outcome.code == 0, "\(outcome)")
             #expect(outcome.errors.components(separatedBy: "exit code 137; restart 1 of 1").count == 3, "\(outcome.errors)")
-            #expect(outcome.output.components(separatedBy: "goes on after step").count == 3)
+            #expect(outcome.output.components(separatedBy: "resumes after step").count == 3)
             #expect(try model.metrics("out", "step") == (0..<1000).map(Double.init))
         }
 
@@ -188,7 +188,7 @@ extension CommandLineTests {
             try wait("out", steps: 3)
             kill(run.identifier, SIGTERM)
             let outcome = try run.wait()
-            #expect(outcome.code == 128 + SIGTERM && outcome.output.contains("stopped as asked after step"), "\(outcome)")
+            #expect(outcome.code == 128 + SIGTERM && outcome.output.contains("stopped on request after step"), "\(outcome)")
             #expect(!outcome.errors.contains("restart"))
         }
     }

@@ -46,7 +46,7 @@ extension CommandLineTests {
             #expect(lossesOfWhole.count == Self.steps)
             try interrupt("whole")
             let again = try run(job, out: "whole", settings, ranks: ranks)
-            #expect(again.output.contains("goes on after step 4"))
+            #expect(again.output.contains("resumes after step 4"))
             #expect(try model.results("whole") == whole)
             #expect(try model.metrics("whole") == lossesOfWhole)
         }
@@ -76,13 +76,13 @@ extension CommandLineTests {
             let extended = try run("rotate", out: "out", ["training.steps=8"])
             #expect(
                 extended.output.contains("extends the finished run of 6 steps to 8")
-                    && extended.output.contains("goes on after step 6"))
+                    && extended.output.contains("resumes after step 6"))
             #expect(try model.metrics("out", "step") == (0..<8).map(Double.init))
             let results = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
             // Killed before it had saved anything: the newest checkpoint is the shorter run's last one.
             try FileManager.default.removeItem(atPath: model.file("out/summary.json"))
             try FileManager.default.removeItem(atPath: model.file("out/checkpoints/step-8"))
-            #expect(try run("rotate", out: "out", ["training.steps=8"]).output.contains("goes on after step 6"))
+            #expect(try run("rotate", out: "out", ["training.steps=8"]).output.contains("resumes after step 6"))
             #expect(try model.results("out").filter { !$0.key.hasPrefix("checkpoints") } == results)
         }
 
@@ -109,14 +109,14 @@ extension CommandLineTests {
             #expect(!(try run("rotate", out: "out", ranks: ranks, flags: anew, environment: again).output.contains("goes on")))
             try interrupt("out")
             let late = try run("rotate", out: "out", resume: "never", ranks: ranks, flags: anew, environment: again)
-            #expect(late.output.contains("goes on after step 4"), "a supervisor's `never` is meant for the first attempt")
+            #expect(late.output.contains("resumes after step 4"), "a supervisor's `never` is meant for the first attempt")
         }
 
         @Test func `a run goes on in its folder, or in a new one`() throws {
             _ = try run("rotate", out: "out")
             let whole = try model.results("out").filter { !$0.key.hasPrefix("checkpoints") }
             let again = try run("rotate", out: "new", resume: "out/checkpoints/step-2")
-            #expect(again.output.contains("goes on after step 2"))
+            #expect(again.output.contains("resumes after step 2"))
             #expect(try model.results("new").filter { !$0.key.hasPrefix("checkpoints") } == whole)
             #expect(try model.metrics("new") == model.metrics("out"))
         }
@@ -131,7 +131,7 @@ extension CommandLineTests {
             #expect(
                 again.output.components(separatedBy: "an older checkpoint is tried").count == 2
                     && again.output.contains("step-4"))
-            #expect(again.output.contains("goes on after step 2"))
+            #expect(again.output.contains("resumes after step 2"))
         }
 
         private func spoil(_ checkpoint: String, _ damage: String, rank: Int = 0) throws {
@@ -161,7 +161,7 @@ extension CommandLineTests {
             try model.write("step-99\n", to: "out/checkpoints/LATEST")
             try FileManager.default.createDirectory(
                 atPath: model.file("out/checkpoints/step-6.tmp"), withIntermediateDirectories: false)
-            #expect(try run("rotate", out: "out").output.contains("goes on after step 4"))
+            #expect(try run("rotate", out: "out").output.contains("resumes after step 4"))
         }
 
         @Test func `a checkpoint of another run is refused, with what differs`() throws {
@@ -192,7 +192,7 @@ extension CommandLineTests {
             #expect(
                 refused.complaints.count == 1 && refused.complaints.first?.contains("training data has other content") == true)
             let accepted = try run("rotate", out: "out", flags: ["--allow-other-data"])
-            #expect(accepted.output.contains("training data has changed") && accepted.output.contains("goes on after step 4"))
+            #expect(accepted.output.contains("training data has changed") && accepted.output.contains("resumes after step 4"))
         }
 
         @Test func `no checkpoint where the user names one is 66`() throws {
@@ -205,7 +205,7 @@ extension CommandLineTests {
             // A state holds the weights and two moments: more than the limit.
             let outcome = try run("train", out: "out", code: 74, fileSizeLimit: 500)
             #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("step-6.tmp"))
-            #expect(try run("train", out: "out").output.contains("goes on after step 4"))
+            #expect(try run("train", out: "out").output.contains("resumes after step 4"))
         }
     }
 }

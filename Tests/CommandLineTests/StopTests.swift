@@ -33,7 +33,7 @@ extension CommandLineTests {
             let outcome = try run.wait()
             #expect(Date().timeIntervalSince(begin) < Self.limit)
             #expect(outcome.code == code, "\(outcome)")
-            #expect(outcome.output.components(separatedBy: "stopped as asked").count == 2, "\(outcome)")
+            #expect(outcome.output.components(separatedBy: "stopped on request").count == 2, "\(outcome)")
             #expect(outcome.complaints.isEmpty && !outcome.errors.contains("restart"), "\(outcome)")
             #expect(!FileManager.default.fileExists(atPath: model.file("out/summary.json")))
             return outcome
@@ -62,7 +62,7 @@ extension CommandLineTests {
             let mpirun = try #require(try Self.children(of: run.identifier).first)
             kill(try #require(try Self.children(of: mpirun).last), SIGTERM)
             let outcome = try run.wait()
-            #expect(outcome.output.components(separatedBy: "stopped as asked").count == 2, "\(outcome)")
+            #expect(outcome.output.components(separatedBy: "stopped on request").count == 2, "\(outcome)")
             #expect(!outcome.errors.contains("restart"))
         }
 
@@ -86,7 +86,7 @@ extension CommandLineTests {
             run.send(SIGTERM)
             usleep(20_000)
             run.send(SIGTERM)
-            #expect(try stop(run, by: 0, code: 128 + SIGTERM).output.contains("stopped as asked after step"))
+            #expect(try stop(run, by: 0, code: 128 + SIGTERM).output.contains("stopped on request after step"))
         }
 
         @Test func `a reader that leaves lets the run save itself`() throws {
@@ -99,7 +99,7 @@ extension CommandLineTests {
             try shell.run()
             shell.waitUntilExit()
             #expect(String(decoding: try model.read("code"), as: UTF8.self) == "141\n")
-            #expect(String(decoding: try model.read("errors"), as: UTF8.self).contains("stopped as asked"))
+            #expect(String(decoding: try model.read("errors"), as: UTF8.self).contains("stopped on request"))
         }
 
         private var arguments: [String] {

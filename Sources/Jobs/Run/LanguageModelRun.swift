@@ -56,7 +56,7 @@ struct LanguageModelRun<World: Communicator> {
         for line in inputs.dataNotes { context.reporter.note(line) }
         for warning in inputs.folder.warnings { context.reporter.note("warning: \(warning)") }
         if let saved = checkpoints.resumed {
-            context.reporter.note("goes on after step \(saved.manifest.step), from \(saved.path)")
+            context.reporter.note("resumes after step \(saved.manifest.step), from \(saved.path)")
         }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
         let run = Self(

@@ -64,19 +64,21 @@ package final class RunFolder {
     /// - Parameter overwrites: the run's command removes what it finds, and would do so again.
     package static func stopAdvice(_ path: String, overwrites: Bool = false) -> String {
         let flags = "--out \(path)" + (overwrites ? ", without --overwrite," : "")
-        if PathKind("\(path)/\(summaryName)") != .absent { return "stopped as asked; the results in \(path) are as they were" }
+        if PathKind("\(path)/\(summaryName)") != .absent {
+            return "stopped on request; the results in \(path) are as they were"
+        }
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
         if let step = try? folder.steps().first {
             return
-                "stopped as asked after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
-                + "goes on there"
+                "stopped on request after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
+                + "resumes there"
         }
         let layers = "\(path)/\(RunFiles.finishedLayers)"
         if let count = try? entries(ofFolder: layers).count, count > 0 {
             return
-                "stopped as asked; \(layers) has the layers finished so far, and the same command with \(flags) goes on there"
+                "stopped on request; \(layers) has the layers finished so far, and the same command with \(flags) resumes there"
         }
-        return "stopped as asked before anything was saved; the same command with \(flags) begins anew"
+        return "stopped on request before anything was saved; the same command with \(flags) begins anew"
     }
 
     /// What the run is called that has begun in this folder last.
