@@ -41,6 +41,8 @@ package enum StopRequest {
         /// When shielded work has ended last.
         var unshielded = ContinuousClock.now
         var stopsWithoutReader = false
+        /// Whether standard output is read, as far as this process knows.
+        var hasReader = true
         var thread: pthread_t?
     }
 
@@ -139,9 +141,14 @@ package enum StopRequest {
         SignalPipe.close(signals + peerSignals)
     }
 
-    /// Nobody reads standard output any more.
+    /// Nobody reads standard output any more. Every further line that nobody reads says so again, which is no second request:
+    /// that would end the process before it has saved anything.
     package static func readerHasLeft() {
-        if state.withLock({ $0.stopsWithoutReader }) { SignalPipe.post(SIGPIPE) }
+        let isNews = state.withLock { state in
+            defer { state.hasReader = false }
+            return state.stopsWithoutReader && state.hasReader
+        }
+        if isNews { SignalPipe.post(SIGPIPE) }
     }
 
     /// The ranks get to know each other. Collective.
