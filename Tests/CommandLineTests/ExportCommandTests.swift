@@ -13,7 +13,8 @@ extension CommandLineTests {
             #expect(exported.code == 78 && exported.complaints.count == 1, "\(exported.errors)")
             #expect(exported.complaints.first?.contains("and the model has rows for") == true, "\(exported.errors)")
             let dense = try Program.run(
-                ["export", "model", "--format", "huggingface", "--out", "dense", "--dtype", "bfloat16"], in: model.path, ranks: 2)
+                ["export", "model", "--format", "huggingface", "--out", "dense", "--dtype", "bfloat16"], in: model.path,
+                ranks: 2)
             #expect(dense.code == 0 && dense.output.contains("BF16 read back, equal to the source"), "\(dense.errors)")
             #expect(dense.output.split(separator: "\n").count == 1, "\(dense.output)")
             #expect(PathKind(model.file("dense/model.safetensors")) == .file)
