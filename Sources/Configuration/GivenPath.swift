@@ -7,6 +7,10 @@ package enum GivenPath {
     ///
     /// - Throws: ``HuggingFaceError`` for what is not here but looks like the name of a model elsewhere, with how to get that.
     package static func model(_ path: String) throws(HuggingFaceError) -> String {
+        if path.hasSuffix(".gguf"), PathKind(path) == .file {
+            throw HuggingFaceError(
+                .malformed, path, "is a GGUF file, not a folder; sq-train import \(path) --out FOLDER makes one of it")
+        }
         if exists(path) {
             return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
         }

@@ -29,7 +29,11 @@ extension GGUFTokenizer {
             tokens: tokens, types: types, merges: try merges(document, path), pre: try preTokenizer(document, path),
             bos: whole.bosToken.map(Int.init), eos: whole.eosToken.map(Int.init), padding: id("pad_token"),
             unknown: id("unk_token"), addsBos: adds.bos, addsEos: adds.eos, chatTemplate: try chatTemplate(settings, folder))
-        return (tokenizer, try notes(document, tokenizer, path))
+        var notes = try self.notes(document, tokenizer, path)
+        if tokenizer.chatTemplate == nil, let given = settings["chat_template"], given != .null {
+            notes.append("none of the chat templates is called default: the file has none")
+        }
+        return (tokenizer, notes)
     }
 
     private static func preTokenizer(_ document: JSONValue, _ path: String) throws(ExportError) -> GGUFPreTokenizer {

@@ -8,6 +8,9 @@ struct GGUFCursor {
     private var windowStart = 0
     private(set) var offset = 0
     private static let windowSize = 1 << 18
+    /// Elements of arrays that may still come. A value takes more memory than a byte of the file; the largest vocabularies have a
+    /// twentieth of this.
+    private var elementsLeft = 1 << 23
 
     var path: String { file.path }
     var fileSize: Int { file.size }
@@ -78,6 +81,10 @@ struct GGUFCursor {
         let element = try self.kind(of: key)
         guard element != .array else { throw failure(at: place, "\(key) is an array of arrays, which is not read") }
         let count = try count(of: "elements of \(key)", leastSize: element.leastSize)
+        guard count <= elementsLeft else {
+            throw failure(at: place, "\(key) has \(count) elements; arrays with \(1 << 23) in all are accepted")
+        }
+        elementsLeft -= count
         var values: [GGUFValue] = []
         values.reserveCapacity(count)
         for _ in 0..<count { values.append(try plain(element, key)) }

@@ -9,7 +9,7 @@ struct GGUFHeader {
     static let alignmentKey = "general.alignment"
     static let defaultAlignment = 32
     /// No file's keys and names take more; keeps a hostile one from filling the memory.
-    static let largest = 256 << 20
+    static let largest = 128 << 20
     /// What ggml holds of a name.
     static let longestName = 64
     static let mostAxes = 4

@@ -28,10 +28,12 @@ extension CommandLineTests {
             (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),
             (["export", "model", "--format", "r-bin", "--out", "a"], 78, "holds no rotations.safetensors"),
             (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is no GGUF file"),
+            (["eval", "tokens.gguf"], 65, "sq-train import tokens.gguf --out FOLDER makes one of it"),
             (["import", "missing.gguf", "--out", "a"], 66, "there is no such file"),
         ])
         func `what cannot be done is one line, and writes nothing`(arguments: [String], code: Int32, fragment: String) throws {
             let model = try ModelFolder()
+            try model.write("GGUF", to: "tokens.gguf")
             try Program.expectRefusal(arguments, in: model.path, ranks: 0, code: code, fragment: fragment)
         }
     }

@@ -5,6 +5,10 @@ import Testing
 
 @testable import GGUF
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 @Suite struct FileTests {
     let folder: TemporaryFolder
     init() throws { folder = try TemporaryFolder() }
@@ -114,6 +118,22 @@ import Testing
         #expect(try refusal { $0 += [1] }.contains("1 bytes follow the last tensor"))
         try GGUFFile.write([("general.alignment", .uint32(48))], [], to: path)
         #expect(throws: HuggingFaceError.self) { _ = try GGUFFile(path) }
+    }
+
+    @Test func `arrays that would fill the memory are refused before it`() throws {
+        let path = folder.file("a.gguf")
+        try GGUFFile.write([("k", .array(.uint8, [.uint8(1)]))], [], to: path)
+        // The count, and as many bytes of file, which a hole of it gives.
+        var content = try InputFile.contents(of: path, limit: 1 << 20)
+        content.replaceSubrange(41..<49, with: [0, 0, 0, 1, 0, 0, 0, 0])
+        try AtomicFile.write(content, to: path)
+        #expect(truncate(path, 1 << 25) == 0)
+        do {
+            _ = try GGUFFile(path)
+            Issue.record("it was read")
+        } catch {
+            #expect(error.description.contains("k has 16777216 elements"), "\(error)")
+        }
     }
 
     @Test func `an element that is no number is refused by its byte`() throws {
