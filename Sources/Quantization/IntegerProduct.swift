@@ -41,7 +41,13 @@ package struct IntegerProduct: Sendable {
             width: perRow == 0 ? weight.shape[1] : weight.shape[1] / perRow, bits: weight.spec.bits,
             offset: weight.spec.symmetric ? 1 << (weight.spec.bits - 1) : 0,
             scale: { weight.scales[flat: perRow == 0 ? 0 : $0 * perRow + $1] },
-            zero: weight.spec.symmetric ? nil : { Int(weight.zeros[flat: perRow == 0 ? 0 : $0 * perRow + $1]) },
+            zero: weight.spec.symmetric
+                ? nil
+                : {
+                    // Far from what integers hold stays far, and is refused below; NaN too.
+                    let zero = weight.zeros[flat: perRow == 0 ? 0 : $0 * perRow + $1]
+                    return zero.magnitude < 1e9 ? Int(zero) : .max
+                },
             activations: activations)
     }
 
@@ -88,7 +94,7 @@ package struct IntegerProduct: Sendable {
             // What sums of 32 bits hold, see IntegerMatrix.
             let farthest = min(Int(Int16.max), Int(Int32.max) / (128 * group) - (1 << bits)) - offset
             for row in 0..<rows {
-                for g in 0..<columns / width where abs(zero(row, g)) > farthest {
+                for g in 0..<columns / width where !(-farthest...farthest).contains(zero(row, g)) {
                     throw QuantizationError(
                         .data,
                         "the zero point \(zero(row, g)) of row \(row), group \(g), is too far from codes of \(bits) bits: "

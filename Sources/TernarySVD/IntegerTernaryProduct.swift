@@ -9,8 +9,8 @@ package import TensorCore
 ///
 ///     (x̂, d₁) = ⌊b∘x⌉₈     z = s∘(V·x̂)·d₁     (ẑ, d₂) = ⌊z⌉₈     y = a∘(U·ẑ)·d₂
 ///
-/// V·x̂ and U·ẑ are exact sums of 32 bits. ``TernaryFactors/apply(_:)`` is the product without rounding. Factors take two bits
-/// an entry here.
+/// V·x̂ and U·ẑ are exact sums of 32 bits. ``TernaryFactors/apply(_:)`` is the product without rounding, and
+/// ``TernaryFactors/fakeQuantizedProduct(_:)`` the same in floats. Factors take two bits an entry here.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
     private let b: [Float]?
@@ -63,5 +63,39 @@ extension PackedTernary {
             rows: rows, columns: columns, group: min(columns, IntegerMatrix.largestGroup), bits: 2, zeros: .all(1),
             forTokensWithZeros: false, scale: { row, _ in scale(row) }
         ) { position = writeCodes(of: $0, after: position, to: $1) }
+    }
+}
+
+extension TernaryFactors {
+    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and the components are rounded to 8 bits and back.
+    package func fakeQuantizedProduct(_ x: Tensor) -> Tensor {
+        precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
+        let shape = Array(x.shape.dropLast()) + [u.rows]
+        guard rank > 0, v.columns > 0 else { return Tensor(zeros: shape) }
+        var tokens = x.reshaped([x.rows, v.columns])
+        if let b = balance?.b { tokens.scaleColumns(by: b) }
+        var components = v.apply(tokens.roundedRows())
+        components.scaleColumns(by: s)
+        var result = u.apply(components.roundedRows())
+        if let a = balance?.a { result.scaleColumns(by: a) }
+        return result.reshaped(shape)
+    }
+}
+
+extension Tensor {
+    fileprivate mutating func scaleColumns(by factors: [Float]) {
+        let (rows, columns, target) = (rows, columns, mutablePointer)
+        for row in 0..<rows {
+            for column in 0..<columns { target[row * columns + column] *= factors[column] }
+        }
+    }
+
+    /// Each row rounded to 255 multiples of its largest magnitude's 127th.
+    fileprivate func roundedRows() -> Tensor {
+        guard count > 0 else { return self }
+        var result = Tensor(uninitialized: shape)
+        let quantizer = ck_quantizer(bits: 8, symmetric: 1, include_zero: 1, clip_ratio: 1, least_magnitude: 0)
+        ck_fake_quantize(pointer, result.mutablePointer, rows, columns, quantizer, nil, nil, nil)
+        return result
     }
 }

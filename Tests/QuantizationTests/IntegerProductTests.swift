@@ -147,6 +147,16 @@ import Testing
         #expect(maxDifference(y, dense) <= 1e-5 * 3000 * 64)
     }
 
+    /// Weights far from 0 in their group, whose zero points no integer here holds.
+    @Test(arguments: [Float(1e-6), 1e-3]) func `groups of weights too far from 0 are refused`(spread: Float) {
+        let spec = QuantizerSpec(bits: 8, granularity: .group(32), includesZero: false)
+        let weight = WeightQuantizer(spec).quantized(Tensor((0..<64).map { 8 + spread * Float($0 % 32) }, [1, 64]))
+        do {
+            _ = try IntegerProduct(weight)
+            Issue.record("zero points \(weight.zeros.elements) are accepted")
+        } catch { #expect(error.exitCode == .data && error.problem.contains("zero point")) }
+    }
+
     @Test func `one rounding serves several products`() throws {
         let (first, second) = (
             try IntegerProduct(weight([9, 96], bits: 4, symmetric: true, .channel)),

@@ -82,6 +82,17 @@ import Testing
         #expect(difference.squaredNorm > 0)
     }
 
+    /// But for sums of floats, which may round a component on a tie to its neighbor.
+    @Test(arguments: [false, true]) func `integers agree with what they stand for in floats`(balanced: Bool) {
+        let factors = factors(128, 200, 160, balanced: balanced)
+        let x = tokens(32, 160)
+        let floats = factors.fakeQuantizedProduct(x.reshaped([4, 8, 160]))
+        #expect(floats.shape == [4, 8, 128])
+        var difference = IntegerTernaryProduct(factors).apply(x)
+        difference.add(floats.reshaped([32, 128]), scale: -1)
+        #expect(difference.squaredNorm <= 1e-8 * floats.squaredNorm)
+    }
+
     @Test func `tokens do not see one another`() {
         let factors = factors(45, 70, 50, balanced: true)
         let product = IntegerTernaryProduct(factors)
@@ -104,6 +115,7 @@ import Testing
         let nothing = TernaryFactors(
             u: PackedTernary(Tensor(zeros: [9, 0])), s: [], v: PackedTernary(Tensor(zeros: [0, 30])), tolerance: 0.1)
         #expect(IntegerTernaryProduct(nothing).apply(tokens(2, 30)).elements == [Float](repeating: 0, count: 18))
+        #expect(nothing.fakeQuantizedProduct(tokens(2, 30)).elements == [Float](repeating: 0, count: 18))
     }
 
     @Test func `packed factors take two bits an entry`() {
