@@ -58,6 +58,9 @@ CK_KERNEL(ck_clip_search)
 CK_KERNEL(ck_subtract_sparse_product)
 CK_KERNEL(ck_add_skew)
 CK_KERNEL(ck_add_doubles)
+// kernels/statistics.c
+CK_KERNEL(ck_channel_sums)
+CK_KERNEL(ck_accumulate)
 // kernels/ternary.c
 CK_KERNEL(ck_ternary_gather)
 CK_KERNEL(ck_ternary_deflate)

@@ -33,6 +33,7 @@ package struct GPTQ: WeightQuantization {
         damping: Double = 0.01, byActivation: Bool = false, staticGroups: Bool = false,
         groupRanges: GroupRanges = .compensated
     ) {
+        precondition(damping >= 0, "a damping of \(damping)")
         (self.damping, self.byActivation) = (damping, byActivation)
         (self.staticGroups, self.groupRanges) = (staticGroups, groupRanges)
     }
@@ -78,7 +79,8 @@ private struct GPTQRounding {
 
     private var out: Int { original.columns }
     private var columns: Int { original.rows }
-    private static let block = Int(CK_GPTQ_COLUMNS)
+    private static let block = 128
+    private static let segment = Int(CK_GPTQ_COLUMNS)
 
     init(_ weight: Tensor, _ method: GPTQ, _ factor: GPTQFactor, _ quantizer: WeightQuantizer) {
         let (out, columns) = (weight.rows, weight.columns)
@@ -140,10 +142,11 @@ private struct GPTQRounding {
         return Self.cut(0..<columns, size).flatMap { Self.cut($0, Self.block) }
     }
 
-    /// The parts of a block with one grid each.
+    /// The parts of a block that go through the kernel one by one: within a group, and few columns, since the kernel's
+    /// operations grow with their square.
     private func segments(of block: Range<Int>) -> [Range<Int>] {
-        guard let size = groupSize, !method.staticGroups else { return [block] }
-        return Self.cut(block, size)
+        guard let size = groupSize, !method.staticGroups else { return Self.cut(block, Self.segment) }
+        return Self.cut(block, size).flatMap { Self.cut($0, Self.segment) }
     }
 
     private static func cut(_ range: Range<Int>, _ size: Int) -> [Range<Int>] {

@@ -19,19 +19,19 @@ struct GPTQFactor {
     /// - Parameters:
     ///   - damping: part of the mean diagonal that is added to the diagonal.
     ///   - byActivation: columns of the largest inputs first.
-    /// - Throws: ``QuantizationError``; `LAPACKError` where H is singular and not damped.
-    init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws {
+    /// - Throws: ``QuantizationError``, also where H is singular and hardly damped.
+    init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
         try statistics.check()
         let n = statistics.width
         let diagonal = statistics.meanSquares
         isDead = diagonal.map { $0 == 0 }
         let live = diagonal.filter { $0 > 0 }
-        let mean = live.isEmpty ? 1 : live.reduce(0, +) / Double(live.count)
+        let mean = live.reduce(0, +) / Double(live.count)
         // Ties keep their order: the same on all ranks.
         let sorted = byActivation ? (0..<n).sorted { (diagonal[$0], $1) > (diagonal[$1], $0) } : Array(0..<n)
         order = sorted.map(Int32.init)
         // LAPACK factors Uᵀ·U; with rows and columns in reverse, U in reverse is Mᵀ.
-        let matrix = DoubleStorage(zeros: n * n)
+        let matrix = DoubleStorage(uninitialized: n * n)
         let tokens = Double(statistics.rows)
         for a in 0..<n {
             let (row, j) = (matrix.pointer + a * n, sorted[n - 1 - a])
@@ -48,7 +48,11 @@ struct GPTQFactor {
             // An input that never comes takes no part: its row is 0 but for the diagonal.
             if isDead[j] { row[a] = mean }
         }
-        try factorizeCholesky(matrix, order: n)
+        do {
+            try factorizeCholesky(matrix, order: n)
+        } catch {
+            throw .singular(damping: damping)
+        }
         var ratios = Tensor(uninitialized: [n, n])
         let target = ratios.mutablePointer
         for j in 0..<n {

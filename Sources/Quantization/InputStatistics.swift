@@ -1,3 +1,4 @@
+internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
@@ -89,31 +90,24 @@ package final class InputStatistics {
             gram(n: count, k: stagedRows, rows + first, lda: width, target + first, ldc: width)
             for i in 0..<count {
                 let (sum, row) = (sums.pointer + 1 + width + (first + i) * (first + i + 1) / 2, target + i * width)
-                for j in 0...first + i { sum[j] += Double(row[j]) }
+                ck_accumulate(row, sum, first + i + 1)
             }
         }
         stagedRows = 0
     }
 
     private func addChannels(_ x: Tensor) {
-        let (values, squares) = (sums.pointer + 1, sums.pointer + 1 + width)
+        let sums = sums.pointer + 1
         maxima.withUnsafeMutableBufferPointer { maxima in
-            for row in 0..<x.rows {
-                let source = x.pointer + row * width
-                for j in 0..<width {
-                    values[j] += Double(source[j])
-                    let magnitude = abs(source[j])
-                    // Not `max`, which may lose a NaN.
-                    if !(magnitude <= maxima[j]) { maxima[j] = magnitude }
-                }
-                if depth == .channels { for j in 0..<width { squares[j] += Double(source[j]) * Double(source[j]) } }
-            }
+            ck_channel_sums(
+                x.pointer, x.rows, width, sums, depth == .channels ? sums + width : nil, maxima.baseAddress)
         }
     }
 
-    /// - Throws: ``QuantizationError`` where there were no tokens, or a value was not finite.
+    /// - Throws: ``QuantizationError`` where there were no tokens, a value was not finite, or all are 0.
     package func check() throws(QuantizationError) {
         guard rows > 0 else { throw .noInputs }
         guard maxima.allSatisfy(\.isFinite), sums.elements.allSatisfy(\.isFinite) else { throw .inputsNotFinite }
+        guard maxima.contains(where: { $0 > 0 }) else { throw .inputsZero }
     }
 }

@@ -17,7 +17,7 @@ package protocol WeightQuantization: Sendable {
     /// - Parameters:
     ///   - statistics: of these inputs, at least as deep as ``inputs`` asks for.
     ///   - quantizer: bits, groups, and the search for a clip ratio.
-    /// - Throws: ``QuantizationError``, or `LAPACKError`.
+    /// - Throws: ``QuantizationError``.
     /// - Precondition: fewer than 16 bits.
     func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
@@ -86,6 +86,17 @@ extension QuantizationError {
 
     static var noInputs: QuantizationError {
         QuantizationError(.data, "no calibration tokens came to the layer; give more calibration text")
+    }
+
+    static var inputsZero: QuantizationError {
+        QuantizationError(.data, "the inputs are 0 on all of the calibration text; check the model's weights")
+    }
+
+    static func singular(damping: Double) -> QuantizationError {
+        QuantizationError(
+            .data,
+            "the second moment of the inputs has no Cholesky factor with a damping of \(damping); give more calibration text, "
+                + "or more damping")
     }
 
     static var inputsNotFinite: QuantizationError {

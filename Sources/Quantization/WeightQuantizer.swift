@@ -110,10 +110,8 @@ package struct WeightQuantizer: Sendable, Equatable {
         let (groups, size) = grouping(of: weight)
         let ratios = clipRatios(weight)
         var (scales, zeros) = (Tensor(uninitialized: [groups]), Tensor(uninitialized: [groups]))
-        var rounded = Tensor(uninitialized: weight.shape)
         ck_fake_quantize(
-            weight.pointer, rounded.mutablePointer, groups, size, kernel, ratios.pointer, scales.mutablePointer,
-            zeros.mutablePointer)
+            weight.pointer, nil, groups, size, kernel, ratios.pointer, scales.mutablePointer, zeros.mutablePointer)
         return (scales, zeros)
     }
 

@@ -32,7 +32,8 @@ package final class DoubleStorage: @unchecked Sendable {
     package let pointer: UnsafeMutablePointer<Double>
     private let bytes: Int
 
-    private init(uninitialized count: Int) {
+    /// Numbers that have no defined value yet.
+    package init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count * MemoryLayout<Double>.stride)
         pointer = StoragePool.shared.take(bytes: bytes).bindMemory(

@@ -146,6 +146,15 @@ import Testing
             try GPTQ().quantize(weight, InputStatistics(width: 12, depth: .secondMoment), quantizer(.channel))
         }
         #expect(throws: QuantizationError.noInputs) { try GPTQ().quantize(weight, nil, quantizer(.channel)) }
+        #expect(throws: QuantizationError.inputsZero) {
+            try GPTQ().quantize(weight, Self.statistics(Tensor(zeros: [3, 12])), quantizer(.channel))
+        }
+        // One token has a second moment of rank 1.
+        let one = Self.statistics(Self.inputs(1, 12, seed: 80))
+        #expect(throws: QuantizationError.singular(damping: 0)) {
+            try GPTQ(damping: 0).quantize(weight, one, quantizer(.channel))
+        }
+        #expect(try GPTQ().quantize(weight, one, quantizer(.channel)).codes.count == 48)
         var broken = weight
         broken[2, 3] = .infinity
         #expect(throws: QuantizationError.weightNotFinite) {

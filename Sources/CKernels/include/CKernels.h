@@ -12,4 +12,5 @@
 #include "ck_optimizer.h"
 #include "ck_rotation.h"
 #include "ck_quantize.h"
+#include "ck_statistics.h"
 #include "ck_ternary.h"

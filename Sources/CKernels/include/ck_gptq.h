@@ -4,7 +4,7 @@
 
 // Columns of a weight that are rounded one after the other, what each loses going into those behind it (arXiv 2210.17323).
 // Weights are transposed: a row of memory is a column of the weight.
-#define CK_GPTQ_COLUMNS 128
+#define CK_GPTQ_COLUMNS 32
 typedef struct {
     size_t rows;           // of the weight: values in a row of memory
     size_t count;          // columns, at most CK_GPTQ_COLUMNS

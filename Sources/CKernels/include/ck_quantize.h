@@ -11,7 +11,7 @@ typedef struct {
 } ck_quantizer;
 
 // y ← the nearest representable values of x, `groups` groups of g contiguous values with their own range each.
-// clip: a ratio per group in place of q.clip_ratio, or NULL. scales, zeros: one per group, or NULL. y may be x.
+// clip: a ratio per group in place of q.clip_ratio, or NULL. scales, zeros: one per group, or NULL. y may be x, or NULL.
 void ck_fake_quantize(
     const float *x, float *y, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros);
 

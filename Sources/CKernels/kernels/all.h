@@ -20,6 +20,7 @@
 #include "quantize.c"
 #include "gptq.c"
 #include "rotation.c"
+#include "statistics.c"
 #include "ternary.c"
 #include "ternary_packed.c"
 #include "ternary_project.c"

@@ -87,9 +87,12 @@ INLINE float value_of(float code, grid_t k) { return (code - k.zero) * k.scale; 
 
 void CK_VARIANT(ck_fake_quantize)(
     const float *x, float *y, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros) {
-    for (size_t group = 0; group < groups; group++, x += g, y += g) {
+    for (size_t group = 0; group < groups; group++, x += g) {
         grid_t k = grid_of(range_of(x, g), q, clip ? clip[group] : q.clip_ratio);
-        for (size_t i = 0; i < g; i++) y[i] = value_of(code_of(x[i], k), k);
+        if (y) {
+            for (size_t i = 0; i < g; i++) y[i] = value_of(code_of(x[i], k), k);
+            y += g;
+        }
         if (scales) scales[group] = k.scale;
         if (zeros) zeros[group] = k.zero;
     }
