@@ -58,6 +58,9 @@ let package = Package(
             "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
             .product(name: "HeapModule", package: "swift-collections"),
         ]),
+        module("Compression", [
+            "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+        ]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Calibration", ["TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
@@ -72,7 +75,7 @@ let package = Package(
         ]),
         module("Configuration", [
             "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
-            "Datasets", "Yams",
+            "Datasets", "Compression", "Yams",
         ]),
         module("Planning", [
             "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
@@ -89,7 +92,7 @@ let package = Package(
         ]),
         module("Jobs", [
             "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-            "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "EmbeddedModel", "Datasets",
+            "TernarySVD", "Compression", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "EmbeddedModel", "Datasets",
             "Configuration", "Planning", "Runs", "Trainer",
         ]),
         .executableTarget(

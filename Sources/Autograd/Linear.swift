@@ -22,11 +22,11 @@ extension Tape {
     /// Several linear layers that read the same input.
     ///
     /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no
-    /// input.
+    /// input. A weight in a form of its own (``LinearOperator``) makes the product itself, and its matrix is made where
+    /// ∂loss/∂x is wanted.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
         let outputs = layers.map { layer in
-            var y = Tensor(uninitialized: [x.value.rows, layer.weight.shape[0]])
-            matmul(x.value, .asStored, layer.weight.value, .transposed, into: &y)
+            var y = linearProduct(x.value, layer.weight.stored)
             if let bias = layer.bias { ck_add_bias(y.mutablePointer, bias.value.pointer, y.rows, y.columns) }
             return y
         }
@@ -56,4 +56,12 @@ extension Tape {
             dx.update { dx, beta in matmul(dy, .asStored, r, transposed ? .asStored : .transposed, beta: beta, into: &dx) }
         }
     }
+}
+
+/// x·Wᵀ.
+private func linearProduct(_ x: Tensor, _ weight: StoredTensor) -> Tensor {
+    if let form = weight.linearOperator { return form.product(x) }
+    var y = Tensor(uninitialized: [x.rows, weight.shape[0]])
+    matmul(x, .asStored, weight.tensor, .transposed, into: &y)
+    return y
 }

@@ -52,6 +52,7 @@ CK_KERNEL(ck_momentum_step)
 // kernels/quantize.c
 CK_KERNEL(ck_fake_quantize)
 CK_KERNEL(ck_quantize_codes)
+CK_KERNEL(ck_dequantize)
 CK_KERNEL(ck_fake_quantize_range_backward)
 CK_KERNEL(ck_clip_search)
 // kernels/rotation.c

@@ -44,6 +44,13 @@ extension Checkpoint {
         try AtomicFile.write(index.text() + "\n", to: folder + "/" + indexName)
     }
 
+    /// The same index of shards that are written already, by whatever process.
+    package static func writeIndex(ofShards count: Int, in folder: String) throws {
+        let shards = try (0..<count).map { try SafetensorsFile(folder + "/" + shardName($0, of: count)).tensors }
+        let bytes = shards.joined().reduce(0) { $0 + $1.value.byteRange.count }
+        try writeIndex(shards.map { $0.keys.sorted() }, totalSize: bytes, to: folder)
+    }
+
     private static func shardName(_ index: Int, of count: Int) -> String {
         "model-\(fiveDigits(index + 1))-of-\(fiveDigits(count)).safetensors"
     }

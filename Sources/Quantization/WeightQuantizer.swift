@@ -1,4 +1,5 @@
 internal import CKernels
+internal import LinearAlgebra
 package import TensorCore
 
 /// A weight as integers, with what turns them back: ŵ = (code − zero)·scale.
@@ -26,27 +27,28 @@ package struct QuantizedWeight: Sendable {
         self.columnGroups = columnGroups
     }
 
-    /// ŵ, `[out, in]`.
+    /// ŵ, `[out, in]`; the very floats that fake quantization gives.
     package func dequantized() -> Tensor {
         if let columnGroups { return dequantized(columnGroups: columnGroups) }
-        let (out, columns) = (shape[0], shape[1])
-        let perRow = scales.count == 1 ? 0 : scales.count / out
         var result = Tensor(uninitialized: shape)
-        let target = result.mutablePointer
-        for row in 0..<out {
-            for column in 0..<columns {
-                let group: Int
-                switch spec.granularity {
-                case .tensor: group = 0
-                case .column: group = column
-                case .channel, .token, .group, .head: group = row * perRow + column * perRow / columns
-                }
-                let index = row * columns + column
-                target[index] = (Float(codes[index]) - zeros[flat: group]) * scales[flat: group]
-            }
+        guard spec.granularity == .column else {
+            let size = codes.count / max(1, scales.count)
+            ck_dequantize(codes, result.mutablePointer, scales.count, size, scales.pointer, zeros.pointer)
+            return result
+        }
+        let (target, columns) = (result.mutablePointer, shape[1])
+        for index in codes.indices {
+            target[index] = (Float(codes[index]) - zeros[flat: index % columns]) * scales[flat: index % columns]
         }
         return result
     }
+}
+
+extension QuantizedWeight: LinearOperator {
+    package var tensor: Tensor { dequantized() }
+
+    /// x·ŵᵀ in float32.
+    package func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, dequantized(), .transposed) }
 }
 
 /// Round-to-nearest quantization of weights `[out, in]`, each group clipped to its full range or to the best of 80.

@@ -43,7 +43,8 @@ extension Tensor: TensorValue {
     }
 }
 
-/// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used.
+/// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used, or in the form of a
+/// ``LinearOperator``.
 ///
 /// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked
 /// for: memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is
@@ -54,6 +55,12 @@ package struct StoredTensor: TensorValue {
         case bfloat16(Elements)
         case packed(Elements)
         case changed(Change)
+        case form(Form)
+    }
+
+    private final class Form: Sendable {
+        let form: any LinearOperator
+        init(_ form: any LinearOperator) { self.form = form }
     }
 
     private final class Elements: Sendable {
@@ -102,6 +109,15 @@ package struct StoredTensor: TensorValue {
         content = .packed(Elements(rounding: tensor))
     }
 
+    /// A matrix in a form of its own. Once it is changed it is a matrix like any other.
+    package init(_ form: any LinearOperator) {
+        shape = form.shape
+        content = .form(Form(form))
+    }
+
+    /// The form that products are to be made with; nil where the matrix itself serves.
+    package var linearOperator: (any LinearOperator)? { if case .form(let form) = content { form.form } else { nil } }
+
     private init(_ change: Change) {
         shape = change.source.shape
         content = .changed(change)
@@ -117,20 +133,21 @@ package struct StoredTensor: TensorValue {
             var tensor = change.source.tensor
             if change.isByRow { tensor.changeRows(change.change) } else { change.change(&tensor) }
             return tensor
+        case .form(let form): return form.form.tensor
         }
     }
 
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mapped(change))
-        case .bfloat16, .changed: StoredTensor(Change(self, isByRow: false, change))
+        case .bfloat16, .changed, .form: StoredTensor(Change(self, isByRow: false, change))
         }
     }
 
     package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mappedRows(change))
-        case .bfloat16, .changed: StoredTensor(Change(self, isByRow: true, change))
+        case .bfloat16, .changed, .form: StoredTensor(Change(self, isByRow: true, change))
         }
     }
 
@@ -138,12 +155,12 @@ package struct StoredTensor: TensorValue {
     package var deferred: StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(Change(self, isByRow: true) { _ in })
-        case .bfloat16, .changed: self
+        case .bfloat16, .changed, .form: self
         }
     }
 
-    /// The same tensor in float32, for good: for a value that is used again and again.
-    package var held: StoredTensor { StoredTensor(tensor) }
+    /// The same tensor for a value that is used again and again: in float32 for good, or in its form.
+    package var held: StoredTensor { linearOperator == nil ? StoredTensor(tensor) : self }
 
     /// Whether both are the same tensor in memory, so that it need not be made twice.
     package func isIdentical(to other: StoredTensor) -> Bool {
@@ -151,6 +168,7 @@ package struct StoredTensor: TensorValue {
         case (.float32(let a), .float32(let b)): a.storage === b.storage
         case (.bfloat16(let a), .bfloat16(let b)), (.packed(let a), .packed(let b)): a === b
         case (.changed(let a), .changed(let b)): a === b
+        case (.form(let a), .form(let b)): a === b
         default: false
         }
     }
@@ -179,7 +197,7 @@ package struct StoredTensor: TensorValue {
                 guard let source = bits.baseAddress else { return }
                 pick { row, target in ck_widen_bf16(source + row * h, target, h) }
             }
-        case .float32, .changed:
+        case .float32, .changed, .form:
             let source = tensor
             pick { row, target in target.update(from: source.pointer + row * h, count: h) }
         }

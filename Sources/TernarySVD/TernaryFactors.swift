@@ -65,3 +65,9 @@ package struct TernaryFactors: Sendable {
         return result
     }
 }
+
+extension TernaryFactors: LinearOperator {
+    package var shape: [Int] { [u.rows, v.columns] }
+    package func product(_ x: Tensor) -> Tensor { apply(x) }
+    package var tensor: Tensor { unpacked() }
+}

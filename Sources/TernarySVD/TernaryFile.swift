@@ -121,14 +121,57 @@ package enum TernaryFile {
     /// The metadata of a file, the caller's own among them.
     package static func metadata(of path: String) throws -> [String: String] { try opened(path).metadata }
 
+    /// What a layer takes in a file.
+    package struct Layer: Sendable {
+        /// `[m, n]`.
+        package let shape: [Int]
+        /// Of all its tensors.
+        package let byteCount: Int
+    }
+
+    /// The layers of a file by name; no factors are read.
+    ///
+    /// - Throws: as ``read(_:)``.
+    package static func layers(of path: String) throws -> [String: Layer] {
+        let file = try opened(path)
+        var layers: [String: Layer] = [:]
+        for name in names(in: file) {
+            let (m, _, n) = try dimensions(of: name, in: file)
+            let bytes = ["u", "s", "v", "a", "b"].compactMap { file.tensors["\(name).\($0)"]?.byteRange.count }
+            layers[name] = Layer(shape: [m, n], byteCount: bytes.reduce(0, +))
+        }
+        return layers
+    }
+
+    /// One layer of a file.
+    ///
+    /// - Throws: as ``read(_:)``.
+    package static func layer(_ name: String, of path: String) throws -> TernaryFactors { try layer(name, in: try opened(path)) }
+
+    private static func names(in file: SafetensorsFile) -> [String] {
+        let suffix = ".shape"
+        return file.metadata.keys.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
+    }
+
+    /// m, k and n.
+    private static func dimensions(of name: String, in file: SafetensorsFile) throws -> (Int, Int, Int) {
+        let numbers = (file.metadata["\(name).shape"] ?? "").split(separator: ",", omittingEmptySubsequences: false).map {
+            Int($0)
+        }
+        // 2³¹ bounds each product well below overflow.
+        guard numbers.count == 3, let m = numbers[0], let k = numbers[1], let n = numbers[2],
+            (1...Int(Int32.max)).contains(m), (0...Int(Int32.max)).contains(k), (1...Int(Int32.max)).contains(n)
+        else { throw TernaryError(.data, "\(file.path): layer \(name): metadata `shape` must be m,k,n") }
+        return (m, k, n)
+    }
+
     /// Reads all layers of a file.
     ///
     /// - Throws: `TernaryError` (data) or `HuggingFaceError` naming the file and the tensor.
     package static func read(_ path: String) throws -> [String: TernaryFactors] {
         let file = try opened(path)
         _ = try Origin(file.metadata, path: path)
-        let suffix = ".shape"
-        let names = file.metadata.keys.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
+        let names = names(in: file)
         var expected: Set<String> = []
         var layers: [String: TernaryFactors] = [:]
         for name in names {
@@ -144,13 +187,7 @@ package enum TernaryFile {
 
     private static func layer(_ name: String, in file: SafetensorsFile) throws -> TernaryFactors {
         func refuse(_ problem: String) -> TernaryError { TernaryError(.data, "\(file.path): layer \(name): \(problem)") }
-        let dimensions = (file.metadata["\(name).shape"] ?? "").split(separator: ",", omittingEmptySubsequences: false).map {
-            Int($0)
-        }
-        // 2³¹ bounds each product well below overflow.
-        guard dimensions.count == 3, let m = dimensions[0], let k = dimensions[1], let n = dimensions[2],
-            (1...Int(Int32.max)).contains(m), (0...Int(Int32.max)).contains(k), (1...Int(Int32.max)).contains(n)
-        else { throw refuse("metadata `shape` must be m,k,n") }
+        let (m, k, n) = try dimensions(of: name, in: file)
         guard let form = file.metadata["\(name).form"], !form.isEmpty else { throw refuse("metadata `form` is missing") }
         guard let tolerance = Float(file.metadata["\(name).tolerance"] ?? ""), tolerance > 0, tolerance < 1 else {
             throw refuse("metadata `tolerance` must be a number between 0 and 1")

@@ -19,6 +19,9 @@ void ck_fake_quantize(
 void ck_quantize_codes(
     const float *x, int16_t *codes, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros);
 
+// y ← (code − zero)·scale of the same groups.
+void ck_dequantize(const int16_t *codes, float *y, size_t groups, size_t g, const float *scales, const float *zeros);
+
 // dx ← dy, plus the part that reaches the entries which span each group's range (dx may be dy).
 void ck_fake_quantize_range_backward(
     const float *x, const float *dy, float *dx, size_t groups, size_t g, ck_quantizer q);

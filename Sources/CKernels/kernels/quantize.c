@@ -108,6 +108,14 @@ void CK_VARIANT(ck_quantize_codes)(
     }
 }
 
+void CK_VARIANT(ck_dequantize)(
+    const int16_t *codes, float *y, size_t groups, size_t g, const float *scales, const float *zeros) {
+    for (size_t group = 0; group < groups; group++, codes += g, y += g) {
+        grid_t k = {scales[group], zeros[group], 0, 0};
+        for (size_t i = 0; i < g; i++) y[i] = value_of((float)codes[i], k);
+    }
+}
+
 // Index of the first entry equal to `value`, n if there is none; whole blocks are passed over at once.
 INLINE size_t first_index(const float *x, size_t n, float value) {
     size_t i = 0;

@@ -5,10 +5,10 @@ internal import HuggingFace
 // and a network that is run as another one gives plausible wrong numbers.
 
 /// Keys that say nothing about what the network computes: where it comes from, how it was trained, how text is drawn from it
-/// and how other programs run it; and those that a folder's reader deals
-/// with, see ``ModelFolder``.
+/// and how other programs run it; and those that a folder's reader
+/// deals with, see ``ModelFolder``.
 private let harmlessKeys: Set<String> = [
-    "quantization_config", "compression_config", "quantization", "auto_map",
+    "quantization_config", "compression_config", "quantization", "sq_train", "auto_map",
     // Origin.
     "_name_or_path", "_commit_hash", "architectures", "transformers_version", "tokenizer_class", "name", "license", "language",
     "task_specific_params", "finetuning_task", "problem_type", "id2label", "label2id", "num_labels", "is_llama_config",

@@ -16,10 +16,10 @@ extension HFConfig {
 struct FolderTensors {
     private let checkpoint: Checkpoint
     private let config: HFConfig
+    private let packed: (any PackedWeights)?
 
-    init(_ checkpoint: Checkpoint, _ config: HFConfig) {
-        self.checkpoint = checkpoint
-        self.config = config
+    init(_ checkpoint: Checkpoint, _ config: HFConfig, _ packed: (any PackedWeights)?) {
+        (self.checkpoint, self.config, self.packed) = (checkpoint, config, packed)
     }
 
     /// Of what quantizers store: the last parts of tensors' names, and whose they are.
@@ -40,14 +40,15 @@ struct FolderTensors {
 
     /// - Throws: ``HuggingFaceError`` for a tensor that is quantized, missing, of another shape, or of no layer.
     func check(_ architecture: Architecture) throws(HuggingFaceError) {
-        for name in checkpoint.names {
+        let known = packed?.tensors ?? []
+        for name in checkpoint.names where !known.contains(name) {
             let last = name.split(separator: ".").last ?? ""
-            let known = Self.quantized.first { $0.suffix == last }?.method
-            guard let method = known ?? (name.contains(".quant_state.") ? "bitsandbytes" : nil) else { continue }
+            let method = Self.quantized.first { $0.suffix == last }?.method
+            guard let method = method ?? (name.contains(".quant_state.") ? "bitsandbytes" : nil) else { continue }
             throw alreadyQuantized(name, by: config.quantizationMethod ?? method)
         }
-        var expected = Set<String>()
-        for (name, spec) in architecture.parameters().named {
+        var expected = known
+        for (name, spec) in architecture.parameters().named where !(packed?.weights.contains(name) ?? false) {
             expected.insert(name)
             let info = try checkpoint.info(name)
             guard info.type.isFloat else { throw alreadyQuantized(name, by: config.quantizationMethod ?? info.type.rawValue) }

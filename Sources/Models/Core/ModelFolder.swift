@@ -20,19 +20,24 @@ package struct ModelFolder: Sendable {
     package let description: ModelDescription
     package let checkpoint: Checkpoint
     package var architecture: Architecture { description.architecture }
+    /// The linears that are not floats; nil where all are.
+    package let packed: (any PackedWeights)?
     /// What the user should know of how the folder was read, a sentence each.
     package let warnings: [String]
 
     /// Reads the configuration and checks that the checkpoint's tensors are those it asks for; no weight is read yet, but for a
     /// head that is stored beside the embedding it is said to share.
     ///
-    /// - Throws: ``HuggingFaceError`` for what is missing, of no family, already quantized, or has another shape.
-    package init(_ path: String) throws {
+    /// - Parameter packed: finds linears that are not stored as floats; without it they are refused.
+    /// - Throws: ``HuggingFaceError`` for what is missing, of no family, already quantized, or has another shape; what `packed`
+    ///   throws.
+    package init(_ path: String, packed: PackedWeightsReader = { _, _, _ in nil }) throws {
         self.path = path
         var (config, warnings) = (try HFConfig(path + "/config.json"), [String]())
         var description = try ModelRegistry.model(config)
         checkpoint = try Checkpoint(path)
-        try FolderTensors(checkpoint, config).check(description.architecture)
+        self.packed = try packed(checkpoint, config, description.architecture)
+        try FolderTensors(checkpoint, config, self.packed).check(description.architecture)
         if description.architecture.tiesHead, try checkpoint.hasHeadOfItsOwn(description.architecture) {
             config.json["tie_word_embeddings"] = false
             description = try ModelRegistry.model(config)
@@ -41,7 +46,7 @@ package struct ModelFolder: Sendable {
                     + "embedding: the stored head is used")
         }
         if let warning = config.overruledRotaryBase { warnings.append(warning) }
-        for key in HFConfig.quantizationKeys where config.has(key) {
+        for key in HFConfig.quantizationKeys where config.has(key) && self.packed == nil {
             warnings.append(
                 "config.json has \(key), but the weights are plain floats: it is ignored, and left out of what is written")
         }
@@ -54,32 +59,34 @@ package struct ModelFolder: Sendable {
         (self.config, self.description, self.warnings) = (config, description, warnings)
     }
 
-    /// The type of all the model's tensors where it is one of those that are written, else float32, which holds each of them.
+    /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of them.
     package var elementType: ElementType {
         get throws(HuggingFaceError) {
             var types = Set<ElementType>()
-            for (name, _) in architecture.parameters().named { types.insert(try checkpoint.info(name).type) }
+            for (name, _) in architecture.parameters().named where !(packed?.weights.contains(name) ?? false) {
+                types.insert(try checkpoint.info(name).type)
+            }
             return types.count == 1 && (types.contains(.bf16) || types.contains(.f16)) ? types.first ?? .f32 : .f32
         }
     }
 
     /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes
-    /// of these tensors are touched.
-    package func parameters(_ stage: Range<Int>? = nil) throws(HuggingFaceError) -> Parameters<Tensor> {
-        try architecture.parameters(stage).map { name, spec throws(HuggingFaceError) in
-            try checkpoint.read(name, shape: spec.shape)
+    /// of these tensors are touched. Packed linears are unpacked.
+    package func parameters(_ stage: Range<Int>? = nil) throws -> Parameters<Tensor> {
+        try architecture.parameters(stage).map { name, spec in
+            if let packed, packed.weights.contains(name) { return try packed.read(name).tensor }
+            return try checkpoint.read(name, shape: spec.shape)
         }
     }
 
-    /// The same weights at rest, for a job that leaves them as they are.
+    /// The same weights at rest, for a job that leaves them as they are: packed linears as they are.
     ///
     /// An embedding that is looked up only stays in bfloat16 where the file has it so: nothing is lost by that.
     ///
     /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely.
-    package func parameters(
-        _ stage: Range<Int>?, storage: WeightStorage
-    ) throws(HuggingFaceError) -> Parameters<StoredTensor> {
-        try architecture.parameters(stage).map { name, spec throws(HuggingFaceError) in
+    package func parameters(_ stage: Range<Int>?, storage: WeightStorage) throws -> Parameters<StoredTensor> {
+        try architecture.parameters(stage).map { name, spec in
+            if let packed, packed.weights.contains(name) { return StoredTensor(try packed.read(name)) }
             let tensor = try checkpoint.read(name, shape: spec.shape)
             if storage == .bf16 && spec.shape.count == 2 { return StoredTensor(roundingToBFloat16: tensor) }
             let isHalf = try checkpoint.info(name).type == .bf16
@@ -101,8 +108,13 @@ package struct ModelFolder: Sendable {
     }
 
     /// Adds all but the weights, and gives the folder its name.
-    func finish(_ writer: HFFolderWriter, as type: ElementType, tied: Bool) throws(HuggingFaceError) {
+    ///
+    /// - Parameter more: members of config.json that say how the weights are packed.
+    package func finish(
+        _ writer: HFFolderWriter, as type: ElementType, tied: Bool, more: JSONObject = JSONObject()
+    ) throws(HuggingFaceError) {
         var config = config
+        for (key, value) in more.members { config.json[key] = value }
         config.json["tie_word_embeddings"] = .bool(tied)
         let typeName: JSONValue = type == .f32 ? "float32" : type == .f16 ? "float16" : "bfloat16"
         // transformers 5 reads dtype, older versions torch_dtype.

@@ -26,28 +26,31 @@ package struct ModelFolderWriter {
     package func open() throws(HuggingFaceError) -> HFFolderWriter { try HFFolderWriter(folder) }
 
     /// Writes the shard of one stage. A tied embedding, which the last stage holds too, is written by the first.
-    package func write(_ parameters: Parameters<some TensorValue>, stage: Int) throws {
-        let sources = written(parameters)
+    ///
+    /// - Parameter sources: the tensors that a parameter is kept in.
+    package func write<Value>(
+        _ parameters: Parameters<Value>, stage: Int, sources: (_ name: String, Value) -> [TensorSource]
+    ) throws {
+        let table = source.architecture.embedding?.name
+        let written = parameters.named.filter { parameters.isFirst || $0.name != table }
         try Checkpoint.writeShard(
-            sources.map { $0.value.source(named: $0.name, as: type) }, stage, of: stages.count,
+            written.flatMap { sources($0.name, $0.value) }, stage, of: stages.count,
             to: HFFolderWriter.temporaryPath(of: folder))
+    }
+
+    package func write(_ parameters: Parameters<some TensorValue>, stage: Int) throws {
+        try write(parameters, stage: stage) { name, value in [value.source(named: name, as: type)] }
     }
 
     /// Writes the index and what else belongs to the folder, on the rank that opened it, and gives the folder its name.
     ///
-    /// - Parameter tied: whether the embedding written serves as head too.
-    package func commit(_ writer: HFFolderWriter, tied: Bool) throws {
-        let shards = stages.map { stage in
-            written(source.architecture.parameters(stage, tied: tied))
-        }
-        let bytes = shards.joined().reduce(0) { $0 + $1.value.count * type.size }
-        try Checkpoint.writeIndex(shards.map { $0.map(\.name) }, totalSize: bytes, to: writer.temporaryPath)
-        try source.finish(writer, as: type, tied: tied)
-    }
-
-    /// A stage's parameters, less the copy of a tied embedding that serves as head: the first stage writes it.
-    private func written<Value>(_ parameters: Parameters<Value>) -> [(name: String, value: Value)] {
-        let table = source.architecture.embedding?.name
-        return parameters.named.filter { parameters.isFirst || $0.name != table }
+    /// - Parameters:
+    ///   - tied: whether the embedding written serves as head too.
+    ///   - more: members of config.json that say how the weights are packed.
+    package func commit(
+        _ writer: HFFolderWriter, tied: Bool, more: (Architecture) -> JSONObject = { _ in JSONObject() }
+    ) throws {
+        try Checkpoint.writeIndex(ofShards: stages.count, in: writer.temporaryPath)
+        try source.finish(writer, as: type, tied: tied, more: more(source.architecture))
     }
 }

@@ -1,0 +1,31 @@
+package import Autograd
+package import HuggingFace
+package import Models
+package import Rotation
+package import TensorCore
+
+/// A compressed network, or the stage of one that a rank holds: each linear in the form that runs, and what is done to
+/// activations.
+package struct CompressedModel: Sendable {
+    package var parameters: Parameters<StoredTensor>
+    package var execution: Execution
+
+    package init(_ parameters: Parameters<some TensorValue>, _ execution: Execution = .plain) {
+        self.parameters = parameters.map { _, value in value.stored }
+        self.execution = execution
+    }
+
+    /// - Parameter stage: the blocks to read; nil for all.
+    /// - Throws: ``HuggingFaceError``, ``TernaryError``.
+    package init(
+        reading folder: CompressedFolder, stage: Range<Int>? = nil, storage: WeightStorage = .f32
+    ) throws {
+        self.init(try folder.folder.parameters(stage, storage: storage), folder.execution)
+    }
+
+    package func network(_ model: Model) -> Network<QuantizedHooks> {
+        Network(
+            model: model, parameters: parameters.map { _, value in Variable(constant: value) },
+            hooks: execution.hooks(model.architecture))
+    }
+}

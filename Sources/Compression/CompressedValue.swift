@@ -1,0 +1,37 @@
+package import Quantization
+package import TensorCore
+package import TernarySVD
+
+/// A parameter of a compressed network: a linear layer's weight in the form that products are made with, or anything as floats.
+package enum CompressedValue: TensorValue {
+    case dense(StoredTensor)
+    case integer(QuantizedWeight)
+    case ternary(TernaryFactors)
+
+    package var shape: [Int] {
+        switch self {
+        case .dense(let tensor): tensor.shape
+        case .integer(let weight): weight.shape
+        case .ternary(let factors): factors.shape
+        }
+    }
+
+    package var tensor: Tensor { stored.tensor }
+
+    package var stored: StoredTensor {
+        switch self {
+        case .dense(let tensor): tensor
+        case .integer(let weight): StoredTensor(weight)
+        case .ternary(let factors): StoredTensor(factors)
+        }
+    }
+
+    /// What is changed is a matrix of floats again.
+    package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> CompressedValue {
+        .dense(stored.mapped(change))
+    }
+
+    package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> CompressedValue {
+        .dense(stored.mappedRows(change))
+    }
+}

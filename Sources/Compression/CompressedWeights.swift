@@ -1,0 +1,84 @@
+package import HuggingFace
+package import Models
+package import Quantization
+package import TensorCore
+package import TernarySVD
+
+/// The packed linears of a folder: integers in the checkpoint, ternary factors in a file beside it.
+package struct CompressedWeights: PackedWeights {
+    private enum Place {
+        case integer(QuantizerSpec, shape: [Int])
+        case ternary(TernaryFile.Layer)
+    }
+
+    /// By the linear's name.
+    private let places: [String: Place]
+    private let checkpoint: Checkpoint
+
+    private static let suffix = ".weight"
+
+    /// - Returns: nil where config.json says nothing of packed weights.
+    /// - Throws: ``HuggingFaceError``, ``TernaryError`` for what the files and config.json do not agree on, or what this program
+    ///   does not know.
+    package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
+        guard let packing = try WeightPacking(config) else { return nil }
+        self.checkpoint = checkpoint
+        var places: [String: Place] = [:]
+        let factors = packing.hasFactors ? try TernaryFile.layers(of: Self.factorFile(checkpoint.folder)) : [:]
+        for linear in architecture.linears {
+            if let layer = factors[linear.name] {
+                guard layer.shape == linear.shape, !checkpoint.contains(linear.name + Self.suffix) else {
+                    throw TernaryError(
+                        .data,
+                        "\(checkpoint.folder): layer \(linear.name) has factors of \(layer.shape) and config.json says "
+                            + "\(linear.shape), or is there twice")
+                }
+                places[linear.name] = .ternary(layer)
+            } else if checkpoint.contains(linear.name + IntegerTensors.packed) {
+                places[linear.name] = .integer(try packing.spec(of: linear, config), shape: linear.shape)
+            }
+        }
+        if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
+            throw TernaryError(.data, "\(Self.factorFile(checkpoint.folder)): layer \(stray) is none of the model's linears")
+        }
+        self.places = places
+    }
+
+    static func factorFile(_ folder: String) -> String { "\(folder)/\(CompressedFolder.factorFileName)" }
+
+    package var form: String {
+        let counts = [("ternary factors", count { if case .ternary = $0 { true } else { false } }),
+            ("integers", count { if case .integer = $0 { true } else { false } })]
+        return counts.filter { $0.1 > 0 }.map { "\($0.0) (\($0.1) linears)" }.joined(separator: " and ")
+    }
+
+    private func count(_ matches: (Place) -> Bool) -> Int { places.values.count(where: matches) }
+
+    /// Whether all packed linears are ternary factors.
+    package var isTernary: Bool { places.values.allSatisfy { if case .ternary = $0 { true } else { false } } }
+
+    package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
+
+    package var tensors: Set<String> {
+        Set(places.keys.flatMap { IntegerTensors.names($0, in: checkpoint) })
+    }
+
+    package func byteCount(of weight: String) -> Int {
+        let name = String(weight.dropLast(Self.suffix.count))
+        switch places[name] {
+        case .ternary(let layer): return layer.byteCount
+        case .integer:
+            return IntegerTensors.names(name, in: checkpoint).reduce(0) { $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0) }
+        case nil: return 0
+        }
+    }
+
+    package func read(_ weight: String) throws -> any LinearOperator {
+        let name = String(weight.dropLast(Self.suffix.count))
+        switch places[name] {
+        case .ternary: return try TernaryFile.layer(name, of: Self.factorFile(checkpoint.folder))
+        case .integer(let spec, let shape): return try IntegerTensors.read(name, shape, spec, from: checkpoint)
+        case nil: preconditionFailure("\(weight) is not packed")
+        }
+    }
+}

@@ -1,0 +1,111 @@
+package import HuggingFace
+package import Models
+internal import Quantization
+package import Rotation
+
+/// What a compressed network does to activations at run time: quantizers, and rotations that no weight can hold.
+package struct Execution: Sendable, Equatable {
+    /// Bits of a linear layer's input; 16: as it is.
+    package var activationBits = 16
+    package var activationSymmetric = false
+    /// Whether the output projection's input has a range for each head, instead of one for the token.
+    package var activationPerHead = true
+    package var keyBits = 16
+    package var valueBits = 16
+    package var cacheSymmetric = false
+    /// Hadamard transforms of queries and keys (R3), and of the down projection's input (R4).
+    package var r3 = false
+    package var r4 = false
+
+    package init() {}
+
+    /// Weights alone are compressed.
+    package static let plain = Execution()
+
+    /// The network's hooks that do this.
+    package func hooks(_ architecture: Architecture) -> QuantizedHooks {
+        let head = architecture.headDimension ?? 1
+        var quantization = ActivationQuantization(
+            activationBits: activationBits, activationSymmetric: activationSymmetric, keyBits: keyBits, valueBits: valueBits,
+            cacheSymmetric: cacheSymmetric, headDimension: head, gradient: .straightThrough)
+        if !activationPerHead { quantization.head = quantization.token }
+        return QuantizedHooks(
+            quantization: quantization, r3: r3 ? HadamardTransform(columns: head) : nil,
+            r4: r4 ? HadamardTransform(columns: architecture.downWidth) : nil)
+    }
+
+    /// The member `sq_train` of config.json.
+    package func json(_ architecture: Architecture) -> JSONValue {
+        func online(_ isThere: Bool, _ columns: Int) -> JSONValue {
+            guard isThere else { return .null }
+            return [
+                "type": "hadamard", "columns": .integer(columns),
+                "block": .integer(HadamardTransform(columns: columns).block.order),
+            ]
+        }
+        return [
+            "version": 1,
+            "activations": [
+                "bits": .integer(activationBits), "symmetric": .bool(activationSymmetric), "per_head": .bool(activationPerHead),
+            ],
+            "kv": [
+                "key_bits": .integer(keyBits), "value_bits": .integer(valueBits), "symmetric": .bool(cacheSymmetric),
+            ],
+            "r3": online(r3, architecture.headDimension ?? 1), "r4": online(r4, architecture.downWidth),
+        ]
+    }
+
+    /// Reads what ``json(_:)`` has made.
+    ///
+    /// - Throws: ``HuggingFaceError`` at a key that is missing, unknown, or of a value this program cannot run.
+    package init(_ keys: HFConfig, _ architecture: Architecture) throws(HuggingFaceError) {
+        try keys.allow(["version", "activations", "kv", "r3", "r4"])
+        guard try keys.integer("version") == 1 else {
+            throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
+        }
+        let activations = try keys.required("activations")
+        try activations.allow(["bits", "symmetric", "per_head"])
+        activationBits = try activations.bits("bits")
+        activationSymmetric = try activations.bool("symmetric")
+        activationPerHead = try activations.bool("per_head")
+        let cache = try keys.required("kv")
+        try cache.allow(["key_bits", "value_bits", "symmetric"])
+        (keyBits, valueBits) = (try cache.bits("key_bits"), try cache.bits("value_bits"))
+        cacheSymmetric = try cache.bool("symmetric")
+        r3 = try Self.online(keys, "r3", architecture.headDimension ?? 1)
+        r4 = try Self.online(keys, "r4", architecture.downWidth)
+    }
+
+    private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(HuggingFaceError) -> Bool {
+        guard let rotation = try keys.object(name) else { return false }
+        try rotation.allow(["type", "columns", "block"])
+        let block = columns > 0 ? HadamardTransform(columns: columns).block.order : 0
+        guard try rotation.string("type") == "hadamard", try rotation.integer("columns") == columns,
+            try rotation.integer("block") == block
+        else {
+            throw keys.failure(name, "is not the Hadamard transform of \(columns) values in blocks of \(block) that this program has")
+        }
+        return true
+    }
+}
+
+extension HFConfig {
+    /// - Throws: at a key with a value that is none of these.
+    func allow(_ known: Set<String>) throws(HuggingFaceError) {
+        for (key, value) in json.members where !known.contains(key) && value != .null {
+            throw failure(key, "is not known to this program and may change what the network computes")
+        }
+    }
+
+    func required(_ key: String) throws(HuggingFaceError) -> HFConfig {
+        guard let object = try object(key) else { throw failure(key, "is missing") }
+        return object
+    }
+
+    /// 2 to 8, or 16.
+    func bits(_ key: String) throws(HuggingFaceError) -> Int {
+        let bits = try integer(key)
+        guard (2...8).contains(bits) || bits == 16 else { throw failure(key, "\(bits) is neither 2 to 8 nor 16") }
+        return bits
+    }
+}

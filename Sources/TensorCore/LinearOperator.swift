@@ -1,0 +1,9 @@
+/// A matrix W [m, n] in a form of its own (integers of a few bits, ternary factors) that products are made with directly.
+package protocol LinearOperator: Sendable {
+    /// `[m, n]`.
+    var shape: [Int] { get }
+    /// x·Wᵀ for x `[rows, n]`: `[rows, m]`.
+    func product(_ x: Tensor) -> Tensor
+    /// W itself, in float32.
+    var tensor: Tensor { get }
+}
