@@ -26,6 +26,16 @@ package struct CompressedFolder: Sendable {
         execution = try own.map { try Execution($0, folder.architecture) } ?? .plain
     }
 
+    /// What config.json says the network does to activations; nil where it says nothing, or is not there.
+    ///
+    /// - Throws: ``HuggingFaceError``, ``TernaryError``.
+    package static func execution(of path: String?) throws -> Execution? {
+        guard let path, PathKind(path + "/config.json") != .absent, try HFConfig(path + "/config.json").has(executionKey) else {
+            return nil
+        }
+        return try CompressedFolder(path).execution
+    }
+
     /// Whether nothing is packed and nothing done to activations.
     package var isPlain: Bool { folder.packed == nil && execution == .plain }
 }

@@ -47,15 +47,14 @@ package struct CompressedWeights: PackedWeights {
     static func factorFile(_ folder: String) -> String { "\(folder)/\(CompressedFolder.factorFileName)" }
 
     package var form: String {
-        let counts = [("ternary factors", count { if case .ternary = $0 { true } else { false } }),
-            ("integers", count { if case .integer = $0 { true } else { false } })]
-        return counts.filter { $0.1 > 0 }.map { "\($0.0) (\($0.1) linears)" }.joined(separator: " and ")
+        [("ternary factors", ternaryCount), ("integers", integerCount)].filter { $0.1 > 0 }
+            .map { "\($0.0) (\($0.1) linears)" }.joined(separator: " and ")
     }
 
-    private func count(_ matches: (Place) -> Bool) -> Int { places.values.count(where: matches) }
-
+    package var ternaryCount: Int { places.values.count { if case .ternary = $0 { true } else { false } } }
+    package var integerCount: Int { places.count - ternaryCount }
     /// Whether all packed linears are ternary factors.
-    package var isTernary: Bool { places.values.allSatisfy { if case .ternary = $0 { true } else { false } } }
+    package var isTernary: Bool { integerCount == 0 }
 
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 

@@ -1,3 +1,4 @@
+internal import Compression
 internal import HuggingFace
 
 extension RunConfig {
@@ -17,6 +18,10 @@ extension RunConfig {
             (file, assignments) = (run.file, run.assignments + assignments)
         }
         try self.init(file: file, assignments: assignments)
+        if job == PlannedJob.eval.rawValue, let execution = try CompressedFolder.execution(of: model.path.map(GivenPath.model)) {
+            try self.init(file: file, assignments: assignments, running: execution, of: model.path ?? "")
+            return
+        }
         guard let given = rotation.path, job == PlannedJob.rotate.rawValue || job == PlannedJob.eval.rawValue else { return }
         let path = GivenPath.file(given, inRun: RunFiles.rotations)
         let document = try file.map { try ConfigurationDocument(file: $0) }
@@ -24,5 +29,26 @@ extension RunConfig {
         let learned = try RotationMetadata(of: path).settings(besides: Set(settings.keys))
         try self.init(
             settings.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own })
+    }
+
+    /// The same where the model's folder says what its network does to activations.
+    ///
+    /// - Throws: ``ConfigurationError`` where a setting given says something else.
+    private init(file: String?, assignments: [String], running execution: Execution, of folder: String) throws {
+        let document = try file.map { try ConfigurationDocument(file: $0) }
+        var settings = try Self.merge(document, assignments)
+        let said = [
+            ("activations.bits", "\(execution.activationBits)"), ("activations.symmetric", "\(execution.activationSymmetric)"),
+            ("kv.key_bits", "\(execution.keyBits)"), ("kv.value_bits", "\(execution.valueBits)"),
+            ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
+        ]
+        let cache = execution.keyBits == execution.valueBits ? [("kv.bits", "\(execution.keyBits)")] : []
+        for (key, value) in (said + cache).map({ ("quantization." + $0, $1) }) {
+            if let given = settings[key], given.text != value {
+                throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
+            }
+            settings[key] = GivenSetting(text: value, place: folder)
+        }
+        try self.init(settings)
     }
 }

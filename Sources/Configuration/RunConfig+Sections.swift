@@ -12,6 +12,8 @@ package struct ModelSettings: Sendable, Equatable {
     package var storage: WeightStorage
     /// Of the weights in the `model/` that a job writes.
     package var dtype: WrittenType
+    /// Whether a job that compresses also writes the weights as floats.
+    package var dense: Bool
 
     init(_ key: Settings) {
         path = key.optional(
@@ -21,7 +23,11 @@ package struct ModelSettings: Sendable, Equatable {
             "how rotate and eval keep weights in memory: bf16 takes half, computing stays in float32, matrix by matrix")
         dtype = key(
             "dtype", .input,
-            "type of the weights in the model/ that a job writes; input: the folder's own, but float32 for weights on an integer grid (qat.method=integer)"
+            "type of the weights in the model/ that a job writes; input: the folder's own, packed linears aside"
+        )
+        dense = key(
+            "dense", false,
+            "ptq, qat, rotate: beside the compressed model/, write dense/ with all weights as floats, for programs that read no other"
         )
     }
 }

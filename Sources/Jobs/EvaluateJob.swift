@@ -1,5 +1,6 @@
 internal import Autograd
 package import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
@@ -23,13 +24,13 @@ package struct EvaluateJob: Job {
         let recipe: RotationRecipe
         let factors: [String: TernaryFactors]?
         /// This rank's stage of what training has made of the model, with the factors' layers in their place.
-        let changed: Parameters<Tensor>?
+        let changed: CompressedModel?
     }
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (original, compressed)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: false
+            context, job: Self.name, needsTraining: false, from: .compressed
         ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
         try run.noteOrigin(ofFactors: config.ternary.path)
@@ -45,6 +46,9 @@ package struct EvaluateJob: Job {
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         var results = JSONObject()
         table.add(to: &results)
+        if let packed = run.inputs.folder.packed as? CompressedWeights {
+            results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
+        }
         results["bits"] = config.quantization.bitsJSON
         results["method"] = .string(method(config))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
@@ -65,6 +69,7 @@ package struct EvaluateJob: Job {
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws -> (original: Parameters<StoredTensor>, compressed: Compressed) {
         let (config, stage) = (context.config, inputs.stages[context.groups.stage])
+        try inputs.checkIsAlone(config)
         try inputs.checkOrigin(ofRotations: config.rotation.path, context)
         let parameters = try inputs.folder.parameters(stage, storage: config.model.storage)
         if config.rotation.path != nil || config.eval.hadamard { try inputs.folder.checkRotatable(parameters) }
@@ -74,13 +79,9 @@ package struct EvaluateJob: Job {
             return factors
         }
         let trained = try config.eval.trained.map { try inputs.trained($0) }
-        try inputs.checkOrigin(ofFactors: config.ternary.path, trained ?? inputs.folder, context)
-        var changed = try trained?.parameters(stage)
-        if let factors {
-            var weights = ModelWeights(changed ?? parameters.map { $1.tensor })
-            weights.replace(by: factors)
-            changed = weights.parameters
-        }
+        try inputs.checkOrigin(ofFactors: config.ternary.path, trained?.folder ?? inputs.folder, context)
+        var changed = try trained.map { try CompressedModel(reading: $0, stage: stage) }
+        if let factors { changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain) }
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
         return (parameters, Compressed(recipe: recipe, factors: factors, changed: changed))
     }
@@ -94,6 +95,7 @@ package struct EvaluateJob: Job {
     ) throws -> ScoreTable {
         let (config, recipe) = (run.context.config, compressed.recipe)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        if run.inputs.isCompressed { return try scoreCompressed(original, table, run, windows) }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try table.addPlain(run, original, recipe.quantization, windows)
         try addRotated(&table, base, recipe, run, windows)
@@ -111,10 +113,9 @@ package struct EvaluateJob: Job {
         let (config, groups, model) = (run.context.config, run.context.groups, run.model)
         let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
         var table = empty
-        // Activations and cache as everywhere in the table; weights as they are.
-        let network = Network(
-            model: model, parameters: changed.map { _, value in Variable(constant: value) },
-            hooks: QuantizedHooks(quantization: activations))
+        // Activations and cache as everywhere in the table, where the folder does not say; weights as they are.
+        var network = changed.network(model)
+        if changed.execution == .plain { network.hooks = QuantizedHooks(quantization: activations) }
         let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
         if let factors = compressed.factors {
             if config.eval.compare {
@@ -128,6 +129,22 @@ package struct EvaluateJob: Job {
                 sizes.rounded(by: compressed.recipe.quantization.weights))
         }
         return table.rows
+    }
+
+    /// The row of a folder that is compressed itself: there is nothing to compare it with. Collective.
+    private func scoreCompressed(
+        _ parameters: Parameters<StoredTensor>, _ empty: ScoreTable, _ run: LanguageModelRun<some Communicator>,
+        _ windows: [[Int32]]
+    ) throws -> ScoreTable {
+        var table = empty
+        let network = CompressedModel(parameters, run.inputs.execution).network(run.model)
+        let score = try evaluate(network, against: Network<IdentityHooks>?.none, windows: windows, run.context.groups)
+        try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
+        var bits = table.bits
+        bits.weights = nil
+        let form = run.inputs.folder.packed?.form ?? "floats"
+        table.add("compressed", form, bits, score, try ModelSizes(run.inputs.folder).stored)
+        return table
     }
 
     /// Rows of the rotations asked for.
@@ -156,9 +173,9 @@ extension LanguageModelInputs {
     /// The folder of what training has made of this model.
     ///
     /// - Throws: ``OriginError`` where it has another shape; ``HuggingFaceError``.
-    fileprivate func trained(_ path: String) throws -> ModelFolder {
-        let trained = try ModelFolder(path)
-        var shape = trained.architecture
+    fileprivate func trained(_ path: String) throws -> CompressedFolder {
+        let trained = try CompressedFolder(path)
+        var shape = trained.folder.architecture
         // Merging rotations unties the head.
         shape.tiesHead = folder.architecture.tiesHead
         guard shape == folder.architecture else {
@@ -166,5 +183,18 @@ extension LanguageModelInputs {
                 "eval.trained", "\(path) has another shape than \(folder.path), which it should have been made of")
         }
         return trained
+    }
+
+    /// That nothing else is to be done to a model that is compressed already.
+    ///
+    /// - Throws: ``ConfigurationError``.
+    fileprivate func checkIsAlone(_ config: RunConfig) throws(ConfigurationError) {
+        guard isCompressed else { return }
+        let others = [
+            ("rotation.path", config.rotation.path != nil), ("ternary.path", config.ternary.path != nil),
+            ("eval.trained", config.eval.trained != nil), ("eval.hadamard", config.eval.hadamard),
+        ]
+        guard let other = others.first(where: \.1)?.0 else { return }
+        throw ConfigurationError(other, "\(folder.path) is compressed already and is scored as it is; leave \(other) out")
     }
 }

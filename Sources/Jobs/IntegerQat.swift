@@ -1,5 +1,6 @@
 internal import Autograd
 internal import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
@@ -57,13 +58,8 @@ struct IntegerQat<World: Communicator> {
 
         if let state = try run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
-        let written = try run.asWritten(trainer.network.parameters.map { _, variable in variable.value }, onGrid: true)
-        let trained = try run.trainedScore(run.network(written, hooks: QuantizedHooks(quantization: recipe.activations)))
+        let (trained, bytes) = try write(trainer.weights.parameters, recipe, run, rotates ? "rotated, " : "")
         table.add("integer_qat", "trained", table.bits, trained, sizes.rounded(by: recipe.weights))
-        let bytes = try run.write(
-            written,
-            (rotates ? "rotated, " : "") + "weights rounded to \(config.quantization.weights.bits) bits and stored as numbers",
-            onGrid: true)
         var results = JSONObject()
         table.add(to: &results)
         results["loss"] = record.loss
@@ -75,5 +71,22 @@ struct IntegerQat<World: Communicator> {
         try run.summarise(
             record, results, config.improvement(before: before, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
+    }
+
+    /// Writes the trained network, as integers where weights are quantized, and scores what was written. Collective.
+    ///
+    /// - Parameter masters: the weights before rounding.
+    private func write(
+        _ masters: Parameters<Tensor>, _ recipe: QuantizationRecipe, _ run: FullTrainingRun<World>, _ prefix: String
+    ) throws -> (score: LanguageModelScore, bytes: Int) {
+        guard let quantizer = recipe.weights else {
+            let written = try run.asWritten(masters)
+            let score = try run.trainedScore(run.network(written, hooks: QuantizedHooks(quantization: recipe.activations)))
+            return (score, try run.write(written, prefix + "weights not quantized"))
+        }
+        let packed = masters.packed(quantizer)
+        let packing = try FolderPacking(
+            integers: quantizer, run.inputs, Execution(config: context.config), packed, context.groups)
+        return try run.writeAndScore(packed, packing, prefix + "linears as packed \(quantizer.spec.bits)-bit integers")
     }
 }

@@ -1,4 +1,5 @@
 package import Collectives
+internal import Compression
 package import Configuration
 internal import EmbeddedModel
 internal import Glibc
@@ -26,7 +27,7 @@ package struct ProfileJob {
         let path = folder ?? config.model.path ?? EmbeddedModel.path
         let file = "\(path)/\(TernaryReport.fileName)"
         guard access(file, F_OK) == 0 else {
-            let weights = ModelWeights(try ModelFolder(GivenPath.model(path)).parameters())
+            let weights = ModelWeights(try CompressedFolder(GivenPath.model(path)).folder.parameters())
             let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
             let note =
                 "per token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
@@ -35,7 +36,7 @@ package struct ProfileJob {
                 + note.wrapped(indent: 0).joined(separator: "\n")
         }
         let factors = try TernaryFile.read(file)
-        let weights = ModelWeights(try ModelFolder("\(path)/model").parameters())
+        let weights = ModelWeights(try CompressedFolder(GivenPath.model(path)).folder.parameters())
         try factors.check(against: weights.linears, file: file)
         let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
         let cost = TernaryReport.cost(ternary: profile.ternary, dense: profile.dense).wrapped(indent: 0)

@@ -1,5 +1,6 @@
 internal import Autograd
 package import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
@@ -35,7 +36,7 @@ package struct PtqJob: Job {
         }
         let (inputs, model) = (run.inputs, run.model)
         let windows = try run.evaluationWindows(drawingFrom: original.parameters)
-        var before = try score(model, original, against: nil, windows, context)
+        var before = try score(model.constantNetwork(original.parameters), against: nil, windows, context)
         try world.agree { try before.score.checkAlive(vocabulary: model.architecture.vocabularySize) }
         before.score.klDivergence = 0
         context.reporter.note("full precision: perplexity \(before.score.perplexity.formatted(decimals: 2))")
@@ -49,27 +50,16 @@ package struct PtqJob: Job {
             progress: { context.reporter.progress("decomposing", $0, of: $1) })
         let seconds = (.now - decomposing) / .seconds(1)
         let shared = groups.bytesSent - sent
-        var ternary = original
-        ternary.replace(indices, by: layers)
-        let after = try score(model, ternary, against: original, windows, context)
-
         for layer in layers {
             context.events.publish(
                 layer: layer.name, ["rank": .integer(layer.factors.rank), "relative_error": .double(layer.relativeError)])
         }
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
-        let bytes = try inputs.write(
-            ternary.parameters, as: try inputs.writtenType(config),
-            "the ternary layers' products, dense, which ternary.safetensors stands for", context)
-        try world.agree {
-            guard world.isRoot else { return }
-            // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
-            let digests = try [inputs.folder, ModelFolder(context.folder.file("model"))].map { try $0.checkpoint.digest() }
-            try TernaryFile.write(
-                report.factors, to: context.folder.file(TernaryReport.fileName),
-                origin: TernaryFile.Origin(source: digests[0], targets: digests))
-            try finished.remove()
-        }
+        let bytes = try write(original, layers, report, inputs, context)
+        try world.agree { if world.isRoot { try finished.remove() } }
+        // What is scored is what was written, run from its packed factors.
+        let packed = try inputs.readBack(context)
+        let after = try score(packed.network(model), against: original, windows, context)
         let (factors, sizes) = (report.factors, try ModelSizes(inputs.folder))
         var table = ScoreTable(.factors, windows: windows.count, length: config.data.sequenceLength)
         table.add(ScoreTable.fullPrecision, "full precision", .full, before.score, sizes.stored)
@@ -80,8 +70,7 @@ package struct PtqJob: Job {
         table.addTernary("ternary_ptq", "ternary", after.score, sizes.ternary(factors))
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
-            bytesSent: shared,
-            windows: windows.count, modelBytes: bytes)
+            bytesSent: shared, windows: windows.count, modelBytes: bytes)
         try summarise(result, run)
     }
 
@@ -104,15 +93,35 @@ package struct PtqJob: Job {
         var modelBytes: Int
     }
 
+    /// Writes `model/` with packed factors, and `ternary.safetensors` beside it. Collective.
+    ///
+    /// - Returns: bytes of `model/`, on rank 0.
+    private func write(
+        _ original: ModelWeights, _ layers: [TernaryReport.Layer], _ report: TernaryReport, _ inputs: LanguageModelInputs,
+        _ context: JobContext<some Communicator>
+    ) throws -> Int {
+        let isRoot = context.communicator.isRoot
+        let source = try context.communicator.agree { isRoot ? try inputs.folder.checkpoint.digest() : nil }
+        // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
+        let origin = TernaryFile.Origin(source: source, targets: [source].compactMap(\.self))
+        let own = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
+        let bytes = try inputs.write(
+            original.parameters.packed(own), FolderPacking(factors: report.factors, origin: origin),
+            as: try inputs.writtenType(context.config), "\(report.layers.count) linears as packed ternary factors", context)
+        try context.communicator.agree {
+            guard isRoot else { return }
+            try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName), origin: origin)
+        }
+        return bytes
+    }
+
     private func score(
-        _ model: Model, _ weights: ModelWeights, against original: ModelWeights?, _ windows: [[Int32]],
+        _ network: Network<some HookTransform>, against original: ModelWeights?, _ windows: [[Int32]],
         _ context: JobContext<some Communicator>
     ) throws -> Score {
         let start = ContinuousClock.now
-        let network = Network(
-            model: model, parameters: weights.parameters { _, tensor in Variable(constant: tensor) }, hooks: IdentityHooks())
         let result = try evaluate(
-            network, against: original.map { model.constantNetwork($0.parameters) }, windows: windows, context.groups)
+            network, against: original.map { network.model.constantNetwork($0.parameters) }, windows: windows, context.groups)
         return Score(score: result, seconds: (.now - start) / .seconds(1))
     }
 
@@ -123,6 +132,7 @@ package struct PtqJob: Job {
         results["method"] = "ternary"
         results["compression_seconds"] = .double(result.decompositionSeconds)
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["products"] = run.model.architecture.products(ternary: result.report.layers.count)
         results["tolerance"] = .double(config.ternary.tolerance)
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
         results["model_bytes"] = .integer(result.modelBytes)

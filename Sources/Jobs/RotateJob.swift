@@ -1,10 +1,12 @@
 internal import Autograd
 package import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Quantization
 internal import Rotation
 package import Runs
 internal import Support
@@ -46,17 +48,50 @@ package struct RotateJob: Job {
         guard invariance <= tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: tolerance)
         }
-        let result = RotationResult(
-            table: outcome.scores.table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
-            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
         try world.agree {
             guard world.isRoot else { return }
             try write(rotations, run.inputs, context)
         }
-        let type = try run.inputs.writtenType(config)
-        try noteRounding(type, merged, read, outcome, run)
-        let bytes = try run.inputs.write(merged, as: type, "\(recipe.merged), weights not quantized", context)
+        let (table, bytes) = try writeModel(read, merged, outcome, recipe, run)
+        let result = RotationResult(
+            table: table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
+            orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
         try summarise(result, outcome, recipe, bytes, run)
+    }
+
+    /// Writes `model/`: rotated, and where weights are quantized as integers, which are read back and scored. Collective.
+    ///
+    /// - Parameters:
+    ///   - read: this rank's stage with norms fused; `merged` with R1 and R2 as well.
+    /// - Returns: the table with what was written, and its bytes on rank 0.
+    private func writeModel(
+        _ read: Parameters<StoredTensor>, _ merged: Parameters<StoredTensor>, _ outcome: Outcome, _ recipe: RotationRecipe,
+        _ run: LanguageModelRun<some Communicator>
+    ) throws -> (table: ScoreTable, bytes: Int) {
+        let (context, config, inputs) = (run.context, run.context.config, run.inputs)
+        let type = try inputs.writtenType(config)
+        guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .rtn else {
+            try noteRounding(type, merged, read, outcome, run)
+            return (
+                outcome.scores.table, try inputs.write(merged, as: type, "\(recipe.merged), weights not quantized", context)
+            )
+        }
+        // In the order in which the scores were taken.
+        var base = read
+        if let r4 = recipe.online.r4 { base = base.rotatedDown(by: r4) }
+        let packed = base.map { _, value in value.deferred }.rotated(by: outcome.rotations, run.model.architecture)
+            .packed(quantizer)
+        let packing = try FolderPacking(
+            integers: quantizer, inputs, Execution(config: config, online: recipe.online), packed, context.groups)
+        let bytes = try inputs.write(
+            packed, packing, as: type, "\(recipe.merged), linears as packed \(quantizer.spec.bits)-bit integers", context)
+        let score = try evaluate(
+            try inputs.readBack(context).network(run.model), against: run.model.constantNetwork(read),
+            windows: outcome.windows, context.groups)
+        let size = try context.communicator.agree { try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored }
+        var table = outcome.scores.table
+        table.add("written", "as written, \(type.name) elsewhere", table.bits, score, size)
+        return (table, bytes)
     }
 
     /// Says what rounding the merged weights to a type of 16 bits changes. Collective.

@@ -1,5 +1,6 @@
 internal import Autograd
 internal import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
@@ -30,12 +31,13 @@ struct TernaryQat<World: Communicator> {
         }
         if let line = route.line { context.reporter.note(line) }
         var (given, note): (FactorsToStartFrom?, String?)
-        let run = try FullTrainingRun(context, job: QatJob.name) { inputs, parameters in
+        let run = try FullTrainingRun(context, job: QatJob.name, from: .factors) { inputs, parameters in
             let linears = inputs.folder.architecture.linears
-            if let path = config.ternary.path {
+            if let path = config.ternary.path ?? inputs.factorFile {
                 let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
                 given = factors
-                if world.isRoot { note = try factors.checkOrigin(inputs.folder) }
+                // Factors in the model's own folder are its own.
+                if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }
             } else {
                 _ = try config.ternary.layers.choose(among: linears)
                 try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
@@ -98,19 +100,18 @@ struct TernaryQat<World: Communicator> {
                 ])
         }
         let after = try report(ternary, trainer.weights, run)
-        for result in try ternary.results(trainer.weights) { trainer.weights[result.index] = result.factors.unpacked() }
-        for index in trainer.weights.names.indices where !indices.contains(index) {
-            trainer.weights[index] = try run.asWritten(trainer.weights[index])
-        }
-        let trained = try run.trainedScore(trainer.network)
-        let bytes = try run.write(
-            trainer.weights.parameters, "the ternary layers' products, dense, to which ternary.safetensors belongs"
-        ) {
+        let own = try ternary.results(trainer.weights).map { (trainer.weights.layerName($0.index), $0.factors) }
+        let source = try world.agree { world.isRoot ? try run.inputs.folder.checkpoint.digest() : nil }
+        let (trained, bytes) = try run.writeAndScore(
+            trainer.weights.parameters.packed(Dictionary(uniqueKeysWithValues: own)),
+            FolderPacking(factors: after.factors, origin: .init(source: source)),
+            "\(after.layers.count) linears as packed ternary factors")
+        try world.agree {
+            guard world.isRoot else { return }
             try TernaryFile.write(
                 after.factors, to: context.folder.file(TernaryReport.fileName),
                 origin: TernaryFile.Origin(
-                    source: try run.inputs.folder.checkpoint.digest(),
-                    targets: [try ModelFolder(context.folder.file("model")).checkpoint.digest()]))
+                    source: source, targets: [try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest()]))
             try finished.remove()
         }
 

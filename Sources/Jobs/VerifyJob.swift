@@ -1,4 +1,5 @@
 package import Collectives
+internal import Compression
 package import Configuration
 internal import Datasets
 internal import EmbeddedModel
@@ -44,10 +45,20 @@ package struct VerifyJob {
         reporter.note("the two models compute the same function, to \(tolerance) of the largest logit")
     }
 
+    /// A folder whose weights, packed or not, are all there is to its function.
+    private static func folder(_ path: String) throws -> ModelFolder {
+        let opened = try CompressedFolder(path)
+        guard opened.execution == .plain else {
+            throw ConfigurationError(
+                path, "quantizes activations or rotates them at run time; verify compares weights' networks (eval scores it)")
+        }
+        return opened.folder
+    }
+
     private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison], tolerance: Double) {
         let (a, b) = (
-            try ModelFolder(GivenPath.model(EmbeddedModel.resolve(first))),
-            try ModelFolder(GivenPath.model(EmbeddedModel.resolve(second)))
+            try Self.folder(GivenPath.model(EmbeddedModel.resolve(first))),
+            try Self.folder(GivenPath.model(EmbeddedModel.resolve(second)))
         )
         guard a.architecture.vocabularySize == b.architecture.vocabularySize else {
             throw VerifyError.vocabularies(a.architecture.vocabularySize, b.architecture.vocabularySize)

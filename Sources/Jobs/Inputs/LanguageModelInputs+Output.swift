@@ -1,4 +1,5 @@
 internal import Collectives
+internal import Compression
 internal import Configuration
 internal import HuggingFace
 internal import Models
@@ -30,36 +31,56 @@ extension Tensor {
 }
 
 extension LanguageModelInputs {
-    /// The type that `model/` is written in.
-    ///
-    /// - Parameter onGrid: weights are multiples of scales, which bfloat16 would round.
-    func writtenType(_ config: RunConfig, onGrid: Bool = false) throws(HuggingFaceError) -> ElementType {
+    /// The type of the floats in `model/`.
+    func writtenType(_ config: RunConfig) throws(HuggingFaceError) -> ElementType {
         switch config.model.dtype {
         case .f32: .f32
         case .bf16: .bf16
-        case .input: onGrid ? .f32 : try folder.elementType
+        case .input: try folder.elementType
         }
     }
 
     /// Writes `model/` in the run folder: a stage's parameters from each rank of the first replica, its shard. Collective.
     ///
-    /// - Parameter description: what the weights are, for the line that says where and how large they are.
+    /// - Parameters:
+    ///   - packing: what the folder says of its packed linears; nil where all are floats.
+    ///   - description: what the weights are, for the line that says where and how large they are.
     /// - Returns: bytes of the weights written, on rank 0.
+    @discardableResult
+    func write(
+        _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking? = nil, as type: ElementType, _ description: String,
+        _ context: JobContext<some Communicator>
+    ) throws -> Int {
+        let path = context.folder.file("model")
+        try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
+        if packing != nil, context.config.model.dense {
+            let dense = parameters.map { _, value in CompressedValue.dense(StoredTensor(value.tensor)) }
+            try write(dense, FolderPacking(), as: type, to: context.folder.file("dense"), context)
+        }
+        var bytes = 0
+        try context.communicator.agree {
+            guard context.communicator.isRoot else { return }
+            bytes = try ModelSizes(CompressedFolder(path).folder).stored.bytes
+        }
+        context.reporter.note("\n\(path): \(Self.megabytes(bytes)), \(type.name), \(description)")
+        return bytes
+    }
+
+    /// The same of parameters that are all floats.
     @discardableResult
     func write(
         _ parameters: Parameters<some TensorValue>, as type: ElementType, _ description: String,
         _ context: JobContext<some Communicator>
     ) throws -> Int {
-        try write(parameters, as: type, context)
-        let path = context.folder.file("model")
-        var bytes = 0
+        try write(parameters.map { _, value in CompressedValue.dense(value.stored) }, as: type, description, context)
+    }
+
+    /// This rank's stage of what `model/` holds.
+    func readBack(_ context: JobContext<some Communicator>) throws -> CompressedModel {
         try context.communicator.agree {
-            guard context.communicator.isRoot else { return }
-            let written = try Checkpoint(path)
-            bytes = try written.names.reduce(0) { $0 + (try written.info($1).byteRange.count) }
+            try CompressedModel(
+                reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage])
         }
-        context.reporter.note("\n\(path): \(Self.megabytes(bytes)), \(type.name), \(description)")
-        return bytes
     }
 
     private static func megabytes(_ bytes: Int) -> String {
@@ -67,20 +88,23 @@ extension LanguageModelInputs {
     }
 
     private func write(
-        _ parameters: Parameters<some TensorValue>, as type: ElementType, _ context: JobContext<some Communicator>
+        _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking, as type: ElementType, to path: String,
+        _ context: JobContext<some Communicator>
     ) throws {
         let (groups, world) = (context.groups, context.communicator)
-        let path = context.folder.file("model")
         guard groups.dims.pipeline > 1 else {
-            try world.agree { if world.isRoot { try folder.write(parameters, as: type, to: path) } }
+            try world.agree { if world.isRoot { try packing.write(parameters, from: folder, as: type, to: path) } }
             return
         }
         let writer = ModelFolderWriter(from: folder, as: type, stages: stages, to: path)
         let opened = try world.agree { world.isRoot ? try writer.open() : nil }
-        try world.agree { if groups.replica == 0 { try writer.write(parameters, stage: groups.stage) } }
+        try world.agree {
+            guard groups.replica == 0 else { return }
+            try writer.write(parameters, stage: groups.stage) { name, value in value.sources(name, as: type) }
+        }
         // Whether the embedding is the head too, the last stage knows.
         let tied = try groups.pipeline.broadcast(
             Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: groups.dims.pipeline - 1)
-        try world.agree { if let opened { try writer.commit(opened, tied: tied == 1) } }
+        try world.agree { if let opened { try packing.commit(writer, opened, tied: tied == 1) } }
     }
 }

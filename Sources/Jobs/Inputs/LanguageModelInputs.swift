@@ -1,5 +1,6 @@
 internal import Autograd
 package import Collectives
+package import Compression
 package import Configuration
 package import Datasets
 internal import EmbeddedModel
@@ -14,6 +15,8 @@ package import TensorCore
 /// checked.
 package struct LanguageModelInputs {
     package let folder: ModelFolder
+    /// What the folder's network does to activations.
+    package let execution: Execution
     /// The layers of every stage.
     package let stages: [Range<Int>]
     /// The training windows; nil where the model is to draw them.
@@ -32,7 +35,8 @@ package struct LanguageModelInputs {
 
     /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
     package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
-        folder = try ModelFolder(config.model.path ?? EmbeddedModel.path)
+        let opened = try CompressedFolder(config.model.path ?? EmbeddedModel.path)
+        (folder, execution) = (opened.folder, opened.execution)
         let shape = folder.architecture
         stages = try config.stages(dims, shape)
         guard config.data.sequenceLength <= shape.maximumPositions else {
@@ -71,6 +75,36 @@ package struct LanguageModelInputs {
 }
 
 extension LanguageModelInputs {
+    /// What a job can start from.
+    enum StartingPoint {
+        /// Weights as floats.
+        case floats
+        /// These, or ternary factors.
+        case factors
+        /// Any folder that a job has written.
+        case compressed
+    }
+
+    /// - Throws: ``ConfigurationError`` where the model is compressed in a way that the job cannot start from.
+    func check(_ job: String, startsFrom start: StartingPoint) throws(ConfigurationError) {
+        let isTernary = (folder.packed as? CompressedWeights)?.isTernary ?? true
+        guard start != .compressed, isCompressed,
+            !(start == .factors && isTernary && execution == .plain)
+        else { return }
+        let held = folder.packed.map { "holds \($0.form)" } ?? "quantizes activations"
+        throw ConfigurationError(
+            "model.path", "\(folder.path) \(held), and \(job) starts from floats; give the model it was made from, or its dense/ "
+                + "(model.dense=true)")
+    }
+
+    /// Whether the model runs in another way than as plain floats.
+    var isCompressed: Bool { folder.packed != nil || execution != .plain }
+
+    /// The factors in the model's folder; nil where there are none.
+    var factorFile: String? {
+        folder.packed == nil ? nil : "\(folder.path)/\(CompressedFolder.factorFileName)"
+    }
+
     /// Tokens of the whole evaluation.
     func evaluationTokens(_ config: RunConfig) -> Int {
         (evaluation?.count ?? config.data.evalWindows ?? Self.drawnWindows) * config.data.sequenceLength

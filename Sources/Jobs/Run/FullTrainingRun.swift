@@ -1,5 +1,6 @@
 internal import Autograd
 internal import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import HuggingFace
@@ -26,9 +27,10 @@ struct FullTrainingRun<World: Communicator> {
     ///
     /// - Parameter check: what the job asks of the input besides; on every rank, without communication.
     init(
-        _ context: JobContext<World>, job: String, check: (LanguageModelInputs, Parameters<Tensor>) throws -> Void = { _, _ in }
+        _ context: JobContext<World>, job: String, from origin: LanguageModelInputs.StartingPoint = .floats,
+        check: (LanguageModelInputs, Parameters<Tensor>) throws -> Void = { _, _ in }
     ) throws {
-        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true) {
+        (run, (parameters, microBatches)) = try LanguageModelRun.open(context, job: job, needsTraining: true, from: origin) {
             let parameters = try $0.folder.parameters($0.stages[context.groups.stage])
             try check($0, parameters)
             return (parameters, try context.config.microBatches(context.groups.dims))
@@ -113,16 +115,11 @@ struct FullTrainingRun<World: Communicator> {
         return score
     }
 
-    /// Parameters as `model/` keeps them: what is scored is what is written.
-    ///
-    /// - Parameter onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
-    func asWritten(_ parameters: Parameters<Tensor>, onGrid: Bool = false) throws -> Parameters<Tensor> {
-        let type = try inputs.writtenType(context.config, onGrid: onGrid)
+    /// Parameters as `model/` keeps floats: what is scored is what is written.
+    func asWritten(_ parameters: Parameters<Tensor>) throws -> Parameters<Tensor> {
+        let type = try inputs.writtenType(context.config)
         return parameters.map { _, tensor in tensor.rounded(to: type) }
     }
-
-    /// The same of one tensor.
-    func asWritten(_ tensor: Tensor) throws -> Tensor { tensor.rounded(to: try inputs.writtenType(context.config)) }
 
     /// Adds the rows that ternary layers compete with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.
     func addIntegers(_ own: Set<String>, all: Set<String>, to table: inout ScoreTable, _ sizes: ModelSizes) throws {
@@ -134,20 +131,22 @@ struct FullTrainingRun<World: Communicator> {
         try PlainScore(run.model, parameters, recipe, evaluation, context.groups)
     }
 
-    /// Writes the model, each stage its shard, and on rank 0 what else the job leaves. Collective.
+    /// Writes the model, each stage its shard. Collective.
     ///
-    /// - Parameters:
-    ///   - description: see ``LanguageModelInputs/write(_:as:_:_:)``.
-    ///   - onGrid: see ``LanguageModelInputs/writtenType(_:onGrid:)``.
+    /// - Parameter description: see ``LanguageModelInputs/write(_:_:as:_:_:)``.
     /// - Returns: bytes of the model's weights, on rank 0.
-    @discardableResult
-    func write(
-        _ parameters: Parameters<Tensor>, _ description: String, onGrid: Bool = false, more: () throws -> Void = {}
-    ) throws -> Int {
+    func write(_ parameters: Parameters<Tensor>, _ description: String) throws -> Int {
+        try inputs.write(parameters, as: try inputs.writtenType(context.config), description, context)
+    }
+
+    /// The same of a compressed model, which is read back and scored: what is scored is what was written, run from its packed
+    /// form. Collective.
+    func writeAndScore(
+        _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking, _ description: String
+    ) throws -> (score: LanguageModelScore, bytes: Int) {
         let bytes = try inputs.write(
-            parameters, as: try inputs.writtenType(context.config, onGrid: onGrid), description, context)
-        try context.communicator.agree { if context.communicator.isRoot { try more() } }
-        return bytes
+            parameters, packing, as: try inputs.writtenType(context.config), description, context)
+        return (try trainedScore(try inputs.readBack(context).network(run.model)), bytes)
     }
 
     /// Writes `summary.json` and prints the table. Collective.

@@ -35,13 +35,16 @@ struct LanguageModelRun<World: Communicator> {
     ///
     /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
     static func open<Prepared>(
-        _ context: JobContext<World>, job: String, needsTraining: Bool, prepare: (LanguageModelInputs) throws -> Prepared
+        _ context: JobContext<World>, job: String, needsTraining: Bool, from origin: LanguageModelInputs.StartingPoint = .floats,
+        prepare: (LanguageModelInputs) throws -> Prepared
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
         let inputs = try world.agree {
             try config.checkStorage(job: job)
-            return try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+            let inputs = try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+            try inputs.check(job, startsFrom: origin)
+            return inputs
         }
         try world.agree { try context.folder.claim() }
         let prepared = try world.agree { try prepare(inputs) }

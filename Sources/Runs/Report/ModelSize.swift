@@ -21,15 +21,19 @@ package struct ModelSize: Sendable, Equatable {
 /// The sizes a model's linear layers have in different forms. Scales are counted as the float32 numbers they are here.
 package struct ModelSizes: Sendable {
     private let linears: [LinearShape]
-    /// Bytes of an element of each linear's weight in the folder.
-    private let elementBytes: [Int]
+    /// Of each linear's weight in the folder.
+    private let storedBytes: [Int]
     private let otherBytes: Int
 
     private static let scaleBytes = 4
 
     package init(_ folder: ModelFolder) throws {
         linears = folder.architecture.linears
-        elementBytes = try linears.map { try folder.checkpoint.info($0.name + ".weight").type.size }
+        storedBytes = try linears.map { linear in
+            let weight = linear.name + ".weight"
+            if let packed = folder.packed, packed.weights.contains(weight) { return packed.byteCount(of: weight) }
+            return try folder.checkpoint.info(weight).byteRange.count
+        }
         let names = Set(linears.map { $0.name + ".weight" })
         otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
             $0 + $1.value.count * (try folder.checkpoint.info($1.name).type.size)
@@ -43,10 +47,8 @@ package struct ModelSizes: Sendable {
             otherBytes: otherBytes)
     }
 
-    private func dense(_ index: Int) -> Int { linears[index].shape[0] * linears[index].shape[1] * elementBytes[index] }
-
     /// As in the folder.
-    package var stored: ModelSize { size(dense) }
+    package var stored: ModelSize { size { storedBytes[$0] } }
 
     /// Every linear as integers of a few bits, a float32 scale for each group, and a zero point of as many bits where not
     /// symmetric; nil: as in the folder.
@@ -55,7 +57,7 @@ package struct ModelSizes: Sendable {
     package func rounded(by quantizer: WeightQuantizer?, only names: Set<String>? = nil) -> ModelSize {
         guard let spec = quantizer?.spec, spec.isActive else { return stored }
         return size { index in
-            guard names?.contains(linears[index].name) ?? true else { return dense(index) }
+            guard names?.contains(linears[index].name) ?? true else { return storedBytes[index] }
             let (out, inputs) = (linears[index].shape[0], linears[index].shape[1])
             let groups =
                 switch spec.granularity {
@@ -72,7 +74,7 @@ package struct ModelSizes: Sendable {
     /// The linears that have factors as these: packed trits, and float32 scales; the others as in the folder.
     package func ternary(_ factors: [String: TernaryFactors]) -> ModelSize {
         size { index in
-            guard let own = factors[linears[index].name] else { return dense(index) }
+            guard let own = factors[linears[index].name] else { return storedBytes[index] }
             let balance = own.balance.map { $0.a.count + $0.b.count } ?? 0
             return own.u.bytes.count + own.v.bytes.count + (own.rank + balance) * Self.scaleBytes
         }

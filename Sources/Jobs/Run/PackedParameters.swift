@@ -1,0 +1,63 @@
+internal import Collectives
+internal import Compression
+internal import Configuration
+internal import HuggingFace
+internal import Models
+internal import Parallelism
+internal import Quantization
+internal import Rotation
+internal import TensorCore
+internal import TernarySVD
+
+extension Parameters where Value: TensorValue {
+    /// The parameters with these linears as factors.
+    func packed(_ factors: [String: TernaryFactors]) -> Parameters<CompressedValue> {
+        map { name, value in factors[String(name.dropLast(".weight".count))].map(CompressedValue.ternary) ?? .dense(value.stored) }
+    }
+
+    /// The parameters with all linears as integers.
+    func packed(_ quantizer: WeightQuantizer) -> Parameters<CompressedValue> {
+        mapSpecs { _, spec, value in
+            spec.ports == nil ? .dense(value.stored) : .integer(quantizer.quantized(value.tensor))
+        }
+    }
+}
+
+extension Execution {
+    /// What a configuration does to activations, with these rotations at run time.
+    init(config: RunConfig, online: OnlineRotations = OnlineRotations()) {
+        self.init()
+        let settings = config.quantization
+        (activationBits, activationSymmetric) = (settings.activations.bits, settings.activations.symmetric)
+        (keyBits, valueBits, cacheSymmetric) = (settings.kv.keys, settings.kv.values, settings.kv.symmetric)
+        (r3, r4) = (online.r3 != nil, online.r4 != nil)
+    }
+}
+
+extension FolderPacking {
+    /// A folder in which all linears are integers. Collective.
+    ///
+    /// - Parameter own: this rank's stage.
+    init(
+        integers quantizer: WeightQuantizer, _ inputs: LanguageModelInputs, _ execution: Execution,
+        _ own: Parameters<CompressedValue>, _ groups: ParallelGroups<some Communicator>
+    ) throws {
+        let isPortable = own.named.allSatisfy { parameter in
+            if case .integer(let weight) = parameter.value { IntegerTensors.isPortable(weight) } else { true }
+        }
+        let exceptions = try groups.world.allReduce(Int64(isPortable ? 0 : 1), .sum)
+        let names = inputs.folder.architecture.linears.map { ($0.name, quantizer.spec) }
+        self.init(
+            integers: Dictionary(uniqueKeysWithValues: names), execution: execution, isPortable: exceptions == 0)
+    }
+}
+
+extension Architecture {
+    /// For `summary.json`: by which product how many linears of the compressed network ran.
+    func products(ternary: Int = 0, integer: Int = 0) -> JSONValue {
+        [
+            "packed_ternary": .integer(ternary), "packed_integer": .integer(integer),
+            "float32": .integer(linears.count - ternary - integer),
+        ]
+    }
+}
