@@ -73,7 +73,7 @@ package struct RotateJob: Job {
         guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .rtn else {
             try noteRounding(type, merged, read, outcome, run)
             return (
-                outcome.scores.table, try inputs.write(merged, as: type, "\(recipe.merged), weights not quantized", context)
+                outcome.scores.table, try inputs.write(merged.dense, as: type, "\(recipe.merged), weights not quantized", context)
             )
         }
         // In the order in which the scores were taken.

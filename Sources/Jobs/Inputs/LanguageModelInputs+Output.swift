@@ -54,8 +54,7 @@ extension LanguageModelInputs {
         let path = context.folder.file("model")
         try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
         if packing != nil, context.config.model.dense {
-            let dense = parameters.map { _, value in CompressedValue.dense(StoredTensor(value.tensor)) }
-            try write(dense, FolderPacking(), as: type, to: context.folder.file("dense"), context)
+            try write(parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type, to: context.folder.file("dense"), context)
         }
         var bytes = 0
         try context.communicator.agree {
@@ -64,15 +63,6 @@ extension LanguageModelInputs {
         }
         context.reporter.note("\n\(path): \(Self.megabytes(bytes)), \(type.name), \(description)")
         return bytes
-    }
-
-    /// The same of parameters that are all floats.
-    @discardableResult
-    func write(
-        _ parameters: Parameters<some TensorValue>, as type: ElementType, _ description: String,
-        _ context: JobContext<some Communicator>
-    ) throws -> Int {
-        try write(parameters.map { _, value in CompressedValue.dense(value.stored) }, as: type, description, context)
     }
 
     /// This rank's stage of what `model/` holds.

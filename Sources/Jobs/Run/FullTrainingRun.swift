@@ -136,7 +136,7 @@ struct FullTrainingRun<World: Communicator> {
     /// - Parameter description: see ``LanguageModelInputs/write(_:_:as:_:_:)``.
     /// - Returns: bytes of the model's weights, on rank 0.
     func write(_ parameters: Parameters<Tensor>, _ description: String) throws -> Int {
-        try inputs.write(parameters, as: try inputs.writtenType(context.config), description, context)
+        try inputs.write(parameters.dense, as: try inputs.writtenType(context.config), description, context)
     }
 
     /// The same of a compressed model, which is read back and scored: what is scored is what was written, run from its packed

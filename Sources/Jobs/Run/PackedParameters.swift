@@ -10,6 +10,9 @@ internal import TensorCore
 internal import TernarySVD
 
 extension Parameters where Value: TensorValue {
+    /// The parameters, all as floats.
+    var dense: Parameters<CompressedValue> { map { _, value in .dense(value.stored) } }
+
     /// The parameters with these linears as factors.
     func packed(_ factors: [String: TernaryFactors]) -> Parameters<CompressedValue> {
         map { name, value in factors[String(name.dropLast(".weight".count))].map(CompressedValue.ternary) ?? .dense(value.stored) }
