@@ -117,6 +117,9 @@ let package = Package(
         tests("TensorCore", ["CKernels"]),
         tests("LinearAlgebra", ["TensorCore"]),
         tests("Support", []),
+        tests("Compression", [
+            "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
+        ]),
         tests("Datasets", ["TensorCore", "HuggingFace", "Configuration"]),
         tests("Configuration", ["TensorCore", "HuggingFace", "Parallelism"]),
         tests("Planning", ["TensorCore", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
@@ -126,7 +129,7 @@ let package = Package(
             "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
         ]),
         tests("Jobs", [
-            "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Evaluation",
+            "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Evaluation",
             "EmbeddedModel", "Configuration", "Runs",
         ]),
         tests("Autograd", ["TensorCore"]),

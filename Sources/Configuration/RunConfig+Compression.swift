@@ -49,6 +49,8 @@ package struct QuantizationSettings: Sendable, Equatable {
     package var weights: Weights
     package var activations: Range
     package var kv: Cache
+    /// Bits of some linears' weights, for `quantize`.
+    package var overrides: BitOverrides
 
     /// What bits of keys or of values that nobody has set are called.
     private static let asCache = "same"
@@ -77,6 +79,64 @@ package struct QuantizationSettings: Sendable, Equatable {
             valueBits: cacheKey.optional(
                 "value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
             symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
+        overrides = key(
+            "overrides", BitOverrides.none,
+            "quantize: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches counts")
+    }
+}
+
+/// Layers whose weights have bits of their own: patterns with a number, separated by commas.
+package struct BitOverrides: SettingValue {
+    package static let expectation = "PATTERN=BITS, separated by commas, bits 2 to 8 or 16, or none"
+    package static let isText = true
+    package static let none = BitOverrides(entries: [])
+
+    package struct Entry: Sendable, Equatable {
+        package let pattern: LayerPattern
+        package let bits: Int
+    }
+    package let entries: [Entry]
+
+    private init(entries: [Entry]) { self.entries = entries }
+
+    package init?(settingText text: String) {
+        guard text != "none" else {
+            self = .none
+            return
+        }
+        var entries: [Entry] = []
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+            let sides = part.split(separator: "=", omittingEmptySubsequences: false)
+            guard sides.count == 2, let pattern = LayerPattern(settingText: String(sides[0])), let bits = Int(sides[1]),
+                (2...8).contains(bits) || bits == 16
+            else { return nil }
+            entries.append(Entry(pattern: pattern, bits: bits))
+        }
+        self.init(entries: entries)
+    }
+
+    package var settingText: String {
+        entries.isEmpty ? "none" : entries.map { "\($0.pattern.settingText)=\($0.bits)" }.joined(separator: ",")
+    }
+}
+
+/// What `quantize` rotates.
+package struct QuantizeSettings: Sendable, Equatable {
+    package enum Rotation: String, Choice { case none, hadamard }
+
+    /// The job's name.
+    package static let job = "quantize"
+
+    /// Where no `rotation.path` is given.
+    package var rotation: Rotation
+    /// Whether R3 and R4, computed at run time, may be used.
+    package var online: Bool
+
+    init(_ key: Settings) {
+        rotation = key("rotation", .none, "without rotation.path: quantize the network as stored, or with random Hadamards")
+        online = key(
+            "online", false,
+            "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
     }
 }
 

@@ -47,6 +47,8 @@ extension RunConfig {
             assignments += [factors, "eval.trained=\(run)/model"] + unquantized
         case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model"]
         case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
+        case QuantizeSettings.job:
+            assignments += ["eval.trained=\(run)/model", "rotation.path=none", "quantization.overrides=none"]
         case PlannedJob.eval.rawValue: break
         default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")
         }

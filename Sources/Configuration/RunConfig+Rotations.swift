@@ -22,6 +22,10 @@ extension RunConfig {
             try self.init(file: file, assignments: assignments, running: execution, of: model.path ?? "")
             return
         }
+        if job == QuantizeSettings.job {
+            try self.init(file: file, assignments: assignments, quantizing: ())
+            return
+        }
         guard let given = rotation.path, job == PlannedJob.rotate.rawValue || job == PlannedJob.eval.rawValue else { return }
         let path = GivenPath.file(given, inRun: RunFiles.rotations)
         let document = try file.map { try ConfigurationDocument(file: $0) }
@@ -29,6 +33,21 @@ extension RunConfig {
         let learned = try RotationMetadata(of: path).settings(besides: Set(settings.keys))
         try self.init(
             settings.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own })
+    }
+
+    /// The same for `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says
+    /// which of R3 and R4 it was learned with.
+    private init(file: String?, assignments: [String], quantizing: Void) throws {
+        var settings = try Self.merge(try file.map { try ConfigurationDocument(file: $0) }, assignments)
+        var defaults = ["quantization.activations.bits": "16", "quantization.kv.bits": "16"]
+        if let given = try RunConfig(settings).rotation.path {
+            let learned = try RotationMetadata(of: GivenPath.file(given, inRun: RunFiles.rotations)).settings(besides: [])
+            for (key, value) in learned where ["rotation.r3", "rotation.r4"].contains(key) { defaults[key] = value }
+        }
+        for (key, value) in defaults where settings[key] == nil {
+            settings[key] = GivenSetting(text: value, place: QuantizeSettings.job)
+        }
+        try self.init(settings)
     }
 
     /// The same where the model's folder says what its network does to activations.

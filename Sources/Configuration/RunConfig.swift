@@ -17,6 +17,7 @@ package struct RunConfig: Sendable, Equatable {
     package var watchdog: WatchdogSettings
     package var verify: VerifySettings
     package var eval: EvalSettings
+    package var quantize: QuantizeSettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
@@ -42,6 +43,7 @@ package struct RunConfig: Sendable, Equatable {
         watchdog = WatchdogSettings(key.section("watchdog"))
         verify = VerifySettings(key.section("verify"))
         eval = EvalSettings(key.section("eval"))
+        quantize = QuantizeSettings(key.section("quantize"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         allowMismatch = key(
@@ -90,7 +92,7 @@ package struct RunConfig: Sendable, Equatable {
             throw ConfigurationError(
                 "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
         }
-        guard model.storage != .f32, job != PlannedJob.rotate.rawValue, job != PlannedJob.eval.rawValue else { return }
+        guard model.storage != .f32, !["rotate", "eval", QuantizeSettings.job].contains(job) else { return }
         throw ConfigurationError(
             "model.storage",
             "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")

@@ -84,9 +84,10 @@ struct IntegerQat<World: Communicator> {
             let score = try run.trainedScore(run.network(written, hooks: QuantizedHooks(quantization: recipe.activations)))
             return (score, try run.write(written, prefix + "weights not quantized"))
         }
-        let packed = masters.packed(quantizer)
+        let plan = WeightPlan(quantizer, run.inputs.folder.architecture)
+        let packed = masters.packed(plan)
         let packing = try FolderPacking(
-            integers: quantizer, run.inputs, Execution(config: context.config), packed, context.groups)
+            plan, run.inputs, Execution(config: context.config), packed, context.groups)
         return try run.writeAndScore(packed, packing, prefix + "linears as packed \(quantizer.spec.bits)-bit integers")
     }
 }

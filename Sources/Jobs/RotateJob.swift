@@ -80,9 +80,9 @@ package struct RotateJob: Job {
         var base = read
         if let r4 = recipe.online.r4 { base = base.rotatedDown(by: r4) }
         let packed = base.map { _, value in value.deferred }.rotated(by: outcome.rotations, run.model.architecture)
-            .packed(quantizer)
+            .packed(WeightPlan(quantizer, run.model.architecture))
         let packing = try FolderPacking(
-            integers: quantizer, inputs, Execution(config: config, online: recipe.online), packed, context.groups)
+            WeightPlan(quantizer, run.model.architecture), inputs, Execution(config: config, online: recipe.online), packed, context.groups)
         let bytes = try inputs.write(
             packed, packing, as: type, "\(recipe.merged), linears as packed \(quantizer.spec.bits)-bit integers", context)
         let score = try evaluate(

@@ -8,6 +8,7 @@ import TensorCore
 import TestSupport
 import Testing
 
+import Compression
 @testable import Configuration
 @testable import Jobs
 @testable import Runs
@@ -43,18 +44,18 @@ import Testing
         let folder = try TemporaryFolder()
         try Stranger.write(to: folder.file("model"))
         let world = LoopbackCommunicator()
-        func config(_ job: String) throws -> RunConfig {
+        func config(_ job: String, model: String = "model", _ more: [String] = []) throws -> RunConfig {
             try RunConfig(
+                file: nil,
                 assignments: [
-                    "model.path=\(folder.file("model"))", "data.train.path=\(folder.file("data.safetensors"))",
+                    "model.path=\(folder.file(model))", "data.train.path=\(folder.file("data.safetensors"))",
                     "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
-                    "training.batch_size=2", "quantization.weights.bits=4", "quantization.activations.bits=8",
-                    "ternary.tolerance=0.3",
-                    "out=\(folder.file(job))",
-                ])
+                    "training.batch_size=2", "ternary.tolerance=0.3", "out=\(folder.file(job))",
+                ] + more, job: job.hasPrefix("eval") ? "eval" : job)
         }
-        func run(_ job: some Job, _ name: String) throws -> JSONValue {
-            let config = try config(name)
+        let quantized = ["quantization.weights.bits=4", "quantization.activations.bits=8", "model.dense=true"]
+        func run(_ job: some Job, _ name: String, model: String = "model", _ more: [String] = []) throws -> JSONValue {
+            let config = try config(name, model: model, more)
             try job.run(
                 JobContext(
                     config: config, groups: try ParallelGroups(.alone, world),
@@ -65,13 +66,25 @@ import Testing
         try Stranger.writeTokens(to: folder.file("data.safetensors"))
         try PlanJob(folder.file("model"), asJSON: true).run(config("plan"), world, Reporter(isSpeaking: false))
 
-        let rotated = try run(RotateJob(), "rotate")
+        let rotated = try run(RotateJob(), "rotate", quantized)
         #expect((rotated["invariance_error"]?.number ?? 1) < 1e-5)
-        #expect(try ModelFolder(folder.file("rotate/model")).architecture.type == "stranger")
-        let ternary = try run(PtqJob(), "ptq")
+        #expect(try CompressedFolder(folder.file("rotate/model")).folder.packed?.weights.count == 4)
+        let scored = try run(EvaluateJob(), "eval-integers", model: "rotate/model")
+        #expect(scored["perplexity"]?["compressed"]?.number == rotated["perplexity"]?["written"]?.number)
+        #expect(scored["products"]?["packed_integer"]?.integer == 4)
+
+        let ternary = try run(PtqJob(), "ptq", ["model.dense=true"])
         #expect(ternary["layers"]?.array?.count == 4)
+        let again = try run(EvaluateJob(), "eval-factors", model: "ptq/model")
+        #expect(again["perplexity"]?["compressed"]?.number == ternary["perplexity"]?["ternary_ptq"]?.number)
+        #expect(again["products"]?["packed_ternary"]?.integer == 4)
+        let (packed, dense) = (try CompressedFolder(folder.file("ptq/model")), try ModelFolder(folder.file("ptq/dense")))
+        #expect(packed.folder.packed?.form == "ternary factors (4 linears)" && dense.packed == nil)
+        #expect(throws: ConfigurationError.self) { try run(PtqJob(), "ptq-again", model: "ptq/model") }
+
+        _ = try run(RotateJob(), "rotate-floats")
         let original = try ModelFolder(folder.file("model"))
-        let merged = try ModelFolder(folder.file("rotate/model"))
+        let merged = try ModelFolder(folder.file("rotate-floats/model"))
         let tokens = (0..<16).map { Int32($0 * 5 % 48) }
         let logits = original.description.model(positions: 16).logits(tokens, try original.parameters())
         let same = merged.description.model(positions: 16).logits(tokens, try merged.parameters())

@@ -18,10 +18,10 @@ extension Parameters where Value: TensorValue {
         map { name, value in factors[String(name.dropLast(".weight".count))].map(CompressedValue.ternary) ?? .dense(value.stored) }
     }
 
-    /// The parameters with all linears as integers.
-    func packed(_ quantizer: WeightQuantizer) -> Parameters<CompressedValue> {
-        mapSpecs { _, spec, value in
-            spec.ports == nil ? .dense(value.stored) : .integer(quantizer.quantized(value.tensor))
+    /// The parameters with linears as integers, where the plan rounds them.
+    func packed(_ plan: WeightPlan) -> Parameters<CompressedValue> {
+        map { name, value in
+            plan[String(name.dropLast(".weight".count))].map { .integer($0.quantized(value.tensor)) } ?? .dense(value.stored)
         }
     }
 }
@@ -38,20 +38,18 @@ extension Execution {
 }
 
 extension FolderPacking {
-    /// A folder in which all linears are integers. Collective.
+    /// A folder whose linears are integers. Collective.
     ///
     /// - Parameter own: this rank's stage.
     init(
-        integers quantizer: WeightQuantizer, _ inputs: LanguageModelInputs, _ execution: Execution,
-        _ own: Parameters<CompressedValue>, _ groups: ParallelGroups<some Communicator>
+        _ plan: WeightPlan, _ inputs: LanguageModelInputs, _ execution: Execution, _ own: Parameters<CompressedValue>,
+        _ groups: ParallelGroups<some Communicator>
     ) throws {
         let isPortable = own.named.allSatisfy { parameter in
             if case .integer(let weight) = parameter.value { IntegerTensors.isPortable(weight) } else { true }
         }
         let exceptions = try groups.world.allReduce(Int64(isPortable ? 0 : 1), .sum)
-        let names = inputs.folder.architecture.linears.map { ($0.name, quantizer.spec) }
-        self.init(
-            integers: Dictionary(uniqueKeysWithValues: names), execution: execution, isPortable: exceptions == 0)
+        self.init(integers: plan.specs, execution: execution, isPortable: exceptions == 0)
     }
 }
 

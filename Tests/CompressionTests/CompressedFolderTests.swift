@@ -1,0 +1,126 @@
+import Compression
+import EmbeddedModel
+import Foundation
+import HuggingFace
+import Models
+import Quantization
+import Rotation
+import Support
+import TensorCore
+import TernarySVD
+import TestSupport
+import Testing
+
+/// Folders with packed linears: what is written is what is read.
+@Suite struct CompressedFolderTests {
+    private let folder: TemporaryFolder
+    private let source: ModelFolder
+    private let parameters: Parameters<Tensor>
+
+    init() throws {
+        folder = try TemporaryFolder()
+        source = try ModelFolder(EmbeddedModel.path)
+        parameters = try source.parameters()
+    }
+
+    /// Writes the embedded model with all linears rounded, and returns them as they were written.
+    private func write(_ spec: QuantizerSpec, _ execution: Execution = .plain) throws -> Parameters<CompressedValue> {
+        let quantizer = WeightQuantizer(spec)
+        var isPortable = true
+        let packed = parameters.mapSpecs { _, parameter, value -> CompressedValue in
+            guard parameter.ports != nil else { return .dense(StoredTensor(value)) }
+            let weight = quantizer.quantized(value)
+            isPortable = isPortable && IntegerTensors.isPortable(weight)
+            return .integer(weight)
+        }
+        let names = source.architecture.linears.map { ($0.name, spec) }
+        let packing = FolderPacking(
+            integers: Dictionary(uniqueKeysWithValues: names), execution: execution, isPortable: isPortable)
+        try packing.write(packed, from: source, as: .f32, to: folder.file("model"))
+        return packed
+    }
+
+    @Test(arguments: [
+        QuantizerSpec(bits: 4, symmetric: true, granularity: .channel),
+        QuantizerSpec(bits: 3, symmetric: false, granularity: .channel),
+        QuantizerSpec(bits: 8, symmetric: true, granularity: .tensor),
+        QuantizerSpec(bits: 5, symmetric: false, granularity: .group(64)),
+        // Ranges without 0: zero points outside the codes.
+        QuantizerSpec(bits: 2, symmetric: false, granularity: .group(2)),
+    ]) func `integers are read as they were written, and multiply like fake-quantized weights`(_ spec: QuantizerSpec) throws {
+        let written = try write(spec)
+        let read = try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        let expected = parameters.mapSpecs { _, parameter, value in
+            parameter.ports == nil ? value : WeightQuantizer(spec).fakeQuantized(value)
+        }
+        for ((a, b), (name, c)) in zip(zip(written.named, read.parameters.named), expected.named) {
+            #expect(a.value.tensor.elements == c.elements && b.value.tensor.elements == c.elements, "\(name)")
+        }
+        let model = source.description.model(positions: 32)
+        let tokens = (0..<32).map { Int32($0 * 37 % 2048) }
+        let logits = matmulLogits(model, read, tokens)
+        #expect(logits.elements == model.logits(tokens, expected).elements)
+    }
+
+    private func matmulLogits(_ model: Model, _ compressed: CompressedModel, _ tokens: [Int32]) -> Tensor {
+        model.logits(tokens, compressed.parameters)
+    }
+
+    @Test func `other readers are told what they can run, and refuse the rest`() throws {
+        func method() throws -> String? {
+            try InputFile.json(folder.file("model/config.json"))["quantization_config"]?["quant_method"]?.string
+        }
+        _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .group(128)))
+        #expect(try method() == "compressed-tensors")
+        _ = try write(QuantizerSpec(bits: 2, symmetric: false, granularity: .group(2)))
+        #expect(try method() == "sq-train")
+        var execution = Execution.plain
+        (execution.activationBits, execution.r4) = (8, true)
+        _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel), execution)
+        #expect(try method() == "sq-train")
+        #expect(try CompressedFolder(folder.file("model")).execution == execution)
+        #expect(throws: HuggingFaceError.self) { try ModelFolder(folder.file("model")) }
+    }
+
+    @Test func `factors are read as they were written and run packed`() throws {
+        let name = "model.layers.1.mlp.up_proj"
+        var random = RandomStream(seed: 5, stream: 1)
+        func trits(_ rows: Int, _ columns: Int) -> PackedTernary {
+            PackedTernary(Tensor((0..<rows * columns).map { _ in Float(Int(random.next() >> 60) % 3 - 1) }, [rows, columns]))
+        }
+        let factors = TernaryFactors(
+            u: trits(768, 40), s: (0..<40).map { Float($0 + 1) / 100 }, v: trits(40, 256), tolerance: 0.1)
+        let packed = parameters.map { parameter, value -> CompressedValue in
+            parameter == name + ".weight" ? .ternary(factors) : .dense(StoredTensor(value))
+        }
+        try FolderPacking(factors: [name: factors]).write(packed, from: source, as: .f32, to: folder.file("model"))
+        let opened = try CompressedFolder(folder.file("model"))
+        #expect(opened.folder.packed?.weights == [name + ".weight"])
+        #expect(!opened.folder.checkpoint.contains(name + ".weight"))
+        let read = try CompressedModel(reading: opened).parameters.blocks[1].required("mlp.up_proj.weight")
+        #expect(read.tensor.elements == factors.unpacked().elements)
+        let x = Tensor((0..<512).map { Float($0 % 13) - 6 }, [2, 256])
+        #expect(read.linearOperator?.product(x).elements == factors.apply(x).elements)
+    }
+
+    @Test(arguments: [
+        (#""version": 1"#, #""version": 2"#, "version"), (#""symmetric": true"#, #""symmetric": true, "scaled": 2"#, "scaled"),
+        (#""num_bits": 4"#, #""num_bits": 5"#, "weight_packed"), (#""num_bits": 4"#, #""num_bits": 9"#, "num_bits"),
+        (#""strategy": "channel""#, #""strategy": "block""#, "strategy"),
+        (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
+        (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"),
+    ]) func `a description that does not fit is refused by name`(_ old: String, _ new: String, _ fragment: String) throws {
+        var execution = Execution.plain
+        (execution.activationBits, execution.r4) = (8, true)
+        _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel), execution)
+        let path = folder.file("model/config.json")
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        let changed = text.replacingOccurrences(of: old, with: new)
+        try #require(changed != text)
+        try changed.write(toFile: path, atomically: true, encoding: .utf8)
+        let error = #expect(throws: HuggingFaceError.self) {
+            try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        }
+        #expect(error?.description.contains(fragment) == true && error?.exitCode == .data)
+    }
+}
