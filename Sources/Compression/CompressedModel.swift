@@ -9,6 +9,8 @@ package import TensorCore
 package struct CompressedModel: Sendable {
     package var parameters: Parameters<StoredTensor>
     package var execution: Execution
+    /// Whether linears round their inputs themselves, see ``inIntegers(_:)``.
+    var roundsInLinears = false
 
     package init(_ parameters: Parameters<some TensorValue>, _ execution: Execution = .plain) {
         self.parameters = parameters.map { _, value in value.stored }
@@ -24,8 +26,8 @@ package struct CompressedModel: Sendable {
     }
 
     package func network(_ model: Model) -> Network<QuantizedHooks> {
-        Network(
-            model: model, parameters: parameters.map { _, value in Variable(constant: value) },
-            hooks: execution.hooks(model.architecture))
+        var hooks = execution.hooks(model.architecture)
+        if roundsInLinears { (hooks.quantization.token, hooks.quantization.head) = (nil, nil) }
+        return Network(model: model, parameters: parameters.map { _, value in Variable(constant: value) }, hooks: hooks)
     }
 }

@@ -1,3 +1,4 @@
+package import Compression
 internal import HuggingFace
 
 /// What evaluation adds to its table.
@@ -6,6 +7,8 @@ package struct EvalSettings: Sendable, Equatable {
     package var compare: Bool
     /// A row with random Hadamard rotations.
     package var hadamard: Bool
+    /// How packed linears multiply.
+    package var product: LinearProduct
     /// The model that training has made of `model.path`; nil for none.
     package var trained: String?
 
@@ -13,6 +16,9 @@ package struct EvalSettings: Sendable, Equatable {
         compare = key(
             "compare", true, "eval, ptq, qat: beside ternary layers, score the same layers rounded to 4 and to 3 bits")
         hadamard = key("hadamard", false, "eval: score random Hadamard rotations (QuaRot) as well, R1 to R4 as rotation.* says")
+        product = key(
+            "product", .float,
+            "eval of a compressed model: multiply its packed linears in float32, or in integers with inputs rounded to codes")
         trained = key.optional(
             "trained", orElse: "none",
             "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again"
@@ -60,3 +66,5 @@ extension RunConfig {
         PathKind("\(path)/config.yaml") == .file && PathKind("\(path)/config.json") == .absent
     }
 }
+
+extension LinearProduct: Choice {}

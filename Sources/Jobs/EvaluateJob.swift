@@ -25,6 +25,8 @@ package struct EvaluateJob: Job {
         let factors: [String: TernaryFactors]?
         /// This rank's stage of what training has made of the model, with the factors' layers in their place.
         let changed: CompressedModel?
+        /// Of a folder whose linears are packed.
+        let size: ModelSize?
     }
 
     package func run(_ context: JobContext<some Communicator>) throws {
@@ -47,6 +49,7 @@ package struct EvaluateJob: Job {
         var results = JSONObject()
         table.add(to: &results)
         if let packed = run.inputs.folder.packed as? CompressedWeights {
+            results["product"] = .string(config.eval.product.rawValue)
             results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
         }
         results["bits"] = config.quantization.bitsJSON
@@ -83,7 +86,9 @@ package struct EvaluateJob: Job {
         var changed = try trained.map { try CompressedModel(reading: $0, stage: stage) }
         if let factors { changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain) }
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
-        return (parameters, Compressed(recipe: recipe, factors: factors, changed: changed))
+        return (parameters, Compressed(
+            recipe: recipe, factors: factors, changed: changed,
+            size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored }))
     }
 
     /// Collective.
@@ -126,7 +131,7 @@ package struct EvaluateJob: Job {
         } else {
             table.add(
                 "trained", "trained, weights as stored", table.bits, score,
-                sizes.rounded(by: compressed.recipe.quantization.weights))
+                compressed.size ?? sizes.rounded(by: compressed.recipe.quantization.weights))
         }
         return table.rows
     }
@@ -137,7 +142,11 @@ package struct EvaluateJob: Job {
         _ windows: [[Int32]]
     ) throws -> ScoreTable {
         var table = empty
-        let network = CompressedModel(parameters, run.inputs.execution).network(run.model)
+        let compressed = CompressedModel(parameters, run.inputs.execution)
+        let inIntegers = run.context.config.eval.product == .integer
+        let network = try run.context.communicator.agree {
+            try (inIntegers ? compressed.inIntegers(run.model.architecture) : compressed).network(run.model)
+        }
         let score = try evaluate(network, against: Network<IdentityHooks>?.none, windows: windows, run.context.groups)
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
         var bits = table.bits
@@ -189,7 +198,12 @@ extension LanguageModelInputs {
     ///
     /// - Throws: ``ConfigurationError``.
     fileprivate func checkIsAlone(_ config: RunConfig) throws(ConfigurationError) {
-        guard isCompressed else { return }
+        guard isCompressed else {
+            guard config.eval.product == .float else {
+                throw ConfigurationError("eval.product", "integer is for a compressed model; \(folder.path) holds floats")
+            }
+            return
+        }
         let others = [
             ("rotation.path", config.rotation.path != nil), ("ternary.path", config.ternary.path != nil),
             ("eval.trained", config.eval.trained != nil), ("eval.hadamard", config.eval.hadamard),

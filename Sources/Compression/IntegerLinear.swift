@@ -1,0 +1,79 @@
+internal import Models
+package import Quantization
+internal import Rotation
+package import TensorCore
+package import TernarySVD
+
+/// How the packed linears of a compressed network multiply.
+package enum LinearProduct: String, Sendable, CaseIterable {
+    /// In float32, of weights as they are and activations as they come: the reference.
+    case float
+    /// In integers: activations rounded to codes, exact sums of 32 bits. Ternary layers round their inputs and components to
+    /// 8 bits.
+    case integer
+}
+
+/// A packed linear that multiplies in integers, and rounds its input itself.
+struct IntegerLinear: LinearOperator {
+    private enum Product {
+        case integer(IntegerProduct)
+        case ternary(IntegerTernaryProduct)
+    }
+
+    private let weight: any LinearOperator
+    private let product: Product
+
+    /// - Throws: ``QuantizationError`` for a weight or activations that have no product in integers.
+    init(_ weight: QuantizedWeight, activations: QuantizerSpec) throws(QuantizationError) {
+        self.weight = weight
+        product = .integer(try IntegerProduct(weight, activations: activations))
+    }
+
+    init(_ factors: TernaryFactors) {
+        weight = factors
+        product = .ternary(IntegerTernaryProduct(factors))
+    }
+
+    var shape: [Int] { weight.shape }
+    var tensor: Tensor { weight.tensor }
+
+    func product(_ x: Tensor) -> Tensor {
+        switch product {
+        case .integer(let product): product.apply(x)
+        case .ternary(let product): product.apply(x)
+        }
+    }
+}
+
+extension CompressedModel {
+    /// The model with its packed linears multiplying in integers.
+    ///
+    /// Where activations are quantized, a linear's own rounding takes the place of the quantizer before it: the same codes.
+    /// Linears that stay floats then read unrounded inputs, so that they are refused.
+    ///
+    /// - Throws: ``QuantizationError`` where integer weights have activations of 16 bits, linears are floats beside them, or a
+    ///   zero point is out of reach.
+    package func inIntegers(_ architecture: Architecture) throws -> CompressedModel {
+        var result = self
+        let quantization = execution.hooks(architecture).quantization
+        result.parameters = try parameters.mapSpecs { name, spec, value in
+            guard let ports = spec.ports else { return value }
+            switch value.linearOperator {
+            case let factors as TernaryFactors: return StoredTensor(IntegerLinear(factors))
+            case let weight as QuantizedWeight:
+                guard let activations = ports.reads == .outputInput ? quantization.head : quantization.token else {
+                    throw QuantizationError(
+                        .configuration, "\(name): a product in integers needs activations of 2 to 8 bits, and these have 16")
+                }
+                return StoredTensor(try IntegerLinear(weight, activations: activations))
+            default:
+                guard execution.activationBits >= 16 else {
+                    throw QuantizationError(.configuration, "\(name) is no integer; eval.product=float runs the model")
+                }
+                return value
+            }
+        }
+        result.roundsInLinears = execution.activationBits < 16
+        return result
+    }
+}
