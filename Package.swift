@@ -75,7 +75,7 @@ let package = Package(
         ]),
         module("Configuration", [
             "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
-            "Datasets", "Compression", "Yams",
+            "Datasets", "Compression", "Calibration", "Yams",
         ]),
         module("Planning", [
             "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
@@ -92,8 +92,8 @@ let package = Package(
         ]),
         module("Jobs", [
             "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-            "TernarySVD", "Compression", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "EmbeddedModel", "Datasets",
-            "Configuration", "Planning", "Runs", "Trainer",
+            "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "TransitionBus", "EmbeddedModel",
+            "Datasets", "Configuration", "Planning", "Runs", "Trainer",
         ]),
         .executableTarget(
             name: "sq-train",

@@ -17,23 +17,26 @@ package struct CompressedFolder: Sendable {
     ///
     /// - Throws: as ``ModelFolder/init(_:packed:)``; ``TernaryError``.
     package init(_ path: String) throws {
-        var own: HFConfig?
+        var (own, said): (HFConfig?, Execution?)
         let folder = try ModelFolder(path) { checkpoint, config, architecture in
             own = try config.object(Self.executionKey)
-            return try CompressedWeights(checkpoint, config, architecture)
+            let weights = try CompressedWeights(checkpoint, config, architecture)
+            said = weights?.execution
+            return weights
         }
         self.folder = folder
-        execution = try own.map { try Execution($0, folder.architecture) } ?? .plain
+        execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
     }
 
-    /// What config.json says the network does to activations; nil where it says nothing, or is not there.
+    /// What a compressed folder's network does to activations; nil where the folder is none, or not there.
     ///
     /// - Throws: ``HuggingFaceError``, ``TernaryError``.
     package static func execution(of path: String?) throws -> Execution? {
-        guard let path, PathKind(path + "/config.json") != .absent, try HFConfig(path + "/config.json").has(executionKey) else {
-            return nil
-        }
-        return try CompressedFolder(path).execution
+        guard let path, PathKind(path + "/config.json") != .absent else { return nil }
+        let config = try HFConfig(path + "/config.json")
+        guard config.has(executionKey) || config.has(WeightPacking.key) else { return nil }
+        let opened = try CompressedFolder(path)
+        return opened.isPlain ? nil : opened.execution
     }
 
     /// Whether nothing is packed and nothing done to activations.
@@ -61,14 +64,29 @@ package struct FolderPacking: Sendable {
         (self.execution, self.isPortable) = (execution, isPortable)
     }
 
+    /// Whether other programs can run the folder: integers they read, and activations as they are or, beside weights of 8
+    /// bits, rounded by token.
+    private var isShared: Bool {
+        guard factors.isEmpty, isPortable else { return false }
+        guard layout == .bytes else { return execution == .plain }
+        var inputs = Execution.plain
+        (inputs.activationBits, inputs.activationSymmetric) = (execution.activationBits, execution.activationSymmetric)
+        inputs.activationPerHead = false
+        return execution == inputs
+    }
+
+    /// A byte for each integer where that takes no more and inputs are quantized, which others read in that form alone.
+    package var layout: WeightPacking.Layout {
+        execution.activationBits < 16 && !integers.isEmpty && integers.values.allSatisfy { $0.bits == 8 } ? .bytes : .packed
+    }
+
     /// Members of config.json.
     func members(_ architecture: Architecture) -> JSONObject {
         var result = JSONObject()
         result[CompressedFolder.executionKey] = execution.json(architecture)
-        let isShared = factors.isEmpty && execution == .plain && isPortable
         if !integers.isEmpty || !factors.isEmpty {
             result[WeightPacking.key] = WeightPacking.json(
-                integers, hasFactors: !factors.isEmpty, isShared: isShared, architecture)
+                integers, layout, hasFactors: !factors.isEmpty, isShared: isShared, execution, architecture)
         }
         return result
     }
@@ -83,7 +101,7 @@ package struct FolderPacking: Sendable {
         _ parameters: Parameters<CompressedValue>, from source: ModelFolder, as type: ElementType, to folder: String
     ) throws {
         let writer = try HFFolderWriter(folder)
-        try Checkpoint.write(parameters.sources(as: type), to: writer.temporaryPath)
+        try Checkpoint.write(parameters.named.flatMap { $0.value.sources($0.name, layout, as: type) }, to: writer.temporaryPath)
         try writeFactors(writer)
         try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source.architecture))
     }
@@ -95,17 +113,14 @@ package struct FolderPacking: Sendable {
     }
 }
 
-extension Parameters where Value == CompressedValue {
-    /// What the checkpoint holds of these parameters; factors have a file of their own.
-    package func sources(as type: ElementType) -> [TensorSource] { named.flatMap { $0.value.sources($0.name, as: type) } }
-}
-
 extension CompressedValue {
+    /// What the checkpoint holds of a parameter; factors have a file of their own.
+    ///
     /// - Parameter name: of the parameter.
-    package func sources(_ name: String, as type: ElementType) -> [TensorSource] {
+    package func sources(_ name: String, _ layout: WeightPacking.Layout, as type: ElementType) -> [TensorSource] {
         switch self {
         case .dense(let stored): [TensorSource(name, type, stored.shape) { .floats(stored.tensor) }]
-        case .integer(let weight): IntegerTensors.sources(String(name.dropLast(".weight".count)), weight)
+        case .integer(let weight): IntegerTensors.sources(String(name.dropLast(".weight".count)), weight, layout)
         case .ternary: []
         }
     }

@@ -7,13 +7,15 @@ package import TernarySVD
 /// The packed linears of a folder: integers in the checkpoint, ternary factors in a file beside it.
 package struct CompressedWeights: PackedWeights {
     private enum Place {
-        case integer(QuantizerSpec, shape: [Int])
+        case integer(QuantizerSpec, WeightPacking.Layout, shape: [Int])
         case ternary(TernaryFile.Layer)
     }
 
     /// By the linear's name.
     private let places: [String: Place]
     private let checkpoint: Checkpoint
+    /// What `quantization_config` says is done to activations.
+    let execution: Execution
 
     private static let suffix = ".weight"
 
@@ -22,7 +24,7 @@ package struct CompressedWeights: PackedWeights {
     ///   does not know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         guard let packing = try WeightPacking(config) else { return nil }
-        self.checkpoint = checkpoint
+        (self.checkpoint, execution) = (checkpoint, packing.execution)
         var places: [String: Place] = [:]
         let factors = packing.hasFactors ? try TernaryFile.layers(of: Self.factorFile(checkpoint.folder)) : [:]
         for linear in architecture.linears {
@@ -34,8 +36,8 @@ package struct CompressedWeights: PackedWeights {
                             + "\(linear.shape), or is there twice")
                 }
                 places[linear.name] = .ternary(layer)
-            } else if checkpoint.contains(linear.name + IntegerTensors.packed) {
-                places[linear.name] = .integer(try packing.spec(of: linear, config), shape: linear.shape)
+            } else if IntegerTensors.isThere(linear.name, packing.layout, in: checkpoint) {
+                places[linear.name] = .integer(try packing.spec(of: linear, config), packing.layout, shape: linear.shape)
             }
         }
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
@@ -59,15 +61,19 @@ package struct CompressedWeights: PackedWeights {
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 
     package var tensors: Set<String> {
-        Set(places.keys.flatMap { IntegerTensors.names($0, in: checkpoint) })
+        var names = Set<String>()
+        for case (let name, .integer(_, let layout, _)) in places {
+            names.formUnion(IntegerTensors.names(name, layout, in: checkpoint))
+        }
+        return names
     }
 
     package func byteCount(of weight: String) -> Int {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {
         case .ternary(let layer): return layer.byteCount
-        case .integer:
-            return IntegerTensors.names(name, in: checkpoint).reduce(0) { $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0) }
+        case .integer(_, let layout, _):
+            return IntegerTensors.names(name, layout, in: checkpoint).reduce(0) { $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0) }
         case nil: return 0
         }
     }
@@ -76,7 +82,8 @@ package struct CompressedWeights: PackedWeights {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {
         case .ternary: return try TernaryFile.layer(name, of: Self.factorFile(checkpoint.folder))
-        case .integer(let spec, let shape): return try IntegerTensors.read(name, shape, spec, from: checkpoint)
+        case .integer(let spec, let layout, let shape):
+            return try IntegerTensors.read(name, shape, spec, layout, from: checkpoint)
         case nil: preconditionFailure("\(weight) is not packed")
         }
     }

@@ -1,4 +1,4 @@
-internal import Models
+package import Models
 package import Quantization
 internal import Rotation
 package import TensorCore

@@ -11,8 +11,11 @@ internal import TensorCore
 ///
 /// A zero point outside the codes (a group whose range does not contain 0) is beyond that layout: then all of the weight's are
 /// F32 [out, in/g], which this program alone reads.
+///
+/// In the layout `int-quantized`, codes are bytes, `NAME.weight` I8 [out, in], from −2^(b−1) on, without a shape; zero points
+/// are I8 shaped as the scales.
 package enum IntegerTensors {
-    static let packed = ".weight_packed", scale = ".weight_scale", shape = ".weight_shape", zero = ".weight_zero_point"
+    static let packed = ".weight_packed", bytes = ".weight", scale = ".weight_scale", shape = ".weight_shape", zero = ".weight_zero_point"
 
     /// Whether other readers of compressed-tensors can have the weight.
     package static func isPortable(_ weight: QuantizedWeight) -> Bool {
@@ -22,34 +25,53 @@ package enum IntegerTensors {
 
     /// - Parameter name: of the linear layer.
     /// - Precondition: scales by rows, groups of them, or one.
-    package static func sources(_ name: String, _ weight: QuantizedWeight) -> [TensorSource] {
+    package static func sources(
+        _ name: String, _ weight: QuantizedWeight, _ layout: WeightPacking.Layout = .packed
+    ) -> [TensorSource] {
         let (spec, out, columns) = (weight.spec, weight.shape[0], weight.shape[1])
-        precondition(spec.granularity != .column, "\(name): scales by columns")
-        let bits = spec.bits
-        let offset = spec.symmetric ? Int16(1 << (bits - 1)) : 0
-        var sources = [
+        precondition(spec.granularity != .column && weight.columnGroups == nil, "\(name): scales by columns")
+        let (bits, half) = (spec.bits, Int16(1 << (spec.bits - 1)))
+        let scales = TensorSource(name + scale, weight.scales)
+        guard layout == .packed else {
+            let offset = spec.symmetric ? 0 : half
+            let codes = TensorSource(name + bytes, .i8, [out, columns]) {
+                .bytes(weight.codes.map { UInt8(bitPattern: Int8($0 - offset)) })
+            }
+            guard !spec.symmetric else { return [codes, scales] }
+            guard isPortable(weight) else { return [codes, scales, TensorSource(name + zero, weight.zeros)] }
+            let zeros = weight.zeros.elements.map { Int($0) - Int(offset) }
+            return [codes, scales, TensorSource(name + zero, integers: zeros, weight.zeros.shape, as: .i8)]
+        }
+        let offset = spec.symmetric ? half : 0
+        let sources = [
             TensorSource(name + packed, .i32, [out, PackedIntegers.words(columns, bits: bits)]) {
                 .bytes(PackedIntegers.pack(weight.codes.map { $0 + offset }, columns: columns, bits: bits))
             },
-            TensorSource(name + scale, weight.scales),
-            TensorSource(name + shape, integers: [out, columns], [2], as: .i64),
+            scales, TensorSource(name + shape, integers: [out, columns], [2], as: .i64),
         ]
         guard !spec.symmetric else { return sources }
         guard isPortable(weight), weight.zeros.shape.count == 2 else { return sources + [TensorSource(name + zero, weight.zeros)] }
         let groups = weight.zeros.columns
-        sources.append(
-            TensorSource(name + zero, .i32, [PackedIntegers.words(out, bits: bits), groups]) {
-                // Packed along the rows: as the transpose's rows are, and turned back.
-                let columns = weight.zeros.transposed()
-                let codes = columns.elements.map { Int16($0) }
-                return .bytes(transposedWords(PackedIntegers.pack(codes, columns: out, bits: bits), rows: groups))
-            })
-        return sources
+        let zeros = TensorSource(name + zero, .i32, [PackedIntegers.words(out, bits: bits), groups]) {
+            // Packed along the rows: as the transpose's rows are, and turned back.
+            let codes = weight.zeros.transposed().elements.map { Int16($0) }
+            return .bytes(transposedWords(PackedIntegers.pack(codes, columns: out, bits: bits), rows: groups))
+        }
+        return sources + [zeros]
+    }
+
+    /// Whether a checkpoint has the linear of this name as integers.
+    static func isThere(_ name: String, _ layout: WeightPacking.Layout, in checkpoint: Checkpoint) -> Bool {
+        switch layout {
+        case .packed: checkpoint.contains(name + packed)
+        case .bytes: (try? checkpoint.info(name + bytes).type) == .i8
+        }
     }
 
     /// Which of a checkpoint's tensors hold the linear of this name.
-    static func names(_ name: String, in checkpoint: Checkpoint) -> [String] {
-        [packed, scale, shape, zero].map { name + $0 }.filter(checkpoint.contains)
+    static func names(_ name: String, _ layout: WeightPacking.Layout, in checkpoint: Checkpoint) -> [String] {
+        ([layout == .packed ? packed : bytes, scale, zero] + (layout == .packed ? [shape] : [])).map { name + $0 }
+            .filter(checkpoint.contains)
     }
 
     /// - Parameters:
@@ -57,7 +79,7 @@ package enum IntegerTensors {
     ///   - spec: as the configuration describes the weight.
     /// - Throws: ``HuggingFaceError`` naming the tensor.
     static func read(
-        _ name: String, _ expected: [Int], _ spec: QuantizerSpec, from checkpoint: Checkpoint
+        _ name: String, _ expected: [Int], _ spec: QuantizerSpec, _ layout: WeightPacking.Layout, from checkpoint: Checkpoint
     ) throws(HuggingFaceError) -> QuantizedWeight {
         let (out, columns, bits) = (expected[0], expected[1], spec.bits)
         func check(_ tensor: String, _ types: [ElementType], _ shape: [Int]) throws(HuggingFaceError) {
@@ -68,32 +90,51 @@ package enum IntegerTensors {
                     "is \(info.type.rawValue) \(info.shape), not \(types.map(\.rawValue).joined(separator: " or ")) \(shape)")
             }
         }
-        try check(name + packed, [.i32], [out, PackedIntegers.words(columns, bits: bits)])
-        try check(name + shape, [.i64], [2])
-        let said = try checkpoint.file(of: name + shape).readInts(name + shape)
-        guard said == expected else {
-            throw HuggingFaceError(
-                .malformed, "\(checkpoint.folder): tensor \(name + shape)", "is \(said); config.json says \(expected)")
-        }
         let scaleShape = scaleShape(spec, out, columns)
         try check(name + scale, [.f32, .bf16, .f16], scaleShape)
         let scales = try checkpoint.read(name + scale)
         var zeros = Tensor(zeros: scaleShape)
         if !spec.symmetric { zeros = try readZeros(name + zero, scaleShape, out, bits, check, checkpoint) }
-        let offset = spec.symmetric ? Int16(1 << (bits - 1)) : 0
-        let bytes = try checkpoint.file(of: name + packed).readBytes(name + packed)
-        let codes = PackedIntegers.unpack(bytes, rows: out, columns: columns, bits: bits)
-        return QuantizedWeight(
-            codes: offset == 0 ? codes : codes.map { $0 - offset }, scales: scales, zeros: zeros, shape: expected, spec: spec)
+        var codes: [Int16]
+        // Codes are kept signed where symmetric, and else from 0 on.
+        let half = Int16(1 << (bits - 1))
+        switch layout {
+        case .packed:
+            try check(name + packed, [.i32], [out, PackedIntegers.words(columns, bits: bits)])
+            try check(name + shape, [.i64], [2])
+            let said = try checkpoint.file(of: name + shape).readInts(name + shape)
+            guard said == expected else {
+                throw HuggingFaceError(
+                    .malformed, "\(checkpoint.folder): tensor \(name + shape)", "is \(said); config.json says \(expected)")
+            }
+            let words = try checkpoint.file(of: name + packed).readBytes(name + packed)
+            codes = PackedIntegers.unpack(words, rows: out, columns: columns, bits: bits)
+            if spec.symmetric { codes = codes.map { $0 - half } }
+        case .bytes:
+            try check(name + bytes, [.i8], expected)
+            codes = try checkpoint.file(of: name + bytes).readBytes(name + bytes).map { Int16(Int8(bitPattern: $0)) }
+            guard codes.allSatisfy({ (-half..<half).contains($0) }) else {
+                throw HuggingFaceError(
+                    .malformed, "\(checkpoint.folder): tensor \(name + bytes)", "has codes that do not fit \(bits) bits")
+            }
+            if !spec.symmetric { codes = codes.map { $0 + half } }
+        }
+        return QuantizedWeight(codes: codes, scales: scales, zeros: zeros, shape: expected, spec: spec)
     }
 
     private static func readZeros(
         _ tensor: String, _ shape: [Int], _ out: Int, _ bits: Int,
         _ check: (String, [ElementType], [Int]) throws(HuggingFaceError) -> Void, _ checkpoint: Checkpoint
     ) throws(HuggingFaceError) -> Tensor {
-        if try checkpoint.info(tensor).type == .f32 {
+        switch try checkpoint.info(tensor).type {
+        case .f32:
             try check(tensor, [.f32], shape)
             return try checkpoint.read(tensor)
+        case .i8:
+            try check(tensor, [.i8], shape)
+            let zeros = try checkpoint.file(of: tensor).readInts(tensor)
+            return Tensor(zeros.map { Float($0 + 1 << (bits - 1)) }, shape)
+        default: break
         }
         let groups = shape.last ?? 1
         let words = PackedIntegers.words(out, bits: bits)

@@ -8,14 +8,26 @@ package import Quantization
 /// which they refuse instead of running it as something else.
 package struct WeightPacking {
     static let key = "quantization_config", ownMethod = "sq-train", sharedMethod = "compressed-tensors"
-    private static let format = "pack-quantized"
+
+    /// How integers lie in the checkpoint.
+    package enum Layout: String, Sendable {
+        /// ``IntegerTensors``: b bits each.
+        case packed = "pack-quantized"
+        /// A byte each, `NAME.weight` in I8: what other programs read where inputs are quantized, too.
+        case bytes = "int-quantized"
+    }
 
     private struct Group {
         let targets: [String]
         let spec: QuantizerSpec
+        /// What is done to these linears' inputs.
+        let execution: Execution
     }
 
     let isOwn: Bool
+    let layout: Layout
+    /// Of all linears.
+    let execution: Execution
     let hasFactors: Bool
     private let groups: [Group]
 
@@ -42,19 +54,39 @@ package struct WeightPacking {
         }
         guard let described = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
-            groups = []
+            (groups, layout, execution) = ([], .packed, .plain)
             return
         }
-        guard try keys.string("format") == Self.format else {
-            throw keys.failure("format", "\(try keys.string("format")) is not supported; this program reads \(Self.format)")
+        guard let layout = Layout(rawValue: try keys.string("format")) else {
+            throw keys.failure(
+                "format", "\(try keys.string("format")) is not supported; this program reads pack-quantized and int-quantized")
         }
         var groups: [Group] = []
         for key in described.json.keys { groups.append(try Self.group(try described.required(key))) }
-        self.groups = groups
+        guard groups.allSatisfy({ $0.execution == groups[0].execution }) else {
+            throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
+        }
+        (self.groups, self.layout, execution) = (groups, layout, groups.first?.execution ?? .plain)
+    }
+
+    /// `input_activations`: dynamic, a range for each token.
+    private static func inputs(_ keys: HFConfig?) throws(HuggingFaceError) -> Execution {
+        var execution = Execution.plain
+        guard let keys else { return execution }
+        try keys.allow([
+            "num_bits", "type", "symmetric", "strategy", "dynamic", "observer", "observer_kwargs", "scale_dtype", "zp_dtype",
+        ])
+        guard try keys.string("strategy") == "token", try keys.bool("dynamic"), try keys.string("type") == "int" else {
+            throw keys.failure("strategy", "is not supported; inputs are quantized as int, by token, dynamic")
+        }
+        execution.activationBits = try keys.bits("num_bits")
+        execution.activationSymmetric = try keys.bool("symmetric")
+        execution.activationPerHead = false
+        return execution
     }
 
     private static func group(_ keys: HFConfig) throws(HuggingFaceError) -> Group {
-        try keys.allow(["targets", "weights", "format"])
+        try keys.allow(["targets", "weights", "format", "input_activations"])
         let weights = try keys.required("weights")
         try weights.allow([
             "num_bits", "type", "symmetric", "strategy", "group_size", "dynamic", "observer", "observer_kwargs", "scale_dtype",
@@ -75,7 +107,8 @@ package struct WeightPacking {
             }
         return Group(
             targets: try keys.strings("targets"),
-            spec: QuantizerSpec(bits: bits, symmetric: try weights.bool("symmetric"), granularity: granularity))
+            spec: QuantizerSpec(bits: bits, symmetric: try weights.bool("symmetric"), granularity: granularity),
+            execution: try inputs(try keys.object("input_activations")))
     }
 
     /// How a linear is packed: as the group that names it says, or the one of all linears.
@@ -100,15 +133,16 @@ extension WeightPacking {
     ///
     /// - Parameters:
     ///   - integers: by the linear's name.
-    ///   - isShared: whether others can run the folder.
+    ///   - isShared: whether others can run the folder: they are told of quantized inputs here.
     static func json(
-        _ integers: [String: QuantizerSpec], hasFactors: Bool, isShared: Bool, _ architecture: Architecture
+        _ integers: [String: QuantizerSpec], _ layout: Layout, hasFactors: Bool, isShared: Bool, _ execution: Execution,
+        _ architecture: Architecture
     ) -> JSONValue {
         var object = JSONObject()
         object["quant_method"] = .string(isShared ? sharedMethod : ownMethod)
         if hasFactors { object["ternary_file"] = .string(CompressedFolder.factorFileName) }
         guard !integers.isEmpty else { return .object(object) }
-        object["format"] = .string(format)
+        object["format"] = .string(layout.rawValue)
         object["quantization_status"] = "compressed"
         var groups: [(spec: QuantizerSpec, names: [String])] = []
         for name in architecture.linears.map(\.name) {
@@ -119,11 +153,18 @@ extension WeightPacking {
                 groups.append((spec, [name]))
             }
         }
+        let inputs: JSONValue =
+            !isShared || execution.activationBits >= 16
+            ? .null
+            : [
+                "num_bits": .integer(execution.activationBits), "type": "int", "symmetric": .bool(execution.activationSymmetric),
+                "strategy": "token", "dynamic": true,
+            ]
         var described = JSONObject()
         for (index, group) in groups.enumerated() {
             described["group_\(index)"] = [
                 "targets": .array(groups.count == 1 ? ["Linear"] : group.names.map(JSONValue.string)),
-                "weights": json(group.spec),
+                "weights": json(group.spec), "input_activations": inputs,
             ]
         }
         object["config_groups"] = .object(described)

@@ -1,3 +1,5 @@
+package import Calibration
+
 /// Bits of an integer quantizer: 16 leaves values as they are.
 private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 
@@ -5,6 +7,8 @@ private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 package enum WeightGranularity: String, Choice { case tensor, channel, group }
 package enum WeightMethod: String, Choice {
     case rtn
+    /// What a rounded column loses goes into the columns still to come, by the inputs of a calibration text; `quantize` alone.
+    case gptq
     /// The folder's weights are on the quantizer's grid already, as integer `qat` leaves them.
     case stored
 }
@@ -64,7 +68,7 @@ package struct QuantizationSettings: Sendable, Equatable {
             groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
             method: weightKey(
                 "method", .rtn,
-                "rtn: rounding to nearest; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
+                "rtn: rounding to nearest; gptq: quantize, on calibration.sequences of data.train.path; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
             ),
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
         let activationKey = key.section("activations")
@@ -119,6 +123,23 @@ package struct BitOverrides: SettingValue {
         entries.isEmpty ? "none" : entries.map { "\($0.pattern.settingText)=\($0.bits)" }.joined(separator: ",")
     }
 }
+
+/// What layers are calibrated on.
+package struct CalibrationSettings: Sendable, Equatable {
+    /// Of the training text, from its beginning.
+    package var sequences: Int
+    package var mode: CalibrationMode
+
+    init(_ key: Settings) {
+        sequences = key(
+            "sequences", 128, "gptq: sequences of data.sequence_length tokens, from the beginning of data.train.path",
+            .range(1...1_000_000))
+        mode = key(
+            "mode", .sequential, "gptq: on the activations of the network as quantized so far, or of the full-precision one")
+    }
+}
+
+extension CalibrationMode: Choice {}
 
 /// What `quantize` rotates.
 package struct QuantizeSettings: Sendable, Equatable {

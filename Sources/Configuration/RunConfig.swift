@@ -17,6 +17,7 @@ package struct RunConfig: Sendable, Equatable {
     package var watchdog: WatchdogSettings
     package var verify: VerifySettings
     package var eval: EvalSettings
+    package var calibration: CalibrationSettings
     package var quantize: QuantizeSettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
@@ -43,6 +44,7 @@ package struct RunConfig: Sendable, Equatable {
         watchdog = WatchdogSettings(key.section("watchdog"))
         verify = VerifySettings(key.section("verify"))
         eval = EvalSettings(key.section("eval"))
+        calibration = CalibrationSettings(key.section("calibration"))
         quantize = QuantizeSettings(key.section("quantize"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
@@ -91,6 +93,9 @@ package struct RunConfig: Sendable, Equatable {
         if quantization.weights.method == .stored, job != PlannedJob.eval.rawValue || rotation.path != nil {
             throw ConfigurationError(
                 "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
+        }
+        if quantization.weights.method == .gptq, job != QuantizeSettings.job {
+            throw ConfigurationError("quantization.weights.method", "gptq is for quantize; \(job) rounds to nearest (rtn)")
         }
         guard model.storage != .f32, !["rotate", "eval", QuantizeSettings.job].contains(job) else { return }
         throw ConfigurationError(

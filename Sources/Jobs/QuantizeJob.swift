@@ -1,7 +1,9 @@
 internal import Autograd
+internal import Calibration
 package import Collectives
 internal import Compression
 internal import Configuration
+internal import Datasets
 internal import Evaluation
 internal import HuggingFace
 internal import Models
@@ -22,7 +24,7 @@ package struct QuantizeJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
-        let (run, (recipe, original)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
+        let (run, (recipe, original)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: config.quantization.weights.method == .gptq) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let recipe = try QuantizeRecipe(config, inputs)
@@ -41,7 +43,7 @@ package struct QuantizeJob: Job {
         table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
 
         let began = ContinuousClock.now
-        let packed = recipe.packed(original, model.architecture)
+        let packed = try pack(recipe.base(original, model.architecture), recipe, run, drawingFrom: original)
         let seconds = (.now - began) / .seconds(1)
         let packing = try FolderPacking(recipe.plan, run.inputs, recipe.execution, packed, groups)
         let bytes = try run.inputs.write(
@@ -71,6 +73,28 @@ package struct QuantizeJob: Job {
         context.reporter.note("\n" + table.text)
         context.reporter.note("\nresults in \(context.folder.path)")
     }
+
+    /// The linears as integers. Collective.
+    ///
+    /// - Parameters:
+    ///   - base: this rank's stage, rotated where it is to be.
+    ///   - original: what draws the calibration text where none is given.
+    private func pack(
+        _ base: Parameters<StoredTensor>, _ recipe: QuantizeRecipe, _ run: LanguageModelRun<some Communicator>,
+        drawingFrom original: Parameters<StoredTensor>
+    ) throws -> Parameters<CompressedValue> {
+        let (context, config) = (run.context, run.context.config)
+        guard config.quantization.weights.method == .gptq else { return base.packed(recipe.plan) }
+        let text = try run.inputs.trainingWindows(run.model, original, context)
+        let windows = (0..<min(text.count, config.calibration.sequences)).map { text[$0] }
+        context.reporter.note("calibrating on \(windows.count) sequences of \(config.data.sequenceLength) tokens")
+        let stage = try Calibration(run.model, context.groups, mode: config.calibration.mode).quantize(
+            base, windows: windows, hooks: recipe.execution.hooks(run.model.architecture), by: GPTQ()
+        ) { recipe.plan[$0] }
+        return base.map { name, value in
+            stage.weights[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
+        }
+    }
 }
 
 /// What `quantize` does to a model, from its settings.
@@ -83,6 +107,7 @@ struct QuantizeRecipe {
     let online: OnlineRotations
     let execution: Execution
     private let isGiven: Bool
+    private let isCalibrated: Bool
     private let bits: Int
 
     /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``HuggingFaceError`` for the rotations.
@@ -92,9 +117,10 @@ struct QuantizeRecipe {
         guard bits < 16 else {
             throw ConfigurationError("quantization.weights.bits", "is 16: there is nothing to round; give 2 to 8")
         }
-        guard config.quantization.weights.method == .rtn else {
-            throw ConfigurationError("quantization.weights.method", "is for eval; quantize rounds weights itself")
+        guard config.quantization.weights.method != .stored else {
+            throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
+        isCalibrated = config.quantization.weights.method == .gptq
         plain = QuantizationRecipe(config, architecture)
         plan = try WeightPlan(config, architecture)
         let rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
@@ -106,16 +132,20 @@ struct QuantizeRecipe {
         self.execution = execution
     }
 
-    /// The stage's linears as integers: rotated first, where there are rotations.
-    func packed(_ parameters: Parameters<StoredTensor>, _ architecture: Architecture) -> Parameters<CompressedValue> {
-        guard let rotations else { return parameters.packed(plan) }
+    /// What is rounded: the stage as stored, or rotated with norms folded.
+    func base(_ parameters: Parameters<StoredTensor>, _ architecture: Architecture) -> Parameters<StoredTensor> {
+        guard let rotations else { return parameters }
         var base = parameters.fusingNorms(architecture)
         if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
-        return base.map { _, value in value.deferred }.rotated(by: rotations, architecture).packed(plan)
+        return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
     }
 
-    var label: String { rotations == nil ? "as written" : isGiven ? "rotated, as written" : "Hadamard, as written" }
-    var method: String { rotations == nil ? "rtn" : isGiven ? "learned rotations" : "fixed rotations" }
+    var label: String {
+        (rotations == nil ? "" : isGiven ? "rotated, " : "Hadamard, ") + (isCalibrated ? "GPTQ, as written" : "as written")
+    }
+    var method: String {
+        (rotations == nil ? "" : isGiven ? "learned rotations, " : "fixed rotations, ") + (isCalibrated ? "gptq" : "rtn")
+    }
     var description: String {
         (rotations == nil ? "" : "rotated, ") + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")"
     }

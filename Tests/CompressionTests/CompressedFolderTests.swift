@@ -62,6 +62,26 @@ import Testing
         #expect(logits.elements == model.logits(tokens, expected).elements)
     }
 
+    @Test(arguments: [true, false]) func `weights of 8 bits with rounded inputs are bytes, which others read`(_ symmetric: Bool) throws {
+        var execution = Execution.plain
+        (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (8, symmetric, false)
+        let spec = QuantizerSpec(bits: 8, symmetric: symmetric, granularity: .channel)
+        _ = try write(spec, execution)
+        let path = folder.file("model/config.json")
+        var config = try HFConfig(path)
+        #expect(config.json["quantization_config"]?["quant_method"]?.string == "compressed-tensors")
+        #expect(config.json["quantization_config"]?["format"]?.string == "int-quantized")
+        // What others write has no word of ours.
+        config.json["sq_train"] = nil
+        try AtomicFile.write(config.text, to: path)
+        let read = try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        #expect(read.execution == execution)
+        for (name, value) in read.parameters.named where name.hasSuffix("_proj.weight") {
+            let original = try source.checkpoint.read(name)
+            #expect(value.tensor.elements == WeightQuantizer(spec).fakeQuantized(original).elements, "\(name)")
+        }
+    }
+
     private func matmulLogits(_ model: Model, _ compressed: CompressedModel, _ tokens: [Int32]) -> Tensor {
         model.logits(tokens, compressed.parameters)
     }

@@ -82,6 +82,15 @@ import Compression
         #expect(packed.folder.packed?.form == "ternary factors (4 linears)" && dense.packed == nil)
         #expect(throws: ConfigurationError.self) { try run(PtqJob(), "ptq-again", model: "ptq/model") }
 
+        let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]
+        let integers = try run(QuantizeJob(), "quantize", inputs + ["quantization.weights.method=gptq"])
+        let product = ["eval.product=integer"]
+        let counted = try run(EvaluateJob(), "eval-in-integers", model: "quantize/model", product)
+        let (float, integer) = (
+            try #require(integers["perplexity"]?["quantized"]?.number), try #require(counted["perplexity"]?["compressed"]?.number)
+        )
+        #expect(abs(float - integer) <= 1e-4 * float && counted["product"]?.string == "integer")
+
         _ = try run(RotateJob(), "rotate-floats")
         let original = try ModelFolder(folder.file("model"))
         let merged = try ModelFolder(folder.file("rotate-floats/model"))

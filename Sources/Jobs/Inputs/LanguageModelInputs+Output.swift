@@ -90,7 +90,7 @@ extension LanguageModelInputs {
         let opened = try world.agree { world.isRoot ? try writer.open() : nil }
         try world.agree {
             guard groups.replica == 0 else { return }
-            try writer.write(parameters, stage: groups.stage) { name, value in value.sources(name, as: type) }
+            try writer.write(parameters, stage: groups.stage) { name, value in value.sources(name, packing.layout, as: type) }
         }
         // Whether the embedding is the head too, the last stage knows.
         let tied = try groups.pipeline.broadcast(

@@ -55,7 +55,7 @@ package struct QuantizationRecipe {
 
     /// The parameters with the linear layers' weights quantized, as constants.
     package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {
-        guard let weights, settings.weights.method == .rtn else {
+        guard let weights, settings.weights.method != .stored else {
             return parameters.map { _, value in Variable(constant: value) }
         }
         return parameters.rounded(by: weights)
