@@ -8,7 +8,7 @@ package import TernarySVD
 package struct CompressedFolder: Sendable {
     /// Of factors, beside the checkpoint.
     package static let factorFileName = "ternary.safetensors"
-    static let executionKey = "sq_train"
+    static let executionKey = PackedModelType.key
 
     package let folder: ModelFolder
     package let execution: Execution
@@ -81,9 +81,17 @@ package struct FolderPacking: Sendable {
     }
 
     /// Members of config.json.
-    func members(_ architecture: Architecture) -> JSONObject {
-        var result = JSONObject()
-        result[CompressedFolder.executionKey] = execution.json(architecture)
+    ///
+    /// - Parameter type: the model's.
+    func members(_ architecture: Architecture, type: String) -> JSONObject {
+        // A folder of floats needs no word.
+        guard execution != .plain || !integers.isEmpty || !factors.isEmpty else { return JSONObject() }
+        var (result, own) = (JSONObject(), execution.json(architecture))
+        if !isShared {
+            own["model_type"] = .string(type)
+            result["model_type"] = .string(PackedModelType.name)
+        }
+        result[CompressedFolder.executionKey] = .object(own)
         if !integers.isEmpty || !factors.isEmpty {
             result[WeightPacking.key] = WeightPacking.json(
                 integers, layout, hasFactors: !factors.isEmpty, isShared: isShared, execution, architecture)
@@ -103,13 +111,13 @@ package struct FolderPacking: Sendable {
         let writer = try HFFolderWriter(folder)
         try Checkpoint.write(parameters.named.flatMap { $0.value.sources($0.name, layout, as: type) }, to: writer.temporaryPath)
         try writeFactors(writer)
-        try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source.architecture))
+        try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source.architecture, type: source.config.json["model_type"]?.string ?? ""))
     }
 
     /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.
     package func commit(_ writer: ModelFolderWriter, _ opened: HFFolderWriter, tied: Bool) throws {
         try writeFactors(opened)
-        try writer.commit(opened, tied: tied, more: members)
+        try writer.commit(opened, tied: tied) { members($0, type: $1) }
     }
 }
 

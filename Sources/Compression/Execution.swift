@@ -35,7 +35,7 @@ package struct Execution: Sendable, Equatable {
     }
 
     /// The member `sq_train` of config.json.
-    package func json(_ architecture: Architecture) -> JSONValue {
+    package func json(_ architecture: Architecture) -> JSONObject {
         func online(_ isThere: Bool, _ columns: Int) -> JSONValue {
             guard isThere else { return .null }
             return [
@@ -43,23 +43,24 @@ package struct Execution: Sendable, Equatable {
                 "block": .integer(HadamardTransform(columns: columns).block.order),
             ]
         }
-        return [
-            "version": 1,
-            "activations": [
-                "bits": .integer(activationBits), "symmetric": .bool(activationSymmetric), "per_head": .bool(activationPerHead),
-            ],
-            "kv": [
-                "key_bits": .integer(keyBits), "value_bits": .integer(valueBits), "symmetric": .bool(cacheSymmetric),
-            ],
-            "r3": online(r3, architecture.headDimension ?? 1), "r4": online(r4, architecture.downWidth),
+        var result = JSONObject()
+        result["version"] = 1
+        result["activations"] = [
+            "bits": .integer(activationBits), "symmetric": .bool(activationSymmetric), "per_head": .bool(activationPerHead),
         ]
+        result["kv"] = [
+            "key_bits": .integer(keyBits), "value_bits": .integer(valueBits), "symmetric": .bool(cacheSymmetric),
+        ]
+        result["r3"] = online(r3, architecture.headDimension ?? 1)
+        result["r4"] = online(r4, architecture.downWidth)
+        return result
     }
 
     /// Reads what ``json(_:)`` has made.
     ///
     /// - Throws: ``HuggingFaceError`` at a key that is missing, unknown, or of a value this program cannot run.
     package init(_ keys: HFConfig, _ architecture: Architecture) throws(HuggingFaceError) {
-        try keys.allow(["version", "activations", "kv", "r3", "r4"])
+        try keys.allow(["version", "model_type", "activations", "kv", "r3", "r4"])
         guard try keys.integer("version") == 1 else {
             throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
         }

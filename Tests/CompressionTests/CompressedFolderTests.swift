@@ -94,6 +94,8 @@ import Testing
         #expect(try method() == "compressed-tensors")
         _ = try write(QuantizerSpec(bits: 2, symmetric: false, granularity: .group(2)))
         #expect(try method() == "sq-train")
+        // A method that they do not know others skip; a type of model they refuse.
+        #expect(try InputFile.json(folder.file("model/config.json"))["model_type"]?.string == "sq-train")
         var execution = Execution.plain
         (execution.activationBits, execution.r4) = (8, true)
         _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel), execution)

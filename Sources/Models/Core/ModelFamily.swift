@@ -70,6 +70,7 @@ package enum ModelRegistry {
 
     /// - Throws: ``HuggingFaceError`` for a type of no family, or what the family finds wrong.
     package static func model(_ keys: HFConfig) throws -> ModelDescription {
+        let keys = try PackedModelType.restored(keys)
         let type = try keys.string("model_type")
         let entries = entries.withLock { $0 }
         guard let entry = entries.first(where: { $0.types.contains(type) }) else {

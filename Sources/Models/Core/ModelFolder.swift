@@ -33,7 +33,7 @@ package struct ModelFolder: Sendable {
     ///   throws.
     package init(_ path: String, packed: PackedWeightsReader = { _, _, _ in nil }) throws {
         self.path = path
-        var (config, warnings) = (try HFConfig(path + "/config.json"), [String]())
+        var (config, warnings) = (try PackedModelType.restored(HFConfig(path + "/config.json")), [String]())
         var description = try ModelRegistry.model(config)
         checkpoint = try Checkpoint(path)
         self.packed = try packed(checkpoint, config, description.architecture)
@@ -55,7 +55,7 @@ package struct ModelFolder: Sendable {
                 "config.json names code of the folder's own (auto_map), which is not run: the model is taken for the "
                     + "\(description.architecture.type) it says it is")
         }
-        for key in HFConfig.quantizationKeys + ["auto_map"] { config.json[key] = nil }
+        for key in HFConfig.quantizationKeys + ["auto_map", PackedModelType.key] { config.json[key] = nil }
         (self.config, self.description, self.warnings) = (config, description, warnings)
     }
 

@@ -16,3 +16,24 @@ package protocol PackedWeights: Sendable {
 
 /// Finds the packed weights of a folder; nil where all weights are floats.
 package typealias PackedWeightsReader = (Checkpoint, HFConfig, Architecture) throws -> (any PackedWeights)?
+
+/// The type of model that config.json names where no other program can run the folder, and where the true one stands then.
+///
+/// transformers and others skip a method of quantization that they do not know, and fill in random weights; a type of model
+/// that they do not know they refuse.
+package enum PackedModelType {
+    package static let name = "sq-train"
+    /// The member that says how the model is run, with its type in `model_type`.
+    package static let key = "sq_train"
+
+    /// The configuration with the model's own type.
+    ///
+    /// - Throws: ``HuggingFaceError`` where the type is not said.
+    static func restored(_ config: HFConfig) throws(HuggingFaceError) -> HFConfig {
+        guard config.json["model_type"]?.string == name else { return config }
+        guard let own = try config.object(key) else { throw config.failure(key, "is missing, and model_type is \(name)") }
+        var result = config
+        result.json["model_type"] = .string(try own.string("model_type"))
+        return result
+    }
+}
