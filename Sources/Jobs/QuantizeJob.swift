@@ -128,7 +128,8 @@ struct QuantizeRecipe {
         rotations = isGiven || config.quantize.rotation == .hadamard ? rotation.start : nil
         online = rotations != nil && config.quantize.online ? rotation.online : OnlineRotations()
         var execution = Execution(config: config, online: online)
-        execution.activationPerHead = false
+        // Other programs have one range for a token, wherever it is read.
+        if execution.activationBits < 16 { execution.activationPerHead = false }
         self.execution = execution
     }
 

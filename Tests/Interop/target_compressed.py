@@ -1,0 +1,55 @@
+"""Folders of `quantize` as transformers loads them with compressed-tensors: the perplexity is sq-train's, and a folder that
+only sq-train can run is refused instead of being filled with random weights."""
+import json
+import os
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from interop import LENGTH, MODEL, TEXT, WINDOWS, check, place, program, text, windows
+
+
+def quantized(name, *settings):
+    """The folder of a run of `quantize`, and the perplexity that the run found."""
+    run = place(name)
+    assignments = [f"quantization.{setting}" if "." in setting.split("=")[0] else setting for setting in settings]
+    program(
+        "quantize", MODEL, "--out", run, "--set", f"data.eval.path={TEXT}", "--set", f"data.sequence_length={LENGTH}",
+        "--set", f"data.eval.windows={WINDOWS}", *(part for setting in assignments for part in ("--set", setting)))
+    with open(f"{run}/summary.json") as file:
+        return f"{run}/model", json.load(file)["perplexity"]["quantized"]
+
+
+def theirs(folder):
+    torch.set_num_threads(1)
+    tokens = AutoTokenizer.from_pretrained(MODEL).encode(text(), add_special_tokens=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    total = count = 0
+    with torch.no_grad():
+        for window in torch.from_numpy(windows(tokens)):
+            losses = torch.nn.functional.cross_entropy(model(window[None]).logits[0, :-1].double(), window[1:], reduction="sum")
+            total, count = total + float(losses), count + len(window) - 1
+    return float(np.exp(total / count))
+
+
+group = ("weights.granularity=group", f"weights.group_size={os.environ.get('INTEROP_GROUP', 64)}")
+weights, bytes_ = 1e-4, 5e-3  # symmetric ranges of inputs are 127.5 steps there and 127 here
+for name, tolerance, settings in [
+    ("W4A16-rows", weights, ("weights.bits=4",)),
+    ("W4A16-groups", weights, ("weights.bits=4", *group)),
+    ("W3A16-rows", weights, ("weights.bits=3",)),
+    ("W8A16-rows", weights, ("weights.bits=8",)),
+    ("W8A8", bytes_, ("weights.bits=8", "activations.bits=8", "activations.symmetric=true")),
+    ("W8A8-asymmetric", bytes_, ("weights.bits=8", "activations.bits=8")),
+]:
+    folder, ours = quantized(name, *settings)
+    found = theirs(folder)
+    check(abs(found / ours - 1) <= tolerance, f"{name}: perplexity {found:.5f} by transformers, {ours:.5f} by sq-train")
+
+folder, _ = quantized("own", "weights.bits=4", "activations.bits=8", "kv.bits=4")
+try:
+    theirs(folder)
+    check(False, "a folder that only sq-train can run is refused")
+except ValueError as error:
+    check("sq-train" in str(error), "a folder that only sq-train can run is refused by its type of model")
