@@ -45,21 +45,19 @@ package struct VerifyJob {
         reporter.note("the two models compute the same function, to \(tolerance) of the largest logit")
     }
 
-    /// A folder whose weights, packed or not, are all there is to its function.
-    private static func folder(_ path: String) throws -> ModelFolder {
-        let opened = try CompressedFolder(path)
-        guard opened.execution == .plain else {
+    /// The two folders, whose weights, packed or not, are all that sets them apart.
+    private static func folders(_ a: String, _ b: String) throws -> (ModelFolder, ModelFolder) {
+        let (first, second) = (try CompressedFolder(a), try CompressedFolder(b))
+        guard first.execution == second.execution else {
             throw ConfigurationError(
-                path, "quantizes activations or rotates them at run time; verify compares weights' networks (eval scores it)")
+                b, "does other things to activations at run time than \(a); verify compares weights, with activations in floats")
         }
-        return opened.folder
+        return (first.folder, second.folder)
     }
 
     private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison], tolerance: Double) {
-        let (a, b) = (
-            try Self.folder(GivenPath.model(EmbeddedModel.resolve(first))),
-            try Self.folder(GivenPath.model(EmbeddedModel.resolve(second)))
-        )
+        let (a, b) = try Self.folders(
+            GivenPath.model(EmbeddedModel.resolve(first)), GivenPath.model(EmbeddedModel.resolve(second)))
         guard a.architecture.vocabularySize == b.architecture.vocabularySize else {
             throw VerifyError.vocabularies(a.architecture.vocabularySize, b.architecture.vocabularySize)
         }
