@@ -100,7 +100,9 @@ package struct EvaluateJob: Job {
     ) throws -> ScoreTable {
         let (config, recipe) = (run.context.config, compressed.recipe)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
-        if run.inputs.isCompressed { return try scoreCompressed(original, table, run, windows) }
+        if run.inputs.isCompressed {
+            return try scoreCompressed(compressed.changed?.parameters ?? original, table, run, windows)
+        }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try table.addPlain(run, original, recipe.quantization, windows)
         try addRotated(&table, base, recipe, run, windows)
@@ -205,8 +207,8 @@ extension LanguageModelInputs {
             return
         }
         let others = [
-            ("rotation.path", config.rotation.path != nil), ("ternary.path", config.ternary.path != nil),
-            ("eval.trained", config.eval.trained != nil), ("eval.hadamard", config.eval.hadamard),
+            ("rotation.path", config.rotation.path != nil), ("eval.trained", config.eval.trained != nil),
+            ("eval.hadamard", config.eval.hadamard),
         ]
         guard let other = others.first(where: \.1)?.0 else { return }
         throw ConfigurationError(other, "\(folder.path) is compressed already and is scored as it is; leave \(other) out")

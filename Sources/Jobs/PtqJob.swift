@@ -102,14 +102,15 @@ package struct PtqJob: Job {
     ) throws -> Int {
         let isRoot = context.communicator.isRoot
         let source = try context.communicator.agree { isRoot ? try inputs.folder.checkpoint.digest() : nil }
-        // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
-        let origin = TernaryFile.Origin(source: source, targets: [source].compactMap(\.self))
+        var origin = TernaryFile.Origin(source: source, targets: [source].compactMap(\.self))
         let own = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
         let bytes = try inputs.write(
             original.parameters.packed(own), FolderPacking(factors: report.factors, origin: origin),
             as: try inputs.writtenType(context.config), "\(report.layers.count) linears as packed ternary factors", context)
         try context.communicator.agree {
             guard isRoot else { return }
+            // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
+            origin.targets.append(try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest())
             try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName), origin: origin)
         }
         return bytes

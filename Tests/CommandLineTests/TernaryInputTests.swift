@@ -187,12 +187,12 @@ extension CommandLineTests {
 
         @Test func `qat starts from factors and says so, and no job decomposes their product again`() throws {
             let model = try ModelFolder()
-            try decompose(model)
+            try decompose(model, ["model.dense=true"])
             let expected = try #require(
                 try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
-            // The run's folder or its file; from the original model, or from the product beside the factors.
+            // The run's folder or its file; from the original model, from the packed one, or from that alone.
             for (number, settings) in [
-                ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"],
+                ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"], ["model.path=out/model"],
             ].enumerated() {
                 let outcome = try Program.run(
                     arguments("qat", model, settings) + ["--out", "qat\(number)"], in: model.path, ranks: number == 0 ? 2 : 0)
@@ -203,9 +203,12 @@ extension CommandLineTests {
             }
             for job in ["ptq", "qat"] {
                 try Program.expectRefusal(
-                    arguments(job, model, ["model.path=out/model"]) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
+                    arguments(job, model, ["model.path=out/dense"]) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
                     fragment: "holds products of the ternary factors")
             }
+            try Program.expectRefusal(
+                arguments("ptq", model, ["model.path=out/model"]) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
+                fragment: "holds ternary factors")
             for (job, settings) in [
                 ("ptq", ["ternary.path=out"]), ("qat", ["ternary.path=out", "qat.method=integer"]),
                 ("qat", ["ternary.path=out", "model.path=qat0/model"]),
