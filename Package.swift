@@ -45,60 +45,82 @@ let package = Package(
         module("TensorCore", ["CKernels"]),
         module("LinearAlgebra", ["TensorCore", "CKernels", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
-        module("HuggingFace", [
-            "Support", "TensorCore", "CKernels",
-            .product(name: "HeapModule", package: "swift-collections"),
-        ]),
+        module(
+            "HuggingFace",
+            [
+                "Support", "TensorCore", "CKernels",
+                .product(name: "HeapModule", package: "swift-collections"),
+            ]),
         module("GGUF", ["TensorCore", "HuggingFace"]),
         module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
         module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
-        module("TernarySVD", [
-            "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
-            .product(name: "HeapModule", package: "swift-collections"),
-        ]),
-        module("Compression", [
-            "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-        ]),
+        module(
+            "TernarySVD",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
+                .product(name: "HeapModule", package: "swift-collections"),
+            ]),
+        module(
+            "Compression",
+            [
+                "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+            ]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Calibration", ["TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
         module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
-        module("TransitionBus", [
-            "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
-        ]),
+        module(
+            "TransitionBus",
+            [
+                "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
+            ]),
         // The model that ships with the program.
         module("EmbeddedModel", resources: [.copy("Resources/wiki-llama-4m")]),
-        module("Datasets", [
-            "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism", "Evaluation",
-        ]),
-        module("Configuration", [
-            "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
-            "Datasets", "Compression", "Calibration", "Yams",
-        ]),
-        module("Planning", [
-            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
-            "Parallelism", "EmbeddedModel", "Configuration",
-        ]),
-        module("Runs", [
-            "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Collectives", "Parallelism",
-            "Evaluation", "TransitionBus", "Configuration",
-        ]),
-        module("Trainer", [
-            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-            "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "Datasets", "Configuration", "Runs",
-            "CKernels",
-        ]),
-        module("Jobs", [
-            "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-            "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "TransitionBus", "EmbeddedModel",
-            "Datasets", "Configuration", "Planning", "Runs", "Trainer",
-        ]),
+        module(
+            "Datasets",
+            [
+                "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism", "Evaluation",
+            ]),
+        module(
+            "Configuration",
+            [
+                "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
+                "Datasets", "Compression", "Calibration", "Yams",
+            ]),
+        module(
+            "Planning",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+                "Parallelism", "EmbeddedModel", "Configuration",
+            ]),
+        module(
+            "Runs",
+            [
+                "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Collectives", "Parallelism",
+                "Evaluation", "TransitionBus", "Configuration",
+            ]),
+        module(
+            "Trainer",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "Datasets", "Configuration", "Runs",
+                "CKernels",
+            ]),
+        module(
+            "Jobs",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "TransitionBus",
+                "EmbeddedModel",
+                "Datasets", "Configuration", "Planning", "Runs", "Trainer",
+            ]),
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus", "Configuration",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus",
+                "Configuration",
                 "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -113,25 +135,33 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
-        .target(name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
         tests("TensorCore", ["CKernels"]),
         tests("LinearAlgebra", ["TensorCore"]),
         tests("Support", []),
-        tests("Compression", [
-            "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
-        ]),
+        tests(
+            "Compression",
+            [
+                "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
+            ]),
         tests("Datasets", ["TensorCore", "HuggingFace", "Configuration"]),
         tests("Configuration", ["TensorCore", "HuggingFace", "Parallelism"]),
         tests("Planning", ["TensorCore", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
-        tests("Trainer", [
-            "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-            "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
-        ]),
-        tests("Jobs", [
-            "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Evaluation",
-            "EmbeddedModel", "Configuration", "Runs",
-        ]),
+        tests(
+            "Trainer",
+            [
+                "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
+            ]),
+        tests(
+            "Jobs",
+            [
+                "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism",
+                "Evaluation",
+                "EmbeddedModel", "Configuration", "Runs",
+            ]),
         tests("Autograd", ["TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         tests("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
@@ -147,21 +177,25 @@ let package = Package(
         .testTarget(
             name: "RankTests",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation", "Parallelism",
+                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation",
+                "Parallelism",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
                 "Quantization", "Calibration",
             ],
             swiftSettings: strict),
         tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
-        tests("Calibration", [
-            "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
-        ]),
+        tests(
+            "Calibration",
+            [
+                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
+            ]),
         tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
         tests("Exports", ["TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(
-            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TensorCore", "TestSupport"], swiftSettings: strict),
+            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TensorCore", "TestSupport"],
+            swiftSettings: strict),
     ]
 )

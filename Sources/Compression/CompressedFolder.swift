@@ -111,7 +111,9 @@ package struct FolderPacking: Sendable {
         let writer = try HFFolderWriter(folder)
         try Checkpoint.write(parameters.named.flatMap { $0.value.sources($0.name, layout, as: type) }, to: writer.temporaryPath)
         try writeFactors(writer)
-        try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source.architecture, type: source.config.json["model_type"]?.string ?? ""))
+        try source.finish(
+            writer, as: type, tied: parameters.tiesHead,
+            more: members(source.architecture, type: source.config.json["model_type"]?.string ?? ""))
     }
 
     /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.

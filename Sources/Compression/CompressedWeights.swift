@@ -73,7 +73,9 @@ package struct CompressedWeights: PackedWeights {
         switch places[name] {
         case .ternary(let layer): return layer.byteCount
         case .integer(_, let layout, _):
-            return IntegerTensors.names(name, layout, in: checkpoint).reduce(0) { $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0) }
+            return IntegerTensors.names(name, layout, in: checkpoint).reduce(0) {
+                $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0)
+            }
         case nil: return 0
         }
     }

@@ -84,7 +84,8 @@ package struct Execution: Sendable, Equatable {
         guard try rotation.string("type") == "hadamard", try rotation.integer("columns") == columns,
             try rotation.integer("block") == block
         else {
-            throw keys.failure(name, "is not the Hadamard transform of \(columns) values in blocks of \(block) that this program has")
+            throw keys.failure(
+                name, "is not the Hadamard transform of \(columns) values in blocks of \(block) that this program has")
         }
         return true
     }

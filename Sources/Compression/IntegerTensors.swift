@@ -15,7 +15,8 @@ internal import TensorCore
 /// In the layout `int-quantized`, codes are bytes, `NAME.weight` I8 [out, in], from −2^(b−1) on, without a shape; zero points
 /// are I8 shaped as the scales.
 package enum IntegerTensors {
-    static let packed = ".weight_packed", bytes = ".weight", scale = ".weight_scale", shape = ".weight_shape", zero = ".weight_zero_point"
+    static let packed = ".weight_packed", bytes = ".weight", scale = ".weight_scale", shape = ".weight_shape",
+        zero = ".weight_zero_point"
 
     /// Whether other readers of compressed-tensors can have the weight.
     package static func isPortable(_ weight: QuantizedWeight) -> Bool {
@@ -50,7 +51,9 @@ package enum IntegerTensors {
             scales, TensorSource(name + shape, integers: [out, columns], [2], as: .i64),
         ]
         guard !spec.symmetric else { return sources }
-        guard isPortable(weight), weight.zeros.shape.count == 2 else { return sources + [TensorSource(name + zero, weight.zeros)] }
+        guard isPortable(weight), weight.zeros.shape.count == 2 else {
+            return sources + [TensorSource(name + zero, weight.zeros)]
+        }
         let groups = weight.zeros.columns
         let zeros = TensorSource(name + zero, .i32, [PackedIntegers.words(out, bits: bits), groups]) {
             // Packed along the rows: as the transpose's rows are, and turned back.

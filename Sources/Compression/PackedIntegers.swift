@@ -36,7 +36,8 @@ package enum PackedIntegers {
     /// - Precondition: as many bytes as the rows' words have.
     package static func unpack(_ bytes: [UInt8], rows: Int, columns: Int, bits: Int) -> [Int16] {
         let rowBytes = 4 * words(columns, bits: bits)
-        precondition(bytes.count == rows * rowBytes, "\(bytes.count) bytes for \(rows) rows of \(columns) values of \(bits) bits")
+        precondition(
+            bytes.count == rows * rowBytes, "\(bytes.count) bytes for \(rows) rows of \(columns) values of \(bits) bits")
         let mask = UInt32(1 << bits) - 1
         return [Int16](unsafeUninitializedCapacity: rows * columns) { values, count in
             bytes.withUnsafeBufferPointer { bytes in

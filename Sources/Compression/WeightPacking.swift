@@ -117,7 +117,8 @@ package struct WeightPacking {
     func spec(of linear: LinearShape, _ config: HFConfig) throws(HuggingFaceError) -> QuantizerSpec {
         let named = groups.first { $0.targets.contains(linear.name) } ?? groups.first { $0.targets.contains("Linear") }
         guard let spec = named?.spec else {
-            throw config.failure(Self.key, "has no group for \(linear.name), which is packed (targets: a layer's name, or Linear)")
+            throw config.failure(
+                Self.key, "has no group for \(linear.name), which is packed (targets: a layer's name, or Linear)")
         }
         if case .group(let size) = spec.granularity, linear.shape[1] % size != 0 {
             throw config.failure(Self.key, "groups of \(size) do not divide the \(linear.shape[1]) inputs of \(linear.name)")
@@ -157,7 +158,8 @@ extension WeightPacking {
             !isShared || execution.activationBits >= 16
             ? .null
             : [
-                "num_bits": .integer(execution.activationBits), "type": "int", "symmetric": .bool(execution.activationSymmetric),
+                "num_bits": .integer(execution.activationBits), "type": "int",
+                "symmetric": .bool(execution.activationSymmetric),
                 "strategy": "token", "dynamic": true,
             ]
         var described = JSONObject()

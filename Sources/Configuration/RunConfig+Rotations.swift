@@ -18,7 +18,8 @@ extension RunConfig {
             (file, assignments) = (run.file, run.assignments + assignments)
         }
         try self.init(file: file, assignments: assignments)
-        if job == PlannedJob.eval.rawValue, let execution = try CompressedFolder.execution(of: model.path.map(GivenPath.model)) {
+        if job == PlannedJob.eval.rawValue, let execution = try CompressedFolder.execution(of: model.path.map(GivenPath.model))
+        {
             try self.init(file: file, assignments: assignments, running: execution, of: model.path ?? "")
             return
         }

@@ -84,11 +84,16 @@ package struct EvaluateJob: Job {
         let trained = try config.eval.trained.map { try inputs.trained($0) }
         try inputs.checkOrigin(ofFactors: config.ternary.path, trained?.folder ?? inputs.folder, context)
         var changed = try trained.map { try CompressedModel(reading: $0, stage: stage) }
-        if let factors { changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain) }
+        if let factors {
+            changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain)
+        }
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
-        return (parameters, Compressed(
-            recipe: recipe, factors: factors, changed: changed,
-            size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored }))
+        return (
+            parameters,
+            Compressed(
+                recipe: recipe, factors: factors, changed: changed,
+                size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored })
+        )
     }
 
     /// Collective.
@@ -101,7 +106,9 @@ package struct EvaluateJob: Job {
         let (config, recipe) = (run.context.config, compressed.recipe)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         if run.inputs.isCompressed {
-            return try scoreCompressed(compressed.changed?.parameters ?? original, table, run, windows)
+            // Factors that were given besides take the place of the folder's own.
+            guard let changed = compressed.changed else { return try scoreCompressed(original, table, run, windows) }
+            return try scoreCompressed(changed.parameters, table, run, windows)
         }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try table.addPlain(run, original, recipe.quantization, windows)

@@ -24,7 +24,9 @@ package struct QuantizeJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
-        let (run, (recipe, original)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: config.quantization.weights.method == .gptq) { inputs in
+        let (run, (recipe, original)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: config.quantization.weights.method == .gptq
+        ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let recipe = try QuantizeRecipe(config, inputs)
@@ -148,6 +150,7 @@ struct QuantizeRecipe {
         (rotations == nil ? "" : isGiven ? "learned rotations, " : "fixed rotations, ") + (isCalibrated ? "gptq" : "rtn")
     }
     var description: String {
-        (rotations == nil ? "" : "rotated, ") + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")"
+        (rotations == nil ? "" : "rotated, ")
+            + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")"
     }
 }

@@ -73,7 +73,8 @@ package struct RotateJob: Job {
         guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .rtn else {
             try noteRounding(type, merged, read, outcome, run)
             return (
-                outcome.scores.table, try inputs.write(merged.dense, as: type, "\(recipe.merged), weights not quantized", context)
+                outcome.scores.table,
+                try inputs.write(merged.dense, as: type, "\(recipe.merged), weights not quantized", context)
             )
         }
         // In the order in which the scores were taken.
@@ -82,13 +83,16 @@ package struct RotateJob: Job {
         let packed = base.map { _, value in value.deferred }.rotated(by: outcome.rotations, run.model.architecture)
             .packed(WeightPlan(quantizer, run.model.architecture))
         let packing = try FolderPacking(
-            WeightPlan(quantizer, run.model.architecture), inputs, Execution(config: config, online: recipe.online), packed, context.groups)
+            WeightPlan(quantizer, run.model.architecture), inputs, Execution(config: config, online: recipe.online), packed,
+            context.groups)
         let bytes = try inputs.write(
             packed, packing, as: type, "\(recipe.merged), linears as packed \(quantizer.spec.bits)-bit integers", context)
         let score = try evaluate(
             try inputs.readBack(context).network(run.model), against: run.model.constantNetwork(read),
             windows: outcome.windows, context.groups)
-        let size = try context.communicator.agree { try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored }
+        let size = try context.communicator.agree {
+            try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored
+        }
         var table = outcome.scores.table
         table.add("written", "as written, \(type.name) elsewhere", table.bits, score, size)
         return (table, bytes)

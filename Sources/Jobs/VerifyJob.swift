@@ -50,7 +50,8 @@ package struct VerifyJob {
         let (first, second) = (try CompressedFolder(a), try CompressedFolder(b))
         guard first.execution == second.execution else {
             throw ConfigurationError(
-                b, "does other things to activations at run time than \(a); verify compares weights, with activations in floats")
+                b, "does other things to activations at run time than \(a); verify compares weights, with activations in floats"
+            )
         }
         return (first.folder, second.folder)
     }

@@ -146,7 +146,9 @@ package enum TernaryFile {
     /// One layer of a file.
     ///
     /// - Throws: as ``read(_:)``.
-    package static func layer(_ name: String, of path: String) throws -> TernaryFactors { try layer(name, in: try opened(path)) }
+    package static func layer(_ name: String, of path: String) throws -> TernaryFactors {
+        try layer(name, in: try opened(path))
+    }
 
     private static func names(in file: SafetensorsFile) -> [String] {
         let suffix = ".shape"

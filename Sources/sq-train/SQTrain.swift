@@ -15,7 +15,8 @@ struct SQTrain: ParsableCommand {
             """,
         version: ProgramVersion.name,
         subcommands: [
-            RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, QuantizeCommand.self, EvaluateCommand.self, VerifyCommand.self,
+            RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, QuantizeCommand.self, EvaluateCommand.self,
+            VerifyCommand.self,
             ExportCommand.self, ImportCommand.self, ProfileCommand.self, PlanCommand.self, LaunchCommand.self,
             WatchCommand.self,
         ],

@@ -192,7 +192,8 @@ extension CommandLineTests {
                 try InputFile.json(model.file("out/summary.json"))["perplexity"]?["ternary_ptq"]?.number)
             // The run's folder or its file; from the original model, from the packed one, or from that alone.
             for (number, settings) in [
-                ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"], ["model.path=out/model"],
+                ["ternary.path=out"], ["ternary.path=out/ternary.safetensors", "model.path=out/model"],
+                ["model.path=out/model"],
             ].enumerated() {
                 let outcome = try Program.run(
                     arguments("qat", model, settings) + ["--out", "qat\(number)"], in: model.path, ranks: number == 0 ? 2 : 0)

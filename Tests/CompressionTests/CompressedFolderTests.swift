@@ -62,7 +62,9 @@ import Testing
         #expect(logits.elements == model.logits(tokens, expected).elements)
     }
 
-    @Test(arguments: [true, false]) func `weights of 8 bits with rounded inputs are bytes, which others read`(_ symmetric: Bool) throws {
+    @Test(arguments: [true, false]) func `weights of 8 bits with rounded inputs are bytes, which others read`(_ symmetric: Bool)
+        throws
+    {
         var execution = Execution.plain
         (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (8, symmetric, false)
         let spec = QuantizerSpec(bits: 8, symmetric: symmetric, granularity: .channel)

@@ -1,5 +1,6 @@
 import Autograd
 import Collectives
+import Compression
 import Foundation
 import HuggingFace
 import Models
@@ -8,7 +9,6 @@ import TensorCore
 import TestSupport
 import Testing
 
-import Compression
 @testable import Configuration
 @testable import Jobs
 @testable import Runs
@@ -87,7 +87,8 @@ import Compression
         let product = ["eval.product=integer"]
         let counted = try run(EvaluateJob(), "eval-in-integers", model: "quantize/model", product)
         let (float, integer) = (
-            try #require(integers["perplexity"]?["quantized"]?.number), try #require(counted["perplexity"]?["compressed"]?.number)
+            try #require(integers["perplexity"]?["quantized"]?.number),
+            try #require(counted["perplexity"]?["compressed"]?.number)
         )
         #expect(abs(float - integer) <= 1e-4 * float && counted["product"]?.string == "integer")
 

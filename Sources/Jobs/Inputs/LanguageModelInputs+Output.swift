@@ -54,7 +54,9 @@ extension LanguageModelInputs {
         let path = context.folder.file("model")
         try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
         if packing != nil, context.config.model.dense {
-            try write(parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type, to: context.folder.file("dense"), context)
+            try write(
+                parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type,
+                to: context.folder.file("dense"), context)
         }
         var bytes = 0
         try context.communicator.agree {

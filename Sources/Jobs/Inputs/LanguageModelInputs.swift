@@ -93,7 +93,8 @@ extension LanguageModelInputs {
         else { return }
         let held = folder.packed.map { "holds \($0.form)" } ?? "quantizes activations"
         throw ConfigurationError(
-            "model.path", "\(folder.path) \(held), and \(job) starts from floats; give the model it was made from, or its dense/ "
+            "model.path",
+            "\(folder.path) \(held), and \(job) starts from floats; give the model it was made from, or its dense/ "
                 + "(model.dense=true)")
     }
 

@@ -35,7 +35,8 @@ struct LanguageModelRun<World: Communicator> {
     ///
     /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
     static func open<Prepared>(
-        _ context: JobContext<World>, job: String, needsTraining: Bool, from origin: LanguageModelInputs.StartingPoint = .floats,
+        _ context: JobContext<World>, job: String, needsTraining: Bool,
+        from origin: LanguageModelInputs.StartingPoint = .floats,
         prepare: (LanguageModelInputs) throws -> Prepared
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)

@@ -15,7 +15,9 @@ extension Parameters where Value: TensorValue {
 
     /// The parameters with these linears as factors.
     func packed(_ factors: [String: TernaryFactors]) -> Parameters<CompressedValue> {
-        map { name, value in factors[String(name.dropLast(".weight".count))].map(CompressedValue.ternary) ?? .dense(value.stored) }
+        map { name, value in
+            factors[String(name.dropLast(".weight".count))].map(CompressedValue.ternary) ?? .dense(value.stored)
+        }
     }
 
     /// The parameters with linears as integers, where the plan rounds them.

@@ -23,7 +23,8 @@ struct WeightPlan {
             guard let quantizer = recipe.weights(bits: bits) else { continue }
             if case .group(let size) = quantizer.spec.granularity, linear.shape[1] % size != 0 {
                 throw ConfigurationError(
-                    "quantization.weights.group_size", "\(size) does not divide the \(linear.shape[1]) inputs of \(linear.name)")
+                    "quantization.weights.group_size", "\(size) does not divide the \(linear.shape[1]) inputs of \(linear.name)"
+                )
             }
             quantizers[linear.name] = quantizer
         }

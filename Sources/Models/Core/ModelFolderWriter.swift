@@ -48,9 +48,11 @@ package struct ModelFolderWriter {
     ///   - tied: whether the embedding written serves as head too.
     ///   - more: members of config.json that say how the weights are packed.
     package func commit(
-        _ writer: HFFolderWriter, tied: Bool, more: (_ architecture: Architecture, _ type: String) -> JSONObject = { _, _ in JSONObject() }
+        _ writer: HFFolderWriter, tied: Bool,
+        more: (_ architecture: Architecture, _ type: String) -> JSONObject = { _, _ in JSONObject() }
     ) throws {
         try Checkpoint.writeIndex(ofShards: stages.count, in: writer.temporaryPath)
-        try source.finish(writer, as: type, tied: tied, more: more(source.architecture, source.config.json["model_type"]?.string ?? ""))
+        try source.finish(
+            writer, as: type, tied: tied, more: more(source.architecture, source.config.json["model_type"]?.string ?? ""))
     }
 }
