@@ -144,6 +144,10 @@ struct FullTrainingRun<World: Communicator> {
     func writeAndScore(
         _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking, _ description: String
     ) throws -> (score: LanguageModelScore, bytes: Int) {
+        // A network that training has killed leaves no folder; one window of each replica tells.
+        let network = CompressedModel(parameters, packing.execution).network(run.model)
+        let first = Array(evaluation.prefix(context.groups.dims.data))
+        try run.checkAlive(trained: evaluate(network, against: Network<IdentityHooks>?.none, windows: first, context.groups))
         let bytes = try inputs.write(
             parameters, packing, as: try inputs.writtenType(context.config), description, context)
         return (try trainedScore(try inputs.readBack(context).network(run.model)), bytes)
