@@ -128,7 +128,7 @@ struct TernaryQat<World: Communicator> {
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
         results["transition"] = try steps.summary(ternary, over: groups)
-        context.reporter.note("\n" + costs(before.operations, after).text)
+        context.reporter.note("\n" + costs(before.operations, after, run).text)
         try run.summarise(
             record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
@@ -136,7 +136,9 @@ struct TernaryQat<World: Communicator> {
     }
 
     /// What the layers are before the first step.
-    private var startLabel: String { context.config.ternary.path == nil ? "ternary, as decomposed" : "ternary, as given" }
+    private func startLabel(_ run: FullTrainingRun<World>) -> String {
+        context.config.ternary.path == nil && run.inputs.factorFile == nil ? "ternary, as decomposed" : "ternary, as given"
+    }
 
     /// The ways to run the model, all with activations and cache as they are. Collective.
     private func scores(
@@ -149,16 +151,16 @@ struct TernaryQat<World: Communicator> {
             ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0),
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
-        table.add("ternary_ptq", startLabel, .factors, before.score)
+        table.add("ternary_ptq", startLabel(run), .factors, before.score)
         table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
         return table
     }
 
     /// Operations per token.
-    private func costs(_ before: OperationCount, _ after: TernaryReport) -> Table {
+    private func costs(_ before: OperationCount, _ after: TernaryReport, _ run: FullTrainingRun<World>) -> Table {
         var table = Table(columns: ["per token", "multiplications", "additions"])
         for (name, count) in [
-            ("full precision", after.denseOperations), (startLabel, before),
+            ("full precision", after.denseOperations), (startLabel(run), before),
             ("ternary, trained", after.operations),
         ] { table.add([name, String(count.multiplications), String(count.additions)]) }
         return table
