@@ -55,7 +55,6 @@ let package = Package(
         module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
         module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
         module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
-        module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         module(
             "TernarySVD",
             [
@@ -67,6 +66,7 @@ let package = Package(
             [
                 "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
             ]),
+        module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "Compression"]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Calibration", ["TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),

@@ -61,7 +61,7 @@ package struct GGUFModelWriter: ModelWriter {
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
-        let folder = try ModelFolder(request.source)
+        let (folder, packed) = try request.openModel(format)
         let form: GGUFForm
         switch folder.description.gguf {
         case .form(let found): form = found
@@ -80,7 +80,7 @@ package struct GGUFModelWriter: ModelWriter {
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: form.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
             checked: "\(form.entries.count) tensors, configuration and tokenizer read back, equal to the source",
-            notes: folder.warnings + form.notes + notes + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
+            notes: folder.warnings + packed + form.notes + notes + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
     }
 
     private func encoding(_ entry: GGUFForm.Entry) -> GGUFEncoding {
@@ -118,7 +118,7 @@ package struct GGUFModelWriter: ModelWriter {
     private func source(_ entry: GGUFForm.Entry, _ folder: ModelFolder) throws -> Tensor {
         let isTied = entry.role == .head && folder.architecture.tiesHead
         let name = isTied ? folder.architecture.embedding?.name ?? entry.parameter : entry.parameter
-        return try folder.checkpoint.read(name, shape: entry.shape)
+        return try folder.tensor(name, shape: entry.shape)
     }
 
     private func tensors(_ folder: ModelFolder, _ form: GGUFForm) -> [GGUFTensorSource] {

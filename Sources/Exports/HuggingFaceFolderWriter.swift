@@ -11,13 +11,13 @@ package struct HuggingFaceFolderWriter: ModelWriter {
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
-        let folder = try ModelFolder(request.source)
+        let (folder, notes) = try request.openModel(format)
         let type = try request.elementType ?? folder.elementType
         let provenance = try Provenance(folder)
         let writer = try HFFolderWriter(request.out)
         let parameters = folder.architecture.parameters().named
         let sources = parameters.map { name, spec in
-            TensorSource(name, type, spec.shape) { .floats(try folder.checkpoint.read(name, shape: spec.shape)) }
+            TensorSource(name, type, spec.shape) { .floats(try folder.tensor(name, shape: spec.shape)) }
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
@@ -29,7 +29,8 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
         return ExportReport(
             path: request.out, bytes: size, weights: parameters.reduce(0) { $0 + $1.value.count },
-            checked: "\(parameters.count) tensors in \(type.rawValue) read back, equal to the source", notes: folder.warnings)
+            checked: "\(parameters.count) tensors in \(type.rawValue) read back, equal to the source",
+            notes: folder.warnings + notes)
     }
 
     private func config(_ folder: ModelFolder, _ type: ElementType) -> HFConfig {
@@ -48,7 +49,7 @@ package struct HuggingFaceFolderWriter: ModelWriter {
             throw ExportError(.unequal, path, "describes another network than \(folder.path): \(written.architecture.summary)")
         }
         for (name, spec) in folder.architecture.parameters().named {
-            let expected = try folder.checkpoint.read(name, shape: spec.shape).rounded(to: type)
+            let expected = try folder.tensor(name, shape: spec.shape).rounded(to: type)
             if let index = firstDifference(try written.checkpoint.read(name, shape: spec.shape), expected) {
                 throw ExportError(.unequal, "\(path): tensor \(name)", "element \(index) is not what was to be written")
             }

@@ -1,5 +1,6 @@
+internal import Compression
 package import HuggingFace
-internal import Models
+package import Models
 internal import Support
 
 /// A format that models leave in.
@@ -52,6 +53,23 @@ package struct ExportRequest: Sendable {
         var path = path[...]
         while path.count > 1, path.last == "/" { path.removeLast() }
         return String(path)
+    }
+
+    /// The source, whose packed linears leave as the floats they stand for.
+    ///
+    /// - Returns: what the user should know, too.
+    /// - Throws: ``ExportError`` where it quantizes or rotates activations, which no format of floats says; as
+    ///   ``CompressedFolder/init(_:)``.
+    func openModel(_ format: String) throws -> (folder: ModelFolder, notes: [String]) {
+        let opened = try CompressedFolder(source)
+        guard opened.execution == .plain else {
+            throw ExportError(
+                .unfit, source,
+                "\(format) has no word for activations that are rounded or rotated at run time, as they are here; export the model it "
+                    + "was made from, or quantize weights alone")
+        }
+        let form = opened.folder.packed?.form
+        return (opened.folder, form.map { ["\($0) leave as the floats they stand for"] } ?? [])
     }
 
     /// - Throws: ``ExportError`` where something is at `out` that may not be replaced.

@@ -20,6 +20,29 @@ extension CommandLineTests {
             #expect(PathKind(model.file("dense/model.safetensors")) == .file)
         }
 
+        @Test func `packed linears leave as the floats they stand for, and rounded activations are refused`() throws {
+            let model = try ModelFolder()
+            func quantize(_ out: String, _ more: [String]) throws {
+                let settings = ["quantization.weights.bits=4"] + more
+                let outcome = try Program.run(
+                    ["quantize"] + model.arguments() + settings.flatMap { ["--set", $0] } + ["--out", out], in: model.path)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+            }
+            try quantize("weights", [])
+            let exported = try Program.run(
+                ["export", "weights", "--format", "huggingface", "--out", "dense", "--dtype", "float32"], in: model.path)
+            #expect(exported.code == 0 && exported.output.contains("as the floats they stand for"), "\(exported)")
+            let verified = try Program.run(
+                ["verify", "weights", "dense", "--set", "verify.tolerance=1e-6"] + text, in: model.path)
+            #expect(verified.code == 0, "\(verified)")
+            try quantize("activations", ["quantization.activations.bits=8"])
+            try Program.expectRefusal(
+                ["export", "activations", "--format", "huggingface", "--out", "refused"], in: model.path, ranks: 0, code: 78,
+                fragment: "activations that are rounded")
+        }
+
+        private let text = ["--set", "data.eval.path=data.safetensors", "--set", "data.sequence_length=16"]
+
         @Test(arguments: [
             (["export", "model", "--format", "gguf-q5", "--out", "a"], 64 as Int32, "expected one of huggingface"),
             (["export", "model", "--format", "huggingface", "--out", "a", "--dtype", "int4"], 64, "--dtype 'int4'"),

@@ -70,13 +70,16 @@ package struct ModelFolder: Sendable {
         }
     }
 
+    /// A parameter as float32, unpacked where it is packed.
+    package func tensor(_ name: String, shape: [Int]) throws -> Tensor {
+        if let packed, packed.weights.contains(name) { return try packed.read(name).tensor }
+        return try checkpoint.read(name, shape: shape)
+    }
+
     /// Reads the weights as float32, of these layers (and what belongs to their stage) or of all: of the files only the bytes
     /// of these tensors are touched. Packed linears are unpacked.
     package func parameters(_ stage: Range<Int>? = nil) throws -> Parameters<Tensor> {
-        try architecture.parameters(stage).map { name, spec in
-            if let packed, packed.weights.contains(name) { return try packed.read(name).tensor }
-            return try checkpoint.read(name, shape: spec.shape)
-        }
+        try architecture.parameters(stage).map { name, spec in try tensor(name, shape: spec.shape) }
     }
 
     /// The same weights at rest, for a job that leaves them as they are: packed linears as they are.
