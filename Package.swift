@@ -42,8 +42,8 @@ let package = Package(
         // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set.
         .target(name: "CKernels", exclude: ["kernels"], linkerSettings: [.linkedLibrary("m")]),
         module("Support", ["CSodium"]),
-        module("TensorCore", ["CKernels"]),
-        module("LinearAlgebra", ["TensorCore", "CKernels", "COpenBLAS"]),
+        module("TensorCore", ["Support", "CKernels"]),
+        module("LinearAlgebra", ["Support", "TensorCore", "CKernels", "COpenBLAS"]),
         module("Autograd", ["TensorCore", "LinearAlgebra", "CKernels"]),
         module(
             "HuggingFace",
@@ -51,10 +51,12 @@ let package = Package(
                 "Support", "TensorCore", "CKernels",
                 .product(name: "HeapModule", package: "swift-collections"),
             ]),
-        module("GGUF", ["TensorCore", "HuggingFace"]),
-        module("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
-        module("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
-        module("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
+        module("GGUF", ["Support", "TensorCore", "HuggingFace"]),
+        module("Models", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
+        module("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
+        module(
+            "Rotation",
+            ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "CKernels"]),
         module(
             "TernarySVD",
             [
@@ -64,17 +66,17 @@ let package = Package(
         module(
             "Compression",
             [
-                "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
             ]),
         module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "Compression"]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
-        module("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
-        module("Calibration", ["TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
-        module("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
+        module("Parallelism", ["Support", "TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
+        module("Calibration", ["Support", "TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
+        module("Evaluation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module(
             "TransitionBus",
             [
-                "Support", "TensorCore", "Collectives", "CKernels", "CZeroMQ",
+                "Support", "TensorCore", "Collectives", "CZeroMQ",
             ]),
         // The model that ships with the program.
         module("EmbeddedModel", resources: [.copy("Resources/wiki-llama-4m")]),
@@ -86,13 +88,13 @@ let package = Package(
         module(
             "Configuration",
             [
-                "Support", "TensorCore", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
+                "Support", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
                 "Datasets", "Compression", "Calibration", "Yams",
             ]),
         module(
             "Planning",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+                "Support", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
                 "Parallelism", "EmbeddedModel", "Configuration",
             ]),
         module(
@@ -119,8 +121,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus",
-                "Configuration",
+                "Support", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus", "Configuration",
                 "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -136,7 +137,8 @@ let package = Package(
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(
-            name: "TestSupport", dependencies: ["TensorCore", "HuggingFace"], path: "Tests/TestSupport", swiftSettings: strict),
+            name: "TestSupport", dependencies: ["Support", "TensorCore", "HuggingFace"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         tests("TensorCore", ["CKernels"]),
         tests("LinearAlgebra", ["TensorCore"]),
         tests("Support", []),
@@ -145,57 +147,61 @@ let package = Package(
             [
                 "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
             ]),
-        tests("Datasets", ["TensorCore", "HuggingFace", "Configuration"]),
-        tests("Configuration", ["TensorCore", "HuggingFace", "Parallelism"]),
-        tests("Planning", ["TensorCore", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
+        tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
+        tests("Configuration", ["Support", "Parallelism"]),
+        tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
         tests(
             "Trainer",
             [
-                "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "TernarySVD",
                 "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
             ]),
         tests(
             "Jobs",
             [
-                "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism",
+                "Support", "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+                "Parallelism",
                 "Evaluation",
                 "EmbeddedModel", "Configuration", "Runs",
             ]),
-        tests("Autograd", ["TensorCore"]),
+        tests("Autograd", ["Support", "TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
-        tests("Models", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
-        tests("HuggingFace", ["TensorCore"]),
-        tests("GGUF", ["TensorCore", "HuggingFace"]),
-        tests("Collectives", ["TensorCore"]),
+        tests("Models", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
+        tests("HuggingFace", ["Support", "TensorCore"]),
+        tests("GGUF", ["Support", "TensorCore", "HuggingFace"]),
+        tests("Collectives", ["Support", "TensorCore"]),
         .target(
-            name: "BusTestSupport", dependencies: ["TensorCore", "Collectives", "TransitionBus"], path: "Tests/BusTestSupport",
-            swiftSettings: strict),
-        tests("TransitionBus", ["TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
-        tests("TernarySVD", ["TensorCore", "LinearAlgebra", "HuggingFace"]),
+            name: "BusTestSupport", dependencies: ["Support", "TensorCore", "Collectives", "TransitionBus"],
+            path: "Tests/BusTestSupport", swiftSettings: strict),
+        tests("TransitionBus", ["Support", "TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
+        tests("TernarySVD", ["Support", "TensorCore", "LinearAlgebra", "HuggingFace"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(
             name: "RankTests",
             dependencies: [
-                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives", "Evaluation",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives",
+                "Evaluation",
                 "Parallelism",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
                 "Quantization", "Calibration",
             ],
             swiftSettings: strict),
-        tests("Quantization", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
+        tests("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
         tests(
             "Calibration",
             [
-                "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
             ]),
-        tests("Rotation", ["TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
-        tests("Exports", ["TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
+        tests("Rotation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
+        tests("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
-        .testTarget(name: "TokenizerTests", dependencies: ["TensorCore", "HuggingFace", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "TokenizerTests", dependencies: ["Support", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(
-            name: "CommandLineTests", dependencies: ["sq-train", "HuggingFace", "TensorCore", "TestSupport"],
+            name: "CommandLineTests",
+            dependencies: ["sq-train", "Support", "HuggingFace", "Models", "TensorCore", "TestSupport"],
             swiftSettings: strict),
     ]
 )

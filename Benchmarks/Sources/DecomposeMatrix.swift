@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
+internal import Support
 internal import TensorCore
 
 #if canImport(Glibc)

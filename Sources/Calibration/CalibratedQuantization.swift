@@ -2,6 +2,7 @@ internal import Collectives
 package import Models
 internal import Parallelism
 package import Quantization
+internal import Support
 package import TensorCore
 
 /// A network's linear layers as integers, and the stage with them in place.

@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 /// Calibration that cannot be done.

@@ -1,5 +1,4 @@
-internal import Support
-package import TensorCore
+package import Support
 
 /// An error all ranks have agreed to end with: each throws this one at the same point.
 package struct AgreedError: ReportableError, Equatable {

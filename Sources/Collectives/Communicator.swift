@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 /// How the elements of the ranks become one.

@@ -1,6 +1,6 @@
 internal import CMPI
 internal import Glibc
-package import TensorCore
+package import Support
 
 /// A world of one, without MPI: collective operations leave their data as it is, and what is sent arrives here.
 package final class LoopbackCommunicator: Communicator {

@@ -1,6 +1,6 @@
 internal import CMPI
 internal import Glibc
-package import TensorCore
+package import Support
 
 /// Ranks of an MPI job. Obtained from ``MPIEnvironment/start(environment:)`` and by splitting.
 package final class MPICommunicator: Communicator {

@@ -1,6 +1,6 @@
 internal import CMPI
 internal import Glibc
-package import TensorCore
+package import Support
 
 /// Whether and how this process belongs to an MPI job.
 package enum MPIEnvironment {

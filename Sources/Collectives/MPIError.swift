@@ -1,5 +1,5 @@
 internal import CMPI
-package import TensorCore
+package import Support
 
 /// A communication that failed: which operation, on which rank, and what MPI says of it.
 package struct MPIError: ReportableError, Equatable {

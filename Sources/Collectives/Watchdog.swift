@@ -1,6 +1,6 @@
 internal import Glibc
+internal import Support
 internal import Synchronization
-internal import TensorCore
 
 /// Ends this process when it, or a rank it depends on, gets nothing done for longer than it may: mpirun ends a job whose rank
 /// has died, but never notices one that hangs (a stopped process, a dead network). The exit of one rank makes mpirun end all.

@@ -1,6 +1,7 @@
 package import HuggingFace
 package import Models
 package import Quantization
+internal import Support
 package import TensorCore
 package import TernarySVD
 
@@ -30,7 +31,7 @@ package struct CompressedFolder: Sendable {
 
     /// What a compressed folder's network does to activations; nil where the folder is none, or not there.
     ///
-    /// - Throws: ``HuggingFaceError``, ``TernaryError``.
+    /// - Throws: ``FileError``, ``TernaryError``.
     package static func execution(of path: String?) throws -> Execution? {
         guard let path, PathKind(path + "/config.json") != .absent else { return nil }
         let config = try HFConfig(path + "/config.json")

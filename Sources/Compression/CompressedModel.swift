@@ -18,7 +18,7 @@ package struct CompressedModel: Sendable {
     }
 
     /// - Parameter stage: the blocks to read; nil for all.
-    /// - Throws: ``HuggingFaceError``, ``TernaryError``.
+    /// - Throws: ``FileError``, ``TernaryError``.
     package init(
         reading folder: CompressedFolder, stage: Range<Int>? = nil, storage: WeightStorage = .f32
     ) throws {

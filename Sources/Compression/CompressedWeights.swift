@@ -1,6 +1,7 @@
 package import HuggingFace
 package import Models
 package import Quantization
+internal import Support
 package import TensorCore
 package import TernarySVD
 
@@ -20,7 +21,7 @@ package struct CompressedWeights: PackedWeights {
     private static let suffix = ".weight"
 
     /// - Returns: nil where config.json says nothing of packed weights.
-    /// - Throws: ``HuggingFaceError``, ``TernaryError`` for what the files and config.json do not agree on, or what this program
+    /// - Throws: ``FileError``, ``TernaryError`` for what the files and config.json do not agree on, or what this program
     ///   does not know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         guard let packing = try WeightPacking(config) else { return nil }

@@ -2,6 +2,7 @@ package import HuggingFace
 package import Models
 internal import Quantization
 package import Rotation
+package import Support
 
 /// What a compressed network does to activations at run time: quantizers, and rotations that no weight can hold.
 package struct Execution: Sendable, Equatable {
@@ -58,8 +59,8 @@ package struct Execution: Sendable, Equatable {
 
     /// Reads what ``json(_:)`` has made.
     ///
-    /// - Throws: ``HuggingFaceError`` at a key that is missing, unknown, or of a value this program cannot run.
-    package init(_ keys: HFConfig, _ architecture: Architecture) throws(HuggingFaceError) {
+    /// - Throws: ``FileError`` at a key that is missing, unknown, or of a value this program cannot run.
+    package init(_ keys: HFConfig, _ architecture: Architecture) throws(FileError) {
         try keys.allow(["version", "model_type", "activations", "kv", "r3", "r4"])
         guard try keys.integer("version") == 1 else {
             throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
@@ -77,7 +78,7 @@ package struct Execution: Sendable, Equatable {
         r4 = try Self.online(keys, "r4", architecture.downWidth)
     }
 
-    private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(HuggingFaceError) -> Bool {
+    private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(FileError) -> Bool {
         guard let rotation = try keys.object(name) else { return false }
         try rotation.allow(["type", "columns", "block"])
         let block = columns > 0 ? HadamardTransform(columns: columns).block.order : 0
@@ -93,19 +94,19 @@ package struct Execution: Sendable, Equatable {
 
 extension HFConfig {
     /// - Throws: at a key with a value that is none of these.
-    func allow(_ known: Set<String>) throws(HuggingFaceError) {
+    func allow(_ known: Set<String>) throws(FileError) {
         for (key, value) in json.members where !known.contains(key) && value != .null {
             throw failure(key, "is not known to this program and may change what the network computes")
         }
     }
 
-    func required(_ key: String) throws(HuggingFaceError) -> HFConfig {
+    func required(_ key: String) throws(FileError) -> HFConfig {
         guard let object = try object(key) else { throw failure(key, "is missing") }
         return object
     }
 
     /// 2 to 8, or 16.
-    func bits(_ key: String) throws(HuggingFaceError) -> Int {
+    func bits(_ key: String) throws(FileError) -> Int {
         let bits = try integer(key)
         guard (2...8).contains(bits) || bits == 16 else { throw failure(key, "\(bits) is neither 2 to 8 nor 16") }
         return bits

@@ -1,5 +1,6 @@
 package import HuggingFace
 package import Quantization
+internal import Support
 internal import TensorCore
 
 /// A weight of integers as a checkpoint's tensors, in the layout of compressed-tensors' `pack-quantized`:
@@ -80,15 +81,15 @@ package enum IntegerTensors {
     /// - Parameters:
     ///   - expected: the weight's shape.
     ///   - spec: as the configuration describes the weight.
-    /// - Throws: ``HuggingFaceError`` naming the tensor.
+    /// - Throws: ``FileError`` naming the tensor.
     static func read(
         _ name: String, _ expected: [Int], _ spec: QuantizerSpec, _ layout: WeightPacking.Layout, from checkpoint: Checkpoint
-    ) throws(HuggingFaceError) -> QuantizedWeight {
+    ) throws(FileError) -> QuantizedWeight {
         let (out, columns, bits) = (expected[0], expected[1], spec.bits)
-        func check(_ tensor: String, _ types: [ElementType], _ shape: [Int]) throws(HuggingFaceError) {
+        func check(_ tensor: String, _ types: [ElementType], _ shape: [Int]) throws(FileError) {
             let info = try checkpoint.info(tensor)
             guard types.contains(info.type), info.shape == shape else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(tensor)",
                     "is \(info.type.rawValue) \(info.shape), not \(types.map(\.rawValue).joined(separator: " or ")) \(shape)")
             }
@@ -107,7 +108,7 @@ package enum IntegerTensors {
             try check(name + shape, [.i64], [2])
             let said = try checkpoint.file(of: name + shape).readInts(name + shape)
             guard said == expected else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(name + shape)", "is \(said); config.json says \(expected)")
             }
             let words = try checkpoint.file(of: name + packed).readBytes(name + packed)
@@ -117,7 +118,7 @@ package enum IntegerTensors {
             try check(name + bytes, [.i8], expected)
             codes = try checkpoint.file(of: name + bytes).readBytes(name + bytes).map { Int16(Int8(bitPattern: $0)) }
             guard codes.allSatisfy({ (-half..<half).contains($0) }) else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(name + bytes)", "has codes that do not fit \(bits) bits")
             }
             if !spec.symmetric { codes = codes.map { $0 + half } }
@@ -127,8 +128,8 @@ package enum IntegerTensors {
 
     private static func readZeros(
         _ tensor: String, _ shape: [Int], _ out: Int, _ bits: Int,
-        _ check: (String, [ElementType], [Int]) throws(HuggingFaceError) -> Void, _ checkpoint: Checkpoint
-    ) throws(HuggingFaceError) -> Tensor {
+        _ check: (String, [ElementType], [Int]) throws(FileError) -> Void, _ checkpoint: Checkpoint
+    ) throws(FileError) -> Tensor {
         switch try checkpoint.info(tensor).type {
         case .f32:
             try check(tensor, [.f32], shape)

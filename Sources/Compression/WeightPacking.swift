@@ -1,6 +1,7 @@
 package import HuggingFace
 package import Models
 package import Quantization
+internal import Support
 
 /// What config.json says of packed weights (`quantization_config`).
 ///
@@ -32,7 +33,7 @@ package struct WeightPacking {
     private let groups: [Group]
 
     /// - Returns: nil where the key is absent.
-    init?(_ config: HFConfig) throws(HuggingFaceError) {
+    init?(_ config: HFConfig) throws(FileError) {
         guard let keys = try config.object(Self.key), try keys.string("quant_method", default: "") != "" else { return nil }
         let method = try keys.string("quant_method")
         // Others' methods are named where their tensors are found.
@@ -70,7 +71,7 @@ package struct WeightPacking {
     }
 
     /// `input_activations`: dynamic, a range for each token.
-    private static func inputs(_ keys: HFConfig?) throws(HuggingFaceError) -> Execution {
+    private static func inputs(_ keys: HFConfig?) throws(FileError) -> Execution {
         var execution = Execution.plain
         guard let keys else { return execution }
         try keys.allow([
@@ -85,7 +86,7 @@ package struct WeightPacking {
         return execution
     }
 
-    private static func group(_ keys: HFConfig) throws(HuggingFaceError) -> Group {
+    private static func group(_ keys: HFConfig) throws(FileError) -> Group {
         try keys.allow(["targets", "weights", "format", "input_activations"])
         let weights = try keys.required("weights")
         try weights.allow([
@@ -113,8 +114,8 @@ package struct WeightPacking {
 
     /// How a linear is packed: as the group that names it says, or the one of all linears.
     ///
-    /// - Throws: ``HuggingFaceError`` where none does, or groups do not divide its inputs.
-    func spec(of linear: LinearShape, _ config: HFConfig) throws(HuggingFaceError) -> QuantizerSpec {
+    /// - Throws: ``FileError`` where none does, or groups do not divide its inputs.
+    func spec(of linear: LinearShape, _ config: HFConfig) throws(FileError) -> QuantizerSpec {
         let named = groups.first { $0.targets.contains(linear.name) } ?? groups.first { $0.targets.contains("Linear") }
         guard let spec = named?.spec else {
             throw config.failure(

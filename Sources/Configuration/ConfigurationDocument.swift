@@ -1,4 +1,4 @@
-internal import HuggingFace
+internal import Support
 internal import Yams
 
 /// A YAML file as a flat list of keys and texts: `training: {steps: 3}` gives `training.steps` = `3`.
@@ -16,12 +16,12 @@ struct ConfigurationDocument {
 
     /// Reads a file.
     ///
-    /// - Throws: ``ConfigurationError`` where it is no configuration, also no file or too large a one; `HuggingFaceError` where
+    /// - Throws: ``ConfigurationError`` where it is no configuration, also no file or too large a one; `FileError` where
     ///   it is
     ///   missing or cannot be read.
     init(file path: String) throws {
         let bytes: [UInt8]
-        do throws(HuggingFaceError) {
+        do throws(FileError) {
             bytes = try InputFile.contents(of: path, limit: Self.sizeLimit)
         } catch {
             throw error.kind == .malformed ? ConfigurationError(path, error.problem) : error

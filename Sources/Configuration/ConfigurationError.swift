@@ -1,5 +1,4 @@
-internal import Support
-package import TensorCore
+package import Support
 
 /// A configuration that cannot be run as given.
 package struct ConfigurationError: ReportableError, Equatable {

@@ -1,21 +1,21 @@
 internal import Glibc
-package import HuggingFace
+package import Support
 
 /// Paths as users give them: a run's folder stands for the file or the model in it that is meant.
 package enum GivenPath {
     /// A model's folder, or a run's with a folder `model`.
     ///
-    /// - Throws: ``HuggingFaceError`` for what is not here but looks like the name of a model elsewhere, with how to get that.
-    package static func model(_ path: String) throws(HuggingFaceError) -> String {
+    /// - Throws: ``FileError`` for what is not here but looks like the name of a model elsewhere, with how to get that.
+    package static func model(_ path: String) throws(FileError) -> String {
         if path.hasSuffix(".gguf"), PathKind(path) == .file {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, path, "is a GGUF file, not a folder; sq-train import \(path) --out FOLDER makes one of it")
         }
         if exists(path) {
             return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
         }
         guard looksRemote(path), let name = path.split(separator: "/").last else { return path }
-        throw HuggingFaceError(
+        throw FileError(
             .missing, path,
             "is no folder here; sq-train does not download: huggingface-cli download \(path) --local-dir \(name)")
     }

@@ -1,6 +1,5 @@
-package import HuggingFace
 package import Rotation
-internal import Support
+package import Support
 
 /// What `rotations.safetensors` says of the run that made it: the settings that the rotations were learned for, and the model.
 ///
@@ -21,10 +20,10 @@ package struct RotationMetadata {
     ]
     private static let cacheBits = "quantization.kv.bits"
 
-    /// - Throws: ``HuggingFaceError`` where there is no such file or it cannot be read.
-    package init(of path: String) throws(HuggingFaceError) {
+    /// - Throws: ``FileError`` where there is no such file or it cannot be read.
+    package init(of path: String) throws(FileError) {
         // Before an R.bin is taken at its word for being silent.
-        guard PathKind(path) != .absent else { throw HuggingFaceError(.missing, path, "there is no such file") }
+        guard PathKind(path) != .absent else { throw FileError(.missing, path, "there is no such file") }
         entries = try Rotations.metadata(of: path)
     }
 
@@ -79,11 +78,11 @@ package struct RotationMetadata {
 
     /// That all rotations the run had are there.
     ///
-    /// - Throws: ``HuggingFaceError``.
-    package func check(_ rotations: Rotations, path: String) throws(HuggingFaceError) {
+    /// - Throws: ``FileError``.
+    package func check(_ rotations: Rotations, path: String) throws(FileError) {
         for (key, isThere) in [("r1", rotations.r1 != nil), ("r2", rotations.r2 != nil)] {
             guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, path,
                 "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed"
             )

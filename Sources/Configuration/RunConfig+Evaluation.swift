@@ -1,5 +1,5 @@
 package import Compression
-internal import HuggingFace
+internal import Support
 
 /// What evaluation adds to its table.
 package struct EvalSettings: Sendable, Equatable {
@@ -31,7 +31,7 @@ extension RunConfig {
     /// place of what it started from.
     ///
     /// - Returns: the run's configuration file, and assignments over it.
-    /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``HuggingFaceError``.
+    /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``FileError``.
     static func reproducing(run: String) throws -> (file: String, assignments: [String]) {
         let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")
         guard PathKind(file) == .file, PathKind(summary) == .file else {

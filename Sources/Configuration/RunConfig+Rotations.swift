@@ -7,7 +7,7 @@ extension RunConfig {
     ///
     /// - Parameter reproduced: a finished run whose table `eval` is to make again, in the place of a file; see
     ///   ``reproducing(run:)``.
-    /// - Throws: ``ConfigurationError``; ``HuggingFaceError`` where `rotation.path` cannot be read.
+    /// - Throws: ``ConfigurationError``; ``FileError`` where `rotation.path` cannot be read.
     package init(file: String?, assignments: [String], reproducing reproduced: String? = nil, job: String) throws {
         var (file, assignments) = (file, assignments)
         if let reproduced {

@@ -2,6 +2,7 @@ package import Datasets
 internal import EmbeddedModel
 package import Models
 package import Parallelism
+internal import Support
 package import TransitionBus
 
 package struct ModelSettings: Sendable, Equatable {

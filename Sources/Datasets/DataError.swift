@@ -1,7 +1,6 @@
-import HuggingFace
-package import TensorCore
+package import Support
 
-/// Training or evaluation data that cannot be used; files that cannot be read at all throw `HuggingFaceError`.
+/// Training or evaluation data that cannot be used; files that cannot be read at all throw `FileError`.
 package enum DataError: ReportableError, Equatable {
     /// The file's ending is none of those known.
     case unknownFormat(path: String)

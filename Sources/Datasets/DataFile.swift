@@ -1,5 +1,4 @@
 internal import Foundation
-internal import HuggingFace
 internal import Support
 
 /// A file of text or tokens, found by its path and known by its ending, whose case does not matter.
@@ -20,7 +19,7 @@ struct DataFile {
     /// The largest text accepted, in bytes: it and its tokens are held in memory.
     static let textLimit = 1 << 30
 
-    /// - Throws: ``HuggingFaceError`` where there is no such file or it cannot be read, before its ending is looked at;
+    /// - Throws: ``FileError`` where there is no such file or it cannot be read, before its ending is looked at;
     ///   ``DataError`` for another ending, too much text, and files that are something else than text.
     init(_ path: String) throws {
         let file = try InputFile(path)

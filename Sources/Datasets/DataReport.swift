@@ -1,5 +1,5 @@
 package import HuggingFace
-internal import Support
+package import Support
 
 /// What the user should know of a run's data before its numbers, and what `summary.json` says of it.
 package struct DataReport {

@@ -1,4 +1,5 @@
 package import HuggingFace
+internal import Support
 
 /// How the lines of a `.jsonl` are read.
 package struct JSONLines: Sendable, Equatable {
@@ -60,7 +61,7 @@ package struct TokenSource: Sendable {
     /// - Parameters:
     ///   - tokenizer: called only where there is text to encode.
     ///   - vocabularySize: ids the model knows: 0 ..< vocabularySize.
-    /// - Throws: `DataError`, `HuggingFaceError`.
+    /// - Throws: `DataError`, `FileError`.
     package init(
         contentsOf path: String, lines: JSONLines = JSONLines(), vocabularySize: Int, tokenizer: () throws -> Tokenizer
     ) throws {

@@ -1,4 +1,4 @@
-package import TensorCore
+package import Support
 
 package enum EvaluationError: ReportableError {
     case noWindows

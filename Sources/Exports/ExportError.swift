@@ -1,4 +1,5 @@
-package import TensorCore
+package import Support
+internal import TensorCore
 
 /// A model that cannot leave in the form asked for, or a place that it cannot go to.
 package struct ExportError: ReportableError, Equatable {

@@ -10,7 +10,7 @@ package struct GGUFImport {
 
     /// Writes the folder `request.out` names from the file `request.source`, complete, read back and compared, or not at all.
     ///
-    /// - Throws: ``HuggingFaceError``, ``ExportError``.
+    /// - Throws: ``FileError``, ``ExportError``.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let model = try GGUFModel(request.source)
@@ -35,7 +35,7 @@ package struct GGUFImport {
         try tokenizer.write(to: writer)
         try compare(writer.temporaryPath, model, tokenizer, type)
         try writer.commit()
-        let size = try HuggingFace.entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
+        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
         return ExportReport(
             path: request.out, bytes: size, weights: model.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
             checked: "\(model.entries.count) tensors in \(type.rawValue) and the tokenizer read back, equal to the file")

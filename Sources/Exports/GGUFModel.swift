@@ -1,6 +1,7 @@
 internal import GGUF
 internal import HuggingFace
 internal import Models
+internal import Support
 internal import TensorCore
 
 /// A model in a GGUF file: its configuration, and its parameters under the names that a checkpoint has.
@@ -11,7 +12,7 @@ struct GGUFModel {
     let description: ModelDescription
     let form: GGUFForm
 
-    /// - Throws: ``HuggingFaceError`` where the file is of no family here, or its tensors are not those its values ask for.
+    /// - Throws: ``FileError`` where the file is of no family here, or its tensors are not those its values ask for.
     init(_ path: String) throws {
         file = try GGUFFile(path)
         config = try ModelRegistry.configuration(of: file)
@@ -26,7 +27,7 @@ struct GGUFModel {
     /// Parameters that are read: without the head where the file leaves it to the embedding.
     var entries: [GGUFForm.Entry] { form.entries.filter { $0.role != .head || !description.architecture.tiesHead } }
 
-    private func checkTensors() throws(HuggingFaceError) {
+    private func checkTensors() throws(FileError) {
         var expected = Set(form.constants.map(\.name))
         for entry in entries {
             expected.insert(entry.name)
@@ -41,5 +42,5 @@ struct GGUFModel {
     }
 
     /// A parameter as a checkpoint has it.
-    func read(_ entry: GGUFForm.Entry) throws(HuggingFaceError) -> Tensor { entry.restored(try file.read(entry.name)) }
+    func read(_ entry: GGUFForm.Entry) throws(FileError) -> Tensor { entry.restored(try file.read(entry.name)) }
 }

@@ -1,6 +1,7 @@
 internal import GGUF
 internal import HuggingFace
 internal import Models
+internal import Support
 internal import TensorCore
 
 /// A GGUF file that llama.cpp and its relatives run.

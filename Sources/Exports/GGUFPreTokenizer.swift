@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 
 /// How llama.cpp cuts a text before tokens are merged, by the name in `tokenizer.ggml.pre`: those that equal a
 /// `pre_tokenizer` of tokenizer.json.

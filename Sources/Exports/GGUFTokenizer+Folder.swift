@@ -1,12 +1,13 @@
 internal import GGUF
 internal import HuggingFace
+internal import Support
 
 extension GGUFTokenizer {
     /// The tokenizer of a Hugging Face folder.
     ///
     /// - Parameter rows: of the embedding; those without a token get an unused one.
     /// - Returns: with what the user should know, a sentence each.
-    /// - Throws: ``ExportError`` where llama.cpp has none that does the same; ``HuggingFaceError``.
+    /// - Throws: ``ExportError`` where llama.cpp has none that does the same; ``FileError``.
     static func ofFolder(_ folder: String, rows: Int) throws -> (tokenizer: GGUFTokenizer, notes: [String]) {
         let path = folder + "/tokenizer.json"
         guard PathKind(path) != .absent else {
@@ -98,7 +99,7 @@ extension GGUFTokenizer {
     }
 
     /// A template as a string, or the one of several that is called default.
-    private static func chatTemplate(_ settings: JSONValue, _ folder: String) throws(HuggingFaceError) -> String? {
+    private static func chatTemplate(_ settings: JSONValue, _ folder: String) throws(FileError) -> String? {
         let path = folder + "/chat_template.jinja"
         if PathKind(path) != .absent {
             return String(decoding: try InputFile.contents(of: path, limit: 1 << 20), as: UTF8.self)

@@ -1,5 +1,6 @@
 internal import GGUF
 internal import HuggingFace
+internal import Support
 
 /// A byte-level BPE tokenizer as a GGUF file has it (`tokenizer.ggml.model` is `gpt2`).
 struct GGUFTokenizer: Equatable, Sendable {
@@ -42,15 +43,14 @@ struct GGUFTokenizer: Equatable, Sendable {
 // MARK: - From a GGUF file
 
 extension GGUFTokenizer {
-    /// - Throws: ``HuggingFaceError`` where something is missing, contradicts itself, or is of a kind that is not read here.
-    init(_ file: GGUFFile) throws(HuggingFaceError) {
-        func value<Value>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> Value?) throws(HuggingFaceError) -> Value? {
+    /// - Throws: ``FileError`` where something is missing, contradicts itself, or is of a kind that is not read here.
+    init(_ file: GGUFFile) throws(FileError) {
+        func value<Value>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> Value?) throws(FileError) -> Value? {
             guard let value = file[Self.prefix + key] else { return nil }
             guard let converted = convert(value) else { throw file.failure(Self.prefix + key, "is not \(kind)") }
             return converted
         }
-        func required<Value>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> Value?) throws(HuggingFaceError) -> Value
-        {
+        func required<Value>(_ key: String, _ kind: String, _ convert: (GGUFValue) -> Value?) throws(FileError) -> Value {
             guard let found = try value(key, kind, convert) else {
                 throw file.failure(Self.prefix + key, "is missing; \(kind) is expected")
             }
@@ -85,7 +85,7 @@ extension GGUFTokenizer {
             let isOrdinary = type == .unknown || type == .byte || (type == .unused && tokens[id] != Self.filler(id))
             if isOrdinary { types[id] = .normal }
         }
-        func id(_ key: String) throws(HuggingFaceError) -> Int? {
+        func id(_ key: String) throws(FileError) -> Int? {
             guard let id = try value(key + "_token_id", "an integer", \.integer) else { return nil }
             guard tokens.indices.contains(id) else {
                 throw file.failure(Self.prefix + key + "_token_id", "\(id) is outside the \(tokens.count) tokens")
@@ -110,7 +110,7 @@ extension GGUFTokenizer {
 
 extension GGUFTokenizer {
     /// Writes tokenizer.json and tokenizer_config.json.
-    func write(to writer: HFFolderWriter) throws(HuggingFaceError) {
+    func write(to writer: HFFolderWriter) throws(FileError) {
         try writer.write(document.text(.compact, sortedKeys: false) + "\n", as: "tokenizer.json")
         var settings: JSONValue = ["tokenizer_class": "PreTrainedTokenizerFast"]
         if case .object(var object) = settings {

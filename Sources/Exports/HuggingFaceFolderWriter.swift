@@ -1,5 +1,6 @@
 package import HuggingFace
 internal import Models
+internal import Support
 internal import TensorCore
 
 /// A dense Hugging Face folder: what transformers, and every program that reads its folders, loads.

@@ -134,5 +134,5 @@ struct Provenance {
     let program = ProgramVersion.name
     let digest: String
 
-    init(_ folder: ModelFolder) throws(HuggingFaceError) { digest = try folder.checkpoint.digest() }
+    init(_ folder: ModelFolder) throws(FileError) { digest = try folder.checkpoint.digest() }
 }

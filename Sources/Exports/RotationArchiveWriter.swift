@@ -1,5 +1,6 @@
 internal import HuggingFace
 internal import Rotation
+internal import Support
 internal import TensorCore
 
 /// SpinQuant's `R.bin` of a run's `rotations.safetensors`.

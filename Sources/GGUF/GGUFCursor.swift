@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 
 /// Reads a header from its beginning on, through a window of the file, and never past a limit.
 struct GGUFCursor {
@@ -18,8 +19,8 @@ struct GGUFCursor {
     /// - Parameter limit: at most the file's size.
     init(_ file: InputFile, limit: Int) { (self.file, self.limit) = (file, limit) }
 
-    func failure(at offset: Int, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): byte \(offset)", problem)
+    func failure(at offset: Int, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): byte \(offset)", problem)
     }
 
     mutating func skip(_ count: Int) { offset += count }
@@ -28,7 +29,7 @@ struct GGUFCursor {
     private var left: Int { limit - offset }
 
     /// The next bytes.
-    private mutating func take(_ count: Int, _ what: String) throws(HuggingFaceError) -> ArraySlice<UInt8> {
+    private mutating func take(_ count: Int, _ what: String) throws(FileError) -> ArraySlice<UInt8> {
         guard count <= left else {
             throw failure(
                 at: offset,
@@ -45,14 +46,14 @@ struct GGUFCursor {
         return window[start..<start + count]
     }
 
-    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(HuggingFaceError) -> Value {
+    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(FileError) -> Value {
         var value: Value = 0
         for byte in try take(Value.bitWidth / 8, "a number").reversed() { value = value << 8 | Value(truncatingIfNeeded: byte) }
         return value
     }
 
     /// How many of something follow, each of at least `leastSize` bytes.
-    mutating func count(of what: String, leastSize: Int) throws(HuggingFaceError) -> Int {
+    mutating func count(of what: String, leastSize: Int) throws(FileError) -> Int {
         let place = offset
         let count = try integer(UInt64.self)
         guard count <= UInt64(left / leastSize) else {
@@ -61,7 +62,7 @@ struct GGUFCursor {
         return Int(count)
     }
 
-    mutating func string(_ what: String) throws(HuggingFaceError) -> String {
+    mutating func string(_ what: String) throws(FileError) -> String {
         let place = offset
         let length = try integer(UInt64.self)
         guard length <= UInt64(max(0, left)) else {
@@ -74,7 +75,7 @@ struct GGUFCursor {
     }
 
     /// The type and the value of a key.
-    mutating func value(of key: String) throws(HuggingFaceError) -> GGUFValue {
+    mutating func value(of key: String) throws(FileError) -> GGUFValue {
         let kind = try kind(of: key)
         guard kind == .array else { return try plain(kind, key) }
         let place = offset
@@ -91,14 +92,14 @@ struct GGUFCursor {
         return .array(element, values)
     }
 
-    private mutating func kind(of key: String) throws(HuggingFaceError) -> GGUFValue.Kind {
+    private mutating func kind(of key: String) throws(FileError) -> GGUFValue.Kind {
         let place = offset
         let code = try integer(UInt32.self)
         guard let kind = GGUFValue.Kind(rawValue: code) else { throw failure(at: place, "\(key) has the unknown type \(code)") }
         return kind
     }
 
-    private mutating func plain(_ kind: GGUFValue.Kind, _ key: String) throws(HuggingFaceError) -> GGUFValue {
+    private mutating func plain(_ kind: GGUFValue.Kind, _ key: String) throws(FileError) -> GGUFValue {
         switch kind {
         case .uint8: return .uint8(try integer(UInt8.self))
         case .int8: return .int8(Int8(bitPattern: try integer(UInt8.self)))

@@ -1,4 +1,5 @@
-package import HuggingFace
+internal import HuggingFace
+package import Support
 package import TensorCore
 
 /// An element that an encoding cannot hold.
@@ -154,9 +155,9 @@ extension GGUFEncoding {
 extension GGUFEncoding {
     /// The elements as a file in this encoding gives them back.
     ///
-    /// - Throws: ``HuggingFaceError`` for an element that it cannot hold.
+    /// - Throws: ``FileError`` for an element that it cannot hold.
     /// - Precondition: rows of whole blocks, and an encoding that is written.
-    package func rounded(_ tensor: Tensor) throws(HuggingFaceError) -> Tensor {
+    package func rounded(_ tensor: Tensor) throws(FileError) -> Tensor {
         switch self {
         case .f32: return tensor
         case .f16: return tensor.rounded(to: .f16)
@@ -166,7 +167,7 @@ extension GGUFEncoding {
             do throws(UnencodableElement) {
                 decode(try encode(tensor, 0..<tensor.count), into: result.mutablePointer, count: tensor.count)
             } catch {
-                throw HuggingFaceError(.malformed, name, "element \(error.index) \(error.problem)")
+                throw FileError(.malformed, name, "element \(error.index) \(error.problem)")
             }
             return result
         }

@@ -1,4 +1,5 @@
-package import HuggingFace
+internal import HuggingFace
+package import Support
 package import TensorCore
 
 /// A GGUF file, open for reading; tensors are read when asked for.
@@ -15,8 +16,8 @@ package final class GGUFFile: Sendable {
 
     package var path: String { file.path }
 
-    /// - Throws: ``HuggingFaceError`` with the byte at which the header breaks a rule.
-    package init(_ path: String) throws(HuggingFaceError) {
+    /// - Throws: ``FileError`` with the byte at which the header breaks a rule.
+    package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
         let header = try GGUFHeader(file)
         (values, tensors) = (header.values, header.tensors)
@@ -29,19 +30,19 @@ package final class GGUFFile: Sendable {
     package func info(_ name: String) -> GGUFTensorInfo? { positions[name].map { tensors[$0] } }
 
     /// An error at a key or tensor, for checks of the caller's own.
-    package func failure(_ place: String, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): \(place)", problem)
+    package func failure(_ place: String, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): \(place)", problem)
     }
 
     /// The tensor as float32. NaN and infinity are refused: they are in no useful model, and spread through everything.
     ///
-    /// - Throws: ``HuggingFaceError``; also where no tensor has this name.
-    package func read(_ name: String) throws(HuggingFaceError) -> Tensor {
+    /// - Throws: ``FileError``; also where no tensor has this name.
+    package func read(_ name: String) throws(FileError) -> Tensor {
         guard let info = info(name) else { throw failure("tensor \(name)", "is missing") }
         let tensor = try elements(info)
         if !tensor.isFinite {
             let index = tensor.elements.firstIndex { !$0.isFinite } ?? 0
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed,
                 "\(path): byte \(info.byteRange.lowerBound + index / info.encoding.blockLength * info.encoding.blockSize)",
                 "tensor \(name): element \(index) is \(tensor[flat: index])")
@@ -52,7 +53,7 @@ package final class GGUFFile: Sendable {
     /// Elements decoded at a time; whole blocks of every encoding.
     static let chunk = 1 << 18
 
-    private func elements(_ info: GGUFTensorInfo) throws(HuggingFaceError) -> Tensor {
+    private func elements(_ info: GGUFTensorInfo) throws(FileError) -> Tensor {
         switch info.encoding {
         case .f32: return try file.readFloat(info.shape, info.byteRange, .f32)
         case .f16: return try file.readFloat(info.shape, info.byteRange, .f16)

@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 
 /// The header of a GGUF file, version 3: magic, counts, values by key, and where each tensor is.
 ///
@@ -21,7 +22,7 @@ struct GGUFHeader {
     /// A tensor as the header gives it.
     private typealias Entry = (name: String, place: Int, shape: [Int], encoding: GGUFEncoding, offset: UInt64)
 
-    init(_ file: InputFile) throws(HuggingFaceError) {
+    init(_ file: InputFile) throws(FileError) {
         var cursor = GGUFCursor(file, limit: min(file.size, Self.largest))
         try Self.readBeginning(&cursor, file)
         let tensorCount = try cursor.count(of: "tensors", leastSize: 8 + 4 + 8 + 4 + 8)
@@ -47,7 +48,7 @@ struct GGUFHeader {
         try place(entries, cursor)
     }
 
-    private static func readBeginning(_ cursor: inout GGUFCursor, _ file: InputFile) throws(HuggingFaceError) {
+    private static func readBeginning(_ cursor: inout GGUFCursor, _ file: InputFile) throws(FileError) {
         guard file.size >= 24 else {
             throw cursor.failure(at: file.size, "the file ends; a GGUF file begins with 24 bytes of magic, version and counts")
         }
@@ -63,22 +64,22 @@ struct GGUFHeader {
         }
     }
 
-    private mutating func readAlignment(_ cursor: GGUFCursor) throws(HuggingFaceError) {
+    private mutating func readAlignment(_ cursor: GGUFCursor) throws(FileError) {
         guard let value = values.first(where: { $0.key == Self.alignmentKey })?.value else { return }
         guard case .uint32(let alignment) = value, (1...1 << 16).contains(alignment), alignment.nonzeroBitCount == 1 else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(cursor.path): \(Self.alignmentKey)", "is no power of two up to 65536 in 32 bits without sign")
         }
         self.alignment = Int(alignment)
     }
 
-    private static func entry(_ cursor: inout GGUFCursor) throws(HuggingFaceError) -> Entry {
+    private static func entry(_ cursor: inout GGUFCursor) throws(FileError) -> Entry {
         let place = cursor.offset
         let name = try cursor.string("a tensor's name")
         guard (1...longestName).contains(name.utf8.count) else {
             throw cursor.failure(at: place, "a tensor's name has \(name.utf8.count) bytes; 1 to \(longestName) are accepted")
         }
-        func failure(_ problem: String) -> HuggingFaceError { cursor.failure(at: place, "tensor \(name): \(problem)") }
+        func failure(_ problem: String) -> FileError { cursor.failure(at: place, "tensor \(name): \(problem)") }
         let axes = try cursor.integer(UInt32.self)
         guard (1...UInt32(mostAxes)).contains(axes) else { throw failure("has \(axes) axes; 1 to \(mostAxes) are accepted") }
         var shape: [Int] = []
@@ -101,14 +102,14 @@ struct GGUFHeader {
     }
 
     /// The tensors, in the order of the header, must cover the data: each begins at the next multiple of the alignment.
-    private mutating func place(_ entries: [Entry], _ cursor: GGUFCursor) throws(HuggingFaceError) {
+    private mutating func place(_ entries: [Entry], _ cursor: GGUFCursor) throws(FileError) {
         let start = padded(cursor.offset)
         guard start <= cursor.fileSize || entries.isEmpty else {
             throw cursor.failure(at: cursor.fileSize, "the file ends before the tensors' data")
         }
         var end = start
         for entry in entries {
-            func failure(_ problem: String) -> HuggingFaceError {
+            func failure(_ problem: String) -> FileError {
                 cursor.failure(at: entry.place, "tensor \(entry.name): \(problem)")
             }
             let begin = padded(end)

@@ -1,3 +1,5 @@
+internal import Support
+
 /// A value in the header of a GGUF file, with the type that it has there.
 package enum GGUFValue: Equatable, Sendable {
     case uint8(UInt8), int8(Int8), uint16(UInt16), int16(Int16), uint32(UInt32), int32(Int32), uint64(UInt64), int64(Int64)

@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 package import TensorCore
 
 /// A tensor to be written to a GGUF file: what the header needs, and how to get the elements when their turn comes.
@@ -23,7 +24,7 @@ package struct GGUFTensorSource {
 extension GGUFFile {
     /// Writes a GGUF file, atomically.
     ///
-    /// - Throws: an I/O error; what a source's `content` throws; ``HuggingFaceError`` for an element that its encoding cannot hold.
+    /// - Throws: an I/O error; what a source's `content` throws; ``FileError`` for an element that its encoding cannot hold.
     /// - Precondition: no key and no name twice.
     package static func write(_ values: [(key: String, value: GGUFValue)], _ sources: [GGUFTensorSource], to path: String)
         throws
@@ -40,7 +41,7 @@ extension GGUFFile {
             do {
                 try write(tensor, of: source, to: file)
             } catch let element as UnencodableElement {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(path): tensor \(source.name)",
                     "element \(element.index) \(element.problem); \(source.encoding.name) cannot hold it")
             }
@@ -76,7 +77,7 @@ extension GGUFFile {
         (offset + GGUFHeader.defaultAlignment - 1) / GGUFHeader.defaultAlignment * GGUFHeader.defaultAlignment
     }
 
-    private static func pad(_ file: AtomicFile) throws(HuggingFaceError) {
+    private static func pad(_ file: AtomicFile) throws(FileError) {
         try file.write([UInt8](repeating: 0, count: padded(file.count) - file.count))
     }
 

@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 /// The weights of a Hugging Face folder: `model.safetensors`, or shards named by `model.safetensors.index.json`.
@@ -12,7 +13,7 @@ package struct Checkpoint: Sendable {
     static let singleName = "model.safetensors"
     static let indexName = "model.safetensors.index.json"
 
-    package init(_ folder: String) throws(HuggingFaceError) {
+    package init(_ folder: String) throws(FileError) {
         self.folder = folder
         let single = folder + "/" + Self.singleName
         let index = folder + "/" + Self.indexName
@@ -24,7 +25,7 @@ package struct Checkpoint: Sendable {
             files = try map.open(in: folder)
             locations = map.locations
         } else {
-            throw HuggingFaceError(
+            throw FileError(
                 .missing, folder, "holds neither \(Self.singleName) nor \(Self.indexName); is it a Hugging Face model folder?")
         }
         names = locations.keys.sorted()
@@ -32,27 +33,27 @@ package struct Checkpoint: Sendable {
 
     package func contains(_ name: String) -> Bool { locations[name] != nil }
 
-    package func info(_ name: String) throws(HuggingFaceError) -> TensorInfo { try file(of: name).info(name) }
+    package func info(_ name: String) throws(FileError) -> TensorInfo { try file(of: name).info(name) }
 
     /// The tensor as float32. NaN and infinity are refused: they are in no useful model, and spread through everything.
-    package func read(_ name: String, rows: Range<Int>? = nil) throws(HuggingFaceError) -> Tensor {
+    package func read(_ name: String, rows: Range<Int>? = nil) throws(FileError) -> Tensor {
         try file(of: name).readFloat(name, rows: rows, finite: true)
     }
 
     /// The tensor as float32, if it has the shape expected.
-    package func read(_ name: String, shape: [Int]) throws(HuggingFaceError) -> Tensor {
+    package func read(_ name: String, shape: [Int]) throws(FileError) -> Tensor {
         let file = try file(of: name)
         let found = try file.info(name).shape
         guard found == shape else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(file.path): tensor \(name)", "has shape \(found); the configuration says \(shape)")
         }
         return try file.readFloat(name, finite: true)
     }
 
     /// The file a tensor is in.
-    package func file(of name: String) throws(HuggingFaceError) -> SafetensorsFile {
-        guard let location = locations[name] else { throw HuggingFaceError(.malformed, folder, "tensor \(name) is missing") }
+    package func file(of name: String) throws(FileError) -> SafetensorsFile {
+        guard let location = locations[name] else { throw FileError(.malformed, folder, "tensor \(name) is missing") }
         return files[location]
     }
 }

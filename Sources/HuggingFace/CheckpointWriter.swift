@@ -1,3 +1,5 @@
+internal import Support
+
 extension Checkpoint {
     /// Writes a model's weights into a folder: one file, or shards of at most `maximumShardSize` bytes each (a larger tensor
     /// gets a shard of its own) with their index.

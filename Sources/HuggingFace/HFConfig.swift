@@ -1,12 +1,14 @@
+package import Support
+
 /// A `config.json` or `generation_config.json`: every key kept, and typed access whose errors name the file and the key.
 package struct HFConfig: Sendable {
     package let path: String
     /// All members, in the file's order; change it to write a changed configuration.
     package var json: JSONObject
 
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws(FileError) {
         let root = try InputFile.json(path)
-        guard let json = root.object else { throw HuggingFaceError(.malformed, path, "is not a JSON object") }
+        guard let json = root.object else { throw FileError(.malformed, path, "is not a JSON object") }
         self.init(json, path: path)
     }
 
@@ -26,7 +28,7 @@ package struct HFConfig: Sendable {
 
     private func typed<Value>(
         _ key: String, _ default: Value?, _ kind: String, _ convert: (JSONValue) -> Value?
-    ) throws(HuggingFaceError) -> Value {
+    ) throws(FileError) -> Value {
         guard let value = value(key) else {
             guard let `default` else { throw failure(key, "is missing; \(kind) is expected") }
             return `default`
@@ -36,34 +38,34 @@ package struct HFConfig: Sendable {
     }
 
     /// An error at a key, for checks of the caller's own.
-    package func failure(_ key: String, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): \(key)", problem)
+    package func failure(_ key: String, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): \(key)", problem)
     }
 
-    package func integer(_ key: String, default: Int? = nil) throws(HuggingFaceError) -> Int {
+    package func integer(_ key: String, default: Int? = nil) throws(FileError) -> Int {
         try typed(key, `default`, "an integer", \.integer)
     }
 
     /// A size: from 1 to 2³¹ − 1, so that products of two cannot overflow.
-    package func extent(_ key: String, default: Int? = nil) throws(HuggingFaceError) -> Int {
+    package func extent(_ key: String, default: Int? = nil) throws(FileError) -> Int {
         let value = try integer(key, default: `default`)
         guard (1...Int(Int32.max)).contains(value) else { throw failure(key, "\(value) is not between 1 and \(Int32.max)") }
         return value
     }
 
-    package func number(_ key: String, default: Double? = nil) throws(HuggingFaceError) -> Double {
+    package func number(_ key: String, default: Double? = nil) throws(FileError) -> Double {
         try typed(key, `default`, "a number", \.number)
     }
 
-    package func bool(_ key: String, default: Bool? = nil) throws(HuggingFaceError) -> Bool {
+    package func bool(_ key: String, default: Bool? = nil) throws(FileError) -> Bool {
         try typed(key, `default`, "true or false", \.bool)
     }
 
-    package func string(_ key: String, default: String? = nil) throws(HuggingFaceError) -> String {
+    package func string(_ key: String, default: String? = nil) throws(FileError) -> String {
         try typed(key, `default`, "a string", \.string)
     }
 
-    package func strings(_ key: String, default: [String]? = nil) throws(HuggingFaceError) -> [String] {
+    package func strings(_ key: String, default: [String]? = nil) throws(FileError) -> [String] {
         try typed(key, `default`, "a list of strings") { value in
             guard let array = value.array else { return nil }
             let strings = array.compactMap(\.string)
@@ -72,7 +74,7 @@ package struct HFConfig: Sendable {
     }
 
     /// An object below this one; nil if the key is absent.
-    package func object(_ key: String) throws(HuggingFaceError) -> HFConfig? {
+    package func object(_ key: String) throws(FileError) -> HFConfig? {
         guard has(key) else { return nil }
         return HFConfig(try typed(key, nil, "an object", \.object), path: "\(path): \(key)")
     }

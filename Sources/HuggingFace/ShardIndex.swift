@@ -1,3 +1,5 @@
+internal import Support
+
 #if canImport(Glibc)
     import Glibc
 #endif
@@ -10,24 +12,24 @@ struct ShardIndex {
     let locations: [String: Int]
     private let path: String
 
-    init(_ path: String) throws(HuggingFaceError) {
+    init(_ path: String) throws(FileError) {
         self.path = path
         guard let map = try InputFile.json(path, depth: 4)["weight_map"]?.object else {
-            throw HuggingFaceError(.malformed, "\(path): weight_map", "is missing or not an object")
+            throw FileError(.malformed, "\(path): weight_map", "is missing or not an object")
         }
         var shardOf: [String: String] = [:]
         for (tensor, value) in map.members {
             guard let shard = value.string else {
-                throw HuggingFaceError(.malformed, "\(path): weight_map.\(tensor)", "is not a file name")
+                throw FileError(.malformed, "\(path): weight_map.\(tensor)", "is not a file name")
             }
             guard Self.isPlainName(shard) else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(path): weight_map.\(tensor)",
                     "\"\(shard)\" is refused: a shard is a .safetensors file of the same folder, named without slashes")
             }
             shardOf[tensor] = shard
         }
-        guard !shardOf.isEmpty else { throw HuggingFaceError(.malformed, "\(path): weight_map", "is empty") }
+        guard !shardOf.isEmpty else { throw FileError(.malformed, "\(path): weight_map", "is empty") }
         let shards = Set(shardOf.values).sorted()
         let positions = Dictionary(uniqueKeysWithValues: zip(shards, shards.indices))
         self.shards = shards
@@ -40,7 +42,7 @@ struct ShardIndex {
     }
 
     /// Opens all shards and checks that they hold exactly the tensors the index says.
-    func open(in folder: String) throws(HuggingFaceError) -> [SafetensorsFile] {
+    func open(in folder: String) throws(FileError) -> [SafetensorsFile] {
         var files: [SafetensorsFile] = []
         for shard in shards {
             let shardPath = folder + "/" + shard
@@ -48,11 +50,11 @@ struct ShardIndex {
             files.append(try SafetensorsFile(shardPath))
         }
         for (tensor, location) in locations where files[location].tensors[tensor] == nil {
-            throw HuggingFaceError(.malformed, "\(path): weight_map.\(tensor)", "\(shards[location]) holds no such tensor")
+            throw FileError(.malformed, "\(path): weight_map.\(tensor)", "\(shards[location]) holds no such tensor")
         }
         for (location, file) in files.enumerated() {
             if let stray = file.names.first(where: { locations[$0] != location }) {
-                throw HuggingFaceError(.malformed, "\(file.path): tensor \(stray)", "is not assigned to this shard by \(path)")
+                throw FileError(.malformed, "\(file.path): tensor \(stray)", "is not assigned to this shard by \(path)")
             }
         }
         return files
@@ -60,14 +62,14 @@ struct ShardIndex {
 
     /// A link may lead to a file of the folder, or of the store of the cache that the folder is in; where else it led, the
     /// index would decide which of the user's files is read.
-    private func refuseLinkOut(of folder: String, _ shardPath: String) throws(HuggingFaceError) {
+    private func refuseLinkOut(of folder: String, _ shardPath: String) throws(FileError) {
         guard PathKind(shardPath) == .link else { return }
         guard let target = resolved(shardPath), let root = resolved(folder) else {
-            throw HuggingFaceError(.missing, shardPath, "is a link to nothing; download the model again")
+            throw FileError(.missing, shardPath, "is a link to nothing; download the model again")
         }
         let isWithin = target.utf8.starts(with: (root == "/" ? root : root + "/").utf8)
         guard isWithin || Self.store(ofSnapshot: root).map({ target.utf8.starts(with: ($0 + "/").utf8) }) ?? false else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, shardPath,
                 "is a link that leaves the folder (only a Hugging Face cache's snapshots/ may link to its blobs/); copy the file "
                     + "there instead")

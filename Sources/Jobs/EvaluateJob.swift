@@ -3,11 +3,11 @@ package import Collectives
 internal import Compression
 internal import Configuration
 internal import Evaluation
-internal import HuggingFace
 internal import Models
 internal import Parallelism
 internal import Rotation
 package import Runs
+internal import Support
 internal import TensorCore
 internal import TernarySVD
 internal import Trainer
@@ -190,7 +190,7 @@ package struct EvaluateJob: Job {
 extension LanguageModelInputs {
     /// The folder of what training has made of this model.
     ///
-    /// - Throws: ``OriginError`` where it has another shape; ``HuggingFaceError``.
+    /// - Throws: ``OriginError`` where it has another shape; ``FileError``.
     fileprivate func trained(_ path: String) throws -> CompressedFolder {
         let trained = try CompressedFolder(path)
         var shape = trained.folder.architecture

@@ -3,12 +3,12 @@ internal import Collectives
 internal import Compression
 internal import Configuration
 internal import Evaluation
-internal import HuggingFace
 internal import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
 internal import Runs
+internal import Support
 internal import TensorCore
 internal import Trainer
 

@@ -3,6 +3,7 @@ package import Configuration
 internal import Parallelism
 internal import Planning
 package import Runs
+internal import Support
 
 /// How a job was asked for: its settings, and what the command line and whoever started it say besides.
 package struct JobRequest {

@@ -7,6 +7,7 @@ internal import HuggingFace
 internal import Models
 internal import Planning
 package import Runs
+internal import Support
 internal import Trainer
 
 /// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of
@@ -36,7 +37,7 @@ package struct PlanJob {
         let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
         let shape = try ModelRegistry.model(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")).architecture
         guard shape.isOfPlannableSize else {
-            throw HuggingFaceError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
+            throw FileError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
         }
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)

@@ -9,7 +9,6 @@ internal import Parallelism
 internal import Rotation
 package import Runs
 internal import Support
-internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 

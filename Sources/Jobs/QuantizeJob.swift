@@ -112,7 +112,7 @@ struct QuantizeRecipe {
     private let isCalibrated: Bool
     private let bits: Int
 
-    /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``HuggingFaceError`` for the rotations.
+    /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``FileError`` for the rotations.
     init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
         let architecture = inputs.folder.architecture
         bits = config.quantization.weights.bits

@@ -8,7 +8,6 @@ internal import Models
 internal import Parallelism
 internal import Runs
 internal import Support
-internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 internal import TransitionBus

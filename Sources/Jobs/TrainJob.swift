@@ -1,7 +1,6 @@
 package import Collectives
 internal import Configuration
 internal import Evaluation
-internal import HuggingFace
 internal import Models
 package import Runs
 internal import Support

@@ -8,8 +8,8 @@ internal import Glibc
 internal import HuggingFace
 internal import Models
 package import Runs
-internal import Support
-package import TensorCore
+package import Support
+internal import TensorCore
 
 /// Compares two model folders: every token's row of embedding and head, and the logits of all tokens and of text. Whether a
 /// merge of rotations, or a conversion, left the function as it was.

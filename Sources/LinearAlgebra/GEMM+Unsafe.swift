@@ -1,6 +1,6 @@
 internal import COpenBLAS
+internal import Support
 internal import Synchronization
-package import TensorCore
 
 /// Whether a matrix enters a product as stored or transposed.
 package enum Orientation: Sendable {

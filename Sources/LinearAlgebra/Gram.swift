@@ -1,4 +1,5 @@
 internal import COpenBLAS
+internal import Support
 package import TensorCore
 
 /// The lower triangle of C ← Aᵀ·A on row-major memory; A is k×n, C is n×n, and what is above its diagonal stays.

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Support
 package import TensorCore
 
 /// A matrix of integers of 2, 4 or 8 bits, w = (code − zero)·scale, laid out for products with ``IntegerTokens``.

@@ -1,4 +1,4 @@
-package import TensorCore
+package import Support
 
 /// A factorization that LAPACK could not finish.
 package struct LAPACKError: ReportableError, Equatable {

@@ -1,4 +1,5 @@
 package import Collectives
+internal import Support
 package import TensorCore
 
 /// Where the time of a stage's passes went, in seconds.

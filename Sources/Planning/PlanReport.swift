@@ -1,7 +1,6 @@
 package import Configuration
-package import HuggingFace
 internal import Models
-internal import Support
+package import Support
 
 /// A plan as text, at most 80 columns wide, and as JSON.
 package struct PlanReport: Sendable {

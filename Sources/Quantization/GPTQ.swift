@@ -1,5 +1,6 @@
 internal import CKernels
 internal import LinearAlgebra
+internal import Support
 package import TensorCore
 
 /// Columns are rounded one after the other, and what each loses goes into those still to come, so that ‖(W − Ŵ)·X‖² stays

@@ -1,4 +1,5 @@
-package import TensorCore
+package import Support
+internal import TensorCore
 
 /// A quantized layer that there is no product of integers for.
 package struct QuantizationError: ReportableError, Equatable {

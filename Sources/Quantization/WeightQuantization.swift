@@ -1,3 +1,4 @@
+internal import Support
 package import TensorCore
 
 /// A way to choose the integers of a weight. To add one, write it in a file of its own and list it in

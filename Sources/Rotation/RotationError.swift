@@ -1,5 +1,5 @@
 package import LinearAlgebra
-package import TensorCore
+package import Support
 
 /// A rotation that cannot be updated.
 package enum RotationError: ReportableError, Equatable {

@@ -1,4 +1,5 @@
-package import HuggingFace
+internal import HuggingFace
+package import Support
 package import TensorCore
 
 extension Rotations {
@@ -29,43 +30,43 @@ extension Rotations {
     package func writeTorchArchive(to path: String) throws { try TorchArchive.write(named, to: path) }
 
     /// What `rotations.safetensors` says the rotations belong to; empty for an `R.bin`, which cannot say.
-    package static func metadata(of path: String) throws(HuggingFaceError) -> [String: String] {
+    package static func metadata(of path: String) throws(FileError) -> [String: String] {
         path.hasSuffix(".safetensors") ? try SafetensorsFile(path).metadata : [:]
     }
 
     /// Reads `rotations.safetensors` or an `R.bin`.
     ///
-    /// - Throws: ``HuggingFaceError`` where a rotation is missing, of another size, not finite, or not orthogonal
+    /// - Throws: ``FileError`` where a rotation is missing, of another size, not finite, or not orthogonal
     ///   (max|RᵀR − I| > 1e-4).
-    package init(contentsOf path: String, hidden: Int, head: Int, layers: Int) throws(HuggingFaceError) {
-        let read: (String) throws(HuggingFaceError) -> Tensor
+    package init(contentsOf path: String, hidden: Int, head: Int, layers: Int) throws(FileError) {
+        let read: (String) throws(FileError) -> Tensor
         let names: [String]
         if path.hasSuffix(".safetensors") {
             let file = try SafetensorsFile(path)
-            (names, read) = (file.names, { name throws(HuggingFaceError) in try file.readFloat(name, finite: true) })
+            (names, read) = (file.names, { name throws(FileError) in try file.readFloat(name, finite: true) })
         } else {
             let archive = try TorchArchive(path)
-            (names, read) = (archive.names, { name throws(HuggingFaceError) in try archive.read(name) })
+            (names, read) = (archive.names, { name throws(FileError) in try archive.read(name) })
         }
-        func rotation(_ name: String, _ n: Int) throws(HuggingFaceError) -> Tensor {
+        func rotation(_ name: String, _ n: Int) throws(FileError) -> Tensor {
             let place = "\(path): rotation \(name)"
             let r = try read(name)
             guard r.shape == [n, n] else {
-                throw HuggingFaceError(.malformed, place, "has shape \(r.shape); the model needs [\(n), \(n)]")
+                throw FileError(.malformed, place, "has shape \(r.shape); the model needs [\(n), \(n)]")
             }
-            guard r.isFinite else { throw HuggingFaceError(.malformed, place, "holds NaN or infinity") }
+            guard r.isFinite else { throw FileError(.malformed, place, "holds NaN or infinity") }
             let error = orthogonalityError(r)
             guard error <= Self.orthogonalityTolerance else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, place, "is not orthogonal: max|RᵀR − I| = \(error), above \(Self.orthogonalityTolerance)")
             }
             return r
         }
         let expected = ["R1"] + (0..<layers).map(Self.r2Name)
         if let stranger = names.first(where: { !expected.contains($0) }) {
-            throw HuggingFaceError(.malformed, "\(path): \(stranger)", "is no rotation of a model with \(layers) layers")
+            throw FileError(.malformed, "\(path): \(stranger)", "is no rotation of a model with \(layers) layers")
         }
-        guard !names.isEmpty else { throw HuggingFaceError(.malformed, path, "holds no rotation") }
+        guard !names.isEmpty else { throw FileError(.malformed, path, "holds no rotation") }
         r1 = names.contains("R1") ? try rotation("R1", hidden) : nil
         let layersWithR2 = (0..<layers).filter { names.contains(Self.r2Name($0)) }
         guard let first = layersWithR2.first else {
@@ -73,7 +74,7 @@ extension Rotations {
             return
         }
         if let absent = (0..<layers).first(where: { !names.contains(Self.r2Name($0)) }) {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(path): rotation \(Self.r2Name(absent))",
                 "tensor \(Self.r2Name(absent)) is missing, and layer \(first) has one: R2 is of all layers or of none")
         }

@@ -10,16 +10,19 @@ package struct SHA256 {
         _ = crypto_hash_sha256_update(&state, bytes, UInt64(bytes.count))
     }
 
-    /// The digest of all bytes so far, 32 bytes.
-    package func finalize() -> [UInt8] {
+    /// The digest of all bytes so far.
+    package func finalize() -> Digest {
         var (copy, digest) = (state, [UInt8](repeating: 0, count: 32))
         crypto_hash_sha256_final(&copy, &digest)
         return digest
     }
 }
 
-/// SHA-256 of bytes, 32 bytes.
-package func sha256(_ bytes: [UInt8]) -> [UInt8] {
+/// A SHA-256 digest: 32 bytes.
+package typealias Digest = [UInt8]
+
+/// SHA-256 of bytes.
+package func sha256(_ bytes: [UInt8]) -> Digest {
     var hash = SHA256()
     hash.update(bytes)
     return hash.finalize()

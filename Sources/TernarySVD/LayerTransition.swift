@@ -1,4 +1,5 @@
 internal import LinearAlgebra
+internal import Support
 package import TensorCore
 
 /// What a ternary layer carries from step to step: W, the rest ρ that the last projection cut off, and the factors.

@@ -1,5 +1,5 @@
 internal import LinearAlgebra
-package import TensorCore
+package import Support
 
 /// A ternary decomposition that cannot be made, or a packed file that cannot be used.
 package struct TernaryError: ReportableError, Equatable {

@@ -169,7 +169,7 @@ package enum TernaryFile {
 
     /// Reads all layers of a file.
     ///
-    /// - Throws: `TernaryError` (data) or `HuggingFaceError` naming the file and the tensor.
+    /// - Throws: `TernaryError` (data) or `FileError` naming the file and the tensor.
     package static func read(_ path: String) throws -> [String: TernaryFactors] {
         let file = try opened(path)
         _ = try Origin(file.metadata, path: path)

@@ -1,4 +1,5 @@
-package import TensorCore
+internal import Support
+internal import TensorCore
 
 /// A layer's transition as bytes, in the smallest of three forms:
 ///
@@ -168,15 +169,5 @@ private struct ByteReader {
         }
         guard result.allSatisfy(\.isFinite) else { throw TransitionCodec.Malformed() }
         return result
-    }
-}
-
-extension [UInt8] {
-    fileprivate mutating func append(littleEndian value: UInt32) {
-        for shift in stride(from: 0, to: 32, by: 8) { append(UInt8(truncatingIfNeeded: value >> UInt32(shift))) }
-    }
-
-    fileprivate mutating func append(floats: [Float]) {
-        for value in floats { append(littleEndian: value.bitPattern) }
     }
 }

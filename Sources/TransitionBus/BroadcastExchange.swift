@@ -1,4 +1,5 @@
 package import Collectives
+package import Support
 
 /// Transitions over MPI's broadcast: nothing overlaps with computing and nothing is lost. The oracle for the ZeroMQ bus, and
 /// the exchange of a world of one.

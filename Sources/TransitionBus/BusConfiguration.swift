@@ -1,3 +1,5 @@
+package import Support
+
 /// What carries transitions between ranks (`bus.transport`).
 package enum BusTransport: String, CaseIterable, Sendable {
     /// ``ipc`` when all ranks share a node, else ``tcp``.

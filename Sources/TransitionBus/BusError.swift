@@ -1,4 +1,4 @@
-package import TensorCore
+package import Support
 
 /// A fault of the transition bus that ends the run.
 package enum BusError: ReportableError, Equatable {

@@ -1,6 +1,7 @@
 internal import CZeroMQ
 internal import Collectives
 internal import Glibc
+internal import Support
 
 /// From nothing to connections that are known to work, within a minute; every step is taken by all ranks.
 enum BusSetup {
@@ -41,7 +42,7 @@ enum BusSetup {
         mine.append(littleEndian: UInt32(configuration.attempt))
         mine.append(littleEndian: Int64(configuration.firstStep))
         for limit in configuration.payloadLimits { mine.append(littleEndian: Int64(limit)) }
-        let digests = try world.allGather(Digests.sha256(mine))
+        let digests = try world.allGather(sha256(mine))
         let others = digests.indices.filter { digests[$0] != digests[0] }
         guard others.isEmpty else { throw BusError.configurationsDiffer(ranks: others) }
     }

@@ -1,4 +1,5 @@
 internal import CZeroMQ
+internal import Support
 
 /// One thing a monitor may want to show: the newest value under a key, such as `step` or `layer/model.layers.0.mlp.up_proj`.
 package struct RunEvent: Equatable, Sendable {

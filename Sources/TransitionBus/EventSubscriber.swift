@@ -1,4 +1,5 @@
 internal import CZeroMQ
+internal import Support
 
 /// A monitor's side of ``EventPublisher``: first the newest value of every key, then what changes; after a gap it asks again.
 package final class EventSubscriber {

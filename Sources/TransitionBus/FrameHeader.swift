@@ -1,24 +1,4 @@
-internal import CKernels
 internal import Support
-package import TensorCore
-
-/// A SHA-256 digest: 32 bytes.
-package typealias Digest = [UInt8]
-
-package enum Digests {
-    /// SHA-256 of the bytes.
-    package static func sha256(_ bytes: [UInt8]) -> Digest {
-        Support.sha256(bytes)
-    }
-
-    /// A digest of tensors' elements as stored, for state that ranks compute alike: as fast as memory is read, so that every
-    /// step can afford it. What strangers could forge is digested by ``sha256(_:)``.
-    package static func state(_ tensors: [Tensor]) -> Digest {
-        var lanes = [UInt64](repeating: 0, count: Int(CK_DIGEST_LANES))
-        for tensor in tensors { ck_digest(tensor.pointer, tensor.count, &lanes) }
-        return sha256(lanes.withUnsafeBytes { Array($0) })
-    }
-}
 
 /// The fixed part of every message on the bus: what it is, of whom, and what its payload must hash to.
 ///
@@ -57,7 +37,7 @@ struct FrameHeader: Equatable {
     /// Position in the owner's stream of frames: a gap shows a loss. Replays keep the number of their original.
     var sequence: UInt64 = 0
     var byteCount: UInt64 = 0
-    var digest: Digest = Digests.sha256([])
+    var digest: Digest = sha256([])
 
     var encoded: [UInt8] {
         var bytes = Self.magic
@@ -105,28 +85,6 @@ struct FrameHeader: Equatable {
         self.owner = UInt32(owner)
         self.sequence = sequence
         byteCount = UInt64(payload.count)
-        digest = Digests.sha256(payload)
-    }
-}
-
-/// CRC-32C (Castagnoli; reflected polynomial 0x82F63B78, initial value and final exclusive-or all ones).
-enum CRC32C {
-    private static let table: [UInt32] = (0..<256).map { index in
-        (0..<8).reduce(UInt32(index)) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ 0x82F6_3B78 : crc >> 1 }
-    }
-
-    static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
-        ~bytes.reduce(~UInt32(0)) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
-    }
-}
-
-extension [UInt8] {
-    mutating func append<Value: FixedWidthInteger>(littleEndian value: Value) {
-        for shift in stride(from: 0, to: Value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> Value(shift))) }
-    }
-
-    /// The value at a byte offset. - Precondition: it lies inside.
-    func littleEndian<Value: FixedWidthInteger>(at offset: Int, _: Value.Type = Value.self) -> Value {
-        (0..<Value.bitWidth / 8).reduce(0) { $0 | Value(truncatingIfNeeded: self[offset + $1]) << Value(8 * $1) }
+        digest = sha256(payload)
     }
 }

@@ -1,3 +1,5 @@
+internal import Support
+
 /// A layer's new factors, as bytes the bus does not look into.
 package struct Transition: Equatable, Sendable {
     package let layer: Int
@@ -102,7 +104,7 @@ struct StepLedger {
         guard header.byteCount == UInt64(payload.count), payload.count <= payloadLimits[layer] else {
             return .refused(.wrongSize)
         }
-        guard Digests.sha256(payload) == header.digest else { return .refused(.wrongDigest) }
+        guard sha256(payload) == header.digest else { return .refused(.wrongDigest) }
         let key = EarlyKey(layer: layer, owner: sender)
         if let known = isEarly ? early[key] : staged[layer] {
             guard known.digest == header.digest else {

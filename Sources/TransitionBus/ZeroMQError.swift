@@ -1,6 +1,6 @@
 internal import CZeroMQ
 internal import Glibc
-package import TensorCore
+package import Support
 
 /// A call of libzmq that failed.
 package struct ZeroMQError: ReportableError, Equatable {

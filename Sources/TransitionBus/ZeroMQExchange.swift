@@ -1,5 +1,6 @@
 package import Collectives
 internal import Glibc
+package import Support
 internal import TensorCore
 
 /// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
@@ -222,7 +223,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         }
         let payload = parts[1]
         guard header.kind == .request else { return }
-        guard payload.count % 4 == 0, Digests.sha256(payload) == header.digest, let step = Int(exactly: header.step) else {
+        guard payload.count % 4 == 0, sha256(payload) == header.digest, let step = Int(exactly: header.step) else {
             return count(.wrongDigest)
         }
         let now = ContinuousClock.now

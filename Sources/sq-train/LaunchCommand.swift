@@ -3,7 +3,7 @@ internal import Collectives
 internal import Configuration
 internal import Glibc
 internal import Runs
-internal import TensorCore
+internal import Support
 
 struct LaunchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -104,7 +104,7 @@ struct TooFewDescriptors: ReportableError, Equatable {
     let limit: Int
     let fitting: Int
 
-    var exitCode: TensorCore.ExitCode { .configuration }
+    var exitCode: Support.ExitCode { .configuration }
     var description: String {
         "mpirun needs \(needed) open files to start \(ranks) rank\(ranks == 1 ? "" : "s"), and \(limit) are allowed: raise the limit "
             + "(ulimit -n \(needed))" + (fitting > 0 ? ", or start at most \(fitting)" : "")
@@ -116,7 +116,7 @@ struct LaunchFailure: ReportableError {
     let program: String
     let code: Int32
 
-    var exitCode: TensorCore.ExitCode { .noInput }
+    var exitCode: Support.ExitCode { .noInput }
     var description: String {
         "\(program) cannot be started: \(String(cString: strerror(code))); install openmpi-bin, or put it on the PATH"
     }

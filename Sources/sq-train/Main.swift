@@ -3,7 +3,6 @@ internal import Collectives
 internal import Glibc
 internal import Runs
 internal import Support
-internal import TensorCore
 
 /// The program: joins the MPI job it was started in, if any, runs the command on all ranks, and ends all with one exit code.
 @main

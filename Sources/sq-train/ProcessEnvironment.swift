@@ -3,7 +3,7 @@ internal import CProcess
 internal import Collectives
 internal import Glibc
 internal import LinearAlgebra
-internal import TensorCore
+internal import Support
 
 /// What has to stand in the environment before libraries that read it once are loaded.
 enum ProcessEnvironment {
@@ -119,7 +119,7 @@ struct KernelChoiceError: ReportableError {
     /// CK_ISA's value.
     let wanted: String
 
-    var exitCode: TensorCore.ExitCode { .configuration }
+    var exitCode: Support.ExitCode { .configuration }
 
     var description: String {
         let best = ck_best_isa().rawValue

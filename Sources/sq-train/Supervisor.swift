@@ -2,7 +2,7 @@ internal import CProcess
 internal import Collectives
 internal import Glibc
 internal import Runs
-internal import TensorCore
+internal import Support
 
 /// Runs a command, and runs it again after failures that may not come back.
 ///

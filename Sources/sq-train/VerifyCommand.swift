@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import Collectives
 internal import Jobs
 internal import Runs
-internal import TensorCore
+internal import Support
 
 struct VerifyCommand: RankCommand {
     static let configuration = CommandConfiguration(
@@ -14,7 +14,7 @@ struct VerifyCommand: RankCommand {
             """)
 
     /// The models differ.
-    static let answers = [TensorCore.ExitCode.differ.rawValue] as Set
+    static let answers = [Support.ExitCode.differ.rawValue] as Set
 
     @Argument(help: "A Hugging Face folder.")
     var first: String

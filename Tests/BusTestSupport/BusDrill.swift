@@ -1,4 +1,5 @@
 package import Collectives
+package import Support
 internal import TensorCore
 package import TransitionBus
 
@@ -64,7 +65,7 @@ package struct BusDrill: Sendable {
     package func run(
         on bus: any TransitionExchange, _ world: some Communicator, betweenSteps: ((Int) throws -> Void)? = nil
     ) throws -> Outcome {
-        var outcome = Outcome(digest: Digests.sha256([]), statistics: bus.statistics)
+        var outcome = Outcome(digest: sha256([]), statistics: bus.statistics)
         for step in 0..<steps {
             let owners = (0..<layers).map { ($0 + step) % world.size }
             try bus.beginStep(step, owners: owners)
@@ -76,7 +77,7 @@ package struct BusDrill: Sendable {
                 guard received == transition(step: step, layer: received.layer) else {
                     throw WrongTransition(step: step, layer: received.layer)
                 }
-                outcome.digest = Digests.sha256(outcome.digest + [received.codec] + received.payload)
+                outcome.digest = sha256(outcome.digest + [received.codec] + received.payload)
                 outcome.applied += 1
             }
             try bus.finishStep(stateDigest: outcome.digest)

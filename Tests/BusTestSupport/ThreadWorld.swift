@@ -1,6 +1,6 @@
 package import Collectives
 internal import Glibc
-package import TensorCore
+package import Support
 
 /// Ranks that are threads of this process: the bus can then be tested, and run under a sanitizer, without MPI.
 ///

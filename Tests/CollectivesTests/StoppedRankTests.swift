@@ -1,6 +1,6 @@
 import Collectives
 import Foundation
-import TensorCore
+import Support
 import Testing
 
 /// mpirun notices a rank that dies, never one that hangs; the watchdogs of the ranks that wait for it do.

@@ -1,6 +1,6 @@
 import Collectives
 import Glibc
-import TensorCore
+import Support
 import Testing
 
 @Suite struct WatchdogTests {

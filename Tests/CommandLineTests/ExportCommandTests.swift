@@ -1,5 +1,6 @@
 import Foundation
 import HuggingFace
+import Support
 import TestSupport
 import Testing
 

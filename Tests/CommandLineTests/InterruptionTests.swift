@@ -1,5 +1,5 @@
 import Foundation
-import HuggingFace
+import Support
 import Testing
 
 extension CommandLineTests {

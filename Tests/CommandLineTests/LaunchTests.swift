@@ -1,5 +1,5 @@
 import Foundation
-import HuggingFace
+import Support
 import TestSupport
 import Testing
 

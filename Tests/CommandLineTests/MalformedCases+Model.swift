@@ -1,5 +1,5 @@
 import Foundation
-import HuggingFace
+import Support
 
 private let weights = "model/model.safetensors"
 

@@ -1,5 +1,5 @@
 import Foundation
-import HuggingFace
+import Support
 
 private let tokenizerFile = "model/tokenizer.json"
 

@@ -1,5 +1,6 @@
 import Foundation
 import HuggingFace
+import Support
 import TestSupport
 
 /// A folder with a small valid model, tokenizer and data, for tests that spoil one of them.

@@ -1,4 +1,4 @@
-import HuggingFace
+import Support
 import TestSupport
 import Testing
 

@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import Testing
 
 extension CommandLineTests {

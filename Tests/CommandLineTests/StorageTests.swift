@@ -1,6 +1,7 @@
 import Foundation
 import HuggingFace
 import Models
+import Support
 import Testing
 
 extension CommandLineTests {

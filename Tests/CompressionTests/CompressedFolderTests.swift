@@ -103,7 +103,7 @@ import Testing
         _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel), execution)
         #expect(try method() == "sq-train")
         #expect(try CompressedFolder(folder.file("model")).execution == execution)
-        #expect(throws: HuggingFaceError.self) { try ModelFolder(folder.file("model")) }
+        #expect(throws: FileError.self) { try ModelFolder(folder.file("model")) }
     }
 
     @Test func `factors are read as they were written and run packed`() throws {
@@ -142,7 +142,7 @@ import Testing
         let changed = text.replacingOccurrences(of: old, with: new)
         try #require(changed != text)
         try changed.write(toFile: path, atomically: true, encoding: .utf8)
-        let error = #expect(throws: HuggingFaceError.self) {
+        let error = #expect(throws: FileError.self) {
             try CompressedModel(reading: CompressedFolder(folder.file("model")))
         }
         #expect(error?.description.contains(fragment) == true && error?.exitCode == .data)

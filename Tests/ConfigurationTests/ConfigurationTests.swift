@@ -1,5 +1,5 @@
 import Parallelism
-import TensorCore
+import Support
 import Testing
 
 @testable import Configuration

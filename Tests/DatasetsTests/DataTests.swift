@@ -1,5 +1,5 @@
 import HuggingFace
-import TensorCore
+import Support
 import TestSupport
 import Testing
 
@@ -156,7 +156,7 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
     @Test(arguments: ["none.txt", "none.safetensors", "wikitext"])
     func `A missing file ends with 66, whatever its ending`(name: String) throws {
         let fixture = try DataFixture()
-        let error = try #require(throws: HuggingFaceError.self) {
+        let error = try #require(throws: FileError.self) {
             try TokenSource(contentsOf: fixture.folder.file(name), vocabularySize: 6) { fixture.tokenizer }
         }
         #expect(error.exitCode == .noInput)

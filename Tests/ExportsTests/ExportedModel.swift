@@ -2,6 +2,7 @@ import Foundation
 import GGUF
 import HuggingFace
 import Models
+import Support
 import TensorCore
 import TestSupport
 

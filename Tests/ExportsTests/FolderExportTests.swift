@@ -2,6 +2,7 @@ import Foundation
 import HuggingFace
 import Models
 import Rotation
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -63,7 +64,7 @@ import Testing
                 try model.export(format, to: "out", type: .f16)
                 // Norms are in float32 in GGUF.
                 #expect(format == "gguf-f16")
-            } catch let error as HuggingFaceError {
+            } catch let error as FileError {
                 #expect(format == "huggingface" && error.description.contains("beyond F16's range"), "\(error)")
                 #expect(try !entries(ofFolder: model.folder.path).contains { $0.hasPrefix("out") })
             }

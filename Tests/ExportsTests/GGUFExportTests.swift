@@ -2,6 +2,7 @@ import Foundation
 import GGUF
 import HuggingFace
 import Models
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -72,7 +73,7 @@ import Testing
         #expect(try GGUFFile(model.file("a.gguf")).info("blk.0.attn_q.weight")?.encoding == .tq2_0)
         try model.import("a.gguf", to: "back")
         #expect(try model.logits("back").elements == model.logits("model").elements)
-        #expect(throws: HuggingFaceError.self) {
+        #expect(throws: FileError.self) {
             try ExportedModel("stranger", ternaryWidth: 256, spoiled: true).export("gguf-tq2_0", to: "a.gguf")
         }
     }

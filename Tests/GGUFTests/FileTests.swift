@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -117,7 +118,7 @@ import Testing
         #expect(try refusal { $0.removeLast(100) }.contains("the file ends within"))
         #expect(try refusal { $0 += [1] }.contains("1 bytes follow the last tensor"))
         try GGUFFile.write([("general.alignment", .uint32(48))], [], to: path)
-        #expect(throws: HuggingFaceError.self) { _ = try GGUFFile(path) }
+        #expect(throws: FileError.self) { _ = try GGUFFile(path) }
     }
 
     @Test func `arrays that would fill the memory are refused before it`() throws {
@@ -157,7 +158,7 @@ import Testing
         #expect(throws: Failure.self) {
             try GGUFFile.write([], [.init("t", .f32, [64]) { throw Failure() }], to: path)
         }
-        #expect(throws: HuggingFaceError.self) {
+        #expect(throws: FileError.self) {
             try GGUFFile.write([], [.init("t", .f16, [1]) { Tensor([1e6], [1]) }], to: path)
         }
         #expect(try entries(ofFolder: folder.path).isEmpty)

@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -30,8 +31,8 @@ import Testing
             for index in 0..<5 {
                 #expect(try checkpoint.read("layer.\(index).weight", shape: [10, 10]).maxMagnitude == Float(index))
             }
-            #expect(throws: HuggingFaceError.self) { try checkpoint.read("layer.0.weight", shape: [100]) }
-            #expect(throws: HuggingFaceError.self) { try checkpoint.read("layer.9.weight") }
+            #expect(throws: FileError.self) { try checkpoint.read("layer.0.weight", shape: [100]) }
+            #expect(throws: FileError.self) { try checkpoint.read("layer.9.weight") }
         }
     }
 
@@ -50,7 +51,7 @@ import Testing
     func `a shard is a plain file name`(name: String) throws {
         try writeIndex(["w": .string(name)])
         #expect { try Checkpoint(folder.path) } throws: { error in
-            (error as? HuggingFaceError)?.exitCode == .data && "\(error)".contains("is refused")
+            (error as? FileError)?.exitCode == .data && "\(error)".contains("is refused")
         }
     }
 
@@ -77,13 +78,13 @@ import Testing
     }
 
     @Test func `an index without a map, a folder without a model and a missing shard are refused`() throws {
-        #expect { try Checkpoint(folder.path) } throws: { ($0 as? HuggingFaceError)?.exitCode == .noInput }
+        #expect { try Checkpoint(folder.path) } throws: { ($0 as? FileError)?.exitCode == .noInput }
         for map: JSONValue in [nil, [:], [], ["w": 1]] {
             try writeIndex(map)
-            #expect { try Checkpoint(folder.path) } throws: { ($0 as? HuggingFaceError)?.exitCode == .data }
+            #expect { try Checkpoint(folder.path) } throws: { ($0 as? FileError)?.exitCode == .data }
         }
         try writeIndex(["w": "absent.safetensors"])
-        #expect { try Checkpoint(folder.path) } throws: { ($0 as? HuggingFaceError)?.exitCode == .noInput }
+        #expect { try Checkpoint(folder.path) } throws: { ($0 as? FileError)?.exitCode == .noInput }
     }
 
     @Test func `the golden models' folders are read`() throws {

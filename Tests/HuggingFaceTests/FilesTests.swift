@@ -1,5 +1,5 @@
 import HuggingFace
-import TensorCore
+import Support
 import TestSupport
 import Testing
 
@@ -20,7 +20,7 @@ func truncate(_ path: String, to size: Int) throws {
             try body()
             return nil
         } catch {
-            return (error as? HuggingFaceError)?.exitCode
+            return (error as? FileError)?.exitCode
         }
     }
 
@@ -48,7 +48,7 @@ func truncate(_ path: String, to size: Int) throws {
                 }
             }
             #expect { try read() } throws: { error in
-                (error as? HuggingFaceError)?.exitCode == .data && "\(error)".contains(fragment) && "\(error)".contains(name)
+                (error as? FileError)?.exitCode == .data && "\(error)".contains(fragment) && "\(error)".contains(name)
             }
         }
     }
@@ -72,7 +72,7 @@ func truncate(_ path: String, to size: Int) throws {
     }
 
     @Test func `an error is one line, whatever a name contains`() {
-        let error = HuggingFaceError(.malformed, "a\nb\u{1B}[31m", String(repeating: "x", count: 10_000))
+        let error = FileError(.malformed, "a\nb\u{1B}[31m", String(repeating: "x", count: 10_000))
         #expect(!error.description.contains { $0.isNewline || $0 == "\u{1B}" })
         #expect(error.description.count < 700)
     }

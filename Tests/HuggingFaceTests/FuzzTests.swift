@@ -1,3 +1,4 @@
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -8,7 +9,7 @@ import Testing
     import Glibc
 #endif
 
-/// Damages valid files at random: reading must end with a value or a `HuggingFaceError`; a trap would end the process.
+/// Damages valid files at random: reading must end with a value or a `FileError`; a trap would end the process.
 /// `SQ_FUZZ_COUNT` sets the number of mutations per format.
 @Suite struct FuzzTests {
     let folder: TemporaryFolder
@@ -47,7 +48,7 @@ import Testing
             try #require(write(descriptor, mutant, mutant.count) == mutant.count && close(descriptor) == 0)
             do {
                 try read(path)
-            } catch is HuggingFaceError {
+            } catch is FileError {
                 refused += 1
             }
         }

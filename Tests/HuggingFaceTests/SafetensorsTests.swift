@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -48,10 +49,10 @@ func safetensors(_ header: [UInt8], data: Int, length: UInt64? = nil) -> [UInt8]
         #expect(try file.readInts("raw") == [1, 2, 255] && file.readBytes("raw") == [1, 2, 255])
         #expect(try file.readFloat("w.bf16", rows: 698..<700).elements == Array(file.readFloat("w.bf16").elements.suffix(1002)))
         #expect(try file.readInts("i64", rows: 1..<2) == Array(integers[6..<12]))
-        #expect(throws: HuggingFaceError.self) { try file.readFloat("w.f32", rows: 699..<701) }
-        #expect(throws: HuggingFaceError.self) { try file.readFloat("scalar", rows: 0..<1) }
-        #expect(throws: HuggingFaceError.self) { try file.readFloat("i64") }
-        #expect(throws: HuggingFaceError.self) { try file.readInts("w.f32") }
+        #expect(throws: FileError.self) { try file.readFloat("w.f32", rows: 699..<701) }
+        #expect(throws: FileError.self) { try file.readFloat("scalar", rows: 0..<1) }
+        #expect(throws: FileError.self) { try file.readFloat("i64") }
+        #expect(throws: FileError.self) { try file.readInts("w.f32") }
     }
 
     @Test func `halves round to nearest, ties to even, and overflow is refused`() throws {
@@ -145,7 +146,7 @@ func safetensors(_ header: [UInt8], data: Int, length: UInt64? = nil) -> [UInt8]
         #expect {
             try open(bytes)
         } throws: { error in
-            let error = error as? HuggingFaceError
+            let error = error as? FileError
             return error?.exitCode == .data && "\(error!)".contains(reason) && "\(error!)".contains("x.safetensors")
         }
     }

@@ -5,6 +5,7 @@ import Foundation
 import HuggingFace
 import Models
 import Parallelism
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -107,7 +108,7 @@ private struct Stranger: ModelFamily {
     static let modelTypes: Set<String> = ["stranger"]
     private static let (width, inner, vocabulary, depth) = (32, 64, 48, 2)
 
-    static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> Bool {
+    static func configuration(_ keys: HFConfig) throws(FileError) -> Bool {
         try keys.bool("tie_word_embeddings", default: true)
     }
 

@@ -1,6 +1,5 @@
-import HuggingFace
 import Models
-import TensorCore
+import Support
 import TestSupport
 import Testing
 
@@ -14,7 +13,7 @@ import Testing
         _ changes: [String: JSONValue?], _ fragment: String, sourceLocation: SourceLocation = #_sourceLocation
     ) {
         #expect(sourceLocation: sourceLocation) { try read(changes) } throws: { error in
-            (error as? HuggingFaceError)?.exitCode == .data && "\(error)".contains(fragment)
+            (error as? FileError)?.exitCode == .data && "\(error)".contains(fragment)
         }
     }
 

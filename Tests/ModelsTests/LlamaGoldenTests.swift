@@ -1,6 +1,7 @@
 import Autograd
 import HuggingFace
 import Models
+import Support
 import TensorCore
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import HuggingFace
 import Models
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -75,7 +76,7 @@ import Testing
                 sources.append(TensorSource("model.layers.0.mlp.up_proj." + suffix, Tensor(zeros: [24, 1])))
             }
             #expect { try ModelFolder(folder.path) } throws: { error in
-                (error as? HuggingFaceError)?.exitCode == .data
+                (error as? FileError)?.exitCode == .data
                     && "\(error)".contains("already quantized (" + (declared ? "mine)" : ""))
                     && "\(error)".contains("give the folder it was made from")
             }

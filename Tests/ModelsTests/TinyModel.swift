@@ -1,5 +1,6 @@
 import HuggingFace
 import Models
+import Support
 import TensorCore
 import TestSupport
 

@@ -1,5 +1,5 @@
 import Models
-import TensorCore
+import Support
 import Testing
 
 @testable import Configuration

@@ -1,6 +1,7 @@
 import HuggingFace
 import Models
 import Parallelism
+import Support
 import Testing
 
 @testable import Configuration

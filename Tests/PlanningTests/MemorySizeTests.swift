@@ -1,6 +1,6 @@
 import Collectives
 import Glibc
-import HuggingFace
+import Support
 import TestSupport
 import Testing
 

@@ -1,5 +1,6 @@
 import Autograd
 import Quantization
+import Support
 import TensorCore
 import Testing
 

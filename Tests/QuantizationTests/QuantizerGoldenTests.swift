@@ -1,5 +1,6 @@
 import HuggingFace
 import Quantization
+import Support
 import TensorCore
 import TestSupport
 import Testing

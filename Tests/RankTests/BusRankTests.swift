@@ -1,6 +1,6 @@
 import BusTestSupport
 import Collectives
-import TensorCore
+import Support
 import Testing
 import TransitionBus
 

@@ -1,6 +1,7 @@
 import Autograd
 import Collectives
 import Models
+import Support
 import TensorCore
 import TernarySVD
 import TestSupport

@@ -1,5 +1,6 @@
 import Autograd
 import HuggingFace
+import Support
 import TensorCore
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
 import Foundation
-import HuggingFace
 import Parallelism
+import Support
 import TensorCore
 import TestSupport
 import Testing

@@ -1,6 +1,5 @@
 import Foundation
-import HuggingFace
-import TensorCore
+import Support
 import TestSupport
 import Testing
 

@@ -1,6 +1,4 @@
 import Evaluation
-import HuggingFace
-import TensorCore
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
-import HuggingFace
 import LinearAlgebra
+import Support
 import TensorCore
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import HuggingFace
 import LinearAlgebra
+import Support
 import TensorCore
 import TestSupport
 import Testing

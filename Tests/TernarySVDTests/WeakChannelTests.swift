@@ -1,4 +1,5 @@
 import LinearAlgebra
+import Support
 import TensorCore
 import TestSupport
 import Testing

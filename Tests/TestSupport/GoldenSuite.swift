@@ -1,4 +1,6 @@
 package import HuggingFace
+package import Support
+internal import TensorCore
 
 #if canImport(Glibc)
     import Glibc
@@ -44,11 +46,11 @@ package struct GoldenSuite: Sendable {
         self.folder = folder
         let index = folder + "/cases.json"
         guard let entries = try InputFile.json(index)["cases"]?.array else {
-            throw HuggingFaceError(.malformed, index, "has no list \"cases\"")
+            throw FileError(.malformed, index, "has no list \"cases\"")
         }
         cases = try entries.map { entry in
             guard let id = entry["id"]?.string, let file = entry["file"]?.string, let group = entry["group"]?.string else {
-                throw HuggingFaceError(.malformed, index, "a case lacks id, file or group")
+                throw FileError(.malformed, index, "a case lacks id, file or group")
             }
             return GoldenCase(
                 id: id, file: file, group: group, params: entry["params"] ?? .null, tolerance: entry["tolerance"] ?? .null,

@@ -1,11 +1,12 @@
 internal import HuggingFace
+import Support
 internal import TensorCore
 
 #if canImport(Glibc)
     import Glibc
 #endif
 
-/// Damages a valid file at random: reading must end with a value or a ``HuggingFaceError``; a trap would end the process.
+/// Damages a valid file at random: reading must end with a value or a ``FileError``; a trap would end the process.
 ///
 /// `SQ_FUZZ_COUNT` sets how many damaged files are read.
 package struct Mutations {
@@ -24,12 +25,12 @@ package struct Mutations {
         for _ in 0..<count {
             unlink(path)  // truncating it instead makes some file systems write it to the disk
             let mutant = mutate(original, &random)
-            guard let file = fopen(path, "wx") else { throw HuggingFaceError(.inputOutput, path, "cannot be made") }
+            guard let file = fopen(path, "wx") else { throw FileError(.inputOutput, path, "cannot be made") }
             fwrite(mutant, 1, mutant.count, file)
             fclose(file)
             do {
                 try read(path)
-            } catch is HuggingFaceError {
+            } catch is FileError {
                 refused += 1
             }
         }

@@ -1,4 +1,4 @@
-internal import HuggingFace
+import Support
 
 #if canImport(Glibc)
     import Glibc

@@ -1,5 +1,5 @@
 import HuggingFace
-import TensorCore
+import Support
 import TestSupport
 import Testing
 
@@ -114,14 +114,14 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
 @Suite struct MalformedTokenizerTests {
     @Test(arguments: MalformedTokenizer.all)
     func `A malformed tokenizer is refused in one line that says why`(malformed: MalformedTokenizer) throws {
-        let error = try #require(throws: HuggingFaceError.self) { try SmallTokenizer.load(malformed.json) }
+        let error = try #require(throws: FileError.self) { try SmallTokenizer.load(malformed.json) }
         #expect(error.exitCode == .data)
         #expect(error.description.contains(malformed.message), "\(error)")
         #expect(!error.description.contains("\n"))
     }
 
     @Test func `Other models than BPE are refused`() throws {
-        let error = try #require(throws: HuggingFaceError.self) {
+        let error = try #require(throws: FileError.self) {
             try SmallTokenizer.load(#"{"model": {"type": "Unigram", "vocab": []}}"#)
         }
         #expect(error.description.contains(#"model.type: "Unigram" is not supported"#))
@@ -132,7 +132,7 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         let path = folder.file("tokenizer.json")
         try AtomicFile.write("", to: path)
         try #require(truncate(path, Tokenizer.fileLimit + 1) == 0)
-        let error = try #require(throws: HuggingFaceError.self) { try Tokenizer(contentsOf: path) }
+        let error = try #require(throws: FileError.self) { try Tokenizer(contentsOf: path) }
         #expect(error.exitCode == .data)
     }
 
@@ -140,7 +140,7 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
     @Test func `A truncated file is refused wherever it is cut`() throws {
         let json = Array(SmallTokenizer().json.utf8)
         for length in json.indices {
-            #expect(throws: HuggingFaceError.self) {
+            #expect(throws: FileError.self) {
                 try SmallTokenizer.load(String(decoding: json[..<length], as: UTF8.self))
             }
         }

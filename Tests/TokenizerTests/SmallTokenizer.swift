@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import TestSupport
 
 /// A tokenizer.json of a few tokens, to be bent into other shapes.

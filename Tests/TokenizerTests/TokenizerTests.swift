@@ -1,4 +1,5 @@
 import HuggingFace
+import Support
 import TestSupport
 import Testing
 
@@ -62,6 +63,6 @@ import Testing
         #expect(try Tokenizer(folder: folder.path).bosToken == 6)
         #expect(try Tokenizer(folder: folder.path).eosToken == 2)
         try AtomicFile.write(#"{"bos_token": "<absent>"}"#, to: folder.file("tokenizer_config.json"))
-        #expect(throws: HuggingFaceError.self) { try Tokenizer(folder: folder.path) }
+        #expect(throws: FileError.self) { try Tokenizer(folder: folder.path) }
     }
 }

@@ -1,8 +1,8 @@
 import Collectives
 import Configuration
-import HuggingFace
 import Models
 import Parallelism
+import Support
 import TensorCore
 import TernarySVD
 import TestSupport

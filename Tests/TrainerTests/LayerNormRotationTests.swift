@@ -1,11 +1,11 @@
 import Autograd
 import Collectives
 import Evaluation
-import HuggingFace
 import LinearAlgebra
 import Models
 import Parallelism
 import Rotation
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -106,7 +106,7 @@ import Testing
         let plain = Rotations.randomHadamard(hidden: 24, head: 12, layers: 3, seed: 1)
         try plain.write(to: folder.file("r.safetensors"), metadata: [:])
         let config = try RunConfig(assignments: ["rotation.path=\(folder.file("r.safetensors"))"])
-        let error = #expect(throws: HuggingFaceError.self) {
+        let error = #expect(throws: FileError.self) {
             try RotationRecipe(config, Self.configuration().architecture, planTokens: 32)
         }
         #expect(error?.description.contains("does not keep the mean") == true)

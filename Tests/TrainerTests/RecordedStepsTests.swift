@@ -3,6 +3,7 @@ import HuggingFace
 import Models
 import Parallelism
 import Rotation
+import Support
 import TensorCore
 import TestSupport
 import Testing

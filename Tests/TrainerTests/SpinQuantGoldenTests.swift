@@ -7,6 +7,7 @@ import Models
 import Parallelism
 import Quantization
 import Rotation
+import Support
 import TensorCore
 import TestSupport
 import Testing

@@ -3,6 +3,7 @@ import CZeroMQ
 import Collectives
 import Foundation
 import Glibc
+import Support
 import Synchronization
 import TensorCore
 import Testing
@@ -70,7 +71,7 @@ import Testing
             let inTime = ContinuousClock.now < deadline
             try bus.publish(drill.transition(step: 0, layer: world.rank))
             try bus.collect { if world.rank == 0, $0.layer == 0 { hasApplied.store(true, ordering: .releasing) } }
-            try bus.finishStep(stateDigest: Digests.sha256([]))
+            try bus.finishStep(stateDigest: sha256([]))
             return inTime
         }
         #expect(handedOver[1])
@@ -90,7 +91,7 @@ import Testing
             try bus.beginStep(0, owners: [0, 1])
             if world.rank < 2 { try bus.publish(drill.transition(step: 0, layer: world.rank)) }
             _ = try bus.collect()
-            try bus.finishStep(stateDigest: Digests.sha256([world.rank == 2 ? 1 : 0]))
+            try bus.finishStep(stateDigest: sha256([world.rank == 2 ? 1 : 0]))
         }
         for result in results {
             #expect(

@@ -1,3 +1,4 @@
+import Support
 import TensorCore
 import Testing
 
@@ -161,19 +162,19 @@ import Testing
     @Test func `any changed bit, length or order changes the digest`() {
         var random = RandomStream(seed: 5)
         let tensor = Tensor(normal: [3, 67], from: &random)
-        let digest = Digests.state([tensor])
-        #expect(Digests.state([tensor.copy()]) == digest)
+        let digest = stateDigest([tensor])
+        #expect(stateDigest([tensor.copy()]) == digest)
         for element in 0..<tensor.count {
             for bit in [0, 13, 31] {
                 var changed = tensor.copy()
                 changed[flat: element] = Float(bitPattern: changed[flat: element].bitPattern ^ 1 << UInt32(bit))
-                #expect(Digests.state([changed]) != digest)
+                #expect(stateDigest([changed]) != digest)
             }
         }
         // Zeros are no padding, and two tensors are not one.
-        #expect(Digests.state([Tensor(zeros: [5])]) != Digests.state([Tensor(zeros: [6])]))
+        #expect(stateDigest([Tensor(zeros: [5])]) != stateDigest([Tensor(zeros: [6])]))
         #expect(
-            Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [3]), Tensor(zeros: [2])]))
-        #expect(Digests.state([Tensor(zeros: [2]), Tensor(zeros: [3])]) != Digests.state([Tensor(zeros: [5])]))
+            stateDigest([Tensor(zeros: [2]), Tensor(zeros: [3])]) != stateDigest([Tensor(zeros: [3]), Tensor(zeros: [2])]))
+        #expect(stateDigest([Tensor(zeros: [2]), Tensor(zeros: [3])]) != stateDigest([Tensor(zeros: [5])]))
     }
 }

@@ -3,8 +3,8 @@ import CZeroMQ
 import Collectives
 import Foundation
 import Glibc
+import Support
 import Synchronization
-import TensorCore
 import Testing
 
 @testable import TransitionBus

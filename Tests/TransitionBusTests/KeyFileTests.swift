@@ -1,4 +1,4 @@
-import TensorCore
+import Support
 import Testing
 
 @testable import TransitionBus

@@ -1,5 +1,5 @@
 import Collectives
-import TensorCore
+import Support
 import Testing
 
 @testable import TransitionBus

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Support
 package import TensorCore
 
 extension ElementType {

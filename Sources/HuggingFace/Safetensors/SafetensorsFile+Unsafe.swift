@@ -1,7 +1,8 @@
+package import Support
 package import TensorCore
 
 extension SafetensorsFile {
-    func readFloat(_ shape: [Int], _ range: Range<Int>, _ type: ElementType) throws(HuggingFaceError) -> Tensor {
+    func readFloat(_ shape: [Int], _ range: Range<Int>, _ type: ElementType) throws(FileError) -> Tensor {
         try file.readFloat(shape, range, type)
     }
 }
@@ -13,7 +14,7 @@ extension InputFile {
     /// Elements of `type` in `range`, as float32. - Precondition: the range holds the shape's elements.
     package func readFloat(
         _ shape: [Int], _ range: Range<Int>, _ type: ElementType
-    ) throws(HuggingFaceError) -> Tensor {
+    ) throws(FileError) -> Tensor {
         var result = Tensor(uninitialized: shape)
         precondition(range.count == result.count * type.size, "\(range.count) bytes for \(shape) of \(type)")
         let target = result.mutablePointer

@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 /// A safetensors file, open for reading; tensors are read when asked for.
@@ -10,7 +11,7 @@ package final class SafetensorsFile: Sendable {
     /// Sorted.
     package var names: [String] { tensors.keys.sorted() }
 
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
         let header = try SafetensorsHeader(file)
         tensors = header.tensors
@@ -18,8 +19,8 @@ package final class SafetensorsFile: Sendable {
     }
 
     /// - Throws: missing, if no tensor has this name.
-    package func info(_ name: String) throws(HuggingFaceError) -> TensorInfo {
-        guard let info = tensors[name] else { throw HuggingFaceError(.malformed, path, "tensor \(name) is missing") }
+    package func info(_ name: String) throws(FileError) -> TensorInfo {
+        guard let info = tensors[name] else { throw FileError(.malformed, path, "tensor \(name) is missing") }
         return info
     }
 
@@ -30,7 +31,7 @@ package final class SafetensorsFile: Sendable {
     ///   - finite: refuse NaN and infinity.
     package func readFloat(
         _ name: String, rows: Range<Int>? = nil, finite: Bool = false
-    ) throws(HuggingFaceError) -> Tensor {
+    ) throws(FileError) -> Tensor {
         let (shape, bytes, type) = try select(name, rows)
         guard type.readsAsFloat else { throw failure(name, "\(type.rawValue) cannot be read as floating point") }
         let result = try readFloat(shape, bytes, type)
@@ -42,7 +43,7 @@ package final class SafetensorsFile: Sendable {
     }
 
     /// The tensor's integers (or booleans, as 0 and 1).
-    package func readInts(_ name: String, rows: Range<Int>? = nil) throws(HuggingFaceError) -> [Int] {
+    package func readInts(_ name: String, rows: Range<Int>? = nil) throws(FileError) -> [Int] {
         let (_, range, type) = try select(name, rows)
         guard let integers = type.integers(try file.bytes(range)) else {
             throw failure(name, "\(type.rawValue) cannot be read as integers")
@@ -51,17 +52,17 @@ package final class SafetensorsFile: Sendable {
     }
 
     /// The tensor's bytes as they are in the file.
-    package func readBytes(_ name: String, rows: Range<Int>? = nil) throws(HuggingFaceError) -> [UInt8] {
+    package func readBytes(_ name: String, rows: Range<Int>? = nil) throws(FileError) -> [UInt8] {
         try file.bytes(try select(name, rows).bytes)
     }
 
-    func failure(_ name: String, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): tensor \(name)", problem)
+    func failure(_ name: String, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): tensor \(name)", problem)
     }
 
     private func select(
         _ name: String, _ rows: Range<Int>?
-    ) throws(HuggingFaceError) -> (shape: [Int], bytes: Range<Int>, type: ElementType) {
+    ) throws(FileError) -> (shape: [Int], bytes: Range<Int>, type: ElementType) {
         let info = try info(name)
         guard let rows else { return (info.shape, info.byteRange, info.type) }
         guard let height = info.shape.first, rows.lowerBound >= 0, rows.upperBound <= height else {

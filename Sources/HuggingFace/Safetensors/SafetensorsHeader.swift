@@ -1,3 +1,5 @@
+internal import Support
+
 /// Where a tensor is in its file.
 package struct TensorInfo: Sendable, Equatable {
     package let type: ElementType
@@ -20,10 +22,10 @@ struct SafetensorsHeader {
     private(set) var metadata: [String: String] = [:]
     private let path: String
 
-    init(_ file: InputFile) throws(HuggingFaceError) {
+    init(_ file: InputFile) throws(FileError) {
         path = file.path
         guard file.size >= 8 else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, path, "has \(file.size) bytes; a safetensors file begins with 8 for its header's length")
         }
         let prefix = try file.bytes(0..<8)
@@ -32,18 +34,18 @@ struct SafetensorsHeader {
             let rule =
                 length <= Self.maximumLength ? "reaches past the end of \(file.size) bytes" : "is above \(Self.maximumLength)"
             let impostor = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix)))
-            throw HuggingFaceError(.malformed, path, impostor ?? "header length \(length) \(rule)")
+            throw FileError(.malformed, path, impostor ?? "header length \(length) \(rule)")
         }
         let start = 8 + Int(length)
         let json = try file.bytes(8..<start)
         guard json.first == UInt8(ascii: "{") else {
-            throw HuggingFaceError(.malformed, path, "header does not begin with '{'")
+            throw FileError(.malformed, path, "header does not begin with '{'")
         }
         let root: JSONValue
         do throws(JSONError) {
             root = try JSONValue(parsing: json, depth: 4)
         } catch {
-            throw HuggingFaceError(.malformed, path, "byte \(8 + error.offset): \(error.problem)")
+            throw FileError(.malformed, path, "byte \(8 + error.offset): \(error.problem)")
         }
         for (name, entry) in root.object?.members ?? [] {
             if name == "__metadata__" {
@@ -58,16 +60,16 @@ struct SafetensorsHeader {
         try checkTiling(start: start, size: file.size)
     }
 
-    private func failure(_ name: String, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): tensor \(name)", problem)
+    private func failure(_ name: String, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): tensor \(name)", problem)
     }
 
-    private static func metadata(_ entry: JSONValue, _ path: String) throws(HuggingFaceError) -> [String: String] {
-        guard let object = entry.object else { throw HuggingFaceError(.malformed, "\(path): __metadata__", "is not an object") }
+    private static func metadata(_ entry: JSONValue, _ path: String) throws(FileError) -> [String: String] {
+        guard let object = entry.object else { throw FileError(.malformed, "\(path): __metadata__", "is not an object") }
         var metadata: [String: String] = [:]
         for (key, value) in object.members {
             guard let text = value.string else {
-                throw HuggingFaceError(.malformed, "\(path): __metadata__.\(key)", "is not a string")
+                throw FileError(.malformed, "\(path): __metadata__.\(key)", "is not a string")
             }
             metadata[key] = text
         }
@@ -76,7 +78,7 @@ struct SafetensorsHeader {
 
     private func info(
         _ name: String, _ entry: JSONValue, start: Int, size: Int
-    ) throws(HuggingFaceError) -> TensorInfo {
+    ) throws(FileError) -> TensorInfo {
         guard let object = entry.object else { throw failure(name, "its entry is not an object") }
         if let unknown = object.keys.first(where: { !["dtype", "shape", "data_offsets"].contains($0) }) {
             throw failure(name, "unknown key \"\(unknown)\"")
@@ -100,7 +102,7 @@ struct SafetensorsHeader {
     }
 
     /// The tensors, in the order of their offsets, must cover the data exactly.
-    private func checkTiling(start: Int, size: Int) throws(HuggingFaceError) {
+    private func checkTiling(start: Int, size: Int) throws(FileError) {
         var end = start
         let ordered = tensors.sorted {
             ($0.value.byteRange.lowerBound, $0.value.byteRange.upperBound) < (
@@ -115,6 +117,6 @@ struct SafetensorsHeader {
             }
             end = info.byteRange.upperBound
         }
-        guard end == size else { throw HuggingFaceError(.malformed, path, "\(size - end) bytes follow the last tensor") }
+        guard end == size else { throw FileError(.malformed, path, "\(size - end) bytes follow the last tensor") }
     }
 }

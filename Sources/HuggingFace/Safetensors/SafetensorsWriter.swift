@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 extension SafetensorsFile {
@@ -37,13 +38,13 @@ extension SafetensorsFile {
 
     /// Appends a tensor's elements as F32, F16 or BF16.
     ///
-    /// - Throws: ``HuggingFaceError``: an I/O error; a finite value that F16 cannot hold.
+    /// - Throws: ``FileError``: an I/O error; a finite value that F16 cannot hold.
     package static func write(
         _ tensor: Tensor, as type: ElementType, named name: String, to file: AtomicFile
-    ) throws(HuggingFaceError) {
+    ) throws(FileError) {
         let largestHalf: Float = 65_519.996
         if type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(file.path): tensor \(name)",
                 "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32")
         }

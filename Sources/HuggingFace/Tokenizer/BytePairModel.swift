@@ -1,3 +1,5 @@
+internal import Support
+
 /// Byte-pair encoding (Sennrich et al., "Neural machine translation of rare words with subword units", ACL 2016): symbols
 /// next to each other are merged, the pair that comes first in the list of merges first, until no pair is in the list.
 struct BytePairModel: Sendable {

@@ -1,4 +1,5 @@
 import HeapModule
+internal import Support
 
 /// The pairs of tokens that may be merged, in the order of their precedence.
 struct MergeTable: Sendable {

@@ -1,3 +1,5 @@
+internal import Support
+
 /// Where a text's ids stand among special tokens.
 struct PostProcessor: Sendable {
     private(set) var before: [Int32] = []

@@ -1,3 +1,5 @@
+internal import Support
+
 /// Cuts a normalized text into the pieces within which tokens are merged.
 enum PreTokenizer: Sendable {
     /// Pieces are the matches of a pattern and what is between them, put together as the splitter says.

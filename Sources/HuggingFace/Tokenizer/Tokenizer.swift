@@ -1,3 +1,5 @@
+internal import Support
+
 /// A tokenizer in Hugging Face's tokenizer.json: byte-level BPE (GPT-2, Llama 3, Qwen 2) and SentencePiece's BPE with byte
 /// fallback (Llama 2). Ids are those of Hugging Face's own library.
 ///

@@ -1,3 +1,5 @@
+internal import Support
+
 /// Why a tokenizer.json was refused, and the key it is about; the reader of the file adds the path.
 struct TokenizerError: Error, Equatable {
     let key: String

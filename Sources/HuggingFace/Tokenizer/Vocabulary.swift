@@ -1,3 +1,5 @@
+internal import Support
+
 /// Tokens and their ids.
 ///
 /// Tokens are compared byte by byte: a vocabulary may hold both forms of "é".

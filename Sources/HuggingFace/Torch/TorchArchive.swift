@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 /// A file of `torch.save` that holds one plain dictionary of float tensors, such as SpinQuant's `R.bin`.
@@ -11,39 +12,39 @@ package final class TorchArchive: Sendable {
 
     package var path: String { file.path }
 
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
         if let problem = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix))) {
-            throw HuggingFaceError(.malformed, path, problem)
+            throw FileError(.malformed, path, problem)
         }
         let zip = try ZipReader(file)
         let pickles = zip.entries.keys.filter { $0.hasSuffix("/data.pkl") }
         guard pickles.count == 1, let pickle = pickles.first else {
-            throw HuggingFaceError(.malformed, path, "holds \(pickles.count) entries named data.pkl instead of one")
+            throw FileError(.malformed, path, "holds \(pickles.count) entries named data.pkl instead of one")
         }
         let root = pickle.dropLast("data.pkl".count)
         if zip.entries[root + "byteorder"] != nil, try zip.contents(root + "byteorder") != Array("little".utf8) {
-            throw HuggingFaceError(.malformed, path, "byteorder is not little")
+            throw FileError(.malformed, path, "byteorder is not little")
         }
         guard (zip.entries[pickle]?.range.count ?? 0) <= Self.largestPickle else {
-            throw HuggingFaceError(.malformed, path, "\(pickle) is larger than \(Self.largestPickle) bytes")
+            throw FileError(.malformed, path, "\(pickle) is larger than \(Self.largestPickle) bytes")
         }
         let program = try zip.contents(pickle)
         let items: [(name: String, tensor: PickledTensor)]
         do throws(PickleError) {
             items = try TensorPickle.items(program)
         } catch {
-            throw HuggingFaceError(.malformed, "\(path): \(pickle): byte \(error.offset)", error.problem)
+            throw FileError(.malformed, "\(path): \(pickle): byte \(error.offset)", error.problem)
         }
         names = items.map(\.name)
         tensors = try Self.dictionary(items, path, size: file.size)
         entries = try Self.storages(tensors, root: String(root), zip)
     }
 
-    package func shape(_ name: String) throws(HuggingFaceError) -> [Int] { try tensor(name).shape }
+    package func shape(_ name: String) throws(FileError) -> [Int] { try tensor(name).shape }
 
     /// The tensor as float32.
-    package func read(_ name: String) throws(HuggingFaceError) -> Tensor {
+    package func read(_ name: String) throws(FileError) -> Tensor {
         let tensor = try tensor(name)
         guard let entry = entries[tensor.storage] else { throw failure(name, "its storage is missing") }
         let size = tensor.type.size
@@ -55,13 +56,13 @@ package final class TorchArchive: Sendable {
         return Self.gather(tensor, storage)
     }
 
-    private func tensor(_ name: String) throws(HuggingFaceError) -> PickledTensor {
-        guard let tensor = tensors[name] else { throw HuggingFaceError(.malformed, path, "tensor \(name) is missing") }
+    private func tensor(_ name: String) throws(FileError) -> PickledTensor {
+        guard let tensor = tensors[name] else { throw FileError(.malformed, path, "tensor \(name) is missing") }
         return tensor
     }
 
-    private func failure(_ name: String, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, "\(path): tensor \(name)", problem)
+    private func failure(_ name: String, _ problem: String) -> FileError {
+        FileError(.malformed, "\(path): tensor \(name)", problem)
     }
 }
 
@@ -70,16 +71,16 @@ extension TorchArchive {
     /// storage could otherwise ask for any amount of memory.
     private static func dictionary(
         _ items: [(name: String, tensor: PickledTensor)], _ path: String, size: Int
-    ) throws(HuggingFaceError) -> [String: PickledTensor] {
+    ) throws(FileError) -> [String: PickledTensor] {
         var tensors: [String: PickledTensor] = [:]
         var elements = 0
         for (name, tensor) in items {
             guard tensors.updateValue(tensor, forKey: name) == nil else {
-                throw HuggingFaceError(.malformed, "\(path): tensor \(name)", "occurs twice")
+                throw FileError(.malformed, "\(path): tensor \(name)", "occurs twice")
             }
             elements += tensor.shape.reduce(1, *)
             guard elements <= size else {
-                throw HuggingFaceError(.malformed, "\(path): tensor \(name)", "the tensors need more memory than the file has")
+                throw FileError(.malformed, "\(path): tensor \(name)", "the tensors need more memory than the file has")
             }
         }
         return tensors
@@ -88,15 +89,15 @@ extension TorchArchive {
     /// The entries that hold the storages, each of the size the pickle says and with a right checksum.
     private static func storages(
         _ tensors: [String: PickledTensor], root: String, _ zip: ZipReader
-    ) throws(HuggingFaceError) -> [String: ZipReader.Entry] {
+    ) throws(FileError) -> [String: ZipReader.Entry] {
         var entries: [String: ZipReader.Entry] = [:]
         for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
             let path = root + "data/" + tensor.storage
             guard let entry = zip.entries[path] else {
-                throw HuggingFaceError(.malformed, "\(zip.file.path): tensor \(name)", "its storage \(path) is missing")
+                throw FileError(.malformed, "\(zip.file.path): tensor \(name)", "its storage \(path) is missing")
             }
             guard entry.range.count / tensor.type.size == tensor.storageCount, entry.range.count % tensor.type.size == 0 else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(zip.file.path): tensor \(name)",
                     "its storage has \(entry.range.count) bytes; \(tensor.storageCount) elements of \(tensor.type.rawValue) are expected"
                 )

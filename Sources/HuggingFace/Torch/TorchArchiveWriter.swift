@@ -1,3 +1,4 @@
+package import Support
 package import TensorCore
 
 extension TorchArchive {
@@ -5,7 +6,7 @@ extension TorchArchive {
     /// which `torch.load` reads with `weights_only=True`.
     ///
     /// - Precondition: no name twice.
-    package static func write(_ tensors: [(name: String, tensor: Tensor)], to path: String) throws(HuggingFaceError) {
+    package static func write(_ tensors: [(name: String, tensor: Tensor)], to path: String) throws(FileError) {
         precondition(Set(tensors.map { UTF8Key($0.name) }).count == tensors.count, "a tensor's name occurs twice")
         var zip = ZipWriter(try AtomicFile(path), root: rootName(path))
         try zip.add("data.pkl", pickle(tensors))

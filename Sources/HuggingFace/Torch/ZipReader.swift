@@ -1,3 +1,5 @@
+internal import Support
+
 /// The directory of a ZIP archive whose entries are stored, not compressed, as `torch.save` writes them; with ZIP64.
 ///
 /// Only what the central directory lists exists. Every entry's range is checked against the file and against its neighbors.
@@ -13,7 +15,7 @@ struct ZipReader {
     private static let endSize = 22
     private static let largestDirectory = 64 << 20
 
-    init(_ file: InputFile) throws(HuggingFaceError) {
+    init(_ file: InputFile) throws(FileError) {
         self.file = file
         let directory = try Self.directory(file)
         let bytes = try file.bytes(directory.range)
@@ -35,7 +37,7 @@ struct ZipReader {
     }
 
     /// An entry's bytes, its checksum verified.
-    func contents(_ name: String) throws(HuggingFaceError) -> [UInt8] {
+    func contents(_ name: String) throws(FileError) -> [UInt8] {
         let entry = try entry(name)
         let bytes = try file.bytes(entry.range)
         guard CRC32.of(bytes) == entry.checksum else { throw Self.failure(file, "\(name) does not match its checksum") }
@@ -43,7 +45,7 @@ struct ZipReader {
     }
 
     /// Verifies an entry's checksum without holding it in memory.
-    func verify(_ name: String) throws(HuggingFaceError) {
+    func verify(_ name: String) throws(FileError) {
         let entry = try entry(name)
         var crc = CRC32()
         for start in stride(from: entry.range.lowerBound, to: entry.range.upperBound, by: 1 << 20) {
@@ -52,17 +54,17 @@ struct ZipReader {
         guard crc.value == entry.checksum else { throw Self.failure(file, "\(name) does not match its checksum") }
     }
 
-    private func entry(_ name: String) throws(HuggingFaceError) -> Entry {
+    private func entry(_ name: String) throws(FileError) -> Entry {
         guard let entry = entries[name] else { throw Self.failure(file, "\(name) is missing") }
         return entry
     }
 
-    private static func failure(_ file: InputFile, _ problem: String) -> HuggingFaceError {
-        HuggingFaceError(.malformed, file.path, problem)
+    private static func failure(_ file: InputFile, _ problem: String) -> FileError {
+        FileError(.malformed, file.path, problem)
     }
 
     /// Finds the end record (22 bytes and a comment of at most 65,535), and through it the central directory.
-    private static func directory(_ file: InputFile) throws(HuggingFaceError) -> (range: Range<Int>, count: Int) {
+    private static func directory(_ file: InputFile) throws(FileError) -> (range: Range<Int>, count: Int) {
         let tailStart = max(0, file.size - endSize - 0xFFFF)
         let tail = try file.bytes(tailStart..<file.size)
         let candidates = stride(from: tail.count - endSize, through: 0, by: -1)
@@ -94,7 +96,7 @@ struct ZipReader {
         let checksum: UInt32
     }
 
-    private static func record(_ bytes: [UInt8], at position: inout Int, _ file: InputFile) throws(HuggingFaceError) -> Record {
+    private static func record(_ bytes: [UInt8], at position: inout Int, _ file: InputFile) throws(FileError) -> Record {
         let at = position
         guard bytes.u32(at) == 0x0201_4B50, let flags = bytes.u16(at + 8), let method = bytes.u16(at + 10),
             let checksum = bytes.unsigned(UInt32.self, at: at + 16), let stored = bytes.u32(at + 20),
@@ -119,7 +121,7 @@ struct ZipReader {
     /// The ZIP64 extra field holds, in this order and only where the narrow field is full: size, stored size, offset.
     private static func wideFields(
         _ extra: [UInt8], _ size: Int, _ offset: Int, _ name: String, _ file: InputFile
-    ) throws(HuggingFaceError) -> (Int, Int) {
+    ) throws(FileError) -> (Int, Int) {
         var position = 0
         while let id = extra.u16(position), let length = extra.u16(position + 2) {
             guard id == 1 else {
@@ -139,7 +141,7 @@ struct ZipReader {
     /// The entry's bytes follow its local header, whose extra field may differ from the directory's (it holds the padding).
     private static func locate(
         _ record: Record, in file: InputFile, before limit: Int
-    ) throws(HuggingFaceError) -> Entry {
+    ) throws(FileError) -> Entry {
         guard record.headerOffset <= limit - 30 else { throw failure(file, "\(record.name) begins outside the file") }
         let header = try file.bytes(record.headerOffset..<record.headerOffset + 30)
         guard header.u32(0) == 0x0403_4B50, let nameLength = header.u16(26), let extraLength = header.u16(28) else {

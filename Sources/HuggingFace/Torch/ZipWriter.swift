@@ -1,3 +1,5 @@
+internal import Support
+
 /// Writes a ZIP archive of stored entries, each beginning at a multiple of 64 bytes as in files of `torch.save`.
 struct ZipWriter {
     static let alignment = 64
@@ -23,7 +25,7 @@ struct ZipWriter {
     }
 
     /// Adds the entry `<root>/<name>`.
-    mutating func add(_ name: String, _ content: [UInt8]) throws(HuggingFaceError) {
+    mutating func add(_ name: String, _ content: [UInt8]) throws(FileError) {
         let path = Array("\(root)/\(name)".utf8)
         let offset = file.count
         let checksum = CRC32.of(content)
@@ -31,7 +33,7 @@ struct ZipWriter {
         let unaligned = offset + 30 + path.count + 4
         let padding = (Self.alignment - unaligned % Self.alignment) % Self.alignment
         guard unaligned + padding + content.count < Self.limit else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, file.path, "would be larger than 4 GiB; the .safetensors file holds the same tensors")
         }
         var fields: [UInt8] = []
@@ -55,10 +57,10 @@ struct ZipWriter {
     }
 
     /// Writes the directory and puts the file in place.
-    func finish() throws(HuggingFaceError) {
+    func finish() throws(FileError) {
         let start = file.count
         guard start + directory.count < Self.limit, checksums.count < 0xFFFF else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, file.path, "would be larger than 4 GiB; the .safetensors file holds the same tensors")
         }
         var end = Array("PK\u{5}\u{6}".utf8) + [0, 0, 0, 0]

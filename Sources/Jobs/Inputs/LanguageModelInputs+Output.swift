@@ -32,7 +32,7 @@ extension Tensor {
 
 extension LanguageModelInputs {
     /// The type of the floats in `model/`.
-    func writtenType(_ config: RunConfig) throws(HuggingFaceError) -> ElementType {
+    func writtenType(_ config: RunConfig) throws(FileError) -> ElementType {
         switch config.model.dtype {
         case .f32: .f32
         case .bf16: .bf16

@@ -5,10 +5,11 @@ package import Configuration
 package import Datasets
 internal import EmbeddedModel
 internal import Evaluation
-package import HuggingFace
+internal import HuggingFace
 package import Models
 package import Parallelism
 package import Runs
+package import Support
 package import TensorCore
 
 /// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all
@@ -33,7 +34,7 @@ package struct LanguageModelInputs {
     /// The data's entry in `summary.json`.
     package let dataSummary: JSONObject
 
-    /// - Throws: ``HuggingFaceError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
+    /// - Throws: ``FileError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
     package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
         let opened = try CompressedFolder(config.model.path ?? EmbeddedModel.path)
         (folder, execution) = (opened.folder, opened.execution)

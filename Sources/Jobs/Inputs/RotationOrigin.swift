@@ -4,8 +4,7 @@ internal import HuggingFace
 internal import Models
 internal import Rotation
 internal import Runs
-internal import Support
-package import TensorCore
+package import Support
 
 /// A file that belongs to another model than the one it is given to.
 package struct OriginError: ReportableError, Equatable {

@@ -5,6 +5,7 @@ internal import LinearAlgebra
 internal import Models
 internal import Parallelism
 internal import Runs
+internal import Support
 internal import TensorCore
 internal import Trainer
 

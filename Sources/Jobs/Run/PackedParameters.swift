@@ -6,6 +6,7 @@ internal import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
+internal import Support
 internal import TensorCore
 internal import TernarySVD
 

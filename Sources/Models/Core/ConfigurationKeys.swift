@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 
 // Which keys of a config.json this program knows: those it reads, those that no weight and no activation depends on, and those
 // of other networks whose neutral value says that this is not one of them. Anything else may change what the network computes,
@@ -89,7 +90,7 @@ extension HFConfig {
     /// - Throws: at the first key that is neither read, nor harmless, nor neutral.
     func refuseUnknown(
         _ family: String, known: Set<String>, isNeutral: (_ key: String, _ value: JSONValue) -> Bool = { $1.isNeutral(for: $0) }
-    ) throws(HuggingFaceError) {
+    ) throws(FileError) {
         for (key, value) in json.members where !known.contains(key) && !harmlessKeys.contains(key) {
             guard isNeutral(key, value) else {
                 throw failure(

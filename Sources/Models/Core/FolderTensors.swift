@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 internal import TensorCore
 
 extension HFConfig {
@@ -38,8 +39,8 @@ struct FolderTensors {
         ("quant_map", "bitsandbytes"), ("nested_quant_map", "bitsandbytes"), ("W_q", "hqq"), ("codebooks", "aqlm"),
     ]
 
-    /// - Throws: ``HuggingFaceError`` for a tensor that is quantized, missing, of another shape, or of no layer.
-    func check(_ architecture: Architecture) throws(HuggingFaceError) {
+    /// - Throws: ``FileError`` for a tensor that is quantized, missing, of another shape, or of no layer.
+    func check(_ architecture: Architecture) throws(FileError) {
         let known = packed?.tensors ?? []
         for name in checkpoint.names where !known.contains(name) {
             let last = name.split(separator: ".").last ?? ""
@@ -53,7 +54,7 @@ struct FolderTensors {
             let info = try checkpoint.info(name)
             guard info.type.isFloat else { throw alreadyQuantized(name, by: config.quantizationMethod ?? info.type.rawValue) }
             guard info.shape == spec.shape else {
-                throw HuggingFaceError(
+                throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(name)",
                     "has shape \(info.shape); config.json says \(spec.shape)")
             }
@@ -62,14 +63,14 @@ struct FolderTensors {
         if architecture.tiesHead { expected.insert(architecture.head.name) }
         let strangers = checkpoint.names.filter { !expected.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
         if let stranger = strangers.first {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(stranger)",
                 "belongs to no layer of the model that config.json describes")
         }
     }
 
-    private func alreadyQuantized(_ name: String, by method: String) -> HuggingFaceError {
-        HuggingFaceError(
+    private func alreadyQuantized(_ name: String, by method: String) -> FileError {
+        FileError(
             .malformed, "\(checkpoint.folder): tensor \(name)",
             "the model is already quantized (\(method)); give the folder it was made from")
     }
@@ -77,12 +78,12 @@ struct FolderTensors {
 
 extension Checkpoint {
     /// Whether a head is stored that is not the embedding's values once more. - Precondition: the embedding was checked.
-    func hasHeadOfItsOwn(_ architecture: Architecture) throws(HuggingFaceError) -> Bool {
+    func hasHeadOfItsOwn(_ architecture: Architecture) throws(FileError) -> Bool {
         let (name, shape) = (architecture.head.name, architecture.head.shape)
         guard contains(name), let table = architecture.embedding?.name else { return false }
         let found = try info(name).shape
         guard found == shape else {
-            throw HuggingFaceError(.malformed, "\(folder): tensor \(name)", "has shape \(found); config.json says \(shape)")
+            throw FileError(.malformed, "\(folder): tensor \(name)", "has shape \(found); config.json says \(shape)")
         }
         // Groups of rows, so that neither is held whole.
         let step = max(1, (1 << 22) / max(1, shape[1]))

@@ -1,5 +1,6 @@
 package import GGUF
-package import HuggingFace
+internal import HuggingFace
+package import Support
 package import TensorCore
 
 /// What a GGUF file of a model says besides weights and tokenizer: names, values and layout as llama.cpp reads them.
@@ -69,7 +70,7 @@ extension ModelFamily {
 
     package static var ggufArchitectures: Set<String> { [] }
 
-    package static func configuration(of file: GGUFFile) throws(HuggingFaceError) -> JSONObject {
+    package static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject {
         throw file.failure("general.architecture", "is of no family that is read from GGUF")
     }
 }

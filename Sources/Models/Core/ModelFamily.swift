@@ -1,6 +1,7 @@
 package import Autograd
 package import GGUF
 package import HuggingFace
+package import Support
 internal import Synchronization
 
 /// A family of networks: how its config.json is read, what its models are made of, and its graph.
@@ -11,8 +12,8 @@ package protocol ModelFamily: Sendable {
     static var modelTypes: Set<String> { get }
     associatedtype Configuration: Sendable, Equatable
 
-    /// - Throws: ``HuggingFaceError`` naming the key that is missing or has a value this program cannot run.
-    static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> Configuration
+    /// - Throws: ``FileError`` naming the key that is missing or has a value this program cannot run.
+    static func configuration(_ keys: HFConfig) throws(FileError) -> Configuration
     static func architecture(_ configuration: Configuration) -> Architecture
 
     /// The form that llama.cpp reads, or why it has none; a family that says nothing has none.
@@ -20,7 +21,7 @@ package protocol ModelFamily: Sendable {
     /// The values of `general.architecture` in files that ``configuration(of:)`` reads.
     static var ggufArchitectures: Set<String> { get }
     /// The config.json of a GGUF file's model.
-    static func configuration(of file: GGUFFile) throws(HuggingFaceError) -> JSONObject
+    static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject
 
     /// - Parameter positions: longest sequence that will be run.
     init(_ configuration: Configuration, positions: Int)
@@ -68,7 +69,7 @@ package enum ModelRegistry {
         }
     }
 
-    /// - Throws: ``HuggingFaceError`` for a type of no family, or what the family finds wrong.
+    /// - Throws: ``FileError`` for a type of no family, or what the family finds wrong.
     package static func model(_ keys: HFConfig) throws -> ModelDescription {
         let keys = try PackedModelType.restored(keys)
         let type = try keys.string("model_type")
@@ -82,7 +83,7 @@ package enum ModelRegistry {
 
     /// The config.json of the model in a GGUF file.
     ///
-    /// - Throws: ``HuggingFaceError`` for an architecture of no family, or what the family finds wrong.
+    /// - Throws: ``FileError`` for an architecture of no family, or what the family finds wrong.
     package static func configuration(of file: GGUFFile) throws -> HFConfig {
         guard let name = file["general.architecture"]?.string else {
             throw file.failure("general.architecture", "is missing or no string")

@@ -1,5 +1,6 @@
 internal import Autograd
 package import HuggingFace
+package import Support
 package import TensorCore
 
 /// How weights that a job leaves as they are rest in memory; computing is in float32 either way.
@@ -29,7 +30,7 @@ package struct ModelFolder: Sendable {
     /// head that is stored beside the embedding it is said to share.
     ///
     /// - Parameter packed: finds linears that are not stored as floats; without it they are refused.
-    /// - Throws: ``HuggingFaceError`` for what is missing, of no family, already quantized, or has another shape; what `packed`
+    /// - Throws: ``FileError`` for what is missing, of no family, already quantized, or has another shape; what `packed`
     ///   throws.
     package init(_ path: String, packed: PackedWeightsReader = { _, _, _ in nil }) throws {
         self.path = path
@@ -61,7 +62,7 @@ package struct ModelFolder: Sendable {
 
     /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of them.
     package var elementType: ElementType {
-        get throws(HuggingFaceError) {
+        get throws(FileError) {
             var types = Set<ElementType>()
             for (name, _) in architecture.parameters().named where !(packed?.weights.contains(name) ?? false) {
                 types.insert(try checkpoint.info(name).type)
@@ -115,7 +116,7 @@ package struct ModelFolder: Sendable {
     /// - Parameter more: members of config.json that say how the weights are packed.
     package func finish(
         _ writer: HFFolderWriter, as type: ElementType, tied: Bool, more: JSONObject = JSONObject()
-    ) throws(HuggingFaceError) {
+    ) throws(FileError) {
         var config = config
         for (key, value) in more.members { config.json[key] = value }
         config.json["tie_word_embeddings"] = .bool(tied)

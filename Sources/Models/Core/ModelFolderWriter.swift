@@ -1,4 +1,5 @@
 package import HuggingFace
+package import Support
 package import TensorCore
 
 /// A model folder that several ranks write, each its stage's shard.
@@ -23,7 +24,7 @@ package struct ModelFolderWriter {
     }
 
     /// Makes the temporary folder, on one rank.
-    package func open() throws(HuggingFaceError) -> HFFolderWriter { try HFFolderWriter(folder) }
+    package func open() throws(FileError) -> HFFolderWriter { try HFFolderWriter(folder) }
 
     /// Writes the shard of one stage. A tied embedding, which the last stage holds too, is written by the first.
     ///

@@ -1,4 +1,5 @@
 package import HuggingFace
+internal import Support
 package import TensorCore
 
 /// The linear layers of a folder that are kept in another form than as matrices of floats.
@@ -28,8 +29,8 @@ package enum PackedModelType {
 
     /// The configuration with the model's own type.
     ///
-    /// - Throws: ``HuggingFaceError`` where the type is not said.
-    static func restored(_ config: HFConfig) throws(HuggingFaceError) -> HFConfig {
+    /// - Throws: ``FileError`` where the type is not said.
+    static func restored(_ config: HFConfig) throws(FileError) -> HFConfig {
         guard config.json["model_type"]?.string == name else { return config }
         guard let own = try config.object(key) else { throw config.failure(key, "is missing, and model_type is \(name)") }
         var result = config

@@ -1,5 +1,6 @@
 package import GGUF
-package import HuggingFace
+internal import HuggingFace
+package import Support
 internal import TensorCore
 
 // How llama.cpp names and stores models of this family: `gguf-py/gguf/constants.py` and `src/llama-model.cpp` of ggml-org/llama.cpp.
@@ -77,7 +78,7 @@ extension Llama {
     }
 
     /// The config.json of a file's model.
-    package static func configuration(of file: GGUFFile) throws(HuggingFaceError) -> JSONObject {
+    package static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject {
         guard let architecture = file["general.architecture"]?.string else {
             throw file.failure("general.architecture", "is missing or no string")
         }
@@ -126,7 +127,7 @@ extension Llama {
     /// - Throws: for a scaling that this program does not have, or factors that are none of the known models'.
     private static func ropeScaling(
         _ keys: GGUFKeys, _ file: GGUFFile, base: Double, dimension: Int
-    ) throws(HuggingFaceError) -> JSONValue? {
+    ) throws(FileError) -> JSONValue? {
         let type = try keys.string("rope.scaling.type", default: "none")
         if file.info(frequencyFactors) != nil {
             let factors = try file.read(frequencyFactors)
@@ -178,11 +179,11 @@ private struct GGUFKeys {
 
     init(_ file: GGUFFile, _ architecture: String) { (self.file, self.architecture) = (file, architecture) }
 
-    func failure(_ key: String, _ problem: String) -> HuggingFaceError { file.failure("\(architecture).\(key)", problem) }
+    func failure(_ key: String, _ problem: String) -> FileError { file.failure("\(architecture).\(key)", problem) }
 
     private func typed<Value>(
         _ key: String, _ kind: String, _ default: Value?, _ convert: (GGUFValue) -> Value?
-    ) throws(HuggingFaceError) -> Value {
+    ) throws(FileError) -> Value {
         guard let value = file["\(architecture).\(key)"] else {
             guard let `default` else { throw failure(key, "is missing; \(kind) is expected") }
             return `default`
@@ -191,24 +192,24 @@ private struct GGUFKeys {
         return converted
     }
 
-    func integer(_ key: String, default: Int? = nil) throws(HuggingFaceError) -> Int {
+    func integer(_ key: String, default: Int? = nil) throws(FileError) -> Int {
         let value = try typed(key, "an integer", `default`, \.integer)
         guard (0...Int(Int32.max)).contains(value) else { throw failure(key, "\(value) is not between 0 and \(Int32.max)") }
         return value
     }
 
     /// nil where the key is absent.
-    func numbers(_ key: String) throws(HuggingFaceError) -> [Double]? {
+    func numbers(_ key: String) throws(FileError) -> [Double]? {
         guard file["\(architecture).\(key)"] != nil else { return nil }
         return try typed(key, "a list of numbers", nil, \.numbers)
     }
 
-    func string(_ key: String, default: String) throws(HuggingFaceError) -> String {
+    func string(_ key: String, default: String) throws(FileError) -> String {
         try typed(key, "a string", `default`, \.string)
     }
 
     /// A number, of a float the shortest decimal one: what its writer read.
-    func number(_ key: String, default: Double? = nil) throws(HuggingFaceError) -> Double {
+    func number(_ key: String, default: Double? = nil) throws(FileError) -> Double {
         let value = try typed(key, "a number", `default`) { value in
             if case .float32(let number) = value { Double("\(number)") } else { value.number }
         }

@@ -1,12 +1,12 @@
 package import Autograd
 package import HuggingFace
-internal import TensorCore
+package import Support
 
 /// Decoders of the Llama family (Touvron et al., arXiv 2302.13971): Llama, Mistral, Qwen2, Qwen3.
 package struct Llama: ModelFamily {
     package static let modelTypes = Set(LlamaConfiguration.Family.allCases.map(\.rawValue))
 
-    package static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> LlamaConfiguration {
+    package static func configuration(_ keys: HFConfig) throws(FileError) -> LlamaConfiguration {
         try LlamaConfiguration(keys)
     }
 

@@ -1,4 +1,5 @@
 package import HuggingFace
+package import Support
 
 extension LlamaConfiguration {
     /// Beyond any model there is; keeps a broken file from claiming the memory for a billion layers.
@@ -7,9 +8,9 @@ extension LlamaConfiguration {
     /// Reads a `config.json` as transformers 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`) do, with the defaults
     /// of the family's own configuration class.
     ///
-    /// - Throws: ``HuggingFaceError`` naming the key that is missing, has a value this program cannot run, or is not known and
+    /// - Throws: ``FileError`` naming the key that is missing, has a value this program cannot run, or is not known and
     ///   may change what the network computes.
-    package init(_ keys: HFConfig) throws(HuggingFaceError) {
+    package init(_ keys: HFConfig) throws(FileError) {
         let type = try keys.string("model_type")
         guard let family = Family(rawValue: type) else {
             let known = Family.allCases.map(\.rawValue).joined(separator: ", ")
@@ -79,7 +80,7 @@ extension HFConfig {
     /// without that, those from `max_window_layers` on. Empty where no window is shorter than the longest sequence.
     fileprivate func windows(
         _ family: LlamaConfiguration.Family, layers: Int, positions: Int
-    ) throws(HuggingFaceError) -> [Int?] {
+    ) throws(FileError) -> [Int?] {
         let standard = json["sliding_window"] == nil ? 4096 : nil
         let size = has("sliding_window") ? try extent("sliding_window") : standard
         let types = try layerTypes(layers)
@@ -110,7 +111,7 @@ extension HFConfig {
     }
 
     /// Which layers have a window, as `layer_types` says; nil without that key.
-    private func layerTypes(_ layers: Int) throws(HuggingFaceError) -> [Bool]? {
+    private func layerTypes(_ layers: Int) throws(FileError) -> [Bool]? {
         guard has("layer_types") else { return nil }
         let types = try strings("layer_types")
         guard types.count == layers else { throw failure("layer_types", "has \(types.count) entries for \(layers) layers") }

@@ -1,4 +1,5 @@
 internal import HuggingFace
+internal import Support
 
 extension LlamaConfiguration.Family {
     /// Keys that the family's configuration is read from.
@@ -19,7 +20,7 @@ extension LlamaConfiguration.Family {
 
 extension HFConfig {
     /// - Throws: at the first key that is neither read, nor harmless, nor neutral.
-    func refuseUnknown(_ family: LlamaConfiguration.Family) throws(HuggingFaceError) {
+    func refuseUnknown(_ family: LlamaConfiguration.Family) throws(FileError) {
         try refuseUnknown(family.rawValue, known: family.keys) { key, value in
             // A qwen2 has biases of q, k and v, whatever its file says.
             let isBias = family == .qwen2 && ["attention_bias", "qkv_bias"].contains(key)

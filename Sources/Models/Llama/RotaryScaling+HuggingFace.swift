@@ -1,15 +1,16 @@
 internal import HuggingFace
+internal import Support
 
 extension RotaryScaling {
     /// Reads `rope_parameters` (transformers 5) or `rope_scaling` (4); the base is that of the dictionary or else the one at
     /// the top.
     ///
     /// - Throws: where both are there and say different things, or either says what this program does not do.
-    init(_ keys: HFConfig) throws(HuggingFaceError) {
-        let new = try keys.object("rope_parameters").map { dictionary throws(HuggingFaceError) in
+    init(_ keys: HFConfig) throws(FileError) {
+        let new = try keys.object("rope_parameters").map { dictionary throws(FileError) in
             try RotaryScaling(dictionary, below: keys)
         }
-        let legacy = try keys.object("rope_scaling").map { dictionary throws(HuggingFaceError) in
+        let legacy = try keys.object("rope_scaling").map { dictionary throws(FileError) in
             try RotaryScaling(dictionary, below: keys)
         }
         if let new, let legacy, new != legacy {
@@ -22,7 +23,7 @@ extension RotaryScaling {
         }
     }
 
-    private init(_ scaling: HFConfig, below top: HFConfig) throws(HuggingFaceError) {
+    private init(_ scaling: HFConfig, below top: HFConfig) throws(FileError) {
         if let layerType = scaling.json.members.first(where: { $0.value.object != nil })?.key {
             throw scaling.failure(layerType, "rotary embeddings of their own for a type of layer are not supported")
         }
@@ -73,11 +74,11 @@ extension HFConfig {
         return nil
     }
 
-    fileprivate func rotaryBase(or default: Double) throws(HuggingFaceError) -> Double {
+    fileprivate func rotaryBase(or default: Double) throws(FileError) -> Double {
         has("rope_theta") ? try positive("rope_theta") : `default`
     }
 
-    fileprivate func positive(_ key: String) throws(HuggingFaceError) -> Double {
+    fileprivate func positive(_ key: String) throws(FileError) -> Double {
         let value = try number(key)
         guard value > 0, value.isFinite else { throw failure(key, "\(value) is not a positive number") }
         return value

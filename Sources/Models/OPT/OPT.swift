@@ -1,12 +1,12 @@
 package import Autograd
 package import HuggingFace
-internal import TensorCore
+package import Support
 
 /// Decoders of the OPT family (Zhang et al., arXiv 2205.01068): LayerNorm, learned positions, ReLU.
 package struct OPT: ModelFamily {
     package static let modelTypes: Set<String> = ["opt"]
 
-    package static func configuration(_ keys: HFConfig) throws(HuggingFaceError) -> OPTConfiguration {
+    package static func configuration(_ keys: HFConfig) throws(FileError) -> OPTConfiguration {
         try OPTConfiguration(keys)
     }
 

@@ -1,4 +1,5 @@
 package import HuggingFace
+package import Support
 
 /// The shape of a model of the OPT family: what its `config.json` says.
 package struct OPTConfiguration: Sendable, Equatable {
@@ -67,9 +68,9 @@ package struct OPTConfiguration: Sendable, Equatable {
 
     /// Reads a `config.json` with the defaults of the family's own configuration class.
     ///
-    /// - Throws: ``HuggingFaceError`` naming the key that is missing, has a value this program cannot run, or is not known and
+    /// - Throws: ``FileError`` naming the key that is missing, has a value this program cannot run, or is not known and
     ///   may change what the network computes.
-    package init(_ keys: HFConfig) throws(HuggingFaceError) {
+    package init(_ keys: HFConfig) throws(FileError) {
         try keys.refuseUnknown("opt", known: Self.keys)
         let activation = try keys.string("activation_function", default: "relu")
         guard activation == "relu" else {

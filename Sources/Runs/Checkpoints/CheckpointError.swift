@@ -1,4 +1,4 @@
-package import TensorCore
+package import Support
 
 /// Why a run cannot go on where another stopped.
 package enum CheckpointError: ReportableError, Equatable {

@@ -1,4 +1,4 @@
-internal import HuggingFace
+internal import Support
 
 /// The folder `checkpoints` of a run: one folder `step-N` for each commit, and `LATEST`, which names the newest.
 ///
@@ -17,7 +17,7 @@ struct CheckpointFolder {
     static func stateFile(rank: Int) -> String { "rank-\(rank).safetensors" }
 
     /// Steps committed, newest first.
-    func steps() throws(HuggingFaceError) -> [Int] {
+    func steps() throws(FileError) -> [Int] {
         guard PathKind(path) == .folder else { return [] }
         return try entries(ofFolder: path).compactMap { name in
             name.hasPrefix(Self.prefix) ? Int(name.dropFirst(Self.prefix.count)) : nil
@@ -25,18 +25,18 @@ struct CheckpointFolder {
     }
 
     /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed.
-    func begin(_ step: Int) throws(HuggingFaceError) {
+    func begin(_ step: Int) throws(FileError) {
         try makeFolder(path)
         for name in try entries(ofFolder: path) where name.contains(Self.temporarySuffix) { try removeTree("\(path)/\(name)") }
         try makeFolder(temporary(step))
     }
 
     /// Removes `step-N.tmp`, which could not be completed.
-    func discard(_ step: Int) throws(HuggingFaceError) { try removeTree(temporary(step)) }
+    func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }
 
     /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later
     /// steps are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
-    func commit(_ manifest: CheckpointManifest, keep: Int) throws(HuggingFaceError) {
+    func commit(_ manifest: CheckpointManifest, keep: Int) throws(FileError) {
         let step = manifest.step
         // Atomic writes make their folder durable too, and with it the states.
         try AtomicFile.write(

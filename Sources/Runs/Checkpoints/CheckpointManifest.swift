@@ -1,5 +1,4 @@
 internal import Configuration
-internal import HuggingFace
 internal import Parallelism
 internal import Support
 

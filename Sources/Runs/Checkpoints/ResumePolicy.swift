@@ -1,5 +1,5 @@
-internal import HuggingFace
 package import Parallelism
+internal import Support
 
 /// Whether a run goes on where an earlier one stopped.
 package enum ResumePolicy: Sendable, Equatable {

@@ -1,9 +1,8 @@
 package import Collectives
 internal import Configuration
-internal import HuggingFace
 internal import Models
 internal import Parallelism
-internal import TensorCore
+internal import Support
 
 /// Saves a run between two steps and finds what an earlier attempt has saved.
 ///

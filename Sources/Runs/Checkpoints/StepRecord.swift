@@ -1,4 +1,4 @@
-package import HuggingFace
+package import Support
 
 /// What the steps came to.
 package struct StepRecord: Equatable {

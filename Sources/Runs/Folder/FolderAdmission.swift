@@ -1,7 +1,6 @@
 package import Configuration
 internal import Glibc
-internal import HuggingFace
-internal import TensorCore
+internal import Support
 
 /// A folder that a run may not begin in, since what it holds would be lost. Nothing has been touched.
 enum FolderOccupied: ReportableError, Equatable {

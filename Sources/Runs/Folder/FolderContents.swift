@@ -1,6 +1,6 @@
 internal import Configuration
 internal import Glibc
-internal import HuggingFace
+internal import Support
 
 /// What a folder holds before a run begins in it.
 struct FolderContents {

@@ -1,6 +1,5 @@
 internal import Glibc
-internal import Support
-package import TensorCore
+package import Support
 
 /// A run folder that another run writes into.
 package struct FolderInUse: ReportableError, Equatable {

@@ -1,5 +1,5 @@
 internal import Configuration
-internal import HuggingFace
+internal import Support
 
 extension RunFolder {
     /// How far a run has come, as its folder tells.

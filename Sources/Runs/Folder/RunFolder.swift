@@ -1,8 +1,6 @@
 package import Configuration
 internal import Glibc
-package import HuggingFace
-internal import Support
-package import TensorCore
+package import Support
 
 /// A run's folder or a file in it that cannot be written.
 package struct RunFolderError: ReportableError, Equatable {

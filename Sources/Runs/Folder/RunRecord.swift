@@ -1,4 +1,4 @@
-internal import HuggingFace
+internal import Support
 
 /// `run.json` in a run's folder: which job's run the folder holds. It is the first file a new run writes, in one piece.
 struct RunRecord: Equatable {
@@ -19,7 +19,7 @@ struct RunRecord: Equatable {
         self.init(job: job, isReplacing: json["replacing"]?.bool ?? false)
     }
 
-    func write(folder: String) throws(HuggingFaceError) {
+    func write(folder: String) throws(FileError) {
         let json: JSONValue = ["job": .string(job), "replacing": .bool(isReplacing)]
         try AtomicFile.write(json.text(.indented, sortedKeys: false) + "\n", to: "\(folder)/\(Self.fileName)")
     }

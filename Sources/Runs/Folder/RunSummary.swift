@@ -1,5 +1,5 @@
 internal import Glibc
-package import HuggingFace
+package import Support
 
 /// What `summary.json` says of a run. Units are in the keys; a number that is not finite is written as null.
 package struct RunSummary: Sendable {

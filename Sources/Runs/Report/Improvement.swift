@@ -1,7 +1,6 @@
 internal import Configuration
 package import Evaluation
-package import HuggingFace
-internal import Support
+package import Support
 
 /// Whether training was worth it, on the evaluation windows: by the divergence from full precision where both have one, by
 /// perplexity else.

@@ -1,7 +1,6 @@
 package import Collectives
-package import HuggingFace
 package import Parallelism
-internal import Support
+package import Support
 
 /// How long the stages of a run waited for each other.
 package struct PipelineReport {

@@ -1,6 +1,6 @@
 package import Configuration
 internal import Evaluation
-package import HuggingFace
+package import Support
 
 /// What learning rotations came to: the ways to quantize the model, compared on the evaluation windows.
 package struct RotationResult: Sendable {

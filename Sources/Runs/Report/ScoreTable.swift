@@ -1,7 +1,6 @@
 package import Configuration
 package import Evaluation
-package import HuggingFace
-internal import Support
+package import Support
 
 /// Bits of what a network computes with; 16 and more: as they are.
 package struct NetworkBits: Sendable, Equatable {

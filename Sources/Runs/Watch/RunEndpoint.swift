@@ -1,5 +1,5 @@
 internal import Configuration
-internal import HuggingFace
+internal import Support
 
 /// Where a run that is under way can be watched: `events.json` in its folder, while it lasts.
 package enum RunEndpoint {
@@ -12,12 +12,12 @@ package enum RunEndpoint {
 
     /// The endpoint of the run in a folder.
     ///
-    /// - Throws: ``HuggingFaceError`` where the folder names none, or something else.
+    /// - Throws: ``FileError`` where the folder names none, or something else.
     package static func read(inRun folder: String) throws -> String {
         let file = file(inRun: folder)
         guard PathKind(file) != .absent else {
             let hasEnded = PathKind("\(folder)/\(RunFolder.summaryName)") != .absent
-            throw HuggingFaceError(
+            throw FileError(
                 .missing, folder,
                 hasEnded
                     ? "the run here has ended; its results are in \(RunFolder.summaryName)"
@@ -27,7 +27,7 @@ package enum RunEndpoint {
         guard let endpoint = try InputFile.json(file)["endpoint"]?.string,
             EventEndpoint(settingText: endpoint)?.isAddress == true
         else {
-            throw HuggingFaceError(.malformed, file, "names no endpoint such as tcp://127.0.0.1:40123")
+            throw FileError(.malformed, file, "names no endpoint such as tcp://127.0.0.1:40123")
         }
         return endpoint
     }

@@ -1,9 +1,7 @@
 package import Collectives
 package import Configuration
 internal import Glibc
-package import HuggingFace
-internal import Support
-internal import TensorCore
+package import Support
 internal import TransitionBus
 
 /// The event stream that rank 0 publishes (`sq-train watch`); a no-op on other ranks.
@@ -61,7 +59,7 @@ package final class RunEvents {
             [
                 "job": .string(job), "model": .string(config.model.path ?? "embedded"), "world_size": .integer(ranks),
                 "steps": .integer(config.training.steps), "folder": .string(folder),
-                "config_sha256": .string(hexadecimal(Digests.sha256(Array(config.yaml.utf8)))),
+                "config_sha256": .string(hexadecimal(sha256(Array(config.yaml.utf8)))),
             ])
     }
 

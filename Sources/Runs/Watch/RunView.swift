@@ -1,4 +1,3 @@
-internal import HuggingFace
 internal import Support
 
 /// The newest that is known of a run, as lines of text.

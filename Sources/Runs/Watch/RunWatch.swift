@@ -1,7 +1,5 @@
 internal import Glibc
-internal import HuggingFace
-internal import Support
-package import TensorCore
+package import Support
 package import TransitionBus
 
 /// Why a run can no longer be watched.

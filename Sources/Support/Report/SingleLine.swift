@@ -11,3 +11,22 @@ extension String {
         return unicodeScalars.count > 500 ? String(scalars) + "…" : String(scalars)
     }
 }
+
+extension String {
+    /// Control characters escaped and the whole cut at 600 characters, so that a hostile name can neither forge a second
+    /// line nor fill the terminal.
+    package var onOneLine: String {
+        var result = ""
+        for (index, scalar) in unicodeScalars.enumerated() {
+            if index == 600 { return result + "…" }
+            let isControl =
+                scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
+            if isControl {
+                result += "\\u{" + String(scalar.value, radix: 16) + "}"
+            } else {
+                result.unicodeScalars.append(scalar)
+            }
+        }
+        return result
+    }
+}

@@ -1,4 +1,4 @@
-package import TensorCore
+package import Support
 
 /// A job that cannot go on.
 package enum TrainingError: ReportableError, Equatable {

@@ -1,10 +1,9 @@
 package import Collectives
 package import Configuration
 package import Datasets
-package import HuggingFace
 internal import Parallelism
 package import Runs
-internal import Support
+package import Support
 internal import TensorCore
 
 /// What a step came to, whatever it trains.

@@ -1,7 +1,7 @@
 package import Configuration
-package import HuggingFace
 package import Models
 internal import Rotation
+package import Support
 package import TensorCore
 
 extension Architecture {
@@ -37,10 +37,10 @@ extension Rotations {
 
     /// That R1 leaves the mean as it is, where the model's norms take it away.
     ///
-    /// - Throws: ``HuggingFaceError``.
-    package func check(keepMeansOf architecture: Architecture, path: String) throws(HuggingFaceError) {
+    /// - Throws: ``FileError``.
+    package func check(keepMeansOf architecture: Architecture, path: String) throws(FileError) {
         guard architecture.takesMeans, meanError > Self.meanTolerance else { return }
-        throw HuggingFaceError(
+        throw FileError(
             .malformed, "\(path): rotation R1",
             "does not keep the mean that the norms of this \(architecture.type) take away: max|R1·1 − 1| = \(meanError), above "
                 + "\(Self.meanTolerance)")

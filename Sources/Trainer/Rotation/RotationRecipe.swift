@@ -89,7 +89,7 @@ package struct RotationRecipe {
     /// - Parameters:
     ///   - planTokens: see ``RotationPlan``.
     ///   - dims: replicas and stages that the steps run on.
-    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``HuggingFaceError`` where `rotation.path`
+    /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``FileError`` where `rotation.path`
     ///   names a file that does not hold this model's rotations.
     package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation

@@ -1,6 +1,7 @@
 package import Configuration
 internal import HuggingFace
 package import Models
+internal import Support
 internal import TensorCore
 package import TernarySVD
 
@@ -13,7 +14,7 @@ package struct FactorsToStartFrom {
     /// - Parameters:
     ///   - path: a packed file, or the folder of a run that left one.
     ///   - choice: what the file must have, where it is not all layers; the file's others stay dense.
-    /// - Throws: ``ConfigurationError``, ``TernaryError``, ``HuggingFaceError``.
+    /// - Throws: ``ConfigurationError``, ``TernaryError``, ``FileError``.
     package init(path: String, _ choice: LayerPattern, of linears: [LinearShape]) throws {
         file = PathKind(path) == .folder ? "\(path)/\(TernaryReport.fileName)" : path
         let all = try TernaryFile.read(file)

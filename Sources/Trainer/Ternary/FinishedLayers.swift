@@ -1,5 +1,4 @@
 internal import Configuration
-internal import HuggingFace
 internal import Support
 internal import TensorCore
 package import TernarySVD
@@ -27,12 +26,12 @@ package struct FinishedLayers {
 
     /// Of the weight and of all that decides its factors.
     private func fingerprint(_ weight: Tensor) -> String {
-        sha256(of: Array("\(options) \(weight.shape)\n".utf8) + Digests.state([weight]))
+        sha256(of: Array("\(options) \(weight.shape)\n".utf8) + stateDigest([weight]))
     }
 
     /// The layer's decomposition from the file, or by `work`, which is then kept.
     ///
-    /// - Throws: what `work` throws; ``HuggingFaceError`` where the file cannot be written.
+    /// - Throws: what `work` throws; ``FileError`` where the file cannot be written.
     func decomposition(of weight: Tensor, name: String, or work: () throws -> TernaryDecomposition) throws
         -> TernaryDecomposition
     {

@@ -1,7 +1,7 @@
 package import Collectives
-internal import HuggingFace
 internal import Models
 package import Parallelism
+internal import Support
 internal import TensorCore
 internal import TernarySVD
 

@@ -1,5 +1,6 @@
 package import Collectives
 package import Parallelism
+internal import Support
 internal import TensorCore
 package import TernarySVD
 

@@ -1,5 +1,4 @@
 package import Support
-internal import TensorCore
 package import TernarySVD
 
 extension TernaryReport {

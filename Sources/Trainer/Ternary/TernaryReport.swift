@@ -1,6 +1,6 @@
-package import HuggingFace
 internal import LinearAlgebra
 package import Models
+package import Support
 package import TensorCore
 package import TernarySVD
 

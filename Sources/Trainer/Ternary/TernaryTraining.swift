@@ -1,7 +1,7 @@
 package import Collectives
 package import Configuration
-internal import HuggingFace
 package import Runs
+internal import Support
 internal import TensorCore
 package import TernarySVD
 internal import TransitionBus
@@ -88,7 +88,7 @@ package final class TernaryTraining<World: Communicator> {
         // Where there is a watchdog, it ends waits for ranks that get nothing done.
         bus.timing.silence = world.watchdog == nil ? .seconds(config.watchdog.step) : nil
         bus.firstStep = step
-        bus.configurationHash = Digests.sha256(Array(config.yaml.utf8))
+        bus.configurationHash = sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()
         // Every rank comes here while it decomposes or waits, in training steps too, where requests to stop have to wait.
         exchange = try bus.open(world, messaging) {
@@ -153,7 +153,7 @@ package final class TernaryTraining<World: Communicator> {
             branches.add(try apply(transition))
             bytes += transition.byteCount
         }
-        let digest = Digests.sha256(layers.flatMap(\.digest))
+        let digest = sha256(layers.flatMap(\.digest))
         try exchange.finishStep(stateDigest: digest)
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         step += 1

@@ -1,5 +1,6 @@
 package import Collectives
 internal import Runs
+internal import Support
 internal import TensorCore
 package import TernarySVD
 internal import TransitionBus
@@ -65,11 +66,11 @@ struct TernaryTrainingLayer {
 
     private mutating func factorsChanged() {
         sum = TernarySum(u: state.u, v: state.v)
-        factorDigest = Digests.state([state.u, state.v])
+        factorDigest = stateDigest([state.u, state.v])
     }
 
     private mutating func balanceChanged() {
-        balanceDigest = state.balance.map { Digests.state([Tensor($0.a, [$0.a.count]), Tensor($0.b, [$0.b.count])]) } ?? []
+        balanceDigest = state.balance.map { stateDigest([Tensor($0.a, [$0.a.count]), Tensor($0.b, [$0.b.count])]) } ?? []
     }
 
     /// - Parameters:
@@ -84,7 +85,7 @@ struct TernaryTrainingLayer {
             sum.settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
         }
         if update.balance != nil { balanceChanged() }
-        digest = factorDigest + balanceDigest + Digests.state([state.s, state.weight, state.rest])
+        digest = factorDigest + balanceDigest + stateDigest([state.s, state.weight, state.rest])
     }
 }
 

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#endif
+internal import Glibc
 
 /// What a path names, without following a link at its end.
 package enum PathKind {
@@ -23,10 +21,10 @@ package enum PathKind {
 }
 
 /// The names in a folder, sorted.
-package func entries(ofFolder path: String) throws(HuggingFaceError) -> [String] {
+package func entries(ofFolder path: String) throws(FileError) -> [String] {
     guard let stream = opendir(path) else {
         let code = errno
-        throw HuggingFaceError(code == ENOENT ? .missing : .inputOutput, path, "cannot be listed: \(systemMessage(code))")
+        throw FileError(code == ENOENT ? .missing : .inputOutput, path, "cannot be listed: \(systemMessage(code))")
     }
     defer { closedir(stream) }
     var names: [String] = []
@@ -40,27 +38,27 @@ package func entries(ofFolder path: String) throws(HuggingFaceError) -> [String]
 }
 
 /// Removes a file, a link (not what it names), or a folder with all in it. Nothing to remove is no error.
-package func removeTree(_ path: String) throws(HuggingFaceError) {
+package func removeTree(_ path: String) throws(FileError) {
     if PathKind(path) == .folder {
         for name in try entries(ofFolder: path) { try removeTree(path + "/" + name) }
     }
     guard remove(path) == 0 || errno == ENOENT else {
-        throw HuggingFaceError(.inputOutput, path, "cannot be removed: \(systemMessage(errno))")
+        throw FileError(.inputOutput, path, "cannot be removed: \(systemMessage(errno))")
     }
 }
 
 /// Makes a folder, for good, unless there is one.
-package func makeFolder(_ path: String) throws(HuggingFaceError) {
+package func makeFolder(_ path: String) throws(FileError) {
     guard mkdir(path, 0o755) == 0 || (errno == EEXIST && PathKind(path) == .folder) else {
-        throw HuggingFaceError(.inputOutput, path, "cannot be made a folder: \(systemMessage(errno))")
+        throw FileError(.inputOutput, path, "cannot be made a folder: \(systemMessage(errno))")
     }
     try synchronizeDirectory(parentDirectory(of: path))
 }
 
 /// Gives a file or folder another name in the same folder, for good.
-package func renameDurably(_ source: String, to target: String) throws(HuggingFaceError) {
+package func renameDurably(_ source: String, to target: String) throws(FileError) {
     guard rename(source, target) == 0 else {
-        throw HuggingFaceError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
+        throw FileError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
     }
     try synchronizeDirectory(parentDirectory(of: target))
 }

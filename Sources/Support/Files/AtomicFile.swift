@@ -1,8 +1,4 @@
-internal import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
+internal import Glibc
 
 /// A file written beside its destination and moved there when complete: readers see the old content or the new, never a part,
 /// also after a crash or on a full disk.
@@ -16,7 +12,7 @@ package final class AtomicFile {
     /// Bytes written so far.
     package private(set) var count = 0
 
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws(FileError) {
         self.path = path
         let suffix = String(UInt64.random(in: 0...UInt64.max), radix: 36)
         temporaryPath = path + ".tmp-" + suffix
@@ -30,32 +26,32 @@ package final class AtomicFile {
         unlink(temporaryPath)
     }
 
-    private func failure(_ problem: String, _ code: Int32) -> HuggingFaceError {
-        HuggingFaceError(.inputOutput, path, "\(problem): \(systemMessage(code)); an older file of this name is kept as it was")
+    private func failure(_ problem: String, _ code: Int32) -> FileError {
+        FileError(.inputOutput, path, "\(problem): \(systemMessage(code)); an older file of this name is kept as it was")
     }
 
     /// Appends bytes.
-    package func write(_ bytes: some Collection<UInt8>) throws(HuggingFaceError) {
+    package func write(_ bytes: some Collection<UInt8>) throws(FileError) {
         pending += bytes
         count += bytes.count
         if pending.count >= Self.bufferSize { try flush() }
     }
 
     /// Appends raw memory.
-    package func write(_ buffer: UnsafeRawBufferPointer) throws(HuggingFaceError) {
+    package func write(_ buffer: UnsafeRawBufferPointer) throws(FileError) {
         try flush()
         try writeAll(buffer)
         count += buffer.count
     }
 
-    private func flush() throws(HuggingFaceError) {
+    private func flush() throws(FileError) {
         guard !pending.isEmpty else { return }
         let bytes = pending
         pending.removeAll(keepingCapacity: true)
-        try bytes.span.withUnsafeBytes { (buffer) throws(HuggingFaceError) in try writeAll(buffer) }
+        try bytes.span.withUnsafeBytes { (buffer) throws(FileError) in try writeAll(buffer) }
     }
 
-    private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(HuggingFaceError) {
+    private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(FileError) {
         var done = 0
         while done < buffer.count {
             let put = Glibc.write(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done)
@@ -69,7 +65,7 @@ package final class AtomicFile {
     }
 
     /// Makes the content durable and puts it in the destination's place; nothing can be written afterwards.
-    package func commit() throws(HuggingFaceError) {
+    package func commit() throws(FileError) {
         precondition(descriptor >= 0, "commit of \(path) twice")
         try flush()
         guard fsync(descriptor) == 0 else { throw failure("cannot be made durable", errno) }
@@ -84,20 +80,20 @@ package final class AtomicFile {
     }
 
     /// Writes a whole file.
-    package static func write(_ bytes: some Collection<UInt8>, to path: String) throws(HuggingFaceError) {
+    package static func write(_ bytes: some Collection<UInt8>, to path: String) throws(FileError) {
         let file = try AtomicFile(path)
         try file.write(bytes)
         try file.commit()
     }
 
     /// Writes text.
-    package static func write(_ text: String, to path: String) throws(HuggingFaceError) {
+    package static func write(_ text: String, to path: String) throws(FileError) {
         try write(text.utf8, to: path)
     }
 }
 
 /// The folder a path's last component is in.
-func parentDirectory(of path: String) -> String {
+package func parentDirectory(of path: String) -> String {
     var path = path[...]
     while path.count > 1, path.last == "/" { path.removeLast() }
     guard let slash = path.lastIndex(of: "/") else { return "." }
@@ -105,13 +101,13 @@ func parentDirectory(of path: String) -> String {
 }
 
 /// Makes the entries of a folder durable: without it a rename may be forgotten in a power failure.
-func synchronizeDirectory(_ path: String) throws(HuggingFaceError) {
+package func synchronizeDirectory(_ path: String) throws(FileError) {
     let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else {
-        throw HuggingFaceError(.inputOutput, path, "cannot be opened: \(systemMessage(errno))")
+        throw FileError(.inputOutput, path, "cannot be opened: \(systemMessage(errno))")
     }
     defer { close(descriptor) }
     guard fsync(descriptor) == 0 else {
-        throw HuggingFaceError(.inputOutput, path, "cannot be made durable: \(systemMessage(errno))")
+        throw FileError(.inputOutput, path, "cannot be made durable: \(systemMessage(errno))")
     }
 }

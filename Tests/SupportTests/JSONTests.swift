@@ -1,4 +1,4 @@
-import HuggingFace
+import Support
 import Testing
 
 private func parse(_ text: String, depth: Int = 64) throws -> JSONValue {

@@ -1,9 +1,9 @@
-internal import Support
+package import Support
 
 extension Checkpoint {
     /// SHA-256 over the names, types, shapes and bytes of all tensors, in the order of their names: the same however the
     /// tensors are divided into files. Hexadecimal.
-    package func digest() throws(HuggingFaceError) -> String {
+    package func digest() throws(FileError) -> String {
         var hash = SHA256()
         for name in names {
             let info = try info(name)
@@ -21,16 +21,6 @@ extension Checkpoint {
                 hash.update(try file.readBytes(name, rows: first..<min(first + step, info.shape[0])))
             }
         }
-        return hexadecimal(hash.finalize())
-    }
-}
-
-extension InputFile {
-    /// SHA-256 of the file's bytes, hexadecimal.
-    package func sha256() throws(HuggingFaceError) -> String {
-        var hash = SHA256()
-        let step = 16 << 20
-        for first in stride(from: 0, to: size, by: step) { hash.update(try bytes(first..<min(first + step, size))) }
         return hexadecimal(hash.finalize())
     }
 }

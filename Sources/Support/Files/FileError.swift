@@ -1,7 +1,5 @@
-package import TensorCore
-
 /// A file of a model, a tokenizer or a set of rotations that cannot be read or written.
-package struct HuggingFaceError: ReportableError, Equatable {
+package struct FileError: ReportableError, Equatable {
     package enum Kind: Sendable {
         /// The file breaks a rule of its format.
         case malformed
@@ -33,23 +31,4 @@ package struct HuggingFaceError: ReportableError, Equatable {
 
     /// One line, whatever the file's names contain.
     package var description: String { "\(place): \(problem)".onOneLine }
-}
-
-extension String {
-    /// Control characters escaped and the whole cut at 600 characters, so that a hostile name can neither forge a second
-    /// line nor fill the terminal.
-    package var onOneLine: String {
-        var result = ""
-        for (index, scalar) in unicodeScalars.enumerated() {
-            if index == 600 { return result + "…" }
-            let isControl =
-                scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || [0x2028, 0x2029].contains(scalar.value)
-            if isControl {
-                result += "\\u{" + String(scalar.value, radix: 16) + "}"
-            } else {
-                result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
-    }
 }

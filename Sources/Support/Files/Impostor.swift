@@ -1,10 +1,10 @@
 /// What a file that should be another is, by its first bytes: downloads that went wrong, and what to do about them.
-enum Impostor {
+package enum Impostor {
     /// Bytes of a file's beginning that are looked at.
-    static let prefix = 512
+    package static let prefix = 512
 
     /// - Returns: a sentence's end, such as "is an HTML page…"; nil if the file may be what it should be.
-    static func problem(_ beginning: some Collection<UInt8>) -> String? {
+    package static func problem(_ beginning: some Collection<UInt8>) -> String? {
         let bytes = Array(beginning.prefix(prefix))
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { return "begins with a byte-order mark; save it as UTF-8 without one" }
         if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {

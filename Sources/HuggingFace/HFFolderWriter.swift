@@ -1,3 +1,5 @@
+package import Support
+
 #if canImport(Glibc)
     import Glibc
 #endif
@@ -17,15 +19,15 @@ package final class HFFolderWriter {
     ]
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
-    package init(_ path: String) throws(HuggingFaceError) {
+    package init(_ path: String) throws(FileError) {
         self.path = Self.trimmed(path)
         temporaryPath = Self.temporaryPath(of: path)
         guard [.absent, .folder].contains(PathKind(self.path)) else {
-            throw HuggingFaceError(.inputOutput, self.path, "is there already and is not a folder")
+            throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
         try removeTree(temporaryPath)
         guard mkdir(temporaryPath, 0o755) == 0 else {
-            throw HuggingFaceError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
+            throw FileError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
         }
     }
 
@@ -45,10 +47,10 @@ package final class HFFolderWriter {
     /// Where to write a file of the folder.
     package func file(_ name: String) -> String { temporaryPath + "/" + name }
 
-    package func write(_ text: String, as name: String) throws(HuggingFaceError) { try AtomicFile.write(text, to: file(name)) }
+    package func write(_ text: String, as name: String) throws(FileError) { try AtomicFile.write(text, to: file(name)) }
 
     /// Copies those of `names` that `folder` has.
-    package func copy(_ names: [String] = passedThrough, from folder: String) throws(HuggingFaceError) {
+    package func copy(_ names: [String] = passedThrough, from folder: String) throws(FileError) {
         for name in names where PathKind(folder + "/" + name) != .absent {
             let source = try InputFile(folder + "/" + name)
             let target = try AtomicFile(file(name))
@@ -62,7 +64,7 @@ package final class HFFolderWriter {
 
     /// Makes the folder durable and gives it its name. A folder that has the name already is first moved to `<name>.old`, moved
     /// back if the new one cannot take its place, and removed in the end.
-    package func commit() throws(HuggingFaceError) {
+    package func commit() throws(FileError) {
         try synchronizeDirectory(temporaryPath)
         let oldPath = path + ".old"
         let replaces = PathKind(path) == .folder
@@ -70,7 +72,7 @@ package final class HFFolderWriter {
             try removeTree(oldPath)
             try move(path, to: oldPath)
         }
-        do throws(HuggingFaceError) {
+        do throws(FileError) {
             try move(temporaryPath, to: path)
         } catch {
             if replaces { try move(oldPath, to: path) }
@@ -81,9 +83,9 @@ package final class HFFolderWriter {
         if replaces { try removeTree(oldPath) }
     }
 
-    private func move(_ source: String, to target: String) throws(HuggingFaceError) {
+    private func move(_ source: String, to target: String) throws(FileError) {
         guard rename(source, target) == 0 else {
-            throw HuggingFaceError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
+            throw FileError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
         }
     }
 }

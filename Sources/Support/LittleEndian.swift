@@ -1,0 +1,28 @@
+/// Little-endian fields of a byte array.
+extension [UInt8] {
+    package mutating func append<Value: FixedWidthInteger>(littleEndian value: Value) {
+        for shift in stride(from: 0, to: Value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> Value(shift))) }
+    }
+
+    /// The numbers' bit patterns.
+    package mutating func append(floats: [Float]) {
+        for value in floats { append(littleEndian: value.bitPattern) }
+    }
+
+    /// The value at a byte offset. - Precondition: it lies inside.
+    package func littleEndian<Value: FixedWidthInteger>(at offset: Int, _: Value.Type = Value.self) -> Value {
+        (0..<Value.bitWidth / 8).reduce(0) { $0 | Value(truncatingIfNeeded: self[offset + $1]) << Value(8 * $1) }
+    }
+
+    /// The unsigned value at a byte offset; nil where it does not lie inside.
+    package func unsigned<Value: FixedWidthInteger & UnsignedInteger>(_: Value.Type, at offset: Int) -> Value? {
+        let size = Value.bitWidth / 8
+        guard offset >= 0, size <= count, offset <= count - size else { return nil }
+        return littleEndian(at: offset)
+    }
+
+    package func u16(_ offset: Int) -> Int? { unsigned(UInt16.self, at: offset).map(Int.init) }
+    package func u32(_ offset: Int) -> Int? { unsigned(UInt32.self, at: offset).map(Int.init) }
+    /// Nil also above Int's range.
+    package func u64(_ offset: Int) -> Int? { unsigned(UInt64.self, at: offset).flatMap(Int.init(exactly:)) }
+}
