@@ -18,15 +18,21 @@ package struct CompressedFolder: Sendable {
     ///
     /// - Throws: as ``ModelFolder/init(_:packed:)``; ``TernaryError``.
     package init(_ path: String) throws {
-        var (own, said): (HFConfig?, Execution?)
+        var (own, said, isOwn): (HFConfig?, Execution?, Bool) = (nil, nil, false)
         let folder = try ModelFolder(path) { checkpoint, config, architecture in
             own = try config.object(Self.executionKey)
             let weights = try CompressedWeights(checkpoint, config, architecture)
-            said = weights?.execution
+            (said, isOwn) = (weights?.execution, weights?.isOwn ?? false)
             return weights
         }
         self.folder = folder
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
+        // Where others run the folder, they are told the same.
+        if own != nil, let said, said != (isOwn ? .plain : execution) {
+            throw HuggingFaceError(
+                .malformed, "\(path)/config.json: \(WeightPacking.key)",
+                "says another thing of input_activations than \(Self.executionKey) does")
+        }
     }
 
     /// What a compressed folder's network does to activations; nil where the folder is none, or not there.
@@ -102,6 +108,8 @@ package struct FolderPacking: Sendable {
 
     private func writeFactors(_ writer: HFFolderWriter) throws {
         guard !factors.isEmpty else { return }
+        var origin = origin
+        origin.targets.append(try Checkpoint(writer.temporaryPath).digest())
         try TernaryFile.write(factors, to: writer.file(CompressedFolder.factorFileName), origin: origin)
     }
 
@@ -119,6 +127,7 @@ package struct FolderPacking: Sendable {
 
     /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.
     package func commit(_ writer: ModelFolderWriter, _ opened: HFFolderWriter, tied: Bool) throws {
+        try writer.writeIndex(opened)
         try writeFactors(opened)
         try writer.commit(opened, tied: tied) { members($0, type: $1) }
     }

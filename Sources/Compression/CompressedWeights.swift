@@ -17,6 +17,8 @@ package struct CompressedWeights: PackedWeights {
     private let checkpoint: Checkpoint
     /// What `quantization_config` says is done to activations.
     let execution: Execution
+    /// Whether only this program can run the folder.
+    let isOwn: Bool
 
     private static let suffix = ".weight"
 
@@ -25,9 +27,13 @@ package struct CompressedWeights: PackedWeights {
     ///   does not know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         guard let packing = try WeightPacking(config) else { return nil }
-        (self.checkpoint, execution) = (checkpoint, packing.execution)
+        (self.checkpoint, execution, isOwn) = (checkpoint, packing.execution, packing.isOwn)
         var places: [String: Place] = [:]
-        let factors = packing.hasFactors ? try TernaryFile.layers(of: Self.factorFile(checkpoint.folder)) : [:]
+        let file = Self.factorFile(checkpoint.folder)
+        let factors = packing.hasFactors ? try TernaryFile.layers(of: file) : [:]
+        if packing.hasFactors, try !TernaryFile.origin(of: file).targets.contains(checkpoint.digest()) {
+            throw TernaryError(.data, "\(file): belongs to other weights than those beside it")
+        }
         for linear in architecture.linears {
             if let layer = factors[linear.name] {
                 guard layer.shape == linear.shape, !checkpoint.contains(linear.name + Self.suffix) else {

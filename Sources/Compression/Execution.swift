@@ -79,6 +79,8 @@ package struct Execution: Sendable, Equatable {
     }
 
     private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(FileError) -> Bool {
+        // A rotation that nobody speaks of is not one that is not there.
+        guard keys.json[name] != nil else { throw keys.failure(name, "is missing; it is null where there is none") }
         guard let rotation = try keys.object(name) else { return false }
         try rotation.allow(["type", "columns", "block"])
         let block = columns > 0 ? HadamardTransform(columns: columns).block.order : 0

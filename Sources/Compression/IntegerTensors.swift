@@ -97,6 +97,15 @@ package enum IntegerTensors {
         let scaleShape = scaleShape(spec, out, columns)
         try check(name + scale, [.f32, .bf16, .f16], scaleShape)
         let scales = try checkpoint.read(name + scale)
+        guard scales.withElements({ $0.allSatisfy { $0 > 0 } }) else {
+            throw HuggingFaceError(
+                .malformed, "\(checkpoint.folder): tensor \(name + scale)", "has scales that are not positive")
+        }
+        if spec.symmetric, checkpoint.contains(name + zero) {
+            throw HuggingFaceError(
+                .malformed, "\(checkpoint.folder): tensor \(name + zero)",
+                "is there, and config.json says the weight is symmetric")
+        }
         var zeros = Tensor(zeros: scaleShape)
         if !spec.symmetric { zeros = try readZeros(name + zero, scaleShape, out, bits, check, checkpoint) }
         var codes: [Int16]

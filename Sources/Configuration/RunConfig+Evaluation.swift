@@ -48,13 +48,17 @@ extension RunConfig {
         case PlannedJob.rotate.rawValue:
             assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"]
             if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
+            if config.quantization.weights.bits < 16 { assignments += ["eval.trained=\(run)/model"] }
         case PlannedJob.ptq.rawValue: assignments += [factors] + unquantized
         case PlannedJob.qat.rawValue where config.qat.method == .ternary:
             assignments += [factors, "eval.trained=\(run)/model"] + unquantized
         case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model"]
         case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
         case QuantizeSettings.job:
-            assignments += ["eval.trained=\(run)/model", "rotation.path=none", "quantization.overrides=none"]
+            assignments += [
+                "eval.trained=\(run)/model", "rotation.path=none", "quantization.overrides=none",
+                "quantization.weights.method=rtn",
+            ]
         case PlannedJob.eval.rawValue: break
         default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")
         }

@@ -127,9 +127,11 @@ package struct EvaluateJob: Job {
         let (config, groups, model) = (run.context.config, run.context.groups, run.model)
         let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
         var table = empty
-        // Activations and cache as everywhere in the table, where the folder does not say; weights as they are.
+        // A compressed folder says what is done to activations; floats have what the table says. Weights as they are.
+        let says = compressed.size != nil || changed.execution != .plain
         var network = changed.network(model)
-        if changed.execution == .plain { network.hooks = QuantizedHooks(quantization: activations) }
+        if !says { network.hooks = QuantizedHooks(quantization: activations) }
+        let bits = says ? NetworkBits(changed.execution) : table.bits
         let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
         if let factors = compressed.factors {
             if config.eval.compare {
@@ -139,7 +141,7 @@ package struct EvaluateJob: Job {
             table.addTernary("ternary", "ternary", score, sizes.ternary(factors))
         } else {
             table.add(
-                "trained", "trained, weights as stored", table.bits, score,
+                "trained", compressed.size == nil ? "trained, weights as stored" : "as written", bits, score,
                 compressed.size ?? sizes.rounded(by: compressed.recipe.quantization.weights))
         }
         return table.rows
@@ -160,6 +162,8 @@ package struct EvaluateJob: Job {
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
         var bits = table.bits
         bits.weights = nil
+        // Ternary layers round their inputs to 8 bits to multiply in integers.
+        if inIntegers { bits.activations = min(bits.activations, 8) }
         let form = run.inputs.folder.packed?.form ?? "floats"
         table.add("compressed", form, bits, score, try ModelSizes(run.inputs.folder).stored)
         return table
@@ -219,5 +223,13 @@ extension LanguageModelInputs {
         ]
         guard let other = others.first(where: \.1)?.0 else { return }
         throw ConfigurationError(other, "\(folder.path) is compressed already and is scored as it is; leave \(other) out")
+    }
+}
+
+extension NetworkBits {
+    /// Of a compressed folder's network.
+    fileprivate init(_ execution: Execution) {
+        self.init(
+            weights: nil, activations: execution.activationBits, keys: execution.keyBits, values: execution.valueBits)
     }
 }

@@ -35,7 +35,11 @@ package struct PlanJob {
 
     private func report(_ config: RunConfig) throws -> PlanReport {
         let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
-        let shape = try ModelRegistry.model(HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")).architecture
+        let keys = try HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")
+        guard !keys.has(PackedModelType.key) else {
+            throw ConfigurationError(path, "is compressed already; plan the job on the model it was made from")
+        }
+        let shape = try ModelRegistry.model(keys).architecture
         guard shape.isOfPlannableSize else {
             throw FileError(.malformed, path, "describes a model of more than 10¹⁵ parameters")
         }

@@ -125,6 +125,11 @@ import Testing
         #expect(read.tensor.elements == factors.unpacked().elements)
         let x = Tensor((0..<512).map { Float($0 % 13) - 6 }, [2, 256])
         #expect(read.linearOperator?.product(x).elements == factors.apply(x).elements)
+        // Factors that belong to other weights.
+        try TernaryFile.write(
+            [name: factors], to: folder.file("model/ternary.safetensors"),
+            origin: .init(targets: [String(repeating: "0", count: 64)]))
+        #expect(throws: TernaryError.self) { try CompressedFolder(folder.file("model")) }
     }
 
     @Test(arguments: [
@@ -132,7 +137,8 @@ import Testing
         (#""num_bits": 4"#, #""num_bits": 5"#, "weight_packed"), (#""num_bits": 4"#, #""num_bits": 9"#, "num_bits"),
         (#""strategy": "channel""#, #""strategy": "block""#, "strategy"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
-        (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"),
+        (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),
+        (#""input_activations": null"#, #""input_activations": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}"#, "input_activations"),
     ]) func `a description that does not fit is refused by name`(_ old: String, _ new: String, _ fragment: String) throws {
         var execution = Execution.plain
         (execution.activationBits, execution.r4) = (8, true)

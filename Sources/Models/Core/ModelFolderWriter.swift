@@ -43,7 +43,12 @@ package struct ModelFolderWriter {
         try write(parameters, stage: stage) { name, value in [value.source(named: name, as: type)] }
     }
 
-    /// Writes the index and what else belongs to the folder, on the rank that opened it, and gives the folder its name.
+    /// Writes the index of the shards, on the rank that opened the folder; they are then a checkpoint.
+    package func writeIndex(_ writer: HFFolderWriter) throws {
+        try Checkpoint.writeIndex(ofShards: stages.count, in: writer.temporaryPath)
+    }
+
+    /// Writes what else belongs to the folder, on the rank that opened it, and gives the folder its name.
     ///
     /// - Parameters:
     ///   - tied: whether the embedding written serves as head too.
@@ -52,7 +57,6 @@ package struct ModelFolderWriter {
         _ writer: HFFolderWriter, tied: Bool,
         more: (_ architecture: Architecture, _ type: String) -> JSONObject = { _, _ in JSONObject() }
     ) throws {
-        try Checkpoint.writeIndex(ofShards: stages.count, in: writer.temporaryPath)
         try source.finish(
             writer, as: type, tied: tied, more: more(source.architecture, source.config.json["model_type"]?.string ?? ""))
     }
