@@ -29,7 +29,7 @@ package struct CompressedFolder: Sendable {
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
         // Where others run the folder, they are told the same.
         if own != nil, let said, said != (isOwn ? .plain : execution) {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(path)/config.json: \(WeightPacking.key)",
                 "says another thing of input_activations than \(Self.executionKey) does")
         }

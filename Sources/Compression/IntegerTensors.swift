@@ -98,11 +98,11 @@ package enum IntegerTensors {
         try check(name + scale, [.f32, .bf16, .f16], scaleShape)
         let scales = try checkpoint.read(name + scale)
         guard scales.withElements({ $0.allSatisfy { $0 > 0 } }) else {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(name + scale)", "has scales that are not positive")
         }
         if spec.symmetric, checkpoint.contains(name + zero) {
-            throw HuggingFaceError(
+            throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(name + zero)",
                 "is there, and config.json says the weight is symmetric")
         }

@@ -138,7 +138,11 @@ import Testing
         (#""strategy": "channel""#, #""strategy": "block""#, "strategy"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
         (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),
-        (#""input_activations": null"#, #""input_activations": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}"#, "input_activations"),
+        (
+            #""input_activations": null"#,
+            #""input_activations": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}"#,
+            "input_activations"
+        ),
     ]) func `a description that does not fit is refused by name`(_ old: String, _ new: String, _ fragment: String) throws {
         var execution = Execution.plain
         (execution.activationBits, execution.r4) = (8, true)
