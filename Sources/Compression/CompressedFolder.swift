@@ -5,11 +5,10 @@ internal import Support
 package import TensorCore
 package import TernarySVD
 
-/// A Hugging Face folder whose linears may be packed: what `ptq`, `qat` and `rotate` leave, and `model.path` takes.
+/// A Hugging Face folder whose linears may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave, and `model.path` takes.
 package struct CompressedFolder: Sendable {
     /// Of factors, beside the checkpoint.
     package static let factorFileName = "ternary.safetensors"
-    static let executionKey = PackedModelType.key
 
     package let folder: ModelFolder
     package let execution: Execution
@@ -20,7 +19,7 @@ package struct CompressedFolder: Sendable {
     package init(_ path: String) throws {
         var (own, said, isOwn): (HFConfig?, Execution?, Bool) = (nil, nil, false)
         let folder = try ModelFolder(path) { checkpoint, config, architecture in
-            own = try config.object(Self.executionKey)
+            own = try config.object(PackedModelType.key)
             let weights = try CompressedWeights(checkpoint, config, architecture)
             (said, isOwn) = (weights?.execution, weights?.isOwn ?? false)
             return weights
@@ -31,7 +30,7 @@ package struct CompressedFolder: Sendable {
         if own != nil, let said, said != (isOwn ? .plain : execution) {
             throw FileError(
                 .malformed, "\(path)/config.json: \(WeightPacking.key)",
-                "says another thing of input_activations than \(Self.executionKey) does")
+                "says another thing of input_activations than \(PackedModelType.key) does")
         }
     }
 
@@ -41,7 +40,7 @@ package struct CompressedFolder: Sendable {
     package static func execution(of path: String?) throws -> Execution? {
         guard let path, PathKind(path + "/config.json") != .absent else { return nil }
         let config = try HFConfig(path + "/config.json")
-        guard config.has(executionKey) || config.has(WeightPacking.key) else { return nil }
+        guard config.has(PackedModelType.key) || config.has(WeightPacking.key) else { return nil }
         let opened = try CompressedFolder(path)
         return opened.isPlain ? nil : opened.execution
     }
@@ -87,21 +86,19 @@ package struct FolderPacking: Sendable {
         execution.activationBits < 16 && !integers.isEmpty && integers.values.allSatisfy { $0.bits == 8 } ? .bytes : .packed
     }
 
-    /// Members of config.json.
-    ///
-    /// - Parameter type: the model's.
-    func members(_ architecture: Architecture, type: String) -> JSONObject {
+    /// Members of config.json, of a folder made from `source`.
+    private func members(_ source: ModelFolder) -> JSONObject {
         // A folder of floats needs no word.
         guard execution != .plain || !integers.isEmpty || !factors.isEmpty else { return JSONObject() }
-        var (result, own) = (JSONObject(), execution.json(architecture))
+        var (result, own) = (JSONObject(), execution.json(source.architecture))
         if !isShared {
-            own["model_type"] = .string(type)
+            own["model_type"] = source.config.json["model_type"]
             result["model_type"] = .string(PackedModelType.name)
         }
-        result[CompressedFolder.executionKey] = .object(own)
+        result[PackedModelType.key] = .object(own)
         if !integers.isEmpty || !factors.isEmpty {
             result[WeightPacking.key] = WeightPacking.json(
-                integers, layout, hasFactors: !factors.isEmpty, isShared: isShared, execution, architecture)
+                integers, layout, hasFactors: !factors.isEmpty, isShared: isShared, execution, source.architecture)
         }
         return result
     }
@@ -120,16 +117,14 @@ package struct FolderPacking: Sendable {
         let writer = try HFFolderWriter(folder)
         try Checkpoint.write(parameters.named.flatMap { $0.value.sources($0.name, layout, as: type) }, to: writer.temporaryPath)
         try writeFactors(writer)
-        try source.finish(
-            writer, as: type, tied: parameters.tiesHead,
-            more: members(source.architecture, type: source.config.json["model_type"]?.string ?? ""))
+        try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source))
     }
 
     /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.
     package func commit(_ writer: ModelFolderWriter, _ opened: HFFolderWriter, tied: Bool) throws {
         try writer.writeIndex(opened)
         try writeFactors(opened)
-        try writer.commit(opened, tied: tied) { members($0, type: $1) }
+        try writer.commit(opened, tied: tied, more: members)
     }
 }
 

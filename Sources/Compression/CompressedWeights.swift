@@ -43,7 +43,7 @@ package struct CompressedWeights: PackedWeights {
                             + "\(linear.shape), or is there twice")
                 }
                 places[linear.name] = .ternary(layer)
-            } else if IntegerTensors.isThere(linear.name, packing.layout, in: checkpoint) {
+            } else if try IntegerTensors.isThere(linear.name, packing.layout, in: checkpoint) {
                 places[linear.name] = .integer(try packing.spec(of: linear, config), packing.layout, shape: linear.shape)
             }
         }
@@ -75,15 +75,15 @@ package struct CompressedWeights: PackedWeights {
         return names
     }
 
-    package func byteCount(of weight: String) -> Int {
+    package func byteCount(of weight: String) throws -> Int {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {
         case .ternary(let layer): return layer.byteCount
         case .integer(_, let layout, _):
-            return IntegerTensors.names(name, layout, in: checkpoint).reduce(0) {
-                $0 + ((try? checkpoint.info($1).byteRange.count) ?? 0)
+            return try IntegerTensors.names(name, layout, in: checkpoint).reduce(0) {
+                $0 + (try checkpoint.info($1).byteRange.count)
             }
-        case nil: return 0
+        case nil: preconditionFailure("\(weight) is not packed")
         }
     }
 

@@ -65,10 +65,12 @@ package enum IntegerTensors {
     }
 
     /// Whether a checkpoint has the linear of this name as integers.
-    static func isThere(_ name: String, _ layout: WeightPacking.Layout, in checkpoint: Checkpoint) -> Bool {
+    static func isThere(
+        _ name: String, _ layout: WeightPacking.Layout, in checkpoint: Checkpoint
+    ) throws(FileError) -> Bool {
         switch layout {
         case .packed: checkpoint.contains(name + packed)
-        case .bytes: (try? checkpoint.info(name + bytes).type) == .i8
+        case .bytes: checkpoint.contains(name + bytes) ? try checkpoint.info(name + bytes).type == .i8 : false
         }
     }
 

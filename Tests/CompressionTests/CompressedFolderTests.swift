@@ -58,7 +58,7 @@ import Testing
         }
         let model = source.description.model(positions: 32)
         let tokens = (0..<32).map { Int32($0 * 37 % 2048) }
-        let logits = matmulLogits(model, read, tokens)
+        let logits = model.logits(tokens, read.parameters)
         #expect(logits.elements == model.logits(tokens, expected).elements)
     }
 
@@ -82,10 +82,6 @@ import Testing
             let original = try source.checkpoint.read(name)
             #expect(value.tensor.elements == WeightQuantizer(spec).fakeQuantized(original).elements, "\(name)")
         }
-    }
-
-    private func matmulLogits(_ model: Model, _ compressed: CompressedModel, _ tokens: [Int32]) -> Tensor {
-        model.logits(tokens, compressed.parameters)
     }
 
     @Test func `other readers are told what they can run, and refuse the rest`() throws {

@@ -39,10 +39,6 @@ package struct ModelFolderWriter {
             to: HFFolderWriter.temporaryPath(of: folder))
     }
 
-    package func write(_ parameters: Parameters<some TensorValue>, stage: Int) throws {
-        try write(parameters, stage: stage) { name, value in [value.source(named: name, as: type)] }
-    }
-
     /// Writes the index of the shards, on the rank that opened the folder; they are then a checkpoint.
     package func writeIndex(_ writer: HFFolderWriter) throws {
         try Checkpoint.writeIndex(ofShards: stages.count, in: writer.temporaryPath)
@@ -54,10 +50,8 @@ package struct ModelFolderWriter {
     ///   - tied: whether the embedding written serves as head too.
     ///   - more: members of config.json that say how the weights are packed.
     package func commit(
-        _ writer: HFFolderWriter, tied: Bool,
-        more: (_ architecture: Architecture, _ type: String) -> JSONObject = { _, _ in JSONObject() }
+        _ writer: HFFolderWriter, tied: Bool, more: (_ source: ModelFolder) -> JSONObject
     ) throws {
-        try source.finish(
-            writer, as: type, tied: tied, more: more(source.architecture, source.config.json["model_type"]?.string ?? ""))
+        try source.finish(writer, as: type, tied: tied, more: more(source))
     }
 }

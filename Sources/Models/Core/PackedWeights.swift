@@ -11,7 +11,7 @@ package protocol PackedWeights: Sendable {
     /// The checkpoint's tensors that they are kept in; none where another file has them.
     var tensors: Set<String> { get }
     /// In files.
-    func byteCount(of weight: String) -> Int
+    func byteCount(of weight: String) throws -> Int
     func read(_ weight: String) throws -> any LinearOperator
 }
 

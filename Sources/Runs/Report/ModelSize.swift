@@ -31,7 +31,7 @@ package struct ModelSizes: Sendable {
         linears = folder.architecture.linears
         storedBytes = try linears.map { linear in
             let weight = linear.name + ".weight"
-            if let packed = folder.packed, packed.weights.contains(weight) { return packed.byteCount(of: weight) }
+            if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }
             return try folder.checkpoint.info(weight).byteRange.count
         }
         let names = Set(linears.map { $0.name + ".weight" })

@@ -77,17 +77,3 @@ private func share(
     }
     return packed
 }
-
-extension ModelWeights {
-    /// Puts what factors stand for in the place of the layers' weights.
-    package mutating func replace(_ indices: [Int], by layers: [TernaryReport.Layer]) {
-        for (index, layer) in zip(indices, layers) { self[index] = layer.factors.unpacked() }
-    }
-
-    /// The same for the layers that factors name.
-    package mutating func replace(by factors: [String: TernaryFactors]) {
-        for index in names.indices where isLinear(index) {
-            if let layer = factors[layerName(index)] { self[index] = layer.unpacked() }
-        }
-    }
-}
