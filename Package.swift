@@ -88,8 +88,8 @@ let package = Package(
         module(
             "Configuration",
             [
-                "Support", "HuggingFace", "Models", "Rotation", "Parallelism", "TransitionBus", "EmbeddedModel",
-                "Datasets", "Compression", "Calibration", "Yams",
+                "Support", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
+                "EmbeddedModel", "Datasets", "Compression", "Calibration", "Yams",
             ]),
         module(
             "Planning",

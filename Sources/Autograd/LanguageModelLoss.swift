@@ -52,19 +52,7 @@ extension Tape {
             headProduct(x.value, first, count, weight, into: &logits)
             if let teacher { headProduct(teacher.hidden, first, count, teacher.weight, into: &reference) }
             let l = logits.mutablePointer
-            for i in 0..<count {
-                switch target {
-                case .tokens(let tokens):
-                    let token = tokens[first + i]
-                    if token < 0 {
-                        (l + i * vocabulary).update(repeating: 0, count: vocabulary)
-                    } else {
-                        sum += Double(ck_cross_entropy(l + i * vocabulary, Int(token), scale, vocabulary))
-                    }
-                case .teacher:
-                    sum += Double(ck_kl_divergence(l + i * vocabulary, reference.pointer + i * vocabulary, scale, vocabulary))
-                }
-            }
+            sum += lossAndGradient(target, l, reference.pointer, first: first, count, vocabulary, scale: scale)
             if dx.count > 0 {
                 gemm(
                     .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, weight.pointer, ldb: h,
@@ -94,4 +82,28 @@ private func headProduct(_ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor
     gemm(
         .asStored, .transposed, m: count, n: head.rows, k: head.columns, x.pointer + first * x.columns, lda: x.columns,
         head.pointer, ldb: head.columns, logits.mutablePointer, ldc: head.rows)
+}
+
+/// The loss of `count` rows of logits, of which `first` is the number of the first one; its gradient times `scale` takes the
+/// logits' place.
+private func lossAndGradient(
+    _ target: LogitTarget, _ logits: UnsafeMutablePointer<Float>, _ reference: UnsafePointer<Float>, first: Int, _ count: Int,
+    _ vocabulary: Int, scale: Float
+) -> Double {
+    var sum = 0.0
+    for i in 0..<count {
+        let row = logits + i * vocabulary
+        switch target {
+        case .tokens(let tokens):
+            let token = tokens[first + i]
+            if token < 0 {
+                row.update(repeating: 0, count: vocabulary)
+            } else {
+                sum += Double(ck_cross_entropy(row, Int(token), scale, vocabulary))
+            }
+        case .teacher:
+            sum += Double(ck_kl_divergence(row, reference + i * vocabulary, scale, vocabulary))
+        }
+    }
+    return sum
 }

@@ -11,7 +11,7 @@ struct ConfigurationDocument {
     /// More aliases than this are refused before parsing: k^d copies need k·d aliases, and 8 of them make less than 20.
     private static let aliasLimit = 8
 
-    private(set) var settings: [String: GivenSetting] = [:]
+    private(set) var settings: GivenSettings = [:]
     private let name: String
 
     /// Reads a file.

@@ -46,15 +46,15 @@ extension RunConfig {
     ///
     /// - Throws: see ``GivenPath/model(_:)``.
     package func resolvingRunFolders() throws -> RunConfig {
-        var assignments: [String] = []
+        var changed: [String: String] = [:]
         func replace(_ key: String, _ path: String?, by resolved: (String) throws -> String) rethrows {
             guard let path else { return }
             let result = try resolved(path)
-            if result != path { assignments.append("\(key)=\(result)") }
+            if result != path { changed[key] = result }
         }
         try replace("model.path", model.path) { try GivenPath.model($0) }
         replace("rotation.path", rotation.path) { GivenPath.file($0, inRun: RunFiles.rotations) }
         replace("ternary.path", ternary.path) { GivenPath.file($0, inRun: RunFiles.factors) }
-        return assignments.isEmpty ? self : try RunConfig(yaml: yaml, assignments: assignments)
+        return try with(changed)
     }
 }

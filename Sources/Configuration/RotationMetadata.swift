@@ -29,7 +29,7 @@ package struct RotationMetadata {
 
     /// What a run writes: the settings it learned with, `model_sha256`, and for the reader where the rotations come from.
     package static func make(_ config: RunConfig, modelDigest: String) -> [String: String] {
-        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        let values = config.values
         var result = [
             "format": "pt", "program": ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue,
             "r2": config.rotation.r2.rawValue,
@@ -57,7 +57,7 @@ package struct RotationMetadata {
 
     /// The settings that differ from what the file says.
     package func differences(_ config: RunConfig) -> [(setting: String, learned: String, used: String)] {
-        let values = Dictionary(uniqueKeysWithValues: config.descriptions.map { ($0.path, $0.value) })
+        let values = config.values
         let bits = [
             "quantization.kv.key_bits": config.quantization.kv.keys,
             "quantization.kv.value_bits": config.quantization.kv.values,

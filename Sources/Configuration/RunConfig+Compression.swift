@@ -1,10 +1,12 @@
 package import Calibration
+package import Parallelism
+package import Quantization
+package import Rotation
+package import TernarySVD
 
 /// Bits of an integer quantizer: 16 leaves values as they are.
 private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 
-/// Which weights share a scale.
-package enum WeightGranularity: String, Choice { case tensor, channel, group }
 package enum WeightMethod: String, Choice {
     case rtn
     /// What a rounded column loses goes into the columns still to come, by the inputs of a calibration text; `quantize` alone.
@@ -24,8 +26,8 @@ package struct QuantizationSettings: Sendable, Equatable {
     package struct Weights: Sendable, Equatable {
         package var bits: Int
         package var symmetric: Bool
-        package var granularity: WeightGranularity
-        package var groupSize: Int
+        /// `tensor`, `channel` or `group`.
+        package var granularity: QuantizerGranularity
         package var method: WeightMethod
         package var clip: WeightClipping
     }
@@ -56,6 +58,9 @@ package struct QuantizationSettings: Sendable, Equatable {
     /// Bits of some linears' weights, for `quantize`.
     package var overrides: BitOverrides
 
+    /// Which weights share a scale, where the size of a group stands in a setting of its own.
+    private enum Granularity: String, Choice { case tensor, channel, group }
+
     /// What bits of keys or of values that nobody has set are called.
     private static let asCache = "same"
 
@@ -64,8 +69,7 @@ package struct QuantizationSettings: Sendable, Equatable {
         weights = Weights(
             bits: weightKey("bits", 16, "bits of a weight; 16: not quantized", bitChoices),
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
-            granularity: weightKey("granularity", .channel, "weights that share a scale; channel: an output's row"),
-            groupSize: weightKey("group_size", 128, "inputs per group, where granularity is group", .range(2...65536)),
+            granularity: Self.granularity(weightKey),
             method: weightKey(
                 "method", .rtn,
                 "rtn: rounding to nearest; gptq: quantize, on calibration.sequences of data.train.path; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
@@ -86,6 +90,19 @@ package struct QuantizationSettings: Sendable, Equatable {
         overrides = key(
             "overrides", BitOverrides.none,
             "quantize: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches counts")
+    }
+}
+
+extension QuantizationSettings {
+    private static func granularity(_ key: Settings) -> QuantizerGranularity {
+        let granularity = key(
+            "granularity", Granularity.channel, "weights that share a scale; channel: an output's row")
+        let size = key("group_size", 128, "inputs per group, where granularity is group", .range(2...65536))
+        return switch granularity {
+        case .tensor: .tensor
+        case .channel: .channel
+        case .group: .group(size)
+        }
     }
 }
 
@@ -165,28 +182,18 @@ package struct QuantizeSettings: Sendable, Equatable {
 package enum MergedRotation: String, Choice { case learned, hadamard, none }
 /// How a rotation computed at run time comes about.
 package enum OnlineRotation: String, Choice { case hadamard, none }
-package enum Retraction: String, Choice { case exact, iterative }
-package enum RotationGradientKind: String, Choice {
-    /// The quantizer's range passes its gradient on, too.
-    case range
-    /// The published one: scales are constants.
-    case straightThrough = "straight-through"
-}
-package enum Objective: String, Choice {
-    /// Divergence from the full-precision model.
-    case kl
-    /// Cross-entropy with the text.
-    case ce
-}
+extension CayleySGD.Retraction: Choice {}
+extension QuantizerGradient: Choice {}
+extension RotationObjective: Choice {}
 
 package struct RotationSettings: Sendable, Equatable {
     package var r1: MergedRotation
     package var r2: MergedRotation
     package var r3: OnlineRotation
     package var r4: OnlineRotation
-    package var retraction: Retraction
-    package var gradient: RotationGradientKind
-    package var objective: Objective
+    package var retraction: CayleySGD.Retraction
+    package var gradient: QuantizerGradient
+    package var objective: RotationObjective
     package var trainWeightBits: Int
     package var momentum: Double
     /// Rotations to start from, or to evaluate.
@@ -201,13 +208,13 @@ package struct RotationSettings: Sendable, Equatable {
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
-        objective = key("objective", .kl, "kl: to the full-precision model; ce: cross-entropy with the text")
+        objective = key("objective", .divergence, "kl: to the full-precision model; ce: cross-entropy with the text")
         trainWeightBits = key("train_weight_bits", 16, "bits of a weight while learning; 16: not quantized", bitChoices)
         momentum = key("momentum", 0, "momentum of Cayley SGD", .from(0, below: 1))
     }
 }
 
-package enum TernaryMode: String, Choice { case standard = "default", reference }
+extension TernaryOptions.Mode: Choice {}
 
 package struct TernarySettings: Sendable, Equatable {
     package var tolerance: Double
@@ -217,7 +224,7 @@ package struct TernarySettings: Sendable, Equatable {
     package var pruneRate: Double?
     /// Steps from one adaptation of U and V to the next; 0 for none.
     package var adaptEvery: Int
-    package var mode: TernaryMode
+    package var mode: TernaryOptions.Mode
     package var refinement: Bool
     package var balance: Bool
     /// nil for economy where nothing is balanced.
@@ -245,7 +252,7 @@ package struct TernarySettings: Sendable, Equatable {
             "adapt_every", 4,
             "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
             .range(0...1_000_000))
-        mode = key("mode", .standard, "reference: the published algorithm step by step")
+        mode = key("mode", .default, "reference: the published algorithm step by step")
         refinement = key(
             "refinement", true,
             "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero at a price"

@@ -2,6 +2,7 @@ package import Datasets
 internal import EmbeddedModel
 package import Models
 package import Parallelism
+package import Rotation
 internal import Support
 package import TransitionBus
 
@@ -105,10 +106,10 @@ package struct TrainingSettings: Sendable, Equatable {
 
     /// The learning rates that `auto` stands for. That of rotations suits the divergence, whose gradient is small; for the
     /// cross-entropy it is the published one.
-    package static func automaticRate(_ objective: Objective) -> Double {
+    package static func automaticRate(_ objective: RotationObjective) -> Double {
         switch objective {
-        case .kl: 400
-        case .ce: 1.5
+        case .divergence: 400
+        case .crossEntropy: 1.5
         }
     }
     package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
@@ -123,7 +124,7 @@ package struct TrainingSettings: Sendable, Equatable {
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
-            "learning rate after the warm-up; auto: \(Self.automaticRate(.kl).settingText) for rotations (objective ce: \(Self.automaticRate(.ce).settingText)), "
+            "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective ce: \(Self.automaticRate(.crossEntropy).settingText)), "
                 + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
             .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
@@ -134,18 +135,7 @@ package struct TrainingSettings: Sendable, Equatable {
     }
 }
 
-/// In which order a stage goes through the micro-batches of a step.
-package enum ScheduleOrder: String, Choice {
-    case oneForwardOneBackward = "1f1b"
-    case gpipe
-
-    package var pipeline: PipelineSchedule {
-        switch self {
-        case .oneForwardOneBackward: .oneForwardOneBackward
-        case .gpipe: .gpipe
-        }
-    }
-}
+extension PipelineSchedule: Choice {}
 
 package struct ParallelSettings: Sendable, Equatable {
     /// Replicas; nil for world / pipeline.
@@ -154,7 +144,7 @@ package struct ParallelSettings: Sendable, Equatable {
     package var pipeline: Int?
     /// Micro-batches of a replica in a step; nil to choose.
     package var microbatches: Int?
-    package var schedule: ScheduleOrder
+    package var schedule: PipelineSchedule
 
     init(_ key: Settings) {
         data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))

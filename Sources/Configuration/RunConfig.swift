@@ -54,7 +54,7 @@ package struct RunConfig: Sendable, Equatable {
     }
 
     /// - Throws: ``ConfigurationError`` for the first thing wrong, unknown keys before all else.
-    init(_ given: [String: GivenSetting]) throws {
+    init(_ given: GivenSettings) throws {
         let settings = Settings(given)
         self.init(settings)
         if let problem = settings.problems.first { throw problem }
@@ -63,28 +63,37 @@ package struct RunConfig: Sendable, Equatable {
 
     /// The configuration of a file (none: all defaults), changed by `key.path=value` assignments, of which the last one counts.
     package init(file: String? = nil, assignments: [String] = []) throws {
-        let document = try file.map { try ConfigurationDocument(file: $0) }
-        try self.init(Self.merge(document, assignments))
+        try self.init(SettingsRequest(file: file, assignments: assignments).given())
     }
 
-    /// The configuration a YAML text gives.
-    package init(yaml: String, assignments: [String] = []) throws {
-        try self.init(Self.merge(ConfigurationDocument(yaml, name: "configuration"), assignments))
+    /// Every key with the text of its value.
+    package var values: [String: String] {
+        Dictionary(uniqueKeysWithValues: descriptions.map { ($0.path, $0.value) })
     }
 
-    static func merge(_ document: ConfigurationDocument?, _ assignments: [String]) throws -> [String: GivenSetting] {
-        var given = document?.settings ?? [:]
-        for assignment in assignments {
-            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            let place = "--set \(assignment.prefix(100))"
-            guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
-            given[parts[0]] = GivenSetting(text: parts[1], place: place)
-        }
-        return given
+    private init(values: [String: String]) throws {
+        try self.init(values.mapValues { GivenSetting(text: $0, place: "configuration") })
+    }
+
+    /// The whole configuration as one text for another process of this program: keys and values, none of which holds a zero.
+    package var encoded: String { descriptions.flatMap { [$0.path, $0.value] }.joined(separator: "\0") }
+
+    /// - Throws: ``ConfigurationError`` for a text that ``encoded`` did not make.
+    package init(encoded text: String) throws {
+        let parts = text.split(separator: "\0", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count % 2 == 0 else { throw ConfigurationError("configuration", "came incomplete from rank 0") }
+        var values: [String: String] = [:]
+        for index in stride(from: 0, to: parts.count, by: 2) { values[parts[index]] = parts[index + 1] }
+        try self.init(values: values)
+    }
+
+    /// The same settings but for these.
+    package func with(_ changed: [String: String]) throws -> RunConfig {
+        changed.isEmpty ? self : try RunConfig(values: values.merging(changed) { $1 })
     }
 
     /// The same settings, without the run folder.
-    package func withAutomaticFolder() throws -> RunConfig { try RunConfig(yaml: yaml, assignments: ["out=auto"]) }
+    package func withAutomaticFolder() throws -> RunConfig { try with(["out": "auto"]) }
 
     /// - Throws: ``ConfigurationError`` where weights that this job changes are to rest in bfloat16, or are rounded already
     ///   where

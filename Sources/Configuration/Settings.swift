@@ -5,6 +5,9 @@ struct GivenSetting: Equatable {
     let place: String
 }
 
+/// What is given, by key.
+typealias GivenSettings = [String: GivenSetting]
+
 /// A key as documentation: where it stands, what it accepts, what it means, and the value it has in this configuration.
 package struct SettingDescription: Equatable, Sendable {
     /// Such as `training.steps`.

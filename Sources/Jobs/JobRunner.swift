@@ -7,7 +7,9 @@ internal import Support
 
 /// How a job was asked for: its settings, and what the command line and whoever started it say besides.
 package struct JobRequest {
-    package var config: RunConfig
+    package var settings: SettingsRequest
+    /// Show the settings and do nothing.
+    package var printsSettings: Bool
     /// nil for jobs that keep no checkpoints.
     package var resume: ResumePolicy?
     /// What the run folder holds may be removed.
@@ -22,27 +24,43 @@ package struct JobRequest {
     package var runFolder: String?
 
     package init(
-        _ config: RunConfig, resume: ResumePolicy? = nil, overwrites: Bool = false, acceptsOtherData: Bool = false,
-        attempt: Int = 1,
-        run: String? = nil, runFolder: String? = nil
+        _ settings: SettingsRequest, printsSettings: Bool = false, resume: ResumePolicy? = nil, overwrites: Bool = false,
+        acceptsOtherData: Bool = false,
+        attempt: Int = 1, run: String? = nil, runFolder: String? = nil
     ) {
-        (self.config, self.resume, self.overwrites) = (config, resume, overwrites)
+        (self.settings, self.printsSettings) = (settings, printsSettings)
+        (self.resume, self.overwrites) = (resume, overwrites)
         (self.acceptsOtherData, self.attempt, self.run, self.runFolder) = (acceptsOtherData, attempt, run, runFolder)
+    }
+}
+
+extension SettingsRequest {
+    /// The settings of a job, which rank 0 reads and checks for all; where they name run folders, the files that are meant.
+    /// Collective.
+    ///
+    /// - Parameter job: see ``configuration(job:)``.
+    package func configuration(job: String = "", on communicator: some Communicator) throws -> RunConfig {
+        try RunConfig(encoded: communicator.fromRoot { try configuration(job: job).resolvingRunFolders().encoded })
     }
 }
 
 extension Job {
     /// Runs this job in its folder: from the beginning, or where it stopped, or not at all where it has finished. Collective.
     ///
-    /// - Throws: ``FolderOccupied`` before anything is read or written; what the job throws.
+    /// - Throws: ``ConfigurationError``, ``FolderOccupied`` before anything is read or written; what the job throws.
     package func run(_ request: JobRequest, _ reporter: Reporter, on communicator: some Communicator) throws {
-        let config = request.config
+        if request.printsSettings {
+            reporter.note(
+                try communicator.fromRoot { String(try request.settings.configuration(job: Self.name).yaml.dropLast()) })
+            return
+        }
+        let config = try request.settings.configuration(job: Self.name, on: communicator)
         let asked = request.resume
         let path = try communicator.fromRoot {
             config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
-        let (admission, policy) = try Self.admit(request, folder: path, reporter, on: communicator)
+        let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
         let dims = try config.chooseLayout(
             job: Self.name, stagesBefore: { policy.layout(runFolder: path)?.pipeline }, over: communicator)
@@ -73,7 +91,8 @@ extension Job {
     /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.
     /// Collective.
     private static func admit(
-        _ request: JobRequest, folder path: String, _ reporter: Reporter, on communicator: some Communicator
+        _ request: JobRequest, _ config: RunConfig, folder path: String, _ reporter: Reporter,
+        on communicator: some Communicator
     ) throws -> (FolderAdmission, ResumePolicy) {
         var request = request
         // What the user asked for was meant for the first attempt of a supervised run.
@@ -87,7 +106,7 @@ extension Job {
         }
         let text = try communicator.fromRoot {
             try FolderAdmission.check(
-                path, job: name, request.config, resume: request.resume, overwrites: request.overwrites
+                path, job: name, config, resume: request.resume, overwrites: request.overwrites
             ).text
         }
         let admission = FolderAdmission(text: text)
@@ -100,7 +119,7 @@ extension Job {
                     : "\(path): this run has finished, and its results are there; --overwrite runs it again")
         case .extends(let steps):
             reporter.note(
-                "\(path): extends the finished run of \(steps) steps to \(request.config.training.steps), and replaces its results; "
+                "\(path): extends the finished run of \(steps) steps to \(config.training.steps), and replaces its results; "
                     + "from step \(steps) on the learning rate follows the longer schedule")
         }
         return (admission, request.policy(admission, folder: path))

@@ -18,52 +18,20 @@ struct TernaryQat<World: Communicator> {
     let context: JobContext<World>
 
     func run() throws {
-        let (config, world) = (context.config, context.communicator)
-        let route = try BusRoute.find(config.bus.transport, interface: config.bus.interface, over: context.groups.replicas)
-        let transition = try world.agree {
-            guard config.qat.rotations == nil else {
-                throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
-            }
-            try BusConfiguration.check(interface: config.bus.interface)
-            try route.check()
-            return try config.ternary.transition(seed: config.training.seed)
-        }
-        if let line = route.line { context.reporter.note(line) }
-        var (given, note): (FactorsToStartFrom?, String?)
-        let run = try FullTrainingRun(context, job: QatJob.name, from: .factors) { inputs, parameters in
-            let linears = inputs.folder.architecture.linears
-            if let path = config.ternary.path ?? inputs.factorFile {
-                let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
-                given = factors
-                // Factors in the model's own folder are its own.
-                if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }
-            } else {
-                _ = try config.ternary.layers.choose(among: linears)
-                try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
-            }
-        }
-        if let given { context.reporter.note("starts from the factors of \(given.factors.count) layers in \(given.file)") }
-        if let note { context.reporter.note(note) }
-        let (groups, linears) = (context.groups, run.inputs.folder.architecture.linears)
+        let (config, groups) = (context.config, context.groups)
+        let transition = try transition()
+        let (run, given) = try open()
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
 
         let trainer = try run.trainer(hooks: IdentityHooks(), teacher: config.distills ? run.fullPrecision : nil)
-        let indices = try trainer.weights.linears(matching: config.ternary.layers, of: linears)
+        let indices = try trainer.weights.linears(matching: config.ternary.layers, of: run.inputs.folder.architecture.linears)
             .filter { given?.factors[trainer.weights.layerName($0)] != nil || given == nil }
         let saved = try run.restoredState()
         let ternary = try TernaryTraining(
             trainer.weights, indices: indices, transition, config, over: groups.replicas, attempt: context.attempt, from: saved,
             whileWaiting: context.events.serve)
-        var refused: Set<String> = []
-        ternary.observe = { layer in
-            if layer.isRefusal, refused.insert(layer.name).inserted {
-                context.reporter.note(
-                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was not made; "
-                        + "training.learning_rate may be too high")
-            }
-            context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
-        }
+        ternary.observe = layerObserver()
         let finished = FinishedLayers(run: context.folder.path, transition.options)
         let before: Start
         if let saved {
@@ -71,50 +39,15 @@ struct TernaryQat<World: Communicator> {
             before = try Start(saved)
         } else {
             try ternary.begin(&trainer.weights, from: given?.factors, keeping: finished)
-            let report = try report(ternary, trainer.weights, run)
-            before = Start(score: try run.score(trainer.network), operations: report.operations)
-            context.reporter.note(
-                "ternary (\(report.layers.count) layers): perplexity \(before.score.perplexity.formatted(decimals: 2)), \(cost(report))"
-            )
+            before = try start(ternary, trainer, run)
         }
-        let remembered = {
-            var state = ternary.state
-            state.merge(before.state)
-            return state
-        }
-
         var steps = Steps()
-        let record = try run.train(trainer, remembering: remembered) { metrics in
-            let step = try ternary.update(&trainer.weights)
-            steps.add(step)
-            metrics["transition_seconds"] = .double(step.seconds)
-            metrics["branches"] = try step.branches.sum(over: groups.pipeline).json
-            metrics["bus_bytes"] = .integer(step.bytes)
-            metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
-            context.events.publish(
-                "bus",
-                [
-                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes),
-                    "replays": .integer(ternary.replays),
-                ])
-        }
+        let record = try train(trainer, ternary, from: before, &steps, run)
         let after = try report(ternary, trainer.weights, run)
-        let own = try ternary.results(trainer.weights).map { (trainer.weights.layerName($0.index), $0.factors) }
-        let source = try world.agree { world.isRoot ? try run.inputs.folder.checkpoint.digest() : nil }
-        let (trained, bytes) = try run.writeAndScore(
-            trainer.weights.parameters.packed(Dictionary(uniqueKeysWithValues: own)),
-            FolderPacking(factors: after.factors, origin: .init(source: source)),
-            "\(after.layers.count) linears as packed ternary factors")
-        try world.agree {
-            guard world.isRoot else { return }
-            try TernaryFile.write(
-                after.factors, to: context.folder.file(TernaryReport.fileName),
-                origin: TernaryFile.Origin(
-                    source: source, targets: [try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest()]))
-            try finished.remove()
-        }
+        let (trained, bytes) = try write(ternary, trainer.weights, after, finished, run)
 
-        let table = try scores(fullPrecision, before, trained, after, Set(indices.map(trainer.weights.layerName)), run)
+        let own = Set(indices.map(trainer.weights.layerName))
+        let table = try scores(fullPrecision, before, trained, after, own, run)
         var results = JSONObject()
         table.add(to: &results)
         results["method"] = "ternary"
@@ -132,6 +65,120 @@ struct TernaryQat<World: Communicator> {
             record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
         for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
+    }
+
+    /// How layers are projected, once the settings and the bus's way to the other ranks are checked. Collective.
+    private func transition() throws -> LayerTransition {
+        let config = context.config
+        let route = try BusRoute.find(config.bus.transport, interface: config.bus.interface, over: context.groups.replicas)
+        let transition = try context.communicator.agree {
+            guard config.qat.rotations == nil else {
+                throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
+            }
+            try BusConfiguration.check(interface: config.bus.interface)
+            try route.check()
+            return try config.ternary.transition(seed: config.training.seed)
+        }
+        if let line = route.line { context.reporter.note(line) }
+        return transition
+    }
+
+    /// The run, and the factors it starts from; nil where it decomposes. Collective.
+    private func open() throws -> (FullTrainingRun<World>, FactorsToStartFrom?) {
+        let (config, world) = (context.config, context.communicator)
+        var (given, note): (FactorsToStartFrom?, String?)
+        let run = try FullTrainingRun(context, job: QatJob.name, from: .factors) { inputs, parameters in
+            let linears = inputs.folder.architecture.linears
+            if let path = config.ternary.path ?? inputs.factorFile {
+                let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+                given = factors
+                // Factors in the model's own folder are its own.
+                if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }
+            } else {
+                _ = try config.ternary.layers.choose(among: linears)
+                try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
+            }
+        }
+        if let given { context.reporter.note("starts from the factors of \(given.factors.count) layers in \(given.file)") }
+        if let note { context.reporter.note(note) }
+        return (run, given)
+    }
+
+    /// Publishes what becomes of each layer, and warns once of a layer whose adaptation was refused.
+    private func layerObserver() -> (TernaryTraining<World>.LayerReport) -> Void {
+        var refused: Set<String> = []
+        return { layer in
+            if layer.isRefusal, refused.insert(layer.name).inserted {
+                context.reporter.note(
+                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was not made; "
+                        + "training.learning_rate may be too high")
+            }
+            context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
+        }
+    }
+
+    /// The network's score before the first step. Collective.
+    private func start(
+        _ ternary: TernaryTraining<World>, _ trainer: NetworkTrainer<IdentityHooks, World>, _ run: FullTrainingRun<World>
+    ) throws -> Start {
+        let report = try report(ternary, trainer.weights, run)
+        let start = Start(score: try run.score(trainer.network), operations: report.operations)
+        context.reporter.note(
+            "ternary (\(report.layers.count) layers): perplexity \(start.score.perplexity.formatted(decimals: 2)), \(cost(report))"
+        )
+        return start
+    }
+
+    /// Takes the steps: an optimizer step, then the layers' transitions. Collective.
+    private func train(
+        _ trainer: NetworkTrainer<IdentityHooks, World>, _ ternary: TernaryTraining<World>, from start: Start,
+        _ steps: inout Steps,
+        _ run: FullTrainingRun<World>
+    ) throws -> StepRecord {
+        let remembered = {
+            var state = ternary.state
+            state.merge(start.state)
+            return state
+        }
+        return try run.train(trainer, remembering: remembered) { metrics in
+            let step = try ternary.update(&trainer.weights)
+            steps.add(step)
+            metrics["transition_seconds"] = .double(step.seconds)
+            metrics["branches"] = try step.branches.sum(over: context.groups.pipeline).json
+            metrics["bus_bytes"] = .integer(step.bytes)
+            metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
+            context.events.publish(
+                "bus",
+                [
+                    "bytes_per_step": .integer(step.bytes), "bytes": .integer(steps.bytes),
+                    "replays": .integer(ternary.replays),
+                ])
+        }
+    }
+
+    /// Writes `model/` and `ternary.safetensors`, and scores what was written. Collective.
+    ///
+    /// - Returns: the score, and the bytes of `model/` on rank 0.
+    private func write(
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ report: TernaryReport, _ finished: FinishedLayers,
+        _ run: FullTrainingRun<World>
+    ) throws -> (LanguageModelScore, bytes: Int) {
+        let world = context.communicator
+        let own = try ternary.results(weights).map { (weights.layerName($0.index), $0.factors) }
+        let source = try world.agree { world.isRoot ? try run.inputs.folder.checkpoint.digest() : nil }
+        let result = try run.writeAndScore(
+            weights.parameters.packed(Dictionary(uniqueKeysWithValues: own)),
+            FolderPacking(factors: report.factors, origin: .init(source: source)),
+            "\(report.layers.count) linears as packed ternary factors")
+        try world.agree {
+            guard world.isRoot else { return }
+            try TernaryFile.write(
+                report.factors, to: context.folder.file(TernaryReport.fileName),
+                origin: TernaryFile.Origin(
+                    source: source, targets: [try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest()]))
+            try finished.remove()
+        }
+        return result
     }
 
     /// What the layers are before the first step.

@@ -35,7 +35,7 @@ package struct Workload: Sendable {
     /// Whether a full-precision network runs forward beside the one that learns.
     package var hasTeacher: Bool {
         switch job {
-        case .rotate: config.rotation.objective == .kl
+        case .rotate: config.rotation.objective == .divergence
         case .qat: config.distills
         case .train, .ptq, .eval: false
         }

@@ -4,10 +4,10 @@ package import TensorCore
 
 /// What the backward pass makes of the rounding and of the range.
 package enum QuantizerGradient: String, Sendable, CaseIterable {
-    /// dx = dx̂: the scale counts as a constant (arXiv 2405.16406).
-    case straightThrough = "straight-through"
     /// The gradient also flows through max and min. docs/algorithms.md, section 1, "Range gradient".
     case range
+    /// dx = dx̂: the scale counts as a constant (arXiv 2405.16406).
+    case straightThrough = "straight-through"
 }
 
 /// Sees both sides of a quantizer in the backward pass: where the gradient of a rotation gathers.

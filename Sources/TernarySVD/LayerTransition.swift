@@ -237,7 +237,7 @@ package struct LayerTransition: Sendable {
         switch options.mode {
         case .reference:
             leading = try SingularValueDecomposition(inDoublePrecision: residual).u.transposed().rows(0..<1)
-        case .fast:
+        case .default:
             var random = RandomStream(seed: options.seed, stream: 0x5172_6164)
             var subspace = try LeadingSubspace(rows: m, rank: min(8, m), from: &random)
             try subspace.iterate(residual, times: 4)

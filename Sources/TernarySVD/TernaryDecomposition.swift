@@ -106,7 +106,7 @@ package struct TernaryDecomposition: Sendable {
         let solved = try TernaryError.naming(name) {
             switch options.mode {
             case .reference: try ReferenceDecomposer.decompose(problems, options, name: name, eachRound)
-            case .fast: try GreedyDecomposer.decompose(problems, options, name: name, eachRound)
+            case .default: try GreedyDecomposer.decompose(problems, options, name: name, eachRound)
             }
         }
         return zip(problems, solved).map { $0.finish($1.components, error: $1.error, scale: scale) }

@@ -3,7 +3,7 @@ package struct TernaryOptions: Sendable, Equatable {
     package enum Mode: String, Sendable, CaseIterable {
         /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all
         /// entries of U and V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
-        case fast = "default"
+        case `default`
         /// Step by step as published (arXiv 2308.07641): a full SVD every round, columns never reconsidered.
         case reference
     }
@@ -14,7 +14,7 @@ package struct TernaryOptions: Sendable, Equatable {
     package var threshold: Float = 0.8386
     /// The stride is ⌊mn/(m+n)/rounds⌋ components a round.
     package var rounds = 20
-    package var mode = Mode.fast
+    package var mode = Mode.default
     /// Whether the default mode reconsiders components: alternating pairs and coordinate descent.
     package var refinement = true
     /// Whether rows and columns are first scaled to equal root mean square; the tolerance then refers to the scaled matrix.
@@ -29,7 +29,7 @@ package struct TernaryOptions: Sendable, Equatable {
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 
-    package init(tolerance: Float = 0.05, mode: Mode = .fast) {
+    package init(tolerance: Float = 0.05, mode: Mode = .default) {
         self.tolerance = tolerance
         self.mode = mode
     }

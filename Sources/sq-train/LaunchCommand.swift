@@ -38,7 +38,7 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong
         // with the command, the ranks will say.
         let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand
-        let folder = (try? command?.options.settings().out) ?? RunFolder.newPath(job: "launch")
+        let folder = (try? command?.options.request().configuration().out) ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
         setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
         StopRequest.handOver()

@@ -24,6 +24,6 @@ struct PlanCommand: RankCommand {
 
     func run(on communicator: some Communicator) throws {
         try PlanJob(model, asJSON: json).run(
-            options.load(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
     }
 }

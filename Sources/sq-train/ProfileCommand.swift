@@ -19,6 +19,6 @@ struct ProfileCommand: RankCommand {
 
     func run(on communicator: some Communicator) throws {
         try ProfileJob(folder).run(
-            options.load(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
     }
 }

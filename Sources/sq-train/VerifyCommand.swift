@@ -26,6 +26,6 @@ struct VerifyCommand: RankCommand {
 
     func run(on communicator: some Communicator) throws {
         try VerifyJob(first, second).run(
-            options.load(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
     }
 }

@@ -53,6 +53,13 @@ import Testing
         }
     }
 
+    @Test func `a configuration sent to another process arrives as it is, and half of one is refused`() throws {
+        let config = try RunConfig(assignments: ["model.path=a: \"b\" # \\ é\u{2028}&", "out=1=2", "training.seed=7"])
+        #expect(try RunConfig(encoded: config.encoded) == config)
+        let cut = try #require(config.encoded.lastIndex(of: "\0"))
+        #expect(throws: ConfigurationError.self) { try RunConfig(encoded: String(config.encoded[..<cut])) }
+    }
+
     @Test func `every key can be assigned its own printed value`() throws {
         for key in try RunConfig().descriptions {
             #expect(throws: Never.self) { try RunConfig(assignments: ["\(key.path)=\(key.value)"]) }

@@ -19,7 +19,7 @@ import Testing
 
     @Test(arguments: names) func `a configuration reads back as printed`(_ name: String) throws {
         let config = try config(name)
-        #expect(try RunConfig(yaml: config.yaml) == config)
+        #expect(try RunConfig(ConfigurationDocument(config.yaml, name: "as printed").settings) == config)
     }
 
     @Test(arguments: names) func `a configuration fits the cluster it is written for`(_ name: String) throws {

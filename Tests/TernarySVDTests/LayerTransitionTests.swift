@@ -101,7 +101,7 @@ import Testing
         var rounds = 0
         let first = try transition.begin(initial) { rounds += 1 }
         #expect(rounds == first.s.count / options.stride(rows: 24, columns: 40) + 1)
-        for (mode, pruneRate) in [(.reference, 1), (.fast, 1), (.fast, .infinity)] as [(TernaryOptions.Mode, Float)] {
+        for (mode, pruneRate) in [(.reference, 1), (.default, 1), (.default, .infinity)] as [(TernaryOptions.Mode, Float)] {
             let transition = try LayerTransition(TernaryOptions(tolerance: 0.2, mode: mode), pruneRate: pruneRate)
             var state = LayerTransition.begin(initial, with: first)
             state.weight.add(Tensor(normal: [24, 40], from: &random))

@@ -74,7 +74,7 @@ import Testing
             (error as? TernaryError)?.kind == .stalled && "\(error)".contains("layer: the residual stalls")
         }
         // Coordinate descent finds a way on.
-        options.mode = .fast
+        options.mode = .default
         #expect(try TernaryDecomposition(a, options, name: "layer").relativeError < options.tolerance)
     }
 

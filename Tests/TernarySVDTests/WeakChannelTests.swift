@@ -150,11 +150,11 @@ import Testing
         let orthogonal = try orthonormalizedRows(Tensor(normal: [n, n], deviation: 1, from: &random))
         var identity = Tensor(identity: n)
         identity.scale(by: 0.1)
-        for (matrix, mode) in [(identity, TernaryOptions.Mode.fast), (orthogonal, .fast), (identity, .reference)] {
+        for (matrix, mode) in [(identity, TernaryOptions.Mode.default), (orthogonal, .default), (identity, .reference)] {
             for economy in [false, true] {
                 var options = TernaryOptions(tolerance: 0.3, mode: mode)
                 options.economy = economy
-                options.balance = mode == .fast && !economy
+                options.balance = mode == .default && !economy
                 let result = try TernaryDecomposition(matrix, options)
                 #expect(result.relativeError < 0.3)
                 #expect(try (matrix - result.reconstruction()).spectralNorm() < 0.301 * matrix.spectralNorm())

@@ -15,6 +15,6 @@ extension RunConfig {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,
             isSharded: optimizer.shard,
-            microBatches: microBatches, schedule: parallel.schedule.pipeline, recompute: training.recompute)
+            microBatches: microBatches, schedule: parallel.schedule, recompute: training.recompute)
     }
 }

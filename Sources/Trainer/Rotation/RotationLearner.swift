@@ -8,14 +8,6 @@ package import Quantization
 package import Rotation
 package import TensorCore
 
-/// What the learner minimizes.
-package enum RotationObjective: String, Sendable, CaseIterable {
-    /// Cross entropy of the next token (SpinQuant).
-    case crossEntropy = "ce"
-    /// Divergence from the full-precision network's predictions.
-    case divergence = "kl"
-}
-
 /// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
 ///
 /// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1

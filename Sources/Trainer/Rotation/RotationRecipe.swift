@@ -21,15 +21,14 @@ package struct QuantizationRecipe {
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
             keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
             headDimension: architecture.headDimension ?? 1,
-            gradient: config.rotation.gradient == .range ? .range : .straightThrough)
+            gradient: config.rotation.gradient)
         weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
     }
 
     /// - Throws: ``ConfigurationError`` where weights are quantized in groups that do not divide the inputs of every linear
     ///   layer.
     package func checkGroups(_ architecture: Architecture, bits: Int) throws(ConfigurationError) {
-        guard bits < 16, settings.weights.granularity == .group else { return }
-        let size = settings.weights.groupSize
+        guard bits < 16, case .group(let size) = settings.weights.granularity else { return }
         for inputs in architecture.linears.map({ $0.shape[1] }) where inputs % size != 0 {
             throw ConfigurationError(
                 "quantization.weights.group_size",
@@ -42,14 +41,8 @@ package struct QuantizationRecipe {
 
     private static func weightQuantizer(_ settings: QuantizationSettings.Weights, bits: Int) -> WeightQuantizer? {
         guard bits < 16 else { return nil }
-        let granularity: QuantizerGranularity =
-            switch settings.granularity {
-            case .tensor: .tensor
-            case .channel: .channel
-            case .group: .group(settings.groupSize)
-            }
         return WeightQuantizer(
-            QuantizerSpec(bits: bits, symmetric: settings.symmetric, granularity: granularity),
+            QuantizerSpec(bits: bits, symmetric: settings.symmetric, granularity: settings.granularity),
             searchesClip: settings.clip == .search)
     }
 
@@ -116,11 +109,11 @@ package struct RotationRecipe {
             } ?? random
         isGiven = rotation.path != nil
         learner = RotationLearner.Settings(
-            objective: rotation.objective == .kl ? .divergence : .crossEntropy, quantization: quantization.activations,
+            objective: rotation.objective, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
-            momentum: Float(rotation.momentum), retraction: rotation.retraction == .exact ? .exact : .iterative,
+            momentum: Float(rotation.momentum), retraction: rotation.retraction,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
-            schedule: config.parallel.schedule.pipeline, recompute: config.training.recompute,
+            schedule: config.parallel.schedule, recompute: config.training.recompute,
             plan: RotationPlan(
                 architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
     }

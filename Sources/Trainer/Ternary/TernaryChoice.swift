@@ -7,11 +7,11 @@ extension TernarySettings {
     /// How `ternary.*` says that a matrix is decomposed. The reference mode is the published algorithm: it neither balances nor
     /// refines.
     package func options(seed: Int) -> TernaryOptions {
-        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode == .reference ? .reference : .fast)
+        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode)
         options.threshold = Float(threshold)
         options.rounds = rounds
-        options.refinement = refinement && mode == .standard
-        options.balance = balance && mode == .standard
+        options.refinement = refinement && mode == .default
+        options.balance = balance && mode == .default
         // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without
         // (Benchmarks/ternary.md).
         options.economy = economy ?? !balance
@@ -28,7 +28,7 @@ extension TernarySettings {
     }
 
     /// Whether U and V follow the weights at all.
-    var followsWeights: Bool { adaptEvery > 0 && mode == .standard }
+    var followsWeights: Bool { adaptEvery > 0 && mode == .default }
 
     /// Whether a step, counted from 1, adapts U and V.
     func adapts(atStep step: Int) -> Bool { followsWeights && step % adaptEvery == 0 }

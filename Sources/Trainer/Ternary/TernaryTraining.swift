@@ -191,7 +191,7 @@ package final class TernaryTraining<World: Communicator> {
                 step: step, details: "\(name) has \(rank) components on rank \(world.rank) and \(oldRank) on rank \(owner)")
         }
         // In the default mode the network in training is the one that is kept.
-        layers[number].apply(update, projectsRefresh: self.transition.options.mode == .fast, isFirst: step == 0)
+        layers[number].apply(update, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
         observe(LayerReport(name: name, branch: update.branch, rank: update.s.count, isRefusal: update.isRefusal))
         return update
     }

@@ -1,0 +1,61 @@
+internal import Compression
+
+/// Settings that a job's inputs bring along, in the place of the defaults.
+extension RunConfig {
+    /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
+    init(_ given: GivenSettings, job: String) throws {
+        let config = try RunConfig(given)
+        switch job {
+        case PlannedJob.eval.rawValue:
+            if let execution = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) {
+                try self.init(Self.running(execution, of: config.model.path ?? "", given))
+            } else {
+                try self.init(config.withLearned(given))
+            }
+        case PlannedJob.rotate.rawValue: try self.init(config.withLearned(given))
+        case QuantizeSettings.job: try self.init(config.quantizing(given))
+        default: self = config
+        }
+    }
+
+    /// With what the file of `rotation.path` says the rotations were learned for.
+    private func withLearned(_ given: GivenSettings) throws -> GivenSettings {
+        guard let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) else { return given }
+        let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
+        return given.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
+    }
+
+    /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which of
+    /// R3 and R4 it was learned with.
+    private func quantizing(_ given: GivenSettings) throws -> GivenSettings {
+        var defaults = ["quantization.activations.bits": "16", "quantization.kv.bits": "16"]
+        if let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) {
+            for (key, value) in try RotationMetadata(of: path).settings(besides: [])
+            where ["rotation.r3", "rotation.r4"].contains(key) { defaults[key] = value }
+        }
+        let settings = defaults.map { ($0, GivenSetting(text: $1, place: QuantizeSettings.job)) }
+        return given.merging(settings) { own, _ in own }
+    }
+
+    /// Where the model's folder says what its network does to activations.
+    ///
+    /// - Throws: ``ConfigurationError`` where a setting given says something else.
+    private static func running(
+        _ execution: Execution, of folder: String, _ given: GivenSettings
+    ) throws(ConfigurationError) -> GivenSettings {
+        var settings = given
+        let said = [
+            ("activations.bits", "\(execution.activationBits)"), ("activations.symmetric", "\(execution.activationSymmetric)"),
+            ("kv.key_bits", "\(execution.keyBits)"), ("kv.value_bits", "\(execution.valueBits)"),
+            ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
+        ]
+        let cache = execution.keyBits == execution.valueBits ? [("kv.bits", "\(execution.keyBits)")] : []
+        for (key, value) in (said + cache).map({ ("quantization." + $0, $1) }) {
+            if let given = settings[key], given.text != value {
+                throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
+            }
+            settings[key] = GivenSetting(text: value, place: folder)
+        }
+        return settings
+    }
+}

@@ -1,0 +1,47 @@
+/// What a command line says of a run's settings. ``configuration(job:)`` makes of it the settings that the run has.
+package struct SettingsRequest: Sendable {
+    /// A YAML file; nil for none.
+    package var file: String?
+    /// `key.path=value`, over the file's; of a key given twice the last one counts.
+    package var assignments: [String]
+    /// What is given in the place of `model.path`: a model, or for `eval` a finished run whose table is to be made again.
+    package var model: String?
+
+    package init(file: String? = nil, assignments: [String] = [], model: String? = nil) {
+        (self.file, self.assignments, self.model) = (file, assignments, model)
+    }
+
+    /// The settings of a job. What files of the job's inputs say (rotations, a compressed folder, a finished run) stands in the
+    /// place of the defaults.
+    ///
+    /// - Parameter job: the job's name; empty for one that uses none of these.
+    /// - Throws: ``ConfigurationError``; ``FileError`` where a file cannot be read.
+    package func configuration(job: String = "") throws -> RunConfig {
+        guard let model else { return try RunConfig(given(), job: job) }
+        if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
+            throw ConfigurationError("--set \(other)", "the model is given twice, here and as the argument \(model)")
+        }
+        guard job == PlannedJob.eval.rawValue, RunConfig.isRun(model) else {
+            var request = self
+            request.assignments.append("model.path=\(model)")
+            return try RunConfig(request.given(), job: job)
+        }
+        guard file == nil else {
+            throw ConfigurationError(model, "is a run with settings of its own; leave --config out")
+        }
+        let run = try RunConfig.reproducing(run: model)
+        return try RunConfig(SettingsRequest(file: run.file, assignments: run.assignments + assignments).given(), job: job)
+    }
+
+    /// The file's settings with the assignments over them.
+    func given() throws -> GivenSettings {
+        var given = try file.map { try ConfigurationDocument(file: $0).settings } ?? [:]
+        for assignment in assignments {
+            let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+            let place = "--set \(assignment.prefix(100))"
+            guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
+            given[parts[0]] = GivenSetting(text: parts[1], place: place)
+        }
+        return given
+    }
+}

@@ -1,0 +1,113 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Jobs
+internal import Runs
+
+// The commands that run a job: each names its job, whose `run` is the place to read on.
+
+struct RotateCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rotate",
+        abstract: "Learn rotations for a model (the default command).",
+        discussion: "Without model.path it works on the embedded model; --print-config lists all settings.")
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
+
+    func run(on communicator: some Communicator) throws {
+        try RotateJob().run(options, resume, model: model.model, on: communicator)
+    }
+}
+
+struct TrainCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "train",
+        abstract: "Train all parameters of a model on text, in full precision.",
+        discussion: "training.* and optimizer.* say how; see --print-config.")
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
+
+    func run(on communicator: some Communicator) throws {
+        try TrainJob().run(options, resume, model: model.model, on: communicator)
+    }
+}
+
+struct QatCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "qat",
+        abstract: "Train a model to run with ternary factors, or with integers of a few bits.",
+        discussion: """
+            qat.method=ternary (the default) projects every linear layer onto ternary factors after each step, as ternary.* says;
+            the ranks share that work. qat.method=integer trains with the quantizers of quantization.*.
+            """)
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var resume: ResumeOptions
+
+    func run(on communicator: some Communicator) throws {
+        try QatJob().run(options, resume, model: model.model, on: communicator)
+    }
+}
+
+struct PtqCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ptq",
+        abstract: "Replace linear layers by ternary factors, without training.",
+        discussion: "ternary.* says how closely and which layers; see --print-config.")
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try PtqJob().run(options, model: model.model, on: communicator)
+    }
+}
+
+struct QuantizeCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "quantize",
+        abstract: "Round a model's linear layers to integers of a few bits and write them packed.",
+        discussion: "quantization.* says how, rotation.path or quantize.rotation what is rotated first; see --print-config.")
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try QuantizeJob().run(options, model: model.model, on: communicator)
+    }
+}
+
+struct EvaluateCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval",
+        abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
+        discussion: """
+            Windows of data.eval.path, or sequences the model draws itself where no text is given.
+            With a run folder of rotate, ptq, qat or train it makes that run's table again, from the run's settings and files.
+            """)
+
+    @OptionGroup var model: ModelArgument
+    @OptionGroup var options: ConfigurationOptions
+
+    func run(on communicator: some Communicator) throws {
+        try EvaluateJob().run(options, model: model.model, on: communicator)
+    }
+}
+
+extension Job {
+    /// Runs this job as the options say. Collective.
+    func run(
+        _ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, model: String?, on communicator: some Communicator
+    ) throws {
+        let request = JobRequest(
+            options.request(model), printsSettings: options.printConfig, resume: resume.map { ResumePolicy($0.resume) },
+            overwrites: options.overwrite, acceptsOtherData: resume?.allowOtherData ?? false,
+            attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder)
+        let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
+        try run(request, reporter, on: communicator)
+    }
+}

@@ -1,0 +1,51 @@
+internal import ArgumentParser
+internal import Configuration
+
+/// The options that make a run's configuration.
+struct ConfigurationOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("A YAML file with settings.", valueName: "file"))
+    var config: String?
+
+    @Option(
+        name: .customLong("set"), parsing: .singleValue,
+        help: ArgumentHelp("One setting, over the file's; may be repeated.", valueName: "key.path=value"))
+    var assignments: [String] = []
+
+    @Option(help: ArgumentHelp("The run folder (default: runs/<job>-<time>).", valueName: "folder"))
+    var out: String?
+
+    @Flag(help: "Replace what the run folder holds: a finished run, another job's, or files that are no run's.")
+    var overwrite = false
+
+    @Flag(help: "Print all settings as a YAML file with a comment for each, and end.")
+    var printConfig = false
+
+    func validate() throws {
+        for assignment in assignments where !assignment.dropFirst().contains("=") {
+            throw ValidationError("--set \(assignment): expected key.path=value")
+        }
+    }
+
+    /// - Parameter model: where `model.path` is given as an argument.
+    func request(_ model: String? = nil) -> SettingsRequest {
+        SettingsRequest(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), model: model)
+    }
+}
+
+/// The options of resumable jobs.
+struct ResumeOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Resume: auto (the newest checkpoint in the run folder, if unfinished), never, or a run folder or checkpoint.",
+            valueName: "auto|never|folder"))
+    var resume = "auto"
+
+    @Flag(help: "Resume also where the training data has changed since the checkpoint; the run says so.")
+    var allowOtherData = false
+}
+
+/// The model of a job, as an argument.
+struct ModelArgument: ParsableArguments {
+    @Argument(help: "A Hugging Face folder, or a run folder with a model (default: model.path).")
+    var model: String?
+}
