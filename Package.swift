@@ -31,6 +31,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.1.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+        // A command of the package manager's, `swift package generate-documentation`; nothing imports it.
+        .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.4.0"),
     ],
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev", "openmpi-bin"])]),
@@ -148,7 +150,7 @@ let package = Package(
                 "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
             ]),
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
-        tests("Configuration", ["Support", "Parallelism"]),
+        tests("Configuration", ["Support", "Parallelism", "Quantization"]),
         tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
         tests(

@@ -22,7 +22,7 @@ extension Tape {
     /// Several linear layers that read the same input.
     ///
     /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no
-    /// input. A weight in a form of its own (``LinearOperator``) makes the product itself, and its matrix is made where
+    /// input. A weight in a form of its own (`LinearOperator`) makes the product itself, and its matrix is made where
     /// ∂loss/∂x is wanted.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
         let outputs = layers.map { layer in

@@ -23,7 +23,7 @@ extension Calibration {
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
     ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
-    /// - Throws: ``CalibrationError``.
+    /// - Throws: `CalibrationError`.
     package func quantize(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
         by method: some WeightQuantization, quantizer: (_ layer: String) -> WeightQuantizer?

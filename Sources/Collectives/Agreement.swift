@@ -10,7 +10,7 @@ package struct AgreedError: ReportableError, Equatable {
         self.description = description
     }
 
-    /// An error that is no ``ReportableError`` is a defect of ours.
+    /// An error that is no `ReportableError` is a defect of ours.
     package init(_ error: any Error) {
         let known = error as? any ReportableError
         self.init(exitCode: known?.exitCode ?? .software, description: (known?.description ?? "\(error)").singleLine)

@@ -8,7 +8,7 @@ package enum SignalPipe {
     nonisolated(unsafe) private static var writing: Int32 = -1
 
     /// Blocks signals on this thread and those it starts: the others take them, and no call here is interrupted. What arrives
-    /// before ``open(_:)`` waits, also while the process starts another program.
+    /// before `open(_:)` waits, also while the process starts another program.
     package static func block(_ signals: [Int32]) { mask(SIG_BLOCK, signals) }
 
     /// The opposite; for the thread that reads.

@@ -153,7 +153,7 @@ package enum StopRequest {
 
     /// The ranks get to know each other. Collective.
     ///
-    /// - Parameter patience: see ``State/patience``; rank 0's, which speaks for all, ends first.
+    /// - Parameter patience: see `State/patience`; rank 0's, which speaks for all, ends first.
     package static func introduce(to world: some Communicator, patience: Double = 5) throws(MPIError) {
         guard world.size > 1 else { return }
         let own = machine

@@ -5,7 +5,7 @@ internal import Synchronization
 /// Ends this process when it, or a rank it depends on, gets nothing done for longer than it may: mpirun ends a job whose rank
 /// has died, but never notices one that hangs (a stopped process, a dead network). The exit of one rank makes mpirun end all.
 ///
-/// Its thread looks every 50 ms at ``WorkProgress``, and asks other ranks' watchdogs how they do: see ``Silence``. So ranks
+/// Its thread looks every 50 ms at `WorkProgress`, and asks other ranks' watchdogs how they do: see `Silence`. So ranks
 /// that compute for long are never taken for lost, and a rank that is stopped is, since its watchdog is stopped too. A phase
 /// costs two stores.
 package final class Watchdog: Sendable {

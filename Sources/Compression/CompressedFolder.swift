@@ -15,7 +15,7 @@ package struct CompressedFolder: Sendable {
 
     /// Checks the folder; no weight is read yet.
     ///
-    /// - Throws: as ``ModelFolder/init(_:packed:)``; ``TernaryError``.
+    /// - Throws: as `ModelFolder/init(_:packed:)`; `TernaryError`.
     package init(_ path: String) throws {
         var (own, said, isOwn): (HFConfig?, Execution?, Bool) = (nil, nil, false)
         let folder = try ModelFolder(path) { checkpoint, config, architecture in
@@ -36,7 +36,7 @@ package struct CompressedFolder: Sendable {
 
     /// What a compressed folder's network does to activations; nil where the folder is none, or not there.
     ///
-    /// - Throws: ``FileError``, ``TernaryError``.
+    /// - Throws: `FileError`, `TernaryError`.
     package static func execution(of path: String?) throws -> Execution? {
         guard let path, PathKind(path + "/config.json") != .absent else { return nil }
         let config = try HFConfig(path + "/config.json")
@@ -59,7 +59,7 @@ package struct FolderPacking: Sendable {
     package var factors: [String: TernaryFactors]
     package var origin: TernaryFile.Origin
     package var execution: Execution
-    /// Whether all integers fit compressed-tensors, see ``IntegerTensors/isPortable(_:)``.
+    /// Whether all integers fit compressed-tensors, see `IntegerTensors/isPortable(_:)`.
     package var isPortable: Bool
 
     package init(

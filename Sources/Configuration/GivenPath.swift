@@ -44,7 +44,7 @@ package enum GivenPath {
 extension RunConfig {
     /// This configuration with the files that are meant where it names run folders.
     ///
-    /// - Throws: see ``GivenPath/model(_:)``.
+    /// - Throws: see `GivenPath/model(_:)`.
     package func resolvingRunFolders() throws -> RunConfig {
         var changed: [String: String] = [:]
         func replace(_ key: String, _ path: String?, by resolved: (String) throws -> String) rethrows {

@@ -52,7 +52,7 @@ package enum EventEndpoint: SettingValue {
 /// What a run tells monitors (`sq-train watch`).
 package struct EventSettings: Sendable, Equatable {
     package var endpoint: EventEndpoint
-    /// A ``KeyFile``.
+    /// A `KeyFile`.
     package var keys: String?
 
     init(_ key: Settings) {

@@ -15,7 +15,7 @@ package struct SettingsRequest: Sendable {
     /// place of the defaults.
     ///
     /// - Parameter job: the job's name; empty for one that uses none of these.
-    /// - Throws: ``ConfigurationError``; ``FileError`` where a file cannot be read.
+    /// - Throws: ``ConfigurationError``; `FileError` where a file cannot be read.
     package func configuration(job: String = "") throws -> RunConfig {
         guard let model else { return try RunConfig(given(), job: job) }
         if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {

@@ -10,7 +10,7 @@ package struct GGUFImport {
 
     /// Writes the folder `request.out` names from the file `request.source`, complete, read back and compared, or not at all.
     ///
-    /// - Throws: ``FileError``, ``ExportError``.
+    /// - Throws: `FileError`, ``ExportError``.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let model = try GGUFModel(request.source)

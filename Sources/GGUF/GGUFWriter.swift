@@ -24,7 +24,7 @@ package struct GGUFTensorSource {
 extension GGUFFile {
     /// Writes a GGUF file, atomically.
     ///
-    /// - Throws: an I/O error; what a source's `content` throws; ``FileError`` for an element that its encoding cannot hold.
+    /// - Throws: an I/O error; what a source's `content` throws; `FileError` for an element that its encoding cannot hold.
     /// - Precondition: no key and no name twice.
     package static func write(_ values: [(key: String, value: GGUFValue)], _ sources: [GGUFTensorSource], to path: String)
         throws

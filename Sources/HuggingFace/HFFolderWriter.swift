@@ -8,7 +8,7 @@ package import Support
 package final class HFFolderWriter {
     /// The folder's final path.
     package let path: String
-    /// Where the files go until ``commit()``.
+    /// Where the files go until `commit()`.
     package let temporaryPath: String
     private var isCommitted = false
 

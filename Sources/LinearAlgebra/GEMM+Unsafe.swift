@@ -24,7 +24,7 @@ package func gemm(
         Int32(ldc))
 }
 
-/// Floating-point operations spent in ``gemm`` by this process, so that a test can hold a cost model against what ran.
+/// Floating-point operations spent in `gemm` by this process, so that a test can hold a cost model against what ran.
 package enum GEMMOperations {
     private static let total = Atomic<Int>(0)
     package static var performed: Int { total.load(ordering: .relaxed) }

@@ -5,7 +5,7 @@ package enum PipelineAction: Sendable, Equatable {
 }
 
 /// The order in which a stage goes through the micro-batches of a step. Pure data: what each action does, and who waits for
-/// whom, is ``PipelineExecutor``'s affair.
+/// whom, is `PipelineExecutor`'s affair.
 ///
 /// In all orders forward and backward passes each come in the order of the micro-batches, on every stage. Gradients are thus
 /// added in the same order whatever the schedule and the number of stages.

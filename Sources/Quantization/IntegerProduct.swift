@@ -10,7 +10,7 @@ package import TensorCore
 /// over the groups g in which the scales of both are constant. D is exact: y is x̂·ŵᵀ but for the rounding of one conversion,
 /// two products and one addition a group, and the same bits on every processor.
 package struct IntegerProduct: Sendable {
-    /// How ``apply(_:)`` rounds.
+    /// How `apply(_:)` rounds.
     package let activations: QuantizerSpec
     private let matrix: IntegerMatrix
 

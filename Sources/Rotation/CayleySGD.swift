@@ -15,7 +15,7 @@ package struct CayleySGD: Sendable {
         /// By solving the linear system in double precision: RᵀR stays I to rounding.
         case exact
         /// Five fixed-point iterations after the rows are scaled to unit length; R drifts from orthogonal between the
-        /// occasional orthonormalizations, and ``orthonormalized(_:)`` ends the drift. For comparison with the published
+        /// occasional orthonormalizations, and `orthonormalized(_:)` ends the drift. For comparison with the published
         /// method.
         case iterative
     }
@@ -24,7 +24,7 @@ package struct CayleySGD: Sendable {
     package enum Orthonormalization: Sendable, Equatable {
         case never, always
         /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone; and where R has
-        /// drifted further than ``CayleySGD/driftLimit``.
+        /// drifted further than `CayleySGD/driftLimit`.
         case scheduled(seed: UInt64)
 
         func isDue(step: Int) -> Bool {
@@ -47,7 +47,7 @@ package struct CayleySGD: Sendable {
     package let retraction: Retraction
     package let momentum: Float
     package let orthonormalization: Orthonormalization
-    /// Steps taken; with ``momentumBuffer``, what a checkpoint needs.
+    /// Steps taken; with `momentumBuffer`, what a checkpoint needs.
     package private(set) var steps: Int
     /// B = R·S of the last step, shaped as R; nil before the first step and without momentum.
     package private(set) var momentumBuffer: Tensor?

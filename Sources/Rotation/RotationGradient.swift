@@ -13,7 +13,7 @@ package import TensorCore
 ///     M ≡ dẑᵀ·ẑ − dzᵀ·z        (mod symmetric matrices)
 ///
 /// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantized weight contributes likewise (see
-/// ``add(weightError:gradient:side:)``). So two sites a layer are visited instead of four, embedding and head not at all, and
+/// `add(weightError:gradient:side:)`). So two sites a layer are visited instead of four, embedding and head not at all, and
 /// the small numbers are summed instead of differences of large ones.
 ///
 /// The skew parts of the contributions are added in double precision: rounded to float32, the sum is then the same in whatever

@@ -6,7 +6,7 @@ import Synchronization
 
 /// Keeps released buffers, so that a training step after the first asks the system for no memory.
 ///
-/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (``BufferGaps``):
+/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (`BufferGaps`):
 /// what one phase of a step has let go serves the next phase, whatever the sizes, and a process grows to what is in use at one
 /// time, not to the sum over phases. Call ``trim()`` where the need falls for good (training, then evaluation).
 package final class StoragePool: Sendable {

@@ -5,7 +5,7 @@ package import TensorCore
 /// The tolerance of a decomposition is relative to the largest singular value, which a few large rows or columns may own; on W'
 /// it means the same for all.
 ///
-/// No scale is below ``leastShare`` of the median of its side: a row or column that is next to nothing stays next to nothing on
+/// No scale is below `leastShare` of the median of its side: a row or column that is next to nothing stays next to nothing on
 /// W', and nothing is divided by it.
 package struct Balance: Sendable {
     /// One factor per row, per column.

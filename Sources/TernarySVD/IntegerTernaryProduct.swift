@@ -9,8 +9,8 @@ package import TensorCore
 ///
 ///     (x̂, d₁) = ⌊b∘x⌉₈     z = s∘(V·x̂)·d₁     (ẑ, d₂) = ⌊z⌉₈     y = a∘(U·ẑ)·d₂
 ///
-/// V·x̂ and U·ẑ are exact sums of 32 bits. ``TernaryFactors/apply(_:)`` is the product without rounding, and
-/// ``TernaryFactors/fakeQuantizedProduct(_:)`` the same in floats. Factors take two bits an entry here.
+/// V·x̂ and U·ẑ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
+/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
     private let b: [Float]?

@@ -91,7 +91,7 @@ package struct BusStatistics: Equatable, Sendable {
 ///     try bus.collect { transition in apply(transition) }
 ///     try bus.finishStep(stateDigest: digest(of: state))  // returns when all ranks agree
 ///
-/// One thread uses it, the one that uses MPI. After an error the run must end (``Communicator/abort(_:)``).
+/// One thread uses it, the one that uses MPI. After an error the run must end (`Communicator/abort(_:)`).
 package protocol TransitionExchange: AnyObject {
     var statistics: BusStatistics { get }
     func beginStep(_ step: Int, owners: [Int]) throws

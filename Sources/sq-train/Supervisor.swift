@@ -73,8 +73,8 @@ struct Supervisor {
         if let forced = end.forced { return 128 + forced }
         switch end.code {
         case Self.stopCode: return StopRequest.exitCode(of: signal)
-        // Nobody had listened yet: the program was still being loaded.
-        case 128 + SIGUSR1: return stopped(by: signal)
+        // Nobody had listened yet: the program was still being loaded, or mpirun lost the pipe to a rank it had just started.
+        case 128 + SIGUSR1, 128 + SIGPIPE: return stopped(by: signal)
         // mpirun itself, of which a signal at the wrong moment is too much.
         case 1, 128...: return signal == SIGUSR1 ? end.code : 128 + signal
         // It had come to its end, or had an error of its own.

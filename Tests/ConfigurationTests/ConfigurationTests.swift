@@ -1,4 +1,5 @@
 import Parallelism
+import Quantization
 import Support
 import Testing
 

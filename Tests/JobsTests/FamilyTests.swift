@@ -46,13 +46,13 @@ import Testing
         try Stranger.write(to: folder.file("model"))
         let world = LoopbackCommunicator()
         func config(_ job: String, model: String = "model", _ more: [String] = []) throws -> RunConfig {
-            try RunConfig(
-                file: nil,
+            try SettingsRequest(
                 assignments: [
                     "model.path=\(folder.file(model))", "data.train.path=\(folder.file("data.safetensors"))",
                     "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
                     "training.batch_size=2", "ternary.tolerance=0.3", "out=\(folder.file(job))",
-                ] + more, job: job.hasPrefix("eval") ? "eval" : job)
+                ] + more
+            ).configuration(job: job.hasPrefix("eval") ? "eval" : job)
         }
         let quantized = ["quantization.weights.bits=4", "quantization.activations.bits=8", "model.dense=true"]
         func run(_ job: some Job, _ name: String, model: String = "model", _ more: [String] = []) throws -> JSONValue {

@@ -114,7 +114,7 @@ extension RankTests {
             func divergence(_ world: some Communicator) throws -> Double {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
                 let groups = try ParallelGroups.dataParallel(world)
-                let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(.kl))
+                let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(.divergence))
                 for step in 0..<config.training.steps {
                     let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
                     _ = try learner.step(

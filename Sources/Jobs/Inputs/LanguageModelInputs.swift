@@ -26,7 +26,7 @@ package struct LanguageModelInputs {
     package let evaluation: Windows?
     /// The token that sampled sequences begin with.
     package let firstSampledToken: Int32
-    /// SHA-256 of all token windows that training reads (``Windows/digest()``); "sampled" where the model draws them, "none" in
+    /// SHA-256 of all token windows that training reads (`Windows/digest()`); "sampled" where the model draws them, "none" in
     /// a job that does not train.
     package let dataDigest: String
     /// What the user should know of the data, one line each.

@@ -18,7 +18,7 @@ package protocol ModelFamily: Sendable {
 
     /// The form that llama.cpp reads, or why it has none; a family that says nothing has none.
     static func gguf(_ configuration: Configuration) -> GGUFSupport
-    /// The values of `general.architecture` in files that ``configuration(of:)`` reads.
+    /// The values of `general.architecture` in files that `configuration(of:)` reads.
     static var ggufArchitectures: Set<String> { get }
     /// The config.json of a GGUF file's model.
     static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject

@@ -48,7 +48,7 @@ enum FolderOccupied: ReportableError, Equatable {
 package enum FolderAdmission: Equatable {
     /// At step 0.
     case begins
-    /// Where a run of the same job has stopped; ``RunCheckpoints`` compares what else identifies it.
+    /// Where a run of the same job has stopped; `RunCheckpoints` compares what else identifies it.
     case resumes
     /// This very run has finished: nothing is left to do.
     case finished

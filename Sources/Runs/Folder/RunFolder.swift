@@ -18,7 +18,7 @@ package struct RunFolderError: ReportableError, Equatable {
 
 /// Where a run leaves its results: `config.yaml`, `metrics.jsonl`, `summary.json` and what the job adds.
 ///
-/// Every rank has one; only rank 0's writes, and only while no other run does: see ``FolderLock``. Whole files are put in place
+/// Every rank has one; only rank 0's writes, and only while no other run does: see `FolderLock`. Whole files are put in place
 /// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
 package final class RunFolder {
     package let path: String
@@ -31,7 +31,7 @@ package final class RunFolder {
     /// folder keeps it.
     package var mayReplaceFinished = true
 
-    /// Nothing is touched before ``create(_:job:after:source:)``.
+    /// Nothing is touched before `create(_:job:after:source:)`.
     ///
     /// - Parameters:
     ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
@@ -52,7 +52,7 @@ package final class RunFolder {
     static let configurationName = RunFiles.configuration
     static let metricsName = "metrics.jsonl"
 
-    /// The step a run in this folder has saved last, as ``CheckpointFolder`` names it.
+    /// The step a run in this folder has saved last, as `CheckpointFolder` names it.
     package static func newestCheckpoint(_ path: String) -> String? {
         try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
     }
@@ -85,7 +85,7 @@ package final class RunFolder {
     }
 
     /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until
-    /// ``create(_:job:after:source:)``.
+    /// `create(_:job:after:source:)`.
     ///
     /// - Throws: ``FolderInUse``.
     package func claim() throws {

@@ -3,7 +3,7 @@ internal import Support
 package import TransitionBus
 
 extension KeyFile {
-    /// - Throws: ``FileError`` for a file that cannot be read, ``BusError`` for one that is no key file or that others
+    /// - Throws: `FileError` for a file that cannot be read, ``BusError`` for one that is no key file or that others
     ///   may read.
     package init(contentsOf path: String) throws {
         let bytes = try InputFile.contents(of: path, limit: 1 << 20)

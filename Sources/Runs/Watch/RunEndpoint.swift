@@ -12,7 +12,7 @@ package enum RunEndpoint {
 
     /// The endpoint of the run in a folder.
     ///
-    /// - Throws: ``FileError`` where the folder names none, or something else.
+    /// - Throws: `FileError` where the folder names none, or something else.
     package static func read(inRun folder: String) throws -> String {
         let file = file(inRun: folder)
         guard PathKind(file) != .absent else {

@@ -15,8 +15,8 @@ package import TensorCore
 /// loss, and every rank takes the same step of all rotations: these stay equal everywhere without being sent.
 ///
 /// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are
-/// added to R1's gradient from the last to the first, and one rank goes the same way: see ``gatherGradients(loss:_:)``.
-/// Replicas add in another order, but in double precision: where ``RotationPlan`` is the same, they hardly ever change a bit
+/// added to R1's gradient from the last to the first, and one rank goes the same way: see `gatherGradients(loss:_:)`.
+/// Replicas add in another order, but in double precision: where `RotationPlan` is the same, they hardly ever change a bit
 /// either.
 package final class RotationLearner {
     package struct Settings: Sendable {

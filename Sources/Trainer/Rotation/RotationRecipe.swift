@@ -80,7 +80,7 @@ package struct RotationRecipe {
     private let isGiven: Bool
 
     /// - Parameters:
-    ///   - planTokens: see ``RotationPlan``.
+    ///   - planTokens: see `RotationPlan`.
     ///   - dims: replicas and stages that the steps run on.
     /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``FileError`` where `rotation.path`
     ///   names a file that does not hold this model's rotations.

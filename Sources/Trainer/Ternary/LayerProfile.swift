@@ -14,7 +14,7 @@ package struct LayerProfile {
         package let dense: OperationCount
         /// nil where the layer is dense.
         package let ternary: (rank: Int, operations: OperationCount)?
-        /// See ``CriticalRank``.
+        /// See `CriticalRank`.
         package let criticalRank: Double
     }
 

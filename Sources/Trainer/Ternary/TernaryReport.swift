@@ -50,7 +50,7 @@ package struct TernaryReport {
         return layers.filter { excess($0) > 1 }.sorted { excess($0) > excess($1) }
     }
 
-    /// What is to be said of ``costlyLayers``; nil where there are none.
+    /// What is to be said of `costlyLayers`; nil where there are none.
     package var warning: String? {
         let costly = costlyLayers
         guard let worst = costly.first else { return nil }
