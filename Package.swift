@@ -76,6 +76,12 @@ let package = Package(
         module("Calibration", ["Support", "TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
         module("Evaluation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         module(
+            "Generation",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "Compression",
+            ]),
+        module(
             "TransitionBus",
             [
                 "Support", "TensorCore", "Collectives", "CZeroMQ",
@@ -116,9 +122,8 @@ let package = Package(
             "Jobs",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-                "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "TransitionBus",
-                "EmbeddedModel",
-                "Datasets", "Configuration", "Planning", "Runs", "Trainer",
+                "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
+                "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
         .executableTarget(
             name: "sq-train",
@@ -197,6 +202,12 @@ let package = Package(
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
             ]),
         tests("Rotation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
+        tests(
+            "Generation",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "Compression", "EmbeddedModel",
+            ]),
         tests("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
         tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
         .testTarget(name: "TokenizerTests", dependencies: ["Support", "HuggingFace", "TestSupport"], swiftSettings: strict),

@@ -27,17 +27,6 @@ package struct RotaryTable: Sendable {
         self.cosine = cosine
         self.sine = sine
     }
-
-    /// The table of one position alone.
-    package func row(_ position: Int) -> RotaryTable {
-        RotaryTable(cosine: cosine.rows(position..<position + 1), sine: sine.rows(position..<position + 1))
-    }
-
-    private init(cosine: Tensor, sine: Tensor) {
-        self.cosine = cosine
-        self.sine = sine
-        headDimension = 2 * cosine.columns
-    }
 }
 
 extension Tape {
@@ -45,14 +34,19 @@ extension Tape {
     ///
     /// - Parameters:
     ///   - x: [sequences·length, heads·d].
-    ///   - length: tokens in a sequence; row r has position r mod length.
-    package func rotary(_ x: Variable, _ table: RotaryTable, length: Int) -> Variable {
+    ///   - first: the position of the first row.
+    ///   - length: tokens in a sequence; row r has position first + r mod length.
+    package func rotary(_ x: Variable, _ table: RotaryTable, from first: Int = 0, length: Int) -> Variable {
         let d = table.headDimension
-        precondition(length <= table.cosine.rows && x.value.columns % d == 0, "rotary \(x.value.shape), length \(length)")
+        precondition(
+            first + length <= table.cosine.rows && x.value.columns % d == 0,
+            "rotary \(x.value.shape), positions from \(first) on, length \(length)")
+        let angles = first * (d / 2)
         func turned(_ value: Tensor, by direction: Float) -> Tensor {
             var result = value
             ck_rope(
-                result.mutablePointer, table.cosine.pointer, table.sine.pointer, direction, result.rows, length,
+                result.mutablePointer, table.cosine.pointer + angles, table.sine.pointer + angles, direction, result.rows,
+                length,
                 result.columns / d, d)
             return result
         }

@@ -6,6 +6,13 @@ CK_KERNEL(ck_widen_f64)
 CK_KERNEL(ck_widen_i8)
 CK_KERNEL(ck_narrow_f16)
 CK_KERNEL(ck_narrow_bf16)
+// kernels/cache.c
+CK_KERNEL(ck_cache_store)
+CK_KERNEL(ck_cache_load)
+// kernels/decode.c
+CK_KERNEL(ck_matrix_vector)
+CK_KERNEL(ck_cached_attention)
+CK_KERNEL(ck_cached_attention_scratch)
 // kernels/digest.c
 CK_KERNEL(ck_digest)
 // kernels/elementwise.c

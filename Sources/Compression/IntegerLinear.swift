@@ -37,6 +37,14 @@ struct IntegerLinear: LinearOperator {
     var shape: [Int] { weight.shape }
     var tensor: Tensor { weight.tensor }
 
+    /// Of the layout that products read.
+    var byteCount: Int {
+        switch product {
+        case .integer(let product): product.byteCount
+        case .ternary(let product): product.byteCount
+        }
+    }
+
     func product(_ x: Tensor) -> Tensor {
         switch product {
         case .integer(let product): product.apply(x)

@@ -19,6 +19,7 @@ package struct RunConfig: Sendable, Equatable {
     package var eval: EvalSettings
     package var calibration: CalibrationSettings
     package var quantize: QuantizeSettings
+    package var generate: GenerateSettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
@@ -46,6 +47,7 @@ package struct RunConfig: Sendable, Equatable {
         eval = EvalSettings(key.section("eval"))
         calibration = CalibrationSettings(key.section("calibration"))
         quantize = QuantizeSettings(key.section("quantize"))
+        generate = GenerateSettings(key.section("generate"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         allowMismatch = key(

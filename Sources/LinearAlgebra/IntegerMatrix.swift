@@ -120,8 +120,8 @@ package struct IntegerMatrix: Sendable {
         }
     }
 
-    /// Below so many products of integers, some ten microseconds, a further thread costs more than it saves.
-    private static let productsOfAThread = 1 << 22
+    /// Below so many products of integers, some microseconds, a further thread costs more than it saves.
+    private static let productsOfAThread = 1 << 17
 
     /// tokens·Wᵀ, `[tokens, rows]`.
     package func product(_ tokens: IntegerTokens, threads: Int = BLAS.threads) -> Tensor {

@@ -46,6 +46,7 @@ package struct QuantizedWeight: Sendable {
 
 extension QuantizedWeight: LinearOperator {
     package var tensor: Tensor { dequantized() }
+    package var byteCount: Int { 2 * codes.count + 4 * (scales.count + zeros.count) + 4 * (columnGroups?.count ?? 0) }
 
     /// x·ŵᵀ in float32.
     package func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, dequantized(), .transposed) }

@@ -6,4 +6,12 @@ package protocol LinearOperator: Sendable {
     func product(_ x: Tensor) -> Tensor
     /// W itself, in float32.
     var tensor: Tensor { get }
+    /// Some of its rows: `[indices.count, n]`.
+    func rows(at indices: [Int32]) -> Tensor
+    /// Bytes held, which a product with one token reads.
+    var byteCount: Int { get }
+}
+
+extension LinearOperator {
+    package func rows(at indices: [Int32]) -> Tensor { StoredTensor(tensor).rows(at: indices) }
 }

@@ -177,6 +177,7 @@ package struct StoredTensor: TensorValue {
     ///
     /// - Precondition: every index is a row.
     package func rows(at indices: [Int32]) -> Tensor {
+        if case .form(let form) = content { return form.form.rows(at: indices) }
         if case .changed(let change) = content, change.isByRow {
             var rows = change.source.rows(at: indices)
             change.change(&rows)

@@ -3,6 +3,7 @@
 #pragma once
 #include "ck_convert.h"
 #include "ck_cpu.h"
+#include "ck_decode.h"
 #include "ck_digest.h"
 #include "ck_elementwise.h"
 #include "ck_gptq.h"
@@ -13,4 +14,5 @@
 #include "ck_rotation.h"
 #include "ck_quantize.h"
 #include "ck_statistics.h"
+#include "ck_team.h"
 #include "ck_ternary.h"

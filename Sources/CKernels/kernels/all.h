@@ -19,6 +19,7 @@
 #include "optimizer.c"
 #include "quantize.c"
 #include "gptq.c"
+#include "cache.c"
 #include "rotation.c"
 #include "statistics.c"
 #include "ternary.c"
@@ -27,5 +28,6 @@
 #include "ternary_sum.c"
 #include "integer_tokens.c"
 #include "integer_product.c"
-// The last, since what it says of the order of additions holds to the end.
+// The last two, since what network.c says of the order of additions holds to the end.
 #include "network.c"
+#include "decode.c"

@@ -1,5 +1,6 @@
 internal import Autograd
 package import HuggingFace
+internal import LinearAlgebra
 package import Support
 package import TensorCore
 
@@ -96,6 +97,23 @@ package struct ModelFolder: Sendable {
             let isHalf = try checkpoint.info(name).type == .bf16
             let isTable = spec.role == .embedding && !architecture.tiesHead
             return isTable && isHalf ? StoredTensor(packing: tensor) : StoredTensor(tensor)
+        }
+    }
+
+    /// The same weights for a network that runs one token at a time: each matrix in the type that the file has it in, packed
+    /// linears as they are.
+    package func runnableParameters() throws -> Parameters<StoredTensor> {
+        try architecture.parameters().map { name, spec in
+            if let packed, packed.weights.contains(name) { return StoredTensor(try packed.read(name)) }
+            let tensor = try checkpoint.read(name, shape: spec.shape)
+            guard spec.shape.count == 2 else { return StoredTensor(tensor) }
+            let form: FloatMatrix.Form =
+                switch try checkpoint.info(name).type {
+                case .bf16: .bfloat16
+                case .f16: .float16
+                default: .float32
+                }
+            return StoredTensor(FloatMatrix(tensor, as: form))
         }
     }
 

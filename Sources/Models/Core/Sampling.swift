@@ -32,7 +32,7 @@ final class CachedDecoding: AttentionContext {
     func positions(rows: Int) -> [Int32] { [Int32](repeating: Int32(position), count: rows) }
 
     func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
-        tape.rotary(x, table.row(position), length: 1)
+        tape.rotary(x, table, from: position, length: 1)
     }
 
     func attend(

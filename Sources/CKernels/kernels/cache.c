@@ -1,0 +1,49 @@
+// Rows of keys and values at rest: in half precision, or as codes on the grids of quantize.c.
+
+void CK_VARIANT(ck_cache_store)(const ck_cache *cache, size_t row, const float *x, ck_quantizer q, int16_t *codes) {
+    size_t d = cache->d;
+    uint8_t *target = cache->rows + row * ck_cache_row_bytes(cache->bits, d);
+    if (cache->bits == 16) {
+        CK_VARIANT(ck_narrow_f16)(x, target, d);
+        return;
+    }
+    int strange = 0;
+    for (size_t i = 0; i < d; i++) strange |= !(x[i] - x[i] == 0);
+    grid_t k = grid_of(range_of(x, d), q, q.clip_ratio);
+    if (strange || !(k.scale - k.scale == 0)) k = (grid_t){NAN, 0, 0, 0};
+    // Codes around 0 are moved up, and their zero point with them.
+    int moved = q.symmetric ? 1 << (q.bits - 1) : 0;
+    for (size_t i = 0; i < d; i++) codes[i] = strange ? 0 : (int16_t)((int32_t)code_of(x[i], k) + moved);
+    cache->scales[row] = k.scale;
+    cache->zeros[row] = k.zero + (float)moved;
+    if (cache->bits == 8) {
+        for (size_t i = 0; i < d; i++) target[i] = (uint8_t)codes[i];
+        return;
+    }
+    size_t half = (d + 1) / 2;
+    for (size_t i = 0; i < half; i++)
+        target[i] = (uint8_t)(codes[i] | (i + half < d ? codes[i + half] << 4 : 0));
+}
+
+// y [count, stride] ← rows.
+INLINE void load_rows(const ck_cache *cache, size_t first, size_t count, float *restrict y, size_t stride) {
+    size_t d = cache->d, bytes = ck_cache_row_bytes(cache->bits, d), half = (d + 1) / 2;
+    for (size_t r = first; r < first + count; r++, y += stride) {
+        const uint8_t *restrict row = cache->rows + r * bytes;
+        if (cache->bits == 16) {
+            CK_VARIANT(ck_widen_f16)(row, y, d);
+            continue;
+        }
+        float scale = cache->scales[r], zero = cache->zeros[r];
+        if (cache->bits == 8) {
+            for (size_t i = 0; i < d; i++) y[i] = ((float)row[i] - zero) * scale;
+        } else {
+            for (size_t i = 0; i < half; i++) y[i] = ((float)(row[i] & 15) - zero) * scale;
+            for (size_t i = 0; i < d - half; i++) y[i + half] = ((float)(row[i] >> 4) - zero) * scale;
+        }
+    }
+}
+
+void CK_VARIANT(ck_cache_load)(const ck_cache *cache, size_t first, size_t count, float *y) {
+    load_rows(cache, first, count, y, cache->d);
+}

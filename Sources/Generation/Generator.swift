@@ -1,0 +1,37 @@
+package import TensorCore
+
+/// Makes tokens after a prompt.
+package struct Generator {
+    /// Why it has ended.
+    package enum End: String, Sendable {
+        /// A token that ends a text.
+        case stop
+        /// As many as were asked for, or as there are positions for.
+        case length
+    }
+
+    private let sequence: TokenSequence
+    private var choice: TokenChoice
+    private let endTokens: Set<Int32>
+
+    /// - Parameter endTokens: those that end a text; none of them is handed out.
+    package init(_ model: RunnableModel, capacity: Int, choice: TokenChoice, endTokens: Set<Int32>) {
+        sequence = TokenSequence(model, capacity: capacity)
+        (self.choice, self.endTokens) = (choice, endTokens)
+    }
+
+    /// Hands out up to `most` tokens that follow `prompt`, each as soon as it is there.
+    ///
+    /// - Throws: ``GenerationError/notFinite(position:)``; what `body` throws.
+    /// - Precondition: a prompt of at least one token, each in the vocabulary, with room for all in the capacity.
+    package mutating func run(_ prompt: [Int32], most: Int, _ body: (Int32) throws -> Void) throws -> End {
+        var logits = sequence.read(prompt)
+        for made in 0..<most {
+            guard let token = choice.next(logits) else { throw GenerationError.notFinite(position: sequence.length) }
+            if endTokens.contains(token) { return .stop }
+            try body(token)
+            if made + 1 < most { logits = sequence.read([token]) }
+        }
+        return .length
+    }
+}

@@ -1,0 +1,108 @@
+internal import Autograd
+package import Compression
+internal import LinearAlgebra
+package import Models
+internal import Quantization
+internal import Rotation
+package import TensorCore
+
+/// A model's folder made ready to run one token at a time: matrices laid out once, in the form that products read.
+package struct RunnableModel {
+    package let architecture: Architecture
+    let network: Network<QuantizedHooks>
+    package let keys: CachePrecision
+    package let values: CachePrecision
+    /// Bytes of weights that a token after the first reads: all matrices but the tables that it looks rows up in, and of those
+    /// a row.
+    package let bytesPerToken: Int
+
+    /// - Parameters:
+    ///   - product: how packed linears multiply.
+    ///   - cacheBits: of keys and values; nil: as the folder says.
+    ///   - positions: tokens that there is room for, with the prompt.
+    /// - Throws: ``FileError``, ``TernaryError``; ``QuantizationError`` where the folder has no such product.
+    package init(_ folder: CompressedFolder, product: LinearProduct, cacheBits: Int?, positions: Int) throws {
+        architecture = folder.folder.architecture
+        var compressed = CompressedModel(try folder.folder.runnableParameters(), folder.execution)
+        if product == .integer { compressed = try compressed.inIntegers(architecture) }
+        compressed.parameters = compressed.parameters.map { _, value in
+            // The exact product of integers is that of the floats they stand for.
+            guard let weight = value.linearOperator as? QuantizedWeight else { return value }
+            return StoredTensor(FloatMatrix(weight.tensor, as: .float32))
+        }
+        var network = compressed.network(folder.folder.description.model(positions: positions))
+        (keys, values) = (
+            CachePrecision(
+                network.hooks.quantization.key, bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: true),
+            CachePrecision(
+                network.hooks.quantization.value, bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: false)
+        )
+        // The cache rounds.
+        (network.hooks.quantization.key, network.hooks.quantization.value) = (nil, nil)
+        self.network = network
+        bytesPerToken = Self.bytesPerToken(compressed.parameters)
+    }
+
+    private static func bytesPerToken(_ parameters: Parameters<StoredTensor>) -> Int {
+        var sum = 0
+        _ = parameters.mapSpecs { _, spec, value in
+            let all = value.linearOperator?.byteCount ?? 4 * value.shape.reduce(1, *)
+            let isTable = spec.role == .positions || spec.role == .embedding
+            sum += isTable ? all / max(1, spec.shape[0]) : all
+        }
+        // An embedding that serves as head too is read as a whole.
+        if parameters.tiesHead {
+            let head = parameters.logitWeight
+            sum += head.linearOperator?.byteCount ?? 4 * head.shape.reduce(1, *)
+        }
+        return sum
+    }
+}
+
+extension CachePrecision {
+    fileprivate init(_ spec: QuantizerSpec?, bits: Int?, symmetric: Bool, widened: Bool) {
+        self.init(
+            bits: bits ?? spec?.bits ?? 16, symmetric: spec?.symmetric ?? symmetric,
+            includesZero: spec?.includesZero ?? widened)
+    }
+}
+
+/// A sequence under way: what has been read of it is in the cache.
+package final class TokenSequence {
+    private let model: RunnableModel
+    private let cache: KeyValueCache
+    /// Tokens of a prompt that go through the network together.
+    private static let chunk = 512
+
+    package init(_ model: RunnableModel, capacity: Int) {
+        self.model = model
+        cache = KeyValueCache(model.architecture.blocks[...], capacity: capacity, keys: model.keys, values: model.values)
+    }
+
+    /// Tokens read.
+    package var length: Int { cache.position }
+    /// Bytes of weights and cache that the next token reads.
+    package var bytesRead: Int { model.bytesPerToken + cache.bytesRead }
+
+    package func reset() { cache.reset() }
+
+    /// Reads tokens; the logits of the one that follows, `[vocabulary]`.
+    ///
+    /// - Precondition: at least one token, each in the vocabulary, and room for all.
+    package func read(_ tokens: [Int32]) -> Tensor {
+        precondition(!tokens.isEmpty, "no tokens to read")
+        let (network, tape) = (model.network, Tape(recording: false))
+        var last = Tensor(zeros: [0])
+        for first in stride(from: 0, to: tokens.count, by: Self.chunk) {
+            let some = Array(tokens[first..<min(first + Self.chunk, tokens.count)])
+            let hidden = network.model.hiddenStates(
+                .tokens(some), network.parameters, context: cache, hooks: network.hooks, on: tape
+            ).value
+            cache.advance(by: some.count)
+            last = hidden.rows(some.count - 1..<some.count)
+        }
+        let head = network.parameters.logitWeight
+        let logits = head.stored.linearOperator?.product(last) ?? matmul(last, .asStored, head.value, .transposed)
+        return logits.reshaped([logits.count])
+    }
+}

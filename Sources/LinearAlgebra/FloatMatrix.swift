@@ -1,0 +1,116 @@
+internal import CKernels
+package import TensorCore
+
+/// A matrix of floats in the type that it was stored in, for products with one token and with many: nothing is lost, and a
+/// product with one token reads no more bytes than the file has.
+package struct FloatMatrix: LinearOperator {
+    /// How the elements rest.
+    package enum Form: Sendable {
+        case float32, float16, bfloat16
+
+        fileprivate var kernel: ck_float_form {
+            switch self {
+            case .float32: CK_F32
+            case .float16: CK_F16
+            case .bfloat16: CK_BF16
+            }
+        }
+
+        fileprivate var size: Int { self == .float32 ? 4 : 2 }
+    }
+
+    package let shape: [Int]
+    private let form: Form
+    private let elements: ByteStorage
+
+    /// - Precondition: two axes; elements that the form holds exactly.
+    package init(_ matrix: Tensor, as form: Form) {
+        precondition(matrix.shape.count == 2, "a matrix of shape \(matrix.shape)")
+        (shape, self.form) = (matrix.shape, form)
+        elements = ByteStorage(uninitialized: matrix.count * form.size)
+        switch form {
+        case .float32: elements.pointer.copyMemory(from: matrix.pointer, byteCount: 4 * matrix.count)
+        case .float16: ck_narrow_f16(matrix.pointer, elements.pointer, matrix.count)
+        case .bfloat16: ck_narrow_bf16(matrix.pointer, elements.pointer, matrix.count)
+        }
+    }
+
+    package var byteCount: Int { elements.count }
+    package var tensor: Tensor { widened(0..<shape[0]) }
+
+    /// The rows of `range` in float32.
+    private func widened(_ range: Range<Int>) -> Tensor {
+        var result = Tensor(uninitialized: [range.count, shape[1]])
+        widen(range, into: result.mutablePointer)
+        return result
+    }
+
+    private func widen(_ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        let source = elements.pointer + range.lowerBound * shape[1] * form.size
+        switch form {
+        case .float32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * range.count * shape[1])
+        case .float16: ck_widen_f16(source, target, range.count * shape[1])
+        case .bfloat16: ck_widen_bf16(source, target, range.count * shape[1])
+        }
+    }
+
+    package func rows(at indices: [Int32]) -> Tensor {
+        var result = Tensor(uninitialized: [indices.count, shape[1]])
+        let target = result.mutablePointer
+        for (place, index) in indices.enumerated() {
+            precondition(index >= 0 && index < shape[0], "row \(index) of \(shape)")
+            widen(Int(index)..<Int(index) + 1, into: target + place * shape[1])
+        }
+        return result
+    }
+
+    /// Up to so many tokens are multiplied one by one.
+    private static let fewTokens = 4
+    /// Elements that are widened at a time for many tokens: what stays in the caches until it is multiplied.
+    private static let widenedElements = 1 << 18
+    /// Below so many elements a further thread costs more than it saves.
+    private static let elementsOfAThread = 1 << 14
+
+    /// x·Wᵀ, `[tokens, rows]`.
+    package func product(_ x: Tensor) -> Tensor {
+        precondition(x.columns == shape[1], "a matrix \(shape) for \(x.shape)")
+        var result = Tensor(uninitialized: [x.rows, shape[0]])
+        if x.rows <= Self.fewTokens {
+            multiplyFew(x, into: result.mutablePointer)
+        } else if form == .float32 {
+            let source = elements.pointer.assumingMemoryBound(to: Float.self)
+            multiply(x, source, 0..<shape[0], into: result.mutablePointer)
+        } else {
+            let step = max(1, Self.widenedElements / max(1, shape[1]))
+            var some = Tensor(uninitialized: [min(step, shape[0]), shape[1]])
+            for first in stride(from: 0, to: shape[0], by: step) {
+                let range = first..<min(first + step, shape[0])
+                widen(range, into: some.mutablePointer)
+                multiply(x, some.pointer, range, into: result.mutablePointer)
+            }
+        }
+        return result
+    }
+
+    private func multiply(
+        _ x: Tensor, _ rows: UnsafePointer<Float>, _ range: Range<Int>, into y: UnsafeMutablePointer<Float>
+    ) {
+        gemm(
+            .asStored, .transposed, m: x.rows, n: range.count, k: shape[1], x.pointer, lda: shape[1], rows, ldb: shape[1],
+            y + range.lowerBound, ldc: shape[0])
+    }
+
+    private func multiplyFew(_ x: Tensor, into y: UnsafeMutablePointer<Float>) {
+        // Read by all threads; each writes rows of its own.
+        nonisolated(unsafe) let (w, tokens, y) = (elements.pointer, x.pointer, y)
+        let (rows, columns, count, kernel) = (shape[0], shape[1], x.rows, form.kernel)
+        let block = 8
+        BLAS.share((rows + block - 1) / block, in: min(BLAS.threads, rows * columns / Self.elementsOfAThread)) { blocks in
+            for token in 0..<count {
+                ck_matrix_vector(
+                    w, kernel, blocks.lowerBound * block, min(rows, blocks.upperBound * block), columns,
+                    tokens + token * columns, y + token * rows)
+            }
+        }
+    }
+}

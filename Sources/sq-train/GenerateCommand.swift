@@ -1,0 +1,73 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Configuration
+internal import Glibc
+internal import Jobs
+internal import Runs
+internal import Support
+
+struct GenerateCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "generate",
+        abstract: "Text that a model writes after a prompt, from any folder that model.path takes.",
+        discussion: """
+            The likeliest tokens, or drawn ones (generate.temperature, generate.top_p, training.seed). Compressed folders run as they say;
+            eval.product=integer multiplies their packed linears in integers. Without --prompt the text comes from standard input.
+            --bench measures prefill and decode instead, and writes summary.json into a run folder.
+            """)
+
+    @OptionGroup var model: ModelArgument
+
+    @Option(help: ArgumentHelp("The text to go on from.", valueName: "text"))
+    var prompt: String?
+
+    @Flag(help: "Apply the folder's chat template: refused, since templates are programs in Jinja.")
+    var chat = false
+
+    @Flag(help: "Measure tokens per second and the share of the memory bandwidth.")
+    var bench = false
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func validate() throws {
+        if chat {
+            throw ValidationError(
+                "--chat: sq-train runs no Jinja; give the text that transformers' apply_chat_template makes, as --prompt")
+        }
+        if bench, prompt != nil { throw ValidationError("--bench draws its own prompt; leave --prompt out") }
+        for section in ["quantization.", "rotation.", "ternary."] {
+            if let other = options.assignments.first(where: { $0.hasPrefix(section) }) {
+                throw ValidationError(
+                    "--set \(other): generate runs a folder as it is; sq-train quantize makes a compressed one")
+            }
+        }
+    }
+
+    func run(on communicator: some Communicator) throws {
+        if bench || options.printConfig {
+            return try GenerateBenchmarkJob().run(options, model: model.model, on: communicator)
+        }
+        let config = try options.load(job: GenerateBenchmarkJob.name, model.model, on: communicator)
+        try GenerateJob(prompt: prompt ?? Self.standardInput()).run(config, communicator, output: Console.say)
+    }
+
+    /// - Throws: ``FileError`` where it cannot be read, is no UTF-8, or is longer than any model's positions.
+    private static func standardInput() throws(FileError) -> String {
+        let name = "standard input"
+        var (bytes, buffer) = ([UInt8](), [UInt8](repeating: 0, count: 1 << 16))
+        while true {
+            let count = read(STDIN_FILENO, &buffer, buffer.count)
+            if count == 0 { break }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw FileError(.inputOutput, name, "cannot be read: \(systemMessage(errno))")
+            }
+            bytes += buffer.prefix(count)
+            guard bytes.count <= 64 << 20 else { throw FileError(.malformed, name, "has more than 64 MiB") }
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw FileError(.malformed, name, "is not UTF-8")
+        }
+        return text
+    }
+}

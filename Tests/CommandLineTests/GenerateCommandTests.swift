@@ -1,0 +1,56 @@
+import Support
+import TestSupport
+import Testing
+
+/// `sq-train generate`, as a user calls it.
+@Suite struct GenerateCommandTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    @Test func `text follows a prompt, and a seed draws it again`() throws {
+        func text(_ more: [String]) throws -> String {
+            let outcome = try Program.run(
+                ["generate", "--prompt", "The history of the", "--set", "generate.max_tokens=12"] + more, in: folder.path)
+            #expect(outcome.code == 0 && outcome.errors.isEmpty, "\(outcome.errors)")
+            return outcome.output
+        }
+        let greedy = try text([])
+        #expect(greedy.count > 12 && greedy.hasSuffix("\n"))
+        #expect(try text(["--set", "training.seed=4"]) == greedy)
+        let drawing = ["--set", "generate.temperature=1.5", "--set", "training.seed=4"]
+        let drawn = try text(drawing)
+        #expect(try drawn == text(drawing) && drawn != greedy)
+        #expect(try entries(ofFolder: folder.path).isEmpty)
+    }
+
+    @Test func `a measurement leaves its numbers in summary json`() throws {
+        let outcome = try Program.run(
+            [
+                "generate", "--bench", "--out", "run", "--set", "generate.max_tokens=20", "--set",
+                "generate.bench.prompt_tokens=30",
+                "--set", "generate.bench.repetitions=2", "--set", "generate.kv_bits=4",
+            ], in: folder.path)
+        #expect(outcome.code == 0, "\(outcome.errors)")
+        let summary = try InputFile.json(folder.file("run/summary.json"))
+        #expect(summary["job"]?.string == "generate" && summary["key_bits"]?.integer == 4)
+        for key in ["prefill_tokens_per_second", "decode_tokens_per_second", "memory_bytes_per_second", "bandwidth_share"] {
+            #expect((summary["generate"]?[key]?.number ?? 0) > 0, "\(key)")
+        }
+        // Of the embedded model: all of its bfloat16 matrices but the embedding.
+        #expect((7_300_000...7_700_000).contains(summary["generate"]?["bytes_per_token"]?.integer ?? 0))
+    }
+
+    @Test(arguments: [
+        (["--chat", "--prompt", "a"], 0, 64 as Int32, "Jinja"),
+        (["--bench", "--prompt", "a"], 0, 64, "leave --prompt out"),
+        (["--prompt", "a", "--set", "quantization.weights.bits=4"], 0, 64, "sq-train quantize"),
+        (["--prompt", "a", "--set", "eval.product=integer"], 0, 78, "holds floats"),
+        (["--prompt", "a", "--set", "generate.kv_bits=5"], 0, 78, "generate.kv_bits"),
+        (["--prompt", String(repeating: "word ", count: 600)], 0, 65, "512"),
+        (["--bench", "--out", "run", "--set", "generate.bench.prompt_tokens=500"], 0, 78, "512 positions"),
+        (["--prompt", "a"], 2, 78, "without mpirun"),
+    ]) func `what cannot be done is said in a line`(_ arguments: [String], ranks: Int, code: Int32, fragment: String) throws {
+        try Program.expectRefusal(["generate"] + arguments, in: folder.path, ranks: ranks, code: code, fragment: fragment)
+    }
+}

@@ -1,0 +1,182 @@
+import Compression
+import EmbeddedModel
+import HuggingFace
+import LinearAlgebra
+import Models
+import Quantization
+import Rotation
+import Support
+import TensorCore
+import TernarySVD
+import TestSupport
+import Testing
+
+@testable import Generation
+
+/// What the cache and the kernels for one token make is what whole sequences make.
+@Suite struct RunnableModelTests {
+    private let scratch: TemporaryFolder
+
+    init() throws { scratch = try TemporaryFolder() }
+
+    private static let prompt = [Int32]([3, 17, 5, 29, 11, 7])
+
+    /// Tokens by one step after the other, each the likeliest.
+    private func greedy(_ model: RunnableModel, _ prompt: [Int32], count: Int) throws -> [Int32] {
+        var tokens: [Int32] = []
+        var generator = Generator(model, capacity: prompt.count + count, choice: TokenChoice(), endTokens: [])
+        #expect(try generator.run(prompt, most: count) { tokens.append($0) } == .length)
+        return tokens
+    }
+
+    /// That each token is the likeliest after those before it, in a forward pass over all of them.
+    private func expectLikeliest(
+        _ tokens: [Int32], after prompt: [Int32], _ compressed: CompressedModel, _ model: Model, _ comment: Comment
+    ) {
+        let whole = compressed.network(model).outputs([prompt + tokens], from: nil)
+        let logits = matmul(whole, .asStored, compressed.parameters.logitWeight.tensor, .transposed)
+        for (place, token) in tokens.enumerated() {
+            let row = logits.rows(prompt.count + place - 1..<prompt.count + place)
+            var best = 0
+            for column in 0..<row.count where row[flat: column] > row[flat: best] { best = column }
+            #expect(Int32(best) == token, "\(comment), token \(place)")
+        }
+    }
+
+    @Test(arguments: [
+        "llama_base_hf", "llama_biased_hf", "llama_rope3_hf", "llama_tied_hf", "mistral_sliding_hf", "mistral_wide_head_hf",
+        "qwen2_hf", "qwen2_sliding_hf", "qwen3_hf", "opt_hf", "opt350_style_hf",
+    ]) func `greedy tokens are the likeliest of the full forward pass, in every family`(_ name: String) throws {
+        let folder = try CompressedFolder(GoldenSuite.testsFolder + "/Golden/llama/" + name)
+        let count = min(40, folder.folder.architecture.maximumPositions) - Self.prompt.count
+        let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: Self.prompt.count + count)
+        let tokens = try greedy(model, Self.prompt, count: count)
+        expectLikeliest(
+            tokens, after: Self.prompt, try CompressedModel(reading: folder),
+            folder.folder.description.model(positions: Self.prompt.count + count), "\(name)")
+    }
+
+    /// Writes the embedded model with its linears packed.
+    private func compressed(
+        _ execution: Execution, _ pack: (Tensor) -> CompressedValue
+    ) throws -> CompressedFolder {
+        let source = try ModelFolder(EmbeddedModel.path)
+        var (integers, factors) = ([String: QuantizerSpec](), [String: TernaryFactors]())
+        let parameters = try source.parameters().mapSpecs { name, spec, value -> CompressedValue in
+            guard spec.ports != nil else { return .dense(StoredTensor(value)) }
+            let packed = pack(value)
+            switch packed {
+            case .integer(let weight): integers[String(name.dropLast(".weight".count))] = weight.spec
+            case .ternary(let ternary): factors[String(name.dropLast(".weight".count))] = ternary
+            case .dense: break
+            }
+            return packed
+        }
+        try FolderPacking(integers: integers, factors: factors, execution: execution, isPortable: false)
+            .write(parameters, from: source, as: .bf16, to: scratch.file("model"))
+        return try CompressedFolder(scratch.file("model"))
+    }
+
+    private static let spec = QuantizerSpec(bits: 4, symmetric: true, granularity: .channel)
+
+    /// The cache rounds as the quantizers at the hook points do.
+    @Test(arguments: [(16, 16, false), (8, 8, false), (8, 4, false), (8, 4, true), (16, 3, false)], LinearProduct.allCases)
+    func `packed integers run as their folder says`(_ bits: (inputs: Int, cache: Int, symmetric: Bool), product: LinearProduct)
+        throws
+    {
+        guard bits.inputs < 16 || product == .float else { return }
+        var execution = Execution()
+        (execution.activationBits, execution.keyBits, execution.valueBits) = (bits.inputs, bits.cache, bits.cache)
+        (execution.cacheSymmetric, execution.r3, execution.r4) = (bits.symmetric, true, true)
+        let folder = try compressed(execution) { .integer(WeightQuantizer(Self.spec).quantized($0)) }
+        let model = try RunnableModel(folder, product: product, cacheBits: nil, positions: 64)
+        #expect(model.keys.bits == bits.cache && model.values.bits == bits.cache)
+        let tokens = try greedy(model, Self.prompt, count: 24)
+        var expected = try CompressedModel(reading: folder)
+        if product == .integer { expected = try expected.inIntegers(folder.folder.architecture) }
+        expectLikeliest(tokens, after: Self.prompt, expected, folder.folder.description.model(positions: 64), "\(bits)")
+    }
+
+    @Test(arguments: LinearProduct.allCases) func `ternary factors run`(_ product: LinearProduct) throws {
+        let folder = try compressed(.plain) { weight in
+            let decomposition = ternaryDecomposition(weight)
+            return .ternary(decomposition)
+        }
+        let model = try RunnableModel(folder, product: product, cacheBits: nil, positions: 64)
+        var expected = try CompressedModel(reading: folder)
+        if product == .integer { expected = try expected.inIntegers(folder.folder.architecture) }
+        expectLikeliest(
+            try greedy(model, Self.prompt, count: 16), after: Self.prompt, expected,
+            folder.folder.description.model(positions: 64), "\(product)")
+    }
+
+    /// Signs of the matrix's rows: not a decomposition worth having, but factors.
+    private func ternaryDecomposition(_ weight: Tensor) -> TernaryFactors {
+        let k = weight.rows
+        var signs = weight
+        for index in 0..<signs.count {
+            signs[flat: index] = abs(weight[flat: index]) < 0.02 ? 0 : weight[flat: index] < 0 ? -1 : 1
+        }
+        return TernaryFactors(
+            u: PackedTernary(Tensor(identity: k)), s: [Float](repeating: 0.05, count: k), v: PackedTernary(signs),
+            tolerance: 0.1)
+    }
+
+    /// Tensors of the pool, the same for every token.
+    @Test func `a token after the first asks the system for no memory`() throws {
+        var execution = Execution()
+        execution.activationBits = 8
+        let folder = try compressed(execution) { .integer(WeightQuantizer(Self.spec).quantized($0)) }
+        let sequence = TokenSequence(try RunnableModel(folder, product: .integer, cacheBits: 8, positions: 200), capacity: 200)
+        _ = sequence.read(Self.prompt)
+        _ = sequence.read([1])
+        // Other tests may take memory meanwhile.
+        let asked = (0..<6).map { _ in
+            let before = StoragePool.shared.systemAllocations
+            for token in 0..<30 { _ = sequence.read([Int32(token)]) }
+            return StoragePool.shared.systemAllocations - before
+        }
+        #expect(asked.contains(0), "\(asked)")
+    }
+
+    @Test func `a cache of fewer bits reads fewer bytes`() throws {
+        let folder = try CompressedFolder(EmbeddedModel.path)
+        let bytes = try [16, 8, 4].map { bits in
+            let sequence = TokenSequence(
+                try RunnableModel(folder, product: .float, cacheBits: bits, positions: 200), capacity: 200)
+            let empty = sequence.bytesRead
+            _ = sequence.read([Int32](repeating: 5, count: 100))
+            return sequence.bytesRead - empty
+        }
+        let shape = folder.folder.architecture
+        let numbers = 100 * shape.blocks.reduce(0) { $0 + 2 * ($1.heads?.keyValue ?? 0) * ($1.heads?.dimension ?? 0) }
+        let scales = numbers / (shape.headDimension ?? 1) * 8
+        #expect(bytes == [2 * numbers, numbers + scales, numbers / 2 + scales])
+    }
+
+    @Test func `generation ends at a token that ends a text, and names logits that are no numbers`() throws {
+        let folder = try CompressedFolder(EmbeddedModel.path)
+        let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: 64)
+        let tokens = try greedy(model, Self.prompt, count: 12)
+        var (made, generator) = ([Int32](), Generator(model, capacity: 64, choice: TokenChoice(), endTokens: [tokens[7]]))
+        let end = try generator.run(Self.prompt, most: 12) { made.append($0) }
+        let first = tokens.firstIndex(of: tokens[7]) ?? 0
+        #expect(end == .stop && made == Array(tokens[..<first]))
+    }
+
+    /// Letters of several bytes, whose tokens are parts of them.
+    @Test func `text that comes in pieces is the text of all tokens`() throws {
+        let tokenizer = try Tokenizer(folder: EmbeddedModel.path)
+        for text in ["The café — naïve “quotes” 你好 🙂🙂 e\u{301} end", " leading", "a\n\nb", "🙂", "\u{1F468}\u{200D}\u{1F469}"] {
+            let (context, tokens) = (tokenizer.encode("Once upon").ids, tokenizer.encode(text).ids)
+            var stream = TextStream(tokenizer, after: context)
+            var pieces = tokens.map { stream.append($0) }
+            pieces.append(stream.finish())
+            #expect(
+                pieces.joined()
+                    == tokenizer.decode(context + tokens, skipSpecialTokens: true).replacing(
+                        "Once upon", with: "", maxReplacements: 1))
+            #expect(!pieces.dropLast().contains { $0.contains("\u{FFFD}") })
+        }
+    }
+}
