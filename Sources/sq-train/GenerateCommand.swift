@@ -47,7 +47,7 @@ struct GenerateCommand: RankCommand {
         if bench || options.printConfig {
             return try GenerateBenchmarkJob().run(options, model: model.model, on: communicator)
         }
-        let config = try options.load(job: GenerateBenchmarkJob.name, model.model, on: communicator)
+        let config = try options.request(model.model).configuration(on: communicator)
         try GenerateJob(prompt: prompt ?? Self.standardInput()).run(config, communicator, output: Console.say)
     }
 

@@ -30,8 +30,12 @@ import Testing
     }
 
     /// That each token is the likeliest after those before it, in a forward pass over all of them.
+    ///
+    /// - Parameter margin: by which its logit may be less. Sums in another order differ in the last bit, and where activations
+    ///   are rounded that bit can decide a code.
     private func expectLikeliest(
-        _ tokens: [Int32], after prompt: [Int32], _ compressed: CompressedModel, _ model: Model, _ comment: Comment
+        _ tokens: [Int32], after prompt: [Int32], _ compressed: CompressedModel, _ model: Model, margin: Float = 0,
+        _ comment: Comment
     ) {
         let whole = compressed.network(model).outputs([prompt + tokens], from: nil)
         let logits = matmul(whole, .asStored, compressed.parameters.logitWeight.tensor, .transposed)
@@ -39,7 +43,8 @@ import Testing
             let row = logits.rows(prompt.count + place - 1..<prompt.count + place)
             var best = 0
             for column in 0..<row.count where row[flat: column] > row[flat: best] { best = column }
-            #expect(Int32(best) == token, "\(comment), token \(place)")
+            let less = row[flat: best] - row[flat: Int(token)]
+            #expect(less <= margin, "\(comment), token \(place)")
         }
     }
 
@@ -80,7 +85,9 @@ import Testing
     private static let spec = QuantizerSpec(bits: 4, symmetric: true, granularity: .channel)
 
     /// The cache rounds as the quantizers at the hook points do.
-    @Test(arguments: [(16, 16, false), (8, 8, false), (8, 4, false), (8, 4, true), (16, 3, false)], LinearProduct.allCases)
+    @Test(
+        arguments: [(16, 16, false), (8, 8, false), (8, 4, false), (8, 8, true), (16, 3, false), (16, 4, true)],
+        LinearProduct.allCases)
     func `packed integers run as their folder says`(_ bits: (inputs: Int, cache: Int, symmetric: Bool), product: LinearProduct)
         throws
     {
@@ -94,7 +101,9 @@ import Testing
         let tokens = try greedy(model, Self.prompt, count: 24)
         var expected = try CompressedModel(reading: folder)
         if product == .integer { expected = try expected.inIntegers(folder.folder.architecture) }
-        expectLikeliest(tokens, after: Self.prompt, expected, folder.folder.description.model(positions: 64), "\(bits)")
+        expectLikeliest(
+            tokens, after: Self.prompt, expected, folder.folder.description.model(positions: 64),
+            margin: bits.inputs < 16 ? 0.05 : 0, "\(bits)")
     }
 
     @Test(arguments: LinearProduct.allCases) func `ternary factors run`(_ product: LinearProduct) throws {
@@ -107,7 +116,7 @@ import Testing
         if product == .integer { expected = try expected.inIntegers(folder.folder.architecture) }
         expectLikeliest(
             try greedy(model, Self.prompt, count: 16), after: Self.prompt, expected,
-            folder.folder.description.model(positions: 64), "\(product)")
+            folder.folder.description.model(positions: 64), margin: product == .float ? 0 : 0.05, "\(product)")
     }
 
     /// Signs of the matrix's rows: not a decomposition worth having, but factors.
