@@ -62,7 +62,7 @@ let package = Package(
         module(
             "TernarySVD",
             [
-                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "CKernels",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Quantization", "CKernels",
                 .product(name: "HeapModule", package: "swift-collections"),
             ]),
         module(

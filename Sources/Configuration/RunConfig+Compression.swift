@@ -149,10 +149,12 @@ package struct CalibrationSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         sequences = key(
-            "sequences", 128, "gptq: sequences of data.sequence_length tokens, from the beginning of data.train.path",
+            "sequences", 128,
+            "gptq and ternary.weighting: sequences of data.sequence_length tokens, from the beginning of data.train.path",
             .range(1...1_000_000))
         mode = key(
-            "mode", .sequential, "gptq: on the activations of the network as quantized so far, or of the full-precision one")
+            "mode", .sequential,
+            "gptq and ternary.weighting: on the activations of the network as compressed so far, or of the full-precision one")
     }
 }
 
@@ -215,6 +217,7 @@ package struct RotationSettings: Sendable, Equatable {
 }
 
 extension TernaryOptions.Mode: Choice {}
+extension TernaryWeighting: Choice {}
 
 package struct TernarySettings: Sendable, Equatable {
     package var tolerance: Double
@@ -229,6 +232,8 @@ package struct TernarySettings: Sendable, Equatable {
     package var balance: Bool
     /// nil for economy where nothing is balanced.
     package var economy: Bool?
+    /// In which norm `ptq` lowers the error of the factors.
+    package var weighting: TernaryWeighting
     /// Which linear layers become ternary; see ``LayerPattern``.
     package var layers: LayerPattern
     /// Packed factors to evaluate, or to start from.
@@ -261,6 +266,10 @@ package struct TernarySettings: Sendable, Equatable {
         economy = key.optional(
             "economy", orElse: "auto",
             "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless balanced"
+        )
+        weighting = key(
+            "weighting", TernaryWeighting.none,
+            "ptq: lower the error of the layers' outputs on calibration.sequences of data.train.path by coordinate descent; inputs: every output alike; both: each relative to the size of its row; none: no text is read"
         )
         layers = key(
             "layers", LayerPattern.all,

@@ -138,7 +138,8 @@ package struct EvaluateJob: Job {
                 let names = Set(factors.keys)
                 try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
             }
-            table.addTernary("ternary", "ternary", score, sizes.ternary(factors))
+            let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }
+            table.addTernary("ternary", "ternary", score, size ?? sizes.stored)
         } else {
             table.add(
                 "trained", compressed.size == nil ? "trained, weights as stored" : "as written", bits, score,

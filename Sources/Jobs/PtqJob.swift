@@ -24,7 +24,10 @@ package struct PtqJob: Job {
 
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
-        let (run, (original, indices)) = try LanguageModelRun.open(context, job: Self.name, needsTraining: false) { inputs in
+        let (run, (original, indices)) = try LanguageModelRun.open(
+            context, job: Self.name, needsTraining: config.ternary.weighting != .none
+        ) {
+            inputs in
             guard config.ternary.path == nil else {
                 throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
             }
@@ -44,9 +47,10 @@ package struct PtqJob: Job {
         let decomposing = ContinuousClock.now
         let options = config.ternary.options(seed: config.training.seed)
         let finished = FinishedLayers(run: context.folder.path, options)
-        let layers = try decompose(
+        var layers = try decompose(
             original, indices, options, over: groups, keeping: finished,
             progress: { context.reporter.progress("decomposing", $0, of: $1) })
+        if config.ternary.weighting != .none { layers = try run.descending(from: layers, of: original) }
         let seconds = (.now - decomposing) / .seconds(1)
         let shared = groups.bytesSent - sent
         for layer in layers {
@@ -60,13 +64,14 @@ package struct PtqJob: Job {
         let packed = try inputs.readBack(context)
         let after = try score(packed.network(model), against: original, windows, context)
         let (factors, sizes) = (report.factors, try ModelSizes(inputs.folder))
+        let file = context.folder.file("model/" + CompressedFolder.factorFileName)
         var table = ScoreTable(.factors, windows: windows.count, length: config.data.sequenceLength)
         table.add(ScoreTable.fullPrecision, "full precision", .full, before.score, sizes.stored)
         if config.eval.compare {
             try table.addIntegers(
                 Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, sizes, windows, groups)
         }
-        table.addTernary("ternary_ptq", "ternary", after.score, sizes.ternary(factors))
+        table.addTernary("ternary_ptq", "ternary", after.score, try world.agree { try sizes.ternary(file: file) })
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
             bytesSent: shared, windows: windows.count, modelBytes: bytes)

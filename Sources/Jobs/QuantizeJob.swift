@@ -87,9 +87,7 @@ package struct QuantizeJob: Job {
     ) throws -> Parameters<CompressedValue> {
         let (context, config) = (run.context, run.context.config)
         guard config.quantization.weights.method == .gptq else { return base.packed(recipe.plan) }
-        let text = try run.inputs.trainingWindows(run.model, original, context)
-        let windows = (0..<min(text.count, config.calibration.sequences)).map { text[$0] }
-        context.reporter.note("calibrating on \(windows.count) sequences of \(config.data.sequenceLength) tokens")
+        let windows = try run.calibrationWindows(drawingFrom: original)
         let stage = try Calibration(run.model, context.groups, mode: config.calibration.mode).quantize(
             base, windows: windows, hooks: recipe.execution.hooks(run.model.architecture), by: GPTQ()
         ) { recipe.plan[$0] }

@@ -198,7 +198,8 @@ struct TernaryQat<World: Communicator> {
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
-        table.addTernary("ternary_qat", "trained", trained, sizes.ternary(factors))
+        let file = context.folder.file("model/" + CompressedFolder.factorFileName)
+        table.addTernary("ternary_qat", "trained", trained, try context.communicator.agree { try sizes.ternary(file: file) })
         return table
     }
 

@@ -29,6 +29,13 @@ package struct TernaryFactors: Sendable {
             balance: decomposition.balance, tolerance: tolerance, form: form)
     }
 
+    /// As tensors.
+    ///
+    /// - Parameter error: the decomposition's ``TernaryDecomposition/relativeError``, which packed factors do not keep.
+    package func decomposition(error: Float) -> TernaryDecomposition {
+        TernaryDecomposition(u: u.unpacked, s: Tensor(s, [rank]), v: v.unpacked, balance: balance, relativeError: error)
+    }
+
     package var rank: Int { s.count }
     /// Additions per token.
     package var additions: Int { u.nonzeros + v.nonzeros }

@@ -4,27 +4,29 @@ internal import TensorCore
 
 /// Packed layers on disk: a safetensors file.
 ///
-/// For each layer NAME:
+/// For each layer NAME a tensor `NAME.code` U8, all its factors as ``TernaryCode``.
 ///
-///     NAME.u  U8  [⌈m·k/8⌉ + ⌈z/8⌉]   U, row-major: a bit for each entry, set where it is not 0; then, from the next
-///                                     byte on, a bit for each of these z entries in the same order, set where it
-///                                     is −1. The lowest bit of a byte comes first
+/// Metadata: `format` is `sq-train.ternary`, `version` is `5`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or
+/// a convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a
+/// line feed after it, and of the bytes of the tensor: nearly any code is one of some matrix, so that nothing else would show a
+/// changed bit. The reader refuses everything else.
+///
+/// Files of version 4 hold plain tensors instead, and are read, too; so is version 3, which lacks `metadata_sha256`:
+///
+///     NAME.u  U8  [⌈m·k/8⌉ + ⌈z/8⌉]   U, as ``PackedTernary/bytes`` with z non-zeros
 ///     NAME.s  F32 [k]
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Metadata: `format` is `sq-train.ternary`, `version` is `4`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or
-/// a convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a
-/// line feed after it, and of the bytes of u, s, v and, where they are, a and b: any matrix is a valid one, so that nothing
-/// else would show a changed bit. Bits beyond the last entry and the last sign are 0. The reader refuses everything else.
+/// Their `NAME.sha256` is of the texts and the bytes of u, s, v and, where they are, a and b.
 ///
 /// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
-/// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted. Files of version 3 lack it and are read, too.
+/// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
-    static let version = "4"
-    /// Before the metadata had a digest.
-    private static let olderVersion = "3"
+    static let version = "5"
+    /// Before factors were coded, and before the metadata had a digest.
+    private static let (plainVersion, unsealedVersion) = ("4", "3")
     private static let sealKey = "metadata_sha256"
 
     /// The digest of all metadata but itself.
@@ -77,28 +79,22 @@ package enum TernaryFile {
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
             let texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
-            let tensors: [(suffix: String, type: ElementType, bytes: [UInt8])] =
-                [("u", .u8, layer.u.bytes), ("s", .f32, bytes(of: layer.s)), ("v", .u8, layer.v.bytes)]
-                + (layer.balance.map { [("a", .f32, bytes(of: $0.a)), ("b", .f32, bytes(of: $0.b))] } ?? [])
+            let code = TernaryCode.encode(layer)
             for (key, text) in zip(described, texts) { metadata["\(name).\(key)"] = text }
-            metadata["\(name).sha256"] = digest(texts, tensors.map(\.bytes))
-            for (suffix, type, bytes) in tensors {
-                sources.append(TensorSource("\(name).\(suffix)", type, [bytes.count / type.size]) { .bytes(bytes) })
-            }
+            metadata["\(name).sha256"] = digest(texts, [code])
+            sources.append(TensorSource("\(name).code", .u8, [code.count]) { .bytes(code) })
         }
         metadata[sealKey] = seal(metadata)
         try SafetensorsFile.write(sources, to: path, metadata: metadata)
     }
 
+    /// Of a layer's tensors, in all versions.
+    private static let suffixes = ["code", "u", "s", "v", "a", "b"]
     /// What the metadata say of a layer, besides the digest of it.
     private static let described = ["shape", "form", "tolerance"]
 
     static func digest(_ texts: [String], _ tensors: [[UInt8]]) -> String {
         sha256(of: texts.flatMap { Array("\($0)\n".utf8) } + tensors.joined())
-    }
-
-    private static func bytes(of values: [Float]) -> [UInt8] {
-        values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
     }
 
     /// The file, once it is known to be one of packed layers that this program reads.
@@ -108,11 +104,12 @@ package enum TernaryFile {
             throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
         }
         let found = file.metadata["version"] ?? "missing"
-        guard found == version || found == olderVersion else {
+        guard [version, plainVersion, unsealedVersion].contains(found) else {
             throw TernaryError(
-                .data, "\(path): version \(found) of packed ternary layers; this program reads \(olderVersion) and \(version)")
+                .data,
+                "\(path): version \(found) of packed ternary layers; this program reads \(unsealedVersion) to \(version)")
         }
-        guard found == olderVersion || file.metadata[sealKey] == seal(file.metadata) else {
+        guard found == unsealedVersion || file.metadata[sealKey] == seal(file.metadata) else {
             throw TernaryError(.data, "\(path): the metadata do not match their SHA-256; the file is damaged or was edited")
         }
         return file
@@ -125,7 +122,7 @@ package enum TernaryFile {
     package struct Layer: Sendable {
         /// `[m, n]`.
         package let shape: [Int]
-        /// Of all its tensors.
+        /// Of its tensors and, of all layers together, the whole file.
         package let byteCount: Int
     }
 
@@ -135,10 +132,14 @@ package enum TernaryFile {
     package static func layers(of path: String) throws -> [String: Layer] {
         let file = try opened(path)
         var layers: [String: Layer] = [:]
-        for name in names(in: file) {
+        let names = names(in: file).sorted()
+        // What is no tensor's is told the first layers, a byte more than the others.
+        let header = file.byteCount - file.tensors.values.reduce(0) { $0 + $1.byteRange.count }
+        for (place, name) in names.enumerated() {
             let (m, _, n) = try dimensions(of: name, in: file)
-            let bytes = ["u", "s", "v", "a", "b"].compactMap { file.tensors["\(name).\($0)"]?.byteRange.count }
-            layers[name] = Layer(shape: [m, n], byteCount: bytes.reduce(0, +))
+            let own = suffixes.compactMap { file.tensors["\(name).\($0)"]?.byteRange.count }
+            let share = header / names.count + (place < header % names.count ? 1 : 0)
+            layers[name] = Layer(shape: [m, n], byteCount: own.reduce(share, +))
         }
         return layers
     }
@@ -178,8 +179,9 @@ package enum TernaryFile {
         var layers: [String: TernaryFactors] = [:]
         for name in names {
             layers[name] = try layer(name, in: file)
-            expected.formUnion(["u", "s", "v"].map { "\(name).\($0)" })
-            if layers[name]?.balance != nil { expected.formUnion(["\(name).a", "\(name).b"]) }
+            let isPlain = file.metadata["version"] != version
+            let suffixes = !isPlain ? ["code"] : ["u", "s", "v"] + (layers[name]?.balance == nil ? [] : ["a", "b"])
+            expected.formUnion(suffixes.map { "\(name).\($0)" })
         }
         if let stray = file.names.first(where: { !expected.contains($0) }) {
             throw TernaryError(.data, "\(path): tensor \(stray) belongs to no layer that the metadata describe")
@@ -194,39 +196,27 @@ package enum TernaryFile {
         guard let tolerance = Float(file.metadata["\(name).tolerance"] ?? ""), tolerance > 0, tolerance < 1 else {
             throw refuse("metadata `tolerance` must be a number between 0 and 1")
         }
-        func packed(_ suffix: String, _ rows: Int, _ columns: Int) throws -> PackedTernary {
-            let tensor = "\(name).\(suffix)"
-            let info = try file.info(tensor)
-            let (least, most) = (
-                PackedTernary.maskBytes(rows: rows, columns: columns), PackedTernary.maximumBytes(rows: rows, columns: columns)
-            )
-            guard info.type == .u8, info.shape.count == 1, (least...most).contains(info.shape[0]) else {
-                let expected = "U8 of \(least) to \(most) bytes for \(rows)×\(columns)"
-                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not \(expected)")
-            }
-            guard let result = PackedTernary(bytes: try file.readBytes(tensor), rows: rows, columns: columns) else {
-                throw refuse("\(suffix) has not one sign for each non-zero, or stray bits beyond the last; the file is damaged")
-            }
-            return result
+        guard file.metadata["version"] == version else {
+            return try plainLayer(name, (m, k, n), tolerance: tolerance, form: form, in: file)
         }
-        func floats(_ suffix: String, _ count: Int) throws -> [Float] {
-            let info = try file.info("\(name).\(suffix)")
-            guard info.type == .f32, info.shape == [count] else {
-                throw refuse("\(suffix) is \(info.type.rawValue) \(info.shape), not F32 [\(count)]")
-            }
-            return try file.readFloat("\(name).\(suffix)", finite: true).elements
+        let info = try file.info("\(name).code")
+        guard info.type == .u8, info.shape.count == 1 else {
+            throw refuse("code is \(info.type.rawValue) \(info.shape), not bytes")
         }
-        var balance: Balance?
-        if file.tensors["\(name).a"] != nil || file.tensors["\(name).b"] != nil {
-            balance = try Balance(a: floats("a", m), b: floats("b", n))
+        let code = try file.readBytes("\(name).code")
+        try check(name, [code], in: file)
+        do {
+            return try TernaryCode.decode(code, rows: m, rank: k, columns: n, tolerance: tolerance, form: form)
+        } catch {
+            throw refuse("code is none of factors of \(m)×\(k) and \(k)×\(n); the file is damaged")
         }
-        let factors = try TernaryFactors(
-            u: packed("u", m, k), s: floats("s", k), v: packed("v", k, n), balance: balance, tolerance: tolerance, form: form)
+    }
+
+    /// That a layer's tensors, and what the metadata say of it, are as they were written.
+    static func check(_ name: String, _ tensors: [[UInt8]], in file: SafetensorsFile) throws(TernaryError) {
         let texts = described.map { file.metadata["\(name).\($0)"] ?? "" }
-        let tensors = ["u", "s", "v"] + (balance == nil ? [] : ["a", "b"])
-        guard try file.metadata["\(name).sha256"] == digest(texts, tensors.map { try file.readBytes("\(name).\($0)") }) else {
-            throw refuse("does not match its SHA-256; the file is damaged")
+        guard file.metadata["\(name).sha256"] == digest(texts, tensors) else {
+            throw TernaryError(.data, "\(file.path): layer \(name): does not match its SHA-256; the file is damaged")
         }
-        return factors
     }
 }

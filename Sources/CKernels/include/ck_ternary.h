@@ -25,6 +25,9 @@ void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t co
 // `passes` passes over each row, ended early by one that changes nothing. Returns the number of changes.
 size_t ck_ternary_descend(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
+// The same with a price for each of the k coefficients, and gram and h of any inner product, not only the plain one.
+size_t ck_ternary_descend_priced(
+    float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *prices, int passes);
 
 // Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column
 // is not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte.

@@ -61,9 +61,9 @@ void CK_VARIANT(ck_ternary_gram)(
     }
 }
 
-size_t CK_VARIANT(ck_ternary_descend)(
+INLINE size_t descend(
     float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
-    size_t ld, float price, int passes) {
+    size_t ld, float common, const float *restrict prices, int passes) {
     size_t changes = 0;
     for (size_t i = 0; i < rows; i++) {
         float *ui = u + i * k, *hi = h + i * k;
@@ -72,7 +72,7 @@ size_t CK_VARIANT(ck_ternary_descend)(
             for (size_t j = 0; j < k; j++) {
                 // Cost of replacing u by t, up to a constant: curve·t² − 2·slope·t + price·[t ≠ 0].
                 float curve = s[j] * s[j] * gram[j * ld + j], slope = s[j] * hi[j] + curve * ui[j];
-                float magnitude = slope < 0 ? -slope : slope;
+                float price = prices ? prices[j] : common, magnitude = slope < 0 ? -slope : slope;
                 float cost = curve - 2 * magnitude + price;
                 float present = ui[j] == 0 ? 0 : curve - 2 * slope * ui[j] + price;
                 float best = cost < 0 ? cost : 0;
@@ -89,6 +89,18 @@ size_t CK_VARIANT(ck_ternary_descend)(
         }
     }
     return changes;
+}
+
+size_t CK_VARIANT(ck_ternary_descend)(
+    float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
+    size_t ld, float price, int passes) {
+    return descend(u, h, rows, k, s, gram, ld, price, NULL, passes);
+}
+
+size_t CK_VARIANT(ck_ternary_descend_priced)(
+    float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
+    size_t ld, const float *restrict prices, int passes) {
+    return descend(u, h, rows, k, s, gram, ld, 0, prices, passes);
 }
 
 typedef float chunk __attribute__((vector_size(64), aligned(4), may_alias));

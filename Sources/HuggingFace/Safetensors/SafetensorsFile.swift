@@ -8,6 +8,8 @@ package final class SafetensorsFile: Sendable {
     let file: InputFile
 
     package var path: String { file.path }
+    /// Of the whole file, header included.
+    package var byteCount: Int { file.size }
     /// Sorted.
     package var names: [String] { tensors.keys.sorted() }
 

@@ -1,5 +1,6 @@
 internal import Collectives
 internal import Configuration
+internal import Datasets
 internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
@@ -83,6 +84,15 @@ struct LanguageModelRun<World: Communicator> {
     /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
     func evaluationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
         try inputs.evaluationWindows(model, parameters, context)
+    }
+
+    /// What layers are calibrated on: the first sequences of the training text, or sequences drawn from `parameters`.
+    /// Collective.
+    func calibrationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
+        let (text, config) = (try inputs.trainingWindows(model, parameters, context), context.config)
+        let windows = (0..<min(text.count, config.calibration.sequences)).map { text[$0] }
+        context.reporter.note("calibrating on \(windows.count) sequences of \(config.data.sequenceLength) tokens")
+        return windows
     }
 
     /// Tokens of a training step, over all ranks.

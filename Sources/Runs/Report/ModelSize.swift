@@ -18,7 +18,7 @@ package struct ModelSize: Sendable, Equatable {
     package var bitsPerWeight: Double { 8 * Double(linearBytes) / Double(max(1, weights)) }
 }
 
-/// The sizes a model's linear layers have in different forms. Scales are counted as the float32 numbers they are here.
+/// The sizes a model's linear layers have in different forms. Scales of integers are counted as the float32 numbers they are here.
 package struct ModelSizes: Sendable {
     private let linears: [LinearShape]
     /// Of each linear's weight in the folder.
@@ -71,12 +71,11 @@ package struct ModelSizes: Sendable {
         }
     }
 
-    /// The linears that have factors as these: packed trits, and float32 scales; the others as in the folder.
-    package func ternary(_ factors: [String: TernaryFactors]) -> ModelSize {
-        size { index in
-            guard let own = factors[linears[index].name] else { return storedBytes[index] }
-            let balance = own.balance.map { $0.a.count + $0.b.count } ?? 0
-            return own.u.bytes.count + own.v.bytes.count + (own.rank + balance) * Self.scaleBytes
-        }
+    /// The linears that have factors as these, with all bytes of the file; the others as in the folder.
+    ///
+    /// - Parameter file: of factors.
+    package func ternary(file: String) throws -> ModelSize {
+        let layers = try TernaryFile.layers(of: file)
+        return size { layers[linears[$0].name]?.byteCount ?? storedBytes[$0] }
     }
 }

@@ -48,9 +48,7 @@ package struct FinishedLayers {
             metadata[Self.fingerprintKey] == fingerprint(weight), let error = metadata[Self.errorKey].flatMap(Float.init),
             let factors = try? TernaryFile.read(file(name))[name], [factors.u.rows, factors.v.columns] == weight.shape
         else { return nil }
-        return TernaryDecomposition(
-            u: factors.u.unpacked, s: Tensor(factors.s, [factors.rank]), v: factors.v.unpacked, balance: factors.balance,
-            relativeError: error)
+        return factors.decomposition(error: error)
     }
 
     func keep(_ decomposition: TernaryDecomposition, of weight: Tensor, name: String) throws {

@@ -37,43 +37,50 @@ package func decompose(
         return results
     }
     return try indices.enumerated().map { layer, index in
-        let shared = try share(
-            decompositions[layer], shape: weights[index].shape, options, from: owners[layer], over: groups.replicas)
-        return TernaryReport.Layer(
-            name: weights.layerName(index), factors: shared.factors, relativeError: Double(shared.relativeError))
+        let (own, owner) = (decompositions[layer], owners[layer])
+        return try TernaryReport.Layer.shared(
+            own.map {
+                TernaryReport.Layer(
+                    name: weights.layerName(index), factors: TernaryFactors($0, tolerance: options.tolerance),
+                    relativeError: Double($0.relativeError))
+            }, name: weights.layerName(index), shape: weights[index].shape, tolerance: options.tolerance, from: owner,
+            over: groups.replicas)
     }
 }
 
-/// The owner's decomposition of a layer, packed, on every rank. Collective.
-///
-/// - Parameter own: nil on ranks other than the owner.
-private func share(
-    _ own: TernaryDecomposition?, shape: [Int], _ options: TernaryOptions, from owner: Int, over world: some Communicator
-) throws -> (factors: TernaryFactors, relativeError: Float) {
-    let (m, n) = (shape[0], shape[1])
-    let rank = Int(try world.broadcast(Int64(own?.rank ?? 0), root: owner))
-    let packed = own.map { TernaryFactors($0, tolerance: options.tolerance) }
-    let u = try share(packed?.u, rows: m, columns: rank, from: owner, over: world)
-    let v = try share(packed?.v, rows: rank, columns: n, from: owner, over: world)
-    // The error, s, and a and b where balanced: all known by their lengths.
-    var numbers = Tensor(zeros: [1 + rank + (options.balance ? m + n : 0)])
-    if let own {
-        numbers = Tensor([own.relativeError] + own.s.elements + (own.balance.map { $0.a + $0.b } ?? []), numbers.shape)
+extension TernaryReport.Layer {
+    /// The owner's layer, on every rank. Collective.
+    ///
+    /// - Parameters:
+    ///   - own: nil on ranks other than the owner.
+    ///   - shape: of the layer's weight.
+    package static func shared(
+        _ own: Self?, name: String, shape: [Int], tolerance: Float, from owner: Int, over world: some Communicator
+    ) throws -> Self {
+        let rank = Int(try world.broadcast(Int64(own?.factors.rank ?? 0), root: owner))
+        var code = own.map { TernaryCode.encode($0.factors) } ?? []
+        try world.broadcast(&code, root: owner)
+        // No weighted error is -1.
+        var errors = [own?.relativeError ?? 0, own?.weightedError ?? -1]
+        try errors.withUnsafeMutableBufferPointer { data throws(MPIError) in
+            try world.broadcast(UnsafeMutableRawBufferPointer(data), root: owner)
+        }
+        if let own { return own }
+        return Self(
+            name: name,
+            factors: try .decoded(code, shape: shape, rank: rank, tolerance: tolerance, from: owner),
+            relativeError: errors[0], weightedError: errors[1] < 0 ? nil : errors[1])
     }
-    try world.broadcast(&numbers, root: owner)
-    func part(_ start: Int, _ count: Int) -> [Float] { numbers.slice(start..<start + count).elements }
-    let balance = options.balance ? Balance(a: part(1 + rank, m), b: part(1 + rank + m, n)) : nil
-    let factors = TernaryFactors(u: u, s: part(1, rank), v: v, balance: balance, tolerance: options.tolerance)
-    return (factors, numbers[flat: 0])
 }
 
-private func share(
-    _ own: PackedTernary?, rows: Int, columns: Int, from owner: Int, over world: some Communicator
-) throws -> PackedTernary {
-    var bytes = own?.bytes ?? []
-    try world.broadcast(&bytes, root: owner)
-    guard let packed = PackedTernary(bytes: bytes, rows: rows, columns: columns) else {
-        throw TrainingError.damagedFactors(rank: owner)
+extension TernaryFactors {
+    /// Factors that another rank has sent.
+    static func decoded(_ code: [UInt8], shape: [Int], rank: Int, tolerance: Float, from owner: Int) throws -> TernaryFactors {
+        do {
+            return try TernaryCode.decode(
+                code, rows: shape[0], rank: rank, columns: shape[1], tolerance: tolerance, form: "linear")
+        } catch {
+            throw TrainingError.damagedFactors(rank: owner)
+        }
     }
-    return packed
 }

@@ -11,13 +11,19 @@ package struct TernaryReport {
         package let factors: TernaryFactors
         /// Largest singular value of what the factors leave out, over that of the whole, both balanced where the layer is.
         package let relativeError: Double
+        /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)), see ``OutputNorm``; nil where no inputs were looked at.
+        package let weightedError: Double?
         /// How often training took each branch; nil without training.
         package var branchCounts: JSONValue?
 
-        package init(name: String, factors: TernaryFactors, relativeError: Double, branchCounts: JSONValue? = nil) {
+        package init(
+            name: String, factors: TernaryFactors, relativeError: Double, weightedError: Double? = nil,
+            branchCounts: JSONValue? = nil
+        ) {
             self.name = name
             self.factors = factors
             self.relativeError = relativeError
+            self.weightedError = weightedError
             self.branchCounts = branchCounts
         }
     }
@@ -70,6 +76,7 @@ package struct TernaryReport {
                 object["rank"] = .integer(layer.factors.rank)
                 object["nonzeros"] = .integer(layer.factors.additions)
                 object["relative_error"] = .double(layer.relativeError)
+                object["weighted_error"] = layer.weightedError.map(JSONValue.double)
                 object["branch_counts"] = layer.branchCounts
                 return .object(object)
             })

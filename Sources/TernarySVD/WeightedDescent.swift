@@ -1,0 +1,217 @@
+internal import CKernels
+internal import LinearAlgebra
+package import TensorCore
+
+/// Ternary factors changed entry by entry so that the error of the layer's outputs falls: tr(O·E·H·Eᵀ) with
+/// E = W − diag(a)·U·diag(s)·V·diag(b), see ``OutputNorm``. Each step leaves it as it was or lowers it.
+///
+/// Rows of U do not depend on each other: of each, with F = diag(s)·V·diag(b), p = w·H·Fᵀ and G = F·H·Fᵀ say all, and
+/// coordinates take their best of {−1, 0, 1} in turn. Columns of V do, through H: they go one after the other, and what the
+/// changes of one do to the gradients of the others is added to them. The scales s and a are least squares in between.
+///
+/// A round costs 4·k·n² + 4·m·n·k multiply-adds in products and about 2·k·(m + n) per changed entry.
+package struct WeightedDescent {
+    /// What a non-zero must save, as a share of its component's curvature there: their number stays near what it was.
+    private static let price: Float = 0.05
+    /// Passes over a row of U, and sweeps over the columns of V, in a round.
+    private static let (passes, sweeps) = (4, 4)
+    /// Columns of V whose changes reach the gradients of the others in one product.
+    private static let block = 32
+
+    private let norm: Tensor
+    /// diag(a)⁻¹·W·diag(b)⁻¹.
+    private var target: Tensor
+    private var rowWeights: [Float]
+    private var a: [Float]
+    private let b: [Float]
+    private let isBalanced: Bool
+    /// `[m, k]` and `[k, n]`.
+    private var u: Tensor
+    private var v: Tensor
+    private var s: [Float]
+    /// tr(O·W·H·Wᵀ).
+    private let energy: Double
+    /// V·H in the balanced columns, `[k, n]`.
+    private var images: Tensor
+
+    private var rank: Int { s.count }
+
+    /// - Parameters:
+    ///   - weight: `[m, n]`.
+    ///   - start: a decomposition of it. Its scales are rounded to the 16 bits of bfloat16.
+    package init(_ weight: Tensor, _ start: TernaryDecomposition, _ outputs: OutputNorm, _ weighting: TernaryWeighting) {
+        let (m, n) = (weight.rows, weight.columns)
+        isBalanced = start.balance != nil
+        a = (start.balance?.a ?? [Float](repeating: 1, count: m)).map(\.roundedToBFloat16)
+        b = (start.balance?.b ?? [Float](repeating: 1, count: n)).map(\.roundedToBFloat16)
+        target = Balance(a: a, b: b).applied(to: weight)
+        norm = outputs.balanced(b)
+        let scales = weighting == .both ? start.balance?.a ?? Balance(weight).a : [Float](repeating: 1, count: m)
+        rowWeights = zip(a, scales).map { ($0 / $1) * ($0 / $1) }
+        (u, v, s) = (start.u.copy(), start.v.copy(), start.s.elements.map(\.roundedToBFloat16))
+        images = matmul(v, .asStored, norm)
+        energy = OutputNorm(inputs: norm).squared(target, rowWeights: rowWeights)
+    }
+
+    /// tr(O·E·H·Eᵀ) of the factors as they are.
+    package var objective: Double { OutputNorm(inputs: norm).squared(residual, rowWeights: rowWeights) }
+
+    /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)).
+    package var relativeError: Double { energy > 0 ? (max(0, objective) / energy).squareRoot() : 0 }
+
+    /// The factors as they are, components without entries left out. The error in the spectral norm is not computed: NaN.
+    package func decomposition() -> TernaryDecomposition {
+        let (m, n, k) = (u.shape[0], v.shape[1], rank)
+        let kept = (0..<k).filter { j in
+            (0..<m).contains { u.pointer[$0 * k + j] != 0 } && (0..<n).contains { v.pointer[j * n + $0] != 0 } && s[j] != 0
+        }
+        let columns = u.transposed()
+        func rows(_ source: Tensor) -> Tensor {
+            Tensor(kept.flatMap { source.rows($0..<$0 + 1).elements }, [kept.count, source.shape[1]])
+        }
+        return TernaryDecomposition(
+            u: rows(columns).transposed(), s: Tensor(kept.map { s[$0] }, [kept.count]), v: rows(v),
+            balance: isBalanced ? Balance(a: a, b: b) : nil, relativeError: .nan)
+    }
+
+    /// Rounds of U, scales, V, scales.
+    ///
+    /// - Parameter eachStep: called before every step; what it throws ends the descent.
+    package mutating func run(rounds: Int, eachStep: () throws -> Void = {}) throws {
+        guard rank > 0 else { return }
+        for _ in 0..<rounds {
+            try eachStep()
+            descendLeft()
+            try refit()
+            try eachStep()
+            descendRight()
+            try refit()
+        }
+    }
+
+    private var residual: Tensor {
+        guard rank > 0 else { return target }
+        var result = target.copy()
+        matmul(scaledLeft, .asStored, v, .asStored, alpha: -1, beta: 1, into: &result)
+        return result
+    }
+
+    /// U·diag(s).
+    private var scaledLeft: Tensor {
+        let (k, s) = (rank, s)
+        return u.withElements { u in Tensor(u.indices.map { u[$0] * s[$0 % k] }, [u.count / k, k]) }
+    }
+}
+
+// MARK: - Entries
+
+extension WeightedDescent {
+    private mutating func descendLeft() {
+        let (m, k) = (u.shape[0], rank)
+        let gram = matmul(images, .asStored, v, .transposed)
+        var gradients = matmul(target, .asStored, images, .transposed)
+        matmul(scaledLeft, .asStored, gram, .asStored, alpha: -1, beta: 1, into: &gradients)
+        let prices = (0..<k).map { Self.price * s[$0] * s[$0] * gram.pointer[$0 * (k + 1)] }
+        _ = ck_ternary_descend_priced(
+            u.mutablePointer, gradients.mutablePointer, m, k, s, gram.pointer, k, prices, Int32(Self.passes))
+    }
+
+    /// Dᵀ·O·D for D = U·diag(s), `[k, k]`, and O·D, `[m, k]`.
+    private var leftGram: (gram: Tensor, weighted: Tensor) {
+        let (left, k, rowWeights) = (scaledLeft, rank, rowWeights)
+        let weighted = left.withElements { d in Tensor(d.indices.map { d[$0] * rowWeights[$0 / k] }, left.shape) }
+        return (matmul(left, .transposed, weighted), weighted)
+    }
+
+    private mutating func descendRight() {
+        let (k, n) = (rank, v.shape[1])
+        let (gram, weighted) = leftGram
+        // Gradients and entries by column of V: H·(Eᵀ·O·D), `[n, k]`.
+        var gradients = matmul(norm, .asStored, matmul(residual, .transposed, weighted))
+        var columns = v.transposed()
+        let prices = (0..<k).map { Self.price * gram.pointer[$0 * (k + 1)] }
+        let ones = [Float](repeating: 1, count: k)
+        var changes = Tensor(uninitialized: [Self.block, k])
+        var current = [Float](repeating: 0, count: k)
+        for _ in 0..<Self.sweeps {
+            for first in stride(from: 0, to: n, by: Self.block) {
+                let last = min(first + Self.block, n)
+                let (q, change) = (gradients.mutablePointer, changes.mutablePointer)
+                for c in first..<last {
+                    // A column by itself is a row of the problem above: its gradients over H_cc, with G in the place of V·Vᵀ.
+                    let (curve, own, moved) = (norm.pointer[c * (n + 1)], q + c * k, change + (c - first) * k)
+                    for j in 0..<k { current[j] = own[j] / curve }
+                    moved.update(from: current, count: k)
+                    _ = ck_ternary_descend_priced(
+                        columns.mutablePointer + c * k, &current, 1, k, ones, gram.pointer, k, prices, 1)
+                    for j in 0..<k { moved[j] -= current[j] }
+                    for other in first..<last { ck_axpy(-norm.pointer[c * n + other], moved, q + other * k, k) }
+                }
+                for rest in [0..<first, last..<n] where !rest.isEmpty {
+                    gemm(
+                        .asStored, .asStored, m: rest.count, n: k, k: last - first, alpha: -1,
+                        norm.pointer + rest.lowerBound * n + first, lda: n, change, ldb: k, beta: 1, q + rest.lowerBound * k,
+                        ldc: k)
+                }
+            }
+        }
+        v = columns.transposed()
+        images = matmul(v, .asStored, norm)
+    }
+}
+
+// MARK: - Scales
+
+extension WeightedDescent {
+    /// s, then a: least squares, each with all else kept.
+    private mutating func refit() throws {
+        let (m, k) = (u.shape[0], rank)
+        let gram = matmul(images, .asStored, v, .transposed)
+        let products = matmul(target, .asStored, images, .transposed)
+        try refitScales(gram, products)
+        // ρ_i = (w_i·H·f_iᵀ)/(f_i·H·f_iᵀ) for the rows f of U·diag(s)·V.
+        let left = scaledLeft
+        let curves = matmul(left, .asStored, gram)
+        for i in 0..<m {
+            var (overlap, curve) = (0.0, 0.0)
+            for j in i * k..<(i + 1) * k {
+                overlap += Double(left.pointer[j]) * Double(products.pointer[j])
+                curve += Double(left.pointer[j]) * Double(curves.pointer[j])
+            }
+            guard overlap > 0, curve > 0, isBalanced else { continue }
+            let scale = (a[i] * Float(overlap / curve)).roundedToBFloat16
+            let ratio = scale / a[i]
+            guard ratio.isNormal else { continue }
+            a[i] = scale
+            rowWeights[i] *= ratio * ratio
+            ck_scale(1 / ratio, target.mutablePointer + i * target.columns, target.columns)
+        }
+    }
+
+    /// ((Uᵀ·O·U)∘G)·s = x with x_j = u_jᵀ·O·W·H·v_jᵀ.
+    private mutating func refitScales(_ gram: Tensor, _ products: Tensor) throws {
+        let (m, k, rowWeights) = (u.shape[0], rank, rowWeights)
+        let weighted = u.withElements { u in Tensor(u.indices.map { u[$0] * rowWeights[$0 / k] }, [m, k]) }
+        let left = matmul(u, .transposed, weighted)
+        let kernel = zip(left.elements, gram.elements).map { Double($0) * Double($1) }
+        var x = [Double](repeating: 0, count: k)
+        for i in 0..<m {
+            for j in 0..<k { x[j] += Double(weighted.pointer[i * k + j]) * Double(products.pointer[i * k + j]) }
+        }
+        let squares = kernel.reduce(0) { $0 + $1 * $1 }
+        var matrix = kernel
+        let damping = ScaleSolver.damping * (squares / Double(k)).squareRoot()
+        let solved = try solvePositiveDefinite(&matrix, diagonal: damping, x).map { Float($0).roundedToBFloat16 }
+        // The damping and the rounding cost something: what they cost may be more than there is to gain.
+        func value(_ s: [Float]) -> Double {
+            var sum = 0.0
+            for i in 0..<k {
+                var row = -2 * x[i]
+                for j in 0..<k { row += kernel[i * k + j] * Double(s[j]) }
+                sum += Double(s[i]) * row
+            }
+            return sum
+        }
+        if value(solved) < value(s) { s = solved }
+    }
+}
