@@ -74,7 +74,12 @@ let package = Package(
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["Support", "TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Calibration", ["Support", "TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
-        module("Evaluation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
+        module(
+            "Evaluation",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism",
+                "CKernels",
+            ]),
         module(
             "Generation",
             [
@@ -97,7 +102,7 @@ let package = Package(
             "Configuration",
             [
                 "Support", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
-                "EmbeddedModel", "Datasets", "Compression", "Calibration", "Yams",
+                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "Yams",
             ]),
         module(
             "Planning",
@@ -209,7 +214,12 @@ let package = Package(
                 "Compression", "EmbeddedModel",
             ]),
         tests("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
-        tests("Evaluation", ["TensorCore", "LinearAlgebra", "Autograd", "Models", "Collectives", "Parallelism"]),
+        tests(
+            "Evaluation",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism",
+                "EmbeddedModel",
+            ]),
         .testTarget(name: "TokenizerTests", dependencies: ["Support", "HuggingFace", "TestSupport"], swiftSettings: strict),
         // Runs the built program.
         .testTarget(

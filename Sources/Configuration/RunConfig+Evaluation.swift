@@ -1,4 +1,5 @@
 package import Compression
+package import Evaluation
 internal import Support
 
 /// What evaluation adds to its table.
@@ -9,6 +10,12 @@ package struct EvalSettings: Sendable, Equatable {
     package var hadamard: Bool
     /// How packed linears multiply.
     package var product: LinearProduct
+    /// Tasks beside perplexity, each with its file.
+    package var tasks: TaskChoices
+    /// Tokens that the network reads at most in a task; nil: as many as the model has positions.
+    package var maxLength: Int?
+    /// Items of each task's file; nil for all.
+    package var limit: Int?
     /// The model that training has made of `model.path`; nil for none.
     package var trained: String?
 
@@ -19,6 +26,15 @@ package struct EvalSettings: Sendable, Equatable {
         product = key(
             "product", .float,
             "eval of a compressed model: multiply its packed linears in float32, or in integers with inputs rounded to codes")
+        tasks = key(
+            "tasks", TaskChoices.none,
+            "eval: tasks beside perplexity, scored as lm-eval does, such as hellaswag=FILE.jsonl,text=FILE.jsonl; into results.json"
+        )
+        maxLength = key.optional(
+            "max_length", orElse: "model", "eval.tasks: tokens read at most, as lm-eval's max_length; model: its positions",
+            .range(2...1_048_576))
+        limit = key.optional(
+            "limit", orElse: "all", "eval.tasks: items of each file, from its beginning", .range(1...1_000_000_000))
         trained = key.optional(
             "trained", orElse: "none",
             "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again"
@@ -72,3 +88,47 @@ extension RunConfig {
 }
 
 extension LinearProduct: Choice {}
+
+/// The tasks of an evaluation, each with its file, separated by commas.
+package struct TaskChoices: SettingValue {
+    package static let expectation =
+        "TASK=FILE, separated by commas, or none; tasks are " + EvaluationTasks.names.joined(separator: ", ")
+    package static let isText = true
+    package static let none = TaskChoices(entries: [])
+
+    package struct Entry: Sendable {
+        package let task: any EvaluationTask.Type
+        package let path: String
+        /// In results: the task's name, and the file's where the task is there more than once.
+        package let label: String
+    }
+    package let entries: [Entry]
+
+    private init(entries: [Entry]) { self.entries = entries }
+
+    package init?(settingText text: String) {
+        guard text != "none" else {
+            self = .none
+            return
+        }
+        var pairs: [(task: any EvaluationTask.Type, path: String)] = []
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+            let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard sides.count == 2, !sides[1].isEmpty, let task = EvaluationTasks.named(String(sides[0])) else { return nil }
+            pairs.append((task, String(sides[1])))
+        }
+        let entries = pairs.map { pair in
+            let isAlone = pairs.count { $0.task.name == pair.task.name } == 1
+            let file = pair.path.split(separator: "/").last.map { $0.split(separator: ".").first ?? $0 } ?? ""
+            return Entry(task: pair.task, path: pair.path, label: isAlone ? pair.task.name : "\(pair.task.name)_\(file)")
+        }
+        guard Set(entries.map(\.label)).count == entries.count else { return nil }
+        self.init(entries: entries)
+    }
+
+    package var settingText: String {
+        entries.isEmpty ? "none" : entries.map { "\($0.task.name)=\($0.path)" }.joined(separator: ",")
+    }
+
+    package static func == (a: TaskChoices, b: TaskChoices) -> Bool { a.settingText == b.settingText }
+}

@@ -3,6 +3,8 @@ package enum RunFiles {
     package static let summary = "summary.json"
     package static let configuration = "config.yaml"
     package static let rotations = "rotations.safetensors"
+    /// Of tasks, as lm-eval writes them.
+    package static let harness = "results.json"
     /// Packed ternary factors.
     package static let factors = "ternary.safetensors"
     /// Layers that a decomposition has finished, a file each.

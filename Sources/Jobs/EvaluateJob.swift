@@ -27,6 +27,7 @@ package struct EvaluateJob: Job {
         let changed: CompressedModel?
         /// Of a folder whose linears are packed.
         let size: ModelSize?
+        let tasks: TaskWork?
     }
 
     package func run(_ context: JobContext<some Communicator>) throws {
@@ -36,30 +37,37 @@ package struct EvaluateJob: Job {
         ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
         try run.noteOrigin(ofFactors: config.ternary.path)
-        let windows = try run.evaluationWindows(drawingFrom: original)
+        // Where tasks alone are asked for, the model need not draw a text.
+        let isScored = compressed.tasks == nil || run.inputs.evaluation != nil
+        let windows = isScored ? try run.evaluationWindows(drawingFrom: original) : []
         let start = ContinuousClock.now
         let sent = groups.bytesSent
-        let table = try score(consume original, compressed, run, windows)
+        var results = JSONObject()
+        if let tasks = compressed.tasks {
+            results["tasks"] = try run.score(tasks, try runnable(original, compressed, run))
+        }
+        let table = isScored ? try score(consume original, compressed, run, windows) : nil
         let seconds = (.now - start) / .seconds(1)
-        context.reporter.note("\n" + table.text)
+        if let table { context.reporter.note("\n" + table.text) }
 
         // Forward passes a window: the network alone, and each quantized one beside it.
-        let passes = Double(1 + 2 * (table.rows.count - 1))
+        let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
-        var results = JSONObject()
-        table.add(to: &results)
+        table?.add(to: &results)
         if let packed = run.inputs.folder.packed as? CompressedWeights {
             results["product"] = .string(config.eval.product.rawValue)
             results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
         }
         results["bits"] = config.quantization.bitsJSON
         results["method"] = .string(method(config))
-        results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["bits_per_weight"] = table?.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["model_bytes"] = .integer(try ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
             .init(
-                steps: 1, secondsPerStep: seconds, tokensPerStep: windows.count * config.data.sequenceLength,
-                bytesSentPerStep: groups.bytesSent - sent, flopsPerStep: passes * operations), results)
+                steps: 1, secondsPerStep: seconds,
+                tokensPerStep: windows.count * config.data.sequenceLength + (compressed.tasks?.tokens ?? 0),
+                bytesSentPerStep: groups.bytesSent - sent,
+                flopsPerStep: passes * operations + (compressed.tasks?.operations(run.model.architecture) ?? 0)), results)
     }
 
     private func method(_ config: RunConfig) -> String {
@@ -92,8 +100,19 @@ package struct EvaluateJob: Job {
             parameters,
             Compressed(
                 recipe: recipe, factors: factors, changed: changed,
-                size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored })
+                size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored },
+                tasks: try TaskWork(config, inputs.folder))
         )
+    }
+
+    /// The network that tasks are scored on: the folder's, as it says, with factors that were given in the place of its own.
+    private func runnable(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
+    ) throws -> CompressedModel {
+        let parameters = run.inputs.isCompressed ? compressed.changed?.parameters ?? original : original
+        let model = CompressedModel(parameters, run.inputs.execution)
+        guard run.context.config.eval.product == .integer else { return model }
+        return try run.context.communicator.agree { try model.inIntegers(run.model.architecture) }
     }
 
     /// Collective.

@@ -1,0 +1,17 @@
+internal import Support
+
+/// The last word of a passage (Paperno et al., arXiv 1606.06031).
+enum LAMBADA: EvaluationTask {
+    static let name = "lambada"
+    static let fields = "text"
+    static let normalizes = false
+
+    static func item(_ line: TaskLine) throws(FileError) -> TaskItem {
+        let text = try line.string("text")
+        let words = text.unicodeScalars.split(separator: " ", omittingEmptySubsequences: false).map { String($0) }
+        guard words.count > 1, let last = words.last, !last.isEmpty else {
+            throw line.failure("text", "does not end with a word after others")
+        }
+        return .cloze(TextPair(words.dropLast().joined(separator: " "), " " + last))
+    }
+}

@@ -1,0 +1,45 @@
+import Support
+import TestSupport
+import Testing
+
+/// `eval.tasks`, as a user asks for it.
+@Suite struct EvaluationTaskTests {
+    private let folder: TemporaryFolder
+
+    init() throws {
+        folder = try TemporaryFolder()
+        let goals = ["The city of", "In 1953 the dam", "She was born", "The river", "A film about", "He played for"]
+        let lines = goals.enumerated().map { index, goal in
+            #"{"goal": "\#(goal)", "sol1": "the team and the \#(index)", "sol2": "of the first", "label": \#(index % 2)}"#
+        }
+        try AtomicFile.write(lines.joined(separator: "\n"), to: folder.file("piqa.jsonl"))
+        try AtomicFile.write(
+            goals.map { #"{"text": "\#($0) north of the town"}"# }.joined(separator: "\n"), to: folder.file("t.jsonl"))
+    }
+
+    @Test func `any number of ranks, as replicas or stages, gives the same results`() throws {
+        func results(_ name: String, ranks: Int, _ more: [String] = []) throws -> (JSONValue?, JSONValue) {
+            let outcome = try Program.run(
+                ["eval", "--out", name, "--set", "eval.tasks=piqa=piqa.jsonl,text=t.jsonl,lambada=t.jsonl"] + more,
+                in: folder.path, ranks: ranks)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            let summary = try InputFile.json(folder.file(name + "/summary.json"))
+            return (try InputFile.json(folder.file(name + "/results.json"))["results"], summary["tasks"] ?? .null)
+        }
+        let alone = try results("alone", ranks: 0)
+        #expect(alone.0?["piqa"]?["acc,none"]?.number != nil && alone.0?["lambada"]?["perplexity_stderr,none"]?.number != nil)
+        #expect(alone.1["text"]?["bos"]?.string?.isEmpty == false)
+        #expect((alone.1["text"]?["word_perplexity"]?.number ?? 0) > 1)
+        #expect(try results("replicas", ranks: 3) == alone)
+        #expect(try results("stages", ranks: 2, ["--set", "parallel.pipeline=2"]) == alone)
+    }
+
+    @Test(arguments: [
+        ("eval.tasks=quiz=piqa.jsonl", 78 as Int32, "tasks are hellaswag, piqa"), ("eval.tasks=piqa", 78, "TASK=FILE"),
+        ("eval.tasks=piqa=none.jsonl", 66, "none.jsonl"),
+        ("eval.tasks=arc=piqa.jsonl", 65, "piqa.jsonl:1: question: is missing"),
+    ]) func `what is no task is refused before the run begins`(_ setting: String, code: Int32, fragment: String) throws {
+        try Program.expectRefusal(
+            ["eval", "--out", "run", "--set", setting], in: folder.path, ranks: 0, code: code, fragment: fragment)
+    }
+}
