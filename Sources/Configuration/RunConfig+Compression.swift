@@ -196,6 +196,14 @@ package struct RotationSettings: Sendable, Equatable {
     package var retraction: CayleySGD.Retraction
     package var gradient: QuantizerGradient
     package var objective: RotationObjective
+    /// Whose activations are stored.
+    package var sequences: Int
+    /// Of these, that a step looks at.
+    package var tokens: Int
+    /// Random rotations the best of which is the start.
+    package var starts: Int
+    /// Steps on stored activations before the first of `objective`.
+    package var pretrainSteps: Int
     package var trainWeightBits: Int
     package var momentum: Double
     /// Rotations to start from, or to evaluate.
@@ -210,7 +218,18 @@ package struct RotationSettings: Sendable, Equatable {
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
-        objective = key("objective", .divergence, "kl: to the full-precision model; ce: cross-entropy with the text")
+        objective = key(
+            "objective", .divergence,
+            "kl: to the full-precision model; ce: cross-entropy with the text; without a backward pass, of activations stored in one pass: range (squared width of what is rounded), whip, kurtosis; weights: their kurtosis, no text"
+        )
+        sequences = key(
+            "sequences", 32, "range, whip, kurtosis: sequences whose activations are stored, from the start of the text",
+            .range(1...1_000_000))
+        tokens = key("tokens", 512, "range, whip, kurtosis: tokens of these that a step looks at", .range(1...1_000_000_000))
+        starts = key(
+            "starts", 1, "random rotations to choose the start from, by the range of stored activations", .range(1...10_000))
+        pretrainSteps = key(
+            "pretrain_steps", 0, "kl, ce: steps of the objective range before the first one", .range(0...1_000_000))
         trainWeightBits = key("train_weight_bits", 16, "bits of a weight while learning; 16: not quantized", bitChoices)
         momentum = key("momentum", 0, "momentum of Cayley SGD", .from(0, below: 1))
     }

@@ -105,11 +105,12 @@ package struct TrainingSettings: Sendable, Equatable {
     package var optimizer: OptimizerKind
 
     /// The learning rates that `auto` stands for. That of rotations suits the divergence, whose gradient is small; for the
-    /// cross-entropy it is the published one.
+    /// cross-entropy it is the published one; without a backward pass, it is in units of 1/‖S‖₁.
     package static func automaticRate(_ objective: RotationObjective) -> Double {
         switch objective {
         case .divergence: 400
         case .crossEntropy: 1.5
+        case .range, .whip, .kurtosis, .weights: 2
         }
     }
     package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
@@ -124,7 +125,7 @@ package struct TrainingSettings: Sendable, Equatable {
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
-            "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective ce: \(Self.automaticRate(.crossEntropy).settingText)), "
+            "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective ce: \(Self.automaticRate(.crossEntropy).settingText); without a backward pass, relative to the gradient: \(Self.automaticRate(.range).settingText)), "
                 + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
             .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")

@@ -117,6 +117,7 @@ package struct RunConfig: Sendable, Equatable {
     /// What no key can tell alone.
     private func check() throws(ConfigurationError) {
         try events.check()
+        try checkRotation()
         if training.warmupSteps > training.steps {
             throw ConfigurationError(
                 "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")

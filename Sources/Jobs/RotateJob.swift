@@ -24,7 +24,7 @@ package struct RotateJob: Job {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let tokens = config.training.batchSize * config.data.sequenceLength
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: true
+            context, job: Self.name, needsTraining: config.rotation.objective != .weights
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try weights(inputs, context)
@@ -132,6 +132,7 @@ package struct RotateJob: Job {
         /// What the scores were taken on.
         let windows: [[Int32]]
         let record: StepRecord
+        let tokensPerStep: Int
         let timing: PipelineTiming
     }
 
@@ -153,8 +154,7 @@ package struct RotateJob: Job {
         for row in DimensionReport(model.architecture, merged: recipe.start, online: recipe.online).rows {
             context.reporter.note("  \(row.line)")
         }
-        let loop = try run.trainingLoop(
-            "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective), drawingFrom: network)
+        let text = try text(run, drawingFrom: network)
         let windows = try run.evaluationWindows(drawingFrom: network)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         network = try table.addPlain(run, network, recipe.quantization, windows)
@@ -170,8 +170,10 @@ package struct RotateJob: Job {
         }
 
         StoragePool.shared.trim()
-        let learner = RotationLearner(recipe.learner, model, base: network, online: recipe.online, from: recipe.start)
-        if let state = try run.checkpoints.restoredState() { try learner.restore(state) }
+        let learner = try learner(run, recipe, base: network, text)
+        let loop = TrainingLoop(
+            config: config, windows: recipe.learner.objective.runsNetwork ? text : nil, tokensPerStep: learner.tokensPerStep,
+            verb: "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective))
         let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
             let result = try learner.step(
                 step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
@@ -190,7 +192,8 @@ package struct RotateJob: Job {
         }
         return Outcome(
             rotations: learner.rotations, orthogonalityError: learner.orthogonalityError,
-            scores: Scores(table: table, improvement: improvement), windows: windows, record: record, timing: learner.timing)
+            scores: Scores(table: table, improvement: improvement), windows: windows, record: record,
+            tokensPerStep: loop.tokensPerStep, timing: learner.timing)
     }
 
     private func write(
@@ -206,10 +209,16 @@ package struct RotateJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         let (context, config, record) = (run.context, run.context.config, outcome.record)
-        let cost = RotationCost(run.model.architecture, recipe.learner.plan).operationsPerStep(
-            sequences: config.training.batchSize, length: config.data.sequenceLength,
-            teacher: recipe.learner.objective == .divergence, weightGradients: recipe.learner.weightQuantizer != nil,
-            r1: recipe.learner.learnsR1, r2: recipe.learner.learnsR2)
+        let (costs, learner) = (RotationCost(run.model.architecture, recipe.learner.plan), recipe.learner)
+        let cost =
+            learner.objective.runsNetwork
+            ? costs.operationsPerStep(
+                sequences: config.training.batchSize, length: config.data.sequenceLength,
+                teacher: learner.objective == .divergence, weightGradients: learner.weightQuantizer != nil,
+                r1: learner.learnsR1, r2: learner.learnsR2)
+            : costs.operationsPerStep(
+                storedTokens: learner.objective.readsStoredRows ? outcome.tokensPerStep : nil, r1: learner.learnsR1,
+                r2: learner.learnsR2)
         let pipeline = try PipelineReport(
             outcome.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
         var results = result.json
@@ -222,7 +231,7 @@ package struct RotateJob: Job {
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(
             .init(
-                steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,
+                steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: outcome.tokensPerStep,
                 bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
         context.reporter.note("\n" + result.table.text)
         for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }

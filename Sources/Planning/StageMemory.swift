@@ -75,7 +75,7 @@ struct StageMemory {
             let rotations = Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
             // What is rounded anew is rotated as weights, which no longer fit in half.
             let widened = storesHalf && workload.roundsWeights ? embedding + head : 0
-            return rotationBase + merged(sides) + widened + rounded + rotations
+            return rotationBase + merged(sides) + widened + rounded + rotations + storedRows(replicas: replicas)
         case .train, .qat:
             let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
             let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
@@ -85,6 +85,15 @@ struct StageMemory {
         case .ptq: return 2 * parameters + ternaryState
         case .eval: return storesHalf ? parameters / 2 + widened : parameters
         }
+    }
+
+    /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.
+    private func storedRows(replicas: Int) -> Double {
+        let share = 1 / Double(max(1, replicas))
+        let widths = blocks.reduce(0) { $0 + $1.quantizedWidth }
+        return share
+            * (Double(workload.storedSequences * workload.length * widths)
+                + Double(3 * workload.storedTokens * max(shape.hiddenSize, blocks.map { $0.width(.outputInput) }.max() ?? 0)))
     }
 
     /// The Cayley step's system and solution in double precision and its matrices, when activations are gone.
@@ -134,7 +143,7 @@ struct StageMemory {
     // MARK: Activations, in values
 
     private func activations(sequences: Int, alive: Int) -> Double {
-        guard workload.learns else { return passing(sequences: sequences) }
+        guard workload.learns, workload.runsNetwork else { return passing(sequences: workload.runsNetwork ? sequences : 1) }
         let tokens = Double(sequences * workload.length)
         let layers = Double(part.layers.count)
         let input = Double(shape.hiddenSize)

@@ -38,6 +38,7 @@ struct StageWork {
     // MARK: A micro-batch
 
     func forward(_ part: StagePart) -> Work {
+        guard workload.runsNetwork else { return Work() }
         var work = part.layers.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
         if part.isLast { work = work + Double(workload.passes) * headPass }
@@ -70,7 +71,7 @@ struct StageWork {
     }
 
     func backward(_ part: StagePart) -> Work {
-        guard workload.learns else { return Work() }
+        guard workload.learns, workload.runsNetwork else { return Work() }
         var work = part.layers.reduce(Work()) { $0 + blockBackward($1) }
         if part.isLast {
             // The logits' gradient goes to the hidden states and, where it learns, to the head.
@@ -104,10 +105,11 @@ struct StageWork {
     func once(_ part: StagePart, replicas: Int) -> Work {
         var work = Work()
         if usesRotations {
+            work = work + retraction
+            guard workload.runsNetwork else { return work + 1 / Double(replicas) * withoutNetwork(part) }
             work.products += 2 * part.layers.reduce(0) { $0 + rotation.block($1).once }
             if part.isFirst { work.products += 2 * rotation.embedding.once }
             if part.isLast { work.products += 2 * rotation.head.once }
-            work = work + retraction
         }
         if workload.roundsWeights {
             let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
@@ -122,6 +124,25 @@ struct StageWork {
         }
         if workload.isTernary { work = work + 1 / Double(replicas) * part.layers.reduce(Work()) { $0 + ternaryBlock($1) } }
         return work
+    }
+
+    /// A step on stored rows or on the weights, and its share of the pass that stores, over all replicas.
+    private func withoutNetwork(_ part: StagePart) -> Work {
+        let (r1, r2) = (workload.learnsR1, workload.learnsR2)
+        guard workload.storedSequences > 0 else {
+            return Work(products: part.layers.reduce(0) { $0 + rotation.weightOperations($1, r1: r1, r2: r2) })
+        }
+        let stored = Double(workload.storedSequences * workload.length) / Double(workload.steps)
+        return part.layers.reduce(Work()) { sum, block in
+            let (tokens, cost) = (Double(workload.storedTokens), cost[block])
+            // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each twice.
+            let rows = rotation.rowOperations(block, tokens: tokens, r1: r1, r2: r2)
+            let widths = Double(workload.shape.blocks[block].quantizedWidth)
+            return sum
+                + Work(
+                    products: rows + 2 * stored * Double(cost.linears),
+                    values: 4 * tokens * widths + stored * cost.values(length: workload.length))
+        }
     }
 
     private func parameters(_ part: StagePart) -> Int {
@@ -152,4 +173,9 @@ struct StageWork {
             return sum + Work(products: 5 * k * k * (m + n), values: every > 0 ? 3 * k * m * n / every : 0)
         }
     }
+}
+
+extension Architecture.Block {
+    /// Values of a token at the sites that R1 or R2 turns and a quantizer rounds.
+    var quantizedWidth: Int { residualInputs.reduce(width(.value) + width(.outputInput)) { $0 + width($1) } }
 }

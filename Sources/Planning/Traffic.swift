@@ -18,7 +18,7 @@ struct Traffic {
         self.layout = layout
         self.parts = parts
         let tensor = 4 * microbatch * workload.length * workload.shape.hiddenSize
-        boundaryBytes = tensor * ((workload.hasTeacher ? 2 : 1) + (workload.learns ? 1 : 0))
+        boundaryBytes = !workload.runsNetwork ? 0 : tensor * ((workload.hasTeacher ? 2 : 1) + (workload.learns ? 1 : 0))
     }
 
     /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and

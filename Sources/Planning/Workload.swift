@@ -41,6 +41,17 @@ package struct Workload: Sendable {
         }
     }
 
+    /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
+    package var runsNetwork: Bool { job != .rotate || config.rotation.objective.runsNetwork }
+    /// Sequences whose activations are stored, over all replicas.
+    var storedSequences: Int {
+        let rotation = config.rotation
+        let isAsked = rotation.objective.readsStoredRows || rotation.starts > 1 || rotation.pretrainSteps > 0
+        return job == .rotate && isAsked ? rotation.sequences : 0
+    }
+    /// Tokens of these that a step looks at, over all replicas.
+    var storedTokens: Int { min(config.rotation.tokens, storedSequences * length) }
+
     /// Networks that run forward in a step: the one of the job, and those it is compared with.
     var passes: Int {
         switch job {

@@ -5,8 +5,9 @@ package import TensorCore
 ///
 /// With G = ∂loss/∂R = R·M and S = ½(M − Mᵀ),
 ///
-///     α = min(lr, 1/(‖S‖₁ + 1e-8)),   R ← R·(I + ½αS)⁻¹·(I − ½αS),   ‖·‖₁ the largest column sum of |S|.
+///     α = min(lr, 1/(‖S‖₁ + 1e-8)),   R ← R·(I + ½αS)⁻¹·(I − ½αS),   ‖·‖₁ the largest column sum of |S|,
 ///
+/// or α = lr/(‖S‖₁ + 1e-8) (``StepSize/relative``).
 /// R is float32 and square, or `[p, n]` with p < n orthonormal rows. Momentum μ keeps B = R·S from step to step (with the R
 /// before the update) and puts G + μ·B in the place of G.
 package struct CayleySGD: Sendable {
@@ -18,6 +19,14 @@ package struct CayleySGD: Sendable {
         /// occasional orthonormalizations, and `orthonormalized(_:)` ends the drift. For comparison with the published
         /// method.
         case iterative
+    }
+
+    /// What the learning rate is.
+    package enum StepSize: Sendable {
+        /// α, as far as 1/‖S‖₁ allows.
+        case absolute
+        /// α in units of 1/‖S‖₁: steps of a loss whose scale means nothing.
+        case relative
     }
 
     /// When the iterative form makes the rows orthonormal first.
@@ -46,6 +55,7 @@ package struct CayleySGD: Sendable {
 
     package let retraction: Retraction
     package let momentum: Float
+    package let stepSize: StepSize
     package let orthonormalization: Orthonormalization
     /// Steps taken; with `momentumBuffer`, what a checkpoint needs.
     package private(set) var steps: Int
@@ -53,11 +63,12 @@ package struct CayleySGD: Sendable {
     package private(set) var momentumBuffer: Tensor?
 
     package init(
-        retraction: Retraction = .exact, momentum: Float = 0, orthonormalization: Orthonormalization = .scheduled(seed: 0),
-        steps: Int = 0, momentumBuffer: Tensor? = nil
+        retraction: Retraction = .exact, momentum: Float = 0, stepSize: StepSize = .absolute,
+        orthonormalization: Orthonormalization = .scheduled(seed: 0), steps: Int = 0, momentumBuffer: Tensor? = nil
     ) {
         self.retraction = retraction
         self.momentum = momentum
+        self.stepSize = stepSize
         self.orthonormalization = orthonormalization
         self.steps = steps
         self.momentumBuffer = momentumBuffer
@@ -80,7 +91,7 @@ package struct CayleySGD: Sendable {
             let carried = SkewMatrix.pack(matmul(rotation, .transposed, buffer, .asStored))
             direction.add(SkewMatrix.unpack(carried, order: rotation.columns), scale: momentum)
         }
-        let next = try Self.exactStep(rotation, direction, Self.stepSize(direction, learningRate))
+        let next = try Self.exactStep(rotation, direction, size(direction, learningRate))
         finish(&rotation, next, from: rotation, direction)
     }
 
@@ -94,7 +105,7 @@ package struct CayleySGD: Sendable {
         var effective = gradient
         if momentum != 0, let buffer = momentumBuffer { effective.add(buffer, scale: momentum) }
         let direction = Self.direction(start, effective)
-        let size = Self.stepSize(direction, learningRate)
+        let size = size(direction, learningRate)
         let next =
             retraction == .exact
             ? try Self.exactStep(start, direction, size) : Self.iterativeStep(start, direction, effective, size)
@@ -114,6 +125,13 @@ package struct CayleySGD: Sendable {
         let along = matmul(rotation, .asStored, product, .asStored)
         matmul(rotation, .transposed, along, .asStored, alpha: -0.5, beta: 1, into: &product)
         return product - product.transposed()
+    }
+
+    private func size(_ direction: Tensor, _ learningRate: Float) -> Float {
+        switch stepSize {
+        case .absolute: Self.stepSize(direction, learningRate)
+        case .relative: learningRate * Self.stepSize(direction, .infinity)
+        }
     }
 
     /// α = min(lr, 1/(‖W‖₁ + 1e-8)).

@@ -52,6 +52,29 @@ package struct RotationCost: Sendable {
             (r1 ? block.residualInputs.count * h * h : 0) + (r2 ? (block.width(.value) + block.width(.outputInput)) * d : 0))
     }
 
+    /// Operations of turning a block's stored rows and of their products with what they say of the rotations.
+    package func rowOperations(_ index: Int, tokens: Double, r1: Bool, r2: Bool) -> Double {
+        4 * tokens * gradients(index, r1: r1, r2: r2)
+    }
+
+    /// Operations of rotating a block's weights and of their products with what they say of the rotations.
+    package func weightOperations(_ index: Int, r1: Bool, r2: Bool) -> Double {
+        let block = architecture.blocks[index]
+        let (h, d) = (Double(architecture.hiddenSize), Double(block.heads?.dimension ?? 0))
+        let sides = (block.residualInputs + block.residualOutputs).reduce(0) { $0 + block.rotatedRows($1) }
+        let values = Double(block.width(.value) + block.width(.outputInput))
+        return 4 * ((r1 ? Double(sides) * h * h : 0) + (r2 ? values * h * d : 0))
+    }
+
+    /// Of a step that does not run the network, over all ranks; `tokens` of stored ones, or nil on the weights.
+    package func operationsPerStep(storedTokens tokens: Int?, r1: Bool, r2: Bool) -> Double {
+        architecture.blocks.indices.reduce(0) { sum, block in
+            sum
+                + (tokens.map { rowOperations(block, tokens: Double($0), r1: r1, r2: r2) }
+                    ?? weightOperations(block, r1: r1, r2: r2))
+        }
+    }
+
     /// Of a step, over all ranks.
     ///
     /// - Parameters:

@@ -32,6 +32,13 @@ package final class RotationGradient: QuantizerObserver {
 
     private func add(_ contribution: Tensor) { ck_add_skew(contribution.pointer, skew.pointer, n) }
 
+    /// Adds a share of M, or of what has the same skew part.
+    func add(_ contribution: Tensor, scale: Double) {
+        var scaled = contribution
+        if scale != 1 { scaled.scale(by: Float(scale)) }
+        add(scaled)
+    }
+
     /// A quantizer's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
     package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {
         let shape = [z.count / n, n]

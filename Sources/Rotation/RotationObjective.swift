@@ -4,4 +4,13 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     case divergence = "kl"
     /// Cross-entropy of the next token (SpinQuant, arXiv 2405.16406).
     case crossEntropy = "ce"
+    /// Of rows stored in one pass, without a backward pass: see ``RowLoss``.
+    case range, whip, kurtosis
+    /// Mean kurtosis of the rotated weights (OptRot, arXiv 2512.24124): no text at all.
+    case weights
+
+    /// Whether a step runs the network, forward and backward.
+    package var runsNetwork: Bool { self == .crossEntropy || self == .divergence }
+    /// Whether steps look at rows that one pass has stored.
+    package var readsStoredRows: Bool { self == .range || self == .whip || self == .kurtosis }
 }

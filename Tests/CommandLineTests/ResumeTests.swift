@@ -51,6 +51,19 @@ extension CommandLineTests {
             #expect(try model.metrics("whole") == lossesOfWhole)
         }
 
+        /// Stored activations are stored again, the start is not chosen again.
+        @Test(arguments: [
+            ["rotation.objective=range", "rotation.starts=3", "rotation.tokens=40"], ["rotation.objective=weights"],
+            ["rotation.pretrain_steps=3"],
+        ]) func `rotations learned without a backward pass go on to the bit`(_ settings: [String]) throws {
+            _ = try run("rotate", out: "whole", settings)
+            let (whole, losses) = (try model.results("whole"), try model.metrics("whole"))
+            try interrupt("whole")
+            #expect(try run("rotate", out: "whole", settings).output.contains("resumes after step 4"))
+            #expect(try model.results("whole") == whole)
+            #expect(try model.metrics("whole") == losses)
+        }
+
         @Test func `the same command on a finished run touches nothing, and begins anew where it may overwrite`() throws {
             _ = try run("rotate", out: "out")
             let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))

@@ -65,12 +65,14 @@ extension RankTests {
             let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
             let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
             var run = Run()
+            if recipe.learner.objective.readsStoredRows {
+                try learner.store(Array(Self.sequences.prefix(7)), tokens: 70, groups)
+            }
             for step in 0..<Self.steps {
                 let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)
                 let result = try learner.step(
                     step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch,
-                    learningRate: 5,
-                    groups)
+                    learningRate: recipe.learner.objective.runsNetwork ? 5 : 0.5, groups)
                 run.losses.append(result.loss)
                 run.norms.append(result.gradientNorm)
             }
@@ -85,6 +87,7 @@ extension RankTests {
         @Test(arguments: [
             [], ["parallel.schedule=gpipe"],
             ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
+            ["rotation.objective=range"], ["rotation.objective=weights"],
         ])
         func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {
             let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)

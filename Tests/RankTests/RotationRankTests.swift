@@ -29,7 +29,7 @@ extension RankTests {
             let recipe: RotationRecipe
             let sequences: [[Int32]]
 
-            init(planTokens: Int, trainWeightBits: Int = 16) throws {
+            init(planTokens: Int, trainWeightBits: Int = 16, objective: RotationObjective = .divergence) throws {
                 var random = RandomStream(seed: 11)
                 parameters = Self.configuration.architecture.parameters().map { _, spec in
                     let shape = spec.shape
@@ -39,6 +39,7 @@ extension RankTests {
                 }.fusingNorms(Self.configuration.architecture)
                 let config = try RunConfig(assignments: [
                     "rotation.train_weight_bits=\(trainWeightBits)", "quantization.weights.bits=\(trainWeightBits)",
+                    "rotation.objective=\(objective.rawValue)",
                 ])
                 recipe = try RotationRecipe(config, Self.configuration.architecture, planTokens: planTokens)
                 sequences = (0..<24).map { _ in (0..<Self.length).map { _ in Int32(random.next() % 96) } }
@@ -86,6 +87,29 @@ extension RankTests {
             let (a, b) = (shared.reducedGradients, single.reducedGradients)
             // Float32 sums of a few hundred terms in another order.
             #expect((a - b).squaredNorm.squareRoot() <= 1e-5 * b.squaredNorm.squareRoot())
+        }
+
+        /// Each rank stores its share of the sequences, or takes its share of the blocks; sums are in double precision, so that
+        /// only products of float32 rows, taken in other portions, differ in the last place.
+        @Test(arguments: [RotationObjective.range, .weights])
+        func `without a backward pass the ranks learn what one learns`(objective: RotationObjective) throws {
+            let setup = try Setup(planTokens: 256, objective: objective)
+            func learn(_ world: some Communicator) throws -> (RotationLearner, [Double]) {
+                let (learner, groups) = (setup.learner(), try ParallelGroups.dataParallel(world))
+                if objective == .range { try learner.store(Array(setup.sequences.prefix(10)), tokens: 100, groups) }
+                return (
+                    learner,
+                    try (0..<5).map { try learner.step($0, [], globalSequences: 0, learningRate: 0.5, groups).loss }
+                )
+            }
+            let ((shared, losses), (single, expected)) = (try learn(world), try learn(LoopbackCommunicator()))
+            for (a, b) in zip(losses, expected) { #expect(abs(a - b) <= 1e-5 * b) }
+            #expect(losses[4] < losses[0])
+            for (a, b) in zip(shared.rotations.named, single.rotations.named) {
+                #expect((a.tensor - b.tensor).maxMagnitude <= 1e-4, "\(a.name)")
+            }
+            let bytes = shared.rotations.named.flatMap { $0.tensor.elements.flatMap { withUnsafeBytes(of: $0, Array.init) } }
+            #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
         }
 
         @Test func `two runs have the same bits, on every rank`() throws {

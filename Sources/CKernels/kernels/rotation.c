@@ -35,3 +35,124 @@ void CK_VARIANT(ck_add_skew)(const float *restrict m, double *restrict packed, s
 void CK_VARIANT(ck_add_doubles)(double *restrict a, const double *restrict b, size_t n) {
     for (size_t i = 0; i < n; i++) a[i] += b[i];
 }
+
+// The least and the largest of n values.
+INLINE void ck_extremes(const float *restrict y, size_t n, float *least, float *most) {
+    float low[LANES], high[LANES];
+    for (size_t k = 0; k < LANES; k++) low[k] = high[k] = y[0];
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            low[k] = y[j + k] < low[k] ? y[j + k] : low[k];
+            high[k] = y[j + k] > high[k] ? y[j + k] : high[k];
+        }
+    for (; j < n; j++) {
+        low[0] = y[j] < low[0] ? y[j] : low[0];
+        high[0] = y[j] > high[0] ? y[j] : high[0];
+    }
+    for (size_t k = 1; k < LANES; k++) {
+        low[0] = low[k] < low[0] ? low[k] : low[0];
+        high[0] = high[k] > high[0] ? high[k] : high[0];
+    }
+    *least = low[0];
+    *most = high[0];
+}
+
+// target ← e^(p·(y − most)); their sum.
+INLINE float ck_weights(const float *restrict y, size_t n, float p, float most, float *restrict target) {
+    float sums[LANES] = {0};
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (size_t k = 0; k < LANES; k++) {
+            float e = ck_exp(p * (y[j + k] - most));
+            target[j + k] = e;
+            sums[k] += e;
+        }
+    for (; j < n; j++) sums[0] += target[j] = ck_exp(p * (y[j] - most));
+    for (size_t k = 1; k < LANES; k++) sums[0] += sums[k];
+    return sums[0];
+}
+
+// dy ← a·dy − b·e^(p·(least − y)).
+INLINE void ck_weigh(const float *restrict y, float *restrict dy, size_t n, float a, float p, float least, float b) {
+    for (size_t j = 0; j < n; j++) dy[j] = a * dy[j] - b * ck_exp(p * (least - y[j]));
+}
+
+// The sum of e^(p·(least − y)).
+INLINE float ck_weights_below(const float *restrict y, size_t n, float p, float least) {
+    float sums[LANES] = {0};
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (size_t k = 0; k < LANES; k++) sums[k] += ck_exp(p * (least - y[j + k]));
+    for (; j < n; j++) sums[0] += ck_exp(p * (least - y[j]));
+    for (size_t k = 1; k < LANES; k++) sums[0] += sums[k];
+    return sums[0];
+}
+
+double CK_VARIANT(ck_range_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n, float p, int symmetric,
+                                 int zero) {
+    double sum = 0;
+    for (size_t i = 0; i < rows; i++, y += n, dy += n) {
+        float least, most;
+        ck_extremes(y, n, &least, &most);
+        if (zero) least = least < 0 ? least : 0, most = most > 0 ? most : 0;
+        if (symmetric) {
+            most = most > -least ? most : -least;
+            least = -most;
+        }
+        float above = ck_weights(y, n, p, most, dy), below = ck_weights_below(y, n, p, least);
+        if (zero) above += ck_exp(-p * most), below += ck_exp(p * least);
+        if (symmetric) {
+            float width = 2 * (most + logf(above + below) / p);
+            sum += (double)width * width;
+            ck_weigh(y, dy, n, 4 * width / (above + below), p, least, 4 * width / (above + below));
+            continue;
+        }
+        float width = most - least + (logf(above) + logf(below)) / p;
+        sum += (double)width * width;
+        ck_weigh(y, dy, n, 2 * width / above, p, least, 2 * width / below);
+    }
+    return sum;
+}
+
+double CK_VARIANT(ck_whip_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < rows; i++, y += n, dy += n) {
+        float row = 0;
+        for (size_t j = 0; j < n; j++) {
+            float e = ck_exp(y[j] < 0 ? y[j] : -y[j]);
+            row += e;
+            dy[j] = y[j] > 0 ? -e : y[j] < 0 ? e : 0;
+        }
+        sum += row;
+    }
+    return sum;
+}
+
+double CK_VARIANT(ck_kurtosis_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n, float target) {
+    double sum = 0;
+    for (size_t i = 0; i < rows; i++, y += n, dy += n) {
+        float fourth = 0;
+        for (size_t j = 0; j < n; j++) fourth += y[j] * y[j] * y[j] * y[j];
+        float rest = fourth / (float)n - target;
+        float slope = rest < 0 ? -4 / (float)n : 4 / (float)n;
+        sum += rest < 0 ? -rest : rest;
+        for (size_t j = 0; j < n; j++) dy[j] = slope * y[j] * y[j] * y[j];
+    }
+    return sum;
+}
+
+double CK_VARIANT(ck_fourth_power_loss)(const float *restrict w, float *restrict dw, size_t n, double scale) {
+    enum { PART = 1024 };
+    double sum = 0;
+    for (size_t first = 0; first < n; first += PART) {
+        size_t last = first + PART < n ? first + PART : n;
+        float part = 0;
+        for (size_t j = first; j < last; j++) {
+            part += w[j] * w[j] * w[j] * w[j];
+            dw[j] = (float)(4 * scale) * w[j] * w[j] * w[j];
+        }
+        sum += part;
+    }
+    return scale * sum;
+}

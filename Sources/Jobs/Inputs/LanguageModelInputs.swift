@@ -124,13 +124,17 @@ extension LanguageModelInputs {
     }
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
+    ///
+    /// - Parameter limit: how many are drawn at most.
     package func trainingWindows(
-        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
+        _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>,
+        limit: Int = .max
     ) throws -> Windows {
         if let training { return training }
         let length = context.config.data.sequenceLength
         let drawn = try draw(
-            context.config.data.sampledSequences, "to learn from", stream: SeedStream.trainingTokens, model, parameters, context
+            min(limit, context.config.data.sampledSequences), "to learn from", stream: SeedStream.trainingTokens, model,
+            parameters, context
         )
         return try Windows(TokenSource(tokens: drawn.flatMap(\.self), name: "sampled tokens"), length: length, maximum: length)
     }

@@ -19,14 +19,19 @@ package struct StepResult: Sendable {
 /// The steps of a job that trains: order of the data, learning rate, metrics.
 package struct TrainingLoop {
     package let config: RunConfig
-    package let windows: Windows
+    /// nil where the steps look at no text.
+    package let windows: Windows?
+    /// Of a step, over all ranks.
+    package let tokensPerStep: Int
     /// As in "learning 3/100".
     package let verb: String
     /// Where `training.learning_rate` is auto.
     package let automaticRate: Double
 
-    package init(config: RunConfig, windows: Windows, verb: String, automaticRate: Double) {
+    /// - Parameter tokensPerStep: nil for those of a batch.
+    package init(config: RunConfig, windows: Windows?, tokensPerStep: Int? = nil, verb: String, automaticRate: Double) {
         (self.config, self.windows, self.verb, self.automaticRate) = (config, windows, verb, automaticRate)
+        self.tokensPerStep = tokensPerStep ?? config.training.batchSize * config.data.sequenceLength
     }
 
     /// Takes all steps that `checkpoints` says are left, and saves the run as they are due. Collective.
@@ -51,11 +56,13 @@ package struct TrainingLoop {
     ) throws -> StepRecord {
         let (training, groups, world) = (config.training, context.groups, context.communicator)
         let sent = groups.bytesSent
-        var order = BatchOrder(
-            windows: windows.count, batchSize: training.batchSize,
-            random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
+        var order = windows.map {
+            BatchOrder(
+                windows: $0.count, batchSize: training.batchSize,
+                random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
+        }
         let schedule = LearningRate(training, automatic: automaticRate)
-        let tokens = Double(training.batchSize * config.data.sequenceLength)
+        let tokens = Double(tokensPerStep)
         let first = checkpoints.resumed?.manifest.step ?? 0
         var record = checkpoints.resumed?.manifest.record ?? StepRecord()
         defer { world.watchdog?.end() }
@@ -63,7 +70,8 @@ package struct TrainingLoop {
             let begin = ContinuousClock.now
             world.watchdog?.begin("step \(step)", limit: .seconds(config.watchdog.step))
             let rate = schedule.rate(step: step)
-            let own = order.sequences(step: step, rank: groups.replica, ranks: groups.dims.data).map { windows[$0] }
+            let places = order?.sequences(step: step, rank: groups.replica, ranks: groups.dims.data) ?? []
+            let own = places.compactMap { windows?[$0] }
             var more = JSONObject()
             let result = try take(step, own, Float(rate), &more)
             let seconds = (.now - begin) / .seconds(1)

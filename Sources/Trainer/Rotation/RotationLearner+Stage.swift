@@ -43,20 +43,21 @@ extension RotationLearner {
     /// What the quantized weights contribute to the gradients of the rotations merged into them.
     private func addWeightTerms(unquantized: Parameters<StoredTensor>, quantized: Parameters<Variable>) {
         for (index, (full, block)) in zip(unquantized.blocks, quantized.blocks).enumerated() {
-            func add(_ gradient: RotationGradient?, _ side: RotationGradient.Side, where carries: (ParameterSpec.Ports) -> Bool)
-            {
-                guard let gradient else { return }
-                for (place, spec) in block.specs.enumerated() {
-                    guard let ports = spec.ports, carries(ports), let slope = block[place].gradient else { continue }
-                    gradient.add(weightError: full[place].tensor - block[place].value, gradient: slope, side: side)
-                }
+            for (place, spec) in block.specs.enumerated() {
+                guard let ports = spec.ports, let slope = block[place].gradient else { continue }
+                addWeightTerm(index, ports, full[place].tensor - block[place].value, slope)
             }
-            let (r1, r2) = (r1Gradients?[index], r2Gradients?[index])
-            add(r1, .input) { $0.reads.readsResidual }
-            add(r1, .output) { $0.writes?.writesResidual == true }
-            add(r2, .output) { $0.writes == .value }
-            add(r2, .input) { $0.reads == .outputInput }
         }
+    }
+
+    /// Adds what one weight of the stage's block says of the rotations merged into it: see
+    /// ``RotationGradient/add(weightError:gradient:side:)``.
+    func addWeightTerm(_ block: Int, _ ports: ParameterSpec.Ports, _ error: Tensor, _ slope: Tensor) {
+        let (r1, r2) = (r1Gradients?[block], r2Gradients?[block])
+        if ports.reads.readsResidual { r1?.add(weightError: error, gradient: slope, side: .input) }
+        if ports.writes?.writesResidual == true { r1?.add(weightError: error, gradient: slope, side: .output) }
+        if ports.writes == .value { r2?.add(weightError: error, gradient: slope, side: .output) }
+        if ports.reads == .outputInput { r2?.add(weightError: error, gradient: slope, side: .input) }
     }
 
     // MARK: Gathering

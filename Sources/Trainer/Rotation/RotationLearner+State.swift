@@ -19,7 +19,7 @@ extension RotationLearner {
         rotations = try rotations.mapNamed { name, rotation in try state.tensor(name, rotation.shape) }
         for (index, optimizer) in optimizers.enumerated() {
             optimizers[index] = CayleySGD(
-                retraction: optimizer.retraction, momentum: optimizer.momentum,
+                retraction: optimizer.retraction, momentum: optimizer.momentum, stepSize: optimizer.stepSize,
                 orthonormalization: optimizer.orthonormalization,
                 steps: Int(try state.number("steps.\(index)")), momentumBuffer: state.tensors["momentum.\(index)"])
         }

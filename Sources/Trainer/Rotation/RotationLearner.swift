@@ -70,6 +70,8 @@ package final class RotationLearner {
     var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
     private var packed: Tensor
+    /// What objectives without a backward pass look at; see ``store(_:tokens:_:)``.
+    var stored: StoredRows?
     /// Time of the pipeline's passes and of waiting in them.
     package internal(set) var timing = PipelineTiming()
 
@@ -99,6 +101,7 @@ package final class RotationLearner {
         optimizers = learned.map { _ in
             CayleySGD(
                 retraction: settings.retraction, momentum: settings.momentum,
+                stepSize: settings.objective.runsNetwork ? .absolute : .relative,
                 orthonormalization: .scheduled(seed: settings.seed))
         }
         packed = Tensor(zeros: [learned.reduce(1) { $0 + SkewMatrix.packedCount(order: $1.rows) }])
@@ -107,8 +110,8 @@ package final class RotationLearner {
     /// max|RᵀR − I| over the rotations.
     package var orthogonalityError: Double { rotations.named.map { Double(Rotation.orthogonalityError($0.tensor)) }.max() ?? 0 }
 
-    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
-    /// Collective.
+    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`; an
+    /// objective that does not run the network looks at none. Collective.
     ///
     /// - Throws: ``MPIError``; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not
     ///   finite, on all ranks alike.
@@ -116,7 +119,9 @@ package final class RotationLearner {
         _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float,
         _ groups: ParallelGroups<some Communicator>
     ) throws -> StepResult {
-        let loss = try accumulate(sequences, globalSequences: globalSequences, groups)
+        let loss =
+            try settings.objective.runsNetwork
+            ? accumulate(sequences, globalSequences: globalSequences, groups) : accumulateStored(step: index, groups)
         let start = ContinuousClock.now
         packed = try gatherGradients(loss: loss, groups)
         let communication = (ContinuousClock.now - start) / .seconds(1)

@@ -36,6 +36,22 @@ package struct QuantizationRecipe {
         }
     }
 
+    /// That there are rounded activations where rotations learn from those.
+    fileprivate func checkRows(_ rotation: RotationSettings) throws(ConfigurationError) {
+        guard activations.token == nil, activations.head == nil, activations.value == nil else { return }
+        let setting: (key: String, text: String)? =
+            rotation.objective.readsStoredRows
+            ? ("objective", rotation.objective.rawValue)
+            : rotation.starts > 1
+                ? ("starts", "\(rotation.starts)")
+                : rotation.pretrainSteps > 0 ? ("pretrain_steps", "\(rotation.pretrainSteps)") : nil
+        guard let setting else { return }
+        throw ConfigurationError(
+            "rotation.\(setting.key)",
+            "\(setting.text) looks at activations that are rounded, and none are; give quantization.activations.bits or "
+                + "quantization.kv.bits below 16, or the objective weights")
+    }
+
     /// The configured quantizer of weights, at other bits than configured.
     package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
 
@@ -76,6 +92,8 @@ package struct RotationRecipe {
     package let start: Rotations
     /// Where they would start without a file.
     package let hadamard: Rotations
+    /// Of which the best is to be the start; `hadamard` is the first.
+    package let candidates: [Rotations]
     /// Whether `start` is from a file.
     private let isGiven: Bool
 
@@ -88,6 +106,7 @@ package struct RotationRecipe {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, architecture)
         try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
+        try quantization.checkRows(rotation)
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.keys < 16
@@ -95,11 +114,14 @@ package struct RotationRecipe {
         online = OnlineRotations(
             r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
             r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
-        var random = Rotations.randomHadamard(
-            hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
-            layers: layers, seed: UInt64(config.training.seed))
-        if architecture.takesMeans { random = random.keepingMean() }
-        hadamard = random
+        let candidates = (0..<rotation.starts).map { place in
+            let random = Rotations.randomHadamard(
+                hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
+                layers: layers, seed: UInt64(config.training.seed) ^ UInt64(place) << 48)
+            return architecture.takesMeans ? random.keepingMean() : random
+        }
+        let random = candidates[0]
+        (hadamard, self.candidates) = (random, candidates)
         start =
             try rotation.path.map {
                 let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)

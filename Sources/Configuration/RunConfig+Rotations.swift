@@ -1,0 +1,23 @@
+internal import Rotation
+
+extension RunConfig {
+    /// What the settings of rotations cannot tell alone.
+    func checkRotation() throws(ConfigurationError) {
+        if rotation.starts > 1, rotation.path != nil {
+            throw ConfigurationError("rotation.starts", "is \(rotation.starts), and rotation.path is the start; leave one out")
+        }
+        if rotation.starts > 1, rotation.objective == .weights {
+            throw ConfigurationError("rotation.starts", "needs activations, and the objective weights looks at none")
+        }
+        if rotation.trainWeightBits < 16, !rotation.objective.runsNetwork {
+            throw ConfigurationError(
+                "rotation.train_weight_bits",
+                "is for the objectives kl and ce; \(rotation.objective.rawValue) rounds no weights")
+        }
+        if rotation.pretrainSteps > 0, !rotation.objective.runsNetwork {
+            throw ConfigurationError(
+                "rotation.pretrain_steps",
+                "is for the objectives kl and ce; \(rotation.objective.rawValue) runs no backward pass")
+        }
+    }
+}

@@ -1,0 +1,80 @@
+internal import Collectives
+internal import Configuration
+internal import Datasets
+internal import Models
+internal import Rotation
+internal import Runs
+internal import Support
+internal import TensorCore
+internal import Trainer
+
+/// What comes before the first step.
+extension RotateJob {
+    /// The text that rotations learn from; nil where they need none. Collective.
+    func text(
+        _ run: LanguageModelRun<some Communicator>, drawingFrom network: Parameters<StoredTensor>
+    ) throws -> Windows? {
+        let rotation = run.context.config.rotation
+        guard rotation.objective != .weights else { return nil }
+        let limit = rotation.objective.readsStoredRows ? rotation.sequences : .max
+        return try run.inputs.trainingWindows(run.model, network, run.context, limit: limit)
+    }
+
+    /// The learner at its start: the best of several random rotations, and with some steps on stored activations behind it, where
+    /// that is asked for; or where an earlier attempt has come to. Collective.
+    func learner(
+        _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
+    ) throws -> RotationLearner {
+        let (context, rotation) = (run.context, run.context.config.rotation)
+        func made(_ settings: RotationLearner.Settings, from start: Rotations) -> RotationLearner {
+            RotationLearner(settings, run.model, base: base, online: recipe.online, from: start)
+        }
+        let saved = try run.checkpoints.restoredState()
+        let learner: RotationLearner
+        if rotation.objective.readsStoredRows {
+            learner = made(recipe.learner, from: recipe.start)
+            try store(text, in: learner, context)
+            if saved == nil { try learner.start(from: recipe.candidates, context.groups) }
+        } else if saved == nil, rotation.starts > 1 || rotation.pretrainSteps > 0 {
+            var settings = recipe.learner
+            settings.objective = .range
+            settings.weightQuantizer = nil
+            let first = made(settings, from: recipe.start)
+            try store(text, in: first, context)
+            try first.start(from: recipe.candidates, context.groups)
+            try pretrain(first, run)
+            learner = made(recipe.learner, from: first.rotations)
+        } else {
+            learner = made(recipe.learner, from: recipe.start)
+        }
+        if let saved { try learner.restore(saved) }
+        return learner
+    }
+
+    private func store(
+        _ text: Windows?, in learner: RotationLearner, _ context: JobContext<some Communicator>
+    ) throws {
+        guard let text else { preconditionFailure("no text to store activations of") }
+        let (rotation, length) = (context.config.rotation, context.config.data.sequenceLength)
+        let windows = (0..<min(text.count, rotation.sequences)).map { text[$0] }
+        context.reporter.note("storing the activations of \(windows.count) sequences of \(length) tokens")
+        try learner.store(windows, tokens: rotation.tokens, context.groups)
+    }
+
+    /// Steps on stored activations, at the rate of their own.
+    private func pretrain(_ learner: RotationLearner, _ run: LanguageModelRun<some Communicator>) throws {
+        let context = run.context
+        var training = context.config.training
+        (training.steps, training.warmupSteps) = (context.config.rotation.pretrainSteps, 0)
+        training.learningRate = nil
+        let rate = LearningRate(training, automatic: TrainingSettings.automaticRate(.range))
+        for step in 0..<training.steps {
+            try StopRequest.check(on: context.communicator)
+            let result = try learner.step(
+                step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
+            context.reporter.progress(
+                "pretraining", step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 5))")
+        }
+        try learner.settle()
+    }
+}

@@ -1,0 +1,79 @@
+internal import CKernels
+package import Collectives
+internal import Models
+package import Parallelism
+package import Rotation
+internal import TensorCore
+
+/// Steps that do not run the network: on stored rows, or on the weights alone.
+extension RotationLearner {
+    /// Runs the full-precision network over `windows` once and keeps what the rotated quantizers read, each replica of its share
+    /// of the windows. Collective.
+    ///
+    /// - Parameter tokens: that a step looks at, over all windows.
+    package func store(
+        _ windows: [[Int32]], tokens: Int, _ groups: ParallelGroups<some Communicator>
+    ) throws {
+        stored = try StoredRows(teacher, rotations, settings, windows: windows, tokens: tokens, groups)
+    }
+
+    /// Tokens that a step looks at, over all ranks; nil where it runs the network.
+    package var tokensPerStep: Int? { settings.objective.runsNetwork ? nil : stored?.tokensPerStep ?? 0 }
+
+    /// Gathers this rank's share of a step's gradients. Returns that of the loss, on the last stage; 0 on others.
+    func accumulateStored(step: Int, _ groups: ParallelGroups<some Communicator>) throws -> Double {
+        for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
+        let blocks = model.architecture.blocks.count
+        var losses: [Double]
+        if settings.objective == .weights {
+            losses = weightLosses(groups)
+        } else {
+            guard let stored else { preconditionFailure("\(settings.objective) before rows are stored") }
+            losses = stored.accumulate(step: step, rotations, blocks: blocks, r1: r1Gradients, r2: r2Gradients)
+        }
+        // A block's is one stage's: the sum over stages is exact, and taken in the order of one rank.
+        try groups.pipeline.allReduce(&losses, .sum)
+        return groups.isLast ? losses.reduce(0, +) : 0
+    }
+
+    /// This replica's and this stage's share of the mean kurtosis of the rotated linears' weights, by block of the model; adds
+    /// what they say of the rotations to the gradients. Replicas take blocks in turn.
+    ///
+    /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)²; Σ z² is what it was.
+    private func weightLosses(_ groups: ParallelGroups<some Communicator>) -> [Double] {
+        let architecture = model.architecture
+        var losses = [Double](repeating: 0, count: architecture.blocks.count)
+        for (index, block) in base.blocks.enumerated() {
+            let place = base.firstBlock + index
+            guard place % groups.dims.data == groups.replica else { continue }
+            let none = ParameterGroup<StoredTensor>([], [])
+            let rotated = Parameters(firstBlock: place, entry: none, blocks: [block], exit: none, isLast: false)
+                .rotated(by: rotations, architecture).blocks[0]
+            for (position, spec) in rotated.specs.enumerated() {
+                guard let ports = spec.ports else { continue }
+                let weight = rotated[position].tensor
+                let square = weight.squaredNorm
+                guard square > 0 else { continue }
+                var slope = Tensor(uninitialized: weight.shape)
+                let scale = Double(weight.count) / (square * square * Double(architecture.linears.count))
+                losses[place] += ck_fourth_power_loss(weight.pointer, slope.mutablePointer, weight.count, scale)
+                addWeightTerm(index, ports, weight, slope)
+            }
+        }
+        return losses
+    }
+
+    /// Starts from the best of several rotations: R1, and each R2, with the least loss on the stored rows of one step. Collective.
+    package func start(from candidates: [Rotations], _ groups: ParallelGroups<some Communicator>) throws {
+        guard candidates.count > 1 else { return }
+        guard let stored else { preconditionFailure("nothing to choose a start by") }
+        let (blocks, width) = (model.architecture.blocks.count, model.architecture.blocks.count + 1)
+        var losses = candidates.flatMap { stored.losses(step: 0, $0, blocks: blocks) }
+        try groups.world.allReduce(&losses, .sum)
+        func best(_ place: Int) -> Rotations {
+            candidates[candidates.indices.min { losses[$0 * width + place] < losses[$1 * width + place] } ?? 0]
+        }
+        rotations = Rotations(
+            r1: best(0).r1, r2: rotations.r2.map { $0.indices.compactMap { best(1 + $0).r2?[$0] } })
+    }
+}

@@ -1,0 +1,190 @@
+internal import Autograd
+internal import Collectives
+internal import Datasets
+internal import Evaluation
+internal import LinearAlgebra
+internal import Models
+internal import Parallelism
+internal import Quantization
+internal import Rotation
+internal import TensorCore
+
+/// What the rotated quantizers of a stage read in the full-precision network, without the rotations, on some text: all that the
+/// objectives need that learn without a backward pass.
+///
+/// Each replica has windows of its own, and each stage the sites of its blocks.
+struct StoredRows {
+    /// One quantizer's input.
+    struct Site {
+        let point: HookPoint
+        let block: Int
+        /// Vectors of a token that R2 turns alike; nil where R1 turns the token.
+        let heads: Int?
+        let loss: RowLoss
+        /// Of a row's loss, so that sites of other bits compare.
+        let weight: Double
+        /// Of each window, `[tokens·heads, n]`, each row at root mean square 1.
+        var windows: [Tensor] = []
+    }
+
+    private let sites: [Site]
+    /// Places in the text of this replica's windows.
+    private let own: [Int]
+    /// Of all replicas.
+    private let windowCount: Int
+    private let length: Int
+    /// Of a window, in a step.
+    private let tokens: Int
+    private let seed: UInt64
+    private let firstBlock: Int
+    /// Of the whole model: the loss is their mean.
+    private let siteCount: Int
+
+    var tokensPerStep: Int { tokens * windowCount }
+
+    /// Runs the windows through the network once. Collective.
+    ///
+    /// - Parameters:
+    ///   - network: this stage of the network in full precision, its norms fused.
+    ///   - windows: of all replicas, of equal lengths.
+    ///   - tokens: that a step looks at, over all windows; each gives as many.
+    init(
+        _ network: Network<QuantizedHooks>, _ rotations: Rotations, _ settings: RotationLearner.Settings, windows: [[Int32]],
+        tokens: Int, _ groups: ParallelGroups<some Communicator>
+    ) throws {
+        guard let length = windows.first?.count else { throw EvaluationError.noWindows }
+        let architecture = network.model.architecture
+        let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }
+        (self.own, self.length, windowCount, seed) = (own, length, windows.count, settings.seed)
+        self.tokens = min(length, max(1, tokens / windows.count))
+        firstBlock = network.parameters.firstBlock
+        let all = architecture.blocks.indices.flatMap { Self.sites(architecture, block: $0, rotations, settings) }
+        siteCount = all.count
+        let store = RowStore(all.filter { network.parameters.blockRange.contains($0.block) })
+        let recording = Network(
+            model: network.model, parameters: network.parameters, hooks: StoringHooks(base: network.hooks, store: store))
+        try stream(own.map { windows[$0] }, through: [recording.outputs], hidden: architecture.hiddenSize, groups) { _, _ in }
+        sites = store.sites
+    }
+
+    /// The sites of a block that are quantized and rotated.
+    private static func sites(
+        _ architecture: Architecture, block: Int, _ rotations: Rotations, _ settings: RotationLearner.Settings
+    ) -> [Site] {
+        let (shape, quantization) = (architecture.blocks[block], settings.quantization)
+        func site(_ point: HookPoint, _ quantizer: QuantizerSpec?, heads: Int?) -> Site? {
+            guard let quantizer, let loss = settings.objective.rowLoss(quantizer), shape.width(point) > 0 else { return nil }
+            return Site(point: point, block: block, heads: heads, loss: loss, weight: loss.weight(quantizer))
+        }
+        var result: [Site?] = []
+        if rotations.r1 != nil { result += shape.residualInputs.map { site($0, quantization.token, heads: nil) } }
+        if rotations.r2 != nil, let dimension = architecture.headDimension {
+            result.append(site(.value, quantization.value, heads: shape.width(.value) / dimension))
+            result.append(site(.outputInput, quantization.head, heads: shape.width(.outputInput) / dimension))
+        }
+        return result.compactMap(\.self)
+    }
+
+    /// Adds this stage's and this replica's share of a step's gradients, and returns that of the loss, by block of the model. The
+    /// loss is the mean over all sites of the mean over a step's rows.
+    func accumulate(
+        step: Int, _ rotations: Rotations, blocks: Int, r1 r1Gradients: [RotationGradient]?, r2 r2Gradients: [RotationGradient]?
+    ) -> [Double] {
+        var losses = [Double](repeating: 0, count: blocks)
+        let chosen = own.map { chosenTokens(step: step, window: $0) }
+        for site in sites {
+            let place = site.block - firstBlock
+            let isR1 = site.heads == nil
+            guard let rotation = isR1 ? rotations.r1 : rotations.r2?[site.block],
+                let gradient = (isR1 ? r1Gradients : r2Gradients)?[place], !own.isEmpty
+            else { continue }
+            let rows = Double(tokens * windowCount * (site.heads ?? 1))
+            losses[site.block] += site.loss.add(
+                matmul(gathered(site, chosen), .asStored, rotation), weight: site.weight / (rows * Double(siteCount)),
+                to: gradient)
+        }
+        return losses
+    }
+
+    /// This replica's and this stage's share of the losses of some rotations on a step's rows: of R1, then of each R2.
+    func losses(step: Int, _ rotations: Rotations, blocks: Int) -> [Double] {
+        var result = [Double](repeating: 0, count: 1 + blocks)
+        let chosen = own.map { chosenTokens(step: step, window: $0) }
+        for site in sites where !own.isEmpty {
+            guard let rotation = site.heads == nil ? rotations.r1 : rotations.r2?[site.block] else { continue }
+            let rows = Double(tokens * windowCount * (site.heads ?? 1))
+            result[site.heads == nil ? 0 : 1 + site.block] +=
+                site.weight / rows * site.loss.loss(matmul(gathered(site, chosen), .asStored, rotation))
+        }
+        return result
+    }
+
+    /// One token of each of as many stretches of a window, the same for any number of ranks.
+    private func chosenTokens(step: Int, window: Int) -> [Int] {
+        guard tokens < length else { return Array(0..<length) }
+        var random = RandomStream(seed: seed, stream: SeedStream.storedTokens + UInt64(window))
+        random.position = UInt64(step) &* UInt64(tokens)
+        return (0..<tokens).map { stretch in
+            let (first, end) = (stretch * length / tokens, (stretch + 1) * length / tokens)
+            return first + Int(random.next().multipliedFullWidth(by: UInt64(end - first)).high)
+        }
+    }
+
+    private func gathered(_ site: Site, _ chosen: [[Int]]) -> Tensor {
+        let (heads, width) = (site.heads ?? 1, site.windows[0].columns)
+        var result = Tensor(uninitialized: [chosen.count * tokens * heads, width])
+        var target = result.mutablePointer
+        for (window, tokens) in zip(site.windows, chosen) {
+            let source = window.pointer
+            for token in tokens {
+                target.update(from: source + token * heads * width, count: heads * width)
+                target += heads * width
+            }
+        }
+        return result
+    }
+}
+
+extension RotationObjective {
+    /// What rows that this quantizer is to round are judged by; nil where the objective looks at no rows.
+    func rowLoss(_ quantizer: QuantizerSpec) -> RowLoss? {
+        switch self {
+        case .crossEntropy, .divergence, .weights: nil
+        case .range: .range(symmetric: quantizer.symmetric, includesZero: quantizer.includesZero)
+        case .whip: .whip
+        case .kurtosis: .kurtosis
+        }
+    }
+}
+
+extension RowLoss {
+    /// Makes of the squared range the variance of what rounding takes away, in units of the row's mean square.
+    fileprivate func weight(_ quantizer: QuantizerSpec) -> Double {
+        guard case .range = self else { return 1 }
+        let steps = Double((1 << quantizer.bits) - (quantizer.symmetric ? 2 : 1))
+        return 1 / (12 * steps * steps)
+    }
+}
+
+/// Where the hooks of one pass put what they see.
+private final class RowStore {
+    var sites: [StoredRows.Site]
+
+    init(_ sites: [StoredRows.Site]) { self.sites = sites }
+
+    func add(_ x: Tensor, at point: HookPoint, block: Int?) {
+        guard let index = sites.firstIndex(where: { $0.point == point && $0.block == block }) else { return }
+        let heads = sites[index].heads ?? 1
+        sites[index].windows.append(x.reshaped([x.rows * heads, x.columns / heads]).normalizedRows())
+    }
+}
+
+private struct StoringHooks: HookTransform {
+    let base: QuantizedHooks
+    let store: RowStore
+
+    func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+        store.add(x.value, at: point, block: block)
+        return base.transform(x, at: point, block: block, on: tape)
+    }
+}
