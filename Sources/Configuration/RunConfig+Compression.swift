@@ -209,6 +209,9 @@ package struct RotationSettings: Sendable, Equatable {
     /// Rotations to start from, or to evaluate.
     package var path: String?
 
+    /// Whether weights can be rounded while rotations are learned.
+    package var canRoundWeights: Bool { objective.runsNetwork }
+
     init(_ key: Settings) {
         path = key.optional(
             "path", orElse: "none", "rotations.safetensors or R.bin to start from, or for eval to score; none: random")

@@ -87,7 +87,7 @@ extension RunConfig {
 
     /// What to do where rotations are learned with finer weights than they are used with; nil where they are not.
     package var weightRemedy: String? {
-        guard quantization.weights.bits < rotation.trainWeightBits, rotation.objective.runsNetwork else { return nil }
+        guard quantization.weights.bits < rotation.trainWeightBits, rotation.canRoundWeights else { return nil }
         return "weights were learned at \(rotation.trainWeightBits) bits and are used at \(quantization.weights.bits): "
             + "--set rotation.train_weight_bits=\(quantization.weights.bits)"
     }
