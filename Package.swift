@@ -70,7 +70,9 @@ let package = Package(
             [
                 "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
             ]),
-        module("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "Compression"]),
+        module(
+            "Exports",
+            ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "TernarySVD", "Compression"]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["Support", "TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
         module("Calibration", ["Support", "TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
@@ -102,7 +104,7 @@ let package = Package(
             "Configuration",
             [
                 "Support", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
-                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "Yams",
+                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Exports", "Calibration", "Yams",
             ]),
         module(
             "Planning",
@@ -127,7 +129,7 @@ let package = Package(
             "Jobs",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-                "TernarySVD", "Compression", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
+                "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
         .executableTarget(
@@ -213,7 +215,13 @@ let package = Package(
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
                 "Compression", "EmbeddedModel",
             ]),
-        tests("Exports", ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation"]),
+        tests(
+            "Exports",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "GGUF", "Models", "Quantization", "Rotation",
+                "TernarySVD",
+                "Compression",
+            ]),
         tests(
             "Evaluation",
             [

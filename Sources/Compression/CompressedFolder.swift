@@ -12,6 +12,8 @@ package struct CompressedFolder: Sendable {
 
     package let folder: ModelFolder
     package let execution: Execution
+    /// Whether other programs can run the folder.
+    package let isShared: Bool
 
     /// Checks the folder; no weight is read yet.
     ///
@@ -25,6 +27,7 @@ package struct CompressedFolder: Sendable {
             return weights
         }
         self.folder = folder
+        isShared = own?.has("model_type") != true
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
         // Where others run the folder, they are told the same.
         if own != nil, let said, said != (isOwn ? .plain : execution) {

@@ -20,6 +20,7 @@ package struct RunConfig: Sendable, Equatable {
     package var calibration: CalibrationSettings
     package var quantize: QuantizeSettings
     package var generate: GenerateSettings
+    package var export: ExportSettings
     package var plan: PlanSettings
     /// The run folder; nil for a new one below `runs/`.
     package var out: String?
@@ -48,6 +49,7 @@ package struct RunConfig: Sendable, Equatable {
         calibration = CalibrationSettings(key.section("calibration"))
         quantize = QuantizeSettings(key.section("quantize"))
         generate = GenerateSettings(key.section("generate"))
+        export = ExportSettings(key.section("export"))
         plan = PlanSettings(key.section("plan"))
         out = key.optional("out", orElse: "auto", "run folder; auto: a new one, runs/<job>-<time>")
         allowMismatch = key(
@@ -107,6 +109,9 @@ package struct RunConfig: Sendable, Equatable {
         }
         if quantization.weights.method == .gptq, job != QuantizeSettings.job {
             throw ConfigurationError("quantization.weights.method", "gptq is for quantize; \(job) rounds to nearest (rtn)")
+        }
+        if !export.formats.names.isEmpty, job == PlannedJob.eval.rawValue {
+            throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
         guard model.storage != .f32, !["rotate", "eval", QuantizeSettings.job].contains(job) else { return }
         throw ConfigurationError(

@@ -58,6 +58,7 @@ package struct GGUFModelWriter: ModelWriter {
     package init(_ precision: Precision) { self.precision = precision }
 
     package var format: String { "gguf-" + precision.rawValue }
+    package var fileName: String { "model-\(precision.rawValue).gguf" }
     package var summary: String { precision.summary }
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
@@ -110,9 +111,8 @@ package struct GGUFModelWriter: ModelWriter {
         return [
             ("general.architecture", .string(form.architecture)), ("general.type", .string("model")),
             ("general.name", .string(name)), ("general.file_type", .uint32(precision.fileType)),
-            ("general.quantization_version", .uint32(2)), ("sq_train.program", .string(provenance.program)),
-            ("sq_train.source_sha256", .string(provenance.digest)),
-        ]
+            ("general.quantization_version", .uint32(2)),
+        ] + provenance.entries.map { ("sq_train." + $0.key, .string($0.value)) }
     }
 
     /// A parameter's values; of a tied head the embedding's.

@@ -8,6 +8,8 @@ package struct HuggingFaceFolderWriter: ModelWriter {
     package let format = "huggingface"
     package let summary = "dense safetensors with config.json and tokenizer, in --dtype, sharded above --shard-bytes"
 
+    package var fileName: String { format }
+
     package init() {}
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
@@ -22,9 +24,9 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: ["format": "pt", "program": provenance.program, "source_sha256": provenance.digest])
+            metadata: Dictionary(uniqueKeysWithValues: [("format", "pt")] + provenance.entries))
         try writer.write(config(folder, type).text, as: "config.json")
-        try writer.copy(from: folder.path)
+        try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
         try compare(folder, with: writer.temporaryPath, type)
         try writer.commit()
         let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }

@@ -12,6 +12,9 @@ package protocol ModelWriter: Sendable {
     /// A line for people.
     var summary: String { get }
 
+    /// What the file or folder is called where a job writes it.
+    var fileName: String { get }
+
     /// Whether the source is a model; else it is a run folder with rotations.
     var readsModel: Bool { get }
 
@@ -116,7 +119,8 @@ package struct ExportReport: Sendable {
 /// The formats there are.
 package enum ModelWriters {
     package static let all: [any ModelWriter] =
-        [HuggingFaceFolderWriter()] + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [RotationArchiveWriter()]
+        [HuggingFaceFolderWriter(), CompressedTensorsWriter()]
+        + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [ONNXFactorWriter(), RotationArchiveWriter()]
 
     package static var formats: [String] { all.map(\.format) }
 
@@ -133,6 +137,17 @@ package enum ModelWriters {
 struct Provenance {
     let program = ProgramVersion.name
     let digest: String
+    /// What the job that made the folder has left: the command, the source, the perplexity to expect; nil where none has.
+    let record: JSONValue?
 
-    init(_ folder: ModelFolder) throws(FileError) { digest = try folder.checkpoint.digest() }
+    init(_ folder: ModelFolder) throws(FileError) {
+        digest = try folder.checkpoint.digest()
+        let path = "\(folder.path)/\(HFFolderWriter.provenance)"
+        record = PathKind(path) == .absent ? nil : try InputFile.json(path)
+    }
+
+    /// Texts by name, for formats that hold such.
+    var entries: [(key: String, value: String)] {
+        [("program", program), ("source_sha256", digest)] + (record.map { [("provenance", $0.text(.compact))] } ?? [])
+    }
 }

@@ -10,6 +10,8 @@ package struct RotationArchiveWriter: ModelWriter {
 
     package let readsModel = false
 
+    package var fileName: String { "R.bin" }
+
     package init() {}
 
     package func write(_ request: ExportRequest) throws -> ExportReport {

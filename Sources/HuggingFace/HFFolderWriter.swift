@@ -18,6 +18,9 @@ package final class HFFolderWriter {
         "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json",
     ]
 
+    /// What a model's folder says of where the model comes from, for programs.
+    package static let provenance = "provenance.json"
+
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
     package init(_ path: String) throws(FileError) {
         self.path = Self.trimmed(path)

@@ -1,6 +1,8 @@
 internal import Collectives
+internal import Compression
 internal import Configuration
 internal import Datasets
+internal import Exports
 internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
@@ -115,9 +117,37 @@ struct LanguageModelRun<World: Communicator> {
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)
+        try world.agree { if world.isRoot { try writeCard(results) } }
         // Once the summary is there the run has ended: it is not stopped any more.
         try StopRequest.check(on: world)
         try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
+        try world.agree { if world.isRoot { try export() } }
         return summary
+    }
+
+    /// Says beside the model, where the job has left one, where it comes from and what to expect of it.
+    private func writeCard(_ results: JSONObject) throws {
+        let (config, folder) = (context.config, context.folder.file("model"))
+        guard PathKind(folder + "/config.json") == .file else { return }
+        let length = config.data.sequenceLength
+        let windows =
+            "\(inputs.evaluationTokens(config) / length) windows of \(length) tokens of "
+            + (config.data.eval.path ?? "sequences that the model draws itself")
+        let card = ModelCard(
+            job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
+            windows: windows, isShared: try CompressedFolder(folder).isShared)
+        try card.write(to: folder)
+    }
+
+    /// Writes the forms of `export.formats` below `exports/`.
+    private func export() throws {
+        for format in context.config.export.formats.names {
+            let writer = try ModelWriters.named(format)
+            let source = writer.readsModel ? context.folder.file("model") : context.folder.path
+            try makeFolder(context.folder.file("exports"))
+            let report = try writer.write(
+                ExportRequest(source: source, out: context.folder.file("exports/\(writer.fileName)"), overwrites: true))
+            context.reporter.note("\(report.path): \(report.bytes) bytes; \(report.checked)")
+        }
     }
 }

@@ -1,0 +1,51 @@
+internal import Compression
+internal import HuggingFace
+internal import Models
+internal import Support
+
+/// A folder of packed integers, as `quantize` leaves it: what transformers and vLLM load through compressed-tensors.
+package struct CompressedTensorsWriter: ModelWriter {
+    package let format = "compressed-tensors"
+    package let summary = "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
+
+    package var fileName: String { format }
+
+    package init() {}
+
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFolder()
+        let opened = try CompressedFolder(request.source)
+        let folder = opened.folder
+        guard let packed = folder.packed else {
+            throw ExportError(
+                .unfit, folder.path,
+                "holds floats; sq-train quantize \(folder.path) --set quantization.weights.bits=4 writes packed integers")
+        }
+        guard opened.isShared else {
+            throw ExportError(
+                .unfit, folder.path,
+                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers, activations as they are or, "
+                    + "beside 8-bit weights, rounded by token, and no R3 or R4")
+        }
+        let writer = try HFFolderWriter(request.out)
+        let checkpoint = folder.checkpoint
+        let sources = try checkpoint.names.map { name in
+            let info = try checkpoint.info(name)
+            return TensorSource(name, info.type, info.shape) { .bytes(try checkpoint.file(of: name).readBytes(name)) }
+        }
+        try Checkpoint.write(
+            sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+            metadata: Dictionary(uniqueKeysWithValues: [("format", "pt")] + Provenance(folder).entries))
+        try writer.copy(["config.json"] + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
+        let written = try CompressedFolder(writer.temporaryPath).folder.checkpoint
+        for name in checkpoint.names
+        where try written.file(of: name).readBytes(name) != checkpoint.file(of: name).readBytes(name) {
+            throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
+        }
+        try writer.commit()
+        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
+        return ExportReport(
+            path: request.out, bytes: size, weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },
+            checked: "\(checkpoint.names.count) tensors read back, equal to the source", notes: folder.warnings)
+    }
+}

@@ -1,0 +1,49 @@
+internal import Compression
+internal import Models
+internal import Support
+internal import TensorCore
+internal import TernarySVD
+
+/// The ternary linears of a model as chains of products in ONNX, see ``ONNXGraph``.
+package struct ONNXFactorWriter: ModelWriter {
+    package let format = "onnx"
+    package let summary = "ternary linears as chains of 2-bit products for ONNX Runtime (opset 21, MatMulNBits)"
+
+    /// A message of Protocol Buffers cannot be larger.
+    private static let largestFile = Int(Int32.max)
+
+    package var fileName: String { "factors.onnx" }
+
+    package init() {}
+
+    package func write(_ request: ExportRequest) throws -> ExportReport {
+        try request.checkFile()
+        let folder = try CompressedFolder(request.source).folder
+        let linears = folder.architecture.linears.filter { folder.packed?.weights.contains($0.name + ".weight") ?? false }
+        var (graph, weights) = (ONNXGraph(), 0)
+        for linear in linears {
+            guard let factors = try folder.packed?.read(linear.name + ".weight") as? TernaryFactors else { continue }
+            graph.add(linear.name, factors)
+            weights += linear.shape[0] * linear.shape[1]
+        }
+        guard weights > 0 else {
+            throw ExportError(
+                .unfit, folder.path, "has no ternary linears, which onnx is for; sq-train ptq makes them of a model of floats")
+        }
+        let size = graph.initializers.reduce(0) { $0 + $1.bytes.count }
+        guard size < Self.largestFile else {
+            throw ExportError(
+                .unfit, folder.path, "its factors take \(size) bytes, and an ONNX file holds \(Self.largestFile) at most")
+        }
+        let temporary = request.out + ".unchecked"
+        defer { try? removeTree(temporary) }
+        try AtomicFile.write(graph.model(metadata: try Provenance(folder).entries), to: temporary)
+        guard ONNXGraph.initializers(of: try InputFile.contents(of: temporary, limit: Self.largestFile)) == graph.initializers
+        else { throw ExportError(.unequal, temporary, "does not hold the factors that were to be written") }
+        try renameDurably(temporary, to: request.out)
+        return ExportReport(
+            path: request.out, bytes: bytes(at: request.out), weights: weights,
+            checked: "\(graph.initializers.count) tensors read back, equal to the factors",
+            notes: ["the file holds the linears alone, each from NAME.input to NAME.output"])
+    }
+}

@@ -1,0 +1,122 @@
+package import Configuration
+internal import HuggingFace
+internal import Models
+package import Support
+
+/// What a model says of where it comes from, for people (`README.md`) and programs (`provenance.json`), beside its weights.
+package struct ModelCard: Sendable {
+    /// What the run was asked for, as a command that does it again.
+    private let command: String
+    private let job: String
+    private let seed: Int
+    private let source: String
+    private let sourceDigest: String
+    /// Of the table that the run ended with.
+    private let rows: [JSONValue]
+    private let windows: String
+    private let beginOfSequence: String
+    /// Programs that load the folder besides this one.
+    private let isShared: Bool
+
+    /// - Parameters:
+    ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
+    ///   - results: of the run's summary, with `rows`.
+    ///   - windows: how many were scored, of how many tokens, of which text.
+    ///   - isShared: whether transformers loads the folder.
+    package init(
+        job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
+        isShared: Bool
+    ) {
+        (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
+        (self.isShared, seed) = (isShared, config.training.seed)
+        beginOfSequence = config.data.bos.settingText
+        rows = results["rows"]?.array ?? []
+        let changed = config.descriptions.filter { $0.value != $0.defaultValue && !["out", "model.path"].contains($0.path) }
+        command = (["sq-train \(job) \(source)"] + changed.map { "--set \(Self.quoted("\($0.path)=\($0.value)"))" })
+            .joined(separator: " ")
+    }
+
+    /// A word as a shell takes it.
+    private static func quoted(_ word: String) -> String {
+        let plain = word.utf8.allSatisfy {
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
+                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "/._-=,:+@%".utf8.contains($0)
+        }
+        return plain ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+    }
+
+    package var json: JSONValue {
+        var result = JSONObject()
+        result["program"] = .string(ProgramVersion.name)
+        result["job"] = .string(job)
+        result["command"] = .string(command)
+        result["seed"] = .integer(seed)
+        result["source"] = .string(source)
+        result["source_sha256"] = .string(sourceDigest)
+        result["expected"] = expected
+        result["rows"] = .array(rows)
+        return .object(result)
+    }
+
+    /// What to expect of the model: the last row's numbers.
+    private var expected: JSONValue? {
+        guard let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
+        var result = JSONObject()
+        result["perplexity"] = perplexity
+        result["bits"] = row["bits"]
+        result["bits_per_weight"] = row["bits_per_weight"]
+        result["windows"] = .string(windows)
+        result["bos"] = .string(beginOfSequence)
+        return .object(result)
+    }
+
+    /// A card as the Hugging Face hub shows it.
+    package var text: String {
+        """
+        ---
+        tags:
+        - sq-train
+        - \(job)
+        \(isShared ? "library_name: transformers\n" : "")---
+
+        # \(source.split(separator: "/").last.map(String.init) ?? source), by sq-train \(job)
+
+        Made by \(ProgramVersion.name) with
+
+            \(command)
+
+        from a checkpoint with SHA-256 `\(sourceDigest)`.
+
+        | | bits per weight | bits of inputs, keys, values | perplexity | KL to full precision (nats) |
+        |---|---|---|---|---|
+        \(rows.compactMap(Self.line).joined(separator: "\n"))
+
+        Perplexity on \(windows), beginning-of-sequence token: \(beginOfSequence). Check it with
+
+            sq-train eval FOLDER --set data.eval.path=TEXT
+
+        \(isShared
+            ? "transformers loads the folder as it is."
+            : "Programs other than sq-train do not know this form; `sq-train export FOLDER --format huggingface --out OTHER` writes floats.")
+
+        """
+    }
+
+    private static func line(_ row: JSONValue) -> String? {
+        guard let row = row.object, let label = row["label"]?.string, let perplexity = row["perplexity"]?.number else {
+            return nil
+        }
+        let bits = row["bits"]?.object
+        let inputs = ["activations", "keys", "values"].map { bits?[$0]?.integer.map(String.init) ?? "–" }.joined(
+            separator: ", ")
+        let weight = row["bits_per_weight"]?.number.map { $0.formatted(decimals: 2) }
+        let divergence = row["kl_divergence"]?.number.map { $0.formatted(decimals: 4) }
+        return "| \(label) | \(weight ?? "–") | \(inputs) | \(perplexity.formatted(decimals: 2)) | \(divergence ?? "–") |"
+    }
+
+    /// Writes both files into the model's folder.
+    package func write(to folder: String) throws(FileError) {
+        try AtomicFile.write(text, to: folder + "/README.md")
+        try AtomicFile.write(json.text() + "\n", to: "\(folder)/\(HFFolderWriter.provenance)")
+    }
+}

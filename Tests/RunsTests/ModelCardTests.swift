@@ -1,0 +1,50 @@
+import Configuration
+import HuggingFace
+import Support
+import TestSupport
+import Testing
+
+@testable import Runs
+
+@Suite struct ModelCardTests {
+    private func card(_ settings: [String], isShared: Bool = true) throws -> ModelCard {
+        var results = JSONObject()
+        results["rows"] = [
+            ["label": "full precision", "perplexity": 20.5, "bits_per_weight": 16.0],
+            [
+                "label": "as written", "perplexity": 21.25, "kl_divergence": 0.5, "bits_per_weight": 4.25,
+                "bits": ["weights": 4, "activations": 16, "keys": 16, "values": 16],
+            ],
+        ]
+        return ModelCard(
+            job: "quantize", try RunConfig(assignments: settings), source: "models/small", sourceDigest: "ab12", results,
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared)
+    }
+
+    @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {
+        let record = try card(["quantization.weights.bits=4", "ternary.layers=*.mlp.*", "out=runs/x"]).json
+        #expect(
+            record["command"]?.string
+                == "sq-train quantize models/small --set quantization.weights.bits=4 --set 'ternary.layers=*.mlp.*'")
+    }
+
+    @Test func `what to expect is the last row, with its windows and the choice of BOS`() throws {
+        let expected = try card(["data.bos=sequence"]).json["expected"]
+        #expect(expected?["perplexity"]?.number == 21.25 && expected?["bos"]?.string == "sequence")
+        #expect(expected?["windows"]?.string == "8 windows of 256 tokens of test.txt")
+    }
+
+    @Test func `the card of a folder that only this program runs sends to no other`() throws {
+        #expect(try card([]).text.contains("library_name: transformers"))
+        let own = try card([], isShared: false).text
+        #expect(!own.contains("library_name") && own.contains("| as written | 4.25 | 16, 16, 16 | 21.25 | 0.5000 |"))
+    }
+
+    @Test func `both files are in the folder`() throws {
+        let folder = try TemporaryFolder()
+        try makeFolder(folder.file("model"))
+        try card([]).write(to: folder.file("model"))
+        #expect(try InputFile.json(folder.file("model/provenance.json"))["source_sha256"]?.string == "ab12")
+        #expect(PathKind(folder.file("model/README.md")) == .file)
+    }
+}
