@@ -82,7 +82,7 @@ import Testing
         for (name, own) in factors {
             let u = try matrix(name + ".U", columns: own.rank, tensors)
             let v = try matrix(name + ".V", columns: own.v.columns, tensors)
-            let scaled = matmul(u, v)
+            let scaled = matmul(u, .asStored, v, .asStored)
             let expected = own.unpacked()
             if let b = own.balance?.b {
                 #expect(try #require(tensors[name + ".b"]).shape == [b.count])
