@@ -2,7 +2,7 @@ package import TensorCore
 
 /// Ternary factors as an arithmetic code: what files hold and what ranks send each other. Exact.
 ///
-/// In this order, each bit by the chances that the bits before it suggest (``AdaptiveBit``):
+/// In this order, each bit by the chances that the bits before it suggest (`AdaptiveBit`):
 ///
 /// 1. whether there are a and b, an even chance;
 /// 2. V, row by row: whether the row has one non-zero only (a unit). A unit's place, counted from the place after the last
@@ -15,7 +15,7 @@ package import TensorCore
 ///    before it, and otherwise its bits, the highest byte first: two bytes with chances for each of their bits given those
 ///    before, and the rest, if any, with even chances.
 ///
-/// A row's or column's own chances begin with what those before it of their kind came to, as if ``inherited`` bits had been
+/// A row's or column's own chances begin with what those before it of their kind came to, as if `inherited` bits had been
 /// seen.
 package enum TernaryCode {
     package struct Malformed: Error {}

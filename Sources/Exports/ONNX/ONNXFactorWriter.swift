@@ -4,7 +4,7 @@ internal import Support
 internal import TensorCore
 internal import TernarySVD
 
-/// The ternary linears of a model as chains of products in ONNX, see ``ONNXGraph``.
+/// The ternary linears of a model as chains of products in ONNX, see `ONNXGraph`.
 package struct ONNXFactorWriter: ModelWriter {
     package let format = "onnx"
     package let summary = "ternary linears as chains of 2-bit products for ONNX Runtime (opset 21, MatMulNBits)"

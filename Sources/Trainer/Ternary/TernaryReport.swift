@@ -11,7 +11,7 @@ package struct TernaryReport {
         package let factors: TernaryFactors
         /// Largest singular value of what the factors leave out, over that of the whole, both balanced where the layer is.
         package let relativeError: Double
-        /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)), see ``OutputNorm``; nil where no inputs were looked at.
+        /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)), see `OutputNorm`; nil where no inputs were looked at.
         package let weightedError: Double?
         /// How often training took each branch; nil without training.
         package var branchCounts: JSONValue?
