@@ -82,6 +82,9 @@ CK_KERNEL(ck_ternary_descend)
 CK_KERNEL(ck_ternary_descend_priced)
 CK_KERNEL(ck_ternary_accumulate)
 CK_KERNEL(ck_ternary_kernel_row)
+// kernels/ternary_digits.c
+CK_KERNEL(ck_ternary_round)
+CK_KERNEL(ck_ternary_recode)
 // kernels/ternary_packed.c
 CK_KERNEL(ck_ternary_pack)
 CK_KERNEL(ck_ternary_unpack)

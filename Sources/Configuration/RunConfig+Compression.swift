@@ -256,6 +256,8 @@ package struct TernarySettings: Sendable, Equatable {
     package var economy: Bool?
     /// In which norm `ptq` lowers the error of the factors.
     package var weighting: TernaryWeighting
+    /// Bits a weight that `ptq` divides among the layers, as digits of whole numbers; nil for a tolerance.
+    package var bits: Double?
     /// Which linear layers become ternary; see ``LayerPattern``.
     package var layers: LayerPattern
     /// Packed factors to evaluate, or to start from.
@@ -293,6 +295,10 @@ package struct TernarySettings: Sendable, Equatable {
             "weighting", TernaryWeighting.none,
             "ptq: lower the error of the layers' outputs on calibration.sequences of data.train.path by coordinate descent; inputs: every output alike; both: each relative to the size of its row; none: no text is read"
         )
+        bits = key.optional(
+            "bits", orElse: "none",
+            "ptq: bits a weight, of the whole file of factors, in the place of a tolerance: layers become whole numbers with ternary digits, by ternary.weighting, and share the bits by what each saves",
+            .range(0.1...8))
         layers = key(
             "layers", LayerPattern.all,
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")

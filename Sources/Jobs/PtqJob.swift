@@ -31,6 +31,9 @@ package struct PtqJob: Job {
             guard config.ternary.path == nil else {
                 throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
             }
+            guard config.ternary.bits == nil || config.ternary.weighting != .none else {
+                throw ConfigurationError("ternary.bits", "needs ternary.weighting=inputs or both, by which bits are divided")
+            }
             try config.ternary.options(seed: config.training.seed).validate()
             let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
             try inputs.folder.checkIsNoTernaryProduct(weights)
@@ -45,12 +48,8 @@ package struct PtqJob: Job {
 
         let sent = groups.bytesSent
         let decomposing = ContinuousClock.now
-        let options = config.ternary.options(seed: config.training.seed)
-        let finished = FinishedLayers(run: context.folder.path, options)
-        var layers = try decompose(
-            original, indices, options, over: groups, keeping: finished,
-            progress: { context.reporter.progress("decomposing", $0, of: $1) })
-        if config.ternary.weighting != .none { layers = try run.descending(from: layers, of: original) }
+        let finished = FinishedLayers(run: context.folder.path, config.ternary.options(seed: config.training.seed))
+        let layers = try layers(of: original, indices, keeping: finished, run)
         let seconds = (.now - decomposing) / .seconds(1)
         let shared = groups.bytesSent - sent
         for layer in layers {
@@ -76,6 +75,20 @@ package struct PtqJob: Job {
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
             bytesSent: shared, windows: windows.count, modelBytes: bytes)
         try summarise(result, run)
+    }
+
+    /// This stage's layers, as `ternary.*` says. Collective.
+    private func layers(
+        of original: ModelWeights, _ indices: [Int], keeping finished: FinishedLayers,
+        _ run: LanguageModelRun<some Communicator>
+    ) throws -> [TernaryReport.Layer] {
+        let (context, settings) = (run.context, run.context.config.ternary)
+        if let bits = settings.bits { return try CalibratedTernary(run, original, indices).digits(bits: bits) }
+        let layers = try decompose(
+            original, indices, settings.options(seed: context.config.training.seed), over: context.groups, keeping: finished,
+            progress: { context.reporter.progress("decomposing", $0, of: $1) })
+        guard settings.weighting != .none else { return layers }
+        return try CalibratedTernary(run, original, indices).descending(from: layers)
     }
 
     /// A network's perplexity on the windows, and how long it took.

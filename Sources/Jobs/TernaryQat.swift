@@ -75,6 +75,11 @@ struct TernaryQat<World: Communicator> {
             guard config.qat.rotations == nil else {
                 throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
             }
+            guard config.ternary.weighting == .none, config.ternary.bits == nil else {
+                throw ConfigurationError(
+                    config.ternary.bits == nil ? "ternary.weighting" : "ternary.bits",
+                    "is for ptq; qat starts from its factors with ternary.path=RUN")
+            }
             try BusConfiguration.check(interface: config.bus.interface)
             try route.check()
             return try config.ternary.transition(seed: config.training.seed)

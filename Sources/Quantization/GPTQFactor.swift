@@ -1,5 +1,5 @@
 internal import LinearAlgebra
-internal import TensorCore
+package import TensorCore
 
 /// What GPTQ makes of the second moment of a layer's inputs: the order in which columns are rounded, and what the error of a
 /// column adds to each column behind it.
@@ -8,19 +8,21 @@ internal import TensorCore
 /// upper triangular, U is M⁻¹, and unrolling the updates gives w_j plus Σ (w°_i − ŵ_i)·M_ij/M_jj over the columns i < j, where
 /// w° are the weights as they were (Babai's nearest plane in the lattice of M). So one factorization takes the place of two and
 /// an inversion.
-struct GPTQFactor {
+package struct GPTQFactor: Sendable {
     /// The column of the weight at each place of the order.
-    let order: [Int32]
+    package let order: [Int32]
     /// Channels that were 0 in all tokens.
-    let isDead: [Bool]
+    package let isDead: [Bool]
     /// M_ij/M_jj at [j, i] for i < j, in the order; `[in, in]`. What is not below the diagonal has no defined value.
-    let ratios: Tensor
+    package let ratios: Tensor
+    /// M_jj, in the order: what remains of an input's size once the inputs behind it are known.
+    package let diagonal: [Float]
 
     /// - Parameters:
     ///   - damping: part of the mean diagonal that is added to the diagonal.
     ///   - byActivation: columns of the largest inputs first.
     /// - Throws: ``QuantizationError``, also where H is singular and hardly damped.
-    init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
+    package init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
         try statistics.check()
         let n = statistics.width
         let diagonal = statistics.meanSquares
@@ -61,5 +63,9 @@ struct GPTQFactor {
             for i in 0..<j { row[i] = Float(source[n - 1 - i] * reciprocal) }
         }
         self.ratios = ratios
+        self.diagonal = (0..<n).map { column -> Float in
+            let place = n - 1 - column
+            return Float(matrix.pointer[place * n + place])
+        }
     }
 }

@@ -63,3 +63,21 @@ void ck_ternary_sum(
 // A ← w + rest, w ← diag(a)·product·diag(b) (a and b may both be null: ones), rest ← A − w; all rows×n.
 void ck_ternary_settle(
     const float *product, const float *a, const float *b, size_t rows, size_t n, float *w, float *rest);
+
+// Whole numbers of at most `limit` for the entries of a weight, each times its column's scale.
+typedef struct {
+    size_t rows, columns;
+    const float *scales; // a column's unit
+    const float *rates;  // columns×(2·limit + 1): the bits of each number from −limit on; may be null in ck_ternary_round
+    float price;         // of a bit, as squared error
+    size_t limit;
+} ck_ternary_digits;
+
+// For j = 0, 1, …: code_j ← the number whose (w_j + Σ_{i<j} e_i·ratios_ji − code·scale)²/scale²·curves_j + price·bits is least
+// of those near it, e_j ← w_j − code_j·scale_j. weights: columns×rows; ratios: columns×columns; errors: scratch, 16 for each
+// column; codes: rows×columns.
+void ck_ternary_round(
+    ck_ternary_digits d, const float *weights, const float *ratios, const float *curves, float *errors, int16_t *codes);
+// Coordinate descent over the codes (rows×columns) of e·moment·eᵀ + price·bits for each row e of the error; gradients: e·moment,
+// rows×columns, overwritten by its value at the end. Up to `passes` passes over a row. Returns the number of changes.
+size_t ck_ternary_recode(ck_ternary_digits d, float *gradients, const float *moment, int16_t *codes, int passes);

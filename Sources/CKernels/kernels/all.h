@@ -23,6 +23,7 @@
 #include "rotation.c"
 #include "statistics.c"
 #include "ternary.c"
+#include "ternary_digits.c"
 #include "ternary_packed.c"
 #include "ternary_project.c"
 #include "ternary_sum.c"

@@ -43,7 +43,7 @@ package func decompose(
                 TernaryReport.Layer(
                     name: weights.layerName(index), factors: TernaryFactors($0, tolerance: options.tolerance),
                     relativeError: Double($0.relativeError))
-            }, name: weights.layerName(index), shape: weights[index].shape, tolerance: options.tolerance, from: owner,
+            }, name: weights.layerName(index), shape: weights[index].shape, from: owner,
             over: groups.replicas)
     }
 }
@@ -55,21 +55,21 @@ extension TernaryReport.Layer {
     ///   - own: nil on ranks other than the owner.
     ///   - shape: of the layer's weight.
     package static func shared(
-        _ own: Self?, name: String, shape: [Int], tolerance: Float, from owner: Int, over world: some Communicator
+        _ own: Self?, name: String, shape: [Int], from owner: Int, over world: some Communicator
     ) throws -> Self {
         let rank = Int(try world.broadcast(Int64(own?.factors.rank ?? 0), root: owner))
         var code = own.map { TernaryCode.encode($0.factors) } ?? []
         try world.broadcast(&code, root: owner)
         // No weighted error is -1.
-        var errors = [own?.relativeError ?? 0, own?.weightedError ?? -1]
-        try errors.withUnsafeMutableBufferPointer { data throws(MPIError) in
+        var numbers = [own?.relativeError ?? 0, own?.weightedError ?? -1, Double(own?.factors.tolerance ?? 0)]
+        try numbers.withUnsafeMutableBufferPointer { data throws(MPIError) in
             try world.broadcast(UnsafeMutableRawBufferPointer(data), root: owner)
         }
         if let own { return own }
         return Self(
             name: name,
-            factors: try .decoded(code, shape: shape, rank: rank, tolerance: tolerance, from: owner),
-            relativeError: errors[0], weightedError: errors[1] < 0 ? nil : errors[1])
+            factors: try .decoded(code, shape: shape, rank: rank, tolerance: Float(numbers[2]), from: owner),
+            relativeError: numbers[0], weightedError: numbers[1] < 0 ? nil : numbers[1])
     }
 }
 

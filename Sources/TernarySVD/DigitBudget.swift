@@ -1,0 +1,89 @@
+internal import Glibc
+
+/// Bits divided among layers by the slope of their errors: one more or less changes every layer's loss, as a share of its
+/// output's energy, by the same.
+///
+/// A layer that loses the share ε² of its energy has units of unit² = 12·ε²·energy/(m·n), and a bit more for each number takes
+/// three quarters of that away: so ε²/(m·n) is the same for all, ε = t·√(m·n/mean m·n), and t is what the budget decides.
+package struct DigitBudget: Sendable {
+    /// The t that drafts are made for; between them bits are linear in its logarithm.
+    package static let drafts: [Double] = (0..<8).map { 0.01 * Double(1 << $0) }
+    /// How far t follows what the layers so far have taken.
+    private static let reach = 1.5
+
+    private let counts: [Int]
+    /// Of each layer, its bits for each draft.
+    private let bits: [[Double]]
+    /// t as planned, and of the layers still to come.
+    private let plan: Double
+    private(set) var level: Double
+    /// Layers still to come, and what they and those before them may take.
+    private var open: Set<Int>
+    private var share: Double
+    private var (planned, taken): (Double, Double) = (0, 0)
+
+    /// Bits a weight that the layers can have.
+    package struct Unreachable: Error, Equatable {
+        package let least: Double, most: Double
+    }
+
+    /// - Parameters:
+    ///   - counts: each layer's weights.
+    ///   - bits: of each layer, what it takes for each of ``drafts``.
+    ///   - total: bits for all layers together.
+    ///   - own: the layers that ``note(_:bits:)`` will be told of.
+    /// - Throws: ``Unreachable``.
+    package init(counts: [Int], bits: [[Double]], total: Double, own: Set<Int>) throws(Unreachable) {
+        precondition(counts.count == bits.count && bits.allSatisfy { $0.count == Self.drafts.count }, "drafts of all layers")
+        (self.counts, self.bits) = (counts, bits)
+        let all = Set(counts.indices)
+        let (most, least) = (
+            Self.sum(all, bits, at: Self.drafts[0]), Self.sum(all, bits, at: Self.drafts[Self.drafts.count - 1])
+        )
+        let weights = Double(max(1, counts.reduce(0, +)))
+        guard total <= most, total >= least else { throw Unreachable(least: least / weights, most: most / weights) }
+        plan = Self.level(total, within: (Self.drafts[0], Self.drafts[Self.drafts.count - 1])) { Self.sum(all, bits, at: $0) }
+        (level, open) = (plan, own)
+        share = Self.sum(own, bits, at: plan)
+    }
+
+    /// A layer's ε as things stand.
+    package func epsilon(_ layer: Int) -> Double { Self.epsilon(level, layer, of: counts) }
+
+    /// A layer's ε for some t.
+    package static func epsilon(_ level: Double, _ layer: Int, of counts: [Int]) -> Double {
+        level * (Double(counts[layer]) * Double(counts.count) / Double(counts.reduce(0, +))).squareRoot()
+    }
+
+    /// What a layer has really taken: those still to come make up for the difference.
+    package mutating func note(_ layer: Int, bits taken: Double) {
+        guard open.remove(layer) != nil else { return }
+        planned += Self.sum([layer], bits, at: plan)
+        self.taken += taken
+        guard !open.isEmpty, planned > 0 else { return }
+        // What the others will take is off by as much, most likely.
+        let (ratio, left) = (self.taken / planned, share - self.taken)
+        level = Self.level(left / max(0.5, ratio), within: (plan / Self.reach, plan * Self.reach)) { [open, bits] in
+            Self.sum(open, bits, at: $0)
+        }
+    }
+
+    private static func sum(_ layers: Set<Int>, _ bits: [[Double]], at level: Double) -> Double {
+        let place = min(max(log2(level / drafts[0]), 0), Double(drafts.count - 1))
+        let first = min(Int(place), drafts.count - 2)
+        let part = place - Double(first)
+        return layers.sorted().reduce(0) { $0 + (1 - part) * bits[$1][first] + part * bits[$1][first + 1] }
+    }
+
+    /// Where a falling function comes down to a value.
+    private static func level(
+        _ value: Double, within ends: (Double, Double), _ function: (Double) -> Double
+    ) -> Double {
+        var (low, high) = ends
+        for _ in 0..<50 {
+            let middle = (low * high).squareRoot()
+            if function(middle) > value { low = middle } else { high = middle }
+        }
+        return high
+    }
+}

@@ -1,0 +1,210 @@
+internal import CKernels
+internal import Glibc
+internal import LinearAlgebra
+package import Quantization
+package import TensorCore
+
+/// What the digits of a layer's weight are chosen by: the second moment of its inputs, factored.
+package struct DigitNorm: Sendable {
+    let norm: OutputNorm
+    let factor: GPTQFactor
+
+    /// - Throws: ``QuantizationError``.
+    package init(_ statistics: InputStatistics) throws(QuantizationError) {
+        norm = try OutputNorm(statistics)
+        factor = try GPTQFactor(statistics, damping: OutputNorm.damping, byActivation: false)
+    }
+}
+
+/// A weight as whole numbers with ternary digits: W ≈ diag(a)·(Σ_p 3^p·T_p)·diag(b), that is U = (… T₁ T₀), V a stack of
+/// identities, s the powers of 3. Columns of zeros are left out.
+///
+/// The numbers are chosen for tr(O·E·H·Eᵀ) + price·bits, see ``OutputNorm``. With H = M·Mᵀ, M upper triangular, and columns in
+/// order, what earlier columns lose is taken up by later ones, and the loss is Σ_j (M_jj·e_j)²: so that each column loses as
+/// much as any other, its unit is b_j ∝ 1/M_jj. A price of bits, which adaptive coding makes real (``TernaryCode``), then
+/// thins out what is hardly worth them, and coordinate descent on E·H·Eᵀ itself takes back what the order of the columns cost.
+///
+/// Units of a quarter of an octave cost a file few bits. 3·m·n²/2 multiply-adds for the passes over the columns, and m·n² for
+/// each descent and about n per changed number.
+package struct TernaryDigits {
+    /// Digits of a number.
+    private static let digits = 5
+    /// The largest number, (3^digits − 1)/2.
+    private static let largest = 121
+    /// Price of a bit over the square of the unit. At a high rate the error of a number is its unit²/12 and falls fourfold with a
+    /// bit: ln 2/6 = 0.116 is where they balance; less has measured better, since what is thinned out is always too small.
+    private static let price: Float = 0.04
+    /// Passes that know the frequencies of the pass before, and descents.
+    private static let (passes, descents) = (2, 2)
+
+    private let shape: [Int]
+    private let inputs: DigitNorm
+    /// Of rows.
+    private let a: [Float]
+    /// diag(a)⁻¹·W, `[n, m]`, 0 where an input never comes.
+    private let target: Tensor
+    /// tr(O·W·H·Wᵀ).
+    package let energy: Double
+
+    package init(_ weight: Tensor, _ inputs: DigitNorm, _ weighting: TernaryWeighting) {
+        let (m, n) = (weight.rows, weight.columns)
+        (shape, self.inputs) = (weight.shape, inputs)
+        let sizes = weight.meanSquares.rows.map { Float($0.squareRoot()) }
+        let a = weighting == .both ? sizes.map { $0 > 0 ? $0.roundedToQuarterOctave : 1 } : [Float](repeating: 1, count: m)
+        self.a = a
+        var scaled = Balance(a: a, b: [Float](repeating: 1, count: n)).applied(to: weight)
+        for j in 0..<n where inputs.factor.isDead[j] {
+            for i in 0..<m { scaled.mutablePointer[i * n + j] = 0 }
+        }
+        target = scaled.transposed()
+        energy = inputs.norm.squared(scaled, rowWeights: [Float](repeating: 1, count: m))
+    }
+
+    /// A result, and √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)).
+    package struct Result {
+        package let factors: TernaryFactors
+        package let relativeError: Double
+    }
+
+    /// The factors for a unit that would lose a share ε² of the energy if all numbers were exact to half of it:
+    /// unit² = 12·ε²·energy/(m·n).
+    ///
+    /// - Parameters:
+    ///   - isDraft: whether one pass must do, for an estimate of the bits.
+    ///   - eachStep: called before every step; what it throws ends the work.
+    package func factors(epsilon: Double, isDraft: Bool = false, eachStep: () throws -> Void = {}) throws -> Result {
+        let (m, n) = (shape[0], shape[1])
+        let unit = Float((12 * epsilon * epsilon * energy / Double(m * n)).squareRoot())
+        guard unit > 0, unit.isFinite else {
+            return Result(factors: packed([], [Float](repeating: 1, count: n)), relativeError: 0)
+        }
+        let b = inputs.factor.diagonal.map { (unit / $0).roundedToQuarterOctave }
+        var numbers = WholeNumbers(rows: m, columns: n, scales: b, price: Self.price * unit * unit, largest: Self.largest)
+        for pass in 0...(isDraft ? 0 : Self.passes) {
+            try eachStep()
+            if pass > 0 { numbers.noteRates() }
+            numbers.round(target, inputs.factor)
+        }
+        for _ in 0..<(isDraft ? 0 : Self.descents) {
+            try eachStep()
+            numbers.noteRates()
+            numbers.descend(error(numbers), inputs.norm.inputs)
+        }
+        let lost = isDraft ? 0 : inputs.norm.squared(error(numbers), rowWeights: [Float](repeating: 1, count: m))
+        let relativeError = energy > 0 ? (max(0, lost) / energy).squareRoot() : 0
+        return Result(factors: packed(numbers.codes, b, relativeError), relativeError: relativeError)
+    }
+
+    /// diag(a)⁻¹·W less the numbers, `[m, n]`.
+    private func error(_ numbers: WholeNumbers) -> Tensor {
+        var result = target.transposed()
+        let (pointer, n) = (result.mutablePointer, shape[1])
+        for (place, code) in numbers.codes.enumerated() where code != 0 {
+            pointer[place] -= Float(code) * numbers.scales[place % n]
+        }
+        return result
+    }
+
+    private func packed(_ codes: [Int16], _ b: [Float], _ relativeError: Double = 0) -> TernaryFactors {
+        let (m, n) = (shape[0], shape[1])
+        var (columns, places, scales): ([Float], [Int], [Float]) = ([], [], [])
+        var power = 1
+        for _ in 1..<Self.digits { power *= 3 }
+        while power > 0 {
+            for j in 0..<n where !codes.isEmpty {
+                let column = (0..<m).map { Float(Self.digit(of: Int(codes[$0 * n + j]), power)) }
+                guard column.contains(where: { $0 != 0 }) else { continue }
+                columns += column
+                places.append(j)
+                scales.append(Float(power))
+            }
+            power /= 3
+        }
+        let k = places.count
+        var v = Tensor(zeros: [k, n])
+        for (component, place) in places.enumerated() { v.mutablePointer[component * n + place] = 1 }
+        return TernaryFactors(
+            u: PackedTernary(Tensor(columns, [k, m]).transposed()), s: scales, v: PackedTernary(v),
+            balance: Balance(a: a, b: b), tolerance: Float(min(0.999, max(1e-5, relativeError))))
+    }
+
+    /// The balanced ternary digit, −1, 0 or 1, that stands for 3^p = `power`.
+    static func digit(of number: Int, _ power: Int) -> Int {
+        // With (3^p − 1)/2 added, what is below does not borrow.
+        let shifted = number + (power - 1) / 2
+        let quotient = shifted >= 0 ? shifted / power : -((power - 1 - shifted) / power)
+        let rest = ((quotient % 3) + 3) % 3
+        return rest == 2 ? -1 : rest
+    }
+}
+
+/// The numbers of a weight, and how many bits each takes by the frequencies in its column.
+private struct WholeNumbers {
+    let rows: Int, columns: Int
+    let scales: [Float]
+    private let price: Float
+    private let largest: Int
+    private(set) var codes: [Int16]
+    /// `[columns, 2·limit + 1]`; nil before anything is known.
+    private var rates: [Float]?
+    private var limit: Int
+    /// As if so many numbers of a column had been those of the whole.
+    private static let common = 8.0
+
+    init(rows: Int, columns: Int, scales: [Float], price: Float, largest: Int) {
+        (self.rows, self.columns, self.scales, self.price, self.largest) = (rows, columns, scales, price, largest)
+        codes = [Int16](repeating: 0, count: rows * columns)
+        limit = largest
+    }
+
+    mutating func noteRates() {
+        let most = codes.reduce(0) { max($0, Int(abs($1))) }
+        limit = min(largest, most + 1)
+        let width = 2 * limit + 1
+        var counts = [Double](repeating: 0, count: columns * width)
+        for (place, code) in codes.enumerated() {
+            // Both signs are as likely.
+            let first = place % columns * width + limit
+            counts[first + Int(code)] += 0.5
+            counts[first - Int(code)] += 0.5
+        }
+        var all = [Double](repeating: 0, count: width)
+        for (place, count) in counts.enumerated() { all[place % width] += count }
+        let tail = (0..<width).map { exp(-1.2 * Double(abs($0 - limit))) }
+        let (sum, tails) = (all.reduce(0, +), tail.reduce(0, +))
+        let shared = (0..<width).map { Self.common * (0.9 * all[$0] / sum + 0.1 * tail[$0] / tails) }
+        let total = log2(Double(rows) + Self.common)
+        rates = counts.indices.map { Float(total - log2(counts[$0] + shared[$0 % width])) }
+    }
+
+    private func withDigits(_ body: (ck_ternary_digits) -> Void) {
+        scales.withUnsafeBufferPointer { scales in
+            func run(_ rates: UnsafePointer<Float>?) {
+                body(
+                    ck_ternary_digits(
+                        rows: rows, columns: columns, scales: scales.baseAddress, rates: rates, price: price, limit: limit))
+            }
+            if let rates { rates.withUnsafeBufferPointer { run($0.baseAddress) } } else { run(nil) }
+        }
+    }
+
+    mutating func round(_ target: Tensor, _ factor: GPTQFactor) {
+        let curves = zip(scales, factor.diagonal).map { ($0 * $1) * ($0 * $1) }
+        var errors = [Float](repeating: 0, count: 16 * columns)
+        var codes = codes
+        withDigits { ck_ternary_round($0, target.pointer, factor.ratios.pointer, curves, &errors, &codes) }
+        self.codes = codes
+    }
+
+    mutating func descend(_ error: Tensor, _ moment: Tensor) {
+        var gradients = matmul(error, .asStored, moment)
+        var codes = codes
+        withDigits { _ = ck_ternary_recode($0, gradients.mutablePointer, moment.pointer, &codes, 2) }
+        self.codes = codes
+    }
+}
+
+extension Float {
+    /// The nearest power of 2^¼, by its logarithm, as bfloat16.
+    fileprivate var roundedToQuarterOctave: Float { exp2((4 * log2(self)).rounded() / 4).roundedToBFloat16 }
+}
