@@ -62,7 +62,7 @@ package struct TernaryReport {
         guard let worst = costly.first else { return nil }
         return
             "warning: \(costly.count) of \(layers.count) ternary layers need more additions than a dense one (\(worst.name): "
-            + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise ternary.tolerance, or leave "
+            + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise ternary.tolerance or lower ternary.bits, or leave "
             + "them dense by ternary.layers"
     }
 
