@@ -20,6 +20,11 @@ struct ConfigurationDocument {
     ///   it is
     ///   missing or cannot be read.
     init(file path: String) throws {
+        try self.init(Self.text(of: path), name: path)
+    }
+
+    /// - Throws: as ``init(file:)``.
+    static func text(of path: String) throws -> String {
         let bytes: [UInt8]
         do throws(FileError) {
             bytes = try InputFile.contents(of: path, limit: Self.sizeLimit)
@@ -27,12 +32,24 @@ struct ConfigurationDocument {
             throw error.kind == .malformed ? ConfigurationError(path, error.problem) : error
         }
         guard let text = String(validating: bytes, as: UTF8.self) else { throw ConfigurationError(path, "is not UTF-8 text") }
-        try self.init(text, name: path)
+        return text
     }
 
     /// - Parameter name: what errors call the document.
     init(_ text: String, name: String) throws(ConfigurationError) {
         self.name = name
+        let document = self
+        settings = try Self.withRoot(of: text, name: name) { root throws(ConfigurationError) in
+            var document = document
+            if let root { try document.collect(root, path: "", depth: 1) }
+            return document.settings
+        }
+    }
+
+    /// Gives a function the mapping that a text holds, nil for an empty text.
+    static func withRoot<Result>(
+        of text: String, name: String, _ body: (Node?) throws(ConfigurationError) -> Result
+    ) throws(ConfigurationError) -> Result {
         guard Self.possibleAliases(in: text) <= Self.aliasLimit else {
             throw ConfigurationError(name, "holds aliases (*name), which are not accepted; quote a text that begins with '*'")
         }
@@ -41,14 +58,17 @@ struct ConfigurationDocument {
         do {
             // The nodes refer to their anchors weakly: the parser has to outlive the walk.
             let parser = try Parser(yaml: text, resolver: Resolver.basic.appending(untagged), encoding: .utf8)
-            try withExtendedLifetime(parser) {
-                guard let root = try parser.singleRoot() else { return }
+            return try withExtendedLifetime(parser) {
+                guard let root = try parser.singleRoot() else { return try body(nil) }
                 if case .scalar(let scalar) = root, scalar.string.isEmpty, scalar.tag.description.isEmpty, scalar.anchor == nil
                 {
-                    return
+                    return try body(nil)
                 }
-                guard case .mapping = root else { throw failure(root, "a configuration is a mapping of keys to values") }
-                try collect(root, path: "", depth: 1)
+                guard case .mapping = root else {
+                    let line = root.mark.map { ":\($0.line)" } ?? ""
+                    throw ConfigurationError(name + line, "a configuration is a mapping of keys to values")
+                }
+                return try body(root)
             }
         } catch let error as ConfigurationError {
             throw error

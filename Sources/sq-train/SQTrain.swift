@@ -16,7 +16,7 @@ struct SQTrain: ParsableCommand {
         version: ProgramVersion.name,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, QuantizeCommand.self, EvaluateCommand.self,
-            VerifyCommand.self, GenerateCommand.self,
+            VerifyCommand.self, GenerateCommand.self, SweepCommand.self,
             ExportCommand.self, ImportCommand.self, ProfileCommand.self, PlanCommand.self, LaunchCommand.self,
             WatchCommand.self,
         ],

@@ -1,0 +1,38 @@
+internal import ArgumentParser
+internal import Collectives
+internal import Jobs
+internal import Runs
+
+struct SweepCommand: RankCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sweep",
+        abstract: "Run a grid of jobs one after the other, and compare what they came to.",
+        discussion: """
+            The file lists jobs with a grid of settings each:
+              settings: {data.eval.path: test.txt}
+              runs:
+                - job: quantize
+                  grid: {quantization.weights.bits: [3, 4], quantization.weights.method: [rtn, gptq]}
+                - job: ptq
+                  grid: {ternary.tolerance: [0.1, 0.2]}
+            Below --out each run has a folder; sweep.csv and sweep.json have a row for each, sweep.svg is the picture. The same
+            command resumes: finished runs are not made again.
+            """)
+
+    @Argument(help: ArgumentHelp("A YAML file with runs.", valueName: "file"))
+    var grid: String
+
+    @OptionGroup var options: ConfigurationOptions
+
+    func validate() throws {
+        guard !options.printConfig else { throw ValidationError("--print-config is for one job") }
+    }
+
+    func run(on communicator: some Communicator) throws {
+        let request = JobRequest(
+            options.request(), resume: .auto, overwrites: options.overwrite, attempt: ProcessEnvironment.attempt,
+            run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder)
+        let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
+        try SweepJob(grid).run(request, reporter, on: communicator)
+    }
+}

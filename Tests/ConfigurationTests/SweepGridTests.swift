@@ -1,0 +1,53 @@
+import Testing
+
+@testable import Configuration
+
+@Suite struct SweepGridTests {
+    private func problem(_ text: String) -> String {
+        do throws(ConfigurationError) {
+            _ = try SweepGrid(text, name: "grid.yaml")
+            return "accepted"
+        } catch { return error.description }
+    }
+
+    @Test func `a grid is every combination, the last key's values changing first, over its own and common settings`() throws {
+        let grid = try SweepGrid(
+            """
+            settings: {data: {eval.path: a.txt}}
+            runs:
+              - job: quantize
+                settings: {quantization.weights.symmetric: false}
+                grid: {quantization.weights.bits: [3, 4], quantization.weights.method: [rtn, gptq]}
+              - job: eval
+            """, name: "grid.yaml")
+        #expect(
+            grid.runs.map(\.name) == [
+                "quantize,bits=3,method=rtn", "quantize,bits=3,method=gptq", "quantize,bits=4,method=rtn",
+                "quantize,bits=4,method=gptq", "eval",
+            ])
+        #expect(
+            grid.runs[1].assignments == [
+                "data.eval.path=a.txt", "quantization.weights.symmetric=false", "quantization.weights.bits=3",
+                "quantization.weights.method=gptq",
+            ])
+        #expect(grid.runs[4].assignments == ["data.eval.path=a.txt"])
+    }
+
+    @Test(arguments: [
+        ("", "asks for no runs"), ("runs: []", "asks for no runs"), ("jobs: []", "grid.yaml:1: unknown key 'jobs'"),
+        ("runs: {job: ptq}", "grid.yaml:1: runs is a list"), ("runs: [{grid: {a: [1]}}]", "names no job"),
+        ("runs: [{job: ptq, grid: {a: []}}]", "a list without values"),
+        ("runs: [{job: ptq, seeds: 3}]", "unknown key 'seeds'"),
+        ("runs: [{job: ptq}, {job: ptq}]", "two runs called ptq"),
+        ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "without anchor or alias"),
+        ("runs: [{job: ptq, grid: {a: [{b: 1}]}}]", "expected a plain value"),
+    ])
+    func `what is no grid is refused with its line`(text: String, reason: String) {
+        #expect(problem(text).contains(reason), "\(problem(text))")
+    }
+
+    @Test func `a grid without end is refused before it is laid out`() {
+        let values = "[" + (0..<100).map(String.init).joined(separator: ", ") + "]"
+        #expect(problem("runs: [{job: ptq, grid: {a: \(values), b: \(values), c: \(values)}}]").contains("more than 10000"))
+    }
+}

@@ -1,0 +1,73 @@
+import Collectives
+import Configuration
+import EmbeddedModel
+import Runs
+import Support
+import TestSupport
+import Testing
+
+@testable import Jobs
+
+@Suite struct SweepTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func sweep(_ text: String) throws {
+        try AtomicFile.write(text, to: folder.file("grid.yaml"))
+        let settings = SettingsRequest(assignments: [
+            "out=\(folder.file("sweep"))", "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false",
+        ])
+        try SweepJob(folder.file("grid.yaml")).run(
+            JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: LoopbackCommunicator())
+    }
+
+    @Test func `each run has a row with the last row of its table, and a run that fails says why`() throws {
+        let text = """
+            runs:
+              - job: quantize
+                grid: {quantization.weights.bits: [3, 8]}
+              - job: eval
+                grid: {model.path: [nowhere/]}
+            """
+        #expect(throws: AgreedError.self) { try sweep(text) }
+        let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
+        #expect(rows.count == 3)
+        let summary = try InputFile.json(folder.file("sweep/quantize,bits=3/summary.json"))
+        #expect(rows[0]["perplexity"]?.number == summary["rows"]?.array?.last?["perplexity"]?.number)
+        #expect((rows[0]["bits_per_weight"]?.number ?? 0) < (rows[1]["bits_per_weight"]?.number ?? 0))
+        #expect(rows[2]["failure"]?.string?.contains("nowhere") == true && rows[2]["perplexity"] == nil)
+        let csv = try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16)
+        #expect(csv.count { $0 == UInt8(ascii: "\n") } == 4)
+        // Finished runs are not made again: their summaries stay.
+        let written = try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16)
+        #expect(throws: AgreedError.self) { try sweep(text) }
+        #expect(try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16) == written)
+    }
+
+    @Test func `a run that could not begin is refused before the first one begins`() throws {
+        for wrong in ["- {job: quantize, grid: {quantization.weights.bits: [3, 1]}}", "- job: watch"] {
+            #expect(throws: AgreedError.self) { try sweep("runs:\n  - job: eval\n  \(wrong)") }
+            #expect(PathKind(folder.file("sweep")) == .absent)
+        }
+    }
+
+    @Test func `the front holds what no other run of the model beats in both`() throws {
+        let grid = try SweepGrid(file: gridFile("runs: [{job: eval, grid: {training.seed: [1, 2, 3, 4]}}]"))
+        var report = SweepReport(grid)
+        for (run, (bits, perplexity)) in zip(grid.runs, [(2.0, 30.0), (3.0, 31.0), (3.0, 25.0), (4.0, 25.0)]) {
+            let summary = """
+                {"model": "m", "rows": [{"label": "x", "perplexity": \(perplexity), "bits_per_weight": \(bits)}]}
+                """
+            try AtomicFile.write(summary, to: folder.file("summary.json"))
+            try report.add(run, summary: folder.file("summary.json"))
+        }
+        #expect(report.rows.map(\.isOnFront) == [true, false, true, false])
+        #expect(SweepChart(report.rows).svg.contains("<path d=\"M"))
+    }
+
+    private func gridFile(_ text: String) throws -> String {
+        try AtomicFile.write(text, to: folder.file("grid.yaml"))
+        return folder.file("grid.yaml")
+    }
+}
