@@ -77,6 +77,33 @@ extension Tape {
     }
 }
 
+/// How far a network's predictions are from another's: the sum over rows of the divergence Σ p·log(p/q), and the rows whose likeliest
+/// token is the same one. Block by block as in `languageModelLoss`, without gradients.
+///
+/// - Parameters:
+///   - x: [rows, h], the output of the last norm; `head`: [vocabulary, h].
+///   - hidden: the other network's, with its head: p.
+package func divergence(
+    of x: Tensor, head: Variable, from hidden: Tensor, head otherHead: Variable
+) -> (sum: Double, agreed: Int) {
+    let (rows, vocabulary, weight) = (x.rows, head.shape[0], head.value)
+    let otherWeight = otherHead.stored.isIdentical(to: head.stored) ? weight : otherHead.value
+    let chunk = min(rows, LogitBlock.rows(vocabulary: vocabulary))
+    var (logits, reference) = (Tensor(uninitialized: [chunk, vocabulary]), Tensor(uninitialized: [chunk, vocabulary]))
+    var (sum, agreed) = (0.0, 0)
+    for first in stride(from: 0, to: rows, by: chunk) {
+        let count = min(chunk, rows - first)
+        headProduct(x, first, count, weight, into: &logits)
+        headProduct(hidden, first, count, otherWeight, into: &reference)
+        let l = logits.mutablePointer
+        agreed += ck_agreements(l, reference.pointer, count, vocabulary)
+        for i in 0..<count {
+            sum += Double(ck_kl_divergence(l + i * vocabulary, reference.pointer + i * vocabulary, 1, vocabulary))
+        }
+    }
+    return (sum, agreed)
+}
+
 /// logits[0 ..< count] = rows `first ..< first + count` of x times headᵀ.
 private func headProduct(_ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, into logits: inout Tensor) {
     gemm(

@@ -51,6 +51,7 @@ CK_KERNEL(ck_add_bias)
 CK_KERNEL(ck_column_sums)
 CK_KERNEL(ck_cross_entropy)
 CK_KERNEL(ck_kl_divergence)
+CK_KERNEL(ck_agreements)
 CK_KERNEL(ck_sample)
 CK_KERNEL(ck_decode_attention)
 // kernels/optimizer.c

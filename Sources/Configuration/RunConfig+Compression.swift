@@ -163,16 +163,32 @@ extension CalibrationMode: Choice {}
 /// What `quantize` rotates.
 package struct QuantizeSettings: Sendable, Equatable {
     package enum Rotation: String, Choice { case none, hadamard }
+    package enum Recipe: String, Choice {
+        /// As the other settings say.
+        case given
+        /// The best of several, on text held out.
+        case auto
+    }
 
     /// The job's name.
     package static let job = "quantize"
 
+    package var recipe: Recipe
+    /// Sequences that recipes are compared on.
+    package var heldOut: Int
     /// Where no `rotation.path` is given.
     package var rotation: Rotation
     /// Whether R3 and R4, computed at run time, may be used.
     package var online: Bool
 
     init(_ key: Settings) {
+        recipe = key(
+            "recipe", .given,
+            "given: as the other settings say; auto: the network as stored, smoothed (SmoothQuant), and with R1 and R2, each rounded to nearest and by GPTQ: writes the one of the least divergence on text held out"
+        )
+        heldOut = key(
+            "held_out", 16, "auto: sequences that recipes are compared on, those after the ones calibrated on",
+            .range(1...1_000_000))
         rotation = key("rotation", .none, "without rotation.path: quantize the network as stored, or with random Hadamards")
         online = key(
             "online", false,

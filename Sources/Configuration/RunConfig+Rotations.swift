@@ -20,4 +20,18 @@ extension RunConfig {
                 "is for the objectives kl and ce; \(rotation.objective.rawValue) runs no backward pass")
         }
     }
+
+    /// What a search for the best recipe decides itself is not given as well.
+    func checkRecipe() throws(ConfigurationError) {
+        guard quantize.recipe == .auto else { return }
+        if quantization.weights.method != .rtn {
+            throw ConfigurationError(
+                "quantization.weights.method",
+                "is \(quantization.weights.method.rawValue), and quantize.recipe=auto chooses it; leave one out")
+        }
+        if quantize.rotation != .none {
+            throw ConfigurationError(
+                "quantize.rotation", "is \(quantize.rotation.rawValue), and quantize.recipe=auto chooses it; leave one out")
+        }
+    }
 }

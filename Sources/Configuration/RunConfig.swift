@@ -123,6 +123,7 @@ package struct RunConfig: Sendable, Equatable {
     private func check() throws(ConfigurationError) {
         try events.check()
         try checkRotation()
+        try checkRecipe()
         if training.warmupSteps > training.steps {
             throw ConfigurationError(
                 "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")

@@ -14,12 +14,15 @@ package struct LanguageModelScore: Sendable, Equatable {
     package var perplexity: Double
     /// Mean over all positions of Σ p·log(p/q), p from full precision, in nats; nil where there was nothing to compare with.
     package var klDivergence: Double?
+    /// Share of all positions at which the likeliest token is that of full precision; nil where there was nothing to compare with.
+    package var agreement: Double?
     /// Whether the loss of every window is that of the uniform distribution, ln(vocabulary): all logits are equal.
     package var isUniform: Bool
 
-    package init(perplexity: Double, klDivergence: Double? = nil, isUniform: Bool = false) {
+    package init(perplexity: Double, klDivergence: Double? = nil, agreement: Double? = nil, isUniform: Bool = false) {
         self.perplexity = perplexity
         self.klDivergence = klDivergence
+        self.agreement = agreement
         self.isUniform = isUniform
     }
 
@@ -75,6 +78,8 @@ package func evaluate(
     guard !windows.isEmpty else { throw EvaluationError.noWindows }
     var likelihood = 0.0
     var divergence = 0.0
+    /// Positions.
+    var agreed = 0.0
     /// Windows whose loss is not the uniform distribution's.
     var live = 0.0
     let uniform = log(Double(network.model.architecture.vocabularySize))
@@ -82,22 +87,23 @@ package func evaluate(
     let stages = [network.outputs] + (reference.map { [$0.outputs] } ?? [])
     try stream(own, through: stages, hidden: network.model.architecture.hiddenSize, groups) { window, outputs in
         let head = network.parameters.logitWeight
-        func loss(_ target: LogitTarget) -> Double {
-            Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
-        }
-        let sum = loss(.tokens(own[window].dropFirst() + [-1]))
+        let target = LogitTarget.tokens(own[window].dropFirst() + [-1])
+        let sum = Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
         likelihood += sum
         let isUniform = abs(sum / Double(own[window].count - 1) - uniform) <= uniformTolerance * max(1, uniform)
         if !isUniform { live += 1 }
-        if let reference { divergence += loss(.teacher(hidden: outputs[1], head: reference.parameters.logitWeight)) }
+        guard let reference else { return }
+        let own = Autograd.divergence(of: outputs[0], head: head, from: outputs[1], head: reference.parameters.logitWeight)
+        divergence += own.sum
+        agreed += Double(own.agreed)
     }
-    let sums = try groups.sumFromLastStage([likelihood, divergence, live])
+    let sums = try groups.sumFromLastStage([likelihood, divergence, live, agreed])
     let length = windows[0].count
     let perplexity = exp(sums[0] / Double(windows.count * (length - 1)))
     guard perplexity.isFinite else { throw EvaluationError.notFinite("perplexity") }
     return LanguageModelScore(
         perplexity: perplexity, klDivergence: reference.map { _ in sums[1] / Double(windows.count * length) },
-        isUniform: sums[2] == 0)
+        agreement: reference.map { _ in sums[3] / Double(windows.count * length) }, isUniform: sums[2] == 0)
 }
 
 /// How near to ln(vocabulary), of a size of at least 1, the loss of equal logits comes out.

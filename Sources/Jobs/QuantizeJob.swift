@@ -25,7 +25,8 @@ package struct QuantizeJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.quantization.weights.method == .gptq
+            context, job: Self.name,
+            needsTraining: config.quantization.weights.method == .gptq || config.quantize.recipe == .auto
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
@@ -45,26 +46,28 @@ package struct QuantizeJob: Job {
         table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
 
         let began = ContinuousClock.now
-        let packed = try pack(recipe.base(original, model.architecture), recipe, run, drawingFrom: original)
+        let made = try make(recipe, run, original)
         let seconds = (.now - began) / .seconds(1)
-        let packing = try FolderPacking(recipe.plan, run.inputs, recipe.execution, packed, groups)
+        let packed = made.packed
+        let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
         let bytes = try run.inputs.write(
-            packed, packing, as: try run.inputs.writtenType(config), recipe.description, context)
+            packed, packing, as: try run.inputs.writtenType(config), made.names.description, context)
         let score = try evaluate(
             try run.inputs.readBack(context).network(model), against: model.constantNetwork(original), windows: windows, groups)
         try run.checkAlive(trained: score)
         let written = try context.communicator.agree {
             try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored
         }
-        table.add("quantized", recipe.label, table.bits, score, written)
+        table.add("quantized", made.names.label, table.bits, score, written)
 
         var results = JSONObject()
         table.add(to: &results)
         results["bits"] = config.quantization.bitsJSON
-        results["method"] = .string(recipe.method)
+        results["method"] = .string(made.names.method)
         results["bits_per_weight"] = .double(written.bitsPerWeight)
         results["model_bytes"] = .integer(bytes)
         results["compression_seconds"] = .double(seconds)
+        results["recipes"] = made.search?.json
         results["products"] = model.architecture.products(integer: packing.integers.count)
         let forward = ModelCost(model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         try run.finish(
@@ -72,26 +75,49 @@ package struct QuantizeJob: Job {
                 steps: 1, secondsPerStep: (.now - start) / .seconds(1),
                 tokensPerStep: windows.count * config.data.sequenceLength, bytesSentPerStep: 0, flopsPerStep: 5 * forward),
             results)
+        if let search = made.search { context.reporter.note("\n" + search.text) }
         context.reporter.note("\n" + table.text)
         context.reporter.note("\nresults in \(context.folder.path)")
     }
 
-    /// The linears as integers. Collective.
-    ///
-    /// - Parameters:
-    ///   - base: this rank's stage, rotated where it is to be.
-    ///   - original: what draws the calibration text where none is given.
-    private func pack(
-        _ base: Parameters<StoredTensor>, _ recipe: QuantizeRecipe, _ run: LanguageModelRun<some Communicator>,
-        drawingFrom original: Parameters<StoredTensor>
+    /// The network with linears as integers, this rank's stage of it, and what it is.
+    private struct Made<World: Communicator> {
+        let packed: Parameters<CompressedValue>
+        let execution: Execution
+        let names: QuantizeRecipe.Names
+        /// Where the recipe was searched for.
+        let search: RecipeSearch<World>.Result?
+    }
+
+    /// Rounds this rank's stage as the settings say, or as does best. Collective.
+    private func make<World: Communicator>(
+        _ recipe: QuantizeRecipe, _ run: LanguageModelRun<World>, _ original: Parameters<StoredTensor>
+    ) throws -> Made<World> {
+        let config = run.context.config
+        if config.quantize.recipe == .auto {
+            let found = try RecipeSearch(run, recipe, original).best()
+            let names = recipe.names(found.winner.transform.name, label: found.winner.label, found.winner.method)
+            return Made(packed: found.packed, execution: found.execution, names: names, search: found)
+        }
+        let base = recipe.base(original, run.model.architecture)
+        let packed =
+            config.quantization.weights.method == .gptq
+            ? try base.calibrated(
+                Calibration(run.model, run.context.groups, mode: config.calibration.mode),
+                windows: try run.calibrationWindows(drawingFrom: original),
+                hooks: recipe.execution.hooks(run.model.architecture), recipe.plan)
+            : base.packed(recipe.plan)
+        return Made(packed: packed, execution: recipe.execution, names: recipe.names, search: nil)
+    }
+}
+
+extension Parameters<StoredTensor> {
+    /// The parameters with linears as the integers that GPTQ chooses, where the plan rounds them. Collective.
+    func calibrated<World>(
+        _ calibration: Calibration<World>, windows: [[Int32]], hooks: QuantizedHooks, _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
-        let (context, config) = (run.context, run.context.config)
-        guard config.quantization.weights.method == .gptq else { return base.packed(recipe.plan) }
-        let windows = try run.calibrationWindows(drawingFrom: original)
-        let stage = try Calibration(run.model, context.groups, mode: config.calibration.mode).quantize(
-            base, windows: windows, hooks: recipe.execution.hooks(run.model.architecture), by: GPTQ()
-        ) { recipe.plan[$0] }
-        return base.map { name, value in
+        let stage = try calibration.quantize(self, windows: windows, hooks: hooks, by: GPTQ()) { plan[$0] }
+        return map { name, value in
             stage.weights[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
         }
     }
@@ -104,6 +130,9 @@ struct QuantizeRecipe {
     let plan: WeightPlan
     /// nil: the network as stored.
     let rotations: Rotations?
+    /// How rotations would be learned, and where they would start.
+    let rotation: RotationRecipe
+    /// Of a rotated network.
     let online: OnlineRotations
     let execution: Execution
     private let isGiven: Bool
@@ -123,10 +152,11 @@ struct QuantizeRecipe {
         isCalibrated = config.quantization.weights.method == .gptq
         plain = QuantizationRecipe(config, architecture)
         plan = try WeightPlan(config, architecture)
-        let rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
+        rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
         isGiven = config.rotation.path != nil
         rotations = isGiven || config.quantize.rotation == .hadamard ? rotation.start : nil
-        online = rotations != nil && config.quantize.online ? rotation.online : OnlineRotations()
+        let isRotated = rotations != nil || config.quantize.recipe == .auto
+        online = isRotated && config.quantize.online ? rotation.online : OnlineRotations()
         var execution = Execution(config: config, online: online)
         // Other programs have one range for a token, wherever it is read.
         if execution.activationBits < 16 { execution.activationPerHead = false }
@@ -135,20 +165,40 @@ struct QuantizeRecipe {
 
     /// What is rounded: the stage as stored, or rotated with norms folded.
     func base(_ parameters: Parameters<StoredTensor>, _ architecture: Architecture) -> Parameters<StoredTensor> {
-        guard let rotations else { return parameters }
+        rotations.map { base(parameters, architecture, $0) } ?? parameters
+    }
+
+    func base(
+        _ parameters: Parameters<StoredTensor>, _ architecture: Architecture, _ rotations: Rotations
+    ) -> Parameters<StoredTensor> {
         var base = parameters.fusingNorms(architecture)
         if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
         return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
     }
 
-    var label: String {
-        (rotations == nil ? "" : isGiven ? "rotated, " : "Hadamard, ") + (isCalibrated ? "GPTQ, as written" : "as written")
+    /// Whether activations are rounded where R1 or R2 turns them.
+    var roundsActivations: Bool { execution.activationBits < 16 || execution.valueBits < 16 }
+
+    /// What the network is called: in the table, in `summary.json`, and where its folder is announced.
+    struct Names {
+        let label: String
+        let method: String
+        let description: String
     }
-    var method: String {
-        (rotations == nil ? "" : isGiven ? "learned rotations, " : "fixed rotations, ") + (isCalibrated ? "gptq" : "rtn")
+
+    var names: Names {
+        let transform = rotations == nil ? nil : isGiven ? "learned rotations" : "fixed rotations"
+        let label = (rotations == nil ? "" : isGiven ? "rotated, " : "Hadamard, ") + (isCalibrated ? "GPTQ" : "")
+        return names(transform, label: label, isCalibrated ? .gptq : .rtn)
     }
-    var description: String {
-        (rotations == nil ? "" : "rotated, ")
-            + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")"
+
+    /// - Parameter transform: what was done before rounding; nil for nothing.
+    func names(_ transform: String?, label: String, _ method: WeightMethod) -> Names {
+        let parts = [label.hasSuffix(", ") ? String(label.dropLast(2)) : label, "as written"].filter { !$0.isEmpty }
+        return Names(
+            label: parts.joined(separator: ", "),
+            method: [transform, method.rawValue].compactMap(\.self).joined(separator: ", "),
+            description: (transform.map { $0.hasSuffix("rotations") ? "rotated, " : "\($0), " } ?? "")
+                + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")")
     }
 }

@@ -199,7 +199,8 @@ struct TernaryQat<World: Communicator> {
         let (factors, sizes) = (after.factors, try ModelSizes(run.inputs.folder))
         var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         table.add(
-            ScoreTable.fullPrecision, "full precision", .full, LanguageModelScore(perplexity: fullPrecision, klDivergence: 0),
+            ScoreTable.fullPrecision, "full precision", .full,
+            LanguageModelScore(perplexity: fullPrecision, klDivergence: 0, agreement: 1),
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
@@ -249,13 +250,15 @@ struct TernaryQat<World: Communicator> {
                 "start.additions": Double(operations.additions),
             ]
             state.numbers["start.divergence"] = score.klDivergence
+            state.numbers["start.agreement"] = score.agreement
             return state
         }
 
         init(_ state: TrainingState) throws(CheckpointError) {
             // Earlier versions did not measure the divergence.
             score = LanguageModelScore(
-                perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"])
+                perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"],
+                agreement: state.numbers["start.agreement"])
             operations = OperationCount(
                 multiplications: Int(try state.number("start.multiplications")),
                 additions: Int(try state.number("start.additions")))

@@ -172,4 +172,23 @@ import Testing
         #expect(error.map { "\($0)" }?.hasPrefix("model.layers.1.self_attn.o_proj: ") == true)
         #expect(throws: CalibrationError.self) { try run(Self.parameters(), []) }
     }
+
+    @Test func `smoothing divides what norms give by what the weights take, and leaves the function`() throws {
+        let parameters = Self.parameters()
+        let maxima = try Self.calibration(.fullPrecision).channelMaxima(parameters, windows: Self.windows)
+        #expect(maxima.count == 3 && maxima[1]?[.mlpInput]?.count == 16)
+        let smoothed = parameters.map { _, value in StoredTensor(value) }.smoothed(
+            by: maxima, Self.configuration.architecture)
+        let tokens = Self.windows[0]
+        let (before, after) = (Self.model.logits(tokens, parameters), Self.model.logits(tokens, smoothed))
+        #expect(maxDifference(before, after) <= 1e-4 * before.maxMagnitude)
+        // Inputs and weights have met halfway: max|x_j/s_j| = max|W_j·s_j|.
+        let met = try Self.calibration(.fullPrecision).channelMaxima(smoothed, windows: Self.windows)
+        let inputs = try #require(met[2]?[.mlpInput])
+        let readers = ["mlp.gate_proj.weight", "mlp.up_proj.weight"].map { smoothed.blocks[2].required($0).tensor }
+        for j in 0..<16 {
+            let weights = readers.flatMap { weight in (0..<weight.rows).map { abs(weight[$0, j]) } }.max() ?? 0
+            #expect(abs(inputs[j] - weights) <= 1e-3 * weights)
+        }
+    }
 }

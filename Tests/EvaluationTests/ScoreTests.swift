@@ -46,6 +46,21 @@ import Testing
             ParallelGroups.dataParallel(LoopbackCommunicator()))
     }
 
+    @Test func `the agreement is the share of positions with the same likeliest token`() throws {
+        let (one, other) = (parameters(seed: 91), parameters(seed: 92))
+        var near = one
+        for index in near.blocks[0].specs.indices { near.blocks[0][index].add(other.blocks[0][index], scale: 0.1) }
+        func best(_ parameters: Parameters<Tensor>, _ window: [Int32]) -> [Int] {
+            logProbabilities(parameters, window).map { row in row.indices.max { row[$0] < row[$1] } ?? 0 }
+        }
+        let same = Self.windows.flatMap { window in zip(best(near, window), best(one, window)).map { $0 == $1 ? 1.0 : 0 } }
+        let expected = same.reduce(0, +) / Double(same.count)
+        #expect(expected > 0 && expected < 1)
+        #expect(try score(near, against: one).agreement == expected)
+        #expect(try score(one, against: one).agreement == 1)
+        #expect(try score(one, against: nil).agreement == nil)
+    }
+
     @Test func `perplexity is exp of the mean −log p of all tokens but the first of a window`() throws {
         let parameters = parameters(seed: 91)
         var sum = 0.0

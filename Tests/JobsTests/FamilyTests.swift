@@ -52,7 +52,7 @@ import Testing
                     "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
                     "training.batch_size=2", "ternary.tolerance=0.3", "out=\(folder.file(job))",
                 ] + more
-            ).configuration(job: job.hasPrefix("eval") ? "eval" : job)
+            ).configuration(job: job.hasPrefix("eval") ? "eval" : job.hasPrefix("quantize") ? "quantize" : job)
         }
         let quantized = ["quantization.weights.bits=4", "quantization.activations.bits=8", "model.dense=true"]
         func run(_ job: some Job, _ name: String, model: String = "model", _ more: [String] = []) throws -> JSONValue {
@@ -85,6 +85,8 @@ import Testing
 
         let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]
         let integers = try run(QuantizeJob(), "quantize", inputs + ["quantization.weights.method=gptq"])
+        let searched = try run(QuantizeJob(), "quantize-auto", inputs + ["quantize.recipe=auto"])
+        #expect(searched["recipes"]?.array?.count == 6)
         let product = ["eval.product=integer"]
         let counted = try run(EvaluateJob(), "eval-in-integers", model: "quantize/model", product)
         let (float, integer) = (

@@ -55,6 +55,8 @@ void ck_column_sums(const float *x, float *sum, size_t rows, size_t columns);
 float ck_cross_entropy(float *logits, size_t target, float scale, size_t columns);
 // Kullback-Leibler divergence Σ p·(log p − log q) of one row, p from `teacher`, q from `logits`; logits become scale·(q − p).
 float ck_kl_divergence(float *logits, const float *teacher, float scale, size_t columns);
+// Rows of a and b whose largest entry, the first of equal ones, is at the same place.
+size_t ck_agreements(const float *a, const float *b, size_t rows, size_t columns);
 // Draws an index from softmax(logits/temperature): the first whose cumulative probability exceeds `uniform`.
 size_t ck_sample(const float *logits, float temperature, float uniform, float *scratch, size_t columns);
 // One token's attention over a cache: q and y [heads·d]; keys and values [length, key_value_heads·d]; scratch [length].

@@ -220,6 +220,18 @@ float CK_VARIANT(ck_kl_divergence)(float *restrict logits, const float *restrict
     return cross / sum_p - logf(sum_p) + logf(sum_q);
 }
 
+size_t CK_VARIANT(ck_agreements)(const float *restrict a, const float *restrict b, size_t rows, size_t columns) {
+    size_t agreed = 0;
+    for (size_t i = 0; i < rows; i++, a += columns, b += columns) {
+        float top_a = row_max(a, columns), top_b = row_max(b, columns);
+        // The first of equal ones counts.
+        size_t j = 0;
+        while (j < columns && a[j] != top_a && b[j] != top_b) j++;
+        agreed += j < columns && a[j] == top_a && b[j] == top_b;
+    }
+    return agreed;
+}
+
 size_t CK_VARIANT(ck_sample)(const float *restrict logits, float temperature, float uniform, float *restrict scratch,
                              size_t columns) {
     float top = row_max(logits, columns), inverse = 1.0f / temperature, sum = 0;

@@ -25,7 +25,7 @@ package struct PlainScore: Sendable {
         let perplexity = try evaluate(
             model.constantNetwork(parameters), against: Network<IdentityHooks>?.none, windows: windows, groups)
         try groups.world.agree { try perplexity.checkAlive(vocabulary: model.architecture.vocabularySize) }
-        fullPrecision = LanguageModelScore(perplexity: perplexity.perplexity, klDivergence: 0)
+        fullPrecision = LanguageModelScore(perplexity: perplexity.perplexity, klDivergence: 0, agreement: 1)
         rounded = try recipe.score(model, parameters, windows, groups)
     }
 

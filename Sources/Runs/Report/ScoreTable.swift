@@ -75,21 +75,23 @@ package struct ScoreTable: Sendable {
 
     package mutating func add(_ row: Row) { rows.append(row) }
 
-    /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores, and megabytes.
+    /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores (KL in nats;
+    /// top-1: the share of positions where the likeliest token is that of full precision), and megabytes.
     package var text: String {
         let sized = rows.contains { $0.size != nil }
         var table = Table(
-            columns: ["", "weight", "A", "KV", "perplexity", "KL (nats)"] + (sized ? ["MB"] : []))
+            columns: ["", "weight", "A", "KV", "perplexity", "KL", "top-1"] + (sized ? ["MB"] : []))
         for row in rows {
             let cache = row.bits.keys == row.bits.values ? "\(row.bits.keys)" : "\(row.bits.keys)/\(row.bits.values)"
             let megabytes = row.size.map { (Double($0.bytes) / 1e6).formatted(decimals: $0.bytes < 100_000_000 ? 1 : 0) }
-            table.add(
-                [
-                    row.label,
-                    row.size.map { $0.bitsPerWeight.formatted(decimals: 2) } ?? row.bits.weights.map { "\($0)" } ?? "–",
-                    "\(row.bits.activations)", cache, row.score.perplexity.formatted(decimals: 2),
-                    row.score.klDivergence.map { $0.formatted(decimals: 4) } ?? "–",
-                ] + (sized ? [megabytes ?? "–"] : []))
+            let weight = row.size.map { $0.bitsPerWeight.formatted(decimals: 2) } ?? row.bits.weights.map { "\($0)" }
+            let divergence = row.score.klDivergence.map { $0.formatted(decimals: 4) }
+            let agreement = row.score.agreement.map { (100 * $0).formatted(decimals: 1) + "%" }
+            let cells = [
+                row.label, weight ?? "–", "\(row.bits.activations)", cache, row.score.perplexity.formatted(decimals: 2),
+                divergence ?? "–", agreement ?? "–",
+            ]
+            table.add(cells + (sized ? [megabytes ?? "–"] : []))
         }
         return title + "\n" + table.text
     }
@@ -118,6 +120,7 @@ extension ScoreTable.Row {
         object["bits"] = bits.json
         object["perplexity"] = .double(score.perplexity)
         object["kl_divergence"] = score.klDivergence.map { .double($0) }
+        object["top1_agreement"] = score.agreement.map { .double($0) }
         object["bits_per_weight"] = size.map { .double($0.bitsPerWeight) }
         object["bytes"] = size.map { .integer($0.bytes) }
         return .object(object)

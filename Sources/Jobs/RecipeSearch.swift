@@ -1,0 +1,231 @@
+internal import Calibration
+internal import Collectives
+internal import Compression
+internal import Configuration
+internal import Datasets
+internal import Evaluation
+internal import Models
+internal import Parallelism
+internal import Quantization
+internal import Rotation
+internal import Runs
+internal import Support
+internal import TensorCore
+internal import Trainer
+
+/// `quantize.recipe=auto`: the network as stored, smoothed, and rotated by R1 and R2, each rounded to nearest and by GPTQ, compared
+/// by their divergence from full precision on text that none of them has seen.
+struct RecipeSearch<World: Communicator> {
+    let run: LanguageModelRun<World>
+    let recipe: QuantizeRecipe
+    /// This rank's stage of the network.
+    let original: Parameters<StoredTensor>
+    private let calibration: [[Int32]]
+    private let heldOut: [[Int32]]
+    private var context: JobContext<World> { run.context }
+    private var config: RunConfig { context.config }
+    private var architecture: Architecture { run.model.architecture }
+
+    enum Transform: String, CaseIterable {
+        case stored = "as stored"
+        case smooth = "SmoothQuant"
+        case rotated = "R1 and R2"
+
+        /// In `summary.json`; nil for nothing.
+        var name: String? {
+            switch self {
+            case .stored: nil
+            case .smooth: "smoothquant"
+            case .rotated: "learned rotations"
+            }
+        }
+    }
+
+    /// A way to quantize the network, and what came of it.
+    struct Candidate {
+        let transform: Transform
+        let method: WeightMethod
+        var score: LanguageModelScore?
+        var seconds = 0.0
+        /// Why it was not tried, or has lost; or that it is what is written.
+        var verdict = ""
+
+        var label: String { "\(transform.rawValue), \(method == .gptq ? "GPTQ" : "round to nearest")" }
+        var key: String { "\(transform)_\(method.rawValue)" }
+    }
+
+    struct Result {
+        let packed: Parameters<CompressedValue>
+        let execution: Execution
+        let winner: Candidate
+        let candidates: [Candidate]
+    }
+
+    /// What a recipe must gain on a simpler one to be preferred: less is the luck of the text.
+    private static var margin: Double { 0.02 }
+    /// Steps of the rotations, on stored activations or, where none are rounded, on the weights.
+    private static var steps: Int { 100 }
+
+    /// Divides the text: the first sequences for calibration, those after them to compare on. Collective.
+    ///
+    /// - Throws: ``ConfigurationError`` where the text has fewer than two sequences.
+    init(
+        _ run: LanguageModelRun<World>, _ recipe: QuantizeRecipe, _ original: Parameters<StoredTensor>
+    ) throws {
+        let config = run.context.config
+        let text = try run.inputs.trainingWindows(run.model, original, run.context)
+        guard text.count >= 2 else {
+            throw ConfigurationError(
+                "quantize.recipe", "auto needs two sequences of data.train.path at least, to calibrate on and to compare on")
+        }
+        let compared = min(config.quantize.heldOut, max(1, text.count / 4))
+        let calibrated = min(config.calibration.sequences, text.count - compared)
+        calibration = (0..<calibrated).map { text[$0] }
+        heldOut = (calibrated..<calibrated + compared).map { text[$0] }
+        (self.run, self.recipe, self.original) = (run, recipe, original)
+    }
+
+    /// Tries them all. Collective.
+    func best() throws -> Result {
+        context.reporter.note(
+            "comparing recipes on \(heldOut.count) sequences after the \(calibration.count) calibrated on")
+        var candidates: [Candidate] = []
+        var best: (place: Int, packed: Parameters<CompressedValue>, execution: Execution)?
+        for transform in Transform.allCases {
+            let began = ContinuousClock.now
+            let made = try base(transform)
+            let shared = (.now - began) / .seconds(1)
+            for method in [WeightMethod.rtn, .gptq] {
+                var candidate = Candidate(transform: transform, method: method)
+                switch made {
+                case .failure(let reason): candidate.verdict = reason.text
+                case .success(let base):
+                    let start = ContinuousClock.now
+                    let packed = try packed(base.parameters, base.execution, method)
+                    candidate.seconds = shared + (.now - start) / .seconds(1)
+                    let network = CompressedModel(packed, base.execution).network(run.model)
+                    let score = try evaluate(
+                        network, against: run.model.constantNetwork(original), windows: heldOut, context.groups)
+                    candidate.score = score
+                    context.reporter.note("\(candidate.label): KL \((score.klDivergence ?? 0).formatted(decimals: 4))")
+                    let isBetter = best.map { score.isBetter(than: candidates[$0.place], by: Self.margin, candidate) } ?? true
+                    if isBetter { best = (candidates.count, packed, base.execution) }
+                }
+                candidates.append(candidate)
+            }
+        }
+        guard let best else { preconditionFailure("the network as stored can always be rounded") }
+        let least = candidates[best.place].score?.klDivergence ?? 0
+        for place in candidates.indices where candidates[place].score != nil {
+            let kl = candidates[place].score?.klDivergence ?? 0
+            candidates[place].verdict =
+                place == best.place
+                ? "written"
+                : kl >= least
+                    ? "KL \((100 * (kl / max(least, 1e-12) - 1)).formatted(decimals: 0)) % higher"
+                    : "KL lower by less than \((100 * Self.margin).formatted(decimals: 0)) %"
+        }
+        return Result(
+            packed: best.packed, execution: best.execution, winner: candidates[best.place], candidates: candidates)
+    }
+
+    private struct Reason: Error { let text: String }
+
+    /// The network to round, and what is done to its activations; or why it cannot be made. Collective.
+    private func base(
+        _ transform: Transform
+    ) throws -> Swift.Result<(parameters: Parameters<StoredTensor>, execution: Execution), Reason> {
+        var execution = recipe.execution
+        (execution.r3, execution.r4) = (false, false)
+        switch transform {
+        case .stored: return .success((original, execution))
+        case .smooth:
+            let smoothing = Calibration(run.model, context.groups)
+            let maxima = try smoothing.channelMaxima(original, windows: calibration)
+            return .success((original.smoothed(by: maxima, architecture), execution))
+        case .rotated:
+            if case .fixed(let reason) = architecture.rotatability { return .failure(Reason(text: "not rotatable: \(reason)")) }
+            guard try context.groups.world.allReduce(Int64(original.foldsNorms(architecture) ? 1 : 0), .min) == 1 else {
+                return .failure(Reason(text: "not rotatable: the last norm cannot be folded"))
+            }
+            let rotations = try recipe.rotations ?? learned()
+            return .success((recipe.base(original, architecture, rotations), recipe.execution))
+        }
+    }
+
+    /// R1 and R2, without a backward pass, from the calibration text: by the range of what is rounded, or where no activations are,
+    /// by the weights. Collective.
+    private func learned() throws -> Rotations {
+        var settings = recipe.rotation.learner
+        (settings.learnsR1, settings.learnsR2, settings.weightQuantizer) = (true, true, nil)
+        settings.objective = recipe.roundsActivations ? .range : .weights
+        let learner = RotationLearner(
+            settings, run.model, base: original.fusingNorms(architecture), online: OnlineRotations(),
+            from: recipe.rotation.hadamard)
+        if settings.objective == .range {
+            try learner.store(
+                Array(calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens, context.groups)
+        }
+        var training = config.training
+        (training.steps, training.warmupSteps, training.learningRate) = (Self.steps, 0, nil)
+        let rate = LearningRate(training, automatic: TrainingSettings.automaticRate(settings.objective))
+        for step in 0..<Self.steps {
+            try StopRequest.check(on: context.communicator)
+            _ = try learner.step(step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
+            context.reporter.progress("learning rotations", step + 1, of: Self.steps)
+        }
+        try learner.settle()
+        return learner.rotations
+    }
+
+    private func packed(
+        _ base: Parameters<StoredTensor>, _ execution: Execution, _ method: WeightMethod
+    ) throws -> Parameters<CompressedValue> {
+        guard method == .gptq else { return base.packed(recipe.plan) }
+        return try base.calibrated(
+            Calibration(run.model, context.groups, mode: config.calibration.mode), windows: calibration,
+            hooks: execution.hooks(architecture), recipe.plan)
+    }
+}
+
+extension LanguageModelScore {
+    /// Whether a candidate's divergence is lower than that of the best so far; of another transform, by a margin.
+    fileprivate func isBetter<World>(
+        than best: RecipeSearch<World>.Candidate, by margin: Double, _ own: RecipeSearch<World>.Candidate
+    ) -> Bool {
+        guard let kl = klDivergence, let least = best.score?.klDivergence else { return false }
+        return kl < least * (best.transform == own.transform ? 1 : 1 - margin)
+    }
+}
+
+extension RecipeSearch.Result {
+    /// For the user: what was tried, and why the others have lost.
+    var text: String {
+        var table = Table(columns: ["recipe, on text held out", "perplexity", "KL", "top-1", "seconds", ""])
+        for candidate in candidates {
+            table.add([
+                candidate.label, candidate.score.map { $0.perplexity.formatted(decimals: 2) } ?? "–",
+                candidate.score?.klDivergence.map { $0.formatted(decimals: 4) } ?? "–",
+                candidate.score?.agreement.map { (100 * $0).formatted(decimals: 1) } ?? "–",
+                candidate.score == nil ? "–" : candidate.seconds.formatted(decimals: 1), candidate.verdict,
+            ])
+        }
+        return table.text
+    }
+
+    /// `recipes` of `summary.json`.
+    var json: JSONValue {
+        .array(
+            candidates.map { candidate in
+                var object = JSONObject()
+                object["key"] = .string(candidate.key)
+                object["label"] = .string(candidate.label)
+                object["perplexity"] = candidate.score.map { .double($0.perplexity) }
+                object["kl_divergence"] = candidate.score?.klDivergence.map { .double($0) }
+                object["top1_agreement"] = candidate.score?.agreement.map { .double($0) }
+                object["seconds"] = .double(candidate.seconds)
+                object["verdict"] = .string(candidate.verdict)
+                return .object(object)
+            })
+    }
+}

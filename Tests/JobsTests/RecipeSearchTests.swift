@@ -1,0 +1,63 @@
+import Collectives
+import Parallelism
+import Support
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Jobs
+@testable import Runs
+
+/// `quantize` that chooses how.
+@Suite struct RecipeSearchTests {
+    private func quantize(_ folder: TemporaryFolder, _ name: String, _ settings: [String]) throws -> JSONValue {
+        let config = try SettingsRequest(
+            assignments: [
+                "data.sequence_length=48", "data.sampled_sequences=24", "data.eval.windows=4", "calibration.sequences=16",
+                "quantize.held_out=8", "out=\(folder.file(name))",
+            ] + settings
+        ).configuration(job: "quantize")
+        try QuantizeJob().run(
+            JobContext(
+                config: config, groups: try ParallelGroups(.alone, LoopbackCommunicator()),
+                folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
+        return try InputFile.json(folder.file(name) + "/summary.json")
+    }
+
+    /// Where activations keep their bits, rotations learn from the weights; where not, from the calibration text.
+    @Test(arguments: [("16", "16"), ("4", "4")])
+    func `the recipe written diverges least of all that were tried`(_ activations: String, _ cache: String) throws {
+        let folder = try TemporaryFolder()
+        let result = try quantize(
+            folder, "auto",
+            [
+                "quantize.recipe=auto", "quantization.weights.bits=3", "quantization.activations.bits=\(activations)",
+                "quantization.kv.bits=\(cache)",
+            ])
+        let recipes = try #require(result["recipes"]?.array)
+        #expect(
+            recipes.compactMap { $0["key"]?.string }
+                == ["stored_rtn", "stored_gptq", "smooth_rtn", "smooth_gptq", "rotated_rtn", "rotated_gptq"])
+        let divergences = recipes.compactMap { $0["kl_divergence"]?.number }
+        #expect(divergences.count == 6)
+        let written = recipes.indices.filter { recipes[$0]["verdict"]?.string == "written" }
+        let place = try #require(written.first)
+        #expect(written.count == 1)
+        // Never worse than the simple ones; of the others, as near as the margin.
+        #expect(divergences[place] <= min(divergences[0], divergences[1]))
+        #expect(divergences.allSatisfy { $0 >= divergences[place] * 0.98 })
+        for (index, recipe) in recipes.enumerated() where index != place {
+            #expect(recipe["verdict"]?.string?.hasPrefix("KL ") == true)
+        }
+        for recipe in recipes { #expect((0...1).contains(try #require(recipe["top1_agreement"]?.number))) }
+        // What is written is the network that was found: the table's row is of the folder read back.
+        let label = try #require(recipes[place]["label"]?.string)
+        #expect(result["rows"]?.array?.last?["label"]?.string == "\(label), as written")
+    }
+
+    @Test(arguments: [
+        ["quantization.weights.method=gptq"], ["quantize.rotation=hadamard"],
+    ]) func `what the search decides is not given as well`(_ settings: [String]) throws {
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.recipe=auto"] + settings) }
+    }
+}
