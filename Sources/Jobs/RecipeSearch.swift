@@ -61,8 +61,8 @@ struct RecipeSearch<World: Communicator> {
         let candidates: [Candidate]
     }
 
-    /// What a recipe must gain on a simpler one to be preferred: less is the luck of the text.
-    private static var margin: Double { 0.02 }
+    /// What a transform must gain on a simpler one to be preferred: less can turn into a loss on another text.
+    private static var margin: Double { 0.1 }
     /// Steps of the rotations, on stored activations or, where none are rounded, on the weights.
     private static var steps: Int { 100 }
 
