@@ -24,7 +24,9 @@ let package = Package(
     name: "sq-train",
     products: [
         .executable(name: "sq-train", targets: ["sq-train"]),
-        // The kernels, for other packages: plain C, declared in Sources/CKernels/include. The Swift modules have no public API.
+        // For other packages: ternary factors, integers, models and their exports; and the kernels, plain C, declared in
+        // Sources/CKernels/include. The other Swift modules have no public API.
+        .library(name: "SQTrain", targets: ["SQTrain"]),
         .library(name: "CKernels", targets: ["CKernels"]),
     ],
     dependencies: [
@@ -132,6 +134,12 @@ let package = Package(
                 "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
+        module(
+            "SQTrain",
+            [
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "TernarySVD", "Compression", "Generation", "Exports",
+            ]),
         .executableTarget(
             name: "sq-train",
             dependencies: [
@@ -222,6 +230,8 @@ let package = Package(
                 "TernarySVD",
                 "Compression",
             ]),
+        // As another package would use it: by its public names alone.
+        .testTarget(name: "SQTrainTests", dependencies: ["SQTrain", "EmbeddedModel"], swiftSettings: strict),
         tests(
             "Evaluation",
             [
