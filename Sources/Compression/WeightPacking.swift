@@ -31,6 +31,8 @@ package struct WeightPacking {
     let execution: Execution
     let hasFactors: Bool
     private let groups: [Group]
+    /// Linears that are said to be as they were.
+    private let ignored: Set<String>
 
     /// - Returns: nil where the key is absent.
     init?(_ config: HFConfig) throws(FileError) {
@@ -53,6 +55,7 @@ package struct WeightPacking {
                 throw keys.failure("ternary_file", "is not \(CompressedFolder.factorFileName)")
             }
         }
+        ignored = Set(try keys.strings("ignore", default: []))
         guard let described = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
             (groups, layout, execution) = ([], .packed, .plain)
@@ -99,6 +102,10 @@ package struct WeightPacking {
         }
         guard try !weights.bool("dynamic", default: false) else { throw weights.failure("dynamic", "is true for weights") }
         let strategy = try weights.string("strategy")
+        // Some writers say −1 for a row.
+        if strategy != "group", let size = weights.value("group_size"), size != .null, size.integer != -1 {
+            throw weights.failure("group_size", "belongs to the strategy group, and strategy is \(strategy)")
+        }
         let granularity: QuantizerGranularity =
             switch strategy {
             case "tensor": .tensor
@@ -116,6 +123,9 @@ package struct WeightPacking {
     ///
     /// - Throws: ``FileError`` where none does, or groups do not divide its inputs.
     func spec(of linear: LinearShape, _ config: HFConfig) throws(FileError) -> QuantizerSpec {
+        guard !ignored.contains(linear.name) else {
+            throw config.failure(Self.key, "lists \(linear.name) under ignore, and its weight is packed")
+        }
         let named = groups.first { $0.targets.contains(linear.name) } ?? groups.first { $0.targets.contains("Linear") }
         guard let spec = named?.spec else {
             throw config.failure(

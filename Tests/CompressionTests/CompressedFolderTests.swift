@@ -132,6 +132,8 @@ import Testing
         (#""version": 1"#, #""version": 2"#, "version"), (#""symmetric": true"#, #""symmetric": true, "scaled": 2"#, "scaled"),
         (#""num_bits": 4"#, #""num_bits": 5"#, "weight_packed"), (#""num_bits": 4"#, #""num_bits": 9"#, "num_bits"),
         (#""strategy": "channel""#, #""strategy": "block""#, "strategy"),
+        (#""group_size": null"#, #""group_size": 64"#, "group_size"),
+        (#""ignore": ["#, #""ignore": ["model.layers.0.mlp.up_proj", "#, "ignore"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
         (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),
         (

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import Configuration
@@ -44,6 +45,19 @@ import Testing
     ])
     func `what is no grid is refused with its line`(text: String, reason: String) {
         #expect(problem(text).contains(reason), "\(problem(text))")
+    }
+
+    @Test func `the grids that come with the program are accepted`() throws {
+        let folder =
+            URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().path + "/configs/sweeps"
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder)
+        #expect(!files.isEmpty)
+        for file in files {
+            for run in try SweepGrid(file: "\(folder)/\(file)").runs {
+                _ = try SettingsRequest(assignments: run.assignments).configuration(job: run.job)
+            }
+        }
     }
 
     @Test func `a grid without end is refused before it is laid out`() {
