@@ -29,6 +29,7 @@ package struct RotateJob: Job {
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try weights(inputs, context)
             try inputs.folder.checkRotatable(weights)
+            try QuantizationRecipe(config, inputs.folder.architecture).checkRows(config.rotation)
             let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
             return (
                 try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
@@ -236,7 +237,7 @@ package struct RotateJob: Job {
         context.reporter.note("\n" + result.table.text)
         for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note(
-            "\n\(Int(summary.tokensPerSecond)) tokens/s, "
+            "\n" + (outcome.tokensPerStep > 0 ? "\(Int(summary.tokensPerSecond)) tokens/s, " : "")
                 + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "
                 + "results in \(context.folder.path)")
     }

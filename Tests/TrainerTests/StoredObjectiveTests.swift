@@ -114,7 +114,8 @@ import Testing
     ]) func `nothing rounded is nothing to learn from`(_ settings: [String], _ named: String) throws {
         let all = settings + ["quantization.activations.bits=16", "quantization.kv.bits=16"]
         let error = #expect(throws: ConfigurationError.self) {
-            try RotationRecipe(RunConfig(assignments: all), Setup.configuration.architecture, planTokens: 256)
+            let config = try RunConfig(assignments: all)
+            try QuantizationRecipe(config, Setup.configuration.architecture).checkRows(config.rotation)
         }
         #expect(error?.description.contains("rotation.\(named)") == true)
     }

@@ -92,7 +92,7 @@ package struct TrainingLoop {
             try context.folder.append(line)
             context.reporter.progress(
                 verb, step + 1, of: training.steps,
-                "loss \(result.loss.formatted(decimals: 4)), \(Int(tokens / seconds)) tokens/s")
+                "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
             let stop = try StopRequest.agreed(on: world)
             guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
             world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))

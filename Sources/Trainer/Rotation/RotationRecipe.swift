@@ -36,8 +36,10 @@ package struct QuantizationRecipe {
         }
     }
 
-    /// That there are rounded activations where rotations learn from those.
-    fileprivate func checkRows(_ rotation: RotationSettings) throws(ConfigurationError) {
+    /// That there are rounded activations where rotations are to be learned from those.
+    ///
+    /// - Throws: ``ConfigurationError``.
+    package func checkRows(_ rotation: RotationSettings) throws(ConfigurationError) {
         guard activations.token == nil, activations.head == nil, activations.value == nil else { return }
         let setting: (key: String, text: String)? =
             rotation.objective.readsStoredRows
@@ -106,7 +108,6 @@ package struct RotationRecipe {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, architecture)
         try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
-        try quantization.checkRows(rotation)
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.keys < 16
