@@ -25,10 +25,10 @@ extension Tape {
     /// input. A weight in a form of its own (`LinearOperator`) makes the product itself, and its matrix is made where
     /// ∂loss/∂x is wanted.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
-        let outputs = layers.map { layer in
-            var y = linearProduct(x.value, layer.weight.stored)
-            if let bias = layer.bias { ck_add_bias(y.mutablePointer, bias.value.pointer, y.rows, y.columns) }
-            return y
+        var outputs = linearProducts(x.value, layers.map(\.weight.stored))
+        for (index, layer) in layers.enumerated() {
+            guard let bias = layer.bias else { continue }
+            ck_add_bias(outputs[index].mutablePointer, bias.value.pointer, outputs[index].rows, outputs[index].columns)
         }
         let dx = x.sink
         let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
@@ -56,6 +56,13 @@ extension Tape {
             dx.update { dx, beta in matmul(dy, .asStored, r, transposed ? .asStored : .transposed, beta: beta, into: &dx) }
         }
     }
+}
+
+/// x·Wᵀ of each weight.
+private func linearProducts(_ x: Tensor, _ weights: [StoredTensor]) -> [Tensor] {
+    let forms = weights.compactMap(\.linearOperator)
+    guard forms.count == weights.count, forms.count > 1 else { return weights.map { linearProduct(x, $0) } }
+    return forms[0].products(x, and: Array(forms.dropFirst()))
 }
 
 /// x·Wᵀ.

@@ -14,7 +14,7 @@ package enum LinearProduct: String, Sendable, CaseIterable {
 }
 
 /// A packed linear that multiplies in integers, and rounds its input itself.
-struct IntegerLinear: LinearOperator {
+final class IntegerLinear: LinearOperator {
     private enum Product {
         case integer(IntegerProduct)
         case ternary(IntegerTernaryProduct)
@@ -50,6 +50,19 @@ struct IntegerLinear: LinearOperator {
         case .integer(let product): product.apply(x)
         case .ternary(let product): product.apply(x)
         }
+    }
+
+    /// Where all round x alike, x is rounded once.
+    func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
+        guard case .integer(let own) = product else { return [product(x)] + others.map { $0.product(x) } }
+        let tokens = own.rounded(x)
+        return [own.apply(tokens)]
+            + others.map { other in
+                guard case .integer(let product) = (other as? IntegerLinear)?.product, product.reads(own) else {
+                    return other.product(x)
+                }
+                return product.apply(tokens)
+            }
     }
 }
 

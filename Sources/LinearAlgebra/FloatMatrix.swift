@@ -104,7 +104,7 @@ package struct FloatMatrix: LinearOperator {
         // Read by all threads; each writes rows of its own.
         nonisolated(unsafe) let (w, tokens, y) = (elements.pointer, x.pointer, y)
         let (rows, columns, count, kernel) = (shape[0], shape[1], x.rows, form.kernel)
-        let block = 8
+        let block = 16
         BLAS.share((rows + block - 1) / block, in: min(BLAS.threads, rows * columns / Self.elementsOfAThread)) { blocks in
             for token in 0..<count {
                 ck_matrix_vector(

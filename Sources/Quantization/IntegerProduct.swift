@@ -158,6 +158,11 @@ package struct IntegerProduct: Sendable {
             group: matrix.group)
     }
 
+    /// Whether this product reads what the other rounds.
+    package func reads(_ other: IntegerProduct) -> Bool {
+        matrix.columns == other.matrix.columns && matrix.group == other.matrix.group && activations == other.activations
+    }
+
     /// y for each row of x, `[…, columns]`: `[…, rows]`.
     package func apply(_ x: Tensor) -> Tensor {
         precondition(x.columns == columns, "a layer of \(columns) inputs for \(x.shape)")

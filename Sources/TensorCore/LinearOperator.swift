@@ -4,6 +4,8 @@ package protocol LinearOperator: Sendable {
     var shape: [Int] { get }
     /// x·Wᵀ for x `[rows, n]`: `[rows, m]`.
     func product(_ x: Tensor) -> Tensor
+    /// The products of this and of others that read the same x: what x is made into first may be made once.
+    func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor]
     /// W itself, in float32.
     var tensor: Tensor { get }
     /// Some of its rows: `[indices.count, n]`.
@@ -13,5 +15,9 @@ package protocol LinearOperator: Sendable {
 }
 
 extension LinearOperator {
+    package func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
+        [product(x)] + others.map { $0.product(x) }
+    }
+
     package func rows(at indices: [Int32]) -> Tensor { StoredTensor(tensor).rows(at: indices) }
 }

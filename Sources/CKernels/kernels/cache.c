@@ -30,6 +30,8 @@ INLINE void load_rows(const ck_cache *cache, size_t first, size_t count, float *
     size_t d = cache->d, bytes = ck_cache_row_bytes(cache->bits, d), half = (d + 1) / 2;
     for (size_t r = first; r < first + count; r++, y += stride) {
         const uint8_t *restrict row = cache->rows + r * bytes;
+        // Rows are read once and in order: those to come are on their way while these are computed with.
+        for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(row + line + 4096);
         if (cache->bits == 16) {
             CK_VARIANT(ck_widen_f16)(row, y, d);
             continue;

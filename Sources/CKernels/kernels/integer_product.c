@@ -118,6 +118,8 @@ INLINE void add_lines_of_one(const uint8_t *codes, size_t lines, int bits, const
         _Pragma("unroll") for (int j = 0; j < CHAINS / steps; j++) {
             if (j >= block) break;
             const words *line = (const words *)codes;
+            // Codes of all panels follow each other, and are read once.
+            for (int byte = 0; byte < PANEL * 4; byte += 64) __builtin_prefetch(codes + byte + 8192);
             _Pragma("unroll") for (int i = 0; i < steps; i++, x += 4) {
                 words mask = splat(0x01010101u * (uint32_t)(((1 << bits) - 1) << (i * bits))), four = codes_at(x);
                 EACH_VECTOR part[v][j * steps + i] = add_dots(part[v][j * steps + i], line[v] & mask, four);
