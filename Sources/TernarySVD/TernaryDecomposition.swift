@@ -1,3 +1,4 @@
+internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
@@ -36,7 +37,21 @@ package struct TernaryDecomposition: Sendable {
 
     /// U·diag(s)·V for U `[m, k]` and V `[k, n]`, by additions in a fixed order.
     package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
-        TernarySum(u: u, v: v).product(s)
+        // Where rows of V have little more than one non-zero, most of the terms are 0, and the sums are the same without them.
+        v.nonzeroCount <= 2 * s.count ? sparseProduct(u, s, v) : TernarySum(u: u, v: v).product(s)
+    }
+
+    private static func sparseProduct(_ u: Tensor, _ s: Tensor, _ v: Tensor) -> Tensor {
+        let (m, k, n) = (u.shape[0], s.count, v.shape[1])
+        let (columns, scales, rows) = (u.transposed(), s.pointer, v.pointer)
+        var transposed = Tensor(zeros: [n, m])
+        let target = transposed.mutablePointer
+        for j in 0..<k {
+            for c in 0..<n where rows[j * n + c] != 0 {
+                ck_axpy(rows[j * n + c] * scales[j], columns.pointer + j * m, target + c * m, m)
+            }
+        }
+        return transposed.transposed()
     }
 
     /// Decomposes a matrix.

@@ -27,10 +27,12 @@ package struct DigitNorm: Sendable {
 /// Units of a quarter of an octave cost a file few bits. 3·m·n²/2 multiply-adds for the passes over the columns, and m·n² for
 /// each descent and about n per changed number.
 package struct TernaryDigits {
-    /// Digits of a number.
-    private static let digits = 5
+    /// Digits of a number: a channel of much larger inputs than the others has units as much smaller.
+    private static let digits = 9
     /// The largest number, (3^digits − 1)/2.
-    private static let largest = 121
+    private static let largest = 9841
+    /// Rows that a draft looks at, about.
+    private static let draftRows = 128
     /// Price of a bit over the square of the unit. At a high rate the error of a number is its unit²/12 and falls fourfold with a
     /// bit: ln 2/6 = 0.116 is where they balance; less has measured better, since what is thinned out is always too small.
     private static let price: Float = 0.04
@@ -60,6 +62,26 @@ package struct TernaryDigits {
         energy = inputs.norm.squared(scaled, rowWeights: [Float](repeating: 1, count: m))
     }
 
+    /// Every so manieth row, as if there were no others.
+    private init(sampling whole: TernaryDigits) {
+        let (m, n) = (whole.shape[0], whole.shape[1])
+        let rows = Array(stride(from: 0, to: m, by: max(1, m / Self.draftRows)))
+        (shape, inputs, a) = ([rows.count, n], whole.inputs, rows.map { whole.a[$0] })
+        let all = whole.target.transposed()
+        target = Tensor(rows.flatMap { all.rows($0..<$0 + 1).elements }, shape).transposed()
+        energy = whole.energy * Double(rows.count) / Double(m)
+    }
+
+    /// What the code of the factors for ε will take, about, in bits: one pass over some of the rows.
+    package func draftedBits(epsilon: Double) -> Double {
+        let sample = TernaryDigits(sampling: self)
+        guard let unit = sample.unit(epsilon) else { return 0 }
+        var numbers = sample.numbers(unit)
+        numbers.round(sample.target, inputs.factor)
+        let bytes = TernaryCode.encode(sample.packed(numbers, 0)).count
+        return Double(8 * bytes) * Double(shape[0]) / Double(sample.shape[0])
+    }
+
     /// A result, and √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)).
     package struct Result {
         package let factors: TernaryFactors
@@ -69,30 +91,36 @@ package struct TernaryDigits {
     /// The factors for a unit that would lose a share ε² of the energy if all numbers were exact to half of it:
     /// unit² = 12·ε²·energy/(m·n).
     ///
-    /// - Parameters:
-    ///   - isDraft: whether one pass must do, for an estimate of the bits.
-    ///   - eachStep: called before every step; what it throws ends the work.
-    package func factors(epsilon: Double, isDraft: Bool = false, eachStep: () throws -> Void = {}) throws -> Result {
-        let (m, n) = (shape[0], shape[1])
-        let unit = Float((12 * epsilon * epsilon * energy / Double(m * n)).squareRoot())
-        guard unit > 0, unit.isFinite else {
-            return Result(factors: packed([], [Float](repeating: 1, count: n)), relativeError: 0)
-        }
-        let b = inputs.factor.diagonal.map { (unit / $0).roundedToQuarterOctave }
-        var numbers = WholeNumbers(rows: m, columns: n, scales: b, price: Self.price * unit * unit, largest: Self.largest)
-        for pass in 0...(isDraft ? 0 : Self.passes) {
+    /// - Parameter eachStep: called before every step; what it throws ends the work.
+    package func factors(epsilon: Double, eachStep: () throws -> Void = {}) throws -> Result {
+        guard let unit = unit(epsilon) else { return Result(factors: packed(numbers(1), 0), relativeError: 0) }
+        var numbers = numbers(unit)
+        for pass in 0...Self.passes {
             try eachStep()
             if pass > 0 { numbers.noteRates() }
             numbers.round(target, inputs.factor)
         }
-        for _ in 0..<(isDraft ? 0 : Self.descents) {
+        for _ in 0..<Self.descents {
             try eachStep()
             numbers.noteRates()
             numbers.descend(error(numbers), inputs.norm.inputs)
         }
-        let lost = isDraft ? 0 : inputs.norm.squared(error(numbers), rowWeights: [Float](repeating: 1, count: m))
-        let relativeError = energy > 0 ? (max(0, lost) / energy).squareRoot() : 0
-        return Result(factors: packed(numbers.codes, b, relativeError), relativeError: relativeError)
+        let lost = inputs.norm.squared(error(numbers), rowWeights: [Float](repeating: 1, count: shape[0]))
+        let relativeError = (max(0, lost) / energy).squareRoot()
+        return Result(factors: packed(numbers, relativeError), relativeError: relativeError)
+    }
+
+    /// nil for a weight of zeros.
+    private func unit(_ epsilon: Double) -> Float? {
+        let unit = Float((12 * epsilon * epsilon * energy / Double(shape[0] * shape[1])).squareRoot())
+        return unit > 0 && unit.isFinite ? unit : nil
+    }
+
+    /// Zeros, whose columns' units make every column lose as much.
+    private func numbers(_ unit: Float) -> WholeNumbers {
+        WholeNumbers(
+            rows: shape[0], columns: shape[1], scales: inputs.factor.diagonal.map { (unit / $0).roundedToQuarterOctave },
+            price: Self.price * unit * unit, largest: Self.largest)
     }
 
     /// diag(a)⁻¹·W less the numbers, `[m, n]`.
@@ -105,35 +133,45 @@ package struct TernaryDigits {
         return result
     }
 
-    private func packed(_ codes: [Int16], _ b: [Float], _ relativeError: Double = 0) -> TernaryFactors {
+    private func packed(_ numbers: WholeNumbers, _ relativeError: Double) -> TernaryFactors {
         let (m, n) = (shape[0], shape[1])
-        var (columns, places, scales): ([Float], [Int], [Float]) = ([], [], [])
-        var power = 1
-        for _ in 1..<Self.digits { power *= 3 }
-        while power > 0 {
-            for j in 0..<n where !codes.isEmpty {
-                let column = (0..<m).map { Float(Self.digit(of: Int(codes[$0 * n + j]), power)) }
-                guard column.contains(where: { $0 != 0 }) else { continue }
-                columns += column
-                places.append(j)
-                scales.append(Float(power))
+        // Columns of U by digit and place, the highest digit first.
+        var planes: [[Int8]] = []
+        var uses: [[Bool]] = []
+        for (place, code) in numbers.codes.enumerated() where code != 0 {
+            var (rest, digit) = (Int(code), 0)
+            while rest != 0 {
+                if digit == planes.count {
+                    planes.append([Int8](repeating: 0, count: m * n))
+                    uses.append([Bool](repeating: false, count: n))
+                }
+                let trit = Self.lowestDigit(of: rest)
+                if trit != 0 {
+                    planes[digit][place % n * m + place / n] = Int8(trit)
+                    uses[digit][place % n] = true
+                }
+                (rest, digit) = ((rest - trit) / 3, digit + 1)
             }
-            power /= 3
+        }
+        var (columns, places, scales): ([Float], [Int], [Float]) = ([], [], [])
+        for digit in planes.indices.reversed() {
+            for j in 0..<n where uses[digit][j] {
+                columns += planes[digit][j * m..<(j + 1) * m].map(Float.init)
+                places.append(j)
+                scales.append(pow(3, Float(digit)))
+            }
         }
         let k = places.count
         var v = Tensor(zeros: [k, n])
         for (component, place) in places.enumerated() { v.mutablePointer[component * n + place] = 1 }
         return TernaryFactors(
             u: PackedTernary(Tensor(columns, [k, m]).transposed()), s: scales, v: PackedTernary(v),
-            balance: Balance(a: a, b: b), tolerance: Float(min(0.999, max(1e-5, relativeError))))
+            balance: Balance(a: a, b: numbers.scales), tolerance: Float(min(0.999, max(1e-5, relativeError))))
     }
 
-    /// The balanced ternary digit, −1, 0 or 1, that stands for 3^p = `power`.
-    static func digit(of number: Int, _ power: Int) -> Int {
-        // With (3^p − 1)/2 added, what is below does not borrow.
-        let shifted = number + (power - 1) / 2
-        let quotient = shifted >= 0 ? shifted / power : -((power - 1 - shifted) / power)
-        let rest = ((quotient % 3) + 3) % 3
+    /// The lowest balanced ternary digit, −1, 0 or 1.
+    static func lowestDigit(of number: Int) -> Int {
+        let rest = ((number % 3) + 3) % 3
         return rest == 2 ? -1 : rest
     }
 }
@@ -144,6 +182,8 @@ private struct WholeNumbers {
     let scales: [Float]
     private let price: Float
     private let largest: Int
+    /// Numbers that have frequencies of their own; all that are larger count as the largest of these.
+    private static let table = 121
     private(set) var codes: [Int16]
     /// `[columns, 2·limit + 1]`; nil before anything is known.
     private var rates: [Float]?
@@ -154,19 +194,20 @@ private struct WholeNumbers {
     init(rows: Int, columns: Int, scales: [Float], price: Float, largest: Int) {
         (self.rows, self.columns, self.scales, self.price, self.largest) = (rows, columns, scales, price, largest)
         codes = [Int16](repeating: 0, count: rows * columns)
-        limit = largest
+        limit = Self.table
     }
 
     mutating func noteRates() {
         let most = codes.reduce(0) { max($0, Int(abs($1))) }
-        limit = min(largest, most + 1)
+        limit = min(Self.table, most + 1)
         let width = 2 * limit + 1
         var counts = [Double](repeating: 0, count: columns * width)
         for (place, code) in codes.enumerated() {
             // Both signs are as likely.
             let first = place % columns * width + limit
-            counts[first + Int(code)] += 0.5
-            counts[first - Int(code)] += 0.5
+            let number = min(limit, max(-limit, Int(code)))
+            counts[first + number] += 0.5
+            counts[first - number] += 0.5
         }
         var all = [Double](repeating: 0, count: width)
         for (place, count) in counts.enumerated() { all[place % width] += count }
@@ -182,7 +223,8 @@ private struct WholeNumbers {
             func run(_ rates: UnsafePointer<Float>?) {
                 body(
                     ck_ternary_digits(
-                        rows: rows, columns: columns, scales: scales.baseAddress, rates: rates, price: price, limit: limit))
+                        rows: rows, columns: columns, scales: scales.baseAddress, rates: rates, price: price, limit: limit,
+                        largest: largest))
             }
             if let rates { rates.withUnsafeBufferPointer { run($0.baseAddress) } } else { run(nil) }
         }

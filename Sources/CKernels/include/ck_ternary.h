@@ -64,13 +64,14 @@ void ck_ternary_sum(
 void ck_ternary_settle(
     const float *product, const float *a, const float *b, size_t rows, size_t n, float *w, float *rest);
 
-// Whole numbers of at most `limit` for the entries of a weight, each times its column's scale.
+// Whole numbers of at most `largest` for the entries of a weight, each times its column's scale.
 typedef struct {
     size_t rows, columns;
     const float *scales; // a column's unit
     const float *rates;  // columns×(2·limit + 1): the bits of each number from −limit on; may be null in ck_ternary_round
     float price;         // of a bit, as squared error
-    size_t limit;
+    size_t limit;        // of the table: numbers beyond it cost what its ends do
+    size_t largest;      // at most 32767
 } ck_ternary_digits;
 
 // For j = 0, 1, …: code_j ← the number whose (w_j + Σ_{i<j} e_i·ratios_ji − code·scale)²/scale²·curves_j + price·bits is least

@@ -167,9 +167,9 @@ extension CalibratedTernary {
                 guard let place = places[layer.name] else { return nil }
                 let digits = TernaryDigits(layer.weight, norm, config.ternary.weighting)
                 for (index, level) in levels.enumerated() {
-                    let epsilon = DigitBudget.epsilon(level, place, of: counts)
-                    let draft = try digits.factors(epsilon: epsilon, isDraft: true, eachStep: pulse)
-                    table[place * levels.count + index] = Double(8 * TernaryCode.encode(draft.factors).count)
+                    try pulse()
+                    table[place * levels.count + index] = digits.draftedBits(
+                        epsilon: DigitBudget.epsilon(level, place, of: counts))
                 }
                 return nil
             })
