@@ -31,7 +31,7 @@ extension CommandLineTests {
             let folder = try TemporaryFolder()
             for (word, fragment) in [
                 ("rotat", "no command 'rotat'; did you mean rotate?"), ("evla", "did you mean eval?"),
-                ("sweep", "the commands are rotate, train"),
+                ("nonsense", "the commands are rotate, train"),
                 ("version", "did you mean --version?"),
             ] {
                 try Program.expectRefusal([word], in: folder.path, ranks: 0, code: 64, fragment: fragment)
