@@ -33,6 +33,7 @@ struct LaunchCommand: ParsableCommand {
         let mpirun = MPIRun(
             ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
         try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit, nodes: ProcessEnvironment.nodes)
+        ProcessEnvironment.releaseChosenThreads()
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
         // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong

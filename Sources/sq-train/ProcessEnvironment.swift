@@ -57,6 +57,7 @@ enum ProcessEnvironment {
             let threads = min(
                 most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
             setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
+            setenv(chosenThreadsVariable, "1", 1)
             BLAS.threads = threads
         }
         guard environment[guardVariable] == nil, environment["OPENBLAS_CORETYPE"] == nil else { return }
@@ -64,6 +65,16 @@ enum ProcessEnvironment {
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 1)
         setenv(guardVariable, "1", 1)
         restart()
+    }
+
+    /// Set where the number of threads is this process's own choice, and not the user's.
+    private static let chosenThreadsVariable = "SQ_TRAIN_THREADS_CHOSEN"
+
+    /// Takes back the number of threads that was chosen for this process alone: ranks that it starts have shares of their own.
+    static func releaseChosenThreads() {
+        guard getenv(chosenThreadsVariable) != nil else { return }
+        unsetenv(chosenThreadsVariable)
+        unsetenv("OPENBLAS_NUM_THREADS")
     }
 
     /// Throws where CK_ISA names kernels that there are none of, or that this processor cannot run.

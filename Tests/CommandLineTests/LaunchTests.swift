@@ -43,6 +43,20 @@ extension CommandLineTests {
             #expect(calls.first?.hasSuffix("/sq-train rotate --set a=b --out x") == true)
         }
 
+        /// 128 ranks have a core each at most on any machine that runs this.
+        @Test(arguments: [(nil, "1"), ("3", "3")])
+        func `ranks get their share of the cores, and not all that launch itself would take; a number given stays`(
+            given: String?, expected: String
+        ) throws {
+            try AtomicFile.write("#!/bin/sh\necho threads $OPENBLAS_NUM_THREADS\n", to: folder.file("mpirun"))
+            chmod(folder.file("mpirun"), 0o755)
+            let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+            let outcome = try Program.run(
+                ["launch", "-n", "128"], in: folder.path,
+                environment: ["PATH": path, "OPENBLAS_NUM_THREADS": given, "OMP_NUM_THREADS": nil])
+            #expect(outcome.output == "threads \(expected)\n", "\(outcome.errors)")
+        }
+
         @Test(arguments: [0, 65, 78, 1]) func `without restarts the exit code is mpirun's`(_ code: Int32) throws {
             let (outcome, calls) = try launch(["-n", "2"], codes: String(code))
             #expect(outcome.code == code)
