@@ -125,10 +125,10 @@ package struct BitOverrides: SettingValue {
             self = .none
             return
         }
+        guard let pairs = text.settingPairs else { return nil }
         var entries: [Entry] = []
-        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            let sides = part.split(separator: "=", omittingEmptySubsequences: false)
-            guard sides.count == 2, let pattern = LayerPattern(settingText: String(sides[0])), let bits = Int(sides[1]),
+        for (name, number) in pairs {
+            guard let pattern = LayerPattern(settingText: String(name)), let bits = Int(number),
                 (2...8).contains(bits) || bits == 16
             else { return nil }
             entries.append(Entry(pattern: pattern, bits: bits))

@@ -111,11 +111,11 @@ package struct TaskChoices: SettingValue {
             self = .none
             return
         }
+        guard let named = text.settingPairs else { return nil }
         var pairs: [(task: any EvaluationTask.Type, path: String)] = []
-        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-            guard sides.count == 2, !sides[1].isEmpty, let task = EvaluationTasks.named(String(sides[0])) else { return nil }
-            pairs.append((task, String(sides[1])))
+        for (name, path) in named {
+            guard !path.isEmpty, let task = EvaluationTasks.named(String(name)) else { return nil }
+            pairs.append((task, String(path)))
         }
         let entries = pairs.map { pair in
             let isAlone = pairs.count { $0.task.name == pair.task.name } == 1

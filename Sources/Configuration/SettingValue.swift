@@ -48,6 +48,19 @@ extension String: SettingValue {
     package var settingText: String { self }
 }
 
+extension String {
+    /// `A=B` between commas, as both sides; nil where a part has no `=`.
+    var settingPairs: [(Substring, Substring)]? {
+        var pairs: [(Substring, Substring)] = []
+        for part in split(separator: ",", omittingEmptySubsequences: false) {
+            let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard sides.count == 2 else { return nil }
+            pairs.append((sides[0], sides[1]))
+        }
+        return pairs
+    }
+}
+
 /// A setting with a fixed set of words as its values.
 package protocol Choice: SettingValue, CaseIterable, RawRepresentable<String> {}
 

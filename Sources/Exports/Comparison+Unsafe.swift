@@ -1,3 +1,4 @@
+internal import Support
 internal import TensorCore
 
 #if canImport(Glibc)
@@ -19,9 +20,14 @@ func resolvedPath(_ path: String) -> String? {
     return String(cString: pointer)
 }
 
-/// Bytes of a file, or of the files in a folder.
+/// Bytes of a file.
 func bytes(at path: String) -> Int {
     var status = stat()
     guard stat(path, &status) == 0 else { return 0 }
     return Int(status.st_size)
+}
+
+/// Bytes of the files in a folder.
+func bytes(inFolder path: String) throws(FileError) -> Int {
+    try entries(ofFolder: path).reduce(0) { $0 + bytes(at: path + "/" + $1) }
 }

@@ -35,7 +35,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: Dictionary(uniqueKeysWithValues: [("format", "pt")] + Provenance(folder).entries))
+            metadata: try Provenance(folder).metadata)
         try writer.copy(["config.json"] + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
         let written = try CompressedFolder(writer.temporaryPath).folder.checkpoint
         for name in checkpoint.names
@@ -43,9 +43,9 @@ package struct CompressedTensorsWriter: ModelWriter {
             throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
         }
         try writer.commit()
-        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
         return ExportReport(
-            path: request.out, bytes: size, weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },
+            path: request.out, bytes: try bytes(inFolder: request.out),
+            weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },
             checked: "\(checkpoint.names.count) tensors read back, equal to the source", notes: folder.warnings)
     }
 }

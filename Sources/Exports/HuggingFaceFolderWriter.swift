@@ -24,14 +24,13 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: Dictionary(uniqueKeysWithValues: [("format", "pt")] + provenance.entries))
+            metadata: provenance.metadata)
         try writer.write(config(folder, type).text, as: "config.json")
         try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
         try compare(folder, with: writer.temporaryPath, type)
         try writer.commit()
-        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
         return ExportReport(
-            path: request.out, bytes: size, weights: parameters.reduce(0) { $0 + $1.value.count },
+            path: request.out, bytes: try bytes(inFolder: request.out), weights: parameters.reduce(0) { $0 + $1.value.count },
             checked: "\(parameters.count) tensors in \(type.rawValue) read back, equal to the source",
             notes: folder.warnings + notes)
     }

@@ -146,6 +146,9 @@ struct Provenance {
         record = PathKind(path) == .absent ? nil : try InputFile.json(path)
     }
 
+    /// The metadata of safetensors files.
+    var metadata: [String: String] { Dictionary(uniqueKeysWithValues: [("format", "pt")] + entries) }
+
     /// Texts by name, for formats that hold such.
     var entries: [(key: String, value: String)] {
         [("program", program), ("source_sha256", digest)] + (record.map { [("provenance", $0.text(.compact))] } ?? [])

@@ -166,15 +166,7 @@ struct RecipeSearch<World: Communicator> {
             try learner.store(
                 Array(calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens, context.groups)
         }
-        var training = config.training
-        (training.steps, training.warmupSteps, training.learningRate) = (Self.steps, 0, nil)
-        let rate = LearningRate(training, automatic: TrainingSettings.automaticRate(settings.objective))
-        for step in 0..<Self.steps {
-            try StopRequest.check(on: context.communicator)
-            _ = try learner.step(step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
-            context.reporter.progress("learning rotations", step + 1, of: Self.steps)
-        }
-        try learner.settle()
+        try run.learn(learner, steps: Self.steps, "learning rotations")
         return learner.rotations
     }
 

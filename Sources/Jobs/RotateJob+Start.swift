@@ -42,7 +42,7 @@ extension RotateJob {
             let first = made(settings, from: recipe.start)
             try store(text, in: first, context)
             try first.start(from: recipe.candidates, context.groups)
-            try pretrain(first, run)
+            try run.learn(first, steps: rotation.pretrainSteps, "pretraining")
             learner = made(recipe.learner, from: first.rotations)
         } else {
             learner = made(recipe.learner, from: recipe.start)
@@ -59,22 +59,5 @@ extension RotateJob {
         let windows = (0..<min(text.count, rotation.sequences)).map { text[$0] }
         context.reporter.note("storing the activations of \(windows.count) sequences of \(length) tokens")
         try learner.store(windows, tokens: rotation.tokens, context.groups)
-    }
-
-    /// Steps on stored activations, at the rate of their own.
-    private func pretrain(_ learner: RotationLearner, _ run: LanguageModelRun<some Communicator>) throws {
-        let context = run.context
-        var training = context.config.training
-        (training.steps, training.warmupSteps) = (context.config.rotation.pretrainSteps, 0)
-        training.learningRate = nil
-        let rate = LearningRate(training, automatic: TrainingSettings.automaticRate(.range))
-        for step in 0..<training.steps {
-            try StopRequest.check(on: context.communicator)
-            let result = try learner.step(
-                step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
-            context.reporter.progress(
-                "pretraining", step + 1, of: training.steps, "loss \(result.loss.formatted(decimals: 5))")
-        }
-        try learner.settle()
     }
 }

@@ -84,8 +84,6 @@ struct BinaryDecoder: BinaryCoder {
 
     /// Whether the code has ended where its bytes do.
     var isAtEnd: Bool { position == bytes.count }
-    /// Whether bits were asked for that the bytes do not have; all answers since then mean nothing.
-    var isBeyondEnd: Bool { position > bytes.count }
 
     @inline(__always) mutating func code(_ bit: Bool, chance: UInt32) -> Bool {
         let middle = low + UInt32((UInt64(high - low) * UInt64(chance)) >> 16)

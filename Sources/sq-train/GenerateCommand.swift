@@ -21,7 +21,8 @@ struct GenerateCommand: RankCommand {
     @Option(help: ArgumentHelp("The text to go on from.", valueName: "text"))
     var prompt: String?
 
-    @Flag(help: "Apply the folder's chat template: refused, since templates are programs in Jinja.")
+    /// Not listed: templates are programs in Jinja, and all it does is to say what to do instead.
+    @Flag(help: .hidden)
     var chat = false
 
     @Flag(help: "Measure tokens per second and the share of the memory bandwidth.")

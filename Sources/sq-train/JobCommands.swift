@@ -3,9 +3,24 @@ internal import Collectives
 internal import Jobs
 internal import Runs
 
-// The commands that run a job: each names its job, whose `run` is the place to read on.
+/// A command that runs a job on a model: it names the job, whose `run` is the place to read on.
+protocol JobCommand: RankCommand {
+    associatedtype Work: Job
+    static var job: Work { get }
+    var model: ModelArgument { get }
+    /// nil for jobs that keep no checkpoints.
+    var resumption: ResumeOptions? { get }
+}
 
-struct RotateCommand: RankCommand {
+extension JobCommand {
+    var resumption: ResumeOptions? { nil }
+
+    func run(on communicator: some Communicator) throws {
+        try Self.job.run(options, resumption, model: model.model, on: communicator)
+    }
+}
+
+struct RotateCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "rotate",
         abstract: "Learn rotations for a model (the default command).",
@@ -15,12 +30,11 @@ struct RotateCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var resume: ResumeOptions
 
-    func run(on communicator: some Communicator) throws {
-        try RotateJob().run(options, resume, model: model.model, on: communicator)
-    }
+    static var job: RotateJob { RotateJob() }
+    var resumption: ResumeOptions? { resume }
 }
 
-struct TrainCommand: RankCommand {
+struct TrainCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "train",
         abstract: "Train all parameters of a model on text, in full precision.",
@@ -30,12 +44,11 @@ struct TrainCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var resume: ResumeOptions
 
-    func run(on communicator: some Communicator) throws {
-        try TrainJob().run(options, resume, model: model.model, on: communicator)
-    }
+    static var job: TrainJob { TrainJob() }
+    var resumption: ResumeOptions? { resume }
 }
 
-struct QatCommand: RankCommand {
+struct QatCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "qat",
         abstract: "Train a model to run with ternary factors, or with integers of a few bits.",
@@ -48,12 +61,11 @@ struct QatCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
     @OptionGroup var resume: ResumeOptions
 
-    func run(on communicator: some Communicator) throws {
-        try QatJob().run(options, resume, model: model.model, on: communicator)
-    }
+    static var job: QatJob { QatJob() }
+    var resumption: ResumeOptions? { resume }
 }
 
-struct PtqCommand: RankCommand {
+struct PtqCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "ptq",
         abstract: "Replace linear layers by ternary factors, without training.",
@@ -62,12 +74,10 @@ struct PtqCommand: RankCommand {
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
 
-    func run(on communicator: some Communicator) throws {
-        try PtqJob().run(options, model: model.model, on: communicator)
-    }
+    static var job: PtqJob { PtqJob() }
 }
 
-struct QuantizeCommand: RankCommand {
+struct QuantizeCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "quantize",
         abstract: "Round a model's linear layers to integers of a few bits and write them packed.",
@@ -76,12 +86,10 @@ struct QuantizeCommand: RankCommand {
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
 
-    func run(on communicator: some Communicator) throws {
-        try QuantizeJob().run(options, model: model.model, on: communicator)
-    }
+    static var job: QuantizeJob { QuantizeJob() }
 }
 
-struct EvaluateCommand: RankCommand {
+struct EvaluateCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
         abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
@@ -93,9 +101,7 @@ struct EvaluateCommand: RankCommand {
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
 
-    func run(on communicator: some Communicator) throws {
-        try EvaluateJob().run(options, model: model.model, on: communicator)
-    }
+    static var job: EvaluateJob { EvaluateJob() }
 }
 
 extension Job {

@@ -84,7 +84,7 @@ import Testing
 
     @Test(arguments: [
         ("lr", "training.learning_rate"), ("training.lr", "training.learning_rate"), ("optimizer.lr", "training.learning_rate"),
-        ("quantisation.weights.bits", "quantization.weights.bits"), ("weights.bits", "quantization.weights.bits"),
+        ("quantizaton.weights.bits", "quantization.weights.bits"), ("weights.bits", "quantization.weights.bits"),
         ("quantization.weight_bits", "quantization.weights.bits"), ("training.step", "training.steps"),
         ("steps", "training.steps"),
         ("bs", "training.batch_size"), ("training.batchsize", "training.batch_size"),

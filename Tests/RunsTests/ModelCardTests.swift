@@ -18,7 +18,7 @@ import Testing
         ]
         return ModelCard(
             job: "quantize", try RunConfig(assignments: settings), source: "models/small", sourceDigest: "ab12", results,
-            windows: "8 windows of 256 tokens of test.txt", isShared: isShared)
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: true)
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {

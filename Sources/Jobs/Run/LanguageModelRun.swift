@@ -133,9 +133,10 @@ struct LanguageModelRun<World: Communicator> {
         let windows =
             "\(inputs.evaluationTokens(config) / length) windows of \(length) tokens of "
             + (config.data.eval.path ?? "sequences that the model draws itself")
+        let written = try CompressedFolder(folder)
         let card = ModelCard(
             job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
-            windows: windows, isShared: try CompressedFolder(folder).isShared)
+            windows: windows, isShared: written.isShared, isPacked: !written.isPlain)
         try card.write(to: folder)
     }
 

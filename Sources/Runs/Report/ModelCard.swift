@@ -15,25 +15,34 @@ package struct ModelCard: Sendable {
     private let rows: [JSONValue]
     private let windows: String
     private let beginOfSequence: String
-    /// Programs that load the folder besides this one.
+    /// Whether transformers loads the folder.
     private let isShared: Bool
+    /// A command that gives the last row's perplexity again; nil where the folder alone does not.
+    private let check: String?
 
     /// - Parameters:
     ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
     ///   - results: of the run's summary, with `rows`.
     ///   - windows: how many were scored, of how many tokens, of which text.
     ///   - isShared: whether transformers loads the folder.
+    ///   - isPacked: whether the folder says itself how it runs.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
-        isShared: Bool
+        isShared: Bool, isPacked: Bool
     ) {
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
         (self.isShared, seed) = (isShared, config.training.seed)
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
         let changed = config.descriptions.filter { $0.value != $0.defaultValue && !["out", "model.path"].contains($0.path) }
-        command = (["sq-train \(job) \(source)"] + changed.map { "--set \(Self.quoted("\($0.path)=\($0.value)"))" })
+        command =
+            (["sq-train \(job) \(Self.quoted(source))"] + changed.map { "--set \(Self.quoted("\($0.path)=\($0.value)"))" })
             .joined(separator: " ")
+        let evaluation = config.data.evalWindows.map { " --set data.eval.windows=\($0)" } ?? ""
+        check =
+            isPacked
+            ? "sq-train eval FOLDER --set data.eval.path=TEXT\(evaluation) --set data.sequence_length=\(config.data.sequenceLength)"
+            : nil
     }
 
     /// A word as a shell takes it.
@@ -91,9 +100,7 @@ package struct ModelCard: Sendable {
         |---|---|---|---|---|
         \(rows.compactMap(Self.line).joined(separator: "\n"))
 
-        Perplexity on \(windows), beginning-of-sequence token: \(beginOfSequence). Check it with
-
-            sq-train eval FOLDER --set data.eval.path=TEXT
+        Perplexity on \(windows), beginning-of-sequence token: \(beginOfSequence).\(check.map { " Check it with\n\n    \($0)" } ?? "")
 
         \(isShared
             ? "transformers loads the folder as it is."
