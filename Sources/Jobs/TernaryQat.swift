@@ -284,21 +284,24 @@ struct TernaryQat<World: Communicator> {
 
         /// Means per step.
         ///
-        /// What the bus adds to a step is all time from the optimizer's update to the sync step's end beyond the computing of
-        /// the owner that computed longest in that step: sending, waiting, checking, decoding, W and ρ of all layers, digests,
-        /// the sync step. Its share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
+        /// What the bus adds to a step is all time of the slowest owner from the optimizer's update to the sync step's end beyond
+        /// computing its own layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All ranks end a
+        /// step together, so the slowest owner is the rank that has least of such time: the others have, besides, waited for what
+        /// it computed, or for the processor. Its share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
         func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
             let (count, world) = (max(1, seconds.count), groups.world)
             func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
             var longest = computeSeconds
             try world.allReduce(&longest, .max)
+            var added = zip(seconds, computeSeconds).map { $0 - $1 }
+            try groups.replicas.allReduce(&added, .min)
+            try world.allReduce(&added, .max)
             let reference = try groups.pipeline.allReduce(Int64(ternary.referenceBytes), .sum)
             let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
             let replays = try world.allReduce(Int64(ternary.replays), .sum)
-            let added = mean(seconds) - mean(longest)
             return [
                 "seconds_per_step": .double(mean(seconds)), "longest_owner_seconds_per_step": .double(mean(longest)),
-                "bus_seconds_per_step": .double(added), "bus_overhead": .double(added / mean(stepSeconds)),
+                "bus_seconds_per_step": .double(mean(added)), "bus_overhead": .double(mean(added) / mean(stepSeconds)),
                 "bytes_published_per_step": .integer(Int(published) / count),
                 "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
             ]

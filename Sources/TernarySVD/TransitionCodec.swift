@@ -74,7 +74,9 @@ package struct TransitionCodec {
     // MARK: Reading
 
     /// A payload that breaks a rule of the layout.
-    package struct Malformed: Error {}
+    package struct Malformed: Error {
+        package init() {}
+    }
 
     /// - Returns: the update, and the rank it expects the layer to have.
     /// - Throws: ``Malformed``, also for signs that are not one for each non-zero and a scale that is not finite.

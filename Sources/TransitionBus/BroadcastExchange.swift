@@ -51,12 +51,14 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
         }
     }
 
-    package func finishStep(stateDigest: Digest) throws {
+    package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
-        var vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
-        try world.allReduce(&vector, .min)
-        guard Agreement.holds(vector) else { throw try Differences.find(ledger, stateDigest, world) }
+        let own = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
+        var reduced = own + values
+        try world.allReduce(&reduced, .min)
+        guard Agreement.holds(reduced[..<own.count]) else { throw try Differences.find(ledger, stateDigest, world) }
+        return Array(reduced[own.count...])
     }
 }
 

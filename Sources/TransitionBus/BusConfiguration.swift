@@ -18,7 +18,8 @@ package struct BusConfiguration {
     package struct Timing: Sendable {
         /// For the whole set-up.
         package var setup: Duration = .seconds(60)
-        /// Silence of an owner before the first request for what is missing; doubled with every further one up to `queryLimit`.
+        /// Pause before a request for what is lost is repeated, and before an owner that waits says again what it has published;
+        /// doubled with every further one up to `queryLimit`.
         package var query: Duration = .milliseconds(250)
         package var queryLimit: Duration = .seconds(2)
         /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
@@ -102,11 +103,17 @@ package protocol TransitionExchange: AnyObject {
     /// Hands over every transition of the step once, this rank's own ones too, as they arrive; returns when all have been.
     func collect(_ apply: (Transition) throws -> Void) throws
     /// The coordinator's sync step: all ranks must have applied this step and be in the same state.
-    /// - Parameter stateDigest: SHA-256 of everything the ranks must share.
-    func finishStep(stateDigest: Digest) throws
+    /// - Parameters:
+    ///   - stateDigest: SHA-256 of everything the ranks must share.
+    ///   - values: as many on every rank.
+    /// - Returns: of each value the least that any rank gave, the same on all ranks. What one rank alone knows they all learn
+    ///   where the others give `Int64.max`.
+    func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64]
 }
 
 extension TransitionExchange {
+    package func finishStep(stateDigest: Digest) throws { _ = try finishStep(stateDigest: stateDigest, leastOf: []) }
+
     /// Waits for all layers of the step; every transition once, by layer.
     package func collect() throws -> [Transition] {
         var all: [Transition] = []
@@ -126,8 +133,8 @@ enum Agreement {
     }
 
     /// Whether the reduced vector says that all ranks gave the same.
-    static func holds(_ reduced: [Int64]) -> Bool {
+    static func holds(_ reduced: ArraySlice<Int64>) -> Bool {
         let half = reduced.count / 2
-        return (0..<half).allSatisfy { reduced[$0] == ~reduced[half + $0] }
+        return zip(reduced.prefix(half), reduced.suffix(half)).allSatisfy { $0 == ~$1 }
     }
 }

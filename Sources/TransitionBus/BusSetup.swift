@@ -7,7 +7,7 @@ internal import Support
 enum BusSetup {
     static func open(
         _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext
-    ) throws -> BusSockets {
+    ) throws -> (BusSockets, early: [BusSockets.Event]) {
         try agreeOnConfiguration(world, configuration)
         let route = try BusRoute.find(configuration.transport, interface: configuration.interface, over: world)
         try route.check()
@@ -33,8 +33,7 @@ enum BusSetup {
             if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
         }
         try sockets.connect(to: cards)
-        try shakeHands(sockets, world, configuration)
-        return sockets
+        return (sockets, try shakeHands(sockets, world, configuration))
     }
 
     private static func agreeOnConfiguration(_ world: some Communicator, _ configuration: BusConfiguration) throws {
@@ -80,27 +79,34 @@ enum BusSetup {
         return !hasEntered
     }
 
-    /// Proves every connection before the first step: a publisher's frames are lost until the subscription has arrived, and
+    /// Proves every connection before the first step, and returns what has come of it already: who is ready first does not wait.
+    ///
+    /// A way that is not proved loses messages: a publisher's frames are lost until the subscription has arrived, and
     /// nothing says so. Every owner waits for a subscription from each peer, then sends probes until everybody has seen
     /// everybody's, on the control connections in both directions too.
     private static func shakeHands(
         _ sockets: BusSockets, _ world: some Communicator, _ configuration: BusConfiguration
-    ) throws {
+    ) throws -> [BusSockets.Event] {
         let peers = Set(0..<world.size).subtracting([world.rank])
         let attempt = UInt32(configuration.attempt)
         let (probe, hello) = (
             FrameHeader(.probe, attempt: attempt, owner: world.rank).encoded,
             FrameHeader(.hello, attempt: attempt, owner: world.rank).encoded
         )
+        func kind(of parts: [[UInt8]]) -> FrameHeader.Kind? { FrameHeader(decoding: parts[0])?.kind }
+        var early: [BusSockets.Event] = []
         var subscriptions = 0
         var (probedBy, greetedBy, answeredBy): (Set<Int>, Set<Int>, Set<Int>) = ([], [], [])
         func handle(_ event: BusSockets.Event) throws {
             switch event {
             case .subscribed: subscriptions += 1
-            case .published(let peer, _): probedBy.insert(peer)
+            case .published(let peer, let parts):
+                probedBy.insert(peer)
+                if kind(of: parts) != .probe { early.append(event) }
             case .replayed(let peer, _): answeredBy.insert(peer)
-            case .asked(let peer, _):
+            case .asked(let peer, let parts):
                 greetedBy.insert(peer)
+                guard kind(of: parts) == .hello else { return early.append(event) }
                 _ = try sockets.answer(peer, hello, [])
             case .garbage, .unsubscribed: break
             }
@@ -127,5 +133,6 @@ enum BusSetup {
             try sockets.poll(milliseconds: 2, handle)
             if subscriptions != before, subscriptions >= peers.count { nextProbe = now }
         }
+        return early
     }
 }

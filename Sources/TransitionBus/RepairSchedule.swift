@@ -1,7 +1,8 @@
-/// When to ask an owner for what is missing, and when to give up. Pure: time is passed in.
+/// When to ask an owner for what is lost, and when to give up. Pure: time is passed in.
 ///
-/// An owner that still computes cannot answer, so requests to it are only repeated at growing intervals; once it has said that
-/// it has published everything, five requests in a row without any effect, or 30 s, are a failure.
+/// Connections keep order. So a frame of an owner shows that what it published before and has not arrived is lost, and nothing
+/// else shows it: an owner from which nothing comes still computes, or waits for the processor, and is not asked. Once it has
+/// said that it has published everything, five requests in a row without any effect, or 30 s, are a failure.
 struct RepairSchedule {
     enum Decision: Equatable { case wait, ask, giveUp(afterSeconds: Double) }
 
@@ -10,6 +11,8 @@ struct RepairSchedule {
         var interval: Duration
         var tries = 0
         var missing: Int
+        /// Whether its stream has shown a gap.
+        var hasGap = false
         /// When the owner was first known to have published everything.
         var ended: ContinuousClock.Instant?
     }
@@ -24,28 +27,59 @@ struct RepairSchedule {
         start = now
     }
 
-    /// A gap in the owner's stream: something is lost, so ask at once.
-    mutating func noteGap(of owner: Int, now: ContinuousClock.Instant) { states[owner]?.next = now }
-
     /// What to do about an owner of whom `missing` transitions have not arrived.
-    mutating func decide(owner: Int, missing: Int, hasEnded: Bool, now: ContinuousClock.Instant) -> Decision {
-        var state = states[owner] ?? State(next: now + timing.query, interval: timing.query, missing: missing)
+    ///
+    /// - Parameters:
+    ///   - hasGap: whether its stream has shown a gap since this was last asked.
+    ///   - hasEnded: whether it has said that it has published everything.
+    mutating func decide(owner: Int, missing: Int, hasGap: Bool, hasEnded: Bool, now: ContinuousClock.Instant) -> Decision {
+        var state = states[owner] ?? State(next: now, interval: timing.query, missing: missing)
         defer { states[owner] = state }
         if missing < state.missing {
             (state.missing, state.tries, state.interval) = (missing, 0, timing.query)
             state.next = max(state.next, now + timing.query)
             start = now
         }
-        if hasEnded, state.ended == nil { state.ended = now }
+        if hasGap { (state.hasGap, state.next) = (true, now) }
+        if hasEnded, state.ended == nil { (state.ended, state.next) = (now, now) }
         if let ended = state.ended, now - ended > timing.repair || state.tries > timing.repairTries {
             return .giveUp(afterSeconds: (now - ended).seconds)
         }
         if let silence = timing.silence, now - start > silence { return .giveUp(afterSeconds: (now - start).seconds) }
-        guard now >= state.next else { return .wait }
+        guard state.hasGap || hasEnded, now >= state.next else { return .wait }
         if hasEnded { state.tries += 1 }
         state.next = now + state.interval
         state.interval = min(state.interval * 2, timing.queryLimit)
         return .ask
+    }
+}
+
+/// When an owner that waits says again what it has published: a loss at the end of its stream shows by nothing else.
+struct Announcements {
+    /// Up to so many ranks the pauses grow to ``BusConfiguration/Timing/queryLimit``, beyond in proportion: what a rank hears of
+    /// all others together stays bounded.
+    private static let ranks = 64
+
+    private let first: Duration
+    private let limit: Duration
+    private var next: ContinuousClock.Instant
+    private var pause: Duration
+
+    init(_ timing: BusConfiguration.Timing, ranks: Int, now: ContinuousClock.Instant) {
+        first = timing.query
+        limit = timing.queryLimit * max(1, ranks / Self.ranks)
+        (next, pause) = (now + first, first)
+    }
+
+    /// The owner has said it just now.
+    mutating func begin(now: ContinuousClock.Instant) { (next, pause) = (now + first, first) }
+
+    /// Whether it is time; counted as done.
+    mutating func areDue(now: ContinuousClock.Instant) -> Bool {
+        guard now >= next else { return false }
+        pause = min(pause * 2, limit)
+        next = now + pause
+        return true
     }
 }
 

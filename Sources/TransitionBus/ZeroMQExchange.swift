@@ -3,7 +3,7 @@ internal import Glibc
 package import Support
 internal import TensorCore
 
-/// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again when they do not.
+/// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again where they are lost.
 /// docs/reliability.md, section 4.
 package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private let world: World
@@ -17,6 +17,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private var expected: [UInt64]
     /// Owners whose stream has shown a gap since the last request to them.
     private var gaps: Set<Int> = []
+    private var announcements: Announcements
     /// When a transition was last sent to a peer again: a flood of requests is answered at a limited rate.
     private var served: [Served: ContinuousClock.Instant] = [:]
     /// Keys turned away by then: the self-test's.
@@ -42,8 +43,11 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             payloadLimits: configuration.payloadLimits, attempt: UInt32(configuration.attempt),
             firstStep: configuration.firstStep, validate: configuration.validate)
         expected = Array(repeating: 0, count: world.size)
-        sockets = try BusSetup.open(world, configuration, messaging)
+        announcements = Announcements(timing, ranks: world.size, now: .now)
+        let early: [BusSockets.Event]
+        (sockets, early) = try BusSetup.open(world, configuration, messaging)
         strangersAtSetup = messaging.authenticator.refused
+        for event in early { try handle(event) }
     }
 
     /// Where this rank's two sockets listen, and the public key of both.
@@ -74,7 +78,15 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
         ring.storeEnding(ending, step: ledger.step)
         try publish(ending)
+        announcements.begin(now: .now)
         try world.waiting(in: "step \(ledger.step) of the transition bus") { try applyAll(apply) }
+    }
+
+    /// Says again that all of this rank's transitions are published, where it is time: who has lost the last of them learns it
+    /// by nothing else.
+    private func announce() throws {
+        guard announcements.areDue(now: .now), let ending = ring.ending(step: ledger.step) else { return }
+        try publish(ending)
     }
 
     private func applyAll(_ apply: (Transition) throws -> Void) throws {
@@ -93,29 +105,33 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             let now = ContinuousClock.now
             statistics.collectSeconds += (now - start).seconds
             for (owner, layers) in ledger.missing {
-                if gaps.remove(owner) != nil { schedule.noteGap(of: owner, now: now) }
-                try repair(
-                    schedule.decide(owner: owner, missing: layers.count, hasEnded: ledger.hasEnded(owner), now: now),
-                    owner: owner, layers: layers)
+                let decision = schedule.decide(
+                    owner: owner, missing: layers.count, hasGap: gaps.remove(owner) != nil, hasEnded: ledger.hasEnded(owner),
+                    now: now)
+                try repair(decision, owner: owner, layers: layers)
             }
+            try announce()
         }
+        // All is here. What shows from now on is of the next step.
+        gaps = []
     }
 
     private func repair(_ decision: RepairSchedule.Decision, owner: Int, layers: [Int]) throws {
         switch decision {
         case .wait: break
-        case .ask: try ask(owner, for: layers)
+        case .ask:
+            try ask(owner, for: layers)
         case .giveUp(let seconds):
             let what = "layer \(layers[0]) and \(layers.count - 1) more of rank \(owner) in step \(ledger.step)"
             throw BusError.timeout(what: what, rank: world.rank, seconds: seconds)
         }
     }
 
-    package func finishStep(stateDigest: Digest) throws {
+    package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
         let vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
-        let pending = try world.startAllReduce(vector, .min)
+        let pending = try world.startAllReduce(vector + values, .min)
         // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only
         // while it is asked, so a short wait asks often.
         try world.waiting(in: "the end of step \(ledger.step) on the transition bus") {
@@ -127,13 +143,16 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
                 let isShort = ContinuousClock.now - start < .milliseconds(20)
                 if isShort { sched_yield() }
                 try poll(milliseconds: isShort ? 0 : 1)
+                try announce()
             }
         }
-        guard Agreement.holds(try pending.wait().elements) else { throw try Differences.find(ledger, stateDigest, world) }
+        let reduced = try pending.wait().elements
+        guard Agreement.holds(reduced[..<vector.count]) else { throw try Differences.find(ledger, stateDigest, world) }
         if world.rank == 0 {
             lastCommit = ledger.step
             try publish(ReplayRing.Frame(header: header(.commit).encoded, payload: []))
         }
+        return Array(reduced[vector.count...])
     }
 
     // MARK: Sending
@@ -168,17 +187,19 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     // MARK: Receiving
 
     private func poll(milliseconds: Int) throws {
-        try sockets.poll(milliseconds: milliseconds) { event in
-            switch event {
-            case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
-            case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
-            case .asked(let peer, let parts): try serve(parts, to: peer)
-            case .subscribed, .unsubscribed: break
-            case .garbage: count(.malformed)
-            }
-        }
+        try sockets.poll(milliseconds: milliseconds, handle)
         statistics.strangers = sockets.messaging.authenticator.refused - strangersAtSetup
         try whileWaiting?()
+    }
+
+    private func handle(_ event: BusSockets.Event) throws {
+        switch event {
+        case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
+        case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
+        case .asked(let peer, let parts): try serve(parts, to: peer)
+        case .subscribed, .unsubscribed: break
+        case .garbage: count(.malformed)
+        }
     }
 
     private func spoiled(_ parts: [[UInt8]], _ take: ([[UInt8]]) throws -> Void) throws {

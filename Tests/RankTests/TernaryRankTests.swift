@@ -37,7 +37,10 @@ extension RankTests {
             var branches: [Int]
         }
 
-        private func train(_ assignments: [String], _ world: some Communicator) throws -> Outcome {
+        /// - Parameter passesOn: whether layers change hands in every step, as measurements may have them do.
+        private func train(
+            _ assignments: [String], _ world: some Communicator, passesOn: Bool = false
+        ) throws -> Outcome {
             let config = try RunConfig(assignments: ["ternary.tolerance=0.2"] + assignments)
             var weights = Self.weights
             let indices = try weights.linears(matching: config.ternary.layers)
@@ -47,6 +50,11 @@ extension RankTests {
             var branches = [0, 0, 0]
             for step in 0..<Self.steps {
                 var random = RandomStream(seed: 32, stream: UInt64(step))
+                if passesOn {
+                    for kind in [TransitionDispatch.Kind.adapting, .refreshing] {
+                        ternary.dispatch.note(indices.indices.map { Int64(100 + ($0 + step) % indices.count) }, kind)
+                    }
+                }
                 for index in indices {
                     weights[index].add(Tensor(normal: weights[index].shape, deviation: 0.01, from: &random))
                 }
@@ -74,6 +82,14 @@ extension RankTests {
                 #expect(many.branches == one.branches)
                 #expect((many.bytes > 0) == (world.size > 1))
             }
+        }
+
+        @Test(arguments: [["ternary.adapt_every=1"], ["ternary.mode=reference", "ternary.prune_rate=1"]])
+        func `who computes a layer does not show, also where it is another rank in every step`(assignments: [String]) throws {
+            let one = try train(assignments, LoopbackCommunicator())
+            let many = try train(assignments, world, passesOn: true)
+            for (a, b) in zip(many.weights.tensors, one.weights.tensors) { #expect(a.elements == b.elements) }
+            #expect(many.factors == one.factors && many.branches == one.branches)
         }
 
         /// Random steps of one size on ternary layers, each followed by a projection; `observe` sees the layers before each.

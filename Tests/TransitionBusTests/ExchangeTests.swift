@@ -40,7 +40,7 @@ import Testing
     func `a rank that has ended is no intruder to those that have not`(transport: BusTransport) async throws {
         let drill = BusDrill(layers: 1, steps: 1, transport: transport)
         let seen = try await ThreadWorld.results(size: 2) { world in
-            let sockets = try BusSetup.open(world, drill.configuration(rank: world.rank), MessagingContext())
+            let sockets = try BusSetup.open(world, drill.configuration(rank: world.rank), MessagingContext()).0
             var (sawEnd, garbage) = (false, 0)
             let deadline = ContinuousClock.now + .seconds(20)
             // Rank 1 leaves once both are set up, and its sockets close with it.
@@ -75,6 +75,51 @@ import Testing
             return inTime
         }
         #expect(handedOver[1])
+    }
+
+    /// The owner computes for many times as long as a request would be put off.
+    @Test func `an owner that takes its time is not asked for what it has not computed, and nothing is sent twice`()
+        async throws
+    {
+        let drill = BusDrill(layers: 6, steps: 3, transport: .ipc)
+        let statistics = try await ThreadWorld.results(size: 3) { world in
+            let bus = try drill.configuration(rank: world.rank).open(world, MessagingContext())
+            for step in 0..<drill.steps {
+                try bus.beginStep(step, owners: [0, 1, 2, 2, 2, 2])
+                for layer in 0..<6 where min(layer, 2) == world.rank {
+                    if world.rank == 2 { usleep(150_000) }
+                    try bus.publish(drill.transition(step: step, layer: layer))
+                }
+                _ = try bus.collect()
+                try bus.finishStep(stateDigest: sha256([]))
+            }
+            return bus.statistics
+        }
+        #expect(statistics.map(\.requests) == [0, 0, 0])
+        #expect(statistics.map(\.replays) == [0, 0, 0])
+        #expect(statistics.map(\.duplicates) == [0, 0, 0])
+    }
+
+    /// No later frame shows the loss of the last ones.
+    @Test func `what is lost at the end of an owner's stream is found by what it says again`() async throws {
+        var drill = BusDrill(layers: 4, steps: 40, transport: .ipc)
+        drill.faults = 0.24
+        let outcomes = try await ThreadWorld.results(size: 2) { [drill] in try drill.run($0) }
+        #expect(outcomes.allSatisfy { $0.applied == 160 && $0.digest == outcomes[0].digest })
+    }
+
+    @Test(arguments: [BusTransport.ipc, .mpi])
+    func `of what each rank knows, all learn the least with the end of the step`(transport: BusTransport) async throws {
+        let drill = BusDrill(layers: 1, steps: 1, transport: transport)
+        let learned = try await ThreadWorld.results(size: 3) { world in
+            let bus = try drill.configuration(rank: world.rank).open(world, MessagingContext())
+            try bus.beginStep(0, owners: [1])
+            if world.rank == 1 { try bus.publish(drill.transition(step: 0, layer: 0)) }
+            _ = try bus.collect()
+            let own = (0..<3).map { $0 == world.rank ? Int64(10 * $0) : .max }
+            return try bus.finishStep(stateDigest: sha256([]), leastOf: own)
+        }
+        #expect(learned == [[0, 10, 20], [0, 10, 20], [0, 10, 20]])
     }
 
     @Test func `a step with more bytes than the sockets hold does not stop two owners that wait for each other`() async throws {

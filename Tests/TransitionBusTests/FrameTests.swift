@@ -118,43 +118,62 @@ import Testing
 @Suite struct RepairScheduleTests {
     let start = ContinuousClock.now
 
-    @Test func `a silent owner that still computes is asked at growing intervals and not given up`() {
+    @Test func `an owner from which nothing comes is not asked, and given up only after the silence that is allowed`() {
         var schedule = RepairSchedule(.init(), now: start)
-        var asked: [Int] = []
-        for tick in 0..<1000 {
+        for tick in 0..<18_000 {
             let now = start + .milliseconds(10 * tick)
-            let decision = schedule.decide(owner: 1, missing: 2, hasEnded: false, now: now)
-            if decision == .ask { asked.append(10 * tick) } else { #expect(decision == .wait) }
+            #expect(schedule.decide(owner: 1, missing: 2, hasGap: false, hasEnded: false, now: now) == .wait)
         }
-        #expect(asked == [250, 500, 1000, 2000, 4000, 6000, 8000])
-        let late = schedule.decide(owner: 1, missing: 2, hasEnded: false, now: start + .seconds(181))
+        let late = schedule.decide(owner: 1, missing: 2, hasGap: false, hasEnded: false, now: start + .seconds(181))
         #expect(late == .giveUp(afterSeconds: 181))
     }
 
-    @Test func `an owner that has published everything is given up after five requests without effect`() {
+    @Test func `an owner whose stream has a gap is asked at once and at growing intervals, and not given up while it computes`()
+    {
         var schedule = RepairSchedule(.init(), now: start)
-        var asked = 0
+        var asked: [Int] = []
+        for tick in 0..<1000 {
+            let decision = schedule.decide(
+                owner: 1, missing: 2, hasGap: tick == 5, hasEnded: false, now: start + .milliseconds(10 * tick))
+            if decision == .ask { asked.append(10 * tick) } else { #expect(decision == .wait) }
+        }
+        #expect(asked == [50, 300, 800, 1800, 3800, 5800, 7800, 9800])
+    }
+
+    @Test func `an owner that has published everything is asked at once, and given up after five requests without effect`() {
+        var schedule = RepairSchedule(.init(), now: start)
+        var asked: [Int] = []
         var end: Duration?
         for tick in 0..<2000 where end == nil {
-            switch schedule.decide(owner: 1, missing: 1, hasEnded: true, now: start + .milliseconds(10 * tick)) {
-            case .ask: asked += 1
+            switch schedule.decide(owner: 1, missing: 1, hasGap: false, hasEnded: true, now: start + .milliseconds(10 * tick)) {
+            case .ask: asked.append(10 * tick)
             case .giveUp: end = .milliseconds(10 * tick)
             case .wait: break
             }
         }
-        #expect(asked == 6 && end != nil && end! < .seconds(30))
+        #expect(asked == [0, 250, 750, 1750, 3750, 5750])
+        #expect(end != nil && end! < .seconds(30))
     }
 
-    @Test func `a gap is asked for at once, and progress starts the count anew`() {
+    @Test func `progress starts the count anew`() {
         var schedule = RepairSchedule(.init(), now: start)
-        #expect(schedule.decide(owner: 1, missing: 5, hasEnded: true, now: start) == .wait)
-        schedule.noteGap(of: 1, now: start)
-        #expect(schedule.decide(owner: 1, missing: 5, hasEnded: true, now: start) == .ask)
+        #expect(schedule.decide(owner: 1, missing: 5, hasGap: false, hasEnded: true, now: start) == .ask)
         for round in 0..<20 {
-            let now = start + .milliseconds(1000 * round)
-            let decision = schedule.decide(owner: 1, missing: 4 - round / 5, hasEnded: true, now: now)
+            let decision = schedule.decide(
+                owner: 1, missing: 4 - round / 5, hasGap: false, hasEnded: true, now: start + .milliseconds(1000 * round))
             #expect(decision == .wait || decision == .ask)
         }
+    }
+
+    @Test
+    func `an owner that waits says again what it has published, at pauses that grow to two seconds, or with many ranks more`() {
+        func pauses(ranks: Int) -> [Int] {
+            var announcements = Announcements(.init(), ranks: ranks, now: start)
+            let times = (0..<4000).filter { announcements.areDue(now: start + .milliseconds(10 * $0)) }.map { 10 * $0 }
+            return times.prefix(8).indices.map { times[$0] - ($0 > 0 ? times[$0 - 1] : 0) }
+        }
+        #expect(pauses(ranks: 64) == [250, 500, 1000, 2000, 2000, 2000, 2000, 2000])
+        #expect(pauses(ranks: 1024).max() ?? 0 > 10_000)
     }
 }
 

@@ -8,8 +8,8 @@ internal import TransitionBus
 
 /// The ternary layers of a network in training: decomposed once, then projected anew after every optimizer step.
 ///
-/// Each layer has an owner that computes its transition and publishes it at once; every rank, the owner too, applies what was
-/// published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s and V.
+/// In every step each layer has an owner that computes its transition and publishes it at once; every rank, the owner too,
+/// applies what was published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s and V.
 package final class TernaryTraining<World: Communicator> {
     /// What a step's transitions took.
     package struct StepReport {
@@ -39,6 +39,7 @@ package final class TernaryTraining<World: Communicator> {
     /// Owns the sockets' context.
     private let messaging: MessagingContext
     private var layers: [TernaryTrainingLayer]
+    var dispatch: TransitionDispatch
     /// Told of every layer's transition, for monitors.
     package var observe: (LayerReport) -> Void = { _ in }
     /// Transitions begun, the first decomposition being number 0.
@@ -67,11 +68,11 @@ package final class TernaryTraining<World: Communicator> {
         self.transition = transition
         settings = config.ternary
         self.world = world
-        let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: world.size)
-        layers = zip(indices, owners).map { index, owner in
+        dispatch = TransitionDispatch(sizes: indices.map { weights[$0].count }, ranks: world.size)
+        layers = indices.map { index in
             let weight = weights[index]
             return TernaryTrainingLayer(
-                name: weights.layerName(index), index: index, owner: owner, rows: weight.rows, columns: weight.columns,
+                name: weights.layerName(index), index: index, rows: weight.rows, columns: weight.columns,
                 tolerance: transition.options.tolerance)
         }
         if let saved {
@@ -79,8 +80,8 @@ package final class TernaryTraining<World: Communicator> {
             for number in layers.indices { try layers[number].restore(saved) }
         }
         let codecs = layers.map(\.codec)
-        var bus = BusConfiguration(payloadLimits: codecs.map(\.limit)) { transition in
-            _ = try codecs[transition.layer].decode(transition.codec, transition.payload)
+        var bus = BusConfiguration(payloadLimits: codecs.map(TransitionMessage.limit)) { transition in
+            _ = try TransitionMessage(transition, codecs[transition.layer])
         }
         bus.transport = config.bus.transport
         bus.interface = config.bus.interface
@@ -142,23 +143,31 @@ package final class TernaryTraining<World: Communicator> {
         let clock = ContinuousClock()
         let start = clock.now
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
-        try exchange.beginStep(step, owners: layers.map(\.owner))
-        for number in layers.indices where layers[number].owner == world.rank {
-            try exchange.publish(compute(number))
+        let kind: TransitionDispatch.Kind = first != nil ? .first : settings.adapts(atStep: step) ? .adapting : .refreshing
+        let (owners, order) = dispatch.plan(kind)
+        // Of this rank's own layers; the others' owners know theirs.
+        var times = owners.map { _ in Int64.max }
+        var computeSeconds = 0.0
+        try exchange.beginStep(step, owners: owners)
+        for number in order where owners[number] == world.rank {
+            let (begun, time) = (clock.now, TransitionDispatch.processorTime)
+            let transition = try compute(number)
+            times[number] = TransitionDispatch.processorTime - time
+            computeSeconds += (clock.now - begun) / .seconds(1)
+            try exchange.publish(transition)
             try exchange.poll()
         }
-        let computed = clock.now
         var (branches, bytes) = (BranchCounts(), 0)
         try exchange.collect { transition in
             branches.add(try apply(transition))
             bytes += transition.byteCount
         }
         let digest = sha256(layers.flatMap(\.digest))
-        try exchange.finishStep(stateDigest: digest)
+        dispatch.note(try exchange.finishStep(stateDigest: digest, leastOf: times), kind)
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         step += 1
         return StepReport(
-            seconds: (clock.now - start) / .seconds(1), computeSeconds: (computed - start) / .seconds(1), branches: branches,
+            seconds: (clock.now - start) / .seconds(1), computeSeconds: computeSeconds, branches: branches,
             bytes: world.size > 1 ? bytes : 0, digest: digest)
     }
 
@@ -166,9 +175,10 @@ package final class TernaryTraining<World: Communicator> {
     /// missed.
     private func compute(_ number: Int) throws -> Transition {
         let layer = layers[number]
-        let update = try update(layer, &layers[number].adaptation)
-        let (form, payload) = try layer.codec.encode(update, oldRank: layer.rank, name: layer.name)
-        return Transition(layer: number, codec: form.rawValue, payload: payload)
+        var adaptation = layer.adaptation
+        let update = try update(layer, &adaptation)
+        return try TransitionMessage(update, oldRank: layer.rank, adaptation).transition(
+            of: number, layer.codec, name: layer.name)
     }
 
     private func update(_ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation) throws -> TransitionUpdate {
@@ -184,14 +194,15 @@ package final class TernaryTraining<World: Communicator> {
 
     private func apply(_ transition: Transition) throws -> TransitionUpdate {
         let number = transition.layer
-        let (name, owner, rank) = (layers[number].name, layers[number].owner, layers[number].rank)
-        let (update, oldRank) = try layers[number].codec.decode(transition.codec, transition.payload)
-        guard oldRank == rank else {
+        let (name, rank) = (layers[number].name, layers[number].rank)
+        let message = try TransitionMessage(transition, layers[number].codec)
+        guard message.oldRank == rank else {
             throw BusError.replicasDiffer(
-                step: step, details: "\(name) has \(rank) components on rank \(world.rank) and \(oldRank) on rank \(owner)")
+                step: step, details: "\(name) has \(rank) components on rank \(world.rank) and \(message.oldRank) on its owner")
         }
         // In the default mode the network in training is the one that is kept.
-        layers[number].apply(update, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
+        layers[number].apply(message, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
+        let update = message.update
         observe(LayerReport(name: name, branch: update.branch, rank: update.s.count, isRefusal: update.isRefusal))
         return update
     }

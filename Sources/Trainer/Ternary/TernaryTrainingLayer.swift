@@ -35,14 +35,12 @@ struct TernaryTrainingLayer {
     /// Of its weight among the model's.
     let index: Int
     let codec: TransitionCodec
-    /// The rank that computes its transitions.
-    let owner: Int
     /// Without components until the first transition. Between steps its weight is in the model.
     private(set) var state: TernaryLayerState
     /// Of the decomposition that the first factors came from.
     var tolerance: Float
-    /// Used by the owner.
-    var adaptation = Adaptation(budget: 0)
+    /// Sent with every transition, since the next one may be another rank's.
+    private(set) var adaptation = Adaptation(budget: 0)
     /// Of transitions, the first decomposition not among them.
     private(set) var branches = BranchCounts()
     /// Of U, s, V, a, b, W and ρ.
@@ -52,8 +50,8 @@ struct TernaryTrainingLayer {
     private var factorDigest: Digest = []
     private var balanceDigest: Digest = []
 
-    init(name: String, index: Int, owner: Int, rows: Int, columns: Int, tolerance: Float) {
-        (self.name, self.index, self.owner, self.tolerance) = (name, index, owner, tolerance)
+    init(name: String, index: Int, rows: Int, columns: Int, tolerance: Float) {
+        (self.name, self.index, self.tolerance) = (name, index, tolerance)
         codec = TransitionCodec(rows: rows, columns: columns)
         state = .empty(Tensor(zeros: [rows, columns]))
         sum = TernarySum(u: state.u, v: state.v)
@@ -77,7 +75,9 @@ struct TernaryTrainingLayer {
     ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both alone,
     ///     so that the network in training is not quite the one that is kept.
     ///   - isFirst: whether this is the first decomposition.
-    mutating func apply(_ update: TransitionUpdate, projectsRefresh: Bool, isFirst: Bool) {
+    mutating func apply(_ message: TransitionMessage, projectsRefresh: Bool, isFirst: Bool) {
+        let update = message.update
+        adaptation = message.adaptation
         if !isFirst { branches.add(update) }
         LayerTransition.takeFactors(of: update, into: &state)
         if update.branch != .refresh { factorsChanged() }
@@ -92,7 +92,6 @@ struct TernaryTrainingLayer {
 // MARK: - Checkpoints
 
 extension TernaryTrainingLayer {
-    /// The adaptation is the owner's; on other ranks it stands at its beginning, and is never used.
     func save(into saved: inout TrainingState) {
         (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (PackedTernary(state.u), PackedTernary(state.v))
         (saved.tensors["\(name).s"], saved.tensors["\(name).rest"]) = (state.s, state.rest)

@@ -1,0 +1,45 @@
+internal import Support
+internal import TernarySVD
+internal import TransitionBus
+
+/// What ranks send each other of a layer: its transition, and the adaptation that goes with it, so that any rank can compute the
+/// next one.
+///
+/// Layout, little-endian: budget of non-zeros u64, price of a non-zero f32, then the transition as ``TransitionCodec`` has it.
+struct TransitionMessage {
+    private static let headerBytes = 12
+
+    var update: TransitionUpdate
+    /// Components the layer had before.
+    var oldRank: Int
+    var adaptation: Adaptation
+
+    /// Bytes at most.
+    static func limit(_ codec: TransitionCodec) -> Int { headerBytes + codec.limit }
+
+    /// - Throws: ``TernaryError`` where the factors have outgrown the codec's limit.
+    func transition(of layer: Int, _ codec: TransitionCodec, name: String) throws(TernaryError) -> Transition {
+        let (form, payload) = try codec.encode(update, oldRank: oldRank, name: name)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Self.headerBytes + payload.count)
+        bytes.append(littleEndian: UInt64(adaptation.budget))
+        bytes.append(littleEndian: adaptation.price.bitPattern)
+        return Transition(layer: layer, codec: form.rawValue, payload: bytes + payload)
+    }
+
+    init(_ update: TransitionUpdate, oldRank: Int, _ adaptation: Adaptation) {
+        (self.update, self.oldRank, self.adaptation) = (update, oldRank, adaptation)
+    }
+
+    /// - Throws: ``TransitionCodec/Malformed``.
+    init(_ transition: Transition, _ codec: TransitionCodec) throws(TransitionCodec.Malformed) {
+        let payload = transition.payload
+        guard payload.count >= Self.headerBytes, let budget = Int(exactly: payload.littleEndian(at: 0, UInt64.self)) else {
+            throw TransitionCodec.Malformed()
+        }
+        let price = Float(bitPattern: payload.littleEndian(at: 8))
+        guard price.isFinite, price >= 0 else { throw TransitionCodec.Malformed() }
+        (update, oldRank) = try codec.decode(transition.codec, Array(payload[Self.headerBytes...]))
+        adaptation = Adaptation(budget: budget, price: price)
+    }
+}
