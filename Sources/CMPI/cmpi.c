@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CMPI.h"
+#include "progress.h"
 
 #include <mpi.h>
 #include <sched.h>
@@ -66,10 +67,17 @@ int cmpi_init(void) {
     // Communicators split from the world inherit its handler.
     code = MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     if (code != MPI_SUCCESS) return code;
-    return MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+    code = MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+    int size = 1;
+    if (code == MPI_SUCCESS) code = MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (code == MPI_SUCCESS && size > 1) cmpi_begin_progress();
+    return code;
 }
 
-int cmpi_finalize(void) { return MPI_Finalize(); }
+int cmpi_finalize(void) {
+    cmpi_end_progress();
+    return MPI_Finalize();
+}
 
 int cmpi_is_running(void) {
     int started = 0, ended = 0;
@@ -92,21 +100,30 @@ int cmpi_size(cmpi_comm comm, int *size) { return MPI_Comm_size(unwrap_comm(comm
 
 int cmpi_split(cmpi_comm comm, int color, int key, cmpi_comm *result) {
     MPI_Comm part = MPI_COMM_NULL;
+    cmpi_enter();
     int code = MPI_Comm_split(unwrap_comm(comm), color < 0 ? MPI_UNDEFINED : color, key, &part);
+    cmpi_leave();
     *result = wrap_comm(part);
     return code;
 }
 
-int cmpi_node_size(cmpi_comm comm, int *size) {
+static int node_size(MPI_Comm comm, int *size) {
     MPI_Comm node = MPI_COMM_NULL;
-    int code = MPI_Comm_split_type(unwrap_comm(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    int code = MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
     if (code != MPI_SUCCESS) return code;
     code = MPI_Comm_size(node, size);
     int freed = MPI_Comm_free(&node);
     return code != MPI_SUCCESS ? code : freed;
 }
 
-int cmpi_core_share(cmpi_comm comm, double quota, double *share) {
+int cmpi_node_size(cmpi_comm comm, int *size) {
+    cmpi_enter();
+    int code = node_size(unwrap_comm(comm), size);
+    cmpi_leave();
+    return code;
+}
+
+static int core_share(MPI_Comm comm, double quota, double *share) {
     cpu_set_t set;
     // Where the machine has more cores than a set has room for, nothing is known: one core.
     int known = sched_getaffinity(0, sizeof set, &set) == 0;
@@ -114,7 +131,7 @@ int cmpi_core_share(cmpi_comm comm, double quota, double *share) {
     int ranks[CPU_SETSIZE];
     for (int core = 0; core < CPU_SETSIZE; core++) ranks[core] = CPU_ISSET(core, &set) ? 1 : 0;
     MPI_Comm node = MPI_COMM_NULL;
-    int code = MPI_Comm_split_type(unwrap_comm(comm), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    int code = MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
     if (code != MPI_SUCCESS) return code;
     code = MPI_Allreduce(MPI_IN_PLACE, ranks, CPU_SETSIZE, MPI_INT, MPI_SUM, node);
     int local = 1;
@@ -127,35 +144,64 @@ int cmpi_core_share(cmpi_comm comm, double quota, double *share) {
     return code != MPI_SUCCESS ? code : freed;
 }
 
-int cmpi_barrier(cmpi_comm comm) { return MPI_Barrier(unwrap_comm(comm)); }
+int cmpi_core_share(cmpi_comm comm, double quota, double *share) {
+    cmpi_enter();
+    int code = core_share(unwrap_comm(comm), quota, share);
+    cmpi_leave();
+    return code;
+}
+
+int cmpi_barrier(cmpi_comm comm) {
+    cmpi_enter();
+    int code = MPI_Barrier(unwrap_comm(comm));
+    cmpi_leave();
+    return code;
+}
 
 int cmpi_allreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op) {
-    return MPI_Allreduce(MPI_IN_PLACE, data, count, datatype(type), operation(op), unwrap_comm(comm));
+    cmpi_enter();
+    int code = MPI_Allreduce(MPI_IN_PLACE, data, count, datatype(type), operation(op), unwrap_comm(comm));
+    cmpi_leave();
+    return code;
 }
 
 int cmpi_iallreduce(cmpi_comm comm, void *data, int count, cmpi_type type, cmpi_op op, cmpi_request *request) {
     MPI_Request value = MPI_REQUEST_NULL;
+    cmpi_enter();
     int code = MPI_Iallreduce(MPI_IN_PLACE, data, count, datatype(type), operation(op), unwrap_comm(comm), &value);
+    cmpi_leave();
+    if (code == MPI_SUCCESS) cmpi_started();
     *request = wrap_request(value);
     return code;
 }
 
 int cmpi_bcast(cmpi_comm comm, void *data, int count, cmpi_type type, int root) {
-    return MPI_Bcast(data, count, datatype(type), root, unwrap_comm(comm));
+    cmpi_enter();
+    int code = MPI_Bcast(data, count, datatype(type), root, unwrap_comm(comm));
+    cmpi_leave();
+    return code;
 }
 
 int cmpi_allgatherv(
     cmpi_comm comm, const void *data, int count, cmpi_type type, void *result, const int *counts, const int *offsets) {
-    return MPI_Allgatherv(data, count, datatype(type), result, counts, offsets, datatype(type), unwrap_comm(comm));
+    cmpi_enter();
+    int code = MPI_Allgatherv(data, count, datatype(type), result, counts, offsets, datatype(type), unwrap_comm(comm));
+    cmpi_leave();
+    return code;
 }
 
 int cmpi_send(cmpi_comm comm, const void *data, int count, cmpi_type type, int peer, int tag) {
-    return MPI_Send(data, count, datatype(type), peer, tag, unwrap_comm(comm));
+    cmpi_enter();
+    int code = MPI_Send(data, count, datatype(type), peer, tag, unwrap_comm(comm));
+    cmpi_leave();
+    return code;
 }
 
 int cmpi_recv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, int tag) {
     MPI_Status status;
+    cmpi_enter();
     int code = MPI_Recv(data, count, datatype(type), peer, tag, unwrap_comm(comm), &status);
+    cmpi_leave();
     if (code != MPI_SUCCESS) return code;
     int received = 0;
     code = MPI_Get_count(&status, datatype(type), &received);
@@ -165,28 +211,40 @@ int cmpi_recv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, i
 
 int cmpi_isend(cmpi_comm comm, const void *data, int count, cmpi_type type, int peer, int tag, cmpi_request *request) {
     MPI_Request value = MPI_REQUEST_NULL;
+    cmpi_enter();
     int code = MPI_Isend(data, count, datatype(type), peer, tag, unwrap_comm(comm), &value);
+    cmpi_leave();
+    if (code == MPI_SUCCESS) cmpi_started();
     *request = wrap_request(value);
     return code;
 }
 
 int cmpi_irecv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, int tag, cmpi_request *request) {
     MPI_Request value = MPI_REQUEST_NULL;
+    cmpi_enter();
     int code = MPI_Irecv(data, count, datatype(type), peer, tag, unwrap_comm(comm), &value);
+    cmpi_leave();
+    if (code == MPI_SUCCESS) cmpi_started();
     *request = wrap_request(value);
     return code;
 }
 
 int cmpi_test(cmpi_request *request, int *done) {
     MPI_Request value = unwrap_request(*request);
+    cmpi_enter();
     int code = MPI_Test(&value, done, MPI_STATUS_IGNORE);
+    cmpi_leave();
+    if (*request != NULL && value == MPI_REQUEST_NULL) cmpi_completed();
     *request = wrap_request(value);
     return code;
 }
 
 int cmpi_wait(cmpi_request *request) {
     MPI_Request value = unwrap_request(*request);
+    cmpi_enter();
     int code = MPI_Wait(&value, MPI_STATUS_IGNORE);
+    cmpi_leave();
+    if (*request != NULL && value == MPI_REQUEST_NULL) cmpi_completed();
     *request = wrap_request(value);
     return code;
 }

@@ -3,6 +3,7 @@ package import Collectives
 package import Models
 package import Parallelism
 package import Quantization
+internal import Support
 package import TensorCore
 
 /// On which activations layers are calibrated.
@@ -69,18 +70,21 @@ package struct Calibration<World: Communicator> {
         // All ranks go through all blocks, so that they look together whether one was asked to stop.
         for block in model.architecture.blocks.indices {
             try StopRequest.check(on: groups.world)
-            if held.contains(block) {
-                var stretch = BlockRun(
-                    calibration: self, entry: parameters.isFirst && block == held.lowerBound ? parameters.entry.tensors : nil,
-                    block: block, parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own)
-                try stretch.calibrate(&inputs, replace)
-                if block == held.upperBound - 1, !groups.isLast {
-                    for input in inputs { if let input { try groups.pipeline.send(input, to: groups.stage + 1) } }
-                }
-            } else if block == held.lowerBound - 1 {
-                for (place, window) in own.enumerated() {
-                    inputs[place] = try groups.pipeline.receive(
-                        [window.count, model.architecture.hiddenSize], from: groups.stage - 1)
+            try Trace.span(.calibrate, block) {
+                if held.contains(block) {
+                    let entry = parameters.isFirst && block == held.lowerBound ? parameters.entry.tensors : nil
+                    var stretch = BlockRun(
+                        calibration: self, entry: entry, block: block,
+                        parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own)
+                    try stretch.calibrate(&inputs, replace)
+                    if block == held.upperBound - 1, !groups.isLast {
+                        for input in inputs { if let input { try groups.pipeline.send(input, to: groups.stage + 1) } }
+                    }
+                } else if block == held.lowerBound - 1 {
+                    for (place, window) in own.enumerated() {
+                        inputs[place] = try groups.pipeline.receive(
+                            [window.count, model.architecture.hiddenSize], from: groups.stage - 1)
+                    }
                 }
             }
         }

@@ -32,8 +32,9 @@ package final class MPICommunicator: Communicator {
     }
 
     /// Makes a call that may wait for other ranks.
-    private func wait(_ operation: String, _ call: () -> Int32) throws(MPIError) {
-        try MPIError.check(operation, rank: rank, watchdog.waiting(in: operation, call))
+    private func wait(_ operation: String, _ kind: Trace.Kind, _ call: () -> Int32) throws(MPIError) {
+        let code = Trace.span(kind) { watchdog.waiting(in: operation, call) }
+        try MPIError.check(operation, rank: rank, code)
     }
 
     /// Calls `body` with the address and element count of each piece of `data`.
@@ -57,7 +58,7 @@ package final class MPICommunicator: Communicator {
     ) throws(MPIError) {
         let type = Element.communicationType
         try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
-            try wait("MPI_Allreduce") { cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi) }
+            try wait("MPI_Allreduce", .allReduce) { cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi) }
         }
         bytesSent += data.count * type.stride
     }
@@ -78,7 +79,7 @@ package final class MPICommunicator: Communicator {
 
     package func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
-            try wait("MPI_Bcast") { cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)) }
+            try wait("MPI_Bcast", .broadcast) { cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)) }
         }
         if rank == root { bytesSent += data.count }
     }
@@ -90,7 +91,7 @@ package final class MPICommunicator: Communicator {
         precondition(result.count == lengths.reduce(0, +), "\(result.count) bytes to gather \(lengths)")
         let offsets = lengths.indices.map { lengths[..<$0].reduce(0, +) }
         if result.count <= pieceLimit {
-            try wait("MPI_Allgatherv") {
+            try wait("MPI_Allgatherv", .allGather) {
                 cmpi_allgatherv(
                     handle, part.baseAddress, Int32(part.count), CMPI_TYPE_BYTE, result.baseAddress, lengths.map { Int32($0) },
                     offsets.map { Int32($0) })
@@ -106,25 +107,25 @@ package final class MPICommunicator: Communicator {
         }
     }
 
-    package func barrier() throws(MPIError) { try wait("MPI_Barrier") { cmpi_barrier(handle) } }
+    package func barrier() throws(MPIError) { try wait("MPI_Barrier", .barrier) { cmpi_barrier(handle) } }
 
     /// The parts live as long as the process: freeing a communicator is collective, which `deinit` cannot be.
     package func split(color: Int?, key: Int) throws(MPIError) -> MPICommunicator? {
         precondition((color ?? 0) >= 0, "a color is not negative")
         var part: cmpi_comm?
-        try wait("MPI_Comm_split") { cmpi_split(handle, Int32(color ?? -1), Int32(key), &part) }
+        try wait("MPI_Comm_split", .split) { cmpi_split(handle, Int32(color ?? -1), Int32(key), &part) }
         return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit, watchdog)
     }
 
     package func ranksOnNode() throws(MPIError) -> Int {
         var size: Int32 = 0
-        try wait("MPI_Comm_split_type") { cmpi_node_size(handle, &size) }
+        try wait("MPI_Comm_split_type", .split) { cmpi_node_size(handle, &size) }
         return Int(size)
     }
 
     package func coreShare() throws(MPIError) -> Double {
         var share = 0.0
-        try wait("MPI_Comm_split_type") { cmpi_core_share(handle, ControlGroups().coreQuota ?? 0, &share) }
+        try wait("MPI_Comm_split_type", .split) { cmpi_core_share(handle, ControlGroups().coreQuota ?? 0, &share) }
         return share
     }
 
@@ -132,14 +133,14 @@ package final class MPICommunicator: Communicator {
 
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
-            try wait("MPI_Send") { cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
+            try wait("MPI_Send", .send) { cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
         bytesSent += data.count
     }
 
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
-            try wait("MPI_Recv") { cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
+            try wait("MPI_Recv", .receive) { cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
     }
 
@@ -149,7 +150,7 @@ package final class MPICommunicator: Communicator {
         let requests = Requests(rank: rank, watchdog)
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
             try requests.start("MPI_Isend") { request in
-                cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
+                Trace.span(.send) { cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request) }
             }
         }
         bytesSent += data.count
@@ -204,7 +205,9 @@ private final class Requests {
     func progress(wait: Bool) throws(MPIError) -> Bool {
         while var request = open.last {
             var done: Int32 = 1
-            let code = wait ? watchdog.waiting(in: operation) { cmpi_wait(&request) } : cmpi_test(&request, &done)
+            let code =
+                wait
+                ? Trace.span(.wait) { watchdog.waiting(in: operation) { cmpi_wait(&request) } } : cmpi_test(&request, &done)
             try MPIError.check(operation, rank: rank, code)
             if done == 0 { return false }
             open.removeLast()

@@ -2,6 +2,7 @@ package import Autograd
 package import Collectives
 package import Models
 package import Parallelism
+internal import Support
 package import TensorCore
 
 #if canImport(Glibc)
@@ -72,6 +73,13 @@ package func stream<World: Communicator>(
 ///
 /// - Throws: ``EvaluationError/noWindows``; ``EvaluationError/notFinite(_:)`` when the network's output is NaN.
 package func evaluate(
+    _ network: Network<some HookTransform>, against reference: Network<some HookTransform>?, windows: [[Int32]],
+    _ groups: ParallelGroups<some Communicator>
+) throws -> LanguageModelScore {
+    try Trace.span(.evaluate) { try score(network, against: reference, windows: windows, groups) }
+}
+
+private func score(
     _ network: Network<some HookTransform>, against reference: Network<some HookTransform>?, windows: [[Int32]],
     _ groups: ParallelGroups<some Communicator>
 ) throws -> LanguageModelScore {

@@ -22,15 +22,18 @@ package struct JobRequest {
     package var run: String?
     /// Where all attempts write, if neither `out` nor `--resume` names a folder.
     package var runFolder: String?
+    /// The file that gets a timeline of all ranks; nil for none.
+    package var trace: String?
 
     package init(
         _ settings: SettingsRequest, printsSettings: Bool = false, resume: ResumePolicy? = nil, overwrites: Bool = false,
         acceptsOtherData: Bool = false,
-        attempt: Int = 1, run: String? = nil, runFolder: String? = nil
+        attempt: Int = 1, run: String? = nil, runFolder: String? = nil, trace: String? = nil
     ) {
         (self.settings, self.printsSettings) = (settings, printsSettings)
         (self.resume, self.overwrites) = (resume, overwrites)
         (self.acceptsOtherData, self.attempt, self.run, self.runFolder) = (acceptsOtherData, attempt, run, runFolder)
+        self.trace = trace
     }
 }
 
@@ -59,6 +62,11 @@ extension Job {
         let path = try communicator.fromRoot {
             config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
+        try communicator.agree {
+            if communicator.isRoot, let file = request.trace {
+                try TraceSession<LoopbackCommunicator>.check(file, madeLater: path)
+            }
+        }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
@@ -74,10 +82,12 @@ extension Job {
         folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
         let groups = try ParallelGroups(dims, communicator)
         do {
-            try self.run(
-                JobContext(
-                    config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
-                    acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
+            try traced(request.trace, groups, reporter) {
+                try self.run(
+                    JobContext(
+                        config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
+                        acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
+            }
         } catch let stop as StopRequested {
             events.end(exitCode: StopRequest.exitCode(of: stop.signal))
             throw stop
@@ -86,6 +96,33 @@ extension Job {
             throw error
         }
         events.end()
+    }
+
+    /// Does the job's work, and writes what the ranks' time went into, where that is asked for: also of a run that is stopped.
+    /// Collective.
+    private func traced<World: Communicator>(
+        _ path: String?, _ groups: ParallelGroups<World>, _ reporter: Reporter, _ work: () throws -> Void
+    ) throws {
+        guard let path else { return try work() }
+        let world = groups.world
+        let session = try TraceSession(path, over: world)
+        func finish() throws {
+            let row =
+                "rank \(world.rank)" + (world.size > 1 ? ": replica \(groups.replica), stage \(groups.stage)" : "")
+            let written = try session.finish(title: "sq-train \(Self.name)", row: row)
+            reporter.note("\(path): a timeline of \(world.size) rank\(world.size == 1 ? "" : "s"), for ui.perfetto.dev")
+            if written.dropped > 0 {
+                reporter.note(
+                    "warning: \(path) lacks the last \(written.dropped) spans: it keeps the first \(written.limit) of a rank")
+            }
+        }
+        do {
+            try work()
+        } catch let stop as StopRequested {
+            do { try StopRequest.shielded(finish) } catch { reporter.note("warning: \(AgreedError(error).description)") }
+            throw stop
+        }
+        try StopRequest.shielded(finish)
     }
 
     /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.

@@ -46,7 +46,7 @@ package struct QuantizeJob: Job {
         table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
 
         let began = ContinuousClock.now
-        let made = try make(recipe, run, original)
+        let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
         let seconds = (.now - began) / .seconds(1)
         let packed = made.packed
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)

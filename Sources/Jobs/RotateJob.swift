@@ -178,7 +178,7 @@ package struct RotateJob: Job {
         let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
             let result = try learner.step(
                 step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
-            metrics["orthogonality_error"] = .double(learner.orthogonalityError)
+            metrics["orthogonality_error"] = .double(Trace.span(.cayley) { learner.orthogonalityError })
             return result
         }
         try learner.settle()

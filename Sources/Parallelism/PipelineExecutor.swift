@@ -15,11 +15,33 @@ package struct PipelineTiming: Sendable, Equatable {
         timing.waiting += other.waiting
     }
 
-    /// The fraction of the time in which the stages waited, over all ranks. Collective.
-    package func bubble(over world: some Communicator) throws(MPIError) -> Double {
-        var sums = [waiting, total]
-        try world.allReduce(&sums, .sum)
-        return sums[1] > 0 ? sums[0] / sums[1] : 0
+    package init(total: Double, waiting: Double) { (self.total, self.waiting) = (total, waiting) }
+
+    /// Fractions of the stages' time, over all ranks.
+    package struct Waiting: Sendable, Equatable {
+        /// In which they waited.
+        package var measured = 0.0
+        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets the
+        /// pace of the others.
+        package var least = 0.0
+
+        /// The time of passes that wait no more than they must, over what they took.
+        package var efficiency: Double { (1 - measured) / (1 - least) }
+    }
+
+    /// - Parameters:
+    ///   - timings: of all ranks, the stages of a replica one after the other.
+    ///   - microbatches: of a step, of one replica.
+    package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
+        let total = timings.reduce(0) { $0 + $1.total }
+        let busy = timings.map { max(0, $0.total - $0.waiting) }
+        let least = stride(from: 0, to: busy.count, by: stages).reduce(0.0) { sum, first in
+            let replica = busy[first..<first + stages]
+            let fill = replica.reduce(0, +) / Double(max(1, microbatches))
+            return sum + Double(stages) * (fill + (1 - 1 / Double(max(1, microbatches))) * (replica.max() ?? 0))
+        }
+        let work = busy.reduce(0, +)
+        return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
     }
 }
 
@@ -82,7 +104,8 @@ package final class PipelineExecutor<World: Communicator> {
         for action in actions {
             switch action {
             case .forward(let m):
-                let outputs = try forward(m, try inputs?.next() ?? [])
+                let received = try inputs?.next() ?? []
+                let outputs = try Trace.span(.forward, m) { try forward(m, received) }
                 if !isLast {
                     precondition(outputs.count == streams, "\(outputs.count) tensors of \(streams) to send")
                     for (tag, output) in zip(Tag.forward(streams), outputs) {
@@ -90,7 +113,8 @@ package final class PipelineExecutor<World: Communicator> {
                     }
                 }
             case .backward(let m):
-                let gradient = try backward(m, try gradients?.next()[0])
+                let received = try gradients?.next()[0]
+                let gradient = try Trace.span(.backward, m) { try backward(m, received) }
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
             }
             WorkProgress.note()

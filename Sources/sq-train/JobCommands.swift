@@ -10,13 +10,14 @@ protocol JobCommand: RankCommand {
     var model: ModelArgument { get }
     /// nil for jobs that keep no checkpoints.
     var resumption: ResumeOptions? { get }
+    var tracing: TraceOptions { get }
 }
 
 extension JobCommand {
     var resumption: ResumeOptions? { nil }
 
     func run(on communicator: some Communicator) throws {
-        try Self.job.run(options, resumption, model: model.model, on: communicator)
+        try Self.job.run(options, resumption, model: model.model, trace: tracing.trace, on: communicator)
     }
 }
 
@@ -28,6 +29,7 @@ struct RotateCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
     @OptionGroup var resume: ResumeOptions
 
     static var job: RotateJob { RotateJob() }
@@ -42,6 +44,7 @@ struct TrainCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
     @OptionGroup var resume: ResumeOptions
 
     static var job: TrainJob { TrainJob() }
@@ -59,6 +62,7 @@ struct QatCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
     @OptionGroup var resume: ResumeOptions
 
     static var job: QatJob { QatJob() }
@@ -73,6 +77,7 @@ struct PtqCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
 
     static var job: PtqJob { PtqJob() }
 }
@@ -85,6 +90,7 @@ struct QuantizeCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
 
     static var job: QuantizeJob { QuantizeJob() }
 }
@@ -100,6 +106,7 @@ struct EvaluateCommand: JobCommand {
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var tracing: TraceOptions
 
     static var job: EvaluateJob { EvaluateJob() }
 }
@@ -107,12 +114,14 @@ struct EvaluateCommand: JobCommand {
 extension Job {
     /// Runs this job as the options say. Collective.
     func run(
-        _ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, model: String?, on communicator: some Communicator
+        _ options: ConfigurationOptions, _ resume: ResumeOptions? = nil, model: String?, trace: String? = nil,
+        on communicator: some Communicator
     ) throws {
         let request = JobRequest(
             options.request(model), printsSettings: options.printConfig, resume: resume.map { ResumePolicy($0.resume) },
             overwrites: options.overwrite, acceptsOtherData: resume?.allowOtherData ?? false,
-            attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder)
+            attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder,
+            trace: trace)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         try run(request, reporter, on: communicator)
     }

@@ -44,6 +44,19 @@ struct ResumeOptions: ParsableArguments {
     var allowOtherData = false
 }
 
+/// The options of jobs whose time can be looked at.
+struct TraceOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Write a timeline of all ranks when the run ends, in the Chrome trace format (ui.perfetto.dev shows it).",
+            valueName: "file"))
+    var trace: String?
+
+    func validate() throws {
+        if trace?.isEmpty == true { throw ValidationError("--trace takes the name of a file to write") }
+    }
+}
+
 /// The model of a job, as an argument.
 struct ModelArgument: ParsableArguments {
     @Argument(help: "A Hugging Face folder, or a run folder with a model (default: model.path).")

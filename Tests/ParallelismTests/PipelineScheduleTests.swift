@@ -76,4 +76,18 @@ import Testing
         #expect(MicroBatches.sequences(atMost: 4, atLeastCount: 3).ranges(2) == [0..<1, 1..<2])
         #expect(MicroBatches.count(3).ranges(0).isEmpty)
     }
+
+    /// Stages of 3 and 1 seconds a step in four micro-batches of ¾ and ¼: the first passes both, three more the slower.
+    @Test func `the least waiting is that of these stages with free messages`() {
+        let timings = [PipelineTiming(total: 4, waiting: 1), PipelineTiming(total: 4, waiting: 3)]
+        let waiting = PipelineTiming.waiting(timings, stages: 2, microbatches: 4)
+        #expect(abs(waiting.measured - 0.5) < 1e-12)
+        let least = 1 - 4 / (2 * (1 + 3 * 0.75))
+        #expect(abs(waiting.least - least) < 1e-12 && abs(waiting.efficiency - 3.25 / 4) < 1e-12)
+        let equal = [PipelineTiming(total: 5, waiting: 1), PipelineTiming(total: 5, waiting: 1)]
+        let ideal = PipelineTiming.waiting(equal + timings, stages: 2, microbatches: 4)
+        #expect(abs(ideal.least - (1 - 12 / (2 * 5 + 2 * 3.25))) < 1e-12)
+        #expect(abs(PipelineTiming.waiting(equal, stages: 2, microbatches: 4).efficiency - 1) < 1e-12)
+        #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, microbatches: 0).efficiency == 1)
+    }
 }

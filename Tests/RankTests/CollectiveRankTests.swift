@@ -1,4 +1,5 @@
 import Glibc
+import Support
 import TensorCore
 import Testing
 
@@ -41,6 +42,51 @@ extension RankTests {
             while try !pending.isComplete() {}
             #expect(try pending.wait().elements == [Float](repeating: Float(size), count: 1000))
             #expect(try numbers.wait().elements == [0, ~Int64(size - 1)])
+        }
+
+        /// Too long to be sent before it is received; neither rank calls MPI between the start and the end.
+        @Test(.enabled(if: RankWorld.shared.size > 1)) func `a message arrives while both ranks compute`() throws {
+            for _ in 0..<3 {
+                var target = Tensor(repeating: 0, [1 << 20])
+                try world.barrier()
+                if rank == 0 {
+                    let pending = try world.startSend(Tensor(repeating: 1, [1 << 20]), to: 1, tag: 5)
+                    compute(while: true)
+                    _ = try pending.wait()
+                } else if rank == 1 {
+                    let data = UnsafeMutableBufferPointer(start: target.mutablePointer, count: target.count)
+                    let pending = try world.startReceive(UnsafeMutableRawBufferPointer(data), of: target, from: 0, tag: 5)
+                    #expect(!compute(while: data[data.count - 1] == 0), "nothing has come")
+                    #expect(try pending.wait()[flat: 1000] == 1)
+                }
+            }
+        }
+
+        /// Until the condition is false, or for a second. Returns what the condition is then.
+        @discardableResult
+        private func compute(while condition: @autoclosure () -> Bool) -> Bool {
+            let end = ContinuousClock.now + .seconds(1)
+            var x = 1.0
+            while condition(), .now < end {
+                for _ in 0..<1000 { x = (x + 1).squareRoot() }
+                // A call that the compiler knows nothing of: memory may have changed after it.
+                _ = getppid()
+            }
+            return condition() && x > 0
+        }
+
+        /// Each rank's clock is a second and its rank's number of milliseconds ahead of the one before.
+        @Test func `clocks of other machines are measured`() throws {
+            let ahead = Int64(rank) * 1_001_000_000
+            func clock() -> UInt64 { Trace.now() &+ UInt64(bitPattern: ahead) }
+            let offsets = try ClockOffsets.measure(over: world, machine: "machine \(rank)", clock: clock).offsets
+            #expect(offsets.count == (rank == 0 ? size : 0))
+            for (other, offset) in offsets.enumerated() {
+                // Ranks that share a core answer when it is their turn.
+                #expect(abs(offset - Int64(other) * 1_001_000_000) < 200_000_000, "rank \(other)")
+            }
+            let same = try ClockOffsets.measure(over: world, machine: "one", clock: clock).offsets
+            #expect(same.allSatisfy { $0 == 0 })
         }
 
         @Test func `a broadcast gives every rank the root's bytes, of any length`() throws {

@@ -19,7 +19,8 @@ typedef void *cmpi_request;
 typedef enum cmpi_type { CMPI_TYPE_BYTE, CMPI_TYPE_FLOAT, CMPI_TYPE_DOUBLE, CMPI_TYPE_INT64 } cmpi_type;
 typedef enum cmpi_op { CMPI_OP_SUM, CMPI_OP_MIN, CMPI_OP_MAX } cmpi_op;
 
-/// Starts MPI for one thread at a time (MPI_THREAD_SERIALIZED) and makes errors return instead of ending the process.
+/// Starts MPI for one thread at a time (MPI_THREAD_SERIALIZED) and makes errors return instead of ending the process. Where there
+/// are several ranks, a thread moves messages while none of these functions is called.
 int cmpi_init(void);
 int cmpi_finalize(void);
 /// Non-zero between cmpi_init and cmpi_finalize.

@@ -52,11 +52,13 @@ extension LanguageModelInputs {
         _ context: JobContext<some Communicator>
     ) throws -> Int {
         let path = context.folder.file("model")
-        try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
-        if packing != nil, context.config.model.dense {
-            try write(
-                parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type,
-                to: context.folder.file("dense"), context)
+        try Trace.span(.writeModel) {
+            try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
+            if packing != nil, context.config.model.dense {
+                try write(
+                    parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type,
+                    to: context.folder.file("dense"), context)
+            }
         }
         var bytes = 0
         try context.communicator.agree {
@@ -69,9 +71,11 @@ extension LanguageModelInputs {
 
     /// This rank's stage of what `model/` holds.
     func readBack(_ context: JobContext<some Communicator>) throws -> CompressedModel {
-        try context.communicator.agree {
-            try CompressedModel(
-                reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage])
+        try Trace.span(.readModel) {
+            try context.communicator.agree {
+                try CompressedModel(
+                    reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage])
+            }
         }
     }
 

@@ -157,9 +157,11 @@ extension LanguageModelInputs {
         let (length, seed) = (context.config.data.sequenceLength, context.config.training.seed)
         context.reporter.note(
             "data-free: drawing \(count) sequences of \(length) tokens from the model itself \(purpose) (seed \(seed))")
-        return try SampledTokens.draw(
-            count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream,
-            from: model.constantNetwork(parameters), context.groups
-        ) { context.reporter.progress("drawing", $0, of: count) }
+        return try Trace.span(.draw) {
+            try SampledTokens.draw(
+                count, length: length, first: firstSampledToken, seed: UInt64(seed), stream: stream,
+                from: model.constantNetwork(parameters), context.groups
+            ) { context.reporter.progress("drawing", $0, of: count) }
+        }
     }
 }

@@ -52,7 +52,7 @@ struct LanguageModelRun<World: Communicator> {
             return inputs
         }
         try world.agree { try context.folder.claim() }
-        let prepared = try world.agree { try prepare(inputs) }
+        let prepared = try Trace.span(.readModel) { try world.agree { try prepare(inputs) } }
         let checkpoints = try RunCheckpoints(
             context, job: job, modelDigest: { try inputs.folder.checkpoint.digest() }, dataDigest: inputs.dataDigest)
         try world.agree {

@@ -5,8 +5,7 @@ package import Support
 /// How long the stages of a run waited for each other.
 package struct PipelineReport {
     private let stages: Int
-    /// The fraction of the passes' time in which stages waited, over all ranks.
-    private let bubble: Double
+    private let waiting: PipelineTiming.Waiting
     private let ideal: Double
 
     /// Collective.
@@ -16,22 +15,32 @@ package struct PipelineReport {
         _ timing: PipelineTiming, _ microBatches: MicroBatches, batchSize: Int, _ groups: ParallelGroups<some Communicator>
     ) throws(MPIError) {
         stages = groups.dims.pipeline
-        bubble = try timing.bubble(over: groups.world)
         let share = slice(of: batchSize, rank: 0, ranks: groups.dims.data).count
-        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: microBatches.ranges(share).count)
+        let count = microBatches.ranges(share).count
+        let times = try groups.world.allGather([timing.total, timing.waiting])
+        let timings = stride(from: 0, to: times.count, by: 2).map {
+            PipelineTiming(total: times[$0], waiting: times[$0 + 1])
+        }
+        waiting = PipelineTiming.waiting(timings, stages: stages, microbatches: count)
+        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: count)
     }
 
-    /// Adds `bubble_fraction` and `ideal_bubble_fraction` to a job's part of `summary.json`.
+    /// Adds `bubble_fraction`, of which `least_bubble_fraction` is what these stages must wait and `ideal_bubble_fraction` what
+    /// equal ones must, and `pipeline_efficiency` to a job's part of `summary.json`.
     package func add(to results: inout JSONObject) {
-        results["bubble_fraction"] = .double(bubble)
+        results["bubble_fraction"] = .double(waiting.measured)
+        results["least_bubble_fraction"] = .double(waiting.least)
         results["ideal_bubble_fraction"] = .double(ideal)
+        results["pipeline_efficiency"] = .double(waiting.efficiency)
     }
 
     /// For the user; nil where there is one stage.
     package var line: String? {
         guard stages > 1 else { return nil }
+        func percent(_ fraction: Double) -> String { "\((100 * fraction).formatted(decimals: 1)) %" }
         return
-            "stages waited \((100 * bubble).formatted(decimals: 1)) % of their passes' time; equal stages with free messages would "
-            + "have waited (P−1)/(M+P−1) = \((100 * ideal).formatted(decimals: 1)) %"
+            "stages waited \(percent(waiting.measured)) of their passes' time; with free messages these stages would have waited "
+            + "\(percent(waiting.least)), equal ones (P−1)/(M+P−1) = \(percent(ideal)): "
+            + "\(waiting.efficiency.formatted(decimals: 2)) of the possible speed"
     }
 }

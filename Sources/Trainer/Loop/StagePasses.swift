@@ -3,6 +3,7 @@ internal import Collectives
 internal import Evaluation
 internal import Models
 internal import Parallelism
+internal import Support
 internal import TensorCore
 
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
@@ -51,7 +52,7 @@ struct StagePasses<TeacherHooks: HookTransform> {
             schedule.actions(stage: groups.stage, stages: groups.dims.pipeline, microbatches: batches.count),
             shape: { index in [batches[index].reduce(0) { $0 + $1.count }, hidden] }, streams: teacher == nil ? 1 : 2,
             forward: { index, inputs in
-                let pass = forward(batches[index], inputs, student(), counted: counted, isLast: groups.isLast)
+                let pass = forward(index, batches[index], inputs, student(), counted: counted, isLast: groups.isLast)
                 alive[index] = pass.alive
                 sum += pass.loss
                 return pass.outputs
@@ -65,12 +66,15 @@ struct StagePasses<TeacherHooks: HookTransform> {
     }
 
     private func forward(
-        _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some HookTransform>, counted: Int, isLast: Bool
+        _ index: Int, _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some HookTransform>, counted: Int,
+        isLast: Bool
     ) -> (alive: Alive, loss: Double, outputs: [Tensor]) {
         let tape = Tape()
         let input = inputs.first.map { Variable(parameter: $0) }
         let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
-        let reference = teacher?.outputs(batch, from: inputs.isEmpty ? nil : inputs[1])
+        let reference = teacher.map { teacher in
+            Trace.span(.teacher, index) { teacher.outputs(batch, from: inputs.isEmpty ? nil : inputs[1]) }
+        }
         guard isLast else {
             return (Alive(tape: tape, input: input, output: x.sink), 0, [x.value] + (reference.map { [$0] } ?? []))
         }
@@ -80,7 +84,9 @@ struct StagePasses<TeacherHooks: HookTransform> {
             } else {
                 .tokens(batch.flatMap { $0.dropFirst() + [-1] })
             }
-        let (loss, sum) = tape.languageModelLoss(x, head: student.parameters.logitWeight, target, scale: 1 / Float(counted))
+        let (loss, sum) = Trace.span(.loss, index) {
+            tape.languageModelLoss(x, head: student.parameters.logitWeight, target, scale: 1 / Float(counted))
+        }
         return (Alive(tape: tape, input: input, output: loss.sink), sum, [])
     }
 }

@@ -62,16 +62,17 @@ package struct TrainingLoop {
                 random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
         }
         let schedule = LearningRate(training, automatic: automaticRate)
-        let tokens = Double(tokensPerStep)
         let first = checkpoints.resumed?.manifest.step ?? 0
         var record = checkpoints.resumed?.manifest.record ?? StepRecord()
         defer { world.watchdog?.end() }
-        for step in first..<training.steps {
+        func step(_ step: Int) throws {
             let begin = ContinuousClock.now
             world.watchdog?.begin("step \(step)", limit: .seconds(config.watchdog.step))
             let rate = schedule.rate(step: step)
-            let places = order?.sequences(step: step, rank: groups.replica, ranks: groups.dims.data) ?? []
-            let own = places.compactMap { windows?[$0] }
+            let own = Trace.span(.data) {
+                let places = order?.sequences(step: step, rank: groups.replica, ranks: groups.dims.data) ?? []
+                return places.compactMap { windows?[$0] }
+            }
             var more = JSONObject()
             let result = try take(step, own, Float(rate), &more)
             let seconds = (.now - begin) / .seconds(1)
@@ -81,25 +82,35 @@ package struct TrainingLoop {
                 record.timedSteps += 1
                 record.timedSeconds += seconds
             }
-            var line = JSONObject()
-            line["step"] = .integer(step)
-            line["loss"] = .double(result.loss)
-            line["lr"] = .double(rate)
-            line["grad_norm"] = .double(result.gradientNorm)
-            line["tokens_per_second"] = .double(tokens / seconds)
-            line["communication_seconds"] = .double(result.communicationSeconds)
-            for (key, value) in more.members { line[key] = value }
-            try context.folder.append(line)
-            context.reporter.progress(
-                verb, step + 1, of: training.steps,
-                "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
+            try Trace.span(.metrics) { try report(context, step, result, rate: rate, seconds: seconds, more) }
             let stop = try StopRequest.agreed(on: world)
-            guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { continue }
+            guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { return }
             world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
-            _ = try checkpoints.save(state(), after: step + 1, record)
+            _ = try Trace.span(.checkpoint) { try checkpoints.save(state(), after: step + 1, record) }
             if let stop { throw StopRequested(signal: stop) }
         }
+        for number in first..<training.steps { try Trace.span(.step, number) { try step(number) } }
         record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
         return record
+    }
+
+    /// Adds a step's line to the metrics, and tells the user.
+    private func report(
+        _ context: JobContext<some Communicator>, _ step: Int, _ result: StepResult, rate: Double, seconds: Double,
+        _ more: JSONObject
+    ) throws {
+        let tokens = Double(tokensPerStep)
+        var line = JSONObject()
+        line["step"] = .integer(step)
+        line["loss"] = .double(result.loss)
+        line["lr"] = .double(rate)
+        line["grad_norm"] = .double(result.gradientNorm)
+        line["tokens_per_second"] = .double(tokens / seconds)
+        line["communication_seconds"] = .double(result.communicationSeconds)
+        for (key, value) in more.members { line[key] = value }
+        try context.folder.append(line)
+        context.reporter.progress(
+            verb, step + 1, of: config.training.steps,
+            "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
     }
 }

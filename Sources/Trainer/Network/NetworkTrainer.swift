@@ -4,6 +4,7 @@ package import Evaluation
 package import Models
 package import Parallelism
 package import Runs
+internal import Support
 package import TensorCore
 
 /// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the
@@ -66,11 +67,13 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float
     ) throws -> StepResult {
         let (gradients, loss) = try gradients(sequences, globalSequences: globalSequences)
-        let norm = try gradientNorm(gradients)
+        let norm = try Trace.span(.gradients) { () throws(MPIError) in try gradientNorm(gradients) }
         guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: index) }
-        try optimizer.step(
-            &weights, gradients: gradients, learningRate: learningRate,
-            gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
+        try Trace.span(.optimizer) { () throws(MPIError) in
+            try optimizer.step(
+                &weights, gradients: gradients, learningRate: learningRate,
+                gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
+        }
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
@@ -102,11 +105,11 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
     /// loss, the same on all ranks. Collective.
     func gradients(_ sequences: [[Int32]], globalSequences: Int) throws -> ([Tensor], loss: Double) {
-        buckets.begin()
+        Trace.span(.gradients) { buckets.begin() }
         var loss = 0.0
         if let length = sequences.first?.count {
             let counted = globalSequences * (passes.teacher == nil ? length - 1 : length)
-            let views = weights.tensors.indices.map { seen($0, weights[$0]) }
+            let views = Trace.span(.quantizeWeights) { weights.tensors.indices.map { seen($0, weights[$0]) } }
             let result = try passes.run(sequences, counted: counted, groups) {
                 student(views)
             } beforeBackward: { isLast in
@@ -115,9 +118,11 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
             timing += result.timing
             loss = result.sum / Double(counted)
         }
-        var gradients = try buckets.finish()
-        try tied.join(&gradients, buckets.layout, groups.pipeline)
-        return (gradients, try groups.sumFromLastStage([loss])[0])
+        return try Trace.span(.gradients) { () throws(MPIError) in
+            var gradients = try buckets.finish()
+            try tied.join(&gradients, buckets.layout, groups.pipeline)
+            return (gradients, try groups.sumFromLastStage([loss])[0])
+        }
     }
 
     /// The network for one micro-batch, with leaves of its own.

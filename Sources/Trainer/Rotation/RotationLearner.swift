@@ -7,6 +7,7 @@ package import Models
 package import Parallelism
 package import Quantization
 package import Rotation
+internal import Support
 package import TensorCore
 
 /// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
@@ -124,11 +125,11 @@ package final class RotationLearner {
             try settings.objective.runsNetwork
             ? accumulate(sequences, globalSequences: globalSequences, groups) : accumulateStored(step: index, groups)
         let start = ContinuousClock.now
-        packed = try gatherGradients(loss: loss, groups)
+        packed = try Trace.span(.gradients) { try gatherGradients(loss: loss, groups) }
         let communication = (ContinuousClock.now - start) / .seconds(1)
         let mean = Double(packed[flat: packed.count - 1])
         guard mean.isFinite else { throw TrainingError.diverged(step: index) }
-        let gradientNorm = try update(learningRate: learningRate)
+        let gradientNorm = try Trace.span(.cayley) { () throws(RotationError) in try update(learningRate: learningRate) }
         return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
@@ -180,8 +181,12 @@ extension RotationLearner {
     ) throws -> Double {
         for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
         guard let length = sequences.first?.count else { return 0 }
-        let rotated = base.rotated(by: rotations, sides: settings.plan.sides, model.architecture)
-        let weights = settings.weightQuantizer.map { quantized(rotated, $0) }
+        let rotated = Trace.span(.rotateWeights) {
+            base.rotated(by: rotations, sides: settings.plan.sides, model.architecture)
+        }
+        let weights = settings.weightQuantizer.map { quantizer in
+            Trace.span(.quantizeWeights) { quantized(rotated, quantizer) }
+        }
         let student = Network(
             model: model, parameters: weights ?? rotated.map { _, value in Variable(constant: value) },
             hooks: QuantizedHooks(
@@ -193,7 +198,7 @@ extension RotationLearner {
             recompute: settings.recompute, teacher: settings.objective == .divergence ? teacher : nil)
         let result = try passes.run(sequences, counted: counted, groups) { student }
         timing += result.timing
-        if let weights { addWeightTerms(unquantized: rotated, quantized: weights) }
+        if let weights { Trace.span(.weightTerms) { addWeightTerms(unquantized: rotated, quantized: weights) } }
         return result.sum / Double(counted)
     }
 

@@ -31,7 +31,9 @@ package func decompose(
                     try eachRound()
                 }
             }
-            results[layer] = try finished?.decomposition(of: weight, name: name, or: work) ?? work()
+            results[layer] = try Trace.span(.decompose, layer) {
+                try finished?.decomposition(of: weight, name: name, or: work) ?? work()
+            }
             progress(done + 1, own.count)
         }
         return results

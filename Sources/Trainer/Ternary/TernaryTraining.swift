@@ -148,22 +148,27 @@ package final class TernaryTraining<World: Communicator> {
         // Of this rank's own layers; the others' owners know theirs.
         var times = owners.map { _ in Int64.max }
         var computeSeconds = 0.0
-        try exchange.beginStep(step, owners: owners)
+        try Trace.span(.exchange) { try exchange.beginStep(step, owners: owners) }
         for number in order where owners[number] == world.rank {
             let (begun, time) = (clock.now, TransitionDispatch.processorTime)
-            let transition = try compute(number)
+            let transition = try Trace.span(.transition, number) { try compute(number) }
             times[number] = TransitionDispatch.processorTime - time
             computeSeconds += (clock.now - begun) / .seconds(1)
-            try exchange.publish(transition)
-            try exchange.poll()
+            try Trace.span(.exchange, number) {
+                try exchange.publish(transition)
+                try exchange.poll()
+            }
         }
         var (branches, bytes) = (BranchCounts(), 0)
-        try exchange.collect { transition in
-            branches.add(try apply(transition))
-            bytes += transition.byteCount
+        let digest = try Trace.span(.exchange) {
+            try exchange.collect { transition in
+                branches.add(try apply(transition))
+                bytes += transition.byteCount
+            }
+            let digest = sha256(layers.flatMap(\.digest))
+            dispatch.note(try exchange.finishStep(stateDigest: digest, leastOf: times), kind)
+            return digest
         }
-        let digest = sha256(layers.flatMap(\.digest))
-        dispatch.note(try exchange.finishStep(stateDigest: digest, leastOf: times), kind)
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         step += 1
         return StepReport(
