@@ -21,6 +21,8 @@ package struct StopRequested: Error, Equatable {
 package enum StopRequest {
     /// Two requests within this time, in seconds, are one: `timeout` and closing terminals send their signal twice.
     package static let repetition = 0.3
+    /// Seconds that mpirun has to end the ranks after their supervisor has ended.
+    private static let orphanPatience = 5.0
 
     package static let signals = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
     private static let requested = Atomic<Int32>(0)
@@ -44,6 +46,8 @@ package enum StopRequest {
         /// Whether standard output is read, as far as this process knows.
         var hasReader = true
         var thread: pthread_t?
+        /// Without it this process is to end.
+        var supervisor: ProcessIdentity?
     }
 
     // MARK: Asking
@@ -104,10 +108,13 @@ package enum StopRequest {
 
     /// From here on signals ask. Call it first of all, on the thread that will communicate.
     ///
-    /// - Parameter agreedCode: the exit code a supervisor wants after an answered request. It may repeat SIGUSR1.
-    package static func listen(agreedCode: Int32? = nil) {
+    /// - Parameters:
+    ///   - agreedCode: the exit code a supervisor wants after an answered request. It may repeat SIGUSR1.
+    ///   - supervisor: where it ends, this process ends too, a few seconds later: nobody else would end it if whoever started
+    ///     it (mpirun) has gone with the supervisor.
+    package static func listen(agreedCode: Int32? = nil, supervisor: ProcessIdentity? = nil) {
         SignalPipe.block(signals + peerSignals)
-        state.withLock { $0.agreedCode = agreedCode }
+        state.withLock { ($0.agreedCode, $0.supervisor) = (agreedCode, supervisor) }
         guard SignalPipe.open(signals + peerSignals, optional: [SIGHUP]) else {
             return SignalPipe.unblock(signals + peerSignals)
         }
@@ -156,7 +163,7 @@ package enum StopRequest {
     /// - Parameter patience: see `State/patience`; rank 0's, which speaks for all, ends first.
     package static func introduce(to world: some Communicator, patience: Double = 5) throws(MPIError) {
         guard world.size > 1 else { return }
-        let own = machine
+        let own = ProcessIdentity.currentMachine
         let processes = try world.allGather(Array("\(own) \(getpid())".utf8)).enumerated().compactMap { rank, bytes -> pid_t? in
             let parts = String(decoding: bytes, as: UTF8.self).split(separator: " ")
             return rank != world.rank && parts.count == 2 && parts[0] == own ? pid_t(parts[1]) : nil
@@ -168,18 +175,6 @@ package enum StopRequest {
         }
         // One of before, when the others were not known.
         if let signal { tellPeers(signal) }
-    }
-
-    /// Names the kernel and the process numbers' namespace: what a number means only within.
-    private static var machine: String {
-        var boot = [UInt8](repeating: 0, count: 64)
-        let file = Glibc.open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        let count = file < 0 ? 0 : read(file, &boot, boot.count)
-        if file >= 0 { Glibc.close(file) }
-        var link = [CChar](repeating: 0, count: 64)
-        let length = readlink("/proc/self/ns/pid", &link, link.count)
-        let bytes = boot.prefix(max(0, count)).filter { $0 > 0x20 } + link.prefix(max(0, length)).map { UInt8(bitPattern: $0) }
-        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// One for each of ``signals``: from a rank that was asked by it.
@@ -194,10 +189,15 @@ package enum StopRequest {
     /// The thread.
     private static func watch() {
         SignalPipe.unblock(signals + peerSignals)
-        var first: ContinuousClock.Instant?
+        let supervisor = state.withLock { $0.supervisor }
+        var (first, orphaned): (ContinuousClock.Instant?, ContinuousClock.Instant?)
         while true {
-            let number = SignalPipe.next(milliseconds: first == nil ? -1 : 50)
+            let number = SignalPipe.next(milliseconds: first != nil ? 50 : supervisor == nil ? -1 : 1000)
             if number == releaseMark { return }
+            if orphaned != nil || supervisor?.hasEnded == true {
+                orphaned = orphaned ?? .now
+                if let orphaned, .now - orphaned > .seconds(orphanPatience) { endOrphaned() }
+            }
             if let number, let asked = first {
                 if peerSignals.contains(number) || .now - asked < .seconds(repetition) { continue }
                 if number == SIGUSR1, state.withLock({ $0.agreedCode != nil }) { continue }
@@ -213,6 +213,12 @@ package enum StopRequest {
                 if .now - max(first, unshielded) > .seconds(patience) { expire() }
             }
         }
+    }
+
+    /// mpirun, which gets SIGTERM when its supervisor ends, has not answered.
+    private static func endOrphaned() -> Never {
+        ProcessIdentity.killLauncher()
+        _exit(128 + SIGTERM)
     }
 
     /// `_exit` and not `exit`: handlers at exit would call MPI, which may be what waits.

@@ -56,7 +56,7 @@ struct IntegerQat<World: Communicator> {
             table.add("given", "rotations given", table.bits, before, sizes.rounded(by: recipe.weights))
         }
 
-        if let state = try run.restoredState() { try trainer.restore(state) }
+        if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let (trained, bytes) = try write(trainer.weights.parameters, recipe, run, rotates ? "rotated, " : "")
         table.add("integer_qat", "trained", table.bits, trained, sizes.rounded(by: recipe.weights))

@@ -16,10 +16,14 @@ package struct JobRequest {
     package var overwrites: Bool
     /// Checkpoints of a run on other training data are resumed.
     package var acceptsOtherData: Bool
+    /// Checkpoints of ranks in another layout are resumed.
+    package var acceptsRelayout: Bool
     /// Number of this start of the run, from 1.
     package var attempt: Int
     /// What all attempts of the run are called; nil where nobody counts them.
     package var run: String?
+    /// The name of the process that starts all attempts, where there is one.
+    package var supervisor: String?
     /// Where all attempts write, if neither `out` nor `--resume` names a folder.
     package var runFolder: String?
     /// The file that gets a timeline of all ranks; nil for none.
@@ -27,12 +31,13 @@ package struct JobRequest {
 
     package init(
         _ settings: SettingsRequest, printsSettings: Bool = false, resume: ResumePolicy? = nil, overwrites: Bool = false,
-        acceptsOtherData: Bool = false,
-        attempt: Int = 1, run: String? = nil, runFolder: String? = nil, trace: String? = nil
+        acceptsOtherData: Bool = false, acceptsRelayout: Bool = false,
+        attempt: Int = 1, run: String? = nil, supervisor: String? = nil, runFolder: String? = nil, trace: String? = nil
     ) {
         (self.settings, self.printsSettings) = (settings, printsSettings)
         (self.resume, self.overwrites) = (resume, overwrites)
-        (self.acceptsOtherData, self.attempt, self.run, self.runFolder) = (acceptsOtherData, attempt, run, runFolder)
+        (self.acceptsOtherData, self.acceptsRelayout, self.attempt) = (acceptsOtherData, acceptsRelayout, attempt)
+        (self.run, self.supervisor, self.runFolder) = (run, supervisor, runFolder)
         self.trace = trace
     }
 }
@@ -77,7 +82,8 @@ extension Job {
             return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
         }
         reporter.events = events
-        let folder = RunFolder(path, run: request.run ?? "", isWriter: communicator.isRoot, events: events)
+        let folder = RunFolder(
+            path, run: request.run ?? "", supervisor: request.supervisor, isWriter: communicator.isRoot, events: events)
         StopRequest.setAdvice { RunFolder.stopAdvice(path, overwrites: request.overwrites) }
         folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
         let groups = try ParallelGroups(dims, communicator)
@@ -86,7 +92,8 @@ extension Job {
                 try self.run(
                     JobContext(
                         config: config, groups: groups, folder: folder, reporter: reporter, events: events, resume: policy,
-                        acceptsOtherData: request.acceptsOtherData, attempt: request.attempt))
+                        acceptsOtherData: request.acceptsOtherData, acceptsRelayout: request.acceptsRelayout,
+                        attempt: request.attempt))
             }
         } catch let stop as StopRequested {
             events.end(exitCode: StopRequest.exitCode(of: stop.signal))
@@ -143,7 +150,8 @@ extension Job {
         }
         let text = try communicator.fromRoot {
             try FolderAdmission.check(
-                path, job: name, config, resume: request.resume, overwrites: request.overwrites
+                path, job: name, config, resume: request.resume, overwrites: request.overwrites,
+                acceptsRelayout: request.acceptsRelayout
             ).text
         }
         let admission = FolderAdmission(text: text)

@@ -29,7 +29,7 @@ extension RotateJob {
         func made(_ settings: RotationLearner.Settings, from start: Rotations) -> RotationLearner {
             RotationLearner(settings, run.model, base: base, online: recipe.online, from: start)
         }
-        let saved = try run.checkpoints.restoredState()
+        let saved = run.checkpoints.restoredState()
         let learner: RotationLearner
         if rotation.objective.readsStoredRows {
             learner = made(recipe.learner, from: recipe.start)

@@ -27,7 +27,7 @@ struct TernaryQat<World: Communicator> {
         let trainer = try run.trainer(hooks: IdentityHooks(), teacher: config.distills ? run.fullPrecision : nil)
         let indices = try trainer.weights.linears(matching: config.ternary.layers, of: run.inputs.folder.architecture.linears)
             .filter { given?.factors[trainer.weights.layerName($0)] != nil || given == nil }
-        let saved = try run.restoredState()
+        let saved = run.restoredState()
         let ternary = try TernaryTraining(
             trainer.weights, indices: indices, transition, config, over: groups.replicas, attempt: context.attempt, from: saved,
             whileWaiting: context.events.serve)
@@ -257,8 +257,8 @@ struct TernaryQat<World: Communicator> {
         init(_ state: TrainingState) throws(CheckpointError) {
             // Earlier versions did not measure the divergence.
             score = LanguageModelScore(
-                perplexity: try state.number("start.perplexity"), klDivergence: state.numbers["start.divergence"],
-                agreement: state.numbers["start.agreement"])
+                perplexity: try state.number("start.perplexity"), klDivergence: try state.optionalNumber("start.divergence"),
+                agreement: try state.optionalNumber("start.agreement"))
             operations = OperationCount(
                 multiplications: Int(try state.number("start.multiplications")),
                 additions: Int(try state.number("start.additions")))

@@ -17,7 +17,7 @@ package struct TrainJob: Job {
         let before = try run.perplexity(run.fullPrecision)
         context.reporter.note("before: perplexity \(before.formatted(decimals: 2))")
         let trainer = try run.trainer(hooks: IdentityHooks())
-        if let state = try run.restoredState() { try trainer.restore(state) }
+        if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let trained = try run.asWritten(trainer.weights.parameters)
         let after = try run.trainedScore(run.network(trained)).perplexity

@@ -16,13 +16,16 @@ package struct JobContext<World: Communicator> {
     package let resume: ResumePolicy
     /// Whether a checkpoint of a run on other training data is resumed.
     package let acceptsOtherData: Bool
+    /// Whether one of ranks in another layout is.
+    package let acceptsRelayout: Bool
     /// Number of this start of the run: 1, and more where a supervisor or Slurm has started it again.
     package let attempt: Int
 
     package init(
         config: RunConfig, groups: ParallelGroups<World>, folder: RunFolder, reporter: Reporter,
         events: RunEvents = RunEvents(),
-        resume: ResumePolicy = .never, acceptsOtherData: Bool = false, attempt: Int = 1
+        resume: ResumePolicy = .never, acceptsOtherData: Bool = false, acceptsRelayout: Bool = false,
+        attempt: Int = 1
     ) {
         self.config = config
         self.groups = groups
@@ -31,6 +34,7 @@ package struct JobContext<World: Communicator> {
         self.events = events
         self.resume = resume
         self.acceptsOtherData = acceptsOtherData
+        self.acceptsRelayout = acceptsRelayout
         self.attempt = attempt
     }
 }

@@ -10,6 +10,10 @@ package struct SHA256 {
         _ = crypto_hash_sha256_update(&state, bytes, UInt64(bytes.count))
     }
 
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
+        _ = crypto_hash_sha256_update(&state, bytes.assumingMemoryBound(to: UInt8.self).baseAddress, UInt64(bytes.count))
+    }
+
     /// The digest of all bytes so far.
     package func finalize() -> Digest {
         var (copy, digest) = (state, [UInt8](repeating: 0, count: 32))

@@ -120,8 +120,9 @@ extension Job {
         let request = JobRequest(
             options.request(model), printsSettings: options.printConfig, resume: resume.map { ResumePolicy($0.resume) },
             overwrites: options.overwrite, acceptsOtherData: resume?.allowOtherData ?? false,
-            attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder,
-            trace: trace)
+            acceptsRelayout: resume?.allowRelayout ?? false || ProcessEnvironment.acceptsRelayout,
+            attempt: ProcessEnvironment.attempt, run: ProcessEnvironment.run,
+            supervisor: ProcessEnvironment.supervisor?.text, runFolder: ProcessEnvironment.runFolder, trace: trace)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         try run(request, reporter, on: communicator)
     }

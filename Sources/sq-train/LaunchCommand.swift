@@ -17,6 +17,10 @@ struct LaunchCommand: ParsableCommand {
     @Option(help: "How often to start again after a failure that may be temporary.")
     var maxRestarts = 0
 
+    @Flag(
+        help: "Start again with fewer ranks where Slurm has fewer nodes left for the job; the run resumes in another layout.")
+    var allowRelayout = false
+
     @Argument(parsing: .captureForPassthrough, help: "What every rank runs: sq-train's command and options.")
     var arguments: [String] = []
 
@@ -39,13 +43,20 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong
         // with the command, the ranks will say.
         let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand
-        let folder = (try? command?.options.request().configuration().out) ?? RunFolder.newPath(job: "launch")
+        let resumed = (command as? any JobCommand)?.resumption.flatMap { ResumePolicy($0.resume).runFolder }
+        let folder =
+            (try? command?.options.request().configuration().out) ?? resumed ?? RunFolder.newPath(job: "launch")
         if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
         setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
+        setenv(ProcessEnvironment.supervisorVariable, ProcessIdentity.own.text, 1)
         StopRequest.handOver()
         setenv(ProcessEnvironment.runVariable, String(UInt64.random(in: 0 ... .max), radix: 36), 0)
+        let variables = MPIEnvironment.currentEnvironment()
+        if allowRelayout { setenv(ProcessEnvironment.relayoutVariable, "1", 1) }
         let supervisor = Supervisor(
-            command: mpirun.commandLine, maxRestarts: maxRestarts, runFolder: folder,
+            command: { attempt in attempt > 1 && allowRelayout ? mpirun.onNodesLeft(variables).commandLine : mpirun.commandLine
+            },
+            maxRestarts: maxRestarts, runFolder: folder,
             answers: command.map { type(of: $0).answers } ?? [])
         let code = try supervisor.run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
@@ -62,7 +73,7 @@ struct LaunchCommand: ParsableCommand {
 
 /// How mpirun is called on this machine.
 struct MPIRun {
-    let ranks: Int
+    var ranks: Int
     let cores: Int
     let program: String
     let arguments: [String]
@@ -87,6 +98,18 @@ struct MPIRun {
             variables += [("OMPI_MCA_btl_tcp_if_exclude", list), ("OMPI_MCA_oob_tcp_if_exclude", list)]
         }
         return variables
+    }
+
+    /// On the nodes that Slurm has left for the job, which mpirun is told of by the environment; says so where there are fewer.
+    ///
+    /// - Parameter variables: the environment of the first attempt.
+    func onNodesLeft(_ variables: [String: String]) -> MPIRun {
+        guard let nodes = SlurmNodes.current(variables), let shrunk = nodes.shrunk(variables, ranks: ranks) else { return self }
+        for (name, value) in shrunk.variables { setenv(name, value, 1) }
+        var run = self
+        run.ranks = shrunk.ranks
+        Console.complain("the job has \(nodes.count) nodes left (\(nodes.list)): \(run.ranks) ranks instead of \(ranks)")
+        return run
     }
 
     /// mpirun has four descriptors for each rank it starts, and for itself 26; with fewer it hangs or crashes (measured).

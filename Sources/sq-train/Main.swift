@@ -11,7 +11,7 @@ enum Main {
         // A signal that comes while the program starts anew waits for its second start.
         SignalPipe.block(StopRequest.signals)
         ProcessEnvironment.prepare()
-        StopRequest.listen(agreedCode: ProcessEnvironment.stopCode)
+        StopRequest.listen(agreedCode: ProcessEnvironment.stopCode, supervisor: ProcessEnvironment.supervisor)
         let communicator: any Communicator
         do {
             communicator = try MPIEnvironment.start()

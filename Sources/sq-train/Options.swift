@@ -42,6 +42,10 @@ struct ResumeOptions: ParsableArguments {
 
     @Flag(help: "Resume also where the training data has changed since the checkpoint; the run says so.")
     var allowOtherData = false
+
+    @Flag(
+        help: "Resume also with another number of ranks, replicas or stages than the checkpoint's; results agree to rounding.")
+    var allowRelayout = false
 }
 
 /// The options of jobs whose time can be looked at.

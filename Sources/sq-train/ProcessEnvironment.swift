@@ -44,6 +44,16 @@ enum ProcessEnvironment {
     static let stopCodeVariable = "SQ_TRAIN_STOP_CODE"
     static var stopCode: Int32? { MPIEnvironment.currentEnvironment()[stopCodeVariable].flatMap { Int32($0) } }
 
+    /// Set by `launch --allow-relayout`.
+    static let relayoutVariable = "SQ_TRAIN_ALLOW_RELAYOUT"
+    static var acceptsRelayout: Bool { MPIEnvironment.currentEnvironment()[relayoutVariable] == "1" }
+
+    /// Set by `launch` for its ranks: which process it is.
+    static let supervisorVariable = "SQ_TRAIN_SUPERVISOR"
+    static var supervisor: ProcessIdentity? {
+        MPIEnvironment.currentEnvironment()[supervisorVariable].flatMap { ProcessIdentity(text: $0) }
+    }
+
     /// Makes full disks errors, chooses threads and kernels for this process's share of the machine, and starts the program
     /// anew, in the same process, where a library has read the environment already. Call it first: MPI must not be running.
     static func prepare() {

@@ -15,7 +15,8 @@ internal import Support
 /// got. The second signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes
 /// the command with it: nobody would be left to stop it.
 struct Supervisor {
-    let command: [String]
+    /// Of an attempt, from 1.
+    let command: (_ attempt: Int) -> [String]
     let maxRestarts: Int
     /// Where the command saves itself.
     let runFolder: String
@@ -41,14 +42,18 @@ struct Supervisor {
     }
 
     /// The exit code of the last run.
-    func run() throws(LaunchFailure) -> Int32 {
+    ///
+    /// - Throws: ``LaunchFailure``; ``FolderInUse``, where another supervisor has the run's folder.
+    func run() throws -> Int32 {
         var (attempt, restarts) = (1, 0)
+        var lock = try claim()
         var saved = newestCheckpoint
         var hung: RunFolder.Place?
         if let signal = StopRequest.signal { return stopped(by: signal) }
         while true {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
-            let end = wait(for: try start())
+            if lock == nil { lock = try claim() }
+            let end = wait(for: try start(command(attempt)), &lock)
             let newest = newestCheckpoint
             if newest != saved { (restarts, saved) = (0, newest) }
             if let signal = end.asked { return exitCode(end, signal) }
@@ -91,7 +96,11 @@ struct Supervisor {
     /// What `LATEST` names.
     private var newestCheckpoint: String? { RunFolder.newestCheckpoint(runFolder) }
 
-    private func start() throws(LaunchFailure) -> pid_t {
+    private func claim() throws(FolderInUse) -> SupervisorLock? {
+        try SupervisorLock(runFolder, supervisor: ProcessIdentity.own.text)
+    }
+
+    private func start(_ command: [String]) throws(LaunchFailure) -> pid_t {
         var arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
         // Whoever started this process may have blocked signals; the command is to get what it is sent.
@@ -103,8 +112,9 @@ struct Supervisor {
         return process
     }
 
-    /// Passes signals on until the process has ended.
-    private func wait(for process: pid_t) -> End {
+    /// Passes signals on until the process has ended. As soon as the run has begun in its folder, `lock` keeps it for this
+    /// supervisor; where two have begun there at once, the ranks say whose it is.
+    private func wait(for process: pid_t, _ lock: inout SupervisorLock?) -> End {
         var end = End(code: 0)
         let started = ContinuousClock.now
         var (asked, told, forced) = (started, started, started)
@@ -114,6 +124,7 @@ struct Supervisor {
                 end.code = Self.exitCode(status)
                 return end
             }
+            if lock == nil { lock = try? claim() }
             let now = ContinuousClock.now
             if let signal = SignalPipe.next(milliseconds: 20), StopRequest.signals.contains(signal) {
                 if end.asked == nil {

@@ -31,7 +31,8 @@ struct SweepCommand: RankCommand {
     func run(on communicator: some Communicator) throws {
         let request = JobRequest(
             options.request(), resume: .auto, overwrites: options.overwrite, attempt: ProcessEnvironment.attempt,
-            run: ProcessEnvironment.run, runFolder: ProcessEnvironment.runFolder)
+            run: ProcessEnvironment.run, supervisor: ProcessEnvironment.supervisor?.text,
+            runFolder: ProcessEnvironment.runFolder)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
         try SweepJob(grid).run(request, reporter, on: communicator)
     }

@@ -177,6 +177,51 @@ extension CommandLineTests {
             #expect(try run.wait().code == 128 + SIGKILL)
         }
 
+        /// Killed with launch, or frozen and so deaf to launch's end.
+        @Test(arguments: [SIGKILL, SIGSTOP]) func `when launch is killed and mpirun cannot end the ranks, they end alone`(
+            _ signal: Int32
+        ) throws {
+            let run = try Program.start(["launch", "-n", "2"] + arguments("out", Self.endless), in: model.path)
+            try wait("out", steps: 3)
+            let mpirun = try #require(try ranks(of: run.identifier).first)
+            let processes = try [mpirun] + ranks(of: mpirun)
+            #expect(processes.count == 3)
+            kill(mpirun, signal)
+            kill(run.identifier, SIGKILL)
+            let start = Date()
+            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.patience { usleep(20_000) }
+            for process in processes where isRunning(process) {
+                Issue.record("\(process == mpirun ? "mpirun" : "a rank") is left behind")
+                kill(process, SIGKILL)
+            }
+            _ = try run.wait()
+        }
+
+        @Test func `a folder has one supervisor, from its first attempt to its last`() throws {
+            let launch = ["launch", "-n", "1", "--max-restarts", "2"]
+            let run = try Program.start(launch + arguments("out", Self.endless + ["checkpoint.every=1"]), in: model.path)
+            try wait("out", steps: 3)
+            let before = try model.read("out/config.yaml")
+            for command in [launch, []] {
+                try Program.expectRefusal(
+                    command + arguments("out", Self.endless), in: model.path, ranks: 0, code: 78,
+                    fragment: "out: another run is writing")
+            }
+            // No rank holds the folder in the pause before the restart.
+            let mpirun = try #require(try ranks(of: run.identifier).first)
+            kill(try #require(try ranks(of: mpirun).first), SIGKILL)
+            while try ranks(of: run.identifier).isEmpty == false { usleep(5000) }
+            try Program.expectRefusal(
+                arguments("out", Self.endless), in: model.path, ranks: 0, code: 78, fragment: "out: another run is writing")
+            let steps = try model.metrics("out").count
+            try wait("out", steps: steps + 3)
+            #expect(try model.read("out/config.yaml") == before)
+            run.send(SIGTERM)
+            let outcome = try run.wait()
+            #expect(outcome.code == 128 + SIGTERM && outcome.errors.contains("restart 1 of 2"), "\(outcome)")
+            #expect(!(try entries(ofFolder: model.file("out")).contains("launch.lock")))
+        }
+
         /// mpirun itself would leave the ranks a second.
         @Test(arguments: [0, 2]) func `a run under launch that gets SIGTERM saves itself and is not started again`(
             _ restarts: Int

@@ -11,7 +11,7 @@ extension CommandLineTests {
         ///   - codes: exit codes of the runs, one after the other; the last one stays.
         ///   - run: the folder in which each of them leaves a checkpoint.
         private func launch(
-            _ arguments: [String], codes: String, savingIn run: String = "nowhere"
+            _ arguments: [String], codes: String, savingIn run: String = "nowhere", environment: [String: String] = [:]
         ) throws -> (outcome: Program.Outcome, calls: [String]) {
             let script = """
                 #!/bin/sh
@@ -28,12 +28,30 @@ extension CommandLineTests {
             try AtomicFile.write(script.replacing("CODES", with: codes).replacing("RUN", with: run), to: folder.file("mpirun"))
             chmod(folder.file("mpirun"), 0o755)
             let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
-            let outcome = try Program.run(["launch"] + arguments, in: folder.path, environment: ["PATH": path])
+            let outcome = try Program.run(
+                ["launch"] + arguments, in: folder.path, environment: environment.merging(["PATH": path]) { $1 })
             let calls = String(decoding: try InputFile.contents(of: folder.file("calls"), limit: 1 << 20), as: UTF8.self)
             return (outcome, calls.split(separator: "\n").map(String.init))
         }
 
         init() throws { folder = try TemporaryFolder() }
+
+        /// As after a node of four has failed in a job that goes on without it; another goes before the third attempt.
+        @Test(arguments: [true, false]) func `in a Slurm job that has lost nodes, launch starts fewer ranks where it may`(
+            _ mayRelayout: Bool
+        ) throws {
+            let variables = ["SLURM_JOB_ID": "5", "SLURM_JOB_NUM_NODES": "4", "SLURM_TASKS_PER_NODE": "2(x4)"]
+            let squeue = "#!/bin/sh\n[ $(wc -l < calls) -lt 2 ] && echo '3 n[1-3]' || echo '2 n[1,3]'\n"
+            try AtomicFile.write(squeue, to: folder.file("squeue"))
+            chmod(folder.file("squeue"), 0o755)
+            let flags = mayRelayout ? ["--allow-relayout"] : []
+            let (outcome, calls) = try launch(
+                ["-n", "8", "--max-restarts", "3"] + flags, codes: "137 137 137 0", environment: variables)
+            #expect(outcome.code == 0)
+            let ranks = calls.map { $0.split(separator: " ").drop { $0 != "-n" }.dropFirst().first ?? "" }
+            #expect(ranks == (mayRelayout ? ["8", "6", "4", "4"] : ["8", "8", "8", "8"]))
+            #expect(outcome.errors.contains("3 nodes left (n[1-3]): 6 ranks instead of 8") == mayRelayout)
+        }
 
         @Test func `mpirun gets the ranks, this program and the arguments as they are`() throws {
             let (outcome, calls) = try launch(["-n", "3", "rotate", "--set", "a=b", "--out", "x"], codes: "0")

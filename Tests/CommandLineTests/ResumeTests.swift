@@ -51,6 +51,35 @@ extension CommandLineTests {
             #expect(try model.metrics("whole") == lossesOfWhole)
         }
 
+        /// Two replicas of two stages go on as three replicas, as two stages and as one rank, and these as they were.
+        @Test(arguments: [("rotate", []), ("train", ["optimizer.shard=true"]), ("train", []), ("qat", [])])
+        func `a run goes on with other ranks and stages where it may, within rounding`(_ job: String, _ more: [String]) throws {
+            let settings = more + ["ternary.tolerance=0.3", "training.batch_size=4", "training.learning_rate=0.01"]
+            func layout(_ stages: Int) -> [String] { settings + ["parallel.pipeline=\(stages)"] }
+            _ = try run(job, out: "whole", layout(2), ranks: 4)
+            let losses = try model.metrics("whole")
+            for (ranks, stages) in [(3, 1), (2, 2), (0, 1), (4, 2)] {
+                try? FileManager.default.removeItem(atPath: model.file("out"))
+                try FileManager.default.copyItem(atPath: model.file("whole"), toPath: model.file("out"))
+                try interrupt("out")
+                if ranks != 4 {
+                    let refused = try run(job, out: "out", layout(stages), ranks: ranks, code: 78)
+                    #expect(
+                        refused.complaints.count == 1 && refused.complaints[0].contains("--allow-relayout"), "\(refused.errors)"
+                    )
+                }
+                let again = try run(job, out: "out", layout(stages), ranks: ranks, flags: ["--allow-relayout"])
+                #expect(again.output.contains("resumes after step 4"))
+                #expect(again.output.contains("to rounding") == (ranks != 4))
+                let others = try model.metrics("out")
+                #expect(others.count == losses.count)
+                for (one, other) in zip(losses, others) {
+                    #expect(
+                        ranks == 4 ? one == other : abs(one - other) < 1e-4 * abs(one), "\(ranks) ranks: \(losses), \(others)")
+                }
+            }
+        }
+
         /// Stored activations are stored again, the start is not chosen again.
         @Test(arguments: [
             ["rotation.objective=range", "rotation.starts=3", "rotation.tokens=40"], ["rotation.objective=weights"],

@@ -6,15 +6,18 @@ extension SafetensorsFile {
     ///
     /// The order is that of the format's own writer: wider types first, then by name. The header is padded with blanks, so
     /// that the data begin at a multiple of 8.
+    /// - Parameter hashes: whether to take the file's SHA-256 on the way.
+    /// - Returns: the file, committed.
     /// - Throws: an I/O error; what a source's `content` throws; a finite value that F16 cannot hold.
     /// - Precondition: no name twice.
+    @discardableResult
     package static func write(
-        _ sources: [TensorSource], to path: String, metadata: [String: String] = ["format": "pt"]
-    ) throws {
+        _ sources: [TensorSource], to path: String, metadata: [String: String] = ["format": "pt"], hashes: Bool = false
+    ) throws -> AtomicFile {
         let ordered = sources.sorted {
             ($1.type.size, $0.type.rawValue, $0.name) < ($0.type.size, $1.type.rawValue, $1.name)
         }
-        let file = try AtomicFile(path)
+        let file = try AtomicFile(path, hashes: hashes)
         try file.write(header(ordered, metadata))
         for source in ordered {
             let start = file.count
@@ -31,6 +34,7 @@ extension SafetensorsFile {
                 "\(source.name): \(file.count - start) bytes do not fill \(source.type) \(source.shape)")
         }
         try file.commit()
+        return file
     }
 
     /// Elements converted at a time.
@@ -50,7 +54,12 @@ extension SafetensorsFile {
         }
         for start in stride(from: 0, to: tensor.count, by: chunk) {
             let count = min(chunk, tensor.count - start)
-            try file.write(type.narrow(tensor.pointer + start, count: count))
+            // As they are in memory: this program runs on machines that keep the lowest byte first.
+            if type == .f32 {
+                try file.write(UnsafeRawBufferPointer(UnsafeBufferPointer(start: tensor.pointer + start, count: count)))
+            } else {
+                try file.write(type.narrow(tensor.pointer + start, count: count))
+            }
         }
     }
 

@@ -70,8 +70,8 @@ struct FullTrainingRun<World: Communicator> {
             over: context.groups)
     }
 
-    /// What an earlier attempt saved; nil from the beginning. Collective.
-    func restoredState() throws -> TrainingState? { try run.checkpoints.restoredState() }
+    /// What an earlier attempt saved; nil from the beginning.
+    func restoredState() -> TrainingState? { run.checkpoints.restoredState() }
 
     /// Takes the steps that are left. Collective.
     ///

@@ -53,8 +53,9 @@ struct LanguageModelRun<World: Communicator> {
         }
         try world.agree { try context.folder.claim() }
         let prepared = try Trace.span(.readModel) { try world.agree { try prepare(inputs) } }
+        let weights = inputs.folder.checkpoint
         let checkpoints = try RunCheckpoints(
-            context, job: job, modelDigest: { try inputs.folder.checkpoint.digest() }, dataDigest: inputs.dataDigest)
+            context, job: job, modelDigest: { try weights.digest() }, dataDigest: inputs.dataDigest)
         try world.agree {
             try context.folder.create(
                 config, job: job, after: checkpoints.resumed?.manifest.step ?? 0, source: context.resume.runFolder)
@@ -117,6 +118,11 @@ struct LanguageModelRun<World: Communicator> {
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)
+        let cost = checkpoints.cost
+        summary.results["checkpoints"] = [
+            "written": .integer(cost.count), "stall_seconds": .double(cost.stallSeconds),
+            "final_seconds": .double(cost.finalSeconds),
+        ]
         try world.agree { if world.isRoot { try writeCard(results) } }
         // Once the summary is there the run has ended: it is not stopped any more.
         try StopRequest.check(on: world)

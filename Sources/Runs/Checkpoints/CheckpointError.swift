@@ -8,12 +8,14 @@ package enum CheckpointError: ReportableError, Equatable {
     case otherVersion(String, Int)
     case differs(String, String)
     case lacks(String)
+    case unreadable(FileError)
 
     package var exitCode: ExitCode {
         switch self {
         case .nothing: .noInput
         case .allDamaged, .damaged, .lacks: .data
         case .otherVersion, .differs: .configuration
+        case .unreadable(let error): error.exitCode
         }
     }
 
@@ -27,6 +29,7 @@ package enum CheckpointError: ReportableError, Equatable {
             "\(path): checkpoint of format \(version), which this program is too old for; it reads \(CheckpointManifest.version)"
         case .differs(let path, let difference):
             "\(path): the checkpoint is of another run: \(difference); run it as then, give another --out, or start from the beginning with --overwrite"
+        case .unreadable(let error): error.description
         case .lacks(let name): "the checkpoint has no \(name); another version of this program has written it"
         }
     }

@@ -4,7 +4,7 @@ internal import Support
 ///
 /// A checkpoint is written as `step-N.tmp` and renamed when it is complete and durable, so that a folder `step-N` is whole
 /// whenever the process or the machine stops. `LATEST` is for people and scripts: what counts is what can be read.
-struct CheckpointFolder {
+struct CheckpointFolder: Sendable {
     let path: String
 
     static let name = "checkpoints"
@@ -24,12 +24,15 @@ struct CheckpointFolder {
         }.sorted(by: >)
     }
 
-    /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed.
+    /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed. Others may be writing nothing.
     func begin(_ step: Int) throws(FileError) {
         try makeFolder(path)
         for name in try entries(ofFolder: path) where name.contains(Self.temporarySuffix) { try removeTree("\(path)/\(name)") }
         try makeFolder(temporary(step))
     }
+
+    /// Makes `step-N.tmp` where no other rank has.
+    func join(_ step: Int) throws(FileError) { try makeFolder(temporary(step)) }
 
     /// Removes `step-N.tmp`, which could not be completed.
     func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }

@@ -3,12 +3,12 @@ internal import Parallelism
 internal import Support
 
 /// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
-package struct CheckpointManifest: Equatable {
+package struct CheckpointManifest: Equatable, Sendable {
     static let fileName = "MANIFEST"
     static let version = 2
 
     /// Which run a checkpoint belongs to: one that differs in any of this cannot go on from it.
-    struct Identity: Equatable {
+    struct Identity: Equatable, Sendable {
         var job: String
         var worldSize: Int
         /// SHA-256 over the model's tensors.
@@ -19,7 +19,7 @@ package struct CheckpointManifest: Equatable {
         var settings: [String: String]
     }
 
-    struct File: Equatable {
+    struct File: Equatable, Sendable {
         var bytes: Int
         /// Hexadecimal.
         var sha256: String
@@ -113,9 +113,14 @@ extension CheckpointManifest.Identity {
     /// - Parameters:
     ///   - step: steps taken. Where they are all that was asked for, more may be asked for now.
     ///   - acceptsOtherData: whether the training data may differ.
-    func difference(from other: Self, after step: Int, acceptsOtherData: Bool = false) -> String? {
+    ///   - acceptsRelayout: whether the number of ranks and their layout may.
+    func difference(
+        from other: Self, after step: Int, acceptsOtherData: Bool = false, acceptsRelayout: Bool = false
+    ) -> String? {
         if job != other.job { return "it was made by \(job), and this is \(other.job)" }
-        if worldSize != other.worldSize { return "it was made with \(worldSize) ranks, and there are \(other.worldSize)" }
+        if worldSize != other.worldSize, !acceptsRelayout {
+            return "it was made with \(worldSize) ranks, and there are \(other.worldSize)\(Self.relayoutAdvice)"
+        }
         if model != other.model { return "the model has other weights now" }
         if let data, data != other.data, !acceptsOtherData {
             return "the training data has other content now (--allow-other-data resumes with it)"
@@ -126,10 +131,15 @@ extension CheckpointManifest.Identity {
             {
                 continue
             }
+            let isLayout = key == Self.layoutKey || RunConfig.isLayoutKey(key)
+            if isLayout, acceptsRelayout { continue }
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
+                + (isLayout ? Self.relayoutAdvice : "")
         }
         return nil
     }
+
+    private static let relayoutAdvice = " (--allow-relayout resumes with another layout)"
 }
 
 /// Replicas and stages, which `parallel.*` may leave to the machine, stand among the settings too.
@@ -138,6 +148,9 @@ extension CheckpointManifest.Identity {
     private static let times = " × "
 
     static func setting(of dims: ParallelDims) -> [String: String] { [layoutKey: "\(dims.data)\(times)\(dims.pipeline)"] }
+
+    /// Ranks and how they are arranged, in words.
+    var arrangement: String { "\(settings[Self.layoutKey] ?? String(worldSize)) (replicas × stages)" }
 
     /// nil where the manifest says nothing of the kind.
     var layout: ParallelDims? {
@@ -150,6 +163,9 @@ extension CheckpointManifest.Identity {
 extension RunConfig {
     /// Sections that say where, when and how loudly, not what is computed.
     private static let withoutEffect = ["out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify."]
+
+    /// Whether a setting says how the work is divided among the ranks: what it changes is in which order numbers are added.
+    static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }
 
     /// The settings a run's numbers depend on. Steps are among them: the learning rate follows from their number.
     var identifyingSettings: [String: String] {

@@ -3,12 +3,16 @@ internal import Configuration
 internal import Models
 internal import Parallelism
 internal import Support
+internal import Synchronization
 
 /// Saves a run between two steps and finds what an earlier attempt has saved.
 ///
-/// A commit needs every rank: each writes its own state (the first replica also what all have in common), all agree that they
+/// A commit needs every rank: ranks that have the same state divide it among them, each writes its share, all agree that they
 /// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a
 /// checkpoint.
+///
+/// **Files are written while the next steps are taken.** ``save(_:after:_:)`` takes the state as it is and begins; what has become
+/// of it is asked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by all.
 package final class RunCheckpoints<World: Communicator> {
     /// Where the run goes on.
     package struct Saved {
@@ -16,35 +20,56 @@ package final class RunCheckpoints<World: Communicator> {
         package let manifest: CheckpointManifest
     }
 
+    /// What saving took of the run's time, on this rank.
+    package struct Cost {
+        package fileprivate(set) var count = 0
+        /// Between steps: the next one begins so much later.
+        package fileprivate(set) var stallSeconds = 0.0
+        /// After the last step.
+        package fileprivate(set) var finalSeconds = 0.0
+    }
+
+    /// A checkpoint on its way.
+    private enum Pending {
+        /// Ranks write their shares.
+        case writing(Int, StepRecord, BackgroundWork<CheckpointManifest.File>)
+        /// All have, and rank 0 makes a checkpoint of them; nil on others.
+        case committing(Int, BackgroundWork<Bool>?)
+    }
+
     private let folder: CheckpointFolder
     private let settings: CheckpointSettings
     private let groups: ParallelGroups<World>
     private var world: World { groups.world }
-    /// The model's digest is taken when it is first needed, and on rank 0 only: it reads all weights.
-    private let identify: () throws -> CheckpointManifest.Identity
-    private var identity: CheckpointManifest.Identity?
+    /// Taken when it is first needed, on rank 0 only: the model's digest reads all weights.
+    private let identity: Lazy<CheckpointManifest.Identity>
     private let acceptsOtherData: Bool
+    private let acceptsRelayout: Bool
+    private var pending: Pending?
+    /// Whether what earlier attempts have left half written is gone.
+    private var isSwept = false
+    package private(set) var cost = Cost()
     /// nil from the beginning.
     package private(set) var resumed: Saved?
 
     /// Looks for the newest checkpoint that can be read; damaged ones are named and passed over. Collective.
     ///
     /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place
-    ///   the
-    ///   user named.
+    ///   the user named.
     package init(
-        _ context: JobContext<World>, job: String, modelDigest: @escaping () throws -> String, dataDigest: String
+        _ context: JobContext<World>, job: String, modelDigest: @escaping @Sendable () throws -> String, dataDigest: String
     ) throws {
         let (config, world) = (context.config, context.communicator)
         groups = context.groups
         settings = config.checkpoint
-        acceptsOtherData = context.acceptsOtherData
+        (acceptsOtherData, acceptsRelayout) = (context.acceptsOtherData, context.acceptsRelayout)
         folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
-        let dims = context.groups.dims
-        identify = {
-            .init(
-                job: job, worldSize: world.size, model: try modelDigest(), data: dataDigest,
-                settings: config.identifyingSettings.merging(CheckpointManifest.Identity.setting(of: dims)) { $1 })
+        let size = world.size
+        let identifying = config.identifyingSettings.merging(
+            CheckpointManifest.Identity.setting(of: context.groups.dims)
+        ) { $1 }
+        identity = Lazy {
+            .init(job: job, worldSize: size, model: try modelDigest(), data: dataDigest, settings: identifying)
         }
         let paths = try world.fromRoot {
             try context.resume.checkpoints(runFolder: context.folder.path).joined(separator: "\0")
@@ -52,24 +77,22 @@ package final class RunCheckpoints<World: Communicator> {
         resumed = try newest(of: paths.split(separator: "\0").map(String.init)) { context.reporter.note($0) }
     }
 
-    /// This rank's state in the checkpoint the run goes on from; nil from the beginning. Collective.
-    package func restoredState() throws -> TrainingState? {
-        guard let resumed else { return nil }
-        func state(ofRank rank: Int) throws -> TrainingState {
-            try TrainingState(contentsOf: "\(resumed.path)/\(CheckpointFolder.stateFile(rank: rank))")
-        }
-        return try world.agree {
-            var own = try state(ofRank: world.rank)
-            // The first replica's stages are the first ranks.
-            if groups.replica > 0 { own.complete(from: try state(ofRank: groups.stage)) }
-            return own
-        }
-    }
+    // MARK: Resuming
 
-    private func currentIdentity() throws -> CheckpointManifest.Identity {
-        let result = try identity ?? identify()
-        identity = result
-        return result
+    /// The state in the checkpoint the run goes on from, of which this rank reads what it asks for; nil from the beginning.
+    package func restoredState() -> TrainingState? {
+        guard let resumed else { return nil }
+        let (identity, dims) = (resumed.manifest.identity, groups.dims)
+        let isOfOtherLayout = identity.worldSize != world.size || identity.layout.map { $0 != dims } ?? false
+        // In the same layout its own file has the most of what it needs, and the others of its stage the rest.
+        func distance(_ rank: Int) -> Int {
+            guard !isOfOtherLayout else { return 0 }
+            return rank == world.rank ? 0 : dims.stage(of: rank) == groups.stage ? 1 : 2
+        }
+        let ranks = (0..<identity.worldSize).sorted { (distance($0), $0) < (distance($1), $1) }
+        return TrainingState(
+            SavedFiles(
+                ranks.map { "\(resumed.path)/\(CheckpointFolder.stateFile(rank: $0))" }, isOfOtherLayout: isOfOtherLayout))
     }
 
     /// The first checkpoint that is whole, every rank having checked its share of the files. Collective.
@@ -85,67 +108,145 @@ package final class RunCheckpoints<World: Communicator> {
                 if path != candidates.last { warn("warning: \(problem); an older checkpoint is tried") }
                 continue
             }
-            try world.agree {
-                guard world.isRoot,
-                    let difference = try manifest.identity.difference(
-                        from: currentIdentity(), after: manifest.step, acceptsOtherData: acceptsOtherData)
-                else { return }
-                throw CheckpointError.differs(path, difference)
-            }
-            if acceptsOtherData,
-                try world.fromRoot({ manifest.identity.data == (try currentIdentity().data) ? "" : "other" }) == "other"
-            {
-                warn(
-                    "warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says"
-                )
-            }
+            try world.agree { if world.isRoot { try check(manifest, path) } }
+            let notes = try world.fromRoot { try changes(since: manifest, path).joined(separator: "\n") }
+            for note in notes.split(separator: "\n") { warn(String(note)) }
             return Saved(path: path, manifest: manifest)
         }
         if let first { throw AgreedError(CheckpointError.allDamaged(folder.path, first.description)) }
         return nil
     }
 
+    private func check(_ manifest: CheckpointManifest, _ path: String) throws {
+        let difference = try manifest.identity.difference(
+            from: identity.value(), after: manifest.step, acceptsOtherData: acceptsOtherData, acceptsRelayout: acceptsRelayout)
+        if let difference { throw CheckpointError.differs(path, difference) }
+    }
+
+    /// What is another now and was accepted.
+    private func changes(since manifest: CheckpointManifest, _ path: String) throws -> [String] {
+        let (before, now) = (manifest.identity, try identity.value())
+        var lines: [String] = []
+        if acceptsOtherData, before.data != now.data {
+            lines.append(
+                "warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says"
+            )
+        }
+        if acceptsRelayout, before.worldSize != now.worldSize || before.layout != now.layout {
+            lines.append(
+                "note: \(path) was made by \(before.arrangement) and resumes on \(now.arrangement), as --allow-relayout says; "
+                    + "numbers agree with those of the first layout to rounding")
+        }
+        return lines
+    }
+
+    // MARK: Saving
+
     /// Whether a checkpoint is due after this many of all steps.
     package func isDue(after taken: Int, of steps: Int) -> Bool {
         settings.every > 0 && (taken % settings.every == 0 || taken == steps)
     }
 
-    /// Saves every rank's state after `step` steps. Collective.
+    /// Begins to save every rank's state after `step` steps, once the checkpoint before is done. Collective.
     ///
-    /// - Returns: the checkpoint.
-    /// - Throws: where a file cannot be written; the checkpoints of before are as they were.
-    package func save(_ state: TrainingState, after step: Int, _ record: StepRecord) throws -> String {
-        do {
-            try write(state, after: step, record)
-        } catch {
-            // What could be written takes the room that is missing; the error says what is wrong, whether or not this succeeds.
-            if world.isRoot { try? folder.discard(step) }
-            throw error
+    /// - Throws: where that one's files cannot be written; the checkpoints of before are as they were.
+    package func save(_ state: TrainingState, after step: Int, _ record: StepRecord) throws {
+        try timed(\.stallSeconds) {
+            while pending != nil { try advance() }
+            if !isSwept {
+                try cleaning(step) { try world.agree { if world.isRoot { try folder.begin(step) } } }
+                isSwept = true
+            }
+            let group = state.sharing == .world ? world : groups.replicas
+            let (share, checkpoints) = (state.share(of: group.rank, among: group.size), folder)
+            let file = "\(folder.temporary(step))/\(CheckpointFolder.stateFile(rank: world.rank))"
+            pending = .writing(
+                step, record,
+                BackgroundWork {
+                    try checkpoints.join(step)
+                    return try share.write(to: file)
+                })
+            cost.count += 1
         }
-        return folder.checkpoint(step)
     }
 
-    private func write(_ state: TrainingState, after step: Int, _ record: StepRecord) throws {
-        try world.agree {
-            if world.isRoot { try folder.begin(step) }
+    /// After a step: whether the files of a checkpoint on its way have been written. Collective.
+    ///
+    /// - Throws: where they cannot be written, on any rank.
+    package func poll() throws {
+        guard let pending else { return }
+        try timed(\.stallSeconds) {
+            let isDone =
+                switch pending {
+                case .writing(_, _, let work): work.isDone
+                case .committing(_, let work): work?.isDone ?? true
+                }
+            if try world.allReduce(Int64(isDone ? 1 : 0), .min) == 1 { try advance() }
         }
-        let file = CheckpointFolder.stateFile(rank: world.rank)
-        let path = "\(folder.temporary(step))/\(file)"
-        let entry = try world.agree {
-            try (groups.replica == 0 ? state : state.own).write(to: path)
-            let written = try InputFile(path)
-            return CheckpointManifest.File(bytes: written.size, sha256: try written.sha256())
+    }
+
+    /// Waits for the checkpoint on its way. Collective.
+    package func finish() throws { try timed(\.finalSeconds) { while pending != nil { try advance() } } }
+
+    /// Takes a checkpoint to its next stage, and waits for that where it must. Collective.
+    private func advance() throws {
+        switch pending {
+        case .writing(let step, let record, let work):
+            pending = nil
+            let entry = try cleaning(step) { try world.agree { try work.wait() } }
+            let entries = try world.allGather(Array("\(entry.bytes) \(entry.sha256)".utf8))
+            pending = .committing(step, world.isRoot ? commit(step, record, entries) : nil)
+        case .committing(let step, let work):
+            pending = nil
+            try cleaning(step) { try world.agree { _ = try work?.wait() } }
+        case nil: break
         }
-        let entries = try world.allGather(Array("\(entry.bytes) \(entry.sha256)".utf8))
-        try world.agree {
-            guard world.isRoot else { return }
+    }
+
+    /// - Parameter entries: bytes and digest of every rank's file.
+    private func commit(_ step: Int, _ record: StepRecord, _ entries: [[UInt8]]) -> BackgroundWork<Bool> {
+        let (folder, identity, keep) = (self.folder, self.identity, settings.keep)
+        return BackgroundWork {
             var files: [String: CheckpointManifest.File] = [:]
             for (rank, text) in entries.enumerated() {
                 let parts = String(decoding: text, as: UTF8.self).split(separator: " ")
                 files[CheckpointFolder.stateFile(rank: rank)] = .init(bytes: Int(parts[0]) ?? 0, sha256: String(parts[1]))
             }
             try folder.commit(
-                CheckpointManifest(identity: currentIdentity(), step: step, files: files, record: record), keep: settings.keep)
+                CheckpointManifest(identity: identity.value(), step: step, files: files, record: record), keep: keep)
+            return true
         }
+    }
+
+    /// Does work of all ranks on a checkpoint. Where it fails, no rank writes any more, and what was written goes: it takes the room
+    /// that is missing. The error says what is wrong, whether or not this succeeds.
+    private func cleaning<Result>(_ step: Int, _ work: () throws -> Result) throws -> Result {
+        do {
+            return try work()
+        } catch {
+            if world.isRoot { try? folder.discard(step) }
+            throw error
+        }
+    }
+
+    private func timed(_ place: WritableKeyPath<Cost, Double>, _ work: () throws -> Void) rethrows {
+        let start = ContinuousClock.now
+        defer { cost[keyPath: place] += (.now - start) / .seconds(1) }
+        try work()
+    }
+}
+
+/// A value that is made when it is first asked for, on any thread.
+private final class Lazy<Value: Sendable>: Sendable {
+    private let make: @Sendable () throws -> Value
+    private let made = Mutex<Value?>(nil)
+
+    init(_ make: @escaping @Sendable () throws -> Value) { self.make = make }
+
+    func value() throws -> Value {
+        if let value = made.withLock({ $0 }) { return value }
+        let value = try make()
+        made.withLock { $0 = value }
+        return value
     }
 }

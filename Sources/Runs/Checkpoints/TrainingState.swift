@@ -1,39 +1,57 @@
 internal import HuggingFace
+internal import Support
 package import TensorCore
 package import TernarySVD
 
 /// What a rank must remember between two steps to go on as if it had never stopped.
 ///
 /// Learning rate, order of the data and every random draw follow from the configuration and the step's number; only what
-/// training has made is in here.
+/// training has made is in here. All of it has a name that says what it is of, not which rank has it: ranks in any layout find
+/// theirs again.
 package struct TrainingState: Sendable {
+    /// Which ranks have the same tensors.
+    package enum Sharing: Sendable {
+        /// The replicas of a stage.
+        case stage
+        case world
+    }
+
+    /// A stretch of a vector, of which ranks may have different ones.
+    package struct Stretch: Sendable {
+        /// The place in the vector of its first element.
+        package let first: Int
+        private let source: Tensor
+        private let range: Range<Int>
+
+        /// - Parameter range: of the elements of `source`.
+        package init(first: Int, of source: Tensor, _ range: Range<Int>) {
+            (self.first, self.source, self.range) = (first, source, range)
+        }
+
+        var count: Int { range.count }
+        var elements: Tensor { source.slice(range) }
+        /// With memory of its own.
+        var copied: Stretch { Stretch(first: first, of: elements, 0..<count) }
+    }
+
     package var tensors: [String: Tensor] = [:]
-    /// Ternary factors, packed in memory as in the file.
-    package var ternary: [String: PackedTernary] = [:]
+    /// Matrices of −1, 0 and 1, which are packed in the file.
+    package var ternary: [String: Tensor] = [:]
     /// Kept to the bit.
     package var numbers: [String: Double] = [:]
-    /// Names of tensors that each replica of a stage has for itself. The other tensors and all ternary factors are the same in
-    /// all replicas, and saved once.
-    package var ownTensors: Set<String> = []
+    package var stretches: [String: Stretch] = [:]
+    /// Whether this rank has stretches that no other has.
+    package var ownsStretches = false
+    package var sharing = Sharing.stage
+    /// Where what is not above is looked for.
+    private var files: SavedFiles?
 
     package init() {}
 
-    /// - Throws: ``CheckpointError`` where the state lacks what this program needs: it was written by another version.
-    package func tensor(_ name: String, _ shape: [Int]) throws(CheckpointError) -> Tensor {
-        guard let tensor = tensors[name] else { throw .lacks(name) }
-        guard tensor.shape == shape else { throw .lacks("\(name) of shape \(shape)") }
-        return tensor
-    }
+    init(_ files: SavedFiles) { self.files = files }
 
-    package func number(_ name: String) throws(CheckpointError) -> Double {
-        guard let number = numbers[name] else { throw .lacks(name) }
-        return number
-    }
-
-    package func ternary(_ name: String) throws(CheckpointError) -> PackedTernary {
-        guard let factor = ternary[name] else { throw .lacks(name) }
-        return factor
-    }
+    /// Whether it was saved by ranks in another layout.
+    package var isOfOtherLayout: Bool { files?.isOfOtherLayout ?? false }
 
     /// Adds all of another state, whose names are others.
     package mutating func merge(_ other: TrainingState) {
@@ -41,60 +59,103 @@ package struct TrainingState: Sendable {
         tensors.merge(other.tensors, uniquingKeysWith: unique)
         ternary.merge(other.ternary, uniquingKeysWith: unique)
         numbers.merge(other.numbers, uniquingKeysWith: unique)
-        ownTensors.formUnion(other.ownTensors)
+        stretches.merge(other.stretches, uniquingKeysWith: unique)
+        ownsStretches = ownsStretches || other.ownsStretches
     }
 
-    /// What a replica has for itself.
-    var own: TrainingState {
-        var own = self
-        own.tensors = tensors.filter { ownTensors.contains($0.key) }
-        own.ternary = [:]
-        return own
+    /// What falls to one of the ranks that have the same state, with the stretches in memory of their own: about as much to
+    /// each, and all numbers, which are few, to all.
+    func share(of rank: Int, among ranks: Int) -> TrainingState {
+        var sizes = tensors.mapValues(\.count)
+        sizes.merge(ternary.mapValues { $0.count / 16 }) { own, _ in own }
+        if !ownsStretches { sizes.merge(stretches.mapValues(\.count)) { own, _ in own } }
+        let largestFirst = sizes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+        let owners = GreedyDispatch.owners(sizes: largestFirst.map(\.value), ranks: ranks)
+        let names = Set(zip(largestFirst, owners).lazy.filter { $1 == rank }.map { $0.0.key })
+        var share = self
+        share.tensors = tensors.filter { names.contains($0.key) }
+        share.ternary = ternary.filter { names.contains($0.key) }
+        share.stretches = stretches.filter { ownsStretches || names.contains($0.key) }.mapValues(\.copied)
+        return share
+    }
+}
+
+// MARK: - Looking up
+
+/// All throw ``CheckpointError`` where the state lacks what this program needs (it was written by another version), or a file
+/// cannot be read.
+extension TrainingState {
+    package func tensor(_ name: String, _ shape: [Int]) throws(CheckpointError) -> Tensor {
+        guard let tensor = try optionalTensor(name) else { throw .lacks(name) }
+        guard tensor.shape == shape else { throw .lacks("\(name) of shape \(shape)") }
+        return tensor
     }
 
-    /// Adds what this replica has in common with another one.
-    mutating func complete(from other: TrainingState) {
-        tensors.merge(other.tensors) { own, _ in own }
-        ternary.merge(other.ternary) { own, _ in own }
+    /// nil where there is none.
+    package func optionalTensor(_ name: String) throws(CheckpointError) -> Tensor? {
+        if let tensor = tensors[name] { return tensor }
+        return try files?.tensor(name)
+    }
+
+    package func number(_ name: String) throws(CheckpointError) -> Double {
+        guard let number = try optionalNumber(name) else { throw .lacks(name) }
+        return number
+    }
+
+    /// nil where there is none.
+    package func optionalNumber(_ name: String) throws(CheckpointError) -> Double? {
+        if let number = numbers[name] { return number }
+        return try files?.number(name)
+    }
+
+    package func ternary(_ name: String) throws(CheckpointError) -> PackedTernary {
+        if let matrix = ternary[name] { return PackedTernary(matrix) }
+        guard let factor = try files?.ternary(name) else { throw .lacks(name) }
+        return factor
+    }
+
+    /// Fills memory with elements of a vector that was saved in stretches.
+    package func read(
+        _ name: String, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
+    ) throws(CheckpointError) {
+        if let stretch = stretches[name] {
+            let has = stretch.first..<stretch.first + stretch.count
+            guard has.lowerBound <= range.lowerBound, range.upperBound <= has.upperBound else { throw .lacks(name) }
+            target.update(from: stretch.elements.pointer + (range.lowerBound - has.lowerBound), count: range.count)
+        } else {
+            guard let files else { throw .lacks(name) }
+            try files.read(name, range, into: target)
+        }
     }
 }
 
 // MARK: - As a file
 
 extension TrainingState {
-    private static let format = "sq-train.state"
+    static let format = "sq-train.state"
+    static let numberPrefix = "number "
+    static func shapeKey(_ name: String) -> String { "shape of \(name)" }
+    static func firstKey(_ name: String) -> String { "first of \(name)" }
 
-    /// A safetensors file: tensors F32, ternary factors U8 (``PackedTernary/bytes``) with their shape in the metadata, numbers
-    /// in the metadata as the hexadecimal pattern of their bits.
-    func write(to path: String) throws {
+    /// A safetensors file: tensors F32; stretches F32 with the place of their first element in the metadata; ternary matrices U8
+    /// (``PackedTernary/bytes``) with their shape in the metadata; numbers in the metadata as the hexadecimal pattern of their
+    /// bits.
+    @discardableResult
+    func write(to path: String) throws -> CheckpointManifest.File {
         var metadata = ["format": Self.format]
         var sources = tensors.sorted { $0.key < $1.key }.map { TensorSource($0.key, $0.value) }
-        for (name, factor) in ternary.sorted(by: { $0.key < $1.key }) {
-            let bytes = factor.bytes
-            metadata["shape of \(name)"] = "\(factor.rows),\(factor.columns)"
+        for (name, stretch) in stretches.sorted(by: { $0.key < $1.key }) {
+            metadata[Self.firstKey(name)] = String(stretch.first)
+            sources.append(TensorSource(name, .f32, [stretch.count]) { .floats(stretch.elements) })
+        }
+        for (name, matrix) in ternary.sorted(by: { $0.key < $1.key }) {
+            let bytes = PackedTernary(matrix).bytes
+            metadata[Self.shapeKey(name)] = "\(matrix.shape[0]),\(matrix.shape[1])"
             sources.append(TensorSource(name, .u8, [bytes.count]) { .bytes(bytes) })
         }
-        for (name, number) in numbers { metadata["number \(name)"] = String(number.bitPattern, radix: 16) }
-        try SafetensorsFile.write(sources, to: path, metadata: metadata)
-    }
-
-    init(contentsOf path: String) throws {
-        let file = try SafetensorsFile(path)
-        guard file.metadata["format"] == Self.format else { throw CheckpointError.damaged(path, "is no state of a run") }
-        for name in file.names {
-            guard let shape = file.metadata["shape of \(name)"] else {
-                tensors[name] = try file.readFloat(name)
-                continue
-            }
-            let extents = shape.split(separator: ",").compactMap { Int($0) }
-            guard extents.count == 2, extents.allSatisfy((0...Int(Int32.max)).contains),
-                let factor = PackedTernary(bytes: try file.readBytes(name), rows: extents[0], columns: extents[1])
-            else { throw CheckpointError.damaged(path, "\(name) is no ternary matrix of \(shape)") }
-            ternary[name] = factor
-        }
-        for (key, text) in file.metadata where key.hasPrefix("number ") {
-            guard let bits = UInt64(text, radix: 16) else { throw CheckpointError.damaged(path, "\(key) is \(text)") }
-            numbers[String(key.dropFirst("number ".count))] = Double(bitPattern: bits)
-        }
+        for (name, number) in numbers { metadata[Self.numberPrefix + name] = String(number.bitPattern, radix: 16) }
+        let file = try SafetensorsFile.write(sources, to: path, metadata: metadata, hashes: true)
+        guard let digest = file.digest else { preconditionFailure("the digest was asked for") }
+        return CheckpointManifest.File(bytes: file.count, sha256: digest)
     }
 }

@@ -76,9 +76,11 @@ package enum FolderAdmission: Equatable {
     /// - Parameters:
     ///   - resume: nil for jobs that keep no checkpoints.
     ///   - overwrites: what the folder holds may be lost.
+    ///   - acceptsRelayout: settings that say how the work is divided may be others.
     /// - Throws: ``FolderOccupied``.
     package static func check(
-        _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool
+        _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool,
+        acceptsRelayout: Bool = false
     ) throws -> FolderAdmission {
         let contents = FolderContents(path)
         if overwrites { return .begins }
@@ -95,14 +97,15 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherSettings(
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
-        guard let difference = difference(finished, config, ignoring: []) else {
+        func accepted(_ key: String) -> Bool { acceptsRelayout && RunConfig.isLayoutKey(key) }
+        guard let difference = difference(finished, config, ignoring: accepted) else {
             if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
             }
             return .finished
         }
         if resume != nil, config.training.steps > finished.training.steps,
-            Self.difference(finished, config, ignoring: [RunConfig.stepsKey]) == nil
+            Self.difference(finished, config, ignoring: { $0 == RunConfig.stepsKey || accepted($0) }) == nil
         {
             guard run.checkpointStep == finished.training.steps else { throw FolderOccupied.withoutCheckpoint(path, job: job) }
             return .extends(from: finished.training.steps)
@@ -111,10 +114,10 @@ package enum FolderAdmission: Equatable {
     }
 
     /// The first setting that matters and differs, in words; nil where none does.
-    private static func difference(_ old: RunConfig, _ new: RunConfig, ignoring: Set<String>) -> String? {
+    private static func difference(_ old: RunConfig, _ new: RunConfig, ignoring: (String) -> Bool) -> String? {
         let (old, new) = (old.identifyingSettings, new.identifyingSettings)
-        let keys = Set(old.keys).union(new.keys).subtracting(ignoring).sorted()
-        guard let key = keys.first(where: { old[$0] != new[$0] }) else { return nil }
+        let keys = Set(old.keys).union(new.keys).sorted()
+        guard let key = keys.first(where: { old[$0] != new[$0] && !ignoring($0) }) else { return nil }
         return "\(key) was \(old[key] ?? "not there") and is \(new[key] ?? "not there")"
     }
 }

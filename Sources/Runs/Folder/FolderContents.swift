@@ -36,7 +36,8 @@ struct FolderContents {
         run = Self.run(path, Set(names))
         // Without a run beside them, files of a run's names are somebody's own.
         let others = names.filter { name in
-            !name.hasPrefix(".") && name != FolderLock.fileName && !Self.logEndings.contains(where: name.hasSuffix)
+            !name.hasPrefix(".") && name != FolderLock.fileName && name != SupervisorLock.fileName
+                && !Self.logEndings.contains(where: name.hasSuffix)
         }
         foreign = run == nil ? others : []
     }

@@ -27,8 +27,11 @@ final class FolderLock {
 
     private let descriptor: Int32
 
-    /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would; ``RunFolderError``.
-    init(_ folder: String) throws {
+    /// - Parameter supervisor: of the run; nil where it has none.
+    /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would, or the folder is another
+    ///   supervisor's; ``RunFolderError``.
+    init(_ folder: String, supervisor: String? = nil) throws {
+        try SupervisorLock.check(folder, supervisor: supervisor)
         let name = "\(folder)/\(Self.fileName)"
         descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw RunFolderError(name, "cannot be created", errno) }

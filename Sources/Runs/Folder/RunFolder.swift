@@ -23,6 +23,7 @@ package struct RunFolderError: ReportableError, Equatable {
 package final class RunFolder {
     package let path: String
     private let run: String
+    private let supervisor: String?
     private let isWriter: Bool
     private let events: RunEvents
     private var metrics: Int32 = -1
@@ -35,9 +36,13 @@ package final class RunFolder {
     ///
     /// - Parameters:
     ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
+    ///   - supervisor: the name of the process that starts them; see ``SupervisorLock``.
     ///   - events: told what is written here.
-    package init(_ path: String, run: String = "", isWriter: Bool, events: RunEvents = RunEvents()) {
+    package init(
+        _ path: String, run: String = "", supervisor: String? = nil, isWriter: Bool, events: RunEvents = RunEvents()
+    ) {
         self.path = path
+        self.supervisor = supervisor
         self.run = run
         self.isWriter = isWriter
         self.events = events
@@ -90,7 +95,7 @@ package final class RunFolder {
     /// - Throws: ``FolderInUse``.
     package func claim() throws {
         guard isWriter, lock == nil, PathKind(path) != .absent else { return }
-        let claimed = try FolderLock(path)
+        let claimed = try FolderLock(path, supervisor: supervisor)
         if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
         lock = claimed
     }

@@ -11,9 +11,13 @@ package final class AtomicFile {
 
     /// Bytes written so far.
     package private(set) var count = 0
+    /// Of what has gone to the file; nil where none was asked for.
+    private var hash: SHA256?
 
-    package init(_ path: String) throws(FileError) {
+    /// - Parameter hashes: whether to take the SHA-256 of what is written; see ``digest``.
+    package init(_ path: String, hashes: Bool = false) throws(FileError) {
         self.path = path
+        hash = hashes ? SHA256() : nil
         let suffix = String(UInt64.random(in: 0...UInt64.max), radix: 36)
         temporaryPath = path + ".tmp-" + suffix
         descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
@@ -51,7 +55,11 @@ package final class AtomicFile {
         try bytes.span.withUnsafeBytes { (buffer) throws(FileError) in try writeAll(buffer) }
     }
 
+    /// SHA-256 of the whole file, hexadecimal, once it is committed; nil where none was asked for.
+    package var digest: String? { hash.map { hexadecimal($0.finalize()) } }
+
     private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(FileError) {
+        hash?.update(buffer)
         var done = 0
         while done < buffer.count {
             let put = Glibc.write(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done)

@@ -34,7 +34,8 @@ package struct TrainingLoop {
         self.tokensPerStep = tokensPerStep ?? config.training.batchSize * config.data.sequenceLength
     }
 
-    /// Takes all steps that `checkpoints` says are left, and saves the run as they are due. Collective.
+    /// Takes all steps that `checkpoints` says are left, and saves the run as they are due, while the steps after
+    /// are taken. Collective.
     ///
     /// - Parameters:
     ///   - state: what this rank must remember of the steps taken.
@@ -74,7 +75,7 @@ package struct TrainingLoop {
                 return places.compactMap { windows?[$0] }
             }
             var more = JSONObject()
-            let result = try take(step, own, Float(rate), &more)
+            let result = try finishing(checkpoints) { try take(step, own, Float(rate), &more) }
             let seconds = (.now - begin) / .seconds(1)
             if step == 0 { record.firstLoss = result.loss }
             record.lastLoss = result.loss
@@ -83,13 +84,19 @@ package struct TrainingLoop {
                 record.timedSeconds += seconds
             }
             try Trace.span(.metrics) { try report(context, step, result, rate: rate, seconds: seconds, more) }
+            try Trace.span(.checkpoint) { try checkpoints.poll() }
             let stop = try StopRequest.agreed(on: world)
             guard stop != nil || checkpoints.isDue(after: step + 1, of: training.steps) else { return }
             world.watchdog?.begin("the checkpoint after step \(step)", limit: .seconds(config.watchdog.checkpoint))
-            _ = try Trace.span(.checkpoint) { try checkpoints.save(state(), after: step + 1, record) }
+            try Trace.span(.checkpoint) {
+                try checkpoints.save(state(), after: step + 1, record)
+                if stop != nil { try checkpoints.finish() }
+            }
             if let stop { throw StopRequested(signal: stop) }
         }
         for number in first..<training.steps { try Trace.span(.step, number) { try step(number) } }
+        world.watchdog?.begin("the last checkpoint", limit: .seconds(config.watchdog.checkpoint))
+        try Trace.span(.checkpoint) { try checkpoints.finish() }
         record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
         return record
     }
@@ -112,5 +119,17 @@ package struct TrainingLoop {
         context.reporter.progress(
             verb, step + 1, of: config.training.steps,
             "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
+    }
+
+    /// Does a step. One that diverges does so on all ranks, and leaves the checkpoint before it complete.
+    private func finishing(
+        _ checkpoints: RunCheckpoints<some Communicator>, _ step: () throws -> StepResult
+    ) throws -> StepResult {
+        do {
+            return try step()
+        } catch let error as TrainingError {
+            if case .diverged = error { try checkpoints.finish() }
+            throw error
+        }
     }
 }

@@ -79,7 +79,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
 
     /// The masters and what the optimizer remembers.
     package var state: TrainingState {
-        var state = optimizer.memory
+        var state = optimizer.memory(weights.names)
         for (name, tensor) in zip(weights.names, weights.tensors) { state.tensors[name] = tensor }
         return state
     }
@@ -87,7 +87,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// Goes on from a state of the same model and configuration.
     package func restore(_ state: TrainingState) throws(CheckpointError) {
         for (index, name) in weights.names.enumerated() { weights[index] = try state.tensor(name, weights[index].shape) }
-        try optimizer.restore(state)
+        try optimizer.restore(state, weights.names)
     }
 
     /// The stage as it is evaluated: masters as the forward pass sees them.

@@ -30,17 +30,39 @@ package struct Optimizer {
         state = (0..<rule.statesPerWeight).map { _ in Tensor(zeros: [owned.count]) }
     }
 
-    /// What the rule remembers of this rank's slice.
-    var memory: TrainingState {
+    /// What the rule remembers of this rank's slice, weight by weight, so that a rank with another slice finds its own.
+    ///
+    /// - Parameter names: of the weights.
+    func memory(_ names: [String]) -> TrainingState {
         var memory = TrainingState()
-        for (index, tensor) in state.enumerated() { memory.tensors["optimizer.\(index)"] = tensor }
-        if isSharded { memory.ownTensors = Set(memory.tensors.keys) }
+        for (index, tensor) in state.enumerated() {
+            for (parameter, inParameter, inSlice) in pieces(of: owned) {
+                memory.stretches[Self.name(index, names[parameter])] = TrainingState.Stretch(
+                    first: inParameter.lowerBound, of: tensor, inSlice..<inSlice + inParameter.count)
+            }
+        }
+        memory.ownsStretches = isSharded
         memory.numbers["optimizer.steps"] = Double(number)
         return memory
     }
 
-    mutating func restore(_ memory: TrainingState) throws(CheckpointError) {
-        for index in state.indices { state[index] = try memory.tensor("optimizer.\(index)", state[index].shape) }
+    private static func name(_ index: Int, _ weight: String) -> String { "optimizer.\(index) of \(weight)" }
+
+    mutating func restore(_ memory: TrainingState, _ names: [String]) throws(CheckpointError) {
+        for index in state.indices {
+            // Earlier versions kept a rank's slice in one piece.
+            if let slice = try memory.optionalTensor("optimizer.\(index)") {
+                guard !memory.isOfOtherLayout, slice.shape == state[index].shape else {
+                    throw .lacks("state of the optimizer by weight")
+                }
+                state[index] = slice
+                continue
+            }
+            let target = state[index].mutablePointer
+            for piece in pieces(of: owned) {
+                try memory.read(Self.name(index, names[piece.parameter]), piece.inParameter, into: target + piece.inSlice)
+            }
+        }
         number = Int(try memory.number("optimizer.steps"))
     }
 
@@ -59,7 +81,7 @@ package struct Optimizer {
         number += 1
         let step = UpdateRule.Step(number: number, rate: learningRate, gradientScale: gradientScale)
         let states = state.indices.map { state[$0].mutablePointer }
-        forEachPiece(of: owned) { parameter, inParameter, inSlice in
+        for (parameter, inParameter, inSlice) in pieces(of: owned) {
             let place = layout.places[parameter]
             let decay = weights.decays(parameter) ? decay : 0
             rule.apply(
@@ -74,28 +96,28 @@ package struct Optimizer {
     private func share(_ weights: inout ModelWeights, over world: some Communicator) throws(MPIError) {
         var mine = Tensor(uninitialized: [owned.count, 1])
         let target = mine.mutablePointer
-        forEachPiece(of: owned) { parameter, inParameter, inSlice in
+        for (parameter, inParameter, inSlice) in pieces(of: owned) {
             (target + inSlice).update(from: weights[parameter].pointer + inParameter.lowerBound, count: inParameter.count)
         }
         let all = try world.allGatherRows(mine)
-        forEachPiece(of: 0..<layout.count) { parameter, inParameter, inSlice in
+        for (parameter, inParameter, inSlice) in pieces(of: 0..<layout.count) {
             weights[parameter].mutablePointer.update(from: all.pointer + inSlice, count: inParameter.count)
         }
     }
 
-    /// Calls `body` for each parameter that reaches into a slice of all weights, with the part of the parameter and where that
-    /// part begins in the slice.
-    private func forEachPiece(
-        of slice: Range<Int>, _ body: (_ parameter: Int, _ inParameter: Range<Int>, _ inSlice: Int) -> Void
-    ) {
-        var first = 0
+    /// The parameters that reach into a slice of all weights, each with the part that does and where that part begins in the
+    /// slice.
+    private func pieces(of slice: Range<Int>) -> [(parameter: Int, inParameter: Range<Int>, inSlice: Int)] {
+        var (first, result) = (0, [(parameter: Int, inParameter: Range<Int>, inSlice: Int)]())
         for (parameter, place) in layout.places.enumerated() {
             let part = slice.clamped(to: first..<first + place.count)
             if !part.isEmpty {
-                body(parameter, part.lowerBound - first..<part.upperBound - first, part.lowerBound - slice.lowerBound)
+                result.append(
+                    (parameter, part.lowerBound - first..<part.upperBound - first, part.lowerBound - slice.lowerBound))
             }
             first += place.count
         }
+        return result
     }
 }
 

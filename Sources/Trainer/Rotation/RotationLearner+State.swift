@@ -6,6 +6,7 @@ extension RotationLearner {
     /// The rotations, and what their optimizers remember; the same on every rank.
     package var state: TrainingState {
         var state = TrainingState()
+        state.sharing = .world
         for (name, rotation) in rotations.named { state.tensors[name] = rotation }
         for (index, optimizer) in optimizers.enumerated() {
             state.tensors["momentum.\(index)"] = optimizer.momentumBuffer
@@ -21,7 +22,7 @@ extension RotationLearner {
             optimizers[index] = CayleySGD(
                 retraction: optimizer.retraction, momentum: optimizer.momentum, stepSize: optimizer.stepSize,
                 orthonormalization: optimizer.orthonormalization,
-                steps: Int(try state.number("steps.\(index)")), momentumBuffer: state.tensors["momentum.\(index)"])
+                steps: Int(try state.number("steps.\(index)")), momentumBuffer: try state.optionalTensor("momentum.\(index)"))
         }
     }
 }

@@ -93,7 +93,7 @@ struct TernaryTrainingLayer {
 
 extension TernaryTrainingLayer {
     func save(into saved: inout TrainingState) {
-        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (PackedTernary(state.u), PackedTernary(state.v))
+        (saved.ternary["\(name).u"], saved.ternary["\(name).v"]) = (state.u, state.v)
         (saved.tensors["\(name).s"], saved.tensors["\(name).rest"]) = (state.s, state.rest)
         if let balance = state.balance {
             saved.tensors["\(name).a"] = Tensor(balance.a, [balance.a.count])
@@ -112,16 +112,16 @@ extension TernaryTrainingLayer {
         let (u, v) = (try saved.ternary("\(name).u"), try saved.ternary("\(name).v"))
         state.rest = try saved.tensor("\(name).rest", [u.rows, v.columns])
         (state.u, state.s, state.v) = (u.unpacked, try saved.tensor("\(name).s", [u.columns]), v.unpacked)
-        if saved.tensors["\(name).a"] != nil {
-            state.balance = Balance(
-                a: try saved.tensor("\(name).a", [u.rows]).elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
+        if let a = try saved.optionalTensor("\(name).a") {
+            guard a.shape == [u.rows] else { throw .lacks("\(name).a of shape \([u.rows])") }
+            state.balance = Balance(a: a.elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
         }
-        if let tolerance = saved.numbers["\(name).tolerance"] { self.tolerance = Float(tolerance) }
+        if let tolerance = try saved.optionalNumber("\(name).tolerance") { self.tolerance = Float(tolerance) }
         adaptation = Adaptation(
             budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
         branches = BranchCounts(
             refresh: Int(try saved.number("\(name).refresh")), prune: Int(try saved.number("\(name).prune")),
-            full: Int(try saved.number("\(name).full")), refused: Int(saved.numbers["\(name).refused"] ?? 0))
+            full: Int(try saved.number("\(name).full")), refused: Int(try saved.optionalNumber("\(name).refused") ?? 0))
         factorsChanged()
         balanceChanged()
     }

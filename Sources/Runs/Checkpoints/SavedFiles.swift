@@ -1,0 +1,119 @@
+internal import HuggingFace
+internal import Support
+internal import Synchronization
+internal import TensorCore
+internal import TernarySVD
+
+/// The files of a checkpoint, in which the parts of a state are found by name, whichever rank has written them. Files are opened
+/// when something is looked for that those before do not have.
+final class SavedFiles: Sendable {
+    /// What a file has.
+    private struct Contents {
+        /// Elements of each tensor, by their place in the vector it is a stretch of; a whole tensor begins at 0.
+        var tensors: [String: Range<Int>] = [:]
+        var numbers: [String: Double] = [:]
+    }
+    private struct State {
+        var contents: [Int: Contents] = [:]
+        var open: [Int: SafetensorsFile] = [:]
+    }
+    /// Files that are kept open; descriptors are few.
+    private static let mostOpen = 16
+
+    /// In the order in which they are searched.
+    private let paths: [String]
+    let isOfOtherLayout: Bool
+    private let state = Mutex(State())
+
+    init(_ paths: [String], isOfOtherLayout: Bool) { (self.paths, self.isOfOtherLayout) = (paths, isOfOtherLayout) }
+
+    /// The whole tensor from the first file that has one of this name.
+    func tensor(_ name: String) throws(CheckpointError) -> Tensor? {
+        for index in paths.indices where try contents(index).tensors[name] != nil {
+            let file = try file(index)
+            return try reading { () throws(FileError) in try file.readFloat(name) }
+        }
+        return nil
+    }
+
+    func number(_ name: String) throws(CheckpointError) -> Double? {
+        for index in paths.indices {
+            if let number = try contents(index).numbers[name] { return number }
+        }
+        return nil
+    }
+
+    func ternary(_ name: String) throws(CheckpointError) -> PackedTernary? {
+        for index in paths.indices where try contents(index).tensors[name] != nil {
+            let file = try file(index)
+            let extents = (file.metadata[TrainingState.shapeKey(name)] ?? "").split(separator: ",").compactMap { Int($0) }
+            let bytes = try reading { () throws(FileError) in try file.readBytes(name) }
+            guard extents.count == 2, extents.allSatisfy((0...Int(Int32.max)).contains),
+                let matrix = PackedTernary(bytes: bytes, rows: extents[0], columns: extents[1])
+            else { throw .damaged(file.path, "\(name) is no ternary matrix") }
+            return matrix
+        }
+        return nil
+    }
+
+    /// Fills memory with elements of a vector, each from the first file that has it.
+    func read(_ name: String, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>) throws(CheckpointError) {
+        var missing = range.isEmpty ? [] : [range]
+        for index in paths.indices where !missing.isEmpty {
+            guard let has = try contents(index).tensors[name] else { continue }
+            var still: [Range<Int>] = []
+            for part in missing {
+                let found = part.clamped(to: has)
+                guard !found.isEmpty else {
+                    still.append(part)
+                    continue
+                }
+                let rows = found.lowerBound - has.lowerBound..<found.upperBound - has.lowerBound
+                let file = try file(index)
+                let elements = try reading { () throws(FileError) in try file.readFloat(name, rows: rows) }
+                (target + (found.lowerBound - range.lowerBound)).update(from: elements.pointer, count: elements.count)
+                still += [part.lowerBound..<found.lowerBound, found.upperBound..<part.upperBound].filter { !$0.isEmpty }
+            }
+            missing = still
+        }
+        guard missing.isEmpty else { throw .lacks("\(name), elements \(missing[0])") }
+    }
+
+    private func file(_ index: Int) throws(CheckpointError) -> SafetensorsFile {
+        if let file = state.withLock({ $0.open[index] }) { return file }
+        let path = paths[index]
+        let file = try reading { () throws(FileError) in try SafetensorsFile(path) }
+        state.withLock { state in
+            if state.open.count >= Self.mostOpen { state.open.removeAll() }
+            state.open[index] = file
+        }
+        return file
+    }
+
+    private func contents(_ index: Int) throws(CheckpointError) -> Contents {
+        if let contents = state.withLock({ $0.contents[index] }) { return contents }
+        let file = try file(index)
+        guard file.metadata["format"] == TrainingState.format else { throw .damaged(file.path, "is no state of a run") }
+        var contents = Contents()
+        for (name, info) in file.tensors {
+            let first = file.metadata[TrainingState.firstKey(name)].map { Int($0) } ?? 0
+            guard let first, first >= 0 else { throw .damaged(file.path, "\(name) begins nowhere") }
+            contents.tensors[name] = first..<first + info.shape.reduce(1, *)
+        }
+        for (key, text) in file.metadata where key.hasPrefix(TrainingState.numberPrefix) {
+            guard let bits = UInt64(text, radix: 16) else { throw .damaged(file.path, "\(key) is \(text)") }
+            contents.numbers[String(key.dropFirst(TrainingState.numberPrefix.count))] = Double(bitPattern: bits)
+        }
+        let found = contents
+        state.withLock { $0.contents[index] = found }
+        return found
+    }
+
+    private func reading<Result>(_ body: () throws(FileError) -> Result) throws(CheckpointError) -> Result {
+        do {
+            return try body()
+        } catch {
+            throw .unreadable(error)
+        }
+    }
+}
