@@ -2,6 +2,7 @@ internal import Collectives
 internal import Configuration
 internal import Datasets
 internal import Models
+internal import Planning
 internal import Rotation
 internal import Runs
 internal import Support
@@ -26,8 +27,11 @@ extension RotateJob {
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
     ) throws -> RotationLearner {
         let (context, rotation) = (run.context, run.context.config.rotation)
+        let sharing = try run.sharing()
         func made(_ settings: RotationLearner.Settings, from start: Rotations) -> RotationLearner {
-            RotationLearner(settings, run.model, base: base, online: recipe.online, from: start)
+            var settings = settings
+            (settings.dividesUpdate, settings.dividesWeights) = (sharing.dividesUpdate, sharing.dividesWeights)
+            return RotationLearner(settings, run.model, base: base, online: recipe.online, from: start)
         }
         let saved = run.checkpoints.restoredState()
         let learner: RotationLearner

@@ -178,7 +178,10 @@ package struct RotateJob: Job {
         let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
             let result = try learner.step(
                 step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
-            metrics["orthogonality_error"] = .double(Trace.span(.cayley) { learner.orthogonalityError })
+            let error = try Trace.span(.cayley) { () throws(MPIError) in
+                try learner.orthogonalityError(over: context.communicator)
+            }
+            metrics["orthogonality_error"] = .double(error)
             return result
         }
         try learner.settle()
@@ -224,6 +227,7 @@ package struct RotateJob: Job {
             outcome.timing, recipe.learner.microBatches, batchSize: config.training.batchSize, context.groups)
         var results = result.json
         pipeline.add(to: &results)
+        try run.addReplicatedShare(to: &results, .rotate)
         let improvement = outcome.scores.improvement
         improvement.add(to: &results)
         results["method"] = .string(recipe.learns ? "learned rotations" : "fixed rotations")

@@ -1,17 +1,34 @@
 internal import COpenBLAS
 package import TensorCore
 
-/// B ← B·A⁻¹ for B `[rows, order]` and A `[order, order]`, row-major, by LU with partial pivoting in double precision; A's
-/// memory is used up.
-///
-/// (2/3·n³ + 2·rows·n² operations.) Row-major memory read by columns is the transpose, so that Aᵀ·Zᵀ = Bᵀ is what LAPACK
-/// solves.
-/// - Throws: ``LAPACKError`` if A is singular, or a value is NaN.
-package func rightDivide(_ b: DoubleStorage, rows: Int, by a: DoubleStorage, order: Int) throws(LAPACKError) {
-    precondition(a.count == order * order && b.count == rows * order, "\(b.count) values over \(a.count)")
-    guard rows > 0, order > 0 else { return }
-    var pivots = [Int32](repeating: 0, count: order)
-    let n = Int32(order)
-    let code = LAPACKE_dgesv(LAPACK_COL_MAJOR, n, Int32(rows), a.pointer, n, &pivots, b.pointer, n)
-    try LAPACKError.check(code, "dgesv", [order, order])
+/// A = P·L·U of a square matrix, row-major, in double precision (2/3·n³ operations).
+package struct LUFactors {
+    private let factors: DoubleStorage
+    private var pivots: [Int32]
+    private let order: Int
+
+    /// - Parameter a: `[order, order]`; its memory is used up.
+    /// - Throws: ``LAPACKError`` if A is singular, or a value is NaN.
+    package init(_ a: DoubleStorage, order: Int) throws(LAPACKError) {
+        precondition(a.count == order * order, "\(a.count) values of a matrix of order \(order)")
+        (factors, self.order) = (a, order)
+        pivots = [Int32](repeating: 0, count: order)
+        guard order > 0 else { return }
+        let n = Int32(order)
+        let code = LAPACKE_dgetrf(LAPACK_COL_MAJOR, n, n, a.pointer, n, &pivots)
+        try LAPACKError.check(code, "dgetrf", [order, order])
+    }
+
+    /// B ← B·A⁻¹ for B `[rows, order]` (2·rows·n² operations). Row-major memory read by columns is the transpose, so that
+    /// Aᵀ·Zᵀ = Bᵀ is what LAPACK solves.
+    ///
+    /// - Throws: ``LAPACKError`` if a value is NaN.
+    package func rightDivide(_ b: UnsafeMutableBufferPointer<Double>) throws(LAPACKError) {
+        guard order > 0, !b.isEmpty else { return }
+        precondition(b.count % order == 0, "\(b.count) values over rows of \(order)")
+        let (n, rows) = (Int32(order), Int32(b.count / order))
+        let code = LAPACKE_dgetrs(
+            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, rows, factors.pointer, n, pivots, b.baseAddress, n)
+        try LAPACKError.check(code, "dgetrs", [Int(rows), order])
+    }
 }

@@ -51,7 +51,8 @@ package struct Cluster: Sendable, Equatable {
         let memory = settings.memoryPerNode?.bytes ?? (isHere ? AvailableMemory.bytes : AssumedNode.memoryPerCore * cores)
         self.init(
             nodes: settings.nodes, ranksPerNode: settings.ranksPerNode ?? cores, coresPerNode: cores, memoryPerNode: memory,
-            bandwidth: settings.bandwidth ?? (isAlone ? 4e9 : 1.25e9), latency: settings.latency ?? (isAlone ? 2e-6 : 3e-5),
+            bandwidth: settings.bandwidth ?? Self.assumedBandwidth(nodes: settings.nodes),
+            latency: settings.latency ?? Self.assumedLatency(nodes: settings.nodes),
             productFlops: settings.productFlops ?? (isHere ? Self.measuredFlops() : AssumedNode.productFlops))
         let speed = "\((productFlops / 1e9).formatted(decimals: 0)) GFLOPS a core"
         if isHere {
@@ -72,6 +73,10 @@ package struct Cluster: Sendable, Equatable {
             assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second")
         }
     }
+
+    /// Of memory that ranks share, or 10 Gbit/s between machines.
+    static func assumedBandwidth(nodes: Int) -> Double { nodes == 1 ? 4e9 : 1.25e9 }
+    static func assumedLatency(nodes: Int) -> Double { nodes == 1 ? 2e-6 : 3e-5 }
 
     private static func measuredFlops() -> Double {
         let threads = BLAS.threads

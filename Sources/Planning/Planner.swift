@@ -17,11 +17,11 @@ package struct Planner: Sendable {
     package func plan(_ layout: Layout) -> PlannedLayout {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
-        let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
         let parts = workload.parts(layout.pipeline)
         let microbatches = Double(layout.microbatches)
-        let perMicrobatch = parts.map { (work.forward($0) + work.backward($0)) }
-        let once = parts.map { work.once($0, replicas: layout.data) }
+        let stages = stages(layout)
+        let perMicrobatch = stages.map(\.perMicrobatch)
+        let once = stages.map(\.once.total)
         let seconds = perMicrobatch.map { $0.seconds(on: cluster) }
         let onceSeconds = once.map { $0.seconds(on: cluster) }
         let busy = zip(seconds, onceSeconds).map { microbatches * $0 + $1 }
@@ -46,6 +46,17 @@ package struct Planner: Sendable {
             bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
             bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
+    }
+
+    /// What a rank of each stage computes: for a micro-batch, and once in a step.
+    func stages(_ layout: Layout) -> [(perMicrobatch: Work, once: StageWork.Once)] {
+        let share = replicaSequences(layout)
+        let microbatch = (share + layout.microbatches - 1) / layout.microbatches
+        let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
+        let sharing = StepSharing(workload, layout, on: cluster)
+        return workload.parts(layout.pipeline).map {
+            (work.forward($0) + work.backward($0), work.once($0, layout, sharing))
+        }
     }
 
     /// Seconds of a step.

@@ -99,31 +99,86 @@ struct StageWork {
 
     // MARK: Once a step
 
-    /// - Parameters:
-    ///   - replicas: ranks that share this stage's ternary layers.
-    ///   - decayed: share of the optimizer's work a rank does: 1, or less where it is sharded.
-    func once(_ part: StagePart, replicas: Int) -> Work {
-        var work = Work()
+    /// What a rank of this stage computes once in a step, by who else computes the same.
+    struct Once {
+        /// On every rank.
+        var byAll = Work()
+        /// On every replica of the stage.
+        var byReplicas = Work()
+        /// By this rank alone.
+        var own = Work()
+
+        var total: Work { byAll + byReplicas + own }
+    }
+
+    func once(_ part: StagePart, _ layout: Layout, _ sharing: StepSharing) -> Once {
+        let replicas = Double(layout.data)
+        var once = Once()
         if usesRotations {
-            work = work + retraction
-            guard workload.runsNetwork else { return work + 1 / Double(replicas) * withoutNetwork(part) }
-            work.products += 2 * part.layers.reduce(0) { $0 + rotation.block($1).once }
-            if part.isFirst { work.products += 2 * rotation.embedding.once }
-            if part.isLast { work.products += 2 * rotation.head.once }
+            let ranks = sharing.dividesUpdate ? Double(layout.ranks) : 1
+            once.byAll = retraction.alike
+            if ranks > 1 { once.own = 1 / ranks * retraction.byRow } else { once.byAll = once.byAll + retraction.byRow }
+            guard workload.runsNetwork else {
+                once.own = once.own + 1 / replicas * withoutNetwork(part)
+                return once
+            }
         }
-        if workload.roundsWeights {
-            let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
-            work.searches += linears
+        let weights = weightsOnce(part).work
+        if sharing.dividesWeights { once.own = once.own + 1 / replicas * weights } else { once.byReplicas = weights }
+        if workload.roundsWeights, workload.learnsR1 {
             // EᵀG or E·Gᵀ for each weight that carries R1.
-            if workload.learnsR1 { work.products += 2 * linears * Double(workload.shape.hiddenSize) }
+            once.own.products += 2 * linears(part) * Double(workload.shape.hiddenSize)
         }
         if workload.trainsWeights {
-            let share = workload.config.optimizer.shard ? 1 / Double(replicas) : 1
-            // Emptying the gradients, their norm, and the update of weights and moments.
-            work.values += Double(parameters(part)) * (2 + 4 * share)
+            // Emptying the gradients; their norm; the update of weights and moments.
+            let count = Double(parameters(part))
+            once.own.values += count
+            once.byReplicas.values += count
+            if workload.config.optimizer.shard {
+                once.own.values += 4 * count / replicas
+            } else {
+                once.byReplicas.values += 4 * count
+            }
         }
-        if workload.isTernary { work = work + 1 / Double(replicas) * part.layers.reduce(Work()) { $0 + ternaryBlock($1) } }
-        return work
+        if workload.isTernary {
+            once.own = once.own + 1 / replicas * part.layers.reduce(Work()) { $0 + ternaryBlock($1) }
+            if workload.job == .qat { once.byReplicas.values += part.layers.reduce(0) { $0 + ternarySums($1) } }
+        }
+        return once
+    }
+
+    /// Rotating and rounding a stage's weights.
+    ///
+    /// - Returns: the work, and the bytes of what comes of it.
+    func weightsOnce(_ part: StagePart) -> (work: Work, bytes: Double) {
+        var (work, bytes) = (Work(), 0.0)
+        if usesRotations {
+            let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
+            var sites = part.layers.reduce(0) { $0 + rotation.block($1).once }
+            if part.isFirst { sites += rotation.embedding.once }
+            if part.isLast { sites += rotation.head.once }
+            work.products += 2 * sites
+            bytes += 4 * sites / h
+            if workload.config.rotation.r2 != .none {
+                let rows = part.layers.reduce(0.0) { sum, block in
+                    sum + Double(workload.shape.blocks[block].width(.value) + workload.shape.blocks[block].width(.outputInput))
+                }
+                work.products += 2 * rows * h * d
+                bytes += 4 * rows * h
+            }
+        }
+        if workload.roundsWeights {
+            work.searches += linears(part)
+            bytes += 4 * linears(part)
+        }
+        return (work, bytes)
+    }
+
+    private func linears(_ part: StagePart) -> Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
+
+    /// Additions of U·diag(s)·V of a block's linears, which every replica forms: about half of U is zero.
+    private func ternarySums(_ block: Int) -> Double {
+        workload.ternaryLayers(block).reduce(0) { $0 + 0.5 * Double($1.rows) * Double($1.components) * Double($1.columns) }
     }
 
     /// A step on stored rows or on the weights, and its share of the pass that stores, over all replicas.
@@ -149,18 +204,30 @@ struct StageWork {
         part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
     }
 
-    /// Every rank takes the Cayley steps of all rotations: n³ for each factorization (⅔), n rows solved (2), and its test (1).
-    private var retraction: Work {
+    /// The Cayley steps of all rotations, for n³: each factorization (⅔), which every rank that makes rows of it takes for
+    /// itself; n rows solved (2), and its test (1), which ranks can divide. Iterating (5 products, and the gradient's) cannot be.
+    var retraction: (alike: Work, byRow: Work) {
         func cube(_ n: Int) -> Double { Double(n) * Double(n) * Double(n) }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
-        var work = Work()
-        for (learns, cubes) in [
-            (workload.learnsR1, cube(h)), (workload.learnsR2, Double(workload.shape.blocks.count) * cube(d)),
-        ] where learns {
-            work.solves += 8.0 / 3 * cubes
-            work.products += 2 * cubes
+        let cubes =
+            (workload.learnsR1 ? cube(h) : 0)
+            + (workload.learnsR2 ? Double(workload.shape.blocks.count) * cube(d) : 0)
+        var (alike, byRow) = (Work(), Work(products: 2 * cubes))
+        if workload.config.rotation.retraction == .exact {
+            alike.solves = 2.0 / 3 * cubes
+            byRow.solves = 2 * cubes
+        } else {
+            alike.products = 12 * cubes
         }
-        return work
+        // B = R·S, and RᵀB in the next step.
+        if workload.config.rotation.momentum != 0 { alike.products += 4 * cubes }
+        return (alike, byRow)
+    }
+
+    /// Bytes of all learned rotations.
+    var rotationBytes: Double {
+        let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
+        return 4 * ((workload.learnsR1 ? h * h : 0) + (workload.learnsR2 ? Double(workload.shape.blocks.count) * d * d : 0))
     }
 
     /// Projecting one layer's linears: in training, scales at each step (normal equations of k components, 2k²(m+n) and a few

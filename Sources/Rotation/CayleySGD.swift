@@ -86,13 +86,33 @@ package struct CayleySGD: Sendable {
             try step(&rotation, gradient: matmul(rotation, .asStored, skew, .asStored), learningRate: learningRate)
             return
         }
+        let begun = begin(rotation, skew, learningRate)
+        let next = try begun.rows(0..<rotation.rows)
+        finish(&rotation, next, from: rotation, begun.direction)
+    }
+
+    /// Begins an exact step, whose rows may then be made by several ranks; ``finish(_:_:next:)`` ends it.
+    ///
+    /// - Throws: ``RotationError``.
+    package func begin(_ rotation: Tensor, skew packed: Tensor, learningRate: Float) throws(RotationError) -> CayleyStep {
+        precondition(retraction == .exact && rotation.rows == rotation.columns, "a rotation of \(rotation.shape)")
+        guard packed.isFinite else { throw .gradientNotFinite(step: steps) }
+        return begin(rotation, SkewMatrix.unpack(packed, order: rotation.columns), learningRate)
+    }
+
+    private func begin(_ rotation: Tensor, _ skew: Tensor, _ learningRate: Float) -> CayleyStep {
         var direction = skew
         if momentum != 0, let buffer = momentumBuffer {
             let carried = SkewMatrix.pack(matmul(rotation, .transposed, buffer, .asStored))
             direction.add(SkewMatrix.unpack(carried, order: rotation.columns), scale: momentum)
         }
-        let next = try Self.exactStep(rotation, direction, size(direction, learningRate))
-        finish(&rotation, next, from: rotation, direction)
+        return CayleyStep(start: rotation, direction: direction, size: size(direction, learningRate))
+    }
+
+    /// Ends a step with all rows of the next rotation.
+    package mutating func finish(_ rotation: inout Tensor, _ begun: CayleyStep, next: Tensor) {
+        precondition(next.shape == rotation.shape, "\(next.shape) after \(rotation.shape)")
+        finish(&rotation, next, from: begun.start, begun.direction)
     }
 
     /// One step from G = ∂loss/∂R, R `[p, n]` with p ≤ n.
@@ -108,7 +128,7 @@ package struct CayleySGD: Sendable {
         let size = size(direction, learningRate)
         let next =
             retraction == .exact
-            ? try Self.exactStep(start, direction, size) : Self.iterativeStep(start, direction, effective, size)
+            ? try CayleyStep(start: start, direction: direction, size: size).rows(0..<start.rows) : Self.iterativeStep(start, direction, effective, size)
         finish(&rotation, next, from: start, direction)
     }
 
@@ -142,20 +162,6 @@ package struct CayleySGD: Sendable {
             for (index, value) in elements.enumerated() { sums[index % n] += Double(abs(value)) }
         }
         return min(learningRate, Float(1 / ((sums.max() ?? 0) + epsilon)))
-    }
-
-    /// R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R, solved in double precision and rounded once.
-    static func exactStep(_ rotation: Tensor, _ direction: Tensor, _ size: Float) throws(RotationError) -> Tensor {
-        let (p, n) = (rotation.rows, rotation.columns)
-        let half = 0.5 * Double(size)
-        let system = DoubleStorage(direction) { half * Double($0) }
-        for i in 0..<n { system.elements[i * n + i] += 1 }
-        let quotient = DoubleStorage(rotation) { Double($0) }
-        do { try rightDivide(quotient, rows: p, by: system, order: n) } catch { throw .linearAlgebra(error) }
-        var next = Tensor(uninitialized: rotation.shape)
-        let (start, target) = (rotation.pointer, next.mutablePointer)
-        for (index, value) in quotient.elements.enumerated() { target[index] = Float(2 * value - Double(start[index])) }
-        return next
     }
 
     /// Y ← R − αG, then five times Y ← R − ½α(R + Y)·W.
@@ -234,9 +240,14 @@ package enum SkewMatrix {
 }
 
 /// max|RRᵀ − I|, for square R the same as max|RᵀR − I| up to rounding.
-package func orthogonalityError(_ rotation: Tensor) -> Float {
-    let p = rotation.rows
-    var product = Tensor(identity: p)
-    matmul(rotation, .asStored, rotation, .transposed, beta: -1, into: &product)
+///
+/// - Parameter rows: of RRᵀ; nil for all.
+package func orthogonalityError(_ rotation: Tensor, rows: Range<Int>? = nil) -> Float {
+    let rows = rows ?? 0..<rotation.rows
+    guard !rows.isEmpty else { return 0 }
+    var product = Tensor(zeros: [rows.count, rotation.rows])
+    let target = product.mutablePointer
+    for (place, row) in rows.enumerated() { target[place * rotation.rows + row] = 1 }
+    matmul(rotation.rows(rows), .asStored, rotation, .transposed, beta: -1, into: &product)
     return product.maxMagnitude
 }

@@ -51,7 +51,7 @@ extension RankTests {
         }
 
         private func learn(
-            _ dims: ParallelDims, _ world: some Communicator, _ assignments: [String] = []
+            _ dims: ParallelDims, _ world: some Communicator, _ assignments: [String] = [], divides: Bool = false
         ) throws -> Run {
             let groups = try ParallelGroups(dims, world)
             let c = Self.configuration
@@ -63,7 +63,9 @@ extension RankTests {
             let model = c.description.model(positions: Self.length)
             let original = Self.parameters(stage)
             let base = recipe.online.r4.map { original.rotatedDown(by: $0) } ?? original
-            let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
+            var settings = recipe.learner
+            (settings.dividesUpdate, settings.dividesWeights) = (divides, divides)
+            let learner = RotationLearner(settings, model, base: base, online: recipe.online, from: recipe.start)
             var run = Run()
             if recipe.learner.objective.readsStoredRows {
                 try learner.store(Array(Self.sequences.prefix(7)), tokens: 70, groups)
@@ -76,6 +78,7 @@ extension RankTests {
                 run.losses.append(result.loss)
                 run.norms.append(result.gradientNorm)
             }
+            #expect(try learner.orthogonalityError(over: world) == learner.orthogonalityError)
             run.rotations = learner.rotations.named.flatMap { $0.tensor.elements.map(\.bitPattern) }
             let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: Array(Self.sequences.suffix(7)))
             run.score = try scorer.score(learner.rotations, groups)
@@ -92,6 +95,7 @@ extension RankTests {
         func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {
             let staged = try learn(ParallelDims(data: 1, pipeline: world.size), world, assignments)
             #expect(try staged == learn(.alone, LoopbackCommunicator(), assignments))
+            #expect(try staged == learn(ParallelDims(data: 1, pipeline: world.size), world, assignments, divides: true))
             // Every second step has the same sequences.
             #expect(staged.losses[Self.steps - 2] < staged.losses[0])
         }
@@ -107,6 +111,19 @@ extension RankTests {
             #expect(abs(run.losses[0] - alone.losses[0]) <= 1e-5 * alone.losses[0])
             #expect(try learn(dims, world) == run)
             let bytes = run.rotations.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }
+            #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+        }
+
+        /// Rows of rotations by all ranks, weights by replicas; every rank then has the others' work.
+        @Test(arguments: [
+            [], ["rotation.train_weight_bits=4"], ["rotation.momentum=0.5"], ["rotation.retraction=iterative"],
+            ["rotation.r1=none"],
+        ])
+        func `what ranks divide among them changes no bit`(_ assignments: [String]) throws {
+            let dims = ParallelDims(data: world.size, pipeline: 1)
+            let alike = try learn(dims, world, assignments)
+            #expect(try learn(dims, world, assignments, divides: true) == alike)
+            let bytes = alike.rotations.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } }
             #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
         }
 

@@ -37,7 +37,8 @@ import Testing
             let turn = SkewMatrix.pack(Tensor(normal: [n, n], deviation: 0.3, from: &random))
             // R·exp(εA) to third order, A the turn.
             func turned(_ size: Float) throws -> Double {
-                let moved = try CayleySGD.exactStep(rotation, SkewMatrix.unpack(turn, order: n), -size)
+                let moved = try CayleyStep(start: rotation, direction: SkewMatrix.unpack(turn, order: n), size: -size)
+                    .rows(0..<n)
                 return loss.loss(matmul(x, .asStored, moved))
             }
             let measured = try (turned(step) - turned(-step)) / Double(2 * step)

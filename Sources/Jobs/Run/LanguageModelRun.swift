@@ -7,6 +7,7 @@ internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
 internal import Parallelism
+internal import Planning
 internal import Runs
 internal import Support
 internal import TensorCore
@@ -96,6 +97,30 @@ struct LanguageModelRun<World: Communicator> {
         let windows = (0..<min(text.count, config.calibration.sequences)).map { text[$0] }
         context.reporter.note("calibrating on \(windows.count) sequences of \(config.data.sequenceLength) tokens")
         return windows
+    }
+
+    /// What the ranks divide of a step's work that all could do alike. Collective.
+    func sharing() throws -> StepSharing {
+        let planner = try planner(.rotate)
+        return StepSharing(planner.workload, layout, on: planner.cluster)
+    }
+
+    /// What a step costs on these machines, at the speed that was measured at the start. Collective.
+    private func planner(_ job: PlannedJob) throws -> Planner {
+        let cluster = try Cluster(of: context.communicator, threads: BLAS.threads, productFlops: peak)
+        return Planner(Workload(job, context.config, model.architecture), cluster)
+    }
+
+    private var layout: Layout {
+        let dims = context.groups.dims
+        let share = (context.config.training.batchSize + dims.data - 1) / dims.data
+        let microbatches = (try? context.config.microBatches(dims))?.ranges(share).count ?? share
+        return Layout(data: dims.data, pipeline: dims.pipeline, microbatches: max(1, microbatches))
+    }
+
+    /// Adds `replicated_flops_share` to a job's part of `summary.json`. Collective.
+    func addReplicatedShare(to results: inout JSONObject, _ job: PlannedJob) throws {
+        results["replicated_flops_share"] = .double(try planner(job).replicatedShare(layout))
     }
 
     /// Tokens of a training step, over all ranks.

@@ -35,6 +35,10 @@ package final class RotationLearner {
         package var schedule: PipelineSchedule
         package var recompute: Bool
         package var plan: RotationPlan
+        /// Whether the ranks divide the Cayley steps' rows, and replicas rotating and rounding the weights; else all do the same
+        /// work. No bit depends on it.
+        package var dividesUpdate = false
+        package var dividesWeights = false
 
         package init(
             objective: RotationObjective, quantization: ActivationQuantization, weightQuantizer: WeightQuantizer?,
@@ -71,7 +75,7 @@ package final class RotationLearner {
     /// R1's, then the layers' R2's, of those that are learned.
     var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
-    private var packed: Tensor
+    private(set) var packed: Tensor
     /// What objectives without a backward pass look at; see ``store(_:tokens:_:)``.
     var stored: StoredRows?
     /// Time of the pipeline's passes and of waiting in them.
@@ -129,7 +133,7 @@ package final class RotationLearner {
         let communication = (ContinuousClock.now - start) / .seconds(1)
         let mean = Double(packed[flat: packed.count - 1])
         guard mean.isFinite else { throw TrainingError.diverged(step: index) }
-        let gradientNorm = try Trace.span(.cayley) { () throws(RotationError) in try update(learningRate: learningRate) }
+        let gradientNorm = try Trace.span(.cayley) { try update(learningRate: learningRate, groups.world) }
         return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
@@ -145,31 +149,6 @@ package final class RotationLearner {
             rotations.r2 = settled
         }
     }
-
-    /// Takes the Cayley step of every rotation. Returns √(Σ ‖S‖²).
-    private func update(learningRate: Float) throws(RotationError) -> Double {
-        var offset = 0
-        var squared = 0.0
-        func step(_ optimizer: inout CayleySGD, _ rotation: inout Tensor, keepsMean: Bool = false) throws(RotationError) {
-            let count = SkewMatrix.packedCount(order: rotation.rows)
-            var skew = packed.slice(offset..<offset + count)
-            if keepsMean { skew = SkewMatrix.keepingMean(skew, order: rotation.rows) }
-            offset += count
-            squared += 2 * skew.squaredNorm
-            try optimizer.step(&rotation, skew: skew, learningRate: learningRate)
-        }
-        var next = 0
-        if settings.learnsR1, var r1 = rotations.r1 {
-            try step(&optimizers[next], &r1, keepsMean: model.architecture.takesMeans)
-            rotations.r1 = r1
-            next += 1
-        }
-        if settings.learnsR2, var r2 = rotations.r2 {
-            for layer in r2.indices { try step(&optimizers[next + layer], &r2[layer]) }
-            rotations.r2 = r2
-        }
-        return squared.squareRoot()
-    }
 }
 
 /// A rank's part of a step: its stage of the passes, and how the layers' gradients come together.
@@ -180,13 +159,12 @@ extension RotationLearner {
         _ sequences: [[Int32]], globalSequences: Int, _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
         for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
-        guard let length = sequences.first?.count else { return 0 }
-        let rotated = Trace.span(.rotateWeights) {
-            base.rotated(by: rotations, sides: settings.plan.sides, model.architecture)
+        guard let length = sequences.first?.count else {
+            // The other replicas count on this one's share.
+            if settings.dividesWeights { _ = try studentWeights(groups.replicas) }
+            return 0
         }
-        let weights = settings.weightQuantizer.map { quantizer in
-            Trace.span(.quantizeWeights) { quantized(rotated, quantizer) }
-        }
+        let (rotated, weights) = try studentWeights(groups.replicas)
         let student = Network(
             model: model, parameters: weights ?? rotated.map { _, value in Variable(constant: value) },
             hooks: QuantizedHooks(
@@ -200,12 +178,6 @@ extension RotationLearner {
         timing += result.timing
         if let weights { Trace.span(.weightTerms) { addWeightTerms(unquantized: rotated, quantized: weights) } }
         return result.sum / Double(counted)
-    }
-
-    /// The linear layers' weights quantized, as parameters whose gradients are wanted.
-    private func quantized(_ rotated: Parameters<StoredTensor>, _ quantizer: WeightQuantizer) -> Parameters<Variable> {
-        rotated.mapLinears(
-            weight: { Variable(parameter: quantizer.fakeQuantized($0.tensor)) }, other: { Variable(constant: $0.held) })
     }
 
     /// What the quantized weights contribute to the gradients of the rotations merged into them.

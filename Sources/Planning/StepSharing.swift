@@ -1,0 +1,78 @@
+package import Collectives
+internal import Configuration
+internal import Models
+internal import Rotation
+
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
+/// What the ranks of a job divide of the work that each could do for itself: where all doing it takes longer than to exchange
+/// what each has done. No result depends on it.
+package struct StepSharing: Sendable, Equatable {
+    /// The Cayley steps, and the test of what comes of them, by rows, among all ranks.
+    package let dividesUpdate: Bool
+    /// Rotating and rounding weights, by matrices, among the replicas of a stage.
+    package let dividesWeights: Bool
+
+    package init(_ workload: Workload, _ layout: Layout, on cluster: Cluster) {
+        let work = StageWork(workload, sequences: 1, replicaSequences: workload.sequences / max(1, layout.data))
+        func pays(_ alone: Work, bytes: Double, ranks: Int, messages: Int) -> Bool {
+            let saved = (1 - 1 / Double(ranks)) * alone.seconds(on: cluster)
+            return ranks > 1 && saved > cluster.gatherSeconds(bytes: bytes, ranks: ranks, messages: messages)
+        }
+        let isRotate = workload.job == .rotate
+        dividesUpdate =
+            isRotate && workload.config.rotation.retraction == .exact
+            && pays(work.retraction.byRow, bytes: work.rotationBytes, ranks: layout.ranks, messages: 2)
+        let parts = workload.parts(layout.pipeline)
+        let weights = parts.map { work.weightsOnce($0) }.max { $0.bytes < $1.bytes }
+        dividesWeights =
+            isRotate && workload.runsNetwork
+            && pays(
+                weights?.work ?? Work(), bytes: weights?.bytes ?? 0, ranks: layout.data,
+                messages: 8 * (parts.map(\.layers.count).max() ?? 0))
+    }
+}
+
+extension Cluster {
+    /// The machines that a job runs on. Collective.
+    ///
+    /// - Parameters:
+    ///   - threads: of a rank's products.
+    ///   - productFlops: operations per second of a large product, on this rank, while the others measure theirs.
+    package init(of world: some Communicator, threads: Int, productFlops: Double) throws(MPIError) {
+        let perNode = Int(try world.allReduce(Int64(world.ranksOnNode()), .max))
+        let nodes = (world.size + perNode - 1) / perNode
+        let speed = try world.allReduce(productFlops, .sum) / Double(world.size)
+        // Ranks that share cores have measured that already.
+        self.init(
+            nodes: nodes, ranksPerNode: perNode, coresPerNode: perNode * threads, memoryPerNode: 0,
+            bandwidth: Self.assumedBandwidth(nodes: nodes), latency: Self.assumedLatency(nodes: nodes),
+            productFlops: speed / Double(threads))
+    }
+
+    /// Until every rank has what all have a part of.
+    func gatherSeconds(bytes: Double, ranks: Int, messages: Int) -> Double {
+        let share = (Double(ranks) - 1) / Double(ranks)
+        return share * bytes / bandwidthPerRank * ranksPerCore + Double(messages) * log2(Double(ranks)) * latency
+    }
+}
+
+extension Planner {
+    /// Of the operations of a step on all ranks, the share that more than one rank does alike. A value that is written counts as
+    /// an operation, a weight that is rounded with a search as 80 candidates of 8.
+    package func replicatedShare(_ layout: Layout) -> Double {
+        let stages = stages(layout)
+        let (alike, all) = stages.reduce(into: (0.0, 0.0)) { sums, stage in
+            if layout.ranks > 1 { sums.0 += stage.once.byAll.countedOperations }
+            if layout.data > 1 { sums.0 += stage.once.byReplicas.countedOperations }
+            sums.1 += (Double(layout.microbatches) * stage.perMicrobatch + stage.once.total).countedOperations
+        }
+        return all > 0 ? alike / all : 0
+    }
+}
+
+extension Work {
+    fileprivate var countedOperations: Double { operations + values + 80 * 8 * searches }
+}

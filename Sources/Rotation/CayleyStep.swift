@@ -1,0 +1,41 @@
+internal import LinearAlgebra
+package import TensorCore
+
+/// An exact Cayley step that has been begun: from R along W by α to R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R.
+///
+/// Its rows do not depend on each other, so that ranks can divide them; each factorizes I + ½αW for itself.
+package struct CayleyStep: Sendable {
+    /// R `[p, n]`.
+    package let start: Tensor
+    /// W `[n, n]`, skew.
+    package let direction: Tensor
+    /// α.
+    package let size: Float
+
+    /// Rows that are solved for together. Where the rows that are asked for begin and end at multiples of it, they have the same
+    /// bits whichever are asked for.
+    package static let chunk = 64
+
+    /// Some of the next R's rows, solved for in double precision and rounded once.
+    package func rows(_ range: Range<Int>) throws(RotationError) -> Tensor {
+        let n = start.columns
+        let half = 0.5 * Double(size)
+        let system = DoubleStorage(direction) { half * Double($0) }
+        for i in 0..<n { system.elements[i * n + i] += 1 }
+        let own = start.rows(range)
+        let quotient = DoubleStorage(own) { Double($0) }
+        do throws(LAPACKError) {
+            let factors = try LUFactors(system, order: n)
+            for first in stride(from: 0, to: range.count, by: Self.chunk) {
+                let end = min(first + Self.chunk, range.count)
+                try factors.rightDivide(UnsafeMutableBufferPointer(rebasing: quotient.elements[first * n..<end * n]))
+            }
+        } catch {
+            throw .linearAlgebra(error)
+        }
+        var next = Tensor(uninitialized: own.shape)
+        let (before, target) = (own.pointer, next.mutablePointer)
+        for (index, value) in quotient.elements.enumerated() { target[index] = Float(2 * value - Double(before[index])) }
+        return next
+    }
+}

@@ -1,0 +1,42 @@
+internal import Rotation
+
+/// The rows of square matrices dealt to ranks, in their order, so that each rank's have about as many products: a row of a matrix
+/// of order n takes n².
+///
+/// They are dealt in chunks, for the sake of ``CayleyStep/chunk``.
+struct RotationRows {
+    struct Piece: Equatable {
+        let rotation: Int
+        var rows: Range<Int>
+    }
+
+    private let orders: [Int]
+    private let perRank: [[Piece]]
+
+    init(orders: [Int], ranks: Int) {
+        self.orders = orders
+        func cost(_ rows: Int, _ order: Int) -> Double { Double(rows) * Double(order) * Double(order) }
+        let total = orders.reduce(0) { $0 + cost($1, $1) }
+        var (perRank, done) = ([[Piece]](repeating: [], count: ranks), 0.0)
+        for (rotation, order) in orders.enumerated() {
+            for first in stride(from: 0, to: order, by: CayleyStep.chunk) {
+                let rows = first..<min(first + CayleyStep.chunk, order)
+                let middle = done + cost(rows.count, order) / 2
+                done += cost(rows.count, order)
+                let rank = min(ranks - 1, Int(middle / total * Double(ranks)))
+                if let last = perRank[rank].last, last.rotation == rotation {
+                    perRank[rank][perRank[rank].count - 1].rows = last.rows.lowerBound..<rows.upperBound
+                } else {
+                    perRank[rank].append(Piece(rotation: rotation, rows: rows))
+                }
+            }
+        }
+        self.perRank = perRank
+    }
+
+    /// In the order of the matrices and their rows, which is that of the ranks, too.
+    func pieces(of rank: Int) -> [Piece] { perRank[rank] }
+
+    /// Values of a rank's rows.
+    func count(of rank: Int) -> Int { perRank[rank].reduce(0) { $0 + $1.rows.count * orders[$1.rotation] } }
+}
