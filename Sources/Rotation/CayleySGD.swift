@@ -128,7 +128,8 @@ package struct CayleySGD: Sendable {
         let size = size(direction, learningRate)
         let next =
             retraction == .exact
-            ? try CayleyStep(start: start, direction: direction, size: size).rows(0..<start.rows) : Self.iterativeStep(start, direction, effective, size)
+            ? try CayleyStep(start: start, direction: direction, size: size).rows(0..<start.rows)
+            : Self.iterativeStep(start, direction, effective, size)
         finish(&rotation, next, from: start, direction)
     }
 

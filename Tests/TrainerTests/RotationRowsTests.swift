@@ -29,7 +29,7 @@ import Testing
         var random = RandomStream(seed: 8)
         let start = try CayleySGD.orthonormalized(Tensor(normal: [n, n], from: &random))
         let m = Tensor(normal: [n, n], from: &random)
-        let step = CayleyStep(start: start, direction: m - m.transposed(), size: 0.01)
+        let step = try CayleySGD().begin(start, skew: SkewMatrix.pack(m), learningRate: 0.01)
         let whole = try step.rows(0..<n)
         #expect(orthogonalityError(whole) < 1e-5)
         for first in stride(from: 0, to: n, by: 64) {
