@@ -1,5 +1,6 @@
 import Glibc
 import Support
+import Synchronization
 import TensorCore
 import Testing
 
@@ -54,9 +55,14 @@ extension RankTests {
                     compute(while: true)
                     _ = try pending.wait()
                 } else if rank == 1 {
-                    let data = UnsafeMutableBufferPointer(start: target.mutablePointer, count: target.count)
-                    let pending = try world.startReceive(UnsafeMutableRawBufferPointer(data), of: target, from: 0, tag: 5)
-                    #expect(!compute(while: data[data.count - 1] == 0), "nothing has come")
+                    let memory = target.mutablePointer
+                    let data = UnsafeMutableRawBufferPointer(
+                        UnsafeMutableBufferPointer(start: memory, count: target.count))
+                    let pending = try world.startReceive(data, of: target, from: 0, tag: 5)
+                    // Read anew each time, since this thread does not write it.
+                    let last = UnsafeMutableRawPointer(memory + target.count - 1)
+                        .assumingMemoryBound(to: Atomic<UInt32>.self)
+                    #expect(!compute(while: last.pointee.load(ordering: .acquiring) == 0), "nothing has come")
                     #expect(try pending.wait()[flat: 1000] == 1)
                 }
             }
@@ -69,8 +75,6 @@ extension RankTests {
             var x = 1.0
             while condition(), .now < end {
                 for _ in 0..<1000 { x = (x + 1).squareRoot() }
-                // A call that the compiler knows nothing of: memory may have changed after it.
-                _ = getppid()
             }
             return condition() && x > 0
         }
