@@ -185,16 +185,21 @@ package struct WatchdogSettings: Sendable, Equatable {
 }
 
 extension BusTransport: Choice {}
+extension BusTopology.Choice: Choice {}
 
 package struct BusSettings: Sendable, Equatable {
-    package var transport: BusTransport
-    /// For tcp; nil: loopback on one node, else the one that reaches rank 0.
-    package var interface: String?
+    package var route = BusRoute.Settings()
 
     init(_ key: Settings) {
-        transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
-        interface = key.optional(
+        route.transport = key("transport", .auto, "carrier of layer transitions; auto: ipc on one node, tcp on several")
+        route.interface = key.optional(
             "interface", orElse: "auto", "tcp: name or IPv4 address of the interface that reaches the other nodes; auto: found")
+        route.topology = key(
+            "topology", .auto,
+            "direct: every rank connects to every other; relay: to a relay of its node, and these to each other; auto: direct "
+                + "for up to \(BusTopology.directRanks) ranks")
+        route.ranksPerRelay = key.optional(
+            "ranks_per_relay", orElse: "auto", "ranks that share a relay at most; auto: all of a node", .range(1...1_048_576))
     }
 }
 

@@ -19,7 +19,7 @@ struct TernaryQat<World: Communicator> {
 
     func run() throws {
         let (config, groups) = (context.config, context.groups)
-        let transition = try transition()
+        let (transition, route) = try transition()
         let (run, given) = try open()
         let fullPrecision = try run.perplexity(run.fullPrecision)
         context.reporter.note("full precision: perplexity \(fullPrecision.formatted(decimals: 2))")
@@ -59,7 +59,7 @@ struct TernaryQat<World: Communicator> {
         results["model_bytes"] = .integer(bytes)
         after.add(to: &results)
         results["additions_before"] = .integer(before.operations.additions)
-        results["transition"] = try steps.summary(ternary, over: groups)
+        results["transition"] = try steps.summary(ternary, route, over: groups)
         context.reporter.note("\n" + costs(before.operations, after, run).text)
         try run.summarise(
             record, results, config.improvement(before: before.score, after: trained), table.text,
@@ -68,9 +68,9 @@ struct TernaryQat<World: Communicator> {
     }
 
     /// How layers are projected, once the settings and the bus's way to the other ranks are checked. Collective.
-    private func transition() throws -> LayerTransition {
+    private func transition() throws -> (LayerTransition, BusRoute) {
         let config = context.config
-        let route = try BusRoute.find(config.bus.transport, interface: config.bus.interface, over: context.groups.replicas)
+        let route = try BusRoute.find(config.bus.route, over: context.groups.replicas)
         let transition = try context.communicator.agree {
             guard config.qat.rotations == nil else {
                 throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
@@ -80,12 +80,12 @@ struct TernaryQat<World: Communicator> {
                     config.ternary.bits == nil ? "ternary.weighting" : "ternary.bits",
                     "is for ptq; qat starts from its factors with ternary.path=RUN")
             }
-            try BusConfiguration.check(interface: config.bus.interface)
+            try BusConfiguration.check(interface: config.bus.route.interface)
             try route.check()
             return try config.ternary.transition(seed: config.training.seed)
         }
         if let line = route.line { context.reporter.note(line) }
-        return transition
+        return (transition, route)
     }
 
     /// The run, and the factors it starts from; nil where it decomposes. Collective.
@@ -284,11 +284,14 @@ struct TernaryQat<World: Communicator> {
 
         /// Means per step.
         ///
-        /// What the bus adds to a step is all time of the slowest owner from the optimizer's update to the sync step's end beyond
-        /// computing its own layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All ranks end a
-        /// step together, so the slowest owner is the rank that has least of such time: the others have, besides, waited for what
-        /// it computed, or for the processor. Its share (`bus_overhead`) is of whole steps, forward and backward pass included. Collective.
-        func summary(_ ternary: TernaryTraining<World>, over groups: ParallelGroups<World>) throws -> JSONValue {
+        /// What the bus adds to a step is all time of the slowest owner from the optimizer's update to the sync step's end
+        /// beyond computing its own layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All
+        /// ranks end a step together, so the slowest owner is the rank that has least of such time: the others have, besides,
+        /// waited for what it computed, or for the processor. Its share (`bus_overhead`) is of whole steps, forward and
+        /// backward pass included. Collective.
+        func summary(
+            _ ternary: TernaryTraining<World>, _ route: BusRoute, over groups: ParallelGroups<World>
+        ) throws -> JSONValue {
             let (count, world) = (max(1, seconds.count), groups.world)
             func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
             var longest = computeSeconds
@@ -304,6 +307,7 @@ struct TernaryQat<World: Communicator> {
                 "bus_seconds_per_step": .double(mean(added)), "bus_overhead": .double(mean(added) / mean(stepSeconds)),
                 "bytes_published_per_step": .integer(Int(published) / count),
                 "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
+                "bus": route.summary,
             ]
         }
     }

@@ -301,9 +301,9 @@ package struct LayerTransition: Sendable {
     /// The part of ``apply(_:to:)`` that concerns U, s, V and the balance.
     package static func takeFactors(of update: TransitionUpdate, into state: inout TernaryLayerState) {
         if update.branch != .refresh {
-            var components = Components(u: state.u, s: state.s, v: state.v).selecting(update.kept)
-            components.append(u: update.newU.transposed().elements, v: update.newV.elements)
-            (state.u, state.v) = (components.u, Tensor(components.v, [components.count, components.n]))
+            let runs = update.kept.runs
+            state.u = state.u.keepingColumns(runs, then: update.newU)
+            state.v = state.v.keepingRows(runs, then: update.newV)
         }
         state.s = update.s
         if let balance = update.balance { state.balance = balance }
@@ -315,7 +315,53 @@ extension Components {
     fileprivate func vectors(_ j: Int) -> [Float] { Array(ut[j * m..<(j + 1) * m]) + v[j * n..<(j + 1) * n] }
 }
 
+extension [Int] {
+    /// Ascending numbers as the ranges they fill.
+    fileprivate var runs: [Range<Int>] {
+        var result: [Range<Int>] = []
+        for value in self {
+            if result.last?.upperBound == value {
+                result[result.count - 1] = result[result.count - 1].lowerBound..<value + 1
+            } else {
+                result.append(value..<value + 1)
+            }
+        }
+        return result
+    }
+}
+
 extension Tensor {
+    /// Columns that are kept, and new ones after them.
+    fileprivate func keepingColumns(_ runs: [Range<Int>], then new: Tensor) -> Tensor {
+        var result = Tensor(uninitialized: [shape[0], runs.reduce(new.columns) { $0 + $1.count }])
+        keep(runs, ofEach: shape[0], then: new, into: result.mutablePointer)
+        return result
+    }
+
+    /// Rows that are kept, and new ones below them.
+    fileprivate func keepingRows(_ runs: [Range<Int>], then new: Tensor) -> Tensor {
+        var result = Tensor(uninitialized: [runs.reduce(new.shape[0]) { $0 + $1.count }, columns])
+        let runs = runs.map { $0.lowerBound * columns..<$0.upperBound * columns }
+        keep(runs, ofEach: 1, then: new, into: result.mutablePointer)
+        return result
+    }
+
+    /// Of each of so many equal parts the elements of `runs`, then the new one's part. Most transitions keep nearly all
+    /// components, so runs are long.
+    private func keep(
+        _ runs: [Range<Int>], ofEach parts: Int, then new: Tensor, into result: UnsafeMutablePointer<Float>
+    ) {
+        var target = result
+        for part in 0..<parts {
+            for run in runs {
+                target.update(from: pointer + part * (count / parts) + run.lowerBound, count: run.count)
+                target += run.count
+            }
+            target.update(from: new.pointer + part * (new.count / parts), count: new.count / parts)
+            target += new.count / parts
+        }
+    }
+
     /// Non-zeros of column j.
     fileprivate func columnCount(_ j: Int) -> Int { withElements { e in (0..<rows).count { e[$0 * columns + j] != 0 } } }
     /// Non-zeros of row j.

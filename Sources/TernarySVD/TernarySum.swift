@@ -20,7 +20,11 @@ package struct TernarySum: Sendable {
             length = ck_ternary_tile(u.pointer, rows, rank, codes, &counts)
         }
         self.counts = counts
-        self.v = v.withElements { $0.map { Int8($0) } }
+        self.v = [Int8](unsafeUninitializedCapacity: v.count) { bytes, length in
+            let source = v.pointer
+            for i in 0..<v.count { bytes[i] = source[i] > 0 ? 1 : source[i] < 0 ? -1 : 0 }
+            length = v.count
+        }
     }
 
     /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor.

@@ -18,8 +18,8 @@ package struct BusConfiguration {
     package struct Timing: Sendable {
         /// For the whole set-up.
         package var setup: Duration = .seconds(60)
-        /// Pause before a request for what is lost is repeated, and before an owner that waits says again what it has published;
-        /// doubled with every further one up to `queryLimit`.
+        /// Pause before a request for what is lost is repeated, and before an owner that waits says again what it has
+        /// published; doubled with every further one up to `queryLimit`.
         package var query: Duration = .milliseconds(250)
         package var queryLimit: Duration = .seconds(2)
         /// Requests in a row that an owner which has published everything may leave without effect, and the time for it.
@@ -34,9 +34,7 @@ package struct BusConfiguration {
         package init() {}
     }
 
-    package var transport = BusTransport.auto
-    /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the one that reaches rank 0.
-    package var interface: String?
+    package var route = BusRoute.Settings()
     /// Number of this start of the run; messages of other starts are refused.
     package var attempt = 0
     /// The step the first ``TransitionExchange/beginStep(_:owners:)`` will name.
@@ -51,7 +49,7 @@ package struct BusConfiguration {
     /// Faults to inject into what arrives; for tests.
     package var faults: FaultInjection?
 
-    /// Whether ``interface`` may be bound, said before there is a bus.
+    /// Whether an interface may be bound, said before there is a bus.
     ///
     /// - Throws: ``BusError/unsuitable(setting:rule:)`` for what is no interface of this machine, or all of them.
     package static func check(interface: String?) throws(BusError) {

@@ -13,8 +13,8 @@ package enum BusError: ReportableError, Equatable {
     case malformedKey(String)
     case configurationsDiffer(ranks: [Int])
     case unsuitable(setting: String, rule: String)
-    /// Open files that a rank would need, and may have.
-    case tooFewDescriptors(ranks: Int, needed: Int, limit: Int, fitting: Int)
+    /// Open files that a rank would need, and may have; whether they suffice with relays.
+    case tooFewDescriptors(ranks: Int, needed: Int, limit: Int, fitting: Int, relaysHelp: Bool)
 
     package var exitCode: ExitCode {
         switch self {
@@ -37,9 +37,10 @@ package enum BusError: ReportableError, Equatable {
         case .configurationsDiffer(let ranks):
             "ranks \(ranks.map(String.init).joined(separator: ", ")) run another configuration than rank 0: give all the same"
         case .unsuitable(let setting, let rule): "\(setting): \(rule)"
-        case .tooFewDescriptors(let ranks, let needed, let limit, let fitting):
+        case .tooFewDescriptors(let ranks, let needed, let limit, let fitting, let relaysHelp):
             "the transition bus of \(ranks) ranks takes \(needed) open files a rank, and \(limit) are allowed: raise the limit "
-                + "(ulimit -n \(needed)), use at most \(fitting) rank\(fitting == 1 ? "" : "s"), or set bus.transport=mpi"
+                + "(ulimit -n \(needed)), use at most \(fitting) rank\(fitting == 1 ? "" : "s"), or set "
+                + (relaysHelp ? "bus.topology=relay" : "bus.transport=mpi")
         }
     }
 }

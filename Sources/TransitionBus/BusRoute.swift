@@ -1,48 +1,83 @@
 package import Collectives
 internal import Glibc
+package import Support
 
 /// How the ranks of a job reach each other: found out by all together, before anything large is read.
 package struct BusRoute {
+    /// What the user wants.
+    package struct Settings: Equatable, Sendable {
+        package var transport = BusTransport.auto
+        /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the one that reaches rank
+        /// 0.
+        package var interface: String?
+        package var topology = BusTopology.Choice.auto
+        /// Ranks that share a relay at most; nil: all of a machine.
+        package var ranksPerRelay: Int?
+
+        package init() {}
+    }
+
     /// Never `auto`.
     package let transport: BusTransport
+    package let topology: BusTopology
     /// The address or interface to bind, for ``BusTransport/tcp``.
-    let address: String
+    private let address: String
     /// What stands in the way, on this rank.
     private let problem: BusError?
-
-    /// Descriptors that connections take: per peer two sockets here and two that it makes, each with one for signals (measured:
-    /// 6); for the rank's own sockets and libzmq's threads 24. Between machines MPI has connections of its own.
-    private static let perPeer = 6, perDistantPeer = 8, own = 24
 
     /// - Throws: ``BusError`` where this rank cannot do it; others may be able to.
     package func check() throws(BusError) { if let problem { throw problem } }
 
     /// For the user; nil where there is nothing to say.
-    package var line: String? { transport == .tcp && problem == nil ? "the transition bus uses tcp over \(address)" : nil }
+    package var line: String? {
+        guard transport != .mpi, problem == nil else { return nil }
+        let carrier = transport == .tcp ? "tcp over \(address)" : "\(transport)"
+        return "the transition bus: \(topology.line), by \(carrier); at most \(topology.connections) connections a rank"
+    }
+
+    /// For `summary.json`: the carrier, who connects to whom, and the connections of the rank that has most.
+    package var summary: JSONValue {
+        [
+            "transport": .string(transport.rawValue), "topology": .string(topology.form.rawValue),
+            "relays": .integer(topology.form == .relay ? topology.groups.count : 0),
+            "connections": .integer(transport == .mpi ? 0 : topology.connections),
+        ]
+    }
+
+    /// Whether what crosses machines is encrypted, and keys are asked for.
+    var isEncrypted: Bool { transport == .tcp }
+
+    /// Where a socket binds.
+    /// - Parameter name: of the socket, different from all others of this machine.
+    func endpoint(run: UInt64, _ name: String) -> String {
+        transport == .tcp ? "tcp://\(address):*" : Endpoints.local(run: run, name)
+    }
 
     /// Collective. - Throws: ``MPIError``.
-    package static func find(_ transport: BusTransport, interface: String?, over world: some Communicator) throws(MPIError)
-        -> BusRoute
-    {
-        guard world.size > 1, transport != .mpi else { return BusRoute(transport: .mpi, address: "", problem: nil) }
+    package static func find(_ settings: Settings, over world: some Communicator) throws(MPIError) -> BusRoute {
+        let alone = BusTopology(.direct, machines: [0])
+        guard world.size > 1, settings.transport != .mpi else {
+            return BusRoute(transport: .mpi, topology: alone, address: "", problem: nil)
+        }
         let nodes = try world.allGather(Endpoints.nodeIdentity())
-        let isOneNode = nodes.allSatisfy { $0 == nodes[0] }
-        let isLocal = transport == .ipc || (transport == .auto && isOneNode)
-        let room = descriptorProblem(ranks: world.size, perPeer: isOneNode ? perPeer : perDistantPeer)
-        if isLocal {
+        let machines = nodes.map { node in nodes.firstIndex(of: node) ?? 0 }
+        let topology = BusTopology(settings.topology, machines: machines, ranksPerRelay: settings.ranksPerRelay)
+        let isOneNode = machines.allSatisfy { $0 == 0 }
+        let room = descriptorProblem(settings, machines)
+        func route(_ transport: BusTransport, _ address: String, _ problem: BusError?) -> BusRoute {
+            BusRoute(transport: transport, topology: topology, address: address, problem: problem)
+        }
+        if settings.transport == .ipc || (settings.transport == .auto && isOneNode) {
             let rule = "ipc reaches one node only, and this job has several: use tcp"
-            return BusRoute(
-                transport: .ipc, address: "", problem: isOneNode ? room : .unsuitable(setting: "bus.transport", rule: rule))
+            return route(.ipc, "", isOneNode ? room : .unsuitable(setting: "bus.transport", rule: rule))
         }
-        if let interface {
-            do throws(BusError) { try Endpoints.check(interface) } catch {
-                return BusRoute(transport: .tcp, address: interface, problem: error)
-            }
-            return BusRoute(transport: .tcp, address: interface, problem: room)
+        if let interface = settings.interface {
+            do throws(BusError) { try Endpoints.check(interface) } catch { return route(.tcp, interface, error) }
+            return route(.tcp, interface, room)
         }
-        guard !isOneNode else { return BusRoute(transport: .tcp, address: "127.0.0.1", problem: room) }
+        guard !isOneNode else { return route(.tcp, "127.0.0.1", room) }
         let address = try addressTowardsRoot(isAtHome: nodes[world.rank] == nodes[0], world)
-        return BusRoute(transport: .tcp, address: address ?? "", problem: address == nil ? unreachable : room)
+        return route(.tcp, address ?? "", address == nil ? unreachable : room)
     }
 
     /// The own address that reaches rank 0 the best way that all ranks have; nil where there is none.
@@ -66,19 +101,26 @@ package struct BusRoute {
     }
 
     /// libzmq ends the process where it finds no descriptor left, so they are counted before.
-    private static func descriptorProblem(ranks: Int, perPeer: Int) -> BusError? {
+    private static func descriptorProblem(_ settings: Settings, _ machines: [Int]) -> BusError? {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < rlim_t(Int32.max) else {
             return nil
         }
-        return descriptorProblem(ranks: ranks, perPeer: perPeer, open: openDescriptors, limit: Int(clamping: limit.rlim_cur))
+        return descriptorProblem(settings, machines, open: openDescriptors, limit: Int(clamping: limit.rlim_cur))
     }
 
-    static func descriptorProblem(ranks: Int, perPeer: Int, open: Int, limit: Int) -> BusError? {
-        let needed = open + own + perPeer * (ranks - 1)
-        guard needed > limit else { return nil }
+    static func descriptorProblem(_ settings: Settings, _ machines: [Int], open: Int, limit: Int) -> BusError? {
+        func needed(_ choice: BusTopology.Choice, ranks: Int) -> Int {
+            open
+                + BusTopology(choice, machines: Array(machines.prefix(ranks)), ranksPerRelay: settings.ranksPerRelay)
+                .descriptors
+        }
+        let all = machines.count
+        guard needed(settings.topology, ranks: all) > limit else { return nil }
         return .tooFewDescriptors(
-            ranks: ranks, needed: needed, limit: limit, fitting: max(1, (limit - open - own) / perPeer + 1))
+            ranks: all, needed: needed(settings.topology, ranks: all), limit: limit,
+            fitting: (1...all).last { needed(settings.topology, ranks: $0) <= limit } ?? 1,
+            relaysHelp: needed(.relay, ranks: all) <= limit)
     }
 
     /// Of this process; the listing itself has one.

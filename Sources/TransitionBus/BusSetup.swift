@@ -7,33 +7,66 @@ internal import Support
 enum BusSetup {
     static func open(
         _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext
-    ) throws -> (BusSockets, early: [BusSockets.Event]) {
+    ) throws -> (any BusLinks, early: [BusEvent]) {
         try agreeOnConfiguration(world, configuration)
-        let route = try BusRoute.find(configuration.transport, interface: configuration.interface, over: world)
+        let route = try BusRoute.find(configuration.route, over: world)
         try route.check()
         let run = UInt64(bitPattern: try world.broadcast(Int64.random(in: .min ... .max)))
-        let sockets: BusSockets
-        if route.transport == .tcp {
-            sockets = try BusSockets(
-                messaging, rank: world.rank, run: run, bindings: ("tcp://\(route.address):*", "tcp://\(route.address):*"),
-                keys: .generate(), payloadLimits: configuration.payloadLimits)
-        } else {
-            sockets = try BusSockets(
-                messaging, rank: world.rank, run: run,
-                bindings: (Endpoints.local(run: run, "d\(world.rank)"), Endpoints.local(run: run, "c\(world.rank)")), keys: nil,
-                payloadLimits: configuration.payloadLimits)
-        }
-        let cards = try exchange(sockets.card, world)
-        if sockets.keys != nil {
+        let links: any BusLinks =
+            route.topology.form == .relay
+            ? try relayed(world, configuration, messaging, route, run)
+            : try direct(world, configuration, messaging, route, run)
+        return (links, try shakeHands(links, world, configuration))
+    }
+
+    private static func direct(
+        _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext, _ route: BusRoute,
+        _ run: UInt64
+    ) throws -> DirectLinks {
+        let links = try DirectLinks(
+            messaging, rank: world.rank, run: run,
+            bindings: (route.endpoint(run: run, "d\(world.rank)"), route.endpoint(run: run, "c\(world.rank)")),
+            keys: route.isEncrypted ? .generate() : nil, payloadLimits: configuration.payloadLimits)
+        let cards = try world.allGather(links.card.encoded).map(BusCard.init(decoding:))
+        if route.isEncrypted {
             for (rank, card) in cards.enumerated() {
-                try messaging.authenticator.allow(card.publicKey, domain: BusSockets.authenticationDomain, as: "\(rank)")
+                try messaging.authenticator.allow(card.publicKey, domain: DirectLinks.authenticationDomain, as: "\(rank)")
             }
-            let isSafe = try refusesStrangers(sockets, keys: .generate(), within: configuration.timing.setup)
-            let safe = try world.allGather(Int64(isSafe ? 1 : 0))
-            if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
+            try test(links, world, configuration)
         }
-        try sockets.connect(to: cards)
-        return (sockets, try shakeHands(sockets, world, configuration))
+        try links.connect(to: cards)
+        return links
+    }
+
+    private static func relayed(
+        _ world: some Communicator, _ configuration: BusConfiguration, _ messaging: MessagingContext, _ route: BusRoute,
+        _ run: UInt64
+    ) throws -> RelayedLinks {
+        let topology = route.topology
+        let number = topology.groupByRank[world.rank]
+        var relay: Relay?
+        if topology.groups[number][0] == world.rank {
+            relay = try Relay(
+                rank: world.rank, run: run, topology, endpoint: route.endpoint(run: run, "p\(number)"),
+                keys: route.isEncrypted ? .generate() : nil, payloadLimits: configuration.payloadLimits)
+        }
+        let all = try world.allGather((relay?.card ?? BusCard()).encoded).map(BusCard.init(decoding:))
+        let cards = topology.groups.map { all[$0[0]] }
+        if route.isEncrypted { try test(relay, world, configuration) }
+        try relay?.connect(to: cards)
+        try relay?.start()
+        return try RelayedLinks(
+            messaging, rank: world.rank, of: world.size, run: run, card: cards[number], relay,
+            payloadLimits: configuration.payloadLimits)
+    }
+
+    /// Ends the run where a stranger gets in at any rank. Collective.
+    private static func test(
+        _ socket: (any GuardedSocket)?, _ world: some Communicator, _ configuration: BusConfiguration
+    ) throws {
+        let isSafe = try socket.map { try refusesStrangers($0, keys: .generate(), within: configuration.timing.setup) } ?? true
+        let safe = try world.allGather(Int64(isSafe ? 1 : 0))
+        if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
     }
 
     private static func agreeOnConfiguration(_ world: some Communicator, _ configuration: BusConfiguration) throws {
@@ -46,47 +79,40 @@ enum BusSetup {
         guard others.isEmpty else { throw BusError.configurationsDiffer(ranks: others) }
     }
 
-    private static func exchange(_ card: BusSockets.Card, _ world: some Communicator) throws -> [BusSockets.Card] {
-        let text = [card.publicKey, card.data, card.control].joined(separator: "\n")
-        return try world.allGather(Array(text.utf8)).map { bytes in
-            let fields = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
-            return BusSockets.Card(publicKey: String(fields[0]), data: String(fields[1]), control: String(fields[2]))
-        }
-    }
-
-    /// Whether this rank's own control socket turns away a key that is not listed: the handler is asked and says no, and
-    /// nothing of the stranger's arrives (within 100 ms, many times what a listed key needs).
+    /// Whether a socket of this rank turns away a key that is not listed: the handler is asked and says no, and nothing of the
+    /// stranger's arrives (within 100 ms, many times what a listed key needs).
     ///
     /// - Throws: ``BusError/timeout(what:rank:seconds:)`` where the handler is never asked; ``ZeroMQError``.
-    static func refusesStrangers(_ sockets: BusSockets, keys: CurveKeys, within limit: Duration) throws -> Bool {
-        let authenticator = sockets.messaging.authenticator
-        let stranger = try ZeroMQSocket(sockets.messaging.context, .dealer, name: "the self-test's stranger")
-        try stranger.secureAsClient(keys, serverKey: sockets.card.publicKey)
-        try stranger.connect(sockets.card.control)
+    static func refusesStrangers(_ socket: some GuardedSocket, keys: CurveKeys, within limit: Duration) throws -> Bool {
+        let authenticator = socket.messaging.authenticator
+        let stranger = try ZeroMQSocket(socket.messaging.context, .dealer, name: "the self-test's stranger")
+        try stranger.secureAsClient(keys, serverKey: socket.door.publicKey)
+        try stranger.connect(socket.door.endpoint)
         _ = try stranger.send([[0]])
         var deadline = ContinuousClock.now + limit
         var (wasRefused, hasEntered) = (false, false)
         while ContinuousClock.now < deadline, !hasEntered {
-            try sockets.poll(milliseconds: 10) { _ in hasEntered = true }
+            hasEntered = try socket.hasEntered(milliseconds: 10)
             if !wasRefused, let refused = authenticator.lastRefused, refused == CurveKeys.decode(keys.publicKey) {
                 wasRefused = true
                 deadline = .now + .milliseconds(100)
             }
         }
         guard wasRefused || hasEntered else {
-            throw BusError.timeout(what: "an answer to the self-test's stranger", rank: sockets.rank, seconds: limit.seconds)
+            throw BusError.timeout(what: "an answer to the self-test's stranger", rank: socket.rank, seconds: limit.seconds)
         }
         return !hasEntered
     }
 
-    /// Proves every connection before the first step, and returns what has come of it already: who is ready first does not wait.
+    /// Proves every connection before the first step, and returns what has come of it already: who is ready first does not
+    /// wait.
     ///
     /// A way that is not proved loses messages: a publisher's frames are lost until the subscription has arrived, and
-    /// nothing says so. Every owner waits for a subscription from each peer, then sends probes until everybody has seen
-    /// everybody's, on the control connections in both directions too.
+    /// nothing says so. Every owner waits for the subscriptions to its frames, then sends probes until everybody has seen
+    /// everybody's, and asks its correspondents until each has asked and answered.
     private static func shakeHands(
-        _ sockets: BusSockets, _ world: some Communicator, _ configuration: BusConfiguration
-    ) throws -> [BusSockets.Event] {
+        _ links: some BusLinks, _ world: some Communicator, _ configuration: BusConfiguration
+    ) throws -> [BusEvent] {
         let peers = Set(0..<world.size).subtracting([world.rank])
         let attempt = UInt32(configuration.attempt)
         let (probe, hello) = (
@@ -94,10 +120,11 @@ enum BusSetup {
             FrameHeader(.hello, attempt: attempt, owner: world.rank).encoded
         )
         func kind(of parts: [[UInt8]]) -> FrameHeader.Kind? { FrameHeader(decoding: parts[0])?.kind }
-        var early: [BusSockets.Event] = []
+        var early: [BusEvent] = []
         var subscriptions = 0
+        let correspondents = links.correspondents
         var (probedBy, greetedBy, answeredBy): (Set<Int>, Set<Int>, Set<Int>) = ([], [], [])
-        func handle(_ event: BusSockets.Event) throws {
+        func handle(_ event: BusEvent) throws {
             switch event {
             case .subscribed: subscriptions += 1
             case .published(let peer, let parts):
@@ -107,31 +134,35 @@ enum BusSetup {
             case .asked(let peer, let parts):
                 greetedBy.insert(peer)
                 guard kind(of: parts) == .hello else { return early.append(event) }
-                _ = try sockets.answer(peer, hello, [])
+                _ = try links.answer(peer, hello, [])
             case .garbage, .unsubscribed: break
             }
         }
         let start = ContinuousClock.now
-        var nextProbe = start
+        var (nextProbe, pause) = (start, Duration.milliseconds(250))
         var everyone: Pending<PinnedElements<Int64>>?
         while try !(everyone?.isComplete() ?? false) {
             let now = ContinuousClock.now
             guard now - start < configuration.timing.setup else {
-                let deaf = subscriptions < peers.count ? "\(peers.count - subscriptions) subscriptions, " : ""
-                let silent = peers.subtracting(probedBy.intersection(greetedBy).intersection(answeredBy)).sorted()
+                let deaf = subscriptions < links.subscribers ? "\(links.subscribers - subscriptions) subscriptions, " : ""
+                let silent = peers.subtracting(probedBy).union(correspondents.subtracting(greetedBy.intersection(answeredBy)))
+                    .sorted()
                 let what = silent.isEmpty ? "the other ranks' set-up" : "\(deaf)a sign of ranks \(silent) on the bus"
                 throw BusError.timeout(what: what, rank: world.rank, seconds: configuration.timing.setup.seconds)
             }
             if now >= nextProbe {
-                nextProbe = now + .milliseconds(250)
-                if subscriptions >= peers.count { _ = try sockets.publish(probe, []) }
-                for peer in peers.subtracting(answeredBy) { _ = try sockets.ask(peer, hello, []) }
+                nextProbe = now + pause
+                pause = min(pause * 2, .seconds(2))
+                if subscriptions >= links.subscribers { _ = try links.publish(probe, []) }
+                for peer in correspondents.subtracting(answeredBy) { _ = try links.ask(peer, hello, []) }
             }
-            let isReady = subscriptions >= peers.count && probedBy == peers && greetedBy == peers && answeredBy == peers
+            let isReady =
+                subscriptions >= links.subscribers && probedBy == peers && greetedBy == correspondents
+                && answeredBy == correspondents
             if isReady, everyone == nil { everyone = try world.startAllReduce([1], .min) }
             let before = subscriptions
-            try sockets.poll(milliseconds: 2, handle)
-            if subscriptions != before, subscriptions >= peers.count { nextProbe = now }
+            try links.poll(milliseconds: 2, handle)
+            if subscriptions != before, subscriptions >= links.subscribers { nextProbe = now }
         }
         return early
     }

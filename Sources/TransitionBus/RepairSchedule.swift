@@ -56,8 +56,8 @@ struct RepairSchedule {
 
 /// When an owner that waits says again what it has published: a loss at the end of its stream shows by nothing else.
 struct Announcements {
-    /// Up to so many ranks the pauses grow to ``BusConfiguration/Timing/queryLimit``, beyond in proportion: what a rank hears of
-    /// all others together stays bounded.
+    /// Up to so many ranks the pauses grow to ``BusConfiguration/Timing/queryLimit``, beyond in proportion: what a rank hears
+    /// of all others together stays bounded.
     private static let ranks = 64
 
     private let first: Duration

@@ -10,6 +10,9 @@ package struct ZeroMQError: ReportableError, Equatable {
     package let subject: String
     package let code: Int32
 
+    /// The code where a context was shut down.
+    static let contextEnded = ETERM
+
     package var exitCode: ExitCode {
         switch code {
         case ENODEV, EADDRNOTAVAIL, EINVAL, EPROTONOSUPPORT: .configuration

@@ -8,7 +8,7 @@ internal import TensorCore
 package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private let world: World
     private let timing: BusConfiguration.Timing
-    private let sockets: BusSockets
+    let links: any BusLinks
     private var faults: FaultInjection?
     private var ledger: StepLedger
     private var ring = ReplayRing()
@@ -44,14 +44,14 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             firstStep: configuration.firstStep, validate: configuration.validate)
         expected = Array(repeating: 0, count: world.size)
         announcements = Announcements(timing, ranks: world.size, now: .now)
-        let early: [BusSockets.Event]
-        (sockets, early) = try BusSetup.open(world, configuration, messaging)
-        strangersAtSetup = messaging.authenticator.refused
+        let early: [BusEvent]
+        (links, early) = try BusSetup.open(world, configuration, messaging)
+        strangersAtSetup = links.refusedKeys
         for event in early { try handle(event) }
     }
 
-    /// Where this rank's two sockets listen, and the public key of both.
-    var card: BusSockets.Card { sockets.card }
+    /// What this rank, or the relay of its group, listens at.
+    var card: BusCard { links.card }
 
     // MARK: A step
 
@@ -168,7 +168,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     /// Queues a frame for all ranks; while one has no room, takes in what others send, so that two cannot wait for each other.
     private func publish(_ frame: ReplayRing.Frame) throws {
         let start = ContinuousClock.now
-        while try !sockets.publish(frame.header, frame.payload) {
+        while try !links.publish(frame.header, frame.payload) {
             guard ContinuousClock.now - start < timing.send else {
                 throw BusError.timeout(what: "room in a rank's queue", rank: world.rank, seconds: timing.send.seconds)
             }
@@ -181,18 +181,18 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         for layer in layers.prefix(8192) { payload.append(littleEndian: UInt32(layer)) }
         let header = FrameHeader(
             .request, attempt: ledger.attempt, owner: world.rank, step: ledger.step, payload: payload)
-        if try sockets.ask(owner, header.encoded, payload) { statistics.requests += 1 }
+        if try links.ask(owner, header.encoded, payload) { statistics.requests += 1 }
     }
 
     // MARK: Receiving
 
     private func poll(milliseconds: Int) throws {
-        try sockets.poll(milliseconds: milliseconds, handle)
-        statistics.strangers = sockets.messaging.authenticator.refused - strangersAtSetup
+        try links.poll(milliseconds: milliseconds, handle)
+        statistics.strangers = links.refusedKeys - strangersAtSetup
         try whileWaiting?()
     }
 
-    private func handle(_ event: BusSockets.Event) throws {
+    private func handle(_ event: BusEvent) throws {
         switch event {
         case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
         case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
@@ -254,11 +254,11 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             let key = Served(peer: peer, step: step, layer: layer)
             if let last = served[key], now - last < timing.query / 2 { continue }
             served[key] = now
-            guard try sockets.answer(peer, frame.header, frame.payload) else { return }
+            guard try links.answer(peer, frame.header, frame.payload) else { return }
             statistics.replays += 1
             statistics.bytesReplayed += frame.header.count + frame.payload.count
         }
-        if let ending = ring.ending(step: step) { _ = try sockets.answer(peer, ending.header, ending.payload) }
+        if let ending = ring.ending(step: step) { _ = try links.answer(peer, ending.header, ending.payload) }
     }
 }
 
@@ -269,7 +269,7 @@ extension BusConfiguration {
     package func open(
         _ world: some Communicator, _ messaging: MessagingContext, whileWaiting: (() throws -> Void)? = nil
     ) throws -> any TransitionExchange {
-        guard world.size > 1, transport != .mpi else { return BroadcastExchange(world, self) }
+        guard world.size > 1, route.transport != .mpi else { return BroadcastExchange(world, self) }
         let exchange = try ZeroMQExchange(world, self, messaging)
         exchange.whileWaiting = whileWaiting
         return exchange

@@ -16,6 +16,9 @@ final class ZeroMQContext {
         try ZeroMQError.check("zmq_ctx_set", "ZMQ_MAX_SOCKETS", zmq_ctx_set(handle, ZMQ_MAX_SOCKETS, 16_383))
     }
 
+    /// Whoever waits for a socket of this context, on any thread, gets ``ZeroMQError/contextEnded``.
+    func shutDown() { zmq_ctx_shutdown(handle) }
+
     /// Sockets hold their context, so none is open here, and ending it does not wait.
     deinit { while zmq_ctx_term(handle) == -1, zmq_errno() == EINTR {} }
 }

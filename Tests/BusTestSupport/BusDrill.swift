@@ -24,6 +24,8 @@ package struct BusDrill: Sendable {
     /// Probability of each of: dropped, doubled, reordered, corrupted.
     package var faults = 0.0
     package var seed: UInt64 = 11
+    package var topology = BusTopology.Choice.auto
+    package var ranksPerRelay: Int?
 
     package init(layers: Int, steps: Int, payloadBytes: Int = 200, transport: BusTransport, faults: Double = 0) {
         (self.layers, self.steps, self.payloadBytes) = (layers, steps, payloadBytes)
@@ -36,7 +38,9 @@ package struct BusDrill: Sendable {
                 throw WrongTransition(step: 0, layer: transition.layer)
             }
         }
-        configuration.transport = transport
+        configuration.route.transport = transport
+        configuration.route.topology = topology
+        configuration.route.ranksPerRelay = ranksPerRelay
         configuration.timing.setup = .seconds(60)
         configuration.timing.silence = .seconds(60)
         // Shorter waits than in earnest, so that 10,000 transitions take seconds; more tries, as the machine may be busy.

@@ -22,5 +22,14 @@ extension RankTests {
             }
             #expect(digests.count == 1)
         }
+
+        @Test(arguments: [BusTransport.ipc, .tcp])
+        func `through relays spoiled transitions reach all ranks, each applied once`(transport: BusTransport) throws {
+            var drill = BusDrill(layers: 20, steps: 20, transport: transport, faults: 0.05)
+            (drill.topology, drill.ranksPerRelay) = (.relay, 2)
+            let outcome = try drill.run(world)
+            #expect(outcome.applied == 400)
+            #expect(try world.allGather(outcome.digest).allSatisfy { $0 == outcome.digest })
+        }
     }
 }

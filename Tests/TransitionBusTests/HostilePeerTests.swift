@@ -16,18 +16,18 @@ import Testing
     /// Under a lock of pthreads, which ThreadSanitizer knows: a Mutex of the standard library it takes for none at all.
     final class Board: @unchecked Sendable {
         private let lock = NSLock()
-        private var list: [BusSockets.Card] = []
+        private var list: [BusCard] = []
         private var problem: (any Error)?
         /// Attacks on all ranks so far; and whether the attacker has stopped.
         let rounds = Atomic<Int>(0)
         let isOver = Atomic<Bool>(false)
         let hasEnded = Atomic<Bool>(false)
 
-        var cards: [BusSockets.Card] { lock.withLock { list } }
-        func add(_ card: BusSockets.Card) { lock.withLock { list.append(card) } }
+        var cards: [BusCard] { lock.withLock { list } }
+        func add(_ card: BusCard) { lock.withLock { list.append(card) } }
 
         /// Attacks again and again until the run is over.
-        func repeatAttack(_ attack: ([BusSockets.Card]) throws -> Void) {
+        func repeatAttack(_ attack: ([BusCard]) throws -> Void) {
             do {
                 while !isOver.load(ordering: .acquiring) {
                     let cards = cards
@@ -53,7 +53,7 @@ import Testing
     /// Runs the bus over tcp among three ranks for at least `milliseconds` and two attacks while `attack` is called again and
     /// again with their cards; returns the outcomes and the keys turned away.
     private static func underAttack(
-        milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusSockets.Card]) throws -> Void
+        milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusCard]) throws -> Void
     ) async throws -> (outcomes: [BusDrill.Outcome], refused: Int, admitted: Int) {
         let board = Board()
         let drill = BusDrill(layers: 9, steps: 150, transport: .tcp)
@@ -120,12 +120,12 @@ import Testing
 
     @Test func `the self-test passes where strangers are turned away, and fails where one gets in`() throws {
         let messaging = try MessagingContext()
-        let sockets = try BusSockets(
+        let sockets = try DirectLinks(
             messaging, rank: 0, run: 1, bindings: ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), keys: .generate(),
             payloadLimits: [1])
         #expect(try BusSetup.refusesStrangers(sockets, keys: .generate(), within: .seconds(60)))
         let admitted = try CurveKeys.generate()
-        try messaging.authenticator.allow(admitted.publicKey, domain: BusSockets.authenticationDomain, as: "stranger")
+        try messaging.authenticator.allow(admitted.publicKey, domain: DirectLinks.authenticationDomain, as: "stranger")
         #expect(try !BusSetup.refusesStrangers(sockets, keys: admitted, within: .seconds(60)))
         #expect(messaging.authenticator.admitted == 1)
         // A handler that is never asked has turned nobody away.

@@ -63,16 +63,4 @@ import Testing
         #expect(RouteSurvey.best([[2, 2], [0, 2], [2, 0]]) == nil)
         #expect(RouteSurvey.best([[], []]) == nil)
     }
-
-    @Test func `ranks that would run out of descriptors are refused, and how many fit is said`() throws {
-        func problem(_ ranks: Int, _ limit: Int) -> BusError? {
-            BusRoute.descriptorProblem(ranks: ranks, perPeer: 6, open: 20, limit: limit)
-        }
-        #expect(problem(160, 1024) == nil)
-        let error = try #require(problem(200, 1024))
-        guard case .tooFewDescriptors(200, let needed, 1024, let fitting) = error else { throw error }
-        #expect(problem(200, needed) == nil && problem(200, needed - 1) != nil)
-        #expect(problem(fitting, 1024) == nil && problem(fitting + 1, 1024) != nil)
-        #expect(error.exitCode == .configuration && error.description.contains("ulimit -n \(needed)"))
-    }
 }

@@ -9,7 +9,8 @@ internal import TransitionBus
 /// The ternary layers of a network in training: decomposed once, then projected anew after every optimizer step.
 ///
 /// In every step each layer has an owner that computes its transition and publishes it at once; every rank, the owner too,
-/// applies what was published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s and V.
+/// applies what was published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s
+/// and V.
 package final class TernaryTraining<World: Communicator> {
     /// What a step's transitions took.
     package struct StepReport {
@@ -83,8 +84,7 @@ package final class TernaryTraining<World: Communicator> {
         var bus = BusConfiguration(payloadLimits: codecs.map(TransitionMessage.limit)) { transition in
             _ = try TransitionMessage(transition, codecs[transition.layer])
         }
-        bus.transport = config.bus.transport
-        bus.interface = config.bus.interface
+        bus.route = config.bus.route
         bus.attempt = attempt
         // Where there is a watchdog, it ends waits for ranks that get nothing done.
         bus.timing.silence = world.watchdog == nil ? .seconds(config.watchdog.step) : nil

@@ -2,8 +2,8 @@ internal import Support
 internal import TernarySVD
 internal import TransitionBus
 
-/// What ranks send each other of a layer: its transition, and the adaptation that goes with it, so that any rank can compute the
-/// next one.
+/// What ranks send each other of a layer: its transition, and the adaptation that goes with it, so that any rank can compute
+/// the next one.
 ///
 /// Layout, little-endian: budget of non-zeros u64, price of a non-zero f32, then the transition as ``TransitionCodec`` has it.
 struct TransitionMessage {

@@ -1,30 +1,9 @@
 internal import CZeroMQ
 internal import Collectives
 
-/// The sockets of one rank, and the connections to all others: an XPUB whose frames all ranks get, a SUB per owner, a ROUTER
-/// that takes requests, a DEALER per peer to make them.
-final class BusSockets {
-    /// A message that has arrived, without the parts that only route it.
-    enum Event {
-        /// Header and payload as published by a rank; as sent by a rank on request; as asked by a rank.
-        case published(from: Int, [[UInt8]])
-        case replayed(from: Int, [[UInt8]])
-        case asked(by: Int, [[UInt8]])
-        /// A subscription to this rank's frames.
-        case subscribed
-        /// The last subscription is gone: the others have ended, as they may once this rank's last step is theirs too.
-        case unsubscribed
-        /// A message of the wrong form, or from a stranger.
-        case garbage
-    }
-
-    /// What the ranks tell each other before they connect.
-    struct Card {
-        var publicKey = ""
-        var data: String
-        var control: String
-    }
-
+/// Links of each rank to each: an XPUB whose frames all ranks get, a SUB per owner, a ROUTER that takes requests, a DEALER per
+/// peer to make them.
+final class DirectLinks: BusLinks, GuardedSocket {
     static let authenticationDomain = "bus"
     /// Messages taken from one socket before the others have their turn.
     private static let turn = 256
@@ -36,11 +15,11 @@ final class BusSockets {
     let rank: Int
     let messaging: MessagingContext
     let keys: CurveKeys?
-    private(set) var card: Card
+    private(set) var card: BusCard
     private let topic: [UInt8]
     private let data: ZeroMQSocket
     private let control: ZeroMQSocket
-    private var subscribers: [(rank: Int, socket: ZeroMQSocket)] = []
+    private var subscriptions: [(rank: Int, socket: ZeroMQSocket)] = []
     private var dealers: [(rank: Int, socket: ZeroMQSocket)] = []
     private let largestPayload: Int
     private let highWaterMark: Int
@@ -52,7 +31,7 @@ final class BusSockets {
         payloadLimits: [Int]
     ) throws {
         (self.messaging, self.rank, self.keys) = (messaging, rank, keys)
-        topic = Array("T/\(String(run, radix: 16))/".utf8)
+        topic = BusTopology.topic(run)
         largestPayload = payloadLimits.max() ?? 0
         highWaterMark = 2 * payloadLimits.count + 64
         data = try ZeroMQSocket(messaging.context, .verbosePublisher, name: "rank \(rank)'s publisher")
@@ -72,12 +51,12 @@ final class BusSockets {
             // All peers may connect at once.
             try socket.set(ZMQ_BACKLOG, 4096)
         }
-        card = Card(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data), control: "")
+        card = BusCard(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data))
         card.control = try control.bind(bindings.control)
     }
 
     /// Connects to the other ranks; `cards` by rank.
-    func connect(to cards: [Card]) throws {
+    func connect(to cards: [BusCard]) throws {
         for (peer, card) in cards.enumerated() where peer != rank {
             let subscriber = try ZeroMQSocket(messaging.context, .subscriber, name: "subscription to rank \(peer)")
             let dealer = try ZeroMQSocket(messaging.context, .dealer, name: "control connection to rank \(peer)")
@@ -96,9 +75,20 @@ final class BusSockets {
             }
             try subscriber.connect(card.data)
             try dealer.connect(card.control)
-            subscribers.append((peer, subscriber))
+            subscriptions.append((peer, subscriber))
             dealers.append((peer, dealer))
         }
+    }
+
+    var subscribers: Int { subscriptions.count }
+    var correspondents: Set<Int> { Set(dealers.map(\.rank)) }
+    var refusedKeys: Int { messaging.authenticator.refused }
+    var door: (endpoint: String, publicKey: String) { (card.control, card.publicKey) }
+
+    func hasEntered(milliseconds: Int) throws -> Bool {
+        var result = false
+        try poll(milliseconds: milliseconds) { _ in result = true }
+        return result
     }
 
     // MARK: Sending
@@ -120,20 +110,20 @@ final class BusSockets {
     // MARK: Receiving
 
     /// Waits for messages at most so long and hands over what there is; serves the ZAP handler.
-    func poll(milliseconds: Int, _ handle: (Event) throws -> Void) throws {
+    func poll(milliseconds: Int, _ handle: (BusEvent) throws -> Void) throws {
         let authenticator = messaging.authenticator
-        let sockets = [authenticator.socket, data, control] + subscribers.map(\.socket) + dealers.map(\.socket)
+        let sockets = [authenticator.socket, data, control] + subscriptions.map(\.socket) + dealers.map(\.socket)
         let ready = try ZeroMQSocket.poll(sockets, milliseconds: milliseconds)
         if ready[0] { try authenticator.serve() }
         if ready[1] { try drain(data) { try handle(subscription($0)) } }
         if ready[2] { try drain(control) { try handle(question($0)) } }
-        for (i, subscriber) in subscribers.enumerated() where ready[3 + i] {
+        for (i, subscriber) in subscriptions.enumerated() where ready[3 + i] {
             try drain(subscriber.socket) { message in
                 let isOurs = message.parts.count == 3 && message.parts[0] == topic
                 try handle(isOurs ? .published(from: subscriber.rank, Array(message.parts[1...])) : .garbage)
             }
         }
-        for (i, dealer) in dealers.enumerated() where ready[3 + subscribers.count + i] {
+        for (i, dealer) in dealers.enumerated() where ready[3 + subscriptions.count + i] {
             try drain(dealer.socket) { message in
                 try handle(message.parts.count == 2 ? .replayed(from: dealer.rank, message.parts) : .garbage)
             }
@@ -149,12 +139,12 @@ final class BusSockets {
 
     /// A subscription is the byte 1 and the topic, its end the byte 0. Of a connection that is gone libzmq itself says the end,
     /// so that message has no sender; nobody who was not admitted had anything to end.
-    private func subscription(_ message: ZeroMQMessage) -> Event {
+    private func subscription(_ message: ZeroMQMessage) -> BusEvent {
         if message.parts == [[0] + topic] { return .unsubscribed }
         return isRank(message.userID) && message.parts == [[1] + topic] ? .subscribed : .garbage
     }
 
-    private func question(_ message: ZeroMQMessage) -> Event {
+    private func question(_ message: ZeroMQMessage) -> BusEvent {
         guard message.parts.count == 3, let peer = dealers.first(where: { message.parts[0] == Array("r\($0.rank)".utf8) })
         else {
             return .garbage
