@@ -103,6 +103,23 @@ import Testing
         #expect(outcomes.reduce(0) { $0 + $1.statistics.replays } > 200)
     }
 
+    @Test func `relays hold more bytes than the sockets do, so that nobody waits for a rank that does not read`() async throws {
+        let drill = Self.drill(layers: 64, steps: 2, .ipc, perRelay: 2, payloadBytes: 400_000)
+        let outcomes = try await ThreadWorld.results(size: 3) { world in
+            let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), MessagingContext())
+            // Rank 2 reads nothing for a while, and the others publish all they have: every layer is theirs.
+            try bus.beginStep(0, owners: (0..<64).map { $0 % 2 })
+            let start = ContinuousClock.now
+            for layer in 0..<64 where layer % 2 == world.rank { try bus.publish(drill.transition(step: 0, layer: layer)) }
+            let seconds = (ContinuousClock.now - start) / .seconds(1)
+            try world.barrier()
+            let applied = try bus.collect().count
+            try bus.finishStep(stateDigest: sha256([]))
+            return (applied, seconds, bus.statistics)
+        }
+        #expect(outcomes.allSatisfy { $0.0 == 64 && $0.1 < 20 && $0.2.requests == 0 })
+    }
+
     /// As where a machine is lost: its ranks hear nothing more, and nobody hears of them.
     @Test func `a relay that ends ends the run with a temporary failure on all ranks`() async throws {
         let drill = Self.drill(layers: 4, steps: 1, .ipc, perRelay: 2)
