@@ -62,7 +62,8 @@ extension RankTests {
                     // Read anew each time, since this thread does not write it.
                     let last = UnsafeMutableRawPointer(memory + target.count - 1)
                         .assumingMemoryBound(to: Atomic<UInt32>.self)
-                    #expect(!compute(while: last.pointee.load(ordering: .acquiring) == 0), "nothing has come")
+                    let isMissing = compute(while: last.pointee.load(ordering: .acquiring) == 0)
+                    #expect(!isMissing, "nothing has come")
                     #expect(try pending.wait()[flat: 1000] == 1)
                 }
             }
