@@ -156,7 +156,8 @@ package struct ParallelSettings: Sendable, Equatable {
             .range(1...1_048_576))
         schedule = key(
             "schedule", .oneForwardOneBackward,
-            "1f1b: alternate forward and backward passes; gpipe: all forward first, same results, more memory")
+            "1f1b: alternate forward and backward passes; 1f1b-slack: one micro-batch further ahead, which waits less where passes take "
+                + "unequal times; gpipe: all forward first; the same results, with more memory each")
     }
 }
 

@@ -13,6 +13,9 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
     /// One forward, one backward: a stage runs ahead just far enough to keep those behind it busy, then alternates
     /// (Narayanan et al., arXiv 2104.04473, section 2.2). At most stages − stage micro-batches are alive.
     case oneForwardOneBackward = "1f1b"
+    /// The same, but all stages except the last run one micro-batch further ahead, and keep it alive: what one pass takes longer
+    /// than another, and what a message takes, then keeps no stage waiting at once.
+    case slack = "1f1b-slack"
     /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive at the turn: an oracle.
     case gpipe
 
@@ -21,11 +24,21 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
         let ahead =
             switch self {
             case .oneForwardOneBackward: min(microbatches, stages - stage - 1)
+            case .slack: min(microbatches, stages - stage - (stage == stages - 1 ? 1 : 0))
             case .gpipe: microbatches
             }
         var actions = (0..<ahead).map { PipelineAction.forward($0) }
         for index in 0..<microbatches - ahead { actions += [.forward(ahead + index), .backward(index)] }
         return actions + (microbatches - ahead..<microbatches).map { .backward($0) }
+    }
+
+    /// Micro-batches that a stage keeps between their passes, at most.
+    package func alive(stage: Int, stages: Int, microbatches: Int) -> Int {
+        switch self {
+        case .oneForwardOneBackward: min(microbatches, stages - stage)
+        case .slack: min(microbatches, stages - stage + (stage == stages - 1 ? 0 : 1))
+        case .gpipe: microbatches
+        }
     }
 
     /// Forward passes alone, for evaluation.

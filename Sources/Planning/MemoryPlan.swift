@@ -9,10 +9,11 @@ struct MemoryPlan {
     init(_ workload: Workload, _ layout: Layout) {
         let share = (workload.sequences + layout.data - 1) / layout.data
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
+        let schedule = workload.config.parallel.schedule
         let sides = workload.rotationPlan(replicas: layout.data).sides
         bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
             StageMemory(workload, part).bytes(
-                sequences: microbatch, alive: min(layout.microbatches, layout.pipeline - stage), sides: sides,
+                sequences: microbatch, alive: schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches), sides: sides,
                 replicas: layout.data)
         }
     }

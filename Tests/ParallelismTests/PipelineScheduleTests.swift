@@ -18,19 +18,19 @@ import Testing
         }
     }
 
-    @Test(arguments: layouts) func `no stage keeps more micro-batches alive than stages from it to the end`(
-        _ layout: (Int, Int)
-    ) {
+    @Test(arguments: PipelineSchedule.allCases, layouts)
+    func `a stage keeps as many micro-batches alive as is planned for`(_ schedule: PipelineSchedule, _ layout: (Int, Int)) {
         let (stages, microbatches) = layout
         for stage in 0..<stages {
             var (alive, most) = (0, 0)
-            for action in PipelineSchedule.oneForwardOneBackward.actions(
-                stage: stage, stages: stages, microbatches: microbatches)
-            {
+            for action in schedule.actions(stage: stage, stages: stages, microbatches: microbatches) {
                 if case .forward = action { alive += 1 } else { alive -= 1 }
                 most = max(most, alive)
             }
-            #expect(most <= stages - stage && alive == 0)
+            #expect(most == schedule.alive(stage: stage, stages: stages, microbatches: microbatches) && alive == 0)
+            let oneByOne = PipelineSchedule.oneForwardOneBackward.alive(
+                stage: stage, stages: stages, microbatches: microbatches)
+            #expect(oneByOne <= stages - stage)
         }
     }
 

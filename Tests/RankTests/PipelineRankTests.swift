@@ -88,7 +88,7 @@ extension RankTests {
         }
 
         @Test(arguments: [
-            [], ["parallel.schedule=gpipe"],
+            [], ["parallel.schedule=gpipe"], ["parallel.schedule=1f1b-slack"],
             ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
             ["rotation.objective=range"], ["rotation.objective=weights"],
         ])
