@@ -1,3 +1,4 @@
+internal import Configuration
 internal import Models
 internal import Parallelism
 internal import Rotation
@@ -12,9 +13,9 @@ struct MemoryPlan {
         let schedule = workload.config.parallel.schedule
         let sides = workload.rotationPlan(replicas: layout.data).sides
         bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
-            StageMemory(workload, part).bytes(
-                sequences: microbatch, alive: schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches), sides: sides,
-                replicas: layout.data)
+            let alive = schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches)
+            return StageMemory(workload, part).bytes(
+                sequences: microbatch, alive: alive, sides: sides, replicas: layout.data)
         }
     }
 }
