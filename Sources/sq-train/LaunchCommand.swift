@@ -35,8 +35,9 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("launch starts mpirun itself; run it without")
         }
         let mpirun = MPIRun(
-            ranks: ranks, cores: MPIEnvironment.availableCores, program: try Self.programPath(), arguments: arguments)
-        try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit, nodes: ProcessEnvironment.nodes)
+            ranks: ranks, nodes: ProcessEnvironment.nodes, cores: MPIEnvironment.availableCores,
+            program: try Self.programPath(), arguments: arguments)
+        try mpirun.check(descriptorLimit: ProcessEnvironment.descriptorLimit)
         ProcessEnvironment.releaseChosenThreads()
         for (name, value) in mpirun.environment { setenv(name, value, 0) }
         if isatty(STDOUT_FILENO) == 1 { setenv(ProcessEnvironment.terminalVariable, "1", 0) }
@@ -74,6 +75,8 @@ struct LaunchCommand: ParsableCommand {
 /// How mpirun is called on this machine.
 struct MPIRun {
     var ranks: Int
+    /// As far as this process knows.
+    let nodes: Int
     let cores: Int
     let program: String
     let arguments: [String]
@@ -81,13 +84,18 @@ struct MPIRun {
     /// Ranks are not bound to cores, since a rank's threads would all be bound to the same one, and may be more than the slots
     /// mpirun counts (it counts physical cores). Quiet: after an error mpirun would bury its line under ten of its own.
     var commandLine: [String] {
-        ["mpirun", "-q", "-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", program] + arguments
+        ["mpirun", "-q"] + ProcessEnvironment.namesForRanks.flatMap { ["-x", $0] }
+            + ["-n", String(ranks), "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", program] + arguments
     }
 
-    /// What the ranks find in their environment, unless the user has set it.
+    private var localRanks: Int { (ranks + nodes - 1) / nodes }
+
+    /// What the ranks find in their environment, on every node, unless the user has set it.
     var environment: [(name: String, value: String)] {
-        var variables = [("OPENBLAS_NUM_THREADS", String(ProcessEnvironment.threadsPerRank(cores: cores, localRanks: ranks)))]
-        if ranks > cores { variables.append(("OMPI_MCA_mpi_yield_when_idle", "1")) }
+        var variables = [
+            ("OPENBLAS_NUM_THREADS", String(ProcessEnvironment.threadsPerRank(cores: cores, localRanks: localRanks)))
+        ]
+        if localRanks > cores { variables.append(("OMPI_MCA_mpi_yield_when_idle", "1")) }
         if getuid() == 0 {
             variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]
         }
@@ -113,8 +121,8 @@ struct MPIRun {
     }
 
     /// mpirun has four descriptors for each rank it starts, and for itself 26; with fewer it hangs or crashes (measured).
-    func check(descriptorLimit: Int, nodes: Int) throws(TooFewDescriptors) {
-        let needed = 32 + 4 * ((ranks + nodes - 1) / nodes)
+    func check(descriptorLimit: Int) throws(TooFewDescriptors) {
+        let needed = 32 + 4 * localRanks
         guard needed > descriptorLimit else { return }
         throw TooFewDescriptors(
             ranks: ranks, needed: needed, limit: descriptorLimit, fitting: (descriptorLimit - 32) / 4 * nodes)

@@ -108,10 +108,31 @@ enum ProcessEnvironment {
         return Int(clamping: limit.rlim_cur)
     }
 
-    /// Nodes that `launch` starts ranks on, as far as Slurm tells.
+    /// Nodes that `launch` starts ranks on, as far as Slurm or a host file tells.
     static var nodes: Int {
-        let text = MPIEnvironment.currentEnvironment()["SLURM_JOB_NUM_NODES"]
-        return max(1, text.flatMap { Int($0) } ?? 1)
+        let environment = MPIEnvironment.currentEnvironment()
+        if let text = environment["SLURM_JOB_NUM_NODES"] { return max(1, Int(text) ?? 1) }
+        guard let file = environment["OMPI_MCA_orte_default_hostfile"] ?? environment["PRTE_MCA_prte_default_hostfile"],
+            let bytes = try? InputFile.contents(of: file, limit: 1 << 20)
+        else { return 1 }
+        let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+        return max(
+            1,
+            Set(
+                lines.compactMap {
+                    $0.split(separator: "#", omittingEmptySubsequences: false).first?.split(separator: " ").first
+                }
+            ).count)
+    }
+
+    /// Variables that ranks on other nodes need too: to those mpirun passes on what it is told, and its own.
+    static var namesForRanks: [String] {
+        let environment = MPIEnvironment.currentEnvironment()
+        let names = [
+            attemptVariable, runVariable, runFolderVariable, stopCodeVariable, supervisorVariable, relayoutVariable,
+            terminalVariable, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "CK_ISA", "NO_COLOR",
+        ]
+        return names.filter { environment[$0] != nil }
     }
 
     /// Cores are divided among the ranks of this node.

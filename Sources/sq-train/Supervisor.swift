@@ -24,8 +24,9 @@ struct Supervisor {
     let answers: Set<Int32>
 
     /// A lost rank (137: killed, 134, 139: crashed), a time limit (75), a lost connection (110), and what mpirun says of a node
-    /// that is gone (1). Other codes would come back: wrong input, a full disk, a configuration that does not fit.
-    static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139]
+    /// that is gone (1; 205 where it has lost its own daemon there). Other codes would come back: wrong input, a full disk, a
+    /// configuration that does not fit.
+    static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139, 205]
     /// The exit code of ranks that have stopped on request; no error has it.
     static let stopCode: Int32 = 80
 

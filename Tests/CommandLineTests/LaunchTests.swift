@@ -75,6 +75,28 @@ extension CommandLineTests {
             #expect(outcome.output == "threads \(expected)\n", "\(outcome.errors)")
         }
 
+        /// mpirun passes only its own variables on to other nodes, and ranks that differ in these do not compute alike.
+        @Test func `ranks on all nodes find what launch has chosen, and the cores of a node are its own ranks'`() throws {
+            try AtomicFile.write("#!/bin/sh\necho $OPENBLAS_NUM_THREADS $@\n", to: folder.file("mpirun"))
+            chmod(folder.file("mpirun"), 0o755)
+            try AtomicFile.write("# two hosts\na slots=4\nb\n", to: folder.file("hosts"))
+            let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+            func launched(ranks: Int, hosts: String?) throws -> [Substring] {
+                let outcome = try Program.run(
+                    ["launch", "-n", "\(ranks)"], in: folder.path,
+                    environment: [
+                        "PATH": path, "OPENBLAS_NUM_THREADS": nil, "OMP_NUM_THREADS": nil,
+                        "OMPI_MCA_orte_default_hostfile": hosts,
+                    ])
+                return outcome.output.split(whereSeparator: \.isWhitespace)
+            }
+            let (one, two) = (try launched(ranks: 1, hosts: nil), try launched(ranks: 2, hosts: folder.file("hosts")))
+            #expect(one.first == two.first && one.first != nil)
+            for name in ["OPENBLAS_NUM_THREADS", "SQ_TRAIN_ATTEMPT", "SQ_TRAIN_RUN", "SQ_TRAIN_STOP_CODE"] {
+                #expect(zip(two, two.dropFirst()).contains { $0 == "-x" && $1 == name }, "\(two)")
+            }
+        }
+
         @Test(arguments: [0, 65, 78, 1]) func `without restarts the exit code is mpirun's`(_ code: Int32) throws {
             let (outcome, calls) = try launch(["-n", "2"], codes: String(code))
             #expect(outcome.code == code)
@@ -83,7 +105,7 @@ extension CommandLineTests {
 
         @Test func `temporary failures are tried again, with a pause`() throws {
             let start = ContinuousClock.now
-            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "3"], codes: "137 75 0")
+            let (outcome, calls) = try launch(["-n", "2", "--max-restarts", "3"], codes: "137 205 0")
             #expect(outcome.code == 0)
             #expect(calls.count == 3)
             // Pauses of 1 and 2 seconds.
