@@ -128,11 +128,15 @@ enum ProcessEnvironment {
     /// Variables that ranks on other nodes need too: to those mpirun passes on what it is told, and its own.
     static var namesForRanks: [String] {
         let environment = MPIEnvironment.currentEnvironment()
-        let names = [
+        let names: Set = [
             attemptVariable, runVariable, runFolderVariable, stopCodeVariable, supervisorVariable, relayoutVariable,
-            terminalVariable, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "CK_ISA", "NO_COLOR",
+            terminalVariable, "OMP_NUM_THREADS", "CK_ISA", "NO_COLOR",
         ]
-        return names.filter { environment[$0] != nil }
+        return environment.keys.filter { name in
+            // The kernels that this process has chosen for itself, those ranks choose too.
+            if name == "OPENBLAS_CORETYPE", environment[guardVariable] != nil { return false }
+            return names.contains(name) || name.hasPrefix("OPENBLAS_")
+        }.sorted()
     }
 
     /// Cores are divided among the ranks of this node.

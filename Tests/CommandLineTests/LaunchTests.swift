@@ -86,13 +86,14 @@ extension CommandLineTests {
                     ["launch", "-n", "\(ranks)"], in: folder.path,
                     environment: [
                         "PATH": path, "OPENBLAS_NUM_THREADS": nil, "OMP_NUM_THREADS": nil,
-                        "OMPI_MCA_orte_default_hostfile": hosts,
+                        "OMPI_MCA_orte_default_hostfile": hosts, "OPENBLAS_CORETYPE": "Haswell",
                     ])
                 return outcome.output.split(whereSeparator: \.isWhitespace)
             }
             let (one, two) = (try launched(ranks: 1, hosts: nil), try launched(ranks: 2, hosts: folder.file("hosts")))
             #expect(one.first == two.first && one.first != nil)
-            for name in ["OPENBLAS_NUM_THREADS", "SQ_TRAIN_ATTEMPT", "SQ_TRAIN_RUN", "SQ_TRAIN_STOP_CODE"] {
+            for name in ["OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "SQ_TRAIN_ATTEMPT", "SQ_TRAIN_RUN", "SQ_TRAIN_STOP_CODE"]
+            {
                 #expect(zip(two, two.dropFirst()).contains { $0 == "-x" && $1 == name }, "\(two)")
             }
         }
