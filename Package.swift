@@ -111,7 +111,7 @@ let package = Package(
         module(
             "Planning",
             [
-                "Support", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
                 "Parallelism", "EmbeddedModel", "Configuration",
             ]),
         module(
@@ -143,7 +143,8 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus", "Configuration",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus",
+                "Configuration",
                 "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -40,7 +40,7 @@ struct DecomposeBenchmark: ParsableCommand {
     }
 
     func run() throws {
-        BLAS.threads = 1
+        Team.threads = 1
         var matrices = kind.flatMap { kind in size.map { DecomposeMatrix(kind, size: $0, seed: seed) } }
         let layers = try model.map { try DecomposeMatrix.linears(of: ModelFolder($0)) } ?? []
         matrices += layers
@@ -57,7 +57,7 @@ struct DecomposeBenchmark: ParsableCommand {
             }
             if let sum { table.add(sum.row("all \(layers.count) layers", tolerance)) }
         }
-        print("OpenBLAS kernels: \(BLAS.core)")
+        print("OpenBLAS kernels: \(OpenBLAS.core)")
         print(table.text)
     }
 

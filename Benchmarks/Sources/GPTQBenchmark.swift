@@ -31,7 +31,7 @@ struct GPTQBenchmark: ParsableCommand {
     }
 
     func run() throws {
-        BLAS.threads = 1
+        Team.threads = 1
         var random = RandomStream(seed: 5)
         let weight = Tensor(normal: [size, size], deviation: 0.02, from: &random)
         let inputs = Tensor(normal: [rows, size], from: &random)
@@ -65,7 +65,7 @@ struct GPTQBenchmark: ParsableCommand {
         add("factorization, rounding, updates", n * n * n * 4 / 3) { quantize(gathered, searchesClip: false) }
         add("the whole", operations) { quantize(statistics(), searchesClip: false) }
         add("the whole, with clip search", operations) { quantize(statistics(), searchesClip: true) }
-        print("OpenBLAS kernels: \(BLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) Gflop/s")
+        print("OpenBLAS kernels: \(OpenBLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) Gflop/s")
         print(table.text)
     }
 }

@@ -46,11 +46,11 @@ struct IntegerBenchmark: ParsableCommand {
     }
 
     func run() throws {
-        BLAS.threads = 1
+        Team.threads = 1
         var load = [0.0, 0, 0]
         getloadavg(&load, 3)
         print(
-            "kernels \(String(cString: ck_isa_name(ck_chosen_isa()))), OpenBLAS \(BLAS.core), load \(load[0].formatted(decimals: 2))"
+            "kernels \(String(cString: ck_isa_name(ck_chosen_isa()))), OpenBLAS \(OpenBLAS.core), load \(load[0].formatted(decimals: 2))"
         )
         var table = Table(columns: ["n", "product", "tokens", "ms", "float32 ms", "ratio", "Gop/s", "peak", "share", "GB/s"])
         let dnnl = ternaryOnly ? nil : OneDNN()

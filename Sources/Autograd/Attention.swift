@@ -29,12 +29,24 @@ package struct AttentionShape: Sendable {
     /// Query rows handled together: few enough that little beyond the diagonal is computed, enough to feed a product.
     fileprivate var block: Int { length <= 512 ? 64 : 128 }
 
-    /// Calls `body` for each block of query rows of each head of each sequence.
-    fileprivate func forEachBlock(_ body: (Block) -> Void) {
-        for sequence in 0..<sequences {
-            for head in 0..<heads {
-                for first in stride(from: 0, to: length, by: block) {
-                    body(Block(shape: self, sequence: sequence, head: head, first: first, rows: min(block, length - first)))
+    /// Calls `body` for each block of query rows of each head of each sequence. Threads share sequences and heads of K and V: the
+    /// heads that one serves, whose gradients it adds up, come one after the other.
+    ///
+    /// - Parameter buffers: matrices [block, length] that a run of blocks has for itself.
+    fileprivate func forEachBlock(buffers: Int, _ body: (Block, [UnsafeMutablePointer<Float>]) -> Void) {
+        let group = heads / keyValueHeads
+        let cost = group * length * min(length, window) * headDimension
+        Team.share(sequences * keyValueHeads, cost: cost / 8) { range in
+            var memory = Tensor(uninitialized: [buffers, block * length])
+            let start = memory.mutablePointer
+            let parts = (0..<buffers).map { start + $0 * block * length }
+            for unit in range {
+                let (sequence, served) = (unit / keyValueHeads, unit % keyValueHeads * group)
+                for head in served..<served + group {
+                    for first in stride(from: 0, to: length, by: block) {
+                        let rows = min(block, length - first)
+                        body(Block(shape: self, sequence: sequence, head: head, first: first, rows: rows), parts)
+                    }
                 }
             }
         }
@@ -70,10 +82,10 @@ extension Tape {
         let d = shape.headDimension
         var output = Tensor(uninitialized: q.value.shape)
         var logSums = Tensor(uninitialized: [shape.sequences, shape.heads, shape.length])
-        var scores = Tensor(uninitialized: [shape.block, shape.length])
         let (qs, ks, vs) = (q.value.pointer, k.value.pointer, v.value.pointer)
-        let (o, sums, p) = (output.mutablePointer, logSums.mutablePointer, scores.mutablePointer)
-        shape.forEachBlock { b in
+        let (o, sums) = (output.mutablePointer, logSums.mutablePointer)
+        shape.forEachBlock(buffers: 1) { b, buffers in
+            let p = buffers[0]
             gemm(
                 .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
                 qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
@@ -100,13 +112,10 @@ private func attentionGradients(
     var dQ = Tensor(uninitialized: q.shape)
     var dK = Tensor(zeros: k.shape)
     var dV = Tensor(zeros: v.shape)
-    var probabilities = Tensor(uninitialized: [shape.block, shape.length])
-    var slopes = Tensor(uninitialized: [shape.block, shape.length])
-    var dots = Tensor(uninitialized: [shape.block])
     let (qs, ks, vs, o, dO, sums) = (q.pointer, k.pointer, v.pointer, output.pointer, dOutput.pointer, logSums.pointer)
     let (dq, dk, dv) = (dQ.mutablePointer, dK.mutablePointer, dV.mutablePointer)
-    let (p, s, dot) = (probabilities.mutablePointer, slopes.mutablePointer, dots.mutablePointer)
-    shape.forEachBlock { b in
+    shape.forEachBlock(buffers: 3) { b, buffers in
+        let (p, s, dot) = (buffers[0], buffers[1], buffers[2])
         gemm(
             .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
             qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)

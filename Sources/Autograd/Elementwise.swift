@@ -14,12 +14,18 @@ extension Tape {
     /// silu(gate)∘up with silu(g) = g/(1 + e^−g) (Shazeer, arXiv 2002.05202).
     package func swiGLU(gate: Variable, up: Variable) -> Variable {
         var y = Tensor(uninitialized: gate.value.shape)
-        ck_swiglu(gate.value.pointer, up.value.pointer, y.mutablePointer, y.count)
+        let (g, u, out) = (gate.value.pointer, up.value.pointer, y.mutablePointer)
+        Team.shareElements(y.count) { ck_swiglu(g + $0.lowerBound, u + $0.lowerBound, out + $0.lowerBound, $0.count) }
         return record(y, from: [gate, up]) { dy in
             var dGate = Tensor(uninitialized: dy.shape)
             var dUp = Tensor(uninitialized: dy.shape)
-            ck_swiglu_backward(
-                dy.pointer, gate.value.pointer, up.value.pointer, dGate.mutablePointer, dUp.mutablePointer, dy.count)
+            let (d, g, u, dg, du) = (
+                dy.pointer, gate.value.pointer, up.value.pointer, dGate.mutablePointer, dUp.mutablePointer
+            )
+            Team.shareElements(dy.count) {
+                let i = $0.lowerBound
+                ck_swiglu_backward(d + i, g + i, u + i, dg + i, du + i, $0.count)
+            }
             gate.sink.add(dGate)
             up.sink.add(dUp)
         }
@@ -28,11 +34,15 @@ extension Tape {
     /// max(x, 0).
     package func relu(_ x: Variable) -> Variable {
         var y = Tensor(uninitialized: x.value.shape)
-        ck_relu(x.value.pointer, y.mutablePointer, y.count)
+        let (source, target) = (x.value.pointer, y.mutablePointer)
+        Team.shareElements(y.count) { ck_relu(source + $0.lowerBound, target + $0.lowerBound, $0.count) }
         let dx = x.sink
         return record(y, from: [x]) { [y] dy in
             var slope = Tensor(uninitialized: dy.shape)
-            ck_relu_backward(dy.pointer, y.pointer, slope.mutablePointer, dy.count)
+            let (d, output, target) = (dy.pointer, y.pointer, slope.mutablePointer)
+            Team.shareElements(dy.count) {
+                ck_relu_backward(d + $0.lowerBound, output + $0.lowerBound, target + $0.lowerBound, $0.count)
+            }
             dx.add(slope)
         }
     }

@@ -13,7 +13,13 @@ extension Tape {
             dTable.update { gradient, beta in
                 if beta == 0 { gradient.fill(0) }
                 let (from, to) = (dy.pointer, gradient.mutablePointer)
-                for (i, token) in tokens.enumerated() { ck_axpy(1, from + i * h, to + Int(token) * h, h) }
+                // Tokens may be alike: threads share the columns.
+                Team.share((h + 15) / 16, cost: 16 * tokens.count) { columns in
+                    let (first, last) = (16 * columns.lowerBound, min(h, 16 * columns.upperBound))
+                    for (i, token) in tokens.enumerated() {
+                        ck_axpy(1, from + i * h + first, to + Int(token) * h + first, last - first)
+                    }
+                }
             }
         }
     }

@@ -97,9 +97,8 @@ package func divergence(
         headProduct(hidden, first, count, otherWeight, into: &reference)
         let l = logits.mutablePointer
         agreed += ck_agreements(l, reference.pointer, count, vocabulary)
-        for i in 0..<count {
-            sum += Double(ck_kl_divergence(l + i * vocabulary, reference.pointer + i * vocabulary, 1, vocabulary))
-        }
+        let r = reference.pointer
+        sum += rowSum(count, vocabulary) { ck_kl_divergence(l + $0 * vocabulary, r + $0 * vocabulary, 1, vocabulary) }
     }
     return (sum, agreed)
 }
@@ -117,20 +116,24 @@ private func lossAndGradient(
     _ target: LogitTarget, _ logits: UnsafeMutablePointer<Float>, _ reference: UnsafePointer<Float>, first: Int, _ count: Int,
     _ vocabulary: Int, scale: Float
 ) -> Double {
-    var sum = 0.0
-    for i in 0..<count {
+    rowSum(count, vocabulary) { i in
         let row = logits + i * vocabulary
         switch target {
         case .tokens(let tokens):
             let token = tokens[first + i]
-            if token < 0 {
-                row.update(repeating: 0, count: vocabulary)
-            } else {
-                sum += Double(ck_cross_entropy(row, Int(token), scale, vocabulary))
-            }
-        case .teacher:
-            sum += Double(ck_kl_divergence(row, reference + i * vocabulary, scale, vocabulary))
+            if token >= 0 { return ck_cross_entropy(row, Int(token), scale, vocabulary) }
+            row.update(repeating: 0, count: vocabulary)
+            return 0
+        case .teacher: return ck_kl_divergence(row, reference + i * vocabulary, scale, vocabulary)
         }
     }
-    return sum
+}
+
+/// Σ `loss` over rows, each of which some thread computes, in the order of the rows.
+private func rowSum(_ rows: Int, _ columns: Int, _ loss: (_ row: Int) -> Float) -> Double {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: rows) { losses in
+        guard let target = losses.baseAddress else { return 0 }
+        Team.share(rows, cost: 4 * columns) { for row in $0 { target[row] = loss(row) } }
+        return losses.reduce(0) { $0 + Double($1) }
+    }
 }

@@ -12,30 +12,30 @@ extension Tape {
         var y = Tensor(uninitialized: x.value.shape)
         var mean = Tensor(uninitialized: [rows])
         var reciprocal = Tensor(uninitialized: [rows])
-        ck_layer_norm(
-            x.value.pointer, gain?.value.pointer, shift?.value.pointer, epsilon, y.mutablePointer, mean.mutablePointer,
-            reciprocal.mutablePointer, rows, columns)
+        let (input, g, s) = (x.value.pointer, gain?.value.pointer, shift?.value.pointer)
+        let (output, m, r) = (y.mutablePointer, mean.mutablePointer, reciprocal.mutablePointer)
+        Team.share(rows, cost: columns) {
+            let (row, first) = ($0.lowerBound, $0.lowerBound * columns)
+            ck_layer_norm(input + first, g, s, epsilon, output + first, m + row, r + row, $0.count, columns)
+        }
         let toShift = shift?.sink
         return record(y, from: [x] + [gain, shift].compactMap(\.self)) { [mean, reciprocal] dy in
             var dx = Tensor(uninitialized: dy.shape)
-            updating(gain?.sink) { dGain in
-                updating(toShift) { dShift in
-                    ck_layer_norm_backward(
-                        dy.pointer, x.value.pointer, gain?.value.pointer, mean.pointer, reciprocal.pointer, dx.mutablePointer,
-                        dGain,
-                        dShift, rows, columns)
-                }
+            let (d, input, g, target) = (dy.pointer, x.value.pointer, gain?.value.pointer, dx.mutablePointer)
+            let (m, r) = (mean.pointer, reciprocal.pointer)
+            let (wantsGain, wantsShift) = (gain?.sink.isWanted == true, toShift?.isWanted == true)
+            // Both gradients side by side, so that chunks of rows have sums of their own for both.
+            var sums = Tensor(zeros: [2 * columns])
+            func run(_ range: Range<Int>, _ sums: UnsafeMutablePointer<Float>) {
+                let (row, first) = (range.lowerBound, range.lowerBound * columns)
+                ck_layer_norm_backward(
+                    d + first, input + first, g, m + row, r + row, target + first, wantsGain ? sums : nil,
+                    wantsShift ? sums + columns : nil, range.count, columns)
             }
+            Team.sum(rows, of: 2 * columns, cost: columns, into: sums.mutablePointer, run)
+            if wantsGain { gain?.sink.add(sums.slice(0..<columns)) }
+            if wantsShift { toShift?.add(sums.slice(columns..<2 * columns)) }
             x.sink.add(dx)
         }
-    }
-}
-
-/// Calls `body` with where to add to a gradient; with nil where none is wanted.
-private func updating(_ sink: GradientSink?, _ body: (UnsafeMutablePointer<Float>?) -> Void) {
-    guard let sink, sink.isWanted else { return body(nil) }
-    sink.update { gradient, beta in
-        if beta == 0 { gradient.fill(0) }
-        body(gradient.mutablePointer)
     }
 }

@@ -28,7 +28,10 @@ extension Tape {
         var outputs = linearProducts(x.value, layers.map(\.weight.stored))
         for (index, layer) in layers.enumerated() {
             guard let bias = layer.bias else { continue }
-            ck_add_bias(outputs[index].mutablePointer, bias.value.pointer, outputs[index].rows, outputs[index].columns)
+            let (columns, y, b) = (outputs[index].columns, outputs[index].mutablePointer, bias.value.pointer)
+            Team.share(outputs[index].rows, cost: columns) {
+                ck_add_bias(y + $0.lowerBound * columns, b, $0.count, columns)
+            }
         }
         let dx = x.sink
         let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
@@ -41,7 +44,10 @@ extension Tape {
                 }
                 layer.bias?.sink.update { db, beta in
                     if beta == 0 { db.fill(0) }
-                    ck_column_sums(dy.pointer, db.mutablePointer, dy.rows, dy.columns)
+                    let (columns, slopes) = (dy.columns, dy.pointer)
+                    Team.sum(dy.rows, of: columns, cost: columns, into: db.mutablePointer) {
+                        ck_column_sums(slopes + $0.lowerBound * columns, $1, $0.count, columns)
+                    }
                 }
             }
         }

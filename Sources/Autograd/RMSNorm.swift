@@ -12,22 +12,28 @@ extension Tape {
         let rows = x.value.count / columns
         var y = Tensor(uninitialized: x.value.shape)
         var reciprocal = Tensor(uninitialized: [rows])
-        ck_rms_norm(
-            x.value.pointer, gain?.value.pointer, epsilon, y.mutablePointer, reciprocal.mutablePointer, rows, columns)
+        let (input, g, output, r) = (x.value.pointer, gain?.value.pointer, y.mutablePointer, reciprocal.mutablePointer)
+        Team.share(rows, cost: columns) {
+            let first = $0.lowerBound
+            ck_rms_norm(input + first * columns, g, epsilon, output + first * columns, r + first, $0.count, columns)
+        }
         return record(y, from: [x] + (gain.map { [$0] } ?? [])) { [reciprocal] dy in
             var dx = Tensor(uninitialized: dy.shape)
-            func run(_ gainGradient: UnsafeMutablePointer<Float>?) {
+            let (d, input, g, r, target) = (
+                dy.pointer, x.value.pointer, gain?.value.pointer, reciprocal.pointer, dx.mutablePointer
+            )
+            func run(_ range: Range<Int>, _ gainGradient: UnsafeMutablePointer<Float>?) {
+                let first = range.lowerBound * columns
                 ck_rms_norm_backward(
-                    dy.pointer, x.value.pointer, gain?.value.pointer, reciprocal.pointer, dx.mutablePointer, gainGradient,
-                    rows, columns)
+                    d + first, input + first, g, r + range.lowerBound, target + first, gainGradient, range.count, columns)
             }
             if let sink = gain?.sink, sink.isWanted {
                 sink.update { dGain, beta in
                     if beta == 0 { dGain.fill(0) }
-                    run(dGain.mutablePointer)
+                    Team.sum(rows, of: columns, cost: columns, into: dGain.mutablePointer, run)
                 }
             } else {
-                run(nil)
+                Team.share(rows, cost: columns) { run($0, nil) }
             }
             x.sink.add(dx)
         }

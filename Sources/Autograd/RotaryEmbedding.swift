@@ -41,13 +41,22 @@ extension Tape {
         precondition(
             first + length <= table.cosine.rows && x.value.columns % d == 0,
             "rotary \(x.value.shape), positions from \(first) on, length \(length)")
-        let angles = first * (d / 2)
         func turned(_ value: Tensor, by direction: Float) -> Tensor {
-            var result = value
-            ck_rope(
-                result.mutablePointer, table.cosine.pointer + angles, table.sine.pointer + angles, direction, result.rows,
-                length,
-                result.columns / d, d)
+            let columns = value.columns
+            var result = Tensor(uninitialized: value.shape)
+            let (source, target) = (value.pointer, result.mutablePointer)
+            let (cosine, sine) = (table.cosine.pointer, table.sine.pointer)
+            Team.share(value.rows, cost: columns) { range in
+                var row = range.lowerBound
+                while row < range.upperBound {
+                    let position = row % length
+                    let count = min(range.upperBound - row, length - position)
+                    let (start, angles) = (row * columns, (first + position) * (d / 2))
+                    (target + start).update(from: source + start, count: count * columns)
+                    ck_rope(target + start, cosine + angles, sine + angles, direction, count, count, columns / d, d)
+                    row += count
+                }
+            }
             return result
         }
         let dx = x.sink

@@ -17,6 +17,7 @@ CK_KERNEL(ck_cached_attention_scratch)
 CK_KERNEL(ck_digest)
 // kernels/elementwise.c
 CK_KERNEL(ck_axpy)
+CK_KERNEL(ck_weighted_sum)
 CK_KERNEL(ck_scale)
 CK_KERNEL(ck_sum_squares)
 CK_KERNEL(ck_max_abs)
@@ -57,6 +58,11 @@ CK_KERNEL(ck_decode_attention)
 // kernels/optimizer.c
 CK_KERNEL(ck_adamw_step)
 CK_KERNEL(ck_momentum_step)
+// kernels/product.c
+CK_KERNEL(ck_product_tile_size)
+CK_KERNEL(ck_product_rows)
+CK_KERNEL(ck_product_columns)
+CK_KERNEL(ck_product_block)
 // kernels/quantize.c
 CK_KERNEL(ck_fake_quantize)
 CK_KERNEL(ck_quantize_codes)

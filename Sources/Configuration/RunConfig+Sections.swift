@@ -146,6 +146,8 @@ package struct ParallelSettings: Sendable, Equatable {
     /// Micro-batches of a replica in a step; nil to choose.
     package var microbatches: Int?
     package var schedule: PipelineSchedule
+    /// Threads of a rank; nil for what the environment says, else the rank's share of the node's cores.
+    package var threads: Int?
 
     init(_ key: Settings) {
         data = key.optional("data", orElse: "auto", "replicas; data × pipeline is the number of ranks", .range(1...1_048_576))
@@ -158,6 +160,10 @@ package struct ParallelSettings: Sendable, Equatable {
             "schedule", .oneForwardOneBackward,
             "1f1b: alternate forward and backward passes; 1f1b-slack: one micro-batch further ahead, which waits less where passes take "
                 + "unequal times; gpipe: all forward first; the same results, with more memory each")
+        threads = key.optional(
+            "threads", orElse: "auto",
+            "threads of a rank; auto: OPENBLAS_NUM_THREADS, else the rank's share of the node's cores. No result depends on them",
+            .range(1...256))
     }
 }
 

@@ -48,7 +48,7 @@ package struct GenerationBenchmark: Sendable {
                 if each.count > 1 { allocations += StoragePool.shared.systemAllocations - before }
             }
         }
-        (self.promptTokens, self.tokens, threads) = (promptTokens, tokens, BLAS.threads)
+        (self.promptTokens, self.tokens, threads) = (promptTokens, tokens, Team.threads)
         (prefillSeconds, tokenSeconds) = (Self.summary(prefill), Self.summary(each))
         bytesPerToken = bytes / max(1, each.count)
         let seconds = Self.summary(probes)

@@ -94,7 +94,7 @@ package struct GenerateBenchmarkJob: Job {
             secondsPerStep: result.tokenSeconds.median, tokensPerStep: 1,
             peakMemoryBytesPerRank: [RunSummary.peakMemoryBytes], bytesSentPerStep: 0,
             flopsPerStep: ModelCost(shape).forward(sequences: 1, length: 1), gemmPeakFlops: measureProductPeak(),
-            coreShare: min(1, try context.communicator.coreShare() / Double(BLAS.threads)))
+            coreShare: min(1, try context.communicator.coreShare() / Double(Team.threads)))
         summary.results["generate"] = result.json
         summary.results["product"] = .string(config.eval.product.rawValue)
         summary.results["key_bits"] = .integer(model.keys.bits)

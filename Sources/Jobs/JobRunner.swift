@@ -4,6 +4,7 @@ internal import Parallelism
 internal import Planning
 package import Runs
 internal import Support
+internal import TensorCore
 
 /// How a job was asked for: its settings, and what the command line and whoever started it say besides.
 package struct JobRequest {
@@ -73,6 +74,7 @@ extension Job {
             }
         }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
+        chooseThreads(config, reporter)
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
         let dims = try config.chooseLayout(
@@ -130,6 +132,15 @@ extension Job {
             throw stop
         }
         try StopRequest.shielded(finish)
+@@ as the settings ask for; more than there are cores for are said to be.
+    private static func chooseThreads(_ config: RunConfig, _ reporter: Reporter) {
+        guard let threads = config.parallel.threads else { return }
+        Team.threads = threads
+        let cores = MPIEnvironment.availableCores
+        guard threads > cores else { return }
+        reporter.note(
+            "parallel.threads is \(threads), but a rank may run on \(cores) core\(cores == 1 ? "" : "s"): threads will wait for each "
+                + "other (mpirun binds ranks to cores unless told --bind-to none)")
     }
 
     /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.

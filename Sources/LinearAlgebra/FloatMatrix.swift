@@ -105,7 +105,7 @@ package struct FloatMatrix: LinearOperator {
         nonisolated(unsafe) let (w, tokens, y) = (elements.pointer, x.pointer, y)
         let (rows, columns, count, kernel) = (shape[0], shape[1], x.rows, form.kernel)
         let block = 16
-        BLAS.share((rows + block - 1) / block, in: min(BLAS.threads, rows * columns / Self.elementsOfAThread)) { blocks in
+        Team.share((rows + block - 1) / block, in: min(Team.threads, rows * columns / Self.elementsOfAThread)) { blocks in
             for token in 0..<count {
                 ck_matrix_vector(
                     w, kernel, blocks.lowerBound * block, min(rows, blocks.upperBound * block), columns,

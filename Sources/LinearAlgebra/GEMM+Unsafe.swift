@@ -1,16 +1,17 @@
-internal import COpenBLAS
+internal import CKernels
 internal import Support
 internal import Synchronization
+internal import TensorCore
 
 /// Whether a matrix enters a product as stored or transposed.
 package enum Orientation: Sendable {
     case asStored, transposed
-    fileprivate var blas: CBLAS_TRANSPOSE { self == .asStored ? CblasNoTrans : CblasTrans }
 }
 
 /// C ← α·op(A)·op(B) + β·C on row-major memory; op(A) is m×k, op(B) is k×n, C is m×n.
 ///
-/// Leading dimensions are in elements: the distance between rows as stored. 2·m·n·k floating-point operations.
+/// Leading dimensions are in elements: the distance between rows as stored. 2·m·n·k floating-point operations, shared by the
+/// ``Team``; a number of C depends neither on the threads nor on the other rows and columns (`ck_product.h`).
 @inline(__always)
 package func gemm(
     _ opA: Orientation, _ opB: Orientation, m: Int, n: Int, k: Int,
@@ -19,9 +20,8 @@ package func gemm(
 ) {
     GEMMOperations.count(2 * m * n * k)
     defer { WorkProgress.note() }
-    cblas_sgemm(
-        CblasRowMajor, opA.blas, opB.blas, Int32(m), Int32(n), Int32(k), alpha, a, Int32(lda), b, Int32(ldb), beta, c,
-        Int32(ldc))
+    ck_product(
+        opA == .transposed ? 1 : 0, opB == .transposed ? 1 : 0, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, Team.threads)
 }
 
 /// Floating-point operations spent in `gemm` by this process, so that a test can hold a cost model against what ran.

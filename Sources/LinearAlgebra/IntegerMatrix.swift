@@ -95,7 +95,7 @@ package struct IntegerMatrix: Sendable {
     /// D is exact, and everything else rounds in the same order on every processor and on any number of threads, which share
     /// the rows.
     package func multiply(
-        _ tokens: IntegerTokens, into y: UnsafeMutablePointer<Float>, stride: Int, threads: Int = BLAS.threads
+        _ tokens: IntegerTokens, into y: UnsafeMutablePointer<Float>, stride: Int, threads: Int = Team.threads
     ) {
         precondition(tokens.columns == columns && tokens.group == group, "tokens of another layout")
         precondition(!tokens.hasZeros || totals != nil, "tokens with zero points for a matrix without totals")
@@ -109,7 +109,7 @@ package struct IntegerMatrix: Sendable {
                     rows: rows, row: ck_integer_row(columns: columns, group: group), bits: Int32(bits),
                     codes: codes.pointer.assumingMemoryBound(to: UInt8.self), scales: scales.pointer, zeros: zeros,
                     zero: Int32(zero), totals: totals)
-                BLAS.share((rows + Self.panel - 1) / Self.panel, in: parts) { panels in
+                Team.share((rows + Self.panel - 1) / Self.panel, in: parts) { panels in
                     withUnsafePointer(to: w) { w in
                         withUnsafePointer(to: x) { x in
                             ck_integer_product(w, x, panels.lowerBound, panels.upperBound, y, stride)
@@ -124,7 +124,7 @@ package struct IntegerMatrix: Sendable {
     private static let productsOfAThread = 1 << 17
 
     /// tokens·Wᵀ, `[tokens, rows]`.
-    package func product(_ tokens: IntegerTokens, threads: Int = BLAS.threads) -> Tensor {
+    package func product(_ tokens: IntegerTokens, threads: Int = Team.threads) -> Tensor {
         var result = Tensor(uninitialized: [tokens.count, rows])
         if tokens.count > 0 { multiply(tokens, into: result.mutablePointer, stride: rows, threads: threads) }
         return result

@@ -2,6 +2,7 @@ internal import Collectives
 package import Configuration
 internal import LinearAlgebra
 internal import Support
+internal import TensorCore
 
 /// The machines a run is planned for.
 package struct Cluster: Sendable, Equatable {
@@ -79,9 +80,9 @@ package struct Cluster: Sendable, Equatable {
     static func assumedLatency(nodes: Int) -> Double { nodes == 1 ? 2e-6 : 3e-5 }
 
     private static func measuredFlops() -> Double {
-        let threads = BLAS.threads
-        BLAS.threads = 1
-        defer { BLAS.threads = threads }
+        let threads = Team.threads
+        Team.threads = 1
+        defer { Team.threads = threads }
         return measureProductPeak()
     }
 }

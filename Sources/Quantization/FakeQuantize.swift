@@ -28,7 +28,11 @@ package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
     }
     let size = spec.groupSize(in: x)
     var result = Tensor(uninitialized: x.shape)
-    ck_fake_quantize(x.pointer, result.mutablePointer, x.count / size, size, spec.kernel(), nil, nil, nil)
+    let (source, target, kernel) = (x.pointer, result.mutablePointer, spec.kernel())
+    Team.share(x.count / size, cost: size) {
+        let first = $0.lowerBound * size
+        ck_fake_quantize(source + first, target + first, $0.count, size, kernel, nil, nil, nil)
+    }
     return result
 }
 
@@ -38,8 +42,11 @@ package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
 func rangeGradient(_ x: Tensor, _ outputGradient: Tensor, _ spec: QuantizerSpec) -> Tensor {
     let size = spec.groupSize(in: x)
     var result = Tensor(uninitialized: x.shape)
-    ck_fake_quantize_range_backward(
-        x.pointer, outputGradient.pointer, result.mutablePointer, x.count / size, size, spec.kernel())
+    let (source, slope, target, kernel) = (x.pointer, outputGradient.pointer, result.mutablePointer, spec.kernel())
+    Team.share(x.count / size, cost: 2 * size) {
+        let first = $0.lowerBound * size
+        ck_fake_quantize_range_backward(source + first, slope + first, target + first, $0.count, size, kernel)
+    }
     return result
 }
 

@@ -77,8 +77,11 @@ package struct WeightQuantizer: Sendable, Equatable {
         let (groups, size) = grouping(of: weight)
         let ratios = clipRatios(weight)
         var result = Tensor(uninitialized: weight.shape)
-        ck_fake_quantize(
-            weight.pointer, result.mutablePointer, groups, size, kernel, ratios.pointer, nil, nil)
+        let (source, target, clips, kernel) = (weight.pointer, result.mutablePointer, ratios.pointer, kernel)
+        Team.share(groups, cost: size) {
+            let first = $0.lowerBound * size
+            ck_fake_quantize(source + first, target + first, $0.count, size, kernel, clips + $0.lowerBound, nil, nil)
+        }
         return result
     }
 
@@ -145,8 +148,12 @@ package struct WeightQuantizer: Sendable, Equatable {
         let (groups, size) = grouping(of: weight)
         var ratios = Tensor(repeating: spec.clipRatio, [groups])
         if searchesClip {
-            ck_clip_search(
-                weight.pointer, ratios.mutablePointer, groups, size, kernel, Self.searchCandidates, Self.searchGrid)
+            let (source, target, kernel) = (weight.pointer, ratios.mutablePointer, kernel)
+            Team.share(groups, cost: size * Int(Self.searchCandidates)) {
+                ck_clip_search(
+                    source + $0.lowerBound * size, target + $0.lowerBound, $0.count, size, kernel, Self.searchCandidates,
+                    Self.searchGrid)
+            }
         }
         return ratios
     }

@@ -81,18 +81,26 @@ package struct HadamardTransform: Sendable {
         let blocks = x.count / order
         let scale = 1 / Float(order).squareRoot()
         let target = x.mutablePointer
-        ck_fwht(target, blocks * m, power, scale)
-        guard let factor else { return }
+        guard let factor else {
+            return Team.share(blocks, cost: 4 * order) {
+                ck_fwht(target + $0.lowerBound * order, $0.count, power, scale)
+            }
+        }
         if power == 1 {
+            ck_fwht(target, blocks * m, power, scale)
             let source = x.copy()
             gemm(
                 .asStored, orientation == .asStored ? .transposed : .asStored, m: blocks, n: m, k: m, source.pointer, lda: m,
                 factor.values.pointer, ldb: m, target, ldc: m)
             return
         }
-        var sums = Tensor(uninitialized: [4 * m * min(power, 32)])
         let signs = orientation == .asStored ? factor.signs : factor.transposedSigns
-        ck_mix_signs(target, signs, sums.mutablePointer, blocks, m, power)
+        Team.share(blocks, cost: 8 * order) {
+            var sums = Tensor(uninitialized: [4 * m * min(power, 32)])
+            let first = target + $0.lowerBound * order
+            ck_fwht(first, $0.count * m, power, scale)
+            ck_mix_signs(first, signs, sums.mutablePointer, $0.count, m, power)
+        }
     }
 }
 

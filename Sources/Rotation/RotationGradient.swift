@@ -30,7 +30,10 @@ package final class RotationGradient: QuantizerObserver {
 
     package func reset() { skew.reset() }
 
-    private func add(_ contribution: Tensor) { ck_add_skew(contribution.pointer, skew.pointer, n) }
+    private func add(_ contribution: Tensor) {
+        let (source, target, n) = (contribution.pointer, skew.pointer, n)
+        Team.share(n, cost: n / 2) { ck_add_skew(source, target, n, $0.lowerBound, $0.upperBound) }
+    }
 
     /// Adds a share of M, or of what has the same skew part.
     func add(_ contribution: Tensor, scale: Double) {
@@ -46,8 +49,14 @@ package final class RotationGradient: QuantizerObserver {
         // non-zeros a group for the range gradient.
         let error = quantized - z
         var contribution = matmul(outputGradient.reshaped(shape), .transposed, error.reshaped(shape))
-        ck_subtract_sparse_product(
-            inputGradient.pointer, outputGradient.pointer, z.pointer, contribution.mutablePointer, z.count / n, n)
+        let (dz, dOutput, values, target) = (
+            inputGradient.pointer, outputGradient.pointer, z.pointer, contribution.mutablePointer
+        )
+        let (rows, n) = (z.count / n, n)
+        Team.share((n + 15) / 16, cost: 16 * rows) {
+            ck_subtract_sparse_product(
+                dz, dOutput, values, target, rows, n, 16 * $0.lowerBound, min(n, 16 * $0.upperBound))
+        }
         add(contribution)
     }
 

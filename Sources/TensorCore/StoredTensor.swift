@@ -208,7 +208,9 @@ package struct StoredTensor: TensorValue {
     private func widened(_ elements: Elements) -> Tensor {
         var result = Tensor(uninitialized: shape)
         elements.bits.withUnsafeBufferPointer { bits in
-            if let source = bits.baseAddress { ck_widen_bf16(source, result.mutablePointer, bits.count) }
+            guard let source = bits.baseAddress else { return }
+            let target = result.mutablePointer
+            Team.shareElements(bits.count) { ck_widen_bf16(source + $0.lowerBound, target + $0.lowerBound, $0.count) }
         }
         return result
     }

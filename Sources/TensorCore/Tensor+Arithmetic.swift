@@ -4,11 +4,15 @@ extension Tensor {
     /// self ← self + scale·other, element by element.
     package mutating func add(_ other: Tensor, scale: Float = 1) {
         precondition(count == other.count, "add \(other.shape) to \(shape)")
-        ck_axpy(scale, other.pointer, mutablePointer, count)
+        let (source, target) = (other.pointer, mutablePointer)
+        Team.shareElements(count) { ck_axpy(scale, source + $0.lowerBound, target + $0.lowerBound, $0.count) }
     }
 
     /// self ← self·factor.
-    package mutating func scale(by factor: Float) { ck_scale(factor, mutablePointer, count) }
+    package mutating func scale(by factor: Float) {
+        let target = mutablePointer
+        Team.shareElements(count) { ck_scale(factor, target + $0.lowerBound, $0.count) }
+    }
 
     /// Sets every element.
     package mutating func fill(_ value: Float) { mutablePointer.update(repeating: value, count: count) }
@@ -29,14 +33,21 @@ extension Tensor {
     package var isFinite: Bool { ck_all_finite(pointer, count) != 0 }
 
     package static func + (a: Tensor, b: Tensor) -> Tensor {
-        var result = a.copy()
-        result.add(b)
-        return result
+        weightedSum(a, 1, b)
     }
 
     package static func - (a: Tensor, b: Tensor) -> Tensor {
-        var result = a.copy()
-        result.add(b, scale: -1)
+        weightedSum(a, -1, b)
+    }
+
+    /// a + scale·b.
+    private static func weightedSum(_ a: Tensor, _ scale: Float, _ b: Tensor) -> Tensor {
+        precondition(a.count == b.count, "add \(b.shape) to \(a.shape)")
+        var result = Tensor(uninitialized: a.shape)
+        let (x, y, target) = (a.pointer, b.pointer, result.mutablePointer)
+        Team.shareElements(a.count) {
+            ck_weighted_sum(x + $0.lowerBound, scale, y + $0.lowerBound, target + $0.lowerBound, $0.count)
+        }
         return result
     }
 }

@@ -83,12 +83,15 @@ package struct PackedTernary: Sendable, Equatable {
     /// x·Tᵀ for x `[tokens, columns]`: `[tokens, rows]`.
     package func apply(_ x: Tensor) -> Tensor {
         precondition(x.columns == columns, "a \(rows)×\(columns) ternary matrix for \(x.shape)")
-        var (block, image) = (Tensor(uninitialized: [columns, Self.lanes]), Tensor(uninitialized: [rows, Self.lanes]))
         var result = Tensor(uninitialized: [x.rows, rows])
-        for first in stride(from: 0, to: x.rows, by: Self.lanes) {
-            TokenBlock.gather(x, from: first, scale: nil, into: &block)
-            apply(block.pointer, into: image.mutablePointer)
-            TokenBlock.scatter(image, scale: nil, into: &result, from: first)
+        let (target, lanes) = (result.mutablePointer, Self.lanes)
+        Team.share((x.rows + lanes - 1) / lanes, cost: lanes * nonzeros / 8) { blocks in
+            var (block, image) = (Tensor(uninitialized: [columns, lanes]), Tensor(uninitialized: [rows, lanes]))
+            for first in blocks.map({ $0 * lanes }) {
+                TokenBlock.gather(x, from: first, scale: nil, into: &block)
+                apply(block.pointer, into: image.mutablePointer)
+                TokenBlock.scatter(image, scale: nil, into: target, from: first, of: x.rows)
+            }
         }
         return result
     }
@@ -109,11 +112,13 @@ enum TokenBlock {
         if let scale { for j in 0..<n { ck_scale(scale[j], target + j * lanes, lanes) } }
     }
 
-    /// result[first + t, i] ← block[i, t]·scale[i].
-    static func scatter(_ block: Tensor, scale: [Float]?, into result: inout Tensor, from first: Int) {
-        let (m, lanes) = (result.columns, PackedTernary.lanes)
-        let count = min(lanes, result.rows - first)
-        let (source, target) = (block.pointer, result.mutablePointer)
+    /// result[first + t, i] ← block[i, t]·scale[i], for a result of `tokens` rows.
+    static func scatter(
+        _ block: Tensor, scale: [Float]?, into target: UnsafeMutablePointer<Float>, from first: Int, of tokens: Int
+    ) {
+        let (m, lanes) = (block.rows, PackedTernary.lanes)
+        let count = min(lanes, tokens - first)
+        let source = block.pointer
         for i in 0..<m {
             let factor = scale?[i] ?? 1
             for t in 0..<count { target[(first + t) * m + i] = source[i * lanes + t] * factor }

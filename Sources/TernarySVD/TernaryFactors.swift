@@ -58,16 +58,19 @@ package struct TernaryFactors: Sendable {
     package func apply(_ x: Tensor) -> Tensor {
         precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
         let lanes = PackedTernary.lanes
-        var input = Tensor(uninitialized: [v.columns, lanes])
-        var middle = Tensor(uninitialized: [rank, lanes])
-        var output = Tensor(uninitialized: [u.rows, lanes])
         var result = Tensor(uninitialized: Array(x.shape.dropLast()) + [u.rows])
-        for first in stride(from: 0, to: x.rows, by: lanes) {
-            TokenBlock.gather(x, from: first, scale: balance?.b, into: &input)
-            v.apply(input.pointer, into: middle.mutablePointer)
-            for j in 0..<rank { ck_scale(s[j], middle.mutablePointer + j * lanes, lanes) }
-            u.apply(middle.pointer, into: output.mutablePointer)
-            TokenBlock.scatter(output, scale: balance?.a, into: &result, from: first)
+        let target = result.mutablePointer
+        Team.share((x.rows + lanes - 1) / lanes, cost: lanes * (rank + additions / 8)) { blocks in
+            var input = Tensor(uninitialized: [v.columns, lanes])
+            var middle = Tensor(uninitialized: [rank, lanes])
+            var output = Tensor(uninitialized: [u.rows, lanes])
+            for first in blocks.map({ $0 * lanes }) {
+                TokenBlock.gather(x, from: first, scale: balance?.b, into: &input)
+                v.apply(input.pointer, into: middle.mutablePointer)
+                for j in 0..<rank { ck_scale(s[j], middle.mutablePointer + j * lanes, lanes) }
+                u.apply(middle.pointer, into: output.mutablePointer)
+                TokenBlock.scatter(output, scale: balance?.a, into: target, from: first, of: x.rows)
+            }
         }
         return result
     }

@@ -4,6 +4,7 @@ internal import Collectives
 internal import Glibc
 internal import LinearAlgebra
 internal import Support
+internal import TensorCore
 
 /// What has to stand in the environment before libraries that read it once are loaded.
 enum ProcessEnvironment {
@@ -68,10 +69,15 @@ enum ProcessEnvironment {
                 most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
             setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
             setenv(chosenThreadsVariable, "1", 1)
-            BLAS.threads = threads
+            Team.threads = threads
+        } else {
+            Team.threads =
+                [environment["OPENBLAS_NUM_THREADS"], environment["OMP_NUM_THREADS"]]
+                .compactMap { $0.flatMap { Int($0) } }.first ?? 1
         }
+        OpenBLAS.useOneThread()
         guard environment[guardVariable] == nil, environment["OPENBLAS_CORETYPE"] == nil else { return }
-        guard needsNewerKernels(core: BLAS.core, hasAVX512: ck_has_avx512() != 0) else { return }
+        guard needsNewerKernels(core: OpenBLAS.core, hasAVX512: ck_has_avx512() != 0) else { return }
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 1)
         setenv(guardVariable, "1", 1)
         restart()

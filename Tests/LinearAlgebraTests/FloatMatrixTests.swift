@@ -39,11 +39,11 @@ import Testing
         let (one, many) = (Tensor(normal: [1, 512], from: &random), Tensor(normal: [20, 512], from: &random))
         let held = FloatMatrix(w, as: .bfloat16)
         #expect(maxDifference(held.product(many), matmul(many, .asStored, w, .transposed)) < 1e-3)
-        let threads = BLAS.threads
-        defer { BLAS.threads = threads }
-        BLAS.threads = 1
+        let threads = Team.threads
+        defer { Team.threads = threads }
+        Team.threads = 1
         let alone = held.product(one).elements
-        BLAS.threads = 3
+        Team.threads = 3
         #expect(held.product(one).elements == alone)
     }
 
@@ -57,7 +57,7 @@ import Testing
                         let count = 1 + (round * 7 + task) % 40
                         let marks = Tensor(zeros: [count])
                         nonisolated(unsafe) let pointer = UnsafeMutablePointer(mutating: marks.pointer)
-                        BLAS.share(count, in: 4) { range in for index in range { pointer[index] += 1 } }
+                        Team.share(count, in: 4) { range in for index in range { pointer[index] += 1 } }
                         isRight = isRight && marks.elements == [Float](repeating: 1, count: count)
                     }
                     return isRight

@@ -28,7 +28,7 @@ import Testing
     {
         let marks = Tensor(zeros: [max(1, count)])
         nonisolated(unsafe) let pointer = UnsafeMutablePointer(mutating: marks.pointer)
-        BLAS.share(count, in: parts) { range in for index in range { pointer[index] += 1 } }
+        Team.share(count, in: parts) { range in for index in range { pointer[index] += 1 } }
         #expect(marks.elements.prefix(count).allSatisfy { $0 == 1 })
     }
 }

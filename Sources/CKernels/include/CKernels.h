@@ -11,6 +11,7 @@
 #include "ck_integer.h"
 #include "ck_network.h"
 #include "ck_optimizer.h"
+#include "ck_product.h"
 #include "ck_rotation.h"
 #include "ck_quantize.h"
 #include "ck_statistics.h"

@@ -3,6 +3,8 @@
 
 // y ← y + a·x
 void ck_axpy(float a, const float *x, float *y, size_t n);
+// z ← x + a·y
+void ck_weighted_sum(const float *x, float a, const float *y, float *z, size_t n);
 // x ← a·x
 void ck_scale(float a, float *x, size_t n);
 // Σ x², in double precision

@@ -17,6 +17,7 @@
 #include "elementwise.c"
 #include "hadamard.c"
 #include "optimizer.c"
+#include "product.c"
 #include "quantize.c"
 #include "gptq.c"
 #include "cache.c"

@@ -2,6 +2,10 @@ void CK_VARIANT(ck_axpy)(float a, const float *restrict x, float *restrict y, si
     for (size_t i = 0; i < n; i++) y[i] += a * x[i];
 }
 
+void CK_VARIANT(ck_weighted_sum)(const float *restrict x, float a, const float *restrict y, float *restrict z, size_t n) {
+    for (size_t i = 0; i < n; i++) z[i] = x[i] + a * y[i];
+}
+
 void CK_VARIANT(ck_scale)(float a, float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] *= a;
 }

@@ -1,8 +1,8 @@
 void CK_VARIANT(ck_subtract_sparse_product)(const float *restrict a, const float *restrict b, const float *restrict z,
-                                            float *restrict m, size_t rows, size_t n) {
+                                            float *restrict m, size_t rows, size_t n, size_t begin, size_t end) {
     for (size_t i = 0; i < rows; i++, a += n, b += n, z += n)
-        for (size_t first = 0; first < n; first += 16) {
-            size_t last = first + 16 < n ? first + 16 : n;
+        for (size_t first = begin; first < end; first += 16) {
+            size_t last = first + 16 < end ? first + 16 : end;
             unsigned differ = 0;
             for (size_t j = first; j < last; j++) differ |= a[j] != b[j];
             if (!differ) continue;
@@ -15,11 +15,11 @@ void CK_VARIANT(ck_subtract_sparse_product)(const float *restrict a, const float
         }
 }
 
-void CK_VARIANT(ck_add_skew)(const float *restrict m, double *restrict packed, size_t n) {
+void CK_VARIANT(ck_add_skew)(const float *restrict m, double *restrict packed, size_t n, size_t begin, size_t end) {
     // Blocks of 32 rows and columns: the columns read lie in the first cache.
     enum { SIDE = 32 };
-    for (size_t top = 0; top < n; top += SIDE) {
-        size_t bottom = top + SIDE < n ? top + SIDE : n;
+    for (size_t top = begin; top < end; top += SIDE) {
+        size_t bottom = top + SIDE < end ? top + SIDE : end;
         for (size_t left = top; left < n; left += SIDE) {
             size_t right = left + SIDE < n ? left + SIDE : n;
             for (size_t i = top; i < bottom; i++) {

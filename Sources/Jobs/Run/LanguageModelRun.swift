@@ -132,7 +132,7 @@ struct LanguageModelRun<World: Communicator> {
         let (config, world) = (context.config, context.communicator)
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
         let peaks = try world.allGather(peak)
-        let shares = try world.allGather(min(1, world.coreShare() / Double(BLAS.threads)))
+        let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
         let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
         var summary = RunSummary(
             job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,

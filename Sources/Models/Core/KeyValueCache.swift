@@ -152,8 +152,8 @@ package final class KeyValueCache: AttentionContext {
         var result = Tensor(uninitialized: q.shape)
         // Each head has its own part of both.
         nonisolated(unsafe) let (x, y, work) = (q.pointer, result.mutablePointer, memory.mutablePointer)
-        let threads = min(BLAS.threads, heads.query * length * d / Self.productsOfAThread)
-        BLAS.share(heads.keyValue, in: threads) { range in
+        let threads = min(Team.threads, heads.query * length * d / Self.productsOfAThread)
+        Team.share(heads.keyValue, in: threads) { range in
             for head in range {
                 var (keys, values) = (block.keys.kernel(head: head), block.values.kernel(head: head))
                 ck_cached_attention(

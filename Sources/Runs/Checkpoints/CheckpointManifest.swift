@@ -162,7 +162,9 @@ extension CheckpointManifest.Identity {
 
 extension RunConfig {
     /// Sections that say where, when and how loudly, not what is computed.
-    private static let withoutEffect = ["out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify."]
+    private static let withoutEffect = [
+        "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "parallel.threads",
+    ]
 
     /// Whether a setting says how the work is divided among the ranks: what it changes is in which order numbers are added.
     static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import TensorCore
 
 /// How a gradient changes a weight.
 package enum UpdateRule: Sendable, Equatable {
@@ -34,9 +35,18 @@ package enum UpdateRule: Sendable, Equatable {
             let constants = ck_adamw(
                 rate: step.rate, beta1: beta1, beta2: beta2, epsilon: epsilon, decay: decay, gradient_scale: step.gradientScale,
                 correction1: biasCorrection(beta1, step.number), correction2: biasCorrection(beta2, step.number))
-            ck_adamw_step(weights, gradients, state[0], state[1], count, constants)
+            let (first, second) = (state[0], state[1])
+            Team.shareElements(count) {
+                let i = $0.lowerBound
+                ck_adamw_step(weights + i, gradients + i, first + i, second + i, $0.count, constants)
+            }
         case .momentum(let momentum):
-            ck_momentum_step(weights, gradients, state[0], count, step.rate, momentum, decay, step.gradientScale)
+            let sum = state[0]
+            Team.shareElements(count) {
+                let i = $0.lowerBound
+                ck_momentum_step(
+                    weights + i, gradients + i, sum + i, $0.count, step.rate, momentum, decay, step.gradientScale)
+            }
         }
     }
 

@@ -1,0 +1,108 @@
+// A product of matrices, block by block, its blocks shared among the team's threads.
+#include "CKernels.h"
+#include <stdlib.h>
+
+enum {
+    DEPTH = CK_PRODUCT_DEPTH,
+    ROWS = 224,       // of A's block: DEPTH of them fit a cache of the second level
+    COLUMNS = 1024,   // of B's block, which all threads read
+    PANELS = 8,       // of B that a part lays out
+    WHOLE = 1 << 18,  // products that a thread is worth
+    MOST_PANEL = 32,  // the widest tile's rows or columns
+    LINE = 64,
+};
+
+typedef struct {
+    int a_transposed, b_transposed;
+    size_t rows, columns, depth; // of this block: C's rows, C's columns, steps of the sum
+    float alpha, beta;
+    const float *a, *b; // where op(A)'s and op(B)'s blocks begin
+    size_t a_stride, b_stride, c_stride;
+    float *c, *panels;
+    size_t row_step, column_step; // of a part
+    size_t row_parts;
+    ck_product_tile tile;
+} block;
+
+static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
+static size_t parts_of(size_t count, size_t step) { return (count + step - 1) / step; }
+
+// A thread's own memory, kept: `columns` floats for the panels of B, where it calls, then those of A.
+static float *room(void) {
+    static _Thread_local float *kept;
+    if (!kept) {
+        size_t floats = (size_t)DEPTH * (COLUMNS + MOST_PANEL + ROWS + MOST_PANEL);
+        if (posix_memalign((void **)&kept, LINE, floats * sizeof(float)) != 0) abort();
+    }
+    return kept;
+}
+
+static void lay_out_part(void *context, size_t part) {
+    const block *w = context;
+    size_t step = PANELS * w->tile.width, first = part * step;
+    const float *b = w->b + (w->b_transposed ? first * w->b_stride : first);
+    ck_product_columns(b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth, w->panels + first * w->depth);
+}
+
+static void multiply_part(void *context, size_t part) {
+    const block *w = context;
+    size_t i = part % w->row_parts * w->row_step, j = part / w->row_parts * w->column_step;
+    size_t rows = at_most(w->row_step, w->rows - i), columns = at_most(w->column_step, w->columns - j);
+    float *panels = room() + (size_t)DEPTH * (COLUMNS + MOST_PANEL);
+    const float *a = w->a + (w->a_transposed ? i : i * w->a_stride);
+    ck_product_rows(a, w->a_stride, w->a_transposed, rows, w->depth, panels);
+    ck_product_block(panels, w->panels + j * w->depth, rows, columns, w->depth, w->alpha, w->beta, w->c + i * w->c_stride + j,
+                     w->c_stride);
+}
+
+// Parts of about the same work, enough of them that a late thread leaves its own to others; by rows first, since each part lays
+// out its rows of A.
+static void divide(block *w, size_t threads) {
+    size_t wanted = threads > 1 ? 3 * threads : 1, height = w->tile.height, width = w->tile.width;
+    size_t step = parts_of(parts_of(w->rows, wanted), height) * height;
+    w->row_step = at_most(step, ROWS);
+    w->row_parts = parts_of(w->rows, w->row_step);
+    size_t across = parts_of(wanted, w->row_parts);
+    // Fewer than four panels would cost more to lay A out for than they multiply.
+    size_t least = 4 * width;
+    step = parts_of(parts_of(w->columns, across), width) * width;
+    w->column_step = step < least ? least : step;
+}
+
+static void multiply(block *w, size_t threads) {
+    size_t work = w->rows * w->columns * w->depth;
+    threads = at_most(threads, 1 + work / WHOLE);
+    w->panels = room();
+    size_t layouts = parts_of(w->columns, PANELS * w->tile.width);
+    ck_share(w->columns * w->depth < WHOLE / 4 ? 1 : threads, layouts, lay_out_part, w);
+    divide(w, threads);
+    ck_share(threads, w->row_parts * parts_of(w->columns, w->column_step), multiply_part, w);
+}
+
+static void scale(float *c, size_t stride, size_t m, size_t n, float beta) {
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) c[i * stride + j] = beta == 0 ? 0 : beta * c[i * stride + j];
+}
+
+void ck_product(int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_stride,
+                const float *b, size_t b_stride, float beta, float *c, size_t c_stride, size_t threads) {
+    if (m == 0 || n == 0) return;
+    if (k == 0) return scale(c, c_stride, m, n, beta);
+    block w = {
+        .a_transposed = a_transposed, .b_transposed = b_transposed, .rows = m, .alpha = alpha, .a_stride = a_stride,
+        .b_stride = b_stride, .c_stride = c_stride, .tile = ck_product_tile_size()};
+    // Blocks of about the same depth: one that is short costs as much to lay out for each sum.
+    size_t step = parts_of(k, parts_of(k, DEPTH));
+    step = parts_of(step, 16) * 16;
+    for (size_t j = 0; j < n; j += COLUMNS) {
+        w.columns = at_most(COLUMNS, n - j);
+        w.c = c + j;
+        for (size_t p = 0; p < k; p += step) {
+            w.depth = at_most(step, k - p);
+            w.beta = p == 0 ? beta : 1;
+            w.a = a + (a_transposed ? p * a_stride : p);
+            w.b = b + (b_transposed ? j * b_stride + p : p * b_stride + j);
+            multiply(&w, threads);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+internal import CKernels
+internal import Synchronization
+
+/// The threads of this process that share its loops: products, and passes over tokens, rows, heads or elements.
+///
+/// No result depends on their number: what is added up is added up within one part, or in parts whose bounds do not depend on
+/// the threads, in their order.
+package enum Team {
+    private static let count = Atomic<Int>(1)
+
+    /// Threads that share a loop, the caller's among them; 1 until somebody chooses.
+    package static var threads: Int {
+        get { count.load(ordering: .relaxed) }
+        set { count.store(max(1, newValue), ordering: .relaxed) }
+    }
+
+    /// Below so many elements of work, some microseconds, a further thread costs more than it saves.
+    private static let elementsOfAThread = 1 << 15
+
+    /// Calls `body` for runs of 0..<count that together are all of it: on all threads, or on fewer where `count` items of `cost`
+    /// elements each are too little work for all.
+    ///
+    /// - Parameter body: runs on several threads at a time. It may write only what belongs to its run.
+    package static func share(_ count: Int, cost: Int, _ body: (Range<Int>) -> Void) {
+        share(count, in: min(threads, 1 + count * cost / elementsOfAThread), body)
+    }
+
+    /// The same on up to `threads` threads: more runs than threads, so that one that is late leaves its runs to the others.
+    package static func share(_ count: Int, in threads: Int, _ body: (Range<Int>) -> Void) {
+        guard count > 0 else { return }
+        let parts = min(count, threads * 4)
+        guard threads > 1, parts > 1 else { return body(0..<count) }
+        withoutActuallyEscaping(body) { body in
+            var work = SharedWork(count: count, parts: parts, body: body)
+            withUnsafeMutablePointer(to: &work) { work in
+                ck_share(
+                    threads, parts,
+                    { context, part in
+                        guard let work = context?.assumingMemoryBound(to: SharedWork.self).pointee else { return }
+                        work.body(part * work.count / work.parts..<(part + 1) * work.count / work.parts)
+                    }, work)
+            }
+        }
+    }
+
+    /// Elements that are never parted: whole vectors of every processor, so that an element is computed alike wherever a run ends.
+    private static let block = 1 << 12
+
+    /// Calls `body` for runs of 0..<count elements, of arrays that are gone through once.
+    package static func shareElements(_ count: Int, _ body: (Range<Int>) -> Void) {
+        share((count + block - 1) / block, cost: block) { blocks in
+            body(blocks.lowerBound * block..<min(count, blocks.upperBound * block))
+        }
+    }
+
+    /// Items of a chunk whose sums ``sum(_:of:cost:_:)`` adds up.
+    private static let chunk = 256
+
+    /// Calls `body` for the chunks of 0..<count, each with `width` zeros of its own to add to, and adds what they leave to `total`,
+    /// chunk by chunk in order.
+    package static func sum(
+        _ count: Int, of width: Int, cost: Int, into total: UnsafeMutablePointer<Float>,
+        _ body: (Range<Int>, UnsafeMutablePointer<Float>) -> Void
+    ) {
+        let chunks = (count + chunk - 1) / chunk
+        guard chunks > 1 else { return body(0..<count, total) }
+        var partial = Tensor(zeros: [chunks, width])
+        let sums = partial.mutablePointer
+        share(chunks, cost: chunk * cost) { range in
+            for index in range { body(index * chunk..<min(count, (index + 1) * chunk), sums + index * width) }
+        }
+        for index in 0..<chunks { ck_axpy(1, sums + index * width, total, width) }
+    }
+}
+
+private struct SharedWork {
+    let count: Int
+    let parts: Int
+    let body: (Range<Int>) -> Void
+}
