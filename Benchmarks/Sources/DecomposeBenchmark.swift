@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CKernels
 internal import LinearAlgebra
 internal import Models
 internal import Support
@@ -41,6 +42,7 @@ struct DecomposeBenchmark: ParsableCommand {
 
     func run() throws {
         Team.threads = 1
+        OpenBLAS.useOneThread()
         var matrices = kind.flatMap { kind in size.map { DecomposeMatrix(kind, size: $0, seed: seed) } }
         let layers = try model.map { try DecomposeMatrix.linears(of: ModelFolder($0)) } ?? []
         matrices += layers
@@ -57,7 +59,7 @@ struct DecomposeBenchmark: ParsableCommand {
             }
             if let sum { table.add(sum.row("all \(layers.count) layers", tolerance)) }
         }
-        print("OpenBLAS kernels: \(OpenBLAS.core)")
+        print("kernels: \(String(cString: ck_isa_name(ck_chosen_isa()))), of factorizations OpenBLAS \(OpenBLAS.core)")
         print(table.text)
     }
 

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CKernels
 internal import LinearAlgebra
 internal import Quantization
 internal import Support
@@ -32,6 +33,7 @@ struct GPTQBenchmark: ParsableCommand {
 
     func run() throws {
         Team.threads = 1
+        OpenBLAS.useOneThread()
         var random = RandomStream(seed: 5)
         let weight = Tensor(normal: [size, size], deviation: 0.02, from: &random)
         let inputs = Tensor(normal: [rows, size], from: &random)
@@ -65,7 +67,10 @@ struct GPTQBenchmark: ParsableCommand {
         add("factorization, rounding, updates", n * n * n * 4 / 3) { quantize(gathered, searchesClip: false) }
         add("the whole", operations) { quantize(statistics(), searchesClip: false) }
         add("the whole, with clip search", operations) { quantize(statistics(), searchesClip: true) }
-        print("OpenBLAS kernels: \(OpenBLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) Gflop/s")
+        let kernels = String(cString: ck_isa_name(ck_chosen_isa()))
+        print(
+            "kernels: \(kernels), of factorizations OpenBLAS \(OpenBLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) Gflop/s"
+        )
         print(table.text)
     }
 }

@@ -47,6 +47,7 @@ struct IntegerBenchmark: ParsableCommand {
 
     func run() throws {
         Team.threads = 1
+        OpenBLAS.useOneThread()
         var load = [0.0, 0, 0]
         getloadavg(&load, 3)
         print(
@@ -120,7 +121,11 @@ struct IntegerBenchmark: ParsableCommand {
         let peakRounds = 20000
         var bodies: [() -> Void] = [
             { roundProducts = ck_integer_peak(peakRounds) },
-            { matmul(x, .asStored, weight, .transposed, into: &y) },
+            {
+                cblas_sgemm(
+                    CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(n), Int32(n), 1, x.pointer, Int32(n),
+                    weight.pointer, Int32(n), 0, y.mutablePointer, Int32(n))
+            },
         ]
         if count == 1 {
             bodies.append {

@@ -74,7 +74,7 @@ extension Job {
             }
         }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
-        chooseThreads(config, reporter)
+        Self.chooseThreads(config, reporter)
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
         let dims = try config.chooseLayout(
@@ -132,7 +132,9 @@ extension Job {
             throw stop
         }
         try StopRequest.shielded(finish)
-@@ as the settings ask for; more than there are cores for are said to be.
+    }
+
+    /// As many threads as the settings ask for; more than there are cores for are said to be.
     private static func chooseThreads(_ config: RunConfig, _ reporter: Reporter) {
         guard let threads = config.parallel.threads else { return }
         Team.threads = threads
