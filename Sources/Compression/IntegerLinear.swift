@@ -52,17 +52,15 @@ final class IntegerLinear: LinearOperator {
         }
     }
 
-    /// Where all round x alike, x is rounded once.
+    /// Where all round x alike, x is rounded once, and threads share the rows of all.
     func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
         guard case .integer(let own) = product else { return [product(x)] + others.map { $0.product(x) } }
-        let tokens = own.rounded(x)
-        return [own.apply(tokens)]
-            + others.map { other in
-                guard case .integer(let product) = (other as? IntegerLinear)?.product, product.reads(own) else {
-                    return other.product(x)
-                }
-                return product.apply(tokens)
-            }
+        let alike = others.compactMap { other -> IntegerProduct? in
+            guard case .integer(let product) = (other as? IntegerLinear)?.product, product.reads(own) else { return nil }
+            return product
+        }
+        guard alike.count == others.count else { return [product(x)] + others.map { $0.product(x) } }
+        return IntegerProduct.apply([own] + alike, own.rounded(x))
     }
 }
 

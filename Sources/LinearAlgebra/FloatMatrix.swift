@@ -74,10 +74,9 @@ package struct FloatMatrix: LinearOperator {
     /// x·Wᵀ, `[tokens, rows]`.
     package func product(_ x: Tensor) -> Tensor {
         precondition(x.columns == shape[1], "a matrix \(shape) for \(x.shape)")
+        if x.rows <= Self.fewTokens { return Self.multiplyFew(x, [self])[0] }
         var result = Tensor(uninitialized: [x.rows, shape[0]])
-        if x.rows <= Self.fewTokens {
-            multiplyFew(x, into: result.mutablePointer)
-        } else if form == .float32 {
+        if form == .float32 {
             let source = elements.pointer.assumingMemoryBound(to: Float.self)
             multiply(x, source, 0..<shape[0], into: result.mutablePointer)
         } else {
@@ -100,17 +99,41 @@ package struct FloatMatrix: LinearOperator {
             y + range.lowerBound, ldc: shape[0])
     }
 
-    private func multiplyFew(_ x: Tensor, into y: UnsafeMutablePointer<Float>) {
-        // Read by all threads; each writes rows of its own.
-        nonisolated(unsafe) let (w, tokens, y) = (elements.pointer, x.pointer, y)
-        let (rows, columns, count, kernel) = (shape[0], shape[1], x.rows, form.kernel)
-        let block = 16
-        Team.share((rows + block - 1) / block, in: min(Team.threads, rows * columns / Self.elementsOfAThread)) { blocks in
-            for token in 0..<count {
-                ck_matrix_vector(
-                    w, kernel, blocks.lowerBound * block, min(rows, blocks.upperBound * block), columns,
-                    tokens + token * columns, y + token * rows)
+    /// x·Wᵀ of this and other matrices; of few tokens, threads share the rows of all together.
+    package func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
+        let alike = others.compactMap { $0 as? FloatMatrix }
+        guard alike.count == others.count, x.rows <= Self.fewTokens else { return [product(x)] + others.map { $0.product(x) } }
+        return Self.multiplyFew(x, [self] + alike)
+    }
+
+    /// Rows of a matrix that are multiplied together.
+    private static let block = 16
+
+    private static func multiplyFew(_ x: Tensor, _ matrices: [FloatMatrix]) -> [Tensor] {
+        var results = matrices.map { Tensor(uninitialized: [x.rows, $0.shape[0]]) }
+        let targets = results.indices.map { results[$0].mutablePointer }
+        var ends: [Int] = []
+        for matrix in matrices {
+            precondition(x.columns == matrix.shape[1], "a matrix \(matrix.shape) for \(x.shape)")
+            ends.append((ends.last ?? 0) + (matrix.shape[0] + block - 1) / block)
+        }
+        let count = ends.last ?? 0
+        Team.share(count, in: min(Team.threads, count * block * x.columns / elementsOfAThread)) { blocks in
+            var first = 0
+            for ((matrix, y), end) in zip(zip(matrices, targets), ends) {
+                let own = blocks.clamped(to: first..<end)
+                if !own.isEmpty { matrix.multiplyFew(x, own.lowerBound - first..<own.upperBound - first, into: y) }
+                first = end
             }
+        }
+        return results
+    }
+
+    private func multiplyFew(_ x: Tensor, _ blocks: Range<Int>, into y: UnsafeMutablePointer<Float>) {
+        let (first, last) = (blocks.lowerBound * Self.block, min(shape[0], blocks.upperBound * Self.block))
+        for token in 0..<x.rows {
+            ck_matrix_vector(
+                elements.pointer, form.kernel, first, last, shape[1], x.pointer + token * shape[1], y + token * shape[0])
         }
     }
 }

@@ -13,11 +13,11 @@ package struct IntegerMatrix: Sendable {
     private let codes: ByteStorage
     /// `[panels, groups, panel]`, as are the next two.
     private let scales: Tensor
-    /// nil where all are `zero`.
-    private let zeros: [Int16]?
+    /// Of 16 bits; nil where all are `zero`.
+    private let zeros: ByteStorage?
     private let zero: Int
-    /// Σ (code − zero) of each group; nil where no tokens with zero points are expected.
-    private let totals: [Int32]?
+    /// Σ (code − zero) of each group, in 32 bits; nil where no tokens with zero points are expected.
+    private let totals: ByteStorage?
 
     /// The zero points of a matrix.
     package enum Zeros {
@@ -77,8 +77,8 @@ package struct IntegerMatrix: Sendable {
             }
         }
         self.scales = scales
-        self.zeros = eachZero
-        self.totals = forTokensWithZeros ? totals : nil
+        self.zeros = eachZero.map { ByteStorage(copying: $0) }
+        self.totals = forTokensWithZeros ? ByteStorage(copying: totals) : nil
     }
 
     /// Rows that are laid out together.
@@ -87,7 +87,7 @@ package struct IntegerMatrix: Sendable {
     package static let largestGroup = Int(CK_INTEGER_GROUP)
 
     /// Bytes held.
-    package var byteCount: Int { codes.count + 4 * scales.count + 2 * (zeros?.count ?? 0) + 4 * (totals?.count ?? 0) }
+    package var byteCount: Int { codes.count + 4 * scales.count + (zeros?.count ?? 0) + (totals?.count ?? 0) }
 
     /// y[t, r] ← Σ_g (D·scale[r, g])·token scale[t, g], D = Σ_{c in g} (code − zero)·(token code − token zero), for all tokens
     /// and rows; rows of y are `stride` floats apart.
@@ -97,27 +97,47 @@ package struct IntegerMatrix: Sendable {
     package func multiply(
         _ tokens: IntegerTokens, into y: UnsafeMutablePointer<Float>, stride: Int, threads: Int = Team.threads
     ) {
-        precondition(tokens.columns == columns && tokens.group == group, "tokens of another layout")
-        precondition(!tokens.hasZeros || totals != nil, "tokens with zero points for a matrix without totals")
+        Self.multiply([(self, y, stride)], tokens, threads: threads)
+    }
+
+    /// The same of several matrices, whose panels of rows threads share all together: with one token, each by itself is so little
+    /// work that threads would wait for each other as long as they multiply.
+    private static func multiply(
+        _ products: [(matrix: IntegerMatrix, y: UnsafeMutablePointer<Float>, stride: Int)], _ tokens: IntegerTokens,
+        threads: Int
+    ) {
+        var ends: [Int] = []
+        var work = 0
+        for (matrix, _, _) in products {
+            precondition(tokens.columns == matrix.columns && tokens.group == matrix.group, "tokens of another layout")
+            precondition(!tokens.hasZeros || matrix.totals != nil, "tokens with zero points for a matrix without totals")
+            ends.append((ends.last ?? 0) + (matrix.rows + panel - 1) / panel)
+            work += matrix.rows * matrix.columns * tokens.count
+        }
         defer { WorkProgress.note() }
-        // Read by all threads; each writes rows of its own.
-        nonisolated(unsafe) let (x, y) = (tokens.kernel, y)
-        let parts = min(threads, rows * columns * tokens.count / Self.productsOfAThread)
-        zeros.withPointer { zeros in
-            totals.withPointer { totals in
-                nonisolated(unsafe) let w = ck_integer_matrix(
-                    rows: rows, row: ck_integer_row(columns: columns, group: group), bits: Int32(bits),
-                    codes: codes.pointer.assumingMemoryBound(to: UInt8.self), scales: scales.pointer, zeros: zeros,
-                    zero: Int32(zero), totals: totals)
-                Team.share((rows + Self.panel - 1) / Self.panel, in: parts) { panels in
-                    withUnsafePointer(to: w) { w in
-                        withUnsafePointer(to: x) { x in
-                            ck_integer_product(w, x, panels.lowerBound, panels.upperBound, y, stride)
+        Team.share(ends.last ?? 0, in: min(threads, work / productsOfAThread)) { panels in
+            var first = 0
+            for ((matrix, y, stride), end) in zip(products, ends) {
+                let own = panels.clamped(to: first..<end)
+                if !own.isEmpty {
+                    withUnsafePointer(to: matrix.kernel) { w in
+                        withUnsafePointer(to: tokens.kernel) { x in
+                            ck_integer_product(w, x, own.lowerBound - first, own.upperBound - first, y, stride)
                         }
                     }
                 }
+                first = end
             }
         }
+    }
+
+    /// What the kernels take; valid while this matrix is.
+    private var kernel: ck_integer_matrix {
+        ck_integer_matrix(
+            rows: rows, row: ck_integer_row(columns: columns, group: group), bits: Int32(bits),
+            codes: codes.pointer.assumingMemoryBound(to: UInt8.self), scales: scales.pointer,
+            zeros: zeros?.pointer.assumingMemoryBound(to: Int16.self), zero: Int32(zero),
+            totals: totals?.pointer.assumingMemoryBound(to: Int32.self))
     }
 
     /// Below so many products of integers, some microseconds, a further thread costs more than it saves.
@@ -125,17 +145,17 @@ package struct IntegerMatrix: Sendable {
 
     /// tokens·Wᵀ, `[tokens, rows]`.
     package func product(_ tokens: IntegerTokens, threads: Int = Team.threads) -> Tensor {
-        var result = Tensor(uninitialized: [tokens.count, rows])
-        if tokens.count > 0 { multiply(tokens, into: result.mutablePointer, stride: rows, threads: threads) }
-        return result
+        Self.products([self], tokens, threads: threads)[0]
     }
-}
 
-extension Optional {
-    /// The elements' pointer, nil for nil.
-    fileprivate func withPointer<Element, Result>(_ body: (UnsafePointer<Element>?) -> Result) -> Result
-    where Wrapped == [Element] {
-        guard let elements = self else { return body(nil) }
-        return elements.withUnsafeBufferPointer { body($0.baseAddress) }
+    /// tokens·Wᵀ of each matrix. - Precondition: matrices of one number of columns, in the same groups.
+    package static func products(
+        _ matrices: [IntegerMatrix], _ tokens: IntegerTokens, threads: Int = Team.threads
+    ) -> [Tensor] {
+        var results = matrices.map { Tensor(uninitialized: [tokens.count, $0.rows]) }
+        guard tokens.count > 0 else { return results }
+        let places = results.indices.map { (matrices[$0], results[$0].mutablePointer, matrices[$0].rows) }
+        multiply(places, tokens, threads: threads)
+        return results
     }
 }

@@ -196,7 +196,11 @@ private struct GPTQRounding {
                 let block = ck_gptq_block(
                     rows: out, count: count, weights: weights, original: original, ratios: target, scales: scales,
                     zeros: zeros, groups: groups)
-                ck_gptq_columns(block, kernel, codes.pointer, order, errors)
+                let codes = codes.pointer
+                Team.share((out + 15) / 16, cost: 16 * count * count) { rows in
+                    ck_gptq_columns(
+                        block, kernel, codes, order, errors, 16 * rows.lowerBound, min(out, 16 * rows.upperBound))
+                }
             }
         }
         WorkProgress.note()

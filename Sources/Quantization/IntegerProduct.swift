@@ -171,4 +171,9 @@ package struct IntegerProduct: Sendable {
 
     /// y, `[tokens, rows]`, of tokens that ``rounded(_:)`` has made.
     package func apply(_ tokens: IntegerTokens) -> Tensor { matrix.product(tokens) }
+
+    /// The same of several products that read the same tokens.
+    package static func apply(_ products: [IntegerProduct], _ tokens: IntegerTokens) -> [Tensor] {
+        IntegerMatrix.products(products.map(\.matrix), tokens)
+    }
 }

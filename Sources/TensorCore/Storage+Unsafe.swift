@@ -23,6 +23,12 @@ package final class ByteStorage: @unchecked Sendable {
         pointer = StoragePool.shared.take(bytes: bytes)
     }
 
+    /// The elements' bytes.
+    package convenience init(copying elements: [some BitwiseCopyable]) {
+        self.init(uninitialized: elements.withUnsafeBytes(\.count))
+        elements.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: pointer, count: count).copyMemory(from: $0) }
+    }
+
     deinit { StoragePool.shared.give(pointer, bytes: bytes) }
 }
 

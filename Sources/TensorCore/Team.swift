@@ -1,6 +1,10 @@
 internal import CKernels
 internal import Synchronization
 
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
 /// The threads of this process that share its loops: products, and passes over tokens, rows, heads or elements.
 ///
 /// No result depends on their number: what is added up is added up within one part, or in parts whose bounds do not depend on
@@ -27,8 +31,37 @@ package enum Team {
 
     /// The same on up to `threads` threads: more runs than threads, so that one that is late leaves its runs to the others.
     package static func share(_ count: Int, in threads: Int, _ body: (Range<Int>) -> Void) {
+        share(count, in: threads, parts: min(count, threads * 4), body)
+    }
+
+    /// What `body` makes of each of 0..<count, long work that threads take one by one.
+    ///
+    /// - Parameter body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its thread
+    ///   does alone, unless there is but one item.
+    /// - Throws: the first error by number; after an error no item is begun.
+    package static func map<Result>(_ count: Int, _ body: (_ item: Int, _ isCaller: Bool) throws -> Result) throws -> [Result] {
+        guard threads > 1, count > 1 else { return try (0..<count).map { try body($0, true) } }
+        let caller = pthread_self()
+        let hasFailed = Atomic<Bool>(false)
+        var outcomes = [Swift.Result<Result, any Error>?](repeating: nil, count: count)
+        outcomes.withUnsafeMutableBufferPointer { outcomes in
+            share(count, in: min(threads, count), parts: count) { items in
+                for item in items where !hasFailed.load(ordering: .relaxed) {
+                    let outcome = Swift.Result { try body(item, pthread_equal(pthread_self(), caller) != 0) }
+                    if case .failure = outcome { hasFailed.store(true, ordering: .relaxed) }
+                    outcomes[item] = outcome
+                }
+            }
+        }
+        for case .failure(let error)? in outcomes { throw error }
+        return try outcomes.map { outcome in
+            guard let outcome else { preconditionFailure("an item was left out") }
+            return try outcome.get()
+        }
+    }
+
+    private static func share(_ count: Int, in threads: Int, parts: Int, _ body: (Range<Int>) -> Void) {
         guard count > 0 else { return }
-        let parts = min(count, threads * 4)
         guard threads > 1, parts > 1 else { return body(0..<count) }
         withoutActuallyEscaping(body) { body in
             var work = SharedWork(count: count, parts: parts, body: body)

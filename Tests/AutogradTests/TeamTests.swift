@@ -6,7 +6,7 @@ import Testing
 
 /// Large enough that each operation is shared.
 @Suite struct TeamTests {
-    private typealias Operation = ([Variable], Tape) -> Variable
+    private typealias Operation = @Sendable ([Variable], Tape) -> Variable
 
     private static let attention = AttentionShape(sequences: 2, length: 192, heads: 4, keyValueHeads: 2, headDimension: 64)
     private static let tokens: [Int32] = (0..<384).map { Int32($0 * $0 % 90) }

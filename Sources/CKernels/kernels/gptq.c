@@ -12,12 +12,12 @@ INLINE vector_t gptq_load(const float *source, size_t rows, float rest) {
 }
 
 void CK_VARIANT(ck_gptq_columns)(
-    ck_gptq_block b, ck_quantizer q, int16_t *codes, const int32_t *columns, float *errors) {
+    ck_gptq_block b, ck_quantizer q, int16_t *codes, const int32_t *columns, float *errors, size_t begin, size_t end) {
     vector_t w[CK_GPTQ_COLUMNS];
     float least = q.symmetric ? -symmetric_levels(q.bits) - 1 : 0;
     float most = q.symmetric ? symmetric_levels(q.bits) : asymmetric_levels(q.bits);
-    for (size_t row = 0; row < b.rows; row += LANES) {
-        size_t rows = b.rows - row < LANES ? b.rows - row : LANES;
+    for (size_t row = begin; row < end; row += LANES) {
+        size_t rows = end - row < LANES ? end - row : LANES;
         for (size_t i = 0; i < b.count; i++) w[i] = gptq_load(b.weights + i * b.rows + row, rows, 0);
         for (size_t i = 0; i < b.count; i++) {
             size_t grid = (size_t)b.groups[i] * b.rows + row;

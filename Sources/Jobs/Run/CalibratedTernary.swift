@@ -58,9 +58,9 @@ struct CalibratedTernary<World: Communicator> {
             let owners = GreedyDispatch.owners(sizes: chosen.map { new[$0].count }, ranks: groups.dims.data)
             let own = try groups.replicas.agree {
                 let norm = try naming(calibrated.layers[first].name) { try prepare(calibrated.statistics) }
-                return try zip(chosen, owners).map { index, owner in
-                    guard owner == groups.replica else { return TernaryReport.Layer?.none }
-                    let layer = calibrated.layers[index]
+                return try Team.map(chosen.count) { place, _ in
+                    guard owners[place] == groups.replica else { return TernaryReport.Layer?.none }
+                    let layer = calibrated.layers[chosen[place]]
                     return try naming(layer.name) { try work(layer, norm) }
                 }
             }

@@ -107,7 +107,7 @@ struct LanguageModelRun<World: Communicator> {
 
     /// What a step costs on these machines, at the speed that was measured at the start. Collective.
     private func planner(_ job: PlannedJob) throws -> Planner {
-        let cluster = try Cluster(of: context.communicator, threads: BLAS.threads, productFlops: peak)
+        let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: peak)
         return Planner(Workload(job, context.config, model.architecture), cluster)
     }
 

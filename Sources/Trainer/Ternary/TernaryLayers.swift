@@ -1,16 +1,18 @@
 package import Collectives
 package import Parallelism
 internal import Support
+internal import Synchronization
 internal import TensorCore
 package import TernarySVD
 
-/// Decomposes layers of a stage, dealt to its replicas; each ends with all of the stage's factors, bit for bit the same.
-/// Collective.
+/// Decomposes layers of a stage, dealt to its replicas, whose threads take them one by one; each ends with all of the stage's
+/// factors, bit for bit the same. Collective.
 ///
 /// - Parameters:
 ///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
 ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
-///   - eachRound: called every round of each own layer's decomposition; what it throws ends the decomposition on all ranks.
+///   - eachRound: called every round of each own layer's decomposition, on whatever thread; what it throws ends the decomposition
+///     on all ranks.
 ///   - progress: called with the number of own layers done and to do.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
@@ -20,8 +22,9 @@ package func decompose(
     let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: groups.dims.data)
     let own = indices.indices.filter { owners[$0] == groups.replica }
     let decompositions = try groups.world.agree {
-        var results: [Int: TernaryDecomposition] = [:]
-        for (done, layer) in own.enumerated() {
+        let done = Atomic<Int>(0)
+        let made = try Team.map(own.count) { place, isCaller in
+            let layer = own[place]
             let index = indices[layer]
             let (weight, name) = (weights[index], weights.layerName(index))
             func work() throws -> TernaryDecomposition {
@@ -31,12 +34,14 @@ package func decompose(
                     try eachRound()
                 }
             }
-            results[layer] = try Trace.span(.decompose, layer) {
+            let result = try Trace.span(.decompose, layer) {
                 try finished?.decomposition(of: weight, name: name, or: work) ?? work()
             }
-            progress(done + 1, own.count)
+            let count = done.add(1, ordering: .relaxed).newValue
+            if isCaller { progress(count, own.count) }
+            return result
         }
-        return results
+        return Dictionary(uniqueKeysWithValues: zip(own, made))
     }
     return try indices.enumerated().map { layer, index in
         let (own, owner) = (decompositions[layer], owners[layer])

@@ -52,7 +52,7 @@ package final class TernaryTraining<World: Communicator> {
     package var replays: Int { exchange.statistics.replays }
     private var initialBytes = 0
     /// The first transition of a layer, while there is one to make.
-    private var first: ((TernaryTrainingLayer) throws -> TransitionUpdate)?
+    private var first: ((TernaryTrainingLayer, _ poll: () throws -> Void) throws -> TransitionUpdate)?
 
     /// Connects the ranks. Collective.
     ///
@@ -111,12 +111,11 @@ package final class TernaryTraining<World: Communicator> {
         for number in layers.indices {
             if let given = factors?[layers[number].name] { layers[number].tolerance = given.tolerance }
         }
-        let exchange = exchange
-        first = { [transition] layer in
+        first = { [transition] layer, poll in
             if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }
-            let work = {
+            func work() throws -> TernaryDecomposition {
                 try TernaryDecomposition(layer.state.weight, transition.options, name: layer.name) {
-                    try exchange.poll()
+                    try poll()
                     try StopRequest.check()
                     try eachRound()
                 }
@@ -149,14 +148,24 @@ package final class TernaryTraining<World: Communicator> {
         var times = owners.map { _ in Int64.max }
         var computeSeconds = 0.0
         try Trace.span(.exchange) { try exchange.beginStep(step, owners: owners) }
-        for number in order where owners[number] == world.rank {
-            let (begun, time) = (clock.now, TransitionDispatch.processorTime)
-            let transition = try Trace.span(.transition, number) { try compute(number) }
-            times[number] = TransitionDispatch.processorTime - time
+        let own = order.filter { owners[$0] == world.rank }
+        // As many at a time as there are threads: what is computed is published while the next ones are.
+        for first in stride(from: 0, to: own.count, by: Team.threads) {
+            let numbers = own[first..<min(first + Team.threads, own.count)]
+            let begun = clock.now
+            let computed = try Team.map(numbers.count) { place, isCaller in
+                let number = numbers[numbers.startIndex + place]
+                let time = TransitionDispatch.processorTime
+                let transition = try Trace.span(.transition, number) { try compute(number, polls: isCaller) }
+                return (transition, time: TransitionDispatch.processorTime - time)
+            }
             computeSeconds += (clock.now - begun) / .seconds(1)
-            try Trace.span(.exchange, number) {
-                try exchange.publish(transition)
-                try exchange.poll()
+            for (number, (transition, time)) in zip(numbers, computed) {
+                times[number] = time
+                try Trace.span(.exchange, number) {
+                    try exchange.publish(transition)
+                    try exchange.poll()
+                }
             }
         }
         var (branches, bytes) = (BranchCounts(), 0)
@@ -178,23 +187,27 @@ package final class TernaryTraining<World: Communicator> {
 
     /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have
     /// missed.
-    private func compute(_ number: Int) throws -> Transition {
+    ///
+    /// - Parameter polls: whether this thread is the one that may exchange messages meanwhile.
+    private func compute(_ number: Int, polls: Bool) throws -> Transition {
         let layer = layers[number]
         var adaptation = layer.adaptation
-        let update = try update(layer, &adaptation)
+        let update = try update(layer, &adaptation) { if polls { try exchange.poll() } }
         return try TransitionMessage(update, oldRank: layer.rank, adaptation).transition(
             of: number, layer.codec, name: layer.name)
     }
 
-    private func update(_ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation) throws -> TransitionUpdate {
+    private func update(
+        _ layer: TernaryTrainingLayer, _ adaptation: inout Adaptation, poll: () throws -> Void
+    ) throws -> TransitionUpdate {
         if let first {
-            let update = try first(layer)
+            let update = try first(layer, poll)
             adaptation = Adaptation(budget: PackedTernary(update.newU).nonzeros + PackedTernary(update.newV).nonzeros)
             return update
         }
         return try transition.step(
             layer.state, name: layer.name, adapts: settings.adapts(atStep: step), follows: settings.followsWeights, &adaptation,
-            eachRound: exchange.poll)
+            eachRound: poll)
     }
 
     private func apply(_ transition: Transition) throws -> TransitionUpdate {

@@ -1,0 +1,60 @@
+import Testing
+
+@testable import TensorCore
+
+@Suite struct TeamTests {
+    private struct Refused: Error, Equatable { var item: Int }
+
+    /// Runs `body` with so many threads.
+    private func with(_ threads: Int, _ body: () throws -> Void) rethrows {
+        let before = Team.threads
+        defer { Team.threads = before }
+        Team.threads = threads
+        try body()
+    }
+
+    @Test(arguments: [1, 2, 5]) func `items come back in their order`(_ threads: Int) throws {
+        try with(threads) {
+            for count in [0, 1, 2, 23] {
+                let squares = try Team.map(count) { item, _ in item * item }
+                #expect(squares == (0..<count).map { $0 * $0 })
+            }
+        }
+    }
+
+    @Test(arguments: [1, 2, 5]) func `an error of an item is the map's`(_ threads: Int) {
+        with(threads) {
+            #expect(throws: Refused(item: 7)) {
+                try Team.map(30) { item, _ in if item == 7 { throw Refused(item: item) } }
+            }
+        }
+    }
+
+    @Test(arguments: [1, 3, 8]) func `sums of chunks do not depend on the threads`(_ threads: Int) {
+        var random = RandomStream(seed: 2)
+        let x = Tensor(normal: [5000, 3], from: &random)
+        func columnSums() -> [Float] {
+            var total = Tensor(zeros: [3])
+            let source = x.pointer
+            Team.sum(5000, of: 3, cost: 1000, into: total.mutablePointer) { rows, sums in
+                for row in rows { for j in 0..<3 { sums[j] += source[row * 3 + j] } }
+            }
+            return total.elements
+        }
+        with(1) {
+            let alone = columnSums()
+            with(threads) { #expect(columnSums() == alone) }
+        }
+    }
+
+    @Test func `elements are gone through once each`() {
+        with(4) {
+            for count in [0, 1, 4096, 100_001] {
+                var marks = Tensor(zeros: [count])
+                let target = marks.mutablePointer
+                Team.shareElements(count) { for index in $0 { target[index] += 1 } }
+                #expect(marks.elements == [Float](repeating: 1, count: count))
+            }
+        }
+    }
+}
