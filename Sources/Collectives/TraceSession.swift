@@ -24,7 +24,7 @@ package struct TraceSession<World: Communicator> {
     /// That the file can be written later.
     ///
     /// - Parameter own: a folder that the job will make itself.
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     package static func check(_ path: String, madeLater own: String) throws(FileError) {
         let folder = parentDirectory(of: path)
         guard PathKind(path) == .absent || PathKind(path) == .file else {
@@ -47,7 +47,7 @@ package struct TraceSession<World: Communicator> {
     ///   - title: of the timeline.
     ///   - row: what this rank's row is called.
     /// - Returns: the spans that a rank has room for, and how many more there were, over all ranks.
-    /// - Throws: the ``FileError`` of rank 0, on all ranks.
+    /// - Throws: the `FileError` of rank 0, on all ranks.
     package func finish(title: String, row: String) throws -> (limit: Int, dropped: Int) {
         let record = Trace.end()
         let end = try ClockOffsets.measure(over: world)

@@ -11,7 +11,7 @@ package enum Orientation: Sendable {
 /// C ← α·op(A)·op(B) + β·C on row-major memory; op(A) is m×k, op(B) is k×n, C is m×n.
 ///
 /// Leading dimensions are in elements: the distance between rows as stored. 2·m·n·k floating-point operations, shared by the
-/// ``Team``; a number of C depends neither on the threads nor on the other rows and columns (`ck_product.h`).
+/// `Team`; a number of C depends neither on the threads nor on the other rows and columns (`ck_product.h`).
 @inline(__always)
 package func gemm(
     _ opA: Orientation, _ opB: Orientation, m: Int, n: Int, k: Int,

@@ -4,7 +4,7 @@ internal import Support
 /// Keeps a run folder for one supervisor (`launch`) from its first attempt to its last: between two attempts nobody holds the
 /// run's own lock, and another run could begin there.
 ///
-/// `launch.lock`, of the kind of ``FolderLock``. It holds the supervisor's name, by which its ranks know it, and goes with it.
+/// `launch.lock`, of the kind of `FolderLock`. It holds the supervisor's name, by which its ranks know it, and goes with it.
 /// It is made in a folder that a run has begun in only: what is no run's stays as it is.
 package final class SupervisorLock {
     static let fileName = "launch.lock"
