@@ -2,6 +2,7 @@
 // takes memory for every thread as it is loaded, and where there is none it asks for ever.
 #include "CProcess.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,12 @@ size_t cprocess_address_limit(void) {
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur < least) least = limit.rlim_cur;
     if (getrlimit(RLIMIT_DATA, &limit) == 0 && limit.rlim_cur < least) least = limit.rlim_cur;
     return least == RLIM_INFINITY ? 0 : least;
+}
+
+long cprocess_thread_limit(void) {
+    size_t limit = cprocess_address_limit() >> 20;
+    if (limit == 0) return LONG_MAX;
+    return limit < MIB_AT_LEAST ? 1 : 1 + (long)((limit - MIB_AT_LEAST) / MIB_PER_THREAD);
 }
 
 static void heed_address_limit(int count, char **arguments, char **environment) {
@@ -49,7 +56,7 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
     }
     // Each thread that allocates would map 64 MiB of its own, and what is left would depend on which thread was first.
     mallopt(M_ARENA_MAX, 1);
-    long threads = 1 + (long)((limit - MIB_AT_LEAST) / MIB_PER_THREAD);
+    long threads = cprocess_thread_limit();
     const char *wanted = getenv("OPENBLAS_NUM_THREADS");
     if (wanted == NULL) wanted = getenv("OMP_NUM_THREADS");
     if ((wanted == NULL ? sysconf(_SC_NPROCESSORS_ONLN) : atol(wanted)) <= threads) return;

@@ -75,6 +75,8 @@ enum ProcessEnvironment {
                 [environment["OPENBLAS_NUM_THREADS"], environment["OMP_NUM_THREADS"]]
                 .compactMap { $0.flatMap { Int($0) } }.first ?? 1
         }
+        // The team's threads take addresses as well.
+        Team.threads = min(Team.threads, cprocess_thread_limit())
         OpenBLAS.useOneThread()
         guard environment[guardVariable] == nil, environment["OPENBLAS_CORETYPE"] == nil else { return }
         guard needsNewerKernels(core: OpenBLAS.core, hasAVX512: ck_has_avx512() != 0) else { return }

@@ -16,3 +16,6 @@ int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_N
 /// Bytes this process may map, or write to, in all; 0 where there is no limit. A limit that the smallest model cannot run in
 /// has ended the program with 78 before `main`.
 size_t cprocess_address_limit(void);
+
+/// Threads that this leaves addresses for, at least one; `LONG_MAX` where there is no limit.
+long cprocess_thread_limit(void);
