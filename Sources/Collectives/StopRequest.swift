@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Support
 internal import Synchronization
 
 /// Thrown where a run ends because it was asked to; not a failure.
@@ -122,15 +123,9 @@ package enum StopRequest {
             Glibc.signal(SIGPIPE, SIG_IGN)
             state.withLock { $0.stopsWithoutReader = true }
         }
-        var thread = pthread_t()
-        let code = pthread_create(
-            &thread, nil,
-            { _ in
-                StopRequest.watch()
-                return nil
-            }, nil)
-        state.withLock { $0.thread = code == 0 ? thread : nil }
-        if code != 0 { release() }
+        let thread = try? SystemThread.start { StopRequest.watch() }
+        state.withLock { $0.thread = thread }
+        if thread == nil { release() }
     }
 
     /// Ends the thread: the calling one takes the signals, and reads them from the ``SignalPipe``. One may have come already:

@@ -31,20 +31,7 @@ package final class Watchdog: Sendable {
 
     init(rank: Int, _ heartbeat: Heartbeat?, patience: Duration) {
         (self.rank, self.heartbeat, self.patience) = (rank, heartbeat, patience)
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let code = pthread_create(
-            &thread, nil,
-            { context in
-                guard let context else { return nil }
-                Unmanaged<Watchdog>.fromOpaque(context).takeRetainedValue().watch()
-                return nil
-            }, context)
-        if code == 0 {
-            pthread_detach(thread)
-        } else {
-            Unmanaged<Watchdog>.fromOpaque(context).release()
-        }
+        if let thread = try? SystemThread.start({ self.watch() }) { pthread_detach(thread) }
     }
 
     /// Begins a phase in which something must get done every `limit`; replaces the one before.

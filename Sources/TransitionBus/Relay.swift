@@ -1,5 +1,6 @@
 internal import CZeroMQ
 internal import Glibc
+internal import Support
 internal import Synchronization
 
 /// Passes on what the ranks of a group send to all and to each other: one rank of the group runs it, on a thread of its own, so
@@ -106,20 +107,11 @@ final class Relay: GuardedSocket, @unchecked Sendable {
     /// Serves on a thread of its own until ``stop()``.
     func start() throws(ZeroMQError) {
         refused.store(messaging.authenticator.refused, ordering: .relaxed)
-        var thread = pthread_t()
-        let context = Unmanaged.passRetained(self).toOpaque()
-        let code = pthread_create(
-            &thread, nil,
-            { context in
-                guard let context else { return nil }
-                Unmanaged<Relay>.fromOpaque(context).takeRetainedValue().serve()
-                return nil
-            }, context)
-        guard code == 0 else {
-            Unmanaged<Relay>.fromOpaque(context).release()
-            throw ZeroMQError(operation: "pthread_create", subject: "relay \(number)", code: code)
+        do throws(SystemThread.Refused) {
+            pthread_detach(try SystemThread.start { self.serve() })
+        } catch {
+            throw ZeroMQError(operation: "pthread_create", subject: "relay \(number)", code: error.code)
         }
-        pthread_detach(thread)
     }
 
     /// Ends the thread; nothing is passed on any more.

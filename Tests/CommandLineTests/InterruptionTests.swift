@@ -161,6 +161,16 @@ extension CommandLineTests {
             #expect(try model.metrics("out", "step") == (0..<1000).map(Double.init))
         }
 
+        /// The processes end before patience does; what is left behind is named, and killed.
+        private func expectEnd(of processes: [pid_t], mpirun: pid_t) {
+            let start = Date()
+            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.patience { usleep(20_000) }
+            for process in processes where isRunning(process) {
+                Issue.record("\(process == mpirun ? "mpirun" : "a rank") is left behind")
+                kill(process, SIGKILL)
+            }
+        }
+
         @Test func `when launch is killed, mpirun and the ranks go with it`() throws {
             let run = try Program.start(["launch", "-n", "2"] + arguments("out", Self.endless), in: model.path)
             try wait("out", steps: 3)
@@ -168,12 +178,7 @@ extension CommandLineTests {
             let processes = try [mpirun] + ranks(of: mpirun)
             #expect(processes.count == 3)
             run.send(SIGKILL)
-            let start = Date()
-            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.patience { usleep(20_000) }
-            for process in processes where isRunning(process) {
-                Issue.record("\(process == mpirun ? "mpirun" : "a rank") is left behind")
-                kill(process, SIGKILL)
-            }
+            expectEnd(of: processes, mpirun: mpirun)
             #expect(try run.wait().code == 128 + SIGKILL)
         }
 
@@ -190,12 +195,7 @@ extension CommandLineTests {
             let processes = try [mpirun] + ranks(of: mpirun)
             #expect(processes.count == 2)
             run.send(SIGKILL)
-            let start = Date()
-            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.patience { usleep(20_000) }
-            for process in processes where isRunning(process) {
-                Issue.record("\(process == mpirun ? "mpirun" : "the rank") is left behind")
-                kill(process, SIGKILL)
-            }
+            expectEnd(of: processes, mpirun: mpirun)
             _ = try run.wait()
         }
 
