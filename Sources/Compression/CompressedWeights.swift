@@ -62,8 +62,6 @@ package struct CompressedWeights: PackedWeights {
 
     package var ternaryCount: Int { places.values.count { if case .ternary = $0 { true } else { false } } }
     package var integerCount: Int { places.count - ternaryCount }
-    /// Whether all packed linears are ternary factors.
-    package var isTernary: Bool { integerCount == 0 }
 
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 

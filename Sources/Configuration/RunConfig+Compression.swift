@@ -160,9 +160,9 @@ package struct CalibrationSettings: Sendable, Equatable {
 
 extension CalibrationMode: Choice {}
 
-/// What `quantize` rotates.
+/// What `quantize` does to a network before it rounds it, and how that is chosen.
 package struct QuantizeSettings: Sendable, Equatable {
-    package enum Rotation: String, Choice { case none, hadamard }
+    package enum Transform: String, Choice { case none, smoothquant, hadamard, learned }
     package enum Recipe: String, Choice {
         /// As the other settings say.
         case given
@@ -177,7 +177,7 @@ package struct QuantizeSettings: Sendable, Equatable {
     /// Sequences that recipes are compared on.
     package var heldOut: Int
     /// Where no `rotation.path` is given.
-    package var rotation: Rotation
+    package var transform: Transform
     /// Whether R3 and R4, computed at run time, may be used.
     package var online: Bool
 
@@ -189,7 +189,10 @@ package struct QuantizeSettings: Sendable, Equatable {
         heldOut = key(
             "held_out", 16, "auto: sequences that recipes are compared on, those after the ones calibrated on",
             .range(1...1_000_000))
-        rotation = key("rotation", .none, "without rotation.path: quantize the network as stored, or with random Hadamards")
+        transform = key(
+            "transform", formerly: "rotation", .none,
+            "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, or with R1 and R2 as random Hadamards or learned without a backward pass"
+        )
         online = key(
             "online", false,
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")

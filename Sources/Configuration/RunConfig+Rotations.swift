@@ -21,17 +21,21 @@ extension RunConfig {
         }
     }
 
-    /// What a search for the best recipe decides itself is not given as well.
+    /// What a search for the best recipe, or a file of rotations, decides is not given as well.
     func checkRecipe() throws(ConfigurationError) {
+        if rotation.path != nil, ![.none, .learned].contains(quantize.transform) {
+            throw ConfigurationError(
+                "quantize.transform", "is \(quantize.transform.rawValue), and rotation.path names rotations; leave one out")
+        }
         guard quantize.recipe == .auto else { return }
         if quantization.weights.method != .rtn {
             throw ConfigurationError(
                 "quantization.weights.method",
                 "is \(quantization.weights.method.rawValue), and quantize.recipe=auto chooses it; leave one out")
         }
-        if quantize.rotation != .none {
+        if quantize.transform != .none {
             throw ConfigurationError(
-                "quantize.rotation", "is \(quantize.rotation.rawValue), and quantize.recipe=auto chooses it; leave one out")
+                "quantize.transform", "is \(quantize.transform.rawValue), and quantize.recipe=auto chooses it; leave one out")
         }
     }
 }

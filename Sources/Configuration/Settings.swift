@@ -31,6 +31,8 @@ package struct Settings {
         var given: [String: GivenSetting]
         var descriptions: [SettingDescription] = []
         var problems: [ConfigurationError] = []
+        /// Names that keys had before, and still may be given by.
+        var formerPaths: Set<String> = []
 
         init(_ given: [String: GivenSetting]) { self.given = given }
     }
@@ -52,12 +54,26 @@ package struct Settings {
     package func section(_ name: String) -> Settings { Settings(log, prefix: "\(prefix)\(name).") }
 
     /// The value of a key, or its default.
+    ///
+    /// - Parameter former: the name that the key had before; runs and scripts that give it go on working.
     package func callAsFunction<Value: SettingValue>(
-        _ name: String, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
+        _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value {
-        read(
+        if let former { adopt(former, as: name) }
+        return read(
             name, defaultValue, help, expectation: rule.expectation, isText: Value.isText,
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
+    }
+
+    /// Takes what is given by a key's former name for the key's.
+    private func adopt(_ former: String, as name: String) {
+        let (former, path) = (prefix + former, prefix + name)
+        log.formerPaths.insert(former)
+        guard let given = log.given[former] else { return }
+        if log.given[path] != nil {
+            log.problems.append(ConfigurationError(given.place, "\(former) is what \(path) was called; leave one out"))
+        }
+        log.given[path] = given
     }
 
     /// The value of a key that may be left open: `word` stands for that.
@@ -101,7 +117,7 @@ package struct Settings {
 
     /// What is wrong with the values given: keys nobody asked for first, since a misspelt key explains other trouble.
     var problems: [ConfigurationError] {
-        let known = Set(log.descriptions.map(\.path))
+        let known = Set(log.descriptions.map(\.path)).union(log.formerPaths)
         let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
         return unknown.map { path, given in
             ConfigurationError(given.place, "unknown key '\(path.prefix(100))'" + hint(for: path))

@@ -54,7 +54,7 @@ package struct EvaluateJob: Job {
         let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         table?.add(to: &results)
-        if let packed = run.inputs.folder.packed as? CompressedWeights {
+        if let packed = run.inputs.folder.packed {
             results["product"] = .string(config.eval.product.rawValue)
             results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
         }

@@ -25,13 +25,12 @@ package struct QuantizeJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name,
-            needsTraining: config.quantization.weights.method == .gptq || config.quantize.recipe == .auto
+            context, job: Self.name, needsTraining: config.quantizeReadsText
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let recipe = try QuantizeRecipe(config, inputs)
-            if recipe.rotations != nil { try inputs.folder.checkRotatable(weights) }
+            if recipe.transform.rotates { try inputs.folder.checkRotatable(weights) }
             return (recipe, weights)
         }
         let model = run.model
@@ -96,18 +95,20 @@ package struct QuantizeJob: Job {
         let config = run.context.config
         if config.quantize.recipe == .auto {
             let found = try RecipeSearch(run, recipe, original).best()
-            let names = recipe.names(found.winner.transform.name, label: found.winner.label, found.winner.method)
+            let names = recipe.names(found.winner.transform, label: found.winner.label, found.winner.method)
             return Made(packed: found.packed, execution: found.execution, names: names, search: found)
         }
-        let base = recipe.base(original, run.model.architecture)
+        let (isCalibrated, transform) = (config.quantization.weights.method == .gptq, recipe.transform)
+        let text = isCalibrated || transform.readsText(config) ? try run.calibrationWindows(drawingFrom: original) : []
+        let base = try transform.apply(TransformInput(run: run, recipe: recipe, network: original, calibration: text))
+        let execution = recipe.execution(of: transform)
         let packed =
-            config.quantization.weights.method == .gptq
+            isCalibrated
             ? try base.calibrated(
-                Calibration(run.model, run.context.groups, mode: config.calibration.mode),
-                windows: try run.calibrationWindows(drawingFrom: original),
-                hooks: recipe.execution.hooks(run.model.architecture), recipe.plan)
+                Calibration(run.model, run.context.groups, mode: config.calibration.mode), windows: text,
+                hooks: execution.hooks(run.model.architecture), recipe.plan)
             : base.packed(recipe.plan)
-        return Made(packed: packed, execution: recipe.execution, names: recipe.names, search: nil)
+        return Made(packed: packed, execution: execution, names: recipe.names, search: nil)
     }
 }
 
@@ -120,85 +121,5 @@ extension Parameters<StoredTensor> {
         return map { name, value in
             stage.weights[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
         }
-    }
-}
-
-/// What `quantize` does to a model, from its settings.
-struct QuantizeRecipe {
-    /// Rounding the network as stored, for comparison.
-    let plain: QuantizationRecipe
-    let plan: WeightPlan
-    /// nil: the network as stored.
-    let rotations: Rotations?
-    /// How rotations would be learned, and where they would start.
-    let rotation: RotationRecipe
-    /// Of a rotated network.
-    let online: OnlineRotations
-    let execution: Execution
-    private let isGiven: Bool
-    private let isCalibrated: Bool
-    private let bits: Int
-
-    /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``FileError`` for the rotations.
-    init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
-        let architecture = inputs.folder.architecture
-        bits = config.quantization.weights.bits
-        guard bits < 16 else {
-            throw ConfigurationError("quantization.weights.bits", "is 16: there is nothing to round; give 2 to 8")
-        }
-        guard config.quantization.weights.method != .stored else {
-            throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
-        }
-        isCalibrated = config.quantization.weights.method == .gptq
-        plain = QuantizationRecipe(config, architecture)
-        plan = try WeightPlan(config, architecture)
-        rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
-        isGiven = config.rotation.path != nil
-        rotations = isGiven || config.quantize.rotation == .hadamard ? rotation.start : nil
-        let isRotated = rotations != nil || config.quantize.recipe == .auto
-        online = isRotated && config.quantize.online ? rotation.online : OnlineRotations()
-        var execution = Execution(config: config, online: online)
-        // Other programs have one range for a token, wherever it is read.
-        if execution.activationBits < 16 { execution.activationPerHead = false }
-        self.execution = execution
-    }
-
-    /// What is rounded: the stage as stored, or rotated with norms folded.
-    func base(_ parameters: Parameters<StoredTensor>, _ architecture: Architecture) -> Parameters<StoredTensor> {
-        rotations.map { base(parameters, architecture, $0) } ?? parameters
-    }
-
-    func base(
-        _ parameters: Parameters<StoredTensor>, _ architecture: Architecture, _ rotations: Rotations
-    ) -> Parameters<StoredTensor> {
-        var base = parameters.fusingNorms(architecture)
-        if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
-        return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
-    }
-
-    /// Whether activations are rounded where R1 or R2 turns them.
-    var roundsActivations: Bool { execution.activationBits < 16 || execution.valueBits < 16 }
-
-    /// What the network is called: in the table, in `summary.json`, and where its folder is announced.
-    struct Names {
-        let label: String
-        let method: String
-        let description: String
-    }
-
-    var names: Names {
-        let transform = rotations == nil ? nil : isGiven ? "learned rotations" : "fixed rotations"
-        let label = (rotations == nil ? "" : isGiven ? "rotated, " : "Hadamard, ") + (isCalibrated ? "GPTQ" : "")
-        return names(transform, label: label, isCalibrated ? .gptq : .rtn)
-    }
-
-    /// - Parameter transform: what was done before rounding; nil for nothing.
-    func names(_ transform: String?, label: String, _ method: WeightMethod) -> Names {
-        let parts = [label.hasSuffix(", ") ? String(label.dropLast(2)) : label, "as written"].filter { !$0.isEmpty }
-        return Names(
-            label: parts.joined(separator: ", "),
-            method: [transform, method.rawValue].compactMap(\.self).joined(separator: ", "),
-            description: (transform.map { $0.hasSuffix("rotations") ? "rotated, " : "\($0), " } ?? "")
-                + "linears as packed integers of \(bits) bits\(plan.hasOverrides ? " and overrides" : "")")
     }
 }

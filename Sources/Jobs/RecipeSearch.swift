@@ -26,32 +26,17 @@ struct RecipeSearch<World: Communicator> {
     private var config: RunConfig { context.config }
     private var architecture: Architecture { run.model.architecture }
 
-    enum Transform: String, CaseIterable {
-        case stored = "as stored"
-        case smooth = "SmoothQuant"
-        case rotated = "R1 and R2"
-
-        /// In `summary.json`; nil for nothing.
-        var name: String? {
-            switch self {
-            case .stored: nil
-            case .smooth: "smoothquant"
-            case .rotated: "learned rotations"
-            }
-        }
-    }
-
     /// A way to quantize the network, and what came of it.
     struct Candidate {
-        let transform: Transform
+        let transform: any ModelTransform
         let method: WeightMethod
         var score: LanguageModelScore?
         var seconds = 0.0
         /// Why it was not tried, or has lost; or that it is what is written.
         var verdict = ""
 
-        var label: String { "\(transform.rawValue), \(method == .gptq ? "GPTQ" : "round to nearest")" }
-        var key: String { "\(transform)_\(method.rawValue)" }
+        var label: String { "\(transform.label), \(method == .gptq ? "GPTQ" : "round to nearest")" }
+        var key: String { "\(transform.key)_\(method.rawValue)" }
     }
 
     struct Result {
@@ -63,8 +48,6 @@ struct RecipeSearch<World: Communicator> {
 
     /// What a transform must gain on a simpler one to be preferred: less can turn into a loss on another text.
     private static var margin: Double { 0.1 }
-    /// Steps of the rotations, on stored activations or, where none are rounded, on the weights.
-    private static var steps: Int { 100 }
 
     /// Divides the text: the first sequences for calibration, those after them to compare on. Collective.
     ///
@@ -91,25 +74,25 @@ struct RecipeSearch<World: Communicator> {
             "comparing recipes on \(heldOut.count) sequences after the \(calibration.count) calibrated on")
         var candidates: [Candidate] = []
         var best: (place: Int, packed: Parameters<CompressedValue>, execution: Execution)?
-        for transform in Transform.allCases {
-            let began = ContinuousClock.now
+        for transform in ModelTransforms.all where transform.isTried {
+            let (began, execution) = (ContinuousClock.now, recipe.execution(of: transform))
             let made = try base(transform)
             let shared = (.now - began) / .seconds(1)
             for method in [WeightMethod.rtn, .gptq] {
                 var candidate = Candidate(transform: transform, method: method)
                 switch made {
-                case .failure(let reason): candidate.verdict = reason.text
+                case .failure(let obstacle): candidate.verdict = obstacle.reason
                 case .success(let base):
                     let start = ContinuousClock.now
-                    let packed = try packed(base.parameters, base.execution, method)
+                    let packed = try packed(base, execution, method)
                     candidate.seconds = shared + (.now - start) / .seconds(1)
-                    let network = CompressedModel(packed, base.execution).network(run.model)
+                    let network = CompressedModel(packed, execution).network(run.model)
                     let score = try evaluate(
                         network, against: run.model.constantNetwork(original), windows: heldOut, context.groups)
                     candidate.score = score
                     context.reporter.note("\(candidate.label): KL \((score.klDivergence ?? 0).formatted(decimals: 4))")
                     let isBetter = best.map { score.isBetter(than: candidates[$0.place], by: Self.margin, candidate) } ?? true
-                    if isBetter { best = (candidates.count, packed, base.execution) }
+                    if isBetter { best = (candidates.count, packed, execution) }
                 }
                 candidates.append(candidate)
             }
@@ -129,45 +112,10 @@ struct RecipeSearch<World: Communicator> {
             packed: best.packed, execution: best.execution, winner: candidates[best.place], candidates: candidates)
     }
 
-    private struct Reason: Error { let text: String }
-
-    /// The network to round, and what is done to its activations; or why it cannot be made. Collective.
-    private func base(
-        _ transform: Transform
-    ) throws -> Swift.Result<(parameters: Parameters<StoredTensor>, execution: Execution), Reason> {
-        var execution = recipe.execution
-        (execution.r3, execution.r4) = (false, false)
-        switch transform {
-        case .stored: return .success((original, execution))
-        case .smooth:
-            let smoothing = Calibration(run.model, context.groups)
-            let maxima = try smoothing.channelMaxima(original, windows: calibration)
-            return .success((original.smoothed(by: maxima, architecture), execution))
-        case .rotated:
-            if case .fixed(let reason) = architecture.rotatability { return .failure(Reason(text: "not rotatable: \(reason)")) }
-            guard try context.groups.world.allReduce(Int64(original.foldsNorms(architecture) ? 1 : 0), .min) == 1 else {
-                return .failure(Reason(text: "not rotatable: the last norm cannot be folded"))
-            }
-            let rotations = try recipe.rotations ?? learned()
-            return .success((recipe.base(original, architecture, rotations), recipe.execution))
-        }
-    }
-
-    /// R1 and R2, without a backward pass, from the calibration text: by the range of what is rounded, or where no activations are,
-    /// by the weights. Collective.
-    private func learned() throws -> Rotations {
-        var settings = recipe.rotation.learner
-        (settings.learnsR1, settings.learnsR2, settings.weightQuantizer) = (true, true, nil)
-        settings.objective = recipe.roundsActivations ? .range : .weights
-        let learner = RotationLearner(
-            settings, run.model, base: original.fusingNorms(architecture), online: OnlineRotations(),
-            from: recipe.rotation.hadamard)
-        if settings.objective == .range {
-            try learner.store(
-                Array(calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens, context.groups)
-        }
-        try run.learn(learner, steps: Self.steps, "learning rotations")
-        return learner.rotations
+    /// The network to round; or why it cannot be made. Collective.
+    private func base(_ transform: any ModelTransform) throws -> Swift.Result<Parameters<StoredTensor>, TransformObstacle> {
+        let input = TransformInput(run: run, recipe: recipe, network: original, calibration: calibration)
+        do { return .success(try transform.apply(input)) } catch let obstacle as TransformObstacle { return .failure(obstacle) }
     }
 
     private func packed(
@@ -186,7 +134,7 @@ extension LanguageModelScore {
         than best: RecipeSearch<World>.Candidate, by margin: Double, _ own: RecipeSearch<World>.Candidate
     ) -> Bool {
         guard let kl = klDivergence, let least = best.score?.klDivergence else { return false }
-        return kl < least * (best.transform == own.transform ? 1 : 1 - margin)
+        return kl < least * (best.transform.name == own.transform.name ? 1 : 1 - margin)
     }
 }
 

@@ -86,7 +86,7 @@ struct QuantizeCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "quantize",
         abstract: "Round a model's linear layers to integers of a few bits and write them packed.",
-        discussion: "quantization.* says how, rotation.path or quantize.rotation what is rotated first; see --print-config.")
+        discussion: "quantization.* says how, rotation.path or quantize.transform what is done first; see --print-config.")
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions

@@ -124,6 +124,16 @@ import Testing
         #expect(problem.contains(expectation))
     }
 
+    @Test func `a key can be given by the name it had before, but not by both`() throws {
+        let config = try RunConfig(assignments: ["quantize.rotation=hadamard"])
+        #expect(config.quantize.transform == .hadamard && config.values["quantize.transform"] == "hadamard")
+        #expect(config.values["quantize.rotation"] == nil)
+        #expect(throws: ConfigurationError.self) {
+            try RunConfig(assignments: ["quantize.rotation=hadamard", "quantize.transform=none"])
+        }
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.rotation=sideways"]) }
+    }
+
     @Test func `keys that contradict each other are refused`() {
         #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
     }

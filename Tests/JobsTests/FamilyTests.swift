@@ -40,68 +40,84 @@ import Testing
         }
     }
 
-    @Test func `a stranger of two linears and a norm is planned, rotated and decomposed`() throws {
-        ModelRegistry.register(Stranger.self)
-        let folder = try TemporaryFolder()
-        try Stranger.write(to: folder.file("model"))
-        let world = LoopbackCommunicator()
-        func config(_ job: String, model: String = "model", _ more: [String] = []) throws -> RunConfig {
-            try SettingsRequest(
-                assignments: [
-                    "model.path=\(folder.file(model))", "data.train.path=\(folder.file("data.safetensors"))",
-                    "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
-                    "training.batch_size=2", "ternary.tolerance=0.3", "out=\(folder.file(job))",
-                ] + more
-            ).configuration(job: job.hasPrefix("eval") ? "eval" : job.hasPrefix("quantize") ? "quantize" : job)
-        }
+    @Test func `a stranger of two linears and a norm is planned and rotated`() throws {
+        let jobs = try StrangerJobs()
+        try PlanJob(jobs.folder.file("model"), asJSON: true)
+            .run(jobs.config("plan"), LoopbackCommunicator(), Reporter(isSpeaking: false))
         let quantized = ["quantization.weights.bits=4", "quantization.activations.bits=8", "model.dense=true"]
-        func run(_ job: some Job, _ name: String, model: String = "model", _ more: [String] = []) throws -> JSONValue {
-            let config = try config(name, model: model, more)
-            try job.run(
-                JobContext(
-                    config: config, groups: try ParallelGroups(.alone, world),
-                    folder: RunFolder(folder.file(name), isWriter: true),
-                    reporter: Reporter(isSpeaking: false)))
-            return try InputFile.json(folder.file(name) + "/summary.json")
-        }
-        try Stranger.writeTokens(to: folder.file("data.safetensors"))
-        try PlanJob(folder.file("model"), asJSON: true).run(config("plan"), world, Reporter(isSpeaking: false))
-
-        let rotated = try run(RotateJob(), "rotate", quantized)
+        let rotated = try jobs.run(RotateJob(), "rotate", quantized)
         #expect((rotated["invariance_error"]?.number ?? 1) < 1e-5)
-        #expect(try CompressedFolder(folder.file("rotate/model")).folder.packed?.weights.count == 4)
-        let scored = try run(EvaluateJob(), "eval-integers", model: "rotate/model")
+        #expect(try CompressedFolder(jobs.folder.file("rotate/model")).folder.packed?.weights.count == 4)
+        let scored = try jobs.run(EvaluateJob(), "eval-integers", model: "rotate/model")
         #expect(scored["perplexity"]?["compressed"]?.number == rotated["perplexity"]?["written"]?.number)
         #expect(scored["products"]?["packed_integer"]?.integer == 4)
+    }
 
-        let ternary = try run(PtqJob(), "ptq", ["model.dense=true"])
-        #expect(ternary["layers"]?.array?.count == 4)
-        let again = try run(EvaluateJob(), "eval-factors", model: "ptq/model")
-        #expect(again["perplexity"]?["compressed"]?.number == ternary["perplexity"]?["ternary_ptq"]?.number)
-        #expect(again["products"]?["packed_ternary"]?.integer == 4)
-        let (packed, dense) = (try CompressedFolder(folder.file("ptq/model")), try ModelFolder(folder.file("ptq/dense")))
-        #expect(packed.folder.packed?.form == "ternary factors (4 linears)" && dense.packed == nil)
-        #expect(throws: (any Error).self) { try run(PtqJob(), "ptq-again", model: "ptq/model") }
-
-        let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]
-        let integers = try run(QuantizeJob(), "quantize", inputs + ["quantization.weights.method=gptq"])
-        let searched = try run(QuantizeJob(), "quantize-auto", inputs + ["quantize.recipe=auto"])
-        #expect(searched["recipes"]?.array?.count == 6)
-        let product = ["eval.product=integer"]
-        let counted = try run(EvaluateJob(), "eval-in-integers", model: "quantize/model", product)
-        let (float, integer) = (
-            try #require(integers["perplexity"]?["quantized"]?.number),
-            try #require(counted["perplexity"]?["compressed"]?.number)
-        )
-        #expect(abs(float - integer) <= 1e-4 * float && counted["product"]?.string == "integer")
-
-        _ = try run(RotateJob(), "rotate-floats")
-        let original = try ModelFolder(folder.file("model"))
-        let merged = try ModelFolder(folder.file("rotate-floats/model"))
+    @Test func `a stranger's rotated folder gives its logits`() throws {
+        let jobs = try StrangerJobs()
+        _ = try jobs.run(RotateJob(), "rotate")
+        let original = try ModelFolder(jobs.folder.file("model"))
+        let merged = try ModelFolder(jobs.folder.file("rotate/model"))
         let tokens = (0..<16).map { Int32($0 * 5 % 48) }
         let logits = original.description.model(positions: 16).logits(tokens, try original.parameters())
         let same = merged.description.model(positions: 16).logits(tokens, try merged.parameters())
         #expect(maxDifference(logits, same) <= 1e-4 * logits.maxMagnitude)
+    }
+
+    @Test func `a stranger is decomposed, and its factors are a model`() throws {
+        let jobs = try StrangerJobs()
+        let ternary = try jobs.run(PtqJob(), "ptq", ["model.dense=true"])
+        #expect(ternary["layers"]?.array?.count == 4)
+        let again = try jobs.run(EvaluateJob(), "eval-factors", model: "ptq/model")
+        #expect(again["perplexity"]?["compressed"]?.number == ternary["perplexity"]?["ternary_ptq"]?.number)
+        #expect(again["products"]?["packed_ternary"]?.integer == 4)
+        let packed = try CompressedFolder(jobs.folder.file("ptq/model"))
+        let dense = try ModelFolder(jobs.folder.file("ptq/dense"))
+        #expect(packed.folder.packed?.form == "ternary factors (4 linears)" && dense.packed == nil)
+        #expect(throws: (any Error).self) { try jobs.run(PtqJob(), "ptq-again", model: "ptq/model") }
+    }
+
+    @Test func `a stranger is quantized, by any recipe, and runs in integers`() throws {
+        let jobs = try StrangerJobs()
+        let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]
+        let integers = try jobs.run(QuantizeJob(), "quantize", inputs + ["quantization.weights.method=gptq"])
+        let searched = try jobs.run(QuantizeJob(), "quantize-auto", inputs + ["quantize.recipe=auto"])
+        #expect(searched["recipes"]?.array?.count == 6)
+        let counted = try jobs.run(EvaluateJob(), "eval-in-integers", model: "quantize/model", ["eval.product=integer"])
+        let float = try #require(integers["perplexity"]?["quantized"]?.number)
+        let integer = try #require(counted["perplexity"]?["compressed"]?.number)
+        #expect(abs(float - integer) <= 1e-4 * float && counted["product"]?.string == "integer")
+    }
+}
+
+/// Jobs on a model of the family below.
+private struct StrangerJobs {
+    let folder: TemporaryFolder
+
+    init() throws {
+        ModelRegistry.register(Stranger.self)
+        folder = try TemporaryFolder()
+        try Stranger.write(to: folder.file("model"))
+        try Stranger.writeTokens(to: folder.file("data.safetensors"))
+    }
+
+    func config(_ job: String, model: String = "model", _ more: [String] = []) throws -> RunConfig {
+        try SettingsRequest(
+            assignments: [
+                "model.path=\(folder.file(model))", "data.train.path=\(folder.file("data.safetensors"))",
+                "data.eval.path=\(folder.file("data.safetensors"))", "data.sequence_length=16", "training.steps=2",
+                "training.batch_size=2", "ternary.tolerance=0.3", "out=\(folder.file(job))",
+            ] + more
+        ).configuration(job: job.hasPrefix("eval") ? "eval" : job.hasPrefix("quantize") ? "quantize" : job)
+    }
+
+    /// What the job says in `summary.json`.
+    func run(_ job: some Job, _ name: String, model: String = "model", _ more: [String] = []) throws -> JSONValue {
+        try job.run(
+            JobContext(
+                config: try config(name, model: model, more), groups: try ParallelGroups(.alone, LoopbackCommunicator()),
+                folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
+        return try InputFile.json(folder.file(name) + "/summary.json")
     }
 }
 

@@ -56,8 +56,31 @@ import Testing
     }
 
     @Test(arguments: [
-        ["quantization.weights.method=gptq"], ["quantize.rotation=hadamard"],
+        ["quantization.weights.method=gptq"], ["quantize.transform=smoothquant"], ["quantize.rotation=hadamard"],
     ]) func `what the search decides is not given as well`(_ settings: [String]) throws {
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.recipe=auto"] + settings) }
+    }
+
+    /// Eight bits are so many that what a transform changed besides the rounding would show.
+    @Test(arguments: QuantizeSettings.Transform.allCases)
+    func `each transform can be asked for by name, and leaves the function as it is`(
+        _ transform: QuantizeSettings.Transform
+    ) throws {
+        let folder = try TemporaryFolder()
+        let settings = ["quantization.weights.bits=8", "quantization.activations.bits=8"]
+        let result = try quantize(folder, "run", settings + ["quantize.transform=\(transform.rawValue)"])
+        let entry = ModelTransforms.named(transform)
+        let written = try #require(result["rows"]?.array?.last)
+        #expect(written["label"]?.string == (entry.method == nil ? "as written" : "\(entry.label), as written"))
+        #expect(result["method"]?.string == [entry.method, "rtn"].compactMap(\.self).joined(separator: ", "))
+        #expect(try #require(result["kl_divergence"]?["quantized"]?.number) < 0.01)
+    }
+
+    @Test func `rotations of a file and another transform are not both meant`() throws {
+        for transform in ["hadamard", "smoothquant"] {
+            #expect(throws: ConfigurationError.self) {
+                try RunConfig(assignments: ["rotation.path=run", "quantize.transform=\(transform)"])
+            }
+        }
     }
 }

@@ -88,9 +88,9 @@ extension LanguageModelInputs {
 
     /// - Throws: ``ConfigurationError`` where the model is compressed in a way that the job cannot start from.
     func check(_ job: String, startsFrom start: StartingPoint) throws(ConfigurationError) {
-        let isTernary = (folder.packed as? CompressedWeights)?.isTernary ?? true
+        let hasIntegers = folder.packed.map { $0.integerCount > 0 } ?? false
         guard start != .compressed, isCompressed,
-            !(start == .factors && isTernary && execution == .plain)
+            !(start == .factors && !hasIntegers && execution == .plain)
         else { return }
         let held = folder.packed.map { "holds \($0.form)" } ?? "quantizes activations"
         throw ConfigurationError(

@@ -6,6 +6,9 @@ package import TensorCore
 package protocol PackedWeights: Sendable {
     /// What they are, such as `ternary factors`.
     var form: String { get }
+    /// Linears that are ternary factors, and linears that are integers.
+    var ternaryCount: Int { get }
+    var integerCount: Int { get }
     /// The parameters that are kept so, by name.
     var weights: Set<String> { get }
     /// The checkpoint's tensors that they are kept in; none where another file has them.

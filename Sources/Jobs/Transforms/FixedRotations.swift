@@ -1,0 +1,30 @@
+internal import Collectives
+internal import Configuration
+internal import Models
+internal import Rotation
+internal import TensorCore
+internal import Trainer
+
+/// R1 and R2 as random Hadamard matrices.
+struct FixedRotations: ModelTransform {
+    static let name = QuantizeSettings.Transform.hadamard
+    static let key = "hadamard"
+    static let label = "Hadamard"
+    static let method: String? = "fixed rotations"
+    static let rotates = true
+    // Learning starts from these, and is never worse by more than what a text held out tells apart.
+    static let isTried = false
+
+    func apply(_ input: TransformInput<some Communicator>) -> Parameters<StoredTensor> {
+        input.network.rotated(by: input.recipe.rotation.hadamard, input.recipe.online, input.architecture)
+    }
+}
+
+extension Parameters<StoredTensor> {
+    /// Norms folded, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made when it is asked for.
+    func rotated(by rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
+        var base = fusingNorms(architecture)
+        if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
+        return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
+    }
+}

@@ -1,0 +1,54 @@
+internal import Collectives
+internal import Configuration
+internal import Models
+internal import Parallelism
+internal import Rotation
+internal import Runs
+internal import TensorCore
+internal import Trainer
+
+/// R1 and R2 from `rotation.path`, or learned without a backward pass: by the range of what is rounded on the calibration text,
+/// or where no activations are rounded, by the weights' kurtosis.
+struct LearnedRotations: ModelTransform {
+    static let name = QuantizeSettings.Transform.learned
+    static let key = "rotated"
+    static let label = "R1 and R2"
+    static let method: String? = "learned rotations"
+    static let rotates = true
+
+    /// Of learning.
+    private static let steps = 100
+
+    func readsText(_ config: RunConfig) -> Bool { config.rotation.path == nil && config.roundsTurnedActivations }
+
+    func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
+        let (recipe, architecture, world) = (input.recipe, input.architecture, input.run.context.groups.world)
+        if case .fixed(let reason) = architecture.rotatability { throw TransformObstacle(reason: "not rotatable: \(reason)") }
+        guard try world.allReduce(Int64(input.network.foldsNorms(architecture) ? 1 : 0), .min) == 1 else {
+            throw TransformObstacle(reason: "not rotatable: the last norm cannot be folded")
+        }
+        return input.network.rotated(by: try recipe.givenRotations ?? learned(input), recipe.online, architecture)
+    }
+
+    private func learned(_ input: TransformInput<some Communicator>) throws -> Rotations {
+        let (recipe, config) = (input.recipe, input.run.context.config)
+        var learning = recipe.rotation.learner
+        (learning.learnsR1, learning.learnsR2, learning.weightQuantizer) = (true, true, nil)
+        learning.objective = config.roundsTurnedActivations ? .range : .weights
+        let learner = RotationLearner(
+            learning, input.run.model, base: input.network.fusingNorms(input.architecture), online: OnlineRotations(),
+            from: recipe.rotation.hadamard)
+        if learning.objective == .range {
+            try learner.store(
+                Array(input.calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens,
+                input.run.context.groups)
+        }
+        try input.run.learn(learner, steps: Self.steps, "learning rotations")
+        return learner.rotations
+    }
+}
+
+extension RunConfig {
+    /// Whether activations are rounded where R1 or R2 turns them.
+    fileprivate var roundsTurnedActivations: Bool { quantization.activations.bits < 16 || quantization.kv.values < 16 }
+}

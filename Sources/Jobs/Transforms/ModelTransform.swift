@@ -1,0 +1,76 @@
+internal import Collectives
+internal import Compression
+internal import Configuration
+internal import Models
+internal import Rotation
+internal import Support
+internal import TensorCore
+
+/// A change of a network that leaves its function as it is and makes it easier to round.
+///
+/// To add one, write it in a file of its own and list it in ``ModelTransforms``; its name is a case of
+/// `QuantizeSettings.Transform`.
+protocol ModelTransform: Sendable {
+    /// As `quantize.transform` names it.
+    static var name: QuantizeSettings.Transform { get }
+    /// In the keys of `summary.json`.
+    static var key: String { get }
+    /// For the user.
+    static var label: String { get }
+    /// In `method` of `summary.json`; nil for nothing.
+    static var method: String? { get }
+    /// Whether R1 and R2 are merged into the weights. Norms are then folded, and R3 and R4 may be used at run time.
+    static var rotates: Bool { get }
+    /// Whether `quantize.recipe=auto` tries it.
+    static var isTried: Bool { get }
+
+    /// Whether it looks at text, with these settings.
+    func readsText(_ config: RunConfig) -> Bool
+
+    /// This rank's stage of the network, changed. Collective.
+    ///
+    /// - Throws: ``TransformObstacle`` where this network cannot be changed so.
+    func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor>
+}
+
+extension ModelTransform {
+    static var rotates: Bool { false }
+    static var isTried: Bool { true }
+    func readsText(_ config: RunConfig) -> Bool { false }
+
+    var name: QuantizeSettings.Transform { Self.name }
+    var key: String { Self.key }
+    var label: String { Self.label }
+    var method: String? { Self.method }
+    var rotates: Bool { Self.rotates }
+    var isTried: Bool { Self.isTried }
+}
+
+/// The transforms there are.
+enum ModelTransforms {
+    static let all: [any ModelTransform] = [AsStored(), ChannelScaling(), FixedRotations(), LearnedRotations()]
+
+    static func named(_ name: QuantizeSettings.Transform) -> any ModelTransform {
+        guard let transform = all.first(where: { $0.name == name }) else { preconditionFailure("no transform \(name)") }
+        return transform
+    }
+}
+
+/// What a transform starts from.
+struct TransformInput<World: Communicator> {
+    let run: LanguageModelRun<World>
+    let recipe: QuantizeRecipe
+    /// This rank's stage, as stored.
+    let network: Parameters<StoredTensor>
+    /// Sequences for those that look at text.
+    let calibration: [[Int32]]
+
+    var architecture: Architecture { run.model.architecture }
+}
+
+/// Why a network cannot be changed in a way.
+struct TransformObstacle: ReportableError {
+    let reason: String
+    var description: String { "model.path: \(reason)" }
+    var exitCode: ExitCode { .configuration }
+}
