@@ -208,7 +208,7 @@ let package = Package(
                 "Evaluation",
                 "Parallelism",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
-                "Quantization", "Calibration",
+                "Quantization", "Calibration", "Compression", "HuggingFace", "Generation", "Jobs",
             ],
             swiftSettings: strict),
         tests("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),

@@ -6,8 +6,12 @@ extension RunConfig {
     /// The number of replicas and stages for a world of this size.
     /// - Throws: ``ConfigurationError`` where data × pipeline is not the world size.
     package func layout(worldSize: Int) throws(ConfigurationError) -> ParallelDims {
-        let pipeline = parallel.pipeline ?? parallel.data.map { max(1, worldSize / $0) } ?? 1
-        let data = parallel.data ?? max(1, worldSize / pipeline)
+        try layout(worldSize: worldSize, data: parallel.data)
+    }
+
+    private func layout(worldSize: Int, data: Int?) throws(ConfigurationError) -> ParallelDims {
+        let pipeline = parallel.pipeline ?? data.map { max(1, worldSize / $0) } ?? 1
+        let data = data ?? max(1, worldSize / pipeline)
         guard data * pipeline == worldSize else {
             throw ConfigurationError(
                 "parallel",
@@ -15,6 +19,19 @@ extension RunConfig {
                     + "set one of them to auto, or start as many ranks")
         }
         return ParallelDims(data: data, pipeline: pipeline)
+    }
+
+    /// All ranks as stages of one model, for a job of which replicas would do the same work once more.
+    ///
+    /// - Throws: ``ConfigurationError`` where the settings ask for replicas.
+    package func stagesAlone(_ job: String, worldSize: Int) throws(ConfigurationError) -> ParallelDims {
+        let data = parallel.data ?? parallel.pipeline.map { max(1, worldSize / $0) } ?? 1
+        guard data == 1 else {
+            throw ConfigurationError(
+                parallel.data == nil ? "parallel.pipeline" : "parallel.data",
+                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are stages")
+        }
+        return try layout(worldSize: worldSize, data: 1)
     }
 
     /// The layers of each stage.

@@ -12,7 +12,7 @@ package struct GenerationBenchmark: Sendable {
     package let prefillSeconds: (best: Double, median: Double)
     /// Of the fastest and of the median token.
     package let tokenSeconds: (best: Double, median: Double)
-    /// Of weights and of the cache, the mean over the tokens made.
+    /// Of weights and of the cache, of all stages: the mean over the tokens made.
     package let bytesPerToken: Int
     /// Bytes a second that are read of a matrix larger than the caches, before every few tokens: the best and the median.
     package let bandwidth: (best: Double, median: Double)
@@ -22,38 +22,48 @@ package struct GenerationBenchmark: Sendable {
     /// - Parameters:
     ///   - promptTokens: drawn at random.
     ///   - tokens: made after the prompt.
+    ///   - link: between the stages of the model, which all measure; times and bandwidth are the first stage's. Stages take
+    ///     turns, so that the bytes that all read are divided by the bandwidth of one.
     ///   - pause: called between repetitions, to see whether to go on.
+    /// - Throws: what `link` and `pause` throw.
     /// - Precondition: room for both.
     package init(
         _ model: RunnableModel, promptTokens: Int, tokens: Int, repetitions: Int, seed: UInt64,
-        pause: (_ done: Int) throws -> Void
-    ) rethrows {
+        over link: some StageLink = WholeNetwork(), pause: (_ done: Int) throws -> Void
+    ) throws {
         let sequence = TokenSequence(model, capacity: promptTokens + tokens)
         var random = RandomStream(seed: seed, stream: 0x62_656E_6368)
         func draw() -> Int32 { Int32(random.next() % UInt64(model.architecture.vocabularySize)) }
         var (prefill, each): ([Double], [Double]) = ([], [])
         var (bytes, probes, allocations) = (0, [Double](), 0)
-        let probe = BandwidthProbe()
+        let probe = link.isFirst ? BandwidthProbe() : nil
         let clock = ContinuousClock()
         for repetition in 0..<repetitions {
             try pause(repetition)
             sequence.reset()
             let prompt = (0..<promptTokens).map { _ in draw() }
-            prefill.append(clock.measure { _ = sequence.read(prompt) } / .seconds(1))
+            func read(_ tokens: [Int32]) throws -> Double {
+                try clock.measure {
+                    _ = try sequence.read(tokens, over: link)
+                    // As a token that was chosen comes back to the first stage.
+                    _ = try link.share(link.isLast ? 0 : nil)
+                } / .seconds(1)
+            }
+            prefill.append(try read(prompt))
             for place in 0..<tokens {
-                if place % Self.tokensOfAProbe == 0 { probes.append(probe.seconds()) }
+                if place % Self.tokensOfAProbe == 0, let probe { probes.append(probe.seconds()) }
                 bytes += sequence.bytesRead
                 let (token, before) = (draw(), StoragePool.shared.systemAllocations)
-                each.append(clock.measure { _ = sequence.read([token]) } / .seconds(1))
+                each.append(try read([token]))
                 if each.count > 1 { allocations += StoragePool.shared.systemAllocations - before }
             }
         }
         (self.promptTokens, self.tokens, threads) = (promptTokens, tokens, Team.threads)
         (prefillSeconds, tokenSeconds) = (Self.summary(prefill), Self.summary(each))
-        bytesPerToken = bytes / max(1, each.count)
-        let seconds = Self.summary(probes)
-        bandwidth = (Double(probe.bytes) / seconds.best, Double(probe.bytes) / seconds.median)
-        self.allocations = allocations
+        bytesPerToken = try link.sum(bytes) / max(1, each.count)
+        let (seconds, probed) = (Self.summary(probes), Double(probe?.bytes ?? 0))
+        bandwidth = (probed / seconds.best, probed / seconds.median)
+        self.allocations = try link.sum(allocations)
     }
 
     /// Tokens between two looks at the memory, so that both see the same load of the machine.

@@ -25,13 +25,30 @@ package struct Generator {
     /// - Throws: ``GenerationError/notFinite(position:)``; what `body` throws.
     /// - Precondition: a prompt of at least one token, each in the vocabulary, with room for all in the capacity.
     package mutating func run(_ prompt: [Int32], most: Int, _ body: (Int32) throws -> Void) throws -> End {
-        var logits = sequence.read(prompt)
+        try run(prompt, most: most, over: WholeNetwork(), body)
+    }
+
+    /// The same by all stages together: each hands out every token, and throws where the tokens end. Collective.
+    ///
+    /// - Parameter link: the last stage chooses, and tells all others.
+    /// - Throws: also what `link` throws.
+    package mutating func run(
+        _ prompt: [Int32], most: Int, over link: some StageLink, _ body: (Int32) throws -> Void
+    ) throws -> End {
+        var logits = try sequence.read(prompt, over: link)
         for made in 0..<most {
-            guard let token = choice.next(logits) else { throw GenerationError.notFinite(position: sequence.length) }
+            guard let token = try link.share(chosen(logits)) else {
+                throw GenerationError.notFinite(position: sequence.length)
+            }
             if endTokens.contains(token) { return .stop }
             try body(token)
-            if made + 1 < most { logits = sequence.read([token]) }
+            if made + 1 < most { logits = try sequence.read([token], over: link) }
         }
         return .length
+    }
+
+    private mutating func chosen(_ logits: Tensor?) -> Int32? {
+        guard let logits else { return nil }
+        return choice.next(logits)
     }
 }

@@ -6,24 +6,28 @@ internal import Quantization
 internal import Rotation
 package import TensorCore
 
-/// A model's folder made ready to run one token at a time: matrices laid out once, in the form that products read.
+/// A model's folder, or the stage of it that a rank holds, made ready to run one token at a time: matrices laid out once, in
+/// the form that products read.
 package struct RunnableModel {
     package let architecture: Architecture
     let network: Network<QuantizedHooks>
     package let keys: CachePrecision
     package let values: CachePrecision
-    /// Bytes of weights that a token after the first reads: all matrices but the tables that it looks rows up in, and of those
-    /// a row.
+    /// Bytes of weights that a token after the first reads here: all matrices but the tables that it looks rows up in, and of
+    /// those a row.
     package let bytesPerToken: Int
 
     /// - Parameters:
     ///   - product: how packed linears multiply.
     ///   - cacheBits: of keys and values; nil: as the folder says.
     ///   - positions: tokens that there is room for, with the prompt.
+    ///   - stage: the blocks to read and hold; nil for all.
     /// - Throws: ``FileError``, ``TernaryError``; ``QuantizationError`` where the folder has no such product.
-    package init(_ folder: CompressedFolder, product: LinearProduct, cacheBits: Int?, positions: Int) throws {
+    package init(
+        _ folder: CompressedFolder, product: LinearProduct, cacheBits: Int?, positions: Int, stage: Range<Int>? = nil
+    ) throws {
         architecture = folder.folder.architecture
-        var compressed = CompressedModel(try folder.folder.runnableParameters(), folder.execution)
+        var compressed = CompressedModel(try folder.folder.runnableParameters(stage), folder.execution)
         if product == .integer { compressed = try compressed.inIntegers(architecture) }
         compressed.parameters = compressed.parameters.map { _, value in
             // The exact product of integers is that of the floats they stand for.
@@ -48,10 +52,11 @@ package struct RunnableModel {
         _ = parameters.mapSpecs { _, spec, value in
             let all = value.linearOperator?.byteCount ?? 4 * value.shape.reduce(1, *)
             let isTable = spec.role == .positions || spec.role == .embedding
-            sum += isTable ? all / max(1, spec.shape[0]) : all
+            // A later stage has the embedding as its head alone.
+            sum += !isTable ? all : parameters.isFirst ? all / max(1, spec.shape[0]) : 0
         }
         // An embedding that serves as head too is read as a whole.
-        if parameters.tiesHead {
+        if parameters.isLast, parameters.tiesHead {
             let head = parameters.logitWeight
             sum += head.linearOperator?.byteCount ?? 4 * head.shape.reduce(1, *)
         }
@@ -76,7 +81,8 @@ package final class TokenSequence {
 
     package init(_ model: RunnableModel, capacity: Int) {
         self.model = model
-        cache = KeyValueCache(model.architecture.blocks[...], capacity: capacity, keys: model.keys, values: model.values)
+        let blocks = model.architecture.blocks[model.network.parameters.blockRange]
+        cache = KeyValueCache(blocks, capacity: capacity, keys: model.keys, values: model.values)
     }
 
     /// Tokens read.
@@ -88,20 +94,48 @@ package final class TokenSequence {
 
     /// Reads tokens; the logits of the one that follows, `[vocabulary]`.
     ///
-    /// - Precondition: at least one token, each in the vocabulary, and room for all.
+    /// - Precondition: a whole network; at least one token, each in the vocabulary, and room for all.
     package func read(_ tokens: [Int32]) -> Tensor {
-        precondition(!tokens.isEmpty, "no tokens to read")
-        let (network, tape) = (model.network, Tape(recording: false))
-        var last = Tensor(zeros: [0])
-        for first in stride(from: 0, to: tokens.count, by: Self.chunk) {
-            let some = Array(tokens[first..<min(first + Self.chunk, tokens.count)])
-            let hidden = network.model.hiddenStates(
-                .tokens(some), network.parameters, context: cache, hooks: network.hooks, on: tape
-            ).value
-            cache.advance(by: some.count)
-            last = hidden.rows(some.count - 1..<some.count)
+        var hidden = Tensor(zeros: [0])
+        for range in Self.chunks(tokens.count) { hidden = advance(.tokens(Array(tokens[range])), count: range.count) }
+        return logits(after: hidden)
+    }
+
+    /// The same by all stages together, each with its own part of the network; nil on all but the last. Collective.
+    ///
+    /// - Throws: what `link` throws.
+    /// - Precondition: the same tokens on all stages, as for ``read(_:)``.
+    package func read(_ tokens: [Int32], over link: some StageLink) throws -> Tensor? {
+        var hidden = Tensor(zeros: [0])
+        for range in Self.chunks(tokens.count) {
+            let input: StageInput =
+                link.isFirst
+                ? .tokens(Array(tokens[range]))
+                : .hidden(Variable(constant: try link.receive([range.count, model.architecture.hiddenSize])))
+            hidden = advance(input, count: range.count)
+            if !link.isLast { try link.send(hidden) }
         }
-        let head = network.parameters.logitWeight
+        return link.isLast ? logits(after: hidden) : nil
+    }
+
+    private static func chunks(_ count: Int) -> [Range<Int>] {
+        precondition(count > 0, "no tokens to read")
+        return stride(from: 0, to: count, by: chunk).map { $0..<min($0 + chunk, count) }
+    }
+
+    /// The output of the network or stage for the next tokens, `[count, h]`.
+    private func advance(_ input: StageInput, count: Int) -> Tensor {
+        let network = model.network
+        let hidden = network.model.hiddenStates(
+            input, network.parameters, context: cache, hooks: network.hooks, on: Tape(recording: false)
+        ).value
+        cache.advance(by: count)
+        return hidden
+    }
+
+    /// Of the last row.
+    private func logits(after hidden: Tensor) -> Tensor {
+        let (last, head) = (hidden.rows(hidden.rows - 1..<hidden.rows), model.network.parameters.logitWeight)
         let logits = head.stored.linearOperator?.product(last) ?? matmul(last, .asStored, head.value, .transposed)
         return logits.reshaped([logits.count])
     }

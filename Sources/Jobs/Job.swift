@@ -8,5 +8,11 @@ package import Runs
 package protocol Job {
     /// As in the command line and in `summary.json`.
     static var name: String { get }
+    /// Whether replicas of the model share the job's work; if not, all ranks are stages.
+    static var hasReplicas: Bool { get }
     func run(_ context: JobContext<some Communicator>) throws
+}
+
+extension Job {
+    package static var hasReplicas: Bool { true }
 }

@@ -53,6 +53,19 @@ extension SettingsRequest {
     }
 }
 
+extension RunConfig {
+    /// As many threads as the settings ask for; more than there are cores for are said to be.
+    package func chooseThreads(note: (String) -> Void) {
+        guard let threads = parallel.threads else { return }
+        Team.threads = threads
+        let cores = MPIEnvironment.availableCores
+        guard threads > cores else { return }
+        note(
+            "parallel.threads is \(threads), but a rank may run on \(cores) core\(cores == 1 ? "" : "s"): threads will wait for each "
+                + "other (mpirun binds ranks to cores unless told --bind-to none)")
+    }
+}
+
 extension Job {
     /// Runs this job in its folder: from the beginning, or where it stopped, or not at all where it has finished. Collective.
     ///
@@ -74,11 +87,14 @@ extension Job {
             }
         }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
-        Self.chooseThreads(config, reporter)
+        config.chooseThreads { reporter.note($0) }
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
-        let dims = try config.chooseLayout(
-            job: Self.name, stagesBefore: { policy.layout(runFolder: path)?.pipeline }, over: communicator)
+        let dims =
+            Self.hasReplicas
+            ? try config.chooseLayout(
+                job: Self.name, stagesBefore: { policy.layout(runFolder: path)?.pipeline }, over: communicator)
+            : try communicator.agree { try config.stagesAlone(Self.name, worldSize: communicator.size) }
         let events = try communicator.agree {
             guard communicator.isRoot else { return RunEvents() }
             return try RunEvents(config.events, job: Self.name, ranks: communicator.size, note: reporter.note)
@@ -132,17 +148,6 @@ extension Job {
             throw stop
         }
         try StopRequest.shielded(finish)
-    }
-
-    /// As many threads as the settings ask for; more than there are cores for are said to be.
-    private static func chooseThreads(_ config: RunConfig, _ reporter: Reporter) {
-        guard let threads = config.parallel.threads else { return }
-        Team.threads = threads
-        let cores = MPIEnvironment.availableCores
-        guard threads > cores else { return }
-        reporter.note(
-            "parallel.threads is \(threads), but a rank may run on \(cores) core\(cores == 1 ? "" : "s"): threads will wait for each "
-                + "other (mpirun binds ranks to cores unless told --bind-to none)")
     }
 
     /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.

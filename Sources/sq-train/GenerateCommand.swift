@@ -13,6 +13,7 @@ struct GenerateCommand: RankCommand {
         discussion: """
             The likeliest tokens, or drawn ones (generate.temperature, generate.top_p, training.seed). Compressed folders run as they say;
             eval.product=integer multiplies their packed linears in integers. Without --prompt the text comes from standard input.
+            Under mpirun each rank holds a part of the layers, and the text is that of one process.
             --bench measures prefill and decode instead, and writes summary.json into a run folder.
             """)
 
@@ -49,7 +50,8 @@ struct GenerateCommand: RankCommand {
             return try GenerateBenchmarkJob().run(options, model: model.model, on: communicator)
         }
         let config = try options.request(model.model).configuration(on: communicator)
-        try GenerateJob(prompt: prompt ?? Self.standardInput()).run(config, communicator, output: Console.say)
+        config.chooseThreads { if communicator.isRoot { Console.complain($0) } }
+        try GenerateJob { try prompt ?? Self.standardInput() }.run(config, communicator, output: Console.say)
     }
 
     /// - Throws: ``FileError`` where it cannot be read, is no UTF-8, or is longer than any model's positions.

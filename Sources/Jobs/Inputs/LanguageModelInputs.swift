@@ -116,7 +116,9 @@ extension LanguageModelInputs {
     private static var drawnWindows: Int { 40 }
 
     /// Which layers each stage holds, for the user; nil where there is one stage.
-    func stageLine(_ dims: ParallelDims) -> String? {
+    func stageLine(_ dims: ParallelDims) -> String? { Self.stageLine(dims, stages) }
+
+    static func stageLine(_ dims: ParallelDims, _ stages: [Range<Int>]) -> String? {
         guard dims.pipeline > 1 else { return nil }
         let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
         return

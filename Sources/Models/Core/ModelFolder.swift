@@ -102,8 +102,10 @@ package struct ModelFolder: Sendable {
 
     /// The same weights for a network that runs one token at a time: each matrix in the type that the file has it in, packed
     /// linears as they are.
-    package func runnableParameters() throws -> Parameters<StoredTensor> {
-        try architecture.parameters().map { name, spec in
+    ///
+    /// - Parameter stage: the blocks to read; nil for all.
+    package func runnableParameters(_ stage: Range<Int>? = nil) throws -> Parameters<StoredTensor> {
+        try architecture.parameters(stage).map { name, spec in
             if let packed, packed.weights.contains(name) { return StoredTensor(try packed.read(name)) }
             let tensor = try checkpoint.read(name, shape: spec.shape)
             guard spec.shape.count == 2 else { return StoredTensor(tensor) }

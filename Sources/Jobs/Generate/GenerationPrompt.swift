@@ -1,0 +1,69 @@
+internal import Collectives
+internal import Generation
+internal import HuggingFace
+internal import Models
+internal import Support
+
+/// What a text goes on from, in tokens, and the tokens that end it.
+///
+/// The first rank alone needs the tokenizer.
+struct GenerationPrompt {
+    let tokens: [Int32]
+    let endTokens: Set<Int32>
+    /// On the first rank.
+    let tokenizer: Tokenizer?
+
+    /// Collective.
+    ///
+    /// - Parameter encode: called on the first rank; the tokens of the prompt.
+    /// - Throws: ``GenerationError``, ``FileError``; what `encode` throws.
+    init(
+        _ folder: ModelFolder, _ world: some Communicator, encode: (Tokenizer) throws -> [Int32]
+    ) throws {
+        var tokenizer: Tokenizer?
+        let text = try world.fromRoot {
+            let own = try Tokenizer(folder: folder.path)
+            tokenizer = own
+            let tokens = try Self.checked(encode(own), own, folder.architecture)
+            return Self.text(tokens) + "\n" + Self.text(try folder.endTokens(own).sorted())
+        }
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        (tokens, endTokens) = (Self.numbers(lines[0]), Set(Self.numbers(lines[1])))
+        self.tokenizer = tokenizer
+    }
+
+    private static func text(_ tokens: [Int32]) -> String { tokens.map(String.init).joined(separator: " ") }
+    private static func numbers(_ text: Substring) -> [Int32] { text.split(separator: " ").compactMap { Int32($0) } }
+
+    private static func checked(
+        _ given: [Int32], _ tokenizer: Tokenizer, _ shape: Architecture
+    ) throws(GenerationError) -> [Int32] {
+        var tokens = given
+        if tokens.isEmpty, let begin = tokenizer.bosToken { tokens = [begin] }
+        guard !tokens.isEmpty else { throw .emptyPrompt }
+        if let token = tokens.first(where: { $0 < 0 || Int($0) >= shape.vocabularySize }) {
+            throw .tokenOutside(token: Int(token), vocabulary: shape.vocabularySize)
+        }
+        guard tokens.count < shape.maximumPositions else {
+            throw .promptTooLong(tokens: tokens.count, most: shape.maximumPositions)
+        }
+        return tokens
+    }
+}
+
+extension ModelFolder {
+    /// The tokens that end a text: those of generation_config.json or, where that names none, of config.json or the tokenizer.
+    ///
+    /// - Throws: ``FileError`` for what is no token of the model.
+    fileprivate func endTokens(_ tokenizer: Tokenizer) throws(FileError) -> Set<Int32> {
+        let name = path + "/generation_config.json"
+        for file in [PathKind(name) == .absent ? nil : try HFConfig(name), config].compactMap(\.self) {
+            guard let value = file.value("eos_token_id") else { continue }
+            guard let ids = value.integer.map({ [$0] }) ?? value.integers,
+                ids.allSatisfy({ (0..<architecture.vocabularySize).contains($0) })
+            else { throw file.failure("eos_token_id", "is no token of the model, nor a list of them") }
+            return Set(ids.map(Int32.init))
+        }
+        return Set([tokenizer.eosToken].compactMap(\.self))
+    }
+}

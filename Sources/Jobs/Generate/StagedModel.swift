@@ -1,0 +1,38 @@
+internal import Collectives
+internal import Compression
+internal import Configuration
+internal import EmbeddedModel
+internal import Generation
+internal import Models
+internal import Parallelism
+
+/// A model's folder, and the layers of it that each rank runs.
+struct StagedFolder {
+    let folder: CompressedFolder
+    let stages: [Range<Int>]
+
+    /// Checks the folder; no weight is read yet. Collective.
+    ///
+    /// - Throws: ``ConfigurationError`` where there are more ranks than layers, or the folder has no product in integers.
+    init(_ config: RunConfig, _ dims: ParallelDims, _ world: some Communicator) throws {
+        (folder, stages) = try world.agree {
+            let folder = try CompressedFolder(config.model.path ?? EmbeddedModel.path)
+            guard config.eval.product == .float || folder.folder.packed != nil else {
+                throw ConfigurationError(
+                    "eval.product", "integer is for a compressed model; \(folder.folder.path) holds floats")
+            }
+            return (folder, try config.stages(dims, folder.folder.architecture))
+        }
+    }
+
+    var shape: Architecture { folder.folder.architecture }
+
+    /// Reads this rank's stage. Collective.
+    func model(_ config: RunConfig, positions: Int, _ world: some Communicator) throws -> RunnableModel {
+        try world.agree {
+            try RunnableModel(
+                folder, product: config.eval.product, cacheBits: config.generate.cacheBits, positions: positions,
+                stage: stages[world.rank])
+        }
+    }
+}
