@@ -71,21 +71,21 @@ struct WeightQuantizationBenchmark: ParsableCommand {
                 QuantizerSpec(bits: bits, symmetric: true, granularity: granularity), searchesClip: !noClip)
             for name in method {
                 let start = ContinuousClock.now
-                let stage = try quantized(by: name) {
+                let integers = try quantized(by: name) {
                     try calibration.quantize(parameters, windows: learned, hooks: IdentityHooks(), by: $0) { _ in quantizer }
                 }
                 let seconds = (.now - start) / .seconds(1)
-                table.add([name, "\(bits)"] + (try score(stage)) + [seconds.formatted(decimals: 1)])
+                table.add([name, "\(bits)"] + (try score(parameters.dequantized(integers))) + [seconds.formatted(decimals: 1)])
             }
         }
         print(table.text)
     }
 
     private func quantized(
-        by name: String, _ quantize: (any WeightQuantization) throws -> QuantizedStage
-    ) throws -> Parameters<Tensor> {
+        by name: String, _ quantize: (any WeightQuantization) throws -> [String: QuantizedWeight]
+    ) throws -> [String: QuantizedWeight] {
         let given = GPTQ(byActivation: byActivation, staticGroups: staticGroups)
-        return try quantize(name == GPTQ.name ? given : WeightQuantizations.named(name) ?? given).parameters
+        return try quantize(name == GPTQ.name ? given : WeightQuantizations.named(name) ?? given)
     }
 
     private func tokens(_ path: String, _ folder: ModelFolder, _ count: Int) throws -> [[Int32]] {

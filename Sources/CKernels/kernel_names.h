@@ -66,6 +66,8 @@ CK_KERNEL(ck_product_block)
 // kernels/quantize.c
 CK_KERNEL(ck_fake_quantize)
 CK_KERNEL(ck_quantize_codes)
+CK_KERNEL(ck_pack_codes)
+CK_KERNEL(ck_unpack_codes)
 CK_KERNEL(ck_dequantize)
 CK_KERNEL(ck_fake_quantize_range_backward)
 CK_KERNEL(ck_clip_search)

@@ -5,12 +5,11 @@ package import Quantization
 internal import Support
 package import TensorCore
 
-/// A network's linear layers as integers, and the stage with them in place.
-package struct QuantizedStage {
-    /// Of the stage, the layers' weights dequantized.
-    package let parameters: Parameters<Tensor>
-    /// By the layers' names without `.weight`.
-    package let weights: [String: QuantizedWeight]
+extension Parameters where Value: TensorValue {
+    /// The parameters with these linears, by their names without `.weight`, as the floats that their integers stand for.
+    package func dequantized(_ weights: [String: QuantizedWeight]) -> Parameters<Tensor> {
+        map { name, value in weights[String(name.dropLast(".weight".count))]?.dequantized() ?? value.tensor }
+    }
 }
 
 extension Calibration {
@@ -23,22 +22,21 @@ extension Calibration {
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
     ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
+    /// - Returns: the integers, by the layers' names without `.weight`.
     /// - Throws: `CalibrationError`.
     package func quantize(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
         by method: some WeightQuantization, quantizer: (_ layer: String) -> WeightQuantizer?
-    ) throws -> QuantizedStage {
+    ) throws -> [String: QuantizedWeight] {
         precondition(method.inputs != .secondMoment || depth == .secondMoment, "\(method.name) needs second moments")
         var weights: [String: QuantizedWeight] = [:]
         guard method.inputs != nil else {
-            let result = try parameters.mapSpecs { name, spec, value in
+            _ = try parameters.mapSpecs { name, spec, value in
                 let layer = String(name.dropLast(".weight".count))
-                guard spec.ports != nil, let own = quantizer(layer) else { return value.tensor }
-                let integers = try layerErrors(of: [layer]) { try method.quantize(value.tensor, nil, own) }
-                weights[layer] = integers
-                return integers.dequantized()
+                guard spec.ports != nil, let own = quantizer(layer) else { return }
+                weights[layer] = try layerErrors(of: [layer]) { try method.quantize(value.tensor, nil, own) }
             }
-            return QuantizedStage(parameters: result, weights: weights)
+            return weights
         }
         try run(parameters, windows: windows, hooks: hooks) { calibrated in
             var new = calibrated.layers.map(\.weight)
@@ -58,10 +56,7 @@ extension Calibration {
             }
             return new
         }
-        let result = parameters.mapSpecs { name, spec, value in
-            spec.ports == nil ? value.tensor : weights[String(name.dropLast(".weight".count))]?.dequantized() ?? value.tensor
-        }
-        return QuantizedStage(parameters: result, weights: weights)
+        return weights
     }
 
     private func layerErrors<Result>(of names: [String], _ body: () throws -> Result) throws -> Result {

@@ -22,7 +22,8 @@ package struct ModelSettings: Sendable, Equatable {
             "path", orElse: EmbeddedModel.name, "Hugging Face folder with config.json, tokenizer.json and safetensors")
         storage = key(
             "storage", .f32,
-            "how rotate and eval keep weights in memory: bf16 takes half, computing stays in float32, matrix by matrix")
+            "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from model.path whenever one is used; computing stays in float32"
+        )
         dtype = key(
             "dtype", .input,
             "type of the weights in the model/ that a job writes; input: the folder's own, packed linears aside"

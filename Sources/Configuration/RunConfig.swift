@@ -113,10 +113,12 @@ package struct RunConfig: Sendable, Equatable {
         if !export.formats.names.isEmpty, job == PlannedJob.eval.rawValue {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
-        guard model.storage != .f32, !["rotate", "eval", QuantizeSettings.job].contains(job) else { return }
+        let jobs = ["rotate", "eval", QuantizeSettings.job] + (model.storage == .file ? [PlannedJob.ptq.rawValue] : [])
+        guard model.storage != .f32, !jobs.contains(job) else { return }
         throw ConfigurationError(
             "model.storage",
-            "\(model.storage.rawValue) is for weights that stay as they are (rotate, eval), and \(job) changes them; use f32")
+            "\(model.storage.rawValue) is for weights that stay as they are (\(jobs.joined(separator: ", "))), and \(job) "
+                + "changes them; use f32")
     }
 
     /// What no key can tell alone.

@@ -9,6 +9,7 @@ internal import Parallelism
 internal import Rotation
 package import Runs
 internal import Support
+internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 
@@ -35,7 +36,8 @@ package struct PtqJob: Job {
                 throw ConfigurationError("ternary.bits", "needs ternary.weighting=inputs or both, by which bits are divided")
             }
             try config.ternary.options(seed: config.training.seed).validate()
-            let weights = ModelWeights(try inputs.folder.parameters(inputs.stages[groups.stage]))
+            let weights = ModelWeights(
+                try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage))
             try inputs.folder.checkIsNoTernaryProduct(weights)
             return (weights, try weights.linears(matching: config.ternary.layers, of: inputs.folder.architecture.linears))
         }
@@ -79,7 +81,7 @@ package struct PtqJob: Job {
 
     /// This stage's layers, as `ternary.*` says. Collective.
     private func layers(
-        of original: ModelWeights, _ indices: [Int], keeping finished: FinishedLayers,
+        of original: ModelWeights<StoredTensor>, _ indices: [Int], keeping finished: FinishedLayers,
         _ run: LanguageModelRun<some Communicator>
     ) throws -> [TernaryReport.Layer] {
         let (context, settings) = (run.context, run.context.config.ternary)
@@ -114,7 +116,8 @@ package struct PtqJob: Job {
     ///
     /// - Returns: bytes of `model/`, on rank 0.
     private func write(
-        _ original: ModelWeights, _ layers: [TernaryReport.Layer], _ report: TernaryReport, _ inputs: LanguageModelInputs,
+        _ original: ModelWeights<StoredTensor>, _ layers: [TernaryReport.Layer], _ report: TernaryReport,
+        _ inputs: LanguageModelInputs,
         _ context: JobContext<some Communicator>
     ) throws -> Int {
         let isRoot = context.communicator.isRoot
@@ -134,7 +137,7 @@ package struct PtqJob: Job {
     }
 
     private func score(
-        _ network: Network<some HookTransform>, against original: ModelWeights?, _ windows: [[Int32]],
+        _ network: Network<some HookTransform>, against original: ModelWeights<StoredTensor>?, _ windows: [[Int32]],
         _ context: JobContext<some Communicator>
     ) throws -> Score {
         let start = ContinuousClock.now

@@ -117,9 +117,9 @@ extension Parameters<StoredTensor> {
     func calibrated<World>(
         _ calibration: Calibration<World>, windows: [[Int32]], hooks: QuantizedHooks, _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
-        let stage = try calibration.quantize(self, windows: windows, hooks: hooks, by: GPTQ()) { plan[$0] }
+        let integers = try calibration.quantize(self, windows: windows, hooks: hooks, by: GPTQ()) { plan[$0] }
         return map { name, value in
-            stage.weights[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
+            integers[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
         }
     }
 }

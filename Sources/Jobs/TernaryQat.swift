@@ -8,6 +8,7 @@ internal import Models
 internal import Parallelism
 internal import Runs
 internal import Support
+internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 internal import TransitionBus
@@ -165,7 +166,7 @@ struct TernaryQat<World: Communicator> {
     ///
     /// - Returns: the score, and the bytes of `model/` on rank 0.
     private func write(
-        _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ report: TernaryReport, _ finished: FinishedLayers,
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ report: TernaryReport, _ finished: FinishedLayers,
         _ run: FullTrainingRun<World>
     ) throws -> (LanguageModelScore, bytes: Int) {
         let world = context.communicator
@@ -221,7 +222,7 @@ struct TernaryQat<World: Communicator> {
 
     /// Of all stages' layers, on rank 0. Collective.
     private func report(
-        _ ternary: TernaryTraining<World>, _ weights: ModelWeights, _ run: FullTrainingRun<World>
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ run: FullTrainingRun<World>
     ) throws -> TernaryReport {
         let c = run.inputs.folder.architecture
         let layers = try ternary.results(weights).map {

@@ -48,12 +48,19 @@ struct StageMemory {
         return blockParameters + ends
     }
 
-    /// Whether weights rest in bfloat16: half a value each, and float32 copies one at a time.
-    private var storesHalf: Bool { workload.config.model.storage == .bf16 }
+    /// Values that a resting weight takes: a half in bfloat16, none in its file. Either has float32 copies, one at a time.
+    private var resting: Double {
+        switch workload.config.model.storage {
+        case .f32: 1
+        case .bf16: 0.5
+        case .file: 0
+        }
+    }
+    private var isWidened: Bool { resting < 1 }
 
     /// The full-precision network with norms fused and R4 in the down projections. A fused head is no longer tied.
     private var rotationBase: Double {
-        if storesHalf { return parameters / 2 + widened }
+        if isWidened { return resting * parameters + widened }
         return blockParameters + embedding + head
     }
 
@@ -66,6 +73,9 @@ struct StageMemory {
         return (widest.max() ?? 0) + head
     }
 
+    /// Linears as integers of at most 8 bits, a byte each.
+    private var asIntegers: Double { linears / 4 }
+
     private func weightsInStep(_ sides: RotatedSides, replicas: Int) -> Double {
         switch workload.job {
         case .rotate:
@@ -74,7 +84,7 @@ struct StageMemory {
             // R1, and packed its skew gradient of the last step and each layer's in double precision.
             let rotations = Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
             // What is rounded anew is rotated as weights, which no longer fit in half.
-            let widened = storesHalf && workload.roundsWeights ? embedding + head : 0
+            let widened = isWidened && workload.roundsWeights ? embedding + head : 0
             return rotationBase + merged(sides) + widened + rounded + rotations + storedRows(replicas: replicas)
         case .train, .qat:
             let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
@@ -84,8 +94,8 @@ struct StageMemory {
             // While a checkpoint is written, the step goes on beside a copy of what the rank writes of it.
             let written = workload.config.checkpoint.every > 0 ? (1 + states) / Double(replicas) : 0
             return parameters * (3 + shared + written) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
-        case .ptq: return 2 * parameters + ternaryState
-        case .eval: return storesHalf ? parameters / 2 + widened : parameters
+        case .ptq: return 2 * resting * parameters + (isWidened ? widened + asIntegers : 0) + ternaryState
+        case .eval: return isWidened ? resting * parameters + widened : parameters
         }
     }
 
@@ -103,7 +113,7 @@ struct StageMemory {
 
     /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
     private func merged(_ sides: RotatedSides) -> Double {
-        guard !storesHalf else { return 0 }
+        guard !isWidened else { return 0 }
         let linears = blocks.flatMap(\.linears).filter { $0.ports.carriesR2 || $0.ports.carriesR1(sides) }
         return linears.reduce(0) { $0 + Double($1.spec.count) } + (sides.contains(.embedding) ? embedding : 0)
             + (sides.contains(.headInput) ? head : 0)
@@ -138,7 +148,8 @@ struct StageMemory {
         let isRotated = workload.job == .rotate || workload.config.rotation.path != nil
         guard workload.job == .rotate || workload.job == .eval else { return 0 }
         let base = isRotated ? rotationBase : weightsInStep(sides, replicas: 1)
-        let copy = isRounded ? linears + (storesHalf ? embedding + head : 0) : 0
+        // Of weights in their files the rounded ones are integers, and the ends stay there.
+        let copy = !isRounded ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
         return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0)
     }
 

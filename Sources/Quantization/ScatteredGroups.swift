@@ -3,7 +3,7 @@ internal import TensorCore
 extension QuantizedWeight {
     /// ŵ where the columns of a group are not neighbors; `columnGroups` has the group of each.
     func dequantized(columnGroups: [Int32]) -> Tensor {
-        let columns = shape[1]
+        let (columns, codes) = (shape[1], codes)
         let perRow = scales.count / max(1, shape[0])
         var result = Tensor(uninitialized: shape)
         let (target, scales, zeros) = (result.mutablePointer, scales.pointer, zeros.pointer)

@@ -4,8 +4,9 @@ package import TensorCore
 
 /// A weight as integers, with what turns them back: ŵ = (code − zero)·scale.
 package struct QuantizedWeight: Sendable {
-    /// Row-major, of shape `shape`.
-    package let codes: [Int16]
+    /// Row-major, of shape `shape`; made anew each time they are asked for.
+    package var codes: [Int16] { compact.all }
+    private let compact: CompactCodes
     /// One per group: `[out, in/g]` for rows or groups of them, `[in]` by columns, `[1]` for the whole tensor.
     package let scales: Tensor
     /// Zero points, whole numbers, shaped as `scales`; 0 where symmetric.
@@ -23,7 +24,7 @@ package struct QuantizedWeight: Sendable {
         precondition(
             codes.count == shape.reduce(1, *) && scales.count == zeros.count && columnGroups?.count ?? shape[1] == shape[1],
             "\(codes.count) codes, \(scales.shape) scales, \(zeros.shape) zero points for a weight \(shape)")
-        (self.codes, self.scales, self.zeros, self.shape, self.spec) = (codes, scales, zeros, shape, spec)
+        (compact, self.scales, self.zeros, self.shape, self.spec) = (CompactCodes(codes), scales, zeros, shape, spec)
         self.columnGroups = columnGroups
     }
 
@@ -32,11 +33,10 @@ package struct QuantizedWeight: Sendable {
         if let columnGroups { return dequantized(columnGroups: columnGroups) }
         var result = Tensor(uninitialized: shape)
         guard spec.granularity == .column else {
-            let size = codes.count / max(1, scales.count)
-            ck_dequantize(codes, result.mutablePointer, scales.count, size, scales.pointer, zeros.pointer)
+            dequantize(into: result.mutablePointer)
             return result
         }
-        let (target, columns) = (result.mutablePointer, shape[1])
+        let (target, columns, codes) = (result.mutablePointer, shape[1], codes)
         for index in codes.indices {
             target[index] = (Float(codes[index]) - zeros[flat: index % columns]) * scales[flat: index % columns]
         }
@@ -44,9 +44,32 @@ package struct QuantizedWeight: Sendable {
     }
 }
 
+extension QuantizedWeight {
+    /// Codes unpacked at a time.
+    private static let chunk = 1 << 14
+
+    /// Groups of neighbors, some at a time: what lies between the codes and the floats stays in the cache.
+    private func dequantize(into target: UnsafeMutablePointer<Float>) {
+        let size = compact.count / max(1, scales.count)
+        // A chunk begins at an even code.
+        let step = max(2, Self.chunk / max(1, size) & ~1)
+        let (count, scale, zero) = (scales.count, scales.pointer, zeros.pointer)
+        Team.share((count + step - 1) / step, cost: 2 * step * size) { chunks in
+            withUnsafeTemporaryAllocation(of: Int16.self, capacity: step * size) { buffer in
+                guard let codes = buffer.baseAddress else { return }
+                for first in stride(from: chunks.lowerBound * step, to: min(count, chunks.upperBound * step), by: step) {
+                    let groups = min(step, count - first)
+                    compact.copy(first * size..<(first + groups) * size, to: codes)
+                    ck_dequantize(codes, target + first * size, groups, size, scale + first, zero + first)
+                }
+            }
+        }
+    }
+}
+
 extension QuantizedWeight: LinearOperator {
     package var tensor: Tensor { dequantized() }
-    package var byteCount: Int { 2 * codes.count + 4 * (scales.count + zeros.count) + 4 * (columnGroups?.count ?? 0) }
+    package var byteCount: Int { compact.byteCount + 4 * (scales.count + zeros.count) + 4 * (columnGroups?.count ?? 0) }
 
     /// x·ŵᵀ in float32.
     package func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, dequantized(), .transposed) }

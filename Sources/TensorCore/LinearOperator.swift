@@ -12,9 +12,13 @@ package protocol LinearOperator: Sendable {
     func rows(at indices: [Int32]) -> Tensor
     /// Bytes held, which a product with one token reads.
     var byteCount: Int { get }
+    /// Whether the matrix is in memory; else it is read each time it is asked for.
+    var isResident: Bool { get }
 }
 
 extension LinearOperator {
+    package var isResident: Bool { true }
+
     package func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
         [product(x)] + others.map { $0.product(x) }
     }

@@ -44,7 +44,7 @@ extension Tensor: TensorValue {
 }
 
 /// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used, or in the form of a
-/// ``LinearOperator``.
+/// ``LinearOperator``, which may be a matrix that stays in its file.
 ///
 /// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked
 /// for: memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is
@@ -159,8 +159,17 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// The same tensor for a value that is used again and again: in float32 for good, or in its form.
-    package var held: StoredTensor { linearOperator == nil ? StoredTensor(tensor) : self }
+    /// Whether it is in memory, in whatever form; else it is read, and what is done to it done again, each time it is asked for.
+    package var isResident: Bool {
+        switch content {
+        case .float32, .bfloat16, .packed: true
+        case .changed(let change): change.source.isResident
+        case .form(let form): form.form.isResident
+        }
+    }
+
+    /// The same tensor for a value that is used again and again: in float32 for good, or in its form, or in its file.
+    package var held: StoredTensor { linearOperator == nil && isResident ? StoredTensor(tensor) : self }
 
     /// Whether both are the same tensor in memory, so that it need not be made twice.
     package func isIdentical(to other: StoredTensor) -> Bool {

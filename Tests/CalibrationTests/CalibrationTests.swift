@@ -136,17 +136,18 @@ import Testing
         let quantizer = WeightQuantizer(
             QuantizerSpec(bits: 3, symmetric: true, granularity: .group(8)), searchesClip: true)
         func error(_ method: some WeightQuantization, _ mode: CalibrationMode) throws -> Double {
-            let stage = try Self.calibration(mode).quantize(
+            let integers = try Self.calibration(mode).quantize(
                 parameters, windows: Self.windows, hooks: IdentityHooks(), by: method
             ) { name in name.hasSuffix("k_proj") ? nil : quantizer }
-            #expect(stage.weights.count == 3 * 6)
-            for (name, weight) in stage.weights {
-                let place = stage.parameters.named.first { $0.name == name + ".weight" }
+            #expect(integers.count == 3 * 6)
+            let changed = parameters.dequantized(integers)
+            for (name, weight) in integers {
+                let place = changed.named.first { $0.name == name + ".weight" }
                 #expect(place?.value.elements == weight.dequantized().elements)
             }
             let key = parameters.blocks[1].required("self_attn.k_proj.weight").elements
-            #expect(stage.parameters.blocks[1].required("self_attn.k_proj.weight").elements == key)
-            let (before, after) = (Self.model.constantNetwork(parameters), Self.model.constantNetwork(stage.parameters))
+            #expect(changed.blocks[1].required("self_attn.k_proj.weight").elements == key)
+            let (before, after) = (Self.model.constantNetwork(parameters), Self.model.constantNetwork(changed))
             return Self.windows.reduce(0.0) {
                 $0 + (before.outputs([$1], from: nil) - after.outputs([$1], from: nil)).squaredNorm
             }

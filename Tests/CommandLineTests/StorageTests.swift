@@ -18,10 +18,12 @@ extension CommandLineTests {
         private func settings(_ settings: String...) -> [String] { settings.flatMap { ["--set", $0] } }
 
         @Test(arguments: [1, 2])
-        func `weights of a bfloat16 checkpoint that stay in bfloat16 give the bits of widened ones`(stages: Int) throws {
+        func `weights of a bfloat16 checkpoint give the same bits from bfloat16 and from their file`(
+            stages: Int
+        ) throws {
             let model = try halfModel()
             var results: [[String]] = []
-            for storage in ["f32", "bf16"] {
+            for storage in ["f32", "bf16", "file"] {
                 let arguments =
                     model.arguments() + ["--out", storage]
                     + settings("model.path=half", "model.storage=\(storage)", "training.steps=3", "parallel.pipeline=\(stages)")
@@ -33,9 +35,9 @@ extension CommandLineTests {
                 results.append(losses + ["\(summary["perplexity"].map { "\($0)" } ?? "")"])
                 #expect(losses.count == 3)
             }
-            #expect(results[0] == results[1])
-            let rotations = try ["f32", "bf16"].map { try model.read("\($0)/rotations.safetensors") }
-            #expect(rotations[0] == rotations[1])
+            #expect(results.allSatisfy { $0 == results[0] })
+            let rotations = try ["f32", "bf16", "file"].map { try model.read("\($0)/rotations.safetensors") }
+            #expect(rotations.allSatisfy { $0 == rotations[0] })
             let verified = try Program.run(
                 [
                     "verify", "half", "bf16/model", "--set", "data.eval.path=data.safetensors", "--set",
@@ -45,12 +47,30 @@ extension CommandLineTests {
             #expect(verified.code == 0, "\(verified.errors)")
         }
 
-        @Test func `a job that changes weights refuses to keep them in bfloat16`() throws {
+        @Test(arguments: ["quantize", "ptq"])
+        func `linears are compressed to the same bytes out of their file`(_ job: String) throws {
+            let model = try halfModel()
+            for storage in ["f32", "file"] {
+                let outcome = try Program.run(
+                    [job] + model.arguments() + ["--out", storage]
+                        + settings(
+                            "model.path=half", "model.storage=\(storage)", "quantization.weights.bits=4",
+                            "ternary.tolerance=0.4"), in: model.path)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+            }
+            let file = job == "ptq" ? "ternary.safetensors" : "model.safetensors"
+            #expect(try model.read("f32/model/\(file)") == model.read("file/model/\(file)"))
+            let scores = try ["f32", "file"].map { try InputFile.json(model.file("\($0)/summary.json"))["perplexity"] }
+            #expect(scores[0] != nil && scores[0] == scores[1])
+        }
+
+        @Test(arguments: [("bf16", ["train", "qat", "ptq"]), ("file", ["train", "qat"])])
+        func `a job that changes weights refuses to keep them elsewhere`(_ storage: String, _ jobs: [String]) throws {
             let model = try ModelFolder()
-            for job in ["train", "qat", "ptq"] {
+            for job in jobs {
                 try Program.expectRefusal(
-                    [job] + model.arguments() + settings("model.storage=bf16"), in: model.path, ranks: 1, code: 78,
-                    fragment: "model.storage: bf16 is for weights that stay as they are")
+                    [job] + model.arguments() + settings("model.storage=\(storage)"), in: model.path, ranks: 1, code: 78,
+                    fragment: "model.storage: \(storage) is for weights that stay as they are")
             }
         }
     }

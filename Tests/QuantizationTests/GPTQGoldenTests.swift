@@ -78,10 +78,11 @@ import Testing
             #expect(Double(different) <= allowed * Double(ours.count), "\(variant.name): \(different)")
             let integers = try tensors.readInts("\(variant.name).int_weight_unpermuted_order")
             var unequal = 0
+            let codes = result.codes
             for row in 0..<weight.rows {
                 for place in 0..<weight.columns {
                     let column = variant.byActivation ? order[place] : place
-                    if Int(result.codes[row * weight.columns + column]) != integers[row * weight.columns + place] {
+                    if Int(codes[row * weight.columns + column]) != integers[row * weight.columns + place] {
                         unequal += 1
                     }
                 }

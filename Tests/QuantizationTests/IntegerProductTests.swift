@@ -17,6 +17,7 @@ import Testing
         case .head(let size), .group(let size): width = size
         default: width = columns
         }
+        let codes = weight.codes
         return (0..<x.rows).flatMap { t in
             let token = x.rows(t..<t + 1).elements
             let ranges = stride(from: 0, to: columns, by: width).map {
@@ -27,7 +28,7 @@ import Testing
             return (0..<rows).map { r in
                 IntegerReference.product(ranges, width: width, group: group, columns: columns) { column in
                     let entry = perRow == 0 ? 0 : r * perRow + column / (columns / perRow)
-                    return (Int(weight.codes[r * columns + column]), Int(weight.zeros[flat: entry]), weight.scales[flat: entry])
+                    return (Int(codes[r * columns + column]), Int(weight.zeros[flat: entry]), weight.scales[flat: entry])
                 }
             }
         }

@@ -19,7 +19,7 @@ extension RankTests {
 
         /// A model of one layer whose weights take a few random steps, without a forward pass: what is under test is the
         /// projection.
-        private static var weights: ModelWeights {
+        private static var weights: ModelWeights<Tensor> {
             let configuration = LlamaConfiguration(
                 family: .llama, vocabularySize: 16, hiddenSize: 24, intermediateSize: 40, layers: 1, heads: 2, keyValueHeads: 1,
                 headDimension: 12, maximumPositions: 16, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
@@ -31,7 +31,7 @@ extension RankTests {
         }
 
         private struct Outcome {
-            var weights: ModelWeights
+            var weights: ModelWeights<Tensor>
             var factors: [[Float]]
             var bytes: Int
             var branches: [Int]
@@ -95,7 +95,7 @@ extension RankTests {
         /// Random steps of one size on ternary layers, each followed by a projection; `observe` sees the layers before each.
         private func drift<World: Communicator>(
             _ world: World, _ assignments: [String], deviation: Double, steps: Int,
-            observe: (TernaryTraining<World>, ModelWeights) throws -> Void
+            observe: (TernaryTraining<World>, ModelWeights<Tensor>) throws -> Void
         ) throws {
             let config = try RunConfig(assignments: ["ternary.tolerance=0.2"] + assignments)
             var weights = Self.weights

@@ -38,7 +38,7 @@ extension RankTests {
 
         private func train<World: Communicator>(
             _ world: World, steps: Int, shard: Bool = false, recompute: Bool = false, rule: UpdateRule = .momentum(0.9)
-        ) throws -> (weights: ModelWeights, losses: [Double], norms: [Double]) {
+        ) throws -> (weights: ModelWeights<Tensor>, losses: [Double], norms: [Double]) {
             let settings = TrainerSettings(
                 rule: rule, weightDecay: 0.01, clipNorm: 1, isSharded: shard, microBatches: .sequences(atMost: 1),
                 recompute: recompute, bucketBytes: 4096)

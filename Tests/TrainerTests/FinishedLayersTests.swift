@@ -11,7 +11,7 @@ import Testing
 @testable import Trainer
 
 @Suite struct FinishedLayersTests {
-    private let weights: ModelWeights
+    private let weights: ModelWeights<Tensor>
     private let folder: TemporaryFolder
 
     init() throws {

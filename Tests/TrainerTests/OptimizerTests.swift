@@ -20,7 +20,7 @@ import Testing
     }
 
     /// Buckets of 100 elements cut the model into several.
-    private static func layout(_ weights: ModelWeights) -> BucketLayout {
+    private static func layout(_ weights: ModelWeights<Tensor>) -> BucketLayout {
         BucketLayout(counts: weights.tensors.map(\.count), bytes: 400)
     }
 
@@ -31,7 +31,7 @@ import Testing
 
     private static func run(
         _ rule: UpdateRule, decay: Float, steps: UInt64, shard: Bool = false, _ world: any Communicator = LoopbackCommunicator()
-    ) throws -> ModelWeights {
+    ) throws -> ModelWeights<Tensor> {
         var weights = ModelWeights(parameters())
         let layout = layout(weights)
         func run(_ world: some Communicator) throws {
@@ -69,7 +69,7 @@ import Testing
     }
 
     /// Largest |a − b|.
-    private func difference(_ weights: ModelWeights, _ expected: [[Double]]) -> Double {
+    private func difference(_ weights: ModelWeights<Tensor>, _ expected: [[Double]]) -> Double {
         zip(weights.tensors, expected).map { tensor, values in
             zip(tensor.elements, values).map { abs(Double($0) - $1) }.max() ?? 0
         }.max() ?? .infinity

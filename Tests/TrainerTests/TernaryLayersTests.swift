@@ -12,7 +12,7 @@ import Testing
 @testable import Trainer
 
 @Suite struct TernaryLayersTests {
-    private let weights: ModelWeights
+    private let weights: ModelWeights<Tensor>
 
     init() throws { weights = ModelWeights(try ModelFolder(EmbeddedModel.path).parameters()) }
 

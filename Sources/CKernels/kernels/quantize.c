@@ -108,6 +108,20 @@ void CK_VARIANT(ck_quantize_codes)(
     }
 }
 
+void CK_VARIANT(ck_pack_codes)(const int16_t *codes, uint8_t *packed, size_t n, int16_t least) {
+    for (size_t i = 0; i < n / 2; i++)
+        packed[i] = (uint8_t)((codes[2 * i] - least) | (codes[2 * i + 1] - least) << 4);
+    if (n % 2) packed[n / 2] = (uint8_t)(codes[n - 1] - least);
+}
+
+void CK_VARIANT(ck_unpack_codes)(const uint8_t *packed, int16_t *codes, size_t n, int16_t least) {
+    for (size_t i = 0; i < n / 2; i++) {
+        codes[2 * i] = (int16_t)((packed[i] & 15) + least);
+        codes[2 * i + 1] = (int16_t)((packed[i] >> 4) + least);
+    }
+    if (n % 2) codes[n - 1] = (int16_t)((packed[n / 2] & 15) + least);
+}
+
 void CK_VARIANT(ck_dequantize)(
     const int16_t *codes, float *y, size_t groups, size_t g, const float *scales, const float *zeros) {
     for (size_t group = 0; group < groups; group++, codes += g, y += g) {

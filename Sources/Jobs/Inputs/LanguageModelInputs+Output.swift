@@ -74,7 +74,8 @@ extension LanguageModelInputs {
         try Trace.span(.readModel) {
             try context.communicator.agree {
                 try CompressedModel(
-                    reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage])
+                    reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage],
+                    storage: context.config.model.storage == .file ? .file : .f32)
             }
         }
     }

@@ -13,7 +13,7 @@ internal import Trainer
 /// Ternary layers that are made by what a calibration text shows of their inputs.
 struct CalibratedTernary<World: Communicator> {
     private let run: LanguageModelRun<World>
-    private let original: ModelWeights
+    private let original: ModelWeights<StoredTensor>
     /// The layers that become ternary, in the model's order.
     private let names: [String]
     private let windows: [[Int32]]
@@ -31,7 +31,7 @@ struct CalibratedTernary<World: Communicator> {
     private var groups: ParallelGroups<World> { run.context.groups }
 
     /// - Parameter indices: of this stage's layers. Collective.
-    init(_ run: LanguageModelRun<World>, _ original: ModelWeights, _ indices: [Int]) throws {
+    init(_ run: LanguageModelRun<World>, _ original: ModelWeights<StoredTensor>, _ indices: [Int]) throws {
         (self.run, self.original) = (run, original)
         names = indices.map(original.layerName)
         windows = try run.calibrationWindows(drawingFrom: original.parameters)

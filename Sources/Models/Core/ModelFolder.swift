@@ -4,8 +4,9 @@ internal import LinearAlgebra
 package import Support
 package import TensorCore
 
-/// How weights that a job leaves as they are rest in memory; computing is in float32 either way.
-package enum WeightStorage: String, Sendable, CaseIterable { case f32, bf16 }
+/// How weights that a job leaves as they are rest: in memory, or for matrices in the file they are read from. Computing is in
+/// float32 either way.
+package enum WeightStorage: String, Sendable, CaseIterable { case f32, bf16, file }
 
 extension TensorValue {
     /// To be written; what is made on demand is made when its turn comes.
@@ -88,10 +89,14 @@ package struct ModelFolder: Sendable {
     ///
     /// An embedding that is looked up only stays in bfloat16 where the file has it so: nothing is lost by that.
     ///
-    /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely.
+    /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely. In its
+    ///   file a matrix takes no memory but while somebody computes with it.
     package func parameters(_ stage: Range<Int>?, storage: WeightStorage) throws -> Parameters<StoredTensor> {
         try architecture.parameters(stage).map { name, spec in
             if let packed, packed.weights.contains(name) { return StoredTensor(try packed.read(name)) }
+            if storage == .file && spec.shape.count == 2 {
+                return StoredTensor(try FileMatrix(name, spec.shape, of: checkpoint))
+            }
             let tensor = try checkpoint.read(name, shape: spec.shape)
             if storage == .bf16 && spec.shape.count == 2 { return StoredTensor(roundingToBFloat16: tensor) }
             let isHalf = try checkpoint.info(name).type == .bf16

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// A file of a model, a tokenizer or a set of rotations that cannot be read or written.
 package struct FileError: ReportableError, Equatable {
     package enum Kind: Sendable {
@@ -31,4 +33,11 @@ package struct FileError: ReportableError, Equatable {
 
     /// One line, whatever the file's names contain.
     package var description: String { "\(place): \(problem)".onOneLine }
+
+    /// Ends the process with the error's line and code, where nobody can be told: in the middle of a computation. mpirun then
+    /// ends the other ranks.
+    package func endProcess() -> Never {
+        _ = writeAll(Array("sq-train: error: \(description)\n".utf8), to: STDERR_FILENO)
+        _exit(exitCode.rawValue)
+    }
 }

@@ -1,16 +1,16 @@
 package import Models
 package import TensorCore
 
-/// The float32 masters of a model's parameters, in the order in which a backward pass completes their gradients: the head
+/// A model's parameters, such as the float32 masters that are trained, in the order in which a backward pass completes their gradients: the head
 /// first, the embedding last.
-package struct ModelWeights {
-    package private(set) var tensors: [Tensor]
+package struct ModelWeights<Value: TensorValue> {
+    package private(set) var tensors: [Value]
     package let names: [String]
     private let roles: [ParameterSpec.Role]
     /// Which tensor each parameter of the model is.
     private let places: Parameters<Int>
 
-    package init(_ parameters: Parameters<Tensor>) {
+    package init(_ parameters: Parameters<Value>) {
         let named = parameters.named
         tensors = named.reversed().map(\.value)
         names = named.reversed().map(\.name)
@@ -26,17 +26,17 @@ package struct ModelWeights {
 
     package var count: Int { tensors.count }
 
-    package subscript(index: Int) -> Tensor {
+    package subscript(index: Int) -> Value {
         get { tensors[index] }
         _modify { yield &tensors[index] }
     }
 
     /// The model's parameters, each made from its tensor.
-    package func parameters<Value>(_ make: (_ index: Int, _ tensor: Tensor) -> Value) -> Parameters<Value> {
+    package func parameters<Made>(_ make: (_ index: Int, _ tensor: Value) -> Made) -> Parameters<Made> {
         places.map { _, index in make(index, tensors[index]) }
     }
 
-    package var parameters: Parameters<Tensor> { parameters { _, tensor in tensor } }
+    package var parameters: Parameters<Value> { parameters { _, tensor in tensor } }
 
     /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
     /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor

@@ -15,7 +15,7 @@ package import TensorCore
 /// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
 package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// The stage's masters. What a job changes between steps (ternary layers) it changes here.
-    package var weights: ModelWeights
+    package var weights: ModelWeights<Tensor>
     private let settings: TrainerSettings
     private let model: Model
     private let hooks: Hooks

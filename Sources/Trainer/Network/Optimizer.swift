@@ -75,7 +75,7 @@ package struct Optimizer {
     ///   - gradients: a tensor per bucket, summed over ranks.
     ///   - gradientScale: factor on them (see ``clippingFactor(norm:limit:)``).
     package mutating func step(
-        _ weights: inout ModelWeights, gradients: [Tensor], learningRate: Float, gradientScale: Float,
+        _ weights: inout ModelWeights<Tensor>, gradients: [Tensor], learningRate: Float, gradientScale: Float,
         over world: some Communicator
     ) throws(MPIError) {
         number += 1
@@ -93,7 +93,7 @@ package struct Optimizer {
     }
 
     /// Gives every rank the weights the others have changed.
-    private func share(_ weights: inout ModelWeights, over world: some Communicator) throws(MPIError) {
+    private func share(_ weights: inout ModelWeights<Tensor>, over world: some Communicator) throws(MPIError) {
         var mine = Tensor(uninitialized: [owned.count, 1])
         let target = mine.mutablePointer
         for (parameter, inParameter, inSlice) in pieces(of: owned) {

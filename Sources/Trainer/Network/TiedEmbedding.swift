@@ -22,7 +22,7 @@ struct TiedEmbedding {
     /// Collective over `pipeline`.
     ///
     /// - Parameter parameters: of this rank's stage. Whether the embedding is the head too, only the last stage can tell.
-    init(_ parameters: Parameters<Tensor>, _ weights: ModelWeights, _ pipeline: some Communicator) throws(MPIError) {
+    init(_ parameters: Parameters<Tensor>, _ weights: ModelWeights<Tensor>, _ pipeline: some Communicator) throws(MPIError) {
         let isTied =
             try pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: pipeline.size - 1) == 1
         guard isTied, let index = weights.embedding else {

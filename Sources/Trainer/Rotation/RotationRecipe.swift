@@ -74,14 +74,17 @@ package struct QuantizationRecipe {
 }
 
 extension Parameters where Value: TensorValue {
-    /// The parameters with linear layers' weights rounded, as constants.
+    /// The parameters with linear layers' weights rounded, as constants: as floats, or of weights that are not in memory as the
+    /// integers that stand for the same floats.
     ///
     /// - Parameter names: the layers that are; nil for all.
     package func rounded(by quantizer: WeightQuantizer, only names: Set<String>? = nil) -> Parameters<Variable> {
         let suffix = ".weight"
         return mapSpecs { name, spec, value in
             let isRounded = spec.ports != nil && names?.contains(String(name.dropLast(suffix.count))) ?? true
-            return isRounded ? Variable(constant: quantizer.fakeQuantized(value.tensor)) : Variable(constant: value.stored.held)
+            guard isRounded else { return Variable(constant: value.stored.held) }
+            guard value.stored.isResident else { return Variable(constant: StoredTensor(quantizer.quantized(value.tensor))) }
+            return Variable(constant: quantizer.fakeQuantized(value.tensor))
         }
     }
 }

@@ -2,7 +2,7 @@ package import Configuration
 internal import HuggingFace
 package import Models
 internal import Support
-internal import TensorCore
+package import TensorCore
 package import TernarySVD
 
 /// The packed factors that training goes on from (`ternary.path`), in the place of a decomposition.
@@ -53,14 +53,14 @@ extension ModelFolder {
     /// That these weights are not themselves products of ternary factors which a run has left beside them.
     ///
     /// - Throws: ``ConfigurationError``.
-    package func checkIsNoTernaryProduct(_ weights: ModelWeights) throws(ConfigurationError) {
+    package func checkIsNoTernaryProduct(_ weights: ModelWeights<some TensorValue>) throws(ConfigurationError) {
         for folder in ["\(path)/..", path] {
             let file = "\(folder)/\(TernaryReport.fileName)"
             // One that cannot be read says nothing about this model.
             guard PathKind(file) == .file, let factors = try? TernaryFile.read(file) else { continue }
             for index in weights.names.indices where weights.isLinear(index) {
                 guard let layer = factors[weights.layerName(index)], layer.rank > 0 else { continue }
-                guard layer.isProduct(weights[index]) else { break }
+                guard layer.isProduct(weights[index].tensor) else { break }
                 throw ConfigurationError(
                     "model.path",
                     "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add errors; "

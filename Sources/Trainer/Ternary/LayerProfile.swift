@@ -1,5 +1,5 @@
 package import Support
-internal import TensorCore
+package import TensorCore
 package import TernarySVD
 
 #if canImport(Glibc)
@@ -24,9 +24,9 @@ package struct LayerProfile {
     ///   - weights: of the model.
     ///   - factors: of its ternary layers, by name.
     ///   - threshold: of the projection, for the critical rank of layers without factors.
-    package init(_ weights: ModelWeights, _ factors: [String: TernaryFactors] = [:], threshold: Double) {
+    package init(_ weights: ModelWeights<some TensorValue>, _ factors: [String: TernaryFactors] = [:], threshold: Double) {
         layers = weights.names.indices.reversed().filter(weights.isLinear).map { index in
-            let (name, weight) = (weights.layerName(index), weights[index])
+            let (name, weight) = (weights.layerName(index), weights[index].tensor)
             let own = factors[name]
             let sparsity = own.map(\.sparsity) ?? Float(normalProjectionSparsity(threshold: threshold))
             return Layer(

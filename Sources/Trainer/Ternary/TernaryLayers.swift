@@ -2,7 +2,7 @@ package import Collectives
 package import Parallelism
 internal import Support
 internal import Synchronization
-internal import TensorCore
+package import TensorCore
 package import TernarySVD
 
 /// Decomposes layers of a stage, dealt to its replicas, whose threads take them one by one; each ends with all of the stage's
@@ -16,17 +16,18 @@ package import TernarySVD
 ///   - progress: called with the number of own layers done and to do.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
-    _ weights: ModelWeights, _ indices: [Int], _ options: TernaryOptions, over groups: ParallelGroups<some Communicator>,
+    _ weights: ModelWeights<some TensorValue>, _ indices: [Int], _ options: TernaryOptions,
+    over groups: ParallelGroups<some Communicator>,
     keeping finished: FinishedLayers? = nil, eachRound: () throws -> Void = {}, progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> [TernaryReport.Layer] {
-    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].count }, ranks: groups.dims.data)
+    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].shape.reduce(1, *) }, ranks: groups.dims.data)
     let own = indices.indices.filter { owners[$0] == groups.replica }
     let decompositions = try groups.world.agree {
         let done = Atomic<Int>(0)
         let made = try Team.map(own.count) { place, isCaller in
             let layer = own[place]
             let index = indices[layer]
-            let (weight, name) = (weights[index], weights.layerName(index))
+            let (weight, name) = (weights[index].tensor, weights.layerName(index))
             func work() throws -> TernaryDecomposition {
                 try TernaryDecomposition(weight, options, name: name) {
                     WorkProgress.note()

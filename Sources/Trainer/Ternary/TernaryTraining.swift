@@ -2,7 +2,7 @@ package import Collectives
 package import Configuration
 package import Runs
 internal import Support
-internal import TensorCore
+package import TensorCore
 package import TernarySVD
 internal import TransitionBus
 
@@ -63,7 +63,7 @@ package final class TernaryTraining<World: Communicator> {
     ///   - saved: the state to go on from, of the same model and configuration; nil to ``begin(_:)`` anew.
     ///   - whileWaiting: called whenever the exchange waits.
     package init(
-        _ weights: ModelWeights, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
+        _ weights: ModelWeights<Tensor>, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
         attempt: Int = 1, from saved: TrainingState? = nil, whileWaiting: (() throws -> Void)? = nil
     ) throws {
         self.transition = transition
@@ -105,7 +105,8 @@ package final class TernaryTraining<World: Communicator> {
     ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
     ///   - eachRound: called every round of each own layer's decomposition; what it throws ends it.
     package func begin(
-        _ weights: inout ModelWeights, from factors: [String: TernaryFactors]? = nil, keeping finished: FinishedLayers? = nil,
+        _ weights: inout ModelWeights<Tensor>, from factors: [String: TernaryFactors]? = nil,
+        keeping finished: FinishedLayers? = nil,
         eachRound: @escaping () throws -> Void = {}
     ) throws {
         for number in layers.indices {
@@ -129,7 +130,7 @@ package final class TernaryTraining<World: Communicator> {
     }
 
     /// Projects every layer anew, after an optimizer step. Collective.
-    package func update(_ weights: inout ModelWeights) throws -> StepReport {
+    package func update(_ weights: inout ModelWeights<Tensor>) throws -> StepReport {
         let report = try project(&weights)
         referenceBytes += layers.reduce(0) { sum, layer in
             let (m, n, k) = (layer.codec.rows, layer.codec.columns, layer.rank)
@@ -138,7 +139,7 @@ package final class TernaryTraining<World: Communicator> {
         return report
     }
 
-    private func project(_ weights: inout ModelWeights) throws -> StepReport {
+    private func project(_ weights: inout ModelWeights<Tensor>) throws -> StepReport {
         let clock = ContinuousClock()
         let start = clock.now
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
@@ -248,7 +249,7 @@ package final class TernaryTraining<World: Communicator> {
     }
 
     /// The layers with their factors, once ``begin(_:)`` has been called.
-    package func results(_ weights: ModelWeights) throws -> [Result] {
+    package func results(_ weights: ModelWeights<Tensor>) throws -> [Result] {
         try layers.map { layer in
             let state = layer.state
             let factors = TernaryFactors(
