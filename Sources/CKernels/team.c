@@ -14,7 +14,7 @@
 #include <unistd.h>
 #endif
 
-enum { MOST_THREADS = 256, PATIENCE = 3000, PART_BITS = 24 };
+enum { PATIENCE = 3000, PART_BITS = 24 };
 #define PART_MASK ((UINT64_C(1) << PART_BITS) - 1)
 
 static struct {
@@ -103,7 +103,7 @@ static void enlist(size_t wanted) {
 
 void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
     size_t helpers = threads < parts ? threads : parts;
-    helpers = helpers > MOST_THREADS ? MOST_THREADS : helpers;
+    helpers = helpers > CK_MOST_THREADS ? CK_MOST_THREADS : helpers;
     if (helpers < 2 || parts >= PART_MASK || atomic_flag_test_and_set(&team.busy)) {
         for (size_t part = 0; part < parts; part++) body(context, part);
         return;

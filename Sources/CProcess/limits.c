@@ -35,9 +35,11 @@ long cprocess_thread_limit(void) {
 static void heed_address_limit(int count, char **arguments, char **environment) {
     (void)count, (void)arguments, (void)environment;
     // An earlier choice of this kind, as of the process that has started this one, is made anew.
-    if (getenv(CPROCESS_THREAD_LIMIT) != NULL) {
+    const char *earlier = getenv(CPROCESS_THREAD_LIMIT);
+    if (earlier != NULL) {
+        if (*earlier == 0) unsetenv("OPENBLAS_NUM_THREADS");
+        else setenv("OPENBLAS_NUM_THREADS", earlier, 1);
         unsetenv(CPROCESS_THREAD_LIMIT);
-        unsetenv("OPENBLAS_NUM_THREADS");
     }
     size_t limit = cprocess_address_limit() >> 20;
     if (cprocess_address_limit() == 0) return;
@@ -58,12 +60,14 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
     mallopt(M_ARENA_MAX, 1);
     long threads = cprocess_thread_limit();
     const char *wanted = getenv("OPENBLAS_NUM_THREADS");
-    if (wanted == NULL) wanted = getenv("OMP_NUM_THREADS");
-    if ((wanted == NULL ? sysconf(_SC_NPROCESSORS_ONLN) : atol(wanted)) <= threads) return;
+    if (wanted == NULL || *wanted == 0) wanted = getenv("OMP_NUM_THREADS");
+    // What is no number of threads OpenBLAS takes for none given.
+    long number = wanted == NULL ? 0 : atol(wanted);
+    if ((number <= 0 ? sysconf(_SC_NPROCESSORS_ONLN) : number) <= threads) return;
+    setenv(CPROCESS_THREAD_LIMIT, wanted == NULL ? "" : wanted, 1);
     char text[24];
     snprintf(text, sizeof text, "%ld", threads);
     setenv("OPENBLAS_NUM_THREADS", text, 1);
-    setenv(CPROCESS_THREAD_LIMIT, text, 1);
 }
 
 // Runs before the constructors of all libraries.

@@ -65,6 +65,36 @@ package enum MPIEnvironment {
         return quota.map { max(1, min(cores, Int(min($0, 1e6)))) } ?? cores
     }
 
+    /// Cores for this rank's threads: its part of what the launcher of so many local ranks may use, and no more than it is bound
+    /// to. All there are without a launcher.
+    package static func coreShare(localRanks: Int?) -> Int {
+        guard let localRanks else { return availableCores }
+        let all = allowedCores(of: "\(getppid())")?.count ?? availableCores
+        let quota = ControlGroups().coreQuota.map { Int(min($0, 1e6)) } ?? .max
+        return max(1, min(availableCores, min(max(all, availableCores), quota) / max(1, localRanks)))
+    }
+
+    /// That a process may run on; nil where the system does not tell.
+    static func allowedCores(of process: String) -> Set<Int>? {
+        let line = ControlGroups.text("/proc/\(process)/status").split(separator: "\n").first {
+            $0.hasPrefix("Cpus_allowed_list:")
+        }
+        return line.flatMap { coreList(String($0.dropFirst("Cpus_allowed_list:".count))) }
+    }
+
+    /// Of the form 0-3,8; nil for anything else.
+    static func coreList(_ text: String) -> Set<Int>? {
+        var cores: Set<Int> = []
+        for part in text.filter({ !$0.isWhitespace }).split(separator: ",") {
+            let bounds = part.split(separator: "-").map { Int(String($0)) }
+            guard let first = bounds.first ?? nil, let last = bounds.last ?? nil, bounds.count < 3, first <= last,
+                last < 1 << 20
+            else { return nil }
+            cores.formUnion(first...last)
+        }
+        return cores.isEmpty ? nil : cores
+    }
+
     package static func currentEnvironment() -> [String: String] {
         var result: [String: String] = [:]
         var entry = environ

@@ -163,7 +163,8 @@ package struct ParallelSettings: Sendable, Equatable {
                 + "unequal times; gpipe: all forward first; the same results, with more memory each")
         threads = key.optional(
             "threads", orElse: "auto",
-            "threads of a rank; auto: OPENBLAS_NUM_THREADS, else the rank's share of the node's cores. No result depends on them",
+            "threads of a rank; auto: OPENBLAS_NUM_THREADS or OMP_NUM_THREADS, else the rank's share of the node's cores. No result "
+                + "depends on them",
             .range(1...256))
     }
 }

@@ -54,15 +54,10 @@ extension SettingsRequest {
 }
 
 extension RunConfig {
-    /// As many threads as the settings ask for; more than there are cores for are said to be.
-    package func chooseThreads(note: (String) -> Void) {
-        guard let threads = parallel.threads else { return }
-        Team.threads = threads
-        let cores = MPIEnvironment.availableCores
-        guard threads > cores else { return }
-        note(
-            "parallel.threads is \(threads), but a rank may run on \(cores) core\(cores == 1 ? "" : "s"): threads will wait for each "
-                + "other (mpirun binds ranks to cores unless told --bind-to none)")
+    /// As many threads as the settings ask for, and there is room for; where they are. Collective.
+    package func chooseThreads(on communicator: some Communicator) throws -> Placement {
+        if let threads = parallel.threads { Team.threads = threads }
+        return try Placement(of: communicator)
     }
 }
 
@@ -87,9 +82,10 @@ extension Job {
             }
         }
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
-        config.chooseThreads { reporter.note($0) }
+        let placement = try config.chooseThreads(on: communicator)
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return }
+        reporter.note(placement.line)
         let dims =
             Self.hasReplicas
             ? try config.chooseLayout(

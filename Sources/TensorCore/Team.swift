@@ -10,13 +10,28 @@ internal import Synchronization
 /// No result depends on their number: what is added up is added up within one part, or in parts whose bounds do not depend on
 /// the threads, in their order.
 package enum Team {
+    private static let most = Int(CK_MOST_THREADS)
     private static let count = Atomic<Int>(1)
+    private static let wanted = Atomic<Int>(1)
+    private static let room = Atomic<Int>(most)
 
-    /// Threads that share a loop, the caller's among them; 1 until somebody chooses.
+    /// Threads that share a loop, the caller's among them; 1 until somebody chooses, and no more than ``limit``.
     package static var threads: Int {
         get { count.load(ordering: .relaxed) }
-        set { count.store(max(1, newValue), ordering: .relaxed) }
+        set {
+            wanted.store(newValue, ordering: .relaxed)
+            count.store(max(1, min(newValue, limit)), ordering: .relaxed)
+        }
     }
+
+    /// Threads that this process has room for. Set it before ``threads``.
+    package static var limit: Int {
+        get { room.load(ordering: .relaxed) }
+        set { room.store(max(1, min(newValue, most)), ordering: .relaxed) }
+    }
+
+    /// Whether more threads were asked for than there is room for, and could run otherwise.
+    package static var isLimited: Bool { limit < most && wanted.load(ordering: .relaxed) > limit }
 
     /// Below so many elements of work, some microseconds, a further thread costs more than it saves.
     private static let elementsOfAThread = 1 << 15

@@ -27,18 +27,29 @@ package struct TernarySum: Sendable {
         }
     }
 
-    /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor.
+    /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor, with any number of threads.
     package func product(_ s: Tensor) -> Tensor {
         precondition(s.count == rank, "\(s.count) scales for rank \(rank)")
         var result = Tensor(uninitialized: [rows, columns])
-        ck_ternary_sum(codes, counts, rows, rank, v, s.pointer, columns, result.mutablePointer)
+        let (target, scales, width) = (result.mutablePointer, s.pointer, Int(CK_TERNARY_WIDTH))
+        Team.share((columns + width - 1) / width, cost: codes.count * Self.costOfACode) { blocks in
+            ck_ternary_sum(
+                codes, counts, rows, rank, v, scales, columns, blocks.lowerBound * width,
+                min(columns, blocks.upperBound * width),
+                target)
+        }
         return result
     }
+
+    /// Vectors of additions for a block of columns.
+    private static let costOfACode = Int(CK_TERNARY_WIDTH) / 16
 
     /// A ← W + ρ, W ← diag(a)·U·diag(s)·V·diag(b), ρ ← A − W.
     package func settle(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
         let product = product(s)
-        ck_ternary_settle(
-            product.pointer, balance?.a, balance?.b, rows, columns, weight.mutablePointer, rest.mutablePointer)
+        let (source, w, rho) = (product.pointer, weight.mutablePointer, rest.mutablePointer)
+        Team.share(rows, cost: columns) { rows in
+            ck_ternary_settle(source, balance?.a, balance?.b, rows.lowerBound, rows.upperBound, columns, w, rho)
+        }
     }
 }

@@ -50,7 +50,8 @@ struct GenerateCommand: RankCommand {
             return try GenerateBenchmarkJob().run(options, model: model.model, on: communicator)
         }
         let config = try options.request(model.model).configuration(on: communicator)
-        config.chooseThreads { if communicator.isRoot { Console.complain($0) } }
+        let placement = try config.chooseThreads(on: communicator)
+        if placement.hasTooManyThreads, communicator.isRoot { Console.complain(placement.line) }
         try GenerateJob { try prompt ?? Self.standardInput() }.run(config, communicator, output: Console.say)
     }
 

@@ -92,9 +92,11 @@ struct MPIRun {
 
     /// What the ranks find in their environment, on every node, unless the user has set it.
     var environment: [(name: String, value: String)] {
-        var variables = [
-            ("OPENBLAS_NUM_THREADS", String(ProcessEnvironment.threadsPerRank(cores: cores, localRanks: localRanks)))
-        ]
+        var variables: [(name: String, value: String)] = []
+        if (try? ThreadNumber.given(MPIEnvironment.currentEnvironment())) == nil {
+            let threads = ProcessEnvironment.threadsPerRank(cores: cores, localRanks: localRanks)
+            variables.append(("OPENBLAS_NUM_THREADS", String(threads)))
+        }
         if localRanks > cores { variables.append(("OMPI_MCA_mpi_yield_when_idle", "1")) }
         if getuid() == 0 {
             variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]

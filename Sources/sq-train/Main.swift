@@ -34,6 +34,7 @@ enum Main {
     private static func run(_ arguments: [String], on communicator: some Communicator) -> Int32 {
         do {
             try ProcessEnvironment.requireKernels()
+            try ProcessEnvironment.requireThreadNumber()
             try SQTrain.checkCommand(arguments)
             let command = try SQTrain.parseAsRoot(arguments)
             if let command = command as? any RankCommand {

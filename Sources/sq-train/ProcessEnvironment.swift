@@ -62,21 +62,20 @@ enum ProcessEnvironment {
         signal(SIGXFSZ, SIG_IGN)
         raiseDescriptorLimit()
         let environment = MPIEnvironment.currentEnvironment()
-        // A number set for want of addresses is no choice of the user's.
-        let most = environment[CPROCESS_THREAD_LIMIT].flatMap { Int($0) }
-        if most != nil || (environment["OPENBLAS_NUM_THREADS"] == nil && environment["OMP_NUM_THREADS"] == nil) {
-            let threads = min(
-                most ?? .max, threadsPerRank(cores: MPIEnvironment.availableCores, localRanks: localRanks(environment)))
-            setenv("OPENBLAS_NUM_THREADS", String(threads), 1)
-            setenv(chosenThreadsVariable, "1", 1)
-            Team.threads = threads
-        } else {
-            Team.threads =
-                [environment["OPENBLAS_NUM_THREADS"], environment["OMP_NUM_THREADS"]]
-                .compactMap { $0.flatMap { Int($0) } }.first ?? 1
+        // The team's threads take addresses.
+        Team.limit = cprocess_thread_limit()
+        do throws(ThreadNumberError) {
+            if let given = try ThreadNumber.given(environment) {
+                Team.threads = given
+            } else {
+                Team.threads = MPIEnvironment.coreShare(localRanks: localRanks(environment))
+                setenv("OPENBLAS_NUM_THREADS", String(Team.threads), 1)
+                setenv(chosenThreadsVariable, "1", 1)
+            }
+        } catch {
+            // Said when all ranks can agree on it.
+            Team.threads = 1
         }
-        // The team's threads take addresses as well.
-        Team.threads = min(Team.threads, cprocess_thread_limit())
         OpenBLAS.useOneThread()
         guard environment[guardVariable] == nil, environment["OPENBLAS_CORETYPE"] == nil else { return }
         guard needsNewerKernels(core: OpenBLAS.core, hasAVX512: ck_has_avx512() != 0) else { return }
@@ -98,6 +97,11 @@ enum ProcessEnvironment {
     /// Throws where CK_ISA names kernels that there are none of, or that this processor cannot run.
     static func requireKernels() throws(KernelChoiceError) {
         if let refused = ck_refused_isa() { throw KernelChoiceError(wanted: String(cString: refused)) }
+    }
+
+    /// Throws where the number of threads that the environment asks for is none.
+    static func requireThreadNumber() throws(ThreadNumberError) {
+        _ = try ThreadNumber.given(MPIEnvironment.currentEnvironment())
     }
 
     /// The soft limit is for programs that keep descriptors in `select`'s sets; every rank's connections count.
@@ -156,8 +160,9 @@ enum ProcessEnvironment {
         hasAVX512 && ["haswell", "zen", "generic", "prescott", "sandybridge"].contains(core.lowercased())
     }
 
-    private static func localRanks(_ environment: [String: String]) -> Int {
-        if case .job(let ranks?) = MPIEnvironment.launch(environment) { ranks } else { 1 }
+    /// nil without a launcher.
+    private static func localRanks(_ environment: [String: String]) -> Int? {
+        if case .job(let ranks) = MPIEnvironment.launch(environment) { ranks ?? 1 } else { nil }
     }
 
     /// Returns only when the system refuses; then the program runs on as it is, only slower.

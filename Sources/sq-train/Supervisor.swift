@@ -13,7 +13,8 @@ internal import Support
 /// arrives as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while
 /// after any of the others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it
 /// got. The second signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes
-/// the command with it: nobody would be left to stop it.
+/// the command with it: nobody would be left to stop it. A command that outlives its run (mpirun, which waits for a host that it
+/// has lost) is killed, and the run has ended as by a time limit.
 struct Supervisor {
     /// Of an attempt, from 1.
     let command: (_ attempt: Int) -> [String]
@@ -27,6 +28,8 @@ struct Supervisor {
     /// that is gone (1; 205 where it has lost its own daemon there). Other codes would come back: wrong input, a full disk, a
     /// configuration that does not fit.
     static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139, 205]
+    /// What mpirun says where it cannot start anything on a host. That may not come back where it could before.
+    private static let unreachableCode: Int32 = 255
     /// The exit code of ranks that have stopped on request; no error has it.
     static let stopCode: Int32 = 80
 
@@ -40,6 +43,8 @@ struct Supervisor {
         var asked: Int32?
         /// What it was killed for.
         var forced: Int32?
+        /// Whether it was killed since its run was over and it was not.
+        var isAbandoned = false
     }
 
     /// The exit code of the last run.
@@ -60,7 +65,15 @@ struct Supervisor {
             if let signal = end.asked { return exitCode(end, signal) }
             // A rank was told to stop by somebody else.
             if end.code == Self.stopCode { return 0 }
-            guard Self.temporaryCodes.subtracting(answers).contains(end.code), restarts < maxRestarts else { return end.code }
+            let isTemporary = Self.temporaryCodes.subtracting(answers).contains(end.code)
+            guard isTemporary || attempt > 1 && end.code == Self.unreachableCode, restarts < maxRestarts else {
+                if end.code == Self.unreachableCode {
+                    Console.complain(
+                        "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no sq-train; the "
+                            + "same command resumes from what was saved when it does")
+                }
+                return end.code
+            }
             let place = end.code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
             if let place, place == hung {
                 Console.complain("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
@@ -77,6 +90,7 @@ struct Supervisor {
     /// The code of a run that was asked to stop.
     private func exitCode(_ end: End, _ signal: Int32) -> Int32 {
         if let forced = end.forced { return 128 + forced }
+        if end.isAbandoned { return stopped(by: signal) }
         switch end.code {
         case Self.stopCode: return StopRequest.exitCode(of: signal)
         // Nobody had listened yet: the program was still being loaded, or mpirun lost the pipe to a rank it had just started.
@@ -118,15 +132,27 @@ struct Supervisor {
     private func wait(for process: pid_t, _ lock: inout SupervisorLock?) -> End {
         var end = End(code: 0)
         let started = ContinuousClock.now
-        var (asked, told, forced) = (started, started, started)
+        // The first look is at once: who has the folder then has it from before.
+        var (asked, told, forced, looked) = (started, started, started, started - .seconds(1))
+        var watch = LauncherWatch()
         while true {
             var status: Int32 = 0
             if waitpid(process, &status, WNOHANG) == process {
                 end.code = Self.exitCode(status)
+                // It may have come to its own end in the last moment.
+                end.isAbandoned = end.isAbandoned && end.code == 128 + SIGKILL
+                if end.isAbandoned { end.code = ExitCode.temporary.rawValue }
                 return end
             }
             if lock == nil { lock = try? claim() }
             let now = ContinuousClock.now
+            if now - looked >= .seconds(1), !end.isAbandoned {
+                let ranks = ChildProcesses.of(process).filter(ChildProcesses.runsThisProgram)
+                end.isAbandoned = watch.note(
+                    hasRanks: !ranks.isEmpty, folderIsHeld: RunFolder.isInUse(runFolder), elapsed: now - looked)
+                if end.isAbandoned { abandon(process) }
+                looked = now
+            }
             if let signal = SignalPipe.next(milliseconds: 20), StopRequest.signals.contains(signal) {
                 if end.asked == nil {
                     (end.asked, asked, told) = (signal, now, now)
@@ -149,9 +175,16 @@ struct Supervisor {
 
     /// Ends the ranks on this machine, and with them, by mpirun, the others; mpirun itself where it has none yet.
     private func killRanks(of mpirun: pid_t) {
-        let path = "/proc/\(mpirun)/task/\(mpirun)/children"
-        let children = ((try? String(contentsOf: path)) ?? "").split(separator: " ").compactMap { pid_t($0) }
+        let children = ChildProcesses.of(mpirun)
         for process in children.isEmpty ? [mpirun] : children { kill(process, SIGKILL) }
+    }
+
+    /// Ends mpirun and what it reaches other hosts by; daemons on hosts that are not lost notice that, and end with their ranks.
+    private func abandon(_ mpirun: pid_t) {
+        Console.complain(
+            "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host that it "
+                + "has lost, and is killed")
+        for process in ChildProcesses.of(mpirun) + [mpirun] { kill(process, SIGKILL) }
     }
 
     /// Waits, unless a signal asks to stop.
@@ -167,17 +200,5 @@ struct Supervisor {
     private static func exitCode(_ status: Int32) -> Int32 {
         let signal = status & 0x7F
         return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
-    }
-}
-
-extension String {
-    /// A file of the kernel's, which has no size.
-    fileprivate init(contentsOf path: String) throws(LaunchFailure) {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { throw LaunchFailure(program: path, code: errno) }
-        defer { close(file) }
-        var (bytes, buffer) = ([UInt8](), [UInt8](repeating: 0, count: 4096))
-        while case let count = read(file, &buffer, buffer.count), count > 0 { bytes += buffer[..<count] }
-        self.init(decoding: bytes, as: UTF8.self)
     }
 }

@@ -199,6 +199,46 @@ extension CommandLineTests {
             _ = try run.wait()
         }
 
+        /// A stand-in for an mpirun that waits by an agent for a host which it has lost; its rank is its child, or on no machine that
+        /// `launch` can see.
+        @Test(arguments: [true, false]) func `a run whose ranks have ended goes on under launch, though mpirun stays`(
+            _ isChild: Bool
+        ) throws {
+            let start = "sh -c 'echo $$ > rank; exec \"$@\"' -- \"$@\""
+            let script = """
+                #!/bin/sh
+                while [ "$1" != none ]; do shift; done
+                shift
+                [ ! -e lost ] || exec "$@"
+                touch lost
+                \(isChild ? start : "(\(start) &)")
+                sleep 1000 &
+                wait
+
+                """
+            try model.write(script, to: "mpirun")
+            chmod(model.file("mpirun"), 0o755)
+            let path = model.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
+            let run = try Program.start(
+                ["launch", "-n", "1", "--max-restarts", "1"] + arguments("out", Self.endless + ["checkpoint.every=5"]),
+                in: model.path, environment: ["PATH": path])
+            try wait("out", steps: 11)
+            let mpirun = try #require(try ranks(of: run.identifier).first)
+            // The supervisor looks every second.
+            usleep(1_500_000)
+            let rank = String(decoding: try model.read("rank"), as: UTF8.self).filter { $0.isNumber }
+            kill(try #require(pid_t(rank)), SIGKILL)
+            expectEnd(of: [mpirun], mpirun: mpirun)
+            for _ in 0..<3000 where run.isRunning {
+                if try run.output.contains("resumes after step") { break }
+                usleep(10_000)
+            }
+            run.send(SIGTERM)
+            let outcome = try run.wait()
+            #expect(outcome.code == 128 + SIGTERM && outcome.output.contains("resumes after step"), "\(outcome)")
+            #expect(outcome.errors.contains("exit code 75; restart 1 of 1"), "\(outcome.errors)")
+        }
+
         @Test func `a folder has one supervisor, from its first attempt to its last`() throws {
             let launch = ["launch", "-n", "1", "--max-restarts", "2"]
             let run = try Program.start(launch + arguments("out", Self.endless + ["checkpoint.every=1"]), in: model.path)

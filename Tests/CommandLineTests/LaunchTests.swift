@@ -62,17 +62,17 @@ extension CommandLineTests {
         }
 
         /// 128 ranks have a core each at most on any machine that runs this.
-        @Test(arguments: [(nil, "1"), ("3", "3")])
+        @Test(arguments: [(nil, nil, "1"), ("3", nil, "3"), (nil, "3", ""), ("", nil, "1")])
         func `ranks get their share of the cores, and not all that launch itself would take; a number given stays`(
-            given: String?, expected: String
+            given: String?, openMP: String?, expected: String
         ) throws {
             try AtomicFile.write("#!/bin/sh\necho threads $OPENBLAS_NUM_THREADS\n", to: folder.file("mpirun"))
             chmod(folder.file("mpirun"), 0o755)
             let path = folder.path + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "")
             let outcome = try Program.run(
                 ["launch", "-n", "128"], in: folder.path,
-                environment: ["PATH": path, "OPENBLAS_NUM_THREADS": given, "OMP_NUM_THREADS": nil])
-            #expect(outcome.output == "threads \(expected)\n", "\(outcome.errors)")
+                environment: ["PATH": path, "OPENBLAS_NUM_THREADS": given, "OMP_NUM_THREADS": openMP])
+            #expect(outcome.output == "threads\(expected.isEmpty ? "" : " ")\(expected)\n", "\(outcome.errors)")
         }
 
         /// mpirun passes only its own variables on to other nodes, and ranks that differ in these do not compute alike.
@@ -128,6 +128,16 @@ extension CommandLineTests {
             // The stand-in counts on: its second and third run.
             let lost = try launch(restarts + ["train"], codes: "_ 1 0")
             #expect(lost.outcome.code == 0 && lost.calls.count == 3)
+        }
+
+        /// As of a node that is being started again: mpirun cannot start its daemon there.
+        @Test func `a host that cannot be reached is tried again after a restart, but not at first`() throws {
+            let first = try launch(["-n", "2", "--max-restarts", "3"], codes: "255 0")
+            #expect(first.outcome.code == 255 && first.calls.count == 1)
+            #expect(first.outcome.errors.contains("cannot start ranks on all hosts"), "\(first.outcome.errors)")
+            // The stand-in counts on: its second to fourth run.
+            let later = try launch(["-n", "2", "--max-restarts", "3"], codes: "_ 137 255 0")
+            #expect(later.outcome.code == 0 && later.calls.count == 4, "\(later.outcome)")
         }
 
         @Test func `a run that hangs twice at the same place is not started into it again`() throws {

@@ -41,6 +41,40 @@ extension CommandLineTests {
             #expect(outcome.code == 0, "\(outcome)")
         }
 
+        /// Room for three.
+        @Test(arguments: ["parallel.threads=8", nil]) func `threads that there is no room for are not taken, which is said`(
+            _ setting: String?
+        ) throws {
+            let settings = setting.map { ["--set", $0] } ?? []
+            let outcome = try run(
+                "-v \(700 << 10)", ["eval"] + model.arguments() + settings,
+                environment: ["OPENBLAS_NUM_THREADS": setting == nil ? "64" : "1"])
+            #expect(outcome.code == 0, "\(outcome)")
+            #expect(outcome.output.contains("1 rank × 3 threads on"), "\(outcome.output)")
+            #expect(outcome.output.contains("; ulimit -v (or -d) leaves room for no more threads"), "\(outcome.output)")
+        }
+
+        @Test func `a number of threads in the environment that is none is refused, also where addresses are short`() throws {
+            let wrong: [[String: String?]] = [
+                ["OPENBLAS_NUM_THREADS": "abc"], ["OPENBLAS_NUM_THREADS": "-3"], ["OPENBLAS_NUM_THREADS": "0"],
+                ["OPENBLAS_NUM_THREADS": "2x"], ["OPENBLAS_NUM_THREADS": nil, "OMP_NUM_THREADS": "two"],
+                ["OPENBLAS_NUM_THREADS": "", "OMP_NUM_THREADS": ",2"],
+            ]
+            for environment in wrong {
+                for limit in ["-v \(430 << 10)", "-n 1024"] {
+                    expectOneLine(try run(limit, ["--version"], environment: environment), "is no number of threads: unset it")
+                }
+            }
+            let right: [[String: String?]] = [
+                ["OPENBLAS_NUM_THREADS": " 2 "], ["OPENBLAS_NUM_THREADS": "", "OMP_NUM_THREADS": ""],
+                ["OPENBLAS_NUM_THREADS": nil, "OMP_NUM_THREADS": "2,1"],
+            ]
+            for environment in right {
+                let outcome = try run("-n 1024", ["--version"], environment: environment)
+                #expect(outcome.code == 0, "\(environment): \(outcome)")
+            }
+        }
+
         @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int)
             throws
         {

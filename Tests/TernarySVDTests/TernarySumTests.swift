@@ -37,4 +37,22 @@ import Testing
         #expect(weight.elements == expected.elements)
         #expect(rest.elements == (a - weight).elements)
     }
+
+    @Test func `the sum and what is settled by it do not depend on the threads`() {
+        let (m, k, n) = (150, 90, 700)
+        var random = RandomStream(seed: 4)
+        let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
+        let (w, rho) = (Tensor(normal: [m, n], from: &random), Tensor(normal: [m, n], from: &random))
+        let sum = TernarySum(u: u, v: v)
+        let before = Team.threads
+        defer { Team.threads = before }
+        let results = [1, 2, 7].map { threads in
+            Team.threads = threads
+            var (weight, rest) = (w, rho)
+            sum.settle(s, nil, weight: &weight, rest: &rest)
+            return (weight.elements, rest.elements)
+        }
+        #expect(results.allSatisfy { $0 == results[0] })
+        #expect(results[0].0 == sum.product(s).elements)
+    }
 }

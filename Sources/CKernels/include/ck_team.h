@@ -1,6 +1,9 @@
 #pragma once
 #include <stddef.h>
 
+// That share a work.
+#define CK_MOST_THREADS 256
+
 // A part of some work, on whatever thread.
 typedef void (*ck_part)(void *context, size_t part);
 

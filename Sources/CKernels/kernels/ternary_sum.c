@@ -1,4 +1,4 @@
-enum { TILE = CK_TERNARY_TILE, WIDTH = 128, CHUNKS = WIDTH / LANES, NEGATIVE = 64 };
+enum { TILE = CK_TERNARY_TILE, WIDTH = CK_TERNARY_WIDTH, CHUNKS = WIDTH / LANES, NEGATIVE = 64 };
 _Static_assert(TILE <= NEGATIVE, "a component's number within its tile leaves a bit for the sign");
 
 typedef float aligned_chunk __attribute__((vector_size(64), aligned(64), may_alias));
@@ -49,14 +49,15 @@ INLINE void add(
 
 void CK_VARIANT(ck_ternary_sum)(
     const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n,
-    float *y) {
+    size_t first, size_t last, float *y) {
     _Alignas(64) float x[TILE][WIDTH], sum[WIDTH];
-    memset(y, 0, rows * n * sizeof *y);
+    if (first >= last) return;
+    for (size_t i = 0; i < rows; i++) memset(y + i * n + first, 0, (last - first) * sizeof *y);
     for (size_t j0 = 0; j0 < inner; j0 += TILE, counts += rows) {
         size_t size = inner - j0 < TILE ? inner - j0 : TILE;
         const uint8_t *code = codes;
-        for (size_t c = 0; c < n; c += WIDTH) {
-            size_t width = n - c < WIDTH ? n - c : WIDTH;
+        for (size_t c = first; c < last; c += WIDTH) {
+            size_t width = last - c < WIDTH ? last - c : WIDTH;
             fill(x, v + j0 * n + c, s + j0, size, n, width);
             code = codes;
             for (size_t i = 0; i < rows; i++) {
@@ -72,8 +73,9 @@ void CK_VARIANT(ck_ternary_sum)(
 }
 
 void CK_VARIANT(ck_ternary_settle)(
-    const float *product, const float *a, const float *b, size_t rows, size_t n, float *restrict w, float *restrict rest) {
-    for (size_t i = 0; i < rows; i++) {
+    const float *product, const float *a, const float *b, size_t first, size_t last, size_t n, float *restrict w,
+    float *restrict rest) {
+    for (size_t i = first; i < last; i++) {
         const float *p = product + i * n;
         float *wi = w + i * n, *ri = rest + i * n;
         // One operation a loop, so that no compiler contracts two and rounds once: the same bits on every processor.

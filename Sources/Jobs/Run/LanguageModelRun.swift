@@ -143,6 +143,7 @@ struct LanguageModelRun<World: Communicator> {
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)
+        summary.results["placement"] = try Placement(of: world).json
         let cost = checkpoints.cost
         summary.results["checkpoints"] = [
             "written": .integer(cost.count), "stall_seconds": .double(cost.stallSeconds),

@@ -44,6 +44,14 @@ final class FolderLock {
 
     deinit { close(descriptor) }
 
+    /// Whether a run has the folder now. One that wants it at the same moment tries again.
+    static func isHeld(_ folder: String) -> Bool {
+        let file = open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        return flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    }
+
     /// Leaves the name of the run for later attempts.
     func sign(_ run: String, _ folder: String) throws(RunFolderError) {
         let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno

@@ -89,6 +89,9 @@ package final class RunFolder {
         try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
     }
 
+    /// Whether a run writes into the folder now.
+    package static func isInUse(_ path: String) -> Bool { FolderLock.isHeld(path) }
+
     /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until
     /// `create(_:job:after:source:)`.
     ///
