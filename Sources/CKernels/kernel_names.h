@@ -101,6 +101,9 @@ CK_KERNEL(ck_ternary_count)
 CK_KERNEL(ck_ternary_apply)
 // kernels/ternary_project.c
 CK_KERNEL(ck_ternary_project)
+// kernels/ternary_sparse.c
+CK_KERNEL(ck_ternary_thin)
+CK_KERNEL(ck_ternary_descend_sparse)
 // kernels/ternary_sum.c
 CK_KERNEL(ck_ternary_tile)
 CK_KERNEL(ck_ternary_sum)

@@ -259,6 +259,7 @@ package struct RotationSettings: Sendable, Equatable {
 
 extension TernaryOptions.Mode: Choice {}
 extension TernaryWeighting: Choice {}
+extension TernarySparsity: Choice {}
 
 package struct TernarySettings: Sendable, Equatable {
     package var tolerance: Double
@@ -277,6 +278,8 @@ package struct TernarySettings: Sendable, Equatable {
     package var weighting: TernaryWeighting
     /// Bits a weight that `ptq` divides among the layers, as digits of whole numbers; nil for a tolerance.
     package var bits: Double?
+    /// What neighbors in a factor keep to.
+    package var sparsity: TernarySparsity
     /// Which linear layers become ternary; see ``LayerPattern``.
     package var layers: LayerPattern
     /// Packed factors to evaluate, or to start from.
@@ -318,6 +321,10 @@ package struct TernarySettings: Sendable, Equatable {
             "bits", orElse: "none",
             "ptq: bits a weight, of the whole file of factors, in the place of a tolerance: layers become whole numbers with ternary digits, by ternary.weighting, and share the bits by what each saves",
             .range(0.1...8))
+        sparsity = key(
+            "sparsity", TernarySparsity.none,
+            "ptq, qat: 2:4: of four neighbors in a row of a factor at most two are not 0, with ternary.bits by digits of powers of 2, else by the descent; stored in a form of its own"
+        )
         layers = key(
             "layers", LayerPattern.all,
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")

@@ -151,6 +151,7 @@ package struct PtqJob: Job {
         var results = JSONObject()
         result.table.add(to: &results)
         results["method"] = "ternary"
+        results["sparsity"] = .string(config.ternary.sparsity.rawValue)
         results["compression_seconds"] = .double(result.decompositionSeconds)
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["products"] = run.model.architecture.products(ternary: result.report.layers.count)

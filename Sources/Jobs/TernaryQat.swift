@@ -52,6 +52,7 @@ struct TernaryQat<World: Communicator> {
         var results = JSONObject()
         table.add(to: &results)
         results["method"] = "ternary"
+        results["sparsity"] = .string(config.ternary.sparsity.rawValue)
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["loss"] = record.loss
@@ -96,7 +97,8 @@ struct TernaryQat<World: Communicator> {
         let run = try FullTrainingRun(context, job: QatJob.name, from: .factors) { inputs, parameters in
             let linears = inputs.folder.architecture.linears
             if let path = config.ternary.path ?? inputs.factorFile {
-                let factors = try FactorsToStartFrom(path: path, config.ternary.layers, of: linears)
+                let factors = try FactorsToStartFrom(
+                    path: path, config.ternary.layers, keepingTo: config.ternary.sparsity, of: linears)
                 given = factors
                 // Factors in the model's own folder are its own.
                 if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }

@@ -67,6 +67,15 @@ struct Components {
         return result
     }
 
+    /// Whether U and V keep to a sparsity; the left vectors are the rows of V where they are transposed.
+    func keep(to sparsity: TernarySparsity, isTransposed: Bool) -> Bool {
+        guard sparsity != .none, count > 0 else { return true }
+        let (left, right) = (Tensor(ut, [count, m]), Tensor(v, [count, n]))
+        return isTransposed
+            ? sparsity.holds(left) && sparsity.holds(right.transposed())
+            : sparsity.holds(left.transposed()) && sparsity.holds(right)
+    }
+
     /// Whether both vectors of component j have a non-zero.
     func isAlive(_ j: Int) -> Bool {
         ut[j * m..<(j + 1) * m].contains { $0 != 0 } && v[j * n..<(j + 1) * n].contains { $0 != 0 }

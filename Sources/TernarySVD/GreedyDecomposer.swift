@@ -30,6 +30,8 @@ struct GreedyDecomposer {
 
     private let options: TernaryOptions
     private let matrix: Tensor
+    /// Whether the left vectors are the rows of V.
+    private let isTransposed: Bool
     private let norm: Float
     private let stride: Int
     private let workspace = Workspace()
@@ -63,7 +65,7 @@ struct GreedyDecomposer {
     /// - Parameter needsNorm: false where the error is of no interest.
     private init(_ problem: Problem, _ options: TernaryOptions, needsNorm: Bool = true) throws {
         self.options = options
-        matrix = problem.matrix
+        (matrix, isTransposed) = (problem.matrix, problem.isTransposed)
         norm = needsNorm ? try matrix.spectralNorm() : .nan
         stride = min(options.stride(rows: matrix.rows, columns: matrix.columns), matrix.rows)
         components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
@@ -101,6 +103,7 @@ struct GreedyDecomposer {
             for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
         if options.refinement { try trim() }
+        try keepSparsity()
         return try residual.spectralNorm() / norm
     }
 
@@ -170,8 +173,18 @@ extension GreedyDecomposer {
 
     /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped.
     private mutating func descend(price: Float) throws {
-        try descend(left: true, price: price)
-        try descend(left: false, price: price)
+        repeat {
+            try descend(left: true, price: price)
+            try descend(left: false, price: price)
+            // Components that were dropped have given those after them other neighbors.
+        } while !keepsSparsity
+    }
+
+    private var keepsSparsity: Bool { components.keep(to: options.sparsity, isTransposed: isTransposed) }
+
+    /// Of what was given and needed no descent.
+    private mutating func keepSparsity() throws {
+        if !keepsSparsity { try descend(price: price) }
     }
 
     /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with
@@ -193,9 +206,7 @@ extension GreedyDecomposer {
         (left ? components.ut : components.v).withUnsafeBufferPointer {
             if let vectors = $0.baseAddress { ck_transpose(vectors, k, length, coefficients) }
         }
-        let (dots, ld) = left ? solver.rightDots : solver.leftDots
-        let changes = ck_ternary_descend(
-            coefficients, gradients, length, k, components.s, dots.pointer, ld, price, Int32(Self.passes))
+        let changes = changes(coefficients, gradients, length, left: left, price: price)
         guard changes > 0 || scalesAreStale else { return }
         components.replace(left: left, columns: coefficients)
         components.filter(components.isAlive)
@@ -209,6 +220,24 @@ extension GreedyDecomposer {
         }
         try refit(from: 0, left: left || dropped, right: !left || dropped)
         scalesAreStale = false
+    }
+
+    /// Descends over `length` rows of coefficients; returns the number of changes.
+    private func changes(
+        _ coefficients: UnsafeMutablePointer<Float>, _ gradients: UnsafeMutablePointer<Float>, _ length: Int, left: Bool,
+        price: Float
+    ) -> Int {
+        let (dots, ld) = left ? solver.rightDots : solver.leftDots
+        let (k, s, passes) = (components.count, components.s, Int32(Self.passes))
+        guard options.sparsity == .twoOfFour else {
+            return ck_ternary_descend(coefficients, gradients, length, k, s, dots.pointer, ld, price, passes)
+        }
+        // A row of coefficients is one of U, or holds an entry of each of V's.
+        let across: Int32 = left == isTransposed ? 1 : 0
+        let prices = [Float](repeating: price, count: k)
+        return ck_ternary_thin(coefficients, gradients, length, k, s, dots.pointer, ld, nil, across)
+            + ck_ternary_descend_sparse(
+                coefficients, gradients, length, k, s, dots.pointer, ld, prices, passes, across, 0, length)
     }
 
     /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
@@ -271,7 +300,7 @@ extension GreedyDecomposer {
     /// The price is a multiple of the squared residual of an entry of the usual row: one outstanding channel, such as one that
     /// has just left its scale, has no say in it.
     private mutating func adapt(_ adaptation: inout Adaptation) throws {
-        guard components.count > 0, let usual = residual.usualMeanSquare else { return }
+        guard components.count > 0, let usual = residual.usualMeanSquare else { return try keepSparsity() }
         let budget = Double(adaptation.budget)
         for descent in 1...Self.descents {
             try descend(price: adaptation.price * Float(usual))

@@ -9,26 +9,44 @@ package import TensorCore
 ///
 ///     (x̂, d₁) = ⌊b∘x⌉₈     z = s∘(V·x̂)·d₁     (ẑ, d₂) = ⌊z⌉₈     y = a∘(U·ẑ)·d₂
 ///
-/// V·x̂ and U·ẑ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
-/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here.
+/// Factors that stand for small whole numbers N = U·diag(s)·V (``DigitColumns``) are multiplied as these, a fraction of the size, and
+/// their components are not rounded: y = a∘(N·x̂)·d₁.
+///
+/// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
+/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8 bits.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
     private let b: [Float]?
-    /// nil where a factor has no entry: the product is 0.
-    private let factors: (u: IntegerMatrix, v: IntegerMatrix)?
+    private enum Form {
+        /// A factor has no entry.
+        case zero
+        case factors(u: IntegerMatrix, v: IntegerMatrix)
+        case numbers(IntegerMatrix)
+    }
+    private let form: Form
 
     package init(_ factors: TernaryFactors) {
         (rows, columns, b) = (factors.u.rows, factors.v.columns, factors.balance?.b)
         let a = factors.balance?.a
         guard rows > 0, columns > 0, factors.rank > 0 else {
-            self.factors = nil
+            form = .zero
             return
         }
-        self.factors = (factors.u.integers { a?[$0] ?? 1 }, factors.v.integers { factors.s[$0] })
+        if let numbers = factors.wholeNumbers {
+            form = .numbers(numbers.integers { a?[$0] ?? 1 })
+        } else {
+            form = .factors(u: factors.u.integers { a?[$0] ?? 1 }, v: factors.v.integers { factors.s[$0] })
+        }
     }
 
     /// Bytes held.
-    package var byteCount: Int { factors.map { $0.u.byteCount + $0.v.byteCount } ?? 0 }
+    package var byteCount: Int {
+        switch form {
+        case .zero: 0
+        case .factors(let u, let v): u.byteCount + v.byteCount
+        case .numbers(let matrix): matrix.byteCount
+        }
+    }
 
     /// Tokens whose components wait in the caches between V and U.
     private static let block = 24
@@ -37,7 +55,18 @@ package struct IntegerTernaryProduct: Sendable {
     package func apply(_ x: Tensor) -> Tensor {
         precondition(x.columns == columns, "a layer of \(columns) inputs for \(x.shape)")
         let shape = Array(x.shape.dropLast()) + [rows]
-        guard let (u, v) = factors else { return Tensor(zeros: shape) }
+        switch form {
+        case .zero: return Tensor(zeros: shape)
+        case .factors(let u, let v): return apply(u, v, x, shape)
+        case .numbers(let matrix):
+            guard x.rows > 0 else { return Tensor(zeros: shape) }
+            let tokens = IntegerTokens(
+                rounding: x.pointer, count: x.rows, columns: columns, by: TokenRounding(), group: matrix.group, factor: b)
+            return matrix.product(tokens).reshaped(shape)
+        }
+    }
+
+    private func apply(_ u: IntegerMatrix, _ v: IntegerMatrix, _ x: Tensor, _ shape: [Int]) -> Tensor {
         var result = Tensor(uninitialized: shape)
         let target = result.mutablePointer
         let rounding = TokenRounding()
@@ -55,6 +84,28 @@ package struct IntegerTernaryProduct: Sendable {
     }
 }
 
+/// Whole numbers, at most `most` large, by columns.
+struct WholeMatrix {
+    let rows: Int, columns: Int
+    let transposed: [Int32]
+    let most: Int
+
+    /// As codes of as few bits as hold them.
+    fileprivate func integers(scale: (_ row: Int) -> Float) -> IntegerMatrix {
+        let (bits, zero) = most <= 1 ? (2, 1) : most <= 7 ? (4, 8) : (8, 128)
+        return IntegerMatrix(
+            rows: rows, columns: columns, group: min(columns, IntegerMatrix.largestGroup), bits: bits, zeros: .all(zero),
+            forTokensWithZeros: false, scale: { row, _ in scale(row) }
+        ) { range, codes in
+            for (place, row) in range.enumerated() {
+                for column in 0..<columns {
+                    codes[place * columns + column] = UInt8(Int(transposed[column * rows + row]) + zero)
+                }
+            }
+        }
+    }
+}
+
 extension PackedTernary {
     /// The matrix as codes 0, 1, 2 with zero point 1 and a scale a row.
     fileprivate func integers(scale: (_ row: Int) -> Float) -> IntegerMatrix {
@@ -67,7 +118,26 @@ extension PackedTernary {
 }
 
 extension TernaryFactors {
-    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and the components are rounded to 8 bits and back.
+    /// U·diag(s)·V where its entries are whole numbers of 8 bits and no two entries of V are in one row.
+    var wholeNumbers: WholeMatrix? {
+        let largest: Float = 32768
+        guard s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
+        let (m, n, k) = (u.rows, v.columns, rank)
+        let (columns, rows) = (u.unpacked.transposed(), v.unpacked)
+        var transposed = [Int32](repeating: 0, count: n * m)
+        for j in 0..<k {
+            let places = (0..<n).filter { rows.pointer[j * n + $0] != 0 }
+            guard places.count <= 1 else { return nil }
+            guard let place = places.first else { continue }
+            let scale = Int32(s[j] * rows.pointer[j * n + place])
+            for i in 0..<m { transposed[place * m + i] += scale * Int32(columns.pointer[j * m + i]) }
+        }
+        guard let most = transposed.lazy.map(abs).max(), most <= 127 else { return nil }
+        return WholeMatrix(rows: m, columns: n, transposed: transposed, most: Int(most))
+    }
+
+    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and, but for whole numbers, the components are rounded to 8 bits and
+    /// back.
     package func fakeQuantizedProduct(_ x: Tensor) -> Tensor {
         precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
         let shape = Array(x.shape.dropLast()) + [u.rows]
@@ -76,7 +146,7 @@ extension TernaryFactors {
         if let b = balance?.b { tokens.scaleColumns(by: b) }
         var components = v.apply(tokens.roundedRows())
         components.scaleColumns(by: s)
-        var result = u.apply(components.roundedRows())
+        var result = u.apply(wholeNumbers == nil ? components.roundedRows() : components)
         if let a = balance?.a { result.scaleColumns(by: a) }
         return result.reshaped(shape)
     }

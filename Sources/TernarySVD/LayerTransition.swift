@@ -260,6 +260,10 @@ package struct LayerTransition: Sendable {
     private func difference(
         _ result: TernaryDecomposition, from state: TernaryLayerState, _ balance: Balance?
     ) -> TransitionUpdate {
+        guard options.sparsity == .none else {
+            // Components keep their places, since neighbors do.
+            return TransitionUpdate(branch: .prune, kept: [], newU: result.u, newV: result.v, s: result.s, balance: balance)
+        }
         let old = Components(u: state.u, s: state.s, v: state.v)
         let new = Components(u: result.u, s: result.s, v: result.v)
         var places: [[Float]: [Int]] = [:]

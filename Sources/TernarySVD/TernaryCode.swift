@@ -15,6 +15,10 @@ package import TensorCore
 ///    before it, and otherwise its bits, the highest byte first: two bytes with chances for each of their bits given those
 ///    before, and the rest, if any, with even chances.
 ///
+/// Factors that keep to 2:4 (``TernarySparsity``) have a form of their own, in which no others can be coded: where two of the
+/// neighbors before an entry are not 0, it is, and takes no bits; and the digits of a column stand beside each other. See
+/// `TernaryCode+Sparse.swift`.
+///
 /// A row's or column's own chances begin with what those before it of their kind came to, as if `inherited` bits had been
 /// seen.
 package enum TernaryCode {
@@ -26,6 +30,7 @@ package enum TernaryCode {
     package static func encode(_ factors: TernaryFactors) -> [UInt8] {
         var coder = TernaryCoder(BinaryEncoder(), TernaryParts(factors))
         coder.run()
+        precondition(coder.isWhole, "factors that do not keep to the sparsity they have")
         return coder.coder.finish()
     }
 
@@ -33,7 +38,8 @@ package enum TernaryCode {
     ///   - rows, rank, columns: m, k and n.
     /// - Throws: ``Malformed`` where the bytes are no code of such factors.
     package static func decode(
-        _ bytes: [UInt8], rows: Int, rank: Int, columns: Int, tolerance: Float, form: String
+        _ bytes: [UInt8], rows: Int, rank: Int, columns: Int, tolerance: Float, form: String,
+        sparsity: TernarySparsity = .none
     ) throws(Malformed) -> TernaryFactors {
         // No code is shorter: an entry of U, a or b costs a thousandth of a bit.
         let most = 8192 * bytes.count
@@ -41,7 +47,7 @@ package enum TernaryCode {
             rank <= (1 << 34) / max(rows, columns)
         else { throw Malformed() }
         var coder = TernaryCoder(
-            BinaryDecoder(bytes), TernaryParts(rows: rows, rank: rank, columns: columns))
+            BinaryDecoder(bytes), TernaryParts(rows: rows, rank: rank, columns: columns, sparsity: sparsity))
         coder.run()
         guard coder.isWhole, coder.coder.isAtEnd, coder.parts.isFinite else { throw Malformed() }
         return coder.parts.factors(tolerance: tolerance, form: form)
@@ -49,8 +55,9 @@ package enum TernaryCode {
 }
 
 /// Factors as arrays that a coder reads or fills.
-private struct TernaryParts {
+struct TernaryParts {
     let rows: Int, rank: Int, columns: Int
+    let sparsity: TernarySparsity
     /// U's columns and V's rows, one after the other.
     var u: [Int8], v: [Int8]
     /// Bit patterns.
@@ -59,6 +66,7 @@ private struct TernaryParts {
 
     init(_ factors: TernaryFactors) {
         (rows, rank, columns) = (factors.u.rows, factors.rank, factors.v.columns)
+        sparsity = factors.sparsity
         u = factors.u.unpacked.transposed().withElements { $0.map { Int8($0) } }
         v = factors.v.unpacked.withElements { $0.map { Int8($0) } }
         s = factors.s.map(\.bitPattern)
@@ -67,8 +75,8 @@ private struct TernaryParts {
         isBalanced = factors.balance != nil
     }
 
-    init(rows: Int, rank: Int, columns: Int) {
-        (self.rows, self.rank, self.columns) = (rows, rank, columns)
+    init(rows: Int, rank: Int, columns: Int, sparsity: TernarySparsity) {
+        (self.rows, self.rank, self.columns, self.sparsity) = (rows, rank, columns, sparsity)
         (u, v) = ([Int8](repeating: 0, count: rank * rows), [Int8](repeating: 0, count: rank * columns))
         s = [UInt32](repeating: 0, count: rank)
         (a, b, isBalanced) = ([], [], false)
@@ -82,12 +90,12 @@ private struct TernaryParts {
             u: PackedTernary(left), s: s.map(Float.init(bitPattern:)),
             v: PackedTernary(Tensor(v.map(Float.init), [rank, columns])),
             balance: isBalanced ? Balance(a: a.map(Float.init(bitPattern:)), b: b.map(Float.init(bitPattern:))) : nil,
-            tolerance: tolerance, form: form)
+            tolerance: tolerance, form: form, sparsity: sparsity)
     }
 }
 
 /// Chances of a row or column, handed on from one to the next of its kind.
-private struct Inheritance {
+struct Inheritance {
     private var chance: UInt32 = 1 << 14
     private var (zeros, ones) = (0, 0)
     private(set) var bit = AdaptiveBit()
@@ -108,13 +116,13 @@ private struct Inheritance {
 }
 
 /// The format, for both directions.
-private struct TernaryCoder<Coder: BinaryCoder> {
+struct TernaryCoder<Coder: BinaryCoder> {
     var coder: Coder
     var parts: TernaryParts
     /// Whether what was read makes sense.
-    private(set) var isWhole = true
+    var isWhole = true
     /// The place of each component's only non-zero of V; nil where it has another number of them.
-    private var units: [Int?] = []
+    var units: [Int?] = []
 
     init(_ coder: Coder, _ parts: TernaryParts) { (self.coder, self.parts) = (coder, parts) }
 
@@ -124,10 +132,10 @@ private struct TernaryCoder<Coder: BinaryCoder> {
             parts.a = [UInt32](repeating: 0, count: parts.rows)
             parts.b = [UInt32](repeating: 0, count: parts.columns)
         }
-        right()
+        if parts.sparsity == .none { right() } else { sparseRight() }
         guard isWhole else { return }
-        left()
-        numbers(\.s)
+        if parts.sparsity == .none { left() } else { sparseLeft() }
+        if parts.sparsity == .none { numbers(\.s) } else { numbers(\.s, kinds: ranks.map { $0 ?? -1 }) }
         numbers(\.a)
         numbers(\.b)
     }
@@ -161,7 +169,7 @@ private struct TernaryCoder<Coder: BinaryCoder> {
         }
     }
 
-    @inline(__always) private mutating func entry(_ value: Int8, _ chances: inout Inheritance) -> Int8 {
+    @inline(__always) mutating func entry(_ value: Int8, _ chances: inout Inheritance) -> Int8 {
         guard chances.code(value != 0, &coder) else { return 0 }
         return coder.code(value < 0) ? -1 : 1
     }
@@ -207,14 +215,16 @@ private struct TernaryCoder<Coder: BinaryCoder> {
 
     // MARK: Numbers
 
-    private mutating func numbers(_ array: WritableKeyPath<TernaryParts, [UInt32]>) {
+    /// - Parameter kinds: of each number; the one before it is the last one of its kind. nil: all are of one.
+    private mutating func numbers(_ array: WritableKeyPath<TernaryParts, [UInt32]>, kinds: [Int]? = nil) {
         let isShort = coder.code(parts[keyPath: array].allSatisfy { $0 & 0xFFFF == 0 })
         var isRepeated = AdaptiveBit()
         var trees = [AdaptiveBit](repeating: AdaptiveBit(), count: 2 * 256)
-        var last: UInt32?
+        var last: [Int: UInt32] = [:]
         for place in parts[keyPath: array].indices {
             let value = parts[keyPath: array][place]
-            if let last, coder.code(value == last, &isRepeated) {
+            let kind = kinds?[place] ?? 0
+            if let last = last[kind], coder.code(value == last, &isRepeated) {
                 parts[keyPath: array][place] = last
                 continue
             }
@@ -230,7 +240,7 @@ private struct TernaryCoder<Coder: BinaryCoder> {
             }
             if isShort { result <<= 16 }
             parts[keyPath: array][place] = result
-            last = result
+            last[kind] = result
         }
     }
 }

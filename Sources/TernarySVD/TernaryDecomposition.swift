@@ -134,7 +134,7 @@ struct Problem {
     let matrix: Tensor
     /// Components to begin with.
     let start: Components?
-    private let isTransposed: Bool
+    let isTransposed: Bool
     private let balance: Balance?
 
     init(_ weight: Tensor, _ options: TernaryOptions, start: (u: Tensor, v: Tensor)?) {

@@ -24,6 +24,10 @@ package struct DigitNorm: Sendable {
 /// much as any other, its unit is b_j ∝ 1/M_jj. A price of bits, which adaptive coding makes real (``TernaryCode``), then
 /// thins out what is hardly worth them, and coordinate descent on E·H·Eᵀ itself takes back what the order of the columns cost.
 ///
+/// Under 2:4 digits are −1, 0 and 1 of powers of 2, of two neighbors at most one not 0 (the non-adjacent form, which every whole
+/// number has once): W ≈ diag(a)·(Σ_p 2^p·T_p)·diag(b). The digits of a column stand beside each other, an even number of them, so
+/// that no four neighbors hold more than two non-zeros, whatever the numbers.
+///
 /// Units of a quarter of an octave cost a file few bits. 3·m·n²/2 multiply-adds for the passes over the columns, and m·n² for
 /// each descent and about n per changed number.
 package struct TernaryDigits {
@@ -41,6 +45,7 @@ package struct TernaryDigits {
 
     private let shape: [Int]
     private let inputs: DigitNorm
+    private let sparsity: TernarySparsity
     /// Of rows.
     private let a: [Float]
     /// diag(a)⁻¹·W, `[n, m]`, 0 where an input never comes.
@@ -48,9 +53,11 @@ package struct TernaryDigits {
     /// tr(O·W·H·Wᵀ).
     package let energy: Double
 
-    package init(_ weight: Tensor, _ inputs: DigitNorm, _ weighting: TernaryWeighting) {
+    package init(
+        _ weight: Tensor, _ inputs: DigitNorm, _ weighting: TernaryWeighting, sparsity: TernarySparsity = .none
+    ) {
         let (m, n) = (weight.rows, weight.columns)
-        (shape, self.inputs) = (weight.shape, inputs)
+        (shape, self.inputs, self.sparsity) = (weight.shape, inputs, sparsity)
         let sizes = weight.meanSquares.rows.map { Float($0.squareRoot()) }
         let a = weighting == .both ? sizes.map { $0 > 0 ? $0.roundedToQuarterOctave : 1 } : [Float](repeating: 1, count: m)
         self.a = a
@@ -67,6 +74,7 @@ package struct TernaryDigits {
         let (m, n) = (whole.shape[0], whole.shape[1])
         let rows = Array(stride(from: 0, to: m, by: max(1, m / Self.draftRows)))
         (shape, inputs, a) = ([rows.count, n], whole.inputs, rows.map { whole.a[$0] })
+        sparsity = whole.sparsity
         let all = whole.target.transposed()
         target = Tensor(rows.flatMap { all.rows($0..<$0 + 1).elements }, shape).transposed()
         energy = whole.energy * Double(rows.count) / Double(m)
@@ -135,44 +143,14 @@ package struct TernaryDigits {
 
     private func packed(_ numbers: WholeNumbers, _ relativeError: Double) -> TernaryFactors {
         let (m, n) = (shape[0], shape[1])
-        // Columns of U by digit and place, the highest digit first.
-        var planes: [[Int8]] = []
-        var uses: [[Bool]] = []
-        for (place, code) in numbers.codes.enumerated() where code != 0 {
-            var (rest, digit) = (Int(code), 0)
-            while rest != 0 {
-                if digit == planes.count {
-                    planes.append([Int8](repeating: 0, count: m * n))
-                    uses.append([Bool](repeating: false, count: n))
-                }
-                let trit = Self.lowestDigit(of: rest)
-                if trit != 0 {
-                    planes[digit][place % n * m + place / n] = Int8(trit)
-                    uses[digit][place % n] = true
-                }
-                (rest, digit) = ((rest - trit) / 3, digit + 1)
-            }
-        }
-        var (columns, places, scales): ([Float], [Int], [Float]) = ([], [], [])
-        for digit in planes.indices.reversed() {
-            for j in 0..<n where uses[digit][j] {
-                columns += planes[digit][j * m..<(j + 1) * m].map(Float.init)
-                places.append(j)
-                scales.append(pow(3, Float(digit)))
-            }
-        }
-        let k = places.count
+        let digits = sparsity == .none ? DigitColumns(ternary: numbers.codes, n) : DigitColumns(binary: numbers.codes, n)
+        let k = digits.places.count
         var v = Tensor(zeros: [k, n])
-        for (component, place) in places.enumerated() { v.mutablePointer[component * n + place] = 1 }
+        for (component, place) in digits.places.enumerated() { v.mutablePointer[component * n + place] = 1 }
         return TernaryFactors(
-            u: PackedTernary(Tensor(columns, [k, m]).transposed()), s: scales, v: PackedTernary(v),
-            balance: Balance(a: a, b: numbers.scales), tolerance: Float(min(0.999, max(1e-5, relativeError))))
-    }
-
-    /// The lowest balanced ternary digit, −1, 0 or 1.
-    static func lowestDigit(of number: Int) -> Int {
-        let rest = ((number % 3) + 3) % 3
-        return rest == 2 ? -1 : rest
+            u: PackedTernary(Tensor(digits.columns, [k, m]).transposed()), s: digits.scales, v: PackedTernary(v),
+            balance: Balance(a: a, b: numbers.scales), tolerance: Float(min(0.999, max(1e-5, relativeError))),
+            sparsity: sparsity)
     }
 }
 

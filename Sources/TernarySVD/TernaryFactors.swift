@@ -15,18 +15,25 @@ package struct TernaryFactors: Sendable {
     package let tolerance: Float
     /// How the matrix came from the layer's weight: `linear`, or a convolution's form.
     package let form: String
+    /// What U and V keep to.
+    package let sparsity: TernarySparsity
 
+    /// - Precondition: the factors keep to the sparsity, which is not looked at here.
     package init(
-        u: PackedTernary, s: [Float], v: PackedTernary, balance: Balance? = nil, tolerance: Float, form: String = "linear"
+        u: PackedTernary, s: [Float], v: PackedTernary, balance: Balance? = nil, tolerance: Float, form: String = "linear",
+        sparsity: TernarySparsity = .none
     ) {
         precondition(u.columns == s.count && v.rows == s.count, "\(u.rows)×\(u.columns), \(s.count), \(v.rows)×\(v.columns)")
         (self.u, self.s, self.v, self.balance, self.tolerance, self.form) = (u, s, v, balance, tolerance, form)
+        self.sparsity = sparsity
     }
 
-    package init(_ decomposition: TernaryDecomposition, tolerance: Float, form: String = "linear") {
+    package init(
+        _ decomposition: TernaryDecomposition, tolerance: Float, form: String = "linear", sparsity: TernarySparsity = .none
+    ) {
         self.init(
             u: PackedTernary(decomposition.u), s: decomposition.s.elements, v: PackedTernary(decomposition.v),
-            balance: decomposition.balance, tolerance: tolerance, form: form)
+            balance: decomposition.balance, tolerance: tolerance, form: form, sparsity: sparsity)
     }
 
     /// As tensors.

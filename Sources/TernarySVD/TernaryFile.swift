@@ -22,9 +22,13 @@ internal import TensorCore
 ///
 /// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
 /// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted.
+///
+/// A file with layers that keep to 2:4 has version 6 and, of each of them, `NAME.sparsity`, `2:4`, a fourth text of `NAME.sha256`.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
     static let version = "5"
+    /// With sparse layers.
+    private static let sparseVersion = "6"
     /// Before factors were coded, and before the metadata had a digest.
     private static let (plainVersion, unsealedVersion) = ("4", "3")
     private static let sealKey = "metadata_sha256"
@@ -75,10 +79,13 @@ package enum TernaryFile {
         _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), more: [String: String] = [:]
     ) throws {
         var metadata = more.merging(origin.metadata) { $1 }
-        (metadata["format"], metadata["version"], metadata["program"]) = (format, version, ProgramVersion.name)
+        let isSparse = layers.values.contains { $0.sparsity != .none }
+        (metadata["format"], metadata["version"]) = (format, isSparse ? sparseVersion : version)
+        metadata["program"] = ProgramVersion.name
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
-            let texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
+            var texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
+            if layer.sparsity != .none { texts.append(layer.sparsity.rawValue) }
             let code = TernaryCode.encode(layer)
             for (key, text) in zip(described, texts) { metadata["\(name).\(key)"] = text }
             metadata["\(name).sha256"] = digest(texts, [code])
@@ -90,8 +97,9 @@ package enum TernaryFile {
 
     /// Of a layer's tensors, in all versions.
     private static let suffixes = ["code", "u", "s", "v", "a", "b"]
-    /// What the metadata say of a layer, besides the digest of it.
-    private static let described = ["shape", "form", "tolerance"]
+    /// What the metadata say of a layer, besides the digest of it; the last one of sparse layers only.
+    private static let described = ["shape", "form", "tolerance", sparsityKey]
+    private static let sparsityKey = "sparsity"
 
     static func digest(_ texts: [String], _ tensors: [[UInt8]]) -> String {
         sha256(of: texts.flatMap { Array("\($0)\n".utf8) } + tensors.joined())
@@ -104,10 +112,10 @@ package enum TernaryFile {
             throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
         }
         let found = file.metadata["version"] ?? "missing"
-        guard [version, plainVersion, unsealedVersion].contains(found) else {
+        guard [sparseVersion, version, plainVersion, unsealedVersion].contains(found) else {
             throw TernaryError(
                 .data,
-                "\(path): version \(found) of packed ternary layers; this program reads \(unsealedVersion) to \(version)")
+                "\(path): version \(found) of packed ternary layers; this program reads \(unsealedVersion) to \(sparseVersion)")
         }
         guard found == unsealedVersion || file.metadata[sealKey] == seal(file.metadata) else {
             throw TernaryError(.data, "\(path): the metadata do not match their SHA-256; the file is damaged or was edited")
@@ -179,8 +187,7 @@ package enum TernaryFile {
         var layers: [String: TernaryFactors] = [:]
         for name in names {
             layers[name] = try layer(name, in: file)
-            let isPlain = file.metadata["version"] != version
-            let suffixes = !isPlain ? ["code"] : ["u", "s", "v"] + (layers[name]?.balance == nil ? [] : ["a", "b"])
+            let suffixes = isCoded(file) ? ["code"] : ["u", "s", "v"] + (layers[name]?.balance == nil ? [] : ["a", "b"])
             expected.formUnion(suffixes.map { "\(name).\($0)" })
         }
         if let stray = file.names.first(where: { !expected.contains($0) }) {
@@ -196,7 +203,8 @@ package enum TernaryFile {
         guard let tolerance = Float(file.metadata["\(name).tolerance"] ?? ""), tolerance > 0, tolerance < 1 else {
             throw refuse("metadata `tolerance` must be a number between 0 and 1")
         }
-        guard file.metadata["version"] == version else {
+        let sparsity = try sparsity(of: name, in: file)
+        guard isCoded(file) else {
             return try plainLayer(name, (m, k, n), tolerance: tolerance, form: form, in: file)
         }
         let info = try file.info("\(name).code")
@@ -206,15 +214,33 @@ package enum TernaryFile {
         let code = try file.readBytes("\(name).code")
         try check(name, [code], in: file)
         do {
-            return try TernaryCode.decode(code, rows: m, rank: k, columns: n, tolerance: tolerance, form: form)
+            return try TernaryCode.decode(
+                code, rows: m, rank: k, columns: n, tolerance: tolerance, form: form, sparsity: sparsity)
         } catch {
-            throw refuse("code is none of factors of \(m)×\(k) and \(k)×\(n); the file is damaged")
+            let kind = sparsity == .none ? "" : " \(sparsity.rawValue)"
+            throw refuse("code is none of\(kind) factors of \(m)×\(k) and \(k)×\(n); the file is damaged")
         }
+    }
+
+    private static func isCoded(_ file: SafetensorsFile) -> Bool {
+        [version, sparseVersion].contains(file.metadata["version"])
+    }
+
+    /// What a layer is said to keep to; only files of the newest version say anything.
+    private static func sparsity(of name: String, in file: SafetensorsFile) throws(TernaryError) -> TernarySparsity {
+        guard let text = file.metadata["\(name).\(sparsityKey)"] else { return .none }
+        guard file.metadata["version"] == sparseVersion, let result = TernarySparsity(rawValue: text), result != .none else {
+            let problem = "metadata `sparsity` is '\(text)', which this version has not; 2:4 in version \(sparseVersion) is all"
+            throw TernaryError(.data, "\(file.path): layer \(name): \(problem)")
+        }
+        return result
     }
 
     /// That a layer's tensors, and what the metadata say of it, are as they were written.
     static func check(_ name: String, _ tensors: [[UInt8]], in file: SafetensorsFile) throws(TernaryError) {
-        let texts = described.map { file.metadata["\(name).\($0)"] ?? "" }
+        let texts = described.compactMap { key in
+            file.metadata["\(name).\(key)"] ?? (key == sparsityKey ? nil : "")
+        }
         guard file.metadata["\(name).sha256"] == digest(texts, tensors) else {
             throw TernaryError(.data, "\(file.path): layer \(name): does not match its SHA-256; the file is damaged")
         }

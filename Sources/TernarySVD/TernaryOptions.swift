@@ -26,6 +26,8 @@ package struct TernaryOptions: Sendable, Equatable {
     /// residual's leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps.
     /// Saves components and additions, but leaves a larger sum of squares.
     package var economy = true
+    /// What U and V keep to: in the default mode with refinement.
+    package var sparsity = TernarySparsity.none
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 
@@ -55,6 +57,12 @@ package struct TernaryOptions: Sendable, Equatable {
         guard rounds >= 1 else { throw TernaryError(.configuration, "ternary.rounds is \(rounds); it must be at least 1") }
         guard price >= 0, price.isFinite else {
             throw TernaryError(.configuration, "ternary.price is \(price); it must be 0 or a positive number")
+        }
+        guard sparsity == .none || mode == .default && refinement else {
+            throw TernaryError(
+                .configuration,
+                "ternary.sparsity=\(sparsity.rawValue) needs ternary.mode=default and ternary.refinement=true, whose descent keeps to it"
+            )
         }
     }
 

@@ -9,6 +9,8 @@ package import TensorCore
 /// coordinates take their best of {−1, 0, 1} in turn. Columns of V do, through H: they go one after the other, and what the
 /// changes of one do to the gradients of the others is added to them. The scales s and a are least squares in between.
 ///
+/// Under 2:4 (``TernarySparsity``) what breaks it is thinned out first, where it costs least, and no change breaks it again.
+///
 /// A round costs 4·k·n² + 4·m·n·k multiply-adds in products and about 2·k·(m + n) per changed entry.
 package struct WeightedDescent {
     /// What a non-zero must save, as a share of its component's curvature there: their number stays near what it was.
@@ -19,6 +21,7 @@ package struct WeightedDescent {
     private static let block = 32
 
     private let norm: Tensor
+    private let sparsity: TernarySparsity
     /// diag(a)⁻¹·W·diag(b)⁻¹.
     private var target: Tensor
     private var rowWeights: [Float]
@@ -39,8 +42,12 @@ package struct WeightedDescent {
     /// - Parameters:
     ///   - weight: `[m, n]`.
     ///   - start: a decomposition of it. Its scales are rounded to the 16 bits of bfloat16.
-    package init(_ weight: Tensor, _ start: TernaryDecomposition, _ outputs: OutputNorm, _ weighting: TernaryWeighting) {
+    package init(
+        _ weight: Tensor, _ start: TernaryDecomposition, _ outputs: OutputNorm, _ weighting: TernaryWeighting,
+        sparsity: TernarySparsity = .none
+    ) {
         let (m, n) = (weight.rows, weight.columns)
+        self.sparsity = sparsity
         isBalanced = start.balance != nil
         a = (start.balance?.a ?? [Float](repeating: 1, count: m)).map(\.roundedToBFloat16)
         b = (start.balance?.b ?? [Float](repeating: 1, count: n)).map(\.roundedToBFloat16)
@@ -59,11 +66,14 @@ package struct WeightedDescent {
     /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)).
     package var relativeError: Double { energy > 0 ? (max(0, objective) / energy).squareRoot() : 0 }
 
-    /// The factors as they are, components without entries left out. The error in the spectral norm is not computed: NaN.
+    /// The factors as they are, components without entries left out unless others' neighbors would change. The error in the
+    /// spectral norm is not computed: NaN.
     package func decomposition() -> TernaryDecomposition {
         let (m, n, k) = (u.shape[0], v.shape[1], rank)
         let kept = (0..<k).filter { j in
-            (0..<m).contains { u.pointer[$0 * k + j] != 0 } && (0..<n).contains { v.pointer[j * n + $0] != 0 } && s[j] != 0
+            guard sparsity == .none else { return true }
+            return (0..<m).contains { u.pointer[$0 * k + j] != 0 } && (0..<n).contains { v.pointer[j * n + $0] != 0 }
+                && s[j] != 0
         }
         let columns = u.transposed()
         func rows(_ source: Tensor) -> Tensor {
@@ -112,8 +122,13 @@ extension WeightedDescent {
         var gradients = matmul(target, .asStored, images, .transposed)
         matmul(scaledLeft, .asStored, gram, .asStored, alpha: -1, beta: 1, into: &gradients)
         let prices = (0..<k).map { Self.price * s[$0] * s[$0] * gram.pointer[$0 * (k + 1)] }
-        _ = ck_ternary_descend_priced(
-            u.mutablePointer, gradients.mutablePointer, m, k, s, gram.pointer, k, prices, Int32(Self.passes))
+        let (entries, slopes, passes) = (u.mutablePointer, gradients.mutablePointer, Int32(Self.passes))
+        guard sparsity == .twoOfFour else {
+            _ = ck_ternary_descend_priced(entries, slopes, m, k, s, gram.pointer, k, prices, passes)
+            return
+        }
+        _ = ck_ternary_thin(entries, slopes, m, k, s, gram.pointer, k, nil, 0)
+        _ = ck_ternary_descend_sparse(entries, slopes, m, k, s, gram.pointer, k, prices, passes, 0, 0, m)
     }
 
     /// Dᵀ·O·D for D = U·diag(s), `[k, k]`, and O·D, `[m, k]`.
@@ -126,6 +141,7 @@ extension WeightedDescent {
     private mutating func descendRight() {
         let (k, n) = (rank, v.shape[1])
         let (gram, weighted) = leftGram
+        if sparsity == .twoOfFour { thinRight(gram, weighted) }
         // Gradients and entries by column of V: H·(Eᵀ·O·D), `[n, k]`.
         var gradients = matmul(norm, .asStored, matmul(residual, .transposed, weighted))
         var columns = v.transposed()
@@ -142,8 +158,12 @@ extension WeightedDescent {
                     let (curve, own, moved) = (norm.pointer[c * (n + 1)], q + c * k, change + (c - first) * k)
                     for j in 0..<k { current[j] = own[j] / curve }
                     moved.update(from: current, count: k)
-                    _ = ck_ternary_descend_priced(
-                        columns.mutablePointer + c * k, &current, 1, k, ones, gram.pointer, k, prices, 1)
+                    let entries = columns.mutablePointer + c * k
+                    if sparsity == .twoOfFour {
+                        _ = ck_ternary_descend_sparse(entries, &current, 1, k, ones, gram.pointer, k, prices, 1, 1, c, n)
+                    } else {
+                        _ = ck_ternary_descend_priced(entries, &current, 1, k, ones, gram.pointer, k, prices, 1)
+                    }
                     for j in 0..<k { moved[j] -= current[j] }
                     for other in first..<last { ck_axpy(-norm.pointer[c * n + other], moved, q + other * k, k) }
                 }
@@ -157,6 +177,21 @@ extension WeightedDescent {
         }
         v = columns.transposed()
         images = matmul(v, .asStored, norm)
+    }
+}
+
+extension WeightedDescent {
+    /// V made to keep to 2:4, by what each entry is worth alone.
+    private mutating func thinRight(_ gram: Tensor, _ weighted: Tensor) {
+        let (k, n) = (rank, v.shape[1])
+        guard !sparsity.holds(v) else { return }
+        let curves = (0..<n).map { norm.pointer[$0 * (n + 1)] }
+        var slopes = matmul(norm, .asStored, matmul(residual, .transposed, weighted))
+        for c in 0..<n { ck_scale(1 / curves[c], slopes.mutablePointer + c * k, k) }
+        var columns = v.transposed()
+        let ones = [Float](repeating: 1, count: k)
+        _ = ck_ternary_thin(columns.mutablePointer, slopes.mutablePointer, n, k, ones, gram.pointer, k, curves, 1)
+        v = columns.transposed()
     }
 }
 

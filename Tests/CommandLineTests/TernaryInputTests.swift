@@ -1,4 +1,5 @@
 import Foundation
+import HuggingFace
 import Support
 import TestSupport
 import Testing
@@ -193,6 +194,43 @@ extension CommandLineTests {
             let outcome = try Program.run(
                 arguments("ptq", model, ["ternary.bits=0.1", "ternary.weighting=both"]), in: model.path)
             #expect(outcome.code == 78 && outcome.errors.contains("must be from"), "\(outcome.errors)")
+        }
+
+        @Test func `factors of 2 to 4 are written as such, trained as such, and no others are taken for them`() throws {
+            let model = try ModelFolder()
+            let sparse = "ternary.sparsity=2:4"
+            /// No other factors can be read under this name.
+            func isSparse(_ out: String) throws -> Bool {
+                let metadata = try SafetensorsFile(model.file("\(out)/model/ternary.safetensors")).metadata
+                let layers = metadata.keys.filter { $0.hasSuffix(".shape") }.map { $0.dropLast("shape".count) }
+                return layers.count == 14 && layers.allSatisfy { metadata["\($0)sparsity"] == "2:4" }
+            }
+            for (number, settings) in [
+                [], ["ternary.weighting=both", "calibration.sequences=4"],
+                ["ternary.weighting=both", "calibration.sequences=4", "ternary.bits=4"],
+            ].enumerated() {
+                let given = ["ternary.tolerance=0.3", "data.sampled_sequences=4", sparse]
+                let outcome = try Program.run(
+                    arguments("ptq", model, given + settings) + ["--out", "p\(number)"], in: model.path)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                #expect(try isSparse("p\(number)"))
+                #expect(try InputFile.json(model.file("p\(number)/summary.json"))["sparsity"]?.string == "2:4")
+            }
+            let settings = ["training.steps=4", "ternary.adapt_every=2", sparse]
+            let outcome = try Program.run(
+                arguments("qat", model, settings + ["model.path=p0/model"]) + ["--out", "q"], in: model.path, ranks: 2)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            #expect(try isSparse("q"))
+            try decompose(model)
+            for (job, settings, fragment) in [
+                ("qat", [sparse, "ternary.path=out"], "do not keep to it"),
+                ("ptq", [sparse, "ternary.mode=reference"], "needs"),
+                ("ptq", [sparse, "ternary.refinement=false"], "needs"), ("ptq", ["ternary.sparsity=1:4"], "one of none, 2:4"),
+            ] {
+                try Program.expectRefusal(
+                    arguments(job, model, settings) + ["--out", "again"], in: model.path, ranks: 0, code: 78, fragment: fragment
+                )
+            }
         }
 
         @Test func `qat leaves the same bits whatever carries the transitions`() throws {

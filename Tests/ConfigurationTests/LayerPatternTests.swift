@@ -20,4 +20,12 @@ import Testing
         #expect(try RunConfig(yaml: config.yaml).ternary.layers == config.ternary.layers)
         #expect(try RunConfig(yaml: RunConfig().yaml).ternary.layers == .all)
     }
+
+    /// YAML 1.1 would read it as 124.
+    @Test func `2 to 4 survives the configuration's YAML`() throws {
+        let config = try RunConfig(assignments: ["ternary.sparsity=2:4"])
+        #expect(config.ternary.sparsity.settingText == "2:4")
+        #expect(try RunConfig(yaml: config.yaml).ternary.sparsity.settingText == "2:4")
+        #expect(try RunConfig(yaml: "ternary:\n  sparsity: 2:4\n").ternary.sparsity.settingText == "2:4")
+    }
 }

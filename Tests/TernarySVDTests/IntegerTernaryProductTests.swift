@@ -119,6 +119,47 @@ import Testing
         #expect(nothing.fakeQuantizedProduct(tokens(2, 30)).elements == [Float](repeating: 0, count: 18))
     }
 
+    /// Digits of the numbers −most … most, in powers of 3 or of 2.
+    private func digits(_ most: Int, sparse: Bool) -> (factors: TernaryFactors, numbers: Tensor) {
+        let (m, n) = (45, 37)
+        let codes = (0..<m * n).map { $0 == 5 ? Int16(most) : Int16($0 * 31 % (2 * most + 1) - most) }
+        let digits = sparse ? DigitColumns(binary: codes, n) : DigitColumns(ternary: codes, n)
+        let k = digits.places.count
+        var v = Tensor(zeros: [k, n])
+        for (component, place) in digits.places.enumerated() { v[component, place] = 1 }
+        let balance = Balance(a: (0..<m).map { 1 + Float($0 % 7) / 8 }, b: (0..<n).map { 1 + Float($0 % 5) / 3 })
+        let factors = TernaryFactors(
+            u: PackedTernary(Tensor(digits.columns, [k, m]).transposed()), s: digits.scales, v: PackedTernary(v),
+            balance: balance, tolerance: 0.1, sparsity: sparse ? .twoOfFour : .none)
+        return (factors, Tensor(codes.map(Float.init), [m, n]))
+    }
+
+    @Test(arguments: [(1, 2), (4, 4), (7, 4), (8, 8), (127, 8)], [false, true])
+    func `digits are multiplied as the whole numbers they stand for`(_ size: (most: Int, bits: Int), sparse: Bool) {
+        let (factors, numbers) = digits(size.most, sparse: sparse)
+        let product = IntegerTernaryProduct(factors)
+        #expect(product.byteCount == 64 * 48 * size.bits / 8 + 4 * 64)
+        for count in [0, 1, 2, 25] {
+            let x = tokens(count, 37)
+            let expected = (0..<count).flatMap { t in
+                self.product(
+                    zip(x.rows(t..<t + 1).elements, factors.balance?.b ?? []).map { $0 * $1 }, numbers,
+                    factors.balance?.a ?? [])
+            }
+            #expect(product.apply(x).elements == expected)
+        }
+        let floats = factors.fakeQuantizedProduct(tokens(4, 37))
+        var difference = product.apply(tokens(4, 37))
+        difference.add(floats, scale: -1)
+        #expect(difference.squaredNorm <= 1e-10 * floats.squaredNorm)
+    }
+
+    @Test(arguments: [false, true]) func `numbers beyond 8 bits are multiplied digit by digit`(sparse: Bool) {
+        let (factors, _) = digits(128, sparse: sparse)
+        #expect(factors.wholeNumbers == nil)
+        #expect(IntegerTernaryProduct(factors).apply(tokens(3, 37)).elements == reference(tokens(3, 37), factors))
+    }
+
     @Test func `packed factors take two bits an entry`() {
         let product = IntegerTernaryProduct(factors(256, 512, 256, balanced: false))
         #expect(product.byteCount == (256 * 512 + 512 * 256) / 4 + 4 * (256 + 512))

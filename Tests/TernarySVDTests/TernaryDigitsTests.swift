@@ -34,7 +34,7 @@ import Testing
         for number in -9841...9841 {
             var (rest, sum, power, count) = (number, 0, 1, 0)
             while rest != 0 {
-                let digit = TernaryDigits.lowestDigit(of: rest)
+                let digit = DigitColumns.lowestDigit(of: rest)
                 #expect(abs(digit) <= 1)
                 (sum, power, rest, count) = (sum + digit * power, power * 3, (rest - digit) / 3, count + 1)
             }

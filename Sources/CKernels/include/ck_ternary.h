@@ -29,6 +29,18 @@ size_t ck_ternary_descend(
 size_t ck_ternary_descend_priced(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *prices, int passes);
 
+// 2:4: of the entries 4g … 4g + 3 of a row at most two are not 0; with `across`, of those of the rows 4g … 4g + 3 in a column.
+// Makes the entries that cost least 0 until that is so, h going along. `weights`, one for each row, may be null: ones. Returns
+// the number of changes.
+size_t ck_ternary_thin(
+    float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *weights, int across);
+// ck_ternary_descend_priced whose changes keep to 2:4, a non-zero moved to its neighbor's place among them where neighbors are
+// in one row. The rows are `first` and those that follow it, of `total` in all; with `across` the neighbors of the first and the
+// last of them are read.
+size_t ck_ternary_descend_sparse(
+    float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *prices, int passes,
+    int across, size_t first, size_t total);
+
 // Packed matrices, row-major without padding: the mask, whose bit e%8 of byte e/8 is set where entry e = row·columns + column
 // is not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte.
 // CK_TERNARY_SLACK readable bytes follow.

@@ -27,6 +27,7 @@
 #include "ternary_digits.c"
 #include "ternary_packed.c"
 #include "ternary_project.c"
+#include "ternary_sparse.c"
 #include "ternary_sum.c"
 #include "integer_tokens.c"
 #include "integer_product.c"

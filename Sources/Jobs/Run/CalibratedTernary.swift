@@ -72,7 +72,8 @@ struct CalibratedTernary<World: Communicator> {
             for (place, index) in chosen.enumerated() {
                 let layer = calibrated.layers[index]
                 let shared = try TernaryReport.Layer.shared(
-                    own[place], name: layer.name, shape: layer.weight.shape, from: owners[place], over: groups.replicas)
+                    own[place], name: layer.name, shape: layer.weight.shape, config.ternary.sparsity, from: owners[place],
+                    over: groups.replicas)
                 made.append(shared)
                 results[layer.name] = shared
                 new[index] = shared.factors.unpacked()
@@ -107,9 +108,11 @@ extension CalibratedTernary {
         return try calibrated(config.calibration.mode, windows, "descending", prepare: { try OutputNorm($0) }) { layer, norm in
             guard let start = starts[layer.name] else { return nil }
             var descent = WeightedDescent(
-                layer.weight, start.factors.decomposition(error: Float(start.relativeError)), norm, config.ternary.weighting)
+                layer.weight, start.factors.decomposition(error: Float(start.relativeError)), norm, config.ternary.weighting,
+                sparsity: config.ternary.sparsity)
             try descent.run(rounds: Self.rounds, eachStep: pulse)
-            let factors = TernaryFactors(descent.decomposition(), tolerance: start.factors.tolerance)
+            let factors = TernaryFactors(
+                descent.decomposition(), tolerance: start.factors.tolerance, sparsity: config.ternary.sparsity)
             return TernaryReport.Layer(
                 name: layer.name, factors: factors, relativeError: try factors.relativeError(layer.weight),
                 weightedError: descent.relativeError)
@@ -143,8 +146,9 @@ extension CalibratedTernary {
             config.calibration.mode, windows, "choosing digits", prepare: { try DigitNorm($0) },
             work: { layer, norm in
                 guard let place = places[layer.name] else { return nil }
-                let result = try TernaryDigits(layer.weight, norm, config.ternary.weighting).factors(
-                    epsilon: budget.epsilon(place), eachStep: pulse)
+                let digits = TernaryDigits(
+                    layer.weight, norm, config.ternary.weighting, sparsity: config.ternary.sparsity)
+                let result = try digits.factors(epsilon: budget.epsilon(place), eachStep: pulse)
                 return TernaryReport.Layer(
                     name: layer.name, factors: result.factors, relativeError: try result.factors.relativeError(layer.weight),
                     weightedError: result.relativeError)
@@ -165,7 +169,8 @@ extension CalibratedTernary {
             .fullPrecision, Array(windows.prefix(Self.draftWindows)), "drafting", prepare: { try DigitNorm($0) },
             work: { layer, norm in
                 guard let place = places[layer.name] else { return nil }
-                let digits = TernaryDigits(layer.weight, norm, config.ternary.weighting)
+                let digits = TernaryDigits(
+                    layer.weight, norm, config.ternary.weighting, sparsity: config.ternary.sparsity)
                 for (index, level) in levels.enumerated() {
                     try pulse()
                     table[place * levels.count + index] = digits.draftedBits(

@@ -13,9 +13,12 @@ package struct FactorsToStartFrom {
 
     /// - Parameters:
     ///   - path: a packed file, or the folder of a run that left one.
+    ///   - sparsity: what the factors must keep to.
     ///   - choice: what the file must have, where it is not all layers; the file's others stay dense.
     /// - Throws: ``ConfigurationError``, ``TernaryError``, ``FileError``.
-    package init(path: String, _ choice: LayerPattern, of linears: [LinearShape]) throws {
+    package init(
+        path: String, _ choice: LayerPattern, keepingTo sparsity: TernarySparsity = .none, of linears: [LinearShape]
+    ) throws {
         file = PathKind(path) == .folder ? "\(path)/\(TernaryReport.fileName)" : path
         let all = try TernaryFile.read(file)
         try all.check(against: linears, file: file)
@@ -26,6 +29,12 @@ package struct FactorsToStartFrom {
         factors = all.filter { chosen.contains($0.key) }
         guard !factors.isEmpty else {
             throw ConfigurationError("ternary.path", "\(file) has no layer that ternary.layers names")
+        }
+        for name in chosen where !(factors[name].map(sparsity.holds) ?? true) {
+            throw ConfigurationError(
+                "ternary.sparsity",
+                "is \(sparsity.rawValue), and the factors of \(name) in \(file) do not keep to it; make them with it, or give none"
+            )
         }
     }
 

@@ -54,7 +54,7 @@ package struct FinishedLayers {
     func keep(_ decomposition: TernaryDecomposition, of weight: Tensor, name: String) throws {
         try makeFolder(folder)
         try TernaryFile.write(
-            [name: TernaryFactors(decomposition, tolerance: options.tolerance)], to: file(name),
+            [name: TernaryFactors(decomposition, tolerance: options.tolerance, sparsity: options.sparsity)], to: file(name),
             more: [Self.fingerprintKey: fingerprint(weight), Self.errorKey: "\(decomposition.relativeError)"])
     }
 

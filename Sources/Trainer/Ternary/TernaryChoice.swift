@@ -15,6 +15,7 @@ extension TernarySettings {
         // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without
         // (Benchmarks/ternary.md).
         options.economy = economy ?? !balance
+        options.sparsity = sparsity
         options.seed = UInt64(seed)
         return options
     }

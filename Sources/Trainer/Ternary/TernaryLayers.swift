@@ -49,9 +49,10 @@ package func decompose(
         return try TernaryReport.Layer.shared(
             own.map {
                 TernaryReport.Layer(
-                    name: weights.layerName(index), factors: TernaryFactors($0, tolerance: options.tolerance),
+                    name: weights.layerName(index),
+                    factors: TernaryFactors($0, tolerance: options.tolerance, sparsity: options.sparsity),
                     relativeError: Double($0.relativeError))
-            }, name: weights.layerName(index), shape: weights[index].shape, from: owner,
+            }, name: weights.layerName(index), shape: weights[index].shape, options.sparsity, from: owner,
             over: groups.replicas)
     }
 }
@@ -62,8 +63,9 @@ extension TernaryReport.Layer {
     /// - Parameters:
     ///   - own: nil on ranks other than the owner.
     ///   - shape: of the layer's weight.
+    ///   - sparsity: of the factors, on all ranks.
     package static func shared(
-        _ own: Self?, name: String, shape: [Int], from owner: Int, over world: some Communicator
+        _ own: Self?, name: String, shape: [Int], _ sparsity: TernarySparsity, from owner: Int, over world: some Communicator
     ) throws -> Self {
         let rank = Int(try world.broadcast(Int64(own?.factors.rank ?? 0), root: owner))
         var code = own.map { TernaryCode.encode($0.factors) } ?? []
@@ -76,17 +78,20 @@ extension TernaryReport.Layer {
         if let own { return own }
         return Self(
             name: name,
-            factors: try .decoded(code, shape: shape, rank: rank, tolerance: Float(numbers[2]), from: owner),
+            factors: try .decoded(
+                code, shape: shape, rank: rank, tolerance: Float(numbers[2]), sparsity, from: owner),
             relativeError: numbers[0], weightedError: numbers[1] < 0 ? nil : numbers[1])
     }
 }
 
 extension TernaryFactors {
     /// Factors that another rank has sent.
-    static func decoded(_ code: [UInt8], shape: [Int], rank: Int, tolerance: Float, from owner: Int) throws -> TernaryFactors {
+    static func decoded(
+        _ code: [UInt8], shape: [Int], rank: Int, tolerance: Float, _ sparsity: TernarySparsity, from owner: Int
+    ) throws -> TernaryFactors {
         do {
             return try TernaryCode.decode(
-                code, rows: shape[0], rank: rank, columns: shape[1], tolerance: tolerance, form: "linear")
+                code, rows: shape[0], rank: rank, columns: shape[1], tolerance: tolerance, form: "linear", sparsity: sparsity)
         } catch {
             throw TrainingError.damagedFactors(rank: owner)
         }

@@ -110,7 +110,9 @@ package final class TernaryTraining<World: Communicator> {
         eachRound: @escaping () throws -> Void = {}
     ) throws {
         for number in layers.indices {
-            if let given = factors?[layers[number].name] { layers[number].tolerance = given.tolerance }
+            guard let given = factors?[layers[number].name] else { continue }
+            layers[number].tolerance = given.tolerance
+            layers[number].hasShortScales = given.s.allSatisfy { $0 == $0.roundedToBFloat16 }
         }
         first = { [transition] layer, poll in
             if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }
@@ -122,7 +124,8 @@ package final class TernaryTraining<World: Communicator> {
                 }
             }
             let result = try finished?.decomposition(of: layer.state.weight, name: layer.name, or: work) ?? work()
-            return LayerTransition.begin(with: TernaryFactors(result, tolerance: layer.tolerance))
+            return LayerTransition.begin(
+                with: TernaryFactors(result, tolerance: layer.tolerance, sparsity: transition.options.sparsity))
         }
         defer { first = nil }
         _ = try project(&weights)
@@ -252,9 +255,10 @@ package final class TernaryTraining<World: Communicator> {
     package func results(_ weights: ModelWeights<Tensor>) throws -> [Result] {
         try layers.map { layer in
             let state = layer.state
+            let s = layer.hasShortScales ? state.s.elements.map(\.roundedToBFloat16) : state.s.elements
             let factors = TernaryFactors(
-                u: PackedTernary(state.u), s: state.s.elements, v: PackedTernary(state.v), balance: state.balance,
-                tolerance: layer.tolerance)
+                u: PackedTernary(state.u), s: s, v: PackedTernary(state.v), balance: state.balance,
+                tolerance: layer.tolerance, sparsity: transition.options.sparsity)
             return Result(
                 name: layer.name, index: layer.index, factors: factors,
                 relativeError: try factors.relativeError(weights[layer.index] + state.rest), branches: layer.branches)

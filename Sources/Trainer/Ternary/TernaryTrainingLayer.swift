@@ -39,6 +39,8 @@ struct TernaryTrainingLayer {
     private(set) var state: TernaryLayerState
     /// Of the decomposition that the first factors came from.
     var tolerance: Float
+    /// Whether s is kept in 16 bits, as the factors that training started from have it.
+    var hasShortScales = false
     /// Sent with every transition, since the next one may be another rank's.
     private(set) var adaptation = Adaptation(budget: 0)
     /// Of transitions, the first decomposition not among them.
@@ -100,6 +102,7 @@ extension TernaryTrainingLayer {
             saved.tensors["\(name).b"] = Tensor(balance.b, [balance.b.count])
         }
         saved.numbers["\(name).tolerance"] = Double(tolerance)
+        if hasShortScales { saved.numbers["\(name).short_scales"] = 1 }
         saved.numbers["\(name).budget"] = Double(adaptation.budget)
         saved.numbers["\(name).price"] = Double(adaptation.price)
         saved.numbers["\(name).refresh"] = Double(branches.refresh)
@@ -117,6 +120,7 @@ extension TernaryTrainingLayer {
             state.balance = Balance(a: a.elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
         }
         if let tolerance = try saved.optionalNumber("\(name).tolerance") { self.tolerance = Float(tolerance) }
+        hasShortScales = try saved.optionalNumber("\(name).short_scales") == 1
         adaptation = Adaptation(
             budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
         branches = BranchCounts(

@@ -1,0 +1,222 @@
+import HuggingFace
+import LinearAlgebra
+import Quantization
+import Support
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import TernarySVD
+
+/// `ternary.sparsity=2:4`: of four neighbors at most two are not 0.
+@Suite struct TernarySparsityTests {
+    private func weight(_ m: Int, _ n: Int, seed: UInt64 = 3) -> Tensor {
+        var random = RandomStream(seed: seed)
+        return Tensor(normal: [m, n], from: &random)
+    }
+
+    private func options(_ tolerance: Float = 0.2, balance: Bool = true) -> TernaryOptions {
+        var options = TernaryOptions(tolerance: tolerance)
+        (options.sparsity, options.balance, options.economy) = (.twoOfFour, balance, !balance)
+        return options
+    }
+
+    /// Of the sparsest form that a fifth of non-zeros gives by chance.
+    private func factors(_ m: Int, _ k: Int, _ n: Int, seed: UInt64 = 5) -> TernaryFactors {
+        var random = RandomStream(seed: seed)
+        func factor(_ rows: Int, _ columns: Int) -> Tensor {
+            var result = Tensor(zeros: [rows, columns])
+            for row in 0..<rows {
+                for first in stride(from: 0, to: columns, by: 4) {
+                    for _ in 0..<2 where random.next() % 2 == 0 {
+                        let column = first + Int(random.next() % 4)
+                        if column < columns { result[row, column] = random.next() % 2 == 0 ? 1 : -1 }
+                    }
+                }
+            }
+            return result
+        }
+        return TernaryFactors(
+            u: PackedTernary(factor(m, k)), s: (0..<k).map { Float($0) + 1 }, v: PackedTernary(factor(k, n)), tolerance: 0.1,
+            sparsity: .twoOfFour)
+    }
+
+    @Test func `neighbors are four from a row's beginning, and what is left at its end`() {
+        func holds(_ row: [Float]) -> Bool { TernarySparsity.twoOfFour.holds(Tensor(row, [1, row.count])) }
+        #expect(holds([1, -1, 0, 0, 1, 1]) && holds([0, 0, 1, 1, 1, 1, 0, 0]) && holds([1, 1]))
+        #expect(!holds([1, 0, 1, 1]) && !holds([0, 0, 0, 0, 1, 1, 1]) && !holds([1, 1, 1]))
+        #expect(!TernarySparsity.twoOfFour.holds(Tensor([0, 0, 0, 0, 1, 1, 1, 0], [2, 4])))
+        #expect(TernarySparsity.none.holds(Tensor([1, 1, 1], [1, 3])) && holds([]))
+    }
+
+    @Test func `every number has digits of powers of 2, no two neighbors of which are not 0`() {
+        for number in -9841...9841 {
+            var (rest, sum, power, count, last) = (number, 0, 1, 0, 0)
+            while rest != 0 {
+                let digit = DigitColumns.lowestBinaryDigit(of: rest)
+                #expect(abs(digit) <= 1 && (digit == 0 || last == 0))
+                (sum, power, rest, count, last) = (sum + digit * power, power * 2, (rest - digit) / 2, count + 1, digit)
+            }
+            #expect(sum == number && count <= 15)
+        }
+    }
+
+    @Test(arguments: [0.01, 0.1, 0.3])
+    func `digits under 2:4 are of the same numbers, and fewer of them are not 0`(epsilon: Double) throws {
+        let (m, n) = (48, 40)
+        let statistics = InputStatistics(width: n, depth: .secondMoment)
+        statistics.add(matmul(weight(600, n), .asStored, weight(n, n, seed: 4)))
+        statistics.finish()
+        let (w, norm) = (weight(m, n), try DigitNorm(statistics))
+        let dense = try TernaryDigits(w, norm, .both).factors(epsilon: epsilon)
+        let sparse = try TernaryDigits(w, norm, .both, sparsity: .twoOfFour).factors(epsilon: epsilon)
+        let factors = sparse.factors
+        #expect(factors.sparsity == .twoOfFour && TernarySparsity.twoOfFour.holds(factors))
+        #expect(factors.unpacked().elements == dense.factors.unpacked().elements)
+        #expect(sparse.relativeError == dense.relativeError && factors.u.nonzeros < dense.factors.u.nonzeros)
+        #expect(factors.s.allSatisfy { $0.significand == 1 && $0 >= 1 } && factors.v.nonzeros == factors.rank)
+        let bytes = [dense.factors, factors].map { Double(TernaryCode.encode($0).count) }
+        #expect(bytes[1] < 1.03 * bytes[0], "\(bytes)")
+    }
+
+    @Test(arguments: [[40, 56], [56, 40], [9, 70], [33, 33]], [true, false])
+    func `a decomposition keeps to 2:4 and to its tolerance`(shape: [Int], balance: Bool) throws {
+        let w = weight(shape[0], shape[1])
+        let options = options(balance: balance)
+        let result = try TernaryDecomposition(w, options)
+        #expect(TernarySparsity.twoOfFour.holds(result.u) && TernarySparsity.twoOfFour.holds(result.v))
+        #expect(result.relativeError < options.tolerance)
+        var free = options
+        free.sparsity = .none
+        let dense = try TernaryDecomposition(w, free)
+        #expect(!TernarySparsity.twoOfFour.holds(dense.u) || !TernarySparsity.twoOfFour.holds(dense.v))
+        #expect(Double(result.nonzeros) < 1.15 * Double(dense.nonzeros), "\(result.nonzeros) for \(dense.nonzeros)")
+        // What was given need not keep to it.
+        let warm = try TernaryDecomposition(w, options, start: (dense.u, dense.v))
+        #expect(TernarySparsity.twoOfFour.holds(warm.u) && TernarySparsity.twoOfFour.holds(warm.v))
+    }
+
+    @Test func `what cannot keep to 2:4 is refused`() {
+        var settings = options()
+        settings.mode = .reference
+        #expect { try settings.validate() } throws: { "\($0)".contains("ternary.sparsity") }
+        (settings.mode, settings.refinement) = (.default, false)
+        #expect { try settings.validate() } throws: { "\($0)".contains("ternary.sparsity") }
+    }
+
+    @Test func `training keeps to 2:4, components in their places`() throws {
+        var random = RandomStream(seed: 8)
+        let w = weight(40, 56)
+        let transition = try LayerTransition(options(), pruneRate: 0)
+        let first = try transition.begin(w)
+        var state = LayerTransition.begin(w, with: first)
+        var adaptation = Adaptation(budget: first.newU.nonzeroCount + first.newV.nonzeroCount)
+        for _ in 0..<4 {
+            state.weight.add(Tensor(normal: [40, 56], deviation: 0.1, from: &random))
+            let update = try transition.adapt(state, &adaptation)
+            let before = state
+            state = LayerTransition.apply(update, to: state)
+            #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
+            #expect(state.u.elements != before.u.elements)
+        }
+        // Factors that others have made without it are brought to it.
+        var free = options()
+        free.sparsity = .none
+        state = LayerTransition.begin(w, with: try LayerTransition(free, pruneRate: 0).begin(w))
+        #expect(!TernarySparsity.twoOfFour.holds(state.u))
+        state = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
+        #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
+    }
+
+    @Test(arguments: [TernaryWeighting.inputs, .both])
+    func `the descent on outputs never leaves 2:4, and ends near where it would without`(weighting: TernaryWeighting) throws {
+        let (m, n) = (40, 56)
+        let inputs = matmul(weight(4 * n, n, seed: 6), .asStored, weight(n, n, seed: 7))
+        var moment = matmul(inputs, .transposed, inputs)
+        moment.scale(by: 0.001 / Float(inputs.rows))
+        for j in 0..<n { moment.mutablePointer[j * (n + 1)] += 0.05 }
+        let (w, norm) = (weight(m, n), OutputNorm(inputs: moment))
+        var free = options(0.25)
+        free.sparsity = .none
+        let dense = try TernaryDecomposition(w, free)
+        var (descent, plain) = (
+            WeightedDescent(w, dense, norm, weighting, sparsity: .twoOfFour), WeightedDescent(w, dense, norm, weighting)
+        )
+        var last = Double.infinity
+        for round in 0..<5 {
+            try descent.run(rounds: 1)
+            try plain.run(rounds: 1)
+            let result = descent.decomposition()
+            #expect(TernarySparsity.twoOfFour.holds(result.u) && TernarySparsity.twoOfFour.holds(result.v))
+            if round > 0 { #expect(descent.objective <= last * (1 + 1e-6)) }
+            last = descent.objective
+        }
+        #expect(last < 1.6 * plain.objective, "\(last) for \(plain.objective)")
+    }
+}
+
+// MARK: - The form in files
+
+extension TernarySparsityTests {
+    @Test(arguments: [[1, 1, 1], [1, 0, 3], [7, 9, 5], [64, 40, 33], [3, 200, 8]])
+    func `sparse factors are read back bit for bit, and take less than others`(shape: [Int]) throws {
+        let own = factors(shape[0], shape[1], shape[2])
+        let code = TernaryCode.encode(own)
+        func decoded(_ bytes: [UInt8]) throws -> TernaryFactors {
+            try TernaryCode.decode(
+                bytes, rows: shape[0], rank: shape[1], columns: shape[2], tolerance: 0.1, form: "linear", sparsity: .twoOfFour)
+        }
+        let again = try decoded(code)
+        #expect(again.u == own.u && again.v == own.v && again.s == own.s && again.sparsity == .twoOfFour)
+        let dense = TernaryCode.encode(TernaryFactors(u: own.u, s: own.s, v: own.v, tolerance: 0.1))
+        if shape[0] == 64 { #expect(code.count < dense.count) }
+        for length in 0..<code.count { #expect(throws: TernaryCode.Malformed.self) { try decoded(Array(code.prefix(length))) } }
+        #expect(throws: TernaryCode.Malformed.self) { try decoded(code + [0]) }
+        // Whatever the bytes say, it is sparse.
+        var random = RandomStream(seed: 9)
+        for _ in 0..<500 {
+            var bytes = code
+            bytes[Int(random.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: random.next())
+            if let other = try? decoded(bytes) { #expect(TernarySparsity.twoOfFour.holds(other)) }
+        }
+    }
+
+    @Test func `a file says which layers are sparse, and one that says it of others is refused`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path + "/ternary.safetensors"
+        let sparse = factors(24, 16, 20)
+        var random = RandomStream(seed: 2)
+        func dense(_ m: Int, _ n: Int) -> PackedTernary {
+            PackedTernary(Tensor((0..<m * n).map { _ in random.next() % 4 == 0 ? 0 : 1 }, [m, n]))
+        }
+        let other = TernaryFactors(u: dense(24, 16), s: sparse.s, v: dense(16, 20), tolerance: 0.1)
+        #expect(!TernarySparsity.twoOfFour.holds(other))
+        try TernaryFile.write(["dense": other], to: path)
+        #expect(try SafetensorsFile(path).metadata["version"] == "5")
+        try TernaryFile.write(["dense": other, "l": sparse], to: path)
+        let read = try TernaryFile.read(path)
+        #expect(try SafetensorsFile(path).metadata["version"] == "6")
+        #expect(read["dense"]?.sparsity == TernarySparsity.none && read["l"]?.sparsity == .twoOfFour)
+        #expect(read["l"]?.u == sparse.u && read["l"]?.v == sparse.v && read["dense"]?.u == other.u)
+        // Digests of all that follows are right.
+        func refused(_ code: [UInt8], _ version: String, _ sparsity: String?) throws -> Bool {
+            var metadata = ["format": "sq-train.ternary", "version": version, "l.shape": "24,16,20", "l.form": "linear"]
+            (metadata["l.tolerance"], metadata["l.sparsity"]) = ("0.1", sparsity)
+            metadata["l.sha256"] = TernaryFile.digest(["24,16,20", "linear", "0.1"] + [sparsity].compactMap(\.self), [code])
+            metadata["metadata_sha256"] = TernaryFile.seal(metadata)
+            let source = TensorSource("l.code", .u8, [code.count]) { .bytes(code) }
+            try SafetensorsFile.write([source], to: path, metadata: metadata)
+            do { _ = try TernaryFile.read(path) } catch {
+                return (error as? any ReportableError)?.exitCode == .data && "\(error)".contains(path)
+            }
+            return false
+        }
+        let (own, others) = (TernaryCode.encode(sparse), TernaryCode.encode(other))
+        #expect(try !refused(own, "6", "2:4") && !refused(others, "6", nil) && !refused(others, "5", nil))
+        #expect(try refused(others, "6", "2:4"), "factors that are not sparse")
+        for (version, sparsity) in [("5", "2:4"), ("6", "1:4"), ("6", "none"), ("7", "2:4")] {
+            #expect(try refused(own, version, sparsity), "\(version), \(sparsity)")
+        }
+        #expect(try refused(own, "6", nil))
+    }
+}
