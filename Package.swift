@@ -111,7 +111,8 @@ let package = Package(
         module(
             "Planning",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Calibration",
+                "Collectives",
                 "Parallelism", "EmbeddedModel", "Configuration",
             ]),
         module(

@@ -171,7 +171,9 @@ package struct QuantizeSettings: Sendable, Equatable {
     }
 
     /// The job's name.
-    package static let job = "quantize"
+    package static let job = PlannedJob.quantize.rawValue
+    /// Steps of R1 and R2 that `quantize` learns itself.
+    package static let learningSteps = 100
 
     package var recipe: Recipe
     /// Sequences that recipes are compared on.

@@ -29,7 +29,8 @@ extension RunConfig {
         guard data == 1 else {
             throw ConfigurationError(
                 parallel.data == nil ? "parallel.pipeline" : "parallel.data",
-                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are stages")
+                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are stages"
+            )
         }
         return try layout(worldSize: worldSize, data: 1)
     }

@@ -1,5 +1,5 @@
 /// The job whose cost is planned.
-package enum PlannedJob: String, Choice { case rotate, train, qat, ptq, eval }
+package enum PlannedJob: String, Choice { case rotate, train, qat, ptq, quantize, eval }
 
 /// What `sq-train plan` computes, and for which cluster.
 package struct PlanSettings: Sendable, Equatable {

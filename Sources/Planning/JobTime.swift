@@ -1,5 +1,6 @@
 internal import Configuration
 internal import Models
+internal import Rotation
 
 /// What a job does besides its steps, for the time the whole of it takes: sequences that the model draws, evaluations before
 /// and after, and the first decomposition of a ternary training. Reading and writing files is not counted.
@@ -7,10 +8,13 @@ struct JobTime {
     private let workload: Workload
     private let evaluation: Workload
     private let decomposition: Workload?
+    /// Of the rotations that `quantize` learns itself.
+    private let learning: Workload?
 
     init(_ workload: Workload) {
         self.workload = workload
         evaluation = Workload(.eval, workload.config, workload.shape)
+        learning = Self.learning(workload)
         decomposition = workload.job == .qat && workload.isTernary ? Workload(.ptq, workload.config, workload.shape) : nil
     }
 
@@ -23,8 +27,20 @@ struct JobTime {
             return Planner(workload, cluster).seconds(whole)
         }
         let pass = step(evaluation) / Double(evaluation.passes)
-        let outside = passes * pass + (decomposition.map(step) ?? 0) + rounding(planned).seconds(on: cluster)
+        let learned = learning.map { Double($0.steps) * step($0) } ?? 0
+        let outside = passes * pass + (decomposition.map(step) ?? 0) + learned + rounding(planned).seconds(on: cluster)
         return Double(workload.steps) * planned.secondsPerStep + outside
+    }
+
+    private static func learning(_ workload: Workload) -> Workload? {
+        var config = workload.config
+        let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
+        guard workload.job == .quantize, learns, config.rotation.path == nil else { return nil }
+        let rounds = config.quantization.activations.bits < 16 || config.quantization.kv.values < 16
+        (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
+        config.rotation.objective = rounds ? .range : .weights
+        config.training.steps = QuantizeSettings.learningSteps
+        return Workload(.rotate, config, workload.shape)
     }
 
     /// Forward passes over the windows of the evaluation outside the steps, drawing counted as one over as many sequences.
@@ -38,7 +54,7 @@ struct JobTime {
         case .train: return drawn + 2
         // Full precision alone; beside it before and after. Those of the first decomposition are in its own time.
         case .qat: return drawn + (workload.isTernary ? 3 : 5)
-        case .ptq, .eval: return drawn
+        case .ptq, .quantize, .eval: return drawn
         }
     }
 
@@ -50,7 +66,7 @@ struct JobTime {
             case .rotate: 3.0
             case .eval: workload.config.rotation.path == nil ? 1.0 : 2
             case .qat: workload.isTernary ? 0.0 : 2
-            case .train, .ptq: 0.0
+            case .train, .ptq, .quantize: 0.0
             }
         let cost = ModelCost(workload.shape)
         let linears = planned.stages.map { stage in stage.reduce(0) { $0 + cost[$1].linears } }

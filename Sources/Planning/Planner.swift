@@ -33,7 +33,9 @@ package struct Planner: Sendable {
             * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
         let pipeline = fill + (microbatches - 1) * (seconds.max() ?? 0)
         let communication = traffic.reductionSeconds(on: cluster)
-        let longest = pipeline + (onceSeconds.max() ?? 0) + communication
+        // A calibration goes through the stages one after the other.
+        let longestOnce = workload.calibrates ? onceSeconds.reduce(0, +) : onceSeconds.max() ?? 0
+        let longest = pipeline + longestOnce + communication
         // Ranks that share a core wait for each other, or for a core: whichever is longer.
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.ranksPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes

@@ -73,8 +73,8 @@ struct StageMemory {
         return (widest.max() ?? 0) + head
     }
 
-    /// Linears as integers of at most 8 bits, a byte each.
-    private var asIntegers: Double { linears / 4 }
+    /// Linears as integers at rest: two a byte of up to 4 bits, else one.
+    private var asIntegers: Double { linears / (workload.config.quantization.weights.bits <= 4 ? 8 : 4) }
 
     private func weightsInStep(_ sides: RotatedSides, replicas: Int) -> Double {
         switch workload.job {
@@ -95,8 +95,28 @@ struct StageMemory {
             let written = workload.config.checkpoint.every > 0 ? (1 + states) / Double(replicas) : 0
             return parameters * (3 + shared + written) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
         case .ptq: return 2 * resting * parameters + (isWidened ? widened + asIntegers : 0) + ternaryState
+        case .quantize: return quantized(replicas: replicas)
         case .eval: return isWidened ? resting * parameters + widened : parameters
         }
+    }
+
+    /// The network, and beside it the largest of: one rounded for comparison; its integers with what calibration holds, which is
+    /// the inputs of a block for all of a replica's sequences, the block's matrices twice, and of the widest input the second
+    /// moments, their factor and a copy in double precision; its integers twice, once they are written and read back, with a head
+    /// of their own.
+    private func quantized(replicas: Int) -> Double {
+        let config = workload.config
+        let base = isWidened ? resting * parameters + widened : parameters
+        let rounded = resting == 0 ? asIntegers : linears
+        var calibration = 0.0
+        if workload.calibrates {
+            let share = (config.calibration.sequences + replicas - 1) / replicas
+            let inputs = Double(share * workload.length * shape.hiddenSize)
+            let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
+            let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
+            calibration = inputs + 2 * largest + 6 * widest * widest
+        }
+        return base + max(rounded, asIntegers + calibration, 2 * asIntegers + head)
     }
 
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.

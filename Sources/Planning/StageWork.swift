@@ -140,6 +140,11 @@ struct StageWork {
                 once.byReplicas.values += 4 * count
             }
         }
+        if workload.job == .quantize {
+            let work = QuantizeWork(workload).once(part)
+            once.byReplicas = once.byReplicas + work.alike
+            once.own = once.own + 1 / replicas * work.divided
+        }
         if workload.isTernary {
             once.own = once.own + 1 / replicas * part.layers.reduce(Work()) { $0 + ternaryBlock($1) }
             if workload.job == .qat { once.byReplicas.values += part.layers.reduce(0) { $0 + ternarySums($1) } }

@@ -1,8 +1,8 @@
 /// Computing of one rank, by kind: each kind has a speed of its own.
 package struct Work: Sendable, Equatable {
-    /// Operations of float32 matrix products; they alone run on several threads.
+    /// Operations of float32 matrix products.
     package var products = 0.0
-    /// Operations of double-precision solves.
+    /// Operations of double-precision solves, which alone run on one thread.
     package var solves = 0.0
     /// Values written one by one: norms, softmax, quantizers, transforms, sums.
     package var values = 0.0
@@ -25,8 +25,8 @@ package struct Work: Sendable, Equatable {
     /// Seconds on a rank that has its cores for itself.
     package func seconds(on cluster: Cluster) -> Double {
         products / (cluster.productFlops * Double(cluster.threadsPerRank) * Speed.productUtilization)
-            + solves / (cluster.productFlops * Speed.solveRatio) + values * Speed.secondsPerValue + searches
-            * Speed.secondsPerSearch
+            + solves / (cluster.productFlops * Speed.solveRatio)
+            + (values * Speed.secondsPerValue + searches * Speed.secondsPerSearch) / Double(cluster.threadsPerRank)
     }
 }
 

@@ -7,7 +7,7 @@ package struct Workload: Sendable {
     package let job: PlannedJob
     package let shape: Architecture
     package let config: RunConfig
-    /// Of a step, over all replicas; for `ptq` and `eval`, whose only step is the whole job, of the evaluation.
+    /// Of a step, over all replicas; for `ptq`, `quantize` and `eval`, whose only step is the whole job, of the evaluation.
     package let sequences: Int
     package let length: Int
 
@@ -21,11 +21,11 @@ package struct Workload: Sendable {
         length = config.data.sequenceLength
         switch job {
         case .rotate, .train, .qat: sequences = config.training.batchSize
-        case .ptq, .eval: sequences = config.data.evalWindows ?? Self.unknownWindows
+        case .ptq, .quantize, .eval: sequences = config.data.evalWindows ?? Self.unknownWindows
         }
     }
 
-    /// Steps of the job; `ptq` and `eval` are one.
+    /// Steps of the job; `ptq`, `quantize` and `eval` are one.
     package var steps: Int { learns ? config.training.steps : 1 }
 
     package var trainsWeights: Bool { job == .train || job == .qat }
@@ -37,8 +37,13 @@ package struct Workload: Sendable {
         switch job {
         case .rotate: config.rotation.objective == .divergence
         case .qat: config.distills
-        case .train, .ptq, .eval: false
+        case .train, .ptq, .quantize, .eval: false
         }
+    }
+
+    /// Whether integers are chosen by what their layers' inputs show.
+    var calibrates: Bool {
+        job == .quantize && (config.quantize.recipe == .auto || config.quantization.weights.method == .gptq)
     }
 
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
@@ -57,20 +62,22 @@ package struct Workload: Sendable {
         switch job {
         // Full precision; rounded beside full precision; rotated beside full precision.
         case .eval: config.rotation.path == nil ? 3 : 5
+        // Full precision; rounded beside full precision; as written beside full precision.
+        case .quantize: 5
         case .ptq: 2
         case .rotate, .train, .qat: hasTeacher ? 2 : 1
         }
     }
 
     /// Whether activations and cache pass through quantizers in the step.
-    package var quantizesActivations: Bool { job == .rotate || isInteger || job == .eval }
+    package var quantizesActivations: Bool { job == .rotate || isInteger || job == .quantize || job == .eval }
 
     /// Whether the linears' weights are rounded anew in every step.
     package var roundsWeights: Bool {
         switch job {
         case .rotate: config.rotation.trainWeightBits < 16
         case .qat: isInteger && config.quantization.weights.bits < 16
-        case .train, .ptq, .eval: false
+        case .train, .ptq, .quantize, .eval: false
         }
     }
 

@@ -109,3 +109,39 @@ import Testing
                 + crossing)
     }
 }
+
+/// What `quantize` is planned to take.
+@Suite struct QuantizePlanTests {
+    private func plan(_ layout: Layout, _ settings: String...) throws -> PlannedLayout {
+        let config = try RunConfig(
+            assignments: ["quantization.weights.bits=4", "data.sequence_length=64", "data.eval.windows=8"] + settings)
+        let cluster = Cluster(
+            nodes: 1, ranksPerNode: layout.ranks, coresPerNode: layout.ranks, memoryPerNode: 64 << 30, bandwidth: 4e9,
+            latency: 2e-6, productFlops: 1e11)
+        return Planner(Workload(.quantize, config, PlanShapes.deep), cluster).plan(layout)
+    }
+
+    private let alone = Layout(data: 1, pipeline: 1, microbatches: 1)
+
+    @Test func `five passes over the windows, and GPTQ besides`() throws {
+        let forward = ModelCost(PlanShapes.deep).forward(sequences: 8, length: 64)
+        #expect(abs(try plan(alone).operationsPerStep / forward - 5) < 0.01)
+        let (nearest, calibrated) = (try plan(alone), try plan(alone, "quantization.weights.method=gptq"))
+        #expect(calibrated.secondsPerStep > 2 * nearest.secondsPerStep)
+        #expect(try plan(alone, "quantize.recipe=auto").secondsPerStep > 2.5 * calibrated.secondsPerStep)
+    }
+
+    @Test func `replicas divide a calibration, stages wait for each other`() throws {
+        let gptq = "quantization.weights.method=gptq"
+        let one = try plan(alone, gptq).secondsPerStep
+        #expect(try plan(Layout(data: 4, pipeline: 1, microbatches: 1), gptq).secondsPerStep < 0.35 * one)
+        #expect(try plan(Layout(data: 1, pipeline: 4, microbatches: 8), gptq).secondsPerStep > 0.6 * one)
+    }
+
+    @Test func `weights in their file take no memory, in bfloat16 half`() throws {
+        let memory = try ["f32", "bf16", "file"].map { try plan(alone, "model.storage=\($0)").peakMemory }
+        #expect(memory[0] > memory[1] && memory[1] > memory[2])
+        let weights = 4 * PlanShapes.deep.parameterCount
+        #expect(Double(memory[2]) < Double(StageMemory.process) + 0.5 * weights)
+    }
+}

@@ -41,7 +41,8 @@ extension RankTests {
                 let linear = String(name.dropLast(".weight".count))
                 guard spec.ports != nil, weights != .dense else { return .dense(StoredTensor(value)) }
                 if weights == .integers {
-                    let weight = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel)).quantized(value)
+                    let weight = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel)).quantized(
+                        value)
                     integers[linear] = weight.spec
                     return .integer(weight)
                 }
@@ -103,7 +104,8 @@ extension RankTests {
         private func text(_ settings: [String], _ world: some Communicator) throws -> String {
             var text = ""
             _ = try GenerateJob { "The history of the" }.run(
-                try RunConfig(assignments: ["generate.max_tokens=12"] + settings), world) { text += $0 }
+                try RunConfig(assignments: ["generate.max_tokens=12"] + settings), world
+            ) { text += $0 }
             return text
         }
 

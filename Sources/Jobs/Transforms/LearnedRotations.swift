@@ -16,9 +16,6 @@ struct LearnedRotations: ModelTransform {
     static let method: String? = "learned rotations"
     static let rotates = true
 
-    /// Of learning.
-    private static let steps = 100
-
     func readsText(_ config: RunConfig) -> Bool { config.rotation.path == nil && config.roundsTurnedActivations }
 
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
@@ -43,7 +40,7 @@ struct LearnedRotations: ModelTransform {
                 Array(input.calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens,
                 input.run.context.groups)
         }
-        try input.run.learn(learner, steps: Self.steps, "learning rotations")
+        try input.run.learn(learner, steps: QuantizeSettings.learningSteps, "learning rotations")
         return learner.rotations
     }
 }
