@@ -1,43 +1,64 @@
 package import Glibc
 internal import Support
 
-/// Sees from outside that a launcher (mpirun) waits for nothing any more: the run is over, and it stays.
+/// Sees from outside that a launcher (mpirun) waits for nothing any more: the run is over, and it stays; or it is started again, and
+/// starts nothing.
 ///
 /// So it does where it has lost a host whose daemon it waits for. TCP gives such a host up after a quarter of an hour, or never.
 /// Pure: what is seen, and how long after the last look, is passed in.
 package struct LauncherWatch {
     /// That it has to end after its ranks: ten times what it takes with a hundred of them.
     package static let patience = Duration.seconds(15)
+    /// That it has at least to start ranks on this machine, where it could before; four times as long as it took then.
+    package static let startPatience = Duration.seconds(300)
+
+    package enum Verdict: Equatable, Sendable {
+        /// Its run has been over for ``LauncherWatch/patience``.
+        case outlivesRun
+        /// No rank has come for so long.
+        case startsNothing(Duration)
+    }
 
     private var hasHadRanks = false
     private var folder = Folder.unknown
     private var idle = Duration.zero
+    /// Until the first rank was seen.
+    private var starting = Duration.zero
+    /// nil for as long as it takes: the first time nothing is known of how long that is, nor whether ranks come here at all.
+    private let startLimit: Duration?
 
     /// Of the run, as far as its lock tells. An earlier attempt may hold it still as this one begins.
     private enum Folder { case unknown, free, held }
 
-    package init() {}
+    /// - Parameter earlier: of the attempt before this one.
+    package init(after earlier: LauncherWatch? = nil) {
+        startLimit = earlier.flatMap { $0.hasHadRanks ? max(Self.startPatience, $0.starting * 4) : $0.startLimit }
+    }
 
-    /// Notes what is seen, every second or so.
+    /// Notes what is seen, at the start and then every second or so.
     ///
     /// - Parameters:
     ///   - hasRanks: whether any rank is on this machine.
     ///   - folderIsHeld: whether rank 0 has the run's folder; looked at where no rank has been on this machine.
     ///   - elapsed: since the last look. A long time counts as a second: both may not have run meanwhile.
-    /// - Returns: whether the run has been over for ``patience``. One whose ranks have not been seen yet is not.
-    package mutating func note(hasRanks: Bool, folderIsHeld: @autoclosure () -> Bool, elapsed: Duration) -> Bool {
+    /// - Returns: why the launcher is to be given up; nil where it is not. Ranks that have not been seen yet are waited for.
+    package mutating func note(hasRanks: Bool, folderIsHeld: @autoclosure () -> Bool, elapsed: Duration) -> Verdict? {
+        let elapsed = min(elapsed, .seconds(1))
         hasHadRanks = hasHadRanks || hasRanks
         let isOver: Bool
         if hasHadRanks {
             isOver = !hasRanks
         } else {
+            starting += elapsed
             let isHeld = folderIsHeld()
             isOver = folder == .held && !isHeld
             if !isHeld, folder == .unknown { folder = .free }
             if isHeld, folder == .free { folder = .held }
         }
-        idle = isOver ? idle + min(elapsed, .seconds(1)) : .zero
-        return idle >= Self.patience
+        idle = isOver ? idle + elapsed : .zero
+        if idle >= Self.patience { return .outlivesRun }
+        guard !hasHadRanks, folder != .held, let startLimit, starting >= startLimit else { return nil }
+        return .startsNothing(startLimit)
     }
 }
 

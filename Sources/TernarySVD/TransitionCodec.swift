@@ -78,9 +78,32 @@ package struct TransitionCodec {
         package init() {}
     }
 
+    /// What a payload holds, its factors still packed.
+    private struct Content {
+        let branch: TransitionBranch, isRefusal: Bool
+        let oldRank: Int, kept: [Int]
+        /// nil where no component is new.
+        let u: PackedTernary?, v: PackedTernary?
+        let s: [Float], balance: Balance?
+    }
+
     /// - Returns: the update, and the rank it expects the layer to have.
-    /// - Throws: ``Malformed``, also for signs that are not one for each non-zero and a scale that is not finite.
+    /// - Throws: as ``check(_:_:)``.
     package func decode(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> (update: TransitionUpdate, oldRank: Int) {
+        let content = try parse(codec, payload)
+        let update = TransitionUpdate(
+            branch: content.branch, kept: content.kept, newU: content.u?.unpacked ?? Tensor(zeros: [rows, 0]),
+            newV: content.v?.unpacked ?? Tensor(zeros: [0, columns]), s: Tensor(content.s, [content.s.count]),
+            balance: content.balance, isRefusal: content.isRefusal)
+        return (update, content.oldRank)
+    }
+
+    /// Whether a payload can be decoded, without unpacking its factors.
+    ///
+    /// - Throws: ``Malformed``, also for signs that are not one for each non-zero and a scale that is not finite.
+    package func check(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) { _ = try parse(codec, payload) }
+
+    private func parse(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> Content {
         guard let form = Form(rawValue: codec), payload.count >= Self.headerBytes, payload.count <= limit else {
             throw Malformed()
         }
@@ -103,23 +126,20 @@ package struct TransitionCodec {
             guard kept.last.map({ $0 < oldRank }) ?? true else { throw Malformed() }
         case .whole: break
         }
-        let (u, v) =
-            form == .scales
-            ? (Tensor(zeros: [rows, 0]), Tensor(zeros: [0, columns]))
-            : (try trits(&reader, rows, added), try trits(&reader, added, columns))
+        let u = form == .scales ? nil : try trits(&reader, rows, added)
+        let v = form == .scales ? nil : try trits(&reader, added, columns)
         let s = try reader.floats(kept.count + added)
         let balance = balanced == 1 ? Balance(a: try reader.floats(rows), b: try reader.floats(columns)) : nil
         guard reader.isAtEnd, balance.map({ ($0.a + $0.b).allSatisfy { $0 > 0 } }) ?? true else { throw Malformed() }
-        let update = TransitionUpdate(
-            branch: branch, kept: kept, newU: u, newV: v, s: Tensor(s, [s.count]), balance: balance, isRefusal: refused == 1)
-        return (update, oldRank)
+        return Content(
+            branch: branch, isRefusal: refused == 1, oldRank: oldRank, kept: kept, u: u, v: v, s: s, balance: balance)
     }
 
-    private func trits(_ reader: inout ByteReader, _ rows: Int, _ columns: Int) throws(Malformed) -> Tensor {
+    private func trits(_ reader: inout ByteReader, _ rows: Int, _ columns: Int) throws(Malformed) -> PackedTernary {
         let mask = try reader.bytes(PackedTernary.maskBytes(rows: rows, columns: columns))
         let signs = try reader.bytes(PackedTernary.signBytes(mask: mask))
         guard let packed = PackedTernary(bytes: mask + signs, rows: rows, columns: columns) else { throw Malformed() }
-        return packed.unpacked
+        return packed
     }
 }
 

@@ -55,11 +55,12 @@ struct Supervisor {
         var lock = try claim()
         var saved = newestCheckpoint
         var hung: RunFolder.Place?
+        var watch = LauncherWatch()
         if let signal = StopRequest.signal { return stopped(by: signal) }
         while true {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
             if lock == nil { lock = try claim() }
-            let end = wait(for: try start(command(attempt)), &lock)
+            let end = wait(for: try start(command(attempt)), &lock, &watch)
             let newest = newestCheckpoint
             if newest != saved { (restarts, saved) = (0, newest) }
             if let signal = end.asked { return exitCode(end, signal) }
@@ -81,7 +82,7 @@ struct Supervisor {
             }
             hung = place
             let pause = Self.backOff(restart: restarts)
-            (attempt, restarts) = (attempt + 1, restarts + 1)
+            (attempt, restarts, watch) = (attempt + 1, restarts + 1, LauncherWatch(after: watch))
             Console.complain("exit code \(end.code); restart \(restarts) of \(maxRestarts) in \(pause) s")
             if let signal = signal(within: .seconds(pause)) { return stopped(by: signal) }
         }
@@ -129,12 +130,11 @@ struct Supervisor {
 
     /// Passes signals on until the process has ended. As soon as the run has begun in its folder, `lock` keeps it for this
     /// supervisor; where two have begun there at once, the ranks say whose it is.
-    private func wait(for process: pid_t, _ lock: inout SupervisorLock?) -> End {
+    private func wait(for process: pid_t, _ lock: inout SupervisorLock?, _ watch: inout LauncherWatch) -> End {
         var end = End(code: 0)
         let started = ContinuousClock.now
         // The first look is at once: who has the folder then has it from before.
         var (asked, told, forced, looked) = (started, started, started, started - .seconds(1))
-        var watch = LauncherWatch()
         while true {
             var status: Int32 = 0
             if waitpid(process, &status, WNOHANG) == process {
@@ -148,9 +148,10 @@ struct Supervisor {
             let now = ContinuousClock.now
             if now - looked >= .seconds(1), !end.isAbandoned {
                 let ranks = ChildProcesses.of(process).filter(ChildProcesses.runsThisProgram)
-                end.isAbandoned = watch.note(
+                let verdict = watch.note(
                     hasRanks: !ranks.isEmpty, folderIsHeld: RunFolder.isInUse(runFolder), elapsed: now - looked)
-                if end.isAbandoned { abandon(process) }
+                if let verdict { abandon(process, verdict) }
+                end.isAbandoned = verdict != nil
                 looked = now
             }
             if let signal = SignalPipe.next(milliseconds: 20), StopRequest.signals.contains(signal) {
@@ -180,10 +181,17 @@ struct Supervisor {
     }
 
     /// Ends mpirun and what it reaches other hosts by; daemons on hosts that are not lost notice that, and end with their ranks.
-    private func abandon(_ mpirun: pid_t) {
-        Console.complain(
-            "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host that it "
-                + "has lost, and is killed")
+    private func abandon(_ mpirun: pid_t, _ verdict: LauncherWatch.Verdict) {
+        switch verdict {
+        case .outlivesRun:
+            Console.complain(
+                "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host that it "
+                    + "has lost, and is killed")
+        case .startsNothing(let limit):
+            Console.complain(
+                "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, and is "
+                    + "killed")
+        }
         for process in ChildProcesses.of(mpirun) + [mpirun] { kill(process, SIGKILL) }
     }
 

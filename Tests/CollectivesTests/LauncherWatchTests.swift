@@ -8,7 +8,7 @@ import Testing
     /// What is said after each look.
     private func verdicts(_ looks: [(hasRanks: Bool, isHeld: Bool)], elapsed: Duration = second) -> [Bool] {
         var watch = LauncherWatch()
-        return looks.map { watch.note(hasRanks: $0.hasRanks, folderIsHeld: $0.isHeld, elapsed: elapsed) }
+        return looks.map { watch.note(hasRanks: $0.hasRanks, folderIsHeld: $0.isHeld, elapsed: elapsed) == .outlivesRun }
     }
     private func looks(_ count: Int, ranks: Bool, held: Bool = false) -> [(hasRanks: Bool, isHeld: Bool)] {
         Array(repeating: (ranks, held), count: count)
@@ -43,6 +43,23 @@ import Testing
     @Test func `a long time between two looks counts as a second`() {
         let said = verdicts(looks(1, ranks: true) + looks(patience, ranks: false), elapsed: .seconds(3600))
         #expect(said.firstIndex(of: true) == patience)
+    }
+
+    /// Seconds until a launcher that starts nothing is given up, after an attempt whose first rank came so late.
+    private func startLimit(after seconds: Int?, isHeld: Bool = false) -> Int? {
+        var earlier = LauncherWatch()
+        for _ in 0..<(seconds ?? 5) { _ = earlier.note(hasRanks: false, folderIsHeld: false, elapsed: Self.second) }
+        if seconds != nil { _ = earlier.note(hasRanks: true, folderIsHeld: false, elapsed: Self.second) }
+        var watch = LauncherWatch(after: earlier)
+        return (1...5000).first { look in
+            watch.note(hasRanks: false, folderIsHeld: isHeld && look > 1, elapsed: Self.second) != nil
+        }
+    }
+
+    @Test func `a launcher that has started ranks here before, and starts none, is given up; one that never has is not`() {
+        #expect(startLimit(after: 3) == 300 && startLimit(after: 200) == 800)
+        #expect(startLimit(after: nil) == nil)
+        #expect(startLimit(after: 3, isHeld: true) == nil)
     }
 
     @Test func `children are those of every thread, and know their program`() throws {

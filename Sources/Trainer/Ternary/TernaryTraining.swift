@@ -82,7 +82,7 @@ package final class TernaryTraining<World: Communicator> {
         }
         let codecs = layers.map(\.codec)
         var bus = BusConfiguration(payloadLimits: codecs.map(TransitionMessage.limit)) { transition in
-            _ = try TransitionMessage(transition, codecs[transition.layer])
+            try TransitionMessage.check(transition, codecs[transition.layer])
         }
         bus.route = config.bus.route
         bus.attempt = attempt

@@ -33,13 +33,25 @@ struct TransitionMessage {
 
     /// - Throws: ``TransitionCodec/Malformed``.
     init(_ transition: Transition, _ codec: TransitionCodec) throws(TransitionCodec.Malformed) {
+        adaptation = try Self.adaptation(transition)
+        (update, oldRank) = try codec.decode(transition.codec, Array(transition.payload[Self.headerBytes...]))
+    }
+
+    /// Whether a transition can be decoded, without unpacking its factors.
+    ///
+    /// - Throws: ``TransitionCodec/Malformed``.
+    static func check(_ transition: Transition, _ codec: TransitionCodec) throws(TransitionCodec.Malformed) {
+        _ = try adaptation(transition)
+        try codec.check(transition.codec, Array(transition.payload[headerBytes...]))
+    }
+
+    private static func adaptation(_ transition: Transition) throws(TransitionCodec.Malformed) -> Adaptation {
         let payload = transition.payload
-        guard payload.count >= Self.headerBytes, let budget = Int(exactly: payload.littleEndian(at: 0, UInt64.self)) else {
+        guard payload.count >= headerBytes, let budget = Int(exactly: payload.littleEndian(at: 0, UInt64.self)) else {
             throw TransitionCodec.Malformed()
         }
         let price = Float(bitPattern: payload.littleEndian(at: 8))
         guard price.isFinite, price >= 0 else { throw TransitionCodec.Malformed() }
-        (update, oldRank) = try codec.decode(transition.codec, Array(payload[Self.headerBytes...]))
-        adaptation = Adaptation(budget: budget, price: price)
+        return Adaptation(budget: budget, price: price)
     }
 }
