@@ -55,6 +55,7 @@ let package = Package(
                 "Support", "TensorCore", "CKernels",
                 .product(name: "HeapModule", package: "swift-collections"),
             ]),
+        module("ChatTemplates", ["Support"]),
         module("GGUF", ["Support", "TensorCore", "HuggingFace"]),
         module("Models", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "GGUF", "CKernels"]),
         module("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "CKernels"]),
@@ -131,7 +132,8 @@ let package = Package(
         module(
             "Jobs",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "ChatTemplates", "Models", "Quantization",
+                "Rotation",
                 "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
@@ -194,6 +196,7 @@ let package = Package(
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         tests("Models", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         tests("HuggingFace", ["Support", "TensorCore"]),
+        tests("ChatTemplates", ["Support", "TensorCore"]),
         tests("GGUF", ["Support", "TensorCore", "HuggingFace"]),
         tests("Collectives", ["Support", "TensorCore"]),
         .target(

@@ -22,9 +22,11 @@ struct GenerateCommand: RankCommand {
     @Option(help: ArgumentHelp("The text to go on from.", valueName: "text"))
     var prompt: String?
 
-    /// Not listed: templates are programs in Jinja, and all it does is to say what to do instead.
-    @Flag(help: .hidden)
+    @Flag(help: "The text is what a user says, and the model answers: put into the folder's chat template.")
     var chat = false
+
+    @Option(help: ArgumentHelp("With --chat: what the model is told before.", valueName: "text"))
+    var system: String?
 
     @Flag(help: "Measure tokens per second and the share of the memory bandwidth.")
     var bench = false
@@ -32,11 +34,10 @@ struct GenerateCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func validate() throws {
-        if chat {
-            throw ValidationError(
-                "--chat: sq-train runs no Jinja; give the text that transformers' apply_chat_template makes, as --prompt")
+        if system != nil, !chat { throw ValidationError("--system is for a conversation; add --chat") }
+        if bench, let given = [("--prompt", prompt != nil), ("--chat", chat)].first(where: \.1)?.0 {
+            throw ValidationError("--bench draws its own prompt; leave \(given) out")
         }
-        if bench, prompt != nil { throw ValidationError("--bench draws its own prompt; leave --prompt out") }
         for section in ["quantization.", "rotation.", "ternary."] {
             if let other = options.assignments.first(where: { $0.hasPrefix(section) }) {
                 throw ValidationError(
@@ -52,7 +53,8 @@ struct GenerateCommand: RankCommand {
         let config = try options.request(model.model).configuration(on: communicator)
         let placement = try config.chooseThreads(on: communicator)
         if placement.hasTooManyThreads, communicator.isRoot { Console.complain(placement.line) }
-        try GenerateJob { try prompt ?? Self.standardInput() }.run(config, communicator, output: Console.say)
+        try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }
+            .run(config, communicator, output: Console.say)
     }
 
     /// - Throws: ``FileError`` where it cannot be read, is no UTF-8, or is longer than any model's positions.

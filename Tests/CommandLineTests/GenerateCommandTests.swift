@@ -1,3 +1,4 @@
+import Foundation
 import Support
 import TestSupport
 import Testing
@@ -24,6 +25,24 @@ import Testing
         #expect(try entries(ofFolder: folder.path).isEmpty)
     }
 
+    /// The same text as of a prompt that is what the template makes; the model's own template is none that it has learned.
+    @Test(arguments: [0, 2]) func `a conversation goes on from what the folder's template makes of it`(_ ranks: Int) throws {
+        let embedded = (Program.path as NSString).deletingLastPathComponent + "/sq-train_EmbeddedModel.resources/wiki-llama-4m"
+        try FileManager.default.copyItem(atPath: embedded, toPath: folder.file("model"))
+        var settings = try InputFile.json(folder.file("model/tokenizer_config.json")).object ?? JSONObject()
+        settings["chat_template"] = .string(
+            "{{ bos_token }}{% for m in messages %}{{ m.role | upper }}: {{ m.content }}\n{% endfor %}ANSWER:")
+        try AtomicFile.write(JSONValue.object(settings).text(), to: folder.file("model/tokenizer_config.json"))
+        let tokens = ["--set", "generate.max_tokens=8"]
+        func text(_ arguments: [String], ranks: Int = 0) throws -> String {
+            let outcome = try Program.run(["generate", "model"] + arguments + tokens, in: folder.path, ranks: ranks)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            return outcome.output
+        }
+        let expected = try text(["--prompt", "SYSTEM: Be brief.\nUSER: Hello {{ you }}\nANSWER:"])
+        #expect(try text(["--chat", "--system", "Be brief.", "--prompt", "Hello {{ you }}"], ranks: ranks) == expected)
+    }
+
     @Test func `a measurement leaves its numbers in summary json`() throws {
         let outcome = try Program.run(
             [
@@ -42,7 +61,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (["--chat", "--prompt", "a"], 0, 64 as Int32, "Jinja"),
+        (["--chat", "--prompt", "a"], 0, 65 as Int32, "has no chat template"),
+        (["--system", "a", "--prompt", "a"], 0, 64, "add --chat"), (["--bench", "--chat"], 0, 64, "leave --chat out"),
         (["--bench", "--prompt", "a"], 0, 64, "leave --prompt out"),
         (["--prompt", "a", "--set", "quantization.weights.bits=4"], 0, 64, "sq-train quantize"),
         (["--prompt", "a", "--set", "eval.product=integer"], 0, 78, "holds floats"),

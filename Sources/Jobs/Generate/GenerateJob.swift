@@ -1,7 +1,9 @@
+internal import ChatTemplates
 package import Collectives
 internal import Compression
 package import Configuration
 package import Generation
+internal import Glibc
 internal import HuggingFace
 internal import Models
 internal import Parallelism
@@ -9,14 +11,25 @@ internal import Parallelism
 /// Text that a model writes after a prompt, token by token. The ranks are stages of the model.
 package struct GenerateJob {
     private let prompt: () throws -> String
+    private let chat: Chat?
 
-    /// - Parameter prompt: asked on the first rank.
-    package init(prompt: @escaping () throws -> String) { self.prompt = prompt }
+    /// That the prompt is what a user says, and the model answers.
+    package struct Chat: Sendable {
+        /// What the model is told before; nil for nothing.
+        let system: String?
+
+        package init(system: String? = nil) { self.system = system }
+    }
+
+    /// - Parameters:
+    ///   - chat: nil where the text goes on from the prompt itself.
+    ///   - prompt: asked on the first rank.
+    package init(chat: Chat? = nil, prompt: @escaping () throws -> String) { (self.chat, self.prompt) = (chat, prompt) }
 
     /// Collective.
     ///
     /// - Parameter output: gets the text in pieces, on the first rank.
-    /// - Throws: ``GenerationError``, ``ConfigurationError``; errors of reading; what `prompt` throws.
+    /// - Throws: `GenerationError`, `ConfigurationError`; errors of reading and of the chat template; what `prompt` throws.
     @discardableResult
     package func run(
         _ config: RunConfig, _ world: some Communicator, output: (String) -> Void
@@ -25,7 +38,9 @@ package struct GenerateJob {
         let dims = try world.agree { try config.stagesAlone("generate", worldSize: world.size) }
         let staged = try StagedFolder(config, dims, world)
         let prompt = try GenerationPrompt(staged.folder.folder, world) { tokenizer in
-            tokenizer.encode(try self.prompt(), addSpecialTokens: true)
+            guard let chat else { return tokenizer.encode(try self.prompt(), addSpecialTokens: true) }
+            // The template names the special tokens itself, the first too.
+            return tokenizer.encode(try conversation(chat, staged.folder.folder.path), addSpecialTokens: false)
         }
         // Whoever types the prompt may take their time.
         try world.watch(longestWait: .seconds(config.watchdog.step))
@@ -49,5 +64,12 @@ package struct GenerateJob {
             // All ranks have it at once.
             throw AgreedError(error)
         }
+    }
+
+    /// The conversation as the folder's template has it.
+    private func conversation(_ chat: Chat, _ folder: String) throws -> String {
+        let template = try FolderChat(folder: folder)
+        let system = chat.system.map { [FolderChat.Message(role: "system", $0)] } ?? []
+        return try template.text(system + [FolderChat.Message(role: "user", prompt())], now: time(nil))
     }
 }
