@@ -66,7 +66,7 @@ package struct OutputNorm: Sendable {
 
 extension Float {
     /// The nearest number of 16 bits with the exponents of float32, so that a file holds it in two bytes.
-    package var roundedToBFloat16: Float {
+    var roundedToBFloat16: Float {
         let rounded = BFloat16.widen(BFloat16.narrow(self))
         return rounded.isFinite ? rounded : self
     }

@@ -43,6 +43,19 @@ package struct TernaryFactors: Sendable {
         TernaryDecomposition(u: u.unpacked, s: Tensor(s, [rank]), v: v.unpacked, balance: balance, relativeError: error)
     }
 
+    /// Whether s, a and b have no more than the 16 bits of bfloat16, which a file then takes for them.
+    package var hasShortScales: Bool {
+        (s + (balance.map { $0.a + $0.b } ?? [])).allSatisfy { $0 == $0.roundedToBFloat16 }
+    }
+
+    /// The same with s, a and b rounded to these.
+    package var withShortScales: TernaryFactors {
+        func short(_ scales: [Float]) -> [Float] { scales.map(\.roundedToBFloat16) }
+        return TernaryFactors(
+            u: u, s: short(s), v: v, balance: balance.map { Balance(a: short($0.a), b: short($0.b)) }, tolerance: tolerance,
+            form: form, sparsity: sparsity)
+    }
+
     package var rank: Int { s.count }
     /// Additions per token.
     package var additions: Int { u.nonzeros + v.nonzeros }

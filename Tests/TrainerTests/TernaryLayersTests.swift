@@ -3,6 +3,7 @@ import Collectives
 import EmbeddedModel
 import Models
 import Parallelism
+import Runs
 import Support
 import TensorCore
 import TernarySVD
@@ -46,6 +47,33 @@ import Testing
         #expect(report.operations.additions == report.denseOperations.additions - dense + additions)
         let factors = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
         #expect(LayerProfile(weights, factors, threshold: 0.8386).ternary == report.operations)
+    }
+
+    @Test func `training that starts from scales of 16 bits ends with such, also resumed, and no other does`() throws {
+        let config = try RunConfig(assignments: [
+            "ternary.tolerance=0.3", "ternary.adapt_every=1", "ternary.layers=*.0.self_attn.*", "ternary.sparsity=2:4",
+        ])
+        let (world, start) = (LoopbackCommunicator(), weights)
+        let indices = try start.linears(matching: config.ternary.layers)
+        let options = config.ternary.options(seed: 0)
+        let made = try decompose(start, indices, options, over: .dataParallel(world))
+        let factors = Dictionary(uniqueKeysWithValues: made.map { ($0.name, $0.factors) })
+        for isShort in [false, true] {
+            var weights = start
+            func training(_ saved: TrainingState? = nil) throws -> TernaryTraining<LoopbackCommunicator> {
+                try TernaryTraining(
+                    weights, indices: indices, config.ternary.transition(seed: 0), config, over: world, from: saved)
+            }
+            let ternary = try training()
+            try ternary.begin(&weights, from: isShort ? factors.mapValues(\.withShortScales) : factors)
+            for index in indices { weights[index].scale(by: 1.1) }
+            _ = try ternary.update(&weights)
+            let results = try ternary.results(weights)
+            #expect(results.allSatisfy { $0.factors.hasShortScales == isShort && TernarySparsity.twoOfFour.holds($0.factors) })
+            #expect(results.allSatisfy { $0.factors.sparsity == .twoOfFour })
+            let resumed = try training(ternary.state).results(weights)
+            #expect(zip(resumed, results).allSatisfy { $0.factors.s == $1.factors.s })
+        }
     }
 
     @Test(arguments: ["model", "model.decoder"])

@@ -112,7 +112,7 @@ package final class TernaryTraining<World: Communicator> {
         for number in layers.indices {
             guard let given = factors?[layers[number].name] else { continue }
             layers[number].tolerance = given.tolerance
-            layers[number].hasShortScales = given.s.allSatisfy { $0 == $0.roundedToBFloat16 }
+            layers[number].hasShortScales = given.hasShortScales
         }
         first = { [transition] layer, poll in
             if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }
@@ -255,10 +255,10 @@ package final class TernaryTraining<World: Communicator> {
     package func results(_ weights: ModelWeights<Tensor>) throws -> [Result] {
         try layers.map { layer in
             let state = layer.state
-            let s = layer.hasShortScales ? state.s.elements.map(\.roundedToBFloat16) : state.s.elements
-            let factors = TernaryFactors(
-                u: PackedTernary(state.u), s: s, v: PackedTernary(state.v), balance: state.balance,
+            var factors = TernaryFactors(
+                u: PackedTernary(state.u), s: state.s.elements, v: PackedTernary(state.v), balance: state.balance,
                 tolerance: layer.tolerance, sparsity: transition.options.sparsity)
+            if layer.hasShortScales { factors = factors.withShortScales }
             return Result(
                 name: layer.name, index: layer.index, factors: factors,
                 relativeError: try factors.relativeError(weights[layer.index] + state.rest), branches: layer.branches)

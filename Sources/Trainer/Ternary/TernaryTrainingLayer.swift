@@ -39,7 +39,7 @@ struct TernaryTrainingLayer {
     private(set) var state: TernaryLayerState
     /// Of the decomposition that the first factors came from.
     var tolerance: Float
-    /// Whether s is kept in 16 bits, as the factors that training started from have it.
+    /// Whether s, a and b end in 16 bits, as the factors that training started from have them.
     var hasShortScales = false
     /// Sent with every transition, since the next one may be another rank's.
     private(set) var adaptation = Adaptation(budget: 0)
