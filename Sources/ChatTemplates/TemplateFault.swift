@@ -4,8 +4,12 @@ package import Support
 struct TemplateFault: Error {
     let line: Int
     let problem: String
+    /// Whether the template itself says so, of a conversation that it is not made for.
+    let isRefusal: Bool
 
-    init(_ line: Int, _ problem: String) { (self.line, self.problem) = (line, problem) }
+    init(_ line: Int, _ problem: String, isRefusal: Bool = false) {
+        (self.line, self.problem, self.isRefusal) = (line, problem, isRefusal)
+    }
 }
 
 /// A chat template that cannot be rendered: what it has is no Jinja, is not known here, or is an error that it raises itself.
@@ -14,12 +18,16 @@ package struct TemplateError: ReportableError, Equatable {
     package let place: String
     package let line: Int
     package let problem: String
+    private let isRefusal: Bool
 
     init(_ place: String, _ fault: TemplateFault) {
-        (self.place, line, problem) = (place, fault.line, fault.problem)
+        (self.place, line, problem, isRefusal) = (place, fault.line, fault.problem, fault.isRefusal)
     }
 
     package var exitCode: ExitCode { .data }
 
-    package var description: String { "\(place), line \(line): \(problem)".onOneLine }
+    package var description: String {
+        let advice = isRefusal ? "" : "; leave --chat out, and give the text that transformers' apply_chat_template makes"
+        return "\(place), line \(line): \(problem.singleLine)\(advice)".onOneLine
+    }
 }

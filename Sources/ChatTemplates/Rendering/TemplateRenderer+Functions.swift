@@ -42,7 +42,7 @@ extension TemplateRenderer {
         case "raise_exception":
             let message = try arguments.bound(to: ["message"], of: name)[0] ?? .undefined("message")
             let text = String(decoding: message.text ?? [], as: UTF8.self)
-            throw TemplateFault(line, "the template refuses the conversation: \(text)")
+            throw TemplateFault(line, "the template refuses the conversation: \(text)", isRefusal: true)
         default:
             guard let format = try arguments.bound(to: ["format"], of: name)[0].string(name, line) else {
                 throw TemplateFault(line, "strftime_now takes a format")
