@@ -148,8 +148,10 @@ struct Supervisor {
             let now = ContinuousClock.now
             if now - looked >= .seconds(1), !end.isAbandoned {
                 let ranks = ChildProcesses.of(process).filter(ChildProcesses.runsThisProgram)
+                // mpirun stays, too, where it has output that nobody reads yet.
+                let elapsed = Console.isStalled ? .zero : now - looked
                 let verdict = watch.note(
-                    hasRanks: !ranks.isEmpty, folderIsHeld: RunFolder.isInUse(runFolder), elapsed: now - looked)
+                    hasRanks: !ranks.isEmpty, folderIsHeld: RunFolder.isInUse(runFolder), elapsed: elapsed)
                 if let verdict { abandon(process, verdict) }
                 end.isAbandoned = verdict != nil
                 looked = now

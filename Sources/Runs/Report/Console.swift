@@ -9,6 +9,14 @@ package enum Console {
         if writeAll(Array(text.utf8), to: STDOUT_FILENO) == EPIPE { StopRequest.readerHasLeft() }
     }
 
+    /// Whether whoever reads the output does not keep up: what is written now would wait.
+    package static var isStalled: Bool {
+        [STDOUT_FILENO, STDERR_FILENO].contains { descriptor in
+            var output = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+            return poll(&output, 1, 0) == 0
+        }
+    }
+
     /// To standard error, a line that begins with the program's name.
     package static func complain(_ line: String) { _ = writeAll(Array("sq-train: \(line)\n".utf8), to: STDERR_FILENO) }
 }
