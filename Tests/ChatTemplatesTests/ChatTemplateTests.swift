@@ -21,7 +21,9 @@ import Testing
         ("a  {%- if yes -%}  b  {%- endif -%}  c", "abc"), ("x\n  {% if yes %}\ny\n  {% endif %}\nz\n", "x\ny\nz"),
         ("a {%+ if yes %}b{% endif +%}\nc", "a b\nc"), ("a\n  {# note\n #}\nb", "a\nb"), ("a {#- n -#} b", "ab"),
         ("{{ s -}}  x", " Hello, World! x"),
-        ("a\r\nb\rc", "a\nb\nc"), ("  {{ n }}", "  7"), ("{#-#} a", " a"),
+        ("a\r\nb\rc", "a\nb\nc"), ("  {{ n }}", "  7"), ("  {% if yes %}x{% endif %}", "x"),
+        ("{% if yes %}\n  {% if yes %}\nx\n  {%- endif %}\n  {% endif %}", "x"), ("{{ n }}  {% if yes %}x{% endif %}", "7  x"),
+        ("{# n #}\n\t{% if yes %}x{% endif %}", "x"), ("{{ n -}}\n {% if yes %}x{% endif %}", "7x"), ("{#-#} a", " a"),
     ]) func `white space around tags goes as trim_blocks and lstrip_blocks say`(_ template: String, _ expected: String) throws {
         #expect(try render(template) == expected)
     }

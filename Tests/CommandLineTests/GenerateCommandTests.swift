@@ -33,7 +33,8 @@ import Testing
         settings["chat_template"] = .string(
             "{{ bos_token }}{% for m in messages %}{{ m.role | upper }}: {{ m.content }}\n{% endfor %}ANSWER:")
         try AtomicFile.write(JSONValue.object(settings).text(), to: folder.file("model/tokenizer_config.json"))
-        let tokens = ["--set", "generate.max_tokens=8"]
+        // Drawn, so that a further token in front of all would change the text.
+        let tokens = ["--set", "generate.max_tokens=40", "--set", "generate.temperature=1.5", "--set", "training.seed=4"]
         func text(_ arguments: [String], ranks: Int = 0) throws -> String {
             let outcome = try Program.run(["generate", "model"] + arguments + tokens, in: folder.path, ranks: ranks)
             #expect(outcome.code == 0, "\(outcome.errors)")

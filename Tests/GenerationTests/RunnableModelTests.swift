@@ -163,6 +163,19 @@ import Testing
         #expect(bytes == [2 * numbers, numbers + scales, numbers / 2 + scales])
     }
 
+    /// A tied embedding is a table on the first stage and the head on the last.
+    @Test(arguments: ["llama_base_hf", "llama_tied_hf", "opt_hf"]) func `stages read what the whole model reads`(_ name: String)
+        throws
+    {
+        let folder = try CompressedFolder(GoldenSuite.testsFolder + "/Golden/llama/" + name)
+        func bytes(_ stage: Range<Int>?) throws -> Int {
+            try RunnableModel(folder, product: .float, cacheBits: nil, positions: 8, stage: stage).bytesPerToken
+        }
+        let layers = folder.folder.architecture.blocks.count
+        #expect(layers >= 2)
+        #expect(try bytes(0..<1) + bytes(1..<layers) == bytes(nil))
+    }
+
     @Test func `generation ends at a token that ends a text, and names logits that are no numbers`() throws {
         let folder = try CompressedFolder(EmbeddedModel.path)
         let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: 64)
