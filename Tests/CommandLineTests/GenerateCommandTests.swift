@@ -33,15 +33,29 @@ import Testing
         settings["chat_template"] = .string(
             "{{ bos_token }}{% for m in messages %}{{ m.role | upper }}: {{ m.content }}\n{% endfor %}ANSWER:")
         try AtomicFile.write(JSONValue.object(settings).text(), to: folder.file("model/tokenizer_config.json"))
+        // This tokenizer begins each text, and a text that begins already must not get a second beginning.
+        var tokenizer = try InputFile.json(folder.file("model/tokenizer.json"), limit: 64 << 20).object ?? JSONObject()
+        let (begin, text): (JSONValue, JSONValue) = (
+            ["SpecialToken": ["id": "<|begin_of_text|>", "type_id": 0]], ["Sequence": ["id": "A", "type_id": 0]]
+        )
+        tokenizer["post_processor"] = [
+            "type": "TemplateProcessing", "single": [begin, text],
+            "pair": [begin, text, ["Sequence": ["id": "B", "type_id": 1]]],
+            "special_tokens": [
+                "<|begin_of_text|>": ["id": "<|begin_of_text|>", "ids": [0], "tokens": ["<|begin_of_text|>"]]
+            ],
+        ]
+        try AtomicFile.write(
+            JSONValue.object(tokenizer).text(.compact, sortedKeys: false), to: folder.file("model/tokenizer.json"))
         // Drawn, so that a further token in front of all would change the text.
         let tokens = ["--set", "generate.max_tokens=40", "--set", "generate.temperature=1.5", "--set", "training.seed=4"]
-        func text(_ arguments: [String], ranks: Int = 0) throws -> String {
+        func generated(_ arguments: [String], ranks: Int = 0) throws -> String {
             let outcome = try Program.run(["generate", "model"] + arguments + tokens, in: folder.path, ranks: ranks)
             #expect(outcome.code == 0, "\(outcome.errors)")
             return outcome.output
         }
-        let expected = try text(["--prompt", "SYSTEM: Be brief.\nUSER: Hello {{ you }}\nANSWER:"])
-        #expect(try text(["--chat", "--system", "Be brief.", "--prompt", "Hello {{ you }}"], ranks: ranks) == expected)
+        let expected = try generated(["--prompt", "SYSTEM: Be brief.\nUSER: Hello {{ you }}\nANSWER:"])
+        #expect(try generated(["--chat", "--system", "Be brief.", "--prompt", "Hello {{ you }}"], ranks: ranks) == expected)
     }
 
     @Test func `a measurement leaves its numbers in summary json`() throws {
