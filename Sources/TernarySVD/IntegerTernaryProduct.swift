@@ -9,7 +9,7 @@ package import TensorCore
 ///
 ///     (x̂, d₁) = ⌊b∘x⌉₈     z = s∘(V·x̂)·d₁     (ẑ, d₂) = ⌊z⌉₈     y = a∘(U·ẑ)·d₂
 ///
-/// Factors that stand for small whole numbers N = U·diag(s)·V (``DigitColumns``) are multiplied as these, a fraction of the size, and
+/// Factors that stand for small whole numbers N = U·diag(s)·V (`DigitColumns`) are multiplied as these, a fraction of the size, and
 /// their components are not rounded: y = a∘(N·x̂)·d₁.
 ///
 /// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
