@@ -150,7 +150,7 @@ package struct CalibrationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         sequences = key(
             "sequences", 128,
-            "gptq and ternary.weighting: sequences of data.sequence_length tokens, from the beginning of data.train.path",
+            "gptq, ternary.weighting and transforms of quantize that look at text: sequences of data.sequence_length tokens, from the beginning of data.train.path",
             .range(1...1_000_000))
         mode = key(
             "mode", .sequential,
@@ -235,7 +235,8 @@ package struct RotationSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         path = key.optional(
-            "path", orElse: "none", "rotations.safetensors or R.bin to start from, or for eval to score; none: random")
+            "path", orElse: "none",
+            "rotations.safetensors or R.bin to start from, or for eval to score and quantize to use; none: random")
         r1 = key("r1", .learned, "residual stream, one for the model")
         r2 = key("r2", .learned, "values and the output projection's input, one per layer")
         r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")

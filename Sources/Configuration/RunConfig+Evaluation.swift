@@ -55,14 +55,15 @@ extension RunConfig {
         }
         let job = try InputFile.json(summary)["job"]?.string ?? ""
         let config = try RunConfig(file: file)
-        var assignments = ["out=auto"]
+        var assignments = ["out=auto", "export.formats=none", "rotation.starts=1"]
         let unquantized =
             ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
             + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]
         let factors = "ternary.path=\(run)/\(RunFiles.factors)"
         switch job {
         case PlannedJob.rotate.rawValue:
-            assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"]
+            let rotates = config.rotation.r1 != .none || config.rotation.r2 != .none
+            if rotates { assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"] }
             if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
             if config.quantization.weights.bits < 16 { assignments += ["eval.trained=\(run)/model"] }
         case PlannedJob.ptq.rawValue: assignments += [factors] + unquantized

@@ -30,7 +30,7 @@ package struct ModelSettings: Sendable, Equatable {
         )
         dense = key(
             "dense", false,
-            "ptq, qat, rotate: beside the compressed model/, write dense/ with all weights as floats, for programs that read no other"
+            "quantize, ptq, qat, rotate: beside the compressed model/, write dense/ with all weights as floats, for programs that read no other"
         )
     }
 }

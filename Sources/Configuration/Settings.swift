@@ -115,7 +115,7 @@ package struct Settings {
     /// Every key, in the order of the calls.
     package var descriptions: [SettingDescription] { log.descriptions }
 
-    /// What is wrong with the values given: keys nobody asked for first, since a misspelt key explains other trouble.
+    /// What is wrong with the values given: keys nobody asked for first, since a misspelled key explains other trouble.
     var problems: [ConfigurationError] {
         let known = Set(log.descriptions.map(\.path)).union(log.formerPaths)
         let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }

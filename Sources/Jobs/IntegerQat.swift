@@ -68,7 +68,7 @@ struct IntegerQat<World: Communicator> {
         results["model_bytes"] = .integer(bytes)
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
-        try run.summarise(
+        try run.summarize(
             record, results, config.improvement(before: before, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
     }

@@ -76,7 +76,7 @@ package struct PtqJob: Job {
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
             bytesSent: shared, windows: windows.count, modelBytes: bytes)
-        try summarise(result, run)
+        try summarize(result, run)
     }
 
     /// This stage's layers, as `ternary.*` says. Collective.
@@ -146,7 +146,7 @@ package struct PtqJob: Job {
         return Score(score: result, seconds: (.now - start) / .seconds(1))
     }
 
-    private func summarise(_ result: Result, _ run: LanguageModelRun<some Communicator>) throws {
+    private func summarize(_ result: Result, _ run: LanguageModelRun<some Communicator>) throws {
         let (context, config) = (run.context, run.context.config)
         var results = JSONObject()
         result.table.add(to: &results)

@@ -57,7 +57,7 @@ package struct RotateJob: Job {
         let result = RotationResult(
             table: table, firstLoss: outcome.record.firstLoss, lastLoss: outcome.record.lastLoss,
             orthogonalityError: outcome.orthogonalityError, invarianceError: invariance, settings: config.quantization)
-        try summarise(result, outcome, recipe, bytes, run)
+        try summarize(result, outcome, recipe, bytes, run)
     }
 
     /// Writes `model/`: rotated, and where weights are quantized as integers, which are read back and scored. Collective.
@@ -208,7 +208,7 @@ package struct RotateJob: Job {
         try rotations.writeTorchArchive(to: context.folder.file("R.bin"))
     }
 
-    private func summarise(
+    private func summarize(
         _ result: RotationResult, _ outcome: Outcome, _ recipe: RotationRecipe, _ modelBytes: Int,
         _ run: LanguageModelRun<some Communicator>
     ) throws {

@@ -63,7 +63,7 @@ struct TernaryQat<World: Communicator> {
         results["additions_before"] = .integer(before.operations.additions)
         results["transition"] = try steps.summary(ternary, route, over: groups)
         context.reporter.note("\n" + costs(before.operations, after, run).text)
-        try run.summarise(
+        try run.summarize(
             record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
         for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }

@@ -32,6 +32,6 @@ package struct TrainJob: Job {
         ])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])
-        try run.summarise(record, results, Improvement(before: before, after: after), table.text, timing: trainer.timing)
+        try run.summarize(record, results, Improvement(before: before, after: after), table.text, timing: trainer.timing)
     }
 }

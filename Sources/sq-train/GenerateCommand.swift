@@ -19,7 +19,7 @@ struct GenerateCommand: RankCommand {
 
     @OptionGroup var model: ModelArgument
 
-    @Option(help: ArgumentHelp("The text to go on from.", valueName: "text"))
+    @Option(help: ArgumentHelp("The text to continue.", valueName: "text"))
     var prompt: String?
 
     @Flag(help: "The text is what a user says, and the model answers: put into the folder's chat template.")

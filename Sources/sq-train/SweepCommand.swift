@@ -6,7 +6,7 @@ internal import Runs
 struct SweepCommand: RankCommand {
     static let configuration = CommandConfiguration(
         commandName: "sweep",
-        abstract: "Run a grid of jobs one after the other, and compare what they came to.",
+        abstract: "Run a grid of jobs one after the other, and compare their results.",
         discussion: """
             The file lists jobs with a grid of settings each:
               settings: {data.eval.path: test.txt}

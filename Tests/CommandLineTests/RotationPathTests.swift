@@ -60,6 +60,8 @@ extension CommandLineTests {
         @Test(arguments: [
             ("rotate --set quantization.weights.bits=4", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
             ("rotate --set model.dtype=bf16", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
+            ("rotate --set rotation.starts=2 --set export.formats=r-bin", ["rtn": "rtn", "learned": "rotated"]),
+            ("rotate --set rotation.r1=none --set rotation.r2=none", ["rtn": "rtn", "hadamard": "hadamard"]),
             ("ptq --set ternary.tolerance=0.3", ["int4": "int4", "int3": "int3", "ternary_ptq": "ternary"]),
             ("qat --set ternary.tolerance=0.3 --set model.dtype=bf16", ["int4": "int4", "ternary_qat": "ternary"]),
             ("qat --set qat.method=integer --set quantization.weights.bits=4", ["rtn": "rtn", "integer_qat": "trained"]),

@@ -154,7 +154,7 @@ struct FullTrainingRun<World: Communicator> {
     }
 
     /// Writes `summary.json` and prints the table. Collective.
-    func summarise(
+    func summarize(
         _ record: StepRecord, _ results: JSONObject, _ improvement: Improvement, _ table: String,
         timing: PipelineTiming,
         hasTeacher: Bool = false
