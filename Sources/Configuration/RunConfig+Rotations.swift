@@ -1,6 +1,9 @@
 internal import Rotation
 
 extension RunConfig {
+    /// Whether activations are rounded where R1 or R2 turns them.
+    package var roundsTurnedActivations: Bool { quantization.activations.bits < 16 || quantization.kv.values < 16 }
+
     /// What the settings of rotations cannot tell alone.
     func checkRotation() throws(ConfigurationError) {
         if rotation.starts > 1, rotation.path != nil {

@@ -36,9 +36,8 @@ struct JobTime {
         var config = workload.config
         let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
         guard workload.job == .quantize, learns, config.rotation.path == nil else { return nil }
-        let rounds = config.quantization.activations.bits < 16 || config.quantization.kv.values < 16
         (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
-        config.rotation.objective = rounds ? .range : .weights
+        config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
         config.training.steps = QuantizeSettings.learningSteps
         return Workload(.rotate, config, workload.shape)
     }

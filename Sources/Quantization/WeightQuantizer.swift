@@ -55,7 +55,7 @@ extension QuantizedWeight {
         let step = max(2, Self.chunk / max(1, size) & ~1)
         let (count, scale, zero) = (scales.count, scales.pointer, zeros.pointer)
         Team.share((count + step - 1) / step, cost: 2 * step * size) { chunks in
-            withUnsafeTemporaryAllocation(of: Int16.self, capacity: step * size) { buffer in
+            withUnsafeTemporaryAllocation(of: Int16.self, capacity: min(step, count) * size) { buffer in
                 guard let codes = buffer.baseAddress else { return }
                 for first in stride(from: chunks.lowerBound * step, to: min(count, chunks.upperBound * step), by: step) {
                     let groups = min(step, count - first)

@@ -120,8 +120,9 @@ extension PackedTernary {
 extension TernaryFactors {
     /// U·diag(s)·V where its entries are whole numbers of 8 bits and no two entries of V are in one row.
     var wholeNumbers: WholeMatrix? {
+        // So many of so large components still sum up within 32 bits.
         let largest: Float = 32768
-        guard s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
+        guard rank < 65536, s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
         let (m, n, k) = (u.rows, v.columns, rank)
         let (columns, rows) = (u.unpacked.transposed(), v.unpacked)
         var transposed = [Int32](repeating: 0, count: n * m)

@@ -19,11 +19,11 @@ void ck_fake_quantize(
 void ck_quantize_codes(
     const float *x, int16_t *codes, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros);
 
-// y ← (code − zero)·scale of the same groups.
 // Two codes a byte, the first in the low half: code - least, which is 0 to 15. An odd last one has a half of 0 beside it.
 void ck_pack_codes(const int16_t *codes, uint8_t *packed, size_t n, int16_t least);
 void ck_unpack_codes(const uint8_t *packed, int16_t *codes, size_t n, int16_t least);
 
+// y ← (code − zero)·scale of the same groups.
 void ck_dequantize(const int16_t *codes, float *y, size_t groups, size_t g, const float *scales, const float *zeros);
 
 // dx ← dy, plus the part that reaches the entries which span each group's range (dx may be dy).

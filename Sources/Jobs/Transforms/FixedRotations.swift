@@ -12,7 +12,7 @@ struct FixedRotations: ModelTransform {
     static let label = "Hadamard"
     static let method: String? = "fixed rotations"
     static let rotates = true
-    // Learning starts from these, and is never worse by more than what a text held out tells apart.
+    // The learned ones start from these.
     static let isTried = false
 
     func apply(_ input: TransformInput<some Communicator>) -> Parameters<StoredTensor> {

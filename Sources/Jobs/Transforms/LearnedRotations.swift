@@ -44,8 +44,3 @@ struct LearnedRotations: ModelTransform {
         return learner.rotations
     }
 }
-
-extension RunConfig {
-    /// Whether activations are rounded where R1 or R2 turns them.
-    fileprivate var roundsTurnedActivations: Bool { quantization.activations.bits < 16 || quantization.kv.values < 16 }
-}
