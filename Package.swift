@@ -171,7 +171,8 @@ let package = Package(
         tests(
             "Compression",
             [
-                "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
+                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "EmbeddedModel", "Support",
             ]),
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
         tests(

@@ -69,8 +69,8 @@ package enum IntegerTensors {
         return sources + [zeros]
     }
 
-    /// How many rows transformers 5 wants a tensor of a checkpoint to have, with zeros after those that are used: as many as the
-    /// weight, for packed zero points. nil for every other tensor.
+    /// How many rows transformers 5 wants a tensor of a checkpoint to have, with zeros after those that are used: as many as
+    /// the weight, for packed zero points. nil for every other tensor.
     package static func paddedRows(_ tensor: String, in checkpoint: Checkpoint) throws(FileError) -> Int? {
         guard tensor.hasSuffix(zero), try checkpoint.info(tensor).type == .i32 else { return nil }
         return try checkpoint.info(tensor.dropLast(zero.count) + packed).shape.first

@@ -74,8 +74,8 @@ package struct GGUFImport {
 }
 
 extension GGUFImport {
-    /// The folder that stands for a GGUF file where a model is meant, `FILE.gguf.folder`: made by ``write(_:)`` unless it has been
-    /// made of the same bytes before. Not by two processes at a time.
+    /// The folder that stands for a GGUF file where a model is meant, `FILE.gguf.folder`: made by ``write(_:)`` unless it has
+    /// been made of the same bytes before. Not by two processes at a time.
     ///
     /// - Throws: as ``write(_:)``; ``ExportError`` where something else has that name.
     package static func folder(of path: String) throws -> String {

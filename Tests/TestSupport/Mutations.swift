@@ -6,8 +6,8 @@ internal import TensorCore
     import Glibc
 #endif
 
-/// Damages a valid file at random: reading must end with a value, or with an error that blames the input and names the file or its
-/// folder; a trap would end the process.
+/// Damages a valid file at random: reading must end with a value, or with an error that blames the input and names the file or
+/// its folder; a trap would end the process.
 ///
 /// `SQ_FUZZ_COUNT` sets how many damaged files a reader gets.
 package struct Mutations {
