@@ -46,6 +46,8 @@ struct GreedyDecomposer {
     private var emphasis: Float = 0
     /// Whether U has changed since the scales were last solved for.
     private var scalesAreStale = false
+    /// Whether components left without entries stay, so that all others keep their neighbors.
+    private var keepsPlaces = false
 
     /// Decomposes each matrix and fills all up to the largest rank with components of scale 0.
     static func decompose(
@@ -171,7 +173,8 @@ extension GreedyDecomposer {
         return result
     }
 
-    /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped.
+    /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped unless
+    /// they keep their places.
     private mutating func descend(price: Float) throws {
         repeat {
             try descend(left: true, price: price)
@@ -209,7 +212,7 @@ extension GreedyDecomposer {
         let changes = changes(coefficients, gradients, length, left: left, price: price)
         guard changes > 0 || scalesAreStale else { return }
         components.replace(left: left, columns: coefficients)
-        components.filter(components.isAlive)
+        if !keepsPlaces { components.filter(components.isAlive) }
         let dropped = components.count < k
         if left, !dropped, k >= Self.fewComponents {
             // The scales can wait for the descent over V that follows: a refit is the dearest part of a large round.
@@ -279,9 +282,11 @@ extension GreedyDecomposer {
 
 extension GreedyDecomposer {
     /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no
-    /// component is added.
+    /// component is added. Under 2:4 none is dropped either: digits keep to it by where they stand, and the neighbors that a
+    /// component's leaving gives to all after it would have to be thinned out.
     static func adapt(_ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation) throws -> Components {
         var decomposer = try GreedyDecomposer(problem, options, needsNorm: false)
+        decomposer.keepsPlaces = options.sparsity != .none
         try decomposer.adapt(&adaptation)
         return decomposer.components
     }

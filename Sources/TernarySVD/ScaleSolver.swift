@@ -49,6 +49,8 @@ struct ScaleSolver {
     private var right: Gram
     /// x, one entry per component.
     private var projections: [Double] = []
+    /// W·v_j of all components as rows, which stand while V does.
+    private var images: [Float] = []
     private var factor = CholeskyFactor()
     /// λ of the factor at hand.
     private var factorDamping = 0.0
@@ -81,18 +83,21 @@ struct ScaleSolver {
         if leftChanged { left.update(components.ut, from: first) }
         if rightChanged { right.update(components.v, from: first) }
         let (m, n, k) = (components.m, components.n, components.count)
-        // W·v_j for the new components, as rows; then one dot product each.
-        let images = workspace.take(.images, (k - first) * m)
-        images.update(repeating: 0, count: (k - first) * m)
+        // W·v_j of the components that are new or have another v, and one dot product each.
+        let begin = rightChanged ? first : min(images.count / m, k)
+        images.removeLast(images.count - begin * m)
+        images += [Float](repeating: 0, count: (k - begin) * m)
         components.v.withUnsafeBufferPointer { v in
-            guard let v = v.baseAddress else { return }
-            ck_ternary_accumulate(v + first * n, k - first, n, targetTransposed.pointer, m, 1, images)
+            images.withUnsafeMutableBufferPointer { images in
+                guard let v = v.baseAddress, let images = images.baseAddress, k > begin else { return }
+                ck_ternary_accumulate(v + begin * n, k - begin, n, targetTransposed.pointer, m, 1, images + begin * m)
+            }
         }
         projections.removeLast(projections.count - min(projections.count, first))
         components.ut.withUnsafeBufferPointer { u in
             for j in first..<k {
                 var sum = 0.0
-                for i in 0..<m { sum += Double(u[j * m + i] * images[(j - first) * m + i]) }
+                for i in 0..<m { sum += Double(u[j * m + i] * images[j * m + i]) }
                 projections.append(sum)
             }
         }

@@ -79,6 +79,30 @@ import Testing
         #expect(bytes[1] < 1.03 * bytes[0], "\(bytes)")
     }
 
+    /// A component that is dropped would give all after it other neighbors, and their entries would have to go.
+    @Test func `training keeps digits under 2:4 in their places`() throws {
+        var random = RandomStream(seed: 9)
+        let (m, n) = (48, 40)
+        let statistics = InputStatistics(width: n, depth: .secondMoment)
+        statistics.add(weight(600, n))
+        statistics.finish()
+        let w = weight(m, n)
+        let factors = try TernaryDigits(w, DigitNorm(statistics), .both, sparsity: .twoOfFour).factors(epsilon: 0.2).factors
+        let empty = (0..<factors.rank).filter { j in (0..<m).allSatisfy { factors.u.unpacked[$0, j] == 0 } }
+        #expect(!empty.isEmpty, "columns whose digits are odd in number are what this is about")
+        let transition = try LayerTransition(options(), pruneRate: 0)
+        var state = LayerTransition.begin(w, with: LayerTransition.begin(with: factors))
+        let before = state.rest.squaredNorm
+        var adaptation = Adaptation(budget: factors.u.nonzeros + factors.v.nonzeros)
+        for _ in 0..<3 {
+            state.weight.add(Tensor(normal: [m, n], deviation: 0.01, from: &random))
+            state = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
+            #expect(state.s.count == factors.rank)
+            #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
+            #expect(state.rest.squaredNorm < 1.2 * before, "\(state.rest.squaredNorm) \(before)")
+        }
+    }
+
     @Test(arguments: [[40, 56], [56, 40], [9, 70], [33, 33]], [true, false])
     func `a decomposition keeps to 2:4 and to its tolerance`(shape: [Int], balance: Bool) throws {
         let w = weight(shape[0], shape[1])

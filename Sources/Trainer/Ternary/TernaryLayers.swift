@@ -67,6 +67,8 @@ extension TernaryReport.Layer {
     package static func shared(
         _ own: Self?, name: String, shape: [Int], _ sparsity: TernarySparsity, from owner: Int, over world: some Communicator
     ) throws -> Self {
+        // Coding takes a part of the decomposition's time: not where nobody else wants it.
+        if world.size == 1, let own { return own }
         let rank = Int(try world.broadcast(Int64(own?.factors.rank ?? 0), root: owner))
         var code = own.map { TernaryCode.encode($0.factors) } ?? []
         try world.broadcast(&code, root: owner)
