@@ -171,13 +171,10 @@ let package = Package(
         tests(
             "Compression",
             [
-                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
-                "EmbeddedModel", "Support",
+                "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
             ]),
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
-        tests(
-            "Configuration",
-            ["Support", "Parallelism", "Quantization", "EmbeddedModel", "Exports", "HuggingFace", "Models", "TensorCore"]),
+        tests("Configuration", ["Support", "Parallelism", "Quantization"]),
         tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
         tests(
@@ -224,7 +221,9 @@ let package = Package(
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Quantization", "Collectives", "Parallelism",
             ]),
-        tests("Rotation", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Evaluation"]),
+        tests(
+            "Rotation",
+            ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Evaluation"]),
         tests(
             "Generation",
             [

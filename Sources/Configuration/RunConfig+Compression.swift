@@ -182,6 +182,8 @@ package struct QuantizeSettings: Sendable, Equatable {
     package var transform: Transform
     /// Whether R3 and R4, computed at run time, may be used.
     package var online: Bool
+    /// Whether channels are balanced before everything else.
+    package var balance: Bool
 
     init(_ key: Settings) {
         recipe = key(
@@ -198,6 +200,10 @@ package struct QuantizeSettings: Sendable, Equatable {
         online = key(
             "online", false,
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
+        balance = key(
+            "balance", false,
+            "first scale queries against keys, values against output projections, and the feed-forward networks' inner values against down projections, so that rounding them costs least; reads calibration.sequences"
+        )
     }
 }
 

@@ -99,8 +99,11 @@ package struct QuantizeJob: Job {
             return Made(packed: found.packed, execution: found.execution, names: names, search: found)
         }
         let (isCalibrated, transform) = (config.quantization.weights.method == .gptq, recipe.transform)
-        let text = isCalibrated || transform.readsText(config) ? try run.calibrationWindows(drawingFrom: original) : []
-        let base = try transform.apply(TransformInput(run: run, recipe: recipe, network: original, calibration: text))
+        let isBalanced = config.quantize.balance
+        let readsText = isCalibrated || isBalanced || transform.readsText(config)
+        let text = readsText ? try run.calibrationWindows(drawingFrom: original) : []
+        let network = isBalanced ? try original.balanced(run, on: text) : original
+        let base = try transform.apply(TransformInput(run: run, recipe: recipe, network: network, calibration: text))
         let execution = recipe.execution(of: transform)
         let packed =
             isCalibrated

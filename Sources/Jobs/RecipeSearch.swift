@@ -65,7 +65,8 @@ struct RecipeSearch<World: Communicator> {
         let calibrated = min(config.calibration.sequences, text.count - compared)
         calibration = (0..<calibrated).map { text[$0] }
         heldOut = (calibrated..<calibrated + compared).map { text[$0] }
-        (self.run, self.recipe, self.original) = (run, recipe, original)
+        (self.run, self.recipe) = (run, recipe)
+        self.original = config.quantize.balance ? try original.balanced(run, on: calibration) : original
     }
 
     /// Tries them all. Collective.

@@ -29,6 +29,15 @@ struct QuantizeWork {
             let windows = Double(config.quantize.heldOut * workload.length)
             divided.products += 12 * windows * 2 * linears
         }
+        if config.quantize.balance {
+            for index in part.layers {
+                let widths = Set(workload.shape.blocks[index].linears.map(\.ports.reads)).map {
+                    Double(workload.shape.blocks[index].width($0))
+                }
+                divided = divided + pass(index)
+                divided.products += widths.reduce(0) { $0 + calibrated * $1 * $1 }
+            }
+        }
         guard workload.calibrates else { return (alike, divided) }
         for block in part.layers { add(block, to: &alike, &divided) }
         return (alike, divided)
@@ -44,15 +53,19 @@ struct QuantizeWork {
             (inputs: Double(layers[0].spec.shape[1]), rows: Double(layers.reduce(0) { $0 + $1.spec.shape[0] }))
         }
         let passes = config.calibration.mode == .sequential ? Double(widths.count) + 1 : 1
-        let pass = Work(
-            products: 2 * calibrated * Double(cost[index].linears)
-                + 2 * cost[index].attention(sequences: config.calibration.sequences, length: workload.length),
-            values: calibrated * cost[index].values(length: workload.length))
-        divided = divided + (transforms * passes) * pass
+        divided = divided + (transforms * passes) * pass(index)
         for (n, rows) in widths {
             divided =
                 divided + transforms * Work(products: calibrated * n * n + rows * n * n, searches: isSearched ? rows * n : 0)
             alike.solves += transforms * n * n * n
         }
+    }
+
+    /// The calibration text through a block.
+    private func pass(_ index: Int) -> Work {
+        Work(
+            products: 2 * calibrated * Double(cost[index].linears)
+                + 2 * cost[index].attention(sequences: config.calibration.sequences, length: workload.length),
+            values: calibrated * cost[index].values(length: workload.length))
     }
 }

@@ -76,6 +76,17 @@ import Testing
         #expect(try #require(result["kl_divergence"]?["quantized"]?.number) < 0.01)
     }
 
+    @Test func `balanced channels leave the function as it is, with a transform and in a search`() throws {
+        let folder = try TemporaryFolder()
+        let settings = ["quantization.weights.bits=8", "quantization.activations.bits=8", "quantize.balance=true"]
+        let result = try quantize(folder, "run", settings + ["quantize.transform=hadamard", "quantize.online=true"])
+        #expect(result["rows"]?.array?.last?["label"]?.string == "balanced, Hadamard, as written")
+        #expect(result["method"]?.string == "channel balance, fixed rotations, rtn")
+        #expect(try #require(result["kl_divergence"]?["quantized"]?.number) < 0.01)
+        let searched = try quantize(folder, "auto", settings + ["quantize.recipe=auto"])
+        #expect(try #require(searched["kl_divergence"]?["quantized"]?.number) < 0.01)
+    }
+
     @Test func `rotations of a file and another transform are not both meant`() throws {
         for transform in ["hadamard", "smoothquant"] {
             #expect(throws: ConfigurationError.self) {

@@ -63,10 +63,13 @@ struct QuantizeRecipe {
 
     /// - Parameter label: of the transform and the method; empty for rounding the network as stored.
     func names(_ transform: any ModelTransform, label: String, _ method: WeightMethod) -> Names {
-        let change = transform.rotates ? "rotated, " : transform.method == nil ? "" : "\(transform.label), "
+        let balanced = config.quantize.balance ? "balanced, " : ""
+        let change = balanced + (transform.rotates ? "rotated, " : transform.method == nil ? "" : "\(transform.label), ")
         return Names(
-            label: [label, "as written"].filter { !$0.isEmpty }.joined(separator: ", "),
-            method: [transform.method, method.rawValue].compactMap(\.self).joined(separator: ", "),
+            label: [config.quantize.balance ? "balanced" : "", label, "as written"].filter { !$0.isEmpty }.joined(
+                separator: ", "),
+            method: [config.quantize.balance ? "channel balance" : nil, transform.method, method.rawValue].compactMap(\.self)
+                .joined(separator: ", "),
             description: change
                 + "linears as packed integers of \(config.quantization.weights.bits) bits\(plan.hasOverrides ? " and overrides" : "")"
         )
@@ -79,6 +82,7 @@ extension RunConfig {
 
     /// Whether `quantize` looks at a text.
     var quantizeReadsText: Bool {
-        quantization.weights.method == .gptq || quantize.recipe == .auto || quantizeTransform.readsText(self)
+        quantization.weights.method == .gptq || quantize.recipe == .auto || quantize.balance
+            || quantizeTransform.readsText(self)
     }
 }

@@ -27,7 +27,8 @@ extension Llama {
             blocks: (0..<c.layers).map { layer in
                 Architecture.Block(
                     prefix: "model.layers.\(layer).", parameters: block, norms: norms,
-                    heads: c.attentionHeads(layer))
+                    heads: c.attentionHeads(layer), innerProducer: "mlp.up_proj.weight",
+                    scalesKeys: !c.headNorms && d % 2 == 0)
             },
             exit: [
                 ParameterSpec("model.norm.weight", [h], .gain), ParameterSpec("lm_head.weight", [c.vocabularySize, h], .head),

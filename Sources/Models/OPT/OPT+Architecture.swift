@@ -19,7 +19,8 @@ extension OPT {
             entry: entry,
             blocks: (0..<c.layers).map { layer in
                 Architecture.Block(
-                    prefix: decoder + "layers.\(layer).", parameters: parameters, norms: norms, heads: c.attentionHeads)
+                    prefix: decoder + "layers.\(layer).", parameters: parameters, norms: norms, heads: c.attentionHeads,
+                    innerProducer: "fc1.weight", scalesKeys: c.headDimension % 2 == 0)
             },
             exit: exit, norms: c.finalNorm ? [normRule(decoder + "final_layer_norm", .headInput, c)] : [],
             tiesHead: c.tiedEmbeddings, rotatability: rotatability(c))
