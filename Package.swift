@@ -171,10 +171,13 @@ let package = Package(
         tests(
             "Compression",
             [
-                "TensorCore", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "EmbeddedModel", "Support",
+                "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "EmbeddedModel", "Support",
             ]),
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
-        tests("Configuration", ["Support", "Parallelism", "Quantization"]),
+        tests(
+            "Configuration",
+            ["Support", "Parallelism", "Quantization", "EmbeddedModel", "Exports", "HuggingFace", "Models", "TensorCore"]),
         tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
         tests(

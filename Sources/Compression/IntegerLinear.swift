@@ -64,7 +64,28 @@ final class IntegerLinear: LinearOperator {
     }
 }
 
+/// Ternary factors that round as their ``IntegerLinear`` does, and multiply in float32.
+private struct RoundedFactors: LinearOperator {
+    let factors: TernaryFactors
+
+    var shape: [Int] { factors.shape }
+    var tensor: Tensor { factors.tensor }
+    var byteCount: Int { factors.byteCount }
+
+    func product(_ x: Tensor) -> Tensor { factors.fakeQuantizedProduct(x) }
+}
+
 extension CompressedModel {
+    /// What ``inIntegers(_:)`` computes, in float32: the same roundings, with sums in another order. What its divergence is
+    /// taken from.
+    package func inRoundedFloats() -> CompressedModel {
+        var result = self
+        result.parameters = parameters.map { _, value in
+            (value.linearOperator as? TernaryFactors).map { StoredTensor(RoundedFactors(factors: $0)) } ?? value
+        }
+        return result
+    }
+
     /// The model with its packed linears multiplying in integers.
     ///
     /// Where activations are quantized, a linear's own rounding takes the place of the quantizer before it: the same codes.

@@ -1,6 +1,6 @@
 package import HuggingFace
 package import Quantization
-internal import Support
+package import Support
 internal import TensorCore
 
 /// A weight of integers as a checkpoint's tensors, in the layout of compressed-tensors' `pack-quantized`:
@@ -8,7 +8,9 @@ internal import TensorCore
 ///     NAME.weight_packed      I32 [out, ⌈in·b/32⌉]         code + 2^(b−1), see ``PackedIntegers``
 ///     NAME.weight_scale       [out, 1], [out, in/g], or [1]
 ///     NAME.weight_shape       I64 [2]                      out and in
-///     NAME.weight_zero_point  I32 [⌈out·b/32⌉, in/g]       asymmetric only: packed along the rows
+///     NAME.weight_zero_point  I32 [⌈out·b/32⌉, in/g]       asymmetric only: packed along the rows; I8 [1] for a tensor
+///
+/// transformers 5 makes room for zero points of [out, in/g] and unpacks the first ⌈out·b/32⌉ rows: ``paddedRows(_:in:)``.
 ///
 /// A zero point outside the codes (a group whose range does not contain 0) is beyond that layout: then all of the weight's are
 /// F32 [out, in/g], which this program alone reads.
@@ -52,8 +54,11 @@ package enum IntegerTensors {
             scales, TensorSource(name + shape, integers: [out, columns], [2], as: .i64),
         ]
         guard !spec.symmetric else { return sources }
-        guard isPortable(weight), weight.zeros.shape.count == 2 else {
-            return sources + [TensorSource(name + zero, weight.zeros)]
+        guard isPortable(weight) else { return sources + [TensorSource(name + zero, weight.zeros)] }
+        guard weight.zeros.shape.count == 2 else {
+            // One for the tensor is not packed, and counts from the middle of the codes.
+            let zeros = weight.zeros.elements.map { Int($0) - Int(half) }
+            return sources + [TensorSource(name + zero, integers: zeros, weight.zeros.shape, as: .i8)]
         }
         let groups = weight.zeros.columns
         let zeros = TensorSource(name + zero, .i32, [PackedIntegers.words(out, bits: bits), groups]) {
@@ -62,6 +67,13 @@ package enum IntegerTensors {
             return .bytes(transposedWords(PackedIntegers.pack(codes, columns: out, bits: bits), rows: groups))
         }
         return sources + [zeros]
+    }
+
+    /// How many rows transformers 5 wants a tensor of a checkpoint to have, with zeros after those that are used: as many as
+    /// the weight, for packed zero points. nil for every other tensor.
+    package static func paddedRows(_ tensor: String, in checkpoint: Checkpoint) throws(FileError) -> Int? {
+        guard tensor.hasSuffix(zero), try checkpoint.info(tensor).type == .i32 else { return nil }
+        return try checkpoint.info(tensor.dropLast(zero.count) + packed).shape.first
     }
 
     /// Whether a checkpoint has the linear of this name as integers.
@@ -153,9 +165,15 @@ package enum IntegerTensors {
         }
         let groups = shape.last ?? 1
         let words = PackedIntegers.words(out, bits: bits)
-        try check(tensor, [.i32], [words, groups])
-        let bytes = transposedWords(try checkpoint.file(of: tensor).readBytes(tensor), rows: words)
-        let codes = PackedIntegers.unpack(bytes, rows: groups, columns: out, bits: bits)
+        let isPadded = try checkpoint.info(tensor).shape == [out, groups]
+        try check(tensor, [.i32], [isPadded ? out : words, groups])
+        let bytes = try checkpoint.file(of: tensor).readBytes(tensor)
+        guard bytes[(4 * words * groups)...].allSatisfy({ $0 == 0 }) else {
+            throw FileError(
+                .malformed, "\(checkpoint.folder): tensor \(tensor)", "has more than its \(words) rows of packed zero points")
+        }
+        let codes = PackedIntegers.unpack(
+            transposedWords(Array(bytes[..<(4 * words * groups)]), rows: words), rows: groups, columns: out, bits: bits)
         return Tensor(codes.map(Float.init), [groups, out]).transposed()
     }
 

@@ -1,16 +1,15 @@
+internal import Exports
 internal import Glibc
-package import Support
+internal import Support
 
 /// Paths as users give them: a run's folder stands for the file or the model in it that is meant.
 package enum GivenPath {
-    /// A model's folder, or a run's with a folder `model`.
+    /// A model's folder, a run's with a folder `model`, or a GGUF file, of which a folder is made beside it.
     ///
-    /// - Throws: ``FileError`` for what is not here but looks like the name of a model elsewhere, with how to get that.
-    package static func model(_ path: String) throws(FileError) -> String {
-        if path.hasSuffix(".gguf"), PathKind(path) == .file {
-            throw FileError(
-                .malformed, path, "is a GGUF file, not a folder; sq-train import \(path) --out FOLDER makes one of it")
-        }
+    /// - Throws: `FileError` for what is not here but looks like the name of a model elsewhere, with how to get that; as
+    ///   `GGUFImport/folder(of:)`.
+    package static func model(_ path: String) throws -> String {
+        if path.hasSuffix(".gguf"), PathKind(path) == .file { return try GGUFImport.folder(of: path) }
         if exists(path) {
             return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
         }

@@ -5,12 +5,19 @@ internal import Support
 
 /// A folder of packed integers, as `quantize` leaves it: what transformers and vLLM load through compressed-tensors.
 package struct CompressedTensorsWriter: ModelWriter {
-    package let format = "compressed-tensors"
-    package let summary = "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
+    /// Whether packed zero points have the rows that transformers 5 makes room for; vLLM wants those that are used alone.
+    private let isPadded: Bool
+
+    package var format: String { isPadded ? "compressed-tensors-padded" : "compressed-tensors" }
+    package var summary: String {
+        isPadded
+            ? "the same with asymmetric weights' zero points as transformers 5 loads them, which vLLM does not"
+            : "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
+    }
 
     package var fileName: String { format }
 
-    package init() {}
+    package init(padded: Bool = false) { isPadded = padded }
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
@@ -30,8 +37,9 @@ package struct CompressedTensorsWriter: ModelWriter {
         let writer = try HFFolderWriter(request.out)
         let checkpoint = folder.checkpoint
         let sources = try checkpoint.names.map { name in
-            let info = try checkpoint.info(name)
-            return TensorSource(name, info.type, info.shape) { .bytes(try checkpoint.file(of: name).readBytes(name)) }
+            let (info, rows) = (try checkpoint.info(name), try rows(of: name, in: checkpoint))
+            let shape = rows.map { [$0] + info.shape.dropFirst() } ?? info.shape
+            return TensorSource(name, info.type, shape) { .bytes(try content(name, of: checkpoint)) }
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
@@ -39,7 +47,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         try writer.copy(["config.json"] + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
         let written = try CompressedFolder(writer.temporaryPath).folder.checkpoint
         for name in checkpoint.names
-        where try written.file(of: name).readBytes(name) != checkpoint.file(of: name).readBytes(name) {
+        where try written.file(of: name).readBytes(name) != content(name, of: checkpoint) {
             throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
         }
         try writer.commit()
@@ -47,5 +55,16 @@ package struct CompressedTensorsWriter: ModelWriter {
             path: request.out, bytes: try bytes(inFolder: request.out),
             weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },
             checked: "\(checkpoint.names.count) tensors read back, equal to the source", notes: folder.warnings)
+    }
+
+    /// nil where they are as they should be.
+    private func rows(of name: String, in checkpoint: Checkpoint) throws -> Int? {
+        isPadded ? try IntegerTensors.paddedRows(name, in: checkpoint) : nil
+    }
+
+    private func content(_ name: String, of checkpoint: Checkpoint) throws -> [UInt8] {
+        let (bytes, info) = (try checkpoint.file(of: name).readBytes(name), try checkpoint.info(name))
+        guard let rows = try rows(of: name, in: checkpoint), let stored = info.shape.first, stored < rows else { return bytes }
+        return bytes + [UInt8](repeating: 0, count: (rows - stored) * info.rowLength * info.type.size)
     }
 }

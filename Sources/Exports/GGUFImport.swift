@@ -2,6 +2,7 @@ internal import GGUF
 internal import HuggingFace
 internal import Models
 internal import Support
+internal import Synchronization
 internal import TensorCore
 
 /// Makes a Hugging Face folder of a GGUF file.
@@ -69,5 +70,34 @@ package struct GGUFImport {
                     .unequal, "\(path): tensor \(entry.parameter)", "element \(index) is not what was to be written")
             }
         }
+    }
+}
+
+extension GGUFImport {
+    /// The folder that stands for a GGUF file where a model is meant, `FILE.gguf.folder`: made by ``write(_:)`` unless it has
+    /// been made of the same bytes before. Not by two processes at a time.
+    ///
+    /// - Throws: as ``write(_:)``; ``ExportError`` where something else has that name.
+    package static func folder(of path: String) throws -> String {
+        let folder = path + ".folder"
+        guard made.withLock({ !$0.contains(path) }) else { return folder }
+        if try PathKind(folder) == .absent || !isMade(folder, of: path) {
+            _ = try GGUFImport().write(ExportRequest(source: path, out: folder, overwrites: true))
+        }
+        _ = made.withLock { $0.insert(path) }
+        return folder
+    }
+
+    /// Files whose folders this process has looked at, since that reads them whole.
+    private static let made = Mutex(Set<String>())
+
+    /// Whether a folder was made of these bytes; false for a folder made of others that the file had.
+    private static func isMade(_ folder: String, of path: String) throws -> Bool {
+        guard PathKind(folder + "/config.json") == .file, let checkpoint = try? Checkpoint(folder),
+            let name = checkpoint.names.first, let digest = try checkpoint.file(of: name).metadata["source_sha256"]
+        else {
+            throw ExportError(.place, folder, "is in the place of the folder that stands for \(path); move it away")
+        }
+        return digest == (try InputFile(path).sha256())
     }
 }

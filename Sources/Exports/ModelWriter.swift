@@ -119,7 +119,7 @@ package struct ExportReport: Sendable {
 /// The formats there are.
 package enum ModelWriters {
     package static let all: [any ModelWriter] =
-        [HuggingFaceFolderWriter(), CompressedTensorsWriter()]
+        [HuggingFaceFolderWriter(), CompressedTensorsWriter(), CompressedTensorsWriter(padded: true)]
         + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [ONNXFactorWriter(), RotationArchiveWriter()]
 
     package static var formats: [String] { all.map(\.format) }

@@ -51,7 +51,8 @@ package struct EvaluateJob: Job {
         if let table { context.reporter.note("\n" + table.text) }
 
         // Forward passes a window: the network alone, and each quantized one beside it.
-        let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1))
+        // Products in integers have one in floats beside them.
+        let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1) + (config.eval.product == .integer ? 1 : 0))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         table?.add(to: &results)
         if let packed = run.inputs.folder.packed {
@@ -167,7 +168,8 @@ package struct EvaluateJob: Job {
         return table.rows
     }
 
-    /// The row of a folder that is compressed itself: there is nothing to compare it with. Collective.
+    /// The row of a folder that is compressed itself: there is nothing to compare it with, but for the integer product, whose
+    /// divergence is from the same roundings in floats. Collective.
     private func scoreCompressed(
         _ parameters: Parameters<StoredTensor>, _ empty: ScoreTable, _ run: LanguageModelRun<some Communicator>,
         _ windows: [[Int32]]
@@ -178,7 +180,12 @@ package struct EvaluateJob: Job {
         let network = try run.context.communicator.agree {
             try (inIntegers ? compressed.inIntegers(run.model.architecture) : compressed).network(run.model)
         }
-        let score = try evaluate(network, against: Network<IdentityHooks>?.none, windows: windows, run.context.groups)
+        // What a product in integers changes beyond its roundings is nothing but the order of sums.
+        let reference = inIntegers ? compressed.inRoundedFloats().network(run.model) : nil
+        if inIntegers {
+            run.context.reporter.note("KL and top-1: of products in integers, from the same roundings multiplied in float32")
+        }
+        let score = try evaluate(network, against: reference, windows: windows, run.context.groups)
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
         var bits = table.bits
         bits.weights = nil

@@ -52,7 +52,7 @@ extension CommandLineTests {
             (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),
             (["export", "model", "--format", "r-bin", "--out", "a"], 78, "holds no rotations.safetensors"),
             (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is no GGUF file"),
-            (["eval", "tokens.gguf"], 65, "sq-train import tokens.gguf --out FOLDER makes one of it"),
+            (["eval", "tokens.gguf"], 65, "tokens.gguf"),
             (["import", "missing.gguf", "--out", "a"], 66, "there is no such file"),
         ])
         func `what cannot be done is one line, and writes nothing`(arguments: [String], code: Int32, fragment: String) throws {

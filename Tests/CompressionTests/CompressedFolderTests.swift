@@ -62,6 +62,78 @@ import Testing
         #expect(logits.elements == model.logits(tokens, expected).elements)
     }
 
+    /// A tensor has one zero point, which is not packed: other readers count it from the middle of the codes.
+    @Test func `zero points are where other readers look for them`() throws {
+        let name = "model.layers.0.mlp.up_proj.weight_zero_point"
+        let tensor = QuantizerSpec(bits: 4, symmetric: false, granularity: .tensor)
+        _ = try write(tensor)
+        let one = try CompressedFolder(folder.file("model")).folder.checkpoint
+        let expected = WeightQuantizer(tensor).quantized(try source.checkpoint.read("model.layers.0.mlp.up_proj.weight")).zeros
+        #expect(try one.info(name).type == .i8 && one.info(name).shape == [1])
+        #expect(try one.file(of: name).readInts(name) == [Int(expected[flat: 0]) - 8])
+        #expect(try IntegerTensors.paddedRows(name, in: one) == nil)
+        _ = try write(QuantizerSpec(bits: 4, symmetric: false, granularity: .group(64)))
+        let packed = try CompressedFolder(folder.file("model")).folder.checkpoint
+        #expect(try packed.info(name).type == .i32 && packed.info(name).shape == [96, 4])
+        #expect(try IntegerTensors.paddedRows(name, in: packed) == 768)
+        #expect(try IntegerTensors.paddedRows("model.layers.0.mlp.up_proj.weight_packed", in: packed) == nil)
+    }
+
+    /// KL(p‖q) in nats, the mean over positions.
+    private func divergence(_ p: Tensor, _ q: Tensor) -> Double {
+        func logarithms(_ row: some Sequence<Float>) -> [Double] {
+            let values = row.map(Double.init)
+            let peak = values.max() ?? 0
+            let sum = log(values.reduce(0) { $0 + exp($1 - peak) }) + peak
+            return values.map { $0 - sum }
+        }
+        let (a, b, width) = (p.elements, q.elements, p.columns)
+        let sums = (0..<p.rows).map { row in
+            let range = row * width..<(row + 1) * width
+            return zip(logarithms(a[range]), logarithms(b[range])).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+        }
+        return sums.reduce(0, +) / Double(p.rows)
+    }
+
+    /// Sums in another order move a few activations across the middle between two codes, and each of those moves others.
+    @Test(arguments: [4, 8, 0]) func `products in integers are the same roundings in floats`(_ bits: Int) throws {
+        var model: CompressedModel
+        if bits > 0 {
+            var execution = Execution.plain
+            (execution.activationBits, execution.activationSymmetric) = (8, false)
+            _ = try write(QuantizerSpec(bits: bits, symmetric: true, granularity: .channel), execution)
+            model = try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        } else {
+            // Small ternary changes of every linear are as good as a decomposition here.
+            model = CompressedModel(
+                parameters.mapSpecs { _, parameter, value -> CompressedValue in
+                    guard parameter.ports != nil else { return .dense(StoredTensor(value)) }
+                    return .ternary(Self.signs(of: value))
+                })
+        }
+        let graph = source.description.model(positions: 64)
+        let tokens = (0..<64).map { Int32($0 * 37 % 2048) }
+        func logits(_ model: CompressedModel) -> Tensor { model.network(graph).outputs([tokens], from: nil) }
+        let expected = logits(model.inRoundedFloats())
+        let found = try logits(model.inIntegers(source.architecture))
+        let own = divergence(expected, found)
+        #expect(own > 0 && own < 2e-3, "\(own) nats")
+        // Rounding itself changes more.
+        if bits == 0 { #expect(divergence(logits(model), found) > own) }
+    }
+
+    /// I·sign(W), with balanced rows: a rank as large as the matrix is.
+    private static func signs(of weight: Tensor) -> TernaryFactors {
+        let (m, n) = (weight.shape[0], weight.shape[1])
+        let elements = weight.elements
+        let scales = (0..<m).map { row in
+            (row * n..<(row + 1) * n).reduce(Float(0)) { $0 + abs(elements[$1]) } / Float(n)
+        }
+        let signs = elements.map { abs($0) < scales[0] / 2 ? 0 : $0 < 0 ? Float(-1) : 1 }
+        return TernaryFactors(
+            u: PackedTernary(Tensor(identity: m)), s: scales, v: PackedTernary(Tensor(signs, [m, n])), tolerance: 0.1)
+    }
+
     @Test(arguments: [true, false]) func `weights of 8 bits with rounded inputs are bytes, which others read`(_ symmetric: Bool)
         throws
     {

@@ -1,3 +1,5 @@
+import Support
+import TestSupport
 import Testing
 
 @testable import Configuration
@@ -13,6 +15,31 @@ import Testing
         } catch {
             return "\(error)"
         }
+    }
+
+    @Test func `damaged files are settings or refused`() throws {
+        let text = """
+            # A run.
+            model: {path: "a b", storage: bf16}
+            data:
+              sequence_length: 128
+              train: {path: 'text''s.txt'}
+              eval:
+                windows: 4
+            quantization:
+              weights: {bits: 4, granularity: group, group_size: 64}
+              overrides: "*.down_proj=8,model.layers.0.*=16"
+            rotation: {r3: none, learning_rate: 1.5e-2}
+            training:
+              steps: 10
+              seed: 3 # the third
+            """
+        let folder = try TemporaryFolder()
+        let mutations = Mutations(seed: 87)
+        let refused = try mutations.refusals(of: Array(text.utf8), at: folder.file("mutant")) { path in
+            _ = try RunConfig(ConfigurationDocument(file: path).settings)
+        }
+        #expect(refused > mutations.count / 4)
     }
 
     @Test func `nested mappings become dotted keys with their lines`() throws {

@@ -1,5 +1,10 @@
+import EmbeddedModel
+import Exports
 import Foundation
+import HuggingFace
+import Models
 import Support
+import TensorCore
 import TestSupport
 import Testing
 
@@ -42,8 +47,33 @@ import Testing
             _ = try GivenPath.model("meta-llama/Llama-3.2-1B")
             Issue.record("accepted")
         } catch {
-            #expect(error.exitCode == .noInput)
-            #expect(error.description.contains("huggingface-cli download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B"))
+            let error = error as? FileError
+            #expect(error?.exitCode == .noInput)
+            #expect(
+                error?.description.contains("huggingface-cli download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B") == true
+            )
         }
+    }
+
+    @Test func `a GGUF file stands for the folder made of it, once`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("a.gguf")
+        func export(_ format: String) throws {
+            let request = ExportRequest(source: EmbeddedModel.path, out: path, overwrites: true)
+            _ = try ModelWriters.named(format).write(request)
+        }
+        try export("gguf-bf16")
+        let resolved = try RunConfig(assignments: ["model.path=\(path)"]).resolvingRunFolders().model.path
+        #expect(resolved == path + ".folder")
+        let (made, source) = (try ModelFolder(path + ".folder"), try ModelFolder(EmbeddedModel.path))
+        for (name, value) in try made.parameters().named {
+            #expect(try value.elements == source.checkpoint.read(name).elements, "\(name)")
+        }
+        try AtomicFile.write("mine", to: folder.file("b.gguf.folder"))
+        try AtomicFile.write("GGUF", to: folder.file("b.gguf"))
+        #expect(throws: ExportError.self) { try GivenPath.model(folder.file("b.gguf")) }
+        try AtomicFile.write("GGUF", to: folder.file("c.gguf"))
+        #expect(throws: FileError.self) { try GivenPath.model(folder.file("c.gguf")) }
+        #expect(PathKind(folder.file("c.gguf.folder")) == .absent)
     }
 }

@@ -40,6 +40,18 @@ private func safetensors<Element: FixedWidthInteger>(_ type: String, _ shape: [I
 }
 
 @Suite struct TokenSourceTests {
+    @Test(arguments: ["jsonl", "safetensors"]) func `damaged texts are tokens or refused`(type: String) throws {
+        let fixture = try DataFixture()
+        let tokens = safetensors("I64", [2, 3], [0, 1, 2, 3, 4, 5] as [Int64])
+        let lines = Array(#"{"text": "abc"}"#.utf8 + [10] + #"{"id": 1, "text": "d\u0065a"}"#.utf8)
+        let mutations = Mutations(seed: 88, among: 2)
+        let path = fixture.folder.file("mutant.\(type)")
+        let refused = try mutations.refusals(of: type == "jsonl" ? lines : tokens, at: path) { path in
+            _ = try TokenSource(contentsOf: path, lines: JSONLines(), vocabularySize: 6) { fixture.tokenizer }
+        }
+        #expect(refused > mutations.count / 8)
+    }
+
     @Test func `A text file is one document, without special tokens`() throws {
         let source = try DataFixture().read("a.txt", "abcde".utf8)
         #expect(source.tokens == [0, 1, 2, 3, 4])

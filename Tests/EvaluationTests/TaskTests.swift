@@ -24,6 +24,27 @@ import Testing
         return try TaskFile(task, folder.file("file.jsonl"), label: name).items
     }
 
+    @Test func `damaged lines are items or refused`() throws {
+        let lines = [
+            (
+                "hellaswag",
+                #"{"activity_label": "A", "ctx_a": "[header] b [title] c", "ctx_b": "éd", "endings": ["e", "f"], "label": "1"}"#
+            ),
+            ("piqa", #"{"goal": "Open it", "sol1": "Push", "sol2": "Pull now", "label": 1}"#),
+            ("arc", #"{"question": "Why?", "choices": {"text": ["so", "as"], "label": ["1", "2"]}, "answerKey": "2"}"#),
+            ("winogrande", #"{"sentence": "Ann met Eve and _ smiled. ", "option1": "Ann", "option2": "Eve", "answer": "1"}"#),
+            ("boolq", #"{"passage": "Water is wet.", "question": "is it", "label": 1}"#),
+            ("lambada", #"{"text": "one two\u00e9 three"}"#), ("text", #"{"text": "one  two\n three"}"#),
+        ]
+        for (name, line) in lines {
+            let (task, mutations) = (try #require(EvaluationTasks.named(name)), Mutations(seed: 86, among: lines.count))
+            let refused = try mutations.refusals(of: Array("\(line)\n\(line)\n".utf8), at: folder.file("mutant")) { path in
+                _ = try TaskFile(task, path, label: name)
+            }
+            #expect(refused > mutations.count / 8, "\(name)")
+        }
+    }
+
     @Test func `each task makes lm-eval's texts of a line`() throws {
         let hellaswag = try items(
             "hellaswag",

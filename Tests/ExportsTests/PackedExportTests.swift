@@ -123,4 +123,26 @@ import Testing
         }
         #expect(try InputFile.json(model.file("shared/provenance.json"))["job"]?.string == "quantize")
     }
+
+    @Test func `zero points are padded for those who make room for them, and read back`() throws {
+        let spec = QuantizerSpec(bits: 4, symmetric: false, granularity: .channel)
+        let integers = Dictionary(uniqueKeysWithValues: source.architecture.linears.map { ($0.name, spec) })
+        let packed = try source.parameters().mapSpecs { _, parameter, value -> CompressedValue in
+            parameter.ports == nil ? .dense(StoredTensor(value)) : .integer(WeightQuantizer(spec).quantized(value))
+        }
+        try replace(packed, FolderPacking(integers: integers))
+        try model.export("compressed-tensors", to: "packed")
+        try model.export("compressed-tensors-padded", to: "padded")
+        let (short, long) = (
+            try CompressedFolder(model.file("packed")).folder, try CompressedFolder(model.file("padded")).folder
+        )
+        for (name, shape) in source.architecture.linears.map({ ($0.name, $0.shape) }) {
+            let zero = name + ".weight_zero_point"
+            #expect(try short.checkpoint.info(zero).shape == [(4 * shape[0] + 31) / 32, 1])
+            #expect(try long.checkpoint.info(zero).shape == [shape[0], 1])
+            let weight = name + ".weight"
+            #expect(try long.tensor(weight, shape: shape).elements == short.tensor(weight, shape: shape).elements)
+        }
+        #expect(model.refusal("compressed-tensors-padded", to: "packed") != nil)
+    }
 }

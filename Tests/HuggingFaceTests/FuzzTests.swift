@@ -98,6 +98,26 @@ import Testing
         #expect(refused > count)
     }
 
+    @Test func `damaged tokenizers are read, and cut text, or are refused`() throws {
+        let tokenizer = #"""
+            {"added_tokens": [{"id": 0, "content": "<s>", "special": true, "lstrip": true, "normalized": false}],
+             "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "▁"},
+               {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+             "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split",
+               "pattern": {"Regex": "\\p{N}{1,3}| ?\\p{L}+"}, "behavior": "Isolated", "invert": false}, {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]},
+             "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+               {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [0],
+               "tokens": ["<s>"]}}}, "decoder": {"type": "ByteLevel"},
+             "model": {"type": "BPE", "byte_fallback": false, "ignore_merges": false, "vocab": {"<s>": 0,
+               "a": 2, "b": 3, "c": 4, "ab": 5, "bc": 6, "Ġ": 7, "Ġa": 9, "1": 1}, "merges": ["b c", ["a", "b"], "Ġ a"]}}
+            """#
+        let refused = try refusals(Array(tokenizer.utf8)) { path in
+            let read = try Tokenizer(contentsOf: path)
+            _ = read.decode(read.encode("abc a  b1é <s>bc", addSpecialTokens: true), skipSpecialTokens: false)
+        }
+        #expect(refused > count / 4 && refused < count)
+    }
+
     @Test func `damaged indexes are read or refused`() throws {
         let index = #"{"metadata": {"total_size": 16}, "weight_map": {"w": "a.safetensors", "v\u00e9": "b.safetensors"}}"#
         let refused = try refusals(Array(index.utf8)) { _ = try ShardIndex($0) }

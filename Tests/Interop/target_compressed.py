@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from interop import LENGTH, MODEL, TEXT, WINDOWS, check, place, program, text, windows
+from interop import LENGTH, MODEL, TEXT, WINDOWS, check, export, place, program, text, windows
 
 
 def quantized(name, *settings):
@@ -39,6 +39,7 @@ for name, tolerance, settings in [
     ("W4A16-rows", weights, ("weights.bits=4",)),
     ("W4A16-groups", weights, ("weights.bits=4", *group)),
     ("W3A16-rows", weights, ("weights.bits=3",)),
+    ("W8A16-tensor-asymmetric", weights, ("weights.bits=8", "weights.granularity=tensor", "weights.symmetric=false")),
     ("W8A16-rows", weights, ("weights.bits=8",)),
     ("W8A8", bytes_, ("weights.bits=8", "activations.bits=8", "activations.symmetric=true")),
     ("W8A8-asymmetric", bytes_, ("weights.bits=8", "activations.bits=8")),
@@ -46,6 +47,14 @@ for name, tolerance, settings in [
     folder, ours = quantized(name, *settings)
     found = theirs(folder)
     check(abs(found / ours - 1) <= tolerance, f"{name}: perplexity {found:.5f} by transformers, {ours:.5f} by sq-train")
+
+for name, settings in [
+    ("W4A16-groups-asymmetric", ("weights.bits=4", "weights.symmetric=false", *group)),
+    ("W3A16-rows-asymmetric", ("weights.bits=3", "weights.symmetric=false")),
+]:
+    folder, ours = quantized(name, *settings)
+    found = theirs(export("compressed-tensors-padded", f"{name}-padded", source=folder))
+    check(abs(found / ours - 1) <= weights, f"{name}, padded: perplexity {found:.5f} by transformers, {ours:.5f} by sq-train")
 
 folder, _ = quantized("own", "weights.bits=4", "activations.bits=8", "kv.bits=4")
 try:

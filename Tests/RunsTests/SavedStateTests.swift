@@ -65,6 +65,22 @@ import Testing
         }
     }
 
+    /// As if the manifest named the damaged file's digest.
+    @Test func `damaged files of ranks are read or refused`() throws {
+        let path = temporary.file("rank-0.safetensors")
+        try common().write(to: path)
+        let mutations = Mutations(seed: 85)
+        let original = try InputFile.contents(of: path, limit: 1 << 20)
+        let refused = try mutations.refusals(of: original, at: temporary.file("mutant")) { path in
+            let files = SavedFiles([path], isOfOtherLayout: true)
+            for name in ["w1", "w1000", "u"] { _ = try files.tensor(name) }
+            _ = (try files.ternary("u"), try files.number("steps"))
+            var found = [Float](repeating: 0, count: 20)
+            try found.withUnsafeMutableBufferPointer { try files.read("m of w", 10..<30, into: #require($0.baseAddress)) }
+        }
+        #expect(refused > mutations.count / 4)
+    }
+
     @Test func `what is written is the state as it was taken, whatever the next step makes of it`() throws {
         var weights = vector(100_000)
         var moments = vector(100_000)

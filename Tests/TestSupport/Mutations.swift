@@ -6,19 +6,23 @@ internal import TensorCore
     import Glibc
 #endif
 
-/// Damages a valid file at random: reading must end with a value or a ``FileError``; a trap would end the process.
+/// Damages a valid file at random: reading must end with a value, or with an error that blames the input and names the file or
+/// its folder; a trap would end the process.
 ///
-/// `SQ_FUZZ_COUNT` sets how many damaged files are read.
+/// `SQ_FUZZ_COUNT` sets how many damaged files a reader gets.
 package struct Mutations {
     package let count: Int
     private let seed: UInt64
 
-    package init(seed: UInt64, count: Int = 1000) {
+    /// - Parameter parts: among how many originals the damaged files are divided.
+    package init(seed: UInt64, count: Int = 1000, among parts: Int = 1) {
         self.seed = seed
-        self.count = getenv("SQ_FUZZ_COUNT").flatMap { Int(String(cString: $0)) } ?? count
+        self.count = (getenv("SQ_FUZZ_COUNT").flatMap { Int(String(cString: $0)) } ?? count) / parts
     }
 
     /// How many of the mutants were refused.
+    ///
+    /// - Throws: what is no word about the file.
     package func refusals(of original: [UInt8], at path: String, read: (String) throws -> Void) throws -> Int {
         var random = RandomStream(seed: seed)
         var refused = 0
@@ -30,11 +34,15 @@ package struct Mutations {
             fclose(file)
             do {
                 try read(path)
-            } catch is FileError {
+            } catch let error as any ReportableError where blames(path, error) {
                 refused += 1
             }
         }
         return refused
+    }
+
+    private func blames(_ path: String, _ error: any ReportableError) -> Bool {
+        [.data, .noInput, .configuration].contains(error.exitCode) && error.description.contains(parentDirectory(of: path))
     }
 
     /// One to four changes, half of them in the first 1000 bytes, where the structure is: a bit, a telling byte, a count of eight
