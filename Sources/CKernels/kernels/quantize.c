@@ -227,23 +227,17 @@ INLINE double clip_error(const float *x, size_t n, grid_t k, double limit) {
     return total;
 }
 
-INLINE float clip_ratio(int candidate, int grid) { return (float)(1 - (double)candidate / grid); }
-
 void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates, int grid) {
-    int guess = 0;
     for (size_t group = 0; group < groups; group++, x += g) {
         range_t r = range_of(x, g);
-        // The group before has had a range like this one's: its ratio's error bounds the least, so that most sums end early. Just
-        // above it, the first candidate to reach it is still taken.
-        double best = nextafter(clip_error(x, g, grid_of(r, q, clip_ratio(guess, grid)), INFINITY), INFINITY);
+        double best = INFINITY;
         clip[group] = 1;
         for (int i = 0; i < candidates; i++) {
-            float ratio = clip_ratio(i, grid);
+            float ratio = (float)(1 - (double)i / grid);
             double error = clip_error(x, g, grid_of(r, q, ratio), best);
             if (error < best) {
                 best = error;
                 clip[group] = ratio;
-                guess = i;
             }
         }
     }
