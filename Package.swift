@@ -78,7 +78,9 @@ let package = Package(
             ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "TernarySVD", "Compression"]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["Support", "TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
-        module("Calibration", ["Support", "TensorCore", "Autograd", "Models", "Quantization", "Collectives", "Parallelism"]),
+        module(
+            "Calibration",
+            ["Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Collectives", "Parallelism"]),
         module(
             "Evaluation",
             [

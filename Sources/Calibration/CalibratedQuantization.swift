@@ -21,12 +21,14 @@ extension Calibration {
     /// - Parameters:
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
+    ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
     ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
     /// - Returns: the integers, by the layers' names without `.weight`.
     /// - Throws: `CalibrationError`.
     package func quantize(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
-        by method: some WeightQuantization, quantizer: (_ layer: String) -> WeightQuantizer?
+        by method: some WeightQuantization, keeping finished: FinishedIntegers? = nil,
+        quantizer: (_ layer: String) -> WeightQuantizer?
     ) throws -> [String: QuantizedWeight] {
         precondition(method.inputs != .secondMoment || depth == .secondMoment, "\(method.name) needs second moments")
         var weights: [String: QuantizedWeight] = [:]
@@ -46,8 +48,8 @@ extension Calibration {
                 let chosen = open.filter { quantizer(calibrated.layers[$0].name) == shared }
                 open.removeAll(where: chosen.contains)
                 let names = chosen.map { calibrated.layers[$0].name }
-                let quantized = try layerErrors(of: names) {
-                    try self.shared(chosen.map { new[$0] }, calibrated.statistics, method, shared)
+                let quantized = try kept(by: finished, names, calibrated, method, shared) { statistics in
+                    try layerErrors(of: names) { try self.shared(chosen.map { new[$0] }, statistics, method, shared) }
                 }
                 for (index, weight) in zip(chosen, quantized) {
                     weights[calibrated.layers[index].name] = weight
@@ -57,6 +59,27 @@ extension Calibration {
             return new
         }
         return weights
+    }
+
+    /// The layers from their files, or by `work`, which are then kept.
+    private func kept(
+        by finished: FinishedIntegers?, _ names: [String], _ calibrated: CalibratedLayers, _ method: some WeightQuantization,
+        _ quantizer: WeightQuantizer, or work: (InputStatistics) throws -> [QuantizedWeight]
+    ) throws -> [QuantizedWeight] {
+        guard let finished else { return try work(calibrated.statistics()) }
+        let shapes = calibrated.layers.filter { names.contains($0.name) }.map(\.weight.shape)
+        let settings = "\(method) \(quantizer)"
+        let found = zip(names, shapes).map { finished.weight($0, $1, calibrated.origin, settings, quantizer.spec) }
+        let weights = found.compactMap(\.self)
+        // A replica on another machine may find none.
+        let areMissing = Int64(weights.count == names.count ? 0 : 1)
+        guard try groups.replicas.allReduce(areMissing, .sum) > 0 else { return weights }
+        let made = try work(calibrated.statistics())
+        try groups.replicas.agree {
+            guard groups.replicas.isRoot else { return }
+            for (name, weight) in zip(names, made) { try finished.keep(weight, name, calibrated.origin, settings) }
+        }
+        return made
     }
 
     private func layerErrors<Result>(of names: [String], _ body: () throws -> Result) throws -> Result {

@@ -3,7 +3,7 @@ package import Collectives
 package import Models
 package import Parallelism
 package import Quantization
-internal import Support
+package import Support
 package import TensorCore
 
 /// On which activations layers are calibrated.
@@ -28,8 +28,11 @@ package struct CalibratedLayers {
     package let block: Int
     package let point: HookPoint
     package let layers: [Layer]
-    /// Of all replicas' windows, the same on all of them.
-    package let statistics: InputStatistics
+    /// Of all that the inputs come from: the block's own inputs, on all replicas, and its parameters as they were. Where it is
+    /// the same, so are the statistics, as long as the same is done at hook points.
+    package let origin: Digest
+    /// Of all replicas' windows, the same on all of them. Collective, once; where nobody asks, no pass is spent on them.
+    package let statistics: () throws -> InputStatistics
 }
 
 /// Runs windows through a network block by block, and gathers what its linear layers read (one set of sums for those that read
@@ -73,10 +76,13 @@ package struct Calibration<World: Communicator> {
             try Trace.span(.calibrate, block) {
                 if held.contains(block) {
                     let entry = parameters.isFirst && block == held.lowerBound ? parameters.entry.tensors : nil
-                    var stretch = BlockRun(
+                    let stretch = BlockRun(
                         calibration: self, entry: entry, block: block,
-                        parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own)
-                    try stretch.calibrate(&inputs, replace)
+                        parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own,
+                        inputs: inputs)
+                    // The run alone holds them, so that it can put each output in the place of an input.
+                    inputs = []
+                    inputs = try stretch.calibrate(replace)
                     if block == held.upperBound - 1, !groups.isLast {
                         for input in inputs { if let input { try groups.pipeline.send(input, to: groups.stage + 1) } }
                     }
@@ -97,13 +103,29 @@ extension ParameterGroup where Value: TensorValue {
 }
 
 /// One block, with the entry before it where the model begins.
-private struct BlockRun<World: Communicator, Hooks: HookTransform> {
-    let calibration: Calibration<World>
-    let entry: ParameterGroup<Tensor>?
-    let block: Int
-    var parameters: ParameterGroup<Tensor>
-    let hooks: Hooks
-    let windows: [[Int32]]
+private final class BlockRun<World: Communicator, Hooks: HookTransform> {
+    private let calibration: Calibration<World>
+    private let entry: ParameterGroup<Tensor>?
+    private let block: Int
+    /// Layers are replaced one hook point after the other.
+    private var parameters: ParameterGroup<Tensor>
+    /// As they were, where layers see what the network as it is gives them.
+    private let original: ParameterGroup<Tensor>?
+    private let hooks: Hooks
+    private let windows: [[Int32]]
+    /// Of each window; nil where tokens enter. The block's outputs in the end.
+    private var inputs: [Tensor?]
+    /// Of the pass through the block as it was, where one was called for: the outputs have taken the inputs' places.
+    private var whole: [HookPoint: InputStatistics]?
+
+    init(
+        calibration: Calibration<World>, entry: ParameterGroup<Tensor>?, block: Int, parameters: ParameterGroup<Tensor>,
+        hooks: Hooks, windows: [[Int32]], inputs: [Tensor?]
+    ) {
+        (self.calibration, self.entry, self.block, self.hooks) = (calibration, entry, block, hooks)
+        (self.parameters, self.windows, self.inputs) = (parameters, windows, inputs)
+        original = calibration.mode == .fullPrecision ? parameters : nil
+    }
 
     /// The hook points that layers read, in the order of the forward pass, and which parameters read them.
     private var points: [(point: HookPoint, layers: [Int])] {
@@ -119,30 +141,33 @@ private struct BlockRun<World: Communicator, Hooks: HookTransform> {
         return result
     }
 
-    /// - Parameter inputs: of each window; nil where tokens enter. Become the block's outputs.
-    mutating func calibrate(_ inputs: inout [Tensor?], _ replace: (CalibratedLayers) throws -> [Tensor]) throws {
-        let points = points
-        switch calibration.mode {
-        case .sequential:
-            for (point, layers) in points {
-                let statistics = [point: statistics(layers)]
-                for (window, input) in zip(windows, inputs) { _ = output(window, input, statistics) }
-                try settle(point, layers, statistics, replace)
-            }
-            for place in windows.indices { inputs[place] = output(windows[place], inputs[place], [:]) }
-        case .fullPrecision:
-            var all: [HookPoint: InputStatistics] = [:]
-            for (point, layers) in points { all[point] = statistics(layers) }
-            for place in windows.indices { inputs[place] = output(windows[place], inputs[place], all) }
-            for (point, layers) in points { try settle(point, layers, all, replace) }
+    /// - Returns: the block's outputs for each window, its inputs' successors.
+    func calibrate(_ replace: (CalibratedLayers) throws -> [Tensor]) throws -> [Tensor?] {
+        let origin = try origin()
+        for (point, layers) in points {
+            try settle(layers, replace, point, origin)
         }
+        if whole == nil {
+            for place in windows.indices { inputs[place] = output(place, original ?? parameters, [:]) }
+        }
+        return inputs
     }
 
-    private func statistics(_ layers: [Int]) -> InputStatistics {
-        InputStatistics(width: parameters.specs[layers[0]].shape[1], depth: calibration.depth)
+    /// What the replicas' inputs and the parameters are known by.
+    private func origin() throws -> Digest {
+        let tokens = windows.flatMap { window in window.flatMap { number in withUnsafeBytes(of: number) { Array($0) } } }
+        let given = (entry?.values ?? []) + parameters.values + inputs.compactMap(\.self)
+        let own = sha256(Array("\(calibration.mode.rawValue) \(calibration.depth)".utf8) + tokens + stateDigest(given))
+        // Of all replicas together: each gives its numbers times its place, so that none makes up for another.
+        let place = Int64(calibration.groups.replica + 1)
+        var sums = own.map { Int64($0) * place }
+        try calibration.groups.replicas.allReduce(&sums, .sum)
+        return sha256(Array("\(sums)".utf8))
     }
 
-    private func output(_ window: [Int32], _ input: Tensor?, _ statistics: [HookPoint: InputStatistics]) -> Tensor {
+    private func output(
+        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ statistics: [HookPoint: InputStatistics]
+    ) -> Tensor {
         let none = ParameterGroup<Variable>([], [])
         let stage = Parameters<Variable>(
             firstBlock: block, entry: entry?.constants ?? none, blocks: [parameters.constants], exit: none,
@@ -150,28 +175,47 @@ private struct BlockRun<World: Communicator, Hooks: HookTransform> {
         let network = Network(
             model: calibration.model, parameters: stage,
             hooks: GatheringHooks(base: hooks, block: block, statistics: statistics))
-        return network.outputs([window], from: input)
+        return network.outputs([windows[place]], from: inputs[place])
     }
 
-    /// Adds up what the replicas have seen at a point, and has its layers replaced.
-    private mutating func settle(
-        _ point: HookPoint, _ layers: [Int], _ all: [HookPoint: InputStatistics],
-        _ replace: (CalibratedLayers) throws -> [Tensor]
-    ) throws {
-        guard let statistics = all[point] else { return }
-        statistics.finish()
+    private func empty(_ layers: [Int]) -> InputStatistics {
+        InputStatistics(width: parameters.specs[layers[0]].shape[1], depth: calibration.depth)
+    }
+
+    /// What all replicas have seen at a point.
+    private func statistics(_ point: HookPoint, _ layers: [Int]) throws -> InputStatistics {
+        let result: InputStatistics
+        if let original {
+            let all = whole ?? Dictionary(uniqueKeysWithValues: points.map { ($0.point, empty($0.layers)) })
+            if whole == nil {
+                for place in windows.indices { inputs[place] = output(place, original, all) }
+                whole = all
+            }
+            result = all[point] ?? empty(layers)
+        } else {
+            result = empty(layers)
+            for place in windows.indices { _ = output(place, parameters, [point: result]) }
+        }
+        result.finish()
         let replicas = calibration.groups.replicas
         if replicas.size > 1 {
-            try replicas.allReduce(statistics.sums.elements, .sum)
-            try replicas.allReduce(&statistics.maxima, .max)
+            try replicas.allReduce(result.sums.elements, .sum)
+            try replicas.allReduce(&result.maxima, .max)
         }
+        return result
+    }
+
+    /// Has the layers that read a point replaced.
+    private func settle(
+        _ layers: [Int], _ replace: (CalibratedLayers) throws -> [Tensor], _ point: HookPoint, _ origin: Digest
+    ) throws {
         let calibrated = CalibratedLayers(
             block: block, point: point,
             layers: layers.map { index in
                 CalibratedLayers.Layer(
                     name: parameters.prefix + String(parameters.specs[index].name.dropLast(".weight".count)),
                     weight: parameters[index])
-            }, statistics: statistics)
+            }, origin: origin, statistics: { try self.statistics(point, layers) })
         let new = try replace(calibrated)
         precondition(new.count == layers.count, "\(new.count) weights for \(layers.count) layers")
         for (index, weight) in zip(layers, new) {

@@ -15,7 +15,7 @@ extension Calibration {
         var result: ChannelMaxima = [:]
         let gathering = Calibration(model, groups, mode: .fullPrecision, depth: .channels)
         try gathering.run(parameters, windows: windows, hooks: IdentityHooks()) { calibrated in
-            result[calibrated.block, default: [:]][calibrated.point] = calibrated.statistics.maxima
+            result[calibrated.block, default: [:]][calibrated.point] = try calibrated.statistics().maxima
             return calibrated.layers.map(\.weight)
         }
         return result

@@ -1,4 +1,4 @@
-package import TensorCore
+internal import TensorCore
 
 /// Makes tokens after a prompt.
 package struct Generator {

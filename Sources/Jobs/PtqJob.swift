@@ -85,12 +85,14 @@ package struct PtqJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws -> [TernaryReport.Layer] {
         let (context, settings) = (run.context, run.context.config.ternary)
-        if let bits = settings.bits { return try CalibratedTernary(run, original, indices).digits(bits: bits) }
+        if let bits = settings.bits {
+            return try CalibratedTernary(run, original, indices, keeping: finished).digits(bits: bits)
+        }
         let layers = try decompose(
             original, indices, settings.options(seed: context.config.training.seed), over: context.groups, keeping: finished,
             progress: { context.reporter.progress("decomposing", $0, of: $1) })
         guard settings.weighting != .none else { return layers }
-        return try CalibratedTernary(run, original, indices).descending(from: layers)
+        return try CalibratedTernary(run, original, indices, keeping: finished).descending(from: layers)
     }
 
     /// A network's perplexity on the windows, and how long it took.

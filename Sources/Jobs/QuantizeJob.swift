@@ -51,6 +51,8 @@ package struct QuantizeJob: Job {
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
         let bytes = try run.inputs.write(
             packed, packing, as: try run.inputs.writtenType(config), made.names.description, context)
+        let finished = context.folder.file(RunFiles.finishedLayers)
+        try context.communicator.agree { if context.communicator.isRoot { try removeTree(finished) } }
         let score = try evaluate(
             try run.inputs.readBack(context).network(model), against: model.constantNetwork(original), windows: windows, groups)
         try run.checkAlive(trained: score)
@@ -107,9 +109,7 @@ package struct QuantizeJob: Job {
         let execution = recipe.execution(of: transform)
         let packed =
             isCalibrated
-            ? try base.calibrated(
-                Calibration(run.model, run.context.groups, mode: config.calibration.mode), windows: text,
-                hooks: execution.hooks(run.model.architecture), recipe.plan)
+            ? try base.calibrated(run, windows: text, execution, keepingAs: transform.key, recipe.plan)
             : base.packed(recipe.plan)
         return Made(packed: packed, execution: execution, names: recipe.names, search: nil)
     }
@@ -117,10 +117,18 @@ package struct QuantizeJob: Job {
 
 extension Parameters<StoredTensor> {
     /// The parameters with linears as the integers that GPTQ chooses, where the plan rounds them. Collective.
+    ///
+    /// - Parameter network: a word for these parameters, by which finished layers are found again.
     func calibrated<World>(
-        _ calibration: Calibration<World>, windows: [[Int32]], hooks: QuantizedHooks, _ plan: WeightPlan
+        _ run: LanguageModelRun<World>, windows: [[Int32]], _ execution: Execution, keepingAs network: String,
+        _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
-        let integers = try calibration.quantize(self, windows: windows, hooks: hooks, by: GPTQ()) { plan[$0] }
+        let calibration = Calibration(run.model, run.context.groups, mode: run.context.config.calibration.mode)
+        let finished = FinishedIntegers(
+            folder: run.context.folder.file(RunFiles.finishedLayers), network: network, hooks: "\(execution)")
+        let integers = try calibration.quantize(
+            self, windows: windows, hooks: execution.hooks(run.model.architecture), by: GPTQ(), keeping: finished
+        ) { plan[$0] }
         return map { name, value in
             integers[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
         }

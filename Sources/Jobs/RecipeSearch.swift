@@ -1,4 +1,3 @@
-internal import Calibration
 internal import Collectives
 internal import Compression
 internal import Configuration
@@ -24,7 +23,6 @@ struct RecipeSearch<World: Communicator> {
     private let heldOut: [[Int32]]
     private var context: JobContext<World> { run.context }
     private var config: RunConfig { context.config }
-    private var architecture: Architecture { run.model.architecture }
 
     /// A way to quantize the network, and what came of it.
     struct Candidate {
@@ -85,7 +83,7 @@ struct RecipeSearch<World: Communicator> {
                 case .failure(let obstacle): candidate.verdict = obstacle.reason
                 case .success(let base):
                     let start = ContinuousClock.now
-                    let packed = try packed(base, execution, method)
+                    let packed = try packed(base, transform, execution, method)
                     candidate.seconds = shared + (.now - start) / .seconds(1)
                     let network = CompressedModel(packed, execution).network(run.model)
                     let score = try evaluate(
@@ -120,12 +118,10 @@ struct RecipeSearch<World: Communicator> {
     }
 
     private func packed(
-        _ base: Parameters<StoredTensor>, _ execution: Execution, _ method: WeightMethod
+        _ base: Parameters<StoredTensor>, _ transform: any ModelTransform, _ execution: Execution, _ method: WeightMethod
     ) throws -> Parameters<CompressedValue> {
         guard method == .gptq else { return base.packed(recipe.plan) }
-        return try base.calibrated(
-            Calibration(run.model, context.groups, mode: config.calibration.mode), windows: calibration,
-            hooks: execution.hooks(architecture), recipe.plan)
+        return try base.calibrated(run, windows: calibration, execution, keepingAs: transform.key, recipe.plan)
     }
 }
 

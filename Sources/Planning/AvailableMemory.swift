@@ -1,4 +1,4 @@
-package import Collectives
+internal import Collectives
 internal import Glibc
 
 /// Memory that processes on this machine may still take.

@@ -92,6 +92,35 @@ import Testing
         }
     }
 
+    @Test func `a calibrated layer and its numbers are found again for the same source alone`() throws {
+        let index = try weights.linears(matching: .all)[0]
+        let (weight, name) = (weights[index], weights.layerName(index))
+        let store = FinishedLayers(run: folder.path, options)
+        func source(_ weight: Tensor? = nil, inputs: Digest = [1], settings: String = "0.1") -> FinishedLayers.Source {
+            .init(weight: weight ?? weights[index], name: name, inputs: inputs, settings: settings)
+        }
+        let factors = TernaryFactors(try TernaryDecomposition(weight, options), tolerance: 0.3)
+        let made = TernaryReport.Layer(name: name, factors: factors, relativeError: 0.1 / 3, weightedError: 1 / 7)
+        let numbers = [1.0 / 3, 2e-300, 4]
+        #expect(store.layer(source(), .digits) == nil && store.numbers(source(), .drafts) == nil)
+        try store.keep(made, source(), .digits)
+        try store.keep(numbers, source(), .drafts)
+        let found = try #require(store.layer(source(), .digits))
+        expectSame([found], [made])
+        #expect(found.weightedError == made.weightedError)
+        #expect(store.numbers(source(), .drafts) == numbers)
+        var other = weight
+        other[flat: 0] = other[flat: 0].nextUp
+        for source in [source(other), source(inputs: [2]), source(settings: "0.2")] {
+            #expect(store.layer(source, .digits) == nil && store.numbers(source, .drafts) == nil)
+        }
+        #expect(store.layer(source(), .descent) == nil && store.finished(weight, name: name) == nil)
+        try AtomicFile.write("{", to: folder.path + "/decomposition/drafts/\(name).json")
+        #expect(store.numbers(source(), .drafts) == nil)
+        try store.remove()
+        #expect(PathKind(folder.path + "/decomposition") == .absent)
+    }
+
     @Test func `factors remember their models, and anything but a digest is refused`() throws {
         let index = try weights.linears(matching: .all)[0]
         let layer = TernaryFactors(try TernaryDecomposition(weights[index], options), tolerance: 0.3)

@@ -17,9 +17,8 @@ struct CalibratedTernary<World: Communicator> {
     /// The layers that become ternary, in the model's order.
     private let names: [String]
     private let windows: [[Int32]]
+    private let finished: FinishedLayers
 
-    /// Rounds of ``WeightedDescent``.
-    private static var rounds: Int { 6 }
     /// Windows that drafts of digits are made on.
     private static var draftWindows: Int { 32 }
     /// What a file takes for a layer besides its code, at most about: entries of the header.
@@ -31,52 +30,80 @@ struct CalibratedTernary<World: Communicator> {
     private var groups: ParallelGroups<World> { run.context.groups }
 
     /// - Parameter indices: of this stage's layers. Collective.
-    init(_ run: LanguageModelRun<World>, _ original: ModelWeights<StoredTensor>, _ indices: [Int]) throws {
-        (self.run, self.original) = (run, original)
+    init(
+        _ run: LanguageModelRun<World>, _ original: ModelWeights<StoredTensor>, _ indices: [Int],
+        keeping finished: FinishedLayers
+    ) throws {
+        (self.run, self.original, self.finished) = (run, original, finished)
         names = indices.map(original.layerName)
         windows = try run.calibrationWindows(drawingFrom: original.parameters)
     }
 
     /// Goes through the blocks; the layers that read one hook point are dealt to the replicas. Collective.
     ///
+    /// What a run that was ended in the middle has made of a layer is taken back. Where that is all of a hook point's layers, no
+    /// pass is spent on what their inputs look like.
+    ///
     /// - Parameters:
-    ///   - prepare: what layers of the same inputs share.
-    ///   - work: makes one layer, on its owner; nil: it is only looked at, and stays as it is.
-    ///   - done: called on all replicas with the layers of a hook point.
-    private func calibrated<Norm>(
-        _ mode: CalibrationMode, _ windows: [[Int32]], _ verb: String, prepare: (InputStatistics) throws -> Norm,
-        work: (CalibratedLayers.Layer, Norm) throws -> TernaryReport.Layer?, done: ([TernaryReport.Layer]) -> Void = { _ in }
-    ) throws -> [TernaryReport.Layer] {
-        var results: [String: TernaryReport.Layer] = [:]
+    ///   - work: what is made of a layer, by its owner.
+    ///   - settle: called on all replicas with the layers of a hook point; returns their new weights.
+    private func calibrate<Work: LayerWork>(
+        _ mode: CalibrationMode, _ windows: [[Int32]], _ work: Work,
+        settle: (CalibratedLayers, _ own: [DealtLayer<Work.Made>]) throws -> [Tensor]
+    ) throws {
         var seen = 0
         try Calibration(run.model, groups, mode: mode).run(
             original.parameters, windows: windows, hooks: IdentityHooks()
         ) { calibrated in
-            var new = calibrated.layers.map(\.weight)
             let chosen = calibrated.layers.indices.filter { names.contains(calibrated.layers[$0].name) }
-            guard let first = chosen.first else { return new }
-            let owners = GreedyDispatch.owners(sizes: chosen.map { new[$0].count }, ranks: groups.dims.data)
-            let own = try groups.replicas.agree {
-                let norm = try naming(calibrated.layers[first].name) { try prepare(calibrated.statistics) }
-                return try Team.map(chosen.count) { place, _ in
-                    guard owners[place] == groups.replica else { return TernaryReport.Layer?.none }
-                    let layer = calibrated.layers[chosen[place]]
-                    return try naming(layer.name) { try work(layer, norm) }
+            guard let first = chosen.first else { return calibrated.layers.map(\.weight) }
+            let owners = GreedyDispatch.owners(
+                sizes: chosen.map { calibrated.layers[$0].weight.count }, ranks: groups.dims.data)
+            var dealt = zip(chosen, owners).map { index, owner in
+                let layer = calibrated.layers[index]
+                let source = source(layer, calibrated.origin, work.settings(layer.name))
+                return DealtLayer(index: index, owner: owner, source: source, made: nil as Work.Made?)
+            }
+            let own = dealt.indices.filter { dealt[$0].owner == groups.replica }
+            for place in own { dealt[place].made = work.kept(finished, dealt[place].source) }
+            let open = own.filter { dealt[$0].made == nil }
+            if try groups.replicas.allReduce(Int64(open.count), .sum) > 0 {
+                let statistics = try calibrated.statistics()
+                let made = try groups.replicas.agree {
+                    let norm = try naming(calibrated.layers[first].name) { try Work.Norm(statistics) }
+                    return try Team.map(open.count) { place, _ in
+                        let layer = dealt[open[place]]
+                        return try naming(calibrated.layers[layer.index].name) {
+                            let made = try work.make(calibrated.layers[layer.index], norm, eachStep: pulse)
+                            try work.keep(made, finished, layer.source)
+                            return made
+                        }
+                    }
                 }
+                for (place, made) in zip(open, made) { dealt[place].made = made }
             }
             seen += chosen.count
-            run.context.reporter.progress(verb, seen, of: names.count)
-            // Either all owners have made theirs, or none.
-            guard try groups.replicas.allReduce(Int64(own.count { $0 != nil }), .sum) > 0 else { return new }
-            var made: [TernaryReport.Layer] = []
-            for (place, index) in chosen.enumerated() {
-                let layer = calibrated.layers[index]
+            run.context.reporter.progress(Work.verb, seen, of: names.count)
+            return try settle(calibrated, dealt)
+        }
+    }
+
+    /// As ``calibrate(_:_:_:settle:)``, layers that take the weights' places. Collective.
+    ///
+    /// - Parameter done: called on all replicas with the layers of a hook point.
+    private func replaced<Work: LayerWork>(
+        by work: Work, done: ([TernaryReport.Layer]) -> Void = { _ in }
+    ) throws -> [TernaryReport.Layer] where Work.Made == TernaryReport.Layer {
+        var results: [String: TernaryReport.Layer] = [:]
+        try calibrate(config.calibration.mode, windows, work) { calibrated, dealt in
+            var new = calibrated.layers.map(\.weight)
+            let made = try dealt.map { layer in
+                let (name, shape) = (calibrated.layers[layer.index].name, new[layer.index].shape)
                 let shared = try TernaryReport.Layer.shared(
-                    own[place], name: layer.name, shape: layer.weight.shape, config.ternary.sparsity, from: owners[place],
-                    over: groups.replicas)
-                made.append(shared)
-                results[layer.name] = shared
-                new[index] = shared.factors.unpacked()
+                    layer.made, name: name, shape: shape, config.ternary.sparsity, from: layer.owner, over: groups.replicas)
+                results[name] = shared
+                new[layer.index] = shared.factors.unpacked()
+                return shared
             }
             done(made)
             return new
@@ -93,10 +120,26 @@ struct CalibratedTernary<World: Communicator> {
         }
     }
 
+    /// What decides a layer, besides the options of the decomposition.
+    private func source(_ layer: CalibratedLayers.Layer, _ origin: Digest, _ detail: String) -> FinishedLayers.Source {
+        FinishedLayers.Source(
+            weight: layer.weight, name: layer.name, inputs: origin,
+            settings: "\(config.ternary.weighting.rawValue) \(config.ternary.sparsity.rawValue) \(detail)")
+    }
+
     private func pulse() throws {
         WorkProgress.note()
         try StopRequest.check()
     }
+}
+
+/// A layer of a hook point, whose it is, and what has been made of it there.
+private struct DealtLayer<Made> {
+    /// Among the hook point's layers.
+    let index: Int
+    let owner: Int
+    let source: FinishedLayers.Source
+    var made: Made?
 }
 
 // MARK: - Descent
@@ -104,19 +147,10 @@ struct CalibratedTernary<World: Communicator> {
 extension CalibratedTernary {
     /// Layers whose factors have been changed for the error of the layers' outputs. Collective.
     func descending(from layers: [TernaryReport.Layer]) throws -> [TernaryReport.Layer] {
-        let starts = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0) })
-        return try calibrated(config.calibration.mode, windows, "descending", prepare: { try OutputNorm($0) }) { layer, norm in
-            guard let start = starts[layer.name] else { return nil }
-            var descent = WeightedDescent(
-                layer.weight, start.factors.decomposition(error: Float(start.relativeError)), norm, config.ternary.weighting,
-                sparsity: config.ternary.sparsity)
-            try descent.run(rounds: Self.rounds, eachStep: pulse)
-            let factors = TernaryFactors(
-                descent.decomposition(), tolerance: start.factors.tolerance, sparsity: config.ternary.sparsity)
-            return TernaryReport.Layer(
-                name: layer.name, factors: factors, relativeError: try factors.relativeError(layer.weight),
-                weightedError: descent.relativeError)
-        }
+        try replaced(
+            by: DescentWork(
+                starts: Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0) }), weighting: config.ternary.weighting,
+                sparsity: config.ternary.sparsity))
     }
 }
 
@@ -128,11 +162,11 @@ extension CalibratedTernary {
     /// - Throws: ``ConfigurationError`` where they cannot.
     func digits(bits: Double) throws -> [TernaryReport.Layer] {
         let linears = try config.ternary.layers.choose(among: run.model.architecture.linears)
-        let places = Dictionary(uniqueKeysWithValues: linears.enumerated().map { ($1.name, $0) })
         let counts = linears.map { $0.shape[0] * $0.shape[1] }
+        let places = Dictionary(uniqueKeysWithValues: linears.enumerated().map { ($1.name, $0) })
         let drafts = try drafts(places, counts)
         let headers = Double(8 * Self.headerBytes * linears.count)
-        var budget: DigitBudget
+        let budget: DigitBudget
         do {
             budget = try DigitBudget(
                 counts: counts, bits: drafts, total: (1 - Self.margin) * bits * Double(counts.reduce(0, +)) - headers,
@@ -142,43 +176,31 @@ extension CalibratedTernary {
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
             throw ConfigurationError("ternary.bits", "must be from \(ends[0]) to \(ends[1]) for these layers")
         }
-        return try calibrated(
-            config.calibration.mode, windows, "choosing digits", prepare: { try DigitNorm($0) },
-            work: { layer, norm in
-                guard let place = places[layer.name] else { return nil }
-                let digits = TernaryDigits(
-                    layer.weight, norm, config.ternary.weighting, sparsity: config.ternary.sparsity)
-                let result = try digits.factors(epsilon: budget.epsilon(place), eachStep: pulse)
-                return TernaryReport.Layer(
-                    name: layer.name, factors: result.factors, relativeError: try result.factors.relativeError(layer.weight),
-                    weightedError: result.relativeError)
-            },
-            done: { layers in
-                for layer in layers {
-                    guard let place = places[layer.name] else { continue }
-                    budget.note(place, bits: Double(8 * TernaryCode.encode(layer.factors).count))
+        let work = DigitWork(
+            budget: budget, places: places, weighting: config.ternary.weighting, sparsity: config.ternary.sparsity)
+        return try replaced(by: work) { layers in
+            for layer in layers {
+                if let place = places[layer.name] {
+                    work.budget.note(place, bits: Double(8 * TernaryCode.encode(layer.factors).count))
                 }
-            })
+            }
+        }
     }
 
     /// What each layer takes for each of ``DigitBudget/drafts``, on the full-precision network's activations. Collective.
     private func drafts(_ places: [String: Int], _ counts: [Int]) throws -> [[Double]] {
-        let levels = DigitBudget.drafts
-        var table = [Double](repeating: 0, count: counts.count * levels.count)
-        _ = try calibrated(
-            .fullPrecision, Array(windows.prefix(Self.draftWindows)), "drafting", prepare: { try DigitNorm($0) },
-            work: { layer, norm in
-                guard let place = places[layer.name] else { return nil }
-                let digits = TernaryDigits(
-                    layer.weight, norm, config.ternary.weighting, sparsity: config.ternary.sparsity)
-                for (index, level) in levels.enumerated() {
-                    try pulse()
-                    table[place * levels.count + index] = digits.draftedBits(
-                        epsilon: DigitBudget.epsilon(level, place, of: counts))
-                }
-                return nil
-            })
+        let levels = DigitBudget.drafts.count
+        var table = [Double](repeating: 0, count: counts.count * levels)
+        let work = DraftWork(
+            places: places, counts: counts, weighting: config.ternary.weighting, sparsity: config.ternary.sparsity)
+        try calibrate(.fullPrecision, Array(windows.prefix(Self.draftWindows)), work) { calibrated, dealt in
+            for layer in dealt {
+                guard let bits = layer.made, let place = places[calibrated.layers[layer.index].name] else { continue }
+                table.replaceSubrange(place * levels..<(place + 1) * levels, with: bits)
+            }
+            return calibrated.layers.map(\.weight)
+        }
         try groups.world.allReduce(&table, .sum)
-        return counts.indices.map { Array(table[$0 * levels.count..<($0 + 1) * levels.count]) }
+        return counts.indices.map { Array(table[$0 * levels..<($0 + 1) * levels]) }
     }
 }

@@ -1,5 +1,5 @@
 package import Collectives
-package import Configuration
+internal import Configuration
 package import Runs
 internal import Support
 

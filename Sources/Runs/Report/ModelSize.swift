@@ -1,7 +1,7 @@
 internal import HuggingFace
 package import Models
 package import Quantization
-package import TernarySVD
+internal import TernarySVD
 
 /// What a model's weights take, with the linear layers in one form or another and all else (embedding, head, norms, biases) as
 /// the model's folder has it.

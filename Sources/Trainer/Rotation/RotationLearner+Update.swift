@@ -1,6 +1,6 @@
 package import Collectives
 internal import Models
-package import Rotation
+internal import Rotation
 internal import TensorCore
 
 /// The Cayley steps of all rotations, from gradients that all ranks have.

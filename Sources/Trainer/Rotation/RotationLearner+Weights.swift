@@ -1,6 +1,6 @@
 internal import Autograd
-package import Collectives
-package import Models
+internal import Collectives
+internal import Models
 internal import Quantization
 internal import Rotation
 internal import Support

@@ -1,6 +1,6 @@
 internal import Configuration
-internal import Support
-internal import TensorCore
+package import Support
+package import TensorCore
 package import TernarySVD
 internal import TransitionBus
 
@@ -10,8 +10,10 @@ internal import TransitionBus
 /// A layer is taken back, bit for bit, only for the same weight and the same options, seed included: their fingerprint is in
 /// the file. Each is written by the rank that has it, and may be read by any, however many there are. Where the run's folder is
 /// not shared by the machines, a rank finds no more than its own machine's.
+///
+/// What is made of a layer on a calibration text lies in folders of its own beside them, one for each ``Stage``.
 package struct FinishedLayers {
-    private static let (fingerprintKey, errorKey) = ("fingerprint", "relative_error")
+    private static let (fingerprintKey, errorKey, weightedKey) = ("fingerprint", "relative_error", "weighted_error")
 
     private let folder: String
     private let options: TernaryOptions
@@ -60,4 +62,81 @@ package struct FinishedLayers {
 
     /// Removes what was kept, once the whole is written.
     package func remove() throws { try removeTree(folder) }
+}
+
+// MARK: - Calibrated layers
+
+extension FinishedLayers {
+    /// What is made of layers on a calibration text, and its folder in `decomposition/`.
+    package enum Stage: String, Sendable {
+        case drafts, digits, descent
+    }
+
+    /// What decides a calibrated layer.
+    package struct Source {
+        let weight: Tensor
+        let name: String
+        /// Of what the layer's inputs come from: `CalibratedLayers.origin`.
+        let inputs: Digest
+        /// All else that the result depends on besides the options, in text.
+        let settings: String
+
+        package init(weight: Tensor, name: String, inputs: Digest, settings: String) {
+            (self.weight, self.name, self.inputs, self.settings) = (weight, name, inputs, settings)
+        }
+    }
+
+    private func fingerprint(_ source: Source) -> String {
+        sha256(of: Array((fingerprint(source.weight) + source.settings).utf8) + source.inputs)
+    }
+
+    private func prepare(_ stage: Stage) throws {
+        try makeFolder(folder)
+        try makeFolder("\(folder)/\(stage.rawValue)")
+    }
+
+    private func file(_ stage: Stage, _ name: String, _ suffix: String) -> String {
+        "\(folder)/\(stage.rawValue)/\(name).\(suffix)"
+    }
+
+    /// The layer from its file; nil where there is none, where it is of another source, and where it cannot be read.
+    package func layer(_ source: Source, _ stage: Stage) -> TernaryReport.Layer? {
+        let path = file(stage, source.name, "safetensors")
+        guard PathKind(path) == .file, let metadata = try? TernaryFile.metadata(of: path),
+            metadata[Self.fingerprintKey] == fingerprint(source), let error = metadata[Self.errorKey].flatMap(Double.init),
+            let factors = try? TernaryFile.read(path)[source.name], [factors.u.rows, factors.v.columns] == source.weight.shape
+        else { return nil }
+        return TernaryReport.Layer(
+            name: source.name, factors: factors, relativeError: error,
+            weightedError: metadata[Self.weightedKey].flatMap(Double.init))
+    }
+
+    /// - Throws: ``FileError``.
+    package func keep(_ layer: TernaryReport.Layer, _ source: Source, _ stage: Stage) throws {
+        var metadata = [Self.fingerprintKey: fingerprint(source), Self.errorKey: "\(layer.relativeError)"]
+        metadata[Self.weightedKey] = layer.weightedError.map { "\($0)" }
+        try prepare(stage)
+        try TernaryFile.write([source.name: layer.factors], to: file(stage, source.name, "safetensors"), more: metadata)
+    }
+
+    /// As ``layer(_:_:)``, numbers.
+    package func numbers(_ source: Source, _ stage: Stage) -> [Double]? {
+        let path = file(stage, source.name, "json")
+        guard PathKind(path) == .file, let object = try? InputFile.json(path).object,
+            object[Self.fingerprintKey] == .string(fingerprint(source)), let values = object[Self.numbersKey]?.array
+        else { return nil }
+        let numbers = values.compactMap(\.number)
+        return numbers.count == values.count ? numbers : nil
+    }
+
+    /// - Throws: ``FileError``.
+    package func keep(_ numbers: [Double], _ source: Source, _ stage: Stage) throws {
+        var object = JSONObject()
+        object[Self.fingerprintKey] = .string(fingerprint(source))
+        object[Self.numbersKey] = .array(numbers.map(JSONValue.double))
+        try prepare(stage)
+        try AtomicFile.write(JSONValue.object(object).text() + "\n", to: file(stage, source.name, "json"))
+    }
+
+    private static let numbersKey = "numbers"
 }
