@@ -83,7 +83,7 @@ import Testing
         let model = description.model(positions: 16)
         for window in Self.windows {
             // Rows of eight times the size make attention sharp: rounding alone comes to 1e-4.
-            #expect(relativeLogitChange(model.logits(window, before), model.logits(window, after)) < 1e-3)
+            #expect(relativeLogitChange(model.logits(window, before), model.logits(window, after)) < 2e-4)
         }
         for name in changed {
             let isKept = after.blocks[1].required(name).elements == before.blocks[1].required(name).elements

@@ -15,7 +15,7 @@ extension Parameters<StoredTensor> {
             calibrated in
             let block = calibrated.block
             moments[block, default: ChannelMoments()].note(
-                calibrated.statistics, at: calibrated.point, blocks[block - firstBlock], architecture.blocks[block].heads)
+                try calibrated.statistics(), at: calibrated.point, blocks[block - firstBlock], architecture.blocks[block].heads)
             return calibrated.layers.map(\.weight)
         }
         var balances: [Int: ChannelBalance] = [:]
