@@ -76,7 +76,11 @@ final class SavedFiles: Sendable {
             }
             missing = still
         }
-        guard missing.isEmpty else { throw .lacks("\(name), elements \(missing[0])") }
+        guard missing.isEmpty else {
+            throw .damaged(
+                parentDirectory(of: paths.first ?? ""),
+                "has no \(name), elements \(missing[0]); another version of this program has written it, or it is damaged")
+        }
     }
 
     private func file(_ index: Int) throws(CheckpointError) -> SafetensorsFile {
