@@ -114,9 +114,8 @@ let package = Package(
         module(
             "Planning",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Rotation", "Calibration",
-                "Collectives",
-                "Parallelism", "EmbeddedModel", "Configuration",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "Calibration", "Collectives", "Parallelism", "EmbeddedModel", "Configuration",
             ]),
         module(
             "Runs",
@@ -165,7 +164,7 @@ let package = Package(
             ],
             path: "Benchmarks/Sources", swiftSettings: strict),
         .target(
-            name: "TestSupport", dependencies: ["Support", "TensorCore", "HuggingFace"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Support", "TensorCore", "HuggingFace", "Models"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("TensorCore", ["CKernels"]),
         tests("LinearAlgebra", ["TensorCore"]),
@@ -195,7 +194,7 @@ let package = Package(
                 "Support", "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
                 "Parallelism",
                 "Evaluation",
-                "EmbeddedModel", "Configuration", "Runs",
+                "EmbeddedModel", "Configuration", "Runs", "Quantization",
             ]),
         tests("Autograd", ["Support", "TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),

@@ -2,7 +2,8 @@
 
 # Installs the Debian or Ubuntu packages that are missing; sudo where we are not root.
 install_packages() {
-    local wanted=(libopenmpi-dev openmpi-bin libopenblas-dev liblapacke-dev libzmq3-dev libsodium-dev pkg-config) missing=() package
+    local wanted=(libopenmpi-dev openmpi-bin libopenblas-dev liblapacke-dev libzmq3-dev libsodium-dev pkg-config)
+    local missing=() package
     for package in "${wanted[@]}"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
@@ -15,7 +16,10 @@ install_packages() {
 }
 
 require_swift() {
-    command -v swift >/dev/null || { echo "swift is not on the PATH: install a toolchain (6.2 or newer) from https://swift.org/install" >&2; exit 66; }
+    command -v swift >/dev/null || {
+        echo "swift is not on the PATH: install a toolchain (6.2 or newer) from https://swift.org/install" >&2
+        exit 66
+    }
 }
 
 # What mpirun needs to start more ranks than cores, also as root (containers).

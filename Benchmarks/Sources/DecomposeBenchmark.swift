@@ -27,7 +27,7 @@ struct DecomposeBenchmark: ParsableCommand {
     @Option(help: "A tolerance; may be repeated.")
     var tolerance: [Double] = [0.01, 0.05, 0.1]
     @Option(help: "Cosine a ternary projection must reach.")
-    var threshold = 0.8386
+    var threshold = TernaryOptions.defaultThreshold
     @Option(help: "Seed of the random matrices.")
     var seed: UInt64 = 4242
     @Flag(help: "Run the default mode only.")
@@ -74,7 +74,7 @@ struct DecomposeBenchmark: ParsableCommand {
 
 /// What one decomposition, or several, came to.
 private struct Cost {
-    var rank: Int
+    var componentCount: Int
     var nonzeros: Int
     /// The largest residual's relative operator norm.
     var error: Double
@@ -88,15 +88,15 @@ private struct Cost {
         let start = processorSeconds()
         let decomposition = try TernaryDecomposition(w, options, name: matrix.name)
         seconds = processorSeconds() - start
-        rank = decomposition.rank
+        componentCount = decomposition.componentCount
         nonzeros = decomposition.nonzeros
         error = Double(try (w - decomposition.reconstruction()).spectralNorm() / w.spectralNorm())
-        let (k, m, n) = (Double(rank), Double(w.rows), Double(w.columns))
+        let (k, m, n) = (Double(componentCount), Double(w.rows), Double(w.columns))
         operations = k * m * n + k * k * (m + n) / 64 + k * k * k / 3
     }
 
     mutating func add(_ other: Cost) {
-        rank += other.rank
+        componentCount += other.componentCount
         nonzeros += other.nonzeros
         error = max(error, other.error)
         operations += other.operations
@@ -118,7 +118,8 @@ private struct Comparison {
             reference.map { (own / part($0)).formatted(decimals: 3) } ?? "–"
         }
         return [
-            name, tolerance.formatted(decimals: 3), "\(own.rank)", ratio(Double(own.rank)) { Double($0.rank) },
+            name, tolerance.formatted(decimals: 3), "\(own.componentCount)",
+            ratio(Double(own.componentCount)) { Double($0.componentCount) },
             "\(own.nonzeros)", ratio(Double(own.nonzeros)) { Double($0.nonzeros) }, own.error.formatted(decimals: 5),
             (own.operations / 1e9).formatted(decimals: 3) + "e9", own.seconds.formatted(decimals: 2),
             reference?.seconds.formatted(decimals: 2) ?? "–", ratio(own.seconds, \.seconds),

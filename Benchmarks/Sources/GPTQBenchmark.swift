@@ -69,7 +69,8 @@ struct GPTQBenchmark: ParsableCommand {
         add("the whole, with clip search", operations) { quantize(statistics(), searchesClip: true) }
         let kernels = String(cString: ck_isa_name(ck_chosen_isa()))
         print(
-            "kernels: \(kernels), of factorizations OpenBLAS \(OpenBLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) Gflop/s"
+            "kernels: \(kernels), of factorizations OpenBLAS \(OpenBLAS.core); peak \((peak / 1e9).formatted(decimals: 1)) "
+                + "Gflop/s"
         )
         print(table.text)
     }

@@ -18,7 +18,8 @@ struct IntegerBenchmark: ParsableCommand {
         abstract: "Measures ternary, 4-bit and 8-bit products of integers against OpenBLAS, on one thread.",
         discussion: """
             Ternary factors are random: as many components and non-zeros as the decomposition of a Gaussian matrix has at a \
-            tolerance of 10 %. A token is rounded each time. For one token OpenBLAS is the faster of sgemm and sgemv. The peak is \
+            tolerance of 10 %. A token is rounded each time. For one token OpenBLAS is the faster of sgemm and sgemv. The \
+            peak is \
             that of the instruction that multiplies bytes, on registers alone; the share counts all entries of factors, zeros \
             included. Bytes are those of the weights.
             """)
@@ -51,7 +52,8 @@ struct IntegerBenchmark: ParsableCommand {
         var load = [0.0, 0, 0]
         getloadavg(&load, 3)
         print(
-            "kernels \(String(cString: ck_isa_name(ck_chosen_isa()))), OpenBLAS \(OpenBLAS.core), load \(load[0].formatted(decimals: 2))"
+            "kernels \(String(cString: ck_isa_name(ck_chosen_isa()))), OpenBLAS \(OpenBLAS.core), load "
+                + "\(load[0].formatted(decimals: 2))"
         )
         var table = Table(columns: ["n", "product", "tokens", "ms", "float32 ms", "ratio", "Gop/s", "peak", "share", "GB/s"])
         let dnnl = ternaryOnly ? nil : OneDNN()

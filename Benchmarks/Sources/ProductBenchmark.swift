@@ -10,8 +10,8 @@ struct ProductBenchmark: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "product", abstract: "Measures products of floats against OpenBLAS, on one thread.",
         discussion: """
-            Forward (x·Wᵀ) and backward (dy·W) products of the linear layers of a model, and its weights' gradients (dyᵀ·x). The two \
-            take turns. OPENBLAS_CORETYPE chooses OpenBLAS's kernels, CK_ISA ours.
+            Forward (x·Wᵀ) and backward (dy·W) products of the linear layers of a model, and its weights' gradients (dyᵀ·x). \
+            The two take turns. OPENBLAS_CORETYPE chooses OpenBLAS's kernels, CK_ISA ours.
             """)
 
     @Option(help: "Tokens of a product.")

@@ -29,8 +29,8 @@ package struct AttentionShape: Sendable {
     /// Query rows handled together: few enough that little beyond the diagonal is computed, enough to feed a product.
     fileprivate var block: Int { length <= 512 ? 64 : 128 }
 
-    /// Calls `body` for each block of query rows of each head of each sequence. Threads share sequences and heads of K and V: the
-    /// heads that one serves, whose gradients it adds up, come one after the other.
+    /// Calls `body` for each block of query rows of each head of each sequence. Threads share sequences and heads of K and V:
+    /// the heads that one serves, whose gradients it adds up, come one after the other.
     ///
     /// - Parameter buffers: matrices [block, length] that a run of blocks has for itself.
     fileprivate func forEachBlock(buffers: Int, _ body: (Block, [UnsafeMutablePointer<Float>]) -> Void) {

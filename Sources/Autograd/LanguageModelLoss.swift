@@ -77,8 +77,8 @@ extension Tape {
     }
 }
 
-/// How far a network's predictions are from another's: the sum over rows of the divergence Σ p·log(p/q), and the rows whose likeliest
-/// token is the same one. Block by block as in `languageModelLoss`, without gradients.
+/// How far a network's predictions are from another's: the sum over rows of the divergence Σ p·log(p/q), and the rows whose
+/// likeliest token is the same one. Block by block as in `languageModelLoss`, without gradients.
 ///
 /// - Parameters:
 ///   - x: [rows, h], the output of the last norm; `head`: [vocabulary, h].

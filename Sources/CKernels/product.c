@@ -41,7 +41,8 @@ static void lay_out_part(void *context, size_t part) {
     const block *w = context;
     size_t step = PANELS * w->tile.width, first = part * step;
     const float *b = w->b + (w->b_transposed ? first * w->b_stride : first);
-    ck_product_columns(b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth, w->panels + first * w->depth);
+    ck_product_columns(
+        b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth, w->panels + first * w->depth);
 }
 
 static void multiply_part(void *context, size_t part) {

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-// Nanoseconds between two looks: few after a communication has been started, and up to eight times as many the longer nothing is.
-// A look costs 5 to 20 microseconds of a core that computes.
+// Nanoseconds between two looks: few after a communication has been started, and up to eight times as many the longer nothing
+// is. A look costs 5 to 20 microseconds of a core that computes.
 enum { shortest_pause = 250 * 1000, longest_pause = 2000 * 1000 };
 // A call handles about 31 pieces of 32 KiB (Open MPI 4.1, shared memory without single copies).
 enum { calls_of_a_look = 4 };

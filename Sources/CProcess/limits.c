@@ -49,7 +49,8 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
             char line[256];
             int length = snprintf(
                 line, sizeof line,
-                "sq-train: error: this process may map %zu MiB (ulimit -v or -d) and needs %d MiB for the smallest model: raise the limit\n",
+                "sq-train: error: this process may map %zu MiB (ulimit -v or -d) and needs %d MiB for the smallest model: "
+                "raise the limit\n",
                 limit, MIB_AT_LEAST);
             ssize_t written = write(STDERR_FILENO, line, (size_t)length);
             (void)written;
@@ -71,4 +72,5 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
 }
 
 // Runs before the constructors of all libraries.
-__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **, char **) = heed_address_limit;
+__attribute__((section(".preinit_array"), used))
+static void (*const before_libraries)(int, char **, char **) = heed_address_limit;

@@ -59,8 +59,8 @@ package struct Calibration<World: Communicator> {
     ///   - parameters: of the stage; a block's are made when its turn comes.
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
-    ///   - replace: called for the layers of each hook point that layers read, in the order of the forward pass, on all replicas
-    ///     alike; returns their new weights, in order.
+    ///   - replace: called for the layers of each hook point that layers read, in the order of the forward pass, on all
+    ///     replicas alike; returns their new weights, in order.
     /// - Throws: `CalibrationError`; what `replace` throws.
     package func run(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,

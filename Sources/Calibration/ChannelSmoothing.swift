@@ -23,8 +23,8 @@ extension Calibration {
 }
 
 extension Parameters where Value == StoredTensor {
-    /// The same function with the inputs of the linears that read a norm divided by SmoothQuant's scales, which the weights take:
-    /// γ ← γ/s and β ← β/s, W ← W·diag(s). A norm without factors stays.
+    /// The same function with the inputs of the linears that read a norm divided by SmoothQuant's scales, which the weights
+    /// take: γ ← γ/s and β ← β/s, W ← W·diag(s). A norm without factors stays.
     package func smoothed(by maxima: ChannelMaxima, _ architecture: Architecture) -> Self {
         var result = self
         for index in blocks.indices {

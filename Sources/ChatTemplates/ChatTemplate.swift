@@ -1,6 +1,7 @@
 package import Support
 
-/// A model's chat template: a program in Jinja that makes the text of a conversation, as transformers' `apply_chat_template` does.
+/// A model's chat template: a program in Jinja that makes the text of a conversation, as transformers' `apply_chat_template`
+/// does.
 ///
 /// It knows the part of the language that models' templates use, with Python's rules for values. Anything else is refused with
 /// its line, and never rendered in another way. A template that is made to run for long, or to fill the memory, is stopped.

@@ -63,7 +63,8 @@ package struct FolderChat {
         guard let given = settings["chat_template"], given != .null else {
             throw FileError(
                 .malformed, folder,
-                "has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); leave --chat out, and give "
+                "has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); leave --chat out, and "
+                    + "give "
                     + "the text as the model expects it")
         }
         let named = given.array?.first { $0["name"]?.string == "default" }?["template"]

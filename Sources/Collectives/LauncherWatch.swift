@@ -1,11 +1,11 @@
 package import Glibc
 internal import Support
 
-/// Sees from outside that a launcher (mpirun) waits for nothing any more: the run is over, and it stays; or it is started again, and
-/// starts nothing.
+/// Sees from outside that a launcher (mpirun) waits for nothing any more: the run is over, and it stays; or it is started
+/// again, and starts nothing.
 ///
-/// So it does where it has lost a host whose daemon it waits for. TCP gives such a host up after a quarter of an hour, or never.
-/// Pure: what is seen, and how long after the last look, is passed in.
+/// So it does where it has lost a host whose daemon it waits for. TCP gives such a host up after a quarter of an hour, or
+/// never. Pure: what is seen, and how long after the last look, is passed in.
 package struct LauncherWatch {
     /// That it has to end after its ranks: ten times what it takes with a hundred of them.
     package static let patience = Duration.seconds(15)

@@ -42,8 +42,8 @@ package enum MPIEnvironment {
             if let localRanks, localRanks > availableCores { setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0) }
             // Single copies are made by a call that containers often refuse; Open MPI would say so at every longer message.
             if cmpi_may_read_memory() == 0 { setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0) }
-            // Without single copies a message of 1 MiB goes in 32 pieces. All on their way at once, it arrives after two looks of
-            // both sides at what there is to do, instead of eleven.
+            // Without single copies a message of 1 MiB goes in 32 pieces. All on their way at once, it arrives after two looks
+            // of both sides at what there is to do, instead of eleven.
             setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "64", 0)
             try MPIError.check("MPI_Init_thread", rank: 0, cmpi_init())
             return try MPICommunicator(cmpi_world())
@@ -65,8 +65,8 @@ package enum MPIEnvironment {
         return quota.map { max(1, min(cores, Int(min($0, 1e6)))) } ?? cores
     }
 
-    /// Cores for this rank's threads: its part of what the launcher of so many local ranks may use, and no more than it is bound
-    /// to. All there are without a launcher.
+    /// Cores for this rank's threads: its part of what the launcher of so many local ranks may use, and no more than it is
+    /// bound to. All there are without a launcher.
     package static func coreShare(localRanks: Int?) -> Int {
         guard let localRanks else { return availableCores }
         let all = allowedCores(of: "\(getppid())")?.count ?? availableCores

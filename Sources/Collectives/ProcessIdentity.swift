@@ -30,8 +30,8 @@ package struct ProcessIdentity: Sendable, Equatable {
     /// Whether the process has ended; false where it is another machine's, which cannot be told from here.
     package var hasEnded: Bool { machine == Self.currentMachine && Self.startTime(of: process) != start }
 
-    /// Kills the launcher of this rank (mpirun, or its daemon on another machine), which should have ended before the rank does;
-    /// any other parent is left alone.
+    /// Kills the launcher of this rank (mpirun, or its daemon on another machine), which should have ended before the rank
+    /// does; any other parent is left alone.
     static func killLauncher() {
         let parent = getppid()
         let name = String(decoding: contents(of: "/proc/\(parent)/comm").dropLast(), as: UTF8.self)

@@ -84,7 +84,8 @@ package struct RotationMetadata {
             guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
             throw FileError(
                 .malformed, path,
-                "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or changed"
+                "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or "
+                    + "changed"
             )
         }
     }

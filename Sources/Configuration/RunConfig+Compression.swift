@@ -7,13 +7,6 @@ package import TernarySVD
 /// Bits of an integer quantizer: 16 leaves values as they are.
 private let bitChoices: Rule<Int> = .oneOf([2, 3, 4, 5, 6, 7, 8, 16])
 
-package enum WeightMethod: String, Choice {
-    case rtn
-    /// What a rounded column loses goes into the columns still to come, by the inputs of a calibration text; `quantize` alone.
-    case gptq
-    /// The folder's weights are on the quantizer's grid already, as integer `qat` leaves them.
-    case stored
-}
 /// How the range of a weight quantizer is found.
 package enum WeightClipping: String, Choice {
     /// The extremes.
@@ -71,8 +64,11 @@ package struct QuantizationSettings: Sendable, Equatable {
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
             granularity: Self.granularity(weightKey),
             method: weightKey(
-                "method", .rtn,
-                "rtn: rounding to nearest; gptq: quantize, on calibration.sequences of data.train.path; stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
+                "method", WeightMethod.nearest,
+                "rtn: rounding to nearest; quantize alone: gptq, on calibration.sequences of data.train.path; absmax, "
+                    + "zero-point: ranges from the extremes, symmetric or asymmetric with 0 in them (need clip=none, and "
+                    + "symmetric to say so); "
+                    + "stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
             ),
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
         let activationKey = key.section("activations")
@@ -150,7 +146,8 @@ package struct CalibrationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         sequences = key(
             "sequences", 128,
-            "gptq, ternary.weighting and transforms of quantize that look at text: sequences of data.sequence_length tokens, from the beginning of data.train.path",
+            "gptq, ternary.weighting and transforms of quantize that look at text: sequences of data.sequence_length tokens, "
+                + "from the beginning of data.train.path",
             .range(1...1_000_000))
         mode = key(
             "mode", .sequential,
@@ -188,14 +185,16 @@ package struct QuantizeSettings: Sendable, Equatable {
     init(_ key: Settings) {
         recipe = key(
             "recipe", .given,
-            "given: as the other settings say; auto: the network as stored, smoothed (SmoothQuant), and with R1 and R2, each rounded to nearest and by GPTQ: writes the one of the least divergence on text held out"
+            "given: as the other settings say; auto: the network as stored, smoothed (SmoothQuant), and with R1 and R2, each "
+                + "rounded to nearest and by GPTQ: writes the one of the least divergence on text held out"
         )
         heldOut = key(
             "held_out", 16, "auto: sequences that recipes are compared on, those after the ones calibrated on",
             .range(1...1_000_000))
         transform = key(
             "transform", formerly: "rotation", .none,
-            "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, or with R1 and R2 as random Hadamards or learned without a backward pass"
+            "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, or with "
+                + "R1 and R2 as random Hadamards or learned without a backward pass"
         )
         online = key(
             "online", false,
@@ -251,7 +250,8 @@ package struct RotationSettings: Sendable, Equatable {
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
         objective = key(
             "objective", .divergence,
-            "kl: to the full-precision model; ce: cross-entropy with the text; without a backward pass, of activations stored in one pass: range (squared width of what is rounded), whip, kurtosis; weights: their kurtosis, no text"
+            "kl: to the full-precision model; ce: cross-entropy with the text; without a backward pass, of activations stored "
+                + "in one pass: range (squared width of what is rounded), whip, kurtosis; weights: their kurtosis, no text"
         )
         sequences = key(
             "sequences", 32, "range, whip, kurtosis: sequences whose activations are stored, from the start of the text",
@@ -297,16 +297,19 @@ package struct TernarySettings: Sendable, Equatable {
     init(_ key: Settings) {
         path = key.optional(
             "path", orElse: "none",
-            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat starts from it"
+            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat "
+                + "starts from it"
         )
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
         tolerance = key(
             "tolerance", 0.1, "largest singular value of the residual, relative to the (balanced) weight's", .between(0, 1))
-        threshold = key("threshold", 0.8386, "cosine a ternary projection must reach", .above(0, upTo: 1))
-        rounds = key("rounds", 20, "rounds planned for a full decomposition", .range(1...10_000))
+        threshold = key(
+            "threshold", TernaryOptions.defaultThreshold, "cosine a ternary projection must reach", .above(0, upTo: 1))
+        rounds = key("rounds", TernaryOptions.defaultRounds, "rounds planned for a full decomposition", .range(1...10_000))
         pruneRate = key.optional(
             "prune_rate", orElse: "auto",
-            "in training, a component weaker than this times the best new one is dropped; auto: 5 in the reference mode, else 0",
+            "in training, a component weaker than this times the best new one is dropped; auto: "
+                + "\(LayerTransition.publishedPruneRate) in the reference mode, else 0",
             .atLeast(0))
         adaptEvery = key(
             "adapt_every", 4,
@@ -315,24 +318,29 @@ package struct TernarySettings: Sendable, Equatable {
         mode = key("mode", .default, "reference: the published algorithm step by step")
         refinement = key(
             "refinement", true,
-            "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero at a price"
+            "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero "
+                + "at a price"
         )
         balance = key("balance", true, "default mode: scale rows and columns to equal size before decomposing")
         economy = key.optional(
             "economy", orElse: "auto",
-            "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless balanced"
+            "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless "
+                + "balanced"
         )
         weighting = key(
             "weighting", TernaryWeighting.none,
-            "ptq: lower the error of the layers' outputs on calibration.sequences of data.train.path by coordinate descent; inputs: every output alike; both: each relative to the size of its row; none: no text is read"
+            "ptq: lower the error of the layers' outputs on calibration.sequences of data.train.path by coordinate descent; "
+                + "inputs: every output alike; both: each relative to the size of its row; none: no text is read"
         )
         bits = key.optional(
             "bits", orElse: "none",
-            "ptq: bits a weight, of the whole file of factors, in the place of a tolerance: layers become whole numbers with ternary digits, by ternary.weighting, and share the bits by what each saves",
+            "ptq: bits a weight, of the whole file of factors, in the place of a tolerance: layers become whole numbers with "
+                + "ternary digits, by ternary.weighting, and share the bits by what each saves",
             .range(0.1...8))
         sparsity = key(
             "sparsity", TernarySparsity.none,
-            "ptq, qat: 2:4: of four neighbors in a row of a factor at most two are not 0, with ternary.bits by digits of powers of 2, else by the descent; stored in a form of its own"
+            "ptq, qat: 2:4: of four neighbors in a row of a factor at most two are not 0, with ternary.bits by digits of "
+                + "powers of 2, else by the descent; stored in a form of its own"
         )
         layers = key(
             "layers", LayerPattern.all,

@@ -28,7 +28,8 @@ package struct EvalSettings: Sendable, Equatable {
             "eval of a compressed model: multiply its packed linears in float32, or in integers with inputs rounded to codes")
         tasks = key(
             "tasks", TaskChoices.none,
-            "eval: tasks beside perplexity, scored as lm-eval does, such as hellaswag=FILE.jsonl,text=FILE.jsonl; into results.json"
+            "eval: tasks beside perplexity, scored as lm-eval does, such as hellaswag=FILE.jsonl,text=FILE.jsonl; into "
+                + "results.json"
         )
         maxLength = key.optional(
             "max_length", orElse: "model", "eval.tasks: tokens read at most, as lm-eval's max_length; model: its positions",
@@ -37,7 +38,8 @@ package struct EvalSettings: Sendable, Equatable {
             "limit", orElse: "all", "eval.tasks: items of each file, from its beginning", .range(1...1_000_000_000))
         trained = key.optional(
             "trained", orElse: "none",
-            "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not rounded again"
+            "eval: the model/ that train or qat has made of model.path, scored beside it; weights on an integer grid are not "
+                + "rounded again"
         )
     }
 }

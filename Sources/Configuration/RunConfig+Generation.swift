@@ -22,7 +22,8 @@ package struct GenerateSettings: Sendable, Equatable {
         topP = key("top_p", 1, "tokens are drawn from the fewest that together have this probability", .above(0, upTo: 1))
         cacheBits = key.optional(
             "kv_bits", orElse: "model",
-            "bits of cached keys and values: 16 in half precision, 8 and 4 with a scale for each head and token; model: as its folder says",
+            "bits of cached keys and values: 16 in half precision, 8 and 4 with a scale for each head and token; model: as its "
+                + "folder says",
             .oneOf([16, 8, 4]))
         let bench = key.section("bench")
         self.bench = Bench(

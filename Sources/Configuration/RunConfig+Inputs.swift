@@ -25,8 +25,8 @@ extension RunConfig {
         return given.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
     }
 
-    /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which of
-    /// R3 and R4 it was learned with.
+    /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which
+    /// of R3 and R4 it was learned with.
     private func quantizing(_ given: GivenSettings) throws -> GivenSettings {
         var defaults = ["quantization.activations.bits": "16", "quantization.kv.bits": "16"]
         if let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) {

@@ -29,7 +29,8 @@ extension RunConfig {
         guard data == 1 else {
             throw ConfigurationError(
                 parallel.data == nil ? "parallel.pipeline" : "parallel.data",
-                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are stages"
+                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are "
+                    + "stages"
             )
         }
         return try layout(worldSize: worldSize, data: 1)
@@ -41,7 +42,8 @@ extension RunConfig {
         guard dims.pipeline <= architecture.blocks.count else {
             throw ConfigurationError(
                 "parallel.pipeline",
-                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage per layer"
+                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage "
+                    + "per layer"
             )
         }
         return StageBalance.divide(
@@ -62,7 +64,8 @@ extension RunConfig {
         guard smallestShare > 0 else {
             throw ConfigurationError(
                 "training.batch_size",
-                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer ranks"
+                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer "
+                    + "ranks"
             )
         }
         if let count = parallel.microbatches {
@@ -74,7 +77,8 @@ extension RunConfig {
             guard count <= smallestShare else {
                 throw ConfigurationError(
                     "parallel.microbatches",
-                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size \(training.batchSize)"
+                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size "
+                        + "\(training.batchSize)"
                 )
             }
             return .count(count)

@@ -43,7 +43,8 @@ package struct QatSettings: Sendable, Equatable {
             "method", .ternary, "ternary: factors of ternary.*; integer: straight-through quantizers of quantization.*")
         distill = key.optional(
             "distill", orElse: "auto",
-            "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text itself"
+            "learn the full-precision network's predictions (KL) instead of the text's tokens; auto: where it draws the text "
+                + "itself"
         )
         rotations = key.optional(
             "rotations", orElse: "none", "integer: rotations.safetensors or R.bin to merge into the weights first")

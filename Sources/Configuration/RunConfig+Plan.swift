@@ -34,14 +34,18 @@ package struct PlanSettings: Sendable, Equatable {
                 + "\(ByteCount(AssumedNode.memoryPerCore).rounded) a core", .atLeast(ByteCount(1 << 20)))
         bandwidth = key.optional(
             "bandwidth", orElse: "auto",
-            "bytes per second a node sends; auto: 4e9 on one node, 1.25e9 (10 Gbit/s) between several",
+            "bytes per second a node sends; auto: \((AssumedNode.sharedBandwidth / 1e9).settingText)e9 on one node, "
+                + "\((AssumedNode.bandwidth / 1e9).settingText)e9 between several",
             .above(0, upTo: 1e15))
         latency = key.optional(
-            "latency", orElse: "auto", "seconds a small message takes; auto: 2e-6 on one node, 3e-5 between several",
+            "latency", orElse: "auto",
+            "seconds a small message takes; auto: \(AssumedNode.sharedLatency.settingText) on one node, "
+                + "\(AssumedNode.latency.settingText) between several",
             .above(0, upTo: 10))
         productFlops = key.optional(
             "gemm_flops", orElse: "auto",
-            "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node is given, else "
+            "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node "
+                + "is given, else "
                 + AssumedNode.productFlops.settingText,
             .above(0, upTo: 1e18))
     }

@@ -1,3 +1,4 @@
+internal import Quantization
 internal import Rotation
 
 extension RunConfig {
@@ -30,11 +31,17 @@ extension RunConfig {
             throw ConfigurationError(
                 "quantize.transform", "is \(quantize.transform.rawValue), and rotation.path names rotations; leave one out")
         }
+        let weights = quantization.weights
+        if let quantizer = weights.quantizer(bits: weights.bits),
+            let needed = weights.method.quantization?.conflict(with: quantizer)
+        {
+            throw ConfigurationError("quantization.weights.method", "\(weights.method.name) needs \(needed)")
+        }
         guard quantize.recipe == .auto else { return }
-        if quantization.weights.method != .rtn {
+        if weights.method != .nearest {
             throw ConfigurationError(
                 "quantization.weights.method",
-                "is \(quantization.weights.method.rawValue), and quantize.recipe=auto chooses it; leave one out")
+                "is \(weights.method.name), and quantize.recipe=auto chooses it; leave one out")
         }
         if quantize.transform != .none {
             throw ConfigurationError(

@@ -22,7 +22,8 @@ package struct ModelSettings: Sendable, Equatable {
             "path", orElse: EmbeddedModel.name, "Hugging Face folder with config.json, tokenizer.json and safetensors")
         storage = key(
             "storage", .f32,
-            "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from model.path whenever one is used; computing stays in float32"
+            "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from "
+                + "model.path whenever one is used; computing stays in float32"
         )
         dtype = key(
             "dtype", .input,
@@ -30,7 +31,8 @@ package struct ModelSettings: Sendable, Equatable {
         )
         dense = key(
             "dense", false,
-            "quantize, ptq, qat, rotate: beside the compressed model/, write dense/ with all weights as floats, for programs that read no other"
+            "quantize, ptq, qat, rotate: beside the compressed model/, write dense/ with all weights as floats, for programs "
+                + "that read no other"
         )
     }
 }
@@ -60,6 +62,9 @@ package struct DataSettings: Sendable, Equatable {
     /// Different training sequences the model samples where no text is given.
     package var sampledSequences: Int
 
+    /// Windows evaluated by default; also how many are drawn, or planned for, where the text's own number is not known.
+    package static let defaultEvalWindows = 40
+
     init(_ key: Settings) {
         let file =
             "text to %: .txt, .jsonl (see data.field), .safetensors with int32 or int64 input_ids; sampled: by the model itself"
@@ -69,7 +74,8 @@ package struct DataSettings: Sendable, Equatable {
         train = source("train", "learn from")
         eval = source("eval", "evaluate on")
         evalWindows = key.section("eval").optional(
-            "windows", orElse: "all", default: 40, "sequences evaluated, from the start of the text", .range(1...1_000_000))
+            "windows", orElse: "all", default: Self.defaultEvalWindows,
+            "sequences evaluated, from the start of the text", .range(1...1_000_000))
         sequenceLength = key("sequence_length", 256, "tokens per sequence, in training and evaluation", .range(2...1_048_576))
         bos = key(
             "bos", .none, "where the beginning-of-sequence token is put; sequence: in front of every window, never a second one"
@@ -126,7 +132,9 @@ package struct TrainingSettings: Sendable, Equatable {
         batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
-            "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective ce: \(Self.automaticRate(.crossEntropy).settingText); without a backward pass, relative to the gradient: \(Self.automaticRate(.range).settingText)), "
+            "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective "
+                + "ce: \(Self.automaticRate(.crossEntropy).settingText); without a backward pass, relative to the gradient: "
+                + "\(Self.automaticRate(.range).settingText)), "
                 + "\(Self.automaticRate(.adamw).settingText) for AdamW, \(Self.automaticRate(.sgd).settingText) for SGD",
             .above(0, upTo: 1e6))
         schedule = key("schedule", .cosine, "the learning rate over the steps, to zero unless constant")
@@ -159,11 +167,13 @@ package struct ParallelSettings: Sendable, Equatable {
             .range(1...1_048_576))
         schedule = key(
             "schedule", .oneForwardOneBackward,
-            "1f1b: alternate forward and backward passes; 1f1b-slack: one micro-batch further ahead, which waits less where passes take "
+            "1f1b: alternate forward and backward passes; 1f1b-slack: one micro-batch further ahead, which waits less where "
+                + "passes take "
                 + "unequal times; gpipe: all forward first; the same results, with more memory each")
         threads = key.optional(
             "threads", orElse: "auto",
-            "threads of a rank; auto: OPENBLAS_NUM_THREADS or OMP_NUM_THREADS, else the rank's share of the node's cores. No result "
+            "threads of a rank; auto: OPENBLAS_NUM_THREADS or OMP_NUM_THREADS, else the rank's share of the node's cores. No "
+                + "result "
                 + "depends on them",
             .range(1...256))
     }

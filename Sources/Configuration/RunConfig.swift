@@ -107,8 +107,10 @@ package struct RunConfig: Sendable, Equatable {
             throw ConfigurationError(
                 "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
         }
-        if quantization.weights.method == .gptq, job != QuantizeSettings.job {
-            throw ConfigurationError("quantization.weights.method", "gptq is for quantize; \(job) rounds to nearest (rtn)")
+        if ![.nearest, .stored].contains(quantization.weights.method), job != QuantizeSettings.job {
+            throw ConfigurationError(
+                "quantization.weights.method",
+                "\(quantization.weights.method.name) is for quantize; \(job) rounds to nearest (rtn)")
         }
         if !export.formats.names.isEmpty, job == PlannedJob.eval.rawValue {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")

@@ -3,6 +3,8 @@ package enum RunFiles {
     package static let summary = "summary.json"
     package static let configuration = "config.yaml"
     package static let rotations = "rotations.safetensors"
+    /// The model, and its copy in floats where that is asked for.
+    package static let model = "model", dense = "dense"
     /// Of tasks, as lm-eval writes them.
     package static let harness = "results.json"
     /// Packed ternary factors.

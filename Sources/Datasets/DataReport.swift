@@ -76,7 +76,8 @@ package struct DataReport {
         }
         if let first = source.firstSkipped {
             lines.append(
-                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them \(first)"
+                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them "
+                    + "\(first)"
             )
         }
         return lines.map(\.onOneLine)
@@ -86,7 +87,8 @@ package struct DataReport {
         let source = windows.source
         if windows.begunAlready > 0 {
             return [
-                "note: \(windows.begunAlready) of \(count(windows.count, "window")) of \(source.path) began with the token that "
+                "note: \(windows.begunAlready) of \(count(windows.count, "window")) of \(source.path) began with the token "
+                    + "that "
                     + "data.bos=sequence puts in front; each has it once"
             ]
         }

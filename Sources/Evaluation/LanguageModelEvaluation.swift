@@ -15,7 +15,8 @@ package struct LanguageModelScore: Sendable, Equatable {
     package var perplexity: Double
     /// Mean over all positions of Σ p·log(p/q), p from full precision, in nats; nil where there was nothing to compare with.
     package var klDivergence: Double?
-    /// Share of all positions at which the likeliest token is that of full precision; nil where there was nothing to compare with.
+    /// Share of all positions at which the likeliest token is that of full precision; nil where there was nothing to compare
+    /// with.
     package var agreement: Double?
     /// Whether the loss of every window is that of the uniform distribution, ln(vocabulary): all logits are equal.
     package var isUniform: Bool
@@ -25,6 +26,11 @@ package struct LanguageModelScore: Sendable, Equatable {
         self.klDivergence = klDivergence
         self.agreement = agreement
         self.isUniform = isUniform
+    }
+
+    /// Of the network that others are compared with: it does not differ from itself.
+    package static func reference(perplexity: Double) -> LanguageModelScore {
+        LanguageModelScore(perplexity: perplexity, klDivergence: 0, agreement: 1)
     }
 
     /// - Throws: ``EvaluationError/uniform(vocabulary:)``.

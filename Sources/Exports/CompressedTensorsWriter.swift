@@ -31,7 +31,8 @@ package struct CompressedTensorsWriter: ModelWriter {
         guard opened.isShared else {
             throw ExportError(
                 .unfit, folder.path,
-                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers, activations as they are or, "
+                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers, activations "
+                    + "as they are or, "
                     + "beside 8-bit weights, rounded by token, and no R3 or R4")
         }
         let writer = try HFFolderWriter(request.out)

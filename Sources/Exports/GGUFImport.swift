@@ -42,8 +42,8 @@ package struct GGUFImport {
             checked: "\(model.entries.count) tensors in \(type.rawValue) and the tokenizer read back, equal to the file")
     }
 
-    /// The type that holds every value as it is: half precision where all matrices are in it and the vectors, which GGUF keeps in
-    /// float32, lose nothing, else float32.
+    /// The type that holds every value as it is: half precision where all matrices are in it and the vectors, which GGUF keeps
+    /// in float32, lose nothing, else float32.
     private func exactType(_ model: GGUFModel) throws -> ElementType {
         let encodings = Set(model.entries.filter { $0.shape.count > 1 }.compactMap { model.file.info($0.name)?.encoding })
         guard encodings.count == 1, let encoding = encodings.first, encoding == .f16 || encoding == .bf16 else { return .f32 }

@@ -41,7 +41,8 @@ extension GGUFTokenizer {
         guard document["model"]?["byte_fallback"]?.bool != true else {
             throw ExportError(
                 .unfit, path,
-                "is SentencePiece's BPE, for which llama.cpp needs scores that this file does not have; use --format huggingface "
+                "is SentencePiece's BPE, for which llama.cpp needs scores that this file does not have; use --format "
+                    + "huggingface "
                     + "and llama.cpp's converter with the model's tokenizer.model")
         }
         guard let pre = GGUFPreTokenizer.of(document) else {

@@ -68,7 +68,8 @@ package struct ExportRequest: Sendable {
         guard opened.execution == .plain else {
             throw ExportError(
                 .unfit, source,
-                "\(format) has no word for activations that are rounded or rotated at run time, as they are here; export the model it "
+                "\(format) has no word for activations that are rounded or rotated at run time, as they are here; export the "
+                    + "model it "
                     + "was made from, or quantize weights alone")
         }
         let form = opened.folder.packed?.form

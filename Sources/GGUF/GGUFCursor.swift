@@ -9,8 +9,8 @@ struct GGUFCursor {
     private var windowStart = 0
     private(set) var offset = 0
     private static let windowSize = 1 << 18
-    /// Elements of arrays that may still come. A value takes more memory than a byte of the file; the largest vocabularies have a
-    /// twentieth of this.
+    /// Elements of arrays that may still come. A value takes more memory than a byte of the file; the largest vocabularies have
+    /// a twentieth of this.
     private var elementsLeft = 1 << 23
 
     var path: String { file.path }

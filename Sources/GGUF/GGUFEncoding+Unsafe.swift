@@ -83,8 +83,8 @@ extension GGUFEncoding {
 
     /// d = the value of the largest magnitude (the first of several) / −8; q = min(15, trunc(x/d + 8.5)).
     ///
-    /// The product is rounded, then the sum, as in the package `gguf`: in ggml itself that depends on whether the compiler fuses
-    /// the two.
+    /// The product is rounded, then the sum, as in the package `gguf`: in ggml itself that depends on whether the compiler
+    /// fuses the two.
     private func appendQ4(
         _ x: UnsafeBufferPointer<Float>, _ first: Int, _ bytes: inout [UInt8]
     ) throws(UnencodableElement) {

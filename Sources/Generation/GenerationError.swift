@@ -12,7 +12,8 @@ package enum GenerationError: ReportableError, Equatable {
     package var description: String {
         switch self {
         case .emptyPrompt:
-            "prompt: there is no text, and the tokenizer names no token that begins one; give text with --prompt or on standard input"
+            "prompt: there is no text, and the tokenizer names no token that begins one; give text with --prompt or on "
+                + "standard input"
         case .promptTooLong(let tokens, let most):
             "prompt: \(tokens) tokens leave no room for another; the model has positions for \(most)"
         case .tokenOutside(let token, let vocabulary):

@@ -71,7 +71,8 @@ struct ShardIndex {
         guard isWithin || Self.store(ofSnapshot: root).map({ target.utf8.starts(with: ($0 + "/").utf8) }) ?? false else {
             throw FileError(
                 .malformed, shardPath,
-                "is a link that leaves the folder (only a Hugging Face cache's snapshots/ may link to its blobs/); copy the file "
+                "is a link that leaves the folder (only a Hugging Face cache's snapshots/ may link to its blobs/); copy the "
+                    + "file "
                     + "there instead")
         }
     }

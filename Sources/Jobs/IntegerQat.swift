@@ -44,7 +44,7 @@ struct IntegerQat<World: Communicator> {
         let plain = try run.plainScore(recipe)
         context.reporter.note(plain.line)
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.weights))
+        table.add(RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded, sizes.rounded(by: recipe.weights))
         let quantizer = recipe.weights
         let trainer = try run.trainer(
             base, hooks: QuantizedHooks(quantization: recipe.activations),

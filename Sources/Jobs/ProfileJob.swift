@@ -30,7 +30,8 @@ package struct ProfileJob {
             let weights = ModelWeights(try CompressedFolder(GivenPath.model(path)).folder.parameters())
             let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
             let note =
-                "per token; a ternary form pays below the critical rank, for 8-bit operands and \(zeros) % of zeros in U and V, as of "
+                "per token; a ternary form pays below the break-even number of components, for 8-bit operands and \(zeros) % "
+                + "of zeros in U and V, as of "
                 + "normal weights at ternary.threshold \(config.ternary.threshold)"
             return LayerProfile(weights, threshold: config.ternary.threshold).table.text + "\n\n"
                 + note.wrapped(indent: 0).joined(separator: "\n")

@@ -45,7 +45,7 @@ package struct PtqJob: Job {
         let windows = try run.evaluationWindows(drawingFrom: original.parameters)
         var before = try score(model.constantNetwork(original.parameters), against: nil, windows, context)
         try world.agree { try before.score.checkAlive(vocabulary: model.architecture.vocabularySize) }
-        before.score.klDivergence = 0
+        before.score = .reference(perplexity: before.score.perplexity)
         context.reporter.note("full precision: perplexity \(before.score.perplexity.formatted(decimals: 2))")
 
         let sent = groups.bytesSent
@@ -56,7 +56,8 @@ package struct PtqJob: Job {
         let shared = groups.bytesSent - sent
         for layer in layers {
             context.events.publish(
-                layer: layer.name, ["rank": .integer(layer.factors.rank), "relative_error": .double(layer.relativeError)])
+                layer: layer.name, components: layer.factors.componentCount,
+                ["relative_error": .double(layer.relativeError)])
         }
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
         let bytes = try write(original, layers, report, inputs, context)
@@ -173,7 +174,8 @@ package struct PtqJob: Job {
         context.reporter.note("\n" + result.table.text)
         if let warning = result.report.warning { context.reporter.note("\n" + warning) }
         context.reporter.note(
-            "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in \(context.folder.path)"
+            "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in "
+                + "\(context.folder.path)"
         )
     }
 }

@@ -42,7 +42,7 @@ package struct QuantizeJob: Job {
         context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        table.add("rtn", "round to nearest", table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
+        table.add(RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
 
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
@@ -100,34 +100,31 @@ package struct QuantizeJob: Job {
             let names = recipe.names(found.winner.transform, label: found.winner.label, found.winner.method)
             return Made(packed: found.packed, execution: found.execution, names: names, search: found)
         }
-        let (isCalibrated, transform) = (config.quantization.weights.method == .gptq, recipe.transform)
-        let isBalanced = config.quantize.balance
-        let readsText = isCalibrated || isBalanced || transform.readsText(config)
+        let (method, transform, isBalanced) = (recipe.method, recipe.transform, config.quantize.balance)
+        let readsText = method.inputs != nil || isBalanced || transform.readsText(config)
         let text = readsText ? try run.calibrationWindows(drawingFrom: original) : []
         let network = isBalanced ? try original.balanced(run, on: text) : original
         let base = try transform.apply(TransformInput(run: run, recipe: recipe, network: network, calibration: text))
         let execution = recipe.execution(of: transform)
-        let packed =
-            isCalibrated
-            ? try base.calibrated(run, windows: text, execution, keepingAs: transform.key, recipe.plan)
-            : base.packed(recipe.plan)
+        let packed = try base.packed(run, windows: text, execution, by: method, keepingAs: transform.key, recipe.plan)
         return Made(packed: packed, execution: execution, names: recipe.names, search: nil)
     }
 }
 
 extension Parameters<StoredTensor> {
-    /// The parameters with linears as the integers that GPTQ chooses, where the plan rounds them. Collective.
+    /// The parameters with linears as the integers that a method chooses, where the plan rounds them. Collective.
     ///
     /// - Parameter network: a word for these parameters, by which finished layers are found again.
-    func calibrated<World>(
-        _ run: LanguageModelRun<World>, windows: [[Int32]], _ execution: Execution, keepingAs network: String,
-        _ plan: WeightPlan
+    func packed<World>(
+        _ run: LanguageModelRun<World>, windows: [[Int32]], _ execution: Execution, by method: any WeightQuantization,
+        keepingAs network: String, _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
         let calibration = Calibration(run.model, run.context.groups, mode: run.context.config.calibration.mode)
         let finished = FinishedIntegers(
-            folder: run.context.folder.file(RunFiles.finishedLayers), network: network, hooks: "\(execution)")
+            folder: run.context.folder.file(RunFiles.finishedLayers), network: "\(network)_\(method.name)",
+            hooks: "\(execution)")
         let integers = try calibration.quantize(
-            self, windows: windows, hooks: execution.hooks(run.model.architecture), by: GPTQ(), keeping: finished
+            self, windows: windows, hooks: execution.hooks(run.model.architecture), by: method, keeping: finished
         ) { plan[$0] }
         return map { name, value in
             integers[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)

@@ -12,8 +12,8 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// `quantize.recipe=auto`: the network as stored, smoothed, and rotated by R1 and R2, each rounded to nearest and by GPTQ, compared
-/// by their divergence from full precision on text that none of them has seen.
+/// `quantize.recipe=auto`: the network as stored, smoothed, and rotated by R1 and R2, each rounded to nearest and by GPTQ,
+/// compared by their divergence from full precision on text that none of them has seen.
 struct RecipeSearch<World: Communicator> {
     let run: LanguageModelRun<World>
     let recipe: QuantizeRecipe
@@ -27,14 +27,14 @@ struct RecipeSearch<World: Communicator> {
     /// A way to quantize the network, and what came of it.
     struct Candidate {
         let transform: any ModelTransform
-        let method: WeightMethod
+        let method: any WeightQuantization
         var score: LanguageModelScore?
         var seconds = 0.0
         /// Why it was not tried, or has lost; or that it is what is written.
         var verdict = ""
 
-        var label: String { "\(transform.label), \(method == .gptq ? "GPTQ" : "round to nearest")" }
-        var key: String { "\(transform.key)_\(method.rawValue)" }
+        var label: String { "\(transform.label), \(method.label)" }
+        var key: String { "\(transform.key)_\(method.name)" }
     }
 
     struct Result {
@@ -77,7 +77,7 @@ struct RecipeSearch<World: Communicator> {
             let (began, execution) = (ContinuousClock.now, recipe.execution(of: transform))
             let made = try base(transform)
             let shared = (.now - began) / .seconds(1)
-            for method in [WeightMethod.rtn, .gptq] {
+            for method in WeightQuantizations.all where method.isTried {
                 var candidate = Candidate(transform: transform, method: method)
                 switch made {
                 case .failure(let obstacle): candidate.verdict = obstacle.reason
@@ -118,10 +118,10 @@ struct RecipeSearch<World: Communicator> {
     }
 
     private func packed(
-        _ base: Parameters<StoredTensor>, _ transform: any ModelTransform, _ execution: Execution, _ method: WeightMethod
+        _ base: Parameters<StoredTensor>, _ transform: any ModelTransform, _ execution: Execution,
+        _ method: any WeightQuantization
     ) throws -> Parameters<CompressedValue> {
-        guard method == .gptq else { return base.packed(recipe.plan) }
-        return try base.calibrated(run, windows: calibration, execution, keepingAs: transform.key, recipe.plan)
+        try base.packed(run, windows: calibration, execution, by: method, keepingAs: transform.key, recipe.plan)
     }
 }
 

@@ -21,8 +21,8 @@ extension RotateJob {
         return try run.inputs.trainingWindows(run.model, network, run.context, limit: limit)
     }
 
-    /// The learner at its start: the best of several random rotations, and with some steps on stored activations behind it, where
-    /// that is asked for; or where an earlier attempt has come to. Collective.
+    /// The learner at its start: the best of several random rotations, and with some steps on stored activations behind it,
+    /// where that is asked for; or where an earlier attempt has come to. Collective.
     func learner(
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
     ) throws -> RotationLearner {

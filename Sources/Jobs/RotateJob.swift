@@ -71,7 +71,7 @@ package struct RotateJob: Job {
     ) throws -> (table: ScoreTable, bytes: Int) {
         let (context, config, inputs) = (run.context, run.context.config, run.inputs)
         let type = try inputs.writtenType(config)
-        guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .rtn else {
+        guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .nearest else {
             try noteRounding(type, merged, read, outcome, run)
             return (
                 outcome.scores.table,
@@ -112,8 +112,10 @@ package struct RotateJob: Job {
             run.model.constantNetwork(rounded), against: run.model.constantNetwork(read), windows: outcome.windows, groups)
         let before = outcome.scores.table.rows[0].score.perplexity
         run.context.reporter.note(
-            "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) instead of "
-                + "\(before.formatted(decimals: 3)), and the largest change of a logit \(change.formatted(decimals: 4)) of the largest; "
+            "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) "
+                + "instead of "
+                + "\(before.formatted(decimals: 3)), and the largest change of a logit \(change.formatted(decimals: 4)) of the "
+                + "largest; "
                 + "model.dtype=f32 keeps more")
     }
 
@@ -171,7 +173,7 @@ package struct RotateJob: Job {
         }
 
         StoragePool.shared.trim()
-        let learner = try learner(run, recipe, base: network, text)
+        let learner: RotationLearner = try learner(run, recipe, base: network, text)
         let loop = TrainingLoop(
             config: config, windows: recipe.learner.objective.runsNetwork ? text : nil, tokensPerStep: learner.tokensPerStep,
             verb: "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective))

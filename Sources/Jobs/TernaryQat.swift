@@ -118,10 +118,12 @@ struct TernaryQat<World: Communicator> {
         return { layer in
             if layer.isRefusal, refused.insert(layer.name).inserted {
                 context.reporter.note(
-                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was not made; "
+                    "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was "
+                        + "not made; "
                         + "training.learning_rate may be too high")
             }
-            context.events.publish(layer: layer.name, ["rank": .integer(layer.rank), "branch": .string(layer.branch.rawValue)])
+            context.events.publish(
+                layer: layer.name, components: layer.componentCount, ["branch": .string(layer.branch.rawValue)])
         }
     }
 
@@ -132,7 +134,8 @@ struct TernaryQat<World: Communicator> {
         let report = try report(ternary, trainer.weights, run)
         let start = Start(score: try run.score(trainer.network), operations: report.operations)
         context.reporter.note(
-            "ternary (\(report.layers.count) layers): perplexity \(start.score.perplexity.formatted(decimals: 2)), \(cost(report))"
+            "ternary (\(report.layers.count) layers): perplexity \(start.score.perplexity.formatted(decimals: 2)), "
+                + "\(cost(report))"
         )
         return start
     }
@@ -203,7 +206,7 @@ struct TernaryQat<World: Communicator> {
         var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         table.add(
             ScoreTable.fullPrecision, "full precision", .full,
-            LanguageModelScore(perplexity: fullPrecision, klDivergence: 0, agreement: 1),
+            LanguageModelScore.reference(perplexity: fullPrecision),
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
@@ -323,7 +326,8 @@ extension TernaryReport {
         guard let first = refused.first else { return nil }
         let count = refused.reduce(0) { $0 + ($1.branchCounts?["refused"]?.integer ?? 0) }
         return
-            "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than half of a layer's "
+            "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than "
+            + "half of a layer's "
             + "additions and were not made; lower training.learning_rate"
     }
 }

@@ -11,8 +11,8 @@ package struct LeadingSubspace: Sendable {
     package private(set) var values: [Float] = []
 
     /// A random start. - Precondition: r ≤ m.
-    package init(rows m: Int, rank r: Int, from random: inout RandomStream) throws(LAPACKError) {
-        precondition(r >= 1 && r <= m, "a subspace of rank \(r) in \(m) dimensions")
+    package init(rows m: Int, dimension r: Int, from random: inout RandomStream) throws(LAPACKError) {
+        precondition(r >= 1 && r <= m, "a subspace of dimension \(r) in \(m) dimensions")
         basis = Tensor(normal: [m, r], from: &random)
         try orthonormalize()
     }

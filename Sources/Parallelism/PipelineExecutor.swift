@@ -21,8 +21,8 @@ package struct PipelineTiming: Sendable, Equatable {
     package struct Waiting: Sendable, Equatable {
         /// In which they waited.
         package var measured = 0.0
-        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets the
-        /// pace of the others.
+        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets
+        /// the pace of the others.
         package var least = 0.0
 
         /// The time of passes that wait no more than they must, over what they took.

@@ -13,8 +13,8 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
     /// One forward, one backward: a stage runs ahead just far enough to keep those behind it busy, then alternates
     /// (Narayanan et al., arXiv 2104.04473, section 2.2). At most stages − stage micro-batches are alive.
     case oneForwardOneBackward = "1f1b"
-    /// The same, but all stages except the last run one micro-batch further ahead, and keep it alive: what one pass takes longer
-    /// than another, and what a message takes, then keeps no stage waiting at once.
+    /// The same, but all stages except the last run one micro-batch further ahead, and keep it alive: what one pass takes
+    /// longer than another, and what a message takes, then keeps no stage waiting at once.
     case slack = "1f1b-slack"
     /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive at the turn: an oracle.
     case gpipe

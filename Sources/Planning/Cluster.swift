@@ -71,13 +71,19 @@ package struct Cluster: Sendable, Equatable {
             assumptions.append("\(speed) (AVX2 at 2 GHz; AVX-512: about twice that): give plan.gemm_flops")
         }
         if !isAlone, settings.bandwidth == nil {
-            assumptions.append("10 Gbit/s between nodes: give plan.bandwidth, in bytes a second")
+            assumptions.append(
+                "\((8 * bandwidth / 1e9).formatted(decimals: 0)) Gbit/s between nodes: give plan.bandwidth, in "
+                    + "bytes a second")
         }
     }
 
-    /// Of memory that ranks share, or 10 Gbit/s between machines.
-    static func assumedBandwidth(nodes: Int) -> Double { nodes == 1 ? 4e9 : 1.25e9 }
-    static func assumedLatency(nodes: Int) -> Double { nodes == 1 ? 2e-6 : 3e-5 }
+    /// Of memory that ranks share, or of the network between machines.
+    static func assumedBandwidth(nodes: Int) -> Double {
+        nodes == 1 ? AssumedNode.sharedBandwidth : AssumedNode.bandwidth
+    }
+    static func assumedLatency(nodes: Int) -> Double {
+        nodes == 1 ? AssumedNode.sharedLatency : AssumedNode.latency
+    }
 
     private static func measuredFlops() -> Double {
         let threads = Team.threads

@@ -80,6 +80,7 @@ package struct LayoutChooser: Sendable {
         }
         let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
         return
-            "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory (fewer ranks a machine)"
+            "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory "
+            + "(fewer ranks a machine)"
     }
 }

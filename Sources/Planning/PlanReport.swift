@@ -30,7 +30,8 @@ package struct PlanReport: Sendable {
             + (learns ? "\(workload.steps) steps of \(sequences(workload.sequences))" : sequences(workload.sequences)))
             .wrapped(indent: 2)
         lines +=
-            "\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and \(ByteCount(cluster.memoryPerNode).rounded)"
+            ("\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and "
+            + "\(ByteCount(cluster.memoryPerNode).rounded)")
             .wrapped(indent: 2)
         lines += assumptions.flatMap { "assumed: \($0)".wrapped(indent: 2) } + [""]
         lines += table(running.isEmpty ? search.runs : running, isBatch: false).split(separator: "\n").map(String.init)
@@ -91,12 +92,15 @@ package struct PlanReport: Sendable {
         var all: [String] = []
         if let first = search.runs.first, !first.planned.runs {
             all.append(
-                "\(first.planned.idleReplicas) of \(first.planned.layout.data) replicas would be idle, with \(sequences(workload.sequences)) a step; "
-                    + "such a run is refused. Below, training.batch_size is \(best.sequences); or take fewer ranks (plan.ranks_per_node)"
+                "\(first.planned.idleReplicas) of \(first.planned.layout.data) replicas would be idle, with "
+                    + "\(sequences(workload.sequences)) a step; "
+                    + "such a run is refused. Below, training.batch_size is \(best.sequences); or take fewer ranks "
+                    + "(plan.ranks_per_node)"
             )
         } else if best.planned.idleReplicas > 0 {
             all.append(
-                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has \(best.sequences) windows"
+                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has "
+                    + "\(best.sequences) windows"
             )
         }
         let cores = cluster.nodes * cluster.coresPerNode
@@ -109,13 +113,17 @@ package struct PlanReport: Sendable {
         if let best = search.best {
             let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
             return
-                "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the whole job, with \(ranks) "
-                + "rank\(ranks == 1 ? "" : "s") a node, \(threads(best.cluster)) thread\(best.cluster.threadsPerRank == 1 ? "" : "s") each, and "
-                + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) stage\(layout.pipeline == 1 ? "" : "s")"
+                "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the "
+                + "whole job, with \(ranks) "
+                + "rank\(ranks == 1 ? "" : "s") a node, \(threads(best.cluster)) "
+                + "thread\(best.cluster.threadsPerRank == 1 ? "" : "s") each, and "
+                + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) "
+                + "stage\(layout.pipeline == 1 ? "" : "s")"
         }
         guard let least = search.runs.min(by: { $0.planned.peakMemory < $1.planned.peakMemory }) else { return "" }
         return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
-            + "\(least.cluster.ranksPerNode) ranks a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take nodes with more memory "
+            + "\(least.cluster.ranksPerNode) ranks a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take "
+            + "nodes with more memory "
             + "(plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or file"
     }
 

@@ -1,6 +1,7 @@
 internal import Calibration
 internal import Configuration
 internal import Models
+internal import Quantization
 
 /// What `quantize` computes besides passes of the network over the evaluation windows.
 struct QuantizeWork {
@@ -21,13 +22,17 @@ struct QuantizeWork {
     /// Of a stage's layers: what every replica does, and what they divide.
     func once(_ part: StagePart) -> (alike: Work, divided: Work) {
         let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
-        // The row of plain rounding, and rounding to nearest of each transform.
-        let rounded = 1 + (workload.calibrates && !searchesAll ? 0 : transforms)
+        // The row of plain rounding, and of each transform the methods that look at no inputs.
+        let methods = workload.quantizations
+        let rounded = 1 + transforms * Double(methods.count { $0.inputs == nil })
         var (alike, divided) = (Work(searches: isSearched ? rounded * linears : 0), Work())
         if searchesAll {
-            // Two networks for each of six recipes.
+            // Two networks for each recipe.
             let windows = Double(config.quantize.heldOut * workload.length)
-            divided.products += 12 * windows * 2 * linears
+            divided.products += transforms * Double(methods.count) * 2 * windows * 2 * linears
+        }
+        for method in methods where method.inputs != nil {
+            for block in part.layers { add(method, block, to: &alike, &divided) }
         }
         if config.quantize.balance {
             for index in part.layers {
@@ -38,26 +43,27 @@ struct QuantizeWork {
                 divided.products += widths.reduce(0) { $0 + calibrated * $1 * $1 }
             }
         }
-        guard workload.calibrates else { return (alike, divided) }
-        for block in part.layers { add(block, to: &alike, &divided) }
         return (alike, divided)
     }
 
     private var isSearched: Bool { config.quantization.weights.clip == .search }
 
-    /// GPTQ of a block: the second moments of the inputs at each hook point (half a product), passes of the block to get at them,
-    /// the inverse's factor (n³ in double precision), and per row a product with half of it.
-    private func add(_ index: Int, to alike: inout Work, _ divided: inout Work) {
+    /// A block calibrated: the second moments of the inputs at each hook point (half a product), passes of the block to get at
+    /// them, and what the method makes of them.
+    private func add(_ method: any WeightQuantization, _ index: Int, to alike: inout Work, _ divided: inout Work) {
         let block = workload.shape.blocks[index]
         let widths = Dictionary(grouping: block.linears, by: { $0.ports.reads }).values.map { layers in
-            (inputs: Double(layers[0].spec.shape[1]), rows: Double(layers.reduce(0) { $0 + $1.spec.shape[0] }))
+            (columns: layers[0].spec.shape[1], rows: layers.reduce(0) { $0 + $1.spec.shape[0] })
         }
         let passes = config.calibration.mode == .sequential ? Double(widths.count) + 1 : 1
         divided = divided + (transforms * passes) * pass(index)
-        for (n, rows) in widths {
+        for (columns, rows) in widths {
+            let cost = method.cost(rows: rows, columns: columns)
+            let moments = method.inputs == .secondMoment ? calibrated * Double(columns * columns) : 0
             divided =
-                divided + transforms * Work(products: calibrated * n * n + rows * n * n, searches: isSearched ? rows * n : 0)
-            alike.solves += transforms * n * n * n
+                divided + transforms
+                * Work(products: moments + cost.products, searches: isSearched ? Double(rows * columns) : 0)
+            alike.solves += transforms * cost.solves
         }
     }
 

@@ -100,10 +100,10 @@ struct StageMemory {
         }
     }
 
-    /// The network, and beside it the largest of: one rounded for comparison; its integers with what calibration holds, which is
-    /// the inputs of a block for all of a replica's sequences, the block's matrices twice, and of the widest input the second
-    /// moments, their factor and a copy in double precision; its integers twice, once they are written and read back, with a head
-    /// of their own.
+    /// The network, and beside it the largest of: one rounded for comparison; its integers with what calibration holds, which
+    /// is the inputs of a block for all of a replica's sequences, the block's matrices twice, and of the widest input the
+    /// second moments, their factor and a copy in double precision; its integers twice, once they are written and read back,
+    /// with a head of their own.
     private func quantized(replicas: Int) -> Double {
         let config = workload.config
         let base = isWidened ? resting * parameters + widened : parameters

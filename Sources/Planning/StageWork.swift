@@ -195,7 +195,8 @@ struct StageWork {
         let stored = Double(workload.storedSequences * workload.length) / Double(workload.steps)
         return part.layers.reduce(Work()) { sum, block in
             let (tokens, cost) = (Double(workload.storedTokens), cost[block])
-            // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each twice.
+            // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each
+            // twice.
             let rows = rotation.rowOperations(block, tokens: tokens, r1: r1, r2: r2)
             let widths = Double(workload.shape.blocks[block].quantizedWidth)
             return sum
@@ -210,7 +211,8 @@ struct StageWork {
     }
 
     /// The Cayley steps of all rotations, for n³: each factorization (⅔), which every rank that makes rows of it takes for
-    /// itself; n rows solved (2), and its test (1), which ranks can divide. Iterating (5 products, and the gradient's) cannot be.
+    /// itself; n rows solved (2), and its test (1), which ranks can divide. Iterating (5 products, and the gradient's) cannot
+    /// be.
     var retraction: (alike: Work, byRow: Work) {
         func cube(_ n: Int) -> Double { Double(n) * Double(n) * Double(n) }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)

@@ -60,8 +60,8 @@ extension Cluster {
 }
 
 extension Planner {
-    /// Of the operations of a step on all ranks, the share that more than one rank does alike. A value that is written counts as
-    /// an operation, a weight that is rounded with a search as 80 candidates of 8.
+    /// Of the operations of a step on all ranks, the share that more than one rank does alike. A value that is written counts
+    /// as an operation, a weight that is rounded with a search as 80 candidates of 8.
     package func replicatedShare(_ layout: Layout) -> Double {
         let stages = stages(layout)
         let (alike, all) = stages.reduce(into: (0.0, 0.0)) { sums, stage in

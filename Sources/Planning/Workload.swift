@@ -1,5 +1,6 @@
 package import Configuration
 package import Models
+internal import Quantization
 internal import Rotation
 
 /// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
@@ -12,7 +13,7 @@ package struct Workload: Sendable {
     package let length: Int
 
     /// Windows counted where all of a text are evaluated: their number is not known here.
-    static let unknownWindows = 40
+    static let unknownWindows = DataSettings.defaultEvalWindows
 
     package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
         self.job = job
@@ -43,7 +44,14 @@ package struct Workload: Sendable {
 
     /// Whether integers are chosen by what their layers' inputs show.
     var calibrates: Bool {
-        job == .quantize && (config.quantize.recipe == .auto || config.quantization.weights.method == .gptq)
+        quantizations.contains { $0.inputs != nil }
+    }
+
+    /// Ways to choose integers that `quantize` goes through.
+    var quantizations: [any WeightQuantization] {
+        guard job == .quantize else { return [] }
+        guard config.quantize.recipe == .given else { return WeightQuantizations.all.filter(\.isTried) }
+        return [config.quantization.weights.method.quantization].compactMap(\.self)
     }
 
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.

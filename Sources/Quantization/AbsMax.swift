@@ -3,15 +3,27 @@ package import TensorCore
 /// Signed integers with s = max|w|/(2^(b−1)−1) of each group, and nothing clipped.
 package struct AbsMax: WeightQuantization {
     package static let name = "absmax"
+    package static let label = "absmax"
     package let inputs: InputStatistics.Depth? = nil
 
     package init() {}
+
+    package func conflict(with quantizer: WeightQuantizer) -> String? {
+        if !quantizer.spec.symmetric { return "quantization.weights.symmetric=true" }
+        return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
+    }
+
+    /// With the ranges that this way has.
+    private func quantizer(_ given: WeightQuantizer) -> WeightQuantizer {
+        let spec = given.spec
+        return WeightQuantizer(
+            QuantizerSpec(bits: spec.bits, symmetric: true, granularity: spec.granularity))
+    }
 
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {
         try check(weights, quantizer.spec)
-        let spec = QuantizerSpec(bits: quantizer.spec.bits, symmetric: true, granularity: quantizer.spec.granularity)
-        return weights.map(WeightQuantizer(spec).quantized)
+        return weights.map(self.quantizer(quantizer).quantized)
     }
 }

@@ -11,6 +11,8 @@ package import TensorCore
 /// in³/3 for the factorization, which weights of the same inputs share.
 package struct GPTQ: WeightQuantization {
     package static let name = "gptq"
+    package static let label = "GPTQ"
+    package static let isTried = true
 
     /// From which weights the range of a group is taken, where it is not taken before any column is rounded.
     package enum GroupRanges: Sendable {
@@ -25,8 +27,8 @@ package struct GPTQ: WeightQuantization {
     package var damping = 0.01
     /// Columns of the largest inputs first (activation order).
     package var byActivation = false
-    /// Groups are neighbors as stored, with ranges taken from the weight as it was. Otherwise they are neighbors in the order of
-    /// rounding: see ``QuantizedWeight/columnGroups``.
+    /// Groups are neighbors as stored, with ranges taken from the weight as it was. Otherwise they are neighbors in the order
+    /// of rounding: see ``QuantizedWeight/columnGroups``.
     package var staticGroups = false
     package var groupRanges = GroupRanges.compensated
 
@@ -37,6 +39,12 @@ package struct GPTQ: WeightQuantization {
         precondition(damping >= 0, "a damping of \(damping)")
         (self.damping, self.byActivation) = (damping, byActivation)
         (self.staticGroups, self.groupRanges) = (staticGroups, groupRanges)
+    }
+
+    /// Half a product with the n×n factor for each row; n³ for the factor.
+    package func cost(rows: Int, columns: Int) -> WeightQuantizationCost {
+        let (m, n) = (Double(rows), Double(columns))
+        return WeightQuantizationCost(products: m * n * n, solves: n * n * n)
     }
 
     package func quantize(

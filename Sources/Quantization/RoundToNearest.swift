@@ -3,6 +3,8 @@ package import TensorCore
 /// Every weight goes to the nearest integer of its group's grid.
 package struct RoundToNearest: WeightQuantization {
     package static let name = "rtn"
+    package static let label = "round to nearest"
+    package static let isTried = true
     package let inputs: InputStatistics.Depth? = nil
 
     package init() {}

@@ -6,9 +6,20 @@ package import TensorCore
 package protocol WeightQuantization: Sendable {
     /// As settings name it.
     static var name: String { get }
+    /// For the user.
+    static var label: String { get }
+    /// Whether `quantize.recipe=auto` tries it.
+    static var isTried: Bool { get }
 
     /// What it must know of the layer's inputs; nil for nothing.
     var inputs: InputStatistics.Depth? { get }
+
+    /// What choosing the integers of weights with these inputs and, together, these rows takes, but for the statistics.
+    func cost(rows: Int, columns: Int) -> WeightQuantizationCost
+
+    /// The setting this way needs, such as `quantization.weights.symmetric=false`, where the quantizer says otherwise; nil
+    /// where it takes the quantizer.
+    func conflict(with quantizer: WeightQuantizer) -> String?
 
     /// Whether the integers of a row depend on that row alone, given the inputs: ranks can then share a weight's rows.
     func isByRow(_ spec: QuantizerSpec) -> Bool
@@ -25,8 +36,25 @@ package protocol WeightQuantization: Sendable {
     ) throws -> [QuantizedWeight]
 }
 
+/// Arithmetic that a method takes besides a search for ranges.
+package struct WeightQuantizationCost: Sendable, Equatable {
+    /// Floating-point operations of matrix products; shared by the ranks that share rows.
+    package var products = 0.0
+    /// Operations in double precision that every rank does.
+    package var solves = 0.0
+
+    package init(products: Double = 0, solves: Double = 0) { (self.products, self.solves) = (products, solves) }
+}
+
 extension WeightQuantization {
+    package static var isTried: Bool { false }
+
     package var name: String { Self.name }
+    package var label: String { Self.label }
+    package var isTried: Bool { Self.isTried }
+
+    package func cost(rows: Int, columns: Int) -> WeightQuantizationCost { WeightQuantizationCost() }
+    package func conflict(with quantizer: WeightQuantizer) -> String? { nil }
 
     package func isByRow(_ spec: QuantizerSpec) -> Bool {
         switch spec.granularity {
@@ -42,7 +70,8 @@ extension WeightQuantization {
         try quantize([weight], statistics, quantizer)[0]
     }
 
-    /// - Throws: ``QuantizationError`` for weights that cannot be divided into these groups, or have values that are not finite.
+    /// - Throws: ``QuantizationError`` for weights that cannot be divided into these groups, or have values that are not
+    ///   finite.
     package func check(_ weights: [Tensor], _ spec: QuantizerSpec) throws(QuantizationError) {
         for weight in weights {
             precondition(weight.shape.count == 2 && spec.isActive, "\(spec.bits)-bit integers of a weight \(weight.shape)")
@@ -56,16 +85,16 @@ extension WeightQuantization {
     }
 }
 
-/// The ways there are, by name.
+/// The ways there are: `quantization.weights.method` names one. The first is the default, which every job can do.
 package enum WeightQuantizations {
-    private static let entries: [any WeightQuantization] = [
+    package static let all: [any WeightQuantization] = [
         RoundToNearest(), GPTQ(), AbsMax(), ZeroPoint(),
     ]
 
-    package static var names: [String] { entries.map(\.name) }
+    package static var names: [String] { all.map(\.name) }
 
     /// The one of this name, with its own settings as they are by default; nil if there is none.
-    package static func named(_ name: String) -> (any WeightQuantization)? { entries.first { $0.name == name } }
+    package static func named(_ name: String) -> (any WeightQuantization)? { all.first { $0.name == name } }
 }
 
 extension QuantizationError {

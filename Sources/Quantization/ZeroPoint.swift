@@ -4,16 +4,27 @@ package import TensorCore
 /// clipped, and 0 stays 0.
 package struct ZeroPoint: WeightQuantization {
     package static let name = "zero-point"
+    package static let label = "zero-point"
     package let inputs: InputStatistics.Depth? = nil
 
     package init() {}
+
+    package func conflict(with quantizer: WeightQuantizer) -> String? {
+        if quantizer.spec.symmetric { return "quantization.weights.symmetric=false" }
+        return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
+    }
+
+    /// With the ranges that this way has.
+    private func quantizer(_ given: WeightQuantizer) -> WeightQuantizer {
+        let spec = given.spec
+        return WeightQuantizer(
+            QuantizerSpec(bits: spec.bits, symmetric: false, granularity: spec.granularity, includesZero: true))
+    }
 
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {
         try check(weights, quantizer.spec)
-        let spec = QuantizerSpec(
-            bits: quantizer.spec.bits, symmetric: false, granularity: quantizer.spec.granularity, includesZero: true)
-        return weights.map(WeightQuantizer(spec).quantized)
+        return weights.map(self.quantizer(quantizer).quantized)
     }
 }

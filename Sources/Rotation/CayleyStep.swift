@@ -12,8 +12,8 @@ package struct CayleyStep: Sendable {
     /// α.
     package let size: Float
 
-    /// Rows that are solved for together. Where the rows that are asked for begin and end at multiples of it, they have the same
-    /// bits whichever are asked for.
+    /// Rows that are solved for together. Where the rows that are asked for begin and end at multiples of it, they have the
+    /// same bits whichever are asked for.
     package static let chunk = 64
 
     /// Some of the next R's rows, solved for in double precision and rounded once.

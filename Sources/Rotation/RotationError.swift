@@ -18,7 +18,8 @@ package enum RotationError: ReportableError, Equatable {
     package var description: String {
         switch self {
         case .gradientNotFinite(let step):
-            "the gradient of a rotation is not finite at step \(step); lower training.learning_rate or look for extreme values in the model"
+            "the gradient of a rotation is not finite at step \(step); lower training.learning_rate or look for extreme values "
+                + "in the model"
         case .linearAlgebra(let error): error.description
         }
     }

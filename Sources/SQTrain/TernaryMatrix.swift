@@ -24,7 +24,7 @@ public struct TernaryMatrix: Sendable {
     public var rows: Int { factors.u.rows }
     public var columns: Int { factors.v.columns }
     /// Columns of U, rows of V.
-    public var components: Int { factors.rank }
+    public var components: Int { factors.componentCount }
     /// Additions that a product with a vector takes.
     public var additions: Int { factors.additions }
     /// Multiplications that it takes.

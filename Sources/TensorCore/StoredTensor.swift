@@ -159,7 +159,8 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// Whether it is in memory, in whatever form; else it is read, and what is done to it done again, each time it is asked for.
+    /// Whether it is in memory, in whatever form; else it is read, and what is done to it done again, each time it is asked
+    /// for.
     package var isResident: Bool {
         switch content {
         case .float32, .bfloat16, .packed: true

@@ -36,8 +36,8 @@ package enum Team {
     /// Below so many elements of work, some microseconds, a further thread costs more than it saves.
     private static let elementsOfAThread = 1 << 15
 
-    /// Calls `body` for runs of 0..<count that together are all of it: on all threads, or on fewer where `count` items of `cost`
-    /// elements each are too little work for all.
+    /// Calls `body` for runs of 0..<count that together are all of it: on all threads, or on fewer where `count` items of
+    /// `cost` elements each are too little work for all.
     ///
     /// - Parameter body: runs on several threads at a time. It may write only what belongs to its run.
     package static func share(_ count: Int, cost: Int, _ body: (Range<Int>) -> Void) {
@@ -51,8 +51,8 @@ package enum Team {
 
     /// What `body` makes of each of 0..<count, long work that threads take one by one.
     ///
-    /// - Parameter body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its thread
-    ///   does alone, unless there is but one item.
+    /// - Parameter body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its
+    ///   thread does alone, unless there is but one item.
     /// - Throws: the first error by number; after an error no item is begun.
     package static func map<Result>(_ count: Int, _ body: (_ item: Int, _ isCaller: Bool) throws -> Result) throws -> [Result] {
         guard threads > 1, count > 1 else { return try (0..<count).map { try body($0, true) } }
@@ -91,7 +91,8 @@ package enum Team {
         }
     }
 
-    /// Elements that are never parted: whole vectors of every processor, so that an element is computed alike wherever a run ends.
+    /// Elements that are never parted: whole vectors of every processor, so that an element is computed alike wherever a run
+    /// ends.
     private static let block = 1 << 12
 
     /// Calls `body` for runs of 0..<count elements, of arrays that are gone through once.
@@ -104,8 +105,8 @@ package enum Team {
     /// Items of a chunk whose sums ``sum(_:of:cost:_:)`` adds up.
     private static let chunk = 256
 
-    /// Calls `body` for the chunks of 0..<count, each with `width` zeros of its own to add to, and adds what they leave to `total`,
-    /// chunk by chunk in order.
+    /// Calls `body` for the chunks of 0..<count, each with `width` zeros of its own to add to, and adds what they leave to
+    /// `total`, chunk by chunk in order.
     package static func sum(
         _ count: Int, of width: Int, cost: Int, into total: UnsafeMutablePointer<Float>,
         _ body: (Range<Int>, UnsafeMutablePointer<Float>) -> Void

@@ -82,11 +82,11 @@ private struct FormMap {
     }
 }
 
-/// A convolution's weight decomposed in one form, one decomposition of equal rank per group.
+/// A convolution's weight decomposed in one form, one decomposition per group, each with as many components.
 package struct ConvolutionDecomposition: Sendable {
     package let form: ConvolutionForm
     package let groups: [TernaryDecomposition]
-    /// Rank of a group over the critical rank of the layer: below 1 the ternary layer is cheaper.
+    /// Components of a group over those at which the layer breaks even: below 1 the ternary layer is cheaper.
     package let cost: Double
 
     /// Decomposes `weight` in every form allowed and keeps the cheapest; the lower form where costs are equal.
@@ -109,8 +109,8 @@ package struct ConvolutionDecomposition: Sendable {
         let matrices = form.matrices(weight, groups: groups)
         self.groups = try TernaryDecomposition.batch(matrices, options, name: name)
         let sparsity = self.groups.map(\.sparsity).reduce(0, +) / Float(groups)
-        let critical = CriticalRank.value(
+        let breakEven = BreakEven.components(
             weight: weight, sparsity: sparsity, rows: matrices.shape[1], columns: matrices.shape[2])
-        cost = critical > 0 ? Double(self.groups[0].rank) / critical : .infinity
+        cost = breakEven > 0 ? Double(self.groups[0].componentCount) / breakEven : .infinity
     }
 }

@@ -49,7 +49,7 @@ struct GreedyDecomposer {
     /// Whether components left without entries stay, so that all others keep their neighbors.
     private var keepsPlaces = false
 
-    /// Decomposes each matrix and fills all up to the largest rank with components of scale 0.
+    /// Decomposes each matrix and fills all up to the largest number of components with components of scale 0.
     static func decompose(
         _ problems: [Problem], _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
     ) throws -> [(components: Components, error: Float)] {
@@ -59,8 +59,8 @@ struct GreedyDecomposer {
             let error = try decomposer.run(name: name, eachRound)
             results.append((decomposer.components, error))
         }
-        let rank = results.map { $0.components.count }.max() ?? 0
-        for b in results.indices { results[b].components.pad(to: rank) }
+        let componentCount = results.map { $0.components.count }.max() ?? 0
+        for b in results.indices { results[b].components.pad(to: componentCount) }
         return results
     }
 
@@ -74,7 +74,7 @@ struct GreedyDecomposer {
         solver = ScaleSolver(matrix, workspace)
         residual = matrix
         var random = RandomStream(seed: options.seed, stream: 0x7453_5644)
-        subspace = try LeadingSubspace(rows: matrix.rows, rank: min(2 * stride, matrix.rows), from: &random)
+        subspace = try LeadingSubspace(rows: matrix.rows, dimension: min(2 * stride, matrix.rows), from: &random)
         projection = TernaryProjection(threshold: options.threshold)
         if components.count > 0 { try refit(from: 0) }
     }
@@ -320,8 +320,8 @@ extension GreedyDecomposer {
 
 extension Components {
     /// Appends components of zeros.
-    mutating func pad(to rank: Int) {
-        let missing = rank - count
+    mutating func pad(to componentCount: Int) {
+        let missing = componentCount - count
         guard missing > 0 else { return }
         append(u: [Float](repeating: 0, count: missing * m), v: [Float](repeating: 0, count: missing * n))
     }

@@ -9,11 +9,12 @@ package import TensorCore
 ///
 ///     (x̂, d₁) = ⌊b∘x⌉₈     z = s∘(V·x̂)·d₁     (ẑ, d₂) = ⌊z⌉₈     y = a∘(U·ẑ)·d₂
 ///
-/// Factors that stand for small whole numbers N = U·diag(s)·V (`DigitColumns`) are multiplied as these, a fraction of the size, and
-/// their components are not rounded: y = a∘(N·x̂)·d₁.
+/// Factors that stand for small whole numbers N = U·diag(s)·V (`DigitColumns`) are multiplied as these, a fraction of the size,
+/// and their components are not rounded: y = a∘(N·x̂)·d₁.
 ///
 /// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
-/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8 bits.
+/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8
+/// bits.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
     private let b: [Float]?
@@ -28,7 +29,7 @@ package struct IntegerTernaryProduct: Sendable {
     package init(_ factors: TernaryFactors) {
         (rows, columns, b) = (factors.u.rows, factors.v.columns, factors.balance?.b)
         let a = factors.balance?.a
-        guard rows > 0, columns > 0, factors.rank > 0 else {
+        guard rows > 0, columns > 0, factors.componentCount > 0 else {
             form = .zero
             return
         }
@@ -122,8 +123,8 @@ extension TernaryFactors {
     var wholeNumbers: WholeMatrix? {
         // So many of so large components still sum up within 32 bits.
         let largest: Float = 32768
-        guard rank < 65536, s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
-        let (m, n, k) = (u.rows, v.columns, rank)
+        guard componentCount < 65536, s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
+        let (m, n, k) = (u.rows, v.columns, componentCount)
         let (columns, rows) = (u.unpacked.transposed(), v.unpacked)
         var transposed = [Int32](repeating: 0, count: n * m)
         for j in 0..<k {
@@ -137,12 +138,12 @@ extension TernaryFactors {
         return WholeMatrix(rows: m, columns: n, transposed: transposed, most: Int(most))
     }
 
-    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and, but for whole numbers, the components are rounded to 8 bits and
-    /// back.
+    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and, but for whole numbers, the components are rounded to 8 bits
+    /// and back.
     package func fakeQuantizedProduct(_ x: Tensor) -> Tensor {
         precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
         let shape = Array(x.shape.dropLast()) + [u.rows]
-        guard rank > 0, v.columns > 0 else { return Tensor(zeros: shape) }
+        guard componentCount > 0, v.columns > 0 else { return Tensor(zeros: shape) }
         var tokens = x.reshaped([x.rows, v.columns])
         if let b = balance?.b { tokens.scaleColumns(by: b) }
         var components = v.apply(tokens.roundedRows())

@@ -75,7 +75,9 @@ package struct LayerTransition: Sendable {
     /// A present component is kept while its strength is at least this times the best absent one's.
     package let pruneRate: Float
 
-    package init(_ options: TernaryOptions, pruneRate: Float = 5) throws(TernaryError) {
+    package static let publishedPruneRate = 5
+
+    package init(_ options: TernaryOptions, pruneRate: Float = Float(publishedPruneRate)) throws(TernaryError) {
         try options.validate()
         guard pruneRate >= 0 else {
             throw TernaryError(.configuration, "ternary.prune_rate is \(pruneRate); it must be 0 or more")
@@ -97,7 +99,8 @@ package struct LayerTransition: Sendable {
     /// The first projection, where the factors are there already.
     package static func begin(with factors: TernaryFactors) -> TransitionUpdate {
         TransitionUpdate(
-            branch: .full, kept: [], newU: factors.u.unpacked, newV: factors.v.unpacked, s: Tensor(factors.s, [factors.rank]),
+            branch: .full, kept: [], newU: factors.u.unpacked, newV: factors.v.unpacked,
+            s: Tensor(factors.s, [factors.componentCount]),
             balance: factors.balance)
     }
 
@@ -239,7 +242,7 @@ package struct LayerTransition: Sendable {
             leading = try SingularValueDecomposition(inDoublePrecision: residual).u.transposed().rows(0..<1)
         case .default:
             var random = RandomStream(seed: options.seed, stream: 0x5172_6164)
-            var subspace = try LeadingSubspace(rows: m, rank: min(8, m), from: &random)
+            var subspace = try LeadingSubspace(rows: m, dimension: min(8, m), from: &random)
             try subspace.iterate(residual, times: 4)
             leading = subspace.basis.transposed().rows(0..<1)
         }

@@ -26,9 +26,9 @@ package struct OperationCount: Sendable, Equatable {
     /// A ternary layer: `scaled` components at each of `scaledPositions`, and one addition per non-zero and position of V and
     /// of U.
     package static func ternary(
-        rank: Int, nonzerosU: Int, positionsU: Int, nonzerosV: Int, positionsV: Int
+        componentCount: Int, nonzerosU: Int, positionsU: Int, nonzerosV: Int, positionsV: Int
     ) -> OperationCount {
-        OperationCount(multiplications: rank * positionsV, additions: nonzerosU * positionsU + nonzerosV * positionsV)
+        OperationCount(multiplications: componentCount * positionsV, additions: nonzerosU * positionsU + nonzerosV * positionsV)
     }
 
     /// A ternary linear layer on `tokens` tokens.
@@ -37,8 +37,8 @@ package struct OperationCount: Sendable, Equatable {
     }
 }
 
-/// The rank from which on a ternary layer costs more than the dense one it replaces.
-package enum CriticalRank {
+/// How many components a ternary layer may have before it costs more than the dense one it replaces.
+package enum BreakEven {
     /// ((b−2)·#{w ∉ {−1, 0, 1}} + #{w ≠ 0}) / ((b−2) + (1−sparsity)·(m+n)) for operands of b bits: a b-bit product counts as b
     /// − 2 additions.
     ///
@@ -46,7 +46,7 @@ package enum CriticalRank {
     ///   - weight: the layer's whole weight, all groups.
     ///   - sparsity: share of zeros in U and V.
     ///   - m, n: the shape of one group's matrix.
-    package static func value(weight: Tensor, sparsity: Float, rows m: Int, columns n: Int, bits: Int = 8) -> Double {
+    package static func components(weight: Tensor, sparsity: Float, rows m: Int, columns n: Int, bits: Int = 8) -> Double {
         precondition(bits > 2, "\(bits)-bit operands")
         var (products, sums) = (0, 0)
         weight.withElements { elements in

@@ -39,6 +39,7 @@ struct StallGuard {
         TernaryError(
             .stalled,
             "\(name): the residual stalls at \(error) of the largest singular value, above the tolerance \(tolerance), with "
-                + "\(components) components; raise ternary.tolerance, or ternary.threshold if it is below 0.8386, the default")
+                + "\(components) components; raise ternary.tolerance, or ternary.threshold if it is below "
+                + "\(TernaryOptions.defaultThreshold), the default")
     }
 }

@@ -1,9 +1,9 @@
 /// The form of factors that keep to 2:4.
 extension TernaryCoder {
-    /// V, row by row. A unit's place is counted from the last unit's own place, since digits of one column stand beside each other;
-    /// the chances that it is passed over depend on how many are there already.
+    /// V, row by row. A unit's place is counted from the last unit's own place, since digits of one column stand beside each
+    /// other; the chances that it is passed over depend on how many are there already.
     mutating func sparseRight() {
-        let (n, k) = (parts.columns, parts.rank)
+        let (n, k) = (parts.columns, parts.componentCount)
         var (isUnit, isNegative) = (AdaptiveBit(), AdaptiveBit())
         var passes = [AdaptiveBit](repeating: AdaptiveBit(), count: 16)
         var entries = [Inheritance](repeating: Inheritance(), count: TernarySparsity.most)
@@ -57,7 +57,7 @@ extension TernaryCoder {
     }
 
     /// How many components with the same unit follow, which says what a digit counts; nil where V's row is no unit.
-    var ranks: [Int?] {
+    var places: [Int?] {
         var following: [Int: Int] = [:]
         var result = [Int?](repeating: nil, count: units.count)
         for (j, unit) in units.enumerated().reversed() {
@@ -73,10 +73,10 @@ extension TernaryCoder {
         var nonzeros: [Int8], entries: [Int8]
     }
 
-    /// U, column by column, by kinds of the components' ranks.
+    /// U, column by column, by kinds of the components' places.
     mutating func sparseLeft() {
         let m = parts.rows
-        let (most, ranks) = (7, ranks)
+        let (most, places) = (7, places)
         var kinds = [Kind](repeating: Kind(), count: most + 2)
         var contexts: [Int: Context] = [:]
         var present = [UInt8](repeating: 0, count: m)
@@ -84,7 +84,7 @@ extension TernaryCoder {
         for (j, unit) in units.enumerated() {
             if j % TernarySparsity.neighbors == 0 { present = [UInt8](repeating: 0, count: m) }
             var context = unit.flatMap { contexts.removeValue(forKey: $0) } ?? Context(nonzeros: none, entries: none)
-            let kind = ranks[j].map { min($0, most) } ?? most + 1
+            let kind = places[j].map { min($0, most) } ?? most + 1
             kinds[kind].begin()
             sparseColumn(j * m..<(j + 1) * m, &kinds[kind], &present, &context)
             if let unit { contexts[unit] = context }

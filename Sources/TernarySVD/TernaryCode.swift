@@ -35,19 +35,20 @@ package enum TernaryCode {
     }
 
     /// - Parameters:
-    ///   - rows, rank, columns: m, k and n.
+    ///   - rows, componentCount, columns: m, k and n.
     /// - Throws: ``Malformed`` where the bytes are no code of such factors.
     package static func decode(
-        _ bytes: [UInt8], rows: Int, rank: Int, columns: Int, tolerance: Float, form: String,
+        _ bytes: [UInt8], rows: Int, componentCount: Int, columns: Int, tolerance: Float, form: String,
         sparsity: TernarySparsity = .none
     ) throws(Malformed) -> TernaryFactors {
         // No code is shorter: an entry of U, a or b costs a thousandth of a bit.
         let most = 8192 * bytes.count
-        guard rows > 0, columns > 0, rank >= 0, rows <= most, columns <= most, rank <= most / rows,
-            rank <= (1 << 34) / max(rows, columns)
+        guard rows > 0, columns > 0, componentCount >= 0, rows <= most, columns <= most, componentCount <= most / rows,
+            componentCount <= (1 << 34) / max(rows, columns)
         else { throw Malformed() }
         var coder = TernaryCoder(
-            BinaryDecoder(bytes), TernaryParts(rows: rows, rank: rank, columns: columns, sparsity: sparsity))
+            BinaryDecoder(bytes), TernaryParts(rows: rows, componentCount: componentCount, columns: columns, sparsity: sparsity)
+        )
         coder.run()
         guard coder.isWhole, coder.coder.isAtEnd, coder.parts.isFinite else { throw Malformed() }
         return coder.parts.factors(tolerance: tolerance, form: form)
@@ -56,7 +57,7 @@ package enum TernaryCode {
 
 /// Factors as arrays that a coder reads or fills.
 struct TernaryParts {
-    let rows: Int, rank: Int, columns: Int
+    let rows: Int, componentCount: Int, columns: Int
     let sparsity: TernarySparsity
     /// U's columns and V's rows, one after the other.
     var u: [Int8], v: [Int8]
@@ -65,7 +66,7 @@ struct TernaryParts {
     var isBalanced: Bool
 
     init(_ factors: TernaryFactors) {
-        (rows, rank, columns) = (factors.u.rows, factors.rank, factors.v.columns)
+        (rows, componentCount, columns) = (factors.u.rows, factors.componentCount, factors.v.columns)
         sparsity = factors.sparsity
         u = factors.u.unpacked.transposed().withElements { $0.map { Int8($0) } }
         v = factors.v.unpacked.withElements { $0.map { Int8($0) } }
@@ -75,20 +76,20 @@ struct TernaryParts {
         isBalanced = factors.balance != nil
     }
 
-    init(rows: Int, rank: Int, columns: Int, sparsity: TernarySparsity) {
-        (self.rows, self.rank, self.columns, self.sparsity) = (rows, rank, columns, sparsity)
-        (u, v) = ([Int8](repeating: 0, count: rank * rows), [Int8](repeating: 0, count: rank * columns))
-        s = [UInt32](repeating: 0, count: rank)
+    init(rows: Int, componentCount: Int, columns: Int, sparsity: TernarySparsity) {
+        (self.rows, self.componentCount, self.columns, self.sparsity) = (rows, componentCount, columns, sparsity)
+        (u, v) = ([Int8](repeating: 0, count: componentCount * rows), [Int8](repeating: 0, count: componentCount * columns))
+        s = [UInt32](repeating: 0, count: componentCount)
         (a, b, isBalanced) = ([], [], false)
     }
 
     var isFinite: Bool { (s + a + b).allSatisfy { Float(bitPattern: $0).isFinite } }
 
     func factors(tolerance: Float, form: String) -> TernaryFactors {
-        let left = Tensor(u.map(Float.init), [rank, rows]).transposed()
+        let left = Tensor(u.map(Float.init), [componentCount, rows]).transposed()
         return TernaryFactors(
             u: PackedTernary(left), s: s.map(Float.init(bitPattern:)),
-            v: PackedTernary(Tensor(v.map(Float.init), [rank, columns])),
+            v: PackedTernary(Tensor(v.map(Float.init), [componentCount, columns])),
             balance: isBalanced ? Balance(a: a.map(Float.init(bitPattern:)), b: b.map(Float.init(bitPattern:))) : nil,
             tolerance: tolerance, form: form, sparsity: sparsity)
     }
@@ -135,7 +136,7 @@ struct TernaryCoder<Coder: BinaryCoder> {
         if parts.sparsity == .none { right() } else { sparseRight() }
         guard isWhole else { return }
         if parts.sparsity == .none { left() } else { sparseLeft() }
-        if parts.sparsity == .none { numbers(\.s) } else { numbers(\.s, kinds: ranks.map { $0 ?? -1 }) }
+        if parts.sparsity == .none { numbers(\.s) } else { numbers(\.s, kinds: places.map { $0 ?? -1 }) }
         numbers(\.a)
         numbers(\.b)
     }
@@ -143,7 +144,7 @@ struct TernaryCoder<Coder: BinaryCoder> {
     // MARK: V
 
     private mutating func right() {
-        let (n, k) = (parts.columns, parts.rank)
+        let (n, k) = (parts.columns, parts.componentCount)
         var (isUnit, passes, isNegative) = (AdaptiveBit(), AdaptiveBit(), AdaptiveBit())
         var entries = Inheritance()
         var next = 0

@@ -20,7 +20,7 @@ package struct TernaryDecomposition: Sendable {
         (self.u, self.s, self.v, self.balance, self.relativeError) = (u, s, v, balance, relativeError)
     }
 
-    package var rank: Int { s.count }
+    package var componentCount: Int { s.count }
     /// Non-zeros of U and V: the additions per token.
     package var nonzeros: Int { u.nonzeroCount + v.nonzeroCount }
     /// Share of zeros in U and V.
@@ -60,7 +60,8 @@ package struct TernaryDecomposition: Sendable {
     ///   - weight: `[m, n]`.
     ///   - name: how an error names the matrix.
     ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
-    ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the decomposition.
+    ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the
+    ///     decomposition.
     /// - Throws: `TernaryError`: a setting out of range, a weight that is not finite or that LAPACK cannot work on, a stalled
     ///   loop.
     package init(
@@ -87,7 +88,7 @@ package struct TernaryDecomposition: Sendable {
         return problem.finish(try GreedyDecomposer.adapt(problem, options, &adaptation), error: .nan, scale: scale)
     }
 
-    /// Decomposes matrices of one shape to one rank, as the groups of a convolution need it.
+    /// Decomposes matrices of one shape to as many components each, as the groups of a convolution need it.
     ///
     /// - Parameters:
     ///   - weights: `[B, m, n]`.

@@ -24,9 +24,9 @@ package struct DigitNorm: Sendable {
 /// much as any other, its unit is b_j ∝ 1/M_jj. A price of bits, which adaptive coding makes real (``TernaryCode``), then
 /// thins out what is hardly worth them, and coordinate descent on E·H·Eᵀ itself takes back what the order of the columns cost.
 ///
-/// Under 2:4 digits are −1, 0 and 1 of powers of 2, of two neighbors at most one not 0 (the non-adjacent form, which every whole
-/// number has once): W ≈ diag(a)·(Σ_p 2^p·T_p)·diag(b). The digits of a column stand beside each other, an even number of them, so
-/// that no four neighbors hold more than two non-zeros, whatever the numbers.
+/// Under 2:4 digits are −1, 0 and 1 of powers of 2, of two neighbors at most one not 0 (the non-adjacent form, which every
+/// whole number has once): W ≈ diag(a)·(Σ_p 2^p·T_p)·diag(b). The digits of a column stand beside each other, an even number of
+/// them, so that no four neighbors hold more than two non-zeros, whatever the numbers.
 ///
 /// Units of a quarter of an octave cost a file few bits. 3·m·n²/2 multiply-adds for the passes over the columns, and m·n² for
 /// each descent and about n per changed number.
@@ -37,8 +37,8 @@ package struct TernaryDigits {
     private static let largest = 9841
     /// Rows that a draft looks at, about.
     private static let draftRows = 128
-    /// Price of a bit over the square of the unit. At a high rate the error of a number is its unit²/12 and falls fourfold with a
-    /// bit: ln 2/6 = 0.116 is where they balance; less has measured better, since what is thinned out is always too small.
+    /// Price of a bit over the square of the unit. At a high rate the error of a number is its unit²/12 and falls fourfold with
+    /// a bit: ln 2/6 = 0.116 is where they balance; less has measured better, since what is thinned out is always too small.
     private static let price: Float = 0.04
     /// Passes that know the frequencies of the pass before, and descents.
     private static let (passes, descents) = (2, 2)

@@ -40,7 +40,8 @@ package struct TernaryFactors: Sendable {
     ///
     /// - Parameter error: the decomposition's ``TernaryDecomposition/relativeError``, which packed factors do not keep.
     package func decomposition(error: Float) -> TernaryDecomposition {
-        TernaryDecomposition(u: u.unpacked, s: Tensor(s, [rank]), v: v.unpacked, balance: balance, relativeError: error)
+        TernaryDecomposition(
+            u: u.unpacked, s: Tensor(s, [componentCount]), v: v.unpacked, balance: balance, relativeError: error)
     }
 
     /// Whether s, a and b have no more than the 16 bits of bfloat16, which a file then takes for them.
@@ -56,19 +57,19 @@ package struct TernaryFactors: Sendable {
             form: form, sparsity: sparsity)
     }
 
-    package var rank: Int { s.count }
+    package var componentCount: Int { s.count }
     /// Additions per token.
     package var additions: Int { u.nonzeros + v.nonzeros }
     /// Multiplications per token: one per component, and one per row and column where a and b are not folded.
-    package var multiplications: Int { rank + (balance.map { $0.a.count + $0.b.count } ?? 0) }
+    package var multiplications: Int { componentCount + (balance.map { $0.a.count + $0.b.count } ?? 0) }
     /// Bytes held.
     package var byteCount: Int {
-        u.byteCount + v.byteCount + 4 * (rank + (balance.map { $0.a.count + $0.b.count } ?? 0))
+        u.byteCount + v.byteCount + 4 * (componentCount + (balance.map { $0.a.count + $0.b.count } ?? 0))
     }
 
     /// The matrix the factors stand for, `[m, n]`.
     package func unpacked() -> Tensor {
-        let product = TernaryDecomposition.product(u: u.unpacked, s: Tensor(s, [rank]), v: v.unpacked)
+        let product = TernaryDecomposition.product(u: u.unpacked, s: Tensor(s, [componentCount]), v: v.unpacked)
         return balance?.restored(product) ?? product
     }
 
@@ -80,14 +81,14 @@ package struct TernaryFactors: Sendable {
         let lanes = PackedTernary.lanes
         var result = Tensor(uninitialized: Array(x.shape.dropLast()) + [u.rows])
         let target = result.mutablePointer
-        Team.share((x.rows + lanes - 1) / lanes, cost: lanes * (rank + additions / 8)) { blocks in
+        Team.share((x.rows + lanes - 1) / lanes, cost: lanes * (componentCount + additions / 8)) { blocks in
             var input = Tensor(uninitialized: [v.columns, lanes])
-            var middle = Tensor(uninitialized: [rank, lanes])
+            var middle = Tensor(uninitialized: [componentCount, lanes])
             var output = Tensor(uninitialized: [u.rows, lanes])
             for first in blocks.map({ $0 * lanes }) {
                 TokenBlock.gather(x, from: first, scale: balance?.b, into: &input)
                 v.apply(input.pointer, into: middle.mutablePointer)
-                for j in 0..<rank { ck_scale(s[j], middle.mutablePointer + j * lanes, lanes) }
+                for j in 0..<componentCount { ck_scale(s[j], middle.mutablePointer + j * lanes, lanes) }
                 u.apply(middle.pointer, into: output.mutablePointer)
                 TokenBlock.scatter(output, scale: balance?.a, into: target, from: first, of: x.rows)
             }

@@ -23,7 +23,8 @@ internal import TensorCore
 /// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
 /// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted.
 ///
-/// A file with layers that keep to 2:4 has version 6 and, of each of them, `NAME.sparsity`, `2:4`, a fourth text of `NAME.sha256`.
+/// A file with layers that keep to 2:4 has version 6 and, of each of them, `NAME.sparsity`, `2:4`, a fourth text of
+/// `NAME.sha256`.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
     static let version = "5"
@@ -84,7 +85,7 @@ package enum TernaryFile {
         metadata["program"] = ProgramVersion.name
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
-            var texts = ["\(layer.u.rows),\(layer.rank),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
+            var texts = ["\(layer.u.rows),\(layer.componentCount),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]
             if layer.sparsity != .none { texts.append(layer.sparsity.rawValue) }
             let code = TernaryCode.encode(layer)
             for (key, text) in zip(described, texts) { metadata["\(name).\(key)"] = text }
@@ -215,7 +216,7 @@ package enum TernaryFile {
         try check(name, [code], in: file)
         do {
             return try TernaryCode.decode(
-                code, rows: m, rank: k, columns: n, tolerance: tolerance, form: form, sparsity: sparsity)
+                code, rows: m, componentCount: k, columns: n, tolerance: tolerance, form: form, sparsity: sparsity)
         } catch {
             let kind = sparsity == .none ? "" : " \(sparsity.rawValue)"
             throw refuse("code is none of\(kind) factors of \(m)×\(k) and \(k)×\(n); the file is damaged")

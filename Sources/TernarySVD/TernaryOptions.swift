@@ -9,11 +9,11 @@ package struct TernaryOptions: Sendable, Equatable {
     }
 
     /// The residual's largest singular value relative to the matrix's, in (0, 1).
-    package var tolerance: Float = 0.05
+    package var tolerance: Float
     /// Cosine between a singular vector and its ternary projection at which the projection stops growing, in (0, 1].
-    package var threshold: Float = 0.8386
+    package var threshold = Float(defaultThreshold)
     /// The stride is ⌊mn/(m+n)/rounds⌋ components a round.
-    package var rounds = 20
+    package var rounds = defaultRounds
     package var mode = Mode.default
     /// Whether the default mode reconsiders components: alternating pairs and coordinate descent.
     package var refinement = true
@@ -31,7 +31,10 @@ package struct TernaryOptions: Sendable, Equatable {
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 
-    package init(tolerance: Float = 0.05, mode: Mode = .default) {
+    /// The published ones.
+    package static let defaultThreshold = 0.8386, defaultRounds = 20
+
+    package init(tolerance: Float, mode: Mode = .default) {
         self.tolerance = tolerance
         self.mode = mode
     }
@@ -48,7 +51,8 @@ package struct TernaryOptions: Sendable, Equatable {
         guard tolerance >= Self.leastTolerance else {
             throw TernaryError(
                 .configuration,
-                "ternary.tolerance is \(tolerance); in float32 no decomposition comes nearer than \(Self.leastTolerance), the smallest allowed"
+                "ternary.tolerance is \(tolerance); in float32 no decomposition comes nearer than \(Self.leastTolerance), the "
+                    + "smallest allowed"
             )
         }
         guard threshold > 0, threshold <= 1 else {
@@ -61,7 +65,8 @@ package struct TernaryOptions: Sendable, Equatable {
         guard sparsity == .none || mode == .default && refinement else {
             throw TernaryError(
                 .configuration,
-                "ternary.sparsity=\(sparsity.rawValue) needs ternary.mode=default and ternary.refinement=true, whose descent keeps to it"
+                "ternary.sparsity=\(sparsity.rawValue) needs ternary.mode=default and ternary.refinement=true, whose descent "
+                    + "keeps to it"
             )
         }
     }

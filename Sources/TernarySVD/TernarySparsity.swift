@@ -2,8 +2,8 @@ package import TensorCore
 
 /// How many of a factor's neighbors may be non-zeros (`ternary.sparsity`).
 ///
-/// Neighbors stand beside each other along the axis that a product sums over: four entries of a row of U or V, from its beginning.
-/// What is left at a row's end are neighbors, too.
+/// Neighbors stand beside each other along the axis that a product sums over: four entries of a row of U or V, from its
+/// beginning. What is left at a row's end are neighbors, too.
 package enum TernarySparsity: String, Sendable, CaseIterable {
     case none
     /// At most two of four.

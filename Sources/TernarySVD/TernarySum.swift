@@ -7,17 +7,17 @@ package struct TernarySum: Sendable {
     /// U: see `ck_ternary_tile`.
     private let codes: [UInt8], counts: [UInt8]
     private let v: [Int8]
-    private let rows: Int, rank: Int, columns: Int
+    private let rows: Int, componentCount: Int, columns: Int
 
     /// From U `[m, k]` and V `[k, n]`.
     package init(u: Tensor, v: Tensor) {
-        (rows, rank, columns) = (u.shape[0], v.shape[0], v.shape[1])
-        precondition(u.shape == [rows, rank], "U \(u.shape) for V \(v.shape)")
-        let tiles = (rank + Int(CK_TERNARY_TILE) - 1) / Int(CK_TERNARY_TILE)
+        (rows, componentCount, columns) = (u.shape[0], v.shape[0], v.shape[1])
+        precondition(u.shape == [rows, componentCount], "U \(u.shape) for V \(v.shape)")
+        let tiles = (componentCount + Int(CK_TERNARY_TILE) - 1) / Int(CK_TERNARY_TILE)
         var counts = [UInt8](repeating: 0, count: tiles * rows)
-        codes = [UInt8](unsafeUninitializedCapacity: rows * rank) { [rows, rank] codes, length in
+        codes = [UInt8](unsafeUninitializedCapacity: rows * componentCount) { [rows, componentCount] codes, length in
             guard let codes = codes.baseAddress else { return }
-            length = ck_ternary_tile(u.pointer, rows, rank, codes, &counts)
+            length = ck_ternary_tile(u.pointer, rows, componentCount, codes, &counts)
         }
         self.counts = counts
         self.v = [Int8](unsafeUninitializedCapacity: v.count) { bytes, length in
@@ -29,12 +29,12 @@ package struct TernarySum: Sendable {
 
     /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor, with any number of threads.
     package func product(_ s: Tensor) -> Tensor {
-        precondition(s.count == rank, "\(s.count) scales for rank \(rank)")
+        precondition(s.count == componentCount, "\(s.count) scales for componentCount \(componentCount)")
         var result = Tensor(uninitialized: [rows, columns])
         let (target, scales, width) = (result.mutablePointer, s.pointer, Int(CK_TERNARY_WIDTH))
         Team.share((columns + width - 1) / width, cost: codes.count * Self.costOfACode) { blocks in
             ck_ternary_sum(
-                codes, counts, rows, rank, v, scales, columns, blocks.lowerBound * width,
+                codes, counts, rows, componentCount, v, scales, columns, blocks.lowerBound * width,
                 min(columns, blocks.upperBound * width),
                 target)
         }

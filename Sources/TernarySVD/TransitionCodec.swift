@@ -11,13 +11,13 @@ internal import TensorCore
 /// weight.
 ///
 /// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, refused u8 (1: a refresh in the place of an
-/// adaptation that would have emptied the layer), zero u8, old rank u32, new components k' u32, then what stays (changes only,
-/// one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as ``PackedTernary/bytes`` (a
-/// mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and a [m] and b [n] where
-/// balanced, positive.
+/// adaptation that would have emptied the layer), zero u8, old number of components u32, new components k' u32, then what stays
+/// (changes only, one bit per old component, lowest first, filled up to a byte), U' [m, k'] and V' [k', n], each as
+/// ``PackedTernary/bytes`` (a mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and
+/// a [m] and b [n] where balanced, positive.
 ///
-/// A payload says all that is needed to check it but the old rank, which the receiver compares when it applies the transition:
-/// a payload for the next step can arrive before this one is applied.
+/// A payload says all that is needed to check it but the old number of components, which the receiver compares when it applies
+/// the transition: a payload for the next step can arrive before this one is applied.
 package struct TransitionCodec {
     /// m×n.
     package let rows: Int, columns: Int
@@ -28,32 +28,34 @@ package struct TransitionCodec {
 
     private static let headerBytes = 12
 
-    /// The largest payload accepted: ranks are bounded by sixteen times the longer side, which no useful tolerance comes near.
+    /// The largest payload accepted: components are bounded by sixteen times the longer side, which no useful tolerance comes
+    /// near.
     package var limit: Int {
-        let rank = 16 * max(rows, columns)
-        return Self.headerBytes + rank * (1 + 4) + packedBytes(rank) + 4 * (rows + columns)
+        let componentCount = 16 * max(rows, columns)
+        return Self.headerBytes + componentCount * (1 + 4) + packedBytes(componentCount) + 4 * (rows + columns)
     }
 
     /// The most that U and V of so many components take.
-    private func packedBytes(_ rank: Int) -> Int {
-        PackedTernary.maximumBytes(rows: rows, columns: rank) + PackedTernary.maximumBytes(rows: rank, columns: columns)
+    private func packedBytes(_ componentCount: Int) -> Int {
+        PackedTernary.maximumBytes(rows: rows, columns: componentCount)
+            + PackedTernary.maximumBytes(rows: componentCount, columns: columns)
     }
 
     // MARK: Writing
 
-    /// - Parameter oldRank: components the layer had before.
+    /// - Parameter oldCount: components the layer had before.
     /// - Throws: ``TernaryError`` where the factors have outgrown ``limit``.
-    package func encode(_ update: TransitionUpdate, oldRank: Int, name: String) throws(TernaryError) -> (
+    package func encode(_ update: TransitionUpdate, oldCount: Int, name: String) throws(TernaryError) -> (
         form: Form, payload: [UInt8]
     ) {
         // A mask is shorter than one column wherever anything stays.
         let form: Form = update.branch == .refresh ? .scales : update.kept.isEmpty ? .whole : .changes
         let added = update.newV.shape[0]
         var bytes: [UInt8] = [update.branch.code, update.balance == nil ? 0 : 1, update.isRefusal ? 1 : 0, 0]
-        bytes.append(littleEndian: UInt32(oldRank))
+        bytes.append(littleEndian: UInt32(oldCount))
         bytes.append(littleEndian: UInt32(form == .scales ? 0 : added))
         if form == .changes {
-            var mask = [UInt8](repeating: 0, count: (oldRank + 7) / 8)
+            var mask = [UInt8](repeating: 0, count: (oldCount + 7) / 8)
             for component in update.kept { mask[component >> 3] |= 1 << UInt8(component & 7) }
             bytes += mask
         }
@@ -81,21 +83,21 @@ package struct TransitionCodec {
     /// What a payload holds, its factors still packed.
     private struct Content {
         let branch: TransitionBranch, isRefusal: Bool
-        let oldRank: Int, kept: [Int]
+        let oldCount: Int, kept: [Int]
         /// nil where no component is new.
         let u: PackedTernary?, v: PackedTernary?
         let s: [Float], balance: Balance?
     }
 
-    /// - Returns: the update, and the rank it expects the layer to have.
+    /// - Returns: the update, and how many components it expects the layer to have.
     /// - Throws: as ``check(_:_:)``.
-    package func decode(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> (update: TransitionUpdate, oldRank: Int) {
+    package func decode(_ codec: UInt8, _ payload: [UInt8]) throws(Malformed) -> (update: TransitionUpdate, oldCount: Int) {
         let content = try parse(codec, payload)
         let update = TransitionUpdate(
             branch: content.branch, kept: content.kept, newU: content.u?.unpacked ?? Tensor(zeros: [rows, 0]),
             newV: content.v?.unpacked ?? Tensor(zeros: [0, columns]), s: Tensor(content.s, [content.s.count]),
             balance: content.balance, isRefusal: content.isRefusal)
-        return (update, content.oldRank)
+        return (update, content.oldCount)
     }
 
     /// Whether a payload can be decoded, without unpacking its factors.
@@ -113,17 +115,18 @@ package struct TransitionCodec {
         let refused = try reader.byte()
         guard balanced <= 1, refused <= (form == .scales ? 1 : 0), try reader.byte() == 0 else { throw Malformed() }
         guard (form == .scales) == (branch == .refresh) else { throw Malformed() }
-        let (oldRank, added) = (try reader.count(), try reader.count())
-        // Bounds every product below before anything of that size is made. Nothing is made of the old rank where all is new.
-        guard form == .whole || oldRank <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0
+        let (oldCount, added) = (try reader.count(), try reader.count())
+        // Bounds every product below before anything of that size is made. Nothing is made of the old components where all is
+        // new.
+        guard form == .whole || oldCount <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0
         else { throw Malformed() }
         var kept: [Int] = []
         switch form {
-        case .scales: kept = Array(0..<oldRank)
+        case .scales: kept = Array(0..<oldCount)
         case .changes:
-            let mask = try reader.bytes((oldRank + 7) / 8)
+            let mask = try reader.bytes((oldCount + 7) / 8)
             kept = (0..<mask.count * 8).filter { mask[$0 >> 3] >> UInt8($0 & 7) & 1 == 1 }
-            guard kept.last.map({ $0 < oldRank }) ?? true else { throw Malformed() }
+            guard kept.last.map({ $0 < oldCount }) ?? true else { throw Malformed() }
         case .whole: break
         }
         let u = form == .scales ? nil : try trits(&reader, rows, added)
@@ -132,7 +135,7 @@ package struct TransitionCodec {
         let balance = balanced == 1 ? Balance(a: try reader.floats(rows), b: try reader.floats(columns)) : nil
         guard reader.isAtEnd, balance.map({ ($0.a + $0.b).allSatisfy { $0 > 0 } }) ?? true else { throw Malformed() }
         return Content(
-            branch: branch, isRefusal: refused == 1, oldRank: oldRank, kept: kept, u: u, v: v, s: s, balance: balance)
+            branch: branch, isRefusal: refused == 1, oldCount: oldCount, kept: kept, u: u, v: v, s: s, balance: balance)
     }
 
     private func trits(_ reader: inout ByteReader, _ rows: Int, _ columns: Int) throws(Malformed) -> PackedTernary {

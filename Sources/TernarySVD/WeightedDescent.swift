@@ -37,7 +37,7 @@ package struct WeightedDescent {
     /// V·H in the balanced columns, `[k, n]`.
     private var images: Tensor
 
-    private var rank: Int { s.count }
+    private var componentCount: Int { s.count }
 
     /// - Parameters:
     ///   - weight: `[m, n]`.
@@ -69,7 +69,7 @@ package struct WeightedDescent {
     /// The factors as they are, components without entries left out unless others' neighbors would change. The error in the
     /// spectral norm is not computed: NaN.
     package func decomposition() -> TernaryDecomposition {
-        let (m, n, k) = (u.shape[0], v.shape[1], rank)
+        let (m, n, k) = (u.shape[0], v.shape[1], componentCount)
         let kept = (0..<k).filter { j in
             guard sparsity == .none else { return true }
             return (0..<m).contains { u.pointer[$0 * k + j] != 0 } && (0..<n).contains { v.pointer[j * n + $0] != 0 }
@@ -88,7 +88,7 @@ package struct WeightedDescent {
     ///
     /// - Parameter eachStep: called before every step; what it throws ends the descent.
     package mutating func run(rounds: Int, eachStep: () throws -> Void = {}) throws {
-        guard rank > 0 else { return }
+        guard componentCount > 0 else { return }
         for _ in 0..<rounds {
             try eachStep()
             descendLeft()
@@ -100,7 +100,7 @@ package struct WeightedDescent {
     }
 
     private var residual: Tensor {
-        guard rank > 0 else { return target }
+        guard componentCount > 0 else { return target }
         var result = target.copy()
         matmul(scaledLeft, .asStored, v, .asStored, alpha: -1, beta: 1, into: &result)
         return result
@@ -108,7 +108,7 @@ package struct WeightedDescent {
 
     /// U·diag(s).
     private var scaledLeft: Tensor {
-        let (k, s) = (rank, s)
+        let (k, s) = (componentCount, s)
         return u.withElements { u in Tensor(u.indices.map { u[$0] * s[$0 % k] }, [u.count / k, k]) }
     }
 }
@@ -117,7 +117,7 @@ package struct WeightedDescent {
 
 extension WeightedDescent {
     private mutating func descendLeft() {
-        let (m, k) = (u.shape[0], rank)
+        let (m, k) = (u.shape[0], componentCount)
         let gram = matmul(images, .asStored, v, .transposed)
         var gradients = matmul(target, .asStored, images, .transposed)
         matmul(scaledLeft, .asStored, gram, .asStored, alpha: -1, beta: 1, into: &gradients)
@@ -133,13 +133,13 @@ extension WeightedDescent {
 
     /// Dᵀ·O·D for D = U·diag(s), `[k, k]`, and O·D, `[m, k]`.
     private var leftGram: (gram: Tensor, weighted: Tensor) {
-        let (left, k, rowWeights) = (scaledLeft, rank, rowWeights)
+        let (left, k, rowWeights) = (scaledLeft, componentCount, rowWeights)
         let weighted = left.withElements { d in Tensor(d.indices.map { d[$0] * rowWeights[$0 / k] }, left.shape) }
         return (matmul(left, .transposed, weighted), weighted)
     }
 
     private mutating func descendRight() {
-        let (k, n) = (rank, v.shape[1])
+        let (k, n) = (componentCount, v.shape[1])
         let (gram, weighted) = leftGram
         if sparsity == .twoOfFour { thinRight(gram, weighted) }
         // Gradients and entries by column of V: H·(Eᵀ·O·D), `[n, k]`.
@@ -183,7 +183,7 @@ extension WeightedDescent {
 extension WeightedDescent {
     /// V made to keep to 2:4, by what each entry is worth alone.
     private mutating func thinRight(_ gram: Tensor, _ weighted: Tensor) {
-        let (k, n) = (rank, v.shape[1])
+        let (k, n) = (componentCount, v.shape[1])
         guard !sparsity.holds(v) else { return }
         let curves = (0..<n).map { norm.pointer[$0 * (n + 1)] }
         var slopes = matmul(norm, .asStored, matmul(residual, .transposed, weighted))
@@ -200,7 +200,7 @@ extension WeightedDescent {
 extension WeightedDescent {
     /// s, then a: least squares, each with all else kept.
     private mutating func refit() throws {
-        let (m, k) = (u.shape[0], rank)
+        let (m, k) = (u.shape[0], componentCount)
         let gram = matmul(images, .asStored, v, .transposed)
         let products = matmul(target, .asStored, images, .transposed)
         try refitScales(gram, products)
@@ -225,7 +225,7 @@ extension WeightedDescent {
 
     /// ((Uᵀ·O·U)∘G)·s = x with x_j = u_jᵀ·O·W·H·v_jᵀ.
     private mutating func refitScales(_ gram: Tensor, _ products: Tensor) throws {
-        let (m, k, rowWeights) = (u.shape[0], rank, rowWeights)
+        let (m, k, rowWeights) = (u.shape[0], componentCount, rowWeights)
         let weighted = u.withElements { u in Tensor(u.indices.map { u[$0] * rowWeights[$0 / k] }, [m, k]) }
         let left = matmul(u, .transposed, weighted)
         let kernel = zip(left.elements, gram.elements).map { Double($0) * Double($1) }

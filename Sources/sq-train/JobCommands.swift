@@ -56,7 +56,8 @@ struct QatCommand: JobCommand {
         commandName: "qat",
         abstract: "Train a model to run with ternary factors, or with integers of a few bits.",
         discussion: """
-            qat.method=ternary (the default) projects every linear layer onto ternary factors after each step, as ternary.* says;
+            qat.method=ternary (the default) projects every linear layer onto ternary factors after each step, as ternary.* \
+            says;
             the ranks share that work. qat.method=integer trains with the quantizers of quantization.*.
             """)
 

@@ -140,7 +140,8 @@ struct TooFewDescriptors: ReportableError, Equatable {
 
     var exitCode: Support.ExitCode { .configuration }
     var description: String {
-        "mpirun needs \(needed) open files to start \(ranks) rank\(ranks == 1 ? "" : "s"), and \(limit) are allowed: raise the limit "
+        "mpirun needs \(needed) open files to start \(ranks) rank\(ranks == 1 ? "" : "s"), and \(limit) are allowed: raise the "
+            + "limit "
             + "(ulimit -n \(needed))" + (fitting > 0 ? ", or start at most \(fitting)" : "")
     }
 }

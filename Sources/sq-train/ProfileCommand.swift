@@ -8,8 +8,8 @@ struct ProfileCommand: RankCommand {
         commandName: "profile",
         abstract: "Count each linear layer's multiplications and additions per token, without a run.",
         discussion: """
-            Of a run folder of ptq or qat: dense and ternary. Of a model folder: dense, and the rank from which on a ternary form \
-            would cost more.
+            Of a run folder of ptq or qat: dense and ternary. Of a model folder: dense, and the number of \
+            components from which on a ternary form would cost more.
             """)
 
     @Argument(help: "A run folder or a Hugging Face folder (default: model.path).")

@@ -1,7 +1,7 @@
 internal import Glibc
 
-/// The nodes of the Slurm job this process runs in, which may have become fewer since it began (`--no-kill`): mpirun takes them from
-/// the environment, where those of the beginning stand.
+/// The nodes of the Slurm job this process runs in, which may have become fewer since it began (`--no-kill`): mpirun takes them
+/// from the environment, where those of the beginning stand.
 struct SlurmNodes: Equatable {
     let count: Int
     /// As Slurm writes it, such as `node[1,3-4]`.
@@ -19,8 +19,8 @@ struct SlurmNodes: Equatable {
         (self.count, list) = (count, String(parts[1]))
     }
 
-    /// Variables in which mpirun finds the nodes that are left, and the part of all ranks that falls to them; nil where none has
-    /// gone, or where nodes differ, so that nobody knows which ranks went with them.
+    /// Variables in which mpirun finds the nodes that are left, and the part of all ranks that falls to them; nil where none
+    /// has gone, or where nodes differ, so that nobody knows which ranks went with them.
     func shrunk(_ environment: [String: String], ranks: Int) -> (ranks: Int, variables: [(String, String)])? {
         guard let before = environment["SLURM_JOB_NUM_NODES"].flatMap({ Int($0) }), count < before else { return nil }
         var variables = [

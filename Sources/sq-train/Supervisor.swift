@@ -13,8 +13,8 @@ internal import Support
 /// arrives as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while
 /// after any of the others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it
 /// got. The second signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes
-/// the command with it: nobody would be left to stop it. A command that outlives its run (mpirun, which waits for a host that it
-/// has lost) is killed, and the run has ended as by a time limit.
+/// the command with it: nobody would be left to stop it. A command that outlives its run (mpirun, which waits for a host that
+/// it has lost) is killed, and the run has ended as by a time limit.
 struct Supervisor {
     /// Of an attempt, from 1.
     let command: (_ attempt: Int) -> [String]
@@ -70,7 +70,8 @@ struct Supervisor {
             guard isTemporary || attempt > 1 && end.code == Self.unreachableCode, restarts < maxRestarts else {
                 if end.code == Self.unreachableCode {
                     Console.complain(
-                        "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no sq-train; the "
+                        "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
+                            + "sq-train; the "
                             + "same command resumes from what was saved when it does")
                 }
                 return end.code
@@ -182,16 +183,19 @@ struct Supervisor {
         for process in children.isEmpty ? [mpirun] : children { kill(process, SIGKILL) }
     }
 
-    /// Ends mpirun and what it reaches other hosts by; daemons on hosts that are not lost notice that, and end with their ranks.
+    /// Ends mpirun and what it reaches other hosts by; daemons on hosts that are not lost notice that, and end with their
+    /// ranks.
     private func abandon(_ mpirun: pid_t, _ verdict: LauncherWatch.Verdict) {
         switch verdict {
         case .outlivesRun:
             Console.complain(
-                "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host that it "
+                "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host "
+                    + "that it "
                     + "has lost, and is killed")
         case .startsNothing(let limit):
             Console.complain(
-                "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, and is "
+                "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, "
+                    + "and is "
                     + "killed")
         }
         for process in ChildProcesses.of(mpirun) + [mpirun] { kill(process, SIGKILL) }

@@ -10,8 +10,8 @@ struct WatchCommand: ParsableCommand {
         commandName: "watch",
         abstract: "Show a run that is under way.",
         discussion: """
-            A run names its endpoint when it starts (events.endpoint), and in its folder while it lasts. On a terminal its progress, metrics and layers are shown, elsewhere a
-            line of JSON for each event. Ends when the run does.
+            A run names its endpoint when it starts (events.endpoint), and in its folder while it lasts. On a terminal its
+            progress, metrics and layers are shown, elsewhere a line of JSON for each event. Ends when the run does.
             """)
 
     @Argument(help: ArgumentHelp("The run's folder, or its endpoint, such as tcp://127.0.0.1:40123.", valueName: "run"))

@@ -18,7 +18,9 @@ import Testing
 
     @Test func `tokens are named in either way, and those without a name are nothing`() throws {
         try settings(
-            #"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": null, "chat_template": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ unk_token }}{{ tools is none }}{{ add_generation_prompt }}"}"#
+            #"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": null, "#
+                + #""chat_template": "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}{{ unk_token }}"#
+                + #"{{ tools is none }}{{ add_generation_prompt }}"}"#
         )
         #expect(try text() == "<s>hi</s>TrueTrue")
     }

@@ -199,8 +199,8 @@ extension CommandLineTests {
             _ = try run.wait()
         }
 
-        /// A stand-in for an mpirun that waits by an agent for a host which it has lost; its rank is its child, or on no machine that
-        /// `launch` can see.
+        /// A stand-in for an mpirun that waits by an agent for a host which it has lost; its rank is its child, or on no
+        /// machine that `launch` can see.
         @Test(arguments: [true, false]) func `a run whose ranks have ended goes on under launch, though mpirun stays`(
             _ isChild: Bool
         ) throws {

@@ -18,6 +18,10 @@ extension CommandLineTests {
             Case(job: "qat", settings: ["qat.method=integer", "quantization.weights.bits=4"]),
             Case(job: "train", model: "opt_hf"), Case(job: "train", model: "opt350_style_hf"),
             Case(job: "rotate", settings: ["quantization.activations.bits=8"], model: "opt_hf"),
+            Case(job: "ptq", settings: ["ternary.tolerance=0.3"], model: "opt_hf"),
+            Case(job: "ptq", settings: ["ternary.tolerance=0.3"], model: "opt350_style_hf"),
+            Case(job: "qat", settings: ["ternary.tolerance=0.3", "qat.distill=true"], model: "opt_hf"),
+            Case(job: "qat", settings: ["qat.method=integer", "quantization.weights.bits=4"], model: "opt_hf"),
         ]
 
         @Test(arguments: cases) func `two stages do what one rank does`(_ testCase: Case) throws {

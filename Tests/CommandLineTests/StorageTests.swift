@@ -2,6 +2,7 @@ import Foundation
 import HuggingFace
 import Models
 import Support
+import TestSupport
 import Testing
 
 extension CommandLineTests {

@@ -80,7 +80,7 @@ import Testing
         let list = try #require(ONNXGraph.initializers(of: bytes))
         let tensors = Dictionary(uniqueKeysWithValues: list.map { ($0.name, $0) })
         for (name, own) in factors {
-            let u = try matrix(name + ".U", columns: own.rank, tensors)
+            let u = try matrix(name + ".U", columns: own.componentCount, tensors)
             let v = try matrix(name + ".V", columns: own.v.columns, tensors)
             let scaled = matmul(u, .asStored, v, .asStored)
             let expected = own.unpacked()

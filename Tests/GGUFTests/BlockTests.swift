@@ -93,7 +93,8 @@ import Testing
         }
     }
 
-    /// Half a step of each: d/2 of max|x|/127 and max|x|/8, of a scale that half precision rounds by 2⁻¹¹, times up to 127 or 8.
+    /// Half a step of each: d/2 of max|x|/127 and max|x|/8, of a scale that half precision rounds by 2⁻¹¹, times up to 127 or
+    /// 8.
     @Test func `rounding moves no element by more than the step allows`() throws {
         var random = RandomStream(seed: 3)
         let tensor = Tensor(normal: [64, 32], deviation: 1, from: &random)

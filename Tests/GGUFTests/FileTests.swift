@@ -55,7 +55,8 @@ import Testing
         #expect(try file.read("v").shape == [3])
     }
 
-    /// docs/formats.md of the format: magic, version 3, counts; a key, its type and value; a tensor with its innermost extent first.
+    /// docs/formats.md of the format: magic, version 3, counts; a key, its type and value; a tensor with its innermost extent
+    /// first.
     @Test func `the header has the bytes of the format`() throws {
         let path = folder.file("a.gguf")
         try GGUFFile.write([("k", .uint32(5))], [.init("t", .f32, [2, 3]) { Tensor(repeating: 1, [2, 3]) }], to: path)

@@ -103,7 +103,8 @@ func safetensors(_ header: [UInt8], data: Int, length: UInt64? = nil) -> [UInt8]
         (safetensors("{}", data: 1), "1 bytes follow the last tensor"),
         (
             safetensors(
-                #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"#
+                    + #""\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
                 data: 8), "occurs twice"
         ),
         (safetensors(#"{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, data: 4), "occurs twice"),

@@ -1,5 +1,7 @@
 import Collectives
+import HuggingFace
 import Parallelism
+import Quantization
 import Support
 import TestSupport
 import Testing
@@ -59,6 +61,44 @@ import Testing
         ["quantization.weights.method=gptq"], ["quantize.transform=smoothquant"], ["quantize.rotation=hadamard"],
     ]) func `what the search decides is not given as well`(_ settings: [String]) throws {
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.recipe=auto"] + settings) }
+    }
+
+    @Test(arguments: [("absmax", "symmetric=true"), ("zero-point", "symmetric=false")])
+    func `every way to choose integers that is registered can be asked for, and says what it needs`(
+        _ method: String, _ needed: String
+    ) throws {
+        let settings = ["quantization.weights.bits=4", "quantization.weights.method=\(method)"]
+        let opposite = needed.hasSuffix("true") ? "symmetric=false" : "symmetric=true"
+        for (given, asked) in [(opposite, needed), (needed, "clip=none")] {
+            #expect {
+                try RunConfig(assignments: settings + ["quantization.weights.\(given)"])
+            } throws: {
+                "\($0)".contains("\(method) needs quantization.weights.\(asked)")
+            }
+        }
+        let folder = try TemporaryFolder()
+        let whole = settings + ["quantization.weights.clip=none", "quantization.weights.\(needed)"]
+        let result = try quantize(folder, method, whole + ["model.dense=true"])
+        #expect(result["method"]?.string == method)
+        #expect(result["rows"]?.array?.last?["label"]?.string == "\(method), as written")
+        // Who has made what.
+        for name in ["model", "dense"] {
+            let path = folder.file("\(method)/\(name)")
+            #expect(PathKind("\(path)/README.md") == .file)
+            let metadata = try SafetensorsFile("\(path)/model.safetensors").metadata
+            #expect(metadata == ["format": "pt", "program": ProgramVersion.name])
+        }
+        // Symmetric, these are the integers of plain rounding.
+        let rows = try #require(result["perplexity"]?.object)
+        #expect(method != "absmax" || rows["quantized"] == rows["rtn"])
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: whole).checkStorage(job: "eval") }
+    }
+
+    @Test func `the setting's names are those registered, and the one of weights that are integers already`() {
+        #expect(
+            WeightMethod.expectation == "one of \((WeightQuantizations.names + ["stored"]).joined(separator: ", "))")
+        for name in WeightQuantizations.names { #expect(WeightMethod(settingText: name)?.quantization?.name == name) }
+        #expect(WeightMethod(settingText: "stored")?.quantization == nil && WeightMethod(settingText: "awq") == nil)
     }
 
     /// Eight bits are so many that what a transform changed besides the rounding would show.

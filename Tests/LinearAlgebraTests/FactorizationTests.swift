@@ -59,7 +59,7 @@ import Testing
         for i in 0..<n { for j in 0..<n { scaled[i, j] *= values[i] } }
         let a = matmul(svd.u, .asStored, scaled, .asStored)
         var random = RandomStream(seed: 35)
-        var subspace = try LeadingSubspace(rows: m, rank: r, from: &random)
+        var subspace = try LeadingSubspace(rows: m, dimension: r, from: &random)
         try subspace.iterate(a, times: 6)
         for (found, value) in zip(subspace.values, values) { #expect(abs(found - value) < 1e-4 * value) }
         let q = Oracle(subspace.basis)

@@ -28,10 +28,11 @@ import Testing
         let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines.allSatisfy { $0.count <= 80 })
         let layout = best.planned.layout
-        #expect(
-            lines.last
-                == "--set parallel.data=\(layout.data) --set parallel.pipeline=\(layout.pipeline) --set parallel.microbatches=\(layout.microbatches)"
-        )
+        let assigned = [
+            "parallel.data=\(layout.data)", "parallel.pipeline=\(layout.pipeline)",
+            "parallel.microbatches=\(layout.microbatches)",
+        ]
+        #expect(lines.last.map(String.init) == assigned.map { "--set " + $0 }.joined(separator: " "))
         #expect(report.text.contains("OPENBLAS_NUM_THREADS=\(64 / best.cluster.ranksPerNode)"))
         #expect(report.json["best"]?["hours"]?.number == best.hours)
     }

@@ -7,18 +7,20 @@ import Testing
 @testable import Runs
 
 @Suite struct ModelCardTests {
-    private func card(_ settings: [String], isShared: Bool = true) throws -> ModelCard {
+    private func card(_ settings: [String], isShared: Bool = true, activations: Int = 16, isCopy: Bool = false) throws
+        -> ModelCard
+    {
         var results = JSONObject()
         results["rows"] = [
             ["label": "full precision", "perplexity": 20.5, "bits_per_weight": 16.0],
             [
                 "label": "as written", "perplexity": 21.25, "kl_divergence": 0.5, "bits_per_weight": 4.25,
-                "bits": ["weights": 4, "activations": 16, "keys": 16, "values": 16],
+                "bits": ["weights": 4, "activations": .integer(activations), "keys": 16, "values": 16],
             ],
         ]
         return ModelCard(
             job: "quantize", try RunConfig(assignments: settings), source: "models/small", sourceDigest: "ab12", results,
-            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: true)
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: true, isCopy: isCopy)
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {
@@ -38,6 +40,16 @@ import Testing
         #expect(try card([]).text.contains("library_name: transformers"))
         let own = try card([], isShared: false).text
         #expect(!own.contains("library_name") && own.contains("| as written | 4.25 | 16, 16, 16 | 21.25 | 0.5000 |"))
+    }
+
+    @Test(arguments: [4, 16]) func `a copy in floats says so, and promises no number of inputs that it does not round`(
+        _ activations: Int
+    ) throws {
+        let copy = try card([], activations: activations, isCopy: true)
+        #expect(copy.text.contains("The weights of `model/` as floats"))
+        #expect(copy.text.contains("are not rounded here") == (activations < 16))
+        #expect((copy.json["expected"] == nil) == (activations < 16))
+        #expect(try !card([], activations: activations).text.contains("as floats"))
     }
 
     @Test func `both files are in the folder`() throws {

@@ -11,13 +11,13 @@ import Testing
         view.take("phase", ["name": "training", "done": 50, "of": 100])
         view.take("step", ["step": 49, "loss": 3.14159, "branches": ["refresh": 28]])
         view.take("bus", ["bytes_per_step": 1234, "bytes": 5678, "replays": 1])
-        for layer in 0..<layers { view.take("layer/\(layer)", ["rank": .integer(100 + layer), "branch": "prune"]) }
+        for layer in 0..<layers { view.take("layer/\(layer)", ["components": .integer(100 + layer), "branch": "prune"]) }
         return view
     }
 
     @Test func `progress, metrics, bus and layers are shown, with their newest values`() {
         var view = view(layers: 2)
-        view.take("layer/1", ["rank": 77, "branch": "refresh"])
+        view.take("layer/1", ["components": 77, "branch": "refresh"])
         let text = view.lines(width: 100, height: 40).joined(separator: "\n")
         for part in [
             "qat of embedded on 8 ranks", "50/100", "loss 3.1416", "1234 bytes", "1 transitions sent again", "77", "refresh",
@@ -65,7 +65,7 @@ import Testing
         view.take("run", ["job": "\u{1B}[2J\u{9B}31m\nqat", "model": 3, "world_size": "x"])
         view.take("phase", ["name": "a", "done": .integer(.max), "of": 1])
         view.take("step", ["\u{1B}]0;title": .double(1e300), "nan": .double(.nan), "small": 1e-12, "list": [1]])
-        view.take("layer/\u{1B}c", ["rank": .integer(.min)])
+        view.take("layer/\u{1B}c", ["components": .integer(.min)])
         view.take("end", "text")
         let text = view.lines(width: 200, height: 50).joined(separator: "\n")
         #expect(text.unicodeScalars.allSatisfy { $0 == "\n" || $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })

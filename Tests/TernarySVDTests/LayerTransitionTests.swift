@@ -114,7 +114,7 @@ import Testing
     }
 
     private func options(of golden: GoldenCase) throws -> TernaryOptions {
-        var options = TernaryOptions(mode: .reference)
+        var options = TernaryOptions(tolerance: 0.05, mode: .reference)
         options.tolerance = try Float(#require(golden.params["tolerance"]?.number))
         options.threshold = try Float(#require(golden.params["cos_thresh"]?.number))
         options.rounds = golden.params["steps"]?.integer ?? 20

@@ -43,7 +43,8 @@ import Testing
                 ternary =
                     ternary
                     + .ternary(
-                        rank: rank, nonzerosU: layer.u.nonzeroCount, positionsU: recorded[index + 1].mul / layer.u.count,
+                        componentCount: rank, nonzerosU: layer.u.nonzeroCount,
+                        positionsU: recorded[index + 1].mul / layer.u.count,
                         nonzerosV: layer.v.nonzeroCount, positionsV: node.mul / rank)
             } else if !node.ternary {
                 ternary = ternary + OperationCount(multiplications: node.mul, additions: node.add)
@@ -55,10 +56,10 @@ import Testing
     }
 
     @Test(arguments: GoldenSuite.cases(group: "tsvd").filter { $0.expected["critical_rank"] != nil })
-    func `critical ranks are the recorded ones`(golden: GoldenCase) throws {
+    func `break-even components are the recorded critical ranks`(golden: GoldenCase) throws {
         let a = try GoldenSuite.tensors(of: golden).readFloat("A")
         let m = a.shape[a.shape.count - 2], n = a.columns
-        let own = try CriticalRank.value(
+        let own = try BreakEven.components(
             weight: a, sparsity: Float(#require(golden.expected["sparsity"]?.number)), rows: m, columns: n,
             bits: #require(golden.params["bits"]?.integer))
         let expected = try #require(golden.expected["critical_rank"]?.number)

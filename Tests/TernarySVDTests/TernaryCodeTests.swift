@@ -38,7 +38,7 @@ import Testing
 
     private func decoded(_ bytes: [UInt8], _ shape: [Int]) throws -> TernaryFactors {
         try TernaryCode.decode(
-            bytes, rows: shape[0], rank: shape[1], columns: shape[2], tolerance: 0.1, form: "linear")
+            bytes, rows: shape[0], componentCount: shape[1], columns: shape[2], tolerance: 0.1, form: "linear")
     }
 
     private func expectEqual(_ a: TernaryFactors, _ b: TernaryFactors) {

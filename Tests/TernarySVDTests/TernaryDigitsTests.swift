@@ -78,7 +78,7 @@ import Testing
         for epsilon in [0.02, 0.1, 0.3] {
             let result = try digits.factors(epsilon: epsilon)
             let factors = result.factors
-            #expect(factors.v.nonzeros == factors.rank)
+            #expect(factors.v.nonzeros == factors.componentCount)
             #expect(factors.s.allSatisfy { [1, 3, 9, 27, 81, 243].contains($0) })
             #expect(abs(Self.error(weight, factors, norm) / result.relativeError - 1) < 1e-2)
             // Half a unit at most for each number makes ε; zeros that save bits make it more.
@@ -114,7 +114,7 @@ import Testing
         #expect((0..<Self.m).allSatisfy { matrix[$0, 3] == 0 })
         #expect((0..<Self.n).allSatisfy { matrix[5, $0] == 0 })
         let nothing = try TernaryDigits(Tensor(zeros: [Self.m, Self.n]), norm, .both).factors(epsilon: 0.1)
-        #expect(nothing.factors.rank == 0 && nothing.relativeError == 0)
+        #expect(nothing.factors.componentCount == 0 && nothing.relativeError == 0)
     }
 
     @Test func `a budget gives equal slopes, follows what layers take, and says what it cannot reach`() throws {

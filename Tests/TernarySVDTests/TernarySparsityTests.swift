@@ -74,7 +74,7 @@ import Testing
         #expect(factors.sparsity == .twoOfFour && TernarySparsity.twoOfFour.holds(factors))
         #expect(factors.unpacked().elements == dense.factors.unpacked().elements)
         #expect(sparse.relativeError == dense.relativeError && factors.u.nonzeros < dense.factors.u.nonzeros)
-        #expect(factors.s.allSatisfy { $0.significand == 1 && $0 >= 1 } && factors.v.nonzeros == factors.rank)
+        #expect(factors.s.allSatisfy { $0.significand == 1 && $0 >= 1 } && factors.v.nonzeros == factors.componentCount)
         let bytes = [dense.factors, factors].map { Double(TernaryCode.encode($0).count) }
         #expect(bytes[1] < 1.03 * bytes[0], "\(bytes)")
     }
@@ -188,7 +188,8 @@ extension TernarySparsityTests {
         let code = TernaryCode.encode(own)
         func decoded(_ bytes: [UInt8]) throws -> TernaryFactors {
             try TernaryCode.decode(
-                bytes, rows: shape[0], rank: shape[1], columns: shape[2], tolerance: 0.1, form: "linear", sparsity: .twoOfFour)
+                bytes, rows: shape[0], componentCount: shape[1], columns: shape[2], tolerance: 0.1, form: "linear",
+                sparsity: .twoOfFour)
         }
         let again = try decoded(code)
         #expect(again.u == own.u && again.v == own.v && again.s == own.s && again.sparsity == .twoOfFour)

@@ -39,7 +39,7 @@ import Testing
             let moved = TransitionUpdate(
                 branch: update.branch, kept: update.kept, newU: update.newU, newV: update.newV, s: update.s, balance: balance,
                 isRefusal: update.branch == .refresh)
-            let (form, payload) = try codec.encode(moved, oldRank: 9, name: "layer")
+            let (form, payload) = try codec.encode(moved, oldCount: 9, name: "layer")
             let decoded = try codec.decode(form.rawValue, payload).update
             expectSame(decoded, moved)
             #expect(decoded.isRefusal == (update.branch == .refresh))
@@ -62,30 +62,31 @@ import Testing
 
     @Test func `each form comes back as it was, in the smallest of three`() throws {
         for (update, form) in [(refresh, TransitionCodec.Form.scales), (changes, .changes), (whole, .whole)] {
-            let encoded = try codec.encode(update, oldRank: 9, name: "layer")
+            let encoded = try codec.encode(update, oldCount: 9, name: "layer")
             #expect(encoded.form == form)
             let decoded = try codec.decode(encoded.form.rawValue, encoded.payload)
-            #expect(decoded.oldRank == 9)
+            #expect(decoded.oldCount == 9)
             expectSame(decoded.update, update)
         }
         // Twelve bytes of header, a bit for each of nine components, masks of 39 and 63 entries and their signs, seven scales.
         let signs = [changes.newU, changes.newV].map { t in (t.elements.filter { $0 != 0 }.count + 7) / 8 }
-        #expect(try codec.encode(changes, oldRank: 9, name: "layer").payload.count == 12 + 2 + 5 + signs[0] + 8 + signs[1] + 28)
-        #expect(try codec.encode(refresh, oldRank: 9, name: "layer").payload.count == 12 + 36)
+        #expect(
+            try codec.encode(changes, oldCount: 9, name: "layer").payload.count == 12 + 2 + 5 + signs[0] + 8 + signs[1] + 28)
+        #expect(try codec.encode(refresh, oldCount: 9, name: "layer").payload.count == 12 + 36)
     }
 
     @Test func `a layer may lose all its components, however many they were`() throws {
         let update = TransitionUpdate(
             branch: .prune, kept: [], newU: Tensor(zeros: [13, 0]), newV: Tensor(zeros: [0, 21]), s: Tensor(zeros: [0]))
-        let (form, payload) = try codec.encode(update, oldRank: 300, name: "layer")
+        let (form, payload) = try codec.encode(update, oldCount: 300, name: "layer")
         let decoded = try codec.decode(form.rawValue, payload)
-        #expect(decoded.oldRank == 300)
+        #expect(decoded.oldCount == 300)
         expectSame(decoded.update, update)
     }
 
     @Test func `no prefix of a payload and no longer one is accepted`() throws {
         for update in [refresh, changes, whole] {
-            let (form, payload) = try codec.encode(update, oldRank: 9, name: "layer")
+            let (form, payload) = try codec.encode(update, oldCount: 9, name: "layer")
             for count in 0..<payload.count {
                 #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, Array(payload[..<count])) }
             }
@@ -94,7 +95,7 @@ import Testing
     }
 
     @Test func `signs that do not fit their mask, a scale that is no number, and oversized counts are refused`() throws {
-        var (form, payload) = try codec.encode(changes, oldRank: 9, name: "layer")
+        var (form, payload) = try codec.encode(changes, oldCount: 9, name: "layer")
         let good = payload
         // After the header and the nine components' bits: U's mask of 39 bits, its signs, V's mask of 63.
         let nonzeros = good[14..<19].reduce(0) { $0 + $1.nonzeroBitCount }
@@ -126,7 +127,7 @@ import Testing
         var random = RandomStream(seed: 9)
         for _ in 0..<20_000 {
             var (form, payload) = try codec.encode(
-                [refresh, changes, whole][Int(random.next() % 3)], oldRank: 9, name: "layer")
+                [refresh, changes, whole][Int(random.next() % 3)], oldCount: 9, name: "layer")
             for _ in 0...random.next() % 3 {
                 payload[Int(random.next() % UInt64(payload.count))] = UInt8(truncatingIfNeeded: random.next())
             }

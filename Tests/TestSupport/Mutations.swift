@@ -45,8 +45,8 @@ package struct Mutations {
         [.data, .noInput, .configuration].contains(error.exitCode) && error.description.contains(parentDirectory(of: path))
     }
 
-    /// One to four changes, half of them in the first 1000 bytes, where the structure is: a bit, a telling byte, a count of eight
-    /// bytes, a copied piece, a cut.
+    /// One to four changes, half of them in the first 1000 bytes, where the structure is: a bit, a telling byte, a count of
+    /// eight bytes, a copied piece, a cut.
     private func mutate(_ bytes: [UInt8], _ random: inout RandomStream) -> [UInt8] {
         var bytes = bytes
         for _ in 0...Int.random(in: 0..<4, using: &random) where !bytes.isEmpty {

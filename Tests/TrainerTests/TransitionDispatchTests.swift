@@ -50,7 +50,7 @@ import TransitionBus
     private var message: TransitionMessage {
         let update = TransitionUpdate(
             branch: .refresh, kept: [0, 1], newU: Tensor(zeros: [3, 0]), newV: Tensor(zeros: [0, 4]), s: Tensor([1, 2], [2]))
-        return TransitionMessage(update, oldRank: 2, Adaptation(budget: 17, price: 2.25))
+        return TransitionMessage(update, oldCount: 2, Adaptation(budget: 17, price: 2.25))
     }
 
     @Test func `the adaptation comes along, so that any rank can compute the next transition`() throws {
@@ -58,7 +58,7 @@ import TransitionBus
         #expect(transition.layer == 5 && transition.payload.count <= TransitionMessage.limit(codec))
         let received = try TransitionMessage(transition, codec)
         #expect(received.adaptation.budget == 17 && received.adaptation.price == 2.25)
-        #expect(received.oldRank == 2 && received.update.s.elements == [1, 2])
+        #expect(received.oldCount == 2 && received.update.s.elements == [1, 2])
     }
 
     @Test func `a price that is no price, a budget that is no number and a cut message are refused`() throws {

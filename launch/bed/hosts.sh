@@ -1,6 +1,6 @@
-# Hosts in namespaces of one machine; sourced by launch/testbed. A host has its own network, name, /etc/hosts, /dev/shm and, but for
-# the first, processes. What stands in its way is there too: a bridge as container engines make it, with the same address on all hosts,
-# and the host's own name as 127.0.1.1. Files are shared by all, as on NFS.
+# Hosts in namespaces of one machine; sourced by launch/testbed. A host has its own network, name, /etc/hosts, /dev/shm and, but
+# for the first, processes. What stands in its way is there too: a bridge as container engines make it, with the same address on
+# all hosts, and the host's own name as 127.0.1.1. Files are shared by all, as on NFS.
 
 bed_open() { # number of hosts
     bed=$(mktemp -d /tmp/sq-testbed-XXXXXX)
@@ -34,7 +34,8 @@ bed_close() {
     rm -rf "$bed"
 }
 
-# What mpirun calls in the place of ssh: HOST COMMAND. Like ssh it reaches nobody who does not answer, and passes no environment on.
+# What mpirun calls in the place of ssh: HOST COMMAND. Like ssh it reaches nobody who does not answer, and passes no environment
+# on.
 agent() {
     cat <<AGENT
 #!/usr/bin/env bash

@@ -24,8 +24,8 @@ typedef struct {
 
 static inline size_t ck_cache_row_bytes(int bits, size_t d) { return bits == 16 ? 2 * d : bits == 8 ? d : (d + 1) / 2; }
 
-// Puts x into row `row`; codes are those of ck_quantize_codes. A row with an entry that is not finite becomes NaN as a whole, or
-// in half precision keeps it. codes: scratch of d.
+// Puts x into row `row`; codes are those of ck_quantize_codes. A row with an entry that is not finite becomes NaN as a whole,
+// or in half precision keeps it. codes: scratch of d.
 void ck_cache_store(const ck_cache *cache, size_t row, const float *x, ck_quantizer q, int16_t *codes);
 // y [count, d] ← the rows from `first` on: the bits that ck_fake_quantize gives.
 void ck_cache_load(const ck_cache *cache, size_t first, size_t count, float *y);

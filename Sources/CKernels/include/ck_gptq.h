@@ -17,6 +17,7 @@ typedef struct {
 } ck_gptq_block;
 
 // For i = 0, 1, …: code_i ← round(w_i), e_i ← original_i − value(code_i), w_j ← w_j + e_i·ratios_ij for i < j < count, where w
-// starts as `weights`, which stay. codes[columns[i]·rows …] ← code_i; errors[i·rows …] ← e_i. For the weight's rows begin … end − 1.
+// starts as `weights`, which stay. codes[columns[i]·rows …] ← code_i; errors[i·rows …] ← e_i. For the weight's rows begin … end
+// − 1.
 void ck_gptq_columns(ck_gptq_block block, ck_quantizer q, int16_t *codes, const int32_t *columns, float *errors, size_t begin,
                      size_t end);

@@ -4,8 +4,8 @@
 
 // Products of matrices of small integers with tokens that are rounded to 8 bits or fewer, summed in int32:
 //   y[t, r] = Σ_g (D[t, r, g]·w_scale[r, g])·x_scale[t, g],  D = Σ_{c in g} (w[r, c] − w_zero[r, g])·(x[t, c] − x_zero[t, g])
-// D is exact while |w − w_zero|·128·group < 2^31; the two products and the sum over groups, in ascending order, are each rounded to float32, so that every
-// processor returns the same bits.
+// D is exact while |w − w_zero|·128·group < 2^31; the two products and the sum over groups, in ascending order, are each
+// rounded to float32, so that every processor returns the same bits.
 
 // The most columns to a group: so many products of 255·128 stay far below 2^31.
 #define CK_INTEGER_GROUP 32768

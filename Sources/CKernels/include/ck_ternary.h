@@ -35,8 +35,8 @@ size_t ck_ternary_descend_priced(
 size_t ck_ternary_thin(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *weights, int across);
 // ck_ternary_descend_priced whose changes keep to 2:4, a non-zero moved to its neighbor's place among them where neighbors are
-// in one row. The rows are `first` and those that follow it, of `total` in all; with `across` the neighbors of the first and the
-// last of them are read.
+// in one row. The rows are `first` and those that follow it, of `total` in all; with `across` the neighbors of the first and
+// the last of them are read.
 size_t ck_ternary_descend_sparse(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *prices, int passes,
     int across, size_t first, size_t total);
@@ -94,6 +94,6 @@ typedef struct {
 // column; codes: rows×columns.
 void ck_ternary_round(
     ck_ternary_digits d, const float *weights, const float *ratios, const float *curves, float *errors, int16_t *codes);
-// Coordinate descent over the codes (rows×columns) of e·moment·eᵀ + price·bits for each row e of the error; gradients: e·moment,
-// rows×columns, overwritten by its value at the end. Up to `passes` passes over a row. Returns the number of changes.
+// Coordinate descent over the codes (rows×columns) of e·moment·eᵀ + price·bits for each row e of the error; gradients:
+// e·moment, rows×columns, overwritten by its value at the end. Up to `passes` passes over a row. Returns the number of changes.
 size_t ck_ternary_recode(ck_ternary_digits d, float *gradients, const float *moment, int16_t *codes, int passes);

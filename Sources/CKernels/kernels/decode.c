@@ -31,8 +31,8 @@ INLINE lane16 sums_of(lane16 sums[16]) {
     return sums[0];
 }
 
-// Bytes that a kernel asks for before it reads them: enough for what comes from memory to arrive meanwhile. What lies behind the
-// end is asked for in vain.
+// Bytes that a kernel asks for before it reads them: enough for what comes from memory to arrive meanwhile. What lies behind
+// the end is asked for in vain.
 enum { AHEAD = 8192 };
 
 // The lanes' sums of one row, for all columns but the last few; rows follow each other in memory, and so do the reads.

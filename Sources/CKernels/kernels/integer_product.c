@@ -1,5 +1,5 @@
-// Products of weights' codes, unsigned bytes, with tokens' codes, signed ones. A lane of 32 bits belongs to a row of weights and
-// takes four columns a step; the four codes that a token has there go to all lanes.
+// Products of weights' codes, unsigned bytes, with tokens' codes, signed ones. A lane of 32 bits belongs to a row of weights
+// and takes four columns a step; the four codes that a token has there go to all lanes.
 //
 // What includes this defines CK_VECTOR, the bytes of a vector; CK_TOKENS, the tokens whose sums fit its registers; and CK_DOTS:
 #define CK_DOTS_PLAIN 0  // shifts and products of 16 bits

@@ -35,7 +35,8 @@ void CK_VARIANT(ck_rms_norm_backward)(const float *restrict dy, const float *res
 }
 
 void CK_VARIANT(ck_layer_norm)(const float *restrict x, const float *restrict gain, const float *restrict shift, float epsilon,
-                               float *restrict y, float *restrict mean, float *restrict reciprocal, size_t rows, size_t columns) {
+                               float *restrict y, float *restrict mean, float *restrict reciprocal, size_t rows,
+                               size_t columns) {
     for (size_t i = 0; i < rows; i++, x += columns, y += columns) {
         float sum = 0, squares = 0;
         for (size_t j = 0; j < columns; j++) sum += x[j];

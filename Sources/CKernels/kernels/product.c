@@ -1,7 +1,8 @@
 // Tiles of a product of matrices in floats: see ck_product.h and product.c beside this folder, which shares them among threads.
 //
-// Both factors are laid out in panels (Goto and van de Geijn 2008): TILE_ROWS rows of op(A), or TILE_COLUMNS columns of op(B), side
-// by side for each step of the sum, zeros where the matrix ends. A tile of TILE_ROWS × TILE_COLUMNS sums lives in registers.
+// Both factors are laid out in panels (Goto and van de Geijn 2008): TILE_ROWS rows of op(A), or TILE_COLUMNS columns of op(B),
+// side by side for each step of the sum, zeros where the matrix ends. A tile of TILE_ROWS × TILE_COLUMNS sums lives in
+// registers.
 
 typedef float panel_lane __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
 enum { PANEL_LANES = CK_VECTOR / 4, TILE_COLUMNS = 2 * PANEL_LANES };
@@ -127,8 +128,8 @@ INLINE void tile(int height, const float *a, const float *b, size_t k, float alp
     }
 }
 
-void CK_VARIANT(ck_product_block)(const float *a, const float *b, size_t rows, size_t columns, size_t k, float alpha, float beta,
-                                  float *c, size_t stride) {
+void CK_VARIANT(ck_product_block)(const float *a, const float *b, size_t rows, size_t columns, size_t k, float alpha,
+                                  float beta, float *c, size_t stride) {
     for (size_t j = 0; j < columns; j += TILE_COLUMNS)
         for (size_t i = 0; i < rows; i += TILE_ROWS) {
             size_t height = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;

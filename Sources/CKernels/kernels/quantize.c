@@ -227,7 +227,8 @@ INLINE double clip_error(const float *x, size_t n, grid_t k, double limit) {
     return total;
 }
 
-void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates, int grid) {
+void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates,
+                                int grid) {
     for (size_t group = 0; group < groups; group++, x += g) {
         range_t r = range_of(x, g);
         double best = INFINITY;

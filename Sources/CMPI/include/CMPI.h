@@ -19,8 +19,8 @@ typedef void *cmpi_request;
 typedef enum cmpi_type { CMPI_TYPE_BYTE, CMPI_TYPE_FLOAT, CMPI_TYPE_DOUBLE, CMPI_TYPE_INT64 } cmpi_type;
 typedef enum cmpi_op { CMPI_OP_SUM, CMPI_OP_MIN, CMPI_OP_MAX } cmpi_op;
 
-/// Starts MPI for one thread at a time (MPI_THREAD_SERIALIZED) and makes errors return instead of ending the process. Where there
-/// are several ranks, a thread moves messages while none of these functions is called.
+/// Starts MPI for one thread at a time (MPI_THREAD_SERIALIZED) and makes errors return instead of ending the process. Where
+/// there are several ranks, a thread moves messages while none of these functions is called.
 int cmpi_init(void);
 int cmpi_finalize(void);
 /// Non-zero between cmpi_init and cmpi_finalize.
@@ -45,7 +45,9 @@ int cmpi_barrier(cmpi_comm _Nullable comm);
 /// In place.
 int cmpi_allreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op);
 /// In place; `data` belongs to MPI until the request completes.
-int cmpi_iallreduce(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op, cmpi_request _Nullable *_Nonnull request);
+int cmpi_iallreduce(
+    cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op,
+    cmpi_request _Nullable *_Nonnull request);
 int cmpi_bcast(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int root);
 /// `counts` and `offsets`, in elements, of every rank's part of `result`.
 int cmpi_allgatherv(
@@ -56,9 +58,11 @@ int cmpi_send(cmpi_comm _Nullable comm, const void *_Nullable data, int count, c
 /// Fails unless exactly `count` elements arrive.
 int cmpi_recv(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag);
 int cmpi_isend(
-    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, int peer, int tag, cmpi_request _Nullable *_Nonnull request);
+    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, int peer, int tag,
+    cmpi_request _Nullable *_Nonnull request);
 int cmpi_irecv(
-    cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag, cmpi_request _Nullable *_Nonnull request);
+    cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag,
+    cmpi_request _Nullable *_Nonnull request);
 /// Sets `done` when the request has completed, and `request` to NULL with it.
 int cmpi_test(cmpi_request _Nullable *_Nonnull request, int *_Nonnull done);
 int cmpi_wait(cmpi_request _Nullable *_Nonnull request);

@@ -1,7 +1,7 @@
 /// A message of Protocol Buffers being written: fields by number, in the order of the calls.
 ///
-/// ONNX needs integers, texts, bytes and messages in messages; a package for the whole of Protocol Buffers would be generated code
-/// of ten times this size.
+/// ONNX needs integers, texts, bytes and messages in messages; a package for the whole of Protocol Buffers would be generated
+/// code of ten times this size.
 struct ProtobufMessage {
     private(set) var bytes: [UInt8] = []
 

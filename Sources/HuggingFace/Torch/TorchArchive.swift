@@ -99,7 +99,8 @@ extension TorchArchive {
             guard entry.range.count / tensor.type.size == tensor.storageCount, entry.range.count % tensor.type.size == 0 else {
                 throw FileError(
                     .malformed, "\(zip.file.path): tensor \(name)",
-                    "its storage has \(entry.range.count) bytes; \(tensor.storageCount) elements of \(tensor.type.rawValue) are expected"
+                    "its storage has \(entry.range.count) bytes; \(tensor.storageCount) elements of \(tensor.type.rawValue) "
+                        + "are expected"
                 )
             }
             if entries.updateValue(entry, forKey: tensor.storage) == nil { try zip.verify(path) }

@@ -51,13 +51,13 @@ extension LanguageModelInputs {
         _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking? = nil, as type: ElementType, _ description: String,
         _ context: JobContext<some Communicator>
     ) throws -> Int {
-        let path = context.folder.file("model")
+        let path = context.folder.file(RunFiles.model)
         try Trace.span(.writeModel) {
             try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
             if packing != nil, context.config.model.dense {
                 try write(
                     parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type,
-                    to: context.folder.file("dense"), context)
+                    to: context.folder.file(RunFiles.dense), context)
             }
         }
         var bytes = 0
@@ -74,7 +74,7 @@ extension LanguageModelInputs {
         try Trace.span(.readModel) {
             try context.communicator.agree {
                 try CompressedModel(
-                    reading: CompressedFolder(context.folder.file("model")), stage: stages[context.groups.stage],
+                    reading: CompressedFolder(context.folder.file(RunFiles.model)), stage: stages[context.groups.stage],
                     storage: context.config.model.storage == .file ? .file : .f32)
             }
         }

@@ -57,7 +57,7 @@ package struct LanguageModelInputs {
                 contentsOf: path, lines: config.data.lines, vocabularySize: shape.vocabularySize, tokenizer: tokenizer)
             return try Windows(
                 source, length: config.data.sequenceLength, maximum: shape.maximumPositions,
-                bos: BeginOfSequence(rawValue: config.data.bos.rawValue) ?? .none,
+                bos: config.data.bos,
                 bosToken: config.data.bos == .sequence ? try tokenizer().bosToken : nil, limit: limit)
         }
         training = needsTraining ? try windows(config.data.train.path, limit: .max) : nil
@@ -113,7 +113,7 @@ extension LanguageModelInputs {
     }
 
     /// Windows to draw for an evaluation that is given neither a text nor a number.
-    private static var drawnWindows: Int { 40 }
+    private static var drawnWindows: Int { DataSettings.defaultEvalWindows }
 
     /// Which layers each stage holds, for the user; nil where there is one stage.
     func stageLine(_ dims: ParallelDims) -> String? { Self.stageLine(dims, stages) }
@@ -122,7 +122,8 @@ extension LanguageModelInputs {
         guard dims.pipeline > 1 else { return nil }
         let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
         return
-            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers \(layers.joined(separator: ", "))"
+            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers "
+            + "\(layers.joined(separator: ", "))"
     }
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.

@@ -44,7 +44,8 @@ extension LanguageModelRun {
             let metadata = try RotationMetadata(of: path)
             if metadata.isEmpty {
                 context.reporter.note(
-                    "note: \(path) does not say what it was learned for; bits, r3 and r4 are those of the settings, and the model is not checked"
+                    "note: \(path) does not say what it was learned for; bits, r3 and r4 are those of the settings, and the "
+                        + "model is not checked"
                 )
             }
             if let model = metadata.modelDigest, try model != inputs.folder.checkpoint.digest() {

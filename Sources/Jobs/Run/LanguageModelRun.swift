@@ -149,7 +149,9 @@ struct LanguageModelRun<World: Communicator> {
             "written": .integer(cost.count), "stall_seconds": .double(cost.stallSeconds),
             "final_seconds": .double(cost.finalSeconds),
         ]
-        try world.agree { if world.isRoot { try writeCard(results) } }
+        try world.agree {
+            if world.isRoot { for name in [RunFiles.model, RunFiles.dense] { try writeCard(results, in: name) } }
+        }
         // Once the summary is there the run has ended: it is not stopped any more.
         try StopRequest.check(on: world)
         try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
@@ -157,9 +159,9 @@ struct LanguageModelRun<World: Communicator> {
         return summary
     }
 
-    /// Says beside the model, where the job has left one, where it comes from and what to expect of it.
-    private func writeCard(_ results: JSONObject) throws {
-        let (config, folder) = (context.config, context.folder.file("model"))
+    /// Says beside the model, where the job has left one of this name, where it comes from and what to expect of it.
+    private func writeCard(_ results: JSONObject, in name: String) throws {
+        let (config, folder) = (context.config, context.folder.file(name))
         guard PathKind(folder + "/config.json") == .file else { return }
         let length = config.data.sequenceLength
         let windows =
@@ -168,7 +170,7 @@ struct LanguageModelRun<World: Communicator> {
         let written = try CompressedFolder(folder)
         let card = ModelCard(
             job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
-            windows: windows, isShared: written.isShared, isPacked: !written.isPlain)
+            windows: windows, isShared: written.isShared, isPacked: !written.isPlain, isCopy: name != RunFiles.model)
         try card.write(to: folder)
     }
 

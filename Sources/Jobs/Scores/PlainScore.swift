@@ -15,8 +15,8 @@ package struct PlainScore: Sendable {
 
     /// - Parameter parameters: of this rank's stage, as the model's folder has them. Norm gains stay where they are: what a
     ///   linear
-    ///   reads is the normalized input times the gain, and that is what is rounded. Folding them into the weights first gives each
-    ///   row columns of very different sizes, and can cost several times the perplexity.
+    ///   reads is the normalized input times the gain, and that is what is rounded. Folding them into the weights first gives
+    ///   each row columns of very different sizes, and can cost several times the perplexity.
     /// - Throws: ``EvaluationError/uniform(vocabulary:)`` where the network itself predicts nothing.
     package init(
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
@@ -25,7 +25,7 @@ package struct PlainScore: Sendable {
         let perplexity = try evaluate(
             model.constantNetwork(parameters), against: Network<IdentityHooks>?.none, windows: windows, groups)
         try groups.world.agree { try perplexity.checkAlive(vocabulary: model.architecture.vocabularySize) }
-        fullPrecision = LanguageModelScore(perplexity: perplexity.perplexity, klDivergence: 0, agreement: 1)
+        fullPrecision = .reference(perplexity: perplexity.perplexity)
         rounded = try recipe.score(model, parameters, windows, groups)
     }
 

@@ -26,7 +26,7 @@ extension ScoreTable {
         run.context.reporter.note(plain.line)
         let size = try size(run, recipe)
         add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, try ModelSizes(run.inputs.folder).stored)
-        add("rtn", "round to nearest", bits, plain.rounded, size)
+        add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, size)
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
         network = network.fusingNorms(model.architecture)
         if hasGains, recipe.weights != nil || bits.activations < 16 {

@@ -51,9 +51,11 @@ struct SweepChart {
         parts += axes + fronts
         for (row, point) in rows {
             let title =
-                "\(row.run.name): \(point.bits.formatted(decimals: 2)) bits, perplexity \(point.perplexity.formatted(decimals: 2))"
+                "\(row.run.name): \(point.bits.formatted(decimals: 2)) bits, perplexity "
+                + "\(point.perplexity.formatted(decimals: 2))"
             parts.append(
-                "<circle cx=\"\(place(x(point.bits)))\" cy=\"\(place(y(log(point.perplexity))))\" r=\"\(row.isOnFront ? 5 : 3.5)\" "
+                "<circle cx=\"\(place(x(point.bits)))\" cy=\"\(place(y(log(point.perplexity))))\" "
+                    + "r=\"\(row.isOnFront ? 5 : 3.5)\" "
                     + "fill=\"\(color(row.run.job))\"><title>\(escaped(title))</title></circle>")
         }
         for (index, job) in jobs.enumerated() {
@@ -76,10 +78,12 @@ struct SweepChart {
             let bits = self.bits.lowerBound + share * (self.bits.upperBound - self.bits.lowerBound)
             let logarithm = perplexities.lowerBound + share * (perplexities.upperBound - perplexities.lowerBound)
             parts.append(
-                "<text x=\"\(place(x(bits)))\" y=\"\(bottom + 18)\" text-anchor=\"middle\">\(bits.formatted(decimals: 2))</text>"
+                "<text x=\"\(place(x(bits)))\" y=\"\(bottom + 18)\" "
+                    + "text-anchor=\"middle\">\(bits.formatted(decimals: 2))</text>"
             )
             parts.append(
-                "<text x=\"\(Self.left - 8)\" y=\"\(place(y(logarithm) + 4))\" text-anchor=\"end\">\(exp(logarithm).formatted(decimals: 1))</text>"
+                "<text x=\"\(Self.left - 8)\" y=\"\(place(y(logarithm) + 4))\" "
+                    + "text-anchor=\"end\">\(exp(logarithm).formatted(decimals: 1))</text>"
             )
         }
         return parts

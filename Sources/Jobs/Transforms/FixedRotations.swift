@@ -21,7 +21,8 @@ struct FixedRotations: ModelTransform {
 }
 
 extension Parameters<StoredTensor> {
-    /// Norms folded, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made when it is asked for.
+    /// Norms folded, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made when it is asked
+    /// for.
     func rotated(by rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
         var base = fusingNorms(architecture)
         if let r4 = online.r4 { base = base.rotatedDown(by: r4) }

@@ -12,6 +12,8 @@ struct QuantizeRecipe {
     /// Rounding the network as stored, for comparison.
     let plain: QuantizationRecipe
     let plan: WeightPlan
+    /// How integers are chosen.
+    let method: any WeightQuantization
     /// What is done before rounding.
     let transform: any ModelTransform
     /// Of `rotation.path`.
@@ -28,7 +30,7 @@ struct QuantizeRecipe {
         guard config.quantization.weights.bits < 16 else {
             throw ConfigurationError("quantization.weights.bits", "is 16: there is nothing to round; give 2 to 8")
         }
-        guard config.quantization.weights.method != .stored else {
+        guard let method = config.quantization.weights.method.quantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
         plain = QuantizationRecipe(config, architecture)
@@ -37,7 +39,7 @@ struct QuantizeRecipe {
         givenRotations = config.rotation.path == nil ? nil : rotation.start
         transform = config.quantizeTransform
         online = config.quantize.online ? rotation.online : OnlineRotations()
-        self.config = config
+        (self.method, self.config) = (method, config)
     }
 
     /// What is done to activations at run time, after a transform.
@@ -56,22 +58,23 @@ struct QuantizeRecipe {
     }
 
     var names: Names {
-        let method = config.quantization.weights.method
-        let parts = [transform.method == nil ? nil : transform.label, method == .gptq ? "GPTQ" : nil]
+        let isNearest = method.name == RoundToNearest.name
+        let parts = [transform.method == nil ? nil : transform.label, isNearest ? nil : method.label]
         return names(transform, label: parts.compactMap(\.self).joined(separator: ", "), method)
     }
 
     /// - Parameter label: of the transform and the method; empty for rounding the network as stored.
-    func names(_ transform: any ModelTransform, label: String, _ method: WeightMethod) -> Names {
+    func names(_ transform: any ModelTransform, label: String, _ method: any WeightQuantization) -> Names {
         let balanced = config.quantize.balance ? "balanced, " : ""
         let change = balanced + (transform.rotates ? "rotated, " : transform.method == nil ? "" : "\(transform.label), ")
         return Names(
             label: [config.quantize.balance ? "balanced" : "", label, "as written"].filter { !$0.isEmpty }.joined(
                 separator: ", "),
-            method: [config.quantize.balance ? "channel balance" : nil, transform.method, method.rawValue].compactMap(\.self)
+            method: [config.quantize.balance ? "channel balance" : nil, transform.method, method.name].compactMap(\.self)
                 .joined(separator: ", "),
             description: change
-                + "linears as packed integers of \(config.quantization.weights.bits) bits\(plan.hasOverrides ? " and overrides" : "")"
+                + "linears as packed integers of \(config.quantization.weights.bits) "
+                + "bits\(plan.hasOverrides ? " and overrides" : "")"
         )
     }
 }
@@ -82,7 +85,7 @@ extension RunConfig {
 
     /// Whether `quantize` looks at a text.
     var quantizeReadsText: Bool {
-        quantization.weights.method == .gptq || quantize.recipe == .auto || quantize.balance
+        quantization.weights.method.quantization?.inputs != nil || quantize.recipe == .auto || quantize.balance
             || quantizeTransform.readsText(self)
     }
 }

@@ -95,7 +95,8 @@ extension HFConfig {
             guard isNeutral(key, value) else {
                 throw failure(
                     key,
-                    "\(value.brief) is not known for a \(family) and may change what the network computes; delete the key if it does "
+                    "\(value.brief) is not known for a \(family) and may change what the network computes; delete the key if "
+                        + "it does "
                         + "not")
             }
         }

@@ -28,7 +28,8 @@ package struct Model: Sendable {
     ///
     /// - Parameters:
     ///   - input: rows of sequences one after the other, as `context` cuts them; tokens into the first stage.
-    ///   - recompute: keep only each block's input (tokens, of the first one) for the backward pass and run the block again there.
+    ///   - recompute: keep only each block's input (tokens, of the first one) for the backward pass and run the block again
+    ///     there.
     package func hiddenStates(
         _ input: StageInput, _ parameters: Parameters<Variable>, context: some AttentionContext,
         hooks: some HookTransform = IdentityHooks(), recompute: Bool = false, on tape: Tape

@@ -8,13 +8,6 @@ package import TensorCore
 /// float32 either way.
 package enum WeightStorage: String, Sendable, CaseIterable { case f32, bf16, file }
 
-extension TensorValue {
-    /// To be written; what is made on demand is made when its turn comes.
-    func source(named name: String, as type: ElementType) -> TensorSource {
-        TensorSource(name, type, shape) { .floats(tensor) }
-    }
-}
-
 /// A Hugging Face folder that holds a model.
 package struct ModelFolder: Sendable {
     package let path: String
@@ -45,7 +38,8 @@ package struct ModelFolder: Sendable {
             config.json["tie_word_embeddings"] = false
             description = try ModelRegistry.model(config)
             warnings.append(
-                "config.json says tie_word_embeddings, but \(description.architecture.head.name) is stored and differs from the "
+                "config.json says tie_word_embeddings, but \(description.architecture.head.name) is stored and differs from "
+                    + "the "
                     + "embedding: the stored head is used")
         }
         if let warning = config.overruledRotaryBase { warnings.append(warning) }
@@ -62,7 +56,8 @@ package struct ModelFolder: Sendable {
         (self.config, self.description, self.warnings) = (config, description, warnings)
     }
 
-    /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of them.
+    /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of
+    /// them.
     package var elementType: ElementType {
         get throws(FileError) {
             var types = Set<ElementType>()
@@ -89,8 +84,8 @@ package struct ModelFolder: Sendable {
     ///
     /// An embedding that is looked up only stays in bfloat16 where the file has it so: nothing is lost by that.
     ///
-    /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely. In its
-    ///   file a matrix takes no memory but while somebody computes with it.
+    /// - Parameter storage: bfloat16 keeps every matrix in half the memory; it rounds what the files hold more precisely. In
+    ///   its file a matrix takes no memory but while somebody computes with it.
     package func parameters(_ stage: Range<Int>?, storage: WeightStorage) throws -> Parameters<StoredTensor> {
         try architecture.parameters(stage).map { name, spec in
             if let packed, packed.weights.contains(name) { return StoredTensor(try packed.read(name)) }
@@ -122,18 +117,6 @@ package struct ModelFolder: Sendable {
                 }
             return StoredTensor(FloatMatrix(tensor, as: form))
         }
-    }
-
-    /// Writes a folder with other parameters for the same graph: config.json, weights, tokenizer and generation files.
-    ///
-    /// - Parameters:
-    ///   - parameters: of the whole model; see ``ModelFolderWriter`` for stages.
-    ///   - type: F32, F16 or BF16.
-    ///   - folder: replaced as a whole, or left as it was if anything fails.
-    package func write(_ parameters: Parameters<some TensorValue>, as type: ElementType, to folder: String) throws {
-        let writer = try HFFolderWriter(folder)
-        try Checkpoint.write(parameters.named.map { $0.value.source(named: $0.name, as: type) }, to: writer.temporaryPath)
-        try finish(writer, as: type, tied: parameters.tiesHead)
     }
 
     /// Adds all but the weights, and gives the folder its name.

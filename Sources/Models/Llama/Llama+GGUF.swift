@@ -3,7 +3,8 @@ internal import HuggingFace
 package import Support
 internal import TensorCore
 
-// How llama.cpp names and stores models of this family: `gguf-py/gguf/constants.py` and `src/llama-model.cpp` of ggml-org/llama.cpp.
+// How llama.cpp names and stores models of this family: `gguf-py/gguf/constants.py` and `src/llama-model.cpp` of
+// ggml-org/llama.cpp.
 
 extension Llama {
     package static let ggufArchitectures: Set<String> = ["llama", "qwen2", "qwen3"]
@@ -19,7 +20,8 @@ extension Llama {
     private static let endNames = ["model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"]
     /// Divisors of the rotary frequencies.
     private static let frequencyFactors = "rope_freqs.weight"
-    /// What the divisors were made of: factor, low and high frequency factor, original positions. Other programs do not read it.
+    /// What the divisors were made of: factor, low and high frequency factor, original positions. Other programs do not read
+    /// it.
     private static let frequencyRecipe = "rope.scaling.sq_train_llama3"
 
     package static func gguf(_ c: LlamaConfiguration) -> GGUFSupport {
@@ -53,7 +55,8 @@ extension Llama {
         let notes =
             positions < c.maximumPositions
             ? [
-                "the file's context is \(positions) tokens, the model's sliding window: llama.cpp runs this architecture without one"
+                "the file's context is \(positions) tokens, the model's sliding window: llama.cpp runs this architecture "
+                    + "without one"
             ]
             : []
         return .form(

@@ -35,7 +35,8 @@ package struct OPTConfiguration: Sendable, Equatable {
 
     /// The shape in a line.
     package var summary: String {
-        "opt, h \(hiddenSize), \(layers) layers, \(heads) heads of \(headDimension), f \(feedForwardSize), vocabulary \(vocabularySize)"
+        "opt, h \(hiddenSize), \(layers) layers, \(heads) heads of \(headDimension), f \(feedForwardSize), vocabulary "
+            + "\(vocabularySize)"
             + (projects ? ", embedding of \(embeddingSize)" : "") + (normsBefore ? "" : ", norms after each part")
     }
 

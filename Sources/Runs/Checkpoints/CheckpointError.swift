@@ -26,9 +26,11 @@ package enum CheckpointError: ReportableError, Equatable {
             "\(folder): no checkpoint can be read (the newest: \(problem)); --overwrite starts from the beginning"
         case .damaged(let path, let problem): "\(path): \(problem)"
         case .otherVersion(let path, let version):
-            "\(path): checkpoint of format \(version), which this program is too old for; it reads \(CheckpointManifest.version)"
+            "\(path): checkpoint of format \(version), which this program is too old for; it reads "
+                + "\(CheckpointManifest.version)"
         case .differs(let path, let difference):
-            "\(path): the checkpoint is of another run: \(difference); run it as then, give another --out, or start from the beginning with --overwrite"
+            "\(path): the checkpoint is of another run: \(difference); run it as then, give another --out, or start from the "
+                + "beginning with --overwrite"
         case .unreadable(let error): error.description
         case .lacks(let name): "the checkpoint has no \(name); another version of this program has written it"
         }

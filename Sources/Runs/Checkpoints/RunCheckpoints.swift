@@ -11,8 +11,9 @@ internal import Synchronization
 /// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a
 /// checkpoint.
 ///
-/// **Files are written while the next steps are taken.** ``save(_:after:_:)`` takes the state as it is and begins; what has become
-/// of it is asked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by all.
+/// **Files are written while the next steps are taken.** ``save(_:after:_:)`` takes the state as it is and begins; what has
+/// become of it is asked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by
+/// all.
 package final class RunCheckpoints<World: Communicator> {
     /// Where the run goes on.
     package struct Saved {
@@ -129,7 +130,8 @@ package final class RunCheckpoints<World: Communicator> {
         var lines: [String] = []
         if acceptsOtherData, before.data != now.data {
             lines.append(
-                "warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data says"
+                "warning: the training data has changed since \(path); the run resumes with other data, as --allow-other-data "
+                    + "says"
             )
         }
         if acceptsRelayout, before.worldSize != now.worldSize || before.layout != now.layout {
@@ -218,8 +220,8 @@ package final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    /// Does work of all ranks on a checkpoint. Where it fails, no rank writes any more, and what was written goes: it takes the room
-    /// that is missing. The error says what is wrong, whether or not this succeeds.
+    /// Does work of all ranks on a checkpoint. Where it fails, no rank writes any more, and what was written goes: it takes the
+    /// room that is missing. The error says what is wrong, whether or not this succeeds.
     private func cleaning<Result>(_ step: Int, _ work: () throws -> Result) throws -> Result {
         do {
             return try work()

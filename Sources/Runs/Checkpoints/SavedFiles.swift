@@ -4,8 +4,8 @@ internal import Synchronization
 internal import TensorCore
 internal import TernarySVD
 
-/// The files of a checkpoint, in which the parts of a state are found by name, whichever rank has written them. Files are opened
-/// when something is looked for that those before do not have.
+/// The files of a checkpoint, in which the parts of a state are found by name, whichever rank has written them. Files are
+/// opened when something is looked for that those before do not have.
 final class SavedFiles: Sendable {
     /// What a file has.
     private struct Contents {

@@ -137,9 +137,9 @@ extension TrainingState {
     static func shapeKey(_ name: String) -> String { "shape of \(name)" }
     static func firstKey(_ name: String) -> String { "first of \(name)" }
 
-    /// A safetensors file: tensors F32; stretches F32 with the place of their first element in the metadata; ternary matrices U8
-    /// (``PackedTernary/bytes``) with their shape in the metadata; numbers in the metadata as the hexadecimal pattern of their
-    /// bits.
+    /// A safetensors file: tensors F32; stretches F32 with the place of their first element in the metadata; ternary matrices
+    /// U8 (``PackedTernary/bytes``) with their shape in the metadata; numbers in the metadata as the hexadecimal pattern of
+    /// their bits.
     @discardableResult
     func write(to path: String) throws -> CheckpointManifest.File {
         var metadata = ["format": Self.format]

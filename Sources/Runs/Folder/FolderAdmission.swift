@@ -26,7 +26,8 @@ enum FolderOccupied: ReportableError, Equatable {
     var description: String {
         switch self {
         case .foreign(let path, let names):
-            "\(path): holds files that are no run's (\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
+            "\(path): holds files that are no run's "
+                + "(\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
                 + "give another --out, or --overwrite to write beside them"
         case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
         case .otherSettings(let path, let job, let difference):

@@ -73,7 +73,8 @@ package final class RunFolder {
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
         if let step = try? folder.steps().first {
             return
-                "stopped on request after step \(step); \(folder.checkpoint(step)) has its state, and the same command with \(flags) "
+                "stopped on request after step \(step); \(folder.checkpoint(step)) has its state, and the same command with "
+                + "\(flags) "
                 + "resumes there"
         }
         let layers = "\(path)/\(RunFiles.finishedLayers)"

@@ -19,6 +19,8 @@ package struct ModelCard: Sendable {
     private let isShared: Bool
     /// A command that gives the last row's perplexity again; nil where the folder alone does not.
     private let check: String?
+    /// Whether this is `dense/`: the weights of `model/` as floats, whose inputs nothing rounds.
+    private let isCopy: Bool
 
     /// - Parameters:
     ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
@@ -26,12 +28,13 @@ package struct ModelCard: Sendable {
     ///   - windows: how many were scored, of how many tokens, of which text.
     ///   - isShared: whether transformers loads the folder.
     ///   - isPacked: whether the folder says itself how it runs.
+    ///   - isCopy: whether it holds the weights of a packed one as floats.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
-        isShared: Bool, isPacked: Bool
+        isShared: Bool, isPacked: Bool, isCopy: Bool = false
     ) {
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
-        (self.isShared, seed) = (isShared, config.training.seed)
+        (self.isShared, self.isCopy, seed) = (isShared, isCopy, config.training.seed)
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
         let changed = config.descriptions.filter { $0.value != $0.defaultValue && !["out", "model.path"].contains($0.path) }
@@ -41,7 +44,8 @@ package struct ModelCard: Sendable {
         let evaluation = config.data.evalWindows.map { " --set data.eval.windows=\($0)" } ?? ""
         check =
             isPacked
-            ? "sq-train eval FOLDER --set data.eval.path=TEXT\(evaluation) --set data.sequence_length=\(config.data.sequenceLength)"
+            ? "sq-train eval FOLDER --set data.eval.path=TEXT\(evaluation) --set "
+                + "data.sequence_length=\(config.data.sequenceLength)"
             : nil
     }
 
@@ -67,9 +71,15 @@ package struct ModelCard: Sendable {
         return .object(result)
     }
 
-    /// What to expect of the model: the last row's numbers.
+    /// Whether the last row's network rounds activations or cache.
+    private var roundsInputs: Bool {
+        let bits = rows.last?["bits"]
+        return ["activations", "keys", "values"].contains { (bits?[$0]?.integer ?? 16) < 16 }
+    }
+
+    /// What to expect of the model: the last row's numbers; nothing of a copy that does not run as that row did.
     private var expected: JSONValue? {
-        guard let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
+        guard !isCopy || !roundsInputs, let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
         var result = JSONObject()
         result["perplexity"] = perplexity
         result["bits"] = row["bits"]
@@ -100,14 +110,25 @@ package struct ModelCard: Sendable {
         |---|---|---|---|---|
         \(rows.compactMap(Self.line).joined(separator: "\n"))
 
-        Perplexity on \(windows), beginning-of-sequence token: \(beginOfSequence).\(check.map { " Check it with\n\n    \($0)" } ?? "")
+        Perplexity on \(windows), beginning-of-sequence token: \(beginOfSequence).\
+        \(check.map { " Check it with\n\n    \($0)" } ?? "")
 
+        \(copyNote)\
         \(isShared
             ? "transformers loads the folder as it is."
-            : "Programs other than sq-train do not know this form; `sq-train export FOLDER --format huggingface --out OTHER` writes floats.")
+            : "Programs other than sq-train do not know this form; \(Self.exportCommand) writes floats.")
 
         """
     }
+
+    /// A paragraph for `dense/`; empty for `model/`.
+    private var copyNote: String {
+        guard isCopy else { return "" }
+        let rounding = roundsInputs ? ": inputs and cache, rounded there, are not rounded here" : ""
+        return "The weights of `model/` as floats\(rounding).\n\n"
+    }
+
+    private static let exportCommand = "`sq-train export FOLDER --format huggingface --out OTHER`"
 
     private static func line(_ row: JSONValue) -> String? {
         guard let row = row.object, let label = row["label"]?.string, let perplexity = row["perplexity"]?.number else {

@@ -18,7 +18,8 @@ package struct ModelSize: Sendable, Equatable {
     package var bitsPerWeight: Double { 8 * Double(linearBytes) / Double(max(1, weights)) }
 }
 
-/// The sizes a model's linear layers have in different forms. Scales of integers are counted as the float32 numbers they are here.
+/// The sizes a model's linear layers have in different forms. Scales of integers are counted as the float32 numbers they are
+/// here.
 package struct ModelSizes: Sendable {
     private let linears: [LinearShape]
     /// Of each linear's weight in the folder.

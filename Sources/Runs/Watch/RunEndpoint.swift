@@ -21,7 +21,8 @@ package enum RunEndpoint {
                 .missing, folder,
                 hasEnded
                     ? "the run here has ended; its results are in \(RunFolder.summaryName)"
-                    : "no run is under way here that can be watched: there is no events.json (with events.endpoint=none there never is)"
+                    : "no run is under way here that can be watched: there is no events.json (with events.endpoint=none there "
+                        + "never is)"
             )
         }
         guard let endpoint = try InputFile.json(file)["endpoint"]?.string,

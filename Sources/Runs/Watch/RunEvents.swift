@@ -11,7 +11,7 @@ internal import TransitionBus
 /// | `run` | job, model, ranks, steps, the configuration's SHA-256, run folder |
 /// | `phase` | what is under way, with the number of parts done and to do |
 /// | `step` | a line of `metrics.jsonl` |
-/// | `layer/NAME` | rank of a ternary layer and, in training, the branch its last transition took |
+/// | `layer/NAME` | components of a ternary layer (as `rank`, too), in training the branch of its last transition |
 /// | `bus` | bytes of the last step's transitions, bytes of all, transitions sent again |
 /// | `end` | exit code and, if there was one, the error |
 ///
@@ -71,9 +71,12 @@ package final class RunEvents {
     }
 
     /// What is known of a layer, where it has changed.
-    package func publish(layer: String, _ value: @autoclosure () -> JSONValue) {
+    package func publish(layer: String, components: Int, _ details: KeyValuePairs<String, JSONValue>) {
         guard publisher != nil else { return }
-        let value = value()
+        var object = JSONObject()
+        (object["components"], object["rank"]) = (.integer(components), .integer(components))
+        for (key, value) in details { object[key] = value }
+        let value = JSONValue.object(object)
         guard newest.updateValue(value, forKey: layer) != value else { return }
         publish("layer/\(layer)", value)
     }

@@ -34,11 +34,11 @@ struct RunView {
     /// A table of as many layers as there is room for.
     private func layerLines(room: Int) -> [String] {
         let hasBranches = layers.contains { values[$0]?["branch"] != nil }
-        var table = Table(columns: ["layer", "rank"] + (hasBranches ? ["last update"] : []))
+        var table = Table(columns: ["layer", "components"] + (hasBranches ? ["last update"] : []))
         let shown = layers.count <= room - 4 ? layers.count : max(1, room - 5)
         for key in layers.prefix(shown) {
             let name = String(key.dropFirst(Self.layerPrefix.count)).singleLine
-            table.add([name, text(key, "rank") ?? "–"] + (hasBranches ? [text(key, "branch") ?? "–"] : []))
+            table.add([name, text(key, "components") ?? "–"] + (hasBranches ? [text(key, "branch") ?? "–"] : []))
         }
         var lines = [""] + table.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         if shown < layers.count { lines.append("and \(layers.count - shown) more layers") }

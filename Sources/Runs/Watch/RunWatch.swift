@@ -18,13 +18,16 @@ package enum WatchError: ReportableError, Equatable {
     package var description: String {
         switch self {
         case .silent(let endpoint, let seconds):
-            "nothing answered at \(endpoint) for \(seconds.formatted(decimals: 0)) s; is the run still going, and is this the endpoint it "
+            "nothing answered at \(endpoint) for \(seconds.formatted(decimals: 0)) s; is the run still going, and is this the "
+                + "endpoint it "
                 + "named at its start?"
         case .lost(let endpoint, let seconds):
-            "the run at \(endpoint) has been gone for \(seconds.formatted(decimals: 0)) s without having said that it ends; see its own output"
+            "the run at \(endpoint) has been gone for \(seconds.formatted(decimals: 0)) s without having said that it ends; "
+                + "see its own output"
         case .refused(let endpoint, let hasKey):
             hasKey
-                ? "\(endpoint) refuses this key; the run's key file needs a line `peer` with its public key, and the monitor's one with the run's"
+                ? "\(endpoint) refuses this key; the run's key file needs a line `peer` with its public key, and the monitor's "
+                    + "one with the run's"
                 : "\(endpoint) wants a key: give --keys"
         }
     }

@@ -36,8 +36,8 @@ struct StagePasses<TeacherHooks: HookTransform> {
     /// - Parameters:
     ///   - sequences: of equal lengths, of this rank's replica.
     ///   - counted: predictions of the whole step; the loss is their mean.
-    ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time, and
-    ///     leaves that hand their gradients over must be each one's own.
+    ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time,
+    ///     and leaves that hand their gradients over must be each one's own.
     ///   - beforeBackward: told before each backward pass whether it is the last.
     /// - Returns: the losses summed, on the last stage; 0 on others.
     func run<Hooks: HookTransform>(

@@ -1,8 +1,8 @@
 package import Models
 package import TensorCore
 
-/// A model's parameters, such as the float32 masters that are trained, in the order in which a backward pass completes their gradients: the head
-/// first, the embedding last.
+/// A model's parameters, such as the float32 masters that are trained, in the order in which a backward pass completes their
+/// gradients: the head first, the embedding last.
 package struct ModelWeights<Value: TensorValue> {
     package private(set) var tensors: [Value]
     package let names: [String]

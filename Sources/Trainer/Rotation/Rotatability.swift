@@ -25,7 +25,8 @@ extension ModelFolder {
         guard weights.foldsNorms(architecture) else {
             throw ConfigurationError(
                 "model.path",
-                "\(path): this \(architecture.type) cannot be rotated: its last norm adds something where its gain is 0, which no "
+                "\(path): this \(architecture.type) cannot be rotated: its last norm adds something where its gain is 0, which "
+                    + "no "
                     + "layer after it can take")
         }
     }

@@ -7,8 +7,8 @@ internal import TensorCore
 
 /// Steps that do not run the network: on stored rows, or on the weights alone.
 extension RotationLearner {
-    /// Runs the full-precision network over `windows` once and keeps what the rotated quantizers read, each replica of its share
-    /// of the windows. Collective.
+    /// Runs the full-precision network over `windows` once and keeps what the rotated quantizers read, each replica of its
+    /// share of the windows. Collective.
     ///
     /// - Parameter tokens: that a step looks at, over all windows.
     package func store(
@@ -63,7 +63,8 @@ extension RotationLearner {
         return losses
     }
 
-    /// Starts from the best of several rotations: R1, and each R2, with the least loss on the stored rows of one step. Collective.
+    /// Starts from the best of several rotations: R1, and each R2, with the least loss on the stored rows of one step.
+    /// Collective.
     package func start(from candidates: [Rotations], _ groups: ParallelGroups<some Communicator>) throws {
         guard candidates.count > 1 else { return }
         guard let stored else { preconditionFailure("nothing to choose a start by") }

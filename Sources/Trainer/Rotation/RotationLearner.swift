@@ -35,8 +35,8 @@ package final class RotationLearner {
         package var schedule: PipelineSchedule
         package var recompute: Bool
         package var plan: RotationPlan
-        /// Whether the ranks divide the Cayley steps' rows, and replicas rotating and rounding the weights; else all do the same
-        /// work. No bit depends on it.
+        /// Whether the ranks divide the Cayley steps' rows, and replicas rotating and rounding the weights; else all do the
+        /// same work. No bit depends on it.
         package var dividesUpdate = false
         package var dividesWeights = false
 

@@ -22,7 +22,7 @@ package struct QuantizationRecipe {
             keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
             headDimension: architecture.headDimension ?? 1,
             gradient: config.rotation.gradient)
-        weights = Self.weightQuantizer(settings.weights, bits: settings.weights.bits)
+        weights = settings.weights.quantizer(bits: settings.weights.bits)
     }
 
     /// - Throws: ``ConfigurationError`` where weights are quantized in groups that do not divide the inputs of every linear
@@ -55,14 +55,7 @@ package struct QuantizationRecipe {
     }
 
     /// The configured quantizer of weights, at other bits than configured.
-    package func weights(bits: Int) -> WeightQuantizer? { Self.weightQuantizer(settings.weights, bits: bits) }
-
-    private static func weightQuantizer(_ settings: QuantizationSettings.Weights, bits: Int) -> WeightQuantizer? {
-        guard bits < 16 else { return nil }
-        return WeightQuantizer(
-            QuantizerSpec(bits: bits, symmetric: settings.symmetric, granularity: settings.granularity),
-            searchesClip: settings.clip == .search)
-    }
+    package func weights(bits: Int) -> WeightQuantizer? { settings.weights.quantizer(bits: bits) }
 
     /// The parameters with the linear layers' weights quantized, as constants.
     package func quantized(_ parameters: Parameters<some TensorValue>) -> Parameters<Variable> {

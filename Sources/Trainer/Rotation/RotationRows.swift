@@ -1,7 +1,7 @@
 internal import Rotation
 
-/// The rows of square matrices dealt to ranks, in their order, so that each rank's have about as many products: a row of a matrix
-/// of order n takes n².
+/// The rows of square matrices dealt to ranks, in their order, so that each rank's have about as many products: a row of a
+/// matrix of order n takes n².
 ///
 /// They are dealt in chunks, for the sake of ``CayleyStep/chunk``.
 struct RotationRows {

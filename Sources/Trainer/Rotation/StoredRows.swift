@@ -85,8 +85,8 @@ struct StoredRows {
         return result.compactMap(\.self)
     }
 
-    /// Adds this stage's and this replica's share of a step's gradients, and returns that of the loss, by block of the model. The
-    /// loss is the mean over all sites of the mean over a step's rows.
+    /// Adds this stage's and this replica's share of a step's gradients, and returns that of the loss, by block of the model.
+    /// The loss is the mean over all sites of the mean over a step's rows.
     func accumulate(
         step: Int, _ rotations: Rotations, blocks: Int, r1 r1Gradients: [RotationGradient]?, r2 r2Gradients: [RotationGradient]?
     ) -> [Double] {

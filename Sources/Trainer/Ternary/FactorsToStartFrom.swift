@@ -33,7 +33,8 @@ package struct FactorsToStartFrom {
         for name in chosen where !(factors[name].map(sparsity.holds) ?? true) {
             throw ConfigurationError(
                 "ternary.sparsity",
-                "is \(sparsity.rawValue), and the factors of \(name) in \(file) do not keep to it; make them with it, or give none"
+                "is \(sparsity.rawValue), and the factors of \(name) in \(file) do not keep to it; make them with it, or give "
+                    + "none"
             )
         }
     }
@@ -53,7 +54,8 @@ package struct FactorsToStartFrom {
         }
         return origin.targets.isEmpty
             ? nil
-            : "note: \(file) was trained together with norms and embedding, which \(model.path) does not have; model.path can be "
+            : "note: \(file) was trained together with norms and embedding, which \(model.path) does not have; model.path can "
+                + "be "
                 + "the model/ beside it"
     }
 }
@@ -68,11 +70,12 @@ extension ModelFolder {
             // One that cannot be read says nothing about this model.
             guard PathKind(file) == .file, let factors = try? TernaryFile.read(file) else { continue }
             for index in weights.names.indices where weights.isLinear(index) {
-                guard let layer = factors[weights.layerName(index)], layer.rank > 0 else { continue }
+                guard let layer = factors[weights.layerName(index)], layer.componentCount > 0 else { continue }
                 guard layer.isProduct(weights[index].tensor) else { break }
                 throw ConfigurationError(
                     "model.path",
-                    "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add errors; "
+                    "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add "
+                        + "errors; "
                         + "qat starts from factors with ternary.path=\(file), and else the original model is meant")
             }
         }

@@ -13,9 +13,9 @@ package struct LayerProfile {
         package let shape: [Int]
         package let dense: OperationCount
         /// nil where the layer is dense.
-        package let ternary: (rank: Int, operations: OperationCount)?
-        /// See `CriticalRank`.
-        package let criticalRank: Double
+        package let ternary: (componentCount: Int, operations: OperationCount)?
+        /// See `BreakEven`.
+        package let breakEven: Double
     }
 
     package let layers: [Layer]
@@ -23,7 +23,7 @@ package struct LayerProfile {
     /// - Parameters:
     ///   - weights: of the model.
     ///   - factors: of its ternary layers, by name.
-    ///   - threshold: of the projection, for the critical rank of layers without factors.
+    ///   - threshold: of the projection, for the break-even point of layers without factors.
     package init(_ weights: ModelWeights<some TensorValue>, _ factors: [String: TernaryFactors] = [:], threshold: Double) {
         layers = weights.names.indices.reversed().filter(weights.isLinear).map { index in
             let (name, weight) = (weights.layerName(index), weights[index].tensor)
@@ -31,8 +31,8 @@ package struct LayerProfile {
             let sparsity = own.map(\.sparsity) ?? Float(normalProjectionSparsity(threshold: threshold))
             return Layer(
                 name: name, shape: weight.shape, dense: .linear(weight.shape, tokens: 1),
-                ternary: own.map { ($0.rank, .ternary($0, tokens: 1)) },
-                criticalRank: CriticalRank.value(weight: weight, sparsity: sparsity, rows: weight.rows, columns: weight.columns)
+                ternary: own.map { ($0.componentCount, .ternary($0, tokens: 1)) },
+                breakEven: BreakEven.components(weight: weight, sparsity: sparsity, rows: weight.rows, columns: weight.columns)
             )
         }
     }
@@ -49,19 +49,19 @@ package struct LayerProfile {
         let names = LayerNames(layers.map(\.name))
         var table = Table(
             columns: [names.head, "shape", "dense"]
-                + (hasFactors ? ["ternary multipli\(Table.softHyphen)cations", "ternary additions", "rank"] : []) + [
-                    "critical rank"
+                + (hasFactors ? ["ternary multipli\(Table.softHyphen)cations", "ternary additions", "components"] : []) + [
+                    "break-even components"
                 ])
-        func add(_ name: String, _ shape: String, _ dense: OperationCount, _ ternary: [String], _ critical: String) {
-            table.add([names.short(name), shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [critical])
+        func add(_ name: String, _ shape: String, _ dense: OperationCount, _ ternary: [String], _ breakEven: String) {
+            table.add([names.short(name), shape, "\(dense.multiplications)"] + (hasFactors ? ternary : []) + [breakEven])
         }
         for layer in layers {
             let ternary = layer.ternary.map {
-                ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.rank)"]
+                ["\($0.operations.multiplications)", "\($0.operations.additions)", "\($0.componentCount)"]
             }
             add(
                 layer.name, "\(layer.shape[0])×\(layer.shape[1])", layer.dense, ternary ?? ["–", "–", "–"],
-                layer.criticalRank.formatted(decimals: 0))
+                layer.breakEven.formatted(decimals: 0))
         }
         add("all linear layers", "", dense, ["\(ternary.multiplications)", "\(ternary.additions)", ""], "")
         return table
@@ -71,7 +71,7 @@ package struct LayerProfile {
 extension TernaryFactors {
     /// Share of zeros in U and V.
     fileprivate var sparsity: Float {
-        let entries = rank * (u.rows + v.columns)
+        let entries = componentCount * (u.rows + v.columns)
         return entries == 0 ? 0 : 1 - Float(additions) / Float(entries)
     }
 }

@@ -33,7 +33,7 @@ package enum StageLayers {
             zip(layers, codes).map { layer, code -> JSONValue in
                 [
                     "name": .string(layer.name), "rows": .integer(layer.factors.u.rows),
-                    "columns": .integer(layer.factors.v.columns), "rank": .integer(layer.factors.rank),
+                    "columns": .integer(layer.factors.v.columns), "components": .integer(layer.factors.componentCount),
                     "tolerance": .double(Double(layer.factors.tolerance)), "bytes": .integer(code.count),
                     "error": .double(layer.relativeError), "sparsity": .string(layer.factors.sparsity.rawValue),
                     "weighted_error": layer.weightedError.map(JSONValue.double) ?? .null,
@@ -46,13 +46,13 @@ package enum StageLayers {
         -> TernaryReport.Layer
     {
         guard let name = entry["name"]?.string, let m = entry["rows"]?.integer, let n = entry["columns"]?.integer,
-            let rank = entry["rank"]?.integer, let tolerance = entry["tolerance"]?.number,
+            let components = entry["components"]?.integer, let tolerance = entry["tolerance"]?.number,
             let sparsity = (entry["sparsity"]?.string).flatMap(TernarySparsity.init), let error = entry["error"]?.number,
             let bytes = entry["bytes"]?.integer
         else { throw TrainingError.damagedFactors(rank: stage) }
         let code = try pipeline.receive(bytes: bytes, from: stage, tag: tag)
         let factors = try TernaryFactors.decoded(
-            code, shape: [m, n], rank: rank, tolerance: Float(tolerance), sparsity, from: stage)
+            code, shape: [m, n], components: components, tolerance: Float(tolerance), sparsity, from: stage)
         let branches = entry["branches"]?.object.map(JSONValue.object)
         return TernaryReport.Layer(
             name: name, factors: factors, relativeError: error, weightedError: entry["weighted_error"]?.number,

@@ -25,7 +25,9 @@ extension TernarySettings {
     /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew;
     /// where U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
     package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
-        try LayerTransition(options(seed: seed), pruneRate: Float(pruneRate ?? (mode == .reference ? 5 : 0)))
+        try LayerTransition(
+            options(seed: seed),
+            pruneRate: Float(pruneRate ?? Double(mode == .reference ? LayerTransition.publishedPruneRate : 0)))
     }
 
     /// Whether U and V follow the weights at all.
@@ -81,7 +83,8 @@ extension [String: TernaryFactors] {
             guard shapes[name] == [layer.u.rows, layer.v.columns] else {
                 throw TernaryError(
                     .data,
-                    "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and shape"
+                    "\(file): layer \(name) is \(layer.u.rows)×\(layer.v.columns), and the model has none of that name and "
+                        + "shape"
                 )
             }
             guard layer.form == "linear" else {

@@ -11,8 +11,8 @@ package import TernarySVD
 /// - Parameters:
 ///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
 ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
-///   - eachRound: called every round of each own layer's decomposition, on whatever thread; what it throws ends the decomposition
-///     on all ranks.
+///   - eachRound: called every round of each own layer's decomposition, on whatever thread; what it throws ends the
+///     decomposition on all ranks.
 ///   - progress: called with the number of own layers done and to do.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
@@ -69,7 +69,7 @@ extension TernaryReport.Layer {
     ) throws -> Self {
         // Coding takes a part of the decomposition's time: not where nobody else wants it.
         if world.size == 1, let own { return own }
-        let rank = Int(try world.broadcast(Int64(own?.factors.rank ?? 0), root: owner))
+        let components = Int(try world.broadcast(Int64(own?.factors.componentCount ?? 0), root: owner))
         var code = own.map { TernaryCode.encode($0.factors) } ?? []
         try world.broadcast(&code, root: owner)
         // No weighted error is -1.
@@ -81,7 +81,7 @@ extension TernaryReport.Layer {
         return Self(
             name: name,
             factors: try .decoded(
-                code, shape: shape, rank: rank, tolerance: Float(numbers[2]), sparsity, from: owner),
+                code, shape: shape, components: components, tolerance: Float(numbers[2]), sparsity, from: owner),
             relativeError: numbers[0], weightedError: numbers[1] < 0 ? nil : numbers[1])
     }
 }
@@ -89,11 +89,12 @@ extension TernaryReport.Layer {
 extension TernaryFactors {
     /// Factors that another rank has sent.
     static func decoded(
-        _ code: [UInt8], shape: [Int], rank: Int, tolerance: Float, _ sparsity: TernarySparsity, from owner: Int
+        _ code: [UInt8], shape: [Int], components: Int, tolerance: Float, _ sparsity: TernarySparsity, from owner: Int
     ) throws -> TernaryFactors {
         do {
             return try TernaryCode.decode(
-                code, rows: shape[0], rank: rank, columns: shape[1], tolerance: tolerance, form: "linear", sparsity: sparsity)
+                code, rows: shape[0], componentCount: components, columns: shape[1], tolerance: tolerance, form: "linear",
+                sparsity: sparsity)
         } catch {
             throw TrainingError.damagedFactors(rank: owner)
         }

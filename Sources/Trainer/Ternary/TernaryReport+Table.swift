@@ -5,16 +5,17 @@ extension TernaryReport {
     /// The packed factors, in a run's folder.
     package static let fileName = "ternary.safetensors"
 
-    /// Rank, cost and error of each ternary layer; counts are per token.
+    /// Components, cost and error of each ternary layer; counts are per token.
     package var table: Table {
         let names = LayerNames(layers.map(\.name))
         let products = "multipli\(Table.softHyphen)cations"
-        var table = Table(columns: [names.head, "shape", "rank", products, "additions", "dense", "relative error"])
+        var table = Table(columns: [names.head, "shape", "components", products, "additions", "dense", "relative error"])
         for layer in layers {
             let factors = layer.factors
             let (m, n) = (factors.u.rows, factors.v.columns)
             table.add([
-                names.short(layer.name), "\(m)×\(n)", "\(factors.rank)", "\(factors.multiplications)", "\(factors.additions)",
+                names.short(layer.name), "\(m)×\(n)", "\(factors.componentCount)", "\(factors.multiplications)",
+                "\(factors.additions)",
                 "\(m * n)",
                 layer.relativeError.formatted(decimals: 4),
             ])

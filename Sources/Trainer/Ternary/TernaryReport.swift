@@ -62,7 +62,8 @@ package struct TernaryReport {
         guard let worst = costly.first else { return nil }
         return
             "warning: \(costly.count) of \(layers.count) ternary layers need more additions than a dense one (\(worst.name): "
-            + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise ternary.tolerance or lower ternary.bits, or leave "
+            + "\(worst.factors.additions) instead of \(worst.factors.u.rows * worst.factors.v.columns)); raise "
+            + "ternary.tolerance or lower ternary.bits, or leave "
             + "them dense by ternary.layers"
     }
 
@@ -73,7 +74,9 @@ package struct TernaryReport {
                 var object = JSONObject()
                 object["name"] = .string(layer.name)
                 object["shape"] = [.integer(layer.factors.u.rows), .integer(layer.factors.v.columns)]
-                object["rank"] = .integer(layer.factors.rank)
+                object["components"] = .integer(layer.factors.componentCount)
+                // What scripts know it as.
+                object["rank"] = object["components"]
                 object["nonzeros"] = .integer(layer.factors.additions)
                 object["relative_error"] = .double(layer.relativeError)
                 object["weighted_error"] = layer.weightedError.map(JSONValue.double)

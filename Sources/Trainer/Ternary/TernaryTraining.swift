@@ -28,7 +28,7 @@ package final class TernaryTraining<World: Communicator> {
     package struct LayerReport {
         package let name: String
         package let branch: TransitionBranch
-        package let rank: Int
+        package let componentCount: Int
         /// See ``TransitionUpdate/isRefusal``.
         package let isRefusal: Bool
     }
@@ -136,7 +136,7 @@ package final class TernaryTraining<World: Communicator> {
     package func update(_ weights: inout ModelWeights<Tensor>) throws -> StepReport {
         let report = try project(&weights)
         referenceBytes += layers.reduce(0) { sum, layer in
-            let (m, n, k) = (layer.codec.rows, layer.codec.columns, layer.rank)
+            let (m, n, k) = (layer.codec.rows, layer.codec.columns, layer.componentCount)
             return sum + MemoryLayout<Float>.stride * ((m + n + 1) * k + 2 * m * n)
         }
         return report
@@ -197,7 +197,7 @@ package final class TernaryTraining<World: Communicator> {
         let layer = layers[number]
         var adaptation = layer.adaptation
         let update = try update(layer, &adaptation) { if polls { try exchange.poll() } }
-        return try TransitionMessage(update, oldRank: layer.rank, adaptation).transition(
+        return try TransitionMessage(update, oldCount: layer.componentCount, adaptation).transition(
             of: number, layer.codec, name: layer.name)
     }
 
@@ -216,16 +216,18 @@ package final class TernaryTraining<World: Communicator> {
 
     private func apply(_ transition: Transition) throws -> TransitionUpdate {
         let number = transition.layer
-        let (name, rank) = (layers[number].name, layers[number].rank)
+        let (name, count) = (layers[number].name, layers[number].componentCount)
         let message = try TransitionMessage(transition, layers[number].codec)
-        guard message.oldRank == rank else {
+        guard message.oldCount == count else {
             throw BusError.replicasDiffer(
-                step: step, details: "\(name) has \(rank) components on rank \(world.rank) and \(message.oldRank) on its owner")
+                step: step,
+                details: "\(name) has \(count) components on rank \(world.rank) and \(message.oldCount) on its "
+                    + "owner")
         }
         // In the default mode the network in training is the one that is kept.
         layers[number].apply(message, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
         let update = message.update
-        observe(LayerReport(name: name, branch: update.branch, rank: update.s.count, isRefusal: update.isRefusal))
+        observe(LayerReport(name: name, branch: update.branch, componentCount: update.s.count, isRefusal: update.isRefusal))
         return update
     }
 

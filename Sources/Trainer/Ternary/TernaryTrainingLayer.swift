@@ -59,7 +59,7 @@ struct TernaryTrainingLayer {
         sum = TernarySum(u: state.u, v: state.v)
     }
 
-    var rank: Int { state.s.count }
+    var componentCount: Int { state.s.count }
 
     /// Takes the weight out of the model's hands, and gives it back, so that it is changed in place and held once.
     mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
@@ -74,8 +74,8 @@ struct TernaryTrainingLayer {
     }
 
     /// - Parameters:
-    ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both alone,
-    ///     so that the network in training is not quite the one that is kept.
+    ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both
+    ///     alone, so that the network in training is not quite the one that is kept.
     ///   - isFirst: whether this is the first decomposition.
     mutating func apply(_ message: TransitionMessage, projectsRefresh: Bool, isFirst: Bool) {
         let update = message.update

@@ -11,7 +11,7 @@ struct TransitionMessage {
 
     var update: TransitionUpdate
     /// Components the layer had before.
-    var oldRank: Int
+    var oldCount: Int
     var adaptation: Adaptation
 
     /// Bytes at most.
@@ -19,7 +19,7 @@ struct TransitionMessage {
 
     /// - Throws: ``TernaryError`` where the factors have outgrown the codec's limit.
     func transition(of layer: Int, _ codec: TransitionCodec, name: String) throws(TernaryError) -> Transition {
-        let (form, payload) = try codec.encode(update, oldRank: oldRank, name: name)
+        let (form, payload) = try codec.encode(update, oldCount: oldCount, name: name)
         var bytes: [UInt8] = []
         bytes.reserveCapacity(Self.headerBytes + payload.count)
         bytes.append(littleEndian: UInt64(adaptation.budget))
@@ -27,14 +27,14 @@ struct TransitionMessage {
         return Transition(layer: layer, codec: form.rawValue, payload: bytes + payload)
     }
 
-    init(_ update: TransitionUpdate, oldRank: Int, _ adaptation: Adaptation) {
-        (self.update, self.oldRank, self.adaptation) = (update, oldRank, adaptation)
+    init(_ update: TransitionUpdate, oldCount: Int, _ adaptation: Adaptation) {
+        (self.update, self.oldCount, self.adaptation) = (update, oldCount, adaptation)
     }
 
     /// - Throws: ``TransitionCodec/Malformed``.
     init(_ transition: Transition, _ codec: TransitionCodec) throws(TransitionCodec.Malformed) {
         adaptation = try Self.adaptation(transition)
-        (update, oldRank) = try codec.decode(transition.codec, Array(transition.payload[Self.headerBytes...]))
+        (update, oldCount) = try codec.decode(transition.codec, Array(transition.payload[Self.headerBytes...]))
     }
 
     /// Whether a transition can be decoded, without unpacking its factors.
