@@ -39,7 +39,8 @@ import Testing
         let refused = try mutations.refusals(of: TernaryCode.encode(factors), at: folder.file("mutant")) { path in
             let bytes = try InputFile.contents(of: path, limit: 1 << 20)
             do {
-                let read = try TernaryCode.decode(bytes, rows: 12, rank: 9, columns: 14, tolerance: 0.1, form: "linear")
+                let read = try TernaryCode.decode(
+                    bytes, rows: 12, componentCount: 9, columns: 14, tolerance: 0.1, form: "linear")
                 #expect(read.s.allSatisfy { $0.isFinite })
             } catch is TernaryCode.Malformed {
                 throw FileError(.malformed, path, "is no code")
