@@ -66,10 +66,10 @@ package struct ChannelMoments: Sendable {
 
 /// Changes of a block that leave its function as it is, and even out what rounding costs (ours).
 ///
-/// A group of values that is spread by a Hadamard matrix and rounded gets an error of a share of E‖x‖², alike in all directions.
-/// Where x passes through an invertible A first and the next layer takes A⁻¹, the error of the layer's output is in proportion to
-/// tr(A·S·Aᵀ)·tr(A⁻ᵀ·G·A⁻¹), S = E[x·xᵀ], G = WᵀW. It is least for AᵀA = S^-½·(S^½·G·S^½)^½·S^-½, the geometric mean of S⁻¹ and
-/// G: (tr (S^½·G·S^½)^½)² where it was tr S·tr G. Three places take such an A for nothing:
+/// A group of values that is spread by a Hadamard matrix and rounded gets an error of a share of E‖x‖², alike in all
+/// directions. Where x passes through an invertible A first and the next layer takes A⁻¹, the error of the layer's output is in
+/// proportion to tr(A·S·Aᵀ)·tr(A⁻ᵀ·G·A⁻¹), S = E[x·xᵀ], G = WᵀW. It is least for AᵀA = S^-½·(S^½·G·S^½)^½·S^-½, the geometric
+/// mean of S⁻¹ and G: (tr (S^½·G·S^½)^½)² where it was tr S·tr G. Three places take such an A for nothing:
 /// - values, per key-value head: W_v ← A·W_v, W_o ← W_o·A⁻¹ per query head;
 /// - the down projection's inputs, A diagonal: s_j = √(‖W_j‖/rms x_j) goes into the rows of the layer that makes them;
 /// - queries and keys, one factor for the two channels that the rotary embedding turns into each other: k·s, q/s with

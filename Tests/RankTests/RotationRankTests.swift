@@ -123,35 +123,34 @@ extension RankTests {
             #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
         }
 
-        /// Quantizers amplify the rounding of sums in another order, so the rotations drift apart. The score of so few tokens
-        /// then moves by up to 4 % (seen with 2 and 4 ranks); on 10,240 tokens the same comparison gives 0.6 %.
-        @Test func `after 100 steps the divergence is near one rank's`() throws {
+        /// Of the first step's way: 5e-7 with 2 and with 4 ranks, 0.7 where all ranks have the same sequences. Quantizers
+        /// amplify the rounding of sums in another order: after two steps it is 0.24, after eight the rotations have parted.
+        @Test func `at the automatic rate a step takes the rotations where one rank takes them`() throws {
             let folder = try ModelFolder(EmbeddedModel.path)
             let parameters = try folder.parameters().fusingNorms(folder.architecture)
-            let config = try RunConfig(assignments: ["data.sequence_length=48", "training.learning_rate=2"])
+            let config = try RunConfig(assignments: ["data.sequence_length=48"])
             let model = folder.description.model(positions: config.data.sequenceLength)
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
-                seed: 3, streams: 0..<64)
+                seed: 3, streams: 0..<Self.batch)
             let recipe = try RotationRecipe(config, folder.architecture, planTokens: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
-            func divergence(_ world: some Communicator) throws -> Double {
+            func learned(_ world: some Communicator) throws -> Rotations {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
-                let groups = try ParallelGroups.dataParallel(world)
-                let schedule = LearningRate(config.training, automatic: TrainingSettings.automaticRate(.divergence))
-                for step in 0..<config.training.steps {
-                    let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
-                    _ = try learner.step(
-                        step, own.map { sequences[(step * Self.batch + $0) % 32] }, globalSequences: Self.batch,
-                        learningRate: Float(schedule.rate(step: step)), groups)
-                }
-                let scorer = RotatedScorer(model: model, base: base, recipe: recipe, windows: Array(sequences.suffix(32)))
-                return try #require(try scorer.score(learner.rotations, groups).klDivergence)
+                let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
+                _ = try learner.step(
+                    0, own.map { sequences[$0] }, globalSequences: Self.batch,
+                    learningRate: Float(TrainingSettings.automaticRate(.divergence)), .dataParallel(world))
+                return learner.rotations
             }
-            let shared = try divergence(world)
-            // One rank is enough to compute alone; the others take its number.
-            let single = try world.allReduce(world.isRoot ? try divergence(LoopbackCommunicator()) : 0, .max)
-            #expect(abs(shared - single) <= 0.2 * single)
+            func distance(_ a: Rotations, _ b: Rotations) -> Double {
+                zip(a.named, b.named).reduce(0) { $0 + ($1.0.tensor - $1.1.tensor).squaredNorm }.squareRoot()
+            }
+            let shared = try learned(world)
+            // Each rank does alone what all have done together.
+            let alone = try learned(LoopbackCommunicator())
+            let way = distance(alone, recipe.start)
+            #expect(way > 1 && distance(alone, shared) <= 1e-4 * way)
         }
 
         @Test func `a step after the first asks the system for no memory`() throws {

@@ -88,7 +88,7 @@ import Testing
         statistics.finish()
         let w = weight(m, n)
         let factors = try TernaryDigits(w, DigitNorm(statistics), .both, sparsity: .twoOfFour).factors(epsilon: 0.2).factors
-        let empty = (0..<factors.rank).filter { j in (0..<m).allSatisfy { factors.u.unpacked[$0, j] == 0 } }
+        let empty = (0..<factors.componentCount).filter { j in (0..<m).allSatisfy { factors.u.unpacked[$0, j] == 0 } }
         #expect(!empty.isEmpty, "columns whose digits are odd in number are what this is about")
         let transition = try LayerTransition(options(), pruneRate: 0)
         var state = LayerTransition.begin(w, with: LayerTransition.begin(with: factors))
@@ -97,7 +97,7 @@ import Testing
         for _ in 0..<3 {
             state.weight.add(Tensor(normal: [m, n], deviation: 0.01, from: &random))
             state = LayerTransition.apply(try transition.adapt(state, &adaptation), to: state)
-            #expect(state.s.count == factors.rank)
+            #expect(state.s.count == factors.componentCount)
             #expect(TernarySparsity.twoOfFour.holds(state.u) && TernarySparsity.twoOfFour.holds(state.v))
             #expect(state.rest.squaredNorm < 1.2 * before, "\(state.rest.squaredNorm) \(before)")
         }

@@ -89,11 +89,11 @@ package struct Architecture: Sendable, Equatable {
         package let norms: [NormRule]
         /// nil without attention.
         package let heads: Heads?
-        /// Weight of the layer each of whose outputs, times a positive factor, multiplies one of the down projection's inputs by
-        /// it; nil without.
+        /// Weight of the layer each of whose outputs, times a positive factor, multiplies one of the down projection's inputs
+        /// by it; nil without.
         package let innerProducer: String?
-        /// Whether queries and keys as projected can be scaled against each other, with one factor for channels j and j + d/2 of
-        /// a head: nothing but a rotary embedding stands between them and their product.
+        /// Whether queries and keys as projected can be scaled against each other, with one factor for channels j and j + d/2
+        /// of a head: nothing but a rotary embedding stands between them and their product.
         package let scalesKeys: Bool
 
         package init(
