@@ -132,7 +132,7 @@ extension RankTests {
             let model = folder.description.model(positions: config.data.sequenceLength)
             let sequences = model.sample(
                 parameters.map { _, tensor in Variable(constant: tensor) }, first: 0, length: config.data.sequenceLength,
-                seed: 3, streams: 0..<Self.batch)
+                seed: 3, streams: 0..<UInt64(Self.batch))
             let recipe = try RotationRecipe(config, folder.architecture, planTokens: 1 << 20)
             let base = recipe.online.r4.map { parameters.rotatedDown(by: $0) } ?? parameters
             func learned(_ world: some Communicator) throws -> Rotations {
