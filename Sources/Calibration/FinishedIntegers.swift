@@ -3,8 +3,8 @@ package import Quantization
 package import Support
 internal import TensorCore
 
-/// The layers whose integers a calibration has chosen, a file each in a run's folder, so that a run that was ended in the middle
-/// resumes with the others: `FOLDER/integers/NETWORK.LAYER.safetensors`.
+/// The layers whose integers a calibration has chosen, a file each in a run's folder, so that a run that was ended in the
+/// middle resumes with the others: `FOLDER/integers/NETWORK.LAYER.safetensors`.
 ///
 /// A layer is taken back, bit for bit, only where all that decides it is the same: see ``CalibratedLayers/origin``. A file of
 /// anything else, and one that cannot be read, is as none.

@@ -41,8 +41,8 @@ struct CalibratedTernary<World: Communicator> {
 
     /// Goes through the blocks; the layers that read one hook point are dealt to the replicas. Collective.
     ///
-    /// What a run that was ended in the middle has made of a layer is taken back. Where that is all of a hook point's layers, no
-    /// pass is spent on what their inputs look like.
+    /// What a run that was ended in the middle has made of a layer is taken back. Where that is all of a hook point's layers,
+    /// no pass is spent on what their inputs look like.
     ///
     /// - Parameters:
     ///   - work: what is made of a layer, by its owner.
