@@ -39,7 +39,7 @@ import Testing
 
     /// GPTQ that counts how often it is asked, and ends the run after so many times.
     private struct Counting: WeightQuantization, CustomStringConvertible {
-        static let name = "counting"
+        static let name = "counting", label = "counting"
         let base: GPTQ
         let count: Count
         var inputs: InputStatistics.Depth? { base.inputs }
