@@ -1,5 +1,5 @@
 package import Support
-package import TensorCore
+internal import TensorCore
 
 /// Calibration that cannot be done.
 package enum CalibrationError: ReportableError {

@@ -1,5 +1,5 @@
 package import Models
-package import Quantization
+internal import Quantization
 package import TensorCore
 
 /// Largest |x| of each channel that linears read at a point of a block.

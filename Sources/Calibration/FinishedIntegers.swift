@@ -1,6 +1,6 @@
 internal import HuggingFace
-package import Quantization
-package import Support
+internal import Quantization
+internal import Support
 internal import TensorCore
 
 /// The layers whose integers a calibration has chosen, a file each in a run's folder, so that a run that was ended in the

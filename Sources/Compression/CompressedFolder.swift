@@ -2,7 +2,7 @@ package import HuggingFace
 package import Models
 package import Quantization
 internal import Support
-package import TensorCore
+internal import TensorCore
 package import TernarySVD
 
 /// A Hugging Face folder whose linears may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave, and `model.path` takes.

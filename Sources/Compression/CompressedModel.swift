@@ -1,5 +1,5 @@
-package import Autograd
-package import HuggingFace
+internal import Autograd
+internal import HuggingFace
 package import Models
 package import Rotation
 package import TensorCore

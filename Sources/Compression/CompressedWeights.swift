@@ -1,9 +1,9 @@
 package import HuggingFace
 package import Models
-package import Quantization
+internal import Quantization
 internal import Support
 package import TensorCore
-package import TernarySVD
+internal import TernarySVD
 
 /// The packed linears of a folder: integers in the checkpoint, ternary factors in a file beside it.
 package struct CompressedWeights: PackedWeights {

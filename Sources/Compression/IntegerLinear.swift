@@ -1,8 +1,8 @@
 package import Models
-package import Quantization
+internal import Quantization
 internal import Rotation
-package import TensorCore
-package import TernarySVD
+internal import TensorCore
+internal import TernarySVD
 
 /// How the packed linears of a compressed network multiply.
 package enum LinearProduct: String, Sendable, CaseIterable {

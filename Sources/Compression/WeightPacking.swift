@@ -1,6 +1,6 @@
-package import HuggingFace
-package import Models
-package import Quantization
+internal import HuggingFace
+internal import Models
+internal import Quantization
 internal import Support
 
 /// What config.json says of packed weights (`quantization_config`).

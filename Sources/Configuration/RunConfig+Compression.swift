@@ -1,5 +1,5 @@
 package import Calibration
-package import Parallelism
+internal import Parallelism
 package import Quantization
 package import Rotation
 package import TernarySVD

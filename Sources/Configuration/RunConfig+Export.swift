@@ -1,4 +1,4 @@
-package import Exports
+internal import Exports
 
 /// In which forms the model of a job leaves, besides `model/`.
 package struct ExportSettings: Sendable, Equatable {

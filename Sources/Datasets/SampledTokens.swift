@@ -1,6 +1,6 @@
 internal import Autograd
 package import Collectives
-package import Evaluation
+internal import Evaluation
 package import Models
 package import Parallelism
 internal import TensorCore

@@ -1,4 +1,4 @@
-package import Autograd
+internal import Autograd
 package import Collectives
 package import Models
 package import Parallelism

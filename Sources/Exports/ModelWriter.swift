@@ -1,6 +1,6 @@
 internal import Compression
 package import HuggingFace
-package import Models
+internal import Models
 internal import Support
 
 /// A format that models leave in.

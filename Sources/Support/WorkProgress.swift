@@ -1,4 +1,4 @@
-package import Synchronization
+internal import Synchronization
 
 /// Counts what this process has got done, so that others can tell whether it works or hangs: matrix products, rounds of a
 /// decomposition, micro-batches, pieces of files, messages. Something that is alive and gets nowhere counts nothing.

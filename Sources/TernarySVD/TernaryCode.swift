@@ -1,4 +1,4 @@
-package import TensorCore
+internal import TensorCore
 
 /// Ternary factors as an arithmetic code: what files hold and what ranks send each other. Exact.
 ///

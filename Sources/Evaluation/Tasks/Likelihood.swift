@@ -4,7 +4,7 @@ package import Collectives
 internal import LinearAlgebra
 package import Models
 package import Parallelism
-package import TensorCore
+internal import TensorCore
 
 /// How likely a network finds a request's targets.
 package struct Likelihood: Sendable, Equatable {

@@ -1,7 +1,7 @@
 package import Autograd
 internal import CKernels
 internal import LinearAlgebra
-package import TensorCore
+internal import TensorCore
 
 /// How a cache keeps the keys, or the values, of each head and token.
 package struct CachePrecision: Sendable, Equatable {

@@ -1,6 +1,6 @@
 package import HuggingFace
 package import Support
-package import TensorCore
+internal import TensorCore
 
 /// A model folder that several ranks write, each its stage's shard.
 ///
