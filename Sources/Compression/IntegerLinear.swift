@@ -76,7 +76,7 @@ private struct RoundedFactors: LinearOperator {
 }
 
 extension CompressedModel {
-    /// What ``inIntegers(_:)`` computes, in float32: the same roundings, with sums in another order. What its divergence is
+    /// What `inIntegers(_:)` computes, in float32: the same roundings, with sums in another order. What its divergence is
     /// taken from.
     package func inRoundedFloats() -> CompressedModel {
         var result = self

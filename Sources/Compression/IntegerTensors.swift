@@ -10,7 +10,7 @@ internal import TensorCore
 ///     NAME.weight_shape       I64 [2]                      out and in
 ///     NAME.weight_zero_point  I32 [⌈out·b/32⌉, in/g]       asymmetric only: packed along the rows; I8 [1] for a tensor
 ///
-/// transformers 5 makes room for zero points of [out, in/g] and unpacks the first ⌈out·b/32⌉ rows: ``paddedRows(_:in:)``.
+/// transformers 5 makes room for zero points of [out, in/g] and unpacks the first ⌈out·b/32⌉ rows: `paddedRows(_:in:)`.
 ///
 /// A zero point outside the codes (a group whose range does not contain 0) is beyond that layout: then all of the weight's are
 /// F32 [out, in/g], which this program alone reads.

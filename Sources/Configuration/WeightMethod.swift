@@ -1,8 +1,8 @@
 package import Quantization
 
-/// How weights become integers: one of ``WeightQuantizations``, or that they are on the quantizer's grid already.
+/// How weights become integers: one of `WeightQuantizations`, or that they are on the quantizer's grid already.
 package struct WeightMethod: SettingValue {
-    /// In ``WeightQuantizations``; behind its end for ``stored``.
+    /// In `WeightQuantizations`; behind its end for ``stored``.
     private let place: UInt8
 
     package static let nearest = WeightMethod(place: 0)

@@ -1,8 +1,10 @@
 import Collectives
 import HuggingFace
+import Models
 import Parallelism
 import Quantization
 import Support
+import TensorCore
 import TestSupport
 import Testing
 
@@ -125,6 +127,19 @@ import Testing
         #expect(try #require(result["kl_divergence"]?["quantized"]?.number) < 0.01)
         let searched = try quantize(folder, "auto", settings + ["quantize.recipe=auto"])
         #expect(try #require(searched["kl_divergence"]?["quantized"]?.number) < 0.01)
+    }
+
+    @Test func `dense/ needs nothing online, whatever model/ does`() throws {
+        let folder = try TemporaryFolder()
+        let settings = ["quantization.weights.bits=8", "quantize.transform=hadamard", "model.dense=true"]
+        let tokens = (1..<40).map { Int32($0) }
+        let logits = try [false, true].map { online in
+            let run = "online-\(online)"
+            _ = try quantize(folder, run, settings + ["quantize.online=\(online)"])
+            let dense = try ModelFolder(folder.file("\(run)/dense"))
+            return dense.description.model(positions: 64).logits(tokens, try dense.parameters())
+        }
+        #expect(maxDifference(logits[0], logits[1]) < 0.02 * logits[0].maxMagnitude)
     }
 
     @Test func `rotations of a file and another transform are not both meant`() throws {

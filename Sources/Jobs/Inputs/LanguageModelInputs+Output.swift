@@ -4,6 +4,7 @@ internal import Configuration
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Rotation
 internal import Runs
 internal import Support
 internal import TensorCore
@@ -54,10 +55,14 @@ extension LanguageModelInputs {
         let path = context.folder.file(RunFiles.model)
         try Trace.span(.writeModel) {
             try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
-            if packing != nil, context.config.model.dense {
+            if let packing, context.config.model.dense {
+                var floats = parameters.map { _, value in StoredTensor(value.tensor) }
+                // Other programs transform nothing online. R3 is in no weight.
+                if packing.execution.r4 {
+                    floats = floats.unrotatedDown(by: HadamardTransform(columns: folder.architecture.downWidth))
+                }
                 try write(
-                    parameters.map { _, value in StoredTensor(value.tensor) }.dense, FolderPacking(), as: type,
-                    to: context.folder.file(RunFiles.dense), context)
+                    floats.dense, FolderPacking(), as: type, to: context.folder.file(RunFiles.dense), context)
             }
         }
         var bytes = 0

@@ -33,7 +33,7 @@ package struct FinishedLayers {
 
     /// The layer's decomposition from the file, or by `work`, which is then kept.
     ///
-    /// - Throws: what `work` throws; ``FileError`` where the file cannot be written.
+    /// - Throws: what `work` throws; `FileError` where the file cannot be written.
     func decomposition(of weight: Tensor, name: String, or work: () throws -> TernaryDecomposition) throws
         -> TernaryDecomposition
     {
@@ -111,7 +111,7 @@ extension FinishedLayers {
             weightedError: metadata[Self.weightedKey].flatMap(Double.init))
     }
 
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     package func keep(_ layer: TernaryReport.Layer, _ source: Source, _ stage: Stage) throws {
         var metadata = [Self.fingerprintKey: fingerprint(source), Self.errorKey: "\(layer.relativeError)"]
         metadata[Self.weightedKey] = layer.weightedError.map { "\($0)" }
@@ -129,7 +129,7 @@ extension FinishedLayers {
         return numbers.count == values.count ? numbers : nil
     }
 
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     package func keep(_ numbers: [Double], _ source: Source, _ stage: Stage) throws {
         var object = JSONObject()
         object[Self.fingerprintKey] = .string(fingerprint(source))
