@@ -50,7 +50,9 @@ extension Parameters {
     package func rotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue { mappedDown { r4.apply(&$0) } }
 
     /// The parameters with R4 taken back (W ← W·Hᵀ): nothing must be transformed online.
-    package func unrotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue { mappedDown { r4.applyInverse(&$0) } }
+    package func unrotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
+        mappedDown { r4.applyInverse(&$0) }
+    }
 
     private func mappedDown(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self where Value: TensorValue {
         var result = self
