@@ -65,10 +65,10 @@ package struct QuantizationSettings: Sendable, Equatable {
             granularity: Self.granularity(weightKey),
             method: weightKey(
                 "method", WeightMethod.nearest,
-                "rtn: rounding to nearest; quantize alone: gptq, on calibration.sequences of data.train.path; absmax, "
-                    + "zero-point: ranges from the extremes, symmetric or asymmetric with 0 in them (need clip=none, and "
-                    + "symmetric to say so); "
-                    + "stored: they are rounded already, as in the model/ of an integer qat, and stay as they are"
+                "rtn: rounding to nearest; for quantize alone: gptq (on calibration.sequences of data.train.path), absmax and "
+                    + "zero-point (ranges from the extremes, symmetric, or asymmetric with 0 in them; they need clip=none and "
+                    + "symmetric to agree); stored: they are rounded already, as in the model/ of an "
+                    + "integer qat, and stay as they are"
             ),
             clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
         let activationKey = key.section("activations")
@@ -146,8 +146,8 @@ package struct CalibrationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         sequences = key(
             "sequences", 128,
-            "gptq, ternary.weighting and transforms of quantize that look at text: sequences of data.sequence_length tokens, "
-                + "from the beginning of data.train.path",
+            "gptq, ternary.weighting, quantize.balance and transforms that look at text: sequences of data.sequence_length "
+                + "tokens, from the beginning of data.train.path",
             .range(1...1_000_000))
         mode = key(
             "mode", .sequential,

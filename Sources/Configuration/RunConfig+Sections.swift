@@ -19,7 +19,9 @@ package struct ModelSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         path = key.optional(
-            "path", orElse: EmbeddedModel.name, "Hugging Face folder with config.json, tokenizer.json and safetensors")
+            "path", orElse: EmbeddedModel.name,
+            "Hugging Face folder with config.json, tokenizer.json and safetensors; a run folder with model/; or a GGUF file, "
+                + "which is imported once to FILE.gguf.folder beside it")
         storage = key(
             "storage", .f32,
             "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from "

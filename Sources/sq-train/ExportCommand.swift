@@ -13,7 +13,7 @@ struct ExportCommand: SingleCommand {
             + ModelWriters.all.map { "  \($0.format): \($0.summary)." }.joined(separator: "\n")
             + "\n\nWhat is written is read back and compared before it gets its name.")
 
-    @Argument(help: "A Hugging Face folder, or a run folder with a model.")
+    @Argument(help: "A Hugging Face folder, a run folder with a model, or a GGUF file.")
     var folder: String
 
     @Option(help: ArgumentHelp("What to write.", valueName: "format"))

@@ -63,6 +63,6 @@ struct TraceOptions: ParsableArguments {
 
 /// The model of a job, as an argument.
 struct ModelArgument: ParsableArguments {
-    @Argument(help: "A Hugging Face folder, or a run folder with a model (default: model.path).")
+    @Argument(help: "A Hugging Face folder, a run folder with a model, or a GGUF file (default: model.path).")
     var model: String?
 }

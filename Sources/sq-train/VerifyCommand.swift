@@ -16,7 +16,7 @@ struct VerifyCommand: RankCommand {
     /// The models differ.
     static let answers = [Support.ExitCode.differ.rawValue] as Set
 
-    @Argument(help: "A Hugging Face folder.")
+    @Argument(help: "A Hugging Face folder, a run folder with a model, or a GGUF file.")
     var first: String
 
     @Argument(help: "A folder that should compute the same.")
