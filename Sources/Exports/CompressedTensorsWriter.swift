@@ -5,13 +5,14 @@ internal import Support
 
 /// A folder of packed integers, as `quantize` leaves it: what transformers and vLLM load through compressed-tensors.
 package struct CompressedTensorsWriter: ModelWriter {
-    /// Whether packed zero points have the rows that transformers 5 makes room for; vLLM wants those that are used alone.
+    /// Whether packed zero points have the rows that transformers 5 makes room for; the published layout has those that are
+    /// used alone.
     private let isPadded: Bool
 
     package var format: String { isPadded ? "compressed-tensors-padded" : "compressed-tensors" }
     package var summary: String {
         isPadded
-            ? "the same with asymmetric weights' zero points as transformers 5 loads them, which vLLM does not"
+            ? "the same with asymmetric weights' zero points as transformers 5 makes room for them, not as published"
             : "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
     }
 

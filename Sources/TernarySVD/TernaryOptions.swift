@@ -60,7 +60,7 @@ package struct TernaryOptions: Sendable, Equatable {
         }
         guard rounds >= 1 else { throw TernaryError(.configuration, "ternary.rounds is \(rounds); it must be at least 1") }
         guard price >= 0, price.isFinite else {
-            throw TernaryError(.configuration, "ternary.price is \(price); it must be 0 or a positive number")
+            throw TernaryError(.configuration, "the price of an entry is \(price); it must be 0 or a positive number")
         }
         guard sparsity == .none || mode == .default && refinement else {
             throw TernaryError(

@@ -58,11 +58,8 @@ extension LanguageModelInputs {
             if let packing, context.config.model.dense {
                 var floats = parameters.map { _, value in StoredTensor(value.tensor) }
                 // Other programs transform nothing online. R3 is in no weight.
-                if packing.execution.r4 {
-                    floats = floats.unrotatedDown(by: HadamardTransform(columns: folder.architecture.downWidth))
-                }
-                try write(
-                    floats.dense, FolderPacking(), as: type, to: context.folder.file(RunFiles.dense), context)
+                if let r4 = packing.execution.hooks(folder.architecture).r4 { floats = floats.unrotatedDown(by: r4) }
+                try write(floats.dense, FolderPacking(), as: type, to: context.folder.file(RunFiles.dense), context)
             }
         }
         var bytes = 0
