@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
 /// Settings every Swift module shares: imports stay internal unless they are part of a signature, and members are visible
@@ -19,6 +19,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .testTarget(
         name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies, swiftSettings: strict)
 }
+
+/// What `git describe` calls the sources, for `--version`; `launch/quickstart` sets it. Empty: not known.
+let commit = (Context.environment["SQ_TRAIN_COMMIT"] ?? "").filter { $0.isLetter || $0.isNumber || ".-".contains($0) }
 
 let package = Package(
     name: "sq-train",
@@ -42,7 +45,7 @@ let package = Package(
         .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
-        .target(name: "CProcess"),
+        .target(name: "CProcess", cSettings: [.define("CPROCESS_COMMIT", to: "\"\(commit)\"")]),
         // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set.
         .target(name: "CKernels", exclude: ["kernels"], linkerSettings: [.linkedLibrary("m")]),
         module("Support", ["CSodium"]),

@@ -22,6 +22,9 @@ static int become(char *const *arguments, const sigset_t *mask, pid_t parent) {
     return errno;
 }
 
+// Package.swift defines it for this file alone: another commit compiles no more than this.
+const char *cprocess_commit(void) { return CPROCESS_COMMIT; }
+
 int cprocess_start(char *const *arguments, const sigset_t *mask, pid_t *process) {
     // Closed by the program's start, or brings the error number before.
     int report[2];

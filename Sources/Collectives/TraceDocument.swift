@@ -37,7 +37,9 @@ final class TraceDocument {
     }
 
     func close(dropped: Int) throws(FileError) {
-        try file.write("\n],\"otherData\":{\"dropped_spans\":\(dropped)}}\n".utf8)
+        var data = JSONObject()
+        data["dropped_spans"] = .integer(dropped)
+        try file.write("\n],\"otherData\":\(JSONValue.object(data.stamped).text(.compact))}\n".utf8)
         try file.commit()
     }
 

@@ -136,7 +136,6 @@ package enum ModelWriters {
 
 /// Where written things come from, for their metadata.
 struct Provenance {
-    let program = ProgramVersion.name
     let digest: String
     /// What the job that made the folder has left: the command, the source, the perplexity to expect; nil where none has.
     let record: JSONValue?
@@ -152,6 +151,6 @@ struct Provenance {
 
     /// Texts by name, for formats that hold such.
     var entries: [(key: String, value: String)] {
-        [("program", program), ("source_sha256", digest)] + (record.map { [("provenance", $0.text(.compact))] } ?? [])
+        [(ProgramVersion.key, ProgramVersion.name), ("source_sha256", digest)] + (record.map { [("provenance", $0.text(.compact))] } ?? [])
     }
 }

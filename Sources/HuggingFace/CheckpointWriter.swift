@@ -1,9 +1,6 @@
 internal import Support
 
 extension Checkpoint {
-    /// Of every file of weights: the layout that transformers asks for, and who has written it.
-    package static let ownMetadata = ["format": "pt", "program": ProgramVersion.name]
-
     /// Writes a model's weights into a folder: one file, or shards of at most `maximumShardSize` bytes each (a larger tensor
     /// gets a shard of its own) with their index.
     ///
@@ -12,7 +9,7 @@ extension Checkpoint {
     ///   - metadata: of every file.
     package static func write(
         _ sources: [TensorSource], to folder: String, maximumShardSize: Int = 5_000_000_000,
-        metadata: [String: String] = ownMetadata
+        metadata: [String: String] = SafetensorsFile.plainMetadata
     ) throws {
         let shards = divide(sources, maximumShardSize)
         if shards.count <= 1 {
@@ -29,7 +26,7 @@ extension Checkpoint {
     /// Writes one shard, counted from 0, of several.
     package static func writeShard(
         _ sources: [TensorSource], _ index: Int, of count: Int, to folder: String,
-        metadata: [String: String] = ownMetadata
+        metadata: [String: String] = SafetensorsFile.plainMetadata
     ) throws {
         try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count), metadata: metadata)
     }
@@ -45,7 +42,10 @@ extension Checkpoint {
             let shard = JSONValue.string(shardName(index, of: shards.count))
             for name in names { precondition(weightMap.insert(name, shard), "tensor \(name) twice") }
         }
-        let index: JSONValue = ["metadata": ["total_size": .integer(totalSize)], "weight_map": .object(weightMap)]
+        let index: JSONValue = [
+            "metadata": ["total_size": .integer(totalSize), ProgramVersion.key: .string(ProgramVersion.name)],
+            "weight_map": .object(weightMap),
+        ]
         try AtomicFile.write(index.text() + "\n", to: folder + "/" + indexName)
     }
 

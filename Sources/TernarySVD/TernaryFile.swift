@@ -82,7 +82,8 @@ package enum TernaryFile {
         var metadata = more.merging(origin.metadata) { $1 }
         let isSparse = layers.values.contains { $0.sparsity != .none }
         (metadata["format"], metadata["version"]) = (format, isSparse ? sparseVersion : version)
-        metadata["program"] = ProgramVersion.name
+        // The seal covers it, so that it is here before the writer would add it.
+        metadata.merge(ProgramVersion.metadata) { $1 }
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {
             var texts = ["\(layer.u.rows),\(layer.componentCount),\(layer.v.columns)", layer.form, "\(layer.tolerance)"]

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CProcess
 internal import Collectives
 internal import Configuration
 internal import Glibc
@@ -13,7 +14,7 @@ struct SQTrain: ParsableCommand {
             With no arguments it learns rotations for an embedded model. Under mpirun the ranks share the work:
               sq-train launch -n 8
             """,
-        version: ProgramVersion.name,
+        version: version,
         subcommands: [
             RotateCommand.self, TrainCommand.self, QatCommand.self, PtqCommand.self, QuantizeCommand.self, EvaluateCommand.self,
             VerifyCommand.self, GenerateCommand.self, SweepCommand.self,
@@ -24,6 +25,12 @@ struct SQTrain: ParsableCommand {
 }
 
 extension SQTrain {
+    /// With the commit where the build knew it.
+    private static var version: String {
+        let commit = String(cString: cprocess_commit())
+        return ProgramVersion.name + (commit.isEmpty ? "" : " (\(commit))")
+    }
+
     /// A first word that is neither a command nor a file here would be taken for the default command's model.
     static func checkCommand(_ arguments: [String]) throws {
         guard let word = arguments.first, !word.hasPrefix("-"), !word.contains("/"), access(word, F_OK) != 0 else { return }

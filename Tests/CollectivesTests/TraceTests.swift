@@ -57,6 +57,7 @@ import Testing
         #expect(times[1].1 >= 2000 && times[0].1 >= times[1].1 && times[0].1 < 5e6 && times[0].0 >= 0)
         #expect(times[0].0 <= times[1].0 && times[1].0 + times[1].1 <= times[0].0 + times[0].1 + 0.002)
         #expect(json["otherData"]?["dropped_spans"]?.integer == 0)
+        #expect(json["otherData"]?["program"]?.string == ProgramVersion.name)
         #expect(try entries(ofFolder: folder.path) == ["a.json"])
     }
 

@@ -44,6 +44,7 @@ extension CommandLineTests {
                 whole.keys.contains("checkpoints/step-6/rank-0.safetensors") && whole.keys.contains("model/model.safetensors"))
             let lossesOfWhole = try model.metrics("whole")
             #expect(lossesOfWhole.count == Self.steps)
+            #expect(try model.filesWithoutProgram("whole") == [])
             try interrupt("whole")
             let again = try run(job, out: "whole", settings, ranks: ranks)
             #expect(again.output.contains("resumes after step 4"))
@@ -261,6 +262,17 @@ extension ModelFolder {
             files[name] = try read("\(out)/\(name)")
         }
         return files
+    }
+
+    /// What a run leaves that does not say which program has written it, but for files whose format has no place for that, and
+    /// those of the source that are passed through.
+    func filesWithoutProgram(_ out: String) throws -> [String] {
+        let others: Set = ["run.lock", "LATEST", "config.json", "tokenizer.json"]
+        return try FileManager.default.subpathsOfDirectory(atPath: file(out)).filter { name in
+            guard PathKind(file("\(out)/\(name)")) == .file, !others.contains(String(name.split(separator: "/").last ?? ""))
+            else { return false }
+            return try read("\(out)/\(name)").firstRange(of: Array(ProgramVersion.name.utf8)) == nil
+        }
     }
 
     /// A key of every step's metrics.

@@ -45,7 +45,8 @@ extension CommandLineTests {
             let folder = try TemporaryFolder()
             let outcome = try Program.run(["--version"], in: folder.path)
             #expect(
-                outcome.code == 0 && outcome.output.hasPrefix("sq-train ") && outcome.output.split(separator: "\n").count == 1)
+                outcome.code == 0 && outcome.output.hasPrefix(ProgramVersion.name)
+                    && outcome.output.split(separator: "\n").count == 1)
         }
 
         @Test func `a model folder is an argument of every job, and stands for model.path`() throws {

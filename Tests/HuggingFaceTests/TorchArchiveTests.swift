@@ -36,6 +36,7 @@ import Testing
         #expect(
             Set(zip.entries.keys).isSuperset(of: ["R/data.pkl", "R/byteorder", "R/version", "R/.format_version", "R/data/0"]))
         #expect(zip.entries.values.allSatisfy { $0.range.lowerBound % 64 == 0 })
+        #expect(try zip.contents("R/extra/program") == Array(ProgramVersion.name.utf8))
     }
 
     @Test func `any byte of a tensor that changes is found by its checksum`() throws {

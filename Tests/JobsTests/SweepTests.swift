@@ -39,6 +39,9 @@ import Testing
         #expect(rows[2]["failure"]?.string?.contains("nowhere") == true && rows[2]["perplexity"] == nil)
         let csv = try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16)
         #expect(csv.count { $0 == UInt8(ascii: "\n") } == 4)
+        let picture = try InputFile.contents(of: folder.file("sweep/sweep.svg"), limit: 1 << 20)
+        for text in [csv, picture] { #expect(text.firstRange(of: Array(ProgramVersion.name.utf8)) != nil) }
+        #expect(rows.allSatisfy { $0["program"]?.string == ProgramVersion.name })
         // Finished runs are not made again: their summaries stay.
         let written = try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16)
         #expect(throws: AgreedError.self) { try sweep(text) }

@@ -1,4 +1,5 @@
 import Foundation
+import HuggingFace
 import Parallelism
 import Support
 import TensorCore
@@ -42,6 +43,20 @@ import Testing
             SavedFiles(["\(folder.checkpoint(4))/\(CheckpointFolder.stateFile(rank: 0))"], isOfOtherLayout: false))
         #expect(try state.number("third") == 1.0 / 3 && state.optionalNumber("half") == nil)
         #expect(try state.tensor("a", [3]).elements.map(\.bitPattern) == [Float(1), .nan, -0.0].map(\.bitPattern))
+    }
+
+    @Test func `a checkpoint names the program in each file, and one of before it did is read`() throws {
+        try commit(4)
+        let manifest = "\(folder.checkpoint(4))/\(CheckpointManifest.fileName)"
+        let state = "\(folder.checkpoint(4))/\(CheckpointFolder.stateFile(rank: 0))"
+        #expect(try InputFile.json(manifest)["program"]?.string == ProgramVersion.name)
+        #expect(try SafetensorsFile(state).metadata["program"] == ProgramVersion.name)
+        // As version 1.0.0 wrote it at first: without the name, and with the digest of the other members.
+        var content = try #require(try InputFile.json(manifest).object)
+        (content["program"], content["sha256"]) = (nil, nil)
+        content["sha256"] = .string(sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8)))
+        try AtomicFile.write(CheckpointManifest.text(content), to: manifest)
+        #expect(try CheckpointFolder.verified(folder.checkpoint(4)).step == 4)
     }
 
     @Test(arguments: [CheckpointManifest.fileName, CheckpointFolder.stateFile(rank: 0)])

@@ -27,7 +27,11 @@ import Testing
             try folder.write(Self.summary)
         }
         #expect(try RunConfig(file: path + "/config.yaml") == config)
-        #expect(try text(path + "/metrics.jsonl") == "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.5}\n")
+        // The first line of each process names the program.
+        #expect(
+            try text(path + "/metrics.jsonl")
+                == "{\"step\":1,\"loss\":0.5,\"program\":\"\(ProgramVersion.name)\"}\n{\"step\":2,\"loss\":0.5}\n")
+        #expect(try InputFile.json(path + "/run.json")["program"]?.string == ProgramVersion.name)
         #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock", "summary.json"])
 
         // Another run in the same folder, after this one, starts with neither metrics nor summary.

@@ -13,6 +13,9 @@ int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_N
 /// for, which is empty where nobody has.
 #define CPROCESS_THREAD_LIMIT "SQ_TRAIN_THREAD_LIMIT"
 
+/// What `git describe` called the sources that the program was built from; empty where the build did not say.
+const char *_Nonnull cprocess_commit(void);
+
 /// Bytes this process may map, or write to, in all; 0 where there is no limit. A limit that the smallest model cannot run in
 /// has ended the program with 78 before `main`.
 size_t cprocess_address_limit(void);

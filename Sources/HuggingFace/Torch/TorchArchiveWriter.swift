@@ -3,7 +3,7 @@ package import TensorCore
 
 extension TorchArchive {
     /// Writes a dictionary of float32 tensors as `torch.save` does, atomically: the ZIP entries and the alignment of PyTorch 2,
-    /// which `torch.load` reads with `weights_only=True`.
+    /// which `torch.load` reads with `weights_only=True`. The entry `extra/program` names the program.
     ///
     /// - Precondition: no name twice.
     package static func write(_ tensors: [(name: String, tensor: Tensor)], to path: String) throws(FileError) {
@@ -16,6 +16,8 @@ extension TorchArchive {
         for (index, (_, tensor)) in tensors.enumerated() {
             try zip.add("data/\(index)", ElementType.f32.narrow(tensor.pointer, count: tensor.count))
         }
+        // `torch.load` reads no record that the pickle does not ask for; `extra/` is where PyTorch keeps those of applications.
+        try zip.add("extra/\(ProgramVersion.key)", Array(ProgramVersion.name.utf8))
         try zip.add("version", Array("3\n".utf8))
         try zip.add(".data/serialization_id", zip.contentDigest)
         try zip.finish()

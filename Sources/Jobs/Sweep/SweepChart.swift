@@ -46,6 +46,7 @@ struct SweepChart {
         let (w, h) = (Self.width, Self.height)
         var parts = [
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(w) \(h)\" font-family=\"sans-serif\" font-size=\"12\">",
+            "<desc>\(ProgramVersion.name)</desc>",
             "<rect width=\"\(w)\" height=\"\(h)\" fill=\"white\"/>",
         ]
         parts += axes + fronts

@@ -82,14 +82,14 @@ struct SweepReport {
     private static let numbers = ["perplexity", "kl_divergence", "bits_per_weight", "bytes", "seconds"]
 
     var csv: String {
-        let head = ["run", "job", "model"] + keys + Self.numbers + ["pareto", "failure"]
+        let head = ["run", "job", "model"] + keys + Self.numbers + ["pareto", "failure", ProgramVersion.key]
         let lines = rows.map { row in
             let varied = keys.map { key in row.run.varied.first { $0.key == key }?.value ?? "" }
             let numbers = [
                 row.perplexity?.description, row.divergence?.description, row.bitsPerWeight?.description,
                 row.bytes?.description, row.seconds?.description,
             ].map { $0 ?? "" }
-            return [row.run.name, row.run.job, row.model] + varied + numbers + ["\(row.isOnFront)", row.failure ?? ""]
+            return [row.run.name, row.run.job, row.model] + varied + numbers + ["\(row.isOnFront)", row.failure ?? "", ProgramVersion.name]
         }
         return ([head] + lines).map { $0.map(Self.cell).joined(separator: ",") + "\n" }.joined()
     }
@@ -115,7 +115,7 @@ struct SweepReport {
                 object["seconds"] = row.seconds.map { .double($0) }
                 object["pareto"] = .bool(row.isOnFront)
                 object["failure"] = row.failure.map { .string($0) }
-                return .object(object)
+                return .object(object.stamped)
             })
     }
 

@@ -56,7 +56,7 @@ package struct CheckpointManifest: Equatable, Sendable {
             "loss": ["first": .double(record.firstLoss), "last": .double(record.lastLoss)],
             "timed_steps": .integer(record.timedSteps), "timed_seconds": .double(record.timedSeconds),
         ]
-        var object = content.object ?? JSONObject()
+        var object = (content.object ?? JSONObject()).stamped
         object[Self.digestKey] = .string(Self.digest(object))
         return object
     }

@@ -27,6 +27,7 @@ package final class RunFolder {
     private let isWriter: Bool
     private let events: RunEvents
     private var metrics: Int32 = -1
+    private var hasAppended = false
     private var lock: FolderLock?
     /// Whether the results of a run that has finished may go. Where not, a run that finishes here while this one waits for the
     /// folder keeps it.
@@ -148,17 +149,20 @@ package final class RunFolder {
         return bytes[..<(ends.last.map { $0 + 1 } ?? 0)]
     }
 
-    /// Appends one line to `metrics.jsonl`.
+    /// Appends one line to `metrics.jsonl`: a step. The first line that a process appends names the program, too. A line of its
+    /// own for that would be taken for a step.
     package func append(_ step: JSONObject) throws(RunFolderError) {
         guard isWriter else { return }
         precondition(metrics >= 0, "metrics before the folder was created")
-        let line = Array((JSONValue.object(step).text(.compact, sortedKeys: false) + "\n").utf8)
+        let content = hasAppended ? step : step.stamped
+        let line = Array((JSONValue.object(content).text(.compact, sortedKeys: false) + "\n").utf8)
         let end = lseek(metrics, 0, SEEK_END)
         let code = writeAll(line, to: metrics)
         guard code == 0 else {
             _ = ftruncate(metrics, end)
             throw RunFolderError(file(Self.metricsName), "cannot be written", code)
         }
+        hasAppended = true
         events.publish("step", .object(step))
     }
 
@@ -167,7 +171,8 @@ package final class RunFolder {
         guard isWriter else { return }
         var object = summary.json.object ?? JSONObject()
         object["version"] = .string(ProgramVersion.text)
-        try AtomicFile.write(JSONValue.object(object).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
+        try AtomicFile.write(
+            JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
     }
 
     /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.

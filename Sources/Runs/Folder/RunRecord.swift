@@ -20,7 +20,9 @@ struct RunRecord: Equatable {
     }
 
     func write(folder: String) throws(FileError) {
-        let json: JSONValue = ["job": .string(job), "replacing": .bool(isReplacing)]
-        try AtomicFile.write(json.text(.indented, sortedKeys: false) + "\n", to: "\(folder)/\(Self.fileName)")
+        var object = JSONObject()
+        object["job"] = .string(job)
+        object["replacing"] = .bool(isReplacing)
+        try AtomicFile.write(JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: "\(folder)/\(Self.fileName)")
     }
 }

@@ -60,7 +60,7 @@ package struct ModelCard: Sendable {
 
     package var json: JSONValue {
         var result = JSONObject()
-        result["program"] = .string(ProgramVersion.name)
+        result[ProgramVersion.key] = .string(ProgramVersion.name)
         result["job"] = .string(job)
         result["command"] = .string(command)
         result["seed"] = .integer(seed)

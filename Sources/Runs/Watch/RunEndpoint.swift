@@ -6,8 +6,9 @@ package enum RunEndpoint {
     static func file(inRun folder: String) -> String { "\(folder)/events.json" }
 
     static func write(_ endpoint: String, to file: String) throws {
-        let value: JSONValue = ["endpoint": .string(endpoint)]
-        try AtomicFile.write(value.text(.compact, sortedKeys: false) + "\n", to: file)
+        var object = JSONObject()
+        object["endpoint"] = .string(endpoint)
+        try AtomicFile.write(JSONValue.object(object.stamped).text(.compact, sortedKeys: false) + "\n", to: file)
     }
 
     /// The endpoint of the run in a folder.

@@ -135,7 +135,7 @@ extension FinishedLayers {
         object[Self.fingerprintKey] = .string(fingerprint(source))
         object[Self.numbersKey] = .array(numbers.map(JSONValue.double))
         try prepare(stage)
-        try AtomicFile.write(JSONValue.object(object).text() + "\n", to: file(stage, source.name, "json"))
+        try AtomicFile.write(JSONValue.object(object.stamped).text() + "\n", to: file(stage, source.name, "json"))
     }
 
     private static let numbersKey = "numbers"
