@@ -197,7 +197,7 @@ let package = Package(
                 "Support", "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
                 "Parallelism",
                 "Evaluation",
-                "EmbeddedModel", "Configuration", "Runs", "Quantization",
+                "EmbeddedModel", "Configuration", "Runs", "Quantization", "TernarySVD",
             ]),
         tests("Autograd", ["Support", "TensorCore"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),

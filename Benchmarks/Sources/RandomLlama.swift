@@ -67,7 +67,7 @@ struct RandomLlama: ParsableCommand {
         var random = RandomStream(seed: seed, stream: UInt64(sources.count))
         let tokens = (0..<sequences * length).map { _ in Int(random.next() % UInt64(vocabulary)) }
         let input = TensorSource("input_ids", integers: tokens, [sequences, length])
-        try SafetensorsFile.write([input], to: folder.file("tokens.safetensors"))
+        try SafetensorsFile.write([input], to: folder.file("tokens.safetensors"), metadata: Checkpoint.ownMetadata)
         try folder.commit()
         var table = Table(columns: ["written", ""])
         table.add(["model", out])

@@ -63,7 +63,8 @@ package struct FinishedIntegers: Sendable {
         try SafetensorsFile.write(
             sources, to: file(name),
             metadata: [
-                Self.fingerprintKey: fingerprint(name, origin, settings), Self.digestKey: Self.digest(weight),
+                ProgramVersion.key: ProgramVersion.name, Self.fingerprintKey: fingerprint(name, origin, settings),
+                Self.digestKey: Self.digest(weight),
             ])
     }
 

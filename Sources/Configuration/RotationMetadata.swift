@@ -31,7 +31,7 @@ package struct RotationMetadata {
     package static func make(_ config: RunConfig, modelDigest: String) -> [String: String] {
         let values = config.values
         var result = [
-            "format": "pt", digestKey: modelDigest, "r1": config.rotation.r1.rawValue,
+            "format": "pt", ProgramVersion.key: ProgramVersion.name, digestKey: modelDigest, "r1": config.rotation.r1.rawValue,
             "r2": config.rotation.r2.rawValue,
             "train_weight_bits": String(config.rotation.trainWeightBits), "steps": String(config.training.steps),
             "seed": String(config.training.seed),

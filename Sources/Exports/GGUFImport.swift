@@ -23,7 +23,7 @@ package struct GGUFImport {
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: ["format": "pt", "source_sha256": try InputFile(request.source).sha256()])
+            metadata: Checkpoint.ownMetadata.merging(["source_sha256": try InputFile(request.source).sha256()]) { $1 })
         var config = model.config
         config.json["dtype"] = .string(type.frameworkName)
         config.json["torch_dtype"] = .string(type.frameworkName)

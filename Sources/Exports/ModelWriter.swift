@@ -151,6 +151,7 @@ struct Provenance {
 
     /// Texts by name, for formats that hold such.
     var entries: [(key: String, value: String)] {
-        [(ProgramVersion.key, ProgramVersion.name), ("source_sha256", digest)] + (record.map { [("provenance", $0.text(.compact))] } ?? [])
+        [(ProgramVersion.key, ProgramVersion.name), ("source_sha256", digest)]
+            + (record.map { [("provenance", $0.text(.compact))] } ?? [])
     }
 }

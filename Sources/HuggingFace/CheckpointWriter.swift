@@ -1,6 +1,9 @@
 internal import Support
 
 extension Checkpoint {
+    /// Of every file of weights: the layout that transformers asks for, and who has written it.
+    package static let ownMetadata = ["format": "pt", ProgramVersion.key: ProgramVersion.name]
+
     /// Writes a model's weights into a folder: one file, or shards of at most `maximumShardSize` bytes each (a larger tensor
     /// gets a shard of its own) with their index.
     ///
@@ -9,7 +12,7 @@ extension Checkpoint {
     ///   - metadata: of every file.
     package static func write(
         _ sources: [TensorSource], to folder: String, maximumShardSize: Int = 5_000_000_000,
-        metadata: [String: String] = SafetensorsFile.plainMetadata
+        metadata: [String: String] = ownMetadata
     ) throws {
         let shards = divide(sources, maximumShardSize)
         if shards.count <= 1 {
@@ -26,7 +29,7 @@ extension Checkpoint {
     /// Writes one shard, counted from 0, of several.
     package static func writeShard(
         _ sources: [TensorSource], _ index: Int, of count: Int, to folder: String,
-        metadata: [String: String] = SafetensorsFile.plainMetadata
+        metadata: [String: String] = ownMetadata
     ) throws {
         try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count), metadata: metadata)
     }

@@ -82,7 +82,6 @@ package enum TernaryFile {
         var metadata = more.merging(origin.metadata) { $1 }
         let isSparse = layers.values.contains { $0.sparsity != .none }
         (metadata["format"], metadata["version"]) = (format, isSparse ? sparseVersion : version)
-        // The seal covers it, so that it is here before the writer would add it.
         metadata.merge(ProgramVersion.metadata) { $1 }
         var sources: [TensorSource] = []
         for (name, layer) in layers.sorted(by: { $0.key < $1.key }) {

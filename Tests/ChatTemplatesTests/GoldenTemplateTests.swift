@@ -19,7 +19,9 @@ import Testing
     ) throws {
         let source = try #require(Self.document?["templates"]?[name]?.string)
         let template = try ChatTemplate(source, place: name)
-        for item in Self.document?["cases"]?.array ?? [] where item["template"]?.string == name {
+        let items = try #require(Self.document?["cases"]?.array).filter { $0["template"]?.string == name }
+        #expect(!items.isEmpty)
+        for item in items {
             let variables = try #require(item["variables"]?.object)
             let comment = Comment(rawValue: "\(name), conversation \(item["conversation"]?.integer ?? -1)")
             if let expected = item["expected"]?.string {

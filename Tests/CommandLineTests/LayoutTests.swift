@@ -44,7 +44,8 @@ extension CommandLineTests {
                 let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: ranks)
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let lines = String(decoding: try model.read("out\(ranks)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")
-                return try lines.map { try JSONValue(parsing: Array($0.utf8))["loss"].map { "\($0)" } ?? "" }.joined(
+                #expect(lines.count == 3)
+                return try lines.map { "\(try #require(try JSONValue(parsing: Array($0.utf8))["loss"]?.number))" }.joined(
                     separator: " ")
             }
             #expect(try metrics(stages) == metrics(1))

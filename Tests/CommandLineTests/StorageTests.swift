@@ -31,9 +31,9 @@ extension CommandLineTests {
                 let outcome = try Program.run(["rotate"] + arguments, in: model.path, ranks: stages)
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 let lines = String(decoding: try model.read("\(storage)/metrics.jsonl"), as: UTF8.self).split(separator: "\n")
-                let losses = try lines.map { "\(try JSONValue(parsing: Array($0.utf8))["loss"].map { "\($0)" } ?? "")" }
+                let losses = try lines.map { "\(try #require(try JSONValue(parsing: Array($0.utf8))["loss"]?.number))" }
                 let summary = try InputFile.json(model.file("\(storage)/summary.json"))
-                results.append(losses + ["\(summary["perplexity"].map { "\($0)" } ?? "")"])
+                results.append(losses + ["\(try #require(summary["perplexity"]))"])
                 #expect(losses.count == 3)
             }
             #expect(results.allSatisfy { $0 == results[0] })

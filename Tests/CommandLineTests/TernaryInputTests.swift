@@ -169,14 +169,14 @@ extension CommandLineTests {
                 let summary = try InputFile.json(model.file("out/summary.json"))
                 return (
                     try #require(summary["kl_divergence"]?["ternary_ptq"]?.number),
-                    (summary["layers"]?.array ?? []).compactMap { $0["weighted_error"]?.number }
+                    try #require(summary["layers"]?.array).compactMap { $0["weighted_error"]?.number }
                 )
             }
             let (plain, one, two) = (
                 try run("none", ranks: 0), try run("both", ranks: 0), try run("both", ranks: 2)
             )
             #expect(one.divergence < 0.8 * plain.divergence, "\(one.divergence) after \(plain.divergence)")
-            #expect(one.errors.count == 14 && plain.errors.isEmpty)
+            #expect(one.errors.count == 14 && two.errors.count == 14 && plain.errors.isEmpty)
             // Sums over tokens are added in another order, which turns an entry here and there.
             for (first, second) in zip(one.errors, two.errors) { #expect(abs(second / first - 1) < 0.05) }
         }

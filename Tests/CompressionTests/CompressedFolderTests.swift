@@ -154,7 +154,9 @@ import Testing
         try AtomicFile.write(config.text, to: path)
         let read = try CompressedModel(reading: CompressedFolder(folder.file("model")))
         #expect(read.execution == execution)
-        for (name, value) in read.parameters.named where name.hasSuffix("_proj.weight") {
+        let linears = read.parameters.named.filter { $0.name.hasSuffix("_proj.weight") }
+        #expect(linears.count == source.architecture.linears.count)
+        for (name, value) in linears {
             let original = try source.checkpoint.read(name)
             #expect(value.tensor.elements == WeightQuantizer(spec).fakeQuantized(original).elements, "\(name)")
         }

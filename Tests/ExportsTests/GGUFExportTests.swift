@@ -36,7 +36,8 @@ import Testing
         for (name, own, heads) in [("q", "attn_q", 4), ("k", "attn_k", 2), ("v", "attn_v", 0)] {
             let source = try folder.checkpoint.read("model.layers.1.self_attn.\(name)_proj.weight")
             let stored = try file.read("blk.1.\(own).weight")
-            let d = folder.architecture.headDimension ?? 0
+            let d = try #require(folder.architecture.headDimension)
+            #expect(source.rows >= d)
             for row in 0..<source.rows {
                 let (head, i) = (row / d, row % d)
                 let from = heads == 0 ? row : head * d + i % 2 * (d / 2) + i / 2

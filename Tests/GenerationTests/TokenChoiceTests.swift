@@ -25,7 +25,7 @@ import Testing
     @Test(arguments: [(1, 1), (0.7, 0.9), (2, 0.5), (1, 0.999)])
     func `tokens are drawn from the nucleus with its probabilities`(
         temperature: Double, topP: Double
-    ) {
+    ) throws {
         let weights = logits.elements.map { exp(Double($0) / temperature) }
         let sum = weights.reduce(0, +)
         var (nucleus, reached) = (Set<Int>(), 0.0)
@@ -36,7 +36,10 @@ import Testing
         var choice = TokenChoice(temperature: temperature, topP: topP, seed: 5)
         var counts = [Int](repeating: 0, count: 6)
         let draws = 40_000
-        for _ in 0..<draws { counts[Int(choice.next(logits) ?? 0)] += 1 }
+        for _ in 0..<draws {
+            let token = choice.next(logits)
+            counts[Int(try #require(token))] += 1
+        }
         for index in counts.indices {
             guard nucleus.contains(index) else {
                 #expect(counts[index] == 0)

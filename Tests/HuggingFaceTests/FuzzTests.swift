@@ -111,12 +111,33 @@ import Testing
             }
         }
         var random = RandomStream(seed: 78)
-        // What is read is no more than the bytes can say.
+        var (read, refused) = (0, 0)
         for number in 0..<count * 4 {
             let mutant = mutate(pickle, &random)
-            guard let items = try? TensorPickle.items(mutant) else { continue }
-            #expect(items.count <= mutant.count / 8, "mutant \(number)")
+            let items: [(name: String, tensor: PickledTensor)]
+            do throws(PickleError) {
+                items = try TensorPickle.items(mutant)
+            } catch {
+                refused += 1
+                #expect((0...mutant.count).contains(error.offset), "mutant \(number)")
+                continue
+            }
+            read += 1
+            // What is read is no more than the bytes can say, and within its storage.
+            let isSound = items.count <= mutant.count / 8 && items.allSatisfy { Self.isWithinStorage($0.tensor) }
+            #expect(isSound, "mutant \(number)")
         }
+        // A name or a number that changes makes another dictionary; most else makes none.
+        #expect(read > 0 && refused > count, "\(read) read, \(refused) refused")
+    }
+
+    /// Whether every element that the view names is one of its storage.
+    private static func isWithinStorage(_ view: PickledTensor) -> Bool {
+        guard view.shape.count == view.strides.count, view.offset >= 0, view.storageCount >= 0,
+            view.shape.allSatisfy({ $0 >= 0 }), view.strides.allSatisfy({ $0 >= 0 })
+        else { return false }
+        if view.shape.contains(0) { return true }
+        return zip(view.shape, view.strides).reduce(view.offset) { $0 + ($1.0 - 1) * $1.1 } < view.storageCount
     }
 
     @Test func `damaged tokenizers are read, and cut text, or are refused`() throws {

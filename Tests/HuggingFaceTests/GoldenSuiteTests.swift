@@ -42,6 +42,28 @@ import Testing
         #expect(GoldenSuite.cases(group: "tsvd").contains { $0.id.contains(name) })
     }
 
+    /// Tests choose cases by what stands in their parameters, too.
+    @Test(
+        .enabled(if: GoldenSuite.isOwn),
+        arguments: [
+            ("llama", "class_", "LlamaForCausalLM", 6), ("llama", "class_", "MistralForCausalLM", 2),
+            ("llama", "class_", "Qwen2ForCausalLM", 2), ("llama", "class_", "Qwen3ForCausalLM", 1),
+            ("llama", "class_", "OPTForCausalLM", 3),
+        ]
+    )
+    func `the suite has the cases that tests choose by their model`(
+        _ group: String, _ key: String, _ value: String, _ least: Int
+    ) {
+        #expect(GoldenSuite.cases(group: group).count { $0.params[key]?.string == value } >= least)
+    }
+
+    @Test(
+        .enabled(if: GoldenSuite.isOwn),
+        arguments: [("spinquant", "bits"), ("spinquant", "bits_w_a_k_v"), ("tsvd", "kind")])
+    func `the suite has the cases that tests choose by a parameter`(_ group: String, _ key: String) {
+        #expect(GoldenSuite.cases(group: group).contains { $0.params[key] != nil })
+    }
+
     @Test func `closeness sees differences, NaN and other sizes`() {
         let a = Tensor([3, 4], [2])
         #expect(maxDifference(a, a) == 0 && relativeError(a, a) == 0)

@@ -35,7 +35,8 @@ import Testing
         #expect(rows.count == 3)
         let summary = try InputFile.json(folder.file("sweep/quantize,bits=3/summary.json"))
         #expect(rows[0]["perplexity"]?.number == summary["rows"]?.array?.last?["perplexity"]?.number)
-        #expect((rows[0]["bits_per_weight"]?.number ?? 0) < (rows[1]["bits_per_weight"]?.number ?? 0))
+        let bits = try rows.prefix(2).map { try #require($0["bits_per_weight"]?.number) }
+        #expect(bits[0] < bits[1])
         #expect(rows[2]["failure"]?.string?.contains("nowhere") == true && rows[2]["perplexity"] == nil)
         let csv = try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16)
         #expect(csv.count { $0 == UInt8(ascii: "\n") } == 4)

@@ -16,7 +16,7 @@ import Testing
 
     private func memory(_ layout: Layout) throws -> Int {
         let config = try RunConfig(assignments: ["data.sequence_length=64"])
-        return MemoryPlan(Workload(.rotate, config, PlanShapes.deep), layout).bytes.max() ?? 0
+        return MemoryPlan(Workload(.rotate, config, PlanShapes.deep), layout).bytes.max() ?? .max
     }
 
     @Test func `replicas where the model fits, stages where it does not`() throws {

@@ -43,7 +43,9 @@ import Testing
     {
         for extra in [[], ["training.batch_size=12"], ["training.batch_size=64", "plan.ranks_per_node=6"]] {
             var config = try RunConfig()
-            for run in try search(job, Self.cluster + ["plan.memory_per_node=8TiB"] + extra).0.runs where run.planned.runs {
+            let runs = try search(job, Self.cluster + ["plan.memory_per_node=8TiB"] + extra).0.runs.filter(\.planned.runs)
+            #expect(!runs.isEmpty)
+            for run in runs {
                 let layout = run.planned.layout
                 (config.parallel.microbatches, config.training.batchSize) = (layout.microbatches, run.sequences)
                 let dims = try config.layout(worldSize: layout.ranks)
@@ -69,7 +71,7 @@ import Testing
 
     @Test func `replicas without a sequence are warned of, and a batch that employs them is planned instead`() throws {
         let (search, report) = try self.search(.rotate, Self.cluster + ["plan.ranks_per_node=4"])
-        #expect(search.runs.allSatisfy { !$0.planned.runs })
+        #expect(!search.runs.isEmpty && search.runs.allSatisfy { !$0.planned.runs })
         let best = try #require(search.best)
         #expect(best.sequences == 16 && best.planned.runs)
         #expect(report.text.contains("8 of 16 replicas would be idle"))

@@ -132,10 +132,16 @@ extension RankTests {
                     #expect(AgreedError(error).description.contains(fragment), "\(settings): \(error)")
                 }
             }
-            guard world.size > 1 else { return }
-            #expect(throws: AgreedError.self) { try text(["parallel.pipeline=1"], world) }
         }
 
         @Test func `what cannot be made in stages is refused by all ranks alike`() throws { try expectRefusals(world) }
+
+        private func expectRefusalOfIdleRanks(_ world: some Communicator) {
+            #expect(throws: AgreedError.self) { try text(["parallel.pipeline=1"], world) }
+        }
+
+        @Test(.enabled(if: RankWorld.shared.size > 1)) func `one stage on several ranks is refused`() {
+            expectRefusalOfIdleRanks(world)
+        }
     }
 }

@@ -107,6 +107,7 @@ extension RankTests {
             let alone = try learn(.alone, LoopbackCommunicator())
             let dims = ParallelDims(data: 2, pipeline: world.size / 2)
             let run = try learn(dims, world)
+            #expect(run.losses.count == Self.steps && alone.losses.count == Self.steps)
             for (a, b) in zip(run.losses, alone.losses) { #expect(abs(a - b) <= 5e-3 * b) }
             #expect(abs(run.losses[0] - alone.losses[0]) <= 1e-5 * alone.losses[0])
             #expect(try learn(dims, world) == run)

@@ -99,11 +99,20 @@ import Testing
 }
 
 @Suite struct HadamardGoldenTests {
-    @Test(arguments: GoldenSuite.cases(group: "hadamard"))
-    func `transforms agree with the reference`(golden: GoldenCase) throws {
+    private static func cases(_ key: String) -> [GoldenCase] {
+        GoldenSuite.cases(group: "hadamard").filter { $0.params[key] != nil }
+    }
+
+    @Test(.enabled(if: GoldenSuite.isOwn), arguments: ["ns", "orders", "n"]) func `there are cases`(_ key: String) {
+        #expect(!Self.cases(key).isEmpty)
+    }
+
+    @Test(arguments: cases("ns")) func `transforms agree with the reference`(golden: GoldenCase) throws {
         let tensors = try GoldenSuite.tensors(of: golden)
-        let tolerance = Float(golden.tolerance["abs"]?.number ?? 0)
-        for n in golden.params["ns"]?.integers ?? [] {
+        let tolerance = Float(try #require(golden.tolerance["abs"]?.number))
+        let sizes = try #require(golden.params["ns"]?.integers)
+        #expect(!sizes.isEmpty)
+        for n in sizes {
             let x = try tensors.readFloat("n\(n).x")
             let transform = HadamardTransform(columns: n)
             #expect(transform.block.factor == golden.params["K"]?["\(n)"]?.integer, "n = \(n)")
@@ -113,12 +122,25 @@ import Testing
             #expect(maxDifference(forward, try tensors.readFloat("n\(n).hadU")) <= tolerance, "n = \(n)")
             #expect(maxDifference(inverse, try tensors.readFloat("n\(n).hadUt")) <= tolerance, "n = \(n)")
         }
-        for n in golden.params["orders"]?.integers ?? [] {
+    }
+
+    @Test(arguments: cases("orders")) func `matrices are the published ones`(golden: GoldenCase) throws {
+        let tensors = try GoldenSuite.tensors(of: golden)
+        let orders = try #require(golden.params["orders"]?.integers)
+        #expect(!orders.isEmpty)
+        for n in orders {
             let published = try tensors.readFloat("H\(n)")
             #expect(published.shape == [n, n])
             #expect(HadamardMatrix(order: n)?.elements.map(Float.init) == published.elements, "n = \(n)")
         }
-        guard let n = golden.params["n"]?.integer else { return }
+    }
+
+    @Test(arguments: cases("n")) func `random signs and a weight's inputs are transformed as in the reference`(
+        golden: GoldenCase
+    ) throws {
+        let tensors = try GoldenSuite.tensors(of: golden)
+        let tolerance = Float(try #require(golden.tolerance["abs"]?.number))
+        let n = try #require(golden.params["n"]?.integer)
         let signs = try tensors.readFloat("signs").elements
         let expected = try tensors.readFloat("random_hadamard")
         #expect(maxDifference(HadamardTransform(columns: n).randomized(signs: signs), expected) <= tolerance)

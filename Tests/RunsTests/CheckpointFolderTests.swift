@@ -78,6 +78,37 @@ import Testing
         }
     }
 
+    /// Its digest finds what is damaged; where that is right, too, what is read is of the kinds that it should be.
+    @Test func `damaged manifests are refused, and read or refused where their digest is right`() throws {
+        try commit(4, ranks: 2)
+        let valid = try InputFile.contents(
+            of: "\(folder.checkpoint(4))/\(CheckpointManifest.fileName)", limit: 1 << 20)
+        let place = temporary.file("mutant")
+        let plain = Mutations(seed: 91)
+        let refused = try plain.refusals(of: valid, at: place) { path in
+            let read = try CheckpointManifest(contentsOf: path)
+            // A change may leave the bytes as they were.
+            #expect(try InputFile.contents(of: path, limit: 1 << 20) == valid, "\(read)")
+        }
+        #expect(refused > plain.count * 9 / 10)
+
+        let sealed = Mutations(seed: 92)
+        var read = 0
+        _ = try sealed.refusals(of: valid, at: place) { path in
+            guard var content = try InputFile.json(path).object else {
+                throw CheckpointError.damaged(path, "is no object")
+            }
+            content["sha256"] = nil
+            content["sha256"] = .string(sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8)))
+            try AtomicFile.write(CheckpointManifest.text(content), to: path)
+            let manifest = try CheckpointManifest(contentsOf: path)
+            read += 1
+            #expect(manifest.step > 0 && manifest.files.keys.allSatisfy { !$0.contains("/") })
+            _ = (manifest.identity.layout, manifest.identity.arrangement)
+        }
+        #expect(read > sealed.count / 20, "\(read)")
+    }
+
     @Test func `a run is divided as its newest checkpoint that can be read`() throws {
         let run = temporary.path
         #expect(ResumePolicy.auto.layout(runFolder: run) == nil)

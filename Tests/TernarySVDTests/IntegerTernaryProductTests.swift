@@ -135,16 +135,16 @@ import Testing
     }
 
     @Test(arguments: [(1, 2), (4, 4), (7, 4), (8, 8), (127, 8)], [false, true])
-    func `digits are multiplied as the whole numbers they stand for`(_ size: (most: Int, bits: Int), sparse: Bool) {
+    func `digits are multiplied as the whole numbers they stand for`(_ size: (most: Int, bits: Int), sparse: Bool) throws {
         let (factors, numbers) = digits(size.most, sparse: sparse)
+        let balance = try #require(factors.balance)
         let product = IntegerTernaryProduct(factors)
         #expect(product.byteCount == 64 * 48 * size.bits / 8 + 4 * 64)
         for count in [0, 1, 2, 25] {
             let x = tokens(count, 37)
             let expected = (0..<count).flatMap { t in
                 self.product(
-                    zip(x.rows(t..<t + 1).elements, factors.balance?.b ?? []).map { $0 * $1 }, numbers,
-                    factors.balance?.a ?? [])
+                    zip(x.rows(t..<t + 1).elements, balance.b).map { $0 * $1 }, numbers, balance.a)
             }
             #expect(product.apply(x).elements == expected)
         }

@@ -34,7 +34,7 @@ import Testing
             #expect(differing == nil, "matrix \(b): component \(differing ?? 0) differs before \(prefix)")
         }
 
-        let error = results.map(\.relativeError).max() ?? 0
+        let error = try #require(results.map(\.relativeError).max())
         let recordedError = try #require(golden.expected["error"]?.number)
         let errorTolerance = try #require(golden.tolerance["error_rel"]?.number)
         #expect(error < options.tolerance)
@@ -61,7 +61,8 @@ import Testing
         let squares = solvers.map { $0.kernelSquares() }.reduce(0, +) / Double(count)
         let s = try solvers.flatMap { try $0.exactSolution(sharedSquares: squares) }
         let expected = try file.readFloat("s_float64").elements
-        let largest = expected.map(abs).max() ?? 0
+        let largest = try #require(expected.map(abs).max())
+        #expect(s.count == expected.count)
         for (own, other) in zip(s, expected) { #expect(abs(own - other) <= 1e-6 * largest) }
     }
 

@@ -96,13 +96,20 @@ import Testing
             #expect(throws: TernaryCode.Malformed.self) { try decoded(code, bad) }
         }
         var random = RandomStream(seed: 9)
+        var (read, refused) = (0, 0)
         for _ in 0..<2000 {
             var bytes = code
             for _ in 0...random.next() % 3 {
                 bytes[Int(random.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: random.next())
             }
-            guard let other = try? decoded(bytes, shape) else { continue }
-            #expect(other.s.allSatisfy { $0.isFinite })
+            do {
+                let other = try decoded(bytes, shape)
+                read += 1
+                #expect([other.u.rows, other.componentCount, other.v.columns] == shape && other.s.allSatisfy { $0.isFinite })
+            } catch is TernaryCode.Malformed {
+                refused += 1
+            }
         }
+        #expect(read > 0 && refused > 0, "\(read) read, \(refused) refused")
     }
 }

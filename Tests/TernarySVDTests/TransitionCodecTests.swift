@@ -125,6 +125,7 @@ import Testing
 
     @Test func `random bytes never decode into something of another shape`() throws {
         var random = RandomStream(seed: 9)
+        var (read, refused) = (0, 0)
         for _ in 0..<20_000 {
             var (form, payload) = try codec.encode(
                 [refresh, changes, whole][Int(random.next() % 3)], oldCount: 9, name: "layer")
@@ -132,9 +133,15 @@ import Testing
                 payload[Int(random.next() % UInt64(payload.count))] = UInt8(truncatingIfNeeded: random.next())
             }
             if random.next() % 4 == 0 { form = .whole }
-            guard let (update, _) = try? codec.decode(form.rawValue, payload) else { continue }
-            #expect(update.newU.shape == [13, update.newV.shape[0]] && update.newV.shape[1] == 21)
-            #expect(update.kept.count + update.newV.shape[0] == update.s.count && update.s.isFinite)
+            do {
+                let (update, _) = try codec.decode(form.rawValue, payload)
+                read += 1
+                #expect(update.newU.shape == [13, update.newV.shape[0]] && update.newV.shape[1] == 21)
+                #expect(update.kept.count + update.newV.shape[0] == update.s.count && update.s.isFinite)
+            } catch is TransitionCodec.Malformed {
+                refused += 1
+            }
         }
+        #expect(read > 1000 && refused > 1000, "\(read) read, \(refused) refused")
     }
 }

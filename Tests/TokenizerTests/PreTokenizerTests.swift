@@ -27,12 +27,12 @@ private enum Fixtures {
         let steps = try PreTokenizer.steps(TokenizerSection(try #require(entry["pre_tokenizer"]), at: "pre_tokenizer"))
         let texts = try #require(Fixtures.document?["texts"]?.array)
         let lengths = try #require(entry["lengths"]?.array)
-        #expect(texts.count == lengths.count)
+        #expect(texts.count == lengths.count && !texts.isEmpty)
         for (text, wanted) in zip(texts, lengths) {
             let text = try #require(text.string)
             var pieces: [Int] = []
             PreTokenizer.forEachPiece(of: Array(text.utf8), isFirst: true, steps: steps[...]) { pieces.append($1.count) }
-            #expect(pieces == wanted.integers ?? [], "\(text.debugDescription)")
+            #expect(pieces == (try #require(wanted.integers)), "\(text.debugDescription)")
         }
     }
 
@@ -40,9 +40,11 @@ private enum Fixtures {
     func `Ids are those of the tokenizers package`(name: String) throws {
         let entry = try #require(Fixtures.document?["models"]?[name])
         let tokenizer = try SmallTokenizer.load(try #require(entry["tokenizer"]).text(.compact, sortedKeys: false))
-        for (text, wanted) in zip(try #require(entry["texts"]?.array), try #require(entry["ids"]?.array)) {
+        let (texts, ids) = (try #require(entry["texts"]?.array), try #require(entry["ids"]?.array))
+        #expect(texts.count == ids.count && !texts.isEmpty)
+        for (text, wanted) in zip(texts, ids) {
             let text = try #require(text.string)
-            #expect(tokenizer.encode(text).ids == (wanted.integers ?? []).map(Int32.init), "\(text.debugDescription)")
+            #expect(tokenizer.encode(text).ids == (try #require(wanted.integers)).map(Int32.init), "\(text.debugDescription)")
         }
     }
 

@@ -70,8 +70,9 @@ import Testing
 
     /// Largest |a − b|.
     private func difference(_ weights: ModelWeights<Tensor>, _ expected: [[Double]]) -> Double {
-        zip(weights.tensors, expected).map { tensor, values in
-            zip(tensor.elements, values).map { abs(Double($0) - $1) }.max() ?? 0
+        guard weights.tensors.map(\.count) == expected.map(\.count) else { return .infinity }
+        return zip(weights.tensors, expected).map { tensor, values in
+            zip(tensor.elements, values).map { abs(Double($0) - $1) }.max() ?? .infinity
         }.max() ?? .infinity
     }
 
@@ -119,6 +120,7 @@ import Testing
         let parameters = Self.parameters()
         let weights = ModelWeights(parameters)
         #expect(weights.names.first == "lm_head.weight" && weights.names.last == "model.embed_tokens.weight")
+        #expect(weights.parameters.named.count == parameters.named.count)
         for (old, new) in zip(parameters.named, weights.parameters.named) {
             #expect(old.name == new.name && maxDifference(old.value, new.value) == 0)
         }

@@ -114,9 +114,11 @@ import Testing
         let layers = try #require(learner.r1Gradients).map { Array($0.skew.elements) }
         let r1 = layers[0].indices.map { entry in layers.reduce(0) { $0 + $1[entry] } }
         try compare(r1, start.r1, file.readFloat(prefix + "grad.R1"), toleranceR1)
-        for layer in 0..<(start.r2?.count ?? 0) {
+        let r2 = try #require(start.r2)
+        #expect(!r2.isEmpty)
+        for layer in r2.indices {
             try compare(
-                (learner.r2Gradients?[layer].skew.elements).map(Array.init), start.r2?[layer],
+                (learner.r2Gradients?[layer].skew.elements).map(Array.init), r2[layer],
                 file.readFloat("\(prefix)grad.R2.\(layer)"), toleranceR2)
         }
     }

@@ -98,7 +98,7 @@ import Testing
 
     @Test func `a start is no worse than any that it is chosen from, for R1 and each R2`() throws {
         let setup = try Setup(.range, assignments: ["rotation.starts=6"])
-        #expect(Set(setup.recipe.candidates.map { $0.r1?.elements ?? [] }).count == 6)
+        #expect(Set(setup.recipe.candidates.compactMap { $0.r1?.elements }).count == 6)
         #expect(setup.recipe.candidates[0].r1?.elements == setup.recipe.start.r1?.elements)
         try setup.learner.start(from: setup.recipe.candidates, setup.groups)
         let chosen = try setup.step(0, rate: 0).loss

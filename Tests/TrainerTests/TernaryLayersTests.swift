@@ -36,6 +36,7 @@ import Testing
         let indices = try weights.linears(matching: pattern("model.layers.0.self_attn.*"))
         let settings = try RunConfig(assignments: ["ternary.tolerance=0.2"]).ternary
         let layers = try decompose(weights, indices, settings.options(seed: 0), over: .dataParallel(LoopbackCommunicator()))
+        #expect(indices.count == 4 && layers.count == 4)
         for (index, layer) in zip(indices, layers) {
             #expect(layer.relativeError < 0.2)
             // Measured again from the packed factors: float32 singular values agree to far less than this.
@@ -69,10 +70,11 @@ import Testing
             for index in indices { weights[index].scale(by: 1.1) }
             _ = try ternary.update(&weights)
             let results = try ternary.results(weights)
+            #expect(results.count == 4)
             #expect(results.allSatisfy { $0.factors.hasShortScales == isShort && TernarySparsity.twoOfFour.holds($0.factors) })
             #expect(results.allSatisfy { $0.factors.sparsity == .twoOfFour })
             let resumed = try training(ternary.state).results(weights)
-            #expect(zip(resumed, results).allSatisfy { $0.factors.s == $1.factors.s })
+            #expect(resumed.map(\.factors.s) == results.map(\.factors.s))
         }
     }
 

@@ -143,15 +143,15 @@ import Testing
         // In a process of its own: other tests open files beside this one.
         await #expect(processExitsWith: .success) {
             let drill = RelayTests.drill(layers: 2, steps: 1, .tcp, perRelay: 4)
-            let before = descriptors()
+            let before = try descriptors()
             let open = try await ThreadWorld.results(size: 12) { world in
                 let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), MessagingContext())
                 try world.barrier()
-                return withExtendedLifetime(bus) { descriptors() }
+                return try withExtendedLifetime(bus) { try descriptors() }
             }
             let topology = BusTopology(.relay, machines: [Int](repeating: 0, count: 12), ranksPerRelay: 4)
             let counted = (0..<12).reduce(0) { $0 + topology.descriptors(of: $1) }
-            let taken = (open.max() ?? 0) - before
+            let taken = try #require(open.max()) - before
             // What is counted for libzmq itself is rather too much.
             #expect(taken <= counted && 3 * taken > counted, "\(taken) of \(counted)")
         }
@@ -262,4 +262,4 @@ import Testing
 }
 
 /// Open files of this process.
-private func descriptors() -> Int { (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count) ?? 0 }
+private func descriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }

@@ -2,28 +2,23 @@ package import Support
 package import TensorCore
 
 extension SafetensorsFile {
-    /// The layout that transformers asks for.
-    package static let plainMetadata = ["format": "pt"]
-
     /// Writes a safetensors file, atomically.
     ///
     /// The order is that of the format's own writer: wider types first, then by name. The header is padded with blanks, so
     /// that the data begin at a multiple of 8.
-    /// - Parameters:
-    ///   - metadata: texts by name; the program's own name (`ProgramVersion.metadata`) is added.
-    ///   - hashes: whether to take the file's SHA-256 on the way.
+    /// - Parameter hashes: whether to take the file's SHA-256 on the way.
     /// - Returns: the file, committed.
     /// - Throws: an I/O error; what a source's `content` throws; a finite value that F16 cannot hold.
     /// - Precondition: no name twice.
     @discardableResult
     package static func write(
-        _ sources: [TensorSource], to path: String, metadata: [String: String] = plainMetadata, hashes: Bool = false
+        _ sources: [TensorSource], to path: String, metadata: [String: String] = ["format": "pt"], hashes: Bool = false
     ) throws -> AtomicFile {
         let ordered = sources.sorted {
             ($1.type.size, $0.type.rawValue, $0.name) < ($0.type.size, $1.type.rawValue, $1.name)
         }
         let file = try AtomicFile(path, hashes: hashes)
-        try file.write(header(ordered, metadata.merging(ProgramVersion.metadata) { given, _ in given }))
+        try file.write(header(ordered, metadata))
         for source in ordered {
             let start = file.count
             switch try source.content() {

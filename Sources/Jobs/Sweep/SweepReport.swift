@@ -89,7 +89,9 @@ struct SweepReport {
                 row.perplexity?.description, row.divergence?.description, row.bitsPerWeight?.description,
                 row.bytes?.description, row.seconds?.description,
             ].map { $0 ?? "" }
-            return [row.run.name, row.run.job, row.model] + varied + numbers + ["\(row.isOnFront)", row.failure ?? "", ProgramVersion.name]
+            return [row.run.name, row.run.job, row.model] + varied + numbers + [
+                "\(row.isOnFront)", row.failure ?? "", ProgramVersion.name,
+            ]
         }
         return ([head] + lines).map { $0.map(Self.cell).joined(separator: ",") + "\n" }.joined()
     }

@@ -142,7 +142,7 @@ extension TrainingState {
     /// their bits.
     @discardableResult
     func write(to path: String) throws -> CheckpointManifest.File {
-        var metadata = ["format": Self.format]
+        var metadata = ["format": Self.format].merging(ProgramVersion.metadata) { $1 }
         var sources = tensors.sorted { $0.key < $1.key }.map { TensorSource($0.key, $0.value) }
         for (name, stretch) in stretches.sorted(by: { $0.key < $1.key }) {
             metadata[Self.firstKey(name)] = String(stretch.first)

@@ -23,6 +23,7 @@ struct RunRecord: Equatable {
         var object = JSONObject()
         object["job"] = .string(job)
         object["replacing"] = .bool(isReplacing)
-        try AtomicFile.write(JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: "\(folder)/\(Self.fileName)")
+        try AtomicFile.write(
+            JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: "\(folder)/\(Self.fileName)")
     }
 }
