@@ -112,7 +112,7 @@ let package = Package(
             "Configuration",
             [
                 "Support", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
-                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Exports", "Calibration", "Yams",
+                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "Yams",
             ]),
         module(
             "Planning",
@@ -150,7 +150,7 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Exports", "Collectives", "TransitionBus",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Exports", "Collectives", "TransitionBus",
                 "Configuration",
                 "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -181,7 +181,7 @@ let package = Package(
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
         tests(
             "Configuration",
-            ["Support", "Parallelism", "Quantization", "EmbeddedModel", "Exports", "HuggingFace", "Models", "TensorCore"]),
+            ["Support", "Parallelism", "Quantization", "EmbeddedModel", "HuggingFace", "Models", "TensorCore"]),
         tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
         tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
         tests(
@@ -194,9 +194,8 @@ let package = Package(
         tests(
             "Jobs",
             [
-                "Support", "Compression", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation", "Collectives",
-                "Parallelism",
-                "Evaluation",
+                "Support", "Compression", "Exports", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation",
+                "Collectives", "Parallelism", "Evaluation",
                 "EmbeddedModel", "Configuration", "Runs", "Quantization", "TernarySVD",
             ]),
         tests("Autograd", ["Support", "TensorCore"]),

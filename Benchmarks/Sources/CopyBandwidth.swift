@@ -1,8 +1,5 @@
+internal import Glibc
 internal import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// Bytes a second that `memcpy` moves from one buffer to another of this many bytes, read and written counted once each.
 func copyBandwidth(bytes: Int) -> Double {

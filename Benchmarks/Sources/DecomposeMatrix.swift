@@ -1,13 +1,10 @@
 internal import ArgumentParser
+internal import Glibc
 internal import HuggingFace
 internal import LinearAlgebra
 internal import Models
 internal import Support
 internal import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// A matrix to decompose, and what the tables call it.
 struct DecomposeMatrix {

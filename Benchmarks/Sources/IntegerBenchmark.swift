@@ -1,15 +1,12 @@
 internal import ArgumentParser
 internal import CKernels
 internal import COpenBLAS
+internal import Glibc
 internal import LinearAlgebra
 internal import Quantization
 internal import Support
 internal import TensorCore
 internal import TernarySVD
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// Products of integers against the dense float32 product, and against what the processor multiplies from its registers.
 struct IntegerBenchmark: ParsableCommand {

@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#endif
+internal import Glibc
 
 /// oneDNN's product of unsigned and signed bytes, where the library is installed: only measured, nothing depends on it.
 struct OneDNN {

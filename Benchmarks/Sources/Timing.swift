@@ -1,6 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#endif
+internal import Glibc
 
 /// Seconds of processor time that one call of `body` takes: the median of `samples` measurements of at least `leastSeconds`
 /// each, after one that is not counted.

@@ -1,9 +1,6 @@
 internal import CKernels
+internal import Glibc
 package import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// Cosines and sines of the angles position·frequency, [positions, d/2] each (Su et al., arXiv 2104.09864).
 package struct RotaryTable: Sendable {

@@ -1,15 +1,12 @@
-internal import Exports
 internal import Glibc
 internal import Support
 
 /// Paths as users give them: a run's folder stands for the file or the model in it that is meant.
 package enum GivenPath {
-    /// A model's folder, a run's with a folder `model`, or a GGUF file, of which a folder is made beside it.
+    /// A model's folder or file as it is given, or the `model` in a run's folder. Nothing is read.
     ///
-    /// - Throws: `FileError` for what is not here but looks like the name of a model elsewhere, with how to get that; as
-    ///   `GGUFImport/folder(of:)`.
+    /// - Throws: `FileError` for what is not here but looks like the name of a model elsewhere, with how to get that.
     package static func model(_ path: String) throws -> String {
-        if path.hasSuffix(".gguf"), PathKind(path) == .file { return try GGUFImport.folder(of: path) }
         if exists(path) {
             return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
         }

@@ -1,4 +1,4 @@
-internal import Exports
+package import Models
 
 /// In which forms the model of a job leaves, besides `model/`.
 package struct ExportSettings: Sendable, Equatable {
@@ -15,23 +15,23 @@ package struct ExportSettings: Sendable, Equatable {
 
 /// Names of forms, separated by commas.
 package struct ExportFormats: SettingValue {
-    package static let none = ExportFormats(names: [])
-    package static let expectation = "none, or some of \(ModelWriters.formats.joined(separator: ", ")), separated by commas"
+    package static let none = ExportFormats(all: [])
+    package static let expectation = "none, or some of \(ExportFormat.names), separated by commas"
     package static let isText = true
 
-    package let names: [String]
+    package let all: [ExportFormat]
 
-    private init(names: [String]) { self.names = names }
+    private init(all: [ExportFormat]) { self.all = all }
 
     package init?(settingText text: String) {
         guard text != "none" else {
             self = .none
             return
         }
-        let names = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-        guard Set(names).isSubset(of: ModelWriters.formats), Set(names).count == names.count else { return nil }
-        self.names = names
+        let names = text.split(separator: ",", omittingEmptySubsequences: false)
+        all = names.compactMap { ExportFormat(rawValue: String($0)) }
+        guard Set(all).count == names.count else { return nil }
     }
 
-    package var settingText: String { names.isEmpty ? "none" : names.joined(separator: ",") }
+    package var settingText: String { all.isEmpty ? "none" : all.map(\.rawValue).joined(separator: ",") }
 }

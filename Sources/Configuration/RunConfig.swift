@@ -70,6 +70,19 @@ package struct RunConfig: Sendable, Equatable {
         try self.init(SettingsRequest(file: file, assignments: assignments).given())
     }
 
+    /// A line for each key that is given by a name it had before, in the order of the names.
+    static func renamedKeys(_ given: GivenSettings) -> [String] {
+        given.sorted { $0.key < $1.key }.compactMap { key, given in
+            formerPaths[key].map { "\(given.place): \(key) is called \($0) now; write that" }
+        }
+    }
+
+    private static let formerPaths = {
+        let settings = Settings([:])
+        _ = RunConfig(settings)
+        return settings.formerPaths
+    }()
+
     /// Every key with the text of its value.
     package var values: [String: String] {
         Dictionary(uniqueKeysWithValues: descriptions.map { ($0.path, $0.value) })
@@ -112,7 +125,7 @@ package struct RunConfig: Sendable, Equatable {
                 "quantization.weights.method",
                 "\(quantization.weights.method.name) is for quantize; \(job) rounds to nearest (rtn)")
         }
-        if !export.formats.names.isEmpty, job == PlannedJob.eval.rawValue {
+        if !export.formats.all.isEmpty, job == PlannedJob.eval.rawValue {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
         let jobs = ["rotate", "eval", QuantizeSettings.job] + (model.storage == .file ? [PlannedJob.ptq.rawValue] : [])

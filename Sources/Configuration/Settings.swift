@@ -31,8 +31,8 @@ package struct Settings {
         var given: [String: GivenSetting]
         var descriptions: [SettingDescription] = []
         var problems: [ConfigurationError] = []
-        /// Names that keys had before, and still may be given by.
-        var formerPaths: Set<String> = []
+        /// By names that keys had before, and still may be given by, what they are called now.
+        var formerPaths: [String: String] = [:]
 
         init(_ given: [String: GivenSetting]) { self.given = given }
     }
@@ -55,7 +55,8 @@ package struct Settings {
 
     /// The value of a key, or its default.
     ///
-    /// - Parameter former: the name that the key had before; runs and scripts that give it go on working.
+    /// - Parameter former: the name that the key had before; runs and scripts that give it go on working, and are told of the
+    ///   new one (``RunConfig/renamedKeys(_:)``).
     package func callAsFunction<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value {
@@ -68,7 +69,7 @@ package struct Settings {
     /// Takes what is given by a key's former name for the key's.
     private func adopt(_ former: String, as name: String) {
         let (former, path) = (prefix + former, prefix + name)
-        log.formerPaths.insert(former)
+        log.formerPaths[former] = path
         guard let given = log.given[former] else { return }
         if log.given[path] != nil {
             log.problems.append(ConfigurationError(given.place, "\(former) is what \(path) was called; leave one out"))
@@ -115,9 +116,12 @@ package struct Settings {
     /// Every key, in the order of the calls.
     package var descriptions: [SettingDescription] { log.descriptions }
 
+    /// By names that keys had before, what they are called now.
+    var formerPaths: [String: String] { log.formerPaths }
+
     /// What is wrong with the values given: keys nobody asked for first, since a misspelled key explains other trouble.
     var problems: [ConfigurationError] {
-        let known = Set(log.descriptions.map(\.path)).union(log.formerPaths)
+        let known = Set(log.descriptions.map(\.path)).union(log.formerPaths.keys)
         let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
         return unknown.map { path, given in
             ConfigurationError(given.place, "unknown key '\(path.prefix(100))'" + hint(for: path))

@@ -14,22 +14,31 @@ package struct SettingsRequest: Sendable {
     /// The settings of a job. What files of the job's inputs say (rotations, a compressed folder, a finished run) stands in the
     /// place of the defaults.
     ///
-    /// - Parameter job: the job's name; empty for one that uses none of these.
+    /// - Parameters:
+    ///   - job: the job's name; empty for one that uses none of these.
+    ///   - warn: gets a line for each key given by a name that it had before.
     /// - Throws: ``ConfigurationError``; `FileError` where a file cannot be read.
-    package func configuration(job: String = "") throws -> RunConfig {
-        guard let model else { return try RunConfig(given(), job: job) }
+    package func configuration(job: String = "", warn: (String) -> Void = { _ in }) throws -> RunConfig {
+        func config(_ request: SettingsRequest) throws -> RunConfig {
+            let given = try request.given()
+            RunConfig.renamedKeys(given).forEach(warn)
+            return try RunConfig(given, job: job)
+        }
+        guard let model else { return try config(self) }
         if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
             throw ConfigurationError("--set \(other)", "the model is given twice, here and as the argument \(model)")
         }
         guard job == PlannedJob.eval.rawValue, RunConfig.isRun(model) else {
             var request = self
             request.assignments.append("model.path=\(model)")
-            return try RunConfig(request.given(), job: job)
+            return try config(request)
         }
         guard file == nil else {
             throw ConfigurationError(model, "is a run with settings of its own; leave --config out")
         }
         let run = try RunConfig.reproducing(run: model)
+        // The run's own file may be an old one; what it says is not the user's to change.
+        RunConfig.renamedKeys(try SettingsRequest(assignments: assignments).given()).forEach(warn)
         return try RunConfig(SettingsRequest(file: run.file, assignments: run.assignments + assignments).given(), job: job)
     }
 

@@ -1,13 +1,10 @@
 internal import Autograd
 package import Collectives
+internal import Glibc
 package import Models
 package import Parallelism
 internal import Support
 package import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// How well a network predicts windows of text, and how far its predictions are from the full-precision network's.
 package struct LanguageModelScore: Sendable, Equatable {

@@ -1,10 +1,7 @@
+internal import Glibc
 internal import LinearAlgebra
 package import Models
 package import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// The rows that a model has for every token, compared with another's where an orthogonal R1 may stand between the two.
 ///

@@ -1,9 +1,6 @@
+internal import Glibc
 internal import Support
 internal import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// The first element that is not the same number in both; nil where all are. - Precondition: equal counts.
 func firstDifference(_ a: Tensor, _ b: Tensor) -> Int? {

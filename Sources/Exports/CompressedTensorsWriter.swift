@@ -1,6 +1,6 @@
 internal import Compression
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Support
 
 /// A folder of packed integers, as `quantize` leaves it: what transformers and vLLM load through compressed-tensors.
@@ -9,14 +9,14 @@ package struct CompressedTensorsWriter: ModelWriter {
     /// used alone.
     private let isPadded: Bool
 
-    package var format: String { isPadded ? "compressed-tensors-padded" : "compressed-tensors" }
+    package var format: ExportFormat { isPadded ? .paddedCompressedTensors : .compressedTensors }
     package var summary: String {
         isPadded
             ? "the same with asymmetric weights' zero points as transformers 5 makes room for them, not as published"
             : "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
     }
 
-    package var fileName: String { format }
+    package var fileName: String { format.rawValue }
 
     package init(padded: Bool = false) { isPadded = padded }
 

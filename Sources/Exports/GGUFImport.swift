@@ -1,9 +1,8 @@
 internal import GGUF
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Support
-internal import Synchronization
-internal import TensorCore
+package import TensorCore
 
 /// Makes a Hugging Face folder of a GGUF file.
 package struct GGUFImport {
@@ -15,15 +14,30 @@ package struct GGUFImport {
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let model = try GGUFModel(request.source)
+        let writer = try HFFolderWriter(request.out)
+        let type = try fill(writer, model, request, digest: InputFile(request.source).sha256())
+        try writer.commit()
+        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
+        return ExportReport(
+            path: request.out, bytes: size, weights: model.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
+            checked: "\(model.entries.count) tensors in \(type.rawValue) and the tokenizer read back, equal to the file")
+    }
+
+    /// Writes all that the folder holds, and compares it with the file.
+    ///
+    /// - Parameter digest: SHA-256 of the file.
+    /// - Returns: the type that the weights have.
+    private func fill(
+        _ writer: HFFolderWriter, _ model: GGUFModel, _ request: ExportRequest, digest: String
+    ) throws -> ElementType {
         let tokenizer = try GGUFTokenizer(model.file)
         let type = try request.elementType ?? exactType(model)
-        let writer = try HFFolderWriter(request.out)
         let sources = model.entries.map { entry in
             TensorSource(entry.parameter, type, entry.shape) { .floats(try model.read(entry)) }
         }
         try Checkpoint.write(
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: Checkpoint.ownMetadata.merging(["source_sha256": try InputFile(request.source).sha256()]) { $1 })
+            metadata: Checkpoint.ownMetadata.merging([Self.digestKey: digest]) { $1 })
         var config = model.config
         config.json["dtype"] = .string(type.frameworkName)
         config.json["torch_dtype"] = .string(type.frameworkName)
@@ -33,12 +47,11 @@ package struct GGUFImport {
         try writer.write(config.text, as: "config.json")
         try tokenizer.write(to: writer)
         try compare(writer.temporaryPath, model, tokenizer, type)
-        try writer.commit()
-        let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
-        return ExportReport(
-            path: request.out, bytes: size, weights: model.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
-            checked: "\(model.entries.count) tensors in \(type.rawValue) and the tokenizer read back, equal to the file")
+        return type
     }
+
+    /// In the metadata of the folder's tensors.
+    private static let digestKey = "source_sha256"
 
     /// The type that holds every value as it is: half precision where all matrices are in it and the vectors, which GGUF keeps
     /// in float32, lose nothing, else float32.
@@ -72,30 +85,45 @@ package struct GGUFImport {
 }
 
 extension GGUFImport {
-    /// The folder that stands for a GGUF file where a model is meant, `FILE.gguf.folder`: made by ``write(_:)`` unless it has
-    /// been made of the same bytes before. Not by two processes at a time.
+    /// The folder that stands for a model: of a GGUF file `FILE.gguf.folder`, made as by ``write(_:)`` unless it has been made of
+    /// the same bytes before; any other path is a folder itself. Of several processes that make it at once, the first one's is
+    /// what all use.
     ///
-    /// - Throws: as ``write(_:)``; ``ExportError`` where something else has that name.
+    /// - Throws: as ``write(_:)``; ``ExportError`` where something else has that name; `FileError` saying what to do where
+    ///   nothing can be written beside the file.
     package static func folder(of path: String) throws -> String {
-        let folder = path + ".folder"
-        guard made.withLock({ !$0.contains(path) }) else { return folder }
-        if try PathKind(folder) == .absent || !isMade(folder, of: path) {
-            _ = try GGUFImport().write(ExportRequest(source: path, out: folder, overwrites: true))
+        guard GGUFFile.isNamed(by: path) else { return path }
+        let (folder, digest) = (path + ".folder", try InputFile(path).sha256())
+        if try PathKind(folder) != .absent && isMade(folder, of: path, digest) { return folder }
+        let model = try GGUFModel(path)
+        let writer: HFFolderWriter
+        do {
+            writer = try HFFolderWriter(folder, besideOthers: true)
+        } catch {
+            throw FileError(
+                .inputOutput, path,
+                "needs a folder beside it, which \(error.problem); make one elsewhere with sq-train import --out FOLDER, and give "
+                    + "that")
         }
-        _ = made.withLock { $0.insert(path) }
+        _ = try GGUFImport().fill(writer, model, ExportRequest(source: path, out: folder), digest: digest)
+        try writer.commit { try isMade(folder, of: path, digest) }
         return folder
     }
 
-    /// Files whose folders this process has looked at, since that reads them whole.
-    private static let made = Mutex(Set<String>())
-
     /// Whether a folder was made of these bytes; false for a folder made of others that the file had.
-    private static func isMade(_ folder: String, of path: String) throws -> Bool {
+    private static func isMade(_ folder: String, of path: String, _ digest: String) throws -> Bool {
         guard PathKind(folder + "/config.json") == .file, let checkpoint = try? Checkpoint(folder),
-            let name = checkpoint.names.first, let digest = try checkpoint.file(of: name).metadata["source_sha256"]
+            let name = checkpoint.names.first, let made = try checkpoint.file(of: name).metadata[digestKey]
         else {
             throw ExportError(.place, folder, "is in the place of the folder that stands for \(path); move it away")
         }
-        return digest == (try InputFile(path).sha256())
+        return made == digest
+    }
+
+    /// The weights in a GGUF file as float32, read without a folder; nil where the path names none.
+    ///
+    /// - Throws: `FileError`.
+    package static func parameters(of path: String) throws -> Parameters<Tensor>? {
+        GGUFFile.isNamed(by: path) ? try GGUFModel(path).parameters() : nil
     }
 }

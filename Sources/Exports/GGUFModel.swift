@@ -41,6 +41,15 @@ struct GGUFModel {
         }
     }
 
+    /// All parameters as a checkpoint has them.
+    func parameters() throws -> Parameters<Tensor> {
+        let entries = Dictionary(uniqueKeysWithValues: entries.map { ($0.parameter, $0) })
+        return try description.architecture.parameters().map { name, _ in
+            guard let entry = entries[name] else { preconditionFailure("\(name) has no place in GGUF") }
+            return try read(entry)
+        }
+    }
+
     /// A parameter as a checkpoint has it.
     func read(_ entry: GGUFForm.Entry) throws(FileError) -> Tensor { entry.restored(try file.read(entry.name)) }
 }

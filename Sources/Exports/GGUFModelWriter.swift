@@ -1,6 +1,6 @@
 internal import GGUF
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Support
 internal import TensorCore
 
@@ -57,19 +57,28 @@ package struct GGUFModelWriter: ModelWriter {
 
     package init(_ precision: Precision) { self.precision = precision }
 
-    package var format: String { "gguf-" + precision.rawValue }
+    package var format: ExportFormat {
+        switch precision {
+        case .f32: .ggufF32
+        case .f16: .ggufF16
+        case .bf16: .ggufBF16
+        case .q8_0: .ggufQ8
+        case .q4_0: .ggufQ4
+        case .tq2_0: .ggufTQ2
+        }
+    }
     package var fileName: String { "model-\(precision.rawValue).gguf" }
     package var summary: String { precision.summary }
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
-        let (folder, packed) = try request.openModel(format)
+        let (folder, packed) = try request.openModel(format.rawValue)
         let form: GGUFForm
         switch folder.description.gguf {
         case .form(let found): form = found
         case .refused(let reason):
             throw ExportError(
-                .unfit, folder.path, "\(format): \(reason) (\(folder.architecture.type)); use --format huggingface")
+                .unfit, folder.path, "\(format.rawValue): \(reason) (\(folder.architecture.type)); use --format huggingface")
         }
         try checkRows(form, folder)
         let (tokenizer, notes) = try GGUFTokenizer.ofFolder(folder.path, rows: folder.architecture.vocabularySize)

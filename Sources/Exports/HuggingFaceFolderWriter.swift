@@ -1,20 +1,20 @@
 package import HuggingFace
-internal import Models
+package import Models
 internal import Support
 internal import TensorCore
 
 /// A dense Hugging Face folder: what transformers, and every program that reads its folders, loads.
 package struct HuggingFaceFolderWriter: ModelWriter {
-    package let format = "huggingface"
+    package let format = ExportFormat.huggingface
     package let summary = "dense safetensors with config.json and tokenizer, in --dtype, sharded above --shard-bytes"
 
-    package var fileName: String { format }
+    package var fileName: String { format.rawValue }
 
     package init() {}
 
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
-        let (folder, notes) = try request.openModel(format)
+        let (folder, notes) = try request.openModel(format.rawValue)
         let type = try request.elementType ?? folder.elementType
         let provenance = try Provenance(folder)
         let writer = try HFFolderWriter(request.out)

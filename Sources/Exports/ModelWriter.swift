@@ -1,14 +1,13 @@
 internal import Compression
 package import HuggingFace
-internal import Models
+package import Models
 internal import Support
 
 /// A format that models leave in.
 ///
-/// To add one, write it in a file of its own and list it in ``ModelWriters``.
+/// To add one, write it in a file of its own and list it in ``ModelWriters``; its name is a case of `ExportFormat`.
 package protocol ModelWriter: Sendable {
-    /// What `--format` calls it.
-    var format: String { get }
+    var format: ExportFormat { get }
     /// A line for people.
     var summary: String { get }
 
@@ -123,14 +122,17 @@ package enum ModelWriters {
         [HuggingFaceFolderWriter(), CompressedTensorsWriter(), CompressedTensorsWriter(padded: true)]
         + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [ONNXFactorWriter(), RotationArchiveWriter()]
 
-    package static var formats: [String] { all.map(\.format) }
+    package static func named(_ format: ExportFormat) -> any ModelWriter {
+        guard let writer = all.first(where: { $0.format == format }) else { preconditionFailure("no writer of \(format)") }
+        return writer
+    }
 
     /// - Throws: ``ExportError`` for an unknown format.
-    package static func named(_ format: String) throws(ExportError) -> any ModelWriter {
-        guard let writer = all.first(where: { $0.format == format }) else {
-            throw ExportError(.place, "--format", "'\(format)' is none of \(formats.joined(separator: ", "))")
+    package static func named(_ name: String) throws(ExportError) -> any ModelWriter {
+        guard let format = ExportFormat(rawValue: name) else {
+            throw ExportError(.place, "--format", "'\(name)' is none of \(ExportFormat.names)")
         }
-        return writer
+        return named(format)
     }
 }
 

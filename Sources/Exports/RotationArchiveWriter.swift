@@ -1,11 +1,12 @@
 internal import HuggingFace
+package import Models
 internal import Rotation
 internal import Support
 internal import TensorCore
 
 /// SpinQuant's `R.bin` of a run's `rotations.safetensors`.
 package struct RotationArchiveWriter: ModelWriter {
-    package let format = "r-bin"
+    package let format = ExportFormat.rotations
     package let summary = "the rotations of a run as SpinQuant's R.bin, which torch.load reads with weights_only=True"
 
     package let readsModel = false

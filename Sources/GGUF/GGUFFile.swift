@@ -25,6 +25,11 @@ package final class GGUFFile: Sendable {
         keys = Dictionary(uniqueKeysWithValues: values.enumerated().map { ($0.element.key, $0.offset) })
     }
 
+    /// Whether a path names a file of this kind: by its ending, and no folder.
+    package static func isNamed(by path: String) -> Bool {
+        path.hasSuffix(".gguf") && PathKind(path, followsLinks: true) == .file
+    }
+
     package subscript(_ key: String) -> GGUFValue? { keys[key].map { values[$0].value } }
 
     package func info(_ name: String) -> GGUFTensorInfo? { positions[name].map { tensors[$0] } }

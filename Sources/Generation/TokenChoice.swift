@@ -1,8 +1,5 @@
+internal import Glibc
 package import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// How the next token is chosen from logits.
 package struct TokenChoice: Sendable {

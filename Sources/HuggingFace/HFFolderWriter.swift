@@ -1,8 +1,5 @@
+internal import Glibc
 package import Support
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// A Hugging Face folder being written: `<name>.tmp`, moved to its name when complete.
 package final class HFFolderWriter {
@@ -22,9 +19,11 @@ package final class HFFolderWriter {
     package static let provenance = "provenance.json"
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
-    package init(_ path: String) throws(FileError) {
+    ///
+    /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone.
+    package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = Self.trimmed(path)
-        temporaryPath = Self.temporaryPath(of: path)
+        temporaryPath = Self.temporaryPath(of: path) + (besideOthers ? Self.randomSuffix : "")
         guard [.absent, .folder].contains(PathKind(self.path)) else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
@@ -36,6 +35,8 @@ package final class HFFolderWriter {
 
     /// Where the files of a folder go while it is being written.
     package static func temporaryPath(of path: String) -> String { trimmed(path) + ".tmp" }
+
+    private static var randomSuffix: String { "-" + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
 
     private static func trimmed(_ path: String) -> String {
         var trimmed = path[...]
@@ -84,6 +85,28 @@ package final class HFFolderWriter {
         isCommitted = true
         try synchronizeDirectory(parentDirectory(of: path))
         if replaces { try removeTree(oldPath) }
+    }
+
+    /// Makes the folder durable and gives it its name, unless one that serves as well has got it meanwhile: then this one is
+    /// removed. One that does not serve is replaced.
+    ///
+    /// - Parameter serves: whether the folder that has the name does; fast, since others may be replacing it.
+    package func commit(unless serves: () throws -> Bool) throws {
+        try synchronizeDirectory(temporaryPath)
+        while rename(temporaryPath, path) != 0 {
+            guard errno == ENOTEMPTY || errno == EEXIST else {
+                throw FileError(.inputOutput, temporaryPath, "cannot be renamed to \(path): \(systemMessage(errno))")
+            }
+            if try serves() { return }
+            let oldPath = path + ".old" + Self.randomSuffix
+            // Another process may have moved it first.
+            guard rename(path, oldPath) == 0 || errno == ENOENT else {
+                throw FileError(.inputOutput, path, "cannot be renamed to \(oldPath): \(systemMessage(errno))")
+            }
+            try removeTree(oldPath)
+        }
+        isCommitted = true
+        try synchronizeDirectory(parentDirectory(of: path))
     }
 
     private func move(_ source: String, to target: String) throws(FileError) {

@@ -1,8 +1,5 @@
+internal import Glibc
 internal import Support
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// `model.safetensors.index.json`: which shard holds which tensor.
 struct ShardIndex {

@@ -49,7 +49,17 @@ extension SettingsRequest {
     ///
     /// - Parameter job: see ``configuration(job:)``.
     package func configuration(job: String = "", on communicator: some Communicator) throws -> RunConfig {
-        try RunConfig(encoded: communicator.fromRoot { try configuration(job: job).resolvingRunFolders().encoded })
+        try RunConfig(encoded: communicator.fromRoot { try checked(job).resolvingRunFolders().encoded })
+    }
+
+    /// The settings of a job; the user is told of keys that have another name now.
+    fileprivate func checked(_ job: String) throws -> RunConfig {
+        try configuration(job: job) { Console.complain("warning: \($0)") }
+    }
+
+    /// All settings as a YAML file, with paths as they are given. Collective.
+    package func text(job: String = "", on communicator: some Communicator) throws -> String {
+        try communicator.fromRoot { String(try checked(job).yaml.dropLast()) }
     }
 }
 
@@ -67,9 +77,7 @@ extension Job {
     /// - Throws: ``ConfigurationError``, ``FolderOccupied`` before anything is read or written; what the job throws.
     package func run(_ request: JobRequest, _ reporter: Reporter, on communicator: some Communicator) throws {
         if request.printsSettings {
-            reporter.note(
-                try communicator.fromRoot { String(try request.settings.configuration(job: Self.name).yaml.dropLast()) })
-            return
+            return reporter.note(try request.settings.text(job: Self.name, on: communicator))
         }
         let config = try request.settings.configuration(job: Self.name, on: communicator)
         let asked = request.resume

@@ -10,13 +10,13 @@ package import Runs
 internal import Support
 internal import Trainer
 
-/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run, and of
-/// the model only its config.json is read.
+/// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run or
+/// written, and of the model only its config.json is read, or a GGUF file's head.
 package struct PlanJob {
     private let model: String?
     private let asJSON: Bool
 
-    /// - Parameter model: a model's folder, or a config.json; nil for the model of `model.path`.
+    /// - Parameter model: a model's folder, a config.json or a GGUF file; nil for the model of `model.path`.
     package init(_ model: String?, asJSON: Bool) {
         self.model = model
         self.asJSON = asJSON
@@ -34,8 +34,8 @@ package struct PlanJob {
     }
 
     private func report(_ config: RunConfig) throws -> PlanReport {
-        let path = try model.map(GivenPath.model) ?? config.model.path ?? EmbeddedModel.path
-        let keys = try HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")
+        let path = try model.map { try GivenPath.model(EmbeddedModel.resolve($0)) } ?? config.model.path ?? EmbeddedModel.path
+        let keys = try ModelRegistry.configuration(at: path)
         guard !keys.has(PackedModelType.key) else {
             throw ConfigurationError(path, "is compressed already; plan the job on the model it was made from")
         }

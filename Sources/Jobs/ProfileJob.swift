@@ -2,6 +2,7 @@ package import Collectives
 internal import Compression
 package import Configuration
 internal import EmbeddedModel
+internal import Exports
 internal import Glibc
 internal import Models
 package import Runs
@@ -24,10 +25,10 @@ package struct ProfileJob {
     }
 
     private func describe(_ config: RunConfig) throws -> String {
-        let path = folder ?? config.model.path ?? EmbeddedModel.path
+        let path = folder.map(EmbeddedModel.resolve) ?? config.model.path ?? EmbeddedModel.path
         let file = "\(path)/\(TernaryReport.fileName)"
         guard access(file, F_OK) == 0 else {
-            let weights = ModelWeights(try CompressedFolder(GivenPath.model(path)).folder.parameters())
+            let weights = try weights(path)
             let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
             let note =
                 "per token; a ternary form pays below the break-even number of components, for 8-bit operands and \(zeros) % "
@@ -37,10 +38,16 @@ package struct ProfileJob {
                 + note.wrapped(indent: 0).joined(separator: "\n")
         }
         let factors = try TernaryFile.read(file)
-        let weights = ModelWeights(try CompressedFolder(GivenPath.model(path)).folder.parameters())
+        let weights = try weights(path)
         try factors.check(against: weights.linears, file: file)
         let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
         let cost = TernaryReport.cost(ternary: profile.ternary, dense: profile.dense).wrapped(indent: 0)
         return profile.table.text + "\n\n" + cost.joined(separator: "\n")
+    }
+
+    /// Those of a folder, or as they are in a GGUF file: nothing is written.
+    private func weights(_ path: String) throws -> ModelWeights<Tensor> {
+        let path = try GivenPath.model(path)
+        return ModelWeights(try GGUFImport.parameters(of: path) ?? CompressedFolder(path).folder.parameters())
     }
 }

@@ -2,7 +2,6 @@ package import Collectives
 internal import Compression
 package import Configuration
 internal import Datasets
-internal import EmbeddedModel
 internal import Evaluation
 internal import Glibc
 internal import HuggingFace
@@ -57,8 +56,7 @@ package struct VerifyJob {
     }
 
     private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison], tolerance: Double) {
-        let (a, b) = try Self.folders(
-            GivenPath.model(EmbeddedModel.resolve(first)), GivenPath.model(EmbeddedModel.resolve(second)))
+        let (a, b) = try Self.folders(ModelSource.folder(first), ModelSource.folder(second))
         guard a.architecture.vocabularySize == b.architecture.vocabularySize else {
             throw VerifyError.vocabularies(a.architecture.vocabularySize, b.architecture.vocabularySize)
         }

@@ -7,7 +7,7 @@ package import Parallelism
 
 extension RunConfig {
     /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that
-    /// the ranks' memory can hold, or what the run to go on with had. Reads the model's config.json. Collective.
+    /// the ranks' memory can hold, or what the run to go on with had. Of the model its config.json is read, or a GGUF file's head. Collective.
     ///
     /// - Parameter before: asked on rank 0 for the stages that the run to go on with had; nil from the beginning.
     /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with
@@ -16,7 +16,7 @@ extension RunConfig {
         job: String, stagesBefore before: () -> Int?, over world: some Communicator
     ) throws -> ParallelDims {
         let path = model.path ?? EmbeddedModel.path
-        let shape = try world.agree { try ModelRegistry.model(HFConfig(path + "/config.json")).architecture }
+        let shape = try world.agree { try ModelRegistry.model(ModelRegistry.configuration(at: path)).architecture }
         // What is wrong with the input besides is found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
         if canPlan, let job = PlannedJob(rawValue: job) {

@@ -1,11 +1,8 @@
 package import Collectives
 internal import Configuration
+internal import Glibc
 internal import Models
 internal import Rotation
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// What the ranks of a job divide of the work that each could do for itself: where all doing it takes longer than to exchange
 /// what each has done. No result depends on it.

@@ -1,9 +1,6 @@
 internal import Configuration
+internal import Glibc
 internal import Models
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// What the ranks of a layout hand over to each other in a step.
 struct Traffic {

@@ -1,8 +1,5 @@
+internal import Glibc
 package import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// How the difficulty of quantizing moves from a layer's inputs to its weights (Xiao et al., arXiv 2211.10438): x ← x/s,
 /// W ← W·diag(s) with s_j = max|x_j|^a / max|W_j|^(1−a), so that the product stays and channels of large inputs shrink.

@@ -71,7 +71,7 @@ public struct LanguageModel {
     }
 
     /// Names of the forms that ``export(folder:as:to:)`` writes.
-    public static var exportFormats: [String] { ModelWriters.formats }
+    public static var exportFormats: [String] { ExportFormat.allCases.map(\.rawValue) }
 
     /// Writes a model in the form that another program loads; complete, read back and compared, or not at all.
     ///

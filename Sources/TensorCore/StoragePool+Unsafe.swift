@@ -1,8 +1,5 @@
+internal import Glibc
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Keeps released buffers, so that a training step after the first asks the system for no memory.
 ///

@@ -1,9 +1,6 @@
 internal import CKernels
+internal import Glibc
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// The threads of this process that share its loops: products, and passes over tokens, rows, heads or elements.
 ///

@@ -1,9 +1,6 @@
 internal import CKernels
+internal import Glibc
 internal import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// The nearest sign vector of few entries (arXiv 2308.07641, section 3): with |a| in decreasing order, score_j =
 /// Σ_{i≤j}|a|_(i)/(√j·‖a‖) is the cosine between a and the signs of its j largest entries; the smallest j with score_j ≥

@@ -2,6 +2,8 @@ internal import ArgumentParser
 internal import Configuration
 internal import Exports
 internal import HuggingFace
+internal import Jobs
+internal import Models
 internal import Runs
 internal import Support
 
@@ -10,7 +12,7 @@ struct ExportCommand: SingleCommand {
         commandName: "export",
         abstract: "Write a model in a form that other programs load.",
         discussion: "FORMAT is one of:\n"
-            + ModelWriters.all.map { "  \($0.format): \($0.summary)." }.joined(separator: "\n")
+            + ModelWriters.all.map { "  \($0.format.rawValue): \($0.summary)." }.joined(separator: "\n")
             + "\n\nWhat is written is read back and compared before it gets its name.")
 
     @Argument(help: "A Hugging Face folder, a run folder with a model, or a GGUF file.")
@@ -22,14 +24,14 @@ struct ExportCommand: SingleCommand {
     @OptionGroup var target: TargetOptions
 
     func validate() throws {
-        guard ModelWriters.formats.contains(format) else {
-            throw ValidationError("--format '\(format)': expected one of \(ModelWriters.formats.joined(separator: ", "))")
+        guard ExportFormat(rawValue: format) != nil else {
+            throw ValidationError("--format '\(format)': expected one of \(ExportFormat.names)")
         }
     }
 
     func run() throws {
         let writer = try ModelWriters.named(format)
-        let source = writer.readsModel ? try GivenPath.model(folder) : folder
+        let source = writer.readsModel ? try ModelSource.folder(folder) : folder
         try target.report(writer.write(target.request(source)))
     }
 }

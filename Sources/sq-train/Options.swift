@@ -1,5 +1,8 @@
 internal import ArgumentParser
+internal import Collectives
 internal import Configuration
+internal import Jobs
+internal import Runs
 
 /// The options that make a run's configuration.
 struct ConfigurationOptions: ParsableArguments {
@@ -29,6 +32,17 @@ struct ConfigurationOptions: ParsableArguments {
     /// - Parameter model: where `model.path` is given as an argument.
     func request(_ model: String? = nil) -> SettingsRequest {
         SettingsRequest(file: config, assignments: assignments + (out.map { ["out=\($0)"] } ?? []), model: model)
+    }
+}
+
+extension RankCommand {
+    /// Does the work of a command without a run folder, with its settings; or prints them where that is asked for. Collective.
+    func withSettings(
+        on communicator: some Communicator, _ work: (RunConfig, Reporter) throws -> Void
+    ) throws {
+        let (request, reporter) = (options.request(), Reporter(isSpeaking: communicator.isRoot))
+        guard !options.printConfig else { return reporter.note(try request.text(on: communicator)) }
+        try work(request.configuration(on: communicator), reporter)
     }
 }
 

@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
 internal import Jobs
-internal import Runs
 
 struct PlanCommand: RankCommand {
     static let configuration = CommandConfiguration(
@@ -11,11 +10,11 @@ struct PlanCommand: RankCommand {
             The job is plan.job, the cluster plan.nodes, plan.cores_per_node and others (see --print-config). Ranks a node, \
             threads, \
             replicas, stages and micro-batches are searched. With neither nodes nor cores given the plan is for this machine; \
-            of another cluster what is not given is assumed, and said. Of the model only config.json is read:
+            of another cluster what is not given is assumed, and said. Of the model only config.json is read, or a GGUF file's head:
               sq-train plan config.json --set plan.nodes=4 --set plan.cores_per_node=64 --set plan.memory_per_node=512GiB
             """)
 
-    @Argument(help: "A Hugging Face folder or a config.json (default: model.path).")
+    @Argument(help: "A Hugging Face folder, a config.json or a GGUF file (default: model.path).")
     var model: String?
 
     @Flag(help: "Print the plan as JSON.")
@@ -24,7 +23,6 @@ struct PlanCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try PlanJob(model, asJSON: json).run(
-            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+        try withSettings(on: communicator) { try PlanJob(model, asJSON: json).run($0, communicator, $1) }
     }
 }

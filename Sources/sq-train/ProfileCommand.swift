@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
 internal import Jobs
-internal import Runs
 
 struct ProfileCommand: RankCommand {
     static let configuration = CommandConfiguration(
@@ -12,13 +11,12 @@ struct ProfileCommand: RankCommand {
             components from which on a ternary form would cost more.
             """)
 
-    @Argument(help: "A run folder or a Hugging Face folder (default: model.path).")
+    @Argument(help: "A run folder, a Hugging Face folder or a GGUF file (default: model.path).")
     var folder: String?
 
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try ProfileJob(folder).run(
-            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+        try withSettings(on: communicator) { try ProfileJob(folder).run($0, communicator, $1) }
     }
 }

@@ -1,7 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
 internal import Jobs
-internal import Runs
 internal import Support
 
 struct VerifyCommand: RankCommand {
@@ -25,7 +24,6 @@ struct VerifyCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try VerifyJob(first, second).run(
-            options.request().configuration(on: communicator), communicator, Reporter(isSpeaking: communicator.isRoot))
+        try withSettings(on: communicator) { try VerifyJob(first, second).run($0, communicator, $1) }
     }
 }

@@ -86,5 +86,18 @@ extension CommandLineTests {
                     ["--config", path], in: folder.path, ranks: ranks, code: 78, fragment: "\(path): is not a regular file")
             }
         }
+
+        /// The settings go to a file, what is to be said of them to the user.
+        @Test func `plan prints its settings too, and a key's old name is said on standard error`() throws {
+            let folder = try TemporaryFolder()
+            let printed = try Program.run(
+                ["plan", "--print-config", "--set", "quantize.rotation=hadamard", "--set", "plan.nodes=3"], in: folder.path)
+            #expect(printed.code == 0 && printed.output.hasPrefix("model:\n"))
+            #expect(printed.output.contains("  nodes: 3\n") && printed.output.contains("  transform: hadamard\n"))
+            #expect(
+                printed.errors
+                    == "sq-train: warning: --set quantize.rotation=hadamard: quantize.rotation is called quantize.transform now; "
+                    + "write that\n")
+        }
     }
 }

@@ -1,6 +1,7 @@
 import Parallelism
 import Quantization
 import Support
+import TestSupport
 import Testing
 
 @testable import Configuration
@@ -132,6 +133,22 @@ import Testing
             try RunConfig(assignments: ["quantize.rotation=hadamard", "quantize.transform=none"])
         }
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.rotation=sideways"]) }
+    }
+
+    @Test func `a key given by the name it had before says what it is called now, from a file or an assignment`() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write("quantize:\n  rotation: hadamard\n", to: folder.file("old.yaml"))
+        func warnings(_ request: SettingsRequest) throws -> [String] {
+            var lines: [String] = []
+            _ = try request.configuration(job: "quantize") { lines.append($0) }
+            return lines
+        }
+        let known = "quantize.rotation is called quantize.transform now; write that"
+        #expect(try warnings(.init(file: folder.file("old.yaml"))) == ["\(folder.file("old.yaml")):2: \(known)"])
+        #expect(
+            try warnings(.init(assignments: ["quantize.rotation=none"], model: "a"))
+                == ["--set quantize.rotation=none: \(known)"])
+        #expect(try warnings(.init(assignments: ["quantize.transform=none"])) == [])
     }
 
     @Test func `keys that contradict each other are refused`() {

@@ -1,10 +1,5 @@
-import EmbeddedModel
-import Exports
 import Foundation
-import HuggingFace
-import Models
 import Support
-import TensorCore
 import TestSupport
 import Testing
 
@@ -55,25 +50,16 @@ import Testing
         }
     }
 
-    @Test func `a GGUF file stands for the folder made of it, once`() throws {
+    /// Nothing is made of it either: it need not even be one.
+    @Test(arguments: ["", "eval", "quantize"]) func `settings that name a GGUF file keep its name and read nothing of it`(
+        _ job: String
+    ) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.gguf")
-        func export(_ format: String) throws {
-            let request = ExportRequest(source: EmbeddedModel.path, out: path, overwrites: true)
-            _ = try ModelWriters.named(format).write(request)
-        }
-        try export("gguf-bf16")
-        let resolved = try RunConfig(assignments: ["model.path=\(path)"]).resolvingRunFolders().model.path
-        #expect(resolved == path + ".folder")
-        let (made, source) = (try ModelFolder(path + ".folder"), try ModelFolder(EmbeddedModel.path))
-        for (name, value) in try made.parameters().named {
-            #expect(try value.elements == source.checkpoint.read(name).elements, "\(name)")
-        }
-        try AtomicFile.write("mine", to: folder.file("b.gguf.folder"))
-        try AtomicFile.write("GGUF", to: folder.file("b.gguf"))
-        #expect(throws: ExportError.self) { try GivenPath.model(folder.file("b.gguf")) }
-        try AtomicFile.write("GGUF", to: folder.file("c.gguf"))
-        #expect(throws: FileError.self) { try GivenPath.model(folder.file("c.gguf")) }
-        #expect(PathKind(folder.file("c.gguf.folder")) == .absent)
+        try AtomicFile.write("GGUF", to: path)
+        let config = try SettingsRequest(model: path).configuration(job: job)
+        #expect(config.model.path == path)
+        #expect(try config.resolvingRunFolders().model.path == path)
+        #expect(try entries(ofFolder: folder.path) == ["a.gguf"])
     }
 }

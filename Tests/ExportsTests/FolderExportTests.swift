@@ -90,6 +90,9 @@ import Testing
 
     @Test func `an unknown format is refused with the known ones`() {
         #expect(throws: ExportError.self) { _ = try ModelWriters.named("gguf-q5_k") }
-        #expect(Set(ModelWriters.formats).isSuperset(of: ["huggingface", "gguf-f16", "gguf-q8_0", "gguf-q4_0", "r-bin"]))
+    }
+
+    @Test func `each form that has a name has one writer`() {
+        #expect(ModelWriters.all.map(\.format) == ExportFormat.allCases)
     }
 }

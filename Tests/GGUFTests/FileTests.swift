@@ -1,3 +1,4 @@
+import Glibc
 import HuggingFace
 import Support
 import TensorCore
@@ -5,10 +6,6 @@ import TestSupport
 import Testing
 
 @testable import GGUF
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct FileTests {
     let folder: TemporaryFolder

@@ -1,12 +1,9 @@
+import Glibc
 import HuggingFace
 import Support
 import TensorCore
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct CheckpointTests {
     let folder: TemporaryFolder

@@ -1,11 +1,8 @@
+import Glibc
 import HuggingFace
 import Support
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 func truncate(_ path: String, to size: Int) throws {
     try #require(Glibc.truncate(path, off_t(size)) == 0)

@@ -1,13 +1,10 @@
+import Glibc
 import Support
 import TensorCore
 import TestSupport
 import Testing
 
 @testable import HuggingFace
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Damages valid files at random: reading must end with a value or a `FileError`; a trap would end the process.
 /// `SQ_FUZZ_COUNT` sets the number of mutations per format.

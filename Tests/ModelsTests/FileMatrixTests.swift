@@ -1,14 +1,11 @@
 import Foundation
+import Glibc
 import HuggingFace
 import Models
 import Support
 import TensorCore
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Weights that stay in their file.
 @Suite struct FileMatrixTests {

@@ -1,13 +1,10 @@
+import Glibc
 import HuggingFace
 import Models
 import Support
 import TensorCore
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// What a model folder is taken for, and what is written from it.
 @Suite struct ModelFolderTests {

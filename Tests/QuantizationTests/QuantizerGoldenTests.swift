@@ -1,13 +1,10 @@
+import Glibc
 import HuggingFace
 import Quantization
 import Support
 import TensorCore
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct QuantizerGoldenTests {
     static func golden(_ id: String) throws -> (GoldenCase, SafetensorsFile) {

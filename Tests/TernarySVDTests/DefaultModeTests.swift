@@ -1,3 +1,4 @@
+import Glibc
 import LinearAlgebra
 import Support
 import TensorCore
@@ -5,10 +6,6 @@ import TestSupport
 import Testing
 
 @testable import TernarySVD
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct DefaultModeTests {
     /// Matrices of the kinds the targets name, small enough for the reference mode to run beside.

@@ -1,3 +1,4 @@
+import Glibc
 import HuggingFace
 import Support
 import TensorCore
@@ -5,10 +6,6 @@ import TestSupport
 import Testing
 
 @testable import TernarySVD
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @Suite struct TernaryCodeTests {
     private func ternary(_ m: Int, _ n: Int, _ random: inout RandomStream, zeros: UInt64) -> Tensor {

@@ -1,10 +1,7 @@
+import Glibc
 package import HuggingFace
 package import Support
 internal import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// One case of the golden suite: a file of tensors and what is to be computed from them.
 package struct GoldenCase: Sendable, CustomStringConvertible {

@@ -1,10 +1,7 @@
+import Glibc
 internal import HuggingFace
 import Support
 internal import TensorCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Damages a valid file at random: reading must end with a value, or with an error that blames the input and names the file or
 /// its folder; a trap would end the process.

@@ -1,8 +1,5 @@
+import Glibc
 import Support
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// A folder of its own for one test, removed with everything in it when the value is gone.
 package final class TemporaryFolder {

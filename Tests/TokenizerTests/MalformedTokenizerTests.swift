@@ -1,11 +1,8 @@
+import Glibc
 import HuggingFace
 import Support
 import TestSupport
 import Testing
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// A tokenizer.json that must be refused, and a part of the message that says why.
 struct MalformedTokenizer: Sendable, CustomTestStringConvertible {

@@ -1,8 +1,5 @@
+internal import Glibc
 package import Support
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// What a network makes of a task, in lm-eval's metrics.
 package struct TaskResult: Sendable {

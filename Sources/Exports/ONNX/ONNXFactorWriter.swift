@@ -1,12 +1,12 @@
 internal import Compression
-internal import Models
+package import Models
 internal import Support
 internal import TensorCore
 internal import TernarySVD
 
 /// The ternary linears of a model as chains of products in ONNX, see `ONNXGraph`.
 package struct ONNXFactorWriter: ModelWriter {
-    package let format = "onnx"
+    package let format = ExportFormat.onnx
     package let summary = "ternary linears as chains of 2-bit products for ONNX Runtime (opset 21, MatMulNBits)"
 
     /// A message of Protocol Buffers cannot be larger.

@@ -1,7 +1,6 @@
 internal import Collectives
 internal import Compression
 internal import Configuration
-internal import EmbeddedModel
 internal import Generation
 internal import Models
 internal import Parallelism
@@ -15,8 +14,9 @@ struct StagedFolder {
     ///
     /// - Throws: ``ConfigurationError`` where there are more ranks than layers, or the folder has no product in integers.
     init(_ config: RunConfig, _ dims: ParallelDims, _ world: some Communicator) throws {
+        let model = try ModelSource.folder(config.model.path, world)
         (folder, stages) = try world.agree {
-            let folder = try CompressedFolder(config.model.path ?? EmbeddedModel.path)
+            let folder = try CompressedFolder(model)
             guard config.eval.product == .float || folder.folder.packed != nil else {
                 throw ConfigurationError(
                     "eval.product", "integer is for a compressed model; \(folder.folder.path) holds floats")

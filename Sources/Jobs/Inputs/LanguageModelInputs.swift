@@ -3,7 +3,6 @@ package import Collectives
 package import Compression
 package import Configuration
 package import Datasets
-internal import EmbeddedModel
 internal import Evaluation
 internal import HuggingFace
 package import Models
@@ -35,8 +34,10 @@ package struct LanguageModelInputs {
     package let dataSummary: JSONObject
 
     /// - Throws: ``FileError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
-    package init(_ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
-        let opened = try CompressedFolder(config.model.path ?? EmbeddedModel.path)
+    ///
+    /// - Parameter model: the model's folder.
+    package init(_ model: String, _ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
+        let opened = try CompressedFolder(model)
         (folder, execution) = (opened.folder, opened.execution)
         let shape = folder.architecture
         stages = try config.stages(dims, shape)

@@ -46,9 +46,10 @@ struct LanguageModelRun<World: Communicator> {
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
+        try world.agree { try config.checkStorage(job: job) }
+        let model = try ModelSource.folder(config.model.path, world)
         let inputs = try world.agree {
-            try config.checkStorage(job: job)
-            let inputs = try LanguageModelInputs(config, context.groups.dims, needsTraining: needsTraining)
+            let inputs = try LanguageModelInputs(model, config, context.groups.dims, needsTraining: needsTraining)
             try inputs.check(job, startsFrom: origin)
             return inputs
         }
@@ -176,8 +177,8 @@ struct LanguageModelRun<World: Communicator> {
 
     /// Writes the forms of `export.formats` below `exports/`.
     private func export() throws {
-        for format in context.config.export.formats.names {
-            let writer = try ModelWriters.named(format)
+        for format in context.config.export.formats.all {
+            let writer = ModelWriters.named(format)
             let source = writer.readsModel ? context.folder.file("model") : context.folder.path
             try makeFolder(context.folder.file("exports"))
             let report = try writer.write(

@@ -81,6 +81,15 @@ package enum ModelRegistry {
         return try entry.describe(keys)
     }
 
+    /// The configuration of a model by the path that stands for it: a folder, a config.json, or a GGUF file, of which only
+    /// the head is read.
+    ///
+    /// - Throws: ``FileError``; as ``configuration(of:)``.
+    package static func configuration(at path: String) throws -> HFConfig {
+        if GGUFFile.isNamed(by: path) { return try configuration(of: GGUFFile(path)) }
+        return try HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")
+    }
+
     /// The config.json of the model in a GGUF file.
     ///
     /// - Throws: ``FileError`` for an architecture of no family, or what the family finds wrong.

@@ -1,9 +1,6 @@
 package import Autograd
+internal import Glibc
 internal import TensorCore
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// The shape of a model of the Llama family: what `config.json` says, in one form whatever version of it wrote the file.
 package struct LlamaConfiguration: Sendable, Equatable {

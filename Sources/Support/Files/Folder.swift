@@ -4,9 +4,10 @@ internal import Glibc
 package enum PathKind {
     case absent, file, folder, link, other
 
-    package init(_ path: String) {
+    /// - Parameter followsLinks: a link is what it leads to.
+    package init(_ path: String, followsLinks: Bool = false) {
         var status = stat()
-        guard lstat(path, &status) == 0 else {
+        guard (followsLinks ? stat(path, &status) : lstat(path, &status)) == 0 else {
             self = .absent
             return
         }

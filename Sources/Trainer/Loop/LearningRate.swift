@@ -1,8 +1,5 @@
 package import Configuration
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
+internal import Glibc
 
 /// The learning rate over the steps: a linear rise over `warmup` steps, then constant, linear or cosine to 0.
 package struct LearningRate: Sendable {

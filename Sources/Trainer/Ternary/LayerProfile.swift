@@ -1,10 +1,7 @@
+internal import Glibc
 package import Support
 package import TensorCore
 package import TernarySVD
-
-#if canImport(Glibc)
-    internal import Glibc
-#endif
 
 /// What the linear layers of a model cost per token, counted from their shapes, weights and factors alone.
 package struct LayerProfile {

@@ -1,0 +1,77 @@
+import Dispatch
+import Foundation
+import HuggingFace
+import Models
+import Support
+import Synchronization
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Exports
+
+/// The folder that stands for a GGUF file where a model is meant.
+@Suite struct GGUFFolderTests {
+    @Test func `a GGUF file stands for the folder made of it, once for the same bytes, also by way of a link`() throws {
+        let model = try ExportedModel()
+        let path = model.file("a.gguf")
+        try model.export("gguf-f32", to: "a.gguf")
+        #expect(try GGUFImport.folder(of: path) == path + ".folder")
+        #expect(try model.logits("a.gguf.folder").elements == model.logits("model").elements)
+        let config = path + ".folder/config.json"
+        let made = try FileManager.default.attributesOfItem(atPath: config)[.systemFileNumber] as? Int
+        _ = try GGUFImport.folder(of: path)
+        #expect(try FileManager.default.attributesOfItem(atPath: config)[.systemFileNumber] as? Int == made)
+        try FileManager.default.createSymbolicLink(atPath: model.file("b.gguf"), withDestinationPath: "a.gguf")
+        #expect(try GGUFImport.folder(of: model.file("b.gguf")) == model.file("b.gguf.folder"))
+        for folder in ["model", "absent"] { #expect(try GGUFImport.folder(of: model.file(folder)) == model.file(folder)) }
+    }
+
+    @Test func `what several make of one file at once is one folder, of the bytes that the file has now`() throws {
+        let model = try ExportedModel()
+        let path = model.file("a.gguf")
+        // Of nothing, and in the place of what the file was before.
+        for (round, name) in ["gguf-f32", "gguf-f16"].enumerated() {
+            try model.export(name, to: "a.gguf", overwrites: true)
+            let results = Mutex([String]())
+            DispatchQueue.concurrentPerform(iterations: 4) { _ in
+                let result = Result { try GGUFImport.folder(of: path) }
+                results.withLock { $0.append((try? result.get()) ?? "\(result)") }
+            }
+            #expect(results.withLock { $0 } == Array(repeating: path + ".folder", count: 4))
+            #expect(try entries(ofFolder: model.folder.path) == ["a.gguf", "a.gguf.folder", "model"])
+            let checkpoint = try Checkpoint(path + ".folder")
+            let metadata = try checkpoint.file(of: checkpoint.names[0]).metadata
+            #expect(try metadata["source_sha256"] == InputFile(path).sha256(), "round \(round)")
+        }
+    }
+
+    @Test func `what is no folder of the file stays, and nothing is left of a file that cannot be read`() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write("mine", to: folder.file("b.gguf.folder"))
+        for name in ["b.gguf", "c.gguf"] { try AtomicFile.write("GGUF", to: folder.file(name)) }
+        #expect(throws: ExportError.self) { try GGUFImport.folder(of: folder.file("b.gguf")) }
+        #expect(throws: FileError.self) { try GGUFImport.folder(of: folder.file("c.gguf")) }
+        #expect(try entries(ofFolder: folder.path) == ["b.gguf", "b.gguf.folder", "c.gguf"])
+    }
+
+    /// A name with room for the file alone: nobody, not even root, can make its folder.
+    @Test func `where nothing can be made beside the file, the error says what to do`() throws {
+        let model = try ExportedModel()
+        let path = model.file(String(repeating: "x", count: 245) + ".gguf")
+        try model.export("gguf-f32", to: "a.gguf")
+        try #require(rename(model.file("a.gguf"), path) == 0)
+        #expect {
+            try GGUFImport.folder(of: path)
+        } throws: {
+            let error = $0 as? FileError
+            return error?.exitCode == .io && error?.place == path
+                && error?.description.contains("make one elsewhere with sq-train import --out FOLDER") == true
+        }
+        // What needs no folder goes without.
+        let read = try #require(try GGUFImport.parameters(of: path))
+        for (own, other) in zip(read.named, try ModelFolder(model.file("model")).parameters().named) {
+            #expect(own.name == other.name && own.value.elements == other.value.elements, "\(own.name)")
+        }
+    }
+}
