@@ -66,6 +66,8 @@ struct DecomposeBenchmark: ParsableCommand {
     private func compare(_ matrix: DecomposeMatrix, _ tolerance: Double) throws -> Comparison {
         var options = TernaryOptions(tolerance: Float(tolerance))
         options.threshold = Float(threshold)
+        // Both modes keep the tolerance of the matrix itself.
+        options.balance = false
         let own = try Cost(of: matrix, options)
         options.mode = .reference
         return Comparison(own: own, reference: skipReference ? nil : try Cost(of: matrix, options))

@@ -159,7 +159,7 @@ extension CalibrationMode: Choice {}
 
 /// What `quantize` does to a network before it rounds it, and how that is chosen.
 package struct QuantizeSettings: Sendable, Equatable {
-    package enum Transform: String, Choice { case none, smoothquant, hadamard, learned }
+    package enum Transform: String, Choice { case none, smoothquant, hadamard, learned, balance }
     package enum Recipe: String, Choice {
         /// As the other settings say.
         case given
@@ -193,17 +193,29 @@ package struct QuantizeSettings: Sendable, Equatable {
             .range(1...1_000_000))
         transform = key(
             "transform", formerly: "rotation", .none,
-            "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, or with "
-                + "R1 and R2 as random Hadamards or learned without a backward pass"
+            "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, with R1 "
+                + "and R2 as random Hadamards or learned without a backward pass, or with channels balanced alone"
         )
         online = key(
             "online", false,
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
         balance = key(
             "balance", false,
-            "first scale queries against keys, values against output projections, and the feed-forward networks' inner values "
+            "before that, in every recipe, scale queries against keys, values against output projections, and the feed-forward networks' inner values "
                 + "against down projections, so that rounding them costs least; reads calibration.sequences"
         )
+    }
+}
+
+extension QuantizeSettings {
+    /// What comes before any other transform.
+    package var leading: [Transform] { balance ? [.balance] : [] }
+}
+
+extension RunConfig {
+    /// What `quantize` does before rounding, in order, where the recipe is given.
+    package var quantizeTransforms: [QuantizeSettings.Transform] {
+        quantize.leading + [rotation.path == nil ? quantize.transform : .learned]
     }
 }
 
@@ -302,11 +314,14 @@ package struct TernarySettings: Sendable, Equatable {
                 + "starts from it"
         )
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
+        let usualTolerance = 0.1
+        let usual = TernaryOptions(tolerance: Float(usualTolerance))
         tolerance = key(
-            "tolerance", 0.1, "largest singular value of the residual, relative to the (balanced) weight's", .between(0, 1))
+            "tolerance", usualTolerance, "largest singular value of the residual, relative to the (balanced) weight's",
+            .between(0, 1))
         threshold = key(
             "threshold", TernaryOptions.defaultThreshold, "cosine a ternary projection must reach", .above(0, upTo: 1))
-        rounds = key("rounds", TernaryOptions.defaultRounds, "rounds planned for a full decomposition", .range(1...10_000))
+        rounds = key("rounds", usual.rounds, "rounds planned for a full decomposition", .range(1...10_000))
         pruneRate = key.optional(
             "prune_rate", orElse: "auto",
             "in training, a component weaker than this times the best new one is dropped; auto: "
@@ -316,15 +331,15 @@ package struct TernarySettings: Sendable, Equatable {
             "adapt_every", 4,
             "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
             .range(0...1_000_000))
-        mode = key("mode", .default, "reference: the published algorithm step by step")
+        mode = key("mode", usual.mode, "reference: the published algorithm step by step")
         refinement = key(
-            "refinement", true,
+            "refinement", usual.refinement,
             "default mode: alternate each new pair's two sides, and reconsider all entries by coordinate descent, a non-zero "
                 + "at a price"
         )
-        balance = key("balance", true, "default mode: scale rows and columns to equal size before decomposing")
+        balance = key("balance", usual.balance, "default mode: scale rows and columns to equal size before decomposing")
         economy = key.optional(
-            "economy", orElse: "auto",
+            "economy", orElse: "auto", default: usual.economy,
             "default mode: as few components and additions as the tolerance allows, with more squared error; auto: unless "
                 + "balanced"
         )
@@ -339,7 +354,7 @@ package struct TernarySettings: Sendable, Equatable {
                 + "ternary digits, by ternary.weighting, and share the bits by what each saves",
             .range(0.1...8))
         sparsity = key(
-            "sparsity", TernarySparsity.none,
+            "sparsity", usual.sparsity,
             "ptq, qat: 2:4: of four neighbors in a row of a factor at most two are not 0, with ternary.bits by digits of "
                 + "powers of 2, else by the descent; stored in a form of its own"
         )

@@ -31,6 +31,9 @@ extension RunConfig {
             throw ConfigurationError(
                 "quantize.transform", "is \(quantize.transform.rawValue), and rotation.path names rotations; leave one out")
         }
+        if quantize.balance, quantize.transform == .balance {
+            throw ConfigurationError("quantize.balance", "is true, and quantize.transform is balance; leave one out")
+        }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),
             let needed = weights.method.quantization?.conflict(with: quantizer)

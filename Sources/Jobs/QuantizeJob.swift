@@ -30,7 +30,7 @@ package struct QuantizeJob: Job {
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let recipe = try QuantizeRecipe(config, inputs)
-            if recipe.transform.rotates { try inputs.folder.checkRotatable(weights) }
+            if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
             return (recipe, weights)
         }
         let model = run.model
@@ -97,16 +97,16 @@ package struct QuantizeJob: Job {
         let config = run.context.config
         if config.quantize.recipe == .auto {
             let found = try RecipeSearch(run, recipe, original).best()
-            let names = recipe.names(found.winner.transform, label: found.winner.label, found.winner.method)
+            let (transforms, winner) = (recipe.leading + [found.winner.transform], found.winner)
+            let names = recipe.names(transforms, winner.method, labels: recipe.leading.map(\.label) + [winner.label])
             return Made(packed: found.packed, execution: found.execution, names: names, search: found)
         }
-        let (method, transform, isBalanced) = (recipe.method, recipe.transform, config.quantize.balance)
-        let readsText = method.inputs != nil || isBalanced || transform.readsText(config)
+        let (method, transforms) = (recipe.method, recipe.transforms)
+        let readsText = method.inputs != nil || transforms.readsText(config)
         let text = readsText ? try run.calibrationWindows(drawingFrom: original) : []
-        let network = isBalanced ? try original.balanced(run, on: text) : original
-        let base = try transform.apply(TransformInput(run: run, recipe: recipe, network: network, calibration: text))
-        let execution = recipe.execution(of: transform)
-        let packed = try base.packed(run, windows: text, execution, by: method, keepingAs: transform.key, recipe.plan)
+        let base = try transforms.apply(TransformInput(run: run, recipe: recipe, network: original, calibration: text))
+        let execution = recipe.execution(of: transforms)
+        let packed = try base.packed(run, windows: text, execution, by: method, keepingAs: transforms.key, recipe.plan)
         return Made(packed: packed, execution: execution, names: recipe.names, search: nil)
     }
 }

@@ -17,7 +17,7 @@ internal import Trainer
 struct RecipeSearch<World: Communicator> {
     let run: LanguageModelRun<World>
     let recipe: QuantizeRecipe
-    /// This rank's stage of the network.
+    /// This rank's stage of the network, changed by what every recipe begins with.
     let original: Parameters<StoredTensor>
     private let calibration: [[Int32]]
     private let heldOut: [[Int32]]
@@ -64,7 +64,8 @@ struct RecipeSearch<World: Communicator> {
         calibration = (0..<calibrated).map { text[$0] }
         heldOut = (calibrated..<calibrated + compared).map { text[$0] }
         (self.run, self.recipe) = (run, recipe)
-        self.original = config.quantize.balance ? try original.balanced(run, on: calibration) : original
+        self.original = try recipe.leading.apply(
+            TransformInput(run: run, recipe: recipe, network: original, calibration: calibration))
     }
 
     /// Tries them all. Collective.
@@ -74,7 +75,7 @@ struct RecipeSearch<World: Communicator> {
         var candidates: [Candidate] = []
         var best: (place: Int, packed: Parameters<CompressedValue>, execution: Execution)?
         for transform in ModelTransforms.all where transform.isTried {
-            let (began, execution) = (ContinuousClock.now, recipe.execution(of: transform))
+            let (began, execution) = (ContinuousClock.now, recipe.execution(of: recipe.leading + [transform]))
             let made = try base(transform)
             let shared = (.now - began) / .seconds(1)
             for method in WeightQuantizations.all where method.isTried {
@@ -121,7 +122,8 @@ struct RecipeSearch<World: Communicator> {
         _ base: Parameters<StoredTensor>, _ transform: any ModelTransform, _ execution: Execution,
         _ method: any WeightQuantization
     ) throws -> Parameters<CompressedValue> {
-        try base.packed(run, windows: calibration, execution, by: method, keepingAs: transform.key, recipe.plan)
+        let key = (recipe.leading + [transform]).key
+        return try base.packed(run, windows: calibration, execution, by: method, keepingAs: key, recipe.plan)
     }
 }
 

@@ -34,7 +34,7 @@ struct QuantizeWork {
         for method in methods where method.inputs != nil {
             for block in part.layers { add(method, block, to: &alike, &divided) }
         }
-        if config.quantize.balance {
+        if config.quantizeTransforms.contains(.balance) {
             for index in part.layers {
                 let widths = Set(workload.shape.blocks[index].linears.map(\.ports.reads)).map {
                     Double(workload.shape.blocks[index].width($0))

@@ -15,7 +15,7 @@ public struct TernaryMatrix: Sendable {
     public init(_ matrix: Matrix, tolerance: Float, balanced: Bool = true, seed: UInt64 = 0) throws(SQTrainError) {
         factors = try SQTrainError.translating {
             var options = TernaryOptions(tolerance: tolerance)
-            (options.balance, options.economy, options.seed) = (balanced, !balanced, seed)
+            (options.balance, options.seed) = (balanced, seed)
             try options.validate()
             return TernaryFactors(try TernaryDecomposition(matrix.tensor, options), tolerance: tolerance)
         }

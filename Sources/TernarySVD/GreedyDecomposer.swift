@@ -96,15 +96,15 @@ struct GreedyDecomposer {
             let first = components.count
             try guardian.check(error, residual, components: first)
             decay.note(error, components: first)
-            let wanted = options.refinement ? roundSize(after: first, decay) : stride
+            let wanted = options.refines ? roundSize(after: first, decay) : stride
             try addPairs(wanted)
             try refit(from: first)
-            guard options.refinement else { continue }
+            guard options.refines else { continue }
             let few = components.count < Self.fewComponents
-            emphasis = few && options.economy && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
+            emphasis = few && options.economizes && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
             for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
-        if options.refinement { try trim() }
+        if options.refines { try trim() }
         try keepSparsity()
         return try residual.spectralNorm() / norm
     }
@@ -112,7 +112,7 @@ struct GreedyDecomposer {
     /// A share of the components there are, but no more than the tolerance is expected to ask for.
     private func roundSize(after count: Int, _ decay: ErrorDecay) -> Int {
         let share = count < Self.fewComponents ? Self.earlyGrowth : count < Self.manyComponents ? Self.growth : Self.lateGrowth
-        let forecast = options.economy || count >= Self.manyComponents ? decay.missing : nil
+        let forecast = options.economizes || count >= Self.manyComponents ? decay.missing : nil
         return max((stride + 3) / 4, min(Int(Double(count) * share), forecast ?? .max))
     }
 
@@ -139,7 +139,7 @@ extension GreedyDecomposer {
             for j in 0..<wanted {
                 let start = rows.rows(j..<j + 1)
                 let pair =
-                    options.refinement
+                    options.refines
                     ? deflated.takePair(near: start, alternations: Self.alternations, &projection)
                     : deflated.projectedPair(start, &projection)
                 us += pair.u
@@ -248,7 +248,7 @@ extension GreedyDecomposer {
     /// of many is dear.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
-        let thorough = few && options.economy
+        let thorough = few && options.economizes
         var (rise, trials): (Float, Int) = few ? (0.12, thorough ? 20 : 12) : (0.3, 3)
         let leastRise: Float = thorough ? 0.01 : rise
         emphasis = thorough ? Self.finalEmphasis : 0

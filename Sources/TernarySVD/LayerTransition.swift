@@ -73,12 +73,17 @@ package struct TransitionUpdate: Sendable {
 package struct LayerTransition: Sendable {
     package let options: TernaryOptions
     /// A present component is kept while its strength is at least this times the best absent one's.
-    package let pruneRate: Float
+    let pruneRate: Float
 
     package static let publishedPruneRate = 5
 
-    package init(_ options: TernaryOptions, pruneRate: Float = Float(publishedPruneRate)) throws(TernaryError) {
+    /// - Parameter pruneRate: nil for the published one in the reference mode, and else 0: with the published rate nearly every
+    ///   component of a fresh decomposition counts as weak, and each step decomposes anew; where U and V follow the weights
+    ///   (`ternary.adapt_every`), none needs to be dropped.
+    /// - Throws: `TernaryError` (configuration).
+    package init(_ options: TernaryOptions, pruneRate: Float? = nil) throws(TernaryError) {
         try options.validate()
+        let pruneRate = pruneRate ?? (options.mode == .reference ? Float(Self.publishedPruneRate) : 0)
         guard pruneRate >= 0 else {
             throw TernaryError(.configuration, "ternary.prune_rate is \(pruneRate); it must be 0 or more")
         }
@@ -138,10 +143,8 @@ package struct LayerTransition: Sendable {
     private func adapt(
         to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ adaptation: inout Adaptation
     ) throws -> TransitionUpdate {
-        var options = options
-        options.balance = false
         let adapted = try TernaryError.naming(name) {
-            try TernaryDecomposition.adapting((state.u, state.v), to: a, options, &adaptation)
+            try TernaryDecomposition.adapting((state.u, state.v), to: a, options.scaledAlready, &adaptation)
         }
         let present = state.u.nonzeroCount + state.v.nonzeroCount
         // Of the first ones, too: many small losses empty a layer as one large does.
@@ -189,9 +192,8 @@ package struct LayerTransition: Sendable {
         to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, eachRound: () throws -> Void,
         order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
-        var options = options
         // The layer's own balance stands; the scaled weight is decomposed as it is.
-        options.balance = false
+        let options = options.scaledAlready
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, balance, name: name, eachRound) }
 

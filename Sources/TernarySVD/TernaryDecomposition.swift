@@ -139,7 +139,7 @@ struct Problem {
     private let balance: Balance?
 
     init(_ weight: Tensor, _ options: TernaryOptions, start: (u: Tensor, v: Tensor)?) {
-        balance = options.balance ? Balance(weight) : nil
+        balance = options.balances ? Balance(weight) : nil
         let balanced = balance?.applied(to: weight) ?? weight
         isTransposed = weight.rows > weight.columns
         matrix = isTransposed ? balanced.transposed() : balanced

@@ -1,4 +1,4 @@
-/// How a matrix is decomposed.
+/// How a matrix is decomposed. Defaults and what one option says of another stand here; settings and the public API take them.
 package struct TernaryOptions: Sendable, Equatable {
     package enum Mode: String, Sendable, CaseIterable {
         /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all
@@ -13,30 +13,48 @@ package struct TernaryOptions: Sendable, Equatable {
     /// Cosine between a singular vector and its ternary projection at which the projection stops growing, in (0, 1].
     package var threshold = Float(defaultThreshold)
     /// The stride is ⌊mn/(m+n)/rounds⌋ components a round.
-    package var rounds = defaultRounds
+    package var rounds = 20
     package var mode = Mode.default
     /// Whether the default mode reconsiders components: alternating pairs and coordinate descent.
     package var refinement = true
-    /// Whether rows and columns are first scaled to equal root mean square; the tolerance then refers to the scaled matrix.
-    package var balance = false
+    /// Whether the default mode first scales rows and columns to equal root mean square; the tolerance then refers to the scaled
+    /// matrix.
+    package var balance = true
     /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per
     /// non-zero: above 1 saves additions, below 1 saves components.
     package var price: Float = 0.85
     /// Whether few components are found with the tolerance alone in mind, which bounds the largest singular value: the
     /// residual's leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps.
-    /// Saves components and additions, but leaves a larger sum of squares.
-    package var economy = true
+    /// Saves components and additions, but leaves a larger sum of squares. nil: unless the matrix is balanced; the tolerance is
+    /// then a means to a low loss and no promise about W, and training gets further without (Benchmarks/ternary.md).
+    package var economy: Bool?
     /// What U and V keep to: in the default mode with refinement.
     package var sparsity = TernarySparsity.none
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
 
-    /// The published ones.
-    package static let defaultThreshold = 0.8386, defaultRounds = 20
+    /// The published one.
+    package static let defaultThreshold = 0.8386
 
     package init(tolerance: Float, mode: Mode = .default) {
         self.tolerance = tolerance
         self.mode = mode
+    }
+
+    // The reference mode is the published algorithm: it neither balances nor refines.
+
+    /// Whether rows and columns are scaled.
+    var balances: Bool { balance && mode == .default }
+    /// Whether components are reconsidered.
+    var refines: Bool { refinement && mode == .default }
+    /// Whether few components are found with the tolerance alone in mind.
+    var economizes: Bool { economy ?? !balance }
+
+    /// The same for a matrix that has been scaled already.
+    var scaledAlready: TernaryOptions {
+        var options = self
+        (options.economy, options.balance) = (economizes, false)
+        return options
     }
 
     /// Below it nothing is found: the scales are damped by 1e-5 of their size, and residuals are sums in float32 (about 6e-8 a
@@ -62,7 +80,7 @@ package struct TernaryOptions: Sendable, Equatable {
         guard price >= 0, price.isFinite else {
             throw TernaryError(.configuration, "the price of an entry is \(price); it must be 0 or a positive number")
         }
-        guard sparsity == .none || mode == .default && refinement else {
+        guard sparsity == .none || refines else {
             throw TernaryError(
                 .configuration,
                 "ternary.sparsity=\(sparsity.rawValue) needs ternary.mode=default and ternary.refinement=true, whose descent "

@@ -127,6 +127,13 @@ import Testing
         #expect(try #require(result["kl_divergence"]?["quantized"]?.number) < 0.01)
         let searched = try quantize(folder, "auto", settings + ["quantize.recipe=auto"])
         #expect(try #require(searched["kl_divergence"]?["quantized"]?.number) < 0.01)
+        let label = try #require(searched["rows"]?.array?.last?["label"]?.string)
+        #expect(label.hasPrefix("balanced, ") && label.hasSuffix(", as written"))
+        // Alone it is a transform like the others.
+        let alone = try quantize(folder, "alone", settings)
+        let named = try quantize(folder, "named", Array(settings.dropLast()) + ["quantize.transform=balance"])
+        for key in ["rows", "method", "perplexity", "kl_divergence"] { #expect(named[key] == alone[key] && named[key] != nil) }
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: settings + ["quantize.transform=balance"]) }
     }
 
     @Test func `dense/ needs nothing online, whatever model/ does`() throws {

@@ -193,19 +193,6 @@ extension RankTests {
             }
         }
 
-        @Test func `packed tensors are summed in one reduction without allocating`() throws {
-            let packed = PackedAllReduce(counts: [6, 1, 1024])
-            var tensors = [Tensor(repeating: 1, [2, 3]), Tensor([Float(rank)], [1]), Tensor(repeating: 3, [1024])]
-            let before = world.bytesSent
-            let allocations = StoragePool.shared.systemAllocations
-            try packed.sum(&tensors, over: world)
-            #expect(StoragePool.shared.systemAllocations == allocations)
-            #expect(world.bytesSent - before == packed.bytesPerReduction(over: world))
-            #expect(tensors[0].elements == [Float](repeating: Float(size), count: 6))
-            #expect(tensors[1].elements == [Float(size * (size - 1) / 2)])
-            #expect(tensors[2][flat: 1023] == Float(3 * size))
-        }
-
         @Test(.enabled(if: RankWorld.shared is MPICommunicator))
         func `an error of MPI names the operation, the rank and MPI's own words`() throws {
             let world = try #require(world as? MPICommunicator)

@@ -33,7 +33,7 @@ import Testing
     @Test(arguments: kinds, [0.1, 0.05, 0.01] as [Float])
     func `the default mode needs 0.7 of the reference's additions and 0.9 of its rank`(kind: String, tolerance: Float) throws {
         let w = matrix(kind)
-        let own = try TernaryDecomposition(w, TernaryOptions(tolerance: tolerance))
+        let own = try TernaryDecomposition(w, TernaryOptions.unbalanced(tolerance))
         let reference = try TernaryDecomposition(w, TernaryOptions(tolerance: tolerance, mode: .reference))
         #expect(Float(own.nonzeros) <= 0.7 * Float(reference.nonzeros))
         #expect(Float(own.componentCount) <= 0.9 * Float(reference.componentCount))
@@ -51,7 +51,7 @@ import Testing
         let right = Tensor(normal: [16, 128], from: &random)
         var w = Tensor(normal: [128, 128], deviation: 0.1, from: &random)
         w.add(matmul(left, .asStored, right))
-        let own = try TernaryDecomposition(w, TernaryOptions(tolerance: 0.1))
+        let own = try TernaryDecomposition(w, TernaryOptions.unbalanced(0.1))
         let reference = try TernaryDecomposition(w, TernaryOptions(tolerance: 0.1, mode: .reference))
         // Measured 0.58 to 0.64; by the sum of squares alone, every direction counting the same, 0.72 to 0.73.
         #expect(Float(own.componentCount) <= 0.69 * Float(reference.componentCount))
@@ -59,9 +59,26 @@ import Testing
         #expect(own.relativeError < 0.1)
     }
 
+    @Test func `the published mode neither balances nor refines, and drops at the published rate`() throws {
+        let w = matrix("gauss")
+        let published = try TernaryDecomposition(w, .unbalanced(0.3, mode: .reference))
+        let same = try TernaryDecomposition(w, TernaryOptions(tolerance: 0.3, mode: .reference))
+        #expect(same.balance == nil && same.u.elements == published.u.elements && same.s.elements == published.s.elements)
+        #expect(try TernaryDecomposition(w, TernaryOptions(tolerance: 0.3)).balance != nil)
+        let rates = try TernaryOptions.Mode.allCases.map { try LayerTransition(.unbalanced(0.3, mode: $0)).pruneRate }
+        #expect(rates == [0, Float(LayerTransition.publishedPruneRate)])
+    }
+
+    @Test(arguments: [true, false]) func `a matrix that is balanced already is decomposed with the same aim`(_ balance: Bool) {
+        var options = TernaryOptions(tolerance: 0.1)
+        options.balance = balance
+        #expect(options.economizes == !balance)
+        #expect(options.scaledAlready.economizes == !balance && !options.scaledAlready.balances)
+    }
+
     @Test func `without refinement the default mode stays close to the reference`() throws {
         let w = matrix("gauss")
-        var options = TernaryOptions(tolerance: 0.05)
+        var options = TernaryOptions.unbalanced(0.05)
         options.refinement = false
         let plain = try TernaryDecomposition(w, options)
         options.mode = .reference
@@ -76,7 +93,7 @@ import Testing
         var scaled = w
         for j in 0..<64 { scaled[3, j] *= 100 }
         var options = TernaryOptions(tolerance: 0.1)
-        options.balance = true
+        options.economy = true
         let plain = try TernaryDecomposition(w, options)
         let outlier = try TernaryDecomposition(scaled, options)
         #expect(abs(plain.componentCount - outlier.componentCount) <= plain.componentCount / 10)
@@ -91,7 +108,7 @@ import Testing
 
     @Test func `a warm start needs no more components than it is given where these suffice`() throws {
         let w = matrix("gauss", 48, 64)
-        let options = TernaryOptions(tolerance: 0.1)
+        let options = TernaryOptions.unbalanced(0.1)
         let first = try TernaryDecomposition(w, options)
         let again = try TernaryDecomposition(w, options, start: (first.u, first.v))
         #expect(again.relativeError < 0.1)
@@ -107,7 +124,7 @@ import Testing
     @Test func `the same seed gives the same bits`() throws {
         let w = matrix("gamma", 40, 50)
         let (one, two) = try (
-            TernaryDecomposition(w, TernaryOptions(tolerance: 0.05)), TernaryDecomposition(w, TernaryOptions(tolerance: 0.05))
+            TernaryDecomposition(w, TernaryOptions.unbalanced(0.05)), TernaryDecomposition(w, TernaryOptions.unbalanced(0.05))
         )
         #expect(one.u.elements == two.u.elements && one.v.elements == two.v.elements && one.s.elements == two.s.elements)
     }
@@ -115,7 +132,7 @@ import Testing
     @Test(arguments: TernaryOptions.Mode.allCases)
     func `a tall matrix, a zero matrix and extreme scales are decomposed`(mode: TernaryOptions.Mode) throws {
         let w = matrix("gauss", 24, 40)
-        let options = TernaryOptions(tolerance: 0.1, mode: mode)
+        let options = TernaryOptions.unbalanced(0.1, mode: mode)
         let wide = try TernaryDecomposition(w, options)
         let tall = try TernaryDecomposition(w.transposed(), options)
         #expect(tall.u.elements == wide.v.transposed().elements)
@@ -130,12 +147,12 @@ import Testing
     @Test func `bad settings and bad weights are refused with a line and a code`() throws {
         let w = Tensor(repeating: 1, [4, 4])
         for tolerance: Float in [0, 1, -0.1, 2, .nan] {
-            #expect { try TernaryDecomposition(w, TernaryOptions(tolerance: tolerance)) } throws: {
+            #expect { try TernaryDecomposition(w, TernaryOptions.unbalanced(tolerance)) } throws: {
                 ($0 as? any ReportableError)?.exitCode == .configuration && "\($0)".contains("ternary.tolerance")
             }
         }
         for threshold: Float in [0, 1.01, -1, .nan] {
-            var options = TernaryOptions(tolerance: 0.05)
+            var options = TernaryOptions.unbalanced(0.05)
             options.threshold = threshold
             #expect { try TernaryDecomposition(w, options) } throws: {
                 ($0 as? any ReportableError)?.exitCode == .configuration && "\($0)".contains("ternary.threshold")
@@ -143,7 +160,7 @@ import Testing
         }
         var bad = w
         bad[2, 2] = .nan
-        #expect { try TernaryDecomposition(bad, TernaryOptions(tolerance: 0.05), name: "layers.3") } throws: {
+        #expect { try TernaryDecomposition(bad, TernaryOptions.unbalanced(0.05), name: "layers.3") } throws: {
             ($0 as? any ReportableError)?.exitCode == .data && "\($0)".contains("layers.3")
         }
     }

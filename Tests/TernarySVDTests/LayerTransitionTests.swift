@@ -55,7 +55,7 @@ import Testing
     func `owner and receivers end with the same bits, and W + ρ is kept`(balanced: Bool) throws {
         var random = RandomStream(seed: 21)
         let initial = Tensor(normal: [40, 56], deviation: 0.1, from: &random)
-        var options = TernaryOptions(tolerance: 0.1)
+        var options = TernaryOptions.unbalanced(0.1)
         options.balance = balanced
         let transition = try LayerTransition(options, pruneRate: 0.2)
         let first = try transition.begin(initial)
@@ -83,7 +83,7 @@ import Testing
     @Test func `a weight that overflowed is refused`() throws {
         var random = RandomStream(seed: 2)
         let initial = Tensor(normal: [12, 12], from: &random)
-        let transition = try LayerTransition(TernaryOptions(tolerance: 0.2))
+        let transition = try LayerTransition(.unbalanced(0.2), pruneRate: Float(LayerTransition.publishedPruneRate))
         var state = LayerTransition.begin(initial, with: try transition.begin(initial))
         state.weight[3, 3] = .infinity
         #expect { try transition.update(state, name: "q_proj") } throws: {
@@ -102,7 +102,7 @@ import Testing
         let first = try transition.begin(initial) { rounds += 1 }
         #expect(rounds == first.s.count / options.stride(rows: 24, columns: 40) + 1)
         for (mode, pruneRate) in [(.reference, 1), (.default, 1), (.default, .infinity)] as [(TernaryOptions.Mode, Float)] {
-            let transition = try LayerTransition(TernaryOptions(tolerance: 0.2, mode: mode), pruneRate: pruneRate)
+            let transition = try LayerTransition(TernaryOptions.unbalanced(0.2, mode: mode), pruneRate: pruneRate)
             var state = LayerTransition.begin(initial, with: first)
             state.weight.add(Tensor(normal: [24, 40], from: &random))
             rounds = 0

@@ -152,7 +152,7 @@ import Testing
         identity.scale(by: 0.1)
         for (matrix, mode) in [(identity, TernaryOptions.Mode.default), (orthogonal, .default), (identity, .reference)] {
             for economy in [false, true] {
-                var options = TernaryOptions(tolerance: 0.3, mode: mode)
+                var options = TernaryOptions.unbalanced(0.3, mode: mode)
                 options.economy = economy
                 options.balance = mode == .default && !economy
                 let result = try TernaryDecomposition(matrix, options)

@@ -32,6 +32,14 @@ import Testing
         #expect(throws: ConfigurationError.self) { try weights.linears(matching: pattern(text)) }
     }
 
+    @Test(arguments: [[], ["ternary.mode=reference"], ["ternary.balance=false"]])
+    func `settings that are left alone are the options that are`(_ given: [String]) throws {
+        let ternary = try RunConfig(assignments: given).ternary
+        var options = TernaryOptions(tolerance: 0.1, mode: ternary.mode)
+        if !ternary.balance { options.balance = false }
+        #expect(ternary.options(seed: 0) == options)
+    }
+
     @Test func `layers keep the tolerance, and the counts are those of the factors`() throws {
         let indices = try weights.linears(matching: pattern("model.layers.0.self_attn.*"))
         let settings = try RunConfig(assignments: ["ternary.tolerance=0.2"]).ternary

@@ -48,7 +48,9 @@ extension ModelTransform {
 
 /// The transforms there are.
 enum ModelTransforms {
-    static let all: [any ModelTransform] = [AsStored(), ChannelScaling(), FixedRotations(), LearnedRotations()]
+    static let all: [any ModelTransform] = [
+        AsStored(), ChannelScaling(), FixedRotations(), LearnedRotations(), ChannelBalancing(),
+    ]
 
     static func named(_ name: QuantizeSettings.Transform) -> any ModelTransform {
         guard let transform = all.first(where: { $0.name == name }) else { preconditionFailure("no transform \(name)") }
@@ -56,12 +58,29 @@ enum ModelTransforms {
     }
 }
 
+extension [any ModelTransform] {
+    /// The network changed by one after the other. Collective.
+    ///
+    /// - Throws: ``TransformObstacle`` where this network cannot be changed so.
+    func apply<World: Communicator>(_ input: TransformInput<World>) throws -> Parameters<StoredTensor> {
+        var input = input
+        for transform in self { input.network = try transform.apply(input) }
+        return input.network
+    }
+
+    /// In the keys of `summary.json` and of finished layers.
+    var key: String { map(\.key).joined(separator: "_") }
+    var rotates: Bool { contains { $0.rotates } }
+
+    func readsText(_ config: RunConfig) -> Bool { contains { $0.readsText(config) } }
+}
+
 /// What a transform starts from.
 struct TransformInput<World: Communicator> {
     let run: LanguageModelRun<World>
     let recipe: QuantizeRecipe
     /// This rank's stage, as stored.
-    let network: Parameters<StoredTensor>
+    var network: Parameters<StoredTensor>
     /// Sequences for those that look at text.
     let calibration: [[Int32]]
 

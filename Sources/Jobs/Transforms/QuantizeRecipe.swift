@@ -14,8 +14,10 @@ struct QuantizeRecipe {
     let plan: WeightPlan
     /// How integers are chosen.
     let method: any WeightQuantization
-    /// What is done before rounding.
-    let transform: any ModelTransform
+    /// What is done before rounding, in order, where nothing is searched for.
+    let transforms: [any ModelTransform]
+    /// What every recipe of a search begins with.
+    let leading: [any ModelTransform]
     /// Of `rotation.path`.
     let givenRotations: Rotations?
     /// How rotations would be learned, and where they would start.
@@ -37,14 +39,15 @@ struct QuantizeRecipe {
         plan = try WeightPlan(config, architecture)
         rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
         givenRotations = config.rotation.path == nil ? nil : rotation.start
-        transform = config.quantizeTransform
+        transforms = config.quantizeTransforms.map(ModelTransforms.named)
+        leading = config.quantize.leading.map(ModelTransforms.named)
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (self.method, self.config) = (method, config)
     }
 
-    /// What is done to activations at run time, after a transform.
-    func execution(of transform: any ModelTransform) -> Execution {
-        var execution = Execution(config: config, online: transform.rotates ? online : OnlineRotations())
+    /// What is done to activations at run time, after these transforms.
+    func execution(of transforms: [any ModelTransform]) -> Execution {
+        var execution = Execution(config: config, online: transforms.rotates ? online : OnlineRotations())
         // Other programs have one range for a token, wherever it is read.
         if execution.activationBits < 16 { execution.activationPerHead = false }
         return execution
@@ -59,33 +62,29 @@ struct QuantizeRecipe {
 
     var names: Names {
         let isNearest = method.name == RoundToNearest.name
-        let parts = [transform.method == nil ? nil : transform.label, isNearest ? nil : method.label]
-        return names(transform, label: parts.compactMap(\.self).joined(separator: ", "), method)
+        return names(transforms, method, labels: changes(transforms).map(\.label) + (isNearest ? [] : [method.label]))
     }
 
-    /// - Parameter label: of the transform and the method; empty for rounding the network as stored.
-    func names(_ transform: any ModelTransform, label: String, _ method: any WeightQuantization) -> Names {
-        let balanced = config.quantize.balance ? "balanced, " : ""
-        let change = balanced + (transform.rotates ? "rotated, " : transform.method == nil ? "" : "\(transform.label), ")
+    /// - Parameter labels: of the transforms and the method, those that are to be said.
+    func names(_ transforms: [any ModelTransform], _ method: any WeightQuantization, labels: [String]) -> Names {
+        let changes = changes(transforms)
         return Names(
-            label: [config.quantize.balance ? "balanced" : "", label, "as written"].filter { !$0.isEmpty }.joined(
-                separator: ", "),
-            method: [config.quantize.balance ? "channel balance" : nil, transform.method, method.name].compactMap(\.self)
-                .joined(separator: ", "),
-            description: change
+            label: (labels + ["as written"]).joined(separator: ", "),
+            method: (changes.compactMap(\.method) + [method.name]).joined(separator: ", "),
+            description: changes.map { ($0.rotates ? "rotated" : $0.label) + ", " }.joined()
                 + "linears as packed integers of \(config.quantization.weights.bits) "
                 + "bits\(plan.hasOverrides ? " and overrides" : "")"
         )
     }
+
+    /// Those that change something.
+    private func changes(_ transforms: [any ModelTransform]) -> [any ModelTransform] { transforms.filter { $0.method != nil } }
 }
 
 extension RunConfig {
-    /// What `quantize` does before rounding, where the recipe is given.
-    var quantizeTransform: any ModelTransform { ModelTransforms.named(rotation.path == nil ? quantize.transform : .learned) }
-
     /// Whether `quantize` looks at a text.
     var quantizeReadsText: Bool {
-        quantization.weights.method.quantization?.inputs != nil || quantize.recipe == .auto || quantize.balance
-            || quantizeTransform.readsText(self)
+        quantization.weights.method.quantization?.inputs != nil || quantize.recipe == .auto
+            || quantizeTransforms.map(ModelTransforms.named).readsText(self)
     }
 }

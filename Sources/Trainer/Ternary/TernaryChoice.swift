@@ -4,30 +4,22 @@ internal import TensorCore
 package import TernarySVD
 
 extension TernarySettings {
-    /// How `ternary.*` says that a matrix is decomposed. The reference mode is the published algorithm: it neither balances nor
-    /// refines.
+    /// How `ternary.*` says that a matrix is decomposed.
     package func options(seed: Int) -> TernaryOptions {
         var options = TernaryOptions(tolerance: Float(tolerance), mode: mode)
         options.threshold = Float(threshold)
         options.rounds = rounds
-        options.refinement = refinement && mode == .default
-        options.balance = balance && mode == .default
-        // Balanced, the tolerance is a means to a low loss and no promise about W; training gets further without
-        // (Benchmarks/ternary.md).
-        options.economy = economy ?? !balance
+        options.refinement = refinement
+        options.balance = balance
+        options.economy = economy
         options.sparsity = sparsity
         options.seed = UInt64(seed)
         return options
     }
 
     /// How layers are projected in training.
-    ///
-    /// With the published rate nearly every component of a fresh decomposition counts as weak, and each step decomposes anew;
-    /// where U and V follow the weights (`ternary.adapt_every`), none needs to be dropped.
     package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
-        try LayerTransition(
-            options(seed: seed),
-            pruneRate: Float(pruneRate ?? Double(mode == .reference ? LayerTransition.publishedPruneRate : 0)))
+        try LayerTransition(options(seed: seed), pruneRate: pruneRate.map { Float($0) })
     }
 
     /// Whether U and V follow the weights at all.
