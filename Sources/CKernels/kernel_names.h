@@ -9,6 +9,10 @@ CK_KERNEL(ck_narrow_bf16)
 // kernels/cache.c
 CK_KERNEL(ck_cache_store)
 CK_KERNEL(ck_cache_load)
+// kernels/codes.c
+CK_KERNEL(ck_codes_store)
+CK_KERNEL(ck_codes_vector)
+CK_KERNEL(ck_codes_widen)
 // kernels/decode.c
 CK_KERNEL(ck_matrix_vector)
 CK_KERNEL(ck_cached_attention)

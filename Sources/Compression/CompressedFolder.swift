@@ -58,6 +58,10 @@ package struct CompressedFolder: Sendable {
 package struct FolderPacking: Sendable {
     /// By the linear's name, of the whole model.
     package var integers: [String: QuantizerSpec]
+    /// Of the embedding; nil where it is floats.
+    package var embedding: QuantizerSpec?
+    /// Of the head; nil where it is floats. Nothing is said of it where the embedding serves as head.
+    package var head: QuantizerSpec?
     /// Of the whole model, on the rank that writes the folder's description.
     package var factors: [String: TernaryFactors]
     package var origin: TernaryFile.Origin
@@ -66,17 +70,19 @@ package struct FolderPacking: Sendable {
     package var isPortable: Bool
 
     package init(
-        integers: [String: QuantizerSpec] = [:], factors: [String: TernaryFactors] = [:],
-        origin: TernaryFile.Origin = .init(), execution: Execution = .plain, isPortable: Bool = true
+        integers: [String: QuantizerSpec] = [:], embedding: QuantizerSpec? = nil, head: QuantizerSpec? = nil,
+        factors: [String: TernaryFactors] = [:], origin: TernaryFile.Origin = .init(), execution: Execution = .plain,
+        isPortable: Bool = true
     ) {
         (self.integers, self.factors, self.origin) = (integers, factors, origin)
+        (self.embedding, self.head) = (embedding, head)
         (self.execution, self.isPortable) = (execution, isPortable)
     }
 
-    /// Whether other programs can run the folder: integers they read, and activations as they are or, beside weights of 8
-    /// bits, rounded by token.
+    /// Whether other programs can run the folder: integers they read, and activations as they are or, beside weights of 8 bits,
+    /// rounded by token.
     private var isShared: Bool {
-        guard factors.isEmpty, isPortable else { return false }
+        guard factors.isEmpty, isPortable, embedding.map({ layout(ofEmbedding: $0) == .bytes }) ?? true else { return false }
         guard layout == .bytes else { return execution == .plain }
         var inputs = Execution.plain
         (inputs.activationBits, inputs.activationSymmetric) = (execution.activationBits, execution.activationSymmetric)
@@ -84,25 +90,47 @@ package struct FolderPacking: Sendable {
         return execution == inputs
     }
 
-    /// A byte for each integer where that takes no more and inputs are quantized, which others read in that form alone.
+    /// Of the linears: a byte for each integer where that takes no more and inputs are quantized, which others read in that
+    /// form alone. The head is packed.
     package var layout: WeightPacking.Layout {
         execution.activationBits < 16 && !integers.isEmpty && integers.values.allSatisfy { $0.bits == 8 } ? .bytes : .packed
     }
 
+    /// transformers looks for a tensor of the embedding's own name, which bytes have.
+    func layout(ofEmbedding spec: QuantizerSpec) -> WeightPacking.Layout { spec.bits == 8 ? .bytes : .packed }
+
+    /// What the checkpoint holds of a parameter; factors have a file of their own.
+    package func sources(
+        _ name: String, _ value: CompressedValue, as type: ElementType, _ architecture: Architecture
+    ) -> [TensorSource] {
+        switch value {
+        case .dense(let stored): return [TensorSource(name, type, stored.shape) { .floats(stored.tensor) }]
+        case .ternary: return []
+        case .integer(let weight):
+            let layout =
+                name == architecture.embedding?.name
+                ? layout(ofEmbedding: weight.spec) : name == architecture.head.name ? .packed : layout
+            return IntegerTensors.sources(String(name.dropLast(".weight".count)), weight, layout)
+        }
+    }
+
     /// Members of config.json, of a folder made from `source`.
-    private func members(_ source: ModelFolder) -> JSONObject {
+    ///
+    /// - Parameter tied: whether the embedding serves as head.
+    private func members(_ source: ModelFolder, tied: Bool) -> JSONObject {
+        let architecture = source.architecture
+        let packing = WeightPacking.Written(
+            linears: integers, layout: layout, embedding: embedding.map { ($0, layout(ofEmbedding: $0)) },
+            head: tied ? nil : head, hasFactors: !factors.isEmpty, isShared: isShared)
         // A folder of floats needs no word.
-        guard execution != .plain || !integers.isEmpty || !factors.isEmpty else { return JSONObject() }
-        var (result, own) = (JSONObject(), execution.json(source.architecture))
+        guard execution != .plain || !packing.isEmpty else { return JSONObject() }
+        var (result, own) = (JSONObject(), execution.json(architecture))
         if !isShared {
             own["model_type"] = source.config.json["model_type"]
             result["model_type"] = .string(PackedModelType.name)
         }
         result[PackedModelType.key] = .object(own)
-        if !integers.isEmpty || !factors.isEmpty {
-            result[WeightPacking.key] = WeightPacking.json(
-                integers, layout, hasFactors: !factors.isEmpty, isShared: isShared, execution, source.architecture)
-        }
+        if !packing.isEmpty { result[WeightPacking.key] = packing.json(execution, architecture) }
         return result
     }
 
@@ -118,28 +146,17 @@ package struct FolderPacking: Sendable {
         _ parameters: Parameters<CompressedValue>, from source: ModelFolder, as type: ElementType, to folder: String
     ) throws {
         let writer = try HFFolderWriter(folder)
-        try Checkpoint.write(parameters.named.flatMap { $0.value.sources($0.name, layout, as: type) }, to: writer.temporaryPath)
+        let sources = parameters.named.flatMap { self.sources($0.name, $0.value, as: type, source.architecture) }
+        try Checkpoint.write(sources, to: writer.temporaryPath)
         try writeFactors(writer)
-        try source.finish(writer, as: type, tied: parameters.tiesHead, more: members(source))
+        let tied = parameters.tiesHead
+        try source.finish(writer, as: type, tied: tied, more: members(source, tied: tied))
     }
 
     /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.
     package func commit(_ writer: ModelFolderWriter, _ opened: HFFolderWriter, tied: Bool) throws {
         try writer.writeIndex(opened)
         try writeFactors(opened)
-        try writer.commit(opened, tied: tied, more: members)
-    }
-}
-
-extension CompressedValue {
-    /// What the checkpoint holds of a parameter; factors have a file of their own.
-    ///
-    /// - Parameter name: of the parameter.
-    package func sources(_ name: String, _ layout: WeightPacking.Layout, as type: ElementType) -> [TensorSource] {
-        switch self {
-        case .dense(let stored): [TensorSource(name, type, stored.shape) { .floats(stored.tensor) }]
-        case .integer(let weight): IntegerTensors.sources(String(name.dropLast(".weight".count)), weight, layout)
-        case .ternary: []
-        }
+        try writer.commit(opened, tied: tied) { members($0, tied: tied) }
     }
 }

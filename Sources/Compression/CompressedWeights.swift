@@ -15,6 +15,8 @@ package struct CompressedWeights: PackedWeights {
     /// By the linear's name.
     private let places: [String: Place]
     private let checkpoint: Checkpoint
+    /// Names of embedding and head, which are no linears.
+    private let tables: Set<String>
     /// What `quantization_config` says is done to activations.
     let execution: Execution
     /// Whether only this program can run the folder.
@@ -26,15 +28,17 @@ package struct CompressedWeights: PackedWeights {
     /// - Throws: ``FileError``, ``TernaryError`` for what the files and config.json do not agree on, or what this program
     ///   does not know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
-        guard let packing = try WeightPacking(config) else { return nil }
+        let tables = Set(architecture.tables.map(\.name))
+        guard let packing = try WeightPacking(config, tables: tables) else { return nil }
         (self.checkpoint, execution, isOwn) = (checkpoint, packing.execution, packing.isOwn)
+        self.tables = tables
         var places: [String: Place] = [:]
-        let file = Self.factorFile(checkpoint.folder)
+        let (file, embedding) = (Self.factorFile(checkpoint.folder), architecture.embedding?.layerName)
         let factors = packing.hasFactors ? try TernaryFile.layers(of: file) : [:]
         if packing.hasFactors, try !TernaryFile.origin(of: file).targets.contains(checkpoint.digest()) {
             throw TernaryError(.data, "\(file): belongs to other weights than those beside it")
         }
-        for linear in architecture.linears {
+        for linear in architecture.linears + architecture.tables {
             if let layer = factors[linear.name] {
                 guard layer.shape == linear.shape, !checkpoint.contains(linear.name + Self.suffix) else {
                     throw TernaryError(
@@ -43,8 +47,11 @@ package struct CompressedWeights: PackedWeights {
                             + "\(linear.shape), or is there twice")
                 }
                 places[linear.name] = .ternary(layer)
-            } else if try IntegerTensors.isThere(linear.name, packing.layout, in: checkpoint) {
-                places[linear.name] = .integer(try packing.spec(of: linear, config), packing.layout, shape: linear.shape)
+            } else if let layout = try WeightPacking.Layout.allCases.first(where: {
+                try IntegerTensors.isThere(linear.name, $0, in: checkpoint)
+            }) {
+                let spec = try packing.spec(of: linear, isLinear: linear.name != embedding, layout, config)
+                places[linear.name] = .integer(spec, layout, shape: linear.shape)
             }
         }
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
@@ -61,7 +68,9 @@ package struct CompressedWeights: PackedWeights {
     }
 
     package var ternaryCount: Int { places.values.count { if case .ternary = $0 { true } else { false } } }
-    package var integerCount: Int { places.count - ternaryCount }
+    package var integerCount: Int {
+        places.count { name, place in if case .integer = place { !tables.contains(name) } else { false } }
+    }
 
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 

@@ -11,22 +11,25 @@ package struct WeightPacking {
     static let key = "quantization_config", ownMethod = "sq-train", sharedMethod = "compressed-tensors"
 
     /// How integers lie in the checkpoint.
-    package enum Layout: String, Sendable {
+    package enum Layout: String, Sendable, CaseIterable {
         /// ``IntegerTensors``: b bits each.
         case packed = "pack-quantized"
         /// A byte each, `NAME.weight` in I8: what other programs read where inputs are quantized, too.
         case bytes = "int-quantized"
     }
 
+    /// The `format` of a folder whose groups have formats of their own.
+    static let mixed = "mixed-precision"
+
     private struct Group {
         let targets: [String]
+        let layout: Layout
         let spec: QuantizerSpec
         /// What is done to these linears' inputs.
         let execution: Execution
     }
 
     let isOwn: Bool
-    let layout: Layout
     /// Of all linears.
     let execution: Execution
     let hasFactors: Bool
@@ -34,8 +37,9 @@ package struct WeightPacking {
     /// Linears that are said to be as they were.
     private let ignored: Set<String>
 
+    /// - Parameter tables: names of embedding and head, whose inputs are not quantized.
     /// - Returns: nil where the key is absent.
-    init?(_ config: HFConfig) throws(FileError) {
+    init?(_ config: HFConfig, tables: Set<String>) throws(FileError) {
         guard let keys = try config.object(Self.key), try keys.string("quant_method", default: "") != "" else { return nil }
         let method = try keys.string("quant_method")
         // Others' methods are named where their tensors are found.
@@ -58,19 +62,29 @@ package struct WeightPacking {
         ignored = Set(try keys.strings("ignore", default: []))
         guard let described = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
-            (groups, layout, execution) = ([], .packed, .plain)
+            (groups, execution) = ([], .plain)
             return
         }
-        guard let layout = Layout(rawValue: try keys.string("format")) else {
-            throw keys.failure(
-                "format", "\(try keys.string("format")) is not supported; this program reads pack-quantized and int-quantized")
-        }
+        let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
-        for key in described.json.keys { groups.append(try Self.group(try described.required(key))) }
-        guard groups.allSatisfy({ $0.execution == groups[0].execution }) else {
+        for key in described.json.keys { groups.append(try Self.group(try described.required(key), shared)) }
+        let ofTables = groups.filter { $0.targets.allSatisfy(tables.contains) }
+        let ofLinears = groups.filter { !$0.targets.allSatisfy(tables.contains) }
+        guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
         }
-        (self.groups, self.layout, execution) = (groups, layout, groups.first?.execution ?? .plain)
+        guard ofTables.allSatisfy({ $0.execution == .plain }) else {
+            throw keys.failure("config_groups", "quantize the inputs of \(tables.sorted().joined(separator: " or "))")
+        }
+        (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
+    }
+
+    private static func layout(_ keys: HFConfig) throws(FileError) -> Layout {
+        let format = try keys.string("format")
+        guard let layout = Layout(rawValue: format) else {
+            throw keys.failure("format", "\(format) is not supported; this program reads pack-quantized and int-quantized")
+        }
+        return layout
     }
 
     /// `input_activations`: dynamic, a range for each token.
@@ -89,7 +103,8 @@ package struct WeightPacking {
         return execution
     }
 
-    private static func group(_ keys: HFConfig) throws(FileError) -> Group {
+    /// - Parameter shared: the layout of all groups that have none of their own.
+    private static func group(_ keys: HFConfig, _ shared: Layout?) throws(FileError) -> Group {
         try keys.allow(["targets", "weights", "format", "input_activations"])
         let weights = try keys.required("weights")
         try weights.allow([
@@ -113,90 +128,37 @@ package struct WeightPacking {
             case "group": .group(try weights.extent("group_size"))
             default: throw weights.failure("strategy", "\(strategy) is not supported; tensor, channel and group are")
             }
+        let layout = if let shared, !keys.has("format") { shared } else { try layout(keys) }
         return Group(
-            targets: try keys.strings("targets"),
+            targets: try keys.strings("targets"), layout: layout,
             spec: QuantizerSpec(bits: bits, symmetric: try weights.bool("symmetric"), granularity: granularity),
             execution: try inputs(try keys.object("input_activations")))
     }
 
-    /// How a linear is packed: as the group that names it says, or the one of all linears.
+    /// How a matrix is packed: as the group that names it says or, for a linear, the one of all linears.
     ///
-    /// - Throws: ``FileError`` where none does, or groups do not divide its inputs.
-    func spec(of linear: LinearShape, _ config: HFConfig) throws(FileError) -> QuantizerSpec {
+    /// - Parameter found: how its tensors lie.
+    /// - Throws: ``FileError`` where none does, in another layout, or where groups do not divide its inputs.
+    func spec(
+        of linear: LinearShape, isLinear: Bool, _ found: Layout, _ config: HFConfig
+    ) throws(FileError) -> QuantizerSpec {
         guard !ignored.contains(linear.name) else {
             throw config.failure(Self.key, "lists \(linear.name) under ignore, and its weight is packed")
         }
-        let named = groups.first { $0.targets.contains(linear.name) } ?? groups.first { $0.targets.contains("Linear") }
-        guard let spec = named?.spec else {
+        let named =
+            groups.first { $0.targets.contains(linear.name) } ?? groups.first { isLinear && $0.targets.contains("Linear") }
+        guard let (spec, layout) = named.map({ ($0.spec, $0.layout) }) else {
             throw config.failure(
-                Self.key, "has no group for \(linear.name), which is packed (targets: a layer's name, or Linear)")
+                Self.key,
+                "has no group for \(linear.name), which is packed (targets: a layer's name\(isLinear ? ", or Linear" : ""))")
+        }
+        guard layout == found else {
+            throw config.failure(
+                Self.key, "says that \(linear.name) is \(layout.rawValue), and its tensors are \(found.rawValue)")
         }
         if case .group(let size) = spec.granularity, linear.shape[1] % size != 0 {
             throw config.failure(Self.key, "groups of \(size) do not divide the \(linear.shape[1]) inputs of \(linear.name)")
         }
         return spec
-    }
-}
-
-// MARK: - Writing
-
-extension WeightPacking {
-    /// The value of ``key`` for a folder with these packed linears.
-    ///
-    /// - Parameters:
-    ///   - integers: by the linear's name.
-    ///   - isShared: whether others can run the folder: they are told of quantized inputs here.
-    static func json(
-        _ integers: [String: QuantizerSpec], _ layout: Layout, hasFactors: Bool, isShared: Bool, _ execution: Execution,
-        _ architecture: Architecture
-    ) -> JSONValue {
-        var object = JSONObject()
-        object["quant_method"] = .string(isShared ? sharedMethod : ownMethod)
-        if hasFactors { object["ternary_file"] = .string(CompressedFolder.factorFileName) }
-        guard !integers.isEmpty else { return .object(object) }
-        object["format"] = .string(layout.rawValue)
-        object["quantization_status"] = "compressed"
-        var groups: [(spec: QuantizerSpec, names: [String])] = []
-        for name in architecture.linears.map(\.name) {
-            guard let spec = integers[name] else { continue }
-            if let index = groups.firstIndex(where: { $0.spec == spec }) {
-                groups[index].names.append(name)
-            } else {
-                groups.append((spec, [name]))
-            }
-        }
-        let inputs: JSONValue =
-            !isShared || execution.activationBits >= 16
-            ? .null
-            : [
-                "num_bits": .integer(execution.activationBits), "type": "int",
-                "symmetric": .bool(execution.activationSymmetric),
-                "strategy": "token", "dynamic": true,
-            ]
-        var described = JSONObject()
-        for (index, group) in groups.enumerated() {
-            described["group_\(index)"] = [
-                "targets": .array(groups.count == 1 ? ["Linear"] : group.names.map(JSONValue.string)),
-                "weights": json(group.spec), "input_activations": inputs,
-            ]
-        }
-        object["config_groups"] = .object(described)
-        let rest = architecture.linears.map(\.name).filter { integers[$0] == nil }
-        let head = String(architecture.head.name.dropLast(".weight".count))
-        object["ignore"] = .array((rest + [head]).map(JSONValue.string))
-        return .object(object)
-    }
-
-    private static func json(_ spec: QuantizerSpec) -> JSONValue {
-        var strategy: (name: String, size: JSONValue) = ("channel", .null)
-        switch spec.granularity {
-        case .tensor: strategy = ("tensor", .null)
-        case .group(let size), .head(let size): strategy = ("group", .integer(size))
-        case .channel, .token, .column: break
-        }
-        return [
-            "num_bits": .integer(spec.bits), "type": "int", "symmetric": .bool(spec.symmetric),
-            "strategy": .string(strategy.name), "group_size": strategy.size, "dynamic": false,
-        ]
     }
 }

@@ -50,6 +50,10 @@ package struct QuantizationSettings: Sendable, Equatable {
     package var kv: Cache
     /// Bits of some linears' weights, for `quantize`.
     package var overrides: BitOverrides
+    /// Bits of the embedding's rows, for `quantize`.
+    package var embeddingBits: Int
+    /// Bits of the head's rows, for `quantize`.
+    package var headBits: Int
 
     /// Which weights share a scale, where the size of a group stands in a setting of its own.
     private enum Granularity: String, Choice { case tensor, channel, group }
@@ -86,6 +90,13 @@ package struct QuantizationSettings: Sendable, Equatable {
         overrides = key(
             "overrides", BitOverrides.none,
             "quantize: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches counts")
+        embeddingBits = key(
+            "embedding_bits", 16, "quantize: bits of the embedding, a scale a row; 16: as it is. Other programs read 8",
+            bitChoices)
+        headBits = key(
+            "head_bits", 16,
+            "quantize: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, as embedding_bits",
+            bitChoices)
     }
 }
 

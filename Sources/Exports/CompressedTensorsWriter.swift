@@ -32,9 +32,9 @@ package struct CompressedTensorsWriter: ModelWriter {
         guard opened.isShared else {
             throw ExportError(
                 .unfit, folder.path,
-                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers, activations "
-                    + "as they are or, "
-                    + "beside 8-bit weights, rounded by token, and no R3 or R4")
+                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers (of 8 "
+                    + "bits in an embedding), activations as they are or, beside 8-bit weights, rounded by token, and no R3 "
+                    + "or R4")
         }
         let writer = try HFFolderWriter(request.out)
         let checkpoint = folder.checkpoint

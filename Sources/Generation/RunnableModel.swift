@@ -32,7 +32,8 @@ package struct RunnableModel {
         compressed.parameters = compressed.parameters.map { _, value in
             // The exact product of integers is that of the floats they stand for.
             guard let weight = value.linearOperator as? QuantizedWeight else { return value }
-            return StoredTensor(FloatMatrix(weight.tensor, as: .float32))
+            guard let codes = CodeMatrix(weight) else { return StoredTensor(FloatMatrix(weight.tensor, as: .float32)) }
+            return StoredTensor(codes)
         }
         var network = compressed.network(folder.folder.description.model(positions: positions))
         (keys, values) = (

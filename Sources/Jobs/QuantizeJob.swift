@@ -126,8 +126,9 @@ extension Parameters<StoredTensor> {
         let integers = try calibration.quantize(
             self, windows: windows, hooks: execution.hooks(run.model.architecture), by: method, keeping: finished
         ) { plan[$0] }
-        return map { name, value in
+        let packed = map { name, value in
             integers[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)
         }
+        return try packed.roundingTables(plan)
     }
 }

@@ -71,6 +71,28 @@ extension QuantizedWeight: LinearOperator {
     package var tensor: Tensor { dequantized() }
     package var byteCount: Int { compact.byteCount + 4 * (scales.count + zeros.count) + 4 * (columnGroups?.count ?? 0) }
 
+    /// Rows of ŵ; no other is made.
+    package func rows(at indices: [Int32]) -> Tensor {
+        let (columns, perRow) = (shape[1], scales.count / max(1, shape[0]))
+        guard columnGroups == nil, spec.granularity != .column, perRow > 0, columns % (2 * perRow) == 0 else {
+            return StoredTensor(tensor).rows(at: indices)
+        }
+        var result = Tensor(uninitialized: [indices.count, columns])
+        let target = result.mutablePointer
+        withUnsafeTemporaryAllocation(of: Int16.self, capacity: columns) { codes in
+            guard let codes = codes.baseAddress else { return }
+            for (place, index) in indices.enumerated() {
+                let row = Int(index)
+                precondition(row >= 0 && row < shape[0], "row \(row) of \(shape)")
+                compact.copy(row * columns..<(row + 1) * columns, to: codes)
+                ck_dequantize(
+                    codes, target + place * columns, perRow, columns / perRow, scales.pointer + row * perRow,
+                    zeros.pointer + row * perRow)
+            }
+        }
+        return result
+    }
+
     /// x·ŵᵀ in float32.
     package func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, dequantized(), .transposed) }
 }

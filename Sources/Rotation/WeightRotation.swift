@@ -34,7 +34,9 @@ extension Parameters {
                 result.entry[index] = entry[index].rotatedInput(by: r1)
             }
         }
-        if isLast, sides.contains(.headInput) { result.untie(architecture.head, head: logitWeight.rotatedInput(by: r1)) }
+        if isLast, let r1, sides.contains(.headInput) {
+            result.untie(architecture.head, head: logitWeight.rotatedInput(by: r1))
+        }
         for norm in architecture.norms where norm.output == .headInput {
             // What the last norm adds is turned wherever the stream is, in the weights or not.
             guard let shift = norm.shift.flatMap(result.exit.index) else { continue }

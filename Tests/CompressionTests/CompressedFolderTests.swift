@@ -180,6 +180,70 @@ import Testing
         #expect(throws: FileError.self) { try ModelFolder(folder.file("model")) }
     }
 
+    /// Embedding and head as integers, each where it has bits; the linears as they are.
+    private func write(embedding: QuantizerSpec?, head: QuantizerSpec?, tied: Bool) throws -> Parameters<CompressedValue> {
+        var parameters = parameters
+        if tied { parameters.exit.remove(try #require(parameters.exit.index(.head))) }
+        let packed = parameters.mapSpecs { _, spec, value -> CompressedValue in
+            let own = spec.role == .embedding ? embedding : spec.role == .head ? head : nil
+            return own.map { .integer(WeightQuantizer($0).quantized(value)) } ?? .dense(StoredTensor(value))
+        }
+        try FolderPacking(embedding: embedding, head: head).write(packed, from: source, as: .f32, to: folder.file("model"))
+        return packed
+    }
+
+    @Test(arguments: [(8, nil, false), (nil, 8, false), (4, 8, false), (8, 8, true), (3, 3, true)] as [(Int?, Int?, Bool)])
+    func `embedding and head are read as they were written, and tied ones are one`(
+        _ bits: (table: Int?, head: Int?, tied: Bool)
+    ) throws {
+        let specs = [bits.table, bits.head].map { bits in
+            bits.map { QuantizerSpec(bits: $0, symmetric: true, granularity: .channel) }
+        }
+        let written = try write(embedding: specs[0], head: specs[1], tied: bits.tied)
+        let opened = try CompressedFolder(folder.file("model"))
+        #expect(opened.folder.architecture.tiesHead == bits.tied && opened.folder.packed?.integerCount == 0)
+        #expect(opened.isShared == (bits.table == nil || bits.table == 8))
+        let read = try CompressedModel(reading: opened)
+        for (a, b) in zip(written.named, read.parameters.named) {
+            #expect(a.name == b.name && a.value.tensor.elements == b.value.tensor.elements, "\(a.name)")
+        }
+        let graph = opened.folder.description.model(positions: 16)
+        let tokens = (0..<16).map { Int32($0 * 131 % 2048) }
+        let floats = written.map { _, value in value.tensor }
+        #expect(graph.logits(tokens, read.parameters).elements == graph.logits(tokens, floats).elements)
+    }
+
+    @Test func `tables that config.json does not name, or names with rounded inputs, are refused`() throws {
+        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
+        let path = folder.file("model/config.json")
+        func refusal(_ change: (inout JSONObject) -> Void) throws -> String? {
+            _ = try write(embedding: spec, head: nil, tied: false)
+            var config = try HFConfig(path)
+            var packing = try #require(config.json["quantization_config"]?.object)
+            change(&packing)
+            config.json["quantization_config"] = .object(packing)
+            try AtomicFile.write(config.text, to: path)
+            return #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }?.description
+        }
+        func group(_ targets: JSONValue, _ inputs: JSONValue) -> JSONValue {
+            [
+                "group_0": [
+                    "targets": targets, "input_activations": inputs,
+                    "weights": ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel"],
+                ]
+            ]
+        }
+        // The group of all linears is not the embedding's.
+        let unnamed = try refusal { $0["config_groups"] = group(["Linear"], .null) }
+        #expect(unnamed?.contains("has no group for model.embed_tokens") == true)
+        let rounded = try refusal {
+            $0["config_groups"] = group(
+                ["model.embed_tokens"],
+                ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true])
+        }
+        #expect(rounded?.contains("quantize the inputs of lm_head or model.embed_tokens") == true)
+    }
+
     @Test func `factors are read as they were written and run packed`() throws {
         let name = "model.layers.1.mlp.up_proj"
         var random = RandomStream(seed: 5, stream: 1)

@@ -109,6 +109,28 @@ import Testing
             margin: bits.inputs < 16 ? 0.3 : 0, "\(bits)")
     }
 
+    /// Each token reads the head's codes, and a row of the embedding's.
+    @Test func `embedding and head of integers run, and are read as codes`() throws {
+        let source = try ModelFolder(EmbeddedModel.path)
+        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
+        let parameters = try source.parameters().mapSpecs { _, parameter, value -> CompressedValue in
+            [.embedding, .head].contains(parameter.role)
+                ? .integer(WeightQuantizer(spec).quantized(value)) : .dense(StoredTensor(value))
+        }
+        try FolderPacking(embedding: spec, head: spec).write(parameters, from: source, as: .bf16, to: scratch.file("tables"))
+        let folder = try CompressedFolder(scratch.file("tables"))
+        let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: 64)
+        let floats = try RunnableModel(
+            CompressedFolder(EmbeddedModel.path), product: .float, cacheBits: nil, positions: 64)
+        let tokens = try greedy(model, Self.prompt, count: 24)
+        expectLikeliest(
+            tokens, after: Self.prompt, try CompressedModel(reading: folder),
+            folder.folder.description.model(positions: 64), "tables of 8 bits")
+        // From 2 bytes an entry to 1, with scale and zero point.
+        let (rows, columns) = (source.architecture.vocabularySize, source.architecture.hiddenSize)
+        #expect(floats.bytesPerToken - model.bytesPerToken == (rows + 1) * (columns - 8))
+    }
+
     @Test(arguments: LinearProduct.allCases) func `ternary factors run`(_ product: LinearProduct) throws {
         let folder = try compressed(.plain) { weight in
             let decomposition = ternaryDecomposition(weight)

@@ -65,6 +65,26 @@ import Testing
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.recipe=auto"] + settings) }
     }
 
+    /// The embedded model has a head of its own; of a tied one, both are one matrix.
+    @Test func `embedding and head are rounded when asked for`() throws {
+        let folder = try TemporaryFolder()
+        let settings = ["quantization.weights.bits=4", "quantization.activations.bits=16", "quantization.kv.bits=16"]
+        let plain = try quantize(folder, "plain", settings)
+        let small = try quantize(
+            folder, "small", settings + ["quantization.head_bits=8", "quantization.embedding_bits=8"])
+        func number(_ result: JSONValue, _ key: String) throws -> Double { try #require(result[key]?.number) }
+        // 2 tables of 2048 × 256: from 2 bytes an entry to 1, with a scale of 4 bytes a row.
+        #expect(try number(plain, "model_bytes") - number(small, "model_bytes") == Double(2 * 2048 * (256 * 1 - 4) - 32))
+        #expect(try number(plain, "bits_per_weight") == number(small, "bits_per_weight"))
+        let divergences = try [plain, small].map { try #require($0["rows"]?.array?.last?["kl_divergence"]?.number) }
+        #expect(divergences[0] != divergences[1] && abs(divergences[0] - divergences[1]) < 0.1 * divergences[0])
+        let tied = GoldenSuite.testsFolder + "/Golden/llama/llama_tied_hf"
+        let error = #expect(throws: AgreedError.self) {
+            try quantize(folder, "tied", settings + ["model.path=\(tied)", "quantization.head_bits=8"])
+        }
+        #expect(error?.description.contains("quantization.head_bits") == true)
+    }
+
     @Test(arguments: [("absmax", "symmetric=true"), ("zero-point", "symmetric=false")])
     func `every way to choose integers that is registered can be asked for, and says what it needs`(
         _ method: String, _ needed: String

@@ -31,6 +31,7 @@
 #include "ternary_sum.c"
 #include "integer_tokens.c"
 #include "integer_product.c"
-// The last two, since what network.c says of the order of additions holds to the end.
+// The last three, since what network.c says of the order of additions holds to the end.
 #include "network.c"
 #include "decode.c"
+#include "codes.c"

@@ -99,7 +99,9 @@ extension LanguageModelInputs {
         let opened = try world.agree { world.isRoot ? try writer.open() : nil }
         try world.agree {
             guard groups.replica == 0 else { return }
-            try writer.write(parameters, stage: groups.stage) { name, value in value.sources(name, packing.layout, as: type) }
+            try writer.write(parameters, stage: groups.stage) { name, value in
+                packing.sources(name, value, as: type, folder.architecture)
+            }
         }
         // Whether the embedding is the head too, the last stage knows.
         let tied = try groups.pipeline.broadcast(

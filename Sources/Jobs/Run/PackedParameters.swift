@@ -29,6 +29,16 @@ extension Parameters where Value: TensorValue {
     }
 }
 
+extension Parameters<CompressedValue> {
+    /// The parameters with embedding and head as integers, where the plan rounds them.
+    ///
+    /// - Throws: ``ConfigurationError`` where the embedding serves as head and the two have other bits.
+    func roundingTables(_ plan: WeightPlan) throws(ConfigurationError) -> Self {
+        if isLast { try plan.checkTables(tied: tiesHead) }
+        return mapSpecs { _, spec, value in plan[spec.role].map { .integer($0.quantized(value.tensor)) } ?? value }
+    }
+}
+
 extension Execution {
     /// What a configuration does to activations, with these rotations at run time.
     init(config: RunConfig, online: OnlineRotations = OnlineRotations()) {
@@ -52,7 +62,9 @@ extension FolderPacking {
             if case .integer(let weight) = parameter.value { IntegerTensors.isPortable(weight) } else { true }
         }
         let exceptions = try groups.world.allReduce(Int64(isPortable ? 0 : 1), .sum)
-        self.init(integers: plan.specs, execution: execution, isPortable: exceptions == 0)
+        self.init(
+            integers: plan.specs, embedding: plan[.embedding]?.spec, head: plan[.head]?.spec, execution: execution,
+            isPortable: exceptions == 0)
     }
 }
 

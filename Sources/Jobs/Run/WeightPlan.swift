@@ -8,6 +8,7 @@ internal import Trainer
 struct WeightPlan {
     private let quantizers: [String: WeightQuantizer]
     let hasOverrides: Bool
+    private let tables: TableQuantizers
 
     /// - Throws: ``ConfigurationError`` where groups do not divide a linear's inputs, or a pattern names no linear.
     init(_ config: RunConfig, _ architecture: Architecture) throws(ConfigurationError) {
@@ -33,12 +34,26 @@ struct WeightPlan {
                 "quantization.overrides", "'\(overrides[unused].pattern.settingText)' names none of the model's linears")
         }
         self.quantizers = quantizers
+        tables = TableQuantizers(config.quantization)
     }
 
     /// One quantizer for all linears.
     init(_ quantizer: WeightQuantizer, _ architecture: Architecture) {
         quantizers = Dictionary(uniqueKeysWithValues: architecture.linears.map { ($0.name, quantizer) })
         hasOverrides = false
+        tables = .none
+    }
+
+    /// Of the embedding or the head; nil where it stays as it is, and for everything else.
+    subscript(role: ParameterSpec.Role) -> WeightQuantizer? { tables[role] }
+
+    /// - Parameter tied: whether the embedding serves as head.
+    /// - Throws: ``ConfigurationError`` where one matrix would have to be two.
+    func checkTables(tied: Bool) throws(ConfigurationError) {
+        guard tied, tables.embedding != tables.head else { return }
+        throw ConfigurationError(
+            "quantization.head_bits",
+            "differs from quantization.embedding_bits, and the embedding is the head; give both the same")
     }
 
     /// nil where the linear stays as it is.
@@ -46,4 +61,26 @@ struct WeightPlan {
 
     /// Of the linears that are rounded.
     var specs: [String: QuantizerSpec] { quantizers.mapValues(\.spec) }
+}
+
+/// How embedding and head are rounded, which are no linears: to nearest, with a symmetric range for each row.
+private struct TableQuantizers {
+    let embedding: WeightQuantizer?
+    let head: WeightQuantizer?
+
+    static let none = TableQuantizers(embedding: nil, head: nil)
+
+    private init(embedding: WeightQuantizer?, head: WeightQuantizer?) { (self.embedding, self.head) = (embedding, head) }
+
+    init(_ settings: QuantizationSettings) {
+        func rows(_ bits: Int) -> WeightQuantizer? {
+            guard bits < 16 else { return nil }
+            return WeightQuantizer(
+                QuantizerSpec(bits: bits, symmetric: true, granularity: .channel),
+                searchesClip: settings.weights.clip == .search)
+        }
+        self.init(embedding: rows(settings.embeddingBits), head: rows(settings.headBits))
+    }
+
+    subscript(role: ParameterSpec.Role) -> WeightQuantizer? { role == .embedding ? embedding : role == .head ? head : nil }
 }

@@ -21,10 +21,11 @@ struct FixedRotations: ModelTransform {
 }
 
 extension Parameters<StoredTensor> {
-    /// Norms folded, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made when it is asked
-    /// for.
+    /// Norms folded where R1 needs it, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made
+    /// when it is asked for.
     func rotated(by rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
-        var base = fusingNorms(architecture)
+        // R2 and R4 stand between two linears each: without R1 the norms stay, and the embedding stays the head.
+        var base = rotations.r1 == nil ? self : fusingNorms(architecture)
         if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
         return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
     }

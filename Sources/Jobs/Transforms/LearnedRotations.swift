@@ -20,8 +20,10 @@ struct LearnedRotations: ModelTransform {
 
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
         let (recipe, architecture, world) = (input.recipe, input.architecture, input.run.context.groups.world)
+        let turnsStream = (recipe.givenRotations ?? recipe.rotation.hadamard).r1 != nil
         if case .fixed(let reason) = architecture.rotatability { throw TransformObstacle(reason: "not rotatable: \(reason)") }
-        guard try world.allReduce(Int64(input.network.foldsNorms(architecture) ? 1 : 0), .min) == 1 else {
+        let isFit = !turnsStream || input.network.foldsNorms(architecture)
+        guard try world.allReduce(Int64(isFit ? 1 : 0), .min) == 1 else {
             throw TransformObstacle(reason: "not rotatable: the last norm cannot be folded")
         }
         return input.network.rotated(by: try recipe.givenRotations ?? learned(input), recipe.online, architecture)

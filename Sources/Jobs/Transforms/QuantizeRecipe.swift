@@ -43,6 +43,9 @@ struct QuantizeRecipe {
         leading = config.quantize.leading.map(ModelTransforms.named)
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (self.method, self.config) = (method, config)
+        // Norms that are folded give the model a head of its own.
+        let unties = config.quantize.recipe != .auto && transform.rotates && rotation.start.r1 != nil
+        try plan.checkTables(tied: architecture.tiesHead && !unties)
     }
 
     /// What is done to activations at run time, after these transforms.

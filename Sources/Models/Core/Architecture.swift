@@ -154,8 +154,15 @@ extension Architecture {
     package var linears: [LinearShape] {
         blocks.flatMap { block in
             block.linears.map {
-                LinearShape(name: block.prefix + String($0.spec.name.dropLast(".weight".count)), shape: $0.spec.shape)
+                LinearShape(name: block.prefix + $0.spec.layerName, shape: $0.spec.shape)
             }
+        }
+    }
+
+    /// Embedding and head, which may be rounded as linears are; the head unless the embedding serves as it.
+    package var tables: [LinearShape] {
+        (entry.filter { $0.role == .embedding } + exit.filter { $0.role == .head && !tiesHead }).map {
+            LinearShape(name: $0.layerName, shape: $0.shape)
         }
     }
 

@@ -81,6 +81,8 @@ extension Checkpoint {
     func hasHeadOfItsOwn(_ architecture: Architecture) throws(FileError) -> Bool {
         let (name, shape) = (architecture.head.name, architecture.head.shape)
         guard contains(name), let table = architecture.embedding?.name else { return false }
+        // An embedding of integers is no head of floats.
+        guard contains(table) else { return true }
         let found = try info(name).shape
         guard found == shape else {
             throw FileError(.malformed, "\(folder): tensor \(name)", "has shape \(found); config.json says \(shape)")

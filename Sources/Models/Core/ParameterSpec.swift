@@ -36,6 +36,8 @@ package struct ParameterSpec: Sendable, Equatable {
 
     /// A linear layer's ports; nil for any other parameter.
     package var ports: Ports? { if case .linear(let ports) = role { ports } else { nil } }
+    /// Of a weight: the name without `.weight`.
+    package var layerName: String { String(name.dropLast(".weight".count)) }
     package var count: Int { shape.reduce(1, *) }
 }
 

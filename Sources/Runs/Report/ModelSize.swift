@@ -29,15 +29,15 @@ package struct ModelSizes: Sendable {
     private static let scaleBytes = 4
 
     package init(_ folder: ModelFolder) throws {
-        linears = folder.architecture.linears
-        storedBytes = try linears.map { linear in
-            let weight = linear.name + ".weight"
+        func bytes(_ weight: String) throws -> Int {
             if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }
             return try folder.checkpoint.info(weight).byteRange.count
         }
+        linears = folder.architecture.linears
+        storedBytes = try linears.map { try bytes($0.name + ".weight") }
         let names = Set(linears.map { $0.name + ".weight" })
         otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
-            $0 + $1.value.count * (try folder.checkpoint.info($1.name).type.size)
+            $0 + (try bytes($1.name))
         }
     }
 

@@ -1,0 +1,101 @@
+internal import HuggingFace
+internal import Models
+internal import Quantization
+internal import Support
+
+extension WeightPacking {
+    /// What is packed in a folder to be written.
+    struct Written {
+        /// By the linear's name.
+        let linears: [String: QuantizerSpec]
+        /// Of the linears.
+        let layout: WeightPacking.Layout
+        let embedding: (spec: QuantizerSpec, layout: WeightPacking.Layout)?
+        /// nil also where the embedding serves as head.
+        let head: QuantizerSpec?
+        let hasFactors: Bool
+        /// Whether others can run the folder: they are told of quantized inputs here.
+        let isShared: Bool
+
+        var isEmpty: Bool { linears.isEmpty && embedding == nil && head == nil && !hasFactors }
+    }
+}
+
+extension WeightPacking.Written {
+    private struct Group {
+        let spec: QuantizerSpec
+        let layout: WeightPacking.Layout
+        var targets: [String]
+        /// Whether the inputs of these layers are rounded where those of linears are.
+        let isLinear: Bool
+    }
+
+    /// The value of `WeightPacking.key`.
+    func json(_ execution: Execution, _ architecture: Architecture) -> JSONValue {
+        var object = JSONObject()
+        object["quant_method"] = .string(isShared ? WeightPacking.sharedMethod : WeightPacking.ownMethod)
+        if hasFactors { object["ternary_file"] = .string(CompressedFolder.factorFileName) }
+        guard !linears.isEmpty || embedding != nil || head != nil else { return .object(object) }
+        let groups = groups(architecture)
+        let layouts = Set(groups.map(\.layout))
+        let isMixed = layouts.count > 1
+        object["format"] = .string(isMixed ? WeightPacking.mixed : groups[0].layout.rawValue)
+        object["quantization_status"] = "compressed"
+        var numbered = JSONObject()
+        for (index, group) in groups.enumerated() {
+            var described = described(group.spec, group.targets, group.isLinear ? inputs(execution) : .null)
+            if isMixed { described["format"] = .string(group.layout.rawValue) }
+            numbered["group_\(index)"] = .object(described)
+        }
+        object["config_groups"] = .object(numbered)
+        let rest = architecture.linears.map(\.name).filter { linears[$0] == nil }
+        object["ignore"] = .array((rest + (head == nil ? [architecture.head.layerName] : [])).map(JSONValue.string))
+        return .object(object)
+    }
+
+    /// Linears of one form together; where there is one form, it is that of all. A name counts before the kind of layer.
+    private func groups(_ architecture: Architecture) -> [Group] {
+        var groups: [Group] = []
+        for name in architecture.linears.map(\.name) {
+            guard let spec = linears[name] else { continue }
+            if let index = groups.firstIndex(where: { $0.spec == spec }) {
+                groups[index].targets.append(name)
+            } else {
+                groups.append(Group(spec: spec, layout: layout, targets: [name], isLinear: true))
+            }
+        }
+        if groups.count == 1 { groups[0].targets = ["Linear"] }
+        if let embedding, let table = architecture.embedding?.layerName {
+            groups.append(Group(spec: embedding.spec, layout: embedding.layout, targets: [table], isLinear: false))
+        }
+        if let head {
+            groups.append(Group(spec: head, layout: .packed, targets: [architecture.head.layerName], isLinear: false))
+        }
+        return groups
+    }
+
+    private func inputs(_ execution: Execution) -> JSONValue {
+        guard isShared, execution.activationBits < 16 else { return .null }
+        return [
+            "num_bits": .integer(execution.activationBits), "type": "int", "symmetric": .bool(execution.activationSymmetric),
+            "strategy": "token", "dynamic": true,
+        ]
+    }
+
+    private func described(_ spec: QuantizerSpec, _ targets: [String], _ inputs: JSONValue) -> JSONObject {
+        var strategy: (name: String, size: JSONValue) = ("channel", .null)
+        switch spec.granularity {
+        case .tensor: strategy = ("tensor", .null)
+        case .group(let size), .head(let size): strategy = ("group", .integer(size))
+        case .channel, .token, .column: break
+        }
+        var result = JSONObject()
+        result["targets"] = .array(targets.map(JSONValue.string))
+        result["weights"] = [
+            "num_bits": .integer(spec.bits), "type": "int", "symmetric": .bool(spec.symmetric),
+            "strategy": .string(strategy.name), "group_size": strategy.size, "dynamic": false,
+        ]
+        result["input_activations"] = inputs
+        return result
+    }
+}
