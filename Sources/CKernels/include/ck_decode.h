@@ -13,8 +13,8 @@ void ck_matrix_vector(
     const void *w, ck_float_form form, size_t first, size_t last, size_t columns, const float *x, float *y);
 
 // Codes of 8 bits or fewer at rest, for products with floats: value = (code − zero)·scale, with a scale and a zero point for
-// each row or for each group of `group` columns of it. With 8 bits byte c of a row is code c. With 4 bits, byte j of each run of
-// 16 holds code j of its 32 columns in its low half, and code j + 16 in its high half.
+// each row or for each group of `group` columns of it. With 8 bits byte c of a row is code c. With 4 bits, byte j of each run
+// of 16 holds code j of its 32 columns in its low half, and code j + 16 in its high half.
 typedef struct {
     int bits;               // 8 or 4
     size_t columns, group;  // multiples of 32, the first of the second

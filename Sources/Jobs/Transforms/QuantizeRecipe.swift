@@ -44,7 +44,7 @@ struct QuantizeRecipe {
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (self.method, self.config) = (method, config)
         // Norms that are folded give the model a head of its own.
-        let unties = config.quantize.recipe != .auto && transform.rotates && rotation.start.r1 != nil
+        let unties = config.quantize.recipe != .auto && transforms.rotates && rotation.start.r1 != nil
         try plan.checkTables(tied: architecture.tiesHead && !unties)
     }
 
