@@ -17,6 +17,7 @@ package enum CalibrationMode: String, Sendable, CaseIterable {
 
 /// The linear layers of a block that read one hook point, and what calibration has seen there.
 package struct CalibratedLayers {
+    /// A linear layer and its weight.
     package struct Layer {
         /// As in the checkpoint, without `.weight`.
         package let name: String

@@ -93,6 +93,7 @@ package protocol Communicator: AnyObject {
 }
 
 extension Communicator {
+    /// Watches nothing: for communicators without a watchdog.
     package func watch(longestWait: Duration) throws(MPIError) {}
     package var watchdog: Watchdog? { nil }
 
@@ -112,14 +113,17 @@ extension Communicator {
     /// tensor ← Σ over ranks of `tensor`.
     package func allReduceSum(_ tensor: inout Tensor) throws(MPIError) { try allReduce(&tensor, .sum) }
 
+    /// tensor ← the reduction over ranks of `tensor`, element by element.
     package func allReduce(_ tensor: inout Tensor, _ reduction: Reduction) throws(MPIError) {
         try tensor.withMutableElements { data throws(MPIError) in try allReduce(data, reduction) }
     }
 
+    /// elements ← the reduction over ranks of `elements`, of which all ranks have as many.
     package func allReduce<Element: ReducibleElement>(_ elements: inout [Element], _ reduction: Reduction) throws(MPIError) {
         try elements.withUnsafeMutableBufferPointer { data throws(MPIError) in try allReduce(data, reduction) }
     }
 
+    /// The reduction of one value of every rank.
     package func allReduce<Element: ReducibleElement>(_ value: Element, _ reduction: Reduction) throws(MPIError) -> Element {
         var elements = [value]
         try allReduce(&elements, reduction)
@@ -133,6 +137,7 @@ extension Communicator {
         return try startAllReduce(data, of: tensor, .sum)
     }
 
+    /// Starts a reduction of a copy of `elements`; ``Pending/wait()`` gives the result.
     package func startAllReduce<Element: ReducibleElement>(
         _ elements: [Element], _ reduction: Reduction
     ) throws(MPIError) -> Pending<PinnedElements<Element>> {
@@ -220,6 +225,7 @@ extension Communicator {
 
     // MARK: Between two ranks
 
+    /// Sends the elements of a tensor, whose shape the peer must know: see ``receive(_:from:tag:)``.
     package func send(_ tensor: Tensor, to peer: Int, tag: Int = 0) throws(MPIError) {
         try tensor.withElements { data throws(MPIError) in try send(UnsafeRawBufferPointer(data), to: peer, tag: tag) }
     }
@@ -233,6 +239,7 @@ extension Communicator {
         return tensor
     }
 
+    /// Sends bytes, whose number the peer must know: see ``receive(bytes:from:tag:)``.
     package func send(_ bytes: [UInt8], to peer: Int, tag: Int = 0) throws(MPIError) {
         try bytes.withUnsafeBufferPointer { data throws(MPIError) in try send(UnsafeRawBufferPointer(data), to: peer, tag: tag)
         }

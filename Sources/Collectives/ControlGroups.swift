@@ -7,6 +7,11 @@ package struct ControlGroups {
     /// Lines of /proc/self/cgroup: number, controllers (version 2 names none) and path of each group.
     private let membership: String
 
+    /// Reads the limits that this process is under.
+    ///
+    /// - Parameters:
+    ///   - root: where the control groups are mounted.
+    ///   - membership: the text of `/proc/self/cgroup`.
     package init(root: String = "/sys/fs/cgroup", membership: String = Self.text("/proc/self/cgroup")) {
         (self.root, self.membership) = (root, membership)
     }

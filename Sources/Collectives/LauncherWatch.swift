@@ -12,6 +12,7 @@ package struct LauncherWatch {
     /// That it has at least to start ranks on this machine, where it could before; four times as long as it took then.
     package static let startPatience = Duration.seconds(300)
 
+    /// Why the launcher is to be ended.
     package enum Verdict: Equatable, Sendable {
         /// Its run has been over for ``LauncherWatch/patience``.
         case outlivesRun

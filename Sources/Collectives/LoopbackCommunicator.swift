@@ -18,18 +18,22 @@ package final class LoopbackCommunicator: Communicator {
     /// Nobody else is here to wait for, but phases may hang.
     package func watch(longestWait: Duration) throws(MPIError) { watchdog = Watchdog(rank: 0) }
 
+    /// Leaves the data as they are: the reduction over one rank.
     package func allReduce<Element: ReducibleElement>(
         _ data: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction
     ) throws(MPIError) {}
 
+    /// Is done at once: the reduction over one rank.
     package func startAllReduce<Element: ReducibleElement, Value>(
         _ data: UnsafeMutableBufferPointer<Element>, of value: Value, _ reduction: Reduction
     ) throws(MPIError) -> Pending<Value> { Pending(value, progress: nil) }
 
+    /// Leaves the data as they are. - Precondition: `root` is 0.
     package func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError) {
         precondition(root == 0, "root \(root) in a world of one")
     }
 
+    /// Copies the only part. - Precondition: `lengths` has its length alone.
     package func allGather(
         _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
     ) throws(MPIError) {
@@ -37,22 +41,31 @@ package final class LoopbackCommunicator: Communicator {
         result.copyMemory(from: part)
     }
 
+    /// Returns at once.
     package func barrier() throws(MPIError) {}
 
+    /// Another world of one; nil where the color is nil.
     package func split(color: Int?, key: Int) throws(MPIError) -> LoopbackCommunicator? {
         color == nil ? nil : LoopbackCommunicator()
     }
 
+    /// 1.
     package func ranksOnNode() throws(MPIError) -> Int { 1 }
+
+    /// The cores that this process may run on, as far as control groups grant their time.
     package func coreShare() throws(MPIError) -> Double {
         min(Double(cmpi_available_cores()), ControlGroups().coreQuota ?? .infinity)
     }
 
+    /// Keeps a copy for a receive with this tag. - Precondition: `peer` is 0.
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")
         mailbox[tag, default: []].append(Array(data))
     }
 
+    /// Takes the oldest message with this tag.
+    ///
+    /// - Throws: ``MPIError`` where there is none, since nobody else could send one, or where it has another length.
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")
         guard try take(into: data, tag: tag) else {
@@ -61,6 +74,7 @@ package final class LoopbackCommunicator: Communicator {
         }
     }
 
+    /// As ``send(_:to:tag:)``, which is done at once.
     package func startSend<Value>(
         _ data: UnsafeRawBufferPointer, of value: Value, to peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
@@ -68,6 +82,7 @@ package final class LoopbackCommunicator: Communicator {
         return Pending(value, progress: nil)
     }
 
+    /// Receives where the result is waited for or tested; the message may be sent after this call.
     package func startReceive<Value>(
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
@@ -92,5 +107,6 @@ package final class LoopbackCommunicator: Communicator {
         return true
     }
 
+    /// Ends this process.
     package func abort(_ code: ExitCode) -> Never { exit(code.rawValue) }
 }

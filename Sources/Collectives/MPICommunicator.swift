@@ -27,6 +27,7 @@ package final class MPICommunicator: Communicator {
     /// The same ranks with another limit to the elements of one MPI call, for testing messages in pieces.
     func limited(toPieces limit: Int) throws(MPIError) -> MPICommunicator { try MPICommunicator(handle, pieceLimit: limit) }
 
+    /// Starts the watchdog of this rank, and the datagrams by which the watchdogs ask each other (`Heartbeat`). Collective.
     package func watch(longestWait: Duration) throws(MPIError) {
         watchdog = Watchdog(rank: rank, try Heartbeat.open(self), patience: longestWait)
     }
@@ -53,6 +54,7 @@ package final class MPICommunicator: Communicator {
 
     // MARK: Collective
 
+    /// `MPI_Allreduce` in place, in pieces, since MPI counts elements in 32 bits.
     package func allReduce<Element: ReducibleElement>(
         _ data: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction
     ) throws(MPIError) {
@@ -63,6 +65,7 @@ package final class MPICommunicator: Communicator {
         bytesSent += data.count * type.stride
     }
 
+    /// `MPI_Iallreduce` in place, a request a piece.
     package func startAllReduce<Element: ReducibleElement, Value>(
         _ data: UnsafeMutableBufferPointer<Element>, of value: Value, _ reduction: Reduction
     ) throws(MPIError) -> Pending<Value> {
@@ -77,6 +80,7 @@ package final class MPICommunicator: Communicator {
         return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
     }
 
+    /// `MPI_Bcast` of bytes, in pieces.
     package func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
             try wait("MPI_Bcast", .broadcast) { cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)) }
@@ -84,6 +88,7 @@ package final class MPICommunicator: Communicator {
         if rank == root { bytesSent += data.count }
     }
 
+    /// `MPI_Allgatherv` of bytes; where the result is too long for MPI's offsets, a broadcast of each rank's part.
     package func allGather(
         _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
     ) throws(MPIError) {
@@ -107,6 +112,7 @@ package final class MPICommunicator: Communicator {
         }
     }
 
+    /// `MPI_Barrier`.
     package func barrier() throws(MPIError) { try wait("MPI_Barrier", .barrier) { cmpi_barrier(handle) } }
 
     /// The parts live as long as the process: freeing a communicator is collective, which `deinit` cannot be.
@@ -117,12 +123,15 @@ package final class MPICommunicator: Communicator {
         return part == nil ? nil : try MPICommunicator(part, pieceLimit: pieceLimit, watchdog)
     }
 
+    /// Ranks that can share memory with this one: `MPI_Comm_split_type`.
     package func ranksOnNode() throws(MPIError) -> Int {
         var size: Int32 = 0
         try wait("MPI_Comm_split_type", .split) { cmpi_node_size(handle, &size) }
         return Int(size)
     }
 
+    /// The sum, over the cores that this rank may run on, of 1/(ranks of the node that may run there), and no more than its
+    /// part of the control groups' quota.
     package func coreShare() throws(MPIError) -> Double {
         var share = 0.0
         try wait("MPI_Comm_split_type", .split) { cmpi_core_share(handle, ControlGroups().coreQuota ?? 0, &share) }
@@ -131,6 +140,7 @@ package final class MPICommunicator: Communicator {
 
     // MARK: Between two ranks
 
+    /// `MPI_Send` of bytes, in pieces.
     package func send(_ data: UnsafeRawBufferPointer, to peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
             try wait("MPI_Send", .send) { cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
@@ -138,12 +148,14 @@ package final class MPICommunicator: Communicator {
         bytesSent += data.count
     }
 
+    /// `MPI_Recv` of exactly so many bytes, in pieces.
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
             try wait("MPI_Recv", .receive) { cmpi_recv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
     }
 
+    /// `MPI_Isend` of bytes, a request a piece.
     package func startSend<Value>(
         _ data: UnsafeRawBufferPointer, of value: Value, to peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
@@ -157,6 +169,7 @@ package final class MPICommunicator: Communicator {
         return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
     }
 
+    /// `MPI_Irecv` of exactly so many bytes, a request a piece.
     package func startReceive<Value>(
         _ data: UnsafeMutableRawBufferPointer, of value: Value, from peer: Int, tag: Int
     ) throws(MPIError) -> Pending<Value> {
@@ -169,6 +182,7 @@ package final class MPICommunicator: Communicator {
         return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
     }
 
+    /// `MPI_Abort`, and the end of this process where that returns.
     package func abort(_ code: ExitCode) -> Never {
         _ = cmpi_abort(handle, code.rawValue)
         _exit(code.rawValue)

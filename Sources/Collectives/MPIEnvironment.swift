@@ -15,6 +15,7 @@ package enum MPIEnvironment {
         case taskWithoutPMI(tasks: Int)
     }
 
+    /// How this process was started, from the variables that mpirun, PMI and Slurm set.
     package static func launch(_ environment: [String: String]) -> Launch {
         let tasks = environment["SLURM_STEP_NUM_TASKS"].flatMap { Int($0) } ?? 1
         let hasPMI = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"].contains { environment[$0] != nil }
@@ -95,6 +96,7 @@ package enum MPIEnvironment {
         return cores.isEmpty ? nil : cores
     }
 
+    /// The variables of this process's environment, by name.
     package static func currentEnvironment() -> [String: String] {
         var result: [String: String] = [:]
         var entry = environ

@@ -64,6 +64,7 @@ package enum NetworkInterfaces {
         return boundAddress(descriptor)?.address
     }
 
+    /// Dotted decimal, such as 10.0.0.1, of an address in host order.
     package static func text(_ address: UInt32) -> String {
         (0..<4).map { String(address >> (24 - 8 * $0) & 0xFF) }.joined(separator: ".")
     }

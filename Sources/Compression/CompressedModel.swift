@@ -12,6 +12,7 @@ package struct CompressedModel: Sendable {
     /// Whether linears round their inputs themselves, see ``inIntegers(_:)``.
     var roundsInLinears = false
 
+    /// A model in memory.
     package init(_ parameters: Parameters<some TensorValue>, _ execution: Execution = .plain) {
         self.parameters = parameters.map { _, value in value.stored }
         self.execution = execution
@@ -25,6 +26,7 @@ package struct CompressedModel: Sendable {
         self.init(try folder.folder.parameters(stage, storage: storage), folder.execution)
     }
 
+    /// The model as a network: its parameters as constants, and hooks that do what ``execution`` says.
     package func network(_ model: Model) -> Network<QuantizedHooks> {
         var hooks = execution.hooks(model.architecture)
         if roundsInLinears { (hooks.quantization.token, hooks.quantization.head) = (nil, nil) }

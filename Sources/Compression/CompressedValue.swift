@@ -31,6 +31,7 @@ package enum CompressedValue: TensorValue {
         .dense(stored.mapped(change))
     }
 
+    /// What is changed is a matrix of floats again, made some rows at a time.
     package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> CompressedValue {
         .dense(stored.mappedRows(change))
     }

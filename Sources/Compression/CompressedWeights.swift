@@ -82,6 +82,7 @@ package struct CompressedWeights: PackedWeights {
         return names
     }
 
+    /// Bytes of the tensors that this linear's weight is packed in. - Precondition: it is packed.
     package func byteCount(of weight: String) throws -> Int {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {
@@ -94,6 +95,10 @@ package struct CompressedWeights: PackedWeights {
         }
     }
 
+    /// The packed form: ``QuantizedWeight`` or ``TernaryFactors``.
+    ///
+    /// - Throws: `FileError`, `TernaryError` for a damaged file.
+    /// - Precondition: the weight is packed.
     package func read(_ weight: String) throws -> any LinearOperator {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {

@@ -23,6 +23,7 @@ package struct ByteCount: SettingValue, Comparable {
         return "\(bytes / unit.1)\(unit.0)"
     }
 
+    /// By number of bytes.
     package static func < (a: ByteCount, b: ByteCount) -> Bool { a.bytes < b.bytes }
 
     /// For people: three digits or so, in GiB, or MiB where that is too coarse.

@@ -15,7 +15,9 @@ package enum WeightClipping: String, Choice {
     case search
 }
 
+/// `quantization.*`: bits and ranges of weights, activations, keys and values.
 package struct QuantizationSettings: Sendable, Equatable {
+    /// How weights become integers.
     package struct Weights: Sendable, Equatable {
         package var bits: Int
         package var symmetric: Bool
@@ -25,6 +27,7 @@ package struct QuantizationSettings: Sendable, Equatable {
         package var clip: WeightClipping
     }
 
+    /// How the inputs of linear layers are rounded, token by token.
     package struct Range: Sendable, Equatable {
         package var bits: Int
         package var symmetric: Bool
@@ -119,6 +122,7 @@ package struct BitOverrides: SettingValue {
     package static let isText = true
     package static let none = BitOverrides(entries: [])
 
+    /// The bits of the layers that a pattern matches.
     package struct Entry: Sendable, Equatable {
         package let pattern: LayerPattern
         package let bits: Int
@@ -170,7 +174,11 @@ extension CalibrationMode: Choice {}
 
 /// What `quantize` does to a network before it rounds it, and how that is chosen.
 package struct QuantizeSettings: Sendable, Equatable {
+    /// What is merged into the weights before they are rounded: nothing, SmoothQuant's scales, random Hadamards, learned
+    /// rotations, or the scales that balance channels.
     package enum Transform: String, Choice { case none, smoothquant, hadamard, learned, balance }
+
+    /// How the transform and the method of rounding are chosen.
     package enum Recipe: String, Choice {
         /// As the other settings say.
         case given
@@ -238,6 +246,7 @@ extension CayleySGD.Retraction: Choice {}
 extension QuantizerGradient: Choice {}
 extension RotationObjective: Choice {}
 
+/// `rotation.*`: which rotations there are, and how R1 and R2 are learned.
 package struct RotationSettings: Sendable, Equatable {
     package var r1: MergedRotation
     package var r2: MergedRotation
@@ -294,6 +303,7 @@ extension TernaryOptions.Mode: Choice {}
 extension TernaryWeighting: Choice {}
 extension TernarySparsity: Choice {}
 
+/// `ternary.*`: which layers become ternary factors, how, and how training adapts them.
 package struct TernarySettings: Sendable, Equatable {
     package var tolerance: Double
     package var threshold: Double

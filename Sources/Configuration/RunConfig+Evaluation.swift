@@ -99,6 +99,7 @@ package struct TaskChoices: SettingValue {
     package static let isText = true
     package static let none = TaskChoices(entries: [])
 
+    /// A task and the file of its items.
     package struct Entry: Sendable {
         package let task: any EvaluationTask.Type
         package let path: String
@@ -133,5 +134,6 @@ package struct TaskChoices: SettingValue {
         entries.isEmpty ? "none" : entries.map { "\($0.task.name)=\($0.path)" }.joined(separator: ",")
     }
 
+    /// As their text: tasks themselves cannot be compared.
     package static func == (a: TaskChoices, b: TaskChoices) -> Bool { a.settingText == b.settingText }
 }

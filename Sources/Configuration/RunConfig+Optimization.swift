@@ -30,6 +30,7 @@ package enum QatMethod: String, Choice {
     case integer
 }
 
+/// `qat.*`: what a network is trained to run with, and what it learns from.
 package struct QatSettings: Sendable, Equatable {
     package var method: QatMethod
     /// Learn the full-precision network's predictions instead of the text's next tokens.

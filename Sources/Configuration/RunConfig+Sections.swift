@@ -6,6 +6,7 @@ package import Rotation
 internal import Support
 package import TransitionBus
 
+/// `model.*`: the model read, how it is kept in memory, and how it is written.
 package struct ModelSettings: Sendable, Equatable {
     /// A Hugging Face folder; nil for the embedded model.
     package var path: String?
@@ -46,7 +47,9 @@ extension WeightStorage: Choice {}
 extension BeginOfSequence: Choice {}
 extension JSONLines.BadLines: Choice {}
 
+/// `data.*`: the text that is learned from and evaluated on, and how it is cut into sequences.
 package struct DataSettings: Sendable, Equatable {
+    /// Where a text comes from.
     package struct Source: Sendable, Equatable {
         /// A `.txt`, `.jsonl` or `.safetensors` file; nil for sequences the model itself samples.
         package var path: String?
@@ -94,12 +97,14 @@ package struct DataSettings: Sendable, Equatable {
 /// How the learning rate changes over the steps, after the warm-up.
 package enum Schedule: String, Choice { case constant, linear, cosine }
 
+/// How `train` and `qat` turn gradients into steps of the parameters.
 package enum OptimizerKind: String, Choice {
     case adamw
     /// Gradient descent with momentum.
     case sgd
 }
 
+/// `training.*`: number and size of steps, the learning rate, the seed.
 package struct TrainingSettings: Sendable, Equatable {
     package var steps: Int
     /// Sequences per step, over all ranks.
@@ -122,6 +127,8 @@ package struct TrainingSettings: Sendable, Equatable {
         case .range, .whip, .kurtosis, .weights: 2
         }
     }
+
+    /// The learning rate that `auto` stands for in `train` and `qat`.
     package static func automaticRate(_ optimizer: OptimizerKind) -> Double {
         switch optimizer {
         case .adamw: 5e-4
@@ -149,6 +156,7 @@ package struct TrainingSettings: Sendable, Equatable {
 
 extension PipelineSchedule: Choice {}
 
+/// `parallel.*`: how ranks are divided into replicas and stages, and threads of a rank.
 package struct ParallelSettings: Sendable, Equatable {
     /// Replicas; nil for world / pipeline.
     package var data: Int?
@@ -181,6 +189,7 @@ package struct ParallelSettings: Sendable, Equatable {
     }
 }
 
+/// `checkpoint.*`: how often a run saves its state, and how many of these stay.
 package struct CheckpointSettings: Sendable, Equatable {
     /// Steps from one to the next; 0 for none but when the run is asked to stop.
     package var every: Int
@@ -193,6 +202,7 @@ package struct CheckpointSettings: Sendable, Equatable {
     }
 }
 
+/// `watchdog.*`: how long a rank may wait or hang before the run ends with 75.
 package struct WatchdogSettings: Sendable, Equatable {
     /// Seconds.
     package var step: Double
@@ -208,6 +218,7 @@ package struct WatchdogSettings: Sendable, Equatable {
 extension BusTransport: Choice {}
 extension BusTopology.Choice: Choice {}
 
+/// `bus.*`: how ternary layers travel between ranks in `qat`.
 package struct BusSettings: Sendable, Equatable {
     package var route = BusRoute.Settings()
 
@@ -224,6 +235,7 @@ package struct BusSettings: Sendable, Equatable {
     }
 }
 
+/// `verify.*`: how far the logits of two models may differ.
 package struct VerifySettings: Sendable, Equatable {
     /// Largest accepted change of a logit, relative to the largest logit; nil for what suits the folders' types.
     package var tolerance: Double?

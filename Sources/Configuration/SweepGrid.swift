@@ -12,6 +12,7 @@ internal import Yams
 ///
 /// An entry of `runs` stands for every combination of its grid's values, the last key's changing first.
 package struct SweepGrid: Sendable {
+    /// One combination of a grid's values, and the job that runs with it.
     package struct Run: Sendable {
         package let job: String
         /// `key.path=value`, all of them.

@@ -1,5 +1,6 @@
 package import Support
 
+/// A network or a text that no score can be computed of; exit code 65.
 package enum EvaluationError: ReportableError {
     case noWindows
     case notFinite(String)

@@ -20,6 +20,7 @@ package struct CompressedTensorsWriter: ModelWriter {
 
     package init(padded: Bool = false) { isPadded = padded }
 
+    /// As ``ModelWriter/write(_:)``; the folder is read back and compared before it takes its place.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let opened = try CompressedFolder(request.source)

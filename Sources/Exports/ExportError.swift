@@ -3,6 +3,7 @@ internal import TensorCore
 
 /// A model that cannot leave in the form asked for, or a place that it cannot go to.
 package struct ExportError: ReportableError, Equatable {
+    /// What is wrong: the model, the place, or the result.
     package enum Kind: Sendable {
         /// The format cannot hold it.
         case unfit

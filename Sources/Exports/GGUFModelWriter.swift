@@ -70,6 +70,7 @@ package struct GGUFModelWriter: ModelWriter {
     package var fileName: String { "model-\(precision.rawValue).gguf" }
     package var summary: String { precision.summary }
 
+    /// As ``ModelWriter/write(_:)``; tensors, values and tokenizer are read back and compared with the source.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
         let (folder, packed) = try request.openModel(format.rawValue)

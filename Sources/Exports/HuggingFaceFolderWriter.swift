@@ -12,6 +12,7 @@ package struct HuggingFaceFolderWriter: ModelWriter {
 
     package init() {}
 
+    /// As ``ModelWriter/write(_:)``: every packed linear becomes a matrix of floats.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let (folder, notes) = try request.openModel(format.rawValue)

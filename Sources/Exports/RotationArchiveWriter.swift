@@ -15,6 +15,7 @@ package struct RotationArchiveWriter: ModelWriter {
 
     package init() {}
 
+    /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
         let path = PathKind(request.source) == .folder ? request.source + "/rotations.safetensors" : request.source

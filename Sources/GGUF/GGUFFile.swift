@@ -30,8 +30,10 @@ package final class GGUFFile: Sendable {
         path.hasSuffix(".gguf") && PathKind(path, followsLinks: true) == .file
     }
 
+    /// The value of a key; nil where there is none.
     package subscript(_ key: String) -> GGUFValue? { keys[key].map { values[$0].value } }
 
+    /// A tensor's encoding, shape and place in the file; nil where there is no such tensor.
     package func info(_ name: String) -> GGUFTensorInfo? { positions[name].map { tensors[$0] } }
 
     /// An error at a key or tensor, for checks of the caller's own.

@@ -26,7 +26,10 @@ package enum GGUFValue: Equatable, Sendable {
         }
     }
 
+    /// An array of texts.
     package static func strings(_ values: [String]) -> GGUFValue { .array(.string, values.map { .string($0) }) }
+
+    /// An array of int32.
     package static func integers(_ values: [Int32]) -> GGUFValue { .array(.int32, values.map { .int32($0) }) }
 
     var kind: Kind {

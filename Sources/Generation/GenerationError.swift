@@ -1,5 +1,6 @@
 package import Support
 
+/// A prompt or a network from which no text can be made; exit code 65.
 package enum GenerationError: ReportableError, Equatable {
     /// Neither text nor a token that begins one.
     case emptyPrompt

@@ -80,6 +80,7 @@ package final class TokenSequence {
     /// Tokens of a prompt that go through the network together.
     private static let chunk = 512
 
+    /// A sequence of which nothing has been read; the cache has room for `capacity` tokens.
     package init(_ model: RunnableModel, capacity: Int) {
         self.model = model
         let blocks = model.architecture.blocks[model.network.parameters.blockRange]
@@ -91,6 +92,7 @@ package final class TokenSequence {
     /// Bytes of weights and cache that the next token reads.
     package var bytesRead: Int { model.bytesPerToken + cache.bytesRead }
 
+    /// Forgets what has been read; the memory stays.
     package func reset() { cache.reset() }
 
     /// Reads tokens; the logits of the one that follows, `[vocabulary]`.

@@ -23,8 +23,16 @@ package struct WholeNetwork: StageLink {
 
     package var isFirst: Bool { true }
     package var isLast: Bool { true }
+
+    /// Never called: there is no stage before.
     package func receive(_ shape: [Int]) -> Tensor { preconditionFailure("there is no stage before") }
+
+    /// Never called: there is no stage after.
     package func send(_ hidden: Tensor) { preconditionFailure("there is no stage after") }
+
+    /// The token itself.
     package func share(_ token: Int32?) -> Int32? { token }
+
+    /// The value itself.
     package func sum(_ value: Int) -> Int { value }
 }

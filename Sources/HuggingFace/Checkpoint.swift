@@ -13,6 +13,9 @@ package struct Checkpoint: Sendable {
     static let singleName = "model.safetensors"
     static let indexName = "model.safetensors.index.json"
 
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// - Throws: ``FileError`` where there is neither, or a file breaks a rule of its format.
     package init(_ folder: String) throws(FileError) {
         self.folder = folder
         let single = folder + "/" + Self.singleName
@@ -31,8 +34,12 @@ package struct Checkpoint: Sendable {
         names = locations.keys.sorted()
     }
 
+    /// Whether there is a tensor of this name.
     package func contains(_ name: String) -> Bool { locations[name] != nil }
 
+    /// A tensor's type, shape and place in its shard.
+    ///
+    /// - Throws: ``FileError`` where there is none of this name.
     package func info(_ name: String) throws(FileError) -> TensorInfo { try file(of: name).info(name) }
 
     /// The tensor as float32. NaN and infinity are refused: they are in no useful model, and spread through everything.

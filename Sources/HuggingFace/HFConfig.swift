@@ -6,6 +6,9 @@ package struct HFConfig: Sendable {
     /// All members, in the file's order; change it to write a changed configuration.
     package var json: JSONObject
 
+    /// Reads a JSON object.
+    ///
+    /// - Throws: ``FileError`` where the file is missing or something else.
     package init(_ path: String) throws(FileError) {
         let root = try InputFile.json(path)
         guard let json = root.object else { throw FileError(.malformed, path, "is not a JSON object") }
@@ -24,6 +27,7 @@ package struct HFConfig: Sendable {
         return value
     }
 
+    /// Whether the key is there and not null.
     package func has(_ key: String) -> Bool { value(key) != nil }
 
     private func typed<Value>(
@@ -42,6 +46,10 @@ package struct HFConfig: Sendable {
         FileError(.malformed, "\(path): \(key)", problem)
     }
 
+    /// An integer.
+    ///
+    /// - Parameter default: for a key that is absent or null; nil where it must be there. So in all of these.
+    /// - Throws: ``FileError`` naming the file and the key.
     package func integer(_ key: String, default: Int? = nil) throws(FileError) -> Int {
         try typed(key, `default`, "an integer", \.integer)
     }
@@ -53,18 +61,22 @@ package struct HFConfig: Sendable {
         return value
     }
 
+    /// A number, integers included. Parameters and errors as of ``integer(_:default:)``.
     package func number(_ key: String, default: Double? = nil) throws(FileError) -> Double {
         try typed(key, `default`, "a number", \.number)
     }
 
+    /// `true` or `false`. Parameters and errors as of ``integer(_:default:)``.
     package func bool(_ key: String, default: Bool? = nil) throws(FileError) -> Bool {
         try typed(key, `default`, "true or false", \.bool)
     }
 
+    /// A text. Parameters and errors as of ``integer(_:default:)``.
     package func string(_ key: String, default: String? = nil) throws(FileError) -> String {
         try typed(key, `default`, "a string", \.string)
     }
 
+    /// A list of texts. Parameters and errors as of ``integer(_:default:)``.
     package func strings(_ key: String, default: [String]? = nil) throws(FileError) -> [String] {
         try typed(key, `default`, "a list of strings") { value in
             guard let array = value.array else { return nil }

@@ -51,6 +51,7 @@ package final class HFFolderWriter {
     /// Where to write a file of the folder.
     package func file(_ name: String) -> String { temporaryPath + "/" + name }
 
+    /// Writes a file of the folder.
     package func write(_ text: String, as name: String) throws(FileError) { try AtomicFile.write(text, to: file(name)) }
 
     /// Copies those of `names` that `folder` has.

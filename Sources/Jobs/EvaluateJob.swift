@@ -30,6 +30,7 @@ package struct EvaluateJob: Job {
         let tasks: TaskWork?
     }
 
+    /// Scores the model in the forms that `eval.*` asks for, then its tasks. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (original, compressed)) = try LanguageModelRun.open(

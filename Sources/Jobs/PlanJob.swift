@@ -22,6 +22,9 @@ package struct PlanJob {
         self.asJSON = asJSON
     }
 
+    /// Prints what the job needs, as text or JSON; runs no network.
+    ///
+    /// - Throws: ``ConfigurationError`` where no layout can run, after the report is printed.
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
         var problem: ConfigurationError?
         let text = try world.fromRoot {

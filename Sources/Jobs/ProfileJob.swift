@@ -19,6 +19,7 @@ package struct ProfileJob {
     /// - Parameter folder: nil for the model of `model.path`.
     package init(_ folder: String?) { self.folder = folder }
 
+    /// Prints what each layer costs per token; writes nothing.
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
         let text = try world.fromRoot { try describe(config) }
         reporter.note(text)

@@ -23,6 +23,7 @@ package struct PtqJob: Job {
 
     package init() {}
 
+    /// Decomposes, writes `model/` and `ternary.safetensors`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let (run, (original, indices)) = try LanguageModelRun.open(

@@ -8,6 +8,7 @@ package struct QatJob: Job {
 
     package init() {}
 
+    /// Trains for ternary factors or for integers, as `qat.method` says. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         switch context.config.qat.method {
         case .ternary: try TernaryQat(context: context).run()

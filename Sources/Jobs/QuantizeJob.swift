@@ -22,6 +22,7 @@ package struct QuantizeJob: Job {
 
     package init() {}
 
+    /// Rounds by the recipe given or the best one, writes `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(

@@ -20,6 +20,7 @@ package struct RotateJob: Job {
 
     package init() {}
 
+    /// Learns rotations, merges them, writes them and `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let tokens = config.training.batchSize * config.data.sequenceLength

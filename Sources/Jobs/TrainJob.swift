@@ -12,6 +12,7 @@ package struct TrainJob: Job {
 
     package init() {}
 
+    /// Trains all parameters and writes `model/`. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let run = try FullTrainingRun(context, job: Self.name)
         let before = try run.perplexity(run.fullPrecision)

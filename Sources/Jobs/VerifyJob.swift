@@ -202,6 +202,7 @@ extension Double {
     }
 }
 
+/// Two models that are not the same function; exit code 1.
 package enum VerifyError: ReportableError, Equatable {
     case differ(change: Double, tolerance: Double, place: String)
     case vocabularies(Int, Int)

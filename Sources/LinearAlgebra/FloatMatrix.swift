@@ -54,6 +54,7 @@ package struct FloatMatrix: RowMatrix {
         }
     }
 
+    /// Rows of the matrix widened to float32, `[indices.count, n]`. - Precondition: there are such rows.
     package func rows(at indices: [Int32]) -> Tensor {
         var result = Tensor(uninitialized: [indices.count, shape[1]])
         let target = result.mutablePointer

@@ -19,7 +19,11 @@ package struct ParallelDims: Sendable, Equatable {
     package static let alone = ParallelDims(data: 1, pipeline: 1)
 
     package var worldSize: Int { data * pipeline }
+
+    /// The replica that a rank belongs to.
     package func replica(of rank: Int) -> Int { rank / pipeline }
+
+    /// The stage of its replica that a rank is.
     package func stage(of rank: Int) -> Int { rank % pipeline }
 }
 

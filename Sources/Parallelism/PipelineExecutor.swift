@@ -10,6 +10,7 @@ package struct PipelineTiming: Sendable, Equatable {
 
     package init() {}
 
+    /// Adds the times of further passes.
     package static func += (timing: inout PipelineTiming, other: PipelineTiming) {
         timing.total += other.total
         timing.waiting += other.waiting

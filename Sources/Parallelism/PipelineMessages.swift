@@ -17,6 +17,7 @@ package final class Outbox<World: Communicator> {
         self.limit = limit
     }
 
+    /// Starts to send a tensor; waits for the oldest message to this peer where as many as allowed are under way.
     package func send(_ tensor: Tensor, to peer: Int, tag: Int) throws(MPIError) {
         try progress()
         while let oldest = pending[peer]?.first, pending[peer, default: []].count >= limit {

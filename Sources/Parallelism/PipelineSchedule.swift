@@ -19,6 +19,7 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
     /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive at the turn: an oracle.
     case gpipe
 
+    /// The passes of a stage in their order, one forward and one backward for each micro-batch.
     package func actions(stage: Int, stages: Int, microbatches: Int) -> [PipelineAction] {
         precondition((0..<stages).contains(stage) && microbatches >= 0, "stage \(stage) of \(stages)")
         let ahead =

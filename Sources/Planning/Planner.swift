@@ -14,6 +14,7 @@ package struct Planner: Sendable {
     /// Sequences of a step that the first replica, which has most, computes.
     private func replicaSequences(_ layout: Layout) -> Int { (workload.sequences + layout.data - 1) / layout.data }
 
+    /// Memory, traffic and time of one layout; whether it fits and runs.
     package func plan(_ layout: Layout) -> PlannedLayout {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches

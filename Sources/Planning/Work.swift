@@ -9,12 +9,14 @@ package struct Work: Sendable, Equatable {
     /// Weights rounded to integers with a search for the best range.
     package var searches = 0.0
 
+    /// Both, kind by kind.
     package static func + (a: Work, b: Work) -> Work {
         Work(
             products: a.products + b.products, solves: a.solves + b.solves, values: a.values + b.values,
             searches: a.searches + b.searches)
     }
 
+    /// So many times this.
     package static func * (factor: Double, a: Work) -> Work {
         Work(products: factor * a.products, solves: factor * a.solves, values: factor * a.values, searches: factor * a.searches)
     }

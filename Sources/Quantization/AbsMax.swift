@@ -8,6 +8,7 @@ package struct AbsMax: WeightQuantization {
 
     package init() {}
 
+    /// `quantization.weights.symmetric=true` where the quantizer is asymmetric, or what else it cannot keep.
     package func conflict(with quantizer: WeightQuantizer) -> String? {
         if !quantizer.spec.symmetric { return "quantization.weights.symmetric=true" }
         return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
@@ -20,6 +21,7 @@ package struct AbsMax: WeightQuantization {
             QuantizerSpec(bits: spec.bits, symmetric: true, granularity: spec.granularity))
     }
 
+    /// Scales of max|w|/(2^(b−1) − 1) for each group, and the nearest codes.
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {

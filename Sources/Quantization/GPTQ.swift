@@ -47,6 +47,7 @@ package struct GPTQ: WeightQuantization {
         return WeightQuantizationCost(products: m * n * n, solves: n * n * n)
     }
 
+    /// Codes chosen column by column, each column's error added to the later ones by H⁻¹.
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {

@@ -31,6 +31,7 @@ package final class InputStatistics {
     /// Columns of a product: its result then stays in the cache until it is added.
     private static let panel = 512
 
+    /// Sums over no rows yet.
     package init(width: Int, depth: Depth) {
         precondition(width > 0, "inputs of \(width) channels")
         self.width = width

@@ -3,6 +3,7 @@ internal import TensorCore
 
 /// A quantized layer that there is no product of integers for.
 package struct QuantizationError: ReportableError, Equatable {
+    /// What is wrong: the weights, what was seen of the inputs, or the method.
     package enum Kind: Sendable {
         /// A setting that no product of integers has.
         case configuration

@@ -53,9 +53,13 @@ extension WeightQuantization {
     package var label: String { Self.label }
     package var isTried: Bool { Self.isTried }
 
+    /// None but the search for ranges.
     package func cost(rows: Int, columns: Int) -> WeightQuantizationCost { WeightQuantizationCost() }
+
+    /// None: every quantizer is taken.
     package func conflict(with quantizer: WeightQuantizer) -> String? { nil }
 
+    /// Where no group reaches over rows.
     package func isByRow(_ spec: QuantizerSpec) -> Bool {
         switch spec.granularity {
         case .channel, .token, .group, .head: true

@@ -9,6 +9,7 @@ package struct ZeroPoint: WeightQuantization {
 
     package init() {}
 
+    /// `quantization.weights.symmetric=false` where the quantizer is symmetric, or what else it cannot keep.
     package func conflict(with quantizer: WeightQuantizer) -> String? {
         if quantizer.spec.symmetric { return "quantization.weights.symmetric=false" }
         return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
@@ -21,6 +22,7 @@ package struct ZeroPoint: WeightQuantization {
             QuantizerSpec(bits: spec.bits, symmetric: false, granularity: spec.granularity, includesZero: true))
     }
 
+    /// Scales of (max − min)/(2^b − 1) for each group, a zero point, and the nearest codes.
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {

@@ -202,6 +202,7 @@ package struct CayleySGD: Sendable {
 /// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row: what crosses the
 /// network.
 package enum SkewMatrix {
+    /// n·(n − 1)/2: the entries above the diagonal.
     package static func packedCount(order n: Int) -> Int { n * (n - 1) / 2 }
 
     /// S_ij for i < j.

@@ -3,6 +3,7 @@ package import Models
 /// What each rotation of a model will be, said before the work starts: sizes, and where no Hadamard matrix of the full size is
 /// known, the blocks used instead.
 package struct DimensionReport: Sendable {
+    /// A rotation, its size, and how its random Hadamard is composed.
     package struct Row: Sendable, Equatable {
         package let rotation: String
         package let size: Int

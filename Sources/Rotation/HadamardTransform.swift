@@ -39,6 +39,7 @@ package struct HadamardTransform: Sendable {
 
     package var isBlockDiagonal: Bool { block.order != columns }
 
+    /// The transform of rows of this length, by the largest Hadamard matrix known whose order divides it.
     package init(columns: Int) {
         self.columns = columns
         let block = HadamardOrder.largestBlock(dividing: columns)

@@ -69,6 +69,7 @@ package struct QuantizedHooks: HookTransform {
         self.firstBlock = firstBlock
     }
 
+    /// Rotates and rounds as this hook point asks: R1 where the stream is entered or left, R3 and R4 before the quantizers.
     package func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
         func gradient(_ gradients: [RotationGradient]?) -> RotationGradient? { block.flatMap { gradients?[$0 - firstBlock] } }
         switch point {

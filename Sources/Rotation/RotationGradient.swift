@@ -28,6 +28,7 @@ package final class RotationGradient: QuantizerObserver {
         skew = DoubleStorage(zeros: SkewMatrix.packedCount(order: n))
     }
 
+    /// Sets the sum to 0.
     package func reset() { skew.reset() }
 
     private func add(_ contribution: Tensor) {

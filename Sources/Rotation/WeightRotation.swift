@@ -11,6 +11,7 @@ package struct RotatedSides: Sendable, Equatable {
 
     package init(_ points: some Sequence<HookPoint>) { self.points = Set(points) }
 
+    /// Whether weights are rotated at this hook point.
     package func contains(_ point: HookPoint) -> Bool { points.contains(point) }
 
     package static let all = RotatedSides(HookPoint.allCases.filter { $0.readsResidual || $0.writesResidual })

@@ -9,10 +9,12 @@ package struct CRC32 {
 
     package var value: UInt32 { ~state }
 
+    /// Goes on over further bytes.
     package mutating func update(_ bytes: [UInt8]) {
         for byte in bytes { state = state >> 8 ^ Self.table[Int(UInt8(truncatingIfNeeded: state) ^ byte)] }
     }
 
+    /// The checksum of these bytes.
     package static func of(_ bytes: [UInt8]) -> UInt32 {
         var crc = CRC32()
         crc.update(bytes)
@@ -26,6 +28,7 @@ package enum CRC32C {
         (0..<8).reduce(UInt32(index)) { crc, _ in crc & 1 == 1 ? crc >> 1 ^ 0x82F6_3B78 : crc >> 1 }
     }
 
+    /// The checksum of these bytes.
     package static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
         ~bytes.reduce(~UInt32(0)) { crc, byte in crc >> 8 ^ table[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
     }

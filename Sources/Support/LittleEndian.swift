@@ -1,5 +1,6 @@
 /// Little-endian fields of a byte array.
 extension [UInt8] {
+    /// Adds the value's bytes, the lowest first.
     package mutating func append<Value: FixedWidthInteger>(littleEndian value: Value) {
         for shift in stride(from: 0, to: Value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> Value(shift))) }
     }
@@ -21,7 +22,10 @@ extension [UInt8] {
         return littleEndian(at: offset)
     }
 
+    /// Two bytes as an unsigned integer; nil where they reach beyond the end.
     package func u16(_ offset: Int) -> Int? { unsigned(UInt16.self, at: offset).map(Int.init) }
+
+    /// Four bytes as an unsigned integer; nil where they reach beyond the end.
     package func u32(_ offset: Int) -> Int? { unsigned(UInt32.self, at: offset).map(Int.init) }
     /// Nil also above Int's range.
     package func u64(_ offset: Int) -> Int? { unsigned(UInt64.self, at: offset).flatMap(Int.init(exactly:)) }

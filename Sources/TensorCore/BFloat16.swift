@@ -1,5 +1,6 @@
 /// The upper 16 bits of a float32: 8 exponent and 7 fraction bits.
 package enum BFloat16 {
+    /// The float32 number with these upper 16 bits; exact.
     package static func widen(_ bits: UInt16) -> Float { Float(bitPattern: UInt32(bits) << 16) }
 
     /// Rounds to nearest, ties to even; NaN stays NaN.

@@ -19,9 +19,11 @@ package protocol LinearOperator: Sendable {
 extension LinearOperator {
     package var isResident: Bool { true }
 
+    /// A product with each matrix, which share nothing.
     package func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
         [product(x)] + others.map { $0.product(x) }
     }
 
+    /// Those rows of ``tensor``, which is made whole for it.
     package func rows(at indices: [Int32]) -> Tensor { StoredTensor(tensor).rows(at: indices) }
 }

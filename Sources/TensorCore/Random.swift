@@ -10,6 +10,7 @@ package struct RandomStream: RandomNumberGenerator, Sendable {
     /// Number of 64-bit draws taken so far; assign to jump.
     package var position: UInt64 = 0
 
+    /// A stream from its beginning.
     package init(seed: UInt64, stream: UInt64 = 0) {
         key = (UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
         self.stream = stream
@@ -33,6 +34,7 @@ package struct RandomStream: RandomNumberGenerator, Sendable {
         return (UInt64(c0) | UInt64(c1) << 32, UInt64(c2) | UInt64(c3) << 32)
     }
 
+    /// The next 64 bits of the stream.
     package mutating func next() -> UInt64 {
         let (low, high) = block(position >> 1)
         defer { position &+= 1 }

@@ -17,6 +17,7 @@ package final class ByteStorage: @unchecked Sendable {
     package let pointer: UnsafeMutableRawPointer
     private let bytes: Int
 
+    /// Memory from the pool, with whatever was in it.
     package init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count)
@@ -46,6 +47,7 @@ package final class DoubleStorage: @unchecked Sendable {
             to: Double.self, capacity: bytes / MemoryLayout<Double>.stride)
     }
 
+    /// Memory from the pool, all 0.
     package convenience init(zeros count: Int) {
         self.init(uninitialized: count)
         reset()
@@ -62,6 +64,7 @@ package final class DoubleStorage: @unchecked Sendable {
 
     package var elements: UnsafeMutableBufferPointer<Double> { UnsafeMutableBufferPointer(start: pointer, count: count) }
 
+    /// Sets every element to 0.
     package func reset() { pointer.initialize(repeating: 0, count: count) }
 
     /// The elements rounded to float32.

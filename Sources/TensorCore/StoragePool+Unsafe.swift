@@ -55,6 +55,7 @@ package final class StoragePool: Sendable {
         return UnsafeMutableRawPointer(bitPattern: address)!
     }
 
+    /// Takes back memory that `take(bytes:)` gave, with the same number of bytes.
     package func give(_ pointer: UnsafeMutableRawPointer, bytes: Int) {
         let address = UInt(bitPattern: pointer)
         state.withLock { state in

@@ -18,12 +18,14 @@ extension Tensor: TensorValue {
     package var tensor: Tensor { self }
     package var stored: StoredTensor { StoredTensor(self) }
 
+    /// A changed copy.
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Tensor {
         var result = self
         change(&result)
         return result
     }
 
+    /// A copy, changed some rows at a time.
     package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Tensor {
         mapped { $0.changeRows(change) }
     }
@@ -90,6 +92,7 @@ package struct StoredTensor: TensorValue {
     package let shape: [Int]
     private let content: Content
 
+    /// A tensor that is kept as it is, in float32.
     package init(_ tensor: Tensor) {
         shape = tensor.shape
         content = .float32(tensor)
@@ -137,6 +140,7 @@ package struct StoredTensor: TensorValue {
         }
     }
 
+    /// A value that is made on demand: the tensor as it is then, changed.
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mapped(change))
@@ -144,6 +148,7 @@ package struct StoredTensor: TensorValue {
         }
     }
 
+    /// As ``mapped(_:)``, changed some rows at a time.
     package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mappedRows(change))

@@ -32,10 +32,12 @@ extension Tensor {
     /// Whether no element is NaN or infinite.
     package var isFinite: Bool { ck_all_finite(pointer, count) != 0 }
 
+    /// a + b, of equal shapes.
     package static func + (a: Tensor, b: Tensor) -> Tensor {
         weightedSum(a, 1, b)
     }
 
+    /// a − b, of equal shapes.
     package static func - (a: Tensor, b: Tensor) -> Tensor {
         weightedSum(a, -1, b)
     }

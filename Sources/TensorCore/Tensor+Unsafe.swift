@@ -12,12 +12,14 @@ extension Tensor {
         }
     }
 
+    /// The elements in row-major order, valid within `body`.
     package func withElements<Result, Failure>(
         _ body: (UnsafeBufferPointer<Float>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try body(UnsafeBufferPointer(start: storage.base, count: count))
     }
 
+    /// The elements to be changed, in memory of the tensor's own, valid within `body`.
     package mutating func withMutableElements<Result, Failure>(
         _ body: (UnsafeMutableBufferPointer<Float>) throws(Failure) -> Result
     ) throws(Failure) -> Result {

@@ -15,8 +15,10 @@ package struct Tensor: @unchecked Sendable {
         storage = Storage(count: count)
     }
 
+    /// A tensor of zeros.
     package init(zeros shape: [Int]) { self.init(repeating: 0, shape) }
 
+    /// A tensor with this value everywhere.
     package init(repeating value: Float, _ shape: [Int]) {
         self.init(uninitialized: shape)
         storage.base.update(repeating: value, count: count)
@@ -44,6 +46,7 @@ package struct Tensor: @unchecked Sendable {
 
     package var elements: [Float] { Array(UnsafeBufferPointer(start: storage.base, count: count)) }
 
+    /// An element by its place in row-major order.
     package subscript(flat index: Int) -> Float {
         get {
             precondition(index >= 0 && index < count, "index \(index) outside \(shape)")
@@ -56,6 +59,7 @@ package struct Tensor: @unchecked Sendable {
         }
     }
 
+    /// An element of a matrix.
     package subscript(row: Int, column: Int) -> Float {
         get { self[flat: row * columns + column] }
         set { self[flat: row * columns + column] = newValue }

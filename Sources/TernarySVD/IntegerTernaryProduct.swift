@@ -26,6 +26,7 @@ package struct IntegerTernaryProduct: Sendable {
     }
     private let form: Form
 
+    /// Lays the factors out for products with integers.
     package init(_ factors: TernaryFactors) {
         (rows, columns, b) = (factors.u.rows, factors.v.columns, factors.balance?.b)
         let a = factors.balance?.a

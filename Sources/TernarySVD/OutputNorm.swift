@@ -21,6 +21,7 @@ package struct OutputNorm: Sendable {
     /// Part of the mean diagonal of H that is added to its diagonal.
     package static let damping = 0.01
 
+    /// With a second moment H, `[n, n]`, taken as it is.
     package init(inputs: Tensor) {
         precondition(inputs.rows == inputs.columns, "a second moment of shape \(inputs.shape)")
         self.inputs = inputs

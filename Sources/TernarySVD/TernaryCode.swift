@@ -22,11 +22,13 @@ internal import TensorCore
 /// A row's or column's own chances begin with what those before it of their kind came to, as if `inherited` bits had been
 /// seen.
 package enum TernaryCode {
+    /// Bytes that are the code of no factors of the shape given.
     package struct Malformed: Error {}
 
     /// Bits of experience that a row of V or a column of U begins with, and how many count in what is handed on.
     fileprivate static let (inherited, memory): (UInt32, Int) = (8, 64)
 
+    /// The code of these factors, which has one length and gives them back bit for bit.
     package static func encode(_ factors: TernaryFactors) -> [UInt8] {
         var coder = TernaryCoder(BinaryEncoder(), TernaryParts(factors))
         coder.run()

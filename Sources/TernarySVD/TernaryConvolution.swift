@@ -2,6 +2,7 @@ package import TensorCore
 
 /// Geometry of a two-dimensional convolution, height first.
 package struct ConvolutionGeometry: Sendable, Equatable {
+    /// What stands around an image: zeros, or the image mirrored at its edge.
     package enum PaddingMode: String, Sendable { case zeros, reflect }
 
     package var stride = [1, 1], padding = [0, 0], dilation = [1, 1]

@@ -3,6 +3,7 @@ package import Support
 
 /// A ternary decomposition that cannot be made, or a packed file that cannot be used.
 package struct TernaryError: ReportableError, Equatable {
+    /// What is wrong: a setting, the data, or a loop that gets no nearer.
     package enum Kind: Sendable {
         /// A setting outside its range.
         case configuration

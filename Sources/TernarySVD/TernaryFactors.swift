@@ -99,6 +99,8 @@ package struct TernaryFactors: Sendable {
 
 extension TernaryFactors: LinearOperator {
     package var shape: [Int] { [u.rows, v.columns] }
+
+    /// x·Wᵀ from the packed factors, as ``apply(_:)``.
     package func product(_ x: Tensor) -> Tensor { apply(x) }
     package var tensor: Tensor { unpacked() }
 }

@@ -1,5 +1,6 @@
 /// How a matrix is decomposed. Defaults and what one option says of another stand here; settings and the public API take them.
 package struct TernaryOptions: Sendable, Equatable {
+    /// By which algorithm components are found.
     package enum Mode: String, Sendable, CaseIterable {
         /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all
         /// entries of U and V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.

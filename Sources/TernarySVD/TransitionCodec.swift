@@ -24,6 +24,7 @@ package struct TransitionCodec {
 
     package init(rows: Int, columns: Int) { (self.rows, self.columns) = (rows, columns) }
 
+    /// What a payload holds: scales alone, changes of components, or all of them.
     package enum Form: UInt8 { case scales, changes, whole }
 
     private static let headerBytes = 12

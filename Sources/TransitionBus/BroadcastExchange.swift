@@ -16,11 +16,13 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
             firstStep: configuration.firstStep, validate: configuration.validate)
     }
 
+    /// Forgets the layers of the step before.
     package func beginStep(_ step: Int, owners: [Int]) throws {
         own = [:]
         _ = ledger.begin(step: step, owners: owners)
     }
 
+    /// Keeps the transition until `collect(_:)` broadcasts it.
     package func publish(_ transition: Transition) throws {
         precondition(ledger.owners[transition.layer] == world.rank, "layer \(transition.layer) belongs to another rank")
         own[transition.layer] = transition
@@ -28,8 +30,10 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
         statistics.bytesPublished += world.size > 1 ? FrameHeader.size + transition.payload.count : 0
     }
 
+    /// Does nothing: MPI carries everything in `collect(_:)`.
     package func poll() throws {}
 
+    /// Broadcasts layer by layer, each from its owner. Collective.
     package func collect(_ apply: (Transition) throws -> Void) throws {
         for (layer, owner) in ledger.owners.enumerated() {
             let mine = own[layer]
@@ -51,6 +55,9 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
         }
     }
 
+    /// One all-reduce tells whether all ranks agree, and the least of each value.
+    ///
+    /// - Throws: ``BusError/replicasDiffer(step:details:)``.
     package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }

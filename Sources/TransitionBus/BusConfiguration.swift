@@ -110,6 +110,7 @@ package protocol TransitionExchange: AnyObject {
 }
 
 extension TransitionExchange {
+    /// As ``finishStep(stateDigest:leastOf:)`` without values.
     package func finishStep(stateDigest: Digest) throws { _ = try finishStep(stateDigest: stateDigest, leastOf: []) }
 
     /// Waits for all layers of the step; every transition once, by layer.

@@ -16,6 +16,7 @@ package final class EventSubscriber {
     /// What has become of the connection to the publisher.
     package private(set) var connection = Connection.none(since: .now)
 
+    /// How the connection to the publisher stands.
     package enum Connection: Equatable {
         case none(since: ContinuousClock.Instant)
         case open

@@ -55,12 +55,14 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
 
     // MARK: A step
 
+    /// Takes in what arrived early for this step, and forgets the frames of the step before last.
     package func beginStep(_ step: Int, owners: [Int]) throws {
         for refusal in ledger.begin(step: step, owners: owners) { count(refusal) }
         ring.begin(step: step)
         served = served.filter { $0.key.step >= step - 1 }
     }
 
+    /// Sends the transition, and keeps its frame for ranks that ask again.
     package func publish(_ transition: Transition) throws {
         precondition(ledger.owners[transition.layer] == world.rank, "layer \(transition.layer) belongs to another rank")
         let header = header(.transition, layer: transition.layer, codec: transition.codec, payload: transition.payload)
@@ -72,8 +74,12 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         try publish(frame)
     }
 
+    /// As ``TransitionExchange/poll()``.
     package func poll() throws { try poll(milliseconds: 0) }
 
+    /// Ends the own part of the step and takes in the others', asking again for what is overdue.
+    ///
+    /// - Throws: ``BusError``, among others where an owner stays silent for too long.
     package func collect(_ apply: (Transition) throws -> Void) throws {
         let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
         ring.storeEnding(ending, step: ledger.step)
@@ -127,6 +133,9 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         }
     }
 
+    /// An all-reduce over MPI, while requests are still answered; then rank 0 publishes that the step is committed.
+    ///
+    /// - Throws: ``BusError/replicasDiffer(step:details:)``, ``BusError/timeout(what:rank:seconds:)``.
     package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
         let start = ContinuousClock.now
         defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }

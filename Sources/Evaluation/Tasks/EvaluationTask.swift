@@ -58,6 +58,7 @@ package struct TaskLine: Sendable {
 
     init(_ object: JSONObject, _ place: String) { (self.object, self.place) = (object, place) }
 
+    /// An error at a field, for checks of the task's own.
     package func failure(_ field: String, _ problem: String) -> FileError {
         FileError(.malformed, "\(place): \(field)", problem)
     }
@@ -67,13 +68,21 @@ package struct TaskLine: Sendable {
         return value
     }
 
+    /// Whether the field is there and not null.
     package func has(_ field: String) -> Bool { object[field].map { $0 != .null } ?? false }
 
+    /// A text.
+    ///
+    /// - Throws: `FileError` where the field is missing or something else.
     package func string(_ field: String) throws(FileError) -> String {
         guard let text = try value(field).string else { throw failure(field, "is not a text") }
         return text
     }
 
+    /// A list of two or more texts, such as the answers to choose from.
+    ///
+    /// - Parameter section: the object that the field is in; nil for the line itself.
+    /// - Throws: `FileError` where the list is missing, shorter, or holds something else.
     package func strings(_ field: String, in section: String? = nil) throws(FileError) -> [String] {
         let path = [section, field].compactMap(\.self).joined(separator: ".")
         let found = try section.map { name throws(FileError) in try value(name)[field] } ?? object[field]

@@ -16,6 +16,7 @@ package struct ONNXFactorWriter: ModelWriter {
 
     package init() {}
 
+    /// As ``ModelWriter/write(_:)``: a graph for each ternary layer, in one file.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
         let folder = try CompressedFolder(request.source).folder

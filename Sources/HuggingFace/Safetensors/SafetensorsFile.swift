@@ -13,6 +13,9 @@ package final class SafetensorsFile: Sendable {
     /// Sorted.
     package var names: [String] { tensors.keys.sorted() }
 
+    /// Opens a file and checks its header; tensors are read when they are asked for.
+    ///
+    /// - Throws: ``FileError`` where the header breaks a rule of the format, or tensors do not fill the file.
     package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
         let header = try SafetensorsHeader(file)

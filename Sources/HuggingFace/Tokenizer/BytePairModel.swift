@@ -184,6 +184,7 @@ package struct LostText: Equatable, Sendable {
         self.unknown = unknown
     }
 
+    /// Adds what a further part of the text has lost.
     package static func += (total: inout LostText, part: LostText) {
         total.dropped += part.dropped
         total.unknown += part.unknown

@@ -12,6 +12,9 @@ package final class TorchArchive: Sendable {
 
     package var path: String { file.path }
 
+    /// Opens an archive: its directory, its pickle and the checksums of its storages are checked, and nothing of it is run.
+    ///
+    /// - Throws: ``FileError``.
     package init(_ path: String) throws(FileError) {
         file = try InputFile(path)
         if let problem = Impostor.problem(try file.bytes(0..<min(file.size, Impostor.prefix))) {
@@ -41,6 +44,9 @@ package final class TorchArchive: Sendable {
         entries = try Self.storages(tensors, root: String(root), zip)
     }
 
+    /// The shape of a tensor.
+    ///
+    /// - Throws: ``FileError`` where there is none of this name.
     package func shape(_ name: String) throws(FileError) -> [Int] { try tensor(name).shape }
 
     /// The tensor as float32.

@@ -17,6 +17,7 @@ package struct GenerateBenchmarkJob: Job {
 
     package init() {}
 
+    /// Measures and writes `summary.json`. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, settings, world) = (context.config, context.config.generate, context.communicator)
         let start = ContinuousClock.now

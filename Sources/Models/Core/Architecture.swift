@@ -43,6 +43,7 @@ package struct Architecture: Sendable, Equatable {
 
     /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it.
     package struct NormRule: Sendable, Equatable {
+        /// Which norm it is.
         package enum Kind: Sendable, Equatable {
             /// RMSNorm.
             case rms

@@ -20,12 +20,15 @@ package struct CausalBatch: AttentionContext {
         self.length = length
     }
 
+    /// 0, 1, …, length − 1, again for each sequence.
     package func positions(rows: Int) -> [Int32] { (0..<rows).map { Int32($0 % length) } }
 
+    /// The rotary embedding of whole sequences: each begins at position 0.
     package func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
         tape.rotary(x, table, length: length)
     }
 
+    /// Causal attention within each sequence: q `[rows, heads·d]`, k and v `[rows, keyValueHeads·d]` give `[rows, heads·d]`.
     package func attend(
         _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
     ) -> Variable {

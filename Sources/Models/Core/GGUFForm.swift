@@ -70,6 +70,7 @@ extension ModelFamily {
 
     package static var ggufArchitectures: Set<String> { [] }
 
+    /// Refuses every file: the family is not read from GGUF.
     package static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject {
         throw file.failure("general.architecture", "is of no family that is read from GGUF")
     }

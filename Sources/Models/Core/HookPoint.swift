@@ -52,5 +52,7 @@ package protocol HookTransform {
 /// The network as it is.
 package struct IdentityHooks: HookTransform {
     package init() {}
+
+    /// x itself.
     package func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable { x }
 }

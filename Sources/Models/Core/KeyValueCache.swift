@@ -125,12 +125,17 @@ package final class KeyValueCache: AttentionContext {
     /// Forgets all tokens.
     package func reset() { position = 0 }
 
+    /// Those that follow what is in the cache.
     package func positions(rows: Int) -> [Int32] { (0..<rows).map { Int32(position + $0) } }
 
+    /// The rotary embedding at the positions that follow what is in the cache.
     package func rotate(_ x: Variable, _ table: RotaryTable, on tape: Tape) -> Variable {
         tape.rotary(x, table, from: position, length: x.value.rows)
     }
 
+    /// Stores the new tokens' keys and values, then attends to all before them and to themselves, `[rows, heads·d]`.
+    ///
+    /// - Precondition: there is room, and the tape records nothing.
     package func attend(
         _ q: Variable, _ k: Variable, _ v: Variable, block: Int, _ heads: Architecture.Heads, on tape: Tape
     ) -> Variable {

@@ -15,6 +15,7 @@ package struct ModelCost: Sendable {
         head = architecture.head.count
     }
 
+    /// What a block costs.
     package subscript(block: Int) -> BlockCost { blocks[block] }
 
     /// Multiply-adds of all blocks' q·kᵀ and p·v.

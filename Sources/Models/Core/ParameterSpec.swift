@@ -1,5 +1,6 @@
 /// A parameter of a network: its name in a checkpoint, its shape, and what it is to the network.
 package struct ParameterSpec: Sendable, Equatable {
+    /// What a parameter is to the network.
     package enum Role: Sendable, Equatable {
         /// A table [vocabulary, h] looked up by token.
         case embedding

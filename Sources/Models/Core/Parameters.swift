@@ -33,22 +33,28 @@ package struct ParameterGroup<Value> {
         LinearLayer(weight: required(name + ".weight"), bias: self[name + ".bias"])
     }
 
+    /// Where the parameter of this name is; nil where there is none.
     package func index(_ name: String) -> Int? { specs.firstIndex { $0.name == name } }
+
+    /// Where the first parameter of this role is; nil where there is none.
     package func index(_ role: ParameterSpec.Role) -> Int? { specs.firstIndex { $0.role == role } }
 
     /// Where the bias of the linear layer with this weight is.
     package func biasIndex(of weight: Int) -> Int? { index(.bias(of: specs[weight].name)) }
 
+    /// Adds a parameter behind the others.
     package mutating func append(_ spec: ParameterSpec, _ value: Value) {
         specs.append(spec)
         values.append(value)
     }
 
+    /// Removes the parameter at this place.
     package mutating func remove(_ index: Int) {
         specs.remove(at: index)
         values.remove(at: index)
     }
 
+    /// The same parameters with each value replaced; `transform` gets the checkpoint's name of each.
     package func map<New, Failure>(
         _ transform: (_ name: String, _ spec: ParameterSpec, Value) throws(Failure) -> New
     ) throws(Failure) -> ParameterGroup<New> {
@@ -121,6 +127,7 @@ package struct Parameters<Value> {
             firstBlock: firstBlock, entry: entry, blocks: blocks, exit: try exit.map(transform), isLast: isLast)
     }
 
+    /// The same parameters with each value replaced by its name, as ``mapSpecs(_:)`` without the spec.
     package func map<New, Failure>(_ transform: (String, Value) throws(Failure) -> New) throws(Failure) -> Parameters<New> {
         try mapSpecs { name, _, value throws(Failure) in try transform(name, value) }
     }

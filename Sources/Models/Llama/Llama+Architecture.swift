@@ -1,4 +1,5 @@
 extension Llama {
+    /// Blocks of attention and a gated feed-forward network, each behind an RMSNorm; rotatable.
     package static func architecture(_ c: LlamaConfiguration) -> Architecture {
         let (h, f, d) = (c.hiddenSize, c.intermediateSize, c.headDimension)
         var block = [ParameterSpec("input_layernorm.weight", [h], .gain)]

@@ -24,6 +24,7 @@ extension Llama {
     /// it.
     private static let frequencyRecipe = "rope.scaling.sq_train_llama3"
 
+    /// The form that llama.cpp gives the family, or why it cannot run this model.
     package static func gguf(_ c: LlamaConfiguration) -> GGUFSupport {
         if c.family == .qwen3, c.inputBias || c.outputBias {
             return .refused("llama.cpp's qwen3 has no biases of attention, and this model has")

@@ -6,6 +6,7 @@ package import Support
 package struct Llama: ModelFamily {
     package static let modelTypes = Set(LlamaConfiguration.Family.allCases.map(\.rawValue))
 
+    /// Reads config.json; keys that would change the network and are not known are refused.
     package static func configuration(_ keys: HFConfig) throws(FileError) -> LlamaConfiguration {
         try LlamaConfiguration(keys)
     }
@@ -18,6 +19,7 @@ package struct Llama: ModelFamily {
         rotary = configuration.rotary.table(headDimension: configuration.headDimension, positions: positions)
     }
 
+    /// The tokens' rows of the embedding.
     package func enter(
         _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
         on tape: Tape
@@ -26,6 +28,7 @@ package struct Llama: ModelFamily {
         return hooks.transform(x, at: .embedding, block: nil, on: tape)
     }
 
+    /// x + attention(norm(x)), then the same with the feed-forward network.
     package func block(
         _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
         hooks: some HookTransform, on tape: Tape
@@ -36,6 +39,7 @@ package struct Llama: ModelFamily {
         return tape.add(middle, hooks.transform(fed, at: .mlpResidual, block: index, on: tape))
     }
 
+    /// The last norm.
     package func exit(_ x: Variable, _ exit: ParameterGroup<Variable>, hooks: some HookTransform, on tape: Tape) -> Variable {
         let normalized = tape.rmsNorm(x, gain: exit.required("model.norm.weight"), epsilon: configuration.normEpsilon)
         return hooks.transform(normalized, at: .headInput, block: nil, on: tape)

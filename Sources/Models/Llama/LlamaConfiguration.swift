@@ -71,6 +71,7 @@ package struct LlamaConfiguration: Sendable, Equatable {
 
 /// The base of the rotary angles and how they are stretched for longer contexts.
 package struct RotaryScaling: Sendable, Equatable {
+    /// How the angles are stretched.
     package enum Kind: Sendable, Equatable {
         case none
         /// Positions divided by `factor` (Chen et al., arXiv 2306.15595).
@@ -104,6 +105,7 @@ package struct RotaryScaling: Sendable, Equatable {
         }
     }
 
+    /// Cosines and sines of these frequencies at each position.
     package func table(headDimension: Int, positions: Int) -> RotaryTable {
         RotaryTable(frequencies: frequencies(headDimension: headDimension), positions: positions)
     }

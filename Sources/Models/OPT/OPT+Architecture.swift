@@ -1,4 +1,6 @@
 extension OPT {
+    /// Blocks of attention and ReLU with LayerNorms before or after them, learned positions, and projections at both ends where
+    /// embeddings are narrower than blocks.
     package static func architecture(_ c: OPTConfiguration) -> Architecture {
         let (h, e, decoder) = (c.hiddenSize, c.embeddingSize, "model.decoder.")
         var entry = [

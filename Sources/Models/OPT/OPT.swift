@@ -6,6 +6,7 @@ package import Support
 package struct OPT: ModelFamily {
     package static let modelTypes: Set<String> = ["opt"]
 
+    /// Reads config.json; keys that would change the network and are not known are refused.
     package static func configuration(_ keys: HFConfig) throws(FileError) -> OPTConfiguration {
         try OPTConfiguration(keys)
     }
@@ -14,6 +15,7 @@ package struct OPT: ModelFamily {
 
     package init(_ configuration: OPTConfiguration, positions: Int) { self.configuration = configuration }
 
+    /// The tokens' rows of the embedding, projected where it is narrower, plus those of their positions.
     package func enter(
         _ tokens: [Int32], _ entry: ParameterGroup<Variable>, context: some AttentionContext, hooks: some HookTransform,
         on tape: Tape
@@ -25,6 +27,7 @@ package struct OPT: ModelFamily {
         return hooks.transform(tape.add(x, positions), at: .embedding, block: nil, on: tape)
     }
 
+    /// x + attention, then x + the feed-forward network, each with its norm before it, or after the sum.
     package func block(
         _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
         hooks: some HookTransform, on tape: Tape
@@ -45,6 +48,7 @@ package struct OPT: ModelFamily {
         }
     }
 
+    /// The last norm where there is one, then the projection to the embedding's width where that is narrower.
     package func exit(_ x: Variable, _ exit: ParameterGroup<Variable>, hooks: some HookTransform, on tape: Tape) -> Variable {
         var x = x
         if configuration.finalNorm { x = norm(x, "model.decoder.final_layer_norm", exit, on: tape) }

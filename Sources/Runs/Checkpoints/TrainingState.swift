@@ -85,6 +85,7 @@ package struct TrainingState: Sendable {
 /// All throw ``CheckpointError`` where the state lacks what this program needs (it was written by another version), or a file
 /// cannot be read.
 extension TrainingState {
+    /// A tensor of this shape; one of another shape is taken for missing.
     package func tensor(_ name: String, _ shape: [Int]) throws(CheckpointError) -> Tensor {
         guard let tensor = try optionalTensor(name) else { throw .lacks(name) }
         guard tensor.shape == shape else { throw .lacks("\(name) of shape \(shape)") }
@@ -97,6 +98,7 @@ extension TrainingState {
         return try files?.tensor(name)
     }
 
+    /// A number, to the bit.
     package func number(_ name: String) throws(CheckpointError) -> Double {
         guard let number = try optionalNumber(name) else { throw .lacks(name) }
         return number
@@ -108,6 +110,7 @@ extension TrainingState {
         return try files?.number(name)
     }
 
+    /// A matrix of −1, 0 and 1.
     package func ternary(_ name: String) throws(CheckpointError) -> PackedTernary {
         if let matrix = ternary[name] { return PackedTernary(matrix) }
         guard let factor = try files?.ternary(name) else { throw .lacks(name) }

@@ -15,6 +15,7 @@ extension RunFolder {
         }
     }
 
+    /// Counts what is in a folder, damaged or not; nothing where there is no folder.
     package static func place(_ folder: String) -> Place {
         let metrics = "\(folder)/metrics.jsonl"
         let bytes = PathKind(metrics) == .file ? (try? InputFile.contents(of: metrics, limit: 1 << 30)) ?? [] : []

@@ -5,6 +5,7 @@ package import Support
 /// Whether training was worth it, on the evaluation windows: by the divergence from full precision where both have one, by
 /// perplexity else.
 package struct Improvement: Sendable {
+    /// Which way the score went.
     package enum Change: String, Sendable { case better, unchanged, worse }
 
     private let before: LanguageModelScore

@@ -28,6 +28,9 @@ package struct ModelSizes: Sendable {
 
     private static let scaleBytes = 4
 
+    /// Counts the bytes of a folder's tensors.
+    ///
+    /// - Throws: `FileError` where the folder lacks one that its architecture has.
     package init(_ folder: ModelFolder) throws {
         func bytes(_ weight: String) throws -> Int {
             if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }

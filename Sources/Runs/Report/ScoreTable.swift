@@ -46,6 +46,7 @@ package struct NetworkBits: Sendable, Equatable {
 /// Ways to run one model, scored on the same windows: the table that `eval`, `rotate`, `ptq` and `qat` end with, and their
 /// scores in `summary.json`.
 package struct ScoreTable: Sendable {
+    /// One way to run the model, and its scores.
     package struct Row: Sendable {
         /// In `summary.json`.
         package let key: String
@@ -67,12 +68,14 @@ package struct ScoreTable: Sendable {
         title = "\(bits == .factors ? "" : bits.text + ", ")\(windows) window\(windows == 1 ? "" : "s") of \(length) tokens"
     }
 
+    /// Adds a row; `key` is what `summary.json` calls it.
     package mutating func add(
         _ key: String, _ label: String, _ bits: NetworkBits, _ score: LanguageModelScore, _ size: ModelSize? = nil
     ) {
         rows.append(Row(key: key, label: label, bits: bits, score: score, size: size))
     }
 
+    /// Adds a row that was made elsewhere.
     package mutating func add(_ row: Row) { rows.append(row) }
 
     /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores (KL in nats;

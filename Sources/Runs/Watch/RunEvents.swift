@@ -63,6 +63,7 @@ package final class RunEvents {
             ])
     }
 
+    /// Publishes a value under a key. The value is made only where somebody may watch; a failure costs the run nothing.
     package func publish(_ key: String, _ value: @autoclosure () -> JSONValue) {
         attempt { publisher in
             try publisher.publish(key, json: Array(value().text(.compact, sortedKeys: false).utf8))

@@ -2,6 +2,7 @@ internal import Glibc
 
 /// A file of a model, a tokenizer or a set of rotations that cannot be read or written.
 package struct FileError: ReportableError, Equatable {
+    /// What is wrong with the file; each has an exit code of its own.
     package enum Kind: Sendable {
         /// The file breaks a rule of its format.
         case malformed

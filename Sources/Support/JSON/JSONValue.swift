@@ -26,6 +26,8 @@ package struct JSONObject: Equatable, Sendable {
     package var count: Int { members.count }
     package var keys: [String] { members.map(\.key) }
 
+    /// The value of a member; nil where there is none. Assigning nil removes it, assigning to a new key adds it as the last
+    /// one.
     package subscript(key: String) -> JSONValue? {
         get { position(of: key).map { members[$0].value } }
         set {
@@ -74,6 +76,7 @@ package struct JSONObject: Equatable, Sendable {
         for (position, member) in members.enumerated() { index[UTF8Key(member.key)] = position }
     }
 
+    /// Whether both have the same members, in whatever order.
     package static func == (a: JSONObject, b: JSONObject) -> Bool {
         a.members.elementsEqual(b.members) { UTF8Key($0.key) == UTF8Key($1.key) && $0.value == $1.value }
     }
@@ -85,8 +88,10 @@ package struct UTF8Key: Hashable, Sendable {
 
     package init(_ string: String) { self.string = string }
 
+    /// Byte by byte: Swift compares texts by canonical equivalence, JSON does not.
     package static func == (a: UTF8Key, b: UTF8Key) -> Bool { a.string.utf8.elementsEqual(b.string.utf8) }
 
+    /// Of the bytes, as equality is.
     package func hash(into hasher: inout Hasher) {
         let hashed: Void? = string.utf8.withContiguousStorageIfAvailable { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
         if hashed == nil { for byte in string.utf8 { hasher.combine(byte) } }
@@ -94,6 +99,7 @@ package struct UTF8Key: Hashable, Sendable {
 }
 
 extension JSONValue {
+    /// A member of an object; nil for anything else.
     package subscript(key: String) -> JSONValue? { object?[key] }
 
     package var object: JSONObject? { if case .object(let value) = self { value } else { nil } }

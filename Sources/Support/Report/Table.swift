@@ -5,6 +5,7 @@ package struct Table: Sendable {
 
     package init(columns: [String]) { self.columns = columns }
 
+    /// Adds a row. - Precondition: a cell for each column.
     package mutating func add(_ row: [String]) {
         precondition(row.count == columns.count, "\(row.count) cells in \(columns.count) columns")
         rows.append(row)

@@ -11,6 +11,7 @@ extension RunConfig {
         }
     }
 
+    /// What the settings mean for a trainer that takes these micro-batches.
     package func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,

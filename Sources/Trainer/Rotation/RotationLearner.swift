@@ -21,6 +21,7 @@ package import TensorCore
 /// Replicas add in another order, but in double precision: where `RotationPlan` is the same, they hardly ever change a bit
 /// either.
 package final class RotationLearner {
+    /// How rotations are learned, the same on all ranks.
     package struct Settings: Sendable {
         package var objective: RotationObjective
         package var quantization: ActivationQuantization

@@ -174,6 +174,7 @@ package struct RotatedScorer {
         self.windows = windows
     }
 
+    /// Perplexity and divergence from full precision of the network with these rotations. Collective.
     package func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
         let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
         let network = Network(

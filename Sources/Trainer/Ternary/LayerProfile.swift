@@ -5,6 +5,7 @@ package import TernarySVD
 
 /// What the linear layers of a model cost per token, counted from their shapes, weights and factors alone.
 package struct LayerProfile {
+    /// A linear layer and what it costs.
     package struct Layer {
         package let name: String
         package let shape: [Int]

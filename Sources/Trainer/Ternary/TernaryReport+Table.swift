@@ -30,6 +30,7 @@ extension TernaryReport {
     /// The totals in a line.
     package var cost: String { Self.cost(ternary: operations, dense: denseOperations) }
 
+    /// Operations a token of both models in a sentence, and their ratio.
     package static func cost(ternary: OperationCount, dense: OperationCount) -> String {
         "per token \(ternary.additions) additions and \(ternary.multiplications) multiplications instead of "
             + "\(dense.multiplications) of each"

@@ -6,6 +6,7 @@ package import TernarySVD
 
 /// A network's ternary layers and what they cost, for `summary.json`.
 package struct TernaryReport {
+    /// A layer's factors and how well they stand for its weight.
     package struct Layer {
         package let name: String
         package let factors: TernaryFactors

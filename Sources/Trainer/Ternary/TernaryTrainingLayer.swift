@@ -11,6 +11,7 @@ package struct BranchCounts {
     /// Adaptations that would have emptied the layer; each is among ``refresh``, too.
     package var refused = 0
 
+    /// Counts a transition.
     package mutating func add(_ update: TransitionUpdate) {
         if update.isRefusal { refused += 1 }
         switch update.branch {
