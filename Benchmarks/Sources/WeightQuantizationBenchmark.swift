@@ -46,8 +46,8 @@ struct WeightQuantizationBenchmark: ParsableCommand {
     func validate() throws {
         guard CalibrationMode(rawValue: mode) != nil else { throw ValidationError("--mode is sequential or full-precision") }
         guard bits.allSatisfy({ (2...8).contains($0) }) else { throw ValidationError("--bits must be 2 to 8") }
-        if let stranger = method.first(where: { WeightQuantizations.named($0) == nil }) {
-            throw ValidationError("--method \(stranger) is none of \(WeightQuantizations.names.joined(separator: ", "))")
+        if let unknown = method.first(where: { WeightQuantizations.named($0) == nil }) {
+            throw ValidationError("--method \(unknown) is none of \(WeightQuantizations.names.joined(separator: ", "))")
         }
     }
 

@@ -111,4 +111,4 @@ CK_KERNEL(ck_ternary_descend_sparse)
 // kernels/ternary_sum.c
 CK_KERNEL(ck_ternary_tile)
 CK_KERNEL(ck_ternary_sum)
-CK_KERNEL(ck_ternary_settle)
+CK_KERNEL(ck_ternary_carry_residual)

@@ -34,7 +34,7 @@ void cmpi_started(void) {
 
 void cmpi_completed(void) { atomic_fetch_sub(&under_way, 1); }
 
-/// Waits until something is under way. Returns whether to go on.
+/// Waits until something is under way. Returns whether to continue.
 static bool wait_for_work(void) {
     pthread_mutex_lock(&state);
     while (!is_ending && atomic_load(&under_way) == 0) pthread_cond_wait(&changed, &state);

@@ -146,7 +146,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     func calibrate(_ replace: (CalibratedLayers) throws -> [Tensor]) throws -> [Tensor?] {
         let origin = try origin()
         for (point, layers) in points {
-            try settle(layers, replace, point, origin)
+            try replaceWeights(layers, replace, point, origin)
         }
         if whole == nil {
             for place in windows.indices { inputs[place] = output(place, original ?? parameters, [:]) }
@@ -207,7 +207,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     }
 
     /// Has the layers that read a point replaced.
-    private func settle(
+    private func replaceWeights(
         _ layers: [Int], _ replace: (CalibratedLayers) throws -> [Tensor], _ point: HookPoint, _ origin: Digest
     ) throws {
         let calibrated = CalibratedLayers(

@@ -27,7 +27,7 @@ package struct ChatTemplate {
     /// - Parameters:
     ///   - variables: by name, such as `messages`, `bos_token` and `add_generation_prompt`; others are undefined.
     ///   - now: for `strftime_now`, in seconds since 1970.
-    /// - Throws: ``TemplateError`` for what the template refuses, or does not go on from.
+    /// - Throws: ``TemplateError`` for what the template refuses, or cannot render.
     package func render(_ variables: JSONObject, now: Int) throws(TemplateError) -> String {
         let scope = TemplateScope()
         for (name, value) in variables.members { scope[name] = TemplateValue(value) }

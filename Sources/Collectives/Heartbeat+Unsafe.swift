@@ -38,9 +38,9 @@ final class Heartbeat: Sendable {
             port = NetworkInterfaces.boundAddress(descriptor)?.port ?? 0
         }
         let addresses = isOneNode ? ["127.0.0.1"] : NetworkInterfaces.outward().map(\.text)
-        let cards = try world.allGather(Array(([String(port)] + addresses).joined(separator: " ").utf8))
-        let peers = cards.map { card -> [(address: UInt32, port: UInt16)] in
-            let fields = String(decoding: card, as: UTF8.self).split(separator: " ")
+        let lines = try world.allGather(Array(([String(port)] + addresses).joined(separator: " ").utf8))
+        let peers = lines.map { line -> [(address: UInt32, port: UInt16)] in
+            let fields = String(decoding: line, as: UTF8.self).split(separator: " ")
             let port = fields.first.flatMap { UInt16($0) } ?? 0
             return fields.dropFirst().compactMap { NetworkInterfaces.parse($0) }.map { ($0, port) }
         }

@@ -8,13 +8,13 @@ internal import Support
 /// never. Pure: what is seen, and how long after the last look, is passed in.
 package struct LauncherWatch {
     /// That it has to end after its ranks: ten times what it takes with a hundred of them.
-    package static let patience = Duration.seconds(15)
+    package static let exitTimeout = Duration.seconds(15)
     /// That it has at least to start ranks on this machine, where it could before; four times as long as it took then.
-    package static let startPatience = Duration.seconds(300)
+    package static let startTimeout = Duration.seconds(300)
 
     /// Why the launcher is to be ended.
     package enum Verdict: Equatable, Sendable {
-        /// Its run has been over for ``LauncherWatch/patience``.
+        /// Its run has been over for ``LauncherWatch/exitTimeout``.
         case outlivesRun
         /// No rank has come for so long.
         case startsNothing(Duration)
@@ -33,7 +33,7 @@ package struct LauncherWatch {
 
     /// - Parameter earlier: of the attempt before this one.
     package init(after earlier: LauncherWatch? = nil) {
-        startLimit = earlier.flatMap { $0.hasHadRanks ? max(Self.startPatience, $0.starting * 4) : $0.startLimit }
+        startLimit = earlier.flatMap { $0.hasHadRanks ? max(Self.startTimeout, $0.starting * 4) : $0.startLimit }
     }
 
     /// Notes what is seen, at the start and then every second or so.
@@ -57,7 +57,7 @@ package struct LauncherWatch {
             if isHeld, folder == .free { folder = .held }
         }
         idle = isOver ? idle + elapsed : .zero
-        if idle >= Self.patience { return .outlivesRun }
+        if idle >= Self.exitTimeout { return .outlivesRun }
         guard !hasHadRanks, folder != .held, let startLimit, starting >= startLimit else { return nil }
         return .startsNothing(startLimit)
     }

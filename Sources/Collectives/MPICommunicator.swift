@@ -29,7 +29,7 @@ package final class MPICommunicator: Communicator {
 
     /// Starts the watchdog of this rank, and the datagrams by which the watchdogs ask each other (`Heartbeat`). Collective.
     package func watch(longestWait: Duration) throws(MPIError) {
-        watchdog = Watchdog(rank: rank, try Heartbeat.open(self), patience: longestWait)
+        watchdog = Watchdog(rank: rank, try Heartbeat.open(self), timeout: longestWait)
     }
 
     /// Makes a call that may wait for other ranks.

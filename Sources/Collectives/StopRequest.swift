@@ -23,7 +23,7 @@ package enum StopRequest {
     /// Two requests within this time, in seconds, are one: `timeout` and closing terminals send their signal twice.
     package static let repetition = 0.3
     /// Seconds that mpirun has to end the ranks after their supervisor has ended.
-    private static let orphanPatience = 5.0
+    private static let orphanTimeout = 5.0
 
     package static let signals = [SIGINT, SIGTERM, SIGHUP, SIGUSR1]
     private static let requested = Atomic<Int32>(0)
@@ -38,7 +38,7 @@ package enum StopRequest {
         /// Whether this rank writes ``advice``.
         var speaks = true
         /// Seconds from a request to the end of the process, where nothing answers.
-        var patience = 1.0
+        var timeout = 1.0
         /// Other ranks on this machine.
         var peers: [pid_t] = []
         /// When shielded work has ended last.
@@ -155,8 +155,8 @@ package enum StopRequest {
 
     /// The ranks get to know each other. Collective.
     ///
-    /// - Parameter patience: see `State/patience`; rank 0's, which speaks for all, ends first.
-    package static func introduce(to world: some Communicator, patience: Double = 5) throws(MPIError) {
+    /// - Parameter timeout: see `State/timeout`; rank 0's, which speaks for all, ends first.
+    package static func introduce(to world: some Communicator, timeout: Double = 5) throws(MPIError) {
         guard world.size > 1 else { return }
         let own = ProcessIdentity.currentMachine
         let processes = try world.allGather(Array("\(own) \(getpid())".utf8)).enumerated().compactMap { rank, bytes -> pid_t? in
@@ -166,7 +166,7 @@ package enum StopRequest {
         state.withLock {
             $0.peers = processes
             $0.speaks = world.isRoot
-            $0.patience = patience + (world.isRoot ? 0 : 1)
+            $0.timeout = timeout + (world.isRoot ? 0 : 1)
         }
         // One of before, when the others were not known.
         if let signal { tellPeers(signal) }
@@ -191,7 +191,7 @@ package enum StopRequest {
             if number == releaseMark { return }
             if orphaned != nil || supervisor?.hasEnded == true {
                 orphaned = orphaned ?? .now
-                if let orphaned, .now - orphaned > .seconds(orphanPatience) { endOrphaned() }
+                if let orphaned, .now - orphaned > .seconds(orphanTimeout) { endOrphaned() }
             }
             if let number, let asked = first {
                 if peerSignals.contains(number) || .now - asked < .seconds(repetition) { continue }
@@ -204,8 +204,8 @@ package enum StopRequest {
                 requested.store(signal, ordering: .releasing)
                 if place == nil { tellPeers(signal) }
             } else if let first, shields.load(ordering: .acquiring) == 0 {
-                let (patience, unshielded) = state.withLock { ($0.patience, $0.unshielded) }
-                if .now - max(first, unshielded) > .seconds(patience) { expire() }
+                let (timeout, unshielded) = state.withLock { ($0.timeout, $0.unshielded) }
+                if .now - max(first, unshielded) > .seconds(timeout) { expire() }
             }
         }
     }

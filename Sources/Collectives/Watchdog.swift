@@ -19,7 +19,7 @@ package final class Watchdog: Sendable {
     private let rank: Int
     private let heartbeat: Heartbeat?
     /// How long other ranks may get nothing done.
-    private let patience: Duration
+    private let timeout: Duration
     private let isStopped = Atomic<Bool>(false)
     private let state = Mutex(State())
 
@@ -27,10 +27,10 @@ package final class Watchdog: Sendable {
     private static let second: UInt64 = 1_000_000_000
 
     /// Starts the thread, which lives until ``stop()``.
-    package convenience init(rank: Int) { self.init(rank: rank, nil, patience: .zero) }
+    package convenience init(rank: Int) { self.init(rank: rank, nil, timeout: .zero) }
 
-    init(rank: Int, _ heartbeat: Heartbeat?, patience: Duration) {
-        (self.rank, self.heartbeat, self.patience) = (rank, heartbeat, patience)
+    init(rank: Int, _ heartbeat: Heartbeat?, timeout: Duration) {
+        (self.rank, self.heartbeat, self.timeout) = (rank, heartbeat, timeout)
         if let thread = try? SystemThread.start({ self.watch() }) { pthread_detach(thread) }
     }
 
@@ -96,7 +96,7 @@ package final class Watchdog: Sendable {
                 expire(.idle(rank: rank, seconds: Double(idle) * 1e-9), current)
             }
             guard let heartbeat else { continue }
-            let limit = max(patience, current.phase?.limit ?? .zero).unsignedNanoseconds
+            let limit = max(timeout, current.phase?.limit ?? .zero).unsignedNanoseconds
             if let verdict = silence.verdict(limit: limit, idle: idle, now: now) { expire(verdict, current) }
             if now >= nextQuestion {
                 nextQuestion = now + min(max(limit / 16, Self.second / 10), 2 * Self.second)

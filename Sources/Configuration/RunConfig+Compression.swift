@@ -331,7 +331,7 @@ package struct TernarySettings: Sendable, Equatable {
     init(_ key: Settings) {
         path = key.optional(
             "path", orElse: "none",
-            "ternary.safetensors of ptq or qat, or their run folder: eval scores it in the place of the layers it names, qat "
+            "ternary.safetensors of ptq or qat, or their run folder: eval scores it instead of the layers it names, qat "
                 + "starts from it"
         )
         // For ptq and qat alike: in the default mode it costs the embedded model 4 % of perplexity, which training wins back.
@@ -371,7 +371,7 @@ package struct TernarySettings: Sendable, Equatable {
         )
         bits = key.optional(
             "bits", orElse: "none",
-            "ptq: bits a weight, of the whole file of factors, in the place of a tolerance: layers become whole numbers with "
+            "ptq: bits a weight, of the whole file of factors, instead of a tolerance: layers become whole numbers with "
                 + "ternary digits, by ternary.weighting, and share the bits by what each saves",
             .range(0.1...8))
         sparsity = key(

@@ -1,6 +1,6 @@
 internal import Compression
 
-/// Settings that a job's inputs bring along, in the place of the defaults.
+/// Settings that a job's inputs bring along, instead of the defaults.
 extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {

@@ -54,7 +54,7 @@ package struct QatSettings: Sendable, Equatable {
 
 extension RunConfig {
     /// Whether `qat` learns from the full-precision network's predictions. Of text that the network has drawn itself they say
-    /// more than the few tokens drawn, which a network in training would soon know by heart (LLM-QAT, arXiv 2305.17888, section
+    /// more than the few tokens drawn, which a network in training would soon memorize (LLM-QAT, arXiv 2305.17888, section
     /// 3.2).
     package var distills: Bool { qat.distill ?? (data.train.path == nil) }
 }

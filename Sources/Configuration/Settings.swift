@@ -55,7 +55,7 @@ package struct Settings {
 
     /// The value of a key, or its default.
     ///
-    /// - Parameter former: the name that the key had before; runs and scripts that give it go on working, and are told of the
+    /// - Parameter former: the name that the key had before; runs and scripts that give it still work, and are told of the
     ///   new one (``RunConfig/renamedKeys(_:)``).
     package func callAsFunction<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any

@@ -4,7 +4,7 @@ package struct SettingsRequest: Sendable {
     package var file: String?
     /// `key.path=value`, over the file's; of a key given twice the last one counts.
     package var assignments: [String]
-    /// What is given in the place of `model.path`: a model, or for `eval` a finished run whose table is to be made again.
+    /// What is given instead of `model.path`: a model, or for `eval` a finished run whose table is to be made again.
     package var model: String?
 
     package init(file: String? = nil, assignments: [String] = [], model: String? = nil) {

@@ -24,7 +24,7 @@ package struct Windows: Sendable {
     /// Text tokens in a window: T, or T − 1 behind a begin token.
     private var textLength: Int { begin == nil ? length : length - 1 }
 
-    /// Behind the begin token that `bos` asks for, text that begins with one goes on after it: a network has seen one, never
+    /// Behind the begin token that `bos` asks for, text that begins with one continues after it: a network has seen one, never
     /// two.
     ///
     /// - Parameters:

@@ -55,7 +55,7 @@ package struct TokenRows {
     ///   - tolerance: up to which a row counts as the same.
     package func differences(from other: TokenRows, tolerance: Double) -> [Difference] {
         let all = Array(0..<references.rows)
-        // A reference that differs itself would spoil a product of every row, so that none could be named.
+        // A reference that differs itself would change a product of every row, so that none could be named.
         let changes = products(references, other.references, other.references, columns: all)
         let sound = all.filter { median(changes[$0]) <= tolerance }
         // Where few agree the models have nothing in common, and all are as good.

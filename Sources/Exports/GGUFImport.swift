@@ -115,7 +115,7 @@ extension GGUFImport {
         guard PathKind(folder + "/config.json") == .file, let checkpoint = try? Checkpoint(folder),
             let name = checkpoint.names.first, let made = try checkpoint.file(of: name).metadata[digestKey]
         else {
-            throw ExportError(.place, folder, "is in the place of the folder that stands for \(path); move it away")
+            throw ExportError(.place, folder, "is where the folder imported from \(path) would be; move it away")
         }
         return made == digest
     }

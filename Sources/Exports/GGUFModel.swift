@@ -36,8 +36,8 @@ struct GGUFModel {
                 throw file.failure("tensor \(entry.name)", "has shape \(info.shape); the file's values say \(entry.shape)")
             }
         }
-        if let stranger = file.tensors.first(where: { !expected.contains($0.name) }) {
-            throw file.failure("tensor \(stranger.name)", "belongs to no layer of the model that the file's values describe")
+        if let unexpected = file.tensors.first(where: { !expected.contains($0.name) }) {
+            throw file.failure("tensor \(unexpected.name)", "belongs to no layer of the model that the file's values describe")
         }
     }
 

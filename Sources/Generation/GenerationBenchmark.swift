@@ -24,7 +24,7 @@ package struct GenerationBenchmark: Sendable {
     ///   - tokens: made after the prompt.
     ///   - link: between the stages of the model, which all measure; times and bandwidth are the first stage's. Stages take
     ///     turns, so that the bytes that all read are divided by the bandwidth of one.
-    ///   - pause: called between repetitions, to see whether to go on.
+    ///   - pause: called between repetitions, to see whether to continue.
     /// - Throws: what `link` and `pause` throw.
     /// - Precondition: room for both.
     package init(

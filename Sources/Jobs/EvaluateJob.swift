@@ -107,7 +107,7 @@ package struct EvaluateJob: Job {
         )
     }
 
-    /// The network that tasks are scored on: the folder's, as it says, with factors that were given in the place of its own.
+    /// The network that tasks are scored on: the folder's, as it says, with factors that were given instead of its own.
     private func runnable(
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
     ) throws -> CompressedModel {

@@ -48,7 +48,7 @@ struct IntegerQat<World: Communicator> {
         let quantizer = recipe.weights
         let trainer = try run.trainer(
             base, hooks: QuantizedHooks(quantization: recipe.activations),
-            view: quantizer.map { quantizer in quantizer.fakeQuantized },
+            weightTransform: quantizer.map { quantizer in quantizer.fakeQuantized },
             teacher: config.distills ? run.fullPrecision : nil)
         var before = plain.rounded
         if rotates {

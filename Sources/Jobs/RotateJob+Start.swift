@@ -22,7 +22,7 @@ extension RotateJob {
     }
 
     /// The learner at its start: the best of several random rotations, and with some steps on stored activations behind it,
-    /// where that is asked for; or where an earlier attempt has come to. Collective.
+    /// where that is asked for; or where an earlier attempt has stopped. Collective.
     func learner(
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
     ) throws -> RotationLearner {

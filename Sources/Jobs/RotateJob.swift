@@ -187,7 +187,7 @@ package struct RotateJob: Job {
             metrics["orthogonality_error"] = .double(error)
             return result
         }
-        try learner.settle()
+        try learner.finish()
         // The steps' buffers are of no use to the scores.
         StoragePool.shared.trim()
         var improvement: Improvement?

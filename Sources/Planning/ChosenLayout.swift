@@ -7,9 +7,10 @@ package import Parallelism
 
 extension RunConfig {
     /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that
-    /// the ranks' memory can hold, or what the run to go on with had. Of the model its config.json is read, or a GGUF file's head. Collective.
+    /// the ranks' memory can hold, or what the run to resume had. Of the model its config.json is read, or a GGUF file's head.
+    /// Collective.
     ///
-    /// - Parameter before: asked on rank 0 for the stages that the run to go on with had; nil from the beginning.
+    /// - Parameter before: asked on rank 0 for the stages that the run to resume had; nil from the beginning.
     /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with
     ///   config.json.
     package func chooseLayout(

@@ -6,7 +6,7 @@ internal import Parallelism
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
 /// The choice depends on shapes and memory alone, never on measured speed: a run started again on machines as free as before is
-/// divided the same way, and one that goes on from a checkpoint as it was before, if that fits.
+/// divided the same way, and one that resumes from a checkpoint as it was before, if that fits.
 package struct LayoutChooser: Sendable {
     private let workload: Workload
     private let ranks: Int
@@ -31,7 +31,7 @@ package struct LayoutChooser: Sendable {
     /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
     /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
     ///
-    /// - Parameter stages: as many where they fit: a checkpoint goes on with the layout it was made with. 0: no matter.
+    /// - Parameter stages: as many where they fit: a checkpoint resumes with the layout it was made with. 0: no matter.
     /// - Throws: ``ConfigurationError`` where none fits; it names the smallest that would.
     package func choose(preferring stages: Int = 0) throws(ConfigurationError) -> Layout? {
         let layouts = workload.stageCounts(ranks: ranks).map(layout)

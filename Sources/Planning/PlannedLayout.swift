@@ -24,7 +24,7 @@ package struct PlannedLayout: Sendable {
     /// What each stage computes in a step: micro-batches, and what is done once.
     package let busySeconds: [Double]
     package let operationsPerStep: Double
-    /// Handed over by the rank that hands over most.
+    /// Sent by the rank that sends most.
     package let bytesPerStep: Int
     package let communicationSeconds: Double
     package let secondsPerStep: Double

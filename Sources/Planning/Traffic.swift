@@ -2,7 +2,7 @@ internal import Configuration
 internal import Glibc
 internal import Models
 
-/// What the ranks of a layout hand over to each other in a step.
+/// What the ranks of a layout send each other in a step.
 struct Traffic {
     private let workload: Workload
     private let layout: Layout

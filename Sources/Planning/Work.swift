@@ -26,14 +26,15 @@ package struct Work: Sendable, Equatable {
 
     /// Seconds on a rank that has its cores for itself.
     package func seconds(on cluster: Cluster) -> Double {
-        products / (cluster.productFlops * Double(cluster.threadsPerRank) * Speed.productUtilization)
-            + solves / (cluster.productFlops * Speed.solveRatio)
-            + (values * Speed.secondsPerValue + searches * Speed.secondsPerSearch) / Double(cluster.threadsPerRank)
+        products / (cluster.productFlops * Double(cluster.threadsPerRank) * CalibratedRates.productUtilization)
+            + solves / (cluster.productFlops * CalibratedRates.solveRatio)
+            + (values * CalibratedRates.secondsPerValue + searches * CalibratedRates.secondsPerSearch)
+            / Double(cluster.threadsPerRank)
     }
 }
 
 /// How fast this program computes what is not a large matrix product, measured once: Benchmarks/plan.md.
-enum Speed {
+enum CalibratedRates {
     /// What the products of a network reach of the peak of a large one.
     static let productUtilization = 0.85
     /// Solving in double precision, against the float32 peak.

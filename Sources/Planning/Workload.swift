@@ -118,7 +118,7 @@ package struct Workload: Sendable {
     }
 
     /// Rows, columns and components of a block's linears as ternary factors. At the default tolerance trained models of several
-    /// sizes came to about as many components as the longer side is long.
+    /// sizes had about as many components as the longer side is long.
     package func ternaryLayers(_ block: Int) -> [(rows: Int, columns: Int, components: Int)] {
         shape.blocks[block].linears.map { ($0.spec.shape[0], $0.spec.shape[1], $0.spec.shape.max() ?? 0) }
     }

@@ -119,7 +119,7 @@ extension QuantizationError {
     }
 
     static var noInputs: QuantizationError {
-        QuantizationError(.data, "no calibration tokens came to the layer; give more calibration text")
+        QuantizationError(.data, "no calibration tokens reached the layer; give more calibration text")
     }
 
     static var inputsZero: QuantizationError {

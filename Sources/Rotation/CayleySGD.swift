@@ -9,7 +9,7 @@ package import TensorCore
 ///
 /// or α = lr/(‖S‖₁ + 1e-8) (``StepSize/relative``).
 /// R is float32 and square, or `[p, n]` with p < n orthonormal rows. Momentum μ keeps B = R·S from step to step (with the R
-/// before the update) and puts G + μ·B in the place of G.
+/// before the update) and replaces G by G + μ·B.
 package struct CayleySGD: Sendable {
     /// How the transform is computed.
     package enum Retraction: String, Sendable, CaseIterable {

@@ -63,8 +63,8 @@ extension Rotations {
             return r
         }
         let expected = ["R1"] + (0..<layers).map(Self.r2Name)
-        if let stranger = names.first(where: { !expected.contains($0) }) {
-            throw FileError(.malformed, "\(path): \(stranger)", "is no rotation of a model with \(layers) layers")
+        if let unexpected = names.first(where: { !expected.contains($0) }) {
+            throw FileError(.malformed, "\(path): \(unexpected)", "is no rotation of a model with \(layers) layers")
         }
         guard !names.isEmpty else { throw FileError(.malformed, path, "holds no rotation") }
         r1 = names.contains("R1") ? try rotation("R1", hidden) : nil

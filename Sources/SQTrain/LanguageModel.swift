@@ -65,8 +65,8 @@ public struct LanguageModel {
                 description: "\(tokens.count) tokens for a model of 1 to \(architecture.maximumPositions) positions",
                 exitCode: 65)
         }
-        if let stranger = tokens.first(where: { !(0..<Int32(vocabularySize)).contains($0) }) {
-            throw SQTrainError(description: "token \(stranger) is outside the vocabulary of \(vocabularySize)", exitCode: 65)
+        if let outside = tokens.first(where: { !(0..<Int32(vocabularySize)).contains($0) }) {
+            throw SQTrainError(description: "token \(outside) is outside the vocabulary of \(vocabularySize)", exitCode: 65)
         }
     }
 

@@ -1,7 +1,7 @@
 internal import Glibc
 internal import Synchronization
 
-/// Work on a thread of its own, for what may wait for the disk while the caller goes on.
+/// Work on a thread of its own, for what may wait for the disk while the caller continues.
 package final class BackgroundWork<Value: Sendable>: Sendable {
     private let outcome = Outcome<Value>()
     private let thread = Mutex<pthread_t?>(nil)
@@ -25,7 +25,7 @@ package final class BackgroundWork<Value: Sendable>: Sendable {
 
     package var isDone: Bool { outcome.result.withLock { $0 != nil } }
 
-    /// What the work came to, once it has ended.
+    /// The result of the work, once it has ended.
     package func wait() throws -> Value {
         if let thread = thread.withLock({ $0 }) { pthread_join(thread, nil) }
         thread.withLock { $0 = nil }

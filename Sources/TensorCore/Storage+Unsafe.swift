@@ -5,10 +5,11 @@ final class Storage: @unchecked Sendable {
 
     init(count: Int) {
         bytes = StoragePool.roundedBytes(count * MemoryLayout<Float>.stride)
-        base = StoragePool.shared.take(bytes: bytes).bindMemory(to: Float.self, capacity: bytes / MemoryLayout<Float>.stride)
+        base = StoragePool.shared.allocate(bytes: bytes).bindMemory(
+            to: Float.self, capacity: bytes / MemoryLayout<Float>.stride)
     }
 
-    deinit { StoragePool.shared.give(UnsafeMutableRawPointer(base), bytes: bytes) }
+    deinit { StoragePool.shared.deallocate(UnsafeMutableRawPointer(base), bytes: bytes) }
 }
 
 /// Bytes that share the pool's memory with tensors, 64-byte aligned: what only kernels read.
@@ -21,7 +22,7 @@ package final class ByteStorage: @unchecked Sendable {
     package init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count)
-        pointer = StoragePool.shared.take(bytes: bytes)
+        pointer = StoragePool.shared.allocate(bytes: bytes)
     }
 
     /// The elements' bytes.
@@ -30,7 +31,7 @@ package final class ByteStorage: @unchecked Sendable {
         elements.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: pointer, count: count).copyMemory(from: $0) }
     }
 
-    deinit { StoragePool.shared.give(pointer, bytes: bytes) }
+    deinit { StoragePool.shared.deallocate(pointer, bytes: bytes) }
 }
 
 /// Numbers in double precision that share the pool's memory with tensors: for sums and systems as large as a model's matrices.
@@ -43,7 +44,7 @@ package final class DoubleStorage: @unchecked Sendable {
     package init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count * MemoryLayout<Double>.stride)
-        pointer = StoragePool.shared.take(bytes: bytes).bindMemory(
+        pointer = StoragePool.shared.allocate(bytes: bytes).bindMemory(
             to: Double.self, capacity: bytes / MemoryLayout<Double>.stride)
     }
 
@@ -60,7 +61,7 @@ package final class DoubleStorage: @unchecked Sendable {
         for index in 0..<count { pointer[index] = convert(source[index]) }
     }
 
-    deinit { StoragePool.shared.give(UnsafeMutableRawPointer(pointer), bytes: bytes) }
+    deinit { StoragePool.shared.deallocate(UnsafeMutableRawPointer(pointer), bytes: bytes) }
 
     package var elements: UnsafeMutableBufferPointer<Double> { UnsafeMutableBufferPointer(start: pointer, count: count) }
 

@@ -3,7 +3,7 @@ import Synchronization
 
 /// Keeps released buffers, so that a training step after the first asks the system for no memory.
 ///
-/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (`BufferGaps`):
+/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (`FreeList`):
 /// what one phase of a step has let go serves the next phase, whatever the sizes, and a process grows to what is in use at one
 /// time, not to the sum over phases. Call ``trim()`` where the need falls for good (training, then evaluation).
 package final class StoragePool: Sendable {
@@ -11,7 +11,7 @@ package final class StoragePool: Sendable {
 
     private struct State: ~Copyable {
         var small: [Int: [UInt]] = [:]
-        var large = BufferGaps()
+        var large = FreeList()
         var systemAllocations = 0
     }
     private let state = Mutex(State())
@@ -40,29 +40,29 @@ package final class StoragePool: Sendable {
     static func roundedBytes(_ bytes: Int) -> Int { max(64, (bytes + 63) & ~63) }
 
     /// - Parameter bytes: a multiple of 64, as is the address.
-    package func take(bytes: Int) -> UnsafeMutableRawPointer {
+    package func allocate(bytes: Int) -> UnsafeMutableRawPointer {
         let address = state.withLock { state -> UInt in
             if bytes < Self.largeBytes {
                 if let address = state.small[bytes]?.popLast() { return address }
                 state.systemAllocations += 1
                 return Self.allocated(bytes)
             }
-            if let address = state.large.take(bytes) { return address }
+            if let address = state.large.allocate(bytes) { return address }
             state.systemAllocations += 1
-            state.large.give(Self.mapped(max(bytes, Self.growthBytes)))
-            return state.large.take(bytes)!
+            state.large.free(Self.mapped(max(bytes, Self.growthBytes)))
+            return state.large.allocate(bytes)!
         }
         return UnsafeMutableRawPointer(bitPattern: address)!
     }
 
-    /// Takes back memory that `take(bytes:)` gave, with the same number of bytes.
-    package func give(_ pointer: UnsafeMutableRawPointer, bytes: Int) {
+    /// Takes back memory that ``allocate(bytes:)`` gave, with the same number of bytes.
+    package func deallocate(_ pointer: UnsafeMutableRawPointer, bytes: Int) {
         let address = UInt(bitPattern: pointer)
         state.withLock { state in
             if bytes < Self.largeBytes {
                 state.small[bytes, default: []].append(address)
             } else {
-                state.large.give(address..<address + UInt(bytes))
+                state.large.free(address..<address + UInt(bytes))
             }
         }
     }

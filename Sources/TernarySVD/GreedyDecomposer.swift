@@ -21,12 +21,12 @@ struct GreedyDecomposer {
     static let fewComponents = 512
     /// From this number of components on rounds grow in large steps.
     static let manyComponents = 2048
-    /// α of ``emphasized()`` for few components, in rounds and at the end, and the factor of the price that goes with it:
-    /// emphasis alone finds fewer components with more non-zeros.
-    static let (emphasis, finalEmphasis, emphasizedPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
-    /// Rounds emphasize nothing before the error is down to this many tolerances: large matrices are past few components by
+    /// α of ``weightedResidual()`` for few components, in rounds and at the end, and the factor of the price that goes with it:
+    /// the weight alone finds fewer components with more non-zeros.
+    static let (leadingWeight, finalLeadingWeight, leadingPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
+    /// Rounds weigh all directions alike before the error is down to this many tolerances: large matrices are past few components by
     /// then, and lose no time.
-    static let emphasisReach: Float = 8
+    static let leadingReach: Float = 8
 
     private let options: TernaryOptions
     private let matrix: Tensor
@@ -42,8 +42,8 @@ struct GreedyDecomposer {
     private var projection: TernaryProjection
     /// Squared error removed per non-zero by the latest new components.
     private var pricePerNonzero: Float = 0
-    /// α of ``emphasized()``.
-    private var emphasis: Float = 0
+    /// α of ``weightedResidual()``.
+    private var leadingWeight: Float = 0
     /// Whether U has changed since the scales were last solved for.
     private var scalesAreStale = false
     /// Whether components left without entries stay, so that all others keep their neighbors.
@@ -82,7 +82,7 @@ struct GreedyDecomposer {
     /// Adds components until the residual is within the tolerance; returns its relative operator norm.
     private mutating func run(name: String, _ eachRound: () throws -> Void) throws -> Float {
         guard norm > 0 else { return 0 }
-        var guardian = StallGuard(tolerance: options.tolerance, name: name)
+        var stallGuard = StallGuard(tolerance: options.tolerance, name: name)
         var decay = ErrorDecay(tolerance: options.tolerance)
         while true {
             try eachRound()
@@ -94,14 +94,14 @@ struct GreedyDecomposer {
                 if error < options.tolerance { break }
             }
             let first = components.count
-            try guardian.check(error, residual, components: first)
+            try stallGuard.check(error, residual, components: first)
             decay.note(error, components: first)
             let wanted = options.refines ? roundSize(after: first, decay) : stride
             try addPairs(wanted)
             try refit(from: first)
             guard options.refines else { continue }
             let few = components.count < Self.fewComponents
-            emphasis = few && options.economizes && error < Self.emphasisReach * options.tolerance ? Self.emphasis : 0
+            leadingWeight = few && options.economizes && error < Self.leadingReach * options.tolerance ? Self.leadingWeight : 0
             for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
         }
         if options.refines { try trim() }
@@ -159,16 +159,16 @@ extension GreedyDecomposer {
     private static let passes = 2
 
     /// What a non-zero costs.
-    private var price: Float { options.price * pricePerNonzero * (emphasis > 0 ? Self.emphasizedPrice : 1) }
+    private var price: Float { options.price * pricePerNonzero * (leadingWeight > 0 ? Self.leadingPrice : 1) }
 
     /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers
     /// the sum of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α
     /// times.
-    private func emphasized() -> Tensor {
-        guard emphasis > 0 else { return residual }
+    private func weightedResidual() -> Tensor {
+        guard leadingWeight > 0 else { return residual }
         let basis = subspace.basis
         var result = matmul(basis, .asStored, matmul(basis, .transposed, residual))
-        result.scale(by: emphasis)
+        result.scale(by: leadingWeight)
         result.add(residual)
         return result
     }
@@ -191,7 +191,7 @@ extension GreedyDecomposer {
     }
 
     /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with
-    /// every change where nothing is emphasized.
+    /// every change where all directions weigh alike.
     private mutating func descend(left: Bool, price: Float) throws {
         let k = components.count
         let (m, n) = (components.m, components.n)
@@ -200,7 +200,7 @@ extension GreedyDecomposer {
         // R·Vᵀ (rows of U), or Rᵀ·U (rows of Vᵀ), formed by component because that is how V and Uᵀ are stored.
         let images = workspace.take(.images, k * length)
         images.update(repeating: 0, count: k * length)
-        let gradient = emphasized()
+        let gradient = weightedResidual()
         let source = left ? gradient.transposed() : gradient
         (left ? components.v : components.ut).withUnsafeBufferPointer {
             if let fixed = $0.baseAddress { ck_ternary_accumulate(fixed, k, left ? n : m, source.pointer, length, 1, images) }
@@ -245,19 +245,19 @@ extension GreedyDecomposer {
 
     /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
     /// With economy and few components a rise that was too much is halved and tried again; a trial costs a round, and a round
-    /// of many is dear.
+    /// of many is expensive.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
-        let thorough = few && options.economizes
-        var (rise, trials): (Float, Int) = few ? (0.12, thorough ? 20 : 12) : (0.3, 3)
-        let leastRise: Float = thorough ? 0.01 : rise
-        emphasis = thorough ? Self.finalEmphasis : 0
+        let economizes = few && options.economizes
+        var (rise, trials): (Float, Int) = few ? (0.12, economizes ? 20 : 12) : (0.3, 3)
+        let leastRise: Float = economizes ? 0.01 : rise
+        leadingWeight = economizes ? Self.finalLeadingWeight : 0
         var price = price
         var best = (components, residual)
         for _ in 0..<trials {
             let before = (components, residual)
             try descend(price: price * (1 + rise))
-            if try isWithinTolerance(iterations: thorough ? 4 : 2) {
+            if try isWithinTolerance(iterations: economizes ? 4 : 2) {
                 price *= 1 + rise
                 if components.nonzeros < best.0.nonzeros { best = (components, residual) }
                 continue

@@ -302,7 +302,8 @@ package struct LayerTransition: Sendable {
         takeFactors(of: update, into: &result)
         // A refresh leaves W and ρ as they are: their sum is A already, and W is U·diag(s)·V but for the step just taken.
         if update.branch != .refresh {
-            TernarySum(u: result.u, v: result.v).settle(result.s, result.balance, weight: &result.weight, rest: &result.rest)
+            TernarySum(u: result.u, v: result.v).carryResidual(
+                result.s, result.balance, weight: &result.weight, rest: &result.rest)
         }
         return result
     }

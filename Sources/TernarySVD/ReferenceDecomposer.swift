@@ -13,7 +13,7 @@ enum ReferenceDecomposer {
         let (m, n) = (problems[0].matrix.rows, problems[0].matrix.columns)
         let r = options.stride(rows: m, columns: n)
         var states = try problems.map { try State($0) }
-        var guardian = StallGuard(tolerance: options.tolerance, name: name)
+        var stallGuard = StallGuard(tolerance: options.tolerance, name: name)
         try refit(&states)
         while true {
             try eachRound()
@@ -24,7 +24,7 @@ enum ReferenceDecomposer {
                 if states[b].error > worst { (worst, slowest) = (states[b].error, b) }
             }
             if worst < options.tolerance { return states.map { ($0.components, $0.error) } }
-            try guardian.check(worst, states[slowest].residual, components: states[slowest].components.count)
+            try stallGuard.check(worst, states[slowest].residual, components: states[slowest].components.count)
             for b in states.indices { states[b].append(decompositions[b], count: r, threshold: options.threshold) }
             try refit(&states)
         }

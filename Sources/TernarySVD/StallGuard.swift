@@ -7,7 +7,7 @@ internal import TensorCore
 /// same the largest stays until every direction has been dealt with.
 struct StallGuard {
     /// Rounds within which one of the two must fall by one part in a hundred.
-    static let patience = 60
+    static let mostIdleRounds = 60
     /// Components for each row or column of the longer side; the residual of a matrix that still is not within its tolerance is
     /// rounding errors of those before.
     static let mostComponents = 128
@@ -23,7 +23,7 @@ struct StallGuard {
     ///   - error: the residual's largest singular value over the matrix's.
     ///   - residual: what the components leave of the matrix.
     ///   - components: how many they are.
-    /// - Throws: `TernaryError` (stalled) after ``patience`` rounds without progress, and with ``mostComponents``.
+    /// - Throws: `TernaryError` (stalled) after ``mostIdleRounds`` rounds without progress, and with ``mostComponents``.
     mutating func check(_ error: Float, _ residual: Tensor, components: Int) throws(TernaryError) {
         let squares = residual.squaredNorm
         guard components <= Self.mostComponents * max(residual.rows, residual.columns) else { throw stalled(error, components) }
@@ -32,7 +32,7 @@ struct StallGuard {
             return
         }
         roundsSince += 1
-        guard roundsSince < Self.patience else { throw stalled(best.error, components) }
+        guard roundsSince < Self.mostIdleRounds else { throw stalled(best.error, components) }
     }
 
     private func stalled(_ error: Float, _ components: Int) -> TernaryError {

@@ -45,11 +45,11 @@ package struct TernarySum: Sendable {
     private static let costOfACode = Int(CK_TERNARY_WIDTH) / 16
 
     /// A ← W + ρ, W ← diag(a)·U·diag(s)·V·diag(b), ρ ← A − W.
-    package func settle(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
+    package func carryResidual(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
         let product = product(s)
         let (source, w, rho) = (product.pointer, weight.mutablePointer, rest.mutablePointer)
         Team.share(rows, cost: columns) { rows in
-            ck_ternary_settle(source, balance?.a, balance?.b, rows.lowerBound, rows.upperBound, columns, w, rho)
+            ck_ternary_carry_residual(source, balance?.a, balance?.b, rows.lowerBound, rows.upperBound, columns, w, rho)
         }
     }
 }

@@ -14,7 +14,7 @@ package enum BusTransport: String, CaseIterable, Sendable {
 
 /// How the bus of one run is set up.
 package struct BusConfiguration {
-    /// The bus's patience.
+    /// Timeouts of the bus.
     package struct Timing: Sendable {
         /// For the whole set-up.
         package var setup: Duration = .seconds(60)
@@ -77,7 +77,7 @@ package struct BusStatistics: Equatable, Sendable {
     package var duplicates = 0
     package var refused: [Refusal: Int] = [:]
     /// Connections turned away for want of a listed key.
-    package var strangers = 0
+    package var refusedKeys = 0
     /// Seconds spent waiting for other ranks' transitions while there was nothing to apply, and in the sync step.
     package var collectSeconds = 0.0
     package var syncSeconds = 0.0

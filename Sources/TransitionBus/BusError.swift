@@ -8,8 +8,8 @@ package enum BusError: ReportableError, Equatable {
     case conflict(step: Int, layer: Int, owner: Int)
     /// The ranks ended a step in different states.
     case replicasDiffer(step: Int, details: String)
-    /// A stranger's key was admitted in the self-test.
-    case strangerAdmitted(rank: Int)
+    /// An unlisted key was admitted in the self-test.
+    case unlistedKeyAdmitted(rank: Int)
     case malformedKey(String)
     case configurationsDiffer(ranks: [Int])
     case unsuitable(setting: String, rule: String)
@@ -20,7 +20,7 @@ package enum BusError: ReportableError, Equatable {
         switch self {
         case .timeout: .temporary
         case .conflict, .replicasDiffer: .software
-        case .strangerAdmitted: .authentication
+        case .unlistedKeyAdmitted: .authentication
         case .malformedKey, .configurationsDiffer, .unsuitable, .tooFewDescriptors: .configuration
         }
     }
@@ -32,7 +32,7 @@ package enum BusError: ReportableError, Equatable {
         case .conflict(let step, let layer, let owner):
             "rank \(owner) sent two different transitions of layer \(layer) in step \(step); its memory or its code is faulty"
         case .replicasDiffer(let step, let details): "the ranks differ after step \(step): \(details)"
-        case .strangerAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
+        case .unlistedKeyAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
         case .malformedKey(let key): "`\(key)` is no CURVE public key: 40 characters of Z85 are expected"
         case .configurationsDiffer(let ranks):
             "ranks \(ranks.map(String.init).joined(separator: ", ")) run another configuration than rank 0: give all the same"

@@ -8,12 +8,12 @@ enum BusEvent {
     case subscribed
     /// The last subscription is gone: the others have ended, as they may once this rank's last step is theirs too.
     case unsubscribed
-    /// A message of the wrong form, or from a stranger.
+    /// A message of the wrong form, or from an unlisted peer.
     case garbage
 }
 
 /// Where others connect to, and the public key that guards it: what the ranks tell each other first.
-struct BusCard: Equatable {
+struct PeerEndpoints: Equatable {
     var publicKey = ""
     /// For subscriptions to frames, and for requests.
     var data = "", control = ""
@@ -31,7 +31,7 @@ struct BusCard: Equatable {
     /// - Parameter bytes: as ``encoded`` gives them.
     init(decoding bytes: [UInt8]) {
         let fields = String(decoding: bytes, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
-        precondition(fields.count == 4, "a card has four lines")
+        precondition(fields.count == 4, "endpoints have four lines")
         self.init(
             publicKey: String(fields[0]), data: String(fields[1]), control: String(fields[2]), relay: String(fields[3]))
     }
@@ -42,7 +42,7 @@ struct BusCard: Equatable {
 protocol BusLinks: AnyObject {
     var rank: Int { get }
     /// What this rank, or the relay that it runs, listens at.
-    var card: BusCard { get }
+    var endpoints: PeerEndpoints { get }
     /// Subscriptions that must have come in before what this rank publishes can reach all.
     var subscribers: Int { get }
     /// The ranks with whom a request and its answer show that the connections for these work.
@@ -56,7 +56,7 @@ protocol BusLinks: AnyObject {
     func ask(_ peer: Int, _ header: [UInt8], _ payload: [UInt8]) throws -> Bool
     /// Answers a rank that has asked; false where there is no room.
     func answer(_ peer: Int, _ header: [UInt8], _ payload: [UInt8]) throws -> Bool
-    /// Waits for messages at most so long and hands over what there is.
+    /// Waits for messages at most so long and passes on what there is.
     func poll(milliseconds: Int, _ handle: (BusEvent) throws -> Void) throws
 }
 

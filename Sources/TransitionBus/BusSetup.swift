@@ -27,14 +27,14 @@ enum BusSetup {
             messaging, rank: world.rank, run: run,
             bindings: (route.endpoint(run: run, "d\(world.rank)"), route.endpoint(run: run, "c\(world.rank)")),
             keys: route.isEncrypted ? .generate() : nil, payloadLimits: configuration.payloadLimits)
-        let cards = try world.allGather(links.card.encoded).map(BusCard.init(decoding:))
+        let all = try world.allGather(links.endpoints.encoded).map(PeerEndpoints.init(decoding:))
         if route.isEncrypted {
-            for (rank, card) in cards.enumerated() {
-                try messaging.authenticator.allow(card.publicKey, domain: DirectLinks.authenticationDomain, as: "\(rank)")
+            for (rank, endpoints) in all.enumerated() {
+                try messaging.authenticator.allow(endpoints.publicKey, domain: DirectLinks.authenticationDomain, as: "\(rank)")
             }
             try test(links, world, configuration)
         }
-        try links.connect(to: cards)
+        try links.connect(to: all)
         return links
     }
 
@@ -50,23 +50,24 @@ enum BusSetup {
                 rank: world.rank, run: run, topology, endpoint: route.endpoint(run: run, "p\(number)"),
                 keys: route.isEncrypted ? .generate() : nil, payloadLimits: configuration.payloadLimits)
         }
-        let all = try world.allGather((relay?.card ?? BusCard()).encoded).map(BusCard.init(decoding:))
-        let cards = topology.groups.map { all[$0[0]] }
+        let all = try world.allGather((relay?.endpoints ?? PeerEndpoints()).encoded).map(PeerEndpoints.init(decoding:))
+        let relays = topology.groups.map { all[$0[0]] }
         if route.isEncrypted { try test(relay, world, configuration) }
-        try relay?.connect(to: cards)
+        try relay?.connect(to: relays)
         try relay?.start()
         return try RelayedLinks(
-            messaging, rank: world.rank, of: world.size, run: run, card: cards[number], relay,
+            messaging, rank: world.rank, of: world.size, run: run, endpoints: relays[number], relay,
             payloadLimits: configuration.payloadLimits)
     }
 
-    /// Ends the run where a stranger gets in at any rank. Collective.
+    /// Ends the run where an unlisted key gets in at any rank. Collective.
     private static func test(
         _ socket: (any GuardedSocket)?, _ world: some Communicator, _ configuration: BusConfiguration
     ) throws {
-        let isSafe = try socket.map { try refusesStrangers($0, keys: .generate(), within: configuration.timing.setup) } ?? true
+        let isSafe =
+            try socket.map { try refusesUnlistedKeys($0, keys: .generate(), within: configuration.timing.setup) } ?? true
         let safe = try world.allGather(Int64(isSafe ? 1 : 0))
-        if let rank = safe.firstIndex(of: 0) { throw BusError.strangerAdmitted(rank: rank) }
+        if let rank = safe.firstIndex(of: 0) { throw BusError.unlistedKeyAdmitted(rank: rank) }
     }
 
     private static func agreeOnConfiguration(_ world: some Communicator, _ configuration: BusConfiguration) throws {
@@ -80,15 +81,15 @@ enum BusSetup {
     }
 
     /// Whether a socket of this rank turns away a key that is not listed: the handler is asked and says no, and nothing of the
-    /// stranger's arrives (within 100 ms, many times what a listed key needs).
+    /// unlisted peer's arrives (within 100 ms, many times what a listed key needs).
     ///
     /// - Throws: ``BusError/timeout(what:rank:seconds:)`` where the handler is never asked; ``ZeroMQError``.
-    static func refusesStrangers(_ socket: some GuardedSocket, keys: CurveKeys, within limit: Duration) throws -> Bool {
+    static func refusesUnlistedKeys(_ socket: some GuardedSocket, keys: CurveKeys, within limit: Duration) throws -> Bool {
         let authenticator = socket.messaging.authenticator
-        let stranger = try ZeroMQSocket(socket.messaging.context, .dealer, name: "the self-test's stranger")
-        try stranger.secureAsClient(keys, serverKey: socket.door.publicKey)
-        try stranger.connect(socket.door.endpoint)
-        _ = try stranger.send([[0]])
+        let unlisted = try ZeroMQSocket(socket.messaging.context, .dealer, name: "the self-test's unlisted peer")
+        try unlisted.secureAsClient(keys, serverKey: socket.door.publicKey)
+        try unlisted.connect(socket.door.endpoint)
+        _ = try unlisted.send([[0]])
         var deadline = ContinuousClock.now + limit
         var (wasRefused, hasEntered) = (false, false)
         while ContinuousClock.now < deadline, !hasEntered {
@@ -99,7 +100,8 @@ enum BusSetup {
             }
         }
         guard wasRefused || hasEntered else {
-            throw BusError.timeout(what: "an answer to the self-test's stranger", rank: socket.rank, seconds: limit.seconds)
+            throw BusError.timeout(
+                what: "an answer to the self-test's unlisted peer", rank: socket.rank, seconds: limit.seconds)
         }
         return !hasEntered
     }

@@ -15,7 +15,7 @@ final class DirectLinks: BusLinks, GuardedSocket {
     let rank: Int
     let messaging: MessagingContext
     let keys: CurveKeys?
-    private(set) var card: BusCard
+    private(set) var endpoints: PeerEndpoints
     private let topic: [UInt8]
     private let data: ZeroMQSocket
     private let control: ZeroMQSocket
@@ -51,13 +51,13 @@ final class DirectLinks: BusLinks, GuardedSocket {
             // All peers may connect at once.
             try socket.set(ZMQ_BACKLOG, 4096)
         }
-        card = BusCard(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data))
-        card.control = try control.bind(bindings.control)
+        endpoints = PeerEndpoints(publicKey: keys?.publicKey ?? "", data: try data.bind(bindings.data))
+        endpoints.control = try control.bind(bindings.control)
     }
 
-    /// Connects to the other ranks; `cards` by rank.
-    func connect(to cards: [BusCard]) throws {
-        for (peer, card) in cards.enumerated() where peer != rank {
+    /// Connects to the other ranks; `all` by rank.
+    func connect(to all: [PeerEndpoints]) throws {
+        for (peer, endpoints) in all.enumerated() where peer != rank {
             let subscriber = try ZeroMQSocket(messaging.context, .subscriber, name: "subscription to rank \(peer)")
             let dealer = try ZeroMQSocket(messaging.context, .dealer, name: "control connection to rank \(peer)")
             try subscriber.set(ZMQ_SUBSCRIBE, String(decoding: topic, as: UTF8.self))
@@ -66,15 +66,15 @@ final class DirectLinks: BusLinks, GuardedSocket {
                 try socket.setHighWaterMark(highWaterMark, receiving: Self.unlimited)
                 try socket.setLargestMessage(largestPayload + 4096)
                 if let keys {
-                    try socket.secureAsClient(keys, serverKey: card.publicKey)
+                    try socket.secureAsClient(keys, serverKey: endpoints.publicKey)
                     try socket.setHeartbeats()
                 } else {
-                    // Where a rank has ended, whoever takes its name next is a stranger.
+                    // Where a rank has ended, whoever takes its name next is an unknown peer.
                     try socket.set(ZMQ_RECONNECT_IVL, -1)
                 }
             }
-            try subscriber.connect(card.data)
-            try dealer.connect(card.control)
+            try subscriber.connect(endpoints.data)
+            try dealer.connect(endpoints.control)
             subscriptions.append((peer, subscriber))
             dealers.append((peer, dealer))
         }
@@ -83,7 +83,7 @@ final class DirectLinks: BusLinks, GuardedSocket {
     var subscribers: Int { subscriptions.count }
     var correspondents: Set<Int> { Set(dealers.map(\.rank)) }
     var refusedKeys: Int { messaging.authenticator.refused }
-    var door: (endpoint: String, publicKey: String) { (card.control, card.publicKey) }
+    var door: (endpoint: String, publicKey: String) { (endpoints.control, endpoints.publicKey) }
 
     func hasEntered(milliseconds: Int) throws -> Bool {
         var result = false
@@ -109,7 +109,7 @@ final class DirectLinks: BusLinks, GuardedSocket {
 
     // MARK: Receiving
 
-    /// Waits for messages at most so long and hands over what there is; serves the ZAP handler.
+    /// Waits for messages at most so long and passes on what there is; serves the ZAP handler.
     func poll(milliseconds: Int, _ handle: (BusEvent) throws -> Void) throws {
         let authenticator = messaging.authenticator
         let sockets = [authenticator.socket, data, control] + subscriptions.map(\.socket) + dealers.map(\.socket)

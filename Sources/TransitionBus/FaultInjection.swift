@@ -1,6 +1,6 @@
 internal import TensorCore
 
-/// Spoils what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the next
+/// Faults in what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the next
 /// one, or has a byte changed, with these probabilities.
 package struct FaultInjection {
     package var drop = 0.0
@@ -9,7 +9,7 @@ package struct FaultInjection {
     package var corrupt = 0.0
     private var random: RandomStream
     private var held: [[UInt8]]?
-    /// Messages spoiled so far.
+    /// Faults so far.
     package private(set) var count = 0
 
     package init(drop: Double, double: Double, reorder: Double, corrupt: Double, seed: UInt64, rank: Int) {
@@ -17,8 +17,8 @@ package struct FaultInjection {
         random = RandomStream(seed: seed, stream: UInt64(rank))
     }
 
-    /// The messages that take this one's place.
-    mutating func spoil(_ parts: [[UInt8]]) -> [[[UInt8]]] {
+    /// The messages that take the place of this one.
+    mutating func inject(_ parts: [[UInt8]]) -> [[[UInt8]]] {
         var result: [[[UInt8]]] = []
         let choice = random.uniform()
         switch choice {

@@ -23,7 +23,7 @@ final class Relay: GuardedSocket, @unchecked Sendable {
     private let topology: BusTopology
     private let topic: [UInt8]
     private let keys: CurveKeys?
-    private(set) var card: BusCard
+    private(set) var endpoints: PeerEndpoints
     /// Frames to the ranks of the group; what they send and what is for one of them; from other relays; to other relays.
     private let frames: ZeroMQSocket
     private let ranks: ZeroMQSocket
@@ -39,7 +39,7 @@ final class Relay: GuardedSocket, @unchecked Sendable {
 
     /// Connections turned away for want of a listed key.
     var refusedKeys: Int { refused.load(ordering: .relaxed) }
-    /// Messages dropped: of the wrong form, or from a stranger.
+    /// Messages dropped: of the wrong form, or from an unlisted peer.
     var dropped: Int { malformed.load(ordering: .relaxed) }
 
     /// Binds, but does not serve yet.
@@ -68,33 +68,33 @@ final class Relay: GuardedSocket, @unchecked Sendable {
         } else {
             try inlet.admitOwnUserOnly()
         }
-        card = BusCard(publicKey: keys?.publicKey ?? "")
-        card.data = try frames.bind(Endpoints.local(run: run, "f\(number)"))
-        card.control = try ranks.bind(Endpoints.local(run: run, "r\(number)"))
-        card.relay = try inlet.bind(endpoint)
+        endpoints = PeerEndpoints(publicKey: keys?.publicKey ?? "")
+        endpoints.data = try frames.bind(Endpoints.local(run: run, "f\(number)"))
+        endpoints.control = try ranks.bind(Endpoints.local(run: run, "r\(number)"))
+        endpoints.relay = try inlet.bind(endpoint)
     }
 
-    /// Connects to the other relays, and lets them in; `cards` by group.
-    func connect(to cards: [BusCard]) throws {
-        for (peer, card) in cards.enumerated() where peer != number {
+    /// Connects to the other relays, and lets them in; `all` by group.
+    func connect(to all: [PeerEndpoints]) throws {
+        for (peer, endpoints) in all.enumerated() where peer != number {
             if keys != nil {
-                try messaging.authenticator.allow(card.publicKey, domain: Self.authenticationDomain, as: "\(peer)")
+                try messaging.authenticator.allow(endpoints.publicKey, domain: Self.authenticationDomain, as: "\(peer)")
             }
             let outlet = try ZeroMQSocket(messaging.context, .dealer, name: "connection to relay \(peer)")
             try outlet.set(ZMQ_ROUTING_ID, "g\(number)")
             try outlet.setHighWaterMark(0)
             if let keys {
-                try outlet.secureAsClient(keys, serverKey: card.publicKey)
+                try outlet.secureAsClient(keys, serverKey: endpoints.publicKey)
                 try outlet.setHeartbeats()
             } else {
                 try outlet.set(ZMQ_RECONNECT_IVL, -1)
             }
-            try outlet.connect(card.relay)
+            try outlet.connect(endpoints.relay)
             outlets[peer] = outlet
         }
     }
 
-    var door: (endpoint: String, publicKey: String) { (card.relay, card.publicKey) }
+    var door: (endpoint: String, publicKey: String) { (endpoints.relay, endpoints.publicKey) }
 
     func hasEntered(milliseconds: Int) throws -> Bool {
         let ready = try ZeroMQSocket.poll([messaging.authenticator.socket, inlet], milliseconds: milliseconds)

@@ -8,7 +8,7 @@ final class RelayedLinks: BusLinks {
     private static let unlimited = 0
 
     let rank: Int
-    let card: BusCard
+    let endpoints: PeerEndpoints
     /// The relay sees to it.
     let subscribers = 0
     private let messaging: MessagingContext
@@ -20,12 +20,12 @@ final class RelayedLinks: BusLinks {
     let relay: Relay?
 
     /// Connects to the relay.
-    /// - Parameter card: the relay's.
+    /// - Parameter endpoints: the relay's.
     init(
-        _ messaging: MessagingContext, rank: Int, of size: Int, run: UInt64, card: BusCard, _ relay: Relay?,
+        _ messaging: MessagingContext, rank: Int, of size: Int, run: UInt64, endpoints: PeerEndpoints, _ relay: Relay?,
         payloadLimits: [Int]
     ) throws {
-        (self.messaging, self.rank, self.size, self.card, self.relay) = (messaging, rank, size, card, relay)
+        (self.messaging, self.rank, self.size, self.endpoints, self.relay) = (messaging, rank, size, endpoints, relay)
         topic = BusTopology.topic(run)
         frames = try ZeroMQSocket(messaging.context, .subscriber, name: "rank \(rank)'s subscription")
         control = try ZeroMQSocket(messaging.context, .dealer, name: "rank \(rank)'s connection to its relay")
@@ -34,11 +34,11 @@ final class RelayedLinks: BusLinks {
         for socket in [frames, control] {
             try socket.setHighWaterMark(Self.unlimited)
             try socket.setLargestMessage((payloadLimits.max() ?? 0) + 4096)
-            // Where a relay has ended, whoever takes its name next is a stranger.
+            // Where a relay has ended, whoever takes its name next is an unknown peer.
             try socket.set(ZMQ_RECONNECT_IVL, -1)
         }
-        try frames.connect(card.data)
-        try control.connect(card.control)
+        try frames.connect(endpoints.data)
+        try control.connect(endpoints.control)
     }
 
     deinit { relay?.stop() }

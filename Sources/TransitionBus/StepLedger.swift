@@ -15,7 +15,7 @@ package struct Transition: Equatable, Sendable {
     }
 }
 
-/// Why a frame was not taken. Training goes on; the count is kept.
+/// Why a frame was not taken. Training continues; refusals are counted.
 package enum Refusal: String, CaseIterable, Sendable {
     /// No valid header: wrong length, magic, version, type or checksum.
     case malformed

@@ -21,7 +21,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     /// When a transition was last sent to a peer again: a flood of requests is answered at a limited rate.
     private var served: [Served: ContinuousClock.Instant] = [:]
     /// Keys turned away by then: the self-test's.
-    private let strangersAtSetup: Int
+    private let refusedAtSetup: Int
     /// The last step rank 0 has declared closed.
     package private(set) var lastCommit: Int?
     package private(set) var statistics = BusStatistics()
@@ -46,12 +46,12 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         announcements = Announcements(timing, ranks: world.size, now: .now)
         let early: [BusEvent]
         (links, early) = try BusSetup.open(world, configuration, messaging)
-        strangersAtSetup = links.refusedKeys
+        refusedAtSetup = links.refusedKeys
         for event in early { try handle(event) }
     }
 
     /// What this rank, or the relay of its group, listens at.
-    var card: BusCard { links.card }
+    var endpoints: PeerEndpoints { links.endpoints }
 
     // MARK: A step
 
@@ -197,23 +197,23 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
 
     private func poll(milliseconds: Int) throws {
         try links.poll(milliseconds: milliseconds, handle)
-        statistics.strangers = links.refusedKeys - strangersAtSetup
+        statistics.refusedKeys = links.refusedKeys - refusedAtSetup
         try whileWaiting?()
     }
 
     private func handle(_ event: BusEvent) throws {
         switch event {
-        case .published(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: false) }
-        case .replayed(let owner, let parts): try spoiled(parts) { try take($0, from: owner, isReplay: true) }
+        case .published(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: false) }
+        case .replayed(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: true) }
         case .asked(let peer, let parts): try serve(parts, to: peer)
         case .subscribed, .unsubscribed: break
         case .garbage: count(.malformed)
         }
     }
 
-    private func spoiled(_ parts: [[UInt8]], _ take: ([[UInt8]]) throws -> Void) throws {
+    private func withFaults(_ parts: [[UInt8]], _ take: ([[UInt8]]) throws -> Void) throws {
         guard faults != nil else { return try take(parts) }
-        for parts in faults?.spoil(parts) ?? [] { try take(parts) }
+        for parts in faults?.inject(parts) ?? [] { try take(parts) }
     }
 
     /// Takes header and payload that an owner published, or sent again.

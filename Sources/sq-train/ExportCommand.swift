@@ -85,10 +85,10 @@ struct TargetOptions: ParsableArguments {
     }
 
     func report(_ report: ExportReport) throws {
-        for note in report.notes { Console.say("note: \(note)\n") }
+        for note in report.notes { Console.printOutput("note: \(note)\n") }
         let bits =
             report.weights > 0
             ? ", \((8 * Double(report.bytes) / Double(report.weights)).formatted(decimals: 2)) bits per weight" : ""
-        Console.say("\(report.path): \(report.bytes) bytes\(bits); \(report.checked)\n")
+        Console.printOutput("\(report.path): \(report.bytes) bytes\(bits); \(report.checked)\n")
     }
 }

@@ -53,7 +53,7 @@ struct GenerateCommand: RankCommand {
         }
         let config = try options.request(model.model).configuration(on: communicator)
         let placement = try config.chooseThreads(on: communicator)
-        if placement.hasTooManyThreads, communicator.isRoot { Console.complain(placement.line) }
+        if placement.hasTooManyThreads, communicator.isRoot { Console.printError(placement.line) }
         try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }
             .run(config, communicator, output: Console.say)
     }

@@ -118,7 +118,7 @@ struct MPIRun {
         for (name, value) in shrunk.variables { setenv(name, value, 1) }
         var run = self
         run.ranks = shrunk.ranks
-        Console.complain("the job has \(nodes.count) nodes left (\(nodes.list)): \(run.ranks) ranks instead of \(ranks)")
+        Console.printError("the job has \(nodes.count) nodes left (\(nodes.list)): \(run.ranks) ranks instead of \(ranks)")
         return run
     }
 

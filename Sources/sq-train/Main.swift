@@ -17,14 +17,14 @@ enum Main {
             communicator = try MPIEnvironment.start()
             try StopRequest.introduce(to: communicator)
         } catch {
-            complain(AgreedError(error))
+            report(AgreedError(error))
             exit(AgreedError(error).exitCode.rawValue)
         }
         let code = run(Array(CommandLine.arguments.dropFirst()), on: communicator)
         do {
             try MPIEnvironment.finish()
         } catch {
-            complain(AgreedError(error))
+            report(AgreedError(error))
             exit(AgreedError(error).exitCode.rawValue)
         }
         exit(code)
@@ -48,7 +48,7 @@ enum Main {
             StopRequest.sayAdvice()
             return StopRequest.ownExitCode(of: stop.signal)
         } catch let error as AgreedError {
-            if communicator.isRoot { complain(error) }
+            if communicator.isRoot { report(error) }
             return error.exitCode.rawValue
         } catch let error as any ReportableError {
             return end(AgreedError(error), communicator)
@@ -62,14 +62,14 @@ enum Main {
         if communicator.size > 1 {
             // Most errors hit all ranks at once; the one line is then rank 0's.
             if !communicator.isRoot { usleep(300_000) }
-            complain(error)
+            report(error)
             communicator.abort(error.exitCode)
         }
-        complain(error)
+        report(error)
         return error.exitCode.rawValue
     }
 
-    private static func complain(_ error: AgreedError) { Console.complain("error: \(error.description)") }
+    private static func report(_ error: AgreedError) { Console.printError("error: \(error.description)") }
 
     /// What the parser of the command line has thrown, the same on every rank: help that was asked for, what is wrong with the
     /// command line, or an exit code. Anything else is an error of the job.
@@ -77,10 +77,10 @@ enum Main {
         let code = SQTrain.exitCode(for: error)
         if error is ArgumentParser.ExitCode { return code.rawValue }
         if code.isSuccess {
-            if communicator.isRoot { Console.say(SQTrain.fullMessage(for: error) + "\n") }
+            if communicator.isRoot { Console.printOutput(SQTrain.fullMessage(for: error) + "\n") }
         } else if code == .validationFailure {
             let problem = SQTrain.message(for: error).singleLine
-            if communicator.isRoot { Console.complain("error: \(problem) (see sq-train --help)") }
+            if communicator.isRoot { Console.printError("error: \(problem) (see sq-train --help)") }
         } else {
             return end(AgreedError(error), communicator)
         }

@@ -69,7 +69,7 @@ struct Supervisor {
             let isTemporary = Self.temporaryCodes.subtracting(answers).contains(end.code)
             guard isTemporary || attempt > 1 && end.code == Self.unreachableCode, restarts < maxRestarts else {
                 if end.code == Self.unreachableCode {
-                    Console.complain(
+                    Console.printError(
                         "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
                             + "sq-train; the "
                             + "same command resumes from what was saved when it does")
@@ -78,13 +78,13 @@ struct Supervisor {
             }
             let place = end.code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
             if let place, place == hung {
-                Console.complain("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
+                Console.printError("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
                 return end.code
             }
             hung = place
             let pause = Self.backOff(restart: restarts)
             (attempt, restarts, watch) = (attempt + 1, restarts + 1, LauncherWatch(after: watch))
-            Console.complain("exit code \(end.code); restart \(restarts) of \(maxRestarts) in \(pause) s")
+            Console.printError("exit code \(end.code); restart \(restarts) of \(maxRestarts) in \(pause) s")
             if let signal = signal(within: .seconds(pause)) { return stopped(by: signal) }
         }
     }
@@ -99,14 +99,14 @@ struct Supervisor {
         case 128 + SIGUSR1, 128 + SIGPIPE: return stopped(by: signal)
         // mpirun itself, of which a signal at the wrong moment is too much.
         case 1, 128...: return signal == SIGUSR1 ? end.code : 128 + signal
-        // It had come to its end, or had an error of its own.
+        // It had ended, or had an error of its own.
         default: return end.code
         }
     }
 
     /// The code where no rank is there to say what has been saved.
     private func stopped(by signal: Int32) -> Int32 {
-        Console.say(RunFolder.stopAdvice(runFolder) + "\n")
+        Console.printOutput(RunFolder.stopAdvice(runFolder) + "\n")
         return StopRequest.exitCode(of: signal)
     }
 
@@ -140,7 +140,7 @@ struct Supervisor {
             var status: Int32 = 0
             if waitpid(process, &status, WNOHANG) == process {
                 end.code = Self.exitCode(status)
-                // It may have come to its own end in the last moment.
+                // It may have ended by itself in the last moment.
                 end.isAbandoned = end.isAbandoned && end.code == 128 + SIGKILL
                 if end.isAbandoned { end.code = ExitCode.temporary.rawValue }
                 return end
@@ -188,12 +188,12 @@ struct Supervisor {
     private func abandon(_ mpirun: pid_t, _ verdict: LauncherWatch.Verdict) {
         switch verdict {
         case .outlivesRun:
-            Console.complain(
-                "the run has ended, but not mpirun, \(LauncherWatch.patience.components.seconds) s later: it waits for a host "
+            Console.printError(
+                "the run has ended, but not mpirun, \(LauncherWatch.exitTimeout.components.seconds) s later: it waits for a host "
                     + "that it "
                     + "has lost, and is killed")
         case .startsNothing(let limit):
-            Console.complain(
+            Console.printError(
                 "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, "
                     + "and is "
                     + "killed")

@@ -53,10 +53,10 @@ struct WatchCommand: ParsableCommand {
         // It has nothing to save: signals end it as they end any program.
         StopRequest.release()
         if let newKey {
-            Console.say(try KeyFile.create(newKey) + "\n")
+            Console.printOutput(try KeyFile.create(newKey) + "\n")
         } else if let endpoint {
             let endpoint = Self.isFolder(endpoint) ? try RunEndpoint.read(inRun: endpoint) : endpoint
-            try RunWatch(endpoint, keys: keys.map { try KeyFile(contentsOf: $0) }, patience: .seconds(timeout)).run()
+            try RunWatch(endpoint, keys: keys.map { try KeyFile(contentsOf: $0) }, timeout: .seconds(timeout)).run()
         }
     }
 }

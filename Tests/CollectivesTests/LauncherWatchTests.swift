@@ -13,25 +13,25 @@ import Testing
     private func looks(_ count: Int, ranks: Bool, held: Bool = false) -> [(hasRanks: Bool, isHeld: Bool)] {
         Array(repeating: (ranks, held), count: count)
     }
-    private var patience: Int { Int(LauncherWatch.patience.components.seconds) }
+    private var timeout: Int { Int(LauncherWatch.exitTimeout.components.seconds) }
 
-    @Test func `a launcher that stays is given up once its ranks have been gone for the patience, whoever has the folder`() {
+    @Test func `a launcher that stays is given up once its ranks have been gone for the timeout, whoever has the folder`() {
         for held in [true, false] {
-            let said = verdicts(looks(5, ranks: true, held: held) + looks(patience, ranks: false, held: held))
-            #expect(said.firstIndex(of: true) == 5 + patience - 1)
+            let said = verdicts(looks(5, ranks: true, held: held) + looks(timeout, ranks: false, held: held))
+            #expect(said.firstIndex(of: true) == 5 + timeout - 1)
         }
     }
 
     @Test func `ranks that start slowly, or are there again, are waited for`() {
         #expect(!verdicts(looks(10_000, ranks: false) + looks(10_000, ranks: true)).contains(true))
-        let blink = looks(1, ranks: true) + looks(patience - 1, ranks: false)
+        let blink = looks(1, ranks: true) + looks(timeout - 1, ranks: false)
         #expect(!verdicts(blink + blink + blink).contains(true))
     }
 
     @Test func `a run without ranks here is over when its first rank has let go of the folder`() {
         let run = looks(3, ranks: false) + looks(100, ranks: false, held: true)
-        #expect(verdicts(run + looks(patience, ranks: false)).firstIndex(of: true) == run.count + patience - 1)
-        #expect(!verdicts(run + looks(patience - 1, ranks: false) + looks(1000, ranks: false, held: true)).contains(true))
+        #expect(verdicts(run + looks(timeout, ranks: false)).firstIndex(of: true) == run.count + timeout - 1)
+        #expect(!verdicts(run + looks(timeout - 1, ranks: false) + looks(1000, ranks: false, held: true)).contains(true))
     }
 
     /// An attempt before this one, on a lost host, may end long after this one has begun, and before its own rank 0 is there.
@@ -41,8 +41,8 @@ import Testing
 
     /// Launcher and supervisor may both have been stopped: an hour's look is one look.
     @Test func `a long time between two looks counts as a second`() {
-        let said = verdicts(looks(1, ranks: true) + looks(patience, ranks: false), elapsed: .seconds(3600))
-        #expect(said.firstIndex(of: true) == patience)
+        let said = verdicts(looks(1, ranks: true) + looks(timeout, ranks: false), elapsed: .seconds(3600))
+        #expect(said.firstIndex(of: true) == timeout)
     }
 
     /// Seconds until a launcher that starts nothing is given up, after an attempt whose first rank came so late.

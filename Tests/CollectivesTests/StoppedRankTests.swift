@@ -38,9 +38,9 @@ import Testing
         job.waitUntilExit()
         #expect(job.terminationStatus == ExitCode.temporary.rawValue)
         // One line for the job, which names the stopped rank; that one, woken to be ended, says nothing.
-        let complaints = lines.split(separator: "\n").filter { $0.hasPrefix("sq-train: ") }
+        let errorLines = lines.split(separator: "\n").filter { $0.hasPrefix("sq-train: ") }
         #expect(
-            complaints.count == 1 && complaints.first?.contains("rank 1 has made no progress for ") == true, "\(complaints)")
+            errorLines.count == 1 && errorLines.first?.contains("rank 1 has made no progress for ") == true, "\(errorLines)")
         let began = try #require(lines.split(separator: "\n").compactMap { Double($0.drop { !$0.isNumber }) }.first)
         // Within the limit and 3 s on a machine at rest; more where other tests run beside this one.
         #expect(Self.now() - began < 1 + 30)

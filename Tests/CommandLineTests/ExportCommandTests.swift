@@ -11,8 +11,8 @@ extension CommandLineTests {
             let exported = try Program.run(
                 ["export", "model", "--format", "gguf-f32", "--out", "a.gguf"], in: model.path, ranks: 2)
             // The folder's tokenizer has more tokens than the model.
-            #expect(exported.code == 78 && exported.complaints.count == 1, "\(exported.errors)")
-            #expect(exported.complaints.first?.contains("and the model has rows for") == true, "\(exported.errors)")
+            #expect(exported.code == 78 && exported.errorLines.count == 1, "\(exported.errors)")
+            #expect(exported.errorLines.first?.contains("and the model has rows for") == true, "\(exported.errors)")
             let dense = try Program.run(
                 ["export", "model", "--format", "huggingface", "--out", "dense", "--dtype", "bfloat16"], in: model.path,
                 ranks: 2)

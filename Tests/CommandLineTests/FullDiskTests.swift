@@ -17,7 +17,7 @@ extension CommandLineTests {
             let settings = ["--set", "checkpoint.every=\(checkpointEvery)"]
             let outcome = try Program.run(model.arguments() + settings, in: model.path, fileSizeLimit: kibibytes)
             #expect(outcome.code == 74, "\(outcome.errors)")
-            #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("out/\(file)"), "\(outcome.errors)")
+            #expect(outcome.errorLines.count == 1 && outcome.errorLines[0].contains("out/\(file)"), "\(outcome.errors)")
             let left = try FileManager.default.subpathsOfDirectory(atPath: model.path)
             #expect(
                 !left.contains { $0.contains(".tmp") || $0.contains("out/\(file)") || $0.contains("summary.json") }, "\(left)")

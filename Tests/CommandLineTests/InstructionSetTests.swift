@@ -17,7 +17,7 @@ extension CommandLineTests {
             let folder = try TemporaryFolder()
             let outcome = try Program.run(["plan"], in: folder.path, ranks: ranks, environment: ["CK_ISA": wanted])
             #expect(outcome.code == 78)
-            #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("CK_ISA"), "\(outcome.errors)")
+            #expect(outcome.errorLines.count == 1 && outcome.errorLines[0].contains("CK_ISA"), "\(outcome.errors)")
         }
     }
 }

@@ -19,7 +19,7 @@ extension CommandLineTests {
         /// A run of steps without end, with an end: a signal that is missed is a failure, not a wait.
         private static let endless = ["training.steps=1000000", "checkpoint.every=0"]
         /// Seconds within which a run must be gone: 3 on a machine at rest (0.6 measured), more where tests compete for it.
-        private static let patience = 60.0
+        private static let timeout = 60.0
 
         /// Returns once the run has taken this many steps.
         private func wait(_ out: String, steps: Int) throws {
@@ -86,7 +86,7 @@ extension CommandLineTests {
                 let started = Date()
                 let code = try run.wait().code
                 if code == 0 { break }
-                #expect(code == 137 && Date().timeIntervalSince(started) < Self.patience)
+                #expect(code == 137 && Date().timeIntervalSince(started) < Self.timeout)
                 kills += 1
             }
             #expect(kills > 0)
@@ -118,9 +118,9 @@ extension CommandLineTests {
             let start = Date()
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
-            #expect(Date().timeIntervalSince(start) < 6 + Self.patience)
+            #expect(Date().timeIntervalSince(start) < 6 + Self.timeout)
             #expect(
-                outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
+                outcome.errorLines.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
                 "\(outcome.errors)")
             for _ in 0..<100 where isRunning(victim) { usleep(20_000) }
             #expect(!isRunning(victim), "the stopped rank is left behind")
@@ -139,7 +139,7 @@ extension CommandLineTests {
             let outcome = try run.wait()
             #expect(outcome.code == 75, "\(outcome)")
             #expect(
-                outcome.complaints.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
+                outcome.errorLines.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
                 "\(outcome.errors)")
         }
 
@@ -161,10 +161,10 @@ extension CommandLineTests {
             #expect(try model.metrics("out", "step") == (0..<1000).map(Double.init))
         }
 
-        /// The processes end before patience does; what is left behind is named, and killed.
+        /// The processes end before the timeout does; what is left behind is named, and killed.
         private func expectEnd(of processes: [pid_t], mpirun: pid_t) {
             let start = Date()
-            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.patience { usleep(20_000) }
+            while processes.contains(where: isRunning), Date().timeIntervalSince(start) < Self.timeout { usleep(20_000) }
             for process in processes where isRunning(process) {
                 Issue.record("\(process == mpirun ? "mpirun" : "a rank") is left behind")
                 kill(process, SIGKILL)

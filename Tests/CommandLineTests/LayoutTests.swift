@@ -89,7 +89,7 @@ extension CommandLineTests {
             let outcome = try Program.run(
                 ["rotate"] + model.arguments() + settings("parallel.pipeline=2"), in: model.path, ranks: 2)
             #expect(outcome.code == 65, "\(outcome.errors)")
-            #expect(outcome.complaints.first?.contains("not finite") == true, "\(outcome.errors)")
+            #expect(outcome.errorLines.first?.contains("not finite") == true, "\(outcome.errors)")
             #expect(Date().timeIntervalSince(start) < 60, "a rank waited")
         }
     }

@@ -86,9 +86,9 @@ extension MalformedCase {
     private static func path(_ file: String) -> [String] { ["--set", "rotation.path=\(file)"] }
 
     private static func torch(
-        _ name: String, _ fragment: String, _ spoil: @escaping @Sendable (ModelFolder) throws -> Void
+        _ name: String, _ fragment: String, _ damage: @escaping @Sendable (ModelFolder) throws -> Void
     ) -> MalformedCase {
-        MalformedCase("R.bin: " + name, fragment, arguments: path(archive), spoil)
+        MalformedCase("R.bin: " + name, fragment, arguments: path(archive), damage)
     }
 
     /// An archive whose pickle is this program, after the byte that says so.

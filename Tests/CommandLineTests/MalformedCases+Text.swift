@@ -4,13 +4,13 @@ import Support
 private let tokenizerFile = "model/tokenizer.json"
 
 extension MalformedCase {
-    /// A spoilt tokenizer, which text needs.
+    /// A damaged tokenizer, which text needs.
     private static func tokenizer(
-        _ name: String, _ fragment: String, code: Int32 = 65, _ spoil: @escaping @Sendable (ModelFolder) throws -> Void
+        _ name: String, _ fragment: String, code: Int32 = 65, _ damage: @escaping @Sendable (ModelFolder) throws -> Void
     ) -> MalformedCase {
         MalformedCase(name, fragment, code: code, train: "a.txt") { model in
             try model.write(String(repeating: "some text to learn from. ", count: 100), to: "a.txt")
-            try spoil(model)
+            try damage(model)
         }
     }
 

@@ -6,7 +6,7 @@ extension CommandLineTests {
     /// Malformed models, tokenizers and data through the program, with one rank and with two: one line, the exit code, nothing
     /// written, nobody left waiting.
     @Suite struct MalformedInput {
-        @Test func `the folder that is spoilt below is valid`() throws {
+        @Test func `the folder that is damaged below is valid`() throws {
             let model = try ModelFolder()
             let outcome = try Program.run(model.arguments(), in: model.path, ranks: 2)
             #expect(outcome.code == 0, "\(outcome.errors)")
@@ -25,7 +25,7 @@ extension CommandLineTests {
 
         private func refuse(_ input: MalformedCase, ranks: Int) throws {
             let model = try ModelFolder()
-            try input.spoil(model)
+            try input.damage(model)
             try Program.expectRefusal(
                 model.arguments(train: input.train) + input.arguments, in: model.path, ranks: ranks, code: input.code,
                 fragment: input.fragment)
@@ -33,25 +33,25 @@ extension CommandLineTests {
     }
 }
 
-/// One way to spoil a valid folder, and the answer it gets.
+/// One way to damage a valid folder, and the answer it gets.
 struct MalformedCase: CustomTestStringConvertible, Sendable {
     let testDescription: String
     let code: Int32
     let fragment: String
     let train: String
     let arguments: [String]
-    let spoil: @Sendable (ModelFolder) throws -> Void
+    let damage: @Sendable (ModelFolder) throws -> Void
 
     init(
         _ name: String, _ fragment: String, code: Int32 = 65, train: String = "data.safetensors", arguments: [String] = [],
-        _ spoil: @escaping @Sendable (ModelFolder) throws -> Void
+        _ damage: @escaping @Sendable (ModelFolder) throws -> Void
     ) {
         testDescription = name
         self.code = code
         self.fragment = fragment
         self.train = train
         self.arguments = arguments
-        self.spoil = spoil
+        self.damage = damage
     }
 
     static let all = safetensors + index + configuration + tokenizer + data + rotations

@@ -3,7 +3,7 @@ import HuggingFace
 import Support
 import TestSupport
 
-/// A folder with a small valid model, tokenizer and data, for tests that spoil one of them.
+/// A folder with a small valid model, tokenizer and data, for tests that damage one of them.
 ///
 /// The model is the golden suite's; nothing here knows its shape.
 struct ModelFolder {
@@ -59,7 +59,7 @@ struct ModelFolder {
         return withUnsafeBytes(of: UInt64(header.count).littleEndian) { Array($0) } + header + data
     }
 
-    // MARK: - Spoiling
+    // MARK: - Damaging
 
     /// Replaces a JSON file by a changed one.
     func changeJSON(_ name: String, _ change: (inout JSONObject) -> Void) throws {

@@ -45,7 +45,7 @@ extension CommandLineTests {
                 let arguments = ["plan"] + form + cluster + ["--set", "plan.memory_per_node=64MiB"]
                 let outcome = try Program.run(arguments, in: folder.path, ranks: ranks)
                 #expect(outcome.code == 78, "\(outcome)")
-                #expect(outcome.complaints.count == 1 && outcome.complaints.first?.contains("no layout fits") == true)
+                #expect(outcome.errorLines.count == 1 && outcome.errorLines.first?.contains("no layout fits") == true)
                 let answer = form.isEmpty ? "nothing fits: the smallest layout needs" : "\"fits\""
                 #expect(outcome.output.contains(answer), "\(outcome.output)")
             }

@@ -12,7 +12,7 @@ struct Program {
         let errors: String
 
         /// The program's own lines on standard error; mpirun adds others.
-        var complaints: [String] {
+        var errorLines: [String] {
             errors.split(separator: "\n").map(String.init).filter { $0.hasPrefix("sq-train: error:") }
         }
     }
@@ -107,7 +107,7 @@ struct Program {
         try start(arguments, in: folder, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit).wait()
     }
 
-    /// Runs with wrong input, and expects one line of complaint, this exit code, and nothing written.
+    /// Runs with wrong input, and expects one error line, this exit code, and nothing written.
     static func expectRefusal(
         _ arguments: [String], in folder: String, ranks: Int, code: Int32, fragment: String,
         sourceLocation: SourceLocation = #_sourceLocation
@@ -116,8 +116,8 @@ struct Program {
         let outcome = try run(arguments, in: folder, ranks: ranks)
         let context = Comment(rawValue: "\(arguments), \(ranks) ranks: \(outcome.errors)")
         #expect(outcome.code == code, context, sourceLocation: sourceLocation)
-        #expect(outcome.complaints.count == 1, context, sourceLocation: sourceLocation)
-        #expect(outcome.complaints.first?.contains(fragment) == true, context, sourceLocation: sourceLocation)
+        #expect(outcome.errorLines.count == 1, context, sourceLocation: sourceLocation)
+        #expect(outcome.errorLines.first?.contains(fragment) == true, context, sourceLocation: sourceLocation)
         if ranks == 0 {
             #expect(outcome.errors.split(separator: "\n").count == 1, context, sourceLocation: sourceLocation)
         }

@@ -66,7 +66,7 @@ extension CommandLineTests {
                 if ranks != 4 {
                     let refused = try run(job, out: "out", layout(stages), ranks: ranks, code: 78)
                     #expect(
-                        refused.complaints.count == 1 && refused.complaints[0].contains("--allow-relayout"), "\(refused.errors)"
+                        refused.errorLines.count == 1 && refused.errorLines[0].contains("--allow-relayout"), "\(refused.errors)"
                     )
                 }
                 let again = try run(job, out: "out", layout(stages), ranks: ranks, flags: ["--allow-relayout"])
@@ -99,9 +99,9 @@ extension CommandLineTests {
             let (summary, results) = (try model.read("out/summary.json"), try model.results("out"))
             #expect(try run("rotate", out: "out").output.contains("out: this run has finished"))
             for (job, settings) in [("rotate", ["training.seed=2"]), ("train", [])] {
-                #expect(try run(job, out: "out", settings, code: 78).complaints.first?.contains("--overwrite") == true)
+                #expect(try run(job, out: "out", settings, code: 78).errorLines.first?.contains("--overwrite") == true)
             }
-            #expect(try run("rotate", out: "out", resume: "never", code: 78).complaints.first?.contains("--overwrite") == true)
+            #expect(try run("rotate", out: "out", resume: "never", code: 78).errorLines.first?.contains("--overwrite") == true)
             #expect(try model.read("out/summary.json") == summary)
             #expect(try model.results("out") == results)
             // Input that cannot be read is found before anything is removed.
@@ -169,7 +169,7 @@ extension CommandLineTests {
             _ = try run("rotate", out: "out", ranks: ranks)
             try interrupt("out")
             // The last rank's file is damaged, which it alone sees.
-            try spoil("out/checkpoints/step-4", damage, rank: max(0, ranks - 1))
+            try corrupt("out/checkpoints/step-4", damage, rank: max(0, ranks - 1))
             let again = try run("rotate", out: "out", ranks: ranks)
             #expect(
                 again.output.components(separatedBy: "an older checkpoint is tried").count == 2
@@ -177,7 +177,7 @@ extension CommandLineTests {
             #expect(again.output.contains("resumes after step 2"))
         }
 
-        private func spoil(_ checkpoint: String, _ damage: String, rank: Int = 0) throws {
+        private func corrupt(_ checkpoint: String, _ damage: String, rank: Int = 0) throws {
             let state = "\(checkpoint)/rank-\(rank).safetensors"
             switch damage {
             case "missing": try FileManager.default.removeItem(atPath: model.file(state))
@@ -193,9 +193,9 @@ extension CommandLineTests {
         @Test(arguments: [0, 2]) func `where all are damaged the run ends with 65, not at step 0`(_ ranks: Int) throws {
             _ = try run("rotate", out: "out", ranks: ranks)
             try interrupt("out")
-            for step in [2, 4] { try spoil("out/checkpoints/step-\(step)", "flipped") }
+            for step in [2, 4] { try corrupt("out/checkpoints/step-\(step)", "flipped") }
             let outcome = try run("rotate", out: "out", ranks: ranks, code: 65)
-            #expect(outcome.complaints.count == 1 && outcome.complaints.first?.contains("no checkpoint can be read") == true)
+            #expect(outcome.errorLines.count == 1 && outcome.errorLines.first?.contains("no checkpoint can be read") == true)
         }
 
         @Test func `a dangling LATEST and a half-written checkpoint change nothing`() throws {
@@ -213,7 +213,7 @@ extension CommandLineTests {
                 try interrupt("out", after: 6)
                 let outcome = try run(job, out: "out", settings, ranks: ranks, code: 78)
                 #expect(
-                    outcome.complaints.count == 1 && outcome.complaints.first?.contains(reason) == true, "\(outcome.errors)")
+                    outcome.errorLines.count == 1 && outcome.errorLines.first?.contains(reason) == true, "\(outcome.errors)")
             }
             try refused("rotate", ["training.seed=3"], because: "training.seed was 0 and is 3")
             try refused("train", because: "holds a run of rotate, and this is train")
@@ -233,13 +233,13 @@ extension CommandLineTests {
             try model.writeTokens(to: "data.safetensors", except: [5: 2])
             let refused = try run("rotate", out: "out", code: 78)
             #expect(
-                refused.complaints.count == 1 && refused.complaints.first?.contains("training data has other content") == true)
+                refused.errorLines.count == 1 && refused.errorLines.first?.contains("training data has other content") == true)
             let accepted = try run("rotate", out: "out", flags: ["--allow-other-data"])
             #expect(accepted.output.contains("training data has changed") && accepted.output.contains("resumes after step 4"))
         }
 
         @Test func `no checkpoint where the user names one is 66`() throws {
-            #expect(try run("rotate", out: "out", resume: "nowhere", code: 66).complaints[0].contains("nowhere"))
+            #expect(try run("rotate", out: "out", resume: "nowhere", code: 66).errorLines[0].contains("nowhere"))
         }
 
         @Test func `a disk that fills up ends the run with 74, and the checkpoint before is good`() throws {
@@ -247,7 +247,7 @@ extension CommandLineTests {
             try interrupt("out")
             // A state holds the weights and two moments: more than the limit.
             let outcome = try run("train", out: "out", code: 74, fileSizeLimit: 500)
-            #expect(outcome.complaints.count == 1 && outcome.complaints[0].contains("step-6.tmp"))
+            #expect(outcome.errorLines.count == 1 && outcome.errorLines[0].contains("step-6.tmp"))
             #expect(try run("train", out: "out").output.contains("resumes after step 4"))
         }
     }

@@ -34,7 +34,7 @@ extension CommandLineTests {
             #expect(Date().timeIntervalSince(begin) < Self.limit)
             #expect(outcome.code == code, "\(outcome)")
             #expect(outcome.output.components(separatedBy: "stopped on request").count == 2, "\(outcome)")
-            #expect(outcome.complaints.isEmpty && !outcome.errors.contains("restart"), "\(outcome)")
+            #expect(outcome.errorLines.isEmpty && !outcome.errors.contains("restart"), "\(outcome)")
             #expect(!FileManager.default.fileExists(atPath: model.file("out/summary.json")))
             return outcome
         }

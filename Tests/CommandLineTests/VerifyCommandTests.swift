@@ -29,7 +29,7 @@ extension CommandLineTests {
             let outcome = try Program.run(arguments, in: model.path)
             #expect(outcome.code == 1, "\(outcome.errors)")
             #expect(
-                outcome.complaints.count == 1 && outcome.complaints[0].contains("\(tensor), the row of token \(token)"),
+                outcome.errorLines.count == 1 && outcome.errorLines[0].contains("\(tensor), the row of token \(token)"),
                 "\(outcome.errors)")
         }
 

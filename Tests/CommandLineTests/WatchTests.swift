@@ -54,7 +54,7 @@ extension CommandLineTests {
             // Killed without a chance to say so.
             run.send(SIGKILL)
             let outcome = try watch.wait()
-            #expect(outcome.code == 75 && outcome.complaints.count == 1, "\(outcome.errors)")
+            #expect(outcome.code == 75 && outcome.errorLines.count == 1, "\(outcome.errors)")
             _ = try run.wait()
         }
 
@@ -122,7 +122,7 @@ extension CommandLineTests {
                 #expect(outcome.code == 0, "\(outcome.errors)")
                 return outcome.output.trimmingCharacters(in: .whitespacesAndNewlines)
             }
-            let (ofRun, ofMonitor, _) = (try newKey("run.key"), try newKey("monitor.key"), try newKey("stranger.key"))
+            let (ofRun, ofMonitor, _) = (try newKey("run.key"), try newKey("monitor.key"), try newKey("unlisted.key"))
             func add(_ peer: String, to name: String) throws {
                 let text = String(decoding: try model.read(name), as: UTF8.self) + "peer \(peer)\n"
                 let file = try #require(FileHandle(forWritingAtPath: model.file(name)))
@@ -130,13 +130,13 @@ extension CommandLineTests {
             }
             try add(ofMonitor, to: "run.key")
             try add(ofRun, to: "monitor.key")
-            try add(ofRun, to: "stranger.key")
+            try add(ofRun, to: "unlisted.key")
             let run = try start(model, ["events.keys=run.key"])
             let address = try endpoint(of: run)
             let watch = try Program.start(["watch", address, "--keys", "monitor.key", "--timeout", "20"], in: model.path)
             try expectEvents(["run", "step"], watch)
-            let stranger = try Program.run(["watch", address, "--keys", "stranger.key", "--timeout", "60"], in: model.path)
-            #expect(stranger.code == 77 && stranger.output.isEmpty, "\(stranger.errors)")
+            let unlisted = try Program.run(["watch", address, "--keys", "unlisted.key", "--timeout", "60"], in: model.path)
+            #expect(unlisted.code == 77 && unlisted.output.isEmpty, "\(unlisted.errors)")
             let keyless = try Program.run(["watch", address, "--timeout", "60"], in: model.path)
             #expect(keyless.code == 77 && keyless.output.isEmpty, "\(keyless.errors)")
             run.send(SIGKILL)

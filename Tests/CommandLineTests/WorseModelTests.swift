@@ -67,24 +67,24 @@ extension CommandLineTests {
         @Test(arguments: ["train", "qat", "qat --set qat.method=integer"])
         func `a network that training has killed is a failure that says what to do`(_ job: String) throws {
             let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e3")
-            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
+            #expect(outcome.code == 65 && outcome.errorLines.count == 1, "\(outcome)")
             #expect(
-                outcome.complaints.first?.contains("training.learning_rate: training has killed") == true, "\(outcome.errors)")
+                outcome.errorLines.first?.contains("training.learning_rate: training has killed") == true, "\(outcome.errors)")
             #expect(PathKind(model.file("out/summary.json")) == .absent && PathKind(model.file("out/model")) == .absent)
         }
 
         @Test func `a model whose norms overflow is refused, not scored as uniform`() throws {
             try model.fill("model.layers.0.self_attn.o_proj.weight", with: 1e30)
             let (outcome, _) = try run("eval", evaluatedOn: "data.safetensors")
-            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
-            #expect(outcome.complaints.first?.contains("the same probability") == true, "\(outcome.errors)")
+            #expect(outcome.code == 65 && outcome.errorLines.count == 1, "\(outcome)")
+            #expect(outcome.errorLines.first?.contains("the same probability") == true, "\(outcome.errors)")
         }
 
         @Test(arguments: ["train", "qat"]) func `numbers that overflow end the run with 65 and what to do`(_ job: String) throws
         {
             let (outcome, _) = try run(job, evaluatedOn: "data.safetensors", "training.learning_rate=1e6")
-            #expect(outcome.code == 65 && outcome.complaints.count == 1, "\(outcome)")
-            #expect(outcome.complaints.first?.contains("training.learning_rate") == true, "\(outcome.errors)")
+            #expect(outcome.code == 65 && outcome.errorLines.count == 1, "\(outcome)")
+            #expect(outcome.errorLines.first?.contains("training.learning_rate") == true, "\(outcome.errors)")
         }
     }
 }

@@ -69,13 +69,13 @@ import Testing
     }
 
     @Test func `exact ternary blocks go as TQ2_0, any others are refused`() throws {
-        let model = try ExportedModel("stranger", ternaryWidth: 256)
+        let model = try ExportedModel("foreign", ternaryWidth: 256)
         try model.export("gguf-tq2_0", to: "a.gguf")
         #expect(try GGUFFile(model.file("a.gguf")).info("blk.0.attn_q.weight")?.encoding == .tq2_0)
         try model.import("a.gguf", to: "back")
         #expect(try model.logits("back").elements == model.logits("model").elements)
         #expect(throws: FileError.self) {
-            try ExportedModel("stranger", ternaryWidth: 256, spoiled: true).export("gguf-tq2_0", to: "a.gguf")
+            try ExportedModel("foreign", ternaryWidth: 256, damaged: true).export("gguf-tq2_0", to: "a.gguf")
         }
     }
 

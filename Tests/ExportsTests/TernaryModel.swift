@@ -7,8 +7,8 @@ import TestSupport
 extension ExportedModel {
     /// A model whose linear layers are −0.0625, 0 and 0.0625, of one width.
     ///
-    /// - Parameter spoiled: one weight is another number.
-    init(_ name: String, ternaryWidth width: Int, spoiled: Bool = false) throws {
+    /// - Parameter damaged: one weight is another number.
+    init(_ name: String, ternaryWidth width: Int, damaged: Bool = false) throws {
         try self.init()
         let golden = try ModelFolder(file("model"))
         var config = golden.config
@@ -23,7 +23,7 @@ extension ExportedModel {
         let parameters = try ModelRegistry.model(config).architecture.parameters().mapSpecs { name, spec, _ in
             guard spec.ports != nil else { return Tensor(normal: spec.shape, deviation: 0.5, from: &random) }
             var tensor = Tensor((0..<spec.count).map { _ in Float(Int.random(in: -1...1, using: &random)) / 16 }, spec.shape)
-            if spoiled, name.contains("1.mlp.down") { tensor[3, 7] = 0.05 }
+            if damaged, name.contains("1.mlp.down") { tensor[3, 7] = 0.05 }
             return tensor
         }
         try Checkpoint.write(parameters.named.map { TensorSource($0.name, $0.value, as: .f16) }, to: file("model"))

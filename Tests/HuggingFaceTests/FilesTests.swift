@@ -33,7 +33,7 @@ func truncate(_ path: String, to size: Int) throws {
         ("\n<!DOCTYPE html><html><head><title>404</title>", "is an HTML page"), ("<html>not found</html>", "is an HTML page"),
         ("\u{FEFF}{\"a\": 1}", "begins with a byte-order mark"), ("Entry not found and more", "a server's error message"),
     ])
-    func `a file that a download has spoilt is named`(text: String, fragment: String) throws {
+    func `a file that a download has damaged is named`(text: String, fragment: String) throws {
         for name in ["config.json", "model.safetensors.index.json", "tokenizer.json", "model.safetensors", "R.bin"] {
             try AtomicFile.write(text, to: folder.file(name))
             let read: () throws -> Void = {

@@ -40,8 +40,8 @@ import Testing
         }
     }
 
-    @Test func `a stranger of two linears and a norm is planned and rotated`() throws {
-        let jobs = try StrangerJobs()
+    @Test func `a foreign family of two linears and a norm is planned and rotated`() throws {
+        let jobs = try ForeignJobs()
         try PlanJob(jobs.folder.file("model"), asJSON: true)
             .run(jobs.config("plan"), LoopbackCommunicator(), Reporter(isSpeaking: false))
         let quantized = ["quantization.weights.bits=4", "quantization.activations.bits=8", "model.dense=true"]
@@ -53,8 +53,8 @@ import Testing
         #expect(scored["products"]?["packed_integer"]?.integer == 4)
     }
 
-    @Test func `a stranger's rotated folder gives its logits`() throws {
-        let jobs = try StrangerJobs()
+    @Test func `a foreign family's rotated folder gives its logits`() throws {
+        let jobs = try ForeignJobs()
         _ = try jobs.run(RotateJob(), "rotate")
         let original = try ModelFolder(jobs.folder.file("model"))
         let merged = try ModelFolder(jobs.folder.file("rotate/model"))
@@ -64,8 +64,8 @@ import Testing
         #expect(maxDifference(logits, same) <= 1e-4 * logits.maxMagnitude)
     }
 
-    @Test func `a stranger is decomposed, and its factors are a model`() throws {
-        let jobs = try StrangerJobs()
+    @Test func `a foreign family is decomposed, and its factors are a model`() throws {
+        let jobs = try ForeignJobs()
         let ternary = try jobs.run(PtqJob(), "ptq", ["model.dense=true"])
         #expect(ternary["layers"]?.array?.count == 4)
         let again = try jobs.run(EvaluateJob(), "eval-factors", model: "ptq/model")
@@ -77,8 +77,8 @@ import Testing
         #expect(throws: (any Error).self) { try jobs.run(PtqJob(), "ptq-again", model: "ptq/model") }
     }
 
-    @Test func `a stranger is quantized, by any recipe, and runs in integers`() throws {
-        let jobs = try StrangerJobs()
+    @Test func `a foreign family is quantized, by any recipe, and runs in integers`() throws {
+        let jobs = try ForeignJobs()
         let inputs = ["quantization.weights.bits=4", "quantization.activations.bits=8", "calibration.sequences=4"]
         let integers = try jobs.run(QuantizeJob(), "quantize", inputs + ["quantization.weights.method=gptq"])
         let searched = try jobs.run(QuantizeJob(), "quantize-auto", inputs + ["quantize.recipe=auto"])
@@ -91,14 +91,14 @@ import Testing
 }
 
 /// Jobs on a model of the family below.
-private struct StrangerJobs {
+private struct ForeignJobs {
     let folder: TemporaryFolder
 
     init() throws {
-        ModelRegistry.register(Stranger.self)
+        ModelRegistry.register(ForeignFamily.self)
         folder = try TemporaryFolder()
-        try Stranger.write(to: folder.file("model"))
-        try Stranger.writeTokens(to: folder.file("data.safetensors"))
+        try ForeignFamily.write(to: folder.file("model"))
+        try ForeignFamily.writeTokens(to: folder.file("data.safetensors"))
     }
 
     func config(_ job: String, model: String = "model", _ more: [String] = []) throws -> RunConfig {
@@ -122,8 +122,8 @@ private struct StrangerJobs {
 }
 
 /// A family that only this file knows: blocks of a norm, a linear, ReLU and a linear, under names of its own.
-private struct Stranger: ModelFamily {
-    static let modelTypes: Set<String> = ["stranger"]
+private struct ForeignFamily: ModelFamily {
+    static let modelTypes: Set<String> = ["foreign"]
     private static let (width, inner, vocabulary, depth) = (32, 64, 48, 2)
 
     static func configuration(_ keys: HFConfig) throws(FileError) -> Bool {
@@ -136,7 +136,7 @@ private struct Stranger: ModelFamily {
             + linearSpecs("widen", inner, width, bias: false, reads: .mlpInput)
             + linearSpecs("narrow", width, inner, bias: true, reads: .downInput, writes: .mlpResidual)
         return Architecture(
-            type: "stranger", summary: "a stranger", hiddenSize: width, vocabularySize: vocabulary, maximumPositions: 64,
+            type: "foreign", summary: "a foreign family", hiddenSize: width, vocabularySize: vocabulary, maximumPositions: 64,
             entry: [ParameterSpec("words", [vocabulary, width], .embedding)],
             blocks: (0..<depth).map {
                 Architecture.Block(
@@ -171,7 +171,7 @@ private struct Stranger: ModelFamily {
 
     static func write(to folder: String) throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        try AtomicFile.write(#"{"model_type": "stranger", "tie_word_embeddings": true}"#, to: folder + "/config.json")
+        try AtomicFile.write(#"{"model_type": "foreign", "tie_word_embeddings": true}"#, to: folder + "/config.json")
         var random = RandomStream(seed: 5)
         let parameters = architecture(true).parameters().map { _, spec in
             Tensor(normal: spec.shape, deviation: 0.5, from: &random)

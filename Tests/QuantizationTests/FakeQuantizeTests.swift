@@ -60,7 +60,7 @@ import Testing
         }
     }
 
-    @Test func `a value that is not a number shows where it stands and spoils no other row`() {
+    @Test func `a value that is not a number shows where it stands and changes no other row`() {
         var x = Tensor(repeating: 0.5, [3, 32])
         x[1, 7] = .nan
         let y = fakeQuantized(x, QuantizerSpec(bits: 8))

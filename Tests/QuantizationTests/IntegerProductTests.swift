@@ -180,7 +180,7 @@ import Testing
     }
 
     @Test(arguments: [Float.nan, .infinity, -.infinity], [true, false])
-    func `a token that is not finite has no finite product, and spoils no other`(value: Float, symmetric: Bool) throws {
+    func `a token that is not finite has no finite product, and changes no other`(value: Float, symmetric: Bool) throws {
         let weight = weight([9, 96], bits: 4, symmetric: true, .channel)
         let spec = QuantizerSpec(bits: 8, symmetric: symmetric, granularity: .token)
         let product = try IntegerProduct(weight, activations: spec)

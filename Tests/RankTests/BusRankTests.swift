@@ -8,7 +8,7 @@ extension RankTests {
     @Suite(.serialized) struct BusTests {
         let world = RankWorld.shared
 
-        @Test func `ten thousand spoiled transitions reach all ranks, each applied once`() throws {
+        @Test func `ten thousand damaged transitions reach all ranks, each applied once`() throws {
             let drill = BusDrill(layers: 100, steps: 100, transport: .auto, faults: 0.05)
             let outcome = try drill.run(world)
             #expect(outcome.applied == 10_000)
@@ -24,7 +24,7 @@ extension RankTests {
         }
 
         @Test(arguments: [BusTransport.ipc, .tcp])
-        func `through relays spoiled transitions reach all ranks, each applied once`(transport: BusTransport) throws {
+        func `through relays damaged transitions reach all ranks, each applied once`(transport: BusTransport) throws {
             var drill = BusDrill(layers: 20, steps: 20, transport: transport, faults: 0.05)
             (drill.topology, drill.ranksPerRelay) = (.relay, 2)
             let outcome = try drill.run(world)

@@ -97,7 +97,7 @@ extension RankTests {
                 config.trainerSettings(config.microBatches(dims)), model,
                 testCase.integer ? parameters.fusingNorms(c.architecture) : parameters,
                 hooks: QuantizedHooks(quantization: testCase.integer ? recipe.activations : .none),
-                view: quantizer.map { quantizer in quantizer.fakeQuantized },
+                weightTransform: quantizer.map { quantizer in quantizer.fakeQuantized },
                 teacher: testCase.distills ? model.constantNetwork(parameters) : nil, over: groups)
             var ternary: TernaryTraining<World>?
             if testCase.ternary {

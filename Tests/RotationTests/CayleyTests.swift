@@ -83,7 +83,9 @@ import Testing
     }
 
     @Test(arguments: [1.5, 1e6] as [Float])
-    func `what the iterative form leaves is orthonormal to rounding once settled, and hardly another rotation`(_ rate: Float)
+    func `what the iterative form leaves is orthonormal to rounding once orthonormalized, and hardly another rotation`(
+        _ rate: Float
+    )
         throws
     {
         var random = RandomStream(seed: 11)
@@ -93,9 +95,9 @@ import Testing
             try optimizer.step(
                 &rotation, gradient: Tensor(normal: [24, 24], deviation: 1, from: &random), learningRate: rate)
         }
-        let settled = try CayleySGD.orthonormalized(rotation)
-        #expect(orthogonalityError(rotation) > 1e-5 && orthogonalityError(settled) < 1e-6)
-        #expect(maxDifference(settled, rotation) < 1e-3)
+        let orthonormal = try CayleySGD.orthonormalized(rotation)
+        #expect(orthogonalityError(rotation) > 1e-5 && orthogonalityError(orthonormal) < 1e-6)
+        #expect(maxDifference(orthonormal, rotation) < 1e-3)
     }
 
     @Test func `a rotation that has drifted beyond the limit is made orthonormal before the step, due or not`() throws {

@@ -60,7 +60,7 @@ import Testing
         #expect(lines.count <= max(1, height - 1))
     }
 
-    @Test func `what a stranger may send neither stops the monitor nor reaches the terminal's controls`() {
+    @Test func `what an unknown sender may send neither stops the monitor nor reaches the terminal's controls`() {
         var view = RunView()
         view.take("run", ["job": "\u{1B}[2J\u{9B}31m\nqat", "model": 3, "world_size": "x"])
         view.take("phase", ["name": "a", "done": .integer(.max), "of": 1])

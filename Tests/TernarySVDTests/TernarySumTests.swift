@@ -32,13 +32,13 @@ import Testing
         let balance = isBalanced ? Balance(a: (1...m).map { Float($0) / 4 }, b: (1...n).map { 3 / Float($0) }) : nil
         var (weight, rest) = (Tensor(normal: [m, n], from: &random), Tensor(normal: [m, n], from: &random))
         let a = weight + rest
-        TernarySum(u: u, v: v).settle(s, balance, weight: &weight, rest: &rest)
+        TernarySum(u: u, v: v).carryResidual(s, balance, weight: &weight, rest: &rest)
         let expected = TernaryDecomposition(u: u, s: s, v: v, balance: balance, relativeError: 0).reconstruction()
         #expect(weight.elements == expected.elements)
         #expect(rest.elements == (a - weight).elements)
     }
 
-    @Test func `the sum and what is settled by it do not depend on the threads`() {
+    @Test func `the sum and the residual carried by it do not depend on the threads`() {
         let (m, k, n) = (150, 90, 700)
         var random = RandomStream(seed: 4)
         let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
@@ -49,7 +49,7 @@ import Testing
         let results = [1, 2, 7].map { threads in
             Team.threads = threads
             var (weight, rest) = (w, rho)
-            sum.settle(s, nil, weight: &weight, rest: &rest)
+            sum.carryResidual(s, nil, weight: &weight, rest: &rest)
             return (weight.elements, rest.elements)
         }
         #expect(results.allSatisfy { $0 == results[0] })

@@ -43,13 +43,13 @@ import Testing
             let decoded = try codec.decode(form.rawValue, payload).update
             expectSame(decoded, moved)
             #expect(decoded.isRefusal == (update.branch == .refresh))
-            var spoiled = payload
-            spoiled[2] = update.branch == .refresh ? 2 : 1
-            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, spoiled) }
+            var damaged = payload
+            damaged[2] = update.branch == .refresh ? 2 : 1
+            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, damaged) }
             // A scale of 0, which the weight would be divided by.
-            spoiled = payload
-            spoiled.replaceSubrange(payload.count - 4..<payload.count, with: [0, 0, 0, 0])
-            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, spoiled) }
+            damaged = payload
+            damaged.replaceSubrange(payload.count - 4..<payload.count, with: [0, 0, 0, 0])
+            #expect(throws: TransitionCodec.Malformed.self) { try codec.decode(form.rawValue, damaged) }
         }
     }
 

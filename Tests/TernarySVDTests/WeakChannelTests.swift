@@ -67,7 +67,8 @@ import Testing
             #expect(!update.isRefusal)
             state = LayerTransition.apply(update, to: state)
             if update.branch == .refresh {
-                TernarySum(u: state.u, v: state.v).settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+                TernarySum(u: state.u, v: state.v).carryResidual(
+                    state.s, state.balance, weight: &state.weight, rest: &state.rest)
             }
             #expect(maxDifference(state.weight + state.rest, target) <= 1e-6)
         }

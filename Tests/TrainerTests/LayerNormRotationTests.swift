@@ -93,7 +93,7 @@ import Testing
             losses.append(try learner.step(step, Self.sequences, globalSequences: 8, learningRate: 0.3, groups).loss)
         }
         #expect(learner.rotations.meanError <= 1e-4)
-        try learner.settle()
+        try learner.finish()
         #expect(losses[11] < losses[0])
         #expect(learner.rotations.meanError <= 1e-5 && learner.orthogonalityError <= 1e-5)
         let merged = Self.parameters(c).fusingNorms(c.architecture).rotated(by: learner.rotations, c.architecture)

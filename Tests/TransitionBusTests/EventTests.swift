@@ -61,11 +61,11 @@ import Testing
     }
 
     @Test func `with keys, only listed monitors see the run`() throws {
-        let (keys, monitor, stranger) = (try CurveKeys.generate(), try CurveKeys.generate(), try CurveKeys.generate())
+        let (keys, monitor, unlisted) = (try CurveKeys.generate(), try CurveKeys.generate(), try CurveKeys.generate())
         let messaging = try MessagingContext()
         let publisher = try EventPublisher(messaging, keys: keys, monitors: [monitor.publicKey])
         try publisher.publish("step", json: [48])
-        let intruder = try EventSubscriber(publisher.endpoint, keys: stranger, serverKey: keys.publicKey)
+        let intruder = try EventSubscriber(publisher.endpoint, keys: unlisted, serverKey: keys.publicKey)
         let listed = try EventSubscriber(publisher.endpoint, keys: monitor, serverKey: keys.publicKey)
         #expect(try Self.exchange(publisher, listed) { !$0.isEmpty }.count == 1)
         let refused = try Self.exchange(publisher, intruder) { !$0.isEmpty || messaging.authenticator.refused > 0 }

@@ -178,7 +178,7 @@ import Testing
             let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), MessagingContext())
             try world.barrier()
             let sockets = try String(contentsOfFile: "/proc/net/unix", encoding: .utf8)
-            return withExtendedLifetime(bus) { (bus.card.data, sockets) }
+            return withExtendedLifetime(bus) { (bus.endpoints.data, sockets) }
         }
         for (endpoint, sockets) in endpoints {
             #expect(endpoint.hasPrefix("ipc://@sq-bus-"))

@@ -9,30 +9,30 @@ import Testing
 
 @testable import TransitionBus
 
-/// Strangers at the sockets of a run: the run goes on, nobody gets in, memory stays bounded.
+/// Unlisted peers at the sockets of a run: the run goes on, nobody gets in, memory stays bounded.
 @Suite(.serialized) struct HostilePeerTests {
-    /// The cards of a run's ranks, for the attackers.
+    /// The endpoints of a run's ranks, for the attackers.
     ///
     /// Under a lock of pthreads, which ThreadSanitizer knows: a Mutex of the standard library it takes for none at all.
     final class Board: @unchecked Sendable {
         private let lock = NSLock()
-        private var list: [BusCard] = []
+        private var list: [PeerEndpoints] = []
         private var problem: (any Error)?
         /// Attacks on all ranks so far; and whether the attacker has stopped.
         let rounds = Atomic<Int>(0)
         let isOver = Atomic<Bool>(false)
         let hasEnded = Atomic<Bool>(false)
 
-        var cards: [BusCard] { lock.withLock { list } }
-        func add(_ card: BusCard) { lock.withLock { list.append(card) } }
+        var all: [PeerEndpoints] { lock.withLock { list } }
+        func add(_ endpoints: PeerEndpoints) { lock.withLock { list.append(endpoints) } }
 
         /// Attacks again and again until the run is over.
-        func repeatAttack(_ attack: ([BusCard]) throws -> Void) {
+        func repeatAttack(_ attack: ([PeerEndpoints]) throws -> Void) {
             do {
                 while !isOver.load(ordering: .acquiring) {
-                    let cards = cards
-                    if cards.count == 3 {
-                        try attack(cards)
+                    let all = self.all
+                    if all.count == 3 {
+                        try attack(all)
                         rounds.add(1, ordering: .releasing)
                     }
                     usleep(5000)
@@ -52,9 +52,9 @@ import Testing
     }
 
     /// Runs the bus over tcp among three ranks for at least `milliseconds` and two attacks while `attack` is called again and
-    /// again with their cards; returns the outcomes and the keys turned away.
+    /// again with their endpoints; returns the outcomes and the keys turned away.
     private static func underAttack(
-        milliseconds: Int = 1500, _ attack: @escaping @Sendable ([BusCard]) throws -> Void
+        milliseconds: Int = 1500, _ attack: @escaping @Sendable ([PeerEndpoints]) throws -> Void
     ) async throws -> (outcomes: [BusDrill.Outcome], refused: Int, admitted: Int) {
         let board = Board()
         let drill = BusDrill(layers: 9, steps: 150, transport: .tcp)
@@ -64,7 +64,7 @@ import Testing
         let values = try await ThreadWorld.results(size: 3) { world in
             let messaging = try MessagingContext()
             let bus = try ZeroMQExchange(world, drill.configuration(rank: world.rank), messaging)
-            board.add(bus.card)
+            board.add(bus.endpoints)
             let pause = UInt32(1000 * milliseconds / drill.steps)
             var outcome = try drill.run(on: bus, world) { _ in usleep(pause) }
             let deadline = ContinuousClock.now + .seconds(60)
@@ -89,9 +89,9 @@ import Testing
         #expect(outcomes.map(\.statistics.refused) == [[:], [:], [:]])
     }
 
-    /// A socket of a stranger, connected, with a message under way.
+    /// A socket of an unlisted peer, connected, with a message under way.
     private static func knock(_ context: ZeroMQContext, at endpoint: String, keys: CurveKeys?, serverKey: String) throws {
-        let socket = try ZeroMQSocket(context, .dealer, name: "a stranger")
+        let socket = try ZeroMQSocket(context, .dealer, name: "an unlisted peer")
         try socket.set(ZMQ_ROUTING_ID, "r0")
         if let keys { try socket.secureAsClient(keys, serverKey: serverKey) }
         try socket.connect(endpoint)
@@ -100,12 +100,12 @@ import Testing
     }
 
     @Test func `a peer without a key, or with one that is not listed, does not get in`() async throws {
-        let (outcomes, refused, admitted) = try await Self.underAttack { cards in
+        let (outcomes, refused, admitted) = try await Self.underAttack { all in
             let context = try ZeroMQContext()
-            for card in cards {
-                for endpoint in [card.control, card.data] {
+            for endpoints in all {
+                for endpoint in [endpoints.control, endpoints.data] {
                     try Self.knock(context, at: endpoint, keys: nil, serverKey: "")
-                    try Self.knock(context, at: endpoint, keys: .generate(), serverKey: card.publicKey)
+                    try Self.knock(context, at: endpoint, keys: .generate(), serverKey: endpoints.publicKey)
                     // Its own idea of the server's key.
                     try Self.knock(context, at: endpoint, keys: .generate(), serverKey: CurveKeys.generate().publicKey)
                 }
@@ -114,23 +114,23 @@ import Testing
         Self.expectUnharmed(outcomes)
         // Beyond the three self-tests.
         #expect(refused > 6)
-        #expect(outcomes.reduce(0) { $0 + $1.statistics.strangers } > 3)
+        #expect(outcomes.reduce(0) { $0 + $1.statistics.refusedKeys } > 3)
         // Two connections from each rank to each other one; a rank that the machine forgets for seconds makes them again.
         #expect(admitted >= 12)
     }
 
-    @Test func `the self-test passes where strangers are turned away, and fails where one gets in`() throws {
+    @Test func `the self-test passes where unlisted keys are turned away, and fails where one gets in`() throws {
         let messaging = try MessagingContext()
         let sockets = try DirectLinks(
             messaging, rank: 0, run: 1, bindings: ("tcp://127.0.0.1:*", "tcp://127.0.0.1:*"), keys: .generate(),
             payloadLimits: [1])
-        #expect(try BusSetup.refusesStrangers(sockets, keys: .generate(), within: .seconds(60)))
+        #expect(try BusSetup.refusesUnlistedKeys(sockets, keys: .generate(), within: .seconds(60)))
         let admitted = try CurveKeys.generate()
-        try messaging.authenticator.allow(admitted.publicKey, domain: DirectLinks.authenticationDomain, as: "stranger")
-        #expect(try !BusSetup.refusesStrangers(sockets, keys: admitted, within: .seconds(60)))
+        try messaging.authenticator.allow(admitted.publicKey, domain: DirectLinks.authenticationDomain, as: "unlisted")
+        #expect(try !BusSetup.refusesUnlistedKeys(sockets, keys: admitted, within: .seconds(60)))
         #expect(messaging.authenticator.admitted == 1)
         // A handler that is never asked has turned nobody away.
-        #expect { try BusSetup.refusesStrangers(sockets, keys: .generate(), within: .zero) } throws: {
+        #expect { try BusSetup.refusesUnlistedKeys(sockets, keys: .generate(), within: .zero) } throws: {
             ($0 as? BusError)?.exitCode == .temporary
         }
     }
@@ -151,9 +151,9 @@ import Testing
                 [], [UInt8](repeating: 0xA5, count: 4096), Array(greeting("NULL").prefix(11)), greeting("NULL") + claim(2),
                 greeting("CURVE") + claim(6),
             ]
-            let (outcomes, _, admitted) = try await HostilePeerTests.underAttack { cards in
-                for card in cards {
-                    for endpoint in [card.control, card.data] {
+            let (outcomes, _, admitted) = try await HostilePeerTests.underAttack { all in
+                for endpoints in all {
+                    for endpoint in [endpoints.control, endpoints.data] {
                         for bytes in messages { try sendRaw(bytes, to: endpoint) }
                     }
                 }

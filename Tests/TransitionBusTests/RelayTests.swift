@@ -157,7 +157,7 @@ import Testing
         }
     }
 
-    // MARK: Strangers
+    // MARK: Unlisted peers
 
     /// A relay of group 0 of [[0, 1], [2]], that serves, and the keys of group 1's.
     private static func relay(encrypted: Bool) throws -> (relay: Relay, peer: CurveKeys?) {
@@ -169,9 +169,9 @@ import Testing
             rank: 0, run: run, topology, endpoint: encrypted ? "tcp://127.0.0.1:*" : Endpoints.local(run: run, "p0"),
             keys: keys,
             payloadLimits: [100])
-        let other = BusCard(
+        let other = PeerEndpoints(
             publicKey: peer?.publicKey ?? "", relay: encrypted ? "tcp://127.0.0.1:9" : Endpoints.local(run: run, "p1"))
-        try relay.connect(to: [relay.card, other])
+        try relay.connect(to: [relay.endpoints, other])
         return (relay, peer)
     }
 
@@ -200,8 +200,8 @@ import Testing
         defer { relay.stop() }
         let context = try ZeroMQContext()
         let (one, zero) = (
-            try Self.connect(context, to: relay.card.control, as: "r1"),
-            try Self.connect(context, to: relay.card.control, as: "r0")
+            try Self.connect(context, to: relay.endpoints.control, as: "r1"),
+            try Self.connect(context, to: relay.endpoints.control, as: "r0")
         )
         // Each makes itself known by a request to itself.
         for (socket, rank) in [(zero, 0), (one, 1)] {
@@ -224,20 +224,20 @@ import Testing
 
     @Test func `a relay speaks for the ranks of its own group, and only where its key is listed`() throws {
         let (relay, peer) = try Self.relay(encrypted: true)
-        #expect(try BusSetup.refusesStrangers(relay, keys: .generate(), within: .seconds(60)))
+        #expect(try BusSetup.refusesUnlistedKeys(relay, keys: .generate(), within: .seconds(60)))
         try relay.start()
         defer { relay.stop() }
         let context = try ZeroMQContext()
         let subscriber = try ZeroMQSocket(context, .subscriber, name: "rank 0")
         try subscriber.set(ZMQ_SUBSCRIBE, "")
-        try subscriber.connect(relay.card.data)
+        try subscriber.connect(relay.endpoints.data)
         func knock(_ keys: CurveKeys?) throws -> ZeroMQSocket {
-            try Self.connect(context, to: relay.card.relay, as: "g1", keys, serverKey: relay.card.publicKey)
+            try Self.connect(context, to: relay.endpoints.relay, as: "g1", keys, serverKey: relay.endpoints.publicKey)
         }
-        let strangers = [try knock(nil), try knock(.generate())]
-        for stranger in strangers { _ = try stranger.send([Envelope(.frame, from: 2, to: 2).encoded, [66], []]) }
+        let unlisted = [try knock(nil), try knock(.generate())]
+        for peer in unlisted { _ = try peer.send([Envelope(.frame, from: 2, to: 2).encoded, [66], []]) }
         // The self-test's, and the one with a key; without one nobody gets as far as that.
-        #expect(withExtendedLifetime(strangers) { Self.waitFor { relay.refusedKeys >= 2 } })
+        #expect(withExtendedLifetime(unlisted) { Self.waitFor { relay.refusedKeys >= 2 } })
         let listed = try knock(peer)
         // In the name of a rank that is not its own; then its own, again and again, since the subscription takes its time.
         _ = try listed.send([Envelope(.frame, from: 1, to: 1).encoded, [67], []])

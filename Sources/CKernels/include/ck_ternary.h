@@ -76,7 +76,7 @@ void ck_ternary_sum(
     size_t first, size_t last, float *y);
 // Rows from first to last of A ← w + rest, w ← diag(a)·product·diag(b) (a and b may both be null: ones), rest ← A − w, of n
 // columns.
-void ck_ternary_settle(
+void ck_ternary_carry_residual(
     const float *product, const float *a, const float *b, size_t first, size_t last, size_t n, float *w, float *rest);
 
 // Whole numbers of at most `largest` for the entries of a weight, each times its column's scale.

@@ -138,7 +138,7 @@ typedef struct {
 } shape_t;
 
 // out[t] ← or += (sum·scale)·x_scale, for one group of a part.
-INLINE void settle(
+INLINE void add_scaled(
     const ck_integer_matrix *w, size_t entry, const float *scales, const float *zeros, int isFirst, int count,
     words sums[VECTORS][CK_TOKENS], float out[CK_TOKENS][PART]) {
 // No two operations in one, so that every processor rounds alike.
@@ -193,7 +193,7 @@ INLINE void product_part(
         else
 #endif
             add_lines(codes, steps / perLine, bits, tokens, T * 4, count, sums);
-        settle(w, entry, x->scales + token, x->zeros ? x->zeros + token : NULL, g == 0, count, sums, out);
+        add_scaled(w, entry, x->scales + token, x->zeros ? x->zeros + token : NULL, g == 0, count, sums, out);
     }
 }
 

@@ -72,7 +72,7 @@ void CK_VARIANT(ck_ternary_sum)(
     }
 }
 
-void CK_VARIANT(ck_ternary_settle)(
+void CK_VARIANT(ck_ternary_carry_residual)(
     const float *product, const float *a, const float *b, size_t first, size_t last, size_t n, float *restrict w,
     float *restrict rest) {
     for (size_t i = first; i < last; i++) {

@@ -68,7 +68,7 @@ int cmpi_test(cmpi_request _Nullable *_Nonnull request, int *_Nonnull done);
 int cmpi_wait(cmpi_request _Nullable *_Nonnull request);
 
 /// Whether the kernel lets a process read another one's memory (process_vm_readv), tried on this process itself: containers
-/// often refuse the call to all. Open MPI would then complain at every longer message.
+/// often refuse the call to all. Open MPI would then warn of every longer message.
 int cmpi_may_read_memory(void);
 
 /// Cores this process may run on, at least 1 (sched_getaffinity is a GNU extension, which Swift does not import either).

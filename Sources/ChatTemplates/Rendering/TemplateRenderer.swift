@@ -147,8 +147,8 @@ final class TemplateRenderer {
         guard arguments.unnamed.count <= macro.parameters.count else {
             throw TemplateFault(line, "the macro \(macro.name) takes \(macro.parameters.count) arguments at most")
         }
-        if let stranger = arguments.named.first(where: { given in !macro.parameters.contains { $0.name == given.name } }) {
-            throw TemplateFault(line, "the macro \(macro.name) has no parameter \(stranger.name)")
+        if let unknown = arguments.named.first(where: { given in !macro.parameters.contains { $0.name == given.name } }) {
+            throw TemplateFault(line, "the macro \(macro.name) has no parameter \(unknown.name)")
         }
         for (index, parameter) in macro.parameters.enumerated() {
             let named = arguments.named.first { $0.name == parameter.name }?.value

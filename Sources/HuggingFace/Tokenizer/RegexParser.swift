@@ -7,7 +7,7 @@ struct RegexParser {
 
     private var next: Unicode.Scalar? { position < scalars.count ? scalars[position] : nil }
 
-    /// Whether the text goes on with `word`, which is then read.
+    /// Whether the text continues with `word`, which is then read.
     private mutating func take(_ word: String) -> Bool {
         let wanted = Array(word.unicodeScalars)
         guard scalars[position...].starts(with: wanted) else { return false }

@@ -22,7 +22,7 @@ package struct GenerateJob {
     }
 
     /// - Parameters:
-    ///   - chat: nil where the text goes on from the prompt itself.
+    ///   - chat: nil where the text continues the prompt itself.
     ///   - prompt: asked on the first rank.
     package init(chat: Chat? = nil, prompt: @escaping () throws -> String) { (self.chat, self.prompt) = (chat, prompt) }
 

@@ -4,7 +4,7 @@ internal import HuggingFace
 internal import Models
 internal import Support
 
-/// What a text goes on from, in tokens, and the tokens that end it.
+/// The tokens that a text continues, and the tokens that end it.
 ///
 /// The first rank alone needs the tokenizer.
 struct GenerationPrompt {

@@ -46,10 +46,10 @@ struct CalibratedTernary<World: Communicator> {
     ///
     /// - Parameters:
     ///   - work: what is made of a layer, by its owner.
-    ///   - settle: called on all replicas with the layers of a hook point; returns their new weights.
+    ///   - finish: called on all replicas with the layers of a hook point; returns their new weights.
     private func calibrate<Work: LayerWork>(
         _ mode: CalibrationMode, _ windows: [[Int32]], _ work: Work,
-        settle: (CalibratedLayers, _ own: [DealtLayer<Work.Made>]) throws -> [Tensor]
+        finish: (CalibratedLayers, _ own: [DealtLayer<Work.Made>]) throws -> [Tensor]
     ) throws {
         var seen = 0
         try Calibration(run.model, groups, mode: mode).run(
@@ -84,11 +84,11 @@ struct CalibratedTernary<World: Communicator> {
             }
             seen += chosen.count
             run.context.reporter.progress(Work.verb, seen, of: names.count)
-            return try settle(calibrated, dealt)
+            return try finish(calibrated, dealt)
         }
     }
 
-    /// As ``calibrate(_:_:_:settle:)``, layers that take the weights' places. Collective.
+    /// As ``calibrate(_:_:_:finish:)``, layers that take the weights' places. Collective.
     ///
     /// - Parameter done: called on all replicas with the layers of a hook point.
     private func replaced<Work: LayerWork>(

@@ -58,14 +58,15 @@ struct FullTrainingRun<World: Communicator> {
     ///
     /// - Parameters:
     ///   - parameters: where to start; nil: as read.
-    ///   - view: see ``NetworkTrainer``.
+    ///   - weightTransform: see ``NetworkTrainer``.
     func trainer<Hooks: HookTransform>(
-        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, view: ((Tensor) -> Tensor)? = nil,
+        _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, weightTransform: ((Tensor) -> Tensor)? = nil,
         teacher: Network<IdentityHooks>? = nil
     ) throws(MPIError) -> NetworkTrainer<Hooks, World> {
         StoragePool.shared.trim()
         return try NetworkTrainer(
-            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks, view: view,
+            context.config.trainerSettings(microBatches), run.model, parameters ?? self.parameters, hooks: hooks,
+            weightTransform: weightTransform,
             teacher: teacher,
             over: context.groups)
     }
@@ -106,7 +107,7 @@ struct FullTrainingRun<World: Communicator> {
         try evaluate(network, against: fullPrecision, windows: evaluation, context.groups)
     }
 
-    /// The same of what training has come to. Collective.
+    /// The same of the trained network. Collective.
     ///
     /// - Throws: ``TrainingError/deadNetwork(vocabulary:)``.
     func trainedScore(_ network: Network<some HookTransform>) throws -> LanguageModelScore {

@@ -18,6 +18,6 @@ extension LanguageModelRun {
                 step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
             context.reporter.progress(verb, step + 1, of: steps, "loss \(result.loss.formatted(decimals: 5))")
         }
-        try learner.settle()
+        try learner.finish()
     }
 }

@@ -24,7 +24,7 @@ struct LanguageModelRun<World: Communicator> {
     /// Operations per second of a large product, on this rank.
     private let peak: Double
 
-    /// What a job's steps came to.
+    /// The result of a job's steps.
     struct Measured {
         var steps: Int
         var secondsPerStep: Double

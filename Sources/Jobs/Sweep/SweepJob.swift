@@ -3,7 +3,7 @@ internal import Configuration
 package import Runs
 internal import Support
 
-/// Runs the jobs of a grid one after the other, each in a folder of its own, and keeps a table of what they came to.
+/// Runs the jobs of a grid one after the other, each in a folder of its own, and keeps a table of their results.
 ///
 /// A run that has finished is not made again, and one that was stopped resumes: the same command goes through the grid as often
 /// as it takes. A run that fails is a row of the table that says why; the others go ahead.

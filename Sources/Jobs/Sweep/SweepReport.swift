@@ -2,7 +2,7 @@ internal import Collectives
 internal import Configuration
 internal import Support
 
-/// What the runs of a sweep came to: `sweep.csv`, `sweep.json`, and the picture.
+/// The results of a sweep: `sweep.csv`, `sweep.json`, and the picture.
 ///
 /// A run's numbers are those of the last row of its table: what the job made.
 struct SweepReport {

@@ -61,10 +61,10 @@ struct FolderTensors {
         }
         // Old checkpoints store the rotary angles, which follow from config.json; tied ones may store the head again.
         if architecture.tiesHead { expected.insert(architecture.head.name) }
-        let strangers = checkpoint.names.filter { !expected.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
-        if let stranger = strangers.first {
+        let unexpected = checkpoint.names.filter { !expected.contains($0) && !$0.hasSuffix(".rotary_emb.inv_freq") }
+        if let name = unexpected.first {
             throw FileError(
-                .malformed, "\(checkpoint.folder): tensor \(stranger)",
+                .malformed, "\(checkpoint.folder): tensor \(name)",
                 "belongs to no layer of the model that config.json describes")
         }
     }

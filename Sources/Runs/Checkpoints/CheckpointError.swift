@@ -1,6 +1,6 @@
 package import Support
 
-/// Why a run cannot go on where another stopped.
+/// Why a run cannot resume where another stopped.
 package enum CheckpointError: ReportableError, Equatable {
     case nothing(String)
     case allDamaged(String, String)

@@ -7,7 +7,7 @@ package struct CheckpointManifest: Equatable, Sendable {
     static let fileName = "MANIFEST"
     static let version = 2
 
-    /// Which run a checkpoint belongs to: one that differs in any of this cannot go on from it.
+    /// Which run a checkpoint belongs to: one that differs in any of this cannot resume from it.
     struct Identity: Equatable, Sendable {
         var job: String
         var worldSize: Int
@@ -29,7 +29,7 @@ package struct CheckpointManifest: Equatable, Sendable {
     /// Steps taken: the next one's number.
     package var step: Int
     var files: [String: File]
-    /// What the steps came to so far.
+    /// Losses and times of the steps so far.
     package var record: StepRecord
 
     private static let digestKey = "sha256"

@@ -1,7 +1,7 @@
 package import Parallelism
 internal import Support
 
-/// Whether a run goes on where an earlier one stopped.
+/// Whether a run resumes where an earlier one stopped.
 package enum ResumePolicy: Sendable, Equatable {
     /// Where the run folder holds checkpoints of a run that did not end.
     case auto
@@ -25,14 +25,14 @@ package enum ResumePolicy: Sendable, Equatable {
         return parts[..<place].joined(separator: "/")
     }
 
-    /// Checkpoints to go on from, the newest first; those of `runFolder`, the run's own, or those of a place the user named.
+    /// Checkpoints to resume from, the newest first; those of `runFolder`, the run's own, or those of a place the user named.
     ///
     /// - Throws: ``CheckpointError/nothing(_:)`` where none is at that place, and what keeps a folder from being read.
     func checkpoints(runFolder: String) throws -> [String] {
         switch self {
         case .never: return []
         case .auto:
-            // A run that ended is not gone on with: the same command again is a new run.
+            // A run that ended is not resumed: the same command again is a new run.
             guard PathKind("\(runFolder)/\(RunFolder.summaryName)") == .absent else { return [] }
             let folder = CheckpointFolder(path: "\(runFolder)/\(CheckpointFolder.name)")
             return try folder.steps().map(folder.checkpoint)
@@ -47,7 +47,7 @@ package enum ResumePolicy: Sendable, Equatable {
         }
     }
 
-    /// How the run to go on with was divided; nil from the beginning. What is wrong with checkpoints is found when they are
+    /// How the run to resume was divided; nil from the beginning. What is wrong with checkpoints is found when they are
     /// read.
     package func layout(runFolder: String) -> ParallelDims? {
         for checkpoint in (try? checkpoints(runFolder: runFolder)) ?? [] {

@@ -15,7 +15,7 @@ internal import Synchronization
 /// become of it is asked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by
 /// all.
 package final class RunCheckpoints<World: Communicator> {
-    /// Where the run goes on.
+    /// Where the run resumes.
     package struct Saved {
         package let path: String
         package let manifest: CheckpointManifest
@@ -80,7 +80,7 @@ package final class RunCheckpoints<World: Communicator> {
 
     // MARK: Resuming
 
-    /// The state in the checkpoint the run goes on from, of which this rank reads what it asks for; nil from the beginning.
+    /// The state in the checkpoint the run resumes from, of which this rank reads what it asks for; nil from the beginning.
     package func restoredState() -> TrainingState? {
         guard let resumed else { return nil }
         let (identity, dims) = (resumed.manifest.identity, groups.dims)

@@ -1,6 +1,6 @@
 package import Support
 
-/// What the steps came to.
+/// Losses and times of the steps.
 package struct StepRecord: Equatable {
     package var firstLoss: Double
     package var lastLoss: Double

@@ -3,7 +3,7 @@ internal import Support
 package import TensorCore
 package import TernarySVD
 
-/// What a rank must remember between two steps to go on as if it had never stopped.
+/// What a rank must remember between two steps to resume as if it had never stopped.
 ///
 /// Learning rate, order of the data and every random draw follow from the configuration and the step's number; only what
 /// training has made is in here. All of it has a name that says what it is of, not which rank has it: ranks in any layout find

@@ -23,7 +23,7 @@ package struct FolderInUse: ReportableError, Equatable {
 final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
-    private static let patience = Duration.seconds(5)
+    private static let timeout = Duration.seconds(5)
 
     private let descriptor: Int32
 
@@ -35,7 +35,7 @@ final class FolderLock {
         let name = "\(folder)/\(Self.fileName)"
         descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
-        let deadline = ContinuousClock.now + Self.patience
+        let deadline = ContinuousClock.now + Self.timeout
         while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
             guard .now < deadline else { throw FolderInUse(path: folder) }
             usleep(50_000)

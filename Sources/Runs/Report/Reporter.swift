@@ -71,7 +71,7 @@ package final class Reporter {
     }
 }
 
-/// How fast a phase goes on, for the time it still takes.
+/// How fast a phase proceeds, for the time it still takes.
 private struct Pace {
     private var phase = ""
     private var first = (done: 0, at: ContinuousClock.now)

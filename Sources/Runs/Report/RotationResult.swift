@@ -2,7 +2,7 @@ package import Configuration
 internal import Evaluation
 package import Support
 
-/// What learning rotations came to: the ways to quantize the model, compared on the evaluation windows.
+/// The result of learning rotations: the ways to quantize the model, compared on the evaluation windows.
 package struct RotationResult: Sendable {
     package var table: ScoreTable
     package var firstLoss: Double
@@ -38,7 +38,7 @@ package struct RotationResult: Sendable {
 }
 
 extension QuantizationSettings {
-    /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` what they come to.
+    /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` the bits as resolved.
     package var bitsJSON: JSONValue {
         [
             "weights": .integer(weights.bits), "activations": .integer(activations.bits), "kv": .integer(kv.bits),

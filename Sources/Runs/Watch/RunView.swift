@@ -11,7 +11,7 @@ struct RunView {
     mutating func take(_ key: String, _ value: JSONValue) {
         guard let object = value.object else { return }
         if key.hasPrefix(Self.layerPrefix), values[key] == nil { layers.append(key) }
-        // Keys are few; a stranger's must not fill the memory.
+        // Keys are few; those of an unknown sender must not fill the memory.
         guard values[key] != nil || values.count < 100_000 else { return }
         values[key] = object
     }

@@ -37,17 +37,17 @@ package enum WatchError: ReportableError, Equatable {
 package struct RunWatch {
     private let endpoint: String
     private let keys: KeyFile?
-    private let patience: Duration
+    private let timeout: Duration
 
     /// - Parameters:
     ///   - keys: the monitor's, with the run's public key as its one peer; nil for a run without keys.
-    ///   - patience: with a run that does not answer, or no longer.
-    package init(_ endpoint: String, keys: KeyFile?, patience: Duration) throws(BusError) {
+    ///   - timeout: with a run that does not answer, or no longer.
+    package init(_ endpoint: String, keys: KeyFile?, timeout: Duration) throws(BusError) {
         if let keys, keys.peers.count != 1 {
             throw .unsuitable(
                 setting: "--keys", rule: "one line `peer` is expected, with the run's public key, not \(keys.peers.count)")
         }
-        (self.endpoint, self.keys, self.patience) = (endpoint, keys, patience)
+        (self.endpoint, self.keys, self.timeout) = (endpoint, keys, timeout)
     }
 
     /// Returns when the run has ended.
@@ -74,8 +74,8 @@ package struct RunWatch {
             switch subscriber.connection {
             case .open: wasConnected = true
             case .refused: throw WatchError.refused(endpoint: endpoint, hasKey: keys != nil)
-            case .none(let since) where .now - since > patience:
-                let seconds = patience / .seconds(1)
+            case .none(let since) where .now - since > timeout:
+                let seconds = timeout / .seconds(1)
                 throw wasConnected
                     ? WatchError.lost(endpoint: endpoint, seconds: seconds) : .silent(endpoint: endpoint, seconds: seconds)
             case .none: break

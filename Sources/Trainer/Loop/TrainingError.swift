@@ -1,6 +1,6 @@
 package import Support
 
-/// A job that cannot go on.
+/// A job that cannot continue.
 package enum TrainingError: ReportableError, Equatable {
     case diverged(step: Int)
     /// Every token is as likely as any other, whatever came before.

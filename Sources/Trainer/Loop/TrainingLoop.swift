@@ -6,7 +6,7 @@ package import Runs
 package import Support
 internal import TensorCore
 
-/// What a step came to, whatever it trains.
+/// The result of a step, whatever it trains.
 package struct StepResult: Sendable {
     /// Mean over the predictions of the global batch, before the update.
     package var loss: Double

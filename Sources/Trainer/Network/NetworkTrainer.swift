@@ -19,9 +19,9 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     private let settings: TrainerSettings
     private let model: Model
     private let hooks: Hooks
-    /// What the forward pass uses in the place of a linear layer's master; the gradient passes straight through (Bengio et al.,
+    /// What the forward pass uses instead of a linear layer's master; the gradient passes straight through (Bengio et al.,
     /// arXiv 1308.3432).
-    private let view: ((Tensor) -> Tensor)?
+    private let weightTransform: ((Tensor) -> Tensor)?
     private let passes: StagePasses<IdentityHooks>
     private let groups: ParallelGroups<World>
     private let buckets: GradientBuckets<World>
@@ -37,12 +37,12 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     ///   - teacher: this stage of the network whose predictions are learned; nil learns the text's tokens.
     package init(
         _ settings: TrainerSettings, _ model: Model, _ parameters: Parameters<Tensor>, hooks: Hooks,
-        view: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil, over groups: ParallelGroups<World>
+        weightTransform: ((Tensor) -> Tensor)? = nil, teacher: Network<IdentityHooks>? = nil, over groups: ParallelGroups<World>
     ) throws(MPIError) {
         self.settings = settings
         self.model = model
         self.hooks = hooks
-        self.view = view
+        self.weightTransform = weightTransform
         self.groups = groups
         passes = StagePasses(
             hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
@@ -98,8 +98,8 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     }
 
     private func seen(_ index: Int, _ tensor: Tensor) -> Tensor {
-        guard let view, weights.isLinear(index) else { return tensor }
-        return view(tensor)
+        guard let weightTransform, weights.isLinear(index) else { return tensor }
+        return weightTransform(tensor)
     }
 
     /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that

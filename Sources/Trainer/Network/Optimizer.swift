@@ -66,7 +66,7 @@ package struct Optimizer {
         number = Int(try memory.number("optimizer.steps"))
     }
 
-    /// Bytes this rank hands over in a step.
+    /// Bytes this rank sends in a step.
     package var bytesPerStep: Int { isSharded ? owned.count * MemoryLayout<Float>.stride : 0 }
 
     /// One step. Collective when sharded.

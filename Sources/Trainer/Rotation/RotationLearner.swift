@@ -140,14 +140,14 @@ package final class RotationLearner {
 
     /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none.
     /// The same bits on every rank.
-    package func settle() throws(RotationError) {
+    package func finish() throws(RotationError) {
         defer { if model.architecture.takesMeans { rotations = rotations.keepingMean() } }
         guard settings.retraction == .iterative else { return }
         if settings.learnsR1, let r1 = rotations.r1 { rotations.r1 = try CayleySGD.orthonormalized(r1) }
         if settings.learnsR2, let r2 = rotations.r2 {
-            var settled: [Tensor] = []
-            for rotation in r2 { settled.append(try CayleySGD.orthonormalized(rotation)) }
-            rotations.r2 = settled
+            var orthonormal: [Tensor] = []
+            for rotation in r2 { orthonormal.append(try CayleySGD.orthonormalized(rotation)) }
+            rotations.r2 = orthonormal
         }
     }
 }

@@ -5,7 +5,7 @@ internal import Support
 package import TensorCore
 package import TernarySVD
 
-/// The packed factors that training goes on from (`ternary.path`), in the place of a decomposition.
+/// The packed factors that training starts from (`ternary.path`), instead of a decomposition.
 package struct FactorsToStartFrom {
     package let file: String
     /// Of the layers that become ternary.

@@ -5,7 +5,7 @@ package import TernarySVD
 internal import TransitionBus
 
 /// The layers that a decomposition has finished, a file each in the run's folder, so that a run that was ended in the middle
-/// goes on with the others: `decomposition/LAYER.safetensors`, a `TernaryFile` of one layer.
+/// continues with the others: `decomposition/LAYER.safetensors`, a `TernaryFile` of one layer.
 ///
 /// A layer is taken back, bit for bit, only for the same weight and the same options, seed included: their fingerprint is in
 /// the file. Each is written by the rank that has it, and may be read by any, however many there are. Where the run's folder is

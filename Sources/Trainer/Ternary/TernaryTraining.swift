@@ -60,7 +60,7 @@ package final class TernaryTraining<World: Communicator> {
     ///   - indices: which of the model's weights become ternary.
     ///   - world: the ranks that hold these layers.
     ///   - attempt: number of this start of the run.
-    ///   - saved: the state to go on from, of the same model and configuration; nil to ``begin(_:)`` anew.
+    ///   - saved: the state to resume from, of the same model and configuration; nil to ``begin(_:)`` anew.
     ///   - whileWaiting: called whenever the exchange waits.
     package init(
         _ weights: ModelWeights<Tensor>, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
@@ -243,7 +243,7 @@ package final class TernaryTraining<World: Communicator> {
 
     // MARK: Results
 
-    /// A layer as it is kept: its factors, and how it came to them.
+    /// A layer as it is kept: its factors, and how they were found.
     package struct Result {
         package let name: String
         package let index: Int

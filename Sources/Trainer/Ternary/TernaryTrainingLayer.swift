@@ -85,7 +85,7 @@ struct TernaryTrainingLayer {
         LayerTransition.takeFactors(of: update, into: &state)
         if update.branch != .refresh { factorsChanged() }
         if update.branch != .refresh || projectsRefresh {
-            sum.settle(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+            sum.carryResidual(state.s, state.balance, weight: &state.weight, rest: &state.rest)
         }
         if update.balance != nil { balanceChanged() }
         digest = factorDigest + balanceDigest + stateDigest([state.s, state.weight, state.rest])

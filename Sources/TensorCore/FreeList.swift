@@ -1,11 +1,11 @@
 /// Memory that waits for use, as ranges of addresses: buffers are cut from the smallest range that holds them, and ranges that
 /// touch become one.
-struct BufferGaps: Sendable {
+struct FreeList: Sendable {
     /// By address; no two touch.
     private(set) var ranges: [Range<UInt>] = []
 
     /// The start of `bytes` bytes that wait no longer; nil where no range is that long.
-    mutating func take(_ bytes: Int) -> UInt? {
+    mutating func allocate(_ bytes: Int) -> UInt? {
         var best: Int?
         for (index, range) in ranges.enumerated() where range.count >= bytes {
             if best.map({ range.count < ranges[$0].count }) ?? true { best = index }
@@ -17,7 +17,7 @@ struct BufferGaps: Sendable {
         return range.lowerBound
     }
 
-    mutating func give(_ range: Range<UInt>) {
+    mutating func free(_ range: Range<UInt>) {
         var (low, high) = (0, ranges.count)
         while low < high {
             let middle = (low + high) / 2
