@@ -64,8 +64,7 @@ package struct FolderChat {
             throw FileError(
                 .malformed, folder,
                 "has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); leave --chat out, and "
-                    + "give "
-                    + "the text as the model expects it")
+                    + "give the text as the model expects it")
         }
         let named = given.array?.first { $0["name"]?.string == "default" }?["template"]
         guard let text = given.string ?? named?.string, text.utf8.count <= lengthLimit else {

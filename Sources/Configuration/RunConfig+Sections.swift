@@ -178,13 +178,11 @@ package struct ParallelSettings: Sendable, Equatable {
         schedule = key(
             "schedule", .oneForwardOneBackward,
             "1f1b: alternate forward and backward passes; 1f1b-slack: one micro-batch further ahead, which waits less where "
-                + "passes take "
-                + "unequal times; gpipe: all forward first; the same results, with more memory each")
+                + "passes take unequal times; gpipe: all forward first; the same results, with more memory each")
         threads = key.optional(
             "threads", orElse: "auto",
             "threads of a rank; auto: OPENBLAS_NUM_THREADS or OMP_NUM_THREADS, else the rank's share of the node's cores. No "
-                + "result "
-                + "depends on them",
+                + "result depends on them",
             .range(1...256))
     }
 }

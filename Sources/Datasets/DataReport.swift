@@ -88,8 +88,7 @@ package struct DataReport {
         if windows.begunAlready > 0 {
             return [
                 "note: \(windows.begunAlready) of \(count(windows.count, "window")) of \(source.path) began with the token "
-                    + "that "
-                    + "data.bos=sequence puts in front; each has it once"
+                    + "that data.bos=sequence puts in front; each has it once"
             ]
         }
         return []

@@ -42,8 +42,7 @@ extension GGUFTokenizer {
             throw ExportError(
                 .unfit, path,
                 "is SentencePiece's BPE, for which llama.cpp needs scores that this file does not have; use --format "
-                    + "huggingface "
-                    + "and llama.cpp's converter with the model's tokenizer.model")
+                    + "huggingface and llama.cpp's converter with the model's tokenizer.model")
         }
         guard let pre = GGUFPreTokenizer.of(document) else {
             throw ExportError(

@@ -68,8 +68,7 @@ package struct ExportRequest: Sendable {
             throw ExportError(
                 .unfit, source,
                 "\(format) has no word for activations that are rounded or rotated at run time, as they are here; export the "
-                    + "model it "
-                    + "was made from, or quantize weights alone")
+                    + "model it was made from, or quantize weights alone")
         }
         let form = opened.folder.packed?.form
         return (opened.folder, form.map { ["\($0) leave as the floats they stand for"] } ?? [])

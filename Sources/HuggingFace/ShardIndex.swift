@@ -69,8 +69,7 @@ struct ShardIndex {
             throw FileError(
                 .malformed, shardPath,
                 "is a link that leaves the folder (only a Hugging Face cache's snapshots/ may link to its blobs/); copy the "
-                    + "file "
-                    + "there instead")
+                    + "file there instead")
         }
     }
 

@@ -114,10 +114,8 @@ package struct RotateJob: Job {
         let before = outcome.scores.table.rows[0].score.perplexity
         run.context.reporter.note(
             "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) "
-                + "instead of "
-                + "\(before.formatted(decimals: 3)), and the largest change of a logit \(change.formatted(decimals: 4)) of the "
-                + "largest; "
-                + "model.dtype=f32 keeps more")
+                + "instead of \(before.formatted(decimals: 3)), and the largest change of a logit "
+                + "\(change.formatted(decimals: 4)) of the largest; model.dtype=f32 keeps more")
     }
 
     /// This rank's stage of the model as the files have it.

@@ -119,8 +119,7 @@ struct TernaryQat<World: Communicator> {
             if layer.isRefusal, refused.insert(layer.name).inserted {
                 context.reporter.note(
                     "warning: \(layer.name): an adaptation that would have removed more than half of the layer's additions was "
-                        + "not made; "
-                        + "training.learning_rate may be too high")
+                        + "not made; training.learning_rate may be too high")
             }
             context.events.publish(
                 layer: layer.name, components: layer.componentCount, ["branch": .string(layer.branch.rawValue)])
@@ -327,8 +326,7 @@ extension TernaryReport {
         let count = refused.reduce(0) { $0 + ($1.branchCounts?["refused"]?.integer ?? 0) }
         return
             "warning: \(count) adaptations of \(refused.count) layers (such as \(first.name)) would have removed more than "
-            + "half of a layer's "
-            + "additions and were not made; lower training.learning_rate"
+            + "half of a layer's additions and were not made; lower training.learning_rate"
     }
 }
 

@@ -123,8 +123,8 @@ package struct PlanReport: Sendable {
         guard let least = search.runs.min(by: { $0.planned.peakMemory < $1.planned.peakMemory }) else { return "" }
         return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
             + "\(least.cluster.ranksPerNode) ranks a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take "
-            + "nodes with more memory "
-            + "(plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or file"
+            + "nodes with more memory (plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or "
+            + "file"
     }
 
     /// What the job ends with where no layout runs on this cluster.

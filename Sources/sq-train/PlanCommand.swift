@@ -8,9 +8,9 @@ struct PlanCommand: RankCommand {
         abstract: "Predict a job's hours, core-hours and memory on a cluster, and say how to start it there.",
         discussion: """
             The job is plan.job, the cluster plan.nodes, plan.cores_per_node and others (see --print-config). Ranks a node, \
-            threads, \
-            replicas, stages and micro-batches are searched. With neither nodes nor cores given the plan is for this machine; \
-            of another cluster what is not given is assumed, and said. Of the model only config.json is read, or a GGUF file's head:
+            threads, replicas, stages and micro-batches are searched. With neither nodes nor cores given the plan is for this \
+            machine; of another cluster what is not given is assumed, and said. Of the model only config.json is read, or a \
+            GGUF file's head:
               sq-train plan config.json --set plan.nodes=4 --set plan.cores_per_node=64 --set plan.memory_per_node=512GiB
             """)
 

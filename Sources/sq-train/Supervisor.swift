@@ -71,8 +71,7 @@ struct Supervisor {
                 if end.code == Self.unreachableCode {
                     Console.printError(
                         "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
-                            + "sq-train; the "
-                            + "same command resumes from what was saved when it does")
+                            + "sq-train; the same command resumes from what was saved when it does")
                 }
                 return end.code
             }
@@ -189,14 +188,12 @@ struct Supervisor {
         switch verdict {
         case .outlivesRun:
             Console.printError(
-                "the run has ended, but not mpirun, \(LauncherWatch.exitTimeout.components.seconds) s later: it waits for a host "
-                    + "that it "
-                    + "has lost, and is killed")
+                "the run has ended, but not mpirun, \(LauncherWatch.exitTimeout.components.seconds) s later: it waits for a "
+                    + "host that it has lost, and is killed")
         case .startsNothing(let limit):
             Console.printError(
                 "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, "
-                    + "and is "
-                    + "killed")
+                    + "and is killed")
         }
         for process in ChildProcesses.of(mpirun) + [mpirun] { kill(process, SIGKILL) }
     }

@@ -6,20 +6,19 @@ internal import Support
 // and a network that is run as another one gives plausible wrong numbers.
 
 /// Keys that say nothing about what the network computes: where it comes from, how it was trained, how text is drawn from it
-/// and how other programs run it; and those that a folder's reader
-/// deals with, see ``ModelFolder``.
+/// and how other programs run it; and those that a folder's reader handles, see ``ModelFolder``.
 private let harmlessKeys: Set<String> = [
     "quantization_config", "compression_config", "quantization", "sq_train", "auto_map",
     // Origin.
     "_name_or_path", "_commit_hash", "architectures", "transformers_version", "tokenizer_class", "name", "license", "language",
-    "task_specific_params", "finetuning_task", "problem_type", "id2label", "label2id", "num_labels", "is_llama_config",
+    "task_specific_params", "finetuning_task", "problem_type", "id2label", "label2id", "num_labels",
     "transformers.js_config", "unsloth_fixed", "unsloth_version", "max_sequence_length", "model_max_length", "seq_length",
     "max_window_layers",
     // Types and programs.
     "dtype", "torch_dtype", "torchscript", "use_bfloat16", "use_cache", "return_dict", "use_return_dict", "output_attentions",
     "output_hidden_states", "output_scores", "return_dict_in_generate", "tf_legacy_loss", "pretraining_tp",
-    "gradient_checkpointing",
-    "chunk_size_feed_forward", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset",
+    "gradient_checkpointing", "chunk_size_feed_forward", "attn_implementation", "_attn_implementation",
+    "_attn_implementation_autoset",
     "_attn_implementation_internal", "_flash_attn_2_enabled", "use_flash_attention", "use_flash_attention_2", "use_flash_attn",
     "is_decoder", "_from_model_config", "cache_implementation", "transformers_weights",
     // Training.
@@ -28,11 +27,11 @@ private let harmlessKeys: Set<String> = [
     "router_aux_loss_coef",
     // Tokens and drawing text.
     "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id",
-    "bos_token",
-    "eos_token", "pad_token", "unk_token", "prefix", "decoder_start_token_id", "max_length", "min_length", "max_new_tokens",
+    "bos_token", "eos_token", "pad_token", "unk_token", "prefix", "decoder_start_token_id", "max_length", "min_length",
+    "max_new_tokens",
     "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
-    "typical_p",
-    "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
     "num_return_sequences", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
     "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
 ]
@@ -43,8 +42,7 @@ private let neutralValues: [String: [JSONValue]] = {
     let scales = [
         "partial_rotary_factor", "rotary_pct", "logits_scaling", "logit_scale", "logits_scale", "embedding_multiplier",
         "embedding_scale", "residual_multiplier", "residual_scale", "lm_head_multiplier", "attention_factor", "mscale",
-        "scale_emb",
-        "factor",
+        "scale_emb", "factor",
     ]
     let counts = ["num_experts", "num_local_experts", "n_routed_experts", "num_nextn_predict_layers"]
     let flags = [
@@ -96,8 +94,7 @@ extension HFConfig {
                 throw failure(
                     key,
                     "\(value.brief) is not known for a \(family) and may change what the network computes; delete the key if "
-                        + "it does "
-                        + "not")
+                        + "it does not")
             }
         }
     }

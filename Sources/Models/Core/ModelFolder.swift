@@ -39,8 +39,7 @@ package struct ModelFolder: Sendable {
             description = try ModelRegistry.model(config)
             warnings.append(
                 "config.json says tie_word_embeddings, but \(description.architecture.head.name) is stored and differs from "
-                    + "the "
-                    + "embedding: the stored head is used")
+                    + "the embedding: the stored head is used")
         }
         if let warning = config.overruledRotaryBase { warnings.append(warning) }
         for key in HFConfig.quantizationKeys where config.has(key) && self.packed == nil {

@@ -8,6 +8,8 @@ extension LlamaConfiguration.Family {
             "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "num_key_value_heads", "head_dim", "hidden_act", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings",
             "rope_theta", "rope_scaling", "rope_parameters", "sliding_window", "layer_types",
+            // Not read: it changes nothing, and is this family's alone.
+            "is_llama_config",
         ]
         return switch self {
         case .llama: common.union(["attention_bias", "mlp_bias"])

@@ -38,9 +38,8 @@ package struct LlamaConfiguration: Sendable, Equatable {
     package var summary: String {
         let seen = Set(windows.compactMap(\.self)).sorted().map(String.init).joined(separator: ", ")
         return
-            "\(family.rawValue), h \(hiddenSize), \(layers) layers, \(heads) heads (\(keyValueHeads) key-value) "
-            + "of \(headDimension), "
-            + "f \(intermediateSize), vocabulary \(vocabularySize)"
+            "\(family.rawValue), h \(hiddenSize), \(layers) layers, \(heads) heads (\(keyValueHeads) key-value) of "
+            + "\(headDimension), f \(intermediateSize), vocabulary \(vocabularySize)"
             + (seen.isEmpty ? "" : ", sliding windows of \(seen) tokens in \(windows.compactMap(\.self).count) layers")
     }
 

@@ -75,8 +75,7 @@ package final class RunFolder {
         if let step = try? folder.steps().first {
             return
                 "stopped on request after step \(step); \(folder.checkpoint(step)) has its state, and the same command with "
-                + "\(flags) "
-                + "resumes there"
+                + "\(flags) resumes there"
         }
         let layers = "\(path)/\(RunFiles.finishedLayers)"
         if let count = try? entries(ofFolder: layers).count, count > 0 {

@@ -40,8 +40,7 @@ package struct PipelineReport {
         func percent(_ fraction: Double) -> String { "\((100 * fraction).formatted(decimals: 1)) %" }
         return
             "stages waited \(percent(waiting.measured)) of their passes' time; with free messages these stages would have "
-            + "waited "
-            + "\(percent(waiting.least)), equal ones (P−1)/(M+P−1) = \(percent(ideal)): "
+            + "waited \(percent(waiting.least)), equal ones (P−1)/(M+P−1) = \(percent(ideal)): "
             + "\(waiting.efficiency.formatted(decimals: 2)) of the possible speed"
     }
 }

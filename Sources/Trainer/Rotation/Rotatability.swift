@@ -26,8 +26,7 @@ extension ModelFolder {
             throw ConfigurationError(
                 "model.path",
                 "\(path): this \(architecture.type) cannot be rotated: its last norm adds something where its gain is 0, which "
-                    + "no "
-                    + "layer after it can take")
+                    + "no layer after it can take")
         }
     }
 }

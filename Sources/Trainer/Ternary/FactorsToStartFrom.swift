@@ -55,8 +55,7 @@ package struct FactorsToStartFrom {
         return origin.targets.isEmpty
             ? nil
             : "note: \(file) was trained together with norms and embedding, which \(model.path) does not have; model.path can "
-                + "be "
-                + "the model/ beside it"
+                + "be the model/ beside it"
     }
 }
 
@@ -75,8 +74,7 @@ extension ModelFolder {
                 throw ConfigurationError(
                     "model.path",
                     "\(path) holds products of the ternary factors in \(file), and decomposing them again would only add "
-                        + "errors; "
-                        + "qat starts from factors with ternary.path=\(file), and else the original model is meant")
+                        + "errors; qat starts from factors with ternary.path=\(file), and else the original model is meant")
             }
         }
     }
