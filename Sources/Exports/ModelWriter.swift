@@ -121,6 +121,7 @@ package enum ModelWriters {
         [HuggingFaceFolderWriter(), CompressedTensorsWriter(), CompressedTensorsWriter(padded: true)]
         + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [ONNXFactorWriter(), RotationArchiveWriter()]
 
+    /// The writer of a format.
     package static func named(_ format: ExportFormat) -> any ModelWriter {
         guard let writer = all.first(where: { $0.format == format }) else { preconditionFailure("no writer of \(format)") }
         return writer

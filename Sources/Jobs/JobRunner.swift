@@ -54,7 +54,7 @@ extension SettingsRequest {
 
     /// The settings of a job; the user is told of keys that have another name now.
     fileprivate func checked(_ job: String) throws -> RunConfig {
-        try configuration(job: job) { Console.complain("warning: \($0)") }
+        try configuration(job: job) { Console.printError("warning: \($0)") }
     }
 
     /// All settings as a YAML file, with paths as they are given. Collective.

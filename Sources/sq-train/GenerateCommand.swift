@@ -55,7 +55,7 @@ struct GenerateCommand: RankCommand {
         let placement = try config.chooseThreads(on: communicator)
         if placement.hasTooManyThreads, communicator.isRoot { Console.printError(placement.line) }
         try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }
-            .run(config, communicator, output: Console.say)
+            .run(config, communicator, output: Console.printOutput)
     }
 
     /// - Throws: ``FileError`` where it cannot be read, is no UTF-8, or is longer than any model's positions.

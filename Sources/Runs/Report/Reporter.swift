@@ -20,7 +20,7 @@ package final class Reporter {
     private var isBarShown = false
 
     package convenience init(isSpeaking: Bool, isTerminal: Bool = false) {
-        self.init(isSpeaking: isSpeaking, isTerminal: isTerminal, interval: .seconds(5), output: Console.say)
+        self.init(isSpeaking: isSpeaking, isTerminal: isTerminal, interval: .seconds(5), output: Console.printOutput)
     }
 
     init(isSpeaking: Bool, isTerminal: Bool, interval: Duration, output: @escaping (String) -> Void) {

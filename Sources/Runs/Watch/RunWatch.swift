@@ -51,7 +51,7 @@ package struct RunWatch {
 
     /// Returns when the run has ended.
     package func run() throws {
-        try follow(isatty(STDOUT_FILENO) == 1 ? TerminalScreen(Console.say) : nil, output: Console.say)
+        try follow(isatty(STDOUT_FILENO) == 1 ? TerminalScreen(Console.printOutput) : nil, output: Console.printOutput)
     }
 
     func follow(_ screen: TerminalScreen?, output: (String) -> Void) throws {
