@@ -58,7 +58,7 @@ struct GenerateCommand: RankCommand {
             .run(config, communicator, output: Console.printOutput)
     }
 
-    /// - Throws: ``FileError`` where it cannot be read, is no UTF-8, or is longer than any model's positions.
+    /// - Throws: `FileError` where it cannot be read, is no UTF-8, or is longer than any model's positions.
     private static func standardInput() throws(FileError) -> String {
         let name = "standard input"
         var (bytes, buffer) = ([UInt8](), [UInt8](repeating: 0, count: 1 << 16))

@@ -49,7 +49,7 @@ struct Supervisor {
 
     /// The exit code of the last run.
     ///
-    /// - Throws: ``LaunchFailure``; ``FolderInUse``, where another supervisor has the run's folder.
+    /// - Throws: ``LaunchFailure``; `FolderInUse`, where another supervisor has the run's folder.
     func run() throws -> Int32 {
         var (attempt, restarts) = (1, 0)
         var lock = try claim()
