@@ -22,7 +22,8 @@ package struct Variable: Sendable {
         slot = GradientSlot()
     }
 
-    /// A leaf that hands its gradient over as soon as it is complete, while the backward pass continues with earlier operations.
+    /// A leaf that hands its gradient over as soon as it is complete, while the backward pass continues with earlier
+    /// operations.
     ///
     /// - Parameter receiver: gets ∂loss/∂value once in every backward pass that reaches the leaf, when the last recorded
     ///   operation that uses it has been gone through; the variable keeps nothing. Operations recorded later, as

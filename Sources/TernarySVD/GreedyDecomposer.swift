@@ -24,8 +24,8 @@ struct GreedyDecomposer {
     /// α of ``weightedResidual()`` for few components, in rounds and at the end, and the factor of the price that goes with it:
     /// the weight alone finds fewer components with more non-zeros.
     static let (leadingWeight, finalLeadingWeight, leadingPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
-    /// Rounds weigh all directions alike before the error is down to this many tolerances: large matrices are past few components by
-    /// then, and lose no time.
+    /// Rounds weigh all directions alike before the error is down to this many tolerances: large matrices are past few
+    /// components by then, and lose no time.
     static let leadingReach: Float = 8
 
     private let options: TernaryOptions

@@ -19,8 +19,8 @@ internal import TensorCore
 /// neighbors before an entry are not 0, it is, and takes no bits; and the digits of a column stand beside each other. See
 /// `TernaryCode+Sparse.swift`.
 ///
-/// A row's or column's own chances begin with those that its predecessors of the same kind ended with, as if `inherited` bits had been
-/// seen.
+/// A row's or column's own chances begin with those that its predecessors of the same kind ended with, as if `inherited` bits
+/// had been seen.
 package enum TernaryCode {
     /// Bytes that are the code of no factors of the shape given.
     package struct Malformed: Error {}

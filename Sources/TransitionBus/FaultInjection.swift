@@ -1,7 +1,7 @@
 internal import TensorCore
 
-/// Faults in what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the next
-/// one, or has a byte changed, with these probabilities.
+/// Faults in what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the
+/// next one, or has a byte changed, with these probabilities.
 package struct FaultInjection {
     package var drop = 0.0
     package var double = 0.0
