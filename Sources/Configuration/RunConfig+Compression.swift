@@ -220,8 +220,9 @@ package struct QuantizeSettings: Sendable, Equatable {
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
         balance = key(
             "balance", false,
-            "before that, in every recipe, scale queries against keys, values against output projections, and the feed-forward networks' inner values "
-                + "against down projections, so that rounding them costs least; reads calibration.sequences"
+            "before that, in every recipe, scale queries against keys, values against output projections, and the feed-forward "
+                + "networks' inner values against down projections, so that rounding them costs least; reads "
+                + "calibration.sequences"
         )
     }
 }

@@ -85,9 +85,9 @@ package struct GGUFImport {
 }
 
 extension GGUFImport {
-    /// The folder that stands for a model: of a GGUF file `FILE.gguf.folder`, made as by ``write(_:)`` unless it has been made of
-    /// the same bytes before; any other path is a folder itself. Of several processes that make it at once, the first one's is
-    /// what all use.
+    /// The folder that stands for a model: of a GGUF file `FILE.gguf.folder`, made as by ``write(_:)`` unless it has been made
+    /// of the same bytes before; any other path is a folder itself. Of several processes that make it at once, the first one's
+    /// is what all use.
     ///
     /// - Throws: as ``write(_:)``; ``ExportError`` where something else has that name; `FileError` saying what to do where
     ///   nothing can be written beside the file.
@@ -102,8 +102,8 @@ extension GGUFImport {
         } catch {
             throw FileError(
                 .inputOutput, path,
-                "needs a folder beside it, which \(error.problem); make one elsewhere with sq-train import --out FOLDER, and give "
-                    + "that")
+                "needs a folder beside it, which \(error.problem); make one elsewhere with sq-train import --out FOLDER, "
+                    + "and give that")
         }
         _ = try GGUFImport().fill(writer, model, ExportRequest(source: path, out: folder), digest: digest)
         try writer.commit { try isMade(folder, of: path, digest) }

@@ -65,10 +65,12 @@ package struct FloatMatrix: RowMatrix {
         return result
     }
 
+    /// y ← rows of W·x, straight from the type in which the matrix is kept.
     package func multiply(_ x: UnsafePointer<Float>, _ rows: Range<Int>, into y: UnsafeMutablePointer<Float>) {
         ck_matrix_vector(elements.pointer, form.kernel, rows.lowerBound, rows.upperBound, shape[1], x, y)
     }
 
+    /// x·Wᵀ for several tokens `[tokens, in]`, rows widened to float32 a block at a time.
     package func multiplyMany(_ x: Tensor) -> Tensor {
         var result = Tensor(uninitialized: [x.rows, shape[0]])
         if form == .float32 {

@@ -72,6 +72,7 @@ package struct CodeMatrix: RowMatrix {
         return result
     }
 
+    /// Rows of the matrix in float32, `[indices.count, in]`.
     package func rows(at indices: [Int32]) -> Tensor {
         var result = Tensor(uninitialized: [indices.count, shape[1]])
         for (place, index) in indices.enumerated() {
@@ -81,6 +82,7 @@ package struct CodeMatrix: RowMatrix {
         return result
     }
 
+    /// y ← rows of W·x, straight from the codes.
     package func multiply(_ x: UnsafePointer<Float>, _ rows: Range<Int>, into y: UnsafeMutablePointer<Float>) {
         var kernel = kernel
         withUnsafeTemporaryAllocation(of: Float.self, capacity: shape[1] / group) { sums in
@@ -89,6 +91,7 @@ package struct CodeMatrix: RowMatrix {
         }
     }
 
+    /// x·Wᵀ for several tokens `[tokens, in]`, rows widened to float32 a block at a time.
     package func multiplyMany(_ x: Tensor) -> Tensor {
         var result = Tensor(uninitialized: [x.rows, shape[0]])
         multiplyWidened(x, into: result.mutablePointer, widen)

@@ -18,8 +18,8 @@ package struct TernaryOptions: Sendable, Equatable {
     package var mode = Mode.default
     /// Whether the default mode reconsiders components: alternating pairs and coordinate descent.
     package var refinement = true
-    /// Whether the default mode first scales rows and columns to equal root mean square; the tolerance then refers to the scaled
-    /// matrix.
+    /// Whether the default mode first scales rows and columns to equal root mean square; the tolerance then refers to the
+    /// scaled matrix.
     package var balance = true
     /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per
     /// non-zero: above 1 saves additions, below 1 saves components.

@@ -96,8 +96,8 @@ extension CommandLineTests {
             #expect(printed.output.contains("  nodes: 3\n") && printed.output.contains("  transform: hadamard\n"))
             #expect(
                 printed.errors
-                    == "sq-train: warning: --set quantize.rotation=hadamard: quantize.rotation is called quantize.transform now; "
-                    + "write that\n")
+                    == "sq-train: warning: --set quantize.rotation=hadamard: quantize.rotation is called quantize.transform "
+                    + "now; write that\n")
         }
     }
 }

@@ -3,8 +3,8 @@ internal import Configuration
 internal import EmbeddedModel
 internal import Exports
 
-/// From what a user calls a model to the folder that is read. Here alone a GGUF file becomes a folder: reading settings, planning
-/// and profiling write nothing.
+/// From what a user calls a model to the folder that is read. Here alone a GGUF file becomes a folder: reading settings,
+/// planning and profiling write nothing.
 package enum ModelSource {
     /// The folder of a model: one as it is given, the `model` in a run's folder, the embedded model for its name or for nil, or
     /// what is made of a GGUF file beside it.

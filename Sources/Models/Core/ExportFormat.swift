@@ -1,5 +1,5 @@
-/// What the forms are called that a model leaves in, for settings and the command line; `ModelWriters` of module `Exports` has a
-/// writer for each.
+/// What the forms are called that a model leaves in, for settings and the command line; `ModelWriters` of module `Exports` has
+/// a writer for each.
 package enum ExportFormat: String, CaseIterable, Sendable {
     case huggingface
     case compressedTensors = "compressed-tensors"
