@@ -17,7 +17,9 @@ package struct RotationMetadata {
         ("activation_symmetric", "quantization.activations.symmetric"), ("kv_bits", cacheBits),
         ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
         ("kv_symmetric", "quantization.kv.symmetric"), ("r3", "rotation.r3"), ("r4", "rotation.r4"),
+        ("balance", balanceKey),
     ]
+    static let balanceKey = "rotation.balance"
     private static let cacheBits = "quantization.kv.bits"
 
     /// - Throws: ``FileError`` where there is no such file or it cannot be read.
@@ -63,10 +65,9 @@ package struct RotationMetadata {
             "quantization.kv.value_bits": config.quantization.kv.values,
         ]
         return Self.keys.compactMap { key, setting in
-            guard let learned = entries[key], let used = bits[setting].map(String.init) ?? values[setting], learned != used
-            else {
-                return nil
-            }
+            let isBalance = setting == Self.balanceKey
+            let used = isBalance ? String(!config.leadingTransforms.isEmpty) : bits[setting].map(String.init) ?? values[setting]
+            guard let learned = entries[key], let used, learned != used else { return nil }
             return (setting, learned, used)
         }
     }

@@ -161,8 +161,8 @@ package struct CalibrationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         sequences = key(
             "sequences", 128,
-            "gptq, ternary.weighting, quantize.balance and transforms that look at text: sequences of data.sequence_length "
-                + "tokens, from the beginning of data.train.path",
+            "gptq, ternary.weighting, quantize.balance, rotation.balance and transforms that look at text: sequences of "
+                + "data.sequence_length tokens, from the beginning of data.train.path",
             .range(1...1_000_000))
         mode = key(
             "mode", .sequential,
@@ -227,15 +227,13 @@ package struct QuantizeSettings: Sendable, Equatable {
     }
 }
 
-extension QuantizeSettings {
-    /// What comes before any other transform.
-    package var leading: [Transform] { balance ? [.balance] : [] }
-}
-
 extension RunConfig {
+    /// What `quantize` does before any other transform.
+    package var leadingTransforms: [QuantizeSettings.Transform] { quantize.balance || rotation.balance ? [.balance] : [] }
+
     /// What `quantize` does before rounding, in order, where the recipe is given.
     package var quantizeTransforms: [QuantizeSettings.Transform] {
-        quantize.leading + [rotation.path == nil ? quantize.transform : .learned]
+        leadingTransforms + [rotation.path == nil ? quantize.transform : .learned]
     }
 }
 
@@ -256,6 +254,8 @@ package struct RotationSettings: Sendable, Equatable {
     package var retraction: CayleySGD.Retraction
     package var gradient: QuantizerGradient
     package var objective: RotationObjective
+    /// Whether channels are balanced first.
+    package var balance: Bool
     /// Whose activations are stored.
     package var sequences: Int
     /// Of these, that a step looks at.
@@ -280,6 +280,11 @@ package struct RotationSettings: Sendable, Equatable {
         r2 = key("r2", .learned, "values and the output projection's input, one per layer")
         r3 = key("r3", .hadamard, "queries and keys after the position embedding, at run time")
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
+        balance = key(
+            "balance", false,
+            "rotate, eval: balance channels first, as quantize.balance does, which rotations of a file learned so need; reads "
+                + "calibration.sequences"
+        )
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
         objective = key(

@@ -26,12 +26,15 @@ extension RunConfig {
     }
 
     /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which
-    /// of R3 and R4 it was learned with.
+    /// of R3 and R4 it was learned with, and whether after balancing.
     private func quantizing(_ given: GivenSettings) throws -> GivenSettings {
         var defaults = ["quantization.activations.bits": "16", "quantization.kv.bits": "16"]
         if let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) {
-            for (key, value) in try RotationMetadata(of: path).settings(besides: [])
-            where ["rotation.r3", "rotation.r4"].contains(key) { defaults[key] = value }
+            let saysBalance = given["quantize.balance"] != nil
+            let adopted = ["rotation.r3", "rotation.r4"] + (saysBalance ? [] : [RotationMetadata.balanceKey])
+            for (key, value) in try RotationMetadata(of: path).settings(besides: []) where adopted.contains(key) {
+                defaults[key] = value
+            }
         }
         let settings = defaults.map { ($0, GivenSetting(text: $1, place: QuantizeSettings.job)) }
         return given.merging(settings) { own, _ in own }

@@ -31,8 +31,9 @@ extension RunConfig {
             throw ConfigurationError(
                 "quantize.transform", "is \(quantize.transform.rawValue), and rotation.path names rotations; leave one out")
         }
-        if quantize.balance, quantize.transform == .balance {
-            throw ConfigurationError("quantize.balance", "is true, and quantize.transform is balance; leave one out")
+        if !leadingTransforms.isEmpty, quantize.transform == .balance {
+            let key = quantize.balance ? "quantize.balance" : "rotation.balance"
+            throw ConfigurationError(key, "is true, and quantize.transform is balance; leave one out")
         }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),

@@ -34,7 +34,7 @@ package struct EvaluateJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (original, compressed)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: false, from: .compressed
+            context, job: Self.name, needsTraining: config.rotation.balance, from: .compressed
         ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
         try run.noteOrigin(ofFactors: config.ternary.path)
@@ -132,8 +132,9 @@ package struct EvaluateJob: Job {
             return try scoreCompressed(changed.parameters, table, run, windows)
         }
         let changed = try scoreChanged(original, compressed, table, run, windows)
-        let base = try table.addPlain(run, original, recipe.quantization, windows)
-        try addRotated(&table, base, recipe, run, windows)
+        let base = try RotationBase.of(original, run)
+        let network = try table.addPlain(run, original, base, recipe.quantization, windows)
+        try addRotated(&table, network, recipe, run, windows)
         for row in changed { table.add(row) }
         return table
     }
@@ -199,16 +200,14 @@ package struct EvaluateJob: Job {
 
     /// Rows of the rotations asked for.
     ///
-    /// - Parameter base: norms fused.
+    /// - Parameter base: what they start from.
     private func addRotated(
         _ table: inout ScoreTable, _ base: consuming Parameters<StoredTensor>, _ recipe: RotationRecipe,
         _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
     ) throws {
         let (config, groups) = (run.context.config, run.context.groups)
         guard config.rotation.path != nil || config.eval.hadamard else { return }
-        var parameters = base
-        if let r4 = recipe.online.r4 { parameters = parameters.rotatedDown(by: r4) }
-        let scorer = RotatedScorer(model: run.model, base: parameters, recipe: recipe, windows: windows)
+        let scorer = RotatedScorer(model: run.model, base: base.folding(recipe.online), recipe: recipe, windows: windows)
         let size = try table.size(run, recipe.quantization)
         if config.eval.hadamard, let row = recipe.hadamardRow {
             table.add(row.key, row.label, table.bits, try scorer.score(recipe.hadamard, groups), size)

@@ -25,7 +25,7 @@ package struct RotateJob: Job {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let tokens = config.training.batchSize * config.data.sequenceLength
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.rotation.objective != .weights
+            context, job: Self.name, needsTraining: config.rotation.objective != .weights || config.rotation.balance
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try weights(inputs, context)
@@ -42,10 +42,12 @@ package struct RotateJob: Job {
         StoragePool.shared.trim()
         // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading
         // again.
-        let read = try world.agree { try weights(run.inputs, context).fusingNorms(run.model.architecture) }
+        let read = try world.agree { outcome.base.applied(to: try weights(run.inputs, context)) }
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
-        let merged = read.map { _, value in value.deferred }.rotated(by: rotations, run.model.architecture)
-        let invariance = try run.model.logitChange(outcome.windows[0], read, merged, groups)
+        let merged = read.merging(rotations, OnlineRotations(), run.model.architecture)
+        // Balancing must leave the function as it is, too.
+        let stored = outcome.base.isBalanced ? try world.agree { try weights(run.inputs, context) } : read
+        let invariance = try run.model.logitChange(outcome.windows[0], stored, merged, groups)
         let tolerance = config.verify.tolerance ?? VerifySettings.exactTolerance
         guard invariance <= tolerance else {
             throw TrainingError.invarianceBroken(error: invariance, tolerance: tolerance)
@@ -72,23 +74,22 @@ package struct RotateJob: Job {
     ) throws -> (table: ScoreTable, bytes: Int) {
         let (context, config, inputs) = (run.context, run.context.config, run.inputs)
         let type = try inputs.writtenType(config)
+        let name = outcome.base.prefix + recipe.merged
         guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .nearest else {
             try noteRounding(type, merged, read, outcome, run)
             return (
                 outcome.scores.table,
-                try inputs.write(merged.dense, as: type, "\(recipe.merged), weights not quantized", context)
+                try inputs.write(merged.dense, as: type, "\(name), weights not quantized", context)
             )
         }
         // In the order in which the scores were taken.
-        var base = read
-        if let r4 = recipe.online.r4 { base = base.rotatedDown(by: r4) }
-        let packed = base.map { _, value in value.deferred }.rotated(by: outcome.rotations, run.model.architecture)
+        let packed = read.merging(outcome.rotations, recipe.online, run.model.architecture)
             .packed(WeightPlan(quantizer, run.model.architecture))
         let packing = try FolderPacking(
             WeightPlan(quantizer, run.model.architecture), inputs, Execution(config: config, online: recipe.online), packed,
             context.groups)
         let bytes = try inputs.write(
-            packed, packing, as: type, "\(recipe.merged), linears as packed \(quantizer.spec.bits)-bit integers", context)
+            packed, packing, as: type, "\(name), linears as packed \(quantizer.spec.bits)-bit integers", context)
         let score = try evaluate(
             try inputs.readBack(context).network(run.model), against: run.model.constantNetwork(read),
             windows: outcome.windows, context.groups)
@@ -128,6 +129,8 @@ package struct RotateJob: Job {
     /// What learning leaves behind.
     private struct Outcome {
         let rotations: Rotations
+        /// What they are merged into.
+        let base: RotationBase
         /// max|RᵀR − I| over the rotations.
         let orthogonalityError: Double
         let scores: Scores
@@ -159,9 +162,8 @@ package struct RotateJob: Job {
         let text = try text(run, drawingFrom: network)
         let windows = try run.evaluationWindows(drawingFrom: network)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
-        network = try table.addPlain(run, network, recipe.quantization, windows)
-
-        if let r4 = recipe.online.r4 { network = network.rotatedDown(by: r4) }
+        let base = try RotationBase.of(network, run)
+        network = try table.addPlain(run, network, base, recipe.quantization, windows).folding(recipe.online)
         StoragePool.shared.trim()
         let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
         let before = try recipe.startRow.map { row in
@@ -196,7 +198,7 @@ package struct RotateJob: Job {
             improvement = Improvement(before: before, after: learned, remedy: config.weightRemedy)
         }
         return Outcome(
-            rotations: learner.rotations, orthogonalityError: learner.orthogonalityError,
+            rotations: learner.rotations, base: base, orthogonalityError: learner.orthogonalityError,
             scores: Scores(table: table, improvement: improvement), windows: windows, record: record,
             tokensPerStep: loop.tokensPerStep, timing: learner.timing)
     }
@@ -231,7 +233,8 @@ package struct RotateJob: Job {
         try run.addReplicatedShare(to: &results, .rotate)
         let improvement = outcome.scores.improvement
         improvement.add(to: &results)
-        results["method"] = .string(recipe.learns ? "learned rotations" : "fixed rotations")
+        let rotation: any ModelTransform = recipe.learns ? LearnedRotations() : FixedRotations()
+        results["method"] = .string((outcome.base.transforms + [rotation]).method)
         results["model_bytes"] = .integer(modelBytes)
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }

@@ -3,7 +3,7 @@ internal import Configuration
 internal import Models
 internal import Quantization
 
-/// What `quantize` computes besides passes of the network over the evaluation windows.
+/// What `quantize`, and `rotate` before its steps, compute besides passes of the network over the evaluation windows.
 struct QuantizeWork {
     private let workload: Workload
     private let cost: ModelCost
@@ -34,16 +34,18 @@ struct QuantizeWork {
         for method in methods where method.inputs != nil {
             for block in part.layers { add(method, block, to: &alike, &divided) }
         }
-        if config.quantizeTransforms.contains(.balance) {
-            for index in part.layers {
-                let widths = Set(workload.shape.blocks[index].linears.map(\.ports.reads)).map {
-                    Double(workload.shape.blocks[index].width($0))
-                }
-                divided = divided + pass(index)
-                divided.products += widths.reduce(0) { $0 + calibrated * $1 * $1 }
-            }
-        }
+        if config.quantizeTransforms.contains(.balance) { divided = divided + balancing(part) }
         return (alike, divided)
+    }
+
+    /// Balancing channels on the calibration text: a pass, and the second moment at each hook point.
+    func balancing(_ part: StagePart) -> Work {
+        part.layers.reduce(Work()) { sum, index in
+            let widths = Set(workload.shape.blocks[index].linears.map(\.ports.reads)).map {
+                Double(workload.shape.blocks[index].width($0))
+            }
+            return sum + pass(index) + Work(products: widths.reduce(0) { $0 + calibrated * $1 * $1 })
+        }
     }
 
     private var isSearched: Bool { config.quantization.weights.clip == .search }

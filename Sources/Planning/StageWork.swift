@@ -115,6 +115,9 @@ struct StageWork {
         let replicas = Double(layout.data)
         var once = Once()
         if usesRotations {
+            if workload.config.rotation.balance {
+                once.own = once.own + 1 / (replicas * Double(workload.steps)) * QuantizeWork(workload).balancing(part)
+            }
             let ranks = sharing.dividesUpdate ? Double(layout.ranks) : 1
             once.byAll = retraction.alike
             if ranks > 1 { once.own = 1 / ranks * retraction.byRow } else { once.byAll = once.byAll + retraction.byRow }

@@ -7,7 +7,7 @@ extension CommandLineTests {
         /// The first file that does not fit: the model; with less room, the checkpoint, or where none is asked for the
         /// rotations; with next to none, the configuration.
         @Test(arguments: [
-            (200, "model", 1), (17, "checkpoints/step-1.tmp/rank-0.safetensors", 1), (17, "rotations.safetensors", 0),
+            (200, "model", 1), (18, "checkpoints/step-1.tmp/rank-0.safetensors", 1), (18, "rotations.safetensors", 0),
             (1, "config.yaml", 1),
         ])
         func `a run that does not fit ends with 74 and leaves whole files only`(

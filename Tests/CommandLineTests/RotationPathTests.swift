@@ -59,6 +59,10 @@ extension CommandLineTests {
         /// training has made `trained` or `ternary`.
         @Test(arguments: [
             ("rotate --set quantization.weights.bits=4", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
+            (
+                "rotate --set rotation.balance=true --set quantization.weights.bits=4 --set calibration.sequences=4",
+                ["rtn_balanced": "rtn_balanced", "hadamard": "hadamard", "learned": "rotated", "written": "trained"]
+            ),
             ("rotate --set model.dtype=bf16", ["rtn": "rtn", "hadamard": "hadamard", "learned": "rotated"]),
             ("rotate --set rotation.starts=2 --set export.formats=r-bin", ["rtn": "rtn", "learned": "rotated"]),
             ("rotate --set rotation.r1=none --set rotation.r2=none", ["rtn": "rtn", "hadamard": "hadamard"]),

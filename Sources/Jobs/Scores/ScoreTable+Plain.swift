@@ -12,12 +12,12 @@ internal import Trainer
 
 extension ScoreTable {
     /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
-    /// all, with norms folded into the linears; says the first two. Collective.
+    /// all, as what rotations start from; says the first two. Collective.
     ///
     /// - Parameter parameters: of this rank's stage, as the model's folder has them.
-    /// - Returns: the parameters with fused norms.
+    /// - Returns: the parameters that rotations start from.
     mutating func addPlain(
-        _ run: LanguageModelRun<some Communicator>, _ parameters: consuming Parameters<StoredTensor>,
+        _ run: LanguageModelRun<some Communicator>, _ parameters: consuming Parameters<StoredTensor>, _ base: RotationBase,
         _ recipe: QuantizationRecipe, _ windows: [[Int32]]
     ) throws -> Parameters<StoredTensor> {
         let (model, groups) = (run.model, run.context.groups)
@@ -28,9 +28,10 @@ extension ScoreTable {
         add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, try ModelSizes(run.inputs.folder).stored)
         add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, size)
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
-        network = network.fusingNorms(model.architecture)
-        if hasGains, recipe.weights != nil || bits.activations < 16 {
-            add("rtn_folded", "round to nearest, norms folded", bits, try recipe.score(model, network, windows, groups), size)
+        network = base.applied(to: network)
+        if base.isBalanced || hasGains, recipe.weights != nil || bits.activations < 16 {
+            let (key, label) = (base.isBalanced ? "rtn_balanced" : "rtn_folded", "round to nearest, \(base.prefix)norms folded")
+            add(key, label, bits, try recipe.score(model, network, windows, groups), size)
         }
         return network
     }

@@ -18,10 +18,19 @@ struct ChannelBalancing: ModelTransform {
     func readsText(_ config: RunConfig) -> Bool { true }
 
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
-        let (network, architecture) = (input.network, input.architecture)
+        input.network.balanced(by: try Self.balances(input.network, input.run, on: input.calibration), input.architecture)
+    }
+
+    /// What the blocks of this rank's stage are balanced by, by their place in the model. Collective.
+    ///
+    /// - Parameter windows: the text that is looked at.
+    static func balances(
+        _ network: Parameters<StoredTensor>, _ run: LanguageModelRun<some Communicator>, on windows: [[Int32]]
+    ) throws -> [Int: ChannelBalance] {
+        let architecture = run.model.architecture
         var moments: [Int: ChannelMoments] = [:]
-        let calibration = Calibration(input.run.model, input.run.context.groups, mode: .fullPrecision)
-        try calibration.run(network, windows: input.calibration, hooks: IdentityHooks()) { calibrated in
+        let calibration = Calibration(run.model, run.context.groups, mode: .fullPrecision)
+        try calibration.run(network, windows: windows, hooks: IdentityHooks()) { calibrated in
             let block = calibrated.block
             moments[block, default: ChannelMoments()].note(
                 try calibrated.statistics(), at: calibrated.point, network.blocks[block - network.firstBlock],
@@ -33,6 +42,6 @@ struct ChannelBalancing: ModelTransform {
             balances[block] = try ChannelBalance(
                 moments, network.blocks[block - network.firstBlock], architecture.blocks[block])
         }
-        return network.balanced(by: balances, architecture)
+        return balances
     }
 }

@@ -21,12 +21,18 @@ struct FixedRotations: ModelTransform {
 }
 
 extension Parameters<StoredTensor> {
-    /// Norms folded where R1 needs it, R4 on the down projections' inputs where it is used, R1 and R2 merged. A matrix is made
-    /// when it is asked for.
+    /// Norms folded where R1 needs it, and ``merging(_:_:_:)``.
     func rotated(by rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
         // R2 and R4 stand between two linears each: without R1 the norms stay, and the embedding stays the head.
-        var base = rotations.r1 == nil ? self : fusingNorms(architecture)
-        if let r4 = online.r4 { base = base.rotatedDown(by: r4) }
-        return base.map { _, value in value.deferred }.rotated(by: rotations, architecture)
+        (rotations.r1 == nil ? self : fusingNorms(architecture)).merging(rotations, online, architecture)
     }
+
+    /// R4 on the down projections' inputs where it is used, R1 and R2 merged, of a network with norms folded where R1 needs it.
+    /// A matrix is made when it is asked for.
+    func merging(_ rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
+        folding(online).map { _, value in value.deferred }.rotated(by: rotations, architecture)
+    }
+
+    /// R4 on the down projections' inputs where it is used; in memory.
+    func folding(_ online: OnlineRotations) -> Self { online.r4.map { rotatedDown(by: $0) } ?? self }
 }

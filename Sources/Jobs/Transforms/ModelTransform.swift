@@ -70,6 +70,8 @@ extension [any ModelTransform] {
 
     /// In the keys of `summary.json` and of finished layers.
     var key: String { map(\.key).joined(separator: "_") }
+    /// In `method` of `summary.json`.
+    var method: String { compactMap(\.method).joined(separator: ", ") }
     var rotates: Bool { contains { $0.rotates } }
 
     func readsText(_ config: RunConfig) -> Bool { contains { $0.readsText(config) } }

@@ -40,7 +40,7 @@ struct QuantizeRecipe {
         rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
         givenRotations = config.rotation.path == nil ? nil : rotation.start
         transforms = config.quantizeTransforms.map(ModelTransforms.named)
-        leading = config.quantize.leading.map(ModelTransforms.named)
+        leading = config.leadingTransforms.map(ModelTransforms.named)
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (self.method, self.config) = (method, config)
         // Norms that are folded give the model a head of its own.

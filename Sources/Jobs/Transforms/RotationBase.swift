@@ -1,0 +1,38 @@
+internal import Collectives
+internal import Configuration
+internal import Models
+internal import Rotation
+internal import Runs
+internal import TensorCore
+
+/// What a network is before R1 and R2: channels balanced where `rotation.balance` says so, and norms folded. It is made of the
+/// network as stored more than once, since that is read again where two copies would take too much memory.
+struct RotationBase {
+    /// By a block's place in the model; nil where nothing is balanced.
+    private let balances: [Int: ChannelBalance]?
+    private let architecture: Architecture
+
+    /// Looks at the calibration text where channels are to be balanced. Collective.
+    ///
+    /// - Parameter network: this rank's stage as stored.
+    static func of(_ network: Parameters<StoredTensor>, _ run: LanguageModelRun<some Communicator>) throws -> Self {
+        let balances =
+            run.context.config.rotation.balance
+            ? try ChannelBalancing.balances(network, run, on: run.calibrationWindows(drawingFrom: network)) : nil
+        return Self(balances: balances, architecture: run.model.architecture)
+    }
+
+    var isBalanced: Bool { balances != nil }
+
+    /// What has been done before norms are folded.
+    var transforms: [any ModelTransform] { isBalanced ? [ChannelBalancing()] : [] }
+
+    /// The same for the user.
+    var prefix: String { transforms.map { "\($0.label), " }.joined() }
+
+    /// - Parameter network: as stored.
+    func applied(to network: consuming Parameters<StoredTensor>) -> Parameters<StoredTensor> {
+        guard let balances else { return network.fusingNorms(architecture) }
+        return network.balanced(by: balances, architecture).fusingNorms(architecture)
+    }
+}

@@ -1,0 +1,72 @@
+import Collectives
+import EmbeddedModel
+import HuggingFace
+import Models
+import Parallelism
+import Support
+import TensorCore
+import TestSupport
+import Testing
+
+@testable import Configuration
+@testable import Jobs
+@testable import Runs
+
+/// `rotate` of balanced channels.
+@Suite struct RotationBalanceTests {
+    private func run(_ job: some Job, _ folder: TemporaryFolder, _ name: String, _ settings: [String]) throws -> JSONValue {
+        let config = try SettingsRequest(
+            assignments: [
+                "data.sequence_length=48", "data.sampled_sequences=24", "data.eval.windows=4", "calibration.sequences=16",
+                "training.steps=2", "training.batch_size=2", "out=\(folder.file(name))",
+            ] + settings
+        ).configuration(job: type(of: job).name).resolvingRunFolders()
+        try job.run(
+            JobContext(
+                config: config, groups: try ParallelGroups(.alone, LoopbackCommunicator()),
+                folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
+        return try InputFile.json(folder.file(name) + "/summary.json")
+    }
+
+    @Test func `rotated channels lose half as much where they were balanced, and the function stays`() throws {
+        let folder = try TemporaryFolder()
+        let plain = try run(RotateJob(), folder, "plain", [])
+        let balanced = try run(RotateJob(), folder, "balanced", ["rotation.balance=true"])
+        // 0.06 and 0.03 on text.
+        for row in ["hadamard", "learned"] {
+            let (a, b) = try (
+                #require(plain["kl_divergence"]?[row]?.number), #require(balanced["kl_divergence"]?[row]?.number)
+            )
+            #expect(b < 0.8 * a, "\(row): \(a), balanced \(b)")
+        }
+        #expect(balanced["kl_divergence"]?["rtn"] == plain["kl_divergence"]?["rtn"])
+        // Against the model as stored, not as balanced.
+        #expect(try #require(balanced["invariance_error"]?.number) < 1e-4)
+        #expect(balanced["method"]?.string == "channel balance, learned rotations")
+        #expect(plain["method"]?.string == "learned rotations")
+        let (stored, written) = (try ModelFolder(EmbeddedModel.path), try ModelFolder(folder.file("balanced/model")))
+        let up = "model.layers.0.mlp.up_proj.weight"
+        #expect(try stored.checkpoint.read(up).elements != written.checkpoint.read(up).elements)
+    }
+
+    @Test func `whoever uses the rotations balances as they were learned, unless told otherwise`() throws {
+        let folder = try TemporaryFolder()
+        _ = try run(
+            RotateJob(), folder, "run", ["rotation.balance=true", "rotation.objective=weights", "rotation.r4=none"])
+        let path = "rotation.path=\(folder.file("run"))"
+        func config(_ job: String, _ more: String...) throws -> RunConfig {
+            try SettingsRequest(assignments: [path] + more).configuration(job: job)
+        }
+        #expect(try config("eval").rotation.balance && config("rotate").rotation.balance)
+        #expect(try !config("eval", "rotation.balance=false").rotation.balance)
+        #expect(try config("quantize").quantizeTransforms == [.balance, .learned])
+        #expect(try config("quantize", "quantize.balance=false").quantizeTransforms == [.learned])
+        #expect(try config("quantize", "rotation.balance=false").quantizeTransforms == [.learned])
+        let metadata = try RotationMetadata(of: folder.file("run/rotations.safetensors"))
+        func differs(_ config: RunConfig) -> Bool { metadata.differences(config).contains { $0.setting == "rotation.balance" } }
+        #expect(try differs(config("quantize", "quantize.balance=false")))
+        #expect(try !differs(config("quantize")) && !differs(config("quantize", "quantize.balance=true")))
+        let quantized = try run(QuantizeJob(), folder, "quantized", [path, "quantization.weights.bits=4"])
+        #expect(quantized["method"]?.string == "channel balance, learned rotations, rtn")
+    }
+}
