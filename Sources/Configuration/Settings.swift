@@ -56,7 +56,7 @@ package struct Settings {
     /// The value of a key, or its default.
     ///
     /// - Parameter former: the name that the key had before; runs and scripts that give it still work, and are told of the
-    ///   new one (``RunConfig/renamedKeys(_:)``).
+    ///   new one (`RunConfig.renamedKeys`).
     package func callAsFunction<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value {

@@ -1,4 +1,4 @@
-/// What a command line says of a run's settings. ``configuration(job:)`` makes of it the settings that the run has.
+/// What a command line says of a run's settings. ``configuration(job:warn:)`` makes of it the settings that the run has.
 package struct SettingsRequest: Sendable {
     /// A YAML file; nil for none.
     package var file: String?
