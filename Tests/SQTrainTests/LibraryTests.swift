@@ -31,6 +31,24 @@ import Testing
         #expect(throws: SQTrainError.self) { try IntegerMatrix(rounding: Self.matrix, bits: 9) }
     }
 
+    @Test func `columns with large inputs stay floats, and a fraction can be cut`() throws {
+        let maxima = (0..<64).map { $0 == 5 ? Float(100) : 1 }
+        let x = Matrix((0..<64).map { $0 == 5 ? 100 : Float($0 % 5) / 2 - 1 }, rows: 1, columns: 64)
+        func error(_ split: OutlierMatrix) -> Float {
+            (0..<48).map { row in
+                abs(split.product(x)[0, row] - (0..<64).reduce(Float(0)) { $0 + Self.matrix[row, $1] * x[0, $1] })
+            }.max() ?? 0
+        }
+        let split = try OutlierMatrix(Self.matrix, inputMaxima: maxima)
+        #expect(split.outliers == [5] && split.rows == 48 && split.columns == 64)
+        // With the large column among the others, the scale of x is 100/127.
+        let whole = try OutlierMatrix(Self.matrix, inputMaxima: maxima, threshold: 1000)
+        #expect(whole.outliers.isEmpty && error(split) < 0.1 && error(split) < error(whole) / 5)
+        #expect(throws: SQTrainError.self) { try OutlierMatrix(Self.matrix, inputMaxima: [1]) }
+        #expect(try Matrix([1.0078125, -3.3], rows: 1, columns: 2).truncated(bits: 17).elements == [1, -3.28125])
+        #expect(throws: SQTrainError.self) { try Self.matrix.truncated(bits: 24) }
+    }
+
     @Test func `a model continues with the likeliest tokens of its logits`() throws {
         let model = try LanguageModel(folder: EmbeddedModel.path)
         let prompt = try model.tokens(of: "The river had been")
