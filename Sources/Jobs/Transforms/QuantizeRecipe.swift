@@ -51,8 +51,10 @@ struct QuantizeRecipe {
     /// What is done to activations at run time, after these transforms.
     func execution(of transforms: [any ModelTransform]) -> Execution {
         var execution = Execution(config: config, online: transforms.rotates ? online : OnlineRotations())
-        // Other programs have one range for a token, wherever it is read.
-        if execution.activationBits < 16 { execution.activationPerHead = false }
+        // Other programs have one range for a token, wherever it is read; where rotations are made at run time, only this one
+        // runs the folder.
+        let isShared = !(execution.r3 || execution.r4)
+        if execution.activationBits < 16, isShared { execution.activationPerHead = false }
         return execution
     }
 
