@@ -14,7 +14,7 @@
 #include <unistd.h>
 #endif
 
-enum { PATIENCE = 3000, PART_BITS = 24 };
+enum { SPINS = 3000, PART_BITS = 24 };
 #define PART_MASK ((UINT64_C(1) << PART_BITS) - 1)
 
 static struct {
@@ -70,7 +70,7 @@ static void *help(void *index) {
     uint32_t seen = 0;
     for (;;) {
         uint32_t now = atomic_load(&team.call);
-        for (int i = 0; now == seen && i < PATIENCE; i++) {
+        for (int i = 0; now == seen && i < SPINS; i++) {
             pause_thread();
             now = atomic_load(&team.call);
         }
@@ -125,7 +125,7 @@ void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
     if (atomic_load(&team.sleepers) > 0) wake_all();
     work(ticket);
     for (int i = 0; atomic_load(&team.finished) < parts; i++) {
-        if (i < PATIENCE) pause_thread();
+        if (i < SPINS) pause_thread();
         else sched_yield();
     }
     atomic_flag_clear(&team.busy);

@@ -5,7 +5,8 @@ internal import Support
 internal import TensorCore
 package import TernarySVD
 
-/// A Hugging Face folder whose linears may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave, and `model.path` takes.
+/// A Hugging Face folder whose linears, embedding and head may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave, and
+/// `model.path` takes.
 package struct CompressedFolder: Sendable {
     /// Of factors, beside the checkpoint.
     package static let factorFileName = "ternary.safetensors"

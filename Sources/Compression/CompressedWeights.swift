@@ -5,7 +5,8 @@ internal import Support
 package import TensorCore
 internal import TernarySVD
 
-/// The packed linears of a folder: integers in the checkpoint, ternary factors in a file beside it.
+/// The packed linears of a folder: integers in the checkpoint, as embedding and head may be, and ternary factors in a file
+/// beside it.
 package struct CompressedWeights: PackedWeights {
     private enum Place {
         case integer(QuantizerSpec, WeightPacking.Layout, shape: [Int])
@@ -63,14 +64,16 @@ package struct CompressedWeights: PackedWeights {
     static func factorFile(_ folder: String) -> String { "\(folder)/\(CompressedFolder.factorFileName)" }
 
     package var form: String {
-        [("ternary factors", ternaryCount), ("integers", integerCount)].filter { $0.1 > 0 }
-            .map { "\($0.0) (\($0.1) linears)" }.joined(separator: " and ")
+        let roundedTables = places.keys.filter(tables.contains).sorted()
+        let linears = [("ternary factors", ternaryCount), ("integers", integerCount)].filter { $0.1 > 0 }
+            .map { "\($0.0) (\($0.1) linears)" }
+        return (linears + (roundedTables.isEmpty ? [] : ["integers (\(roundedTables.joined(separator: ", ")))"]))
+            .joined(separator: " and ")
     }
 
     package var ternaryCount: Int { places.values.count { if case .ternary = $0 { true } else { false } } }
-    package var integerCount: Int {
-        places.count { name, place in if case .integer = place { !tables.contains(name) } else { false } }
-    }
+    package var integerCount: Int { places.count - ternaryCount - tableCount }
+    package var tableCount: Int { places.keys.count(where: tables.contains) }
 
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 

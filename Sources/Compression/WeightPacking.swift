@@ -34,6 +34,7 @@ package struct WeightPacking {
     let execution: Execution
     let hasFactors: Bool
     private let groups: [Group]
+    private let tables: Set<String>
     /// Linears that are said to be as they were.
     private let ignored: Set<String>
 
@@ -45,6 +46,7 @@ package struct WeightPacking {
         // Others' methods are named where their tensors are found.
         guard method == Self.ownMethod || method == Self.sharedMethod else { return nil }
         isOwn = method == Self.ownMethod
+        self.tables = tables
         try keys.allow([
             "quant_method", "format", "config_groups", "ignore", "quantization_status", "version", "ternary_file",
             "global_compression_ratio", "sparsity_config", "transform_config", "kv_cache_scheme",
@@ -68,13 +70,9 @@ package struct WeightPacking {
         let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
         for key in described.json.keys { groups.append(try Self.group(try described.required(key), shared)) }
-        let ofTables = groups.filter { $0.targets.allSatisfy(tables.contains) }
         let ofLinears = groups.filter { !$0.targets.allSatisfy(tables.contains) }
         guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
-        }
-        guard ofTables.allSatisfy({ $0.execution == .plain }) else {
-            throw keys.failure("config_groups", "quantize the inputs of \(tables.sorted().joined(separator: " or "))")
         }
         (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
     }
@@ -147,18 +145,21 @@ package struct WeightPacking {
         }
         let named =
             groups.first { $0.targets.contains(linear.name) } ?? groups.first { isLinear && $0.targets.contains("Linear") }
-        guard let (spec, layout) = named.map({ ($0.spec, $0.layout) }) else {
+        guard let named else {
             throw config.failure(
                 Self.key,
                 "has no group for \(linear.name), which is packed (targets: a layer's name\(isLinear ? ", or Linear" : ""))")
         }
-        guard layout == found else {
+        guard named.layout == found else {
             throw config.failure(
-                Self.key, "says that \(linear.name) is \(layout.rawValue), and its tensors are \(found.rawValue)")
+                Self.key, "says that \(linear.name) is \(named.layout.rawValue), and its tensors are \(found.rawValue)")
         }
-        if case .group(let size) = spec.granularity, linear.shape[1] % size != 0 {
+        guard !tables.contains(linear.name) || named.execution == .plain else {
+            throw config.failure(Self.key, "quantizes the inputs of \(linear.name), which this program leaves as they are")
+        }
+        if case .group(let size) = named.spec.granularity, linear.shape[1] % size != 0 {
             throw config.failure(Self.key, "groups of \(size) do not divide the \(linear.shape[1]) inputs of \(linear.name)")
         }
-        return spec
+        return named.spec
     }
 }

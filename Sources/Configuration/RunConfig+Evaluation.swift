@@ -76,7 +76,8 @@ extension RunConfig {
         case QuantizeSettings.job:
             assignments += [
                 "eval.trained=\(run)/model", "rotation.path=none", "quantization.overrides=none",
-                "quantization.weights.method=rtn", "rotation.balance=false",
+                "quantization.embedding_bits=16", "quantization.head_bits=16", "quantization.weights.method=rtn",
+                "rotation.balance=false",
             ]
         case PlannedJob.eval.rawValue: break
         default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")

@@ -192,8 +192,9 @@ package struct EvaluateJob: Job {
         var bits = table.bits
         bits.weights = nil
         // Ternary layers round their inputs to 8 bits to multiply in integers.
-        if inIntegers { bits.activations = min(bits.activations, 8) }
-        let form = run.inputs.folder.packed?.form ?? "floats"
+        let packed = run.inputs.folder.packed
+        if inIntegers, packed.map({ $0.ternaryCount > 0 }) ?? false { bits.activations = min(bits.activations, 8) }
+        let form = packed?.form ?? "floats"
         table.add("compressed", form, bits, score, try ModelSizes(run.inputs.folder).stored)
         return table
     }

@@ -87,7 +87,8 @@ struct QuantizeCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "quantize",
         abstract: "Round a model's linear layers to integers of a few bits and write them packed.",
-        discussion: "quantization.* says how, rotation.path or quantize.transform what is done first; see --print-config.")
+        discussion: "quantization.* says how, and whether embedding and head are rounded too; rotation.path or "
+            + "quantize.transform what is done first; see --print-config.")
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions

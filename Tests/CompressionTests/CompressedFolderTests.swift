@@ -201,7 +201,10 @@ import Testing
         }
         let written = try write(embedding: specs[0], head: specs[1], tied: bits.tied)
         let opened = try CompressedFolder(folder.file("model"))
-        #expect(opened.folder.architecture.tiesHead == bits.tied && opened.folder.packed?.integerCount == 0)
+        let packed = try #require(opened.folder.packed)
+        #expect(opened.folder.architecture.tiesHead == bits.tied && packed.integerCount == 0)
+        let names = (bits.head != nil && !bits.tied ? ["lm_head"] : []) + (bits.table != nil ? ["model.embed_tokens"] : [])
+        #expect(packed.tableCount == names.count && packed.form == "integers (\(names.joined(separator: ", ")))")
         #expect(opened.isShared == (bits.table == nil || bits.table == 8))
         let read = try CompressedModel(reading: opened)
         for (a, b) in zip(written.named, read.parameters.named) {
@@ -241,7 +244,29 @@ import Testing
                 ["model.embed_tokens"],
                 ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true])
         }
-        #expect(rounded?.contains("quantize the inputs of lm_head or model.embed_tokens") == true)
+        #expect(rounded?.contains("quantizes the inputs of model.embed_tokens") == true)
+    }
+
+    /// The group of all linears is the head's, too: with what it does to inputs.
+    @Test(arguments: [["Linear"], ["Linear", "lm_head"]] as [[JSONValue]])
+    func `a head whose inputs are rounded is refused`(_ targets: [JSONValue]) throws {
+        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
+        _ = try write(embedding: nil, head: spec, tied: false)
+        let path = folder.file("model/config.json")
+        var config = try HFConfig(path)
+        var packing = try #require(config.json["quantization_config"]?.object)
+        packing["config_groups"] = [
+            "group_0": [
+                "targets": .array(targets),
+                "weights": ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel"],
+                "input_activations": ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true],
+            ]
+        ]
+        config.json["quantization_config"] = .object(packing)
+        config.json["sq_train"] = nil
+        try AtomicFile.write(config.text, to: path)
+        let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
+        #expect(error?.description.contains("quantizes the inputs of lm_head") == true)
     }
 
     @Test func `factors are read as they were written and run packed`() throws {

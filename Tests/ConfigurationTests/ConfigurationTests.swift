@@ -155,6 +155,17 @@ import Testing
         #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
     }
 
+    /// What a job does not follow is not ignored.
+    @Test(arguments: ["quantization.overrides=*.down_proj=8", "quantization.head_bits=8", "quantization.embedding_bits=8"])
+    func `bits that only quantize follows are refused by other jobs`(_ setting: String) throws {
+        let request = SettingsRequest(assignments: [setting, "quantization.weights.bits=4"])
+        _ = try request.configuration(job: "quantize")
+        for job in ["rotate", "train", "qat", "ptq", "eval"] {
+            let error = #expect(throws: ConfigurationError.self) { try request.configuration(job: job) }
+            #expect(error?.description.contains("quantize alone") == true, "\(job)")
+        }
+    }
+
     @Test func `replicas times stages must be the world size`() throws {
         #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
         #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))

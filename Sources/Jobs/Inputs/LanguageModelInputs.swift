@@ -89,7 +89,7 @@ extension LanguageModelInputs {
 
     /// - Throws: ``ConfigurationError`` where the model is compressed in a way that the job cannot start from.
     func check(_ job: String, startsFrom start: StartingPoint) throws(ConfigurationError) {
-        let hasIntegers = folder.packed.map { $0.integerCount > 0 } ?? false
+        let hasIntegers = folder.packed.map { $0.integerCount + $0.tableCount > 0 } ?? false
         guard start != .compressed, isCompressed,
             !(start == .factors && !hasIntegers && execution == .plain)
         else { return }

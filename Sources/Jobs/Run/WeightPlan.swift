@@ -4,7 +4,7 @@ internal import Quantization
 internal import Trainer
 
 /// How each linear's weight is rounded: as `quantization.weights` says, but with the bits of the last pattern of
-/// `quantization.overrides` that names it.
+/// `quantization.overrides` that names it. How embedding and head are.
 struct WeightPlan {
     private let quantizers: [String: WeightQuantizer]
     let hasOverrides: Bool

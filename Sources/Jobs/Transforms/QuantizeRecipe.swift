@@ -30,7 +30,9 @@ struct QuantizeRecipe {
     init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
         let architecture = inputs.folder.architecture
         guard config.quantization.weights.bits < 16 else {
-            throw ConfigurationError("quantization.weights.bits", "is 16: there is nothing to round; give 2 to 8")
+            throw ConfigurationError(
+                "quantization.weights.bits", "is 16; give 2 to 8 (quantization.overrides='*=16' leaves all linears as they are)"
+            )
         }
         guard let method = config.quantization.weights.method.quantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
@@ -73,12 +75,14 @@ struct QuantizeRecipe {
     /// - Parameter labels: of the transforms and the method, those that are to be said.
     func names(_ transforms: [any ModelTransform], _ method: any WeightQuantization, labels: [String]) -> Names {
         let changes = changes(transforms)
+        let tables = [("embedding", config.quantization.embeddingBits), ("head", config.quantization.headBits)]
+            .filter { $0.1 < 16 }.map { ", \($0.0) of \($0.1) bits" }.joined()
         return Names(
             label: (labels + ["as written"]).joined(separator: ", "),
             method: (changes.compactMap(\.method) + [method.name]).joined(separator: ", "),
             description: changes.map { ($0.rotates ? "rotated" : $0.label) + ", " }.joined()
                 + "linears as packed integers of \(config.quantization.weights.bits) "
-                + "bits\(plan.hasOverrides ? " and overrides" : "")"
+                + "bits\(plan.hasOverrides ? " and overrides" : "")\(tables)"
         )
     }
 

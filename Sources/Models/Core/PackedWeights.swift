@@ -9,6 +9,8 @@ package protocol PackedWeights: Sendable {
     /// Linears that are ternary factors, and linears that are integers.
     var ternaryCount: Int { get }
     var integerCount: Int { get }
+    /// How many of embedding and head are integers.
+    var tableCount: Int { get }
     /// The parameters that are kept so, by name.
     var weights: Set<String> { get }
     /// The checkpoint's tensors that they are kept in; none where another file has them.

@@ -38,11 +38,17 @@ package struct RotationResult: Sendable {
 }
 
 extension QuantizationSettings {
-    /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` the bits as resolved.
+    /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` the bits as resolved;
+    /// `embedding` and `head` where they are rounded.
     package var bitsJSON: JSONValue {
-        [
-            "weights": .integer(weights.bits), "activations": .integer(activations.bits), "kv": .integer(kv.bits),
-            "keys": .integer(kv.keys), "values": .integer(kv.values),
-        ]
+        var object = JSONObject()
+        object["weights"] = .integer(weights.bits)
+        object["activations"] = .integer(activations.bits)
+        object["kv"] = .integer(kv.bits)
+        object["keys"] = .integer(kv.keys)
+        object["values"] = .integer(kv.values)
+        if embeddingBits < 16 { object["embedding"] = .integer(embeddingBits) }
+        if headBits < 16 { object["head"] = .integer(headBits) }
+        return .object(object)
     }
 }
