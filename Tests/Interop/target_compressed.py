@@ -13,10 +13,9 @@ from interop import LENGTH, MODEL, TEXT, WINDOWS, check, export, place, program,
 def quantized(name, *settings):
     """The folder of a run of `quantize`, and the perplexity that the run found."""
     run = place(name)
-    assignments = [f"quantization.{setting}" if "." in setting.split("=")[0] else setting for setting in settings]
     program(
         "quantize", MODEL, "--out", run, "--set", f"data.eval.path={TEXT}", "--set", f"data.sequence_length={LENGTH}",
-        "--set", f"data.eval.windows={WINDOWS}", *(part for setting in assignments for part in ("--set", setting)))
+        "--set", f"data.eval.windows={WINDOWS}", *(part for setting in settings for part in ("--set", f"quantization.{setting}")))
     with open(f"{run}/summary.json") as file:
         return f"{run}/model", json.load(file)["perplexity"]["quantized"]
 
@@ -43,6 +42,9 @@ for name, tolerance, settings in [
     ("W8A16-rows", weights, ("weights.bits=8",)),
     ("W8A8", bytes_, ("weights.bits=8", "activations.bits=8", "activations.symmetric=true")),
     ("W8A8-asymmetric", bytes_, ("weights.bits=8", "activations.bits=8")),
+    # The head packed, the embedding as bytes.
+    ("W4A16-tables", weights, ("weights.bits=4", "head_bits=8", "embedding_bits=8")),
+    ("W8A8-tables", bytes_, ("weights.bits=8", "activations.bits=8", "head_bits=4", "embedding_bits=8")),
 ]:
     folder, ours = quantized(name, *settings)
     found = theirs(folder)
