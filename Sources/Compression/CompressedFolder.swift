@@ -80,11 +80,13 @@ package struct FolderPacking: Sendable {
         (self.execution, self.isPortable) = (execution, isPortable)
     }
 
-    /// Whether other programs can run the folder: integers they read, and activations as they are or, beside weights of 8 bits,
-    /// rounded by token.
-    private var isShared: Bool {
+    /// Whether other programs can run the folder: integers they read, and activations as they are or, where all linears have 8
+    /// bits, rounded by token. They round no inputs of linears that are floats.
+    private func isShared(_ architecture: Architecture) -> Bool {
         guard factors.isEmpty, isPortable, embedding.map({ layout(ofEmbedding: $0) == .bytes }) ?? true else { return false }
-        guard layout == .bytes else { return execution == .plain }
+        guard layout == .bytes, architecture.linears.allSatisfy({ integers[$0.name] != nil }) else {
+            return execution == .plain
+        }
         var inputs = Execution.plain
         (inputs.activationBits, inputs.activationSymmetric) = (execution.activationBits, execution.activationSymmetric)
         inputs.activationPerHead = false
@@ -120,6 +122,7 @@ package struct FolderPacking: Sendable {
     /// - Parameter tied: whether the embedding serves as head.
     private func members(_ source: ModelFolder, tied: Bool) -> JSONObject {
         let architecture = source.architecture
+        let isShared = isShared(architecture)
         let packing = WeightPacking.Written(
             linears: integers, layout: layout, embedding: embedding.map { ($0, layout(ofEmbedding: $0)) },
             head: tied ? nil : head, hasFactors: !factors.isEmpty, isShared: isShared)

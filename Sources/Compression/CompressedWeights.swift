@@ -58,6 +58,15 @@ package struct CompressedWeights: PackedWeights {
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
             throw TernaryError(.data, "\(Self.factorFile(checkpoint.folder)): layer \(stray) is none of the model's linears")
         }
+        // What this program writes says in a member of its own whose inputs are rounded.
+        if packing.execution.activationBits < 16, !config.has(PackedModelType.key),
+            let float = architecture.linears.first(where: { places[$0.name] == nil })
+        {
+            throw config.failure(
+                WeightPacking.key,
+                "quantizes the inputs of some linears, and not those of \(float.name), which is not packed; "
+                    + "this program runs all or none")
+        }
         self.places = places
     }
 

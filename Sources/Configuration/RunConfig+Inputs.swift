@@ -5,7 +5,7 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
-        if job != QuantizeSettings.job, PlannedJob(rawValue: job) != nil { try config.quantization.checkUniform(job) }
+        if PlannedJob(rawValue: job) != nil { try config.quantization.checkUniform(job) }
         switch job {
         case PlannedJob.eval.rawValue:
             if let execution = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) {
@@ -66,7 +66,8 @@ extension RunConfig {
 
 extension QuantizationSettings {
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
-    fileprivate func checkUniform(_ job: String) throws(ConfigurationError) {
+    package func checkUniform(_ job: String) throws(ConfigurationError) {
+        guard job != QuantizeSettings.job else { return }
         let own = [
             ("overrides", overrides.settingText, overrides != .none),
             ("embedding_bits", "\(embeddingBits)", embeddingBits < 16), ("head_bits", "\(headBits)", headBits < 16),

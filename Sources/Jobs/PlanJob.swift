@@ -37,6 +37,7 @@ package struct PlanJob {
     }
 
     private func report(_ config: RunConfig) throws -> PlanReport {
+        try config.quantization.checkUniform(config.plan.job.rawValue)
         let path = try model.map { try GivenPath.model(EmbeddedModel.resolve($0)) } ?? config.model.path ?? EmbeddedModel.path
         let keys = try ModelRegistry.configuration(at: path)
         guard !keys.has(PackedModelType.key) else {

@@ -269,6 +269,38 @@ import Testing
         #expect(error?.description.contains("quantizes the inputs of lm_head") == true)
     }
 
+    /// Other programs round no inputs of linears that are floats, and this one rounds those of all.
+    @Test func `rounded inputs of some linears alone are neither written for others nor run`() throws {
+        let (spec, down) = (QuantizerSpec(bits: 8, symmetric: true, granularity: .channel), "model.layers.3.mlp.down_proj")
+        var execution = Execution.plain
+        (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (8, true, false)
+        let packed = parameters.map { name, value -> CompressedValue in
+            name == down + ".weight" ? .integer(WeightQuantizer(spec).quantized(value)) : .dense(StoredTensor(value))
+        }
+        try FolderPacking(integers: [down: spec], execution: execution).write(
+            packed, from: source, as: .f32, to: folder.file("model"))
+        let opened = try CompressedFolder(folder.file("model"))
+        #expect(!opened.isShared && opened.execution == execution)
+        // As another program would say it.
+        let path = folder.file("model/config.json")
+        var config = try HFConfig(path)
+        config.json["model_type"] = "llama"
+        config.json["sq_train"] = nil
+        var packing = try #require(config.json["quantization_config"]?.object)
+        packing["quant_method"] = "compressed-tensors"
+        packing["config_groups"] = [
+            "group_0": [
+                "targets": ["Linear"],
+                "weights": ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel"],
+                "input_activations": ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true],
+            ]
+        ]
+        config.json["quantization_config"] = .object(packing)
+        try AtomicFile.write(config.text, to: path)
+        let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
+        #expect(error?.description.contains("not those of model.layers.0") == true)
+    }
+
     @Test func `factors are read as they were written and run packed`() throws {
         let name = "model.layers.1.mlp.up_proj"
         var random = RandomStream(seed: 5, stream: 1)
