@@ -36,16 +36,9 @@ package struct FloatMatrix: RowMatrix {
     }
 
     package var byteCount: Int { elements.count }
-    package var tensor: Tensor { widened(0..<shape[0]) }
 
-    /// The rows of `range` in float32.
-    private func widened(_ range: Range<Int>) -> Tensor {
-        var result = Tensor(uninitialized: [range.count, shape[1]])
-        widen(range, into: result.mutablePointer)
-        return result
-    }
-
-    private func widen(_ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+    /// Some rows as float32.
+    package func widen(_ range: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         let source = elements.pointer + range.lowerBound * shape[1] * form.size
         switch form {
         case .float32: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * range.count * shape[1])
@@ -54,31 +47,16 @@ package struct FloatMatrix: RowMatrix {
         }
     }
 
-    /// Rows of the matrix widened to float32, `[indices.count, n]`. - Precondition: there are such rows.
-    package func rows(at indices: [Int32]) -> Tensor {
-        var result = Tensor(uninitialized: [indices.count, shape[1]])
-        let target = result.mutablePointer
-        for (place, index) in indices.enumerated() {
-            precondition(index >= 0 && index < shape[0], "row \(index) of \(shape)")
-            widen(Int(index)..<Int(index) + 1, into: target + place * shape[1])
-        }
-        return result
-    }
-
     /// y ← rows of W·x, straight from the type in which the matrix is kept.
     package func multiply(_ x: UnsafePointer<Float>, _ rows: Range<Int>, into y: UnsafeMutablePointer<Float>) {
         ck_matrix_vector(elements.pointer, form.kernel, rows.lowerBound, rows.upperBound, shape[1], x, y)
     }
 
-    /// x·Wᵀ for several tokens `[tokens, in]`, rows widened to float32 a block at a time.
+    /// x·Wᵀ for many tokens, `[tokens, rows]`; float32 needs no widening.
     package func multiplyMany(_ x: Tensor) -> Tensor {
+        guard form == .float32 else { return multiplyWidened(x) }
         var result = Tensor(uninitialized: [x.rows, shape[0]])
-        if form == .float32 {
-            let source = elements.pointer.assumingMemoryBound(to: Float.self)
-            multiply(x, source, 0..<shape[0], into: result.mutablePointer)
-        } else {
-            multiplyWidened(x, into: result.mutablePointer, widen)
-        }
+        multiply(x, elements.pointer.assumingMemoryBound(to: Float.self), 0..<shape[0], into: result.mutablePointer)
         return result
     }
 }

@@ -4,6 +4,8 @@ package import TensorCore
 package protocol RowMatrix: LinearOperator {
     /// y[r] = Σ_c w[r, c]·x[c] for some rows r and one token; y is that of row 0.
     func multiply(_ x: UnsafePointer<Float>, _ rows: Range<Int>, into y: UnsafeMutablePointer<Float>)
+    /// Some rows as float32, one after the other.
+    func widen(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>)
     /// x·Wᵀ for many tokens, `[tokens, rows]`.
     func multiplyMany(_ x: Tensor) -> Tensor
 }
@@ -24,17 +26,39 @@ extension RowMatrix {
         return RowProducts.multiplyFew(x, [self] + alike)
     }
 
-    /// y ← x·Wᵀ with the matrix widened some rows at a time: what stays in the caches until it is multiplied.
-    package func multiplyWidened(
-        _ x: Tensor, into y: UnsafeMutablePointer<Float>, _ widen: (_ rows: Range<Int>, UnsafeMutablePointer<Float>) -> Void
-    ) {
+    /// All rows as float32.
+    package var tensor: Tensor {
+        var result = Tensor(uninitialized: shape)
+        widen(0..<shape[0], into: result.mutablePointer)
+        return result
+    }
+
+    /// Rows of the matrix as float32, `[indices.count, n]`. - Precondition: there are such rows.
+    package func rows(at indices: [Int32]) -> Tensor {
+        var result = Tensor(uninitialized: [indices.count, shape[1]])
+        let target = result.mutablePointer
+        for (place, index) in indices.enumerated() {
+            precondition(index >= 0 && index < shape[0], "row \(index) of \(shape)")
+            widen(Int(index)..<Int(index) + 1, into: target + place * shape[1])
+        }
+        return result
+    }
+
+    /// ``multiplyWidened(_:)``.
+    package func multiplyMany(_ x: Tensor) -> Tensor { multiplyWidened(x) }
+
+    /// x·Wᵀ with the matrix widened some rows at a time: what stays in the caches until it is multiplied.
+    package func multiplyWidened(_ x: Tensor) -> Tensor {
+        var result = Tensor(uninitialized: [x.rows, shape[0]])
+        let target = result.mutablePointer
         let step = max(1, RowProducts.widenedElements / max(1, shape[1]))
         var some = Tensor(uninitialized: [min(step, shape[0]), shape[1]])
         for first in stride(from: 0, to: shape[0], by: step) {
             let range = first..<min(first + step, shape[0])
-            widen(range, some.mutablePointer)
-            multiply(x, some.pointer, range, into: y)
+            widen(range, into: some.mutablePointer)
+            multiply(x, some.pointer, range, into: target)
         }
+        return result
     }
 
     /// The columns `range` of y ← x·Wᵀ, of these rows of W as float32.

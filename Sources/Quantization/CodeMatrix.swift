@@ -61,25 +61,10 @@ package struct CodeMatrix: RowMatrix {
             zeros: zeros.pointer)
     }
 
-    private func widen(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+    /// Some rows as float32.
+    package func widen(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         var kernel = kernel
         ck_codes_widen(&kernel, rows.lowerBound, rows.upperBound, target)
-    }
-
-    package var tensor: Tensor {
-        var result = Tensor(uninitialized: shape)
-        widen(0..<shape[0], into: result.mutablePointer)
-        return result
-    }
-
-    /// Rows of the matrix in float32, `[indices.count, in]`.
-    package func rows(at indices: [Int32]) -> Tensor {
-        var result = Tensor(uninitialized: [indices.count, shape[1]])
-        for (place, index) in indices.enumerated() {
-            precondition(index >= 0 && index < shape[0], "row \(index) of \(shape)")
-            widen(Int(index)..<Int(index) + 1, into: result.mutablePointer + place * shape[1])
-        }
-        return result
     }
 
     /// y ← rows of W·x, straight from the codes.
@@ -89,12 +74,5 @@ package struct CodeMatrix: RowMatrix {
             guard let sums = sums.baseAddress else { return }
             ck_codes_vector(&kernel, rows.lowerBound, rows.upperBound, x, sums, y)
         }
-    }
-
-    /// x·Wᵀ for several tokens `[tokens, in]`, rows widened to float32 a block at a time.
-    package func multiplyMany(_ x: Tensor) -> Tensor {
-        var result = Tensor(uninitialized: [x.rows, shape[0]])
-        multiplyWidened(x, into: result.mutablePointer, widen)
-        return result
     }
 }
