@@ -44,7 +44,7 @@ extension RowMatrix {
         return result
     }
 
-    /// ``multiplyWidened(_:)``.
+    /// By widening.
     package func multiplyMany(_ x: Tensor) -> Tensor { multiplyWidened(x) }
 
     /// x·Wᵀ with the matrix widened some rows at a time: what stays in the caches until it is multiplied.
