@@ -50,6 +50,7 @@ extension RunConfig {
         }
         try replace("model.path", model.path) { try GivenPath.model($0) }
         replace("rotation.path", rotation.path) { GivenPath.file($0, inRun: RunFiles.rotations) }
+        replace("qat.rotations", qat.rotations) { GivenPath.file($0, inRun: RunFiles.rotations) }
         replace("ternary.path", ternary.path) { GivenPath.file($0, inRun: RunFiles.factors) }
         return try with(changed)
     }

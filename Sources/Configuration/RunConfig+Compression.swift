@@ -282,8 +282,8 @@ package struct RotationSettings: Sendable, Equatable {
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
         balance = key(
             "balance", false,
-            "rotate, eval: balance channels first, as quantize.balance does, which rotations of a file learned so need; reads "
-                + "calibration.sequences"
+            "rotate, eval, qat.method=integer: balance channels first, as quantize.balance does, which rotations of a file "
+                + "learned so need; reads calibration.sequences"
         )
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")

@@ -14,6 +14,7 @@ extension RunConfig {
                 try self.init(config.withLearned(given))
             }
         case PlannedJob.rotate.rawValue: try self.init(config.withLearned(given))
+        case PlannedJob.qat.rawValue: try self.init(config.trainingRotated(given))
         case QuantizeSettings.job: try self.init(config.quantizing(given))
         default: self = config
         }
@@ -24,6 +25,14 @@ extension RunConfig {
         guard let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) else { return given }
         let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
         return given.merging(learned.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
+    }
+
+    /// For `qat`: balanced where the rotations it trains with were learned so.
+    private func trainingRotated(_ given: GivenSettings) throws -> GivenSettings {
+        guard let path = qat.rotations.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) else { return given }
+        let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
+        let settings = learned.filter { $0.setting == RotationMetadata.balanceKey }
+        return given.merging(settings.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
     }
 
     /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which

@@ -33,10 +33,9 @@ struct IntegerQat<World: Communicator> {
             }
         }
         let c = run.inputs.folder.architecture
-        // Rotations commute with norms without gains only; where there are none, norms stay as they are, and so does what is
-        // written.
         let rotates = config.qat.rotations != nil
-        let base = rotates ? run.parameters.fusingNorms(c).rotated(by: rotations, c) : run.parameters
+        // R1 commutes with norms without gains only.
+        let base = try run.rotationBase().applied(to: run.parameters, foldsNorms: rotations.r1 != nil).rotated(by: rotations, c)
         let recipe = QuantizationRecipe(config, c)
         let sizes = try ModelSizes(run.inputs.folder)
         var table = ScoreTable(

@@ -69,4 +69,29 @@ import Testing
         let quantized = try run(QuantizeJob(), folder, "quantized", [path, "quantization.weights.bits=4"])
         #expect(quantized["method"]?.string == "channel balance, learned rotations, rtn")
     }
+
+    @Test func `quantization-aware training starts from what eval scores with the same rotations`() throws {
+        let folder = try TemporaryFolder()
+        let bits = ["quantization.weights.bits=16", "quantization.activations.bits=4", "quantization.kv.bits=16"]
+        _ = try run(
+            RotateJob(), folder, "run",
+            ["rotation.balance=true", "rotation.objective=weights", "rotation.r3=none", "rotation.r4=none"])
+        let scored = try run(EvaluateJob(), folder, "eval", bits + ["rotation.path=\(folder.file("run"))"])
+        let trained = try run(
+            QatJob(), folder, "qat", bits + ["qat.method=integer", "qat.rotations=\(folder.file("run"))"])
+        let (a, b) = try (
+            #require(scored["kl_divergence"]?["rotated"]?.number), #require(trained["kl_divergence"]?["given"]?.number)
+        )
+        #expect(abs(a - b) < 1e-3 * a, "eval \(a), qat \(b)")
+    }
+
+    @Test func `quantization-aware training folds norms for R1 alone`() throws {
+        let folder = try TemporaryFolder()
+        _ = try run(RotateJob(), folder, "run", ["rotation.objective=weights", "rotation.r1=none"])
+        _ = try run(
+            QatJob(), folder, "qat",
+            ["qat.method=integer", "quantization.weights.bits=16", "qat.rotations=\(folder.file("run"))"])
+        let gains = try ModelFolder(folder.file("qat/model")).checkpoint.read("model.norm.weight").elements
+        #expect(gains.contains { $0 != 1 })
+    }
 }

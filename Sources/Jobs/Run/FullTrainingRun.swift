@@ -54,6 +54,9 @@ struct FullTrainingRun<World: Communicator> {
         Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, hooks: hooks)
     }
 
+    /// What rotations are merged into. Collective.
+    func rotationBase() throws -> RotationBase { try RotationBase.of(parameters.map { StoredTensor($1) }, run) }
+
     /// Collective.
     ///
     /// - Parameters:

@@ -30,9 +30,12 @@ struct RotationBase {
     /// The same for the user.
     var prefix: String { transforms.map { "\($0.label), " }.joined() }
 
-    /// - Parameter network: as stored.
-    func applied(to network: consuming Parameters<StoredTensor>) -> Parameters<StoredTensor> {
-        guard let balances else { return network.fusingNorms(architecture) }
-        return network.balanced(by: balances, architecture).fusingNorms(architecture)
+    /// - Parameters:
+    ///   - network: as stored.
+    ///   - foldsNorms: false where no R1 is merged: the norms stay, and the embedding stays the head.
+    func applied<Value: TensorValue>(to network: consuming Parameters<Value>, foldsNorms: Bool = true) -> Parameters<Value> {
+        var balanced = network
+        if let balances { balanced = balanced.balanced(by: balances, architecture) }
+        return foldsNorms ? balanced.fusingNorms(architecture) : balanced
     }
 }
