@@ -24,12 +24,12 @@ extension Calibration {
 
 extension Parameters where Value == StoredTensor {
     /// The same function with the inputs of the linears that read a norm divided by SmoothQuant's scales, which the weights
-    /// take: γ ← γ/s and β ← β/s, W ← W·diag(s). A norm without factors stays.
+    /// take: γ ← γ/s and β ← β/s, W ← W·diag(s). Norms without factors stay, and so do norms on the residual stream.
     package func smoothed(by maxima: ChannelMaxima, _ architecture: Architecture) -> Self {
         var result = self
         for index in blocks.indices {
             let place = firstBlock + index
-            for norm in architecture.blocks[place].norms {
+            for norm in architecture.blocks[place].norms where norm.isScalable {
                 guard let gain = norm.gain, let largest = maxima[place]?[norm.output] else { continue }
                 let readers = blocks[index].specs.indices.filter { blocks[index].specs[$0].ports?.reads == norm.output }
                 let smoothing = SmoothQuant(inputMaxima: largest, weights: readers.map { blocks[index][$0].tensor })

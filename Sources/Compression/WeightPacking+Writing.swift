@@ -48,9 +48,16 @@ extension WeightPacking.Written {
             numbered["group_\(index)"] = .object(described)
         }
         object["config_groups"] = .object(numbered)
-        let rest = architecture.linears.map(\.name).filter { linears[$0] == nil }
-        object["ignore"] = .array((rest + (head == nil ? [architecture.head.layerName] : [])).map(JSONValue.string))
+        object["ignore"] = .array(ignored(architecture).map(JSONValue.string))
         return .object(object)
+    }
+
+    /// Layers that other programs would take for linears like the packed ones: linears that are not packed, matrices between
+    /// embedding, blocks and head, and the head.
+    private func ignored(_ architecture: Architecture) -> [String] {
+        architecture.linears.map(\.name).filter { linears[$0] == nil }
+            + (architecture.entry + architecture.exit).filter { $0.role == .projection }.map(\.layerName)
+            + (head == nil ? [architecture.head.layerName] : [])
     }
 
     /// Linears of one form together; where there is one form, it is that of all. A name counts before the kind of layer.

@@ -35,6 +35,13 @@ extension RunConfig {
             let key = quantize.balance ? "quantize.balance" : "rotation.balance"
             throw ConfigurationError(key, "is true, and quantize.transform is balance; leave one out")
         }
+        if quantize.online, quantize.recipe == .given, rotation.path == nil,
+            ![.hadamard, .learned].contains(quantize.transform)
+        {
+            throw ConfigurationError(
+                "quantize.online",
+                "is true, and nothing is rotated; R3 and R4 go with quantize.transform=hadamard or learned, or rotation.path")
+        }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),
             let needed = weights.method.quantization?.conflict(with: quantizer)

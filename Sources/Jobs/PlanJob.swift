@@ -50,7 +50,7 @@ package struct PlanJob {
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
-        if config.plan.job == .rotate { try shape.checkRotatable(path) }
+        try Self.check(config, shape, path)
         let cluster = Cluster(config.plan)
         let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
         guard !search.runs.isEmpty else {
@@ -60,5 +60,20 @@ package struct PlanJob {
                     + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
         return PlanReport(search, config, model: path)
+    }
+
+    /// That the job would change a model of this kind as its settings say.
+    private static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws(ConfigurationError) {
+        let rotates =
+            switch config.plan.job {
+            case .rotate: true
+            case .eval: config.rotation.path != nil || config.eval.hadamard
+            case .qat: config.qat.method == .integer && config.qat.rotations != nil
+            case .train, .ptq, .quantize: false
+            }
+        if rotates { try shape.checkRotatable(path) }
+        if config.plan.job == .quantize, config.quantize.recipe == .given {
+            try config.quantizeTransforms.map(ModelTransforms.named).check(shape, path)
+        }
     }
 }

@@ -31,6 +31,7 @@ package struct QuantizeJob: Job {
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
             let recipe = try QuantizeRecipe(config, inputs)
+            try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
             if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
             return (recipe, weights)
         }

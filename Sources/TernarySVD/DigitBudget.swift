@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Support
 
 /// Bits divided among layers by the slope of their errors: one more or less changes every layer's loss, as a share of its
 /// output's energy, by the same.
@@ -19,8 +20,31 @@ package struct DigitBudget: Sendable {
     private(set) var level: Double
     /// Layers still to come, and what they and those before them may take.
     private var open: Set<Int>
-    private var share: Double
-    private var (planned, taken): (Double, Double) = (0, 0)
+    private let share: Double
+    /// What is behind.
+    package private(set) var spent = Spent()
+
+    /// What the layers so far were to take, and what they have taken.
+    package struct Spent: Sendable, Equatable {
+        /// As a message has them.
+        package static let byteCount = 16
+
+        fileprivate(set) var (planned, taken): (Double, Double) = (0, 0)
+
+        package init() {}
+
+        /// - Precondition: ``byteCount`` bytes.
+        package init(bytes: [UInt8]) {
+            planned = Double(bitPattern: bytes.littleEndian(at: 0))
+            taken = Double(bitPattern: bytes.littleEndian(at: 8))
+        }
+
+        package var bytes: [UInt8] {
+            var bytes: [UInt8] = []
+            for value in [planned, taken] { bytes.append(littleEndian: value.bitPattern) }
+            return bytes
+        }
+    }
 
     /// Bits a weight that the layers can have.
     package struct Unreachable: Error, Equatable {
@@ -31,9 +55,8 @@ package struct DigitBudget: Sendable {
     ///   - counts: each layer's weights.
     ///   - bits: of each layer, what it takes for each of ``drafts``.
     ///   - total: bits for all layers together.
-    ///   - own: the layers that ``note(_:bits:)`` will be told of.
     /// - Throws: ``Unreachable``.
-    package init(counts: [Int], bits: [[Double]], total: Double, own: Set<Int>) throws(Unreachable) {
+    package init(counts: [Int], bits: [[Double]], total: Double) throws(Unreachable) {
         precondition(counts.count == bits.count && bits.allSatisfy { $0.count == Self.drafts.count }, "drafts of all layers")
         (self.counts, self.bits) = (counts, bits)
         let all = Set(counts.indices)
@@ -43,8 +66,8 @@ package struct DigitBudget: Sendable {
         let weights = Double(max(1, counts.reduce(0, +)))
         guard total <= most, total >= least else { throw Unreachable(least: least / weights, most: most / weights) }
         plan = Self.level(total, within: (Self.drafts[0], Self.drafts[Self.drafts.count - 1])) { Self.sum(all, bits, at: $0) }
-        (level, open) = (plan, own)
-        share = Self.sum(own, bits, at: plan)
+        (level, open) = (plan, all)
+        share = Self.sum(all, bits, at: plan)
     }
 
     /// A layer's ε as things stand.
@@ -58,11 +81,22 @@ package struct DigitBudget: Sendable {
     /// What a layer has really taken: those still to come make up for the difference.
     package mutating func note(_ layer: Int, bits taken: Double) {
         guard open.remove(layer) != nil else { return }
-        planned += Self.sum([layer], bits, at: plan)
-        self.taken += taken
-        guard !open.isEmpty, planned > 0 else { return }
+        spent.planned += Self.sum([layer], bits, at: plan)
+        spent.taken += taken
+        follow()
+    }
+
+    /// Goes on after layers that another rank has noted.
+    package mutating func resume(after layers: some Sequence<Int>, _ spent: Spent) {
+        open.subtract(layers)
+        self.spent = spent
+        follow()
+    }
+
+    private mutating func follow() {
+        guard !open.isEmpty, spent.planned > 0 else { return }
         // What the others will take is off by as much, most likely.
-        let (ratio, left) = (self.taken / planned, share - self.taken)
+        let (ratio, left) = (spent.taken / spent.planned, share - spent.taken)
         level = Self.level(left / max(0.5, ratio), within: (plan / Self.reach, plan * Self.reach)) { [open, bits] in
             Self.sum(open, bits, at: $0)
         }

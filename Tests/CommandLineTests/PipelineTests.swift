@@ -21,6 +21,8 @@ extension CommandLineTests {
             Case(job: "train", model: "opt_hf"), Case(job: "train", model: "opt350_style_hf"),
             Case(job: "rotate", settings: ["quantization.activations.bits=8"], model: "opt_hf"),
             Case(job: "ptq", settings: ["ternary.tolerance=0.3"], model: "opt_hf"),
+            Case(
+                job: "ptq", settings: ["ternary.weighting=both", "ternary.bits=4", "calibration.sequences=4"], model: "opt_hf"),
             Case(job: "ptq", settings: ["ternary.tolerance=0.3"], model: "opt350_style_hf"),
             Case(job: "qat", settings: ["ternary.tolerance=0.3", "qat.distill=true"], model: "opt_hf"),
             Case(job: "qat", settings: ["qat.method=integer", "quantization.weights.bits=4"], model: "opt_hf"),

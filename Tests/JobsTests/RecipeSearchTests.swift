@@ -169,6 +169,17 @@ import Testing
         #expect(maxDifference(logits[0], logits[1]) < 0.02 * logits[0].maxMagnitude)
     }
 
+    @Test func `rotations at run time go with some that are merged`() throws {
+        for transform in ["none", "smoothquant", "balance"] {
+            #expect(throws: ConfigurationError.self) {
+                try RunConfig(assignments: ["quantize.online=true", "quantize.transform=\(transform)"])
+            }
+        }
+        for more in ["quantize.transform=hadamard", "rotation.path=run", "quantize.recipe=auto"] {
+            _ = try RunConfig(assignments: ["quantize.online=true", more])
+        }
+    }
+
     @Test func `rotations of a file and another transform are not both meant`() throws {
         for transform in ["hadamard", "smoothquant"] {
             #expect(throws: ConfigurationError.self) {

@@ -123,16 +123,20 @@ import Testing
         let bits = [8.0, 7, 6].enumerated().map { layer, most in
             DigitBudget.drafts.indices.map { Double(counts[layer]) * max(0, most - Double($0)) }
         }
-        var budget = try DigitBudget(counts: counts, bits: bits, total: 6000 * 3, own: [0, 1, 2])
+        var budget = try DigitBudget(counts: counts, bits: bits, total: 6000 * 3)
         // 8 + 4·7 + 6 = 42 thousand bits less 6 thousand a doubling: 4 doublings.
         #expect(abs(budget.level / 0.16 - 1) < 1e-6)
         #expect(abs(budget.epsilon(1) / budget.epsilon(0) - 2) < 1e-9)
         budget.note(0, bits: 4400)
         // A tenth more than planned: the others, which will likely take as much more, get larger units.
         #expect(budget.level > 0.17 && budget.level < 0.16 * 1.5 + 1e-9)
+        // Another rank goes on where this one stops.
+        var next = try DigitBudget(counts: counts, bits: bits, total: 6000 * 3)
+        next.resume(after: [0], DigitBudget.Spent(bytes: budget.spent.bytes))
+        #expect(next.level == budget.level && next.spent == budget.spent)
         for total in [1.0, 60_000] {
             #expect(throws: DigitBudget.Unreachable(least: bits.reduce(0) { $0 + $1[7] } / 6000, most: 7)) {
-                try DigitBudget(counts: counts, bits: bits, total: total, own: [])
+                try DigitBudget(counts: counts, bits: bits, total: total)
             }
         }
     }

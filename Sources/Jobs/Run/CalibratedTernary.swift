@@ -26,6 +26,9 @@ struct CalibratedTernary<World: Communicator> {
     /// Of the budget, so that what the last layer takes more than was thought does not exceed it.
     private static var margin: Double { 0.002 }
 
+    /// Of messages that say what a stage has taken of the budget; hidden states have 0.
+    private static var budgetTag: Int { 1 }
+
     private var config: RunConfig { run.context.config }
     private var groups: ParallelGroups<World> { run.context.groups }
 
@@ -57,6 +60,7 @@ struct CalibratedTernary<World: Communicator> {
         ) { calibrated in
             let chosen = calibrated.layers.indices.filter { names.contains(calibrated.layers[$0].name) }
             guard let first = chosen.first else { return calibrated.layers.map(\.weight) }
+            if seen == 0 { try work.begin() }
             let owners = GreedyDispatch.owners(
                 sizes: chosen.map { calibrated.layers[$0].weight.count }, ranks: groups.dims.data)
             var dealt = zip(chosen, owners).map { index, owner in
@@ -92,7 +96,7 @@ struct CalibratedTernary<World: Communicator> {
     ///
     /// - Parameter done: called on all replicas with the layers of a hook point.
     private func replaced<Work: LayerWork>(
-        by work: Work, done: ([TernaryReport.Layer]) -> Void = { _ in }
+        by work: Work, done: ([TernaryReport.Layer]) throws -> Void = { _ in }
     ) throws -> [TernaryReport.Layer] where Work.Made == TernaryReport.Layer {
         var results: [String: TernaryReport.Layer] = [:]
         try calibrate(config.calibration.mode, windows, work) { calibrated, dealt in
@@ -105,7 +109,7 @@ struct CalibratedTernary<World: Communicator> {
                 new[layer.index] = shared.factors.unpacked()
                 return shared
             }
-            done(made)
+            try done(made)
             return new
         }
         return names.compactMap { results[$0] }
@@ -169,21 +173,41 @@ extension CalibratedTernary {
         let budget: DigitBudget
         do {
             budget = try DigitBudget(
-                counts: counts, bits: drafts, total: (1 - Self.margin) * bits * Double(counts.reduce(0, +)) - headers,
-                own: Set(names.compactMap { places[$0] }))
+                counts: counts, bits: drafts, total: (1 - Self.margin) * bits * Double(counts.reduce(0, +)) - headers)
         } catch {
             let extra = headers / Double(counts.reduce(0, +))
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
             throw ConfigurationError("ternary.bits", "must be from \(ends[0]) to \(ends[1]) for these layers")
         }
+        // Stages go one after the other: each goes on with what those before it have left of the budget.
+        let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })
+        let earlier = stages.last { $0 < groups.stage }
         let work = DigitWork(
-            budget: budget, places: places, weighting: config.ternary.weighting, sparsity: config.ternary.sparsity)
+            budget: budget, places: places, weighting: config.ternary.weighting, sparsity: config.ternary.sparsity
+        ) { budget in
+            guard let earlier, let first = own.min() else { return }
+            let spent = try groups.pipeline.receive(
+                bytes: DigitBudget.Spent.byteCount, from: earlier, tag: Self.budgetTag)
+            budget.resume(after: 0..<first, DigitBudget.Spent(bytes: spent))
+        }
+        var noted = 0
         return try replaced(by: work) { layers in
             for layer in layers {
-                if let place = places[layer.name] {
-                    work.budget.note(place, bits: Double(8 * TernaryCode.encode(layer.factors).count))
-                }
+                guard let place = places[layer.name] else { continue }
+                work.budget.note(place, bits: Double(8 * TernaryCode.encode(layer.factors).count))
+                noted += 1
             }
+            if noted == own.count, let later = stages.first(where: { $0 > groups.stage }) {
+                try groups.pipeline.send(work.budget.spent.bytes, to: later, tag: Self.budgetTag)
+            }
+        }
+    }
+
+    /// The stages that have some of these layers, in order.
+    private func stagesOfLayers(_ linears: [LinearShape]) -> [Int] {
+        let blocks = run.model.architecture.blocks
+        return run.inputs.stages.indices.filter { stage in
+            run.inputs.stages[stage].contains { block in linears.contains { $0.name.hasPrefix(blocks[block].prefix) } }
         }
     }
 

@@ -13,12 +13,18 @@ protocol LayerWork {
     /// For the line of progress.
     static var verb: String { get }
 
+    /// Called once, before the first of this rank's layers.
+    func begin() throws
     /// All that the result depends on besides the weight, its inputs, the weighting and the sparsity, in text.
     func settings(_ layer: String) -> String
     func make(_ layer: CalibratedLayers.Layer, _ norm: Norm, eachStep: () throws -> Void) throws -> Made
     /// What a run that was ended in the middle has made.
     func kept(_ finished: FinishedLayers, _ source: FinishedLayers.Source) -> Made?
     func keep(_ made: Made, _ finished: FinishedLayers, _ source: FinishedLayers.Source) throws
+}
+
+extension LayerWork {
+    func begin() {}
 }
 
 /// What layers that read the same inputs share.
@@ -73,10 +79,20 @@ final class DigitWork: LayerWork {
     private let weighting: TernaryWeighting
     private let sparsity: TernarySparsity
 
-    /// - Parameter places: the layers' places in the budget, by their names.
-    init(budget: DigitBudget, places: [String: Int], weighting: TernaryWeighting, sparsity: TernarySparsity) {
+    private let resume: (inout DigitBudget) throws -> Void
+
+    /// - Parameters:
+    ///   - places: the layers' places in the budget, by their names.
+    ///   - resume: what is done to the budget before the first layer.
+    init(
+        budget: DigitBudget, places: [String: Int], weighting: TernaryWeighting, sparsity: TernarySparsity,
+        resume: @escaping (inout DigitBudget) throws -> Void
+    ) {
         (self.budget, self.places, self.weighting, self.sparsity) = (budget, places, weighting, sparsity)
+        self.resume = resume
     }
+
+    func begin() throws { try resume(&budget) }
 
     private func epsilon(_ layer: String) -> Double {
         guard let place = places[layer] else { preconditionFailure("\(layer) is not in the budget") }

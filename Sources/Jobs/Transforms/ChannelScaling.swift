@@ -14,7 +14,14 @@ struct ChannelScaling: ModelTransform {
 
     func readsText(_ config: RunConfig) -> Bool { true }
 
+    func obstacle(_ architecture: Architecture) -> String? {
+        architecture.hasScalableNorms ? nil : "has no norms whose factors only linear layers read, which are what is scaled"
+    }
+
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
+        if let reason = obstacle(input.architecture) {
+            throw TransformObstacle(reason: "this \(input.architecture.type) \(reason)")
+        }
         let calibration = Calibration(input.run.model, input.run.context.groups)
         let maxima = try calibration.channelMaxima(input.network, windows: input.calibration)
         return input.network.smoothed(by: maxima, input.architecture)

@@ -5,6 +5,7 @@ internal import Models
 internal import Rotation
 internal import Support
 internal import TensorCore
+internal import Trainer
 
 /// A change of a network that leaves its function as it is and makes it easier to round.
 ///
@@ -27,6 +28,9 @@ protocol ModelTransform: Sendable {
     /// Whether it looks at text, with these settings.
     func readsText(_ config: RunConfig) -> Bool
 
+    /// Why models of this kind cannot be changed so, as what follows "this TYPE"; nil where they can.
+    func obstacle(_ architecture: Architecture) -> String?
+
     /// This rank's stage of the network, changed. Collective.
     ///
     /// - Throws: ``TransformObstacle`` where this network cannot be changed so.
@@ -37,6 +41,7 @@ extension ModelTransform {
     static var rotates: Bool { false }
     static var isTried: Bool { true }
     func readsText(_ config: RunConfig) -> Bool { false }
+    func obstacle(_ architecture: Architecture) -> String? { nil }
 
     var name: QuantizeSettings.Transform { Self.name }
     var key: String { Self.key }
@@ -66,6 +71,18 @@ extension [any ModelTransform] {
         var input = input
         for transform in self { input.network = try transform.apply(input) }
         return input.network
+    }
+
+    /// That models of this kind can be changed so.
+    ///
+    /// - Parameter path: the model's.
+    /// - Throws: ``ConfigurationError`` that says why they cannot.
+    func check(_ architecture: Architecture, _ path: String) throws(ConfigurationError) {
+        if rotates { try architecture.checkRotatable(path) }
+        for transform in self {
+            guard let reason = transform.obstacle(architecture) else { continue }
+            throw ConfigurationError("quantize.transform", "\(transform.name): \(path): this \(architecture.type) \(reason)")
+        }
     }
 
     /// In the keys of `summary.json` and of finished layers.

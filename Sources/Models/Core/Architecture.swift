@@ -41,7 +41,8 @@ package struct Architecture: Sendable, Equatable {
         case fixed(String)
     }
 
-    /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it.
+    /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it, unless the
+    /// stream goes on from that output.
     package struct NormRule: Sendable, Equatable {
         /// Which norm it is.
         package enum Kind: Sendable, Equatable {
@@ -56,10 +57,15 @@ package struct Architecture: Sendable, Equatable {
         /// nil where the norm adds nothing.
         package let shift: String?
         package let output: HookPoint
+        /// Whether the output is the residual stream from there on (norms after the sums), and not what linears alone read.
+        package let isStream: Bool
 
-        package init(_ kind: Kind = .rms, gain: String?, shift: String? = nil, output: HookPoint) {
-            (self.kind, self.gain, self.shift, self.output) = (kind, gain, shift, output)
+        package init(_ kind: Kind = .rms, gain: String?, shift: String? = nil, output: HookPoint, isStream: Bool = false) {
+            (self.kind, self.gain, self.shift, self.output, self.isStream) = (kind, gain, shift, output, isStream)
         }
+
+        /// Whether its factors may be divided by what the linears that read it are multiplied by.
+        package var isScalable: Bool { gain != nil && !isStream }
     }
 
     /// Attention's heads in a block.
@@ -178,6 +184,9 @@ extension Architecture {
 
     /// Width of the feed-forward networks' inner values; 0 without any.
     package var downWidth: Int { blocks.map { $0.width(.downInput) }.max() ?? 0 }
+
+    /// Whether norms of blocks have factors that linears can take scales from, as SmoothQuant does.
+    package var hasScalableNorms: Bool { blocks.contains { $0.norms.contains(where: \.isScalable) } }
 
     /// Whether the norms take the mean of the residual stream away, so that R1 must leave it as it is: R1·1 = 1.
     package var takesMeans: Bool {

@@ -49,12 +49,17 @@ extension OPT {
     }
 
     private static func blockNorms(_ c: OPTConfiguration) -> [Architecture.NormRule] {
-        [normRule("self_attn_layer_norm", .attentionInput, c), normRule("final_layer_norm", .mlpInput, c)]
+        [("self_attn_layer_norm", HookPoint.attentionInput), ("final_layer_norm", .mlpInput)].map {
+            normRule($0, $1, c, isStream: !c.normsBefore)
+        }
     }
 
-    private static func normRule(_ name: String, _ output: HookPoint, _ c: OPTConfiguration) -> Architecture.NormRule {
+    private static func normRule(
+        _ name: String, _ output: HookPoint, _ c: OPTConfiguration, isStream: Bool = false
+    ) -> Architecture.NormRule {
         Architecture.NormRule(
-            .layer, gain: c.affineNorms ? name + ".weight" : nil, shift: c.affineNorms ? name + ".bias" : nil, output: output)
+            .layer, gain: c.affineNorms ? name + ".weight" : nil, shift: c.affineNorms ? name + ".bias" : nil, output: output,
+            isStream: isStream)
     }
 
     private static func rotatability(_ c: OPTConfiguration) -> Architecture.Rotatability {
