@@ -74,7 +74,8 @@ let package = Package(
         module(
             "Compression",
             [
-                "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "TernarySVD",
             ]),
         module(
             "Exports",

@@ -22,6 +22,8 @@ package struct CompressedWeights: PackedWeights {
     let execution: Execution
     /// Whether only this program can run the folder.
     let isOwn: Bool
+    /// The checkpoint's tensors that rotations are stored in.
+    let transformTensors: Set<String>
 
     private static let suffix = ".weight"
 
@@ -31,7 +33,11 @@ package struct CompressedWeights: PackedWeights {
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         let tables = Set(architecture.tables.map(\.name))
         guard let packing = try WeightPacking(config, tables: tables) else { return nil }
-        (self.checkpoint, execution, isOwn) = (checkpoint, packing.execution, packing.isOwn)
+        let transforms = try OnlineTransforms(packing.transforms, checkpoint, architecture)
+        var execution = packing.execution
+        execution.r4 = transforms.r4
+        (self.checkpoint, self.execution, isOwn) = (checkpoint, execution, packing.isOwn)
+        transformTensors = transforms.tensors
         self.tables = tables
         var places: [String: Place] = [:]
         let (file, embedding) = (Self.factorFile(checkpoint.folder), architecture.embedding?.layerName)
@@ -84,10 +90,35 @@ package struct CompressedWeights: PackedWeights {
     package var integerCount: Int { places.count - ternaryCount - tableCount }
     package var tableCount: Int { places.keys.count(where: tables.contains) }
 
+    /// Why other readers of compressed-tensors cannot have them, and what works; nil where they can.
+    ///
+    /// - Throws: ``FileError``.
+    func obstacle(_ architecture: Architecture, _ execution: Execution) throws(FileError) -> String? {
+        if ternaryCount > 0 {
+            return "\(form) are no integers; --format onnx writes ternary factors, --format huggingface floats"
+        }
+        for name in places.keys.sorted() {
+            guard case .integer(let spec, let layout, _) = places[name] else { continue }
+            let zero = name + IntegerTensors.zero
+            if checkpoint.contains(zero), try checkpoint.info(zero).type == .f32 {
+                return "zero points of \(name) are outside the codes; quantize with quantization.weights.symmetric=true or in "
+                    + "larger groups"
+            }
+            if name == architecture.embedding?.layerName, layout == .packed {
+                return "the embedding is packed in \(spec.bits) bits, and others look it up as bytes; quantize with "
+                    + "quantization.embedding_bits=8"
+            }
+        }
+        let floats = architecture.linears.filter { places[$0.name] == nil }
+        guard execution.activationBits < 16, let float = floats.first else { return nil }
+        return "the input of \(float.name) is rounded and its weight is not, which others do not do; quantize all linears, or "
+            + "with quantization.activations.bits=16"
+    }
+
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }
 
     package var tensors: Set<String> {
-        var names = Set<String>()
+        var names = transformTensors
         for case (let name, .integer(_, let layout, _)) in places {
             names.formUnion(IntegerTensors.names(name, layout, in: checkpoint))
         }

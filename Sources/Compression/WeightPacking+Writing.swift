@@ -82,11 +82,7 @@ extension WeightPacking.Written {
     }
 
     private func inputs(_ execution: Execution) -> JSONValue {
-        guard isShared, execution.activationBits < 16 else { return .null }
-        return [
-            "num_bits": .integer(execution.activationBits), "type": "int", "symmetric": .bool(execution.activationSymmetric),
-            "strategy": "token", "dynamic": true,
-        ]
+        isShared && execution.activationBits < 16 ? execution.inputs : .null
     }
 
     private func described(_ spec: QuantizerSpec, _ targets: [String], _ inputs: JSONValue) -> JSONObject {

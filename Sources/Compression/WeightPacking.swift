@@ -33,6 +33,8 @@ package struct WeightPacking {
     /// Of all linears.
     let execution: Execution
     let hasFactors: Bool
+    /// `transform_config`; nil where it is absent or empty. See ``OnlineTransforms``.
+    let transforms: HFConfig?
     private let groups: [Group]
     private let tables: Set<String>
     /// Linears that are said to be as they were.
@@ -41,7 +43,13 @@ package struct WeightPacking {
     /// - Parameter tables: names of embedding and head, whose inputs are not quantized.
     /// - Returns: nil where the key is absent.
     init?(_ config: HFConfig, tables: Set<String>) throws(FileError) {
-        guard let keys = try config.object(Self.key), try keys.string("quant_method", default: "") != "" else { return nil }
+        guard let keys = try config.object(Self.key) else { return nil }
+        guard try keys.string("quant_method", default: "") != "" else {
+            guard try keys.object(OnlineTransforms.key)?.json.count ?? 0 == 0 else {
+                throw keys.failure("quant_method", "is missing beside \(OnlineTransforms.key)")
+            }
+            return nil
+        }
         let method = try keys.string("quant_method")
         // Others' methods are named where their tensors are found.
         guard method == Self.ownMethod || method == Self.sharedMethod else { return nil }
@@ -51,10 +59,12 @@ package struct WeightPacking {
             "quant_method", "format", "config_groups", "ignore", "quantization_status", "version", "ternary_file",
             "global_compression_ratio", "sparsity_config", "transform_config", "kv_cache_scheme",
         ])
-        for key in ["sparsity_config", "transform_config", "kv_cache_scheme"] {
+        for key in ["sparsity_config", "kv_cache_scheme"] + (isOwn ? [OnlineTransforms.key] : []) {
             guard let value = keys.value(key), value.object?.count != 0 else { continue }
             throw keys.failure(key, "is not supported; this program runs packed integer weights without it")
         }
+        let described = try keys.object(OnlineTransforms.key)
+        transforms = described?.json.count == 0 ? nil : described
         hasFactors = keys.has("ternary_file")
         if hasFactors {
             guard isOwn, try keys.string("ternary_file") == CompressedFolder.factorFileName else {
@@ -62,14 +72,14 @@ package struct WeightPacking {
             }
         }
         ignored = Set(try keys.strings("ignore", default: []))
-        guard let described = try keys.object("config_groups") else {
+        guard let packed = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
             (groups, execution) = ([], .plain)
             return
         }
         let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
-        for key in described.json.keys { groups.append(try Self.group(try described.required(key), shared)) }
+        for key in packed.json.keys { groups.append(try Self.group(try packed.required(key), shared)) }
         let ofLinears = groups.filter { !$0.targets.allSatisfy(tables.contains) }
         guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")

@@ -198,6 +198,8 @@ package struct QuantizeSettings: Sendable, Equatable {
     package var transform: Transform
     /// Whether R3 and R4, computed at run time, may be used.
     package var online: Bool
+    /// Whether each head of the output projection's input has a range of its own where only this program runs the folder.
+    package var headRanges: Bool
     /// Whether channels are balanced before everything else.
     package var balance: Bool
 
@@ -218,6 +220,10 @@ package struct QuantizeSettings: Sendable, Equatable {
         online = key(
             "online", false,
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
+        headRanges = key(
+            "head_ranges", true,
+            "online: round the output projection's input with a range for each head; false: one for the token, as other "
+                + "programs and export --format compressed-tensors-transforms have it")
         balance = key(
             "balance", false,
             "before that, in every recipe, scale queries against keys, values against output projections, and the feed-forward "

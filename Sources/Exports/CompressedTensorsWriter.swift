@@ -8,56 +8,106 @@ package struct CompressedTensorsWriter: ModelWriter {
     /// Whether packed zero points have the rows that transformers 5 makes room for; the published layout has those that are
     /// used alone.
     private let isPadded: Bool
+    /// Whether the down projections' input is rotated at run time, and `transform_config` says so.
+    private let rotates: Bool
 
-    package var format: ExportFormat { isPadded ? .paddedCompressedTensors : .compressedTensors }
+    package var format: ExportFormat {
+        rotates
+            ? isPadded ? .paddedRotatingCompressedTensors : .rotatingCompressedTensors
+            : isPadded ? .paddedCompressedTensors : .compressedTensors
+    }
+
     package var summary: String {
-        isPadded
-            ? "the same with asymmetric weights' zero points as transformers 5 makes room for them, not as published"
-            : "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
+        switch (rotates, isPadded) {
+        case (false, false): "packed integers as transformers and vLLM load them, of a folder that quantize or rotate has made"
+        case (false, true):
+            "the same with asymmetric weights' zero points as transformers 5 makes room for them, not as published"
+        case (true, false):
+            "packed integers with R4 as transform_config, for vLLM; transformers leaves R4 out unless it is loaded as the "
+                + "folder's README.md says"
+        case (true, true): "the same with zero points for transformers 5"
+        }
     }
 
     package var fileName: String { format.rawValue }
 
-    package init(padded: Bool = false) { isPadded = padded }
+    package init(padded: Bool = false, rotates: Bool = false) { (isPadded, self.rotates) = (padded, rotates) }
 
     /// As ``ModelWriter/write(_:)``; the folder is read back and compared before it takes its place.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let opened = try CompressedFolder(request.source)
+        let form = try form(of: opened)
         let folder = opened.folder
-        guard let packed = folder.packed else {
-            throw ExportError(
-                .unfit, folder.path,
-                "holds floats; sq-train quantize \(folder.path) --set quantization.weights.bits=4 writes packed integers")
-        }
-        guard opened.isShared else {
-            throw ExportError(
-                .unfit, folder.path,
-                "\(packed.form) with what it does to activations are beyond compressed-tensors: it has integers (of 8 "
-                    + "bits in an embedding), activations as they are or, beside 8-bit weights, rounded by token, and no R3 "
-                    + "or R4")
-        }
         let writer = try HFFolderWriter(request.out)
         let checkpoint = folder.checkpoint
-        let sources = try checkpoint.names.map { name in
+        let names = form?.tensors ?? checkpoint.names
+        let sources = try names.map { name in
             let (info, rows) = (try checkpoint.info(name), try rows(of: name, in: checkpoint))
             let shape = rows.map { [$0] + info.shape.dropFirst() } ?? info.shape
             return TensorSource(name, info.type, shape) { .bytes(try content(name, of: checkpoint)) }
         }
         try Checkpoint.write(
-            sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+            sources + (form?.matrices ?? []), to: writer.temporaryPath, maximumShardSize: request.shardBytes,
             metadata: try Provenance(folder).metadata)
-        try writer.copy(["config.json"] + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
-        let written = try CompressedFolder(writer.temporaryPath).folder.checkpoint
-        for name in checkpoint.names
-        where try written.file(of: name).readBytes(name) != content(name, of: checkpoint) {
+        if let form { try writer.write(form.config.text, as: "config.json") }
+        if rotates { try writer.write(RotatingFolderCard(request.out).text, as: "README.md") }
+        try writer.copy(
+            (form == nil ? ["config.json"] : []) + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path
+        )
+        let written = try CompressedFolder(writer.temporaryPath)
+        for name in names
+        where try written.folder.checkpoint.file(of: name).readBytes(name) != content(name, of: checkpoint) {
             throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
+        }
+        guard written.execution == form?.execution ?? opened.execution else {
+            throw ExportError(
+                .unequal, "\(request.out)/config.json", "does other things to activations than were to be written")
         }
         try writer.commit()
         return ExportReport(
             path: request.out, bytes: try bytes(inFolder: request.out),
             weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },
-            checked: "\(checkpoint.names.count) tensors read back, equal to the source", notes: folder.warnings)
+            checked: "\(names.count) tensors read back, equal to the source",
+            notes: folder.warnings + notes(opened, form))
+    }
+
+    /// - Returns: nil where the folder's own config.json says all.
+    /// - Throws: ``ExportError`` for what compressed-tensors cannot say.
+    private func form(of opened: CompressedFolder) throws -> SharedForm? {
+        let path = opened.folder.path
+        guard opened.folder.packed != nil else {
+            throw ExportError(
+                .unfit, path,
+                "holds floats; sq-train quantize \(path) --set quantization.weights.bits=4 writes packed integers")
+        }
+        guard opened.execution.r4 || !rotates else {
+            throw ExportError(
+                .unfit, path,
+                "rotates nothing at run time that transform_config would say; --format compressed-tensors writes it")
+        }
+        guard !opened.isShared || rotates || opened.execution.r4 else { return nil }
+        if let obstacle = try SharedForm.obstacle(opened, rotates: rotates) {
+            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(obstacle)")
+        }
+        return try SharedForm(opened)
+    }
+
+    /// Which programs run the folder, where not all do that read the format.
+    private func notes(_ opened: CompressedFolder, _ form: SharedForm?) -> [String] {
+        guard let form else { return [] }
+        var notes: [String] = []
+        if rotates {
+            notes.append(
+                "transformers 5.24 with compressed-tensors 0.20 loads this folder, leaves R4 out and says nothing: its "
+                    + "answers are wrong unless it is loaded as the folder's README.md says")
+            notes.append("vLLM rotates as transform_config says, but not with tensor parallelism; llama.cpp and others cannot")
+        }
+        let packs = opened.folder.checkpoint.names.contains { $0.hasSuffix(".weight_packed") }
+        if form.execution.activationBits < 16, packs {
+            notes.append("vLLM has no packed integers whose inputs are rounded, and refuses the folder; transformers runs it")
+        }
+        return notes
     }
 
     /// nil where they are as they should be.

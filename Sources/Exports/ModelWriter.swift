@@ -57,21 +57,24 @@ package struct ExportRequest: Sendable {
         return String(path)
     }
 
-    /// The source, whose packed linears leave as the floats they stand for.
+    /// The source, whose packed linears leave as the floats they stand for, and down projections without R4.
     ///
     /// - Returns: what the user should know, too.
-    /// - Throws: ``ExportError`` where it quantizes or rotates activations, which no format of floats says; as
+    /// - Throws: ``ExportError`` where it quantizes activations or rotates keys, which no format of floats says; as
     ///   ``CompressedFolder/init(_:)``.
     func openModel(_ format: String) throws -> (folder: ModelFolder, notes: [String]) {
         let opened = try CompressedFolder(source)
-        guard opened.execution == .plain else {
+        var rest = opened.execution
+        rest.r4 = false
+        guard rest == .plain else {
             throw ExportError(
                 .unfit, source,
-                "\(format) has no word for activations that are rounded or rotated at run time, as they are here; export the "
-                    + "model it was made from, or quantize weights alone")
+                "\(format) has no word for activations that are rounded at run time, as they are here; export the model it was "
+                    + "made from, or quantize weights alone")
         }
-        let form = opened.folder.packed?.form
-        return (opened.folder, form.map { ["\($0) leave as the floats they stand for"] } ?? [])
+        let packed = opened.folder.packed.map { ["\($0.form) leave as the floats they stand for"] } ?? []
+        let rotated = "the down projections leave without R4, so that nothing is rotated at run time"
+        return (opened.unrotated, packed + (opened.execution.r4 ? [rotated] : []))
     }
 
     /// - Throws: ``ExportError`` where something is at `out` that may not be replaced.
@@ -118,7 +121,10 @@ package struct ExportReport: Sendable {
 /// The formats there are.
 package enum ModelWriters {
     package static let all: [any ModelWriter] =
-        [HuggingFaceFolderWriter(), CompressedTensorsWriter(), CompressedTensorsWriter(padded: true)]
+        [
+            HuggingFaceFolderWriter(), CompressedTensorsWriter(), CompressedTensorsWriter(padded: true),
+            CompressedTensorsWriter(rotates: true), CompressedTensorsWriter(padded: true, rotates: true),
+        ]
         + GGUFModelWriter.Precision.allCases.map { GGUFModelWriter($0) } + [ONNXFactorWriter(), RotationArchiveWriter()]
 
     /// The writer of a format.

@@ -1,4 +1,5 @@
 import Collectives
+import Compression
 import HuggingFace
 import Models
 import Parallelism
@@ -178,6 +179,21 @@ import Testing
         for more in ["quantize.transform=hadamard", "rotation.path=run", "quantize.recipe=auto"] {
             _ = try RunConfig(assignments: ["quantize.online=true", more])
         }
+    }
+
+    @Test func `a range for the token is what leaves as transform_config`() throws {
+        let folder = try TemporaryFolder()
+        let settings = ["quantization.activations.bits=8", "quantize.transform=hadamard", "quantize.online=true"]
+        for isShared in [false, true] {
+            _ = try quantize(
+                folder, "\(isShared)",
+                settings + ["quantization.weights.bits=4", "quantize.head_ranges=\(!isShared)"]
+                    + (isShared ? ["export.formats=compressed-tensors-transforms"] : []))
+            let execution = try CompressedFolder(folder.file("\(isShared)/model")).execution
+            #expect(execution.r4 && execution.activationPerHead != isShared)
+        }
+        let exported = try CompressedFolder(folder.file("true/exports/compressed-tensors-transforms"))
+        #expect(try exported.execution == CompressedFolder(folder.file("true/model")).execution && exported.isShared)
     }
 
     @Test func `rotations of a file and another transform are not both meant`() throws {

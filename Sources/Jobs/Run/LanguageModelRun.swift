@@ -183,6 +183,7 @@ struct LanguageModelRun<World: Communicator> {
             try makeFolder(context.folder.file("exports"))
             let report = try writer.write(
                 ExportRequest(source: source, out: context.folder.file("exports/\(writer.fileName)"), overwrites: true))
+            for note in report.notes { context.reporter.note("note: \(note)") }
             context.reporter.note("\(report.path): \(report.bytes) bytes; \(report.checked)")
         }
     }

@@ -56,7 +56,7 @@ struct QuantizeRecipe {
         // Other programs have one range for a token, wherever it is read; where rotations are made at run time, only this one
         // runs the folder.
         let isShared = !(execution.r3 || execution.r4)
-        if execution.activationBits < 16, isShared { execution.activationPerHead = false }
+        if execution.activationBits < 16, isShared || !config.quantize.headRanges { execution.activationPerHead = false }
         return execution
     }
 

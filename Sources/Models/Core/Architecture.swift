@@ -41,8 +41,8 @@ package struct Architecture: Sendable, Equatable {
         case fixed(String)
     }
 
-    /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it, unless the
-    /// stream goes on from that output.
+    /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it, unless
+    /// the stream goes on from that output.
     package struct NormRule: Sendable, Equatable {
         /// Which norm it is.
         package enum Kind: Sendable, Equatable {

@@ -4,6 +4,8 @@ package enum ExportFormat: String, CaseIterable, Sendable {
     case huggingface
     case compressedTensors = "compressed-tensors"
     case paddedCompressedTensors = "compressed-tensors-padded"
+    case rotatingCompressedTensors = "compressed-tensors-transforms"
+    case paddedRotatingCompressedTensors = "compressed-tensors-transforms-padded"
     case ggufF32 = "gguf-f32"
     case ggufF16 = "gguf-f16"
     case ggufBF16 = "gguf-bf16"

@@ -17,7 +17,7 @@ package struct ModelFolder: Sendable {
     package let checkpoint: Checkpoint
     package var architecture: Architecture { description.architecture }
     /// The linears that are not floats; nil where all are.
-    package let packed: (any PackedWeights)?
+    package private(set) var packed: (any PackedWeights)?
     /// What the user should know of how the folder was read, a sentence each.
     package let warnings: [String]
 
@@ -53,6 +53,13 @@ package struct ModelFolder: Sendable {
         }
         for key in HFConfig.quantizationKeys + ["auto_map", PackedModelType.key] { config.json[key] = nil }
         (self.config, self.description, self.warnings) = (config, description, warnings)
+    }
+
+    /// The same folder with weights that are read otherwise.
+    package func replacing(_ weights: any PackedWeights) -> ModelFolder {
+        var result = self
+        result.packed = weights
+        return result
     }
 
     /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of

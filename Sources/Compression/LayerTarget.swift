@@ -1,0 +1,81 @@
+/// A name in a configuration of compressed-tensors: a layer's own, `Linear` for all linear layers, or `re:` and a regular
+/// expression.
+///
+/// Of regular expressions it knows names, `.`, `.*`, `\.`, `^` at the beginning and `$` at the end, which are those that
+/// programs write; they are matched in time proportional to both lengths' product.
+struct LayerTarget {
+    private enum Element: Equatable {
+        case byte(UInt8)
+        case anyByte
+        case anything
+    }
+
+    /// nil for `Linear`.
+    private let elements: [Element]?
+    let text: String
+    /// Whether it is a name that stands for itself.
+    let isName: Bool
+
+    /// - Returns: nil for a regular expression with anything else in it.
+    init?(_ text: String) {
+        self.text = text
+        guard text.hasPrefix("re:") else {
+            elements = text == Self.linears ? nil : text.utf8.map(Element.byte)
+            isName = text != Self.linears
+            return
+        }
+        guard let elements = Self.elements(of: Array(text.utf8.dropFirst(3))) else { return nil }
+        (self.elements, isName) = (elements, false)
+    }
+
+    private static let linears = "Linear"
+
+    private static func elements(of pattern: [UInt8]) -> [Element]? {
+        var (result, bytes) = ([Element](), pattern[...])
+        if bytes.first == UInt8(ascii: "^") { bytes.removeFirst() }
+        while let byte = bytes.popFirst() {
+            switch byte {
+            case UInt8(ascii: "."):
+                let repeats = bytes.first == UInt8(ascii: "*")
+                if repeats { bytes.removeFirst() }
+                result.append(repeats ? .anything : .anyByte)
+            case UInt8(ascii: "\\"):
+                guard bytes.popFirst() == UInt8(ascii: ".") else { return nil }
+                result.append(.byte(UInt8(ascii: ".")))
+            case UInt8(ascii: "$"): return bytes.isEmpty ? result : nil
+            case UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"):
+                result.append(.byte(byte))
+            default: return nil
+            }
+        }
+        // Without an end it is the beginning of a name.
+        return result + [.anything]
+    }
+
+    /// - Parameter isLinear: whether the module of this name is a linear layer.
+    func matches(_ name: String, isLinear: Bool) -> Bool {
+        guard let elements else { return isLinear }
+        return Self.matches(Array(name.utf8), elements)
+    }
+
+    /// Goes back to the last run only.
+    private static func matches(_ name: [UInt8], _ pattern: [Element]) -> Bool {
+        var (n, p) = (0, 0)
+        var resume: (name: Int, pattern: Int)?
+        while n < name.count {
+            if p < pattern.count, pattern[p] == .anything {
+                p += 1
+                resume = (n, p)
+            } else if p < pattern.count, pattern[p] == .anyByte || pattern[p] == .byte(name[n]) {
+                (n, p) = (n + 1, p + 1)
+            } else if let last = resume {
+                resume = (last.name + 1, last.pattern)
+                (n, p) = (last.name + 1, last.pattern)
+            } else {
+                return false
+            }
+        }
+        return pattern[p...].allSatisfy { $0 == .anything }
+    }
+}

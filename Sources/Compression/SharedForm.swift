@@ -1,0 +1,164 @@
+package import HuggingFace
+internal import Models
+internal import Rotation
+internal import Support
+internal import TensorCore
+
+/// What another program is told of a compressed folder, in compressed-tensors' words: `quantization_config`, with
+/// `transform_config` where the input of the down projections is rotated at run time (R4).
+package struct SharedForm {
+    /// config.json.
+    package let config: HFConfig
+    /// Those of the folder's tensors that it has.
+    package let tensors: [String]
+    /// To be written beside them: the matrix of R4 where no other program makes it.
+    package let matrices: [TensorSource]
+    /// What is done at run time, as it is read back.
+    package let execution: Execution
+}
+
+extension SharedForm {
+    /// The scheme's name, a part of the matrix's.
+    private static let scheme = "R4"
+    /// compressed-tensors makes matrices of a power of two, times one of its own of this order or less.
+    private static let largestFactor = 256
+
+    /// Why compressed-tensors has no word for a folder, and what works; nil where it has.
+    ///
+    /// - Parameter rotates: whether it may be `transform_config`.
+    /// - Throws: `FileError`.
+    package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
+        let (execution, architecture) = (opened.execution, opened.folder.architecture)
+        let packed = opened.folder.packed as? CompressedWeights
+        if let reason = try packed?.obstacle(architecture, execution) { return reason }
+        if execution.keyBits < 16 || execution.valueBits < 16 || execution.r3 {
+            return "keys and values are rounded, or rotated (R3); transformers 5.24 with compressed-tensors 0.20 rounds no "
+                + "cache in integers, and rotates queries without their keys; quantize with quantization.kv.bits=16"
+        }
+        if execution.activationBits < 16, execution.activationPerHead {
+            return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
+                + "quantize with quantize.head_ranges=false"
+        }
+        // 8 bits differ by 0.4 % of a step, 4 by 7 %.
+        if execution.activationBits < 8, execution.activationSymmetric {
+            return "symmetric ranges of \(execution.activationBits) bits have \(1 << execution.activationBits - 2) steps here "
+                + "and \(1 << execution.activationBits - 1) there; quantize with quantization.activations.symmetric=false"
+        }
+        guard execution.r4 else { return nil }
+        guard rotates else {
+            return "the input of the down projections is rotated at run time (R4), which transformers would leave out without "
+                + "a word; --format compressed-tensors-transforms writes it as transform_config, rotation.r4=none needs none"
+        }
+        let order = HadamardTransform(columns: architecture.downWidth).block.order
+        let odd = order / (order & -order)
+        guard 4 * odd <= largestFactor || odd == 1 else {
+            return "compressed-tensors makes no Hadamard matrix of order \(order), that of R4; quantize with rotation.r4=none"
+        }
+        return nil
+    }
+
+    /// - Precondition: there is no ``obstacle(_:rotates:)``.
+    /// - Throws: `FileError`.
+    package init(_ opened: CompressedFolder) throws {
+        let (folder, source) = (opened.folder, opened.execution)
+        var config = try HFConfig(folder.path + "/config.json")
+        if let type = config.json[PackedModelType.key]?["model_type"] { config.json["model_type"] = type }
+        config.json[PackedModelType.key] = nil
+        var execution = Execution.plain
+        if source.activationBits < 16 {
+            (execution.activationBits, execution.activationSymmetric) = (source.activationBits, source.activationSymmetric)
+            execution.activationPerHead = false
+        }
+        execution.r4 = source.r4
+        let keys = try config.required(WeightPacking.key)
+        var packing = keys.json
+        packing["quant_method"] = .string(WeightPacking.sharedMethod)
+        packing["config_groups"] = .object(try Self.groups(keys, folder.architecture, execution))
+        packing[OnlineTransforms.key] = nil
+        let stored = (folder.packed as? CompressedWeights)?.transformTensors ?? []
+        tensors = folder.checkpoint.names.filter { !stored.contains($0) }
+        matrices = source.r4 ? Self.matrices(folder.architecture) : []
+        if source.r4 { packing[OnlineTransforms.key] = Self.transforms(folder.architecture) }
+        config.json[WeightPacking.key] = .object(packing)
+        (self.config, self.execution) = (config, execution)
+    }
+
+    /// The groups of linears with what is done to their inputs. Each says how it lies: compressed-tensors takes it for bytes
+    /// where inputs are rounded.
+    private static func groups(
+        _ keys: HFConfig, _ architecture: Architecture, _ execution: Execution
+    ) throws(FileError) -> JSONObject {
+        let (groups, tables) = (try keys.required("config_groups"), Set(architecture.tables.map(\.name)))
+        var result = JSONObject()
+        for name in groups.json.keys {
+            let group = try groups.required(name)
+            var described = group.json
+            if described["format"] == nil || described["format"] == .null { described["format"] = keys.json["format"] }
+            if execution.activationBits < 16, try !group.strings("targets").allSatisfy(tables.contains) {
+                described["input_activations"] = execution.inputs
+            }
+            result[name] = .object(described)
+        }
+        return result
+    }
+
+    /// `transform_config`.
+    private static func transforms(_ architecture: Architecture) -> JSONValue {
+        let transform = HadamardTransform(columns: architecture.downWidth)
+        let matrix = transform.block.factor == 1 ? OnlineTransforms.Matrix.hadamard : .stored
+        return [
+            "config_groups": [
+                scheme: [
+                    "type": .string(matrix.rawValue),
+                    "apply": [
+                        [
+                            "targets": .array(architecture.downTargets.map(JSONValue.string)),
+                            "location": .string(OnlineTransforms.input), "inverse": false, "ignore": [],
+                        ]
+                    ],
+                    "randomize": false, "requires_grad": false,
+                    "head_dim": transform.isBlockDiagonal ? .integer(transform.block.order) : .null,
+                    "precision": "torch.float32",
+                ]
+            ]
+        ]
+    }
+
+    /// With the first of the modules, since all have the same; bfloat16 holds ±1.
+    private static func matrices(_ architecture: Architecture) -> [TensorSource] {
+        let block = HadamardTransform(columns: architecture.downWidth).block
+        guard block.factor > 1, let module = architecture.downProjections.first else { return [] }
+        let matrix = SignMatrix(order: block.order)
+        return [
+            TensorSource(OnlineTransforms.tensor(of: module, scheme), .bf16, [block.order, block.order]) {
+                var bytes: [UInt8] = []
+                bytes.reserveCapacity(2 * block.order * block.order)
+                for rows in matrix.parts {
+                    matrix.signs(rows).withElements { for sign in $0 { bytes += [0x80, sign < 0 ? 0xBF : 0x3F] } }
+                }
+                return .bytes(bytes)
+            }
+        ]
+    }
+}
+
+extension Execution {
+    /// `input_activations` of compressed-tensors. - Precondition: one range for a token.
+    var inputs: JSONValue {
+        [
+            "num_bits": .integer(activationBits), "type": "int", "symmetric": .bool(activationSymmetric),
+            "strategy": "token", "dynamic": true,
+        ]
+    }
+}
+
+extension Architecture {
+    /// The down projections in compressed-tensors' words: by the end of their names where no other layer has that.
+    fileprivate var downTargets: [String] {
+        let names = downProjections
+        guard let last = names.first?.split(separator: ".").last else { return names }
+        let text = "re:.*\(last)$"
+        guard let target = LayerTarget(text) else { return names }
+        return Set(modules.filter { target.matches($0.key, isLinear: $0.value) }.keys) == Set(names) ? [text] : names
+    }
+}
