@@ -25,6 +25,7 @@ package struct QuantizationSettings: Sendable, Equatable {
         package var granularity: QuantizerGranularity
         package var method: WeightMethod
         package var clip: WeightClipping
+        package var gptq: GPTQSettings
     }
 
     /// How the inputs of linear layers are rounded, token by token.
@@ -77,7 +78,8 @@ package struct QuantizationSettings: Sendable, Equatable {
                     + "symmetric to agree); stored: they are rounded already, as in the model/ of an "
                     + "integer qat, and stay as they are"
             ),
-            clip: weightKey("clip", .search, "search: shrink each range to where its error is least"))
+            clip: weightKey("clip", .search, "search: shrink each range to where its error is least"),
+            gptq: GPTQSettings(weightKey.section("gptq")))
         let activationKey = key.section("activations")
         activations = Range(
             bits: activationKey("bits", 4, "bits of a linear layer's input; 16: not quantized", bitChoices),

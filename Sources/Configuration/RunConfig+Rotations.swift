@@ -44,7 +44,7 @@ extension RunConfig {
         }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),
-            let needed = weights.method.quantization?.conflict(with: quantizer)
+            let needed = weights.quantization?.conflict(with: quantizer)
         {
             throw ConfigurationError("quantization.weights.method", "\(weights.method.name) needs \(needed)")
         }

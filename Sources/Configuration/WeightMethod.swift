@@ -11,26 +11,60 @@ package struct WeightMethod: SettingValue {
 
     private init(place: UInt8) { self.place = place }
 
-    /// nil for ``stored``.
-    package var quantization: (any WeightQuantization)? {
+    /// With its own settings as they are by default; nil for ``stored``.
+    var quantization: (any WeightQuantization)? {
         self == .stored ? nil : WeightQuantizations.all[Int(place)]
     }
 
-    package var name: String { quantization?.name ?? "stored" }
+    package var name: String { quantization?.name ?? Self.storedName }
+    private static let storedName = "stored"
 
     package static var expectation: String {
-        "one of " + (WeightQuantizations.names + [stored.name]).joined(separator: ", ")
+        "one of " + (WeightQuantizations.names + [storedName]).joined(separator: ", ")
     }
 
     package init?(settingText text: String) {
-        guard let place = (WeightQuantizations.names + [Self.stored.name]).firstIndex(of: text) else { return nil }
+        guard let place = (WeightQuantizations.names + [Self.storedName]).firstIndex(of: text) else { return nil }
         self.place = UInt8(place)
     }
 
     package var settingText: String { name }
 }
 
+extension QuantizationSettings {
+    /// `quantization.weights.gptq.*`
+    package struct GPTQSettings: Sendable, Equatable {
+        /// Part of the mean diagonal of H that is added to its diagonal.
+        package var damping: Double
+        /// Columns of the largest inputs first.
+        package var activationOrder: Bool
+
+        init(_ key: Settings) {
+            let usual = GPTQ()
+            damping = key(
+                "damping", usual.damping, "of the inputs' mean square, added to that of each input before errors are passed on",
+                .between(0, 1))
+            activationOrder = key(
+                "activation_order", usual.byActivation,
+                "round the columns of the largest inputs first; the ranges of groups are then those of the weight as it was")
+        }
+    }
+}
+
 extension QuantizationSettings.Weights {
+    /// How weights become integers; nil where they are on the quantizer's grid already.
+    package var quantization: (any WeightQuantization)? { method.quantization.map(configured) }
+
+    /// The ways that `quantize.recipe=auto` compares.
+    package var candidates: [any WeightQuantization] { WeightQuantizations.all.filter(\.isTried).map(configured) }
+
+    /// Columns out of order that share ranges would need a list of their own in the file, which most programs that run such
+    /// weights do not read: groups are neighbors as stored.
+    private func configured(_ quantization: any WeightQuantization) -> any WeightQuantization {
+        guard quantization is GPTQ else { return quantization }
+        return GPTQ(damping: gptq.damping, byActivation: gptq.activationOrder, staticGroups: gptq.activationOrder)
+    }
+
     /// The quantizer of weights at other bits than configured, perhaps; nil where there is nothing to round.
     package func quantizer(bits: Int) -> WeightQuantizer? {
         guard bits < 16 else { return nil }

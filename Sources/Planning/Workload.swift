@@ -50,8 +50,8 @@ package struct Workload: Sendable {
     /// Ways to choose integers that `quantize` goes through.
     var quantizations: [any WeightQuantization] {
         guard job == .quantize else { return [] }
-        guard config.quantize.recipe == .given else { return WeightQuantizations.all.filter(\.isTried) }
-        return [config.quantization.weights.method.quantization].compactMap(\.self)
+        guard config.quantize.recipe == .given else { return config.quantization.weights.candidates }
+        return [config.quantization.weights.quantization].compactMap(\.self)
     }
 
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.

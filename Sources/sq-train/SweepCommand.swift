@@ -6,7 +6,7 @@ internal import Runs
 struct SweepCommand: RankCommand {
     static let configuration = CommandConfiguration(
         commandName: "sweep",
-        abstract: "Run a grid of jobs one after the other, and compare their results.",
+        abstract: "Run a grid of jobs, and compare their results.",
         discussion: """
             The file lists jobs with a grid of settings each:
               settings: {data.eval.path: test.txt}
@@ -22,10 +22,16 @@ struct SweepCommand: RankCommand {
     @Argument(help: ArgumentHelp("A YAML file with runs.", valueName: "file"))
     var grid: String
 
+    @Option(
+        help: ArgumentHelp(
+            "Runs at a time, each on as many of the ranks of mpirun; one after the other without it.", valueName: "runs"))
+    var sideBySide = 1
+
     @OptionGroup var options: ConfigurationOptions
 
     func validate() throws {
         guard !options.printConfig else { throw ValidationError("--print-config is for one job") }
+        guard sideBySide > 0 else { throw ValidationError("--side-by-side \(sideBySide) is no number of runs; give 1 or more") }
     }
 
     func run(on communicator: some Communicator) throws {
@@ -34,6 +40,6 @@ struct SweepCommand: RankCommand {
             run: ProcessEnvironment.run, supervisor: ProcessEnvironment.supervisor?.text,
             runFolder: ProcessEnvironment.runFolder)
         let reporter = Reporter(isSpeaking: communicator.isRoot, isTerminal: ProcessEnvironment.isOnTerminal)
-        try SweepJob(grid).run(request, reporter, on: communicator)
+        try SweepJob(grid, sideBySide: sideBySide).run(request, reporter, on: communicator)
     }
 }

@@ -117,6 +117,26 @@ import Testing
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: whole).checkStorage(job: "eval") }
     }
 
+    @Test func `GPTQ takes the columns of the largest inputs first where asked, and the folder needs no list of columns`()
+        throws
+    {
+        let folder = try TemporaryFolder()
+        let settings = [
+            "quantization.weights.bits=3", "quantization.weights.method=gptq", "quantization.weights.granularity=group",
+            "quantization.weights.group_size=32",
+        ]
+        let divergences = try ["false", "true"].map { isOrdered in
+            let result = try quantize(
+                folder, isOrdered, settings + ["quantization.weights.gptq.activation_order=\(isOrdered)"])
+            return try #require(result["kl_divergence"]?["quantized"]?.number)
+        }
+        #expect(divergences[0] != divergences[1] && divergences[1] < 1.2 * divergences[0], "\(divergences)")
+        let names = try SafetensorsFile(folder.file("true/model/model.safetensors")).names
+        #expect(!names.contains { $0.hasSuffix("g_idx") })
+        let damped = try quantize(folder, "damped", settings + ["quantization.weights.gptq.damping=0.5"])
+        #expect(damped["kl_divergence"]?["quantized"]?.number != divergences[0])
+    }
+
     @Test func `the setting's names are those registered, and the one of weights that are integers already`() {
         #expect(
             WeightMethod.expectation == "one of \((WeightQuantizations.names + ["stored"]).joined(separator: ", "))")

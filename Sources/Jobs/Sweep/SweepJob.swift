@@ -3,73 +3,121 @@ internal import Configuration
 package import Runs
 internal import Support
 
-/// Runs the jobs of a grid one after the other, each in a folder of its own, and keeps a table of their results.
+/// Runs the jobs of a grid, each in a folder of its own, and keeps a table of their results.
 ///
-/// A run that has finished is not made again, and one that was stopped resumes: the same command goes through the grid as often
-/// as it takes. A run that fails is a row of the table that says why; the others go ahead.
+/// The ranks go through the runs together, or in groups side by side: a group that is done takes the next run that none has
+/// taken. A run that has finished is not made again, and one that was stopped resumes: the same command goes through the grid
+/// as often as it takes. A run that fails is a row of the table that says why; the others go ahead.
 package struct SweepJob {
     package static let name = "sweep"
 
     private let file: String
+    /// Runs at a time, each on as many of the ranks.
+    private let sideBySide: Int
 
-    package init(_ file: String) { self.file = file }
+    package init(_ file: String, sideBySide: Int = 1) {
+        precondition(sideBySide > 0, "\(sideBySide) runs at a time")
+        (self.file, self.sideBySide) = (file, sideBySide)
+    }
 
     /// Jobs that leave a table of scores.
     private static var jobs: [any Job] { [RotateJob(), TrainJob(), QatJob(), PtqJob(), QuantizeJob(), EvaluateJob()] }
 
-    private static func job(_ name: String) -> (any Job)? { jobs.first { type(of: $0).name == name } }
+    fileprivate static func job(_ name: String) -> (any Job)? { jobs.first { type(of: $0).name == name } }
 
     /// - Parameter request: settings of all runs, over those of the grid's file; its `out` is the sweep's folder.
-    /// - Throws: ``ConfigurationError`` before anything runs, for a run that could not begin; at the end the error of the first
-    ///   run that failed. Collective.
-    package func run(_ request: JobRequest, _ reporter: Reporter, on communicator: some Communicator) throws {
-        let grid = try communicator.agree { try SweepGrid(file: file) }
-        let folder = try communicator.fromRoot {
-            try check(grid, request).out ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
+    /// - Throws: ``ConfigurationError`` before anything runs, for a run that could not begin, or ranks that cannot be divided;
+    ///   at the end the error of the first run of the grid that failed. Collective.
+    package func run(_ request: JobRequest, _ reporter: Reporter, on world: some Communicator) throws {
+        let grid = try world.agree { try SweepGrid(file: file) }
+        let folder = try world.fromRoot {
+            try check(grid, request, ranks: world.size).out ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
-        try communicator.agree {
-            guard communicator.isRoot else { return }
+        let ledger = SweepLedger(in: folder)
+        try world.agree {
+            guard world.isRoot else { return }
             try makeFolder(parentDirectory(of: folder))
             try makeFolder(folder)
+            try ledger.begin()
         }
-        var report = SweepReport(grid)
-        var failure: AgreedError?
-        for (index, run) in grid.runs.enumerated() {
-            let path = "\(folder)/\(run.name)"
-            reporter.note("\n== run \(index + 1) of \(grid.runs.count): \(run.name)")
-            do {
-                guard let job = Self.job(run.job) else { preconditionFailure("checked above") }
-                var own = request
-                own.settings = settings(run, request, out: path)
-                try job.run(own, reporter, on: communicator)
-                try communicator.agree {
-                    if communicator.isRoot { try report.add(run, summary: "\(path)/\(RunFiles.summary)") }
-                }
-            } catch let error as AgreedError {
-                reporter.note("run \(run.name) failed: \(error.description)")
-                report.add(run, error)
-                failure = failure ?? error
-            }
-            try communicator.agree { if communicator.isRoot { try report.write(to: folder) } }
+        let isAlone = sideBySide == 1
+        guard let part = isAlone ? world : try world.split(color: world.rank / (world.size / sideBySide), key: world.rank)
+        else { preconditionFailure("every rank has a color") }
+        let group = Group(
+            grid: grid, folder: folder, ledger: ledger, request: request,
+            reporter: isAlone ? reporter : reporter.speaking(part.isRoot),
+            jobReporter: isAlone ? reporter : reporter.speaking(false))
+        while try group.runNext(on: part, settings) {}
+        // Until the last group is done.
+        try world.barrier()
+        try world.agree {
+            guard world.isRoot else { return }
+            let report = try SweepReport(grid, ledger, in: folder)
+            try report.write(to: folder)
+            try ledger.end()
+            reporter.note("\n" + report.table + "\n\nsweep.csv, sweep.json and sweep.svg are in \(folder)")
+            if let failure = report.firstFailure { throw failure }
         }
-        reporter.note("\n" + report.table + "\n\nsweep.csv, sweep.json and sweep.svg are in \(folder)")
-        if let failure { throw failure }
     }
 
-    private func settings(_ run: SweepGrid.Run, _ request: JobRequest, out: String) -> SettingsRequest {
+    /// Ranks that go through the runs which no other group has taken.
+    private struct Group {
+        let grid: SweepGrid
+        let folder: String
+        let ledger: SweepLedger
+        let request: JobRequest
+        let reporter: Reporter
+        /// Of the jobs themselves, whose lines would mix with those of other groups.
+        let jobReporter: Reporter
+
+        /// - Returns: whether there was a run left. Collective.
+        func runNext(
+            on part: some Communicator, _ settings: (SweepGrid.Run, JobRequest, String) -> SettingsRequest
+        ) throws -> Bool {
+            let number = try part.fromRoot { try ledger.take(from: grid.runs.indices).map(String.init) ?? "" }
+            guard let index = Int(number) else { return false }
+            let run = grid.runs[index]
+            let path = "\(folder)/\(run.name)"
+            reporter.note("\n== run \(index + 1) of \(grid.runs.count): \(run.name)")
+            var failure: AgreedError?
+            do {
+                guard let job = SweepJob.job(run.job) else { preconditionFailure("checked before") }
+                var own = request
+                own.settings = settings(run, request, path)
+                try job.run(own, jobReporter, on: part)
+            } catch let error as AgreedError {
+                reporter.note("run \(run.name) failed: \(error.description)")
+                failure = error
+            }
+            try part.agree {
+                guard part.isRoot else { return }
+                try ledger.note(index, failure)
+                try SweepReport(grid, ledger, in: folder).write(to: folder)
+            }
+            return true
+        }
+    }
+
+    private func settings(_ run: SweepGrid.Run, _ request: JobRequest, _ out: String) -> SettingsRequest {
         var settings = request.settings
         settings.assignments = run.assignments + settings.assignments.filter { !$0.hasPrefix("out=") } + ["out=\(out)"]
         return settings
     }
 
     /// That every run's settings are known and its job is one; the sweep's own settings.
-    private func check(_ grid: SweepGrid, _ request: JobRequest) throws -> RunConfig {
+    private func check(_ grid: SweepGrid, _ request: JobRequest, ranks: Int) throws -> RunConfig {
+        guard ranks % sideBySide == 0 else {
+            throw ConfigurationError(
+                "--side-by-side",
+                "\(ranks) rank\(ranks == 1 ? "" : "s") cannot be divided into \(sideBySide) groups of as many; "
+                    + "start a multiple of \(sideBySide) ranks with mpirun")
+        }
         for run in grid.runs {
             guard Self.job(run.job) != nil else {
                 let names = Self.jobs.map { type(of: $0).name }.joined(separator: ", ")
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
-            _ = try settings(run, request, out: "auto").configuration(job: run.job)
+            _ = try settings(run, request, "auto").configuration(job: run.job)
         }
         return try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") })
     }

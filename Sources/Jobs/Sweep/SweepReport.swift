@@ -1,5 +1,6 @@
 internal import Collectives
 internal import Configuration
+internal import Runs
 internal import Support
 
 /// The results of a sweep: `sweep.csv`, `sweep.json`, and the picture.
@@ -22,11 +23,27 @@ struct SweepReport {
     }
 
     private(set) var rows: [Row] = []
+    /// Of the first run that failed.
+    private(set) var firstFailure: AgreedError?
     /// Keys that a grid varies, in the order of their first run.
     private let keys: [String]
 
     init(_ grid: SweepGrid) {
         keys = grid.runs.flatMap { $0.varied.map(\.key) }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    }
+
+    /// The runs that have ended so far, in the order of the grid.
+    ///
+    /// - Parameter folder: the sweep's, with a folder of each run.
+    init(_ grid: SweepGrid, _ ledger: SweepLedger, in folder: String) throws(FileError) {
+        self.init(grid)
+        for (index, run) in grid.runs.enumerated() {
+            switch try ledger.outcome(of: index) {
+            case .unfinished: break
+            case .finished: try add(run, summary: "\(folder)/\(run.name)/\(RunFiles.summary)")
+            case .failed(let error): add(run, error)
+            }
+        }
     }
 
     mutating func add(_ run: SweepGrid.Run, summary path: String) throws(FileError) {
@@ -45,9 +62,10 @@ struct SweepReport {
         markFront()
     }
 
-    mutating func add(_ run: SweepGrid.Run, _ error: AgreedError) {
+    private mutating func add(_ run: SweepGrid.Run, _ error: AgreedError) {
         var row = Row(run: run)
         row.failure = error.description
+        firstFailure = firstFailure ?? error
         rows.append(row)
     }
 

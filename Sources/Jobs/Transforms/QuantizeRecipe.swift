@@ -34,7 +34,7 @@ struct QuantizeRecipe {
                 "quantization.weights.bits", "is 16; give 2 to 8 (quantization.overrides='*=16' leaves all linears as they are)"
             )
         }
-        guard let method = config.quantization.weights.method.quantization else {
+        guard let method = config.quantization.weights.quantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
         plain = QuantizationRecipe(config, architecture)
@@ -93,7 +93,7 @@ struct QuantizeRecipe {
 extension RunConfig {
     /// Whether `quantize` looks at a text.
     var quantizeReadsText: Bool {
-        quantization.weights.method.quantization?.inputs != nil || quantize.recipe == .auto
+        quantization.weights.quantization?.inputs != nil || quantize.recipe == .auto
             || quantizeTransforms.map(ModelTransforms.named).readsText(self)
     }
 }

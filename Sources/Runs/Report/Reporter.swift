@@ -30,6 +30,11 @@ package final class Reporter {
         self.output = output
     }
 
+    /// The same place for lines, for a part of the ranks.
+    package func speaking(_ isSpeaking: Bool) -> Reporter {
+        Reporter(isSpeaking: isSpeaking, isTerminal: isTerminal, interval: interval, output: output)
+    }
+
     /// A line, or several.
     package func note(_ text: String) {
         guard isSpeaking else { return }

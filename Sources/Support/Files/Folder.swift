@@ -56,6 +56,14 @@ package func makeFolder(_ path: String) throws(FileError) {
     try synchronizeDirectory(parentDirectory(of: path))
 }
 
+/// Makes a folder; false where there is something of this name. Of several processes that try, one alone makes it.
+package func makesNewFolder(_ path: String) throws(FileError) -> Bool {
+    if mkdir(path, 0o755) == 0 { return true }
+    let code = errno
+    guard code == EEXIST else { throw FileError(.inputOutput, path, "cannot be made a folder: \(systemMessage(code))") }
+    return false
+}
+
 /// Gives a file or folder another name in the same folder, for good.
 package func renameDurably(_ source: String, to target: String) throws(FileError) {
     guard rename(source, target) == 0 else {

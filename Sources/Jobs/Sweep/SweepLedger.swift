@@ -1,0 +1,55 @@
+internal import Collectives
+internal import Support
+
+/// Which runs of a sweep some ranks have taken, and how those have ended that are done: what ranks that do not wait for each
+/// other know of each other's runs.
+///
+/// A run is taken by making a folder of its number, which one process alone can do; a file in it says how the run ended.
+struct SweepLedger {
+    private let folder: String
+
+    private static let outcomeFile = "outcome.json"
+
+    /// - Parameter sweep: the sweep's folder.
+    init(in sweep: String) { folder = "\(sweep)/.ledger" }
+
+    private func entry(_ run: Int) -> String { "\(folder)/\(run)" }
+
+    /// Empties the ledger. One rank, before the others take anything.
+    func begin() throws(FileError) {
+        try removeTree(folder)
+        try makeFolder(folder)
+    }
+
+    /// When the last run has ended.
+    func end() throws(FileError) { try removeTree(folder) }
+
+    /// The number of a run that nobody else has taken or will take; nil where there is none.
+    func take(from runs: Range<Int>) throws(FileError) -> Int? {
+        for run in runs where try makesNewFolder(entry(run)) { return run }
+        return nil
+    }
+
+    /// - Parameter failure: nil for a run that has gone well.
+    func note(_ run: Int, _ failure: AgreedError?) throws(FileError) {
+        var outcome = JSONObject()
+        outcome["exit_code"] = failure.map { .integer(Int($0.exitCode.rawValue)) }
+        outcome["failure"] = failure.map { .string($0.description) }
+        try AtomicFile.write(JSONValue.object(outcome).text() + "\n", to: "\(entry(run))/\(Self.outcomeFile)")
+    }
+
+    /// How a run has ended.
+    enum Outcome: Equatable {
+        case unfinished, finished
+        case failed(AgreedError)
+    }
+
+    func outcome(of run: Int) throws(FileError) -> Outcome {
+        let path = "\(entry(run))/\(Self.outcomeFile)"
+        guard PathKind(path) == .file else { return .unfinished }
+        let outcome = try InputFile.json(path)
+        guard let failure = outcome["failure"]?.string else { return .finished }
+        let code = outcome["exit_code"]?.integer.flatMap { ExitCode(rawValue: Int32($0)) }
+        return .failed(AgreedError(exitCode: code ?? .software, description: failure))
+    }
+}

@@ -1,0 +1,49 @@
+import HuggingFace
+import Support
+import TestSupport
+import Testing
+
+extension CommandLineTests {
+    @Suite struct Sweep {
+        private static let grid = """
+            settings: {data.sequence_length: 16, data.eval.windows: 1}
+            runs:
+              - job: eval
+                grid: {model.path: [nowhere/]}
+              - job: quantize
+                grid: {quantization.weights.bits: [3, 4, 8]}
+            """
+
+        @Test func `runs side by side give the rows of runs one after the other, and the failure of the one that failed`()
+            throws
+        {
+            let folder = try TemporaryFolder()
+            try AtomicFile.write(Self.grid, to: folder.file("grid.yaml"))
+            let alone = try Program.run(["sweep", "grid.yaml", "--out", "alone"], in: folder.path)
+            let beside = try Program.run(
+                ["sweep", "grid.yaml", "--out", "beside", "--side-by-side", "2"], in: folder.path, ranks: 2)
+            for outcome in [alone, beside] {
+                #expect(outcome.code == 66 && outcome.errorLines.count == 1, "\(outcome.errors)")
+                #expect(outcome.errorLines.first?.contains("nowhere/") == true)
+            }
+            // Each run has begun once.
+            for run in 1...4 { #expect(beside.output.split(separator: "== run \(run) of 4").count == 2, "\(beside.output)") }
+            let rows = try ["alone", "beside"].map { sweep in
+                try #require(try InputFile.json(folder.file("\(sweep)/sweep.json")).array)
+            }
+            #expect(rows[0].count == 4)
+            for key in ["run", "perplexity", "kl_divergence", "bits_per_weight", "bytes", "pareto", "failure"] {
+                #expect(rows[0].map { $0[key] } == rows[1].map { $0[key] }, "\(key)")
+            }
+            #expect(try entries(ofFolder: folder.file("beside")) == entries(ofFolder: folder.file("alone")))
+        }
+
+        @Test func `ranks that cannot be divided are refused before anything runs`() throws {
+            let folder = try TemporaryFolder()
+            try AtomicFile.write(Self.grid, to: folder.file("grid.yaml"))
+            try Program.expectRefusal(
+                ["sweep", "grid.yaml", "--out", "out", "--side-by-side", "2"], in: folder.path, ranks: 0, code: 78,
+                fragment: "--side-by-side: 1 rank cannot be divided into 2 groups")
+        }
+    }
+}
