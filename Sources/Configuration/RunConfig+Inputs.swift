@@ -5,7 +5,10 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
-        if PlannedJob(rawValue: job) != nil { try config.quantization.checkUniform(job) }
+        if let planned = PlannedJob(rawValue: job) {
+            try config.quantization.checkUniform(job)
+            try config.checkFiles(planned)
+        }
         switch job {
         case PlannedJob.eval.rawValue:
             if let execution = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) {
@@ -18,6 +21,19 @@ extension RunConfig {
         case QuantizeSettings.job: try self.init(config.quantizing(given))
         default: self = config
         }
+    }
+
+    /// - Throws: ``ConfigurationError`` where a file is given that this job would not look at: what was meant to be made with
+    ///   it would be made without.
+    private func checkFiles(_ job: PlannedJob) throws(ConfigurationError) {
+        let readers: [(key: String, path: String?, jobs: [PlannedJob])] = [
+            ("rotation.path", rotation.path, [.rotate, .eval, .quantize]), ("qat.rotations", qat.rotations, [.qat]),
+            // ptq makes such factors, and says so itself.
+            ("ternary.path", ternary.path, [.eval, .qat, .ptq]),
+        ]
+        guard let (key, path, jobs) = readers.first(where: { $0.path != nil && !$0.jobs.contains(job) }) else { return }
+        let names = jobs.map(\.rawValue).joined(separator: ", ")
+        throw ConfigurationError(key, "is \(path ?? ""), which \(job.rawValue) does not read (\(names) do); leave it out")
     }
 
     /// With what the file of `rotation.path` says the rotations were learned for.

@@ -166,6 +166,20 @@ import Testing
         }
     }
 
+    @Test(
+        arguments: [
+            ("rotation.path", ["train", "qat", "ptq"]), ("ternary.path", ["rotate", "train", "quantize"]),
+            ("qat.rotations", ["rotate", "train", "ptq", "quantize", "eval"]),
+        ])
+    func `files that a job would not look at are refused`(_ key: String, _ jobs: [String]) throws {
+        for job in jobs {
+            let error = #expect(throws: ConfigurationError.self) {
+                try SettingsRequest(assignments: ["\(key)=somewhere"]).configuration(job: job)
+            }
+            #expect(error?.description.contains("\(key): is somewhere, which \(job) does not read") == true, "\(job)")
+        }
+    }
+
     @Test func `replicas times stages must be the world size`() throws {
         #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
         #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))
