@@ -38,7 +38,7 @@ struct JobTime {
         guard workload.job == .quantize, learns, config.rotation.path == nil else { return nil }
         (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
         config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
-        config.training.steps = QuantizeSettings.learningSteps
+        config.training.steps = config.quantize.learningSteps
         return Workload(.rotate, config, workload.shape)
     }
 

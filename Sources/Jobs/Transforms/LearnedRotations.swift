@@ -42,7 +42,7 @@ struct LearnedRotations: ModelTransform {
                 Array(input.calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens,
                 input.run.context.groups)
         }
-        try input.run.learn(learner, steps: QuantizeSettings.learningSteps, "learning rotations")
+        try input.run.learn(learner, steps: config.quantize.learningSteps, "learning rotations")
         return learner.rotations
     }
 }
