@@ -90,7 +90,7 @@ package struct FolderPacking: Sendable {
         var inputs = Execution.plain
         (inputs.activationBits, inputs.activationSymmetric) = (execution.activationBits, execution.activationSymmetric)
         inputs.activationPerHead = false
-        return execution == inputs
+        return execution == inputs && execution.hasSharedRanges
     }
 
     /// Of the linears: a byte for each integer where that takes no more and inputs are quantized, which others read in that

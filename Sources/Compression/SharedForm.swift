@@ -1,5 +1,5 @@
 package import HuggingFace
-internal import Models
+package import Models
 internal import Rotation
 internal import Support
 internal import TensorCore
@@ -30,7 +30,11 @@ extension SharedForm {
     package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
         let (execution, architecture) = (opened.execution, opened.folder.architecture)
         let packed = opened.folder.packed as? CompressedWeights
-        if let reason = try packed?.obstacle(architecture, execution) { return reason }
+        return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
+    }
+
+    /// Why compressed-tensors has no word for what is done at run time, and what works; nil where it has.
+    package static func obstacle(_ execution: Execution, _ architecture: Architecture, rotates: Bool) -> String? {
         if execution.keyBits < 16 || execution.valueBits < 16 || execution.r3 {
             return "keys and values are rounded, or rotated (R3); transformers 5.24 with compressed-tensors 0.20 rounds no "
                 + "cache in integers, and rotates queries without their keys; quantize with quantization.kv.bits=16"
@@ -39,8 +43,7 @@ extension SharedForm {
             return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
                 + "quantize with quantize.head_ranges=false"
         }
-        // 8 bits differ by 0.4 % of a step, 4 by 7 %.
-        if execution.activationBits < 8, execution.activationSymmetric {
+        guard execution.hasSharedRanges else {
             return "symmetric ranges of \(execution.activationBits) bits have \(1 << execution.activationBits - 2) steps here "
                 + "and \(1 << execution.activationBits - 1) there; quantize with quantization.activations.symmetric=false"
         }
@@ -143,6 +146,10 @@ extension SharedForm {
 }
 
 extension Execution {
+    /// Whether ranges of inputs are divided as compressed-tensors does: asymmetric ones are; symmetric ones have 2^b − 1 steps
+    /// there and 2^b − 2 here, which is 0.4 % for 8 bits and 7 % for 4.
+    var hasSharedRanges: Bool { !activationSymmetric || activationBits >= 8 }
+
     /// `input_activations` of compressed-tensors. - Precondition: one range for a token.
     var inputs: JSONValue {
         [

@@ -1,8 +1,8 @@
-package import HuggingFace
+internal import HuggingFace
 internal import LinearAlgebra
 package import Models
 internal import Rotation
-package import TensorCore
+internal import TensorCore
 
 /// Weights of a folder with R4 taken back out of the down projections (W ← W·Hᵀ): as floats they need nothing at run time.
 struct UnrotatedWeights: PackedWeights {

@@ -1,4 +1,4 @@
-internal import Compression
+package import Compression
 internal import HuggingFace
 package import Models
 internal import Support
@@ -32,6 +32,13 @@ package struct CompressedTensorsWriter: ModelWriter {
     package var fileName: String { format.rawValue }
 
     package init(padded: Bool = false, rotates: Bool = false) { (isPadded, self.rotates) = (padded, rotates) }
+
+    package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? {
+        if rotates, !execution.r4 {
+            return "it rotates nothing at run time that transform_config would say; --format compressed-tensors writes it"
+        }
+        return SharedForm.obstacle(execution, architecture, rotates: rotates)
+    }
 
     /// As ``ModelWriter/write(_:)``; the folder is read back and compared before it takes its place.
     package func write(_ request: ExportRequest) throws -> ExportReport {
@@ -81,14 +88,11 @@ package struct CompressedTensorsWriter: ModelWriter {
                 .unfit, path,
                 "holds floats; sq-train quantize \(path) --set quantization.weights.bits=4 writes packed integers")
         }
-        guard opened.execution.r4 || !rotates else {
-            throw ExportError(
-                .unfit, path,
-                "rotates nothing at run time that transform_config would say; --format compressed-tensors writes it")
-        }
         guard !opened.isShared || rotates || opened.execution.r4 else { return nil }
-        if let obstacle = try SharedForm.obstacle(opened, rotates: rotates) {
-            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(obstacle)")
+        if let reason = try obstacle(opened.execution, opened.folder.architecture)
+            ?? SharedForm.obstacle(opened, rotates: rotates)
+        {
+            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)")
         }
         return try SharedForm(opened)
     }

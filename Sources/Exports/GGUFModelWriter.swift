@@ -1,3 +1,4 @@
+package import Compression
 internal import GGUF
 internal import HuggingFace
 package import Models
@@ -70,10 +71,12 @@ package struct GGUFModelWriter: ModelWriter {
     package var fileName: String { "model-\(precision.rawValue).gguf" }
     package var summary: String { precision.summary }
 
+    package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { obstacleOfFloats(execution) }
+
     /// As ``ModelWriter/write(_:)``; tensors, values and tokenizer are read back and compared with the source.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
-        let (folder, packed) = try request.openModel(format.rawValue)
+        let (folder, packed) = try request.openModel(for: self)
         let form: GGUFForm
         switch folder.description.gguf {
         case .form(let found): form = found

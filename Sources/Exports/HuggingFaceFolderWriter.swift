@@ -1,3 +1,4 @@
+package import Compression
 package import HuggingFace
 package import Models
 internal import Support
@@ -12,10 +13,12 @@ package struct HuggingFaceFolderWriter: ModelWriter {
 
     package init() {}
 
+    package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { obstacleOfFloats(execution) }
+
     /// As ``ModelWriter/write(_:)``: every packed linear becomes a matrix of floats.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
-        let (folder, notes) = try request.openModel(format.rawValue)
+        let (folder, notes) = try request.openModel(for: self)
         let type = try request.elementType ?? folder.elementType
         let provenance = try Provenance(folder)
         let writer = try HFFolderWriter(request.out)

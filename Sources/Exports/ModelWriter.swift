@@ -1,4 +1,4 @@
-internal import Compression
+package import Compression
 package import HuggingFace
 package import Models
 internal import Support
@@ -17,6 +17,9 @@ package protocol ModelWriter: Sendable {
     /// Whether the source is a model; else it is a run folder with rotations.
     var readsModel: Bool { get }
 
+    /// Why no model that does this at run time can leave in the format, and what works; nil where one can.
+    func obstacle(_ execution: Execution, _ architecture: Architecture) -> String?
+
     /// Writes the file or folder `request.out` names, which appears there complete, read back and compared, or not at all.
     ///
     /// - Throws: ``ExportError`` where the format cannot hold the model: before anything is written, where that can be known.
@@ -25,6 +28,16 @@ package protocol ModelWriter: Sendable {
 
 extension ModelWriter {
     package var readsModel: Bool { true }
+    package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { nil }
+
+    /// ``obstacle(_:_:)`` of a format of floats: they hold R4, and nothing else that is done at run time.
+    func obstacleOfFloats(_ execution: Execution) -> String? {
+        var rest = execution
+        rest.r4 = false
+        guard rest != .plain else { return nil }
+        return "floats have no word for activations that are rounded at run time, as they are here; export the model it was "
+            + "made from, or quantize weights alone"
+    }
 }
 
 /// What is to be written where.
@@ -62,15 +75,10 @@ package struct ExportRequest: Sendable {
     /// - Returns: what the user should know, too.
     /// - Throws: ``ExportError`` where it quantizes activations or rotates keys, which no format of floats says; as
     ///   ``CompressedFolder/init(_:)``.
-    func openModel(_ format: String) throws -> (folder: ModelFolder, notes: [String]) {
+    func openModel(for writer: some ModelWriter) throws -> (folder: ModelFolder, notes: [String]) {
         let opened = try CompressedFolder(source)
-        var rest = opened.execution
-        rest.r4 = false
-        guard rest == .plain else {
-            throw ExportError(
-                .unfit, source,
-                "\(format) has no word for activations that are rounded at run time, as they are here; export the model it was "
-                    + "made from, or quantize weights alone")
+        if let reason = writer.obstacle(opened.execution, opened.folder.architecture) {
+            throw ExportError(.unfit, source, reason)
         }
         let packed = opened.folder.packed.map { ["\($0.form) leave as the floats they stand for"] } ?? []
         let rotated = "the down projections leave without R4, so that nothing is rotated at run time"

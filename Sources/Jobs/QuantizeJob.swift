@@ -33,6 +33,10 @@ package struct QuantizeJob: Job {
             let recipe = try QuantizeRecipe(config, inputs)
             try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
             if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
+            // A search may end with what is not rotated at run time.
+            if config.quantize.recipe == .given {
+                try config.checkExports(recipe.execution(of: recipe.transforms), inputs.folder.architecture)
+            }
             return (recipe, weights)
         }
         let model = run.model

@@ -32,9 +32,11 @@ package struct RotateJob: Job {
             try inputs.folder.checkRotatable(weights)
             try QuantizationRecipe(config, inputs.folder.architecture).checkRows(config.rotation)
             let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
-            return (
-                try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
-            )
+            let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims)
+            if packs(recipe, config) {
+                try config.checkExports(Execution(config: config, online: recipe.online), inputs.folder.architecture)
+            }
+            return (recipe, weights)
         }
         let outcome = try learn(run, recipe, consume original)
         let rotations = outcome.rotations
@@ -63,6 +65,11 @@ package struct RotateJob: Job {
         try summarize(result, outcome, recipe, bytes, run)
     }
 
+    /// Whether `model/` is packed integers; else it is floats.
+    private func packs(_ recipe: RotationRecipe, _ config: RunConfig) -> Bool {
+        recipe.quantization.weights != nil && config.quantization.weights.method == .nearest
+    }
+
     /// Writes `model/`: rotated, and where weights are quantized as integers, which are read back and scored. Collective.
     ///
     /// - Parameters:
@@ -75,7 +82,7 @@ package struct RotateJob: Job {
         let (context, config, inputs) = (run.context, run.context.config, run.inputs)
         let type = try inputs.writtenType(config)
         let name = outcome.base.prefix + recipe.merged
-        guard let quantizer = recipe.quantization.weights, config.quantization.weights.method == .nearest else {
+        guard let quantizer = recipe.quantization.weights, packs(recipe, config) else {
             try noteRounding(type, merged, read, outcome, run)
             return (
                 outcome.scores.table,

@@ -194,6 +194,18 @@ import Testing
         #expect(text?.description.contains("transform_config") == true)
     }
 
+    @Test(arguments: ["config.json", "model.safetensors"]) func `a damaged file in the folder is read or refused`(
+        _ file: String
+    ) throws {
+        let path = try write() + "/\(file)"
+        let original = try InputFile.contents(of: path, limit: 1 << 24)
+        let mutations = Mutations(seed: 85, among: 2)
+        let refused = try mutations.refusals(of: original, at: path) { _ in
+            _ = try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        }
+        #expect(refused > mutations.count / 8)
+    }
+
     @Test func `names and regular expressions match as those of compressed-tensors`() throws {
         let name = "model.layers.10.mlp.down_proj"
         for text in [

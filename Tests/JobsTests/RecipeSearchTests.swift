@@ -212,6 +212,22 @@ import Testing
             let execution = try CompressedFolder(folder.file("\(isShared)/model")).execution
             #expect(execution.r4 && execution.activationPerHead != isShared)
         }
+        // Known before the work starts.
+        for (more, reason) in [
+            (["export.formats=compressed-tensors-transforms"], "quantize.head_ranges=false"),
+            (["export.formats=huggingface"], "quantize weights alone"),
+            (
+                ["export.formats=compressed-tensors", "quantize.online=false", "quantization.kv.bits=4"],
+                "quantization.kv.bits=16"
+            ),
+        ] {
+            let error = #expect(throws: (any Error).self) {
+                try quantize(folder, "refused", settings + ["quantization.weights.bits=4"] + more)
+            }
+            let text = error.map { "\($0)" } ?? ""
+            #expect(text.contains("export.formats") && text.contains(reason), "\(text)")
+        }
+        #expect(PathKind(folder.file("refused/model")) == .absent)
         let exported = try CompressedFolder(folder.file("true/exports/compressed-tensors-transforms"))
         #expect(try exported.execution == CompressedFolder(folder.file("true/model")).execution && exported.isShared)
     }

@@ -188,3 +188,14 @@ struct LanguageModelRun<World: Communicator> {
         }
     }
 }
+
+extension RunConfig {
+    /// - Parameter execution: what the model that the job makes will do at run time.
+    /// - Throws: ``ConfigurationError`` where it cannot leave in a form of `export.formats`, whatever its weights become.
+    func checkExports(_ execution: Execution, _ architecture: Architecture) throws(ConfigurationError) {
+        for format in export.formats.all {
+            guard let reason = ModelWriters.named(format).obstacle(execution, architecture) else { continue }
+            throw ConfigurationError("export.formats", "\(format.rawValue): \(reason)")
+        }
+    }
+}
