@@ -81,9 +81,10 @@ package struct FolderPacking: Sendable {
     }
 
     /// Whether other programs can run the folder: integers they read, and activations as they are or, where all linears have 8
-    /// bits, rounded by token. They round no inputs of linears that are floats.
-    private func isShared(_ architecture: Architecture) -> Bool {
-        guard factors.isEmpty, isPortable, embedding.map({ layout(ofEmbedding: $0) == .bytes }) ?? true else { return false }
+    /// bits, rounded by token. They round no inputs of linears that are floats, and multiply a tied head's codes as they are.
+    private func isShared(_ architecture: Architecture, tied: Bool) -> Bool {
+        guard factors.isEmpty, isPortable else { return false }
+        if let embedding, tied || layout(ofEmbedding: embedding) != .bytes { return false }
         guard layout == .bytes, architecture.linears.allSatisfy({ integers[$0.name] != nil }) else {
             return execution == .plain
         }
@@ -122,7 +123,7 @@ package struct FolderPacking: Sendable {
     /// - Parameter tied: whether the embedding serves as head.
     private func members(_ source: ModelFolder, tied: Bool) -> JSONObject {
         let architecture = source.architecture
-        let isShared = isShared(architecture)
+        let isShared = isShared(architecture, tied: tied)
         let packing = WeightPacking.Written(
             linears: integers, layout: layout, embedding: embedding.map { ($0, layout(ofEmbedding: $0)) },
             head: tied ? nil : head, hasFactors: !factors.isEmpty, isShared: isShared)

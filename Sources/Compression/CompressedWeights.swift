@@ -104,6 +104,10 @@ package struct CompressedWeights: PackedWeights {
                 return "zero points of \(name) are outside the codes; quantize with quantization.weights.symmetric=true or in "
                     + "larger groups"
             }
+            if name == architecture.embedding?.layerName, architecture.tiesHead {
+                return "the embedding is integers and serves as head, whose codes others multiply as if they were the weights; "
+                    + "--format huggingface writes floats, quantization.embedding_bits=16 and head_bits=16 leave it alone"
+            }
             if name == architecture.embedding?.layerName, layout == .packed {
                 return "the embedding is packed in \(spec.bits) bits, and others look it up as bytes; quantize with "
                     + "quantization.embedding_bits=8"

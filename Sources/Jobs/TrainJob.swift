@@ -1,4 +1,5 @@
 package import Collectives
+internal import Compression
 internal import Configuration
 internal import Evaluation
 internal import Models
@@ -21,11 +22,18 @@ package struct TrainJob: Job {
         if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let trained = try run.asWritten(trainer.weights.parameters)
-        let after = try run.trainedScore(run.network(trained)).perplexity
+        let score = try run.trainedScore(run.network(trained))
+        let after = score.perplexity
         let bytes = try run.write(trained, "trained")
 
         var results = JSONObject()
-        results["perplexity"] = ["full_precision": .double(before), "trained": .double(after)]
+        let sizes = try context.communicator.agree {
+            try [run.inputs.folder, CompressedFolder(context.folder.file("model")).folder].map { try ModelSizes($0).stored }
+        }
+        var scores = ScoreTable(.full, windows: run.evaluation.count, length: context.config.data.sequenceLength)
+        scores.add(ScoreTable.fullPrecision, "full precision", .full, .reference(perplexity: before), sizes[0])
+        scores.add("trained", "trained", .full, score, sizes[1])
+        scores.add(to: &results)
         results["loss"] = record.loss
         results["model_bytes"] = .integer(bytes)
         var table = Table(columns: [

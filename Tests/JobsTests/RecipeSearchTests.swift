@@ -84,6 +84,13 @@ import Testing
             try quantize(folder, "tied", settings + ["model.path=\(tied)", "quantization.head_bits=8"])
         }
         #expect(error?.description.contains("quantization.head_bits") == true)
+        // transformers multiplies the codes of such a head.
+        _ = try quantize(
+            folder, "both",
+            settings + ["model.path=\(tied)", "quantization.head_bits=8", "quantization.embedding_bits=8"])
+        let opened = try CompressedFolder(folder.file("both/model"))
+        #expect(!opened.isShared)
+        #expect(try SharedForm.obstacle(opened, rotates: false)?.contains("serves as head") == true)
     }
 
     @Test(arguments: [("absmax", "symmetric=true"), ("zero-point", "symmetric=false")])

@@ -13,11 +13,12 @@ import Testing
 
     init() throws { folder = try TemporaryFolder() }
 
-    private func sweep(_ text: String) throws {
+    private func sweep(_ text: String, _ more: [String] = []) throws {
         try AtomicFile.write(text, to: folder.file("grid.yaml"))
-        let settings = SettingsRequest(assignments: [
-            "out=\(folder.file("sweep"))", "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false",
-        ])
+        let settings = SettingsRequest(
+            assignments: [
+                "out=\(folder.file("sweep"))", "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false",
+            ] + more)
         try SweepJob(folder.file("grid.yaml")).run(
             JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: LoopbackCommunicator())
     }
@@ -54,6 +55,24 @@ import Testing
             #expect(throws: AgreedError.self) { try sweep("runs:\n  - job: eval\n  \(wrong)") }
             #expect(PathKind(folder.file("sweep")) == .absent)
         }
+    }
+
+    @Test func `what a grid varies is not given for all runs as well, nor a folder for each`() throws {
+        let text = "runs: [{job: quantize, grid: {quantization.weights.bits: [3, 8]}}]"
+        let error = #expect(throws: AgreedError.self) { try sweep(text, ["quantization.weights.bits=4"]) }
+        #expect(error?.description.contains("quantization.weights.bits: is varied") == true)
+        let placed = #expect(throws: AgreedError.self) { try sweep("runs: [{job: eval, settings: {out: elsewhere}}]") }
+        #expect(placed?.description.contains("--out") == true)
+        #expect(PathKind(folder.file("sweep")) == .absent)
+    }
+
+    @Test func `a model that was trained has numbers, too`() throws {
+        try sweep("runs: [{job: train}]", ["training.steps=1", "training.batch_size=1", "data.sampled_sequences=4"])
+        let row = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array?.first)
+        let summary = try InputFile.json(folder.file("sweep/train/summary.json"))
+        #expect(try #require(row["perplexity"]?.number) == summary["perplexity"]?["trained"]?.number)
+        #expect(row["bits_per_weight"]?.number == 16 && row["label"]?.string == "trained")
+        #expect(row["bytes"]?.integer == summary["model_bytes"]?.integer)
     }
 
     @Test func `the front holds what no other run of the model beats in both`() throws {

@@ -118,6 +118,15 @@ package struct SweepJob {
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
             _ = try settings(run, request, "auto").configuration(job: run.job)
+            guard !run.assignments.contains(where: { $0.hasPrefix("out=") }) else {
+                throw ConfigurationError("\(file): out", "each run has a folder below the sweep's own; give that with --out")
+            }
+            // What a row says of its run would not be so.
+            if let (key, _) = run.varied.first(where: { (key, _) in
+                request.settings.assignments.contains { $0.hasPrefix("\(key)=") }
+            }) {
+                throw ConfigurationError(key, "is varied by \(file), and given for all runs by --set; leave one out")
+            }
         }
         return try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") })
     }
