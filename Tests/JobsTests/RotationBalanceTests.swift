@@ -85,7 +85,7 @@ import Testing
         #expect(abs(a - b) < 1e-3 * a, "eval \(a), qat \(b)")
     }
 
-    @Test func `quantization-aware training folds norms for R1 alone`() throws {
+    @Test func `without R1 quantization-aware training leaves the norms, and a table names R2 alone`() throws {
         let folder = try TemporaryFolder()
         _ = try run(RotateJob(), folder, "run", ["rotation.objective=weights", "rotation.r1=none"])
         _ = try run(
@@ -93,5 +93,9 @@ import Testing
             ["qat.method=integer", "quantization.weights.bits=16", "qat.rotations=\(folder.file("run"))"])
         let gains = try ModelFolder(folder.file("qat/model")).checkpoint.read("model.norm.weight").elements
         #expect(gains.contains { $0 != 1 })
+        let rounded = try run(
+            QuantizeJob(), folder, "quantized",
+            ["quantization.weights.bits=8", "rotation.path=\(folder.file("run"))"])
+        #expect(rounded["rows"]?.array?.last?["label"]?.string == "R2, as written")
     }
 }

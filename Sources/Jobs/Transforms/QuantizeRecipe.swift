@@ -69,7 +69,7 @@ struct QuantizeRecipe {
 
     var names: Names {
         let isNearest = method.name == RoundToNearest.name
-        return names(transforms, method, labels: changes(transforms).map(\.label) + (isNearest ? [] : [method.label]))
+        return names(transforms, method, labels: changes(transforms).map(label) + (isNearest ? [] : [method.label]))
     }
 
     /// - Parameter labels: of the transforms and the method, those that are to be said.
@@ -84,6 +84,12 @@ struct QuantizeRecipe {
                 + "linears as packed integers of \(config.quantization.weights.bits) "
                 + "bits\(plan.hasOverrides ? " and overrides" : "")\(tables)"
         )
+    }
+
+    /// A file of rotations may hold one of the two alone.
+    private func label(_ transform: any ModelTransform) -> String {
+        guard transform is LearnedRotations, let givenRotations else { return transform.label }
+        return givenRotations.r1 == nil ? "R2" : givenRotations.r2 == nil ? "R1" : transform.label
     }
 
     /// Those that change something.

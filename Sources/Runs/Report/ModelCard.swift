@@ -116,7 +116,7 @@ package struct ModelCard: Sendable {
         \(copyNote)\
         \(isShared
             ? "transformers loads the folder as it is."
-            : "Programs other than sq-train do not know this form; \(Self.exportCommand) writes floats.")
+            : "Programs other than sq-train do not know this form\(floatsNote).")
 
         """
     }
@@ -128,7 +128,10 @@ package struct ModelCard: Sendable {
         return "The weights of `model/` as floats\(rounding).\n\n"
     }
 
-    private static let exportCommand = "`sq-train export FOLDER --format huggingface --out OTHER`"
+    /// Floats would be another network where inputs are rounded.
+    private var floatsNote: String {
+        roundsInputs ? "" : "; `sq-train export FOLDER --format huggingface --out OTHER` writes floats"
+    }
 
     private static func line(_ row: JSONValue) -> String? {
         guard let row = row.object, let label = row["label"]?.string, let perplexity = row["perplexity"]?.number else {
