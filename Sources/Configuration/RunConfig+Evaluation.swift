@@ -57,7 +57,10 @@ extension RunConfig {
         }
         let job = try InputFile.json(summary)["job"]?.string ?? ""
         let config = try RunConfig(file: file)
-        var assignments = ["out=auto", "export.formats=none", "rotation.starts=1"]
+        // Whoever scores the run may have other ranks than it had.
+        var assignments = [
+            "out=auto", "export.formats=none", "rotation.starts=1", "parallel.data=auto", "parallel.pipeline=auto",
+        ]
         let unquantized =
             ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
             + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]

@@ -180,6 +180,15 @@ import Testing
         }
     }
 
+    @Test func `a finished run is scored by any number of ranks`() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write(RunConfig(assignments: ["parallel.pipeline=2"]).yaml, to: folder.file("config.yaml"))
+        try AtomicFile.write(#"{"job": "ptq"}"#, to: folder.file("summary.json"))
+        let (file, assignments) = try RunConfig.reproducing(run: folder.path)
+        let config = try SettingsRequest(file: file, assignments: assignments).configuration()
+        #expect(config.parallel.pipeline == nil && config.parallel.data == nil)
+    }
+
     @Test func `replicas times stages must be the world size`() throws {
         #expect(try RunConfig().layout(worldSize: 6) == ParallelDims(data: 6, pipeline: 1))
         #expect(try RunConfig(assignments: ["parallel.pipeline=2"]).layout(worldSize: 6) == ParallelDims(data: 3, pipeline: 2))

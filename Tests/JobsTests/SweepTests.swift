@@ -75,6 +75,16 @@ import Testing
         #expect(row["bytes"]?.integer == summary["model_bytes"]?.integer)
     }
 
+    @Test func `a folder that another sweep goes through is left alone`() throws {
+        try makeFolder(folder.file("sweep"))
+        let lock = try FolderLock(folder.file("sweep"))
+        let error = #expect(throws: AgreedError.self) {
+            try withExtendedLifetime(lock) { try sweep("runs: [{job: eval, grid: {training.seed: [1]}}]") }
+        }
+        #expect(error?.exitCode == .configuration && error?.description.contains("another run is writing") == true)
+        #expect(try entries(ofFolder: folder.file("sweep")) == ["run.lock"])
+    }
+
     @Test func `the front holds what no other run of the model beats in both`() throws {
         let grid = try SweepGrid(file: gridFile("runs: [{job: eval, grid: {training.seed: [1, 2, 3, 4]}}]"))
         var report = SweepReport(grid)

@@ -34,12 +34,16 @@ package struct SweepJob {
             try check(grid, request, ranks: world.size).out ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
         let ledger = SweepLedger(in: folder)
-        try world.agree {
-            guard world.isRoot else { return }
+        let lock: FolderLock? = try world.agree {
+            guard world.isRoot else { return nil }
             try makeFolder(parentDirectory(of: folder))
             try makeFolder(folder)
+            let lock = try FolderLock(folder, supervisor: request.supervisor)
             try ledger.begin()
+            return lock
         }
+        // Of two sweeps in one folder the second would empty the first one's ledger.
+        defer { withExtendedLifetime(lock) {} }
         let isAlone = sideBySide == 1
         guard let part = isAlone ? world : try world.split(color: world.rank / (world.size / sideBySide), key: world.rank)
         else { preconditionFailure("every rank has a color") }

@@ -20,7 +20,7 @@ package struct FolderInUse: ReportableError, Equatable {
 /// descriptor of the file that is closed. A file system without locks is used without.
 ///
 /// The file holds the name of the run that has begun here last.
-final class FolderLock {
+package final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
     private static let timeout = Duration.seconds(5)
@@ -30,7 +30,7 @@ final class FolderLock {
     /// - Parameter supervisor: of the run; nil where it has none.
     /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would, or the folder is another
     ///   supervisor's; ``RunFolderError``.
-    init(_ folder: String, supervisor: String? = nil) throws {
+    package init(_ folder: String, supervisor: String? = nil) throws {
         try SupervisorLock.check(folder, supervisor: supervisor)
         let name = "\(folder)/\(Self.fileName)"
         descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
