@@ -112,7 +112,7 @@ let package = Package(
         module(
             "Configuration",
             [
-                "Support", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
+                "Support", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
                 "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "Yams",
             ]),
         module(
@@ -145,8 +145,8 @@ let package = Package(
         module(
             "SQTrain",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-                "TernarySVD", "Compression", "Generation", "Exports",
+                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "TernarySVD",
+                "Compression", "Generation", "Exports",
             ]),
         .executableTarget(
             name: "sq-train",

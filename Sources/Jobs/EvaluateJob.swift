@@ -63,7 +63,7 @@ package struct EvaluateJob: Job {
         results["bits"] = config.quantization.bitsJSON
         results["method"] = .string(method(config))
         results["bits_per_weight"] = table?.rows.last?.size.map { .double($0.bitsPerWeight) }
-        results["model_bytes"] = .integer(try ModelSizes(run.inputs.folder).stored.bytes)
+        results["model_bytes"] = .integer(try table?.rows.last?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
             .init(
                 steps: 1, secondsPerStep: seconds,

@@ -27,18 +27,7 @@ package struct QuantizeJob: Job {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(
             context, job: Self.name, needsTraining: config.quantizeReadsText
-        ) { inputs in
-            try inputs.checkOrigin(ofRotations: config.rotation.path, context)
-            let weights = try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage)
-            let recipe = try QuantizeRecipe(config, inputs)
-            try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
-            if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
-            // A search may end with what is not rotated at run time.
-            if config.quantize.recipe == .given {
-                try config.checkExports(recipe.execution(of: recipe.transforms), inputs.folder.architecture)
-            }
-            return (recipe, weights)
-        }
+        ) { try read($0, context) }
         let model = run.model
         try run.noteOrigin(ofRotations: config.rotation.path)
         let windows = try run.evaluationWindows(drawingFrom: original)
@@ -85,6 +74,23 @@ package struct QuantizeJob: Job {
         if let search = made.search { context.reporter.note("\n" + search.text) }
         context.reporter.note("\n" + table.text)
         context.reporter.note("\nresults in \(context.folder.path)")
+    }
+
+    /// This rank's stage as stored, and what is to be made of it.
+    private func read(
+        _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
+    ) throws -> (QuantizeRecipe, Parameters<StoredTensor>) {
+        let config = context.config
+        try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+        let weights = try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: config.model.storage)
+        let recipe = try QuantizeRecipe(config, inputs)
+        try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
+        if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
+        // A search may end with what is not rotated at run time.
+        if config.quantize.recipe == .given {
+            try config.checkExports(recipe.execution(of: recipe.transforms), inputs.folder.architecture)
+        }
+        return (recipe, weights)
     }
 
     /// The network with linears as integers, this rank's stage of it, and what it is.

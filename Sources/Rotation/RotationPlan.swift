@@ -10,7 +10,7 @@ package struct RotationPlan: Sendable, Equatable {
     /// The tokens to plan for: those a replica processes in a step, but on fewer than four replicas as on four.
     ///
     /// Rotating weights or activations gives the same numbers but for rounding, which quantizers amplify: with one plan, up to
-    /// four replicas learn what one learns. It costs one replica a few per cent of a step.
+    /// four replicas learn what one learns. It costs one replica a few percent of a step.
     package static func tokens(perStep tokens: Int, replicas: Int) -> Int { tokens / max(4, replicas) }
 
     /// - Parameters:

@@ -19,7 +19,7 @@ import Testing
         Planner(Workload(job, try RunConfig(assignments: assignments), shape), cluster)
     }
 
-    /// What is executed but not needed: attention's scores a second time, the retraction; together a few per cent here.
+    /// What is executed but not needed: attention's scores a second time, the retraction; together a few percent here.
     @Test func `a rank's operations are those the algorithm needs, and little more`() throws {
         let planned = try planner(.rotate, PlanShapes.embedded, cluster()).plan(Layout(data: 1, pipeline: 1, microbatches: 4))
         let plan = RotationPlan(PlanShapes.embedded, tokens: 2048, weightsQuantized: false)

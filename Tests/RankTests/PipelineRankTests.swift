@@ -101,7 +101,7 @@ extension RankTests {
         }
 
         /// Replicas add up gradients in another order, in double precision; a difference in float32's last place would, through
-        /// the quantizers, be some per cent of the loss after a few steps.
+        /// the quantizers, be some percent of the loss after a few steps.
         @Test(.enabled(if: RankWorld.shared.size % 2 == 0))
         func `replicas of stages learn what one rank learns, and repeat bit for bit`() throws {
             let alone = try learn(.alone, LoopbackCommunicator())
