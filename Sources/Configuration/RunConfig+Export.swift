@@ -7,8 +7,8 @@ package struct ExportSettings: Sendable, Equatable {
     init(_ key: Settings) {
         formats = key(
             "formats", ExportFormats.none,
-            "rotate, train, ptq, qat, quantize: formats that the model is also exported in, below exports/, as the command export "
-                + "writes them"
+            "rotate, train, ptq, qat, quantize: formats that the model is also exported in, below exports/, as the command "
+                + "export writes them"
         )
     }
 }
