@@ -65,6 +65,7 @@ struct IntegerQat<World: Communicator> {
         results["bits"] = config.quantization.bitsJSON
         results["method"] = "integer"
         results["model_bytes"] = .integer(bytes)
+        results["products"] = quantizer.map { c.products(integer: WeightPlan($0, c).specs.count) }
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }
         try run.summarize(

@@ -243,6 +243,10 @@ package struct RotateJob: Job {
         let rotation: any ModelTransform = recipe.learns ? LearnedRotations() : FixedRotations()
         results["method"] = .string((outcome.base.transforms + [rotation]).method)
         results["model_bytes"] = .integer(modelBytes)
+        let architecture = run.model.architecture
+        results["products"] = recipe.quantization.weights.map {
+            architecture.products(integer: WeightPlan($0, architecture).specs.count)
+        }
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         let summary = try run.finish(

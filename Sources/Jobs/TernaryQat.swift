@@ -52,6 +52,7 @@ struct TernaryQat<World: Communicator> {
         var results = JSONObject()
         table.add(to: &results)
         results["method"] = "ternary"
+        results["products"] = run.inputs.folder.architecture.products(ternary: after.layers.count)
         results["sparsity"] = .string(config.ternary.sparsity.rawValue)
         results["compression_seconds"] = .double(record.secondsPerStep * Double(config.training.steps))
         results["bits_per_weight"] = table.rows.last?.size.map { .double($0.bitsPerWeight) }

@@ -83,6 +83,7 @@ import Testing
             #require(scored["kl_divergence"]?["rotated"]?.number), #require(trained["kl_divergence"]?["given"]?.number)
         )
         #expect(abs(a - b) < 1e-3 * a, "eval \(a), qat \(b)")
+        #expect(trained["products"] == nil)
     }
 
     @Test func `without R1 quantization-aware training leaves the norms, and a table names R2 alone`() throws {
