@@ -1,17 +1,13 @@
+internal import Support
+
 /// A name in a configuration of compressed-tensors: a layer's own, `Linear` for all linear layers, or `re:` and a regular
 /// expression.
 ///
 /// Of regular expressions it knows names, `.`, `.*`, `\.`, `^` at the beginning and `$` at the end, which are those that
 /// programs write; they are matched in time proportional to both lengths' product.
 struct LayerTarget {
-    private enum Element: Equatable {
-        case byte(UInt8)
-        case anyByte
-        case anything
-    }
-
     /// nil for `Linear`.
-    private let elements: [Element]?
+    private let elements: [Wildcard]?
     let text: String
     /// Whether it is a name that stands for itself.
     let isName: Bool
@@ -20,7 +16,7 @@ struct LayerTarget {
     init?(_ text: String) {
         self.text = text
         guard text.hasPrefix("re:") else {
-            elements = text == Self.linears ? nil : text.utf8.map(Element.byte)
+            elements = text == Self.linears ? nil : text.utf8.map(Wildcard.byte)
             isName = text != Self.linears
             return
         }
@@ -30,8 +26,8 @@ struct LayerTarget {
 
     private static let linears = "Linear"
 
-    private static func elements(of pattern: [UInt8]) -> [Element]? {
-        var (result, bytes) = ([Element](), pattern[...])
+    private static func elements(of pattern: [UInt8]) -> [Wildcard]? {
+        var (result, bytes) = ([Wildcard](), pattern[...])
         if bytes.first == UInt8(ascii: "^") { bytes.removeFirst() }
         while let byte = bytes.popFirst() {
             switch byte {
@@ -55,27 +51,6 @@ struct LayerTarget {
 
     /// - Parameter isLinear: whether the module of this name is a linear layer.
     func matches(_ name: String, isLinear: Bool) -> Bool {
-        guard let elements else { return isLinear }
-        return Self.matches(Array(name.utf8), elements)
-    }
-
-    /// Goes back to the last run only.
-    private static func matches(_ name: [UInt8], _ pattern: [Element]) -> Bool {
-        var (n, p) = (0, 0)
-        var resume: (name: Int, pattern: Int)?
-        while n < name.count {
-            if p < pattern.count, pattern[p] == .anything {
-                p += 1
-                resume = (n, p)
-            } else if p < pattern.count, pattern[p] == .anyByte || pattern[p] == .byte(name[n]) {
-                (n, p) = (n + 1, p + 1)
-            } else if let last = resume {
-                resume = (last.name + 1, last.pattern)
-                (n, p) = (last.name + 1, last.pattern)
-            } else {
-                return false
-            }
-        }
-        return pattern[p...].allSatisfy { $0 == .anything }
+        elements?.matches(name) ?? isLinear
     }
 }

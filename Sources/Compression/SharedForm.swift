@@ -23,7 +23,7 @@ extension SharedForm {
     /// compressed-tensors makes matrices of a power of two, times one of its own of this order or less.
     private static let largestFactor = 256
 
-    /// Why compressed-tensors has no word for a folder, and what works; nil where it has.
+    /// Why compressed-tensors cannot describe a folder, and what works; nil where it can.
     ///
     /// - Parameter rotates: whether it may be `transform_config`.
     /// - Throws: `FileError`.
@@ -33,7 +33,7 @@ extension SharedForm {
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
     }
 
-    /// Why compressed-tensors has no word for what is done at run time, and what works; nil where it has.
+    /// Why compressed-tensors cannot describe what is done at run time, and what works; nil where it can.
     package static func obstacle(_ execution: Execution, _ architecture: Architecture, rotates: Bool) -> String? {
         if execution.keyBits < 16 || execution.valueBits < 16 || execution.r3 {
             return "keys and values are rounded, or rotated (R3); transformers 5.24 with compressed-tensors 0.20 rounds no "
@@ -49,8 +49,8 @@ extension SharedForm {
         }
         guard execution.r4 else { return nil }
         guard rotates else {
-            return "the input of the down projections is rotated at run time (R4), which transformers would leave out without "
-                + "a word; --format compressed-tensors-transforms writes it as transform_config, rotation.r4=none needs none"
+            return "the input of the down projections is rotated at run time (R4), which transformers would ignore silently; "
+                + "--format compressed-tensors-transforms writes it as transform_config, rotation.r4=none needs none"
         }
         let order = HadamardTransform(columns: architecture.downWidth).block.order
         let odd = order / (order & -order)

@@ -23,7 +23,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         case (false, true):
             "the same with asymmetric weights' zero points as transformers 5 makes room for them, not as published"
         case (true, false):
-            "packed integers with R4 as transform_config, for vLLM; transformers leaves R4 out unless it is loaded as the "
+            "packed integers with R4 as transform_config, for vLLM; transformers ignores R4 unless it is loaded as the "
                 + "folder's README.md says"
         case (true, true): "the same with zero points for transformers 5"
         }
@@ -103,7 +103,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         var notes: [String] = []
         if rotates {
             notes.append(
-                "transformers 5.24 with compressed-tensors 0.20 loads this folder, leaves R4 out and says nothing: its "
+                "transformers 5.24 with compressed-tensors 0.20 loads this folder and silently ignores R4: its "
                     + "answers are wrong unless it is loaded as the folder's README.md says")
             notes.append("vLLM rotates as transform_config says, but not with tensor parallelism; llama.cpp and others cannot")
         }

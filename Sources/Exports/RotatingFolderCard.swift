@@ -16,8 +16,8 @@ struct RotatingFolderCard {
 
         - sq-train runs the folder as it is.
         - vLLM follows `transform_config`, but not with tensor parallelism.
-        - transformers 5.24 with compressed-tensors 0.20 loads the folder, leaves the rotation out and says nothing. It has to
-          be loaded so:
+        - transformers 5.24 with compressed-tensors 0.20 loads the folder and silently ignores the rotation. It has to be
+          loaded so:
 
         ```python
         import glob, json

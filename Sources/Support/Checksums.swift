@@ -9,7 +9,7 @@ package struct CRC32 {
 
     package var value: UInt32 { ~state }
 
-    /// Goes on over further bytes.
+    /// Continues with further bytes.
     package mutating func update(_ bytes: [UInt8]) {
         for byte in bytes { state = state >> 8 ^ Self.table[Int(UInt8(truncatingIfNeeded: state) ^ byte)] }
     }

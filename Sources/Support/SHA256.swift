@@ -6,12 +6,12 @@ package struct SHA256 {
 
     package init() { crypto_hash_sha256_init(&state) }
 
-    /// Goes on over further bytes.
+    /// Continues with further bytes.
     package mutating func update(_ bytes: [UInt8]) {
         _ = crypto_hash_sha256_update(&state, bytes, UInt64(bytes.count))
     }
 
-    /// Goes on over further bytes.
+    /// Continues with further bytes.
     package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         _ = crypto_hash_sha256_update(&state, bytes.assumingMemoryBound(to: UInt8.self).baseAddress, UInt64(bytes.count))
     }

@@ -86,7 +86,7 @@ package struct DigitBudget: Sendable {
         follow()
     }
 
-    /// Goes on after layers that another rank has noted.
+    /// Continues after layers that another rank has noted.
     package mutating func resume(after layers: some Sequence<Int>, _ spent: Spent) {
         open.subtract(layers)
         self.spent = spent

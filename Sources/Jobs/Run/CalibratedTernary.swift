@@ -179,7 +179,7 @@ extension CalibratedTernary {
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
             throw ConfigurationError("ternary.bits", "must be from \(ends[0]) to \(ends[1]) for these layers")
         }
-        // Stages go one after the other: each goes on with what those before it have left of the budget.
+        // Stages go one after the other: each continues with what those before it have left of the budget.
         let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })
         let earlier = stages.last { $0 < groups.stage }
         let work = DigitWork(

@@ -84,7 +84,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return state
     }
 
-    /// Goes on from a state of the same model and configuration.
+    /// Continues from a state of the same model and configuration.
     package func restore(_ state: TrainingState) throws(CheckpointError) {
         for (index, name) in weights.names.enumerated() { weights[index] = try state.tensor(name, weights[index].shape) }
         try optimizer.restore(state, weights.names)

@@ -15,7 +15,7 @@ extension RotationLearner {
         return state
     }
 
-    /// Goes on from a state of the same model and configuration.
+    /// Continues from a state of the same model and configuration.
     package func restore(_ state: TrainingState) throws {
         rotations = try rotations.mapNamed { name, rotation in try state.tensor(name, rotation.shape) }
         for (index, optimizer) in optimizers.enumerated() {
