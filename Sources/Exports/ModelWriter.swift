@@ -35,8 +35,8 @@ extension ModelWriter {
         var rest = execution
         rest.r4 = false
         guard rest != .plain else { return nil }
-        return "a format of floats cannot say that activations are rounded at run time, as they are here; export the model it "
-            + "was made from, or quantize weights alone"
+        return "a format of floats cannot express activations that are rounded at run time, as they are here; export the "
+            + "model it was made from, or quantize weights alone"
     }
 }
 
