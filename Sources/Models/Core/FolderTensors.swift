@@ -37,6 +37,7 @@ struct FolderTensors {
         ("SCB", "bitsandbytes"), ("weight_format", "bitsandbytes"), ("absmax", "bitsandbytes"),
         ("nested_absmax", "bitsandbytes"),
         ("quant_map", "bitsandbytes"), ("nested_quant_map", "bitsandbytes"), ("W_q", "hqq"), ("codebooks", "aqlm"),
+        ("U_packed", "nanoquant"), ("V_packed", "nanoquant"),
     ]
 
     /// - Throws: ``FileError`` for a tensor that is quantized, missing, of another shape, or of no layer.
