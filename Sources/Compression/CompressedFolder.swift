@@ -5,8 +5,8 @@ internal import Support
 internal import TensorCore
 package import TernarySVD
 
-/// A Hugging Face folder whose linears, embedding and head may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave, and
-/// `model.path` takes.
+/// A Hugging Face folder whose linears, embedding and head may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave,
+/// other programs' in compressed-tensors, and NanoQuant's. `model.path` takes them all.
 package struct CompressedFolder: Sendable {
     /// Of factors, beside the checkpoint.
     package static let factorFileName = "ternary.safetensors"
@@ -25,11 +25,15 @@ package struct CompressedFolder: Sendable {
             own = try config.object(PackedModelType.key)
             let weights = try CompressedWeights(checkpoint, config, architecture)
             (said, isOwn) = (weights?.execution, weights?.isOwn ?? false)
-            return weights
+            return try weights ?? BinaryFactors(checkpoint, architecture)
         }
         self.folder = folder
-        isShared = own?.has("model_type") != true
+        isShared = own?.has("model_type") != true && !(folder.packed is BinaryFactors)
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
+        // Folders from before there were two symmetric ranges run as they were scored, in the other one than others take.
+        if let own, !isOwn, own.json["activations"]?["symmetric_range"] == nil {
+            said?.activationRange = execution.activationRange
+        }
         // Where others run the folder, they are told the same.
         if own != nil, let said, said != (isOwn ? .plain : execution) {
             throw FileError(
@@ -44,7 +48,9 @@ package struct CompressedFolder: Sendable {
     package static func execution(of path: String?) throws -> Execution? {
         guard let path, PathKind(path + "/config.json") != .absent else { return nil }
         let config = try HFConfig(path + "/config.json")
-        guard config.has(PackedModelType.key) || config.has(WeightPacking.key) else { return nil }
+        guard config.has(PackedModelType.key) || config.has(WeightPacking.key) || BinaryFactors.isThere(path) else {
+            return nil
+        }
         let opened = try CompressedFolder(path)
         return opened.isPlain ? nil : opened.execution
     }
@@ -91,7 +97,7 @@ package struct FolderPacking: Sendable {
         var inputs = Execution.plain
         (inputs.activationBits, inputs.activationSymmetric) = (execution.activationBits, execution.activationSymmetric)
         inputs.activationPerHead = false
-        return execution == inputs && execution.hasSharedRanges
+        return execution == inputs
     }
 
     /// Of the linears: a byte for each integer where that takes no more and inputs are quantized, which others read in that

@@ -94,9 +94,6 @@ package struct CompressedWeights: PackedWeights {
     ///
     /// - Throws: ``FileError``.
     func obstacle(_ architecture: Architecture, _ execution: Execution) throws(FileError) -> String? {
-        if ternaryCount > 0 {
-            return "\(form) are no integers; --format onnx writes ternary factors, --format huggingface floats"
-        }
         for name in places.keys.sorted() {
             guard case .integer(let spec, let layout, _) = places[name] else { continue }
             let zero = name + IntegerTensors.zero

@@ -1,4 +1,5 @@
 package import HuggingFace
+package import LinearAlgebra
 package import Models
 internal import Quantization
 package import Rotation
@@ -9,6 +10,8 @@ package struct Execution: Sendable, Equatable {
     /// Bits of a linear layer's input; 16: as it is.
     package var activationBits = 16
     package var activationSymmetric = false
+    /// Of symmetric ranges; `full` for others, whose steps are the same in both.
+    package var activationRange = SymmetricRange.full
     /// Whether the output projection's input has a range for each head, instead of one for the token.
     package var activationPerHead = true
     package var keyBits = 16
@@ -27,8 +30,9 @@ package struct Execution: Sendable, Equatable {
     package func hooks(_ architecture: Architecture) -> QuantizedHooks {
         let head = architecture.headDimension ?? 1
         var quantization = ActivationQuantization(
-            activationBits: activationBits, activationSymmetric: activationSymmetric, keyBits: keyBits, valueBits: valueBits,
-            cacheSymmetric: cacheSymmetric, headDimension: head, gradient: .straightThrough)
+            activationBits: activationBits, activationSymmetric: activationSymmetric, activationRange: activationRange,
+            keyBits: keyBits, valueBits: valueBits, cacheSymmetric: cacheSymmetric, headDimension: head,
+            gradient: .straightThrough)
         if !activationPerHead { quantization.head = quantization.token }
         return QuantizedHooks(
             quantization: quantization, r3: r3 ? HadamardTransform(columns: head) : nil,
@@ -46,9 +50,12 @@ package struct Execution: Sendable, Equatable {
         }
         var result = JSONObject()
         result["version"] = 1
-        result["activations"] = [
-            "bits": .integer(activationBits), "symmetric": .bool(activationSymmetric), "per_head": .bool(activationPerHead),
-        ]
+        var activations = JSONObject()
+        activations["bits"] = .integer(activationBits)
+        activations["symmetric"] = .bool(activationSymmetric)
+        if activationSymmetric { activations["symmetric_range"] = .string(activationRange.rawValue) }
+        activations["per_head"] = .bool(activationPerHead)
+        result["activations"] = .object(activations)
         result["kv"] = [
             "key_bits": .integer(keyBits), "value_bits": .integer(valueBits), "symmetric": .bool(cacheSymmetric),
         ]
@@ -66,16 +73,26 @@ package struct Execution: Sendable, Equatable {
             throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
         }
         let activations = try keys.required("activations")
-        try activations.allow(["bits", "symmetric", "per_head"])
+        try activations.allow(["bits", "symmetric", "symmetric_range", "per_head"])
         activationBits = try activations.bits("bits")
         activationSymmetric = try activations.bool("symmetric")
         activationPerHead = try activations.bool("per_head")
+        if activationSymmetric { activationRange = try Self.range(activations) }
         let cache = try keys.required("kv")
         try cache.allow(["key_bits", "value_bits", "symmetric"])
         (keyBits, valueBits) = (try cache.bits("key_bits"), try cache.bits("value_bits"))
         cacheSymmetric = try cache.bool("symmetric")
         r3 = try Self.online(keys, "r3", architecture.headDimension ?? 1)
         r4 = try Self.online(keys, "r4", architecture.downWidth)
+    }
+
+    private static func range(_ keys: HFConfig) throws(FileError) -> SymmetricRange {
+        // Folders from before there were two.
+        let name = try keys.string("symmetric_range", default: SymmetricRange.restricted.rawValue)
+        guard let range = SymmetricRange(rawValue: name) else {
+            throw keys.failure("symmetric_range", "\(name) is neither full nor restricted")
+        }
+        return range
     }
 
     private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(FileError) -> Bool {

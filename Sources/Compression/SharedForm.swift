@@ -1,4 +1,5 @@
 package import HuggingFace
+internal import LinearAlgebra
 package import Models
 internal import Rotation
 internal import Support
@@ -29,6 +30,9 @@ extension SharedForm {
     /// - Throws: `FileError`.
     package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
         let (execution, architecture) = (opened.execution, opened.folder.architecture)
+        if let packed = opened.folder.packed, packed.ternaryCount > 0 {
+            return "\(packed.form) are no integers; --format onnx writes ternary factors, --format huggingface floats"
+        }
         let packed = opened.folder.packed as? CompressedWeights
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
     }
@@ -43,9 +47,9 @@ extension SharedForm {
             return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
                 + "quantize with quantize.head_ranges=false"
         }
-        guard execution.hasSharedRanges else {
-            return "symmetric ranges of \(execution.activationBits) bits have \(1 << execution.activationBits - 2) steps here "
-                + "and \(1 << execution.activationBits - 1) there; quantize with quantization.activations.symmetric=false"
+        guard execution.activationRange == .full else {
+            return "inputs are rounded in symmetric ranges of \((1 << execution.activationBits) - 2) steps, which are "
+                + "\((1 << execution.activationBits) - 1) there; quantize with quantization.activations.symmetric_range=full"
         }
         guard execution.r4 else { return nil }
         guard rotates else {
@@ -146,10 +150,6 @@ extension SharedForm {
 }
 
 extension Execution {
-    /// Whether ranges of inputs are divided as compressed-tensors does: asymmetric ones are; symmetric ones have 2^b − 1 steps
-    /// there and 2^b − 2 here, which is 0.4 % for 8 bits and 7 % for 4.
-    var hasSharedRanges: Bool { !activationSymmetric || activationBits >= 8 }
-
     /// `input_activations` of compressed-tensors. - Precondition: one range for a token.
     var inputs: JSONValue {
         [

@@ -85,13 +85,6 @@ package struct WeightPacking {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
         }
         (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
-        // What this program has written says in a member of its own which steps it means.
-        guard config.has(PackedModelType.key) || execution.hasSharedRanges else {
-            throw keys.failure(
-                "config_groups",
-                "quantize inputs in symmetric ranges of \(execution.activationBits) bits, which have one step more there; this "
-                    + "program runs asymmetric ones, and symmetric ones of 8 bits")
-        }
     }
 
     private static func layout(_ keys: HFConfig) throws(FileError) -> Layout {

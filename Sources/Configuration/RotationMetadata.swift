@@ -1,3 +1,4 @@
+internal import LinearAlgebra
 package import Rotation
 package import Support
 
@@ -14,11 +15,13 @@ package struct RotationMetadata {
         ("weight_bits", "quantization.weights.bits"), ("weight_symmetric", "quantization.weights.symmetric"),
         ("weight_granularity", "quantization.weights.granularity"), ("weight_group_size", "quantization.weights.group_size"),
         ("weight_clip", "quantization.weights.clip"), ("activation_bits", "quantization.activations.bits"),
-        ("activation_symmetric", "quantization.activations.symmetric"), ("kv_bits", cacheBits),
+        ("activation_symmetric", "quantization.activations.symmetric"),
+        (rangeKey, "quantization.activations.symmetric_range"), ("kv_bits", cacheBits),
         ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
         ("kv_symmetric", "quantization.kv.symmetric"), ("r3", "rotation.r3"), ("r4", "rotation.r4"),
         ("balance", balanceKey),
     ]
+    private static let rangeKey = "activation_symmetric_range"
     static let balanceKey = "rotation.balance"
     private static let cacheBits = "quantization.kv.bits"
 
@@ -26,7 +29,10 @@ package struct RotationMetadata {
     package init(of path: String) throws(FileError) {
         // Before an R.bin is taken at its word for being silent.
         guard PathKind(path) != .absent else { throw FileError(.missing, path, "there is no such file") }
-        entries = try Rotations.metadata(of: path)
+        // Files from before there were two ranges.
+        let missing = [Self.rangeKey: SymmetricRange.restricted.rawValue]
+        let entries = try Rotations.metadata(of: path)
+        self.entries = entries["activation_symmetric"] == "true" ? entries.merging(missing) { own, _ in own } : entries
     }
 
     /// What a run writes: the settings it learned with, `model_sha256`, and for the reader where the rotations come from.

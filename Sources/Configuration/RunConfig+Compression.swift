@@ -1,4 +1,5 @@
 package import Calibration
+package import LinearAlgebra
 internal import Parallelism
 package import Quantization
 package import Rotation
@@ -14,6 +15,8 @@ package enum WeightClipping: String, Choice {
     /// The least error among shrunken ranges.
     case search
 }
+
+extension SymmetricRange: Choice {}
 
 /// `quantization.*`: bits and ranges of weights, activations, keys and values.
 package struct QuantizationSettings: Sendable, Equatable {
@@ -32,6 +35,7 @@ package struct QuantizationSettings: Sendable, Equatable {
     package struct Range: Sendable, Equatable {
         package var bits: Int
         package var symmetric: Bool
+        package var symmetricRange: SymmetricRange
     }
 
     /// Keys and values may have bits of their own.
@@ -83,7 +87,11 @@ package struct QuantizationSettings: Sendable, Equatable {
         let activationKey = key.section("activations")
         activations = Range(
             bits: activationKey("bits", 4, "bits of a linear layer's input; 16: not quantized", bitChoices),
-            symmetric: activationKey("symmetric", false, "range symmetric about zero"))
+            symmetric: activationKey("symmetric", false, "range symmetric about zero"),
+            symmetricRange: activationKey(
+                "symmetric_range", SymmetricRange.full,
+                "steps of a symmetric range of b bits: full, 2^b - 1, as in transformers; restricted, 2^b - 2, as in SpinQuant")
+        )
         let cacheKey = key.section("kv")
         kv = Cache(
             bits: cacheKey("bits", 4, "bits of keys and values; 16: not quantized", bitChoices),

@@ -1,4 +1,5 @@
 internal import Compression
+internal import LinearAlgebra
 
 /// Settings that a job's inputs bring along, instead of the defaults.
 extension RunConfig {
@@ -75,6 +76,7 @@ extension RunConfig {
         var settings = given
         let said = [
             ("activations.bits", "\(execution.activationBits)"), ("activations.symmetric", "\(execution.activationSymmetric)"),
+            ("activations.symmetric_range", execution.activationRange.rawValue),
             ("kv.key_bits", "\(execution.keyBits)"), ("kv.value_bits", "\(execution.valueBits)"),
             ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
         ]

@@ -6,6 +6,7 @@ package struct TokenRounding: Sendable, Equatable {
     /// 2 to 8.
     package var bits: Int
     package var symmetric: Bool
+    package var symmetricRange: SymmetricRange
     /// Asymmetric ranges are widened to contain 0.
     package var includesZero: Bool
     package var clipRatio: Float
@@ -13,10 +14,13 @@ package struct TokenRounding: Sendable, Equatable {
     package var range: Int?
 
     /// - Precondition: 2 to 8 bits.
-    package init(bits: Int = 8, symmetric: Bool = true, includesZero: Bool = true, clipRatio: Float = 1, range: Int? = nil) {
+    package init(
+        bits: Int = 8, symmetric: Bool = true, symmetricRange: SymmetricRange = .restricted, includesZero: Bool = true,
+        clipRatio: Float = 1, range: Int? = nil
+    ) {
         precondition((2...8).contains(bits), "tokens of \(bits) bits")
         (self.bits, self.symmetric, self.includesZero, self.clipRatio) = (bits, symmetric, includesZero, clipRatio)
-        self.range = range
+        (self.symmetricRange, self.range) = (symmetricRange, range)
     }
 }
 
@@ -60,7 +64,7 @@ package struct IntegerTokens: Sendable {
         guard count > 0 else { return }
         let quantizer = ck_quantizer(
             bits: Int32(rounding.bits), symmetric: rounding.symmetric ? 1 : 0, include_zero: rounding.includesZero ? 1 : 0,
-            clip_ratio: rounding.clipRatio, least_magnitude: 0)
+            clip_ratio: rounding.clipRatio, least_magnitude: 0, full_range: rounding.symmetricRange == .full ? 1 : 0)
         let scratch = ByteStorage(uninitialized: 5 * columns)
         var out = kernel
         ck_integer_round(

@@ -37,7 +37,8 @@ package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
 }
 
 /// ∂loss/∂x with the range gradient: besides dx = dx̂, each group's ds = Σ dx̂·(x̂ − x)/s reaches the entries that attain
-/// its extrema, by +c·ds/(2^b−1) and −c·ds/(2^b−1) (symmetric: the entry of largest magnitude, by its sign·c·ds/(2^(b−1)−1)).
+/// its extrema, by +c·ds/(2^b−1) and −c·ds/(2^b−1) (symmetric: the entry of largest magnitude, by its sign·c·ds/(2^(b−1)−1),
+/// in the full range sign·c·ds/(2^(b−1)−½)).
 /// An end of the range that is the 0 it was widened to belongs to no entry.
 func rangeGradient(_ x: Tensor, _ outputGradient: Tensor, _ spec: QuantizerSpec) -> Tensor {
     let size = spec.groupSize(in: x)

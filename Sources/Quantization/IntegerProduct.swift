@@ -153,8 +153,8 @@ package struct IntegerProduct: Sendable {
         return IntegerTokens(
             rounding: x,
             by: TokenRounding(
-                bits: activations.bits, symmetric: activations.symmetric, includesZero: activations.includesZero,
-                clipRatio: activations.clipRatio, range: range),
+                bits: activations.bits, symmetric: activations.symmetric, symmetricRange: activations.symmetricRange,
+                includesZero: activations.includesZero, clipRatio: activations.clipRatio, range: range),
             group: matrix.group)
     }
 

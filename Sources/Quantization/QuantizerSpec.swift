@@ -1,4 +1,5 @@
 internal import CKernels
+package import LinearAlgebra
 internal import TensorCore
 
 /// Which values share one range.
@@ -20,7 +21,8 @@ package enum QuantizerGranularity: Sendable, Equatable {
 /// How values become integers of a few bits and back.
 ///
 /// With `c` the clip ratio, `b` the bits and ⌊·⌉ rounding to nearest, ties to even:
-/// - symmetric: s = c·max|x|/(2^(b−1)−1), q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1), x̂ = q·s;
+/// - symmetric: s = c·max|x|/(2^(b−1)−1), q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1), x̂ = q·s; in the full range
+///   s = c·max|x|/(2^(b−1)−½);
 /// - asymmetric: s = c·(max−min)/(2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1), x̂ = (q − z)·s.
 ///
 /// All-zero groups take s = 1 (symmetric) or the range [−1, 1] (asymmetric); an asymmetric group of one repeated value is
@@ -29,6 +31,7 @@ package struct QuantizerSpec: Sendable, Equatable {
     /// Bits per value; 16 and more leave values as they are.
     package var bits: Int
     package var symmetric: Bool
+    package var symmetricRange: SymmetricRange
     package var granularity: QuantizerGranularity
     /// Scales the range; values outside are clamped.
     package var clipRatio: Float
@@ -39,11 +42,12 @@ package struct QuantizerSpec: Sendable, Equatable {
     /// - Precondition: at least 2 bits; groups and heads of at least one value; a positive clip ratio.
     package init(
         bits: Int, symmetric: Bool = false, granularity: QuantizerGranularity = .token, clipRatio: Float = 1,
-        includesZero: Bool? = nil
+        includesZero: Bool? = nil, symmetricRange: SymmetricRange = .restricted
     ) {
         precondition(bits >= 2 && clipRatio > 0, "a quantizer of \(bits) bits, clip ratio \(clipRatio)")
         self.bits = bits
         self.symmetric = symmetric
+        self.symmetricRange = symmetricRange
         self.granularity = granularity
         self.clipRatio = clipRatio
         switch granularity {
@@ -79,6 +83,6 @@ package struct QuantizerSpec: Sendable, Equatable {
     func kernel(leastMagnitude: Float = 0) -> ck_quantizer {
         ck_quantizer(
             bits: Int32(bits), symmetric: symmetric ? 1 : 0, include_zero: includesZero ? 1 : 0, clip_ratio: clipRatio,
-            least_magnitude: leastMagnitude)
+            least_magnitude: leastMagnitude, full_range: symmetricRange == .full ? 1 : 0)
     }
 }

@@ -1,4 +1,5 @@
 package import Autograd
+package import LinearAlgebra
 package import Models
 package import Quantization
 package import TensorCore
@@ -22,8 +23,8 @@ package struct ActivationQuantization: Sendable {
 
     /// Bits of 16 or more mean no quantizer.
     package init(
-        activationBits: Int, activationSymmetric: Bool, keyBits: Int, valueBits: Int, cacheSymmetric: Bool,
-        headDimension d: Int, gradient: QuantizerGradient
+        activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted, keyBits: Int,
+        valueBits: Int, cacheSymmetric: Bool, headDimension d: Int, gradient: QuantizerGradient
     ) {
         func spec(_ bits: Int, _ symmetric: Bool, _ granularity: QuantizerGranularity, zero: Bool) -> QuantizerSpec? {
             bits >= 16
@@ -31,6 +32,8 @@ package struct ActivationQuantization: Sendable {
         }
         token = spec(activationBits, activationSymmetric, .token, zero: true)
         head = spec(activationBits, activationSymmetric, .head(d), zero: false)
+        token?.symmetricRange = activationRange
+        head?.symmetricRange = activationRange
         value = spec(valueBits, cacheSymmetric, .head(d), zero: false)
         key = spec(keyBits, cacheSymmetric, .head(d), zero: true)
         self.gradient = gradient

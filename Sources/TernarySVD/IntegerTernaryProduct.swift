@@ -167,7 +167,7 @@ extension Tensor {
     fileprivate func roundedRows() -> Tensor {
         guard count > 0 else { return self }
         var result = Tensor(uninitialized: shape)
-        let quantizer = ck_quantizer(bits: 8, symmetric: 1, include_zero: 1, clip_ratio: 1, least_magnitude: 0)
+        let quantizer = ck_quantizer(bits: 8, symmetric: 1, include_zero: 1, clip_ratio: 1, least_magnitude: 0, full_range: 0)
         ck_fake_quantize(pointer, result.mutablePointer, rows, columns, quantizer, nil, nil, nil)
         return result
     }

@@ -269,31 +269,6 @@ import Testing
         #expect(error?.description.contains("quantizes the inputs of lm_head") == true)
     }
 
-    /// They have one step more there.
-    @Test func `symmetric ranges of fewer than 8 bits are neither written for others nor taken from them`() throws {
-        var execution = Execution.plain
-        (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (4, true, false)
-        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
-        _ = try write(spec, execution)
-        let opened = try CompressedFolder(folder.file("model"))
-        #expect(!opened.isShared && opened.execution == execution)
-        execution.activationBits = 8
-        _ = try write(spec, execution)
-        let path = folder.file("model/config.json")
-        var config = try HFConfig(path)
-        config.json["sq_train"] = nil
-        var group = try #require(config.json["quantization_config"]?["config_groups"]?["group_0"]?.object)
-        var inputs = try #require(group["input_activations"]?.object)
-        inputs["num_bits"] = 4
-        group["input_activations"] = .object(inputs)
-        var packing = try #require(config.json["quantization_config"]?.object)
-        packing["config_groups"] = ["group_0": .object(group)]
-        config.json["quantization_config"] = .object(packing)
-        try AtomicFile.write(config.text, to: path)
-        let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
-        #expect(error?.description.contains("symmetric ranges of 4 bits") == true)
-    }
-
     /// Other programs round no inputs of linears that are floats, and this one rounds those of all.
     @Test func `rounded inputs of some linears alone are neither written for others nor run`() throws {
         let (spec, down) = (QuantizerSpec(bits: 8, symmetric: true, granularity: .channel), "model.layers.3.mlp.down_proj")

@@ -1,3 +1,4 @@
+import LinearAlgebra
 import Parallelism
 import Quantization
 import Support
@@ -25,7 +26,7 @@ import Testing
         #expect(config.training.steps == 100)
         #expect(config.training.batchSize == 8)
         #expect(config.data.sequenceLength == 256)
-        #expect(config.quantization.activations == .init(bits: 4, symmetric: false))
+        #expect(config.quantization.activations == .init(bits: 4, symmetric: false, symmetricRange: .full))
         #expect(config.quantization.weights.bits == 16)
         #expect(config.rotation.gradient == .range)
         #expect(config.model.path == nil)

@@ -1,5 +1,6 @@
 import Compression
 import HuggingFace
+import LinearAlgebra
 import Models
 import Quantization
 import Support
@@ -161,8 +162,10 @@ import Testing
         #expect(problem().contains("R3"))
         try replace(execution(8, perHead: true))
         #expect(problem().contains("quantize.head_ranges=false"))
-        try replace(execution(4, symmetric: true))
-        #expect(problem().contains("quantization.activations.symmetric=false"))
+        var restricted = execution(4, symmetric: true)
+        restricted.activationRange = .restricted
+        try replace(restricted)
+        #expect(problem().contains("quantization.activations.symmetric_range=full"))
         try replace(execution(8), leaving: "model.layers.1.self_attn.v_proj")
         #expect(problem().contains("model.layers.1.self_attn.v_proj"))
         // 564 = 4·141, of which compressed-tensors makes no matrix.

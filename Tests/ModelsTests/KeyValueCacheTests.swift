@@ -64,7 +64,8 @@ import Testing
         for symmetric in [0, 1] as [Int32] {
             for zero in [0, 1] as [Int32] {
                 let quantizer = ck_quantizer(
-                    bits: Int32(bits), symmetric: symmetric, include_zero: zero, clip_ratio: 1, least_magnitude: 0)
+                    bits: Int32(bits), symmetric: symmetric, include_zero: zero, clip_ratio: 1, least_magnitude: 0,
+                    full_range: 0)
                 var x = Tensor(normal: [5, d], from: &random)
                 for column in 0..<d { x[1, column] = 0.25; x[2, column] = 0; x[3, column] += 300 }
                 var (expected, loaded) = (x, Tensor(zeros: x.shape))

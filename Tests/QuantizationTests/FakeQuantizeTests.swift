@@ -1,4 +1,5 @@
 import Autograd
+import LinearAlgebra
 import Quantization
 import Support
 import TensorCore
@@ -13,7 +14,8 @@ import Testing
         if spec.symmetric {
             let levels = Float((1 << (spec.bits - 1)) - 1)
             let magnitude = max(abs(low), abs(high))
-            let scale = magnitude == 0 ? 1 : magnitude * spec.clipRatio / levels
+            let steps = spec.symmetricRange == .full ? levels + 0.5 : levels
+            let scale = magnitude == 0 ? 1 : magnitude * spec.clipRatio / steps
             return group.map { min(max(($0 / scale).rounded(.toNearestOrEven), -levels - 1), levels) * scale }
         }
         if spec.includesZero { (low, high) = (min(low, 0), max(high, 0)) }
@@ -32,17 +34,20 @@ import Testing
         var random = RandomStream(seed: 11)
         let x = Tensor(normal: [6, 80], from: &random)
         for clip in [1, 0.85] as [Float] {
-            let spec = QuantizerSpec(bits: kind.bits, symmetric: kind.symmetric, granularity: granularity, clipRatio: clip)
+            var spec = QuantizerSpec(bits: kind.bits, symmetric: kind.symmetric, granularity: granularity, clipRatio: clip)
             let size: Int
             switch granularity {
             case .tensor: size = x.count
             case .group(let n), .head(let n): size = n
             case .token, .channel, .column: size = x.columns
             }
-            let expected = stride(from: 0, to: x.count, by: size).flatMap { start in
-                Self.reference(Array(x.elements[start..<(start + size)]), spec)
+            for range in SymmetricRange.allCases {
+                spec.symmetricRange = range
+                let expected = stride(from: 0, to: x.count, by: size).flatMap { start in
+                    Self.reference(Array(x.elements[start..<(start + size)]), spec)
+                }
+                #expect(fakeQuantized(x, spec).elements == expected)
             }
-            #expect(fakeQuantized(x, spec).elements == expected)
         }
     }
 
@@ -103,10 +108,15 @@ import Testing
 
     /// With the codes q and the zero point held fixed, x̂ = s(x)·(q − z) is smooth in the entries that span the range. The
     /// straight-through rounding adds dx̂ to every entry; what is left is the derivative of s, which differences can check.
-    @Test(arguments: [true, false], [QuantizerGranularity.token, .group(8), .head(8)])
-    func `the range gradient is the derivative of the scale`(symmetric: Bool, granularity: QuantizerGranularity) {
+    @Test(
+        arguments: [(true, .restricted), (true, .full), (false, .full)] as [(Bool, SymmetricRange)],
+        [QuantizerGranularity.token, .group(8), .head(8)])
+    func `the range gradient is the derivative of the scale`(
+        _ kind: (symmetric: Bool, range: SymmetricRange), granularity: QuantizerGranularity
+    ) {
         var random = RandomStream(seed: 6)
-        let spec = QuantizerSpec(bits: 4, symmetric: symmetric, granularity: granularity, clipRatio: 0.9)
+        let spec = QuantizerSpec(
+            bits: 4, symmetric: kind.symmetric, granularity: granularity, clipRatio: 0.9, symmetricRange: kind.range)
         let value = Tensor(normal: [3, 16], from: &random), upstream = Tensor(normal: [3, 16], from: &random)
         let size = granularity == .token ? 16 : 8
         let tape = Tape()
@@ -120,7 +130,7 @@ import Testing
             // ds/dx_j by central differences in double precision; the step never changes which entry is extreme.
             func scale(_ x: [Double]) -> Double {
                 var low = x.min() ?? 0, high = x.max() ?? 0
-                if symmetric { return 0.9 * max(-low, high) / 7 }
+                if kind.symmetric { return 0.9 * max(-low, high) / (kind.range == .full ? 7.5 : 7) }
                 if spec.includesZero { (low, high) = (min(low, 0), max(high, 0)) }
                 return 0.9 * (high - low) / 15
             }

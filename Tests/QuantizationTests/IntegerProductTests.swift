@@ -23,7 +23,7 @@ import Testing
             let ranges = stride(from: 0, to: columns, by: width).map {
                 RoundedRange(
                     Array(token[$0..<$0 + width]), bits: spec.bits, symmetric: spec.symmetric,
-                    includesZero: spec.includesZero, clip: spec.clipRatio)
+                    isFull: spec.symmetricRange == .full, includesZero: spec.includesZero, clip: spec.clipRatio)
             }
             return (0..<rows).map { r in
                 IntegerReference.product(ranges, width: width, group: group, columns: columns) { column in
@@ -50,7 +50,10 @@ import Testing
     func `products with whole rows are those of integers added one by one`(shape: [Int], bits: Int) throws {
         for symmetric in [true, false] {
             let weight = weight(shape, bits: bits, symmetric: symmetric, .channel)
-            for spec in [QuantizerSpec(bits: 8, symmetric: true), QuantizerSpec(bits: bits), QuantizerSpec(bits: 8)] {
+            for spec in [
+                QuantizerSpec(bits: 8, symmetric: true), QuantizerSpec(bits: 8, symmetric: true, symmetricRange: .full),
+                QuantizerSpec(bits: bits), QuantizerSpec(bits: 8),
+            ] {
                 let product = try IntegerProduct(weight, activations: spec)
                 for count in [1, 2, 3, 4, 7, 8, 12, 15, 27] {
                     let x = tokens(count, shape[1])

@@ -4,13 +4,13 @@ package struct RoundedRange {
     package var scale: Float
     package var zero: Int
 
-    package init(_ x: [Float], bits: Int, symmetric: Bool, includesZero: Bool = true, clip: Float = 1) {
+    package init(_ x: [Float], bits: Int, symmetric: Bool, isFull: Bool = false, includesZero: Bool = true, clip: Float = 1) {
         var low = x.min() ?? 0, high = x.max() ?? 0
         func nearest(_ value: Float) -> Float { (value / scale).rounded(.toNearestOrEven) }
         if symmetric {
             let levels = Float((1 << (bits - 1)) - 1)
             let magnitude = max(abs(low), abs(high))
-            (codes, scale, zero) = ([], magnitude == 0 ? 1 : magnitude * clip / levels, 0)
+            (codes, scale, zero) = ([], magnitude == 0 ? 1 : magnitude * clip / (isFull ? levels + 0.5 : levels), 0)
             codes = x.map { Int(min(max(nearest($0), -levels - 1), levels)) }
             return
         }

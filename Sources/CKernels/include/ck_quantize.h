@@ -8,6 +8,7 @@ typedef struct {
     int include_zero;      // asymmetric: the range is widened to contain 0
     float clip_ratio;      // scales the range
     float least_magnitude; // symmetric: the range is at least this; 0 sets no limit
+    int full_range;        // symmetric: 2^bits − 1 steps to the range, instead of 2^bits − 2
 } ck_quantizer;
 
 // y ← the nearest representable values of x, `groups` groups of g contiguous values with their own range each.

@@ -1,6 +1,7 @@
 // Fake-quantization of groups of values, its derivative, and the search for a clipping range.
 //
 // symmetric, b bits:   s = c·max|x| / (2^(b−1)−1),   q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1)
+// full range:          s = c·max|x| / (2^(b−1)−½),   q as above
 // asymmetric, b bits:  s = (c·max − c·min) / (2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1)
 // Both:                y = (q − z)·s, ⌊·⌉ to the nearest integer, ties to even.
 
@@ -39,13 +40,15 @@ INLINE range_t range_of(const float *x, size_t n) {
 INLINE float magnitude_of(range_t r) { return fabsf(r.low) > fabsf(r.high) ? fabsf(r.low) : fabsf(r.high); }
 
 INLINE float symmetric_levels(int bits) { return (float)((1 << (bits - 1)) - 1); }
+// Steps from 0 to the end of a symmetric range.
+INLINE float symmetric_steps(ck_quantizer q) { return symmetric_levels(q.bits) + (q.full_range ? 0.5f : 0); }
 INLINE float asymmetric_levels(int bits) { return (float)((1 << bits) - 1); }
 
 INLINE grid_t symmetric_grid(range_t r, ck_quantizer q, float clip) {
     float levels = symmetric_levels(q.bits);
     float magnitude = magnitude_of(r);
     if (magnitude < q.least_magnitude) magnitude = q.least_magnitude;
-    float scale = magnitude * clip / levels;
+    float scale = magnitude * clip / symmetric_steps(q);
     // A group of zeros, or of values too small to be told from 0 by any scale, takes scale 1.
     return (grid_t){scale > 0 ? scale : 1, 0, -levels - 1, levels};
 }
@@ -167,7 +170,7 @@ void CK_VARIANT(ck_fake_quantize_range_backward)(
             if (magnitude == 0 || magnitude < q.least_magnitude) continue;
             float peak = fabsf(r.high) == magnitude ? r.high : r.low;
             size_t at = first_index(x, g, peak);
-            if (at < g) dx[at] += (float)copysign(1, peak) * (float)(ds / symmetric_levels(q.bits));
+            if (at < g) dx[at] += (float)copysign(1, peak) * (float)(ds / symmetric_steps(q));
         } else {
             range_t wide = widened(r, q.include_zero);
             if (wide.low == wide.high) continue;

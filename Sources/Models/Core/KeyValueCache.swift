@@ -23,7 +23,7 @@ package struct CachePrecision: Sendable, Equatable {
     fileprivate var quantizer: ck_quantizer {
         ck_quantizer(
             bits: Int32(bits), symmetric: symmetric ? 1 : 0, include_zero: includesZero ? 1 : 0, clip_ratio: 1,
-            least_magnitude: 0)
+            least_magnitude: 0, full_range: 0)
     }
 }
 

@@ -19,7 +19,8 @@ package struct QuantizationRecipe {
         settings = config.quantization
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
-            keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
+            activationRange: settings.activations.symmetricRange, keyBits: settings.kv.keys, valueBits: settings.kv.values,
+            cacheSymmetric: settings.kv.symmetric,
             headDimension: architecture.headDimension ?? 1,
             gradient: config.rotation.gradient)
         weights = settings.weights.quantizer(bits: settings.weights.bits)
