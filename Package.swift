@@ -119,7 +119,8 @@ let package = Package(
             "Planning",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-                "Calibration", "Collectives", "Parallelism", "EmbeddedModel", "Configuration",
+                "TernarySVD", "TransitionBus", "Calibration", "Collectives", "Parallelism", "EmbeddedModel", "Datasets",
+                "Configuration",
             ]),
         module(
             "Runs",

@@ -9,7 +9,7 @@ internal import TensorCore
 package enum SampledTokens {
     /// Sequences drawn together. Fixed, since the numbers of a product depend by rounding on its size: any number of ranks
     /// draws the same tokens.
-    private static let chunk = 16
+    package static let chunk = 16
 
     /// Chunks are dealt to the replicas; in each, as many as there are stages are under way at once, so that every stage has
     /// one to work on. Collective.

@@ -1,21 +1,22 @@
 internal import Configuration
+internal import Datasets
 internal import Models
 internal import Rotation
 
-/// What a job does besides its steps, for the time the whole of it takes: sequences that the model draws, evaluations before
-/// and after, and the first decomposition of a ternary training. Reading and writing files is not counted.
+/// What a job does besides its steps, for the time the whole of it takes: files, sequences that the model draws, evaluations
+/// before and after, weights rotated and rounded for these, and the first decomposition of a ternary training.
 struct JobTime {
     private let workload: Workload
     private let evaluation: Workload
-    private let decomposition: Workload?
     /// Of the rotations that `quantize` learns itself.
     private let learning: Workload?
+    private let cost: ModelCost
 
     init(_ workload: Workload) {
         self.workload = workload
         evaluation = Workload(.eval, workload.config, workload.shape)
         learning = Self.learning(workload)
-        decomposition = workload.job == .qat && workload.isTernary ? Workload(.ptq, workload.config, workload.shape) : nil
+        cost = ModelCost(workload.shape)
     }
 
     /// Seconds of the job with steps as planned.
@@ -26,10 +27,22 @@ struct JobTime {
             let whole = Layout(data: layout.data, pipeline: layout.pipeline, microbatches: share)
             return Planner(workload, cluster).seconds(whole)
         }
-        let pass = step(evaluation) / Double(evaluation.passes)
-        let learned = learning.map { Double($0.steps) * step($0) } ?? 0
-        let outside = passes * pass + (decomposition.map(step) ?? 0) + learned + rounding(planned).seconds(on: cluster)
-        return Double(workload.steps) * planned.secondsPerStep + outside
+        let parts = workload.parts(layout.pipeline)
+        /// Of the stage that takes longest.
+        func longest(_ work: (StagePart) -> Work) -> Double { parts.map { work($0).seconds(on: cluster) }.max() ?? 0 }
+        var seconds = CalibratedRates.secondsOfStart + longest(files) + Double(workload.steps) * planned.secondsPerStep
+        seconds += passes / Double(evaluation.passes) * step(evaluation)
+        seconds += drawing(parts, replicas: layout.data, on: cluster)
+        seconds += longest { rounding($0) + rotating($0) }
+        let before = StageWork(workload, sequences: 1, replicaSequences: 1)
+        seconds += 1 / Double(layout.data) * parts.reduce(0) { $0 + before.beforeSteps($1).seconds(on: cluster) }
+        if let learning { seconds += Double(learning.steps) * step(learning) }
+        if workload.job == .qat {
+            let ternary = TernaryWork(workload)
+            // Before the first step, after the last one, and for the file.
+            seconds += longest { ternary.beginning($0, replicas: layout.data) + 3 * ternary.reporting($0) }
+        }
+        return seconds
     }
 
     private static func learning(_ workload: Workload) -> Workload? {
@@ -42,33 +55,82 @@ struct JobTime {
         return Workload(.rotate, config, workload.shape)
     }
 
-    /// Forward passes over the windows of the evaluation outside the steps, drawing counted as one over as many sequences.
+    // MARK: Evaluations
+
+    /// Forward passes over the windows of the evaluation outside the steps.
     private var passes: Double {
-        let data = workload.config.data
-        var drawn = data.eval.path == nil ? 1.0 : 0
-        if workload.learns, data.train.path == nil { drawn += Double(data.sampledSequences) / Double(evaluation.sequences) }
         switch workload.job {
-        // Full precision alone; beside it rounded, with Hadamard rotations and with learned ones.
-        case .rotate: return drawn + 7
-        case .train: return drawn + 2
-        // Full precision alone; beside it before and after. Those of the first decomposition are in its own time.
-        case .qat: return drawn + (workload.isTernary ? 3 : 5)
-        case .ptq, .quantize, .eval: return drawn
+        // Full precision alone; beside it rounded, with norms folded, with Hadamard rotations, with learned ones, and as
+        // written. Two sequences of a pass each by which the written network is checked, and one rounded to 16 bits.
+        case .rotate: 11 + 4 / Double(evaluation.sequences)
+        // Full precision alone, and beside the trained network.
+        case .train: 3
+        // Full precision alone; beside it before and after, and ternary layers' rivals.
+        case .qat: workload.isTernary ? (workload.config.eval.compare ? 9 : 5) : 5
+        case .ptq, .quantize, .eval: 0
         }
     }
 
-    /// Rounding all weights of the stage with most layers, once for each row of the job's table that is rounded.
-    private func rounding(_ planned: PlannedLayout) -> Work {
-        guard workload.config.quantization.weights.bits < 16 else { return Work() }
-        let rows =
-            switch workload.job {
-            case .rotate: 3.0
-            case .eval: workload.config.rotation.path == nil ? 1.0 : 2
-            case .qat: workload.isTernary ? 0.0 : 2
-            case .train, .ptq, .quantize: 0.0
-            }
-        let cost = ModelCost(workload.shape)
-        let linears = planned.stages.map { stage in stage.reduce(0) { $0 + cost[$1].linears } }
-        return Work(searches: rows * Double(linears.max() ?? 0))
+    /// Rounding all weights of a stage, once for each row of the job's table that is rounded.
+    private func rounding(_ part: StagePart) -> Work {
+        let isRounded = workload.config.quantization.weights.bits < 16
+        let rows: Double
+        switch workload.job {
+        case .rotate: rows = isRounded ? 4 : 0
+        case .eval: rows = !isRounded ? 0 : workload.config.rotation.path == nil ? 1 : 2
+        case .qat where workload.isTernary: rows = workload.config.eval.compare ? 2 : 0
+        case .qat: rows = isRounded ? 2 : 0
+        case .train, .ptq, .quantize: rows = 0
+        }
+        return Work(searches: rows * linears(part))
+    }
+
+    /// Rotating all weights of a stage: for the scores of two rows, the check, the file, and twice to see what 16 bits leave.
+    private func rotating(_ part: StagePart) -> Work {
+        guard workload.job == .rotate else { return Work() }
+        let rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
+        let blocks = part.layers.reduce(0) { $0 + rotation.weightOperations($1, r1: true, r2: true) / 2 }
+        let square = Double(workload.shape.hiddenSize * workload.shape.hiddenSize)
+        let ends = Double((part.isFirst ? 1 : 0) + (part.isLast ? 1 : 0)) * 2 * Double(workload.shape.vocabularySize) * square
+        return Work(products: 6 * (blocks + ends))
+    }
+
+    private func linears(_ part: StagePart) -> Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
+
+    // MARK: Sequences and files
+
+    /// Reading a stage's parameters, digesting and writing them.
+    private func files(_ part: StagePart) -> Work {
+        let blocks = part.layers.reduce(0) { $0 + Double(cost[$1].parameters) }
+        let ends = Double((part.isFirst ? 1 : 0) + (part.isLast && !workload.shape.tiesHead ? 1 : 0)) * Double(cost.head)
+        return Work(values: CalibratedRates.valuesOfAFile * (blocks + ends))
+    }
+
+    /// Sequences that the model draws where no text is given, some together and token by token: each position takes all
+    /// weights from memory, for few rows. With stages as many of these chunks are under way.
+    private func drawing(_ parts: [StagePart], replicas: Int, on cluster: Cluster) -> Double {
+        let (data, chunk) = (workload.config.data, SampledTokens.chunk)
+        var texts: [Int] = []
+        if data.eval.path == nil { texts.append(evaluation.sequences) }
+        if workload.readsText, data.train.path == nil {
+            texts.append(workload.drawnSequences)
+        }
+        let stages = parts.map { position($0, rows: Double(chunk)).seconds(on: cluster) }
+        let (one, slowest) = (stages.reduce(0, +), stages.max() ?? 0)
+        let positions = Double(workload.length - 1)
+        return texts.reduce(0) { sum, count in
+            let chunks = ((count + chunk - 1) / chunk + replicas - 1) / replicas
+            let groups = stride(from: 0, to: chunks, by: parts.count).map { min(parts.count, chunks - $0) }
+            return sum + positions * groups.reduce(0) { $0 + max(one, Double($1) * slowest) }
+        } * cluster.ranksPerCore
+    }
+
+    /// A token of each sequence of a chunk.
+    private func position(_ part: StagePart, rows: Double) -> Work {
+        let head = part.isLast ? Double(cost.head) : 0
+        let weights = linears(part) + head
+        return Work(
+            products: 2 * rows * weights,
+            values: weights + (part.isLast ? 3 * rows * Double(workload.shape.vocabularySize) : 0))
     }
 }

@@ -49,6 +49,7 @@ package struct LayoutChooser: Sendable {
     /// As the run itself divides a replica's sequences.
     private func microbatches(data: Int, stages: Int) -> Int {
         let share = (workload.sequences + data - 1) / data
+        guard workload.learns else { return max(1, share) }
         let batches = try? workload.config.microBatches(ParallelDims(data: data, pipeline: stages))
         return max(1, batches?.ranges(share).count ?? share)
     }

@@ -33,10 +33,11 @@ package struct Planner: Sendable {
             seconds.reduce(0, +) + Double(2 * (layout.pipeline - 1))
             * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
         let pipeline = fill + (microbatches - 1) * (seconds.max() ?? 0)
-        let communication = traffic.reductionSeconds(on: cluster)
-        // A calibration goes through the stages one after the other.
-        let longestOnce = workload.calibrates ? onceSeconds.reduce(0, +) : onceSeconds.max() ?? 0
-        let longest = pipeline + longestOnce + communication
+        let communication = traffic.reductionSeconds(on: cluster) + traffic.busSeconds(on: cluster)
+        let inTurn = stages.map { $0.once.inTurn.seconds(on: cluster) }
+        let longestOnce = inTurn.reduce(0, +) + (zip(onceSeconds, inTurn).map { $0 - $1 }.max() ?? 0)
+        let always = workload.learns ? CalibratedRates.secondsOfStep : 0
+        let longest = pipeline + longestOnce + communication + always
         // Ranks that share a core wait for each other, or for a core: whichever is longer.
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.ranksPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes
@@ -85,10 +86,12 @@ package struct Planner: Sendable {
         max(1, workload.learns ? workload.sequences / data : (workload.sequences + data - 1) / data)
     }
 
-    /// Powers of two, and one sequence each; as many as there are stages at least.
+    /// Powers of two, and one sequence each; as many as there are stages at least. A job that does not learn takes one window
+    /// after the other, whatever is set.
     private func microbatchCounts(_ sequences: Int, stages: Int) -> [Int] {
+        guard workload.learns else { return [sequences] }
         if let count = workload.config.parallel.microbatches { return [min(count, sequences)] }
         let powers = (0...30).map { 1 << $0 }.prefix { $0 < sequences }
-        return (powers + [sequences]).filter { $0 >= stages || stages == 1 || !workload.learns }
+        return (powers + [sequences]).filter { $0 >= stages }
     }
 }

@@ -19,23 +19,25 @@ struct QuantizeWork {
     private var transforms: Double { searchesAll ? 3 : 1 }
     private var calibrated: Double { Double(config.calibration.sequences * workload.length) }
 
-    /// Of a stage's layers: what every replica does, and what they divide.
-    func once(_ part: StagePart) -> (alike: Work, divided: Work) {
+    /// Of a stage's layers: what every replica does, what they divide, and of a replica's the part for which stages go one
+    /// after the other.
+    func once(_ part: StagePart, replicas: Double) -> (alike: Work, divided: Work, inTurn: Work) {
         let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
         // The row of plain rounding, and of each transform the methods that look at no inputs.
         let methods = workload.quantizations
         let rounded = 1 + transforms * Double(methods.count { $0.inputs == nil })
-        var (alike, divided) = (Work(searches: isSearched ? rounded * linears : 0), Work())
+        let alike = Work(searches: isSearched ? rounded * linears : 0)
+        var (divided, inTurn) = (Work(), Work())
         if searchesAll {
             // Two networks for each recipe.
             let windows = Double(config.quantize.heldOut * workload.length)
             divided.products += transforms * Double(methods.count) * 2 * windows * 2 * linears
         }
         for method in methods where method.inputs != nil {
-            for block in part.layers { add(method, block, to: &alike, &divided) }
+            for block in part.layers { inTurn = inTurn + calibrating(method, block, replicas: replicas) }
         }
-        if config.quantizeTransforms.contains(.balance) { divided = divided + balancing(part) }
-        return (alike, divided)
+        if config.quantizeTransforms.contains(.balance) { inTurn = inTurn + 1 / replicas * balancing(part) }
+        return (alike, divided, inTurn)
     }
 
     /// Balancing channels on the calibration text: a pass, and the second moment at each hook point.
@@ -50,27 +52,31 @@ struct QuantizeWork {
 
     private var isSearched: Bool { config.quantization.weights.clip == .search }
 
-    /// A block calibrated: the second moments of the inputs at each hook point (half a product), passes of the block to get at
-    /// them, and what the method makes of them.
-    private func add(_ method: any WeightQuantization, _ index: Int, to alike: inout Work, _ divided: inout Work) {
+    /// A block calibrated, by one of the replicas: the second moments of the inputs at each hook point (half a product), passes
+    /// of the block to get at them, and what the method makes of them, which in part each does for itself.
+    private func calibrating(_ method: any WeightQuantization, _ index: Int, replicas: Double) -> Work {
         let block = workload.shape.blocks[index]
         let widths = Dictionary(grouping: block.linears, by: { $0.ports.reads }).values.map { layers in
             (columns: layers[0].spec.shape[1], rows: layers.reduce(0) { $0 + $1.spec.shape[0] })
         }
-        let passes = config.calibration.mode == .sequential ? Double(widths.count) + 1 : 1
-        divided = divided + (transforms * passes) * pass(index)
+        var (alike, divided) = (Work(), passes(points: widths.count) * pass(index))
         for (columns, rows) in widths {
             let cost = method.cost(rows: rows, columns: columns)
-            let moments = method.inputs == .secondMoment ? calibrated * Double(columns * columns) : 0
-            divided =
-                divided + transforms
-                * Work(products: moments + cost.products, searches: isSearched ? Double(rows * columns) : 0)
-            alike.solves += transforms * cost.solves
+            if method.inputs == .secondMoment { divided = divided + moments(columns) }
+            divided = divided + Work(products: cost.products, searches: isSearched ? Double(rows * columns) : 0)
+            alike.solves += cost.solves
         }
+        return transforms * (alike + 1 / replicas * divided)
     }
 
+    /// Passes of the calibration text through a block of which the inputs at so many hook points are looked at.
+    func passes(points: Int) -> Double { config.calibration.mode == .sequential ? Double(points) + 1 : 1 }
+
+    /// Adding up the second moments of inputs of a width.
+    func moments(_ width: Int) -> Work { Work(products: calibrated * Double(width * width)) }
+
     /// The calibration text through a block.
-    private func pass(_ index: Int) -> Work {
+    func pass(_ index: Int) -> Work {
         Work(
             products: 2 * calibrated * Double(cost[index].linears)
                 + 2 * cost[index].attention(sequences: config.calibration.sequences, length: workload.length),

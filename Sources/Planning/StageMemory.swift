@@ -5,8 +5,9 @@ internal import Rotation
 
 /// Bytes a stage needs at its fullest moment: the largest of a training step, an evaluation and the end of the run.
 struct StageMemory {
-    /// Program, libraries, their buffers and the run's tokens.
-    static let process = 44 << 20
+    /// Program, libraries, their buffers and the run's tokens; what MPI and sockets need where there are other ranks.
+    static let process = 36 << 20
+    static let messages = 10 << 20
     /// Gaps between buffers of many sizes.
     static let slack = 1.04
 
@@ -28,10 +29,12 @@ struct StageMemory {
     ///   - alive: micro-batches between their forward and backward pass.
     ///   - sides: where R1 is merged into the weights in training.
     ///   - replicas: ranks that share the optimizer's state where it is sharded.
-    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int) -> Int {
-        let step = weightsInStep(sides, replicas: replicas) + max(activations(sequences: sequences, alive: alive), retraction)
-        let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1))
-        return Self.process + Int(Self.slack * 4 * values)
+    ///   - isAlone: whether there is no other rank.
+    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, isAlone: Bool) -> Int {
+        let busy = max(activations(sequences: sequences, alive: alive), retraction, workload.job == .qat ? ternaryMaking : 0)
+        let step = weightsInStep(sides, replicas: replicas) + busy
+        let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1, pair: true))
+        return Self.process + (isAlone ? 0 : Self.messages) + Int(Self.slack * 4 * values)
     }
 
     // MARK: Weights, in values
@@ -92,9 +95,10 @@ struct StageMemory {
             // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
             let largest = max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
             // While a checkpoint is written, the next step runs beside a copy of what the rank writes of it.
-            let written = workload.config.checkpoint.every > 0 ? (1 + states) / Double(replicas) : 0
-            return parameters * (3 + shared + written) + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
-        case .ptq: return 2 * resting * parameters + (isWidened ? widened + asIntegers : 0) + ternaryState
+            let written =
+                workload.config.checkpoint.every > 0 ? ((1 + states) * parameters + ternaryState) / Double(replicas) : 0
+            return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
+        case .ptq: return decomposed(replicas)
         case .quantize: return quantized(replicas: replicas)
         case .eval: return isWidened ? resting * parameters + widened : parameters
         }
@@ -105,18 +109,31 @@ struct StageMemory {
     /// second moments, their factor and a copy in double precision; its integers twice, once they are written and read back,
     /// with a head of their own.
     private func quantized(replicas: Int) -> Double {
-        let config = workload.config
         let base = isWidened ? resting * parameters + widened : parameters
         let rounded = resting == 0 ? asIntegers : linears
-        var calibration = 0.0
-        if workload.calibrates {
-            let share = (config.calibration.sequences + replicas - 1) / replicas
-            let inputs = Double(share * workload.length * shape.hiddenSize)
-            let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
-            let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
-            calibration = inputs + 2 * largest + 6 * widest * widest
-        }
-        return base + max(rounded, asIntegers + calibration, 2 * asIntegers + head)
+        return base + max(rounded, asIntegers + calibration(replicas), 2 * asIntegers + head)
+    }
+
+    /// What a calibration holds: see ``quantized(replicas:)``.
+    private func calibration(_ replicas: Int) -> Double {
+        guard workload.calibrates else { return 0 }
+        let share = (workload.config.calibration.sequences + replicas - 1) / replicas
+        let inputs = Double(share * workload.length * shape.hiddenSize)
+        let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
+        let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
+        return inputs + 2 * largest + 6 * widest * widest
+    }
+
+    /// The network, and beside it the largest of: this replica's factors as they are made, or a calibration; its ternary layers
+    /// rounded to integers, for comparison; itself as read back, its factors at no more than two bits an entry (one and the
+    /// share of non-zeros, which is not known beforehand).
+    private func decomposed(_ replicas: Int) -> Double {
+        let layers = TernaryWork(workload).layers(part)
+        let (weights, entries) = layers.reduce((0, 0)) { ($0.0 + $1.weights, $0.1 + $1.entries) }
+        let making = max(ternaryMaking + entries / Double(replicas), calibration(replicas) + entries / 16)
+        let compared = !workload.config.eval.compare ? 0 : resting == 0 ? asIntegers : weights
+        let written = resting * (parameters - weights) + entries / 16
+        return resting * parameters + (isWidened ? widened : 0) + max(making, compared, written)
     }
 
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.
@@ -139,27 +156,16 @@ struct StageMemory {
             + (sides.contains(.headInput) ? head : 0)
     }
 
-    /// Of each ternary layer of the stage, the values of its matrix and of its factors, and of what decomposing it takes: both
-    /// several times, and the factors' Gram matrix with its Cholesky factor in double precision.
-    private var ternaryLayers: [(result: Double, making: Double)] {
-        guard workload.isTernary else { return [] }
-        return part.layers.flatMap { index -> [(result: Double, making: Double)] in
-            let block = shape.blocks[index]
-            return zip(workload.ternaryLayers(index), block.linears).compactMap {
-                layer, linear -> (result: Double, making: Double)? in
-                let name = block.prefix + String(linear.spec.name.dropLast(".weight".count))
-                guard workload.config.ternary.layers.matches(name) else { return nil }
-                let result = Double(layer.rows * layer.columns + layer.components * (layer.rows + layer.columns))
-                return (result, 4 * result + 4 * Double(layer.components * layer.components))
-            }
-        }
-    }
+    /// Values of a ternary layer's matrix and of its factors.
+    private func result(_ layer: TernaryWork.Layer) -> Double { layer.weights + layer.entries }
 
-    /// Rests and factors of all layers in training; else factors kept at no more than two bits an entry (one and the share of
-    /// non-zeros, which is not known beforehand). And one layer in the making.
-    private var ternaryState: Double {
-        let sum = ternaryLayers.reduce(0) { $0 + $1.result }
-        return (ternaryLayers.map(\.making).max() ?? 0) + (workload.job == .ptq ? sum / 16 : sum)
+    /// Rests and factors of all layers in training.
+    private var ternaryState: Double { TernaryWork(workload).layers(part).reduce(0) { $0 + result($1) } }
+
+    /// One layer decomposed: both several times, and the factors' Gram matrices with their Cholesky factors in double
+    /// precision.
+    private var ternaryMaking: Double {
+        TernaryWork(workload).layers(part).map { 6 * result($0) + 6 * $0.components * $0.components }.max() ?? 0
     }
 
     /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
@@ -176,7 +182,9 @@ struct StageMemory {
     // MARK: Activations, in values
 
     private func activations(sequences: Int, alive: Int) -> Double {
-        guard workload.learns, workload.runsNetwork else { return passing(sequences: workload.runsNetwork ? sequences : 1) }
+        guard workload.learns, workload.runsNetwork else {
+            return passing(sequences: workload.runsNetwork ? sequences : 1, pair: hasPair)
+        }
         let tokens = Double(sequences * workload.length)
         let layers = Double(part.layers.count)
         let input = Double(shape.hiddenSize)
@@ -186,7 +194,7 @@ struct StageMemory {
             workload.recomputes
             ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + (kinds.max() ?? 0)
             : Double(alive) * kinds.reduce(0, +)
-        return tokens * kept + passing(sequences: sequences)
+        return tokens * kept + passing(sequences: sequences, pair: hasPair)
     }
 
     /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input
@@ -199,12 +207,17 @@ struct StageMemory {
             2 * (inputs + block.width(.outputInput) + block.width(.value)) + block.width(.key) + block.width(.downInput))
     }
 
+    /// Whether logits of two networks stand beside each other: a teacher's, or those that a score is compared with.
+    private var hasPair: Bool { workload.hasTeacher || !workload.learns }
+
     /// What a layer holds while it computes, and a block of logits, twice where they are compared.
-    private func passing(sequences: Int) -> Double {
+    private func passing(sequences: Int, pair: Bool) -> Double {
         let tokens = sequences * workload.length
         let widest = Double(3 * shape.downWidth + 4 * shape.hiddenSize)
         let logits =
-            part.isLast ? Double(2 * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize) : 0
+            part.isLast
+            ? Double((pair ? 2 : 1) * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize)
+            : 0
         return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
     }
 }

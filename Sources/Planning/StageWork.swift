@@ -41,7 +41,7 @@ struct StageWork {
         guard workload.runsNetwork else { return Work() }
         var work = part.layers.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
-        if part.isLast { work = work + Double(workload.passes) * headPass }
+        if part.isLast { work = work + Double(workload.passes + workload.comparisons) * headPass }
         return work
     }
 
@@ -107,17 +107,16 @@ struct StageWork {
         var byReplicas = Work()
         /// By this rank alone.
         var own = Work()
+        /// While the other stages wait: a calibration goes through them one after the other.
+        var inTurn = Work()
 
-        var total: Work { byAll + byReplicas + own }
+        var total: Work { byAll + byReplicas + own + inTurn }
     }
 
     func once(_ part: StagePart, _ layout: Layout, _ sharing: StepSharing) -> Once {
         let replicas = Double(layout.data)
         var once = Once()
         if usesRotations {
-            if workload.config.rotation.balance {
-                once.own = once.own + 1 / (replicas * Double(workload.steps)) * QuantizeWork(workload).balancing(part)
-            }
             let ranks = sharing.dividesUpdate ? Double(layout.ranks) : 1
             once.byAll = retraction.alike
             if ranks > 1 { once.own = 1 / ranks * retraction.byRow } else { once.byAll = once.byAll + retraction.byRow }
@@ -144,13 +143,20 @@ struct StageWork {
             }
         }
         if workload.job == .quantize {
-            let work = QuantizeWork(workload).once(part)
+            let work = QuantizeWork(workload).once(part, replicas: replicas)
             once.byReplicas = once.byReplicas + work.alike
             once.own = once.own + 1 / replicas * work.divided
+            once.inTurn = once.inTurn + work.inTurn
         }
         if workload.isTernary {
-            once.own = once.own + 1 / replicas * part.layers.reduce(Work()) { $0 + ternaryBlock($1) }
-            if workload.job == .qat { once.byReplicas.values += part.layers.reduce(0) { $0 + ternarySums($1) } }
+            let (own, alike) = TernaryWork(workload).step(part, replicas: layout.data)
+            (once.own, once.byReplicas) = (once.own + own, once.byReplicas + alike)
+            if workload.job == .ptq, workload.config.eval.compare {
+                once.byReplicas.searches += 2 * TernaryWork(workload).layers(part).reduce(0) { $0 + $1.weights }
+            }
+            if workload.job == .ptq {
+                once.inTurn = once.inTurn + TernaryWork(workload).calibration(part, replicas: layout.data)
+            }
         }
         return once
     }
@@ -184,29 +190,32 @@ struct StageWork {
 
     private func linears(_ part: StagePart) -> Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
 
-    /// Additions of U·diag(s)·V of a block's linears, which every replica forms: about half of U is zero.
-    private func ternarySums(_ block: Int) -> Double {
-        workload.ternaryLayers(block).reduce(0) { $0 + 0.5 * Double($1.rows) * Double($1.components) * Double($1.columns) }
-    }
-
-    /// A step on stored rows or on the weights, and its share of the pass that stores, over all replicas.
+    /// A step on stored rows or on the weights, over all replicas.
     private func withoutNetwork(_ part: StagePart) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
         guard workload.storedSequences > 0 else {
             return Work(products: part.layers.reduce(0) { $0 + rotation.weightOperations($1, r1: r1, r2: r2) })
         }
-        let stored = Double(workload.storedSequences * workload.length) / Double(workload.steps)
+        let tokens = Double(workload.storedTokens)
         return part.layers.reduce(Work()) { sum, block in
-            let (tokens, cost) = (Double(workload.storedTokens), cost[block])
             // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each
             // twice.
             let rows = rotation.rowOperations(block, tokens: tokens, r1: r1, r2: r2)
-            let widths = Double(workload.shape.blocks[block].quantizedWidth)
-            return sum
-                + Work(
-                    products: rows + 2 * stored * Double(cost.linears),
-                    values: 4 * tokens * widths + stored * cost.values(length: workload.length))
+            return sum + Work(products: rows, values: 4 * tokens * Double(workload.shape.blocks[block].quantizedWidth))
         }
+    }
+
+    /// Before the first step: the pass that stores activations, and balancing; over all replicas.
+    func beforeSteps(_ part: StagePart) -> Work {
+        guard usesRotations else { return Work() }
+        let tokens = Double(workload.storedSequences * workload.length)
+        let stored = part.layers.reduce(Work()) { sum, block in
+            sum
+                + Work(
+                    products: 2 * tokens * Double(cost[block].linears),
+                    values: tokens * cost[block].values(length: workload.length))
+        }
+        return workload.config.rotation.balance ? stored + QuantizeWork(workload).balancing(part) : stored
     }
 
     private func parameters(_ part: StagePart) -> Int {
@@ -238,17 +247,6 @@ struct StageWork {
     var rotationBytes: Double {
         let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
         return 4 * ((workload.learnsR1 ? h * h : 0) + (workload.learnsR2 ? Double(workload.shape.blocks.count) * d * d : 0))
-    }
-
-    /// Projecting one layer's linears: in training, scales at each step (normal equations of k components, 2k²(m+n) and a few
-    /// times as much to solve them) and vectors at some; after it, everything at once. Rough, since it depends on the weights.
-    private func ternaryBlock(_ block: Int) -> Work {
-        let every = Double(workload.config.ternary.adaptEvery)
-        return workload.ternaryLayers(block).reduce(Work()) { sum, layer in
-            let (m, n, k) = (Double(layer.rows), Double(layer.columns), Double(layer.components))
-            guard workload.job == .qat else { return sum + Work(products: 40 * k * k * (m + n), values: 30 * k * m * n) }
-            return sum + Work(products: 5 * k * k * (m + n), values: every > 0 ? 3 * k * m * n / every : 0)
-        }
     }
 }
 

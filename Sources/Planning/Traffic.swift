@@ -1,6 +1,7 @@
 internal import Configuration
 internal import Glibc
 internal import Models
+internal import TransitionBus
 
 /// What the ranks of a layout send each other in a step.
 struct Traffic {
@@ -41,7 +42,25 @@ struct Traffic {
     /// Handed over by the rank with most: a stage in the middle sends forward and backward.
     var bytesPerStep: Int {
         let crossing = layout.pipeline > 1 ? layout.microbatches * boundaryBytes : 0
-        return crossing + (parts.map(reductionBytes).max() ?? 0)
+        return crossing + (parts.map(reductionBytes).max() ?? 0) + Int(busBytes / Double(layout.data))
+    }
+
+    /// Of the transitions of a stage's ternary layers, which every replica of it gets.
+    private var busBytes: Double {
+        layout.data > 1 ? parts.map { TernaryWork(workload).publishedBytes($0) }.max() ?? 0 : 0
+    }
+
+    /// Until every replica has all transitions, and all have agreed that they have. Between nodes a transition travels once to
+    /// each rank, or once to each node where its ranks share a relay; that passes it on in memory.
+    func busSeconds(on cluster: Cluster) -> Double {
+        guard busBytes > 0 else { return 0 }
+        let replicas = Double(layout.data)
+        let choice = workload.config.bus.route.topology
+        let isRelayed = choice == .relay || choice == .auto && layout.data > BusTopology.directRanks
+        let bandwidth = isRelayed ? cluster.bandwidth : cluster.bandwidthPerRank
+        let shared = isRelayed ? cluster.ranksPerCore / Cluster.assumedBandwidth(nodes: 1) : 0
+        let bytes = busBytes * (replicas - 1) / replicas
+        return bytes * (cluster.ranksPerCore / bandwidth + shared) + (isRelayed ? 6 : 4) * log2(replicas) * cluster.latency
     }
 
     /// A ring moves 2(n − 1)/n of the buffer through every rank, and takes 2·log₂ n messages' time besides. Rotations are

@@ -41,4 +41,10 @@ enum CalibratedRates {
     static let solveRatio = 0.25
     static let secondsPerValue = 4e-10
     static let secondsPerSearch = 2.9e-8
+    /// Of a job: libraries, the tokenizer, measuring the peak.
+    static let secondsOfStart = 0.15
+    /// Of a training step: its line of metrics, and the ranks' agreement to go on.
+    static let secondsOfStep = 2e-3
+    /// Reading a parameter of the model twice, its part in digests, and writing it, in values.
+    static let valuesOfAFile = 60.0
 }

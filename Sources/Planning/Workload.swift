@@ -2,6 +2,7 @@ package import Configuration
 package import Models
 internal import Quantization
 internal import Rotation
+internal import TernarySVD
 
 /// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
 package struct Workload: Sendable {
@@ -42,9 +43,9 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Whether integers are chosen by what their layers' inputs show.
+    /// Whether integers or ternary factors are chosen by what their layers' inputs show.
     var calibrates: Bool {
-        quantizations.contains { $0.inputs != nil }
+        quantizations.contains { $0.inputs != nil } || job == .ptq && config.ternary.weighting != .none
     }
 
     /// Ways to choose integers that `quantize` goes through.
@@ -52,6 +53,29 @@ package struct Workload: Sendable {
         guard job == .quantize else { return [] }
         guard config.quantize.recipe == .given else { return config.quantization.weights.candidates }
         return [config.quantization.weights.quantization].compactMap(\.self)
+    }
+
+    /// Whether it reads the training text, and so draws sequences where none is given.
+    var readsText: Bool {
+        switch job {
+        case .rotate: config.rotation.objective != .weights || config.rotation.balance
+        case .train, .qat: true
+        case .quantize: calibrates || config.quantizeTransforms.contains(where: readsText)
+        case .ptq: config.ternary.weighting != .none
+        case .eval: false
+        }
+    }
+    private func readsText(_ transform: QuantizeSettings.Transform) -> Bool {
+        switch transform {
+        case .none, .hadamard: false
+        case .smoothquant, .balance: true
+        case .learned: config.rotation.path == nil && config.roundsTurnedActivations
+        }
+    }
+    /// Sequences that are drawn where no text is given; for stored activations no more than are stored.
+    var drawnSequences: Int {
+        let drawn = config.data.sampledSequences
+        return job == .rotate && config.rotation.objective.readsStoredRows ? min(drawn, config.rotation.sequences) : drawn
     }
 
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
@@ -72,10 +96,14 @@ package struct Workload: Sendable {
         case .eval: config.rotation.path == nil ? 3 : 5
         // Full precision; rounded beside full precision; as written beside full precision.
         case .quantize: 5
-        case .ptq: 2
+        // Full precision; as written beside it, and with integers of 4 and of 3 bits.
+        case .ptq: config.eval.compare ? 7 : 3
         case .rotate, .train, .qat: hasTeacher ? 2 : 1
         }
     }
+
+    /// Of these, the ones whose divergence from full precision is measured, for which logits are formed once more.
+    var comparisons: Int { learns ? 0 : passes / 2 }
 
     /// Whether activations and cache pass through quantizers in the step.
     package var quantizesActivations: Bool { job == .rotate || isInteger || job == .quantize || job == .eval }
@@ -115,11 +143,5 @@ package struct Workload: Sendable {
             return stages == 1 || !learns
                 || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
         }
-    }
-
-    /// Rows, columns and components of a block's linears as ternary factors. At the default tolerance trained models of several
-    /// sizes had about as many components as the longer side is long.
-    package func ternaryLayers(_ block: Int) -> [(rows: Int, columns: Int, components: Int)] {
-        shape.blocks[block].linears.map { ($0.spec.shape[0], $0.spec.shape[1], $0.spec.shape.max() ?? 0) }
     }
 }

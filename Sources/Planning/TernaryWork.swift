@@ -1,0 +1,141 @@
+internal import Configuration
+internal import Glibc
+internal import Models
+internal import TernarySVD
+
+/// What ternary layers cost: decomposing them, the transitions of training, and the bus that carries these.
+///
+/// How many components a layer gets, and how often their entries are looked at, depends on the weights. The numbers here are
+/// those of two trained models (Benchmarks/plan.md); single layers take from half to twice as much.
+struct TernaryWork {
+    /// A linear of a block that becomes ternary, U `[rows, components]` and V `[components, columns]`.
+    struct Layer {
+        let block: Int
+        let reads: HookPoint?
+        let rows: Double, columns: Double, components: Double
+
+        var weights: Double { rows * columns }
+        /// Of U and V.
+        var entries: Double { components * (rows + columns) }
+        /// Additions of U·diag(s)·V were no entry 0.
+        var sums: Double { components * rows * columns }
+    }
+
+    private let workload: Workload
+    private var settings: TernarySettings { workload.config.ternary }
+
+    init(_ workload: Workload) { self.workload = workload }
+
+    /// Of a stage, in the model's order.
+    func layers(_ part: StagePart) -> [Layer] {
+        guard workload.isTernary else { return [] }
+        return part.layers.flatMap { index -> [Layer] in
+            let block = workload.shape.blocks[index]
+            return block.linears.compactMap { linear in
+                let name = block.prefix + String(linear.spec.name.dropLast(".weight".count))
+                guard settings.layers.matches(name) else { return nil }
+                let (rows, columns) = (Double(linear.spec.shape[0]), Double(linear.spec.shape[1]))
+                return Layer(
+                    block: index, reads: linear.ports.reads, rows: rows, columns: columns,
+                    components: components(rows, columns))
+            }
+        }
+    }
+
+    /// At the default tolerance of 0.1 trained layers had 1.45·√(m·n) on average; the fewer the coarser the tolerance.
+    private func components(_ rows: Double, _ columns: Double) -> Double {
+        let finer = max(0.2, 1 + 2.5 * log10(0.1 / settings.tolerance))
+        return (1.45 * (rows * columns).squareRoot() * finer).rounded()
+    }
+
+    // MARK: Computing
+
+    /// The first factors: entries are chosen and reconsidered in many sweeps, and each round sums the residual anew.
+    private func decomposition(_ layer: Layer) -> Work { Work(values: 2400 * layer.entries + 2.2 * layer.sums) }
+
+    /// Scales by least squares: both sides' Gram matrices, half of each, the right-hand side, a factorization.
+    private func refresh(_ layer: Layer) -> Work {
+        let k = layer.components
+        return Work(products: 2 * layer.sums + k * layer.entries, solves: k * k * k / 3, values: 8 * layer.entries)
+    }
+
+    /// Entries of U and V reconsidered.
+    private func adaptation(_ layer: Layer) -> Work { Work(values: 240 * layer.entries) }
+
+    /// What every rank does with a transition: W and ρ from the factors, a sixteenth of a write for each addition of the
+    /// entries that are not 0, a fifth of them; and digests.
+    private func application(_ layer: Layer) -> Work { Work(values: layer.sums / (5 * 16) + 4 * layer.weights) }
+
+    /// Of a stage in a step of training: what the owner with most computes, and what all replicas do alike. In `ptq`: what
+    /// the replica with most decomposes.
+    func step(_ part: StagePart, replicas: Int) -> (own: Work, alike: Work) {
+        let layers = layers(part)
+        guard workload.job == .qat else {
+            // Dealt as stored. With bits to divide no tolerance is decomposed to.
+            guard settings.bits == nil else { return (Work(), Work()) }
+            return (busiest(layers, replicas, decomposition) { Int($0.weights) }, Work())
+        }
+        let largestFirst = layers.sorted { $0.entries > $1.entries }
+        func owner(_ work: (Layer) -> Work) -> Work { busiest(largestFirst, replicas, work) { Int($0.entries) } }
+        let every = adaptationShare
+        let own = (1 - every) * owner(refresh) + every * owner(adaptation)
+        return (own, layers.reduce(Work()) { $0 + application($1) })
+    }
+
+    /// `ptq` with `ternary.weighting`: passes of the calibration text, the second moments at the hook points that ternary
+    /// layers read, and their descent or their digits, which the replicas divide hook point by hook point.
+    func calibration(_ part: StagePart, replicas: Int) -> Work {
+        guard settings.weighting != .none else { return Work() }
+        let (network, layers) = (QuantizeWork(workload), Dictionary(grouping: layers(part), by: \.block))
+        return part.layers.reduce(Work()) { sum, index in
+            let points = Dictionary(grouping: layers[index] ?? [], by: \.reads).values
+            // Drafts of digits are made on the network as it is.
+            let passes = network.passes(points: points.count) + (settings.bits == nil ? 0 : 1)
+            let moments = points.reduce(Work()) { $0 + network.moments(Int($1[0].columns)) }
+            return points.reduce(sum + 1 / Double(replicas) * (passes * network.pass(index) + moments)) { sum, layers in
+                let perWeight = settings.bits != nil
+                return sum
+                    + busiest(layers, replicas) {
+                        Work(values: perWeight ? 2300 * $0.weights : 1600 * $0.entries)
+                    } size: {
+                        Int($0.weights)
+                    }
+            }
+        }
+    }
+
+    /// The first decomposition of a training.
+    func beginning(_ part: StagePart, replicas: Int) -> Work {
+        guard settings.path == nil else { return Work() }
+        return busiest(layers(part).sorted { $0.weights > $1.weights }, replicas, decomposition) { Int($0.weights) }
+    }
+
+    /// The error that each layer's factors leave, as a training measures it for its reports.
+    func reporting(_ part: StagePart) -> Work { Work(values: 0.5 * layers(part).reduce(0) { $0 + $1.sums }) }
+
+    /// Of the steps, those in which U and V follow the weights.
+    private var adaptationShare: Double {
+        settings.adaptEvery > 0 && settings.mode == .default ? 1 / Double(settings.adaptEvery) : 0
+    }
+
+    /// The work of the owner that has most, layers dealt as the run deals them.
+    private func busiest(_ layers: [Layer], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int) -> Work {
+        let sizes = layers.map(size)
+        let owners = GreedyDispatch.owners(sizes: sizes, ranks: replicas)
+        var (totals, works) = ([Int](repeating: 0, count: replicas), [Work](repeating: Work(), count: replicas))
+        for (number, owner) in owners.enumerated() {
+            totals[owner] += sizes[number]
+            works[owner] = works[owner] + work(layers[number])
+        }
+        return totals.indices.max { totals[$0] < totals[$1] }.map { works[$0] } ?? Work()
+    }
+
+    // MARK: The bus
+
+    /// Bytes of a stage's transitions in a step, on average: four for a scale, half a bit for an entry where U and V are new,
+    /// and some for headers.
+    func publishedBytes(_ part: StagePart) -> Double {
+        guard workload.job == .qat else { return 0 }
+        return layers(part).reduce(0) { $0 + 110 + 4 * $1.components + adaptationShare * $1.entries / 16 }
+    }
+}

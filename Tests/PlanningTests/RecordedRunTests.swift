@@ -1,0 +1,69 @@
+import Testing
+
+@testable import Configuration
+@testable import Planning
+
+/// Runs that were measured (Benchmarks/plan.md, 2026-11-27): what the plan says of them is within 15 %.
+@Suite struct RecordedRunTests {
+    struct Run: CustomTestStringConvertible {
+        let job: PlannedJob
+        let layout: Layout
+        let settings: [String]
+        /// Of a step, or where there are none of the whole job.
+        let seconds: Double
+        /// Of the largest rank, in MB.
+        let megabytes: Double
+        var testDescription: String { "\(job) \(layout) \(settings.joined(separator: " "))" }
+    }
+
+    private static let one = Layout(data: 1, pipeline: 1, microbatches: 4)
+    private static let two = Layout(data: 2, pipeline: 1, microbatches: 2)
+    private static let stages = Layout(data: 1, pipeline: 2, microbatches: 4)
+    private static func windows(_ count: Int, _ data: Int, _ pipeline: Int) -> Layout {
+        Layout(data: data, pipeline: pipeline, microbatches: count / data)
+    }
+
+    private static let rotate = ["training.steps=8"]
+    private static let range = ["training.steps=50", "rotation.objective=range", "data.sampled_sequences=32"]
+    private static let rounded = ["training.steps=8", "rotation.train_weight_bits=4", "quantization.weights.bits=4"]
+    private static let train = ["training.steps=8", "checkpoint.every=3"]
+    private static let integers = train + ["qat.method=integer", "quantization.weights.bits=4"]
+    private static let ternary = ["training.steps=16", "checkpoint.every=6"]
+    private static let gptq = [
+        "data.eval.windows=40", "data.sampled_sequences=64", "calibration.sequences=64", "quantization.weights.bits=4",
+        "quantization.weights.method=gptq",
+    ]
+
+    private static let runs = [
+        Run(job: .rotate, layout: one, settings: rotate, seconds: 0.338, megabytes: 113),
+        Run(job: .rotate, layout: two, settings: rotate, seconds: 0.171, megabytes: 122),
+        Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.235, megabytes: 109),
+        Run(job: .rotate, layout: one, settings: rounded, seconds: 0.491, megabytes: 162),
+        Run(job: .rotate, layout: one, settings: range, seconds: 0.012, megabytes: 189),
+        Run(job: .train, layout: one, settings: train, seconds: 0.275, megabytes: 206),
+        Run(job: .train, layout: two, settings: train, seconds: 0.164, megabytes: 215),
+        Run(job: .train, layout: stages, settings: train, seconds: 0.196, megabytes: 160),
+        Run(job: .qat, layout: one, settings: integers, seconds: 0.463, megabytes: 254),
+        Run(job: .qat, layout: one, settings: ternary, seconds: 0.663, megabytes: 336),
+        Run(job: .qat, layout: two, settings: ternary, seconds: 0.381, megabytes: 318),
+        Run(job: .qat, layout: stages, settings: ternary, seconds: 0.418, megabytes: 253),
+        Run(job: .ptq, layout: windows(8, 1, 1), settings: [], seconds: 12.68, megabytes: 139),
+        Run(job: .ptq, layout: windows(8, 2, 1), settings: [], seconds: 8.22, megabytes: 127),
+        Run(job: .ptq, layout: windows(8, 1, 2), settings: [], seconds: 7.81, megabytes: 122),
+        Run(job: .quantize, layout: windows(40, 1, 1), settings: gptq, seconds: 9.94, megabytes: 100),
+        Run(job: .quantize, layout: windows(40, 2, 1), settings: gptq, seconds: 5.98, megabytes: 101),
+        Run(job: .quantize, layout: windows(40, 1, 2), settings: gptq, seconds: 7.43, megabytes: 100),
+    ]
+
+    @Test(arguments: runs) func `time and memory are those of the run within 15 percent`(_ run: Run) throws {
+        let config = try RunConfig(assignments: ["data.eval.windows=8", "data.sampled_sequences=16"] + run.settings)
+        let cluster = Cluster(
+            nodes: 1, ranksPerNode: run.layout.ranks, coresPerNode: run.layout.ranks, memoryPerNode: 64 << 30,
+            bandwidth: 4e9, latency: 2e-6, productFlops: 2.42e11)
+        let workload = Workload(run.job, config, PlanShapes.embedded)
+        let planned = Planner(workload, cluster).plan(run.layout)
+        let seconds = workload.learns ? planned.secondsPerStep : JobTime(workload).seconds(planned, on: cluster)
+        #expect(abs(seconds / run.seconds - 1) < 0.15, "\(seconds) s")
+        #expect(abs(Double(planned.peakMemory) / 1e6 / run.megabytes - 1) < 0.15, "\(planned.peakMemory) bytes")
+    }
+}
