@@ -39,19 +39,21 @@ package struct CalibratedLayers {
 /// Runs windows through a network block by block, and gathers what its linear layers read (one set of sums for those that read
 /// the same).
 ///
-/// A block's input is held for all windows of a replica, everything else for one window at a time. Replicas take windows in
+/// A block's input is held for all windows of a replica, in memory or in a file, everything else for one window at a time.
+/// Replicas take windows in
 /// turn, and their sums are added up in double precision; stages go one after the other.
 package struct Calibration<World: Communicator> {
     package let model: Model
     package let groups: ParallelGroups<World>
     package let mode: CalibrationMode
     package let depth: InputStatistics.Depth
+    package let storage: ActivationStorage
 
     package init(
         _ model: Model, _ groups: ParallelGroups<World>, mode: CalibrationMode = .sequential,
-        depth: InputStatistics.Depth = .secondMoment
+        depth: InputStatistics.Depth = .secondMoment, storage: ActivationStorage = .memory
     ) {
-        (self.model, self.groups, self.mode, self.depth) = (model, groups, mode, depth)
+        (self.model, self.groups, self.mode, self.depth, self.storage) = (model, groups, mode, depth, storage)
     }
 
     /// Goes through the blocks of this rank's stage. Collective.
@@ -62,7 +64,7 @@ package struct Calibration<World: Communicator> {
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
     ///   - replace: called for the layers of each hook point that layers read, in the order of the forward pass, on all
     ///     replicas alike; returns their new weights, in order.
-    /// - Throws: `CalibrationError`; what `replace` throws.
+    /// - Throws: `CalibrationError`; `FileError` where the file for activations cannot be written; what `replace` throws.
     package func run(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
         replace: (CalibratedLayers) throws -> [Tensor]
@@ -70,7 +72,11 @@ package struct Calibration<World: Communicator> {
         guard !windows.isEmpty else { throw CalibrationError.noWindows }
         let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }.map { windows[$0] }
         let held = parameters.blockRange
-        var inputs = [Tensor?](repeating: nil, count: own.count)
+        let hidden = model.architecture.hiddenSize
+        // All replicas, and stages, fail where one cannot make its file.
+        let inputs = try groups.world.agree {
+            try WindowActivations(count: own.count, values: windows[0].count * hidden, in: storage)
+        }
         // All ranks go through all blocks, so that they look together whether one was asked to stop.
         for block in model.architecture.blocks.indices {
             try StopRequest.check(on: groups.world)
@@ -81,16 +87,16 @@ package struct Calibration<World: Communicator> {
                         calibration: self, entry: entry, block: block,
                         parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own,
                         inputs: inputs)
-                    // The run alone holds them, so that it can put each output in the place of an input.
-                    inputs = []
-                    inputs = try stretch.calibrate(replace)
+                    try stretch.calibrate(replace)
                     if block == held.upperBound - 1, !groups.isLast {
-                        for input in inputs { if let input { try groups.pipeline.send(input, to: groups.stage + 1) } }
+                        for place in own.indices {
+                            if let input = try inputs.tensor(place) { try groups.pipeline.send(input, to: groups.stage + 1) }
+                        }
                     }
                 } else if block == held.lowerBound - 1 {
                     for (place, window) in own.enumerated() {
-                        inputs[place] = try groups.pipeline.receive(
-                            [window.count, model.architecture.hiddenSize], from: groups.stage - 1)
+                        let input = try groups.pipeline.receive([window.count, hidden], from: groups.stage - 1)
+                        try inputs.set(place, input)
                     }
                 }
             }
@@ -114,14 +120,14 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private let original: ParameterGroup<Tensor>?
     private let hooks: Hooks
     private let windows: [[Int32]]
-    /// Of each window; nil where tokens enter. The block's outputs in the end.
-    private var inputs: [Tensor?]
+    /// Of each window; none where tokens enter. The block's outputs in the end.
+    private let inputs: WindowActivations
     /// Of the pass through the block as it was, where one was called for: the outputs have taken the inputs' places.
     private var whole: [HookPoint: InputStatistics]?
 
     init(
         calibration: Calibration<World>, entry: ParameterGroup<Tensor>?, block: Int, parameters: ParameterGroup<Tensor>,
-        hooks: Hooks, windows: [[Int32]], inputs: [Tensor?]
+        hooks: Hooks, windows: [[Int32]], inputs: WindowActivations
     ) {
         (self.calibration, self.entry, self.block, self.hooks) = (calibration, entry, block, hooks)
         (self.parameters, self.windows, self.inputs) = (parameters, windows, inputs)
@@ -142,23 +148,24 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         return result
     }
 
-    /// - Returns: the block's outputs for each window, its inputs' successors.
-    func calibrate(_ replace: (CalibratedLayers) throws -> [Tensor]) throws -> [Tensor?] {
+    /// Leaves the block's outputs for each window in its inputs' places.
+    func calibrate(_ replace: (CalibratedLayers) throws -> [Tensor]) throws {
         let origin = try origin()
         for (point, layers) in points {
             try replaceWeights(layers, replace, point, origin)
         }
         if whole == nil {
-            for place in windows.indices { inputs[place] = output(place, original ?? parameters, [:]) }
+            for place in windows.indices { try inputs.set(place, output(place, original ?? parameters, [:])) }
         }
-        return inputs
     }
 
     /// What the replicas' inputs and the parameters are known by.
     private func origin() throws -> Digest {
         let tokens = windows.flatMap { window in window.flatMap { number in withUnsafeBytes(of: number) { Array($0) } } }
-        let given = (entry?.values ?? []) + parameters.values + inputs.compactMap(\.self)
-        let own = sha256(Array("\(calibration.mode.rawValue) \(calibration.depth)".utf8) + tokens + stateDigest(given))
+        var given = StateDigest()
+        for tensor in (entry?.values ?? []) + parameters.values { given.add(tensor) }
+        for place in windows.indices { if let input = try inputs.tensor(place) { given.add(input) } }
+        let own = sha256(Array("\(calibration.mode.rawValue) \(calibration.depth)".utf8) + tokens + given.value)
         // Of all replicas together: each gives its numbers times its place, so that none makes up for another.
         let place = Int64(calibration.groups.replica + 1)
         var sums = own.map { Int64($0) * place }
@@ -168,7 +175,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
 
     private func output(
         _ place: Int, _ parameters: ParameterGroup<Tensor>, _ statistics: [HookPoint: InputStatistics]
-    ) -> Tensor {
+    ) throws(FileError) -> Tensor {
         let none = ParameterGroup<Variable>([], [])
         let stage = Parameters<Variable>(
             firstBlock: block, entry: entry?.constants ?? none, blocks: [parameters.constants], exit: none,
@@ -176,7 +183,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         let network = Network(
             model: calibration.model, parameters: stage,
             hooks: GatheringHooks(base: hooks, block: block, statistics: statistics))
-        return network.outputs([windows[place]], from: inputs[place])
+        return network.outputs([windows[place]], from: try inputs.tensor(place))
     }
 
     private func empty(_ layers: [Int]) -> InputStatistics {
@@ -189,13 +196,13 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         if let original {
             let all = whole ?? Dictionary(uniqueKeysWithValues: points.map { ($0.point, empty($0.layers)) })
             if whole == nil {
-                for place in windows.indices { inputs[place] = output(place, original, all) }
+                for place in windows.indices { try inputs.set(place, output(place, original, all)) }
                 whole = all
             }
             result = all[point] ?? empty(layers)
         } else {
             result = empty(layers)
-            for place in windows.indices { _ = output(place, parameters, [point: result]) }
+            for place in windows.indices { _ = try output(place, parameters, [point: result]) }
         }
         result.finish()
         let replicas = calibration.groups.replicas

@@ -13,7 +13,7 @@ extension Calibration {
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]]
     ) throws -> ChannelMaxima {
         var result: ChannelMaxima = [:]
-        let gathering = Calibration(model, groups, mode: .fullPrecision, depth: .channels)
+        let gathering = Calibration(model, groups, mode: .fullPrecision, depth: .channels, storage: storage)
         try gathering.run(parameters, windows: windows, hooks: IdentityHooks()) { calibrated in
             result[calibrated.block, default: [:]][calibrated.point] = try calibrated.statistics().maxima
             return calibrated.layers.map(\.weight)

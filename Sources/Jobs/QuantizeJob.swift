@@ -131,7 +131,8 @@ extension Parameters<StoredTensor> {
         _ run: LanguageModelRun<World>, windows: [[Int32]], _ execution: Execution, by method: any WeightQuantization,
         keepingAs network: String, _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
-        let calibration = Calibration(run.model, run.context.groups, mode: run.context.config.calibration.mode)
+        let calibration = Calibration(
+            run.model, run.context.groups, mode: run.context.config.calibration.mode, storage: run.context.activationStorage)
         let finished = FinishedIntegers(
             folder: run.context.folder.file(RunFiles.finishedLayers), network: "\(network)_\(method.name)",
             hooks: "\(execution)")

@@ -114,10 +114,10 @@ struct StageMemory {
         return base + max(rounded, asIntegers + calibration(replicas), 2 * asIntegers + head)
     }
 
-    /// What a calibration holds: see ``quantized(replicas:)``.
+    /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one, too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
-        let share = (workload.config.calibration.sequences + replicas - 1) / replicas
+        let share = resting == 0 ? 1 : (workload.config.calibration.sequences + replicas - 1) / replicas
         let inputs = Double(share * workload.length * shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0

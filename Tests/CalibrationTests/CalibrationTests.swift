@@ -4,6 +4,7 @@ import LinearAlgebra
 import Models
 import Parallelism
 import Quantization
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -29,9 +30,10 @@ import Testing
     }
 
     private static func calibration(
-        _ mode: CalibrationMode, depth: InputStatistics.Depth = .secondMoment
+        _ mode: CalibrationMode, depth: InputStatistics.Depth = .secondMoment, storage: ActivationStorage = .memory
     ) throws -> Calibration<LoopbackCommunicator> {
-        Calibration(model, try ParallelGroups.dataParallel(LoopbackCommunicator()), mode: mode, depth: depth)
+        Calibration(
+            model, try ParallelGroups.dataParallel(LoopbackCommunicator()), mode: mode, depth: depth, storage: storage)
     }
 
     /// What reaches every hook point of a block in one pass through the whole network.
@@ -113,6 +115,44 @@ import Testing
         }
         let last = [current, parameters].map { $0.blocks[2].required("mlp.down_proj.weight").elements }
         #expect(last[0] != last[1])
+    }
+
+    @Test(arguments: [CalibrationMode.sequential, .fullPrecision])
+    func `activations in a file give the bits of those in memory, and leave nothing behind`(_ mode: CalibrationMode) throws {
+        let folder = try TemporaryFolder()
+        let scratch = folder.file("scratch")
+        var names: [[String]] = []
+        func seen(_ storage: ActivationStorage) throws -> [[UInt64]] {
+            var result: [[UInt64]] = []
+            try Self.calibration(mode, storage: storage).run(
+                Self.parameters(), windows: Self.windows, hooks: IdentityHooks()
+            ) { layers in
+                let statistics = try layers.statistics()
+                result.append(statistics.maxima.map { UInt64($0.bitPattern) } + statistics.sums.elements.map(\.bitPattern))
+                result.append(layers.origin.map { UInt64($0) })
+                if storage != .memory { names.append(try entries(ofFolder: scratch)) }
+                return layers.layers.map { layer in
+                    var weight = layer.weight.copy()
+                    weight.scale(by: 0.9)
+                    return weight
+                }
+            }
+            return result
+        }
+        let (inMemory, inFile) = (try seen(.memory), try seen(.file(folder: scratch)))
+        #expect(inMemory == inFile && inMemory.count == 2 * 4 * 3)
+        #expect(names.joined().isEmpty, "the file has no name while it is used")
+        #expect(PathKind(scratch) == .absent)
+    }
+
+    @Test func `a folder that cannot hold the activations ends the calibration with the error of writing`() throws {
+        let folder = try TemporaryFolder()
+        let error = #expect(throws: FileError.self) {
+            try Self.calibration(.sequential, storage: .file(folder: folder.file("absent/scratch"))).run(
+                Self.parameters(), windows: Self.windows, hooks: IdentityHooks()
+            ) { $0.layers.map(\.weight) }
+        }
+        #expect(error?.exitCode == .io)
     }
 
     @Test func `hooks of the network act before anything is gathered`() throws {

@@ -65,6 +65,21 @@ extension CommandLineTests {
             #expect(scores[0] != nil && scores[0] == scores[1])
         }
 
+        @Test func `a calibration in the run's folder ends with the bytes of one in memory, and leaves no file`() throws {
+            let model = try halfModel()
+            for storage in ["f32", "file"] {
+                let outcome = try Program.run(
+                    ["quantize"] + model.arguments() + ["--out", storage]
+                        + settings(
+                            "model.path=half", "model.storage=\(storage)", "quantization.weights.bits=4",
+                            "quantization.weights.method=gptq", "quantize.balance=true", "calibration.sequences=4"),
+                    in: model.path, ranks: 2)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+            }
+            #expect(try model.read("f32/model/model.safetensors") == model.read("file/model/model.safetensors"))
+            #expect(PathKind(model.file("file/decomposition")) == .absent)
+        }
+
         @Test(arguments: [("bf16", ["train", "qat", "ptq"]), ("file", ["train", "qat"])])
         func `a job that changes weights refuses to keep them elsewhere`(_ storage: String, _ jobs: [String]) throws {
             let model = try ModelFolder()

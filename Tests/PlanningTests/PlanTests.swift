@@ -155,6 +155,16 @@ import Testing
         #expect(try plan(Layout(data: 1, pipeline: 4, microbatches: 8), gptq).secondsPerStep > 0.6 * one)
     }
 
+    @Test func `with weights in their file memory does not grow with the calibration text`() throws {
+        func memory(_ storage: String, _ sequences: Int) throws -> Int {
+            try plan(
+                alone, "model.storage=\(storage)", "quantization.weights.method=gptq", "calibration.sequences=\(sequences)"
+            ).peakMemory
+        }
+        #expect(try memory("file", 4096) == memory("file", 16))
+        #expect(try memory("f32", 4096) > memory("f32", 16) + 4000 * 64 * 512 * 4)
+    }
+
     @Test func `weights in their file take no memory, in bfloat16 half`() throws {
         let memory = try ["f32", "bf16", "file"].map { try plan(alone, "model.storage=\($0)").peakMemory }
         #expect(memory[0] > memory[1] && memory[1] > memory[2])

@@ -5,6 +5,7 @@ import Models
 import Parallelism
 import Quantization
 import TensorCore
+import TestSupport
 import Testing
 
 extension RankTests {
@@ -30,22 +31,28 @@ extension RankTests {
         }
 
         private func quantize(
-            _ dims: ParallelDims, _ world: some Communicator, _ mode: CalibrationMode, _ granularity: QuantizerGranularity
+            _ dims: ParallelDims, _ world: some Communicator, _ mode: CalibrationMode, _ granularity: QuantizerGranularity,
+            storage: ActivationStorage = .memory
         ) throws -> [String: QuantizedWeight] {
             let groups = try ParallelGroups(dims, world)
             let blocks = Self.configuration.layers
             let stage = blocks * groups.stage / dims.pipeline..<blocks * (groups.stage + 1) / dims.pipeline
             let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: granularity))
             let model = Self.configuration.description.model(positions: Self.length)
-            return try Calibration(model, groups, mode: mode).quantize(
+            return try Calibration(model, groups, mode: mode, storage: storage).quantize(
                 Self.parameters(stage), windows: Self.sequences, hooks: IdentityHooks(), by: GPTQ()
             ) { _ in quantizer }
         }
 
         @Test(arguments: CalibrationMode.allCases)
-        func `stages choose the integers that one rank chooses`(_ mode: CalibrationMode) throws {
+        func `stages with activations in files choose the integers that one rank chooses with them in memory`(
+            _ mode: CalibrationMode
+        ) throws {
             let alone = try quantize(.alone, LoopbackCommunicator(), mode, .channel)
-            let staged = try quantize(ParallelDims(data: 1, pipeline: world.size), world, mode, .channel)
+            let folder = try TemporaryFolder()
+            let staged = try quantize(
+                ParallelDims(data: 1, pipeline: world.size), world, mode, .channel,
+                storage: .file(folder: folder.file("activations")))
             #expect(!staged.isEmpty)
             for (name, weight) in staged {
                 #expect(weight.codes == alone[name]?.codes && weight.scales.elements == alone[name]?.scales.elements, "\(name)")

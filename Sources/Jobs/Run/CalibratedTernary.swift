@@ -55,7 +55,7 @@ struct CalibratedTernary<World: Communicator> {
         finish: (CalibratedLayers, _ own: [DealtLayer<Work.Made>]) throws -> [Tensor]
     ) throws {
         var seen = 0
-        try Calibration(run.model, groups, mode: mode).run(
+        try Calibration(run.model, groups, mode: mode, storage: run.context.activationStorage).run(
             original.parameters, windows: windows, hooks: IdentityHooks()
         ) { calibrated in
             let chosen = calibrated.layers.indices.filter { names.contains(calibrated.layers[$0].name) }

@@ -29,7 +29,8 @@ struct ChannelBalancing: ModelTransform {
     ) throws -> [Int: ChannelBalance] {
         let architecture = run.model.architecture
         var moments: [Int: ChannelMoments] = [:]
-        let calibration = Calibration(run.model, run.context.groups, mode: .fullPrecision)
+        let calibration = Calibration(
+            run.model, run.context.groups, mode: .fullPrecision, storage: run.context.activationStorage)
         try calibration.run(network, windows: windows, hooks: IdentityHooks()) { calibrated in
             let block = calibrated.block
             moments[block, default: ChannelMoments()].note(
