@@ -114,7 +114,8 @@ struct StageMemory {
         return base + max(rounded, asIntegers + calibration(replicas), 2 * asIntegers + head)
     }
 
-    /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one, too.
+    /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one,
+    /// too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
         let share = resting == 0 ? 1 : (workload.config.calibration.sequences + replicas - 1) / replicas
