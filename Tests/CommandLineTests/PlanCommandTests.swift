@@ -30,7 +30,8 @@ extension CommandLineTests {
             #expect(plan["job"]?.string == job)
             #expect(plan["world_size"]?.integer == 4)
             let layouts = try #require(plan["layouts"]?.array)
-            #expect(layouts.count > 3)
+            // One for each number of stages; a job that learns can choose its micro-batches, too.
+            #expect(layouts.count >= 3)
             for layout in layouts {
                 #expect((layout["data"]?.integer ?? 0) * (layout["pipeline"]?.integer ?? 0) == 4)
                 #expect((layout["seconds_per_step"]?.number ?? 0) > 0)
