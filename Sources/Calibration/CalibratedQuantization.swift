@@ -21,16 +21,17 @@ extension Calibration {
     /// - Parameters:
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
+    ///   - exact: the same without rounding, for methods that look at how far inputs are from the full-precision network's.
     ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
     ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
     /// - Returns: the integers, by the layers' names without `.weight`.
     /// - Throws: `CalibrationError`.
-    package func quantize(
-        _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
+    package func quantize<Hooks: HookTransform>(
+        _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: Hooks, exact: Hooks? = nil,
         by method: some WeightQuantization, keeping finished: FinishedIntegers? = nil,
         quantizer: (_ layer: String) -> WeightQuantizer?
     ) throws -> [String: QuantizedWeight] {
-        precondition(method.inputs != .secondMoment || depth == .secondMoment, "\(method.name) needs second moments")
+        precondition(method.inputs.map { $0 <= depth } ?? true, "\(method.name) needs more than \(depth)")
         var weights: [String: QuantizedWeight] = [:]
         guard method.inputs != nil else {
             _ = try parameters.mapSpecs { name, spec, value in
@@ -40,7 +41,7 @@ extension Calibration {
             }
             return weights
         }
-        try run(parameters, windows: windows, hooks: hooks) { calibrated in
+        try run(parameters, windows: windows, hooks: hooks, exact: exact) { calibrated in
             var new = calibrated.layers.map(\.weight)
             // Layers of the same bits and groups share what is made of their inputs.
             var open = calibrated.layers.indices.filter { quantizer(calibrated.layers[$0].name) != nil }

@@ -40,8 +40,8 @@ package struct CalibratedLayers {
 /// the same).
 ///
 /// A block's input is held for all windows of a replica, in memory or in a file, everything else for one window at a time.
-/// Replicas take windows in
-/// turn, and their sums are added up in double precision; stages go one after the other.
+/// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs are
+/// compared with the full-precision network's, that one goes through the blocks beside it, and its inputs are held, too.
 package struct Calibration<World: Communicator> {
     package let model: Model
     package let groups: ParallelGroups<World>
@@ -53,6 +53,7 @@ package struct Calibration<World: Communicator> {
         _ model: Model, _ groups: ParallelGroups<World>, mode: CalibrationMode = .sequential,
         depth: InputStatistics.Depth = .secondMoment, storage: ActivationStorage = .memory
     ) {
+        precondition(depth < .deviation || mode == .sequential, "nothing deviates in full precision")
         (self.model, self.groups, self.mode, self.depth, self.storage) = (model, groups, mode, depth, storage)
     }
 
@@ -62,11 +63,12 @@ package struct Calibration<World: Communicator> {
     ///   - parameters: of the stage; a block's are made when its turn comes.
     ///   - windows: of all replicas, of equal lengths.
     ///   - hooks: what else happens at hook points, such as the rounding of activations.
+    ///   - exact: those of the full-precision network, where deviations from it are gathered; nil: the same.
     ///   - replace: called for the layers of each hook point that layers read, in the order of the forward pass, on all
     ///     replicas alike; returns their new weights, in order.
     /// - Throws: `CalibrationError`; `FileError` where the file for activations cannot be written; what `replace` throws.
-    package func run(
-        _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: some HookTransform,
+    package func run<Hooks: HookTransform>(
+        _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: Hooks, exact: Hooks? = nil,
         replace: (CalibratedLayers) throws -> [Tensor]
     ) throws {
         guard !windows.isEmpty else { throw CalibrationError.noWindows }
@@ -75,7 +77,10 @@ package struct Calibration<World: Communicator> {
         let hidden = model.architecture.hiddenSize
         // All replicas, and stages, fail where one cannot make its file.
         let inputs = try groups.world.agree {
-            try WindowActivations(count: own.count, values: windows[0].count * hidden, in: storage)
+            func activations() throws -> WindowActivations {
+                try WindowActivations(count: own.count, values: windows[0].count * hidden, in: storage)
+            }
+            return BlockInputs(rounded: try activations(), exact: depth == .deviation ? try activations() : nil)
         }
         // All ranks go through all blocks, so that they look together whether one was asked to stop.
         for block in model.architecture.blocks.indices {
@@ -85,18 +90,18 @@ package struct Calibration<World: Communicator> {
                     let entry = parameters.isFirst && block == held.lowerBound ? parameters.entry.tensors : nil
                     let stretch = BlockRun(
                         calibration: self, entry: entry, block: block,
-                        parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks, windows: own,
-                        inputs: inputs)
+                        parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks,
+                        exactHooks: exact ?? hooks, windows: own, inputs: inputs)
                     try stretch.calibrate(replace)
                     if block == held.upperBound - 1, !groups.isLast {
-                        for place in own.indices {
-                            if let input = try inputs.tensor(place) { try groups.pipeline.send(input, to: groups.stage + 1) }
-                        }
+                        try inputs.forEach { try groups.pipeline.send($0, to: groups.stage + 1) }
                     }
                 } else if block == held.lowerBound - 1 {
-                    for (place, window) in own.enumerated() {
-                        let input = try groups.pipeline.receive([window.count, hidden], from: groups.stage - 1)
-                        try inputs.set(place, input)
+                    for activations in inputs.all {
+                        for (place, window) in own.enumerated() {
+                            let input = try groups.pipeline.receive([window.count, hidden], from: groups.stage - 1)
+                            try activations.set(place, input)
+                        }
                     }
                 }
             }
@@ -109,6 +114,24 @@ extension ParameterGroup where Value: TensorValue {
     fileprivate var constants: ParameterGroup<Variable> { map { _, _, value in Variable(constant: value) } }
 }
 
+/// A block's inputs, or its outputs, of each of a replica's windows.
+private struct BlockInputs {
+    let rounded: WindowActivations
+    /// Of the full-precision network; nil where nothing is compared with it.
+    let exact: WindowActivations?
+
+    var all: [WindowActivations] { [rounded] + (exact.map { [$0] } ?? []) }
+
+    /// Those that are there, one after the other; none where tokens enter.
+    func forEach(_ body: (Tensor) throws -> Void) throws {
+        for activations in all {
+            for place in 0..<activations.count {
+                if let tensor = try activations.tensor(place) { try body(tensor) }
+            }
+        }
+    }
+}
+
 /// One block, with the entry before it where the model begins.
 private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private let calibration: Calibration<World>
@@ -116,22 +139,24 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private let block: Int
     /// Layers are replaced one hook point after the other.
     private var parameters: ParameterGroup<Tensor>
-    /// As they were, where layers see what the network as it is gives them.
+    /// As they were, where layers see what the network as it is gives them, or are compared with it.
     private let original: ParameterGroup<Tensor>?
     private let hooks: Hooks
+    private let exactHooks: Hooks
     private let windows: [[Int32]]
     /// Of each window; none where tokens enter. The block's outputs in the end.
-    private let inputs: WindowActivations
+    private let inputs: BlockInputs
     /// Of the pass through the block as it was, where one was called for: the outputs have taken the inputs' places.
     private var whole: [HookPoint: InputStatistics]?
 
     init(
         calibration: Calibration<World>, entry: ParameterGroup<Tensor>?, block: Int, parameters: ParameterGroup<Tensor>,
-        hooks: Hooks, windows: [[Int32]], inputs: WindowActivations
+        hooks: Hooks, exactHooks: Hooks, windows: [[Int32]], inputs: BlockInputs
     ) {
-        (self.calibration, self.entry, self.block, self.hooks) = (calibration, entry, block, hooks)
+        (self.calibration, self.entry, self.block) = (calibration, entry, block)
+        (self.hooks, self.exactHooks) = (hooks, exactHooks)
         (self.parameters, self.windows, self.inputs) = (parameters, windows, inputs)
-        original = calibration.mode == .fullPrecision ? parameters : nil
+        original = calibration.mode == .fullPrecision || inputs.exact != nil ? parameters : nil
     }
 
     /// The hook points that layers read, in the order of the forward pass, and which parameters read them.
@@ -155,7 +180,16 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
             try replaceWeights(layers, replace, point, origin)
         }
         if whole == nil {
-            for place in windows.indices { try inputs.set(place, output(place, original ?? parameters, [:])) }
+            let replaced = calibration.mode == .fullPrecision ? original : nil
+            for place in windows.indices {
+                let input = try inputs.rounded.tensor(place)
+                try inputs.rounded.set(place, output(place, replaced ?? parameters, hooks, input))
+            }
+        }
+        if let exact = inputs.exact, let original {
+            for place in windows.indices {
+                try exact.set(place, output(place, original, exactHooks, try exact.tensor(place)))
+            }
         }
     }
 
@@ -164,7 +198,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         let tokens = windows.flatMap { window in window.flatMap { number in withUnsafeBytes(of: number) { Array($0) } } }
         var given = StateDigest()
         for tensor in (entry?.values ?? []) + parameters.values { given.add(tensor) }
-        for place in windows.indices { if let input = try inputs.tensor(place) { given.add(input) } }
+        try inputs.forEach { given.add($0) }
         let own = sha256(Array("\(calibration.mode.rawValue) \(calibration.depth)".utf8) + tokens + given.value)
         // Of all replicas together: each gives its numbers times its place, so that none makes up for another.
         let place = Int64(calibration.groups.replica + 1)
@@ -174,16 +208,30 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     }
 
     private func output(
-        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ statistics: [HookPoint: InputStatistics]
-    ) throws(FileError) -> Tensor {
+        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ hooks: some HookTransform, _ input: Tensor?
+    ) -> Tensor {
         let none = ParameterGroup<Variable>([], [])
         let stage = Parameters<Variable>(
             firstBlock: block, entry: entry?.constants ?? none, blocks: [parameters.constants], exit: none,
             isLast: false)
-        let network = Network(
-            model: calibration.model, parameters: stage,
-            hooks: GatheringHooks(base: hooks, block: block, statistics: statistics))
-        return network.outputs([windows[place]], from: try inputs.tensor(place))
+        let network = Network(model: calibration.model, parameters: stage, hooks: hooks)
+        return network.outputs([windows[place]], from: input)
+    }
+
+    /// The same of the network as it is compressed so far, or as it was, with what reaches these points gathered.
+    private func gather(
+        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ statistics: [HookPoint: InputStatistics], exact: Tensor? = nil
+    ) throws(FileError) -> Tensor {
+        let gathering = GatheringHooks(base: hooks, block: block, statistics: statistics, exact: exact)
+        return output(place, parameters, gathering, try inputs.rounded.tensor(place))
+    }
+
+    /// What the full-precision network has at a point; nil where nothing is compared with it.
+    private func exactValue(_ place: Int, _ point: HookPoint) throws(FileError) -> Tensor? {
+        guard let exact = inputs.exact, let original else { return nil }
+        let holding = HoldingHooks(base: exactHooks, block: block, point: point)
+        _ = output(place, original, holding, try exact.tensor(place))
+        return holding.value
     }
 
     private func empty(_ layers: [Int]) -> InputStatistics {
@@ -193,16 +241,18 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     /// What all replicas have seen at a point.
     private func statistics(_ point: HookPoint, _ layers: [Int]) throws -> InputStatistics {
         let result: InputStatistics
-        if let original {
+        if calibration.mode == .fullPrecision, let original {
             let all = whole ?? Dictionary(uniqueKeysWithValues: points.map { ($0.point, empty($0.layers)) })
             if whole == nil {
-                for place in windows.indices { try inputs.set(place, output(place, original, all)) }
+                for place in windows.indices { try inputs.rounded.set(place, gather(place, original, all)) }
                 whole = all
             }
             result = all[point] ?? empty(layers)
         } else {
             result = empty(layers)
-            for place in windows.indices { _ = try output(place, parameters, [point: result]) }
+            for place in windows.indices {
+                _ = try gather(place, parameters, [point: result], exact: exactValue(place, point))
+            }
         }
         result.finish()
         let replicas = calibration.groups.replicas

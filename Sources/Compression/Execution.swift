@@ -26,6 +26,13 @@ package struct Execution: Sendable, Equatable {
     /// Weights alone are compressed.
     package static let plain = Execution()
 
+    /// The same with nothing rounded.
+    package var exact: Execution {
+        var result = self
+        (result.activationBits, result.keyBits, result.valueBits) = (16, 16, 16)
+        return result
+    }
+
     /// The network's hooks that do this.
     package func hooks(_ architecture: Architecture) -> QuantizedHooks {
         let head = architecture.headDimension ?? 1

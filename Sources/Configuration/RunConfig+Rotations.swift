@@ -1,3 +1,4 @@
+internal import Calibration
 internal import Quantization
 internal import Rotation
 
@@ -47,6 +48,11 @@ extension RunConfig {
             let needed = weights.quantization?.conflict(with: quantizer)
         {
             throw ConfigurationError("quantization.weights.method", "\(weights.method.name) needs \(needed)")
+        }
+        if weights.gptq.compensation > 0, calibration.mode == .fullPrecision {
+            throw ConfigurationError(
+                "quantization.weights.gptq.compensation",
+                "is \(weights.gptq.compensation), and with calibration.mode=full-precision no input deviates; leave one out")
         }
         guard quantize.recipe == .auto else { return }
         if weights.method != .nearest {

@@ -38,6 +38,8 @@ extension QuantizationSettings {
         package var damping: Double
         /// Columns of the largest inputs first.
         package var activationOrder: Bool
+        /// Part of the inputs' deviation from the full-precision network's that weights make up for.
+        package var compensation: Double
 
         init(_ key: Settings) {
             let usual = GPTQ()
@@ -47,6 +49,11 @@ extension QuantizationSettings {
             activationOrder = key(
                 "activation_order", usual.byActivation,
                 "round the columns of the largest inputs first; the ranges of groups are then those of the weight as it was")
+            compensation = key(
+                "compensation", usual.compensation,
+                "part of what rounding has changed in a layer's inputs, against the full-precision network's, that its weights "
+                    + "make up for before they are rounded; 0: none",
+                .range(0...1))
         }
     }
 }
@@ -62,7 +69,9 @@ extension QuantizationSettings.Weights {
     /// weights do not read: groups are neighbors as stored.
     private func configured(_ quantization: any WeightQuantization) -> any WeightQuantization {
         guard quantization is GPTQ else { return quantization }
-        return GPTQ(damping: gptq.damping, byActivation: gptq.activationOrder, staticGroups: gptq.activationOrder)
+        return GPTQ(
+            damping: gptq.damping, byActivation: gptq.activationOrder, staticGroups: gptq.activationOrder,
+            compensation: gptq.compensation)
     }
 
     /// The quantizer of weights at other bits than configured, perhaps; nil where there is nothing to round.

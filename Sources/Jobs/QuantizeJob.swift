@@ -132,12 +132,14 @@ extension Parameters<StoredTensor> {
         keepingAs network: String, _ plan: WeightPlan
     ) throws -> Parameters<CompressedValue> {
         let calibration = Calibration(
-            run.model, run.context.groups, mode: run.context.config.calibration.mode, storage: run.context.activationStorage)
+            run.model, run.context.groups, mode: run.context.config.calibration.mode, depth: method.inputs ?? .secondMoment,
+            storage: run.context.activationStorage)
         let finished = FinishedIntegers(
             folder: run.context.folder.file(RunFiles.finishedLayers), network: "\(network)_\(method.name)",
             hooks: "\(execution)")
         let integers = try calibration.quantize(
-            self, windows: windows, hooks: execution.hooks(run.model.architecture), by: method, keeping: finished
+            self, windows: windows, hooks: execution.hooks(run.model.architecture),
+            exact: execution.exact.hooks(run.model.architecture), by: method, keeping: finished
         ) { plan[$0] }
         let packed = map { name, value in
             integers[String(name.dropLast(".weight".count))].map(CompressedValue.integer) ?? .dense(value)

@@ -59,10 +59,12 @@ struct QuantizeWork {
         let widths = Dictionary(grouping: block.linears, by: { $0.ports.reads }).values.map { layers in
             (columns: layers[0].spec.shape[1], rows: layers.reduce(0) { $0 + $1.spec.shape[0] })
         }
-        var (alike, divided) = (Work(), passes(points: widths.count) * pass(index))
+        // The full-precision network goes along where inputs are compared with its own.
+        let compares = method.inputs == .deviation
+        var (alike, divided) = (Work(), passes(points: widths.count) * (compares ? 2 : 1) * pass(index))
         for (columns, rows) in widths {
             let cost = method.cost(rows: rows, columns: columns)
-            if method.inputs == .secondMoment { divided = divided + moments(columns) }
+            if method.inputs != .channels { divided = divided + (compares ? 3 : 1) * moments(columns) }
             divided = divided + Work(products: cost.products, searches: isSearched ? Double(rows * columns) : 0)
             alike.solves += cost.solves
         }

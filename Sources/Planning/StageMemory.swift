@@ -122,7 +122,10 @@ struct StageMemory {
         let inputs = Double(share * workload.length * shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
-        return inputs + 2 * largest + 6 * widest * widest
+        let held = inputs + 2 * largest + 6 * widest * widest
+        // The full-precision network's inputs and block, the deviations from them and a factor of their own.
+        let compares = workload.job == .quantize && workload.config.quantization.weights.gptq.compensation > 0
+        return held + (compares ? inputs + largest + 6 * widest * widest : 0)
     }
 
     /// The network, and beside it the largest of: this replica's factors as they are made, or a calibration; its ternary layers

@@ -22,7 +22,7 @@ package struct GPTQ: WeightQuantization {
         case blockStart
     }
 
-    package let inputs: InputStatistics.Depth? = .secondMoment
+    package var inputs: InputStatistics.Depth? { compensation > 0 ? .deviation : .secondMoment }
     /// Part of the mean diagonal of H that is added to its diagonal.
     package var damping = 0.01
     /// Columns of the largest inputs first (activation order).
@@ -31,20 +31,25 @@ package struct GPTQ: WeightQuantization {
     /// of rounding: see ``QuantizedWeight/columnGroups``.
     package var staticGroups = false
     package var groupRanges = GroupRanges.compensated
+    /// The part of what rounding has changed in the inputs, here and before, that the weights make up for before they are
+    /// rounded: see ``InputCompensation``.
+    package var compensation = 0.0
 
     package init(
         damping: Double = 0.01, byActivation: Bool = false, staticGroups: Bool = false,
-        groupRanges: GroupRanges = .compensated
+        groupRanges: GroupRanges = .compensated, compensation: Double = 0
     ) {
-        precondition(damping >= 0, "a damping of \(damping)")
-        (self.damping, self.byActivation) = (damping, byActivation)
+        precondition(damping >= 0 && compensation >= 0, "a damping of \(damping), a compensation of \(compensation)")
+        (self.damping, self.byActivation, self.compensation) = (damping, byActivation, compensation)
         (self.staticGroups, self.groupRanges) = (staticGroups, groupRanges)
     }
 
-    /// Half a product with the n×n factor for each row; n³ for the factor.
+    /// Half a product with the n×n factor for each row; n³ for the factor. What inputs are compensated with is a product and
+    /// two halves of one in double precision for each row, and another factor.
     package func cost(rows: Int, columns: Int) -> WeightQuantizationCost {
         let (m, n) = (Double(rows), Double(columns))
-        return WeightQuantizationCost(products: m * n * n, solves: n * n * n)
+        let compensated = WeightQuantizationCost(products: 7 * m * n * n, solves: 2 * n * n * n)
+        return compensation > 0 ? compensated : WeightQuantizationCost(products: m * n * n, solves: n * n * n)
     }
 
     /// Codes chosen column by column, each column's error added to the later ones by H⁻¹.
@@ -54,11 +59,13 @@ package struct GPTQ: WeightQuantization {
         try check(weights, quantizer.spec)
         guard let statistics else { throw QuantizationError.noInputs }
         precondition(
-            statistics.depth == .secondMoment && weights.allSatisfy { $0.columns == statistics.width },
+            statistics.depth >= .secondMoment && weights.allSatisfy { $0.columns == statistics.width },
             "second moments of \(statistics.width) inputs for weights \(weights.map(\.shape))")
         if quantizer.spec.granularity == .column { throw QuantizationError.granularity(method: name, "column") }
         let factor = try GPTQFactor(statistics, damping: damping, byActivation: byActivation)
-        return weights.map { weight in
+        let compensation = try self.compensation > 0 ? InputCompensation(statistics, damping: damping) : nil
+        let targets = try weights.map { try compensation?.applied(to: $0, part: self.compensation) ?? $0 }
+        return targets.map { weight in
             var rounding = GPTQRounding(weight, self, factor, quantizer)
             return rounding.run()
         }

@@ -3,27 +3,32 @@ internal import LinearAlgebra
 package import TensorCore
 
 /// What calibration has seen of the input of linear layers that read one place: sums over tokens x `[width]` of x, of x² or
-/// x·xᵀ, and the largest |x|.
+/// x·xᵀ, and the largest |x|; and how far x is from what the network as it was gives.
 ///
 /// Products of some hundred tokens are formed in float32 and added up in double precision. All sums lie in one buffer, so that
 /// ranks add theirs in one reduction; maxima are reduced apart.
 package final class InputStatistics {
     /// How much is gathered.
-    package enum Depth: Sendable, Equatable {
+    package enum Depth: Sendable, Comparable {
         /// A few numbers per channel.
         case channels
         /// The second moment E[x·xᵀ] too: width·(width + 1)/2 numbers.
         case secondMoment
+        /// Beside it E[(x° − x)·xᵀ], x° being what the full-precision network has in the place of x: width² numbers.
+        case deviation
     }
 
     package let width: Int
     package let depth: Depth
-    /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row after row. Complete after ``finish()``.
+    /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row after row; then Σ (x° − x)·xᵀ where it is
+    /// gathered. Complete after ``finish()``.
     package let sums: DoubleStorage
     /// max |x| of each channel; NaN where a value was.
     package var maxima: [Float]
     /// Tokens whose products are still to be formed.
     private var staged: Tensor
+    /// x° − x of the same tokens.
+    private var stagedDeviations: Tensor
     private var stagedRows = 0
 
     /// Rows of a product.
@@ -36,9 +41,12 @@ package final class InputStatistics {
         precondition(width > 0, "inputs of \(width) channels")
         self.width = width
         self.depth = depth
-        sums = DoubleStorage(zeros: 1 + width + (depth == .channels ? width : width * (width + 1) / 2))
+        let triangle = width * (width + 1) / 2
+        let products = depth == .channels ? width : depth == .secondMoment ? triangle : triangle + width * width
+        sums = DoubleStorage(zeros: 1 + width + products)
         maxima = [Float](repeating: 0, count: width)
         staged = Tensor(uninitialized: [depth == .channels ? 0 : Self.stagedLimit, width])
+        stagedDeviations = Tensor(uninitialized: [depth == .deviation ? Self.stagedLimit : 0, width])
     }
 
     /// Tokens so far.
@@ -55,20 +63,33 @@ package final class InputStatistics {
 
     /// Row `i` of the lower triangle of Σ x·xᵀ: entries j ≤ i. - Precondition: second moments are gathered.
     package func productRow(_ i: Int) -> UnsafePointer<Double> {
-        precondition(depth == .secondMoment && i < width, "row \(i) of the products of \(width) channels")
+        precondition(depth >= .secondMoment && i < width, "row \(i) of the products of \(width) channels")
         return UnsafePointer(sums.pointer + 1 + width + i * (i + 1) / 2)
     }
 
+    /// Row `i` of Σ (x° − x)·xᵀ: of channel `i` of x° − x with all of x. - Precondition: deviations are gathered.
+    package func deviationRow(_ i: Int) -> UnsafePointer<Double> {
+        precondition(depth == .deviation && i < width, "row \(i) of the deviations of \(width) channels")
+        return UnsafePointer(sums.pointer + 1 + width + width * (width + 1) / 2 + i * width)
+    }
+
     /// Adds the rows of `x` `[tokens, width]`.
-    package func add(_ x: Tensor) {
+    ///
+    /// - Parameter exact: the same tokens in the full-precision network, where deviations are gathered.
+    package func add(_ x: Tensor, exact: Tensor? = nil) {
         precondition(x.columns == width, "inputs \(x.shape) of \(width) channels")
+        precondition(depth != .deviation || exact?.shape == x.shape, "no full-precision inputs for \(x.shape)")
         sums.pointer[0] += Double(x.rows)
         addChannels(x)
-        guard depth == .secondMoment else { return }
+        guard depth >= .secondMoment else { return }
         var first = 0
         while first < x.rows {
             let count = min(x.rows - first, Self.stagedLimit - stagedRows)
             (staged.mutablePointer + stagedRows * width).update(from: x.pointer + first * width, count: count * width)
+            if depth == .deviation, let exact {
+                let (target, offset) = (stagedDeviations.mutablePointer + stagedRows * width, first * width)
+                for i in 0..<count * width { target[i] = exact.pointer[offset + i] - x.pointer[offset + i] }
+            }
             stagedRows += count
             first += count
             if stagedRows == Self.stagedLimit { finish() }
@@ -94,7 +115,20 @@ package final class InputStatistics {
                 ck_accumulate(row, sum, first + i + 1)
             }
         }
+        if depth == .deviation { addDeviations(&product) }
         stagedRows = 0
+    }
+
+    private func addDeviations(_ product: inout Tensor) {
+        let (rows, target) = (staged.pointer, product.mutablePointer)
+        for first in stride(from: 0, to: width, by: Self.panel) {
+            let count = min(Self.panel, width - first)
+            gemm(
+                .transposed, .asStored, m: count, n: width, k: stagedRows, stagedDeviations.pointer + first, lda: width, rows,
+                ldb: width, target, ldc: width)
+            let sum = sums.pointer + 1 + width + width * (width + 1) / 2 + first * width
+            for i in 0..<count { ck_accumulate(target + i * width, sum + i * width, width) }
+        }
     }
 
     private func addChannels(_ x: Tensor) {

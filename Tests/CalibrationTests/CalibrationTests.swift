@@ -172,6 +172,60 @@ import Testing
         Self.expectClose(try squares(Doubled()), try squares(IdentityHooks()).map { 4 * $0 }, "doubled")
     }
 
+    /// Multiplies what every hook point is given.
+    private struct Multiplying: HookTransform {
+        let factor: Float
+
+        func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+            var matrix = Tensor(identity: x.value.columns)
+            matrix.scale(by: factor)
+            return tape.product(x, constant: matrix)
+        }
+    }
+
+    @Test func `deviations are those from the network as it was, without rounding`() throws {
+        let parameters = Self.parameters()
+        let exact = Self.inputs(parameters)
+        var current = parameters
+        try Self.calibration(.sequential, depth: .deviation).run(
+            parameters, windows: Self.windows, hooks: IdentityHooks(), exact: IdentityHooks()
+        ) { layers in
+            let key = "\(layers.point) \(layers.block)"
+            let rounded = Self.inputs(current)
+            let statistics = try layers.statistics()
+            for (i, j) in [(0, 0), (2, 5), (5, 2), (15, 7)] {
+                let sum = zip(exact, rounded).reduce(0.0) { sum, pair in
+                    guard let a = pair.0[key], let b = pair.1[key] else { return .nan }
+                    return (0..<a.rows).reduce(sum) { $0 + Double(a[$1, i] - b[$1, i]) * Double(b[$1, j]) }
+                }
+                #expect(abs(statistics.deviationRow(i)[j] - sum) < 1e-3 * max(1, abs(sum)), "\(key)")
+            }
+            let new = layers.layers.map { layer in
+                var weight = layer.weight.copy()
+                weight.scale(by: 0.9)
+                return weight
+            }
+            current = current.map { name, value in
+                guard let index = layers.layers.firstIndex(where: { $0.name + ".weight" == name }) else { return value }
+                return new[index]
+            }
+            return new
+        }
+    }
+
+    @Test func `what hooks do to inputs deviates, too`() throws {
+        try Self.calibration(.sequential, depth: .deviation).run(
+            Self.parameters(), windows: Self.windows, hooks: Multiplying(factor: 0.5), exact: Multiplying(factor: 1)
+        ) { layers in
+            if layers.block == 0, layers.point == .attentionInput {
+                let statistics = try layers.statistics()
+                // The embedding's factor is the norm's to undo.
+                #expect(abs(statistics.deviationRow(3)[3] - statistics.productRow(3)[3]) < 1e-3 * statistics.productRow(3)[3])
+            }
+            return layers.layers.map(\.weight)
+        }
+    }
+
     @Test func `GPTQ keeps the network's output nearer than the nearest integers do`() throws {
         let parameters = Self.parameters()
         let quantizer = WeightQuantizer(

@@ -64,7 +64,7 @@ import Testing
         let quantizer = WeightQuantizer(QuantizerSpec(bits: bits, symmetric: false, granularity: .group(8)))
         let count = Count()
         count.limit = limit
-        let weights = try Calibration(model, groups, mode: mode).quantize(
+        let weights = try Calibration(model, groups, mode: mode, depth: base.inputs ?? .secondMoment).quantize(
             parameters ?? self.parameters, windows: windows, hooks: IdentityHooks(), by: Counting(base: base, count: count),
             keeping: FinishedIntegers(folder: folder.path + "/kept", network: "n", hooks: hooks)
         ) { _ in quantizer }
@@ -84,6 +84,15 @@ import Testing
     func `a calibration that was ended resumes with the layers that are left, to the same bits`(
         _ mode: CalibrationMode, _ method: GPTQ
     ) throws {
+        try expectResumed(mode, method)
+    }
+
+    @Test func `so does one that compares inputs with the full-precision network's`() throws {
+        try expectResumed(.sequential, GPTQ(compensation: 0.5))
+        #expect(try quantized(.sequential, nil, GPTQ(compensation: 0.25)).points == 8)
+    }
+
+    private func expectResumed(_ mode: CalibrationMode, _ method: GPTQ) throws {
         let whole = try quantized(mode, parameters, method)
         #expect(whole.points == 2 * 4)
         try removeTree(folder.path + "/kept")

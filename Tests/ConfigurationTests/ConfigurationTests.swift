@@ -126,6 +126,14 @@ import Testing
         #expect(problem.contains(expectation))
     }
 
+    @Test func `inputs are compared with the full-precision network's only in sequence`() throws {
+        let compared = "quantization.weights.gptq.compensation=0.5"
+        #expect(try RunConfig(assignments: [compared]).quantization.weights.gptq.compensation == 0.5)
+        #expect(throws: ConfigurationError.self) {
+            try RunConfig(assignments: [compared, "calibration.mode=full-precision"])
+        }
+    }
+
     @Test func `a key can be given by the name it had before, but not by both`() throws {
         let config = try RunConfig(assignments: ["quantize.rotation=hadamard"])
         #expect(config.quantize.transform == .hadamard && config.values["quantize.transform"] == "hadamard")

@@ -128,6 +128,16 @@ import Testing
         #expect(abs(try plan(alone).operationsPerStep / forward - 5) < 0.01)
         let (nearest, calibrated) = (try plan(alone), try plan(alone, "quantization.weights.method=gptq"))
         #expect(calibrated.secondsPerStep > 2 * nearest.secondsPerStep)
+        let compared = try plan(
+            alone, "quantization.weights.method=gptq", "quantization.weights.gptq.compensation=0.5")
+        #expect(compared.secondsPerStep > 1.5 * calibrated.secondsPerStep)
+        let memory = try [0, 0.5].map {
+            try plan(
+                alone, "quantization.weights.method=gptq", "quantization.weights.gptq.compensation=\($0)",
+                "calibration.sequences=20000"
+            ).peakMemory
+        }
+        #expect(Double(memory[1]) > 1.5 * Double(memory[0]))
         #expect(try plan(alone, "quantize.recipe=auto").secondsPerStep > 2.5 * calibrated.secondsPerStep)
     }
 

@@ -5,13 +5,16 @@ import Testing
 
 @Suite struct InputStatisticsTests {
     /// 600 channels are two panels, 1500 tokens two products; the tokens come in unequal parts.
-    @Test(arguments: [InputStatistics.Depth.channels, .secondMoment])
+    @Test(arguments: [InputStatistics.Depth.channels, .secondMoment, .deviation])
     func `sums are those of all tokens, in whatever parts they come`(_ depth: InputStatistics.Depth) {
         var random = RandomStream(seed: 81)
         let (tokens, width) = (1500, 600)
         let x = Tensor(normal: [tokens, width], from: &random)
+        let exact = Tensor(normal: [tokens, width], from: &random)
         let statistics = InputStatistics(width: width, depth: depth)
-        for part in [0..<1, 1..<300, 300..<1499, 1499..<1500] { statistics.add(x.rows(part)) }
+        for part in [0..<1, 1..<300, 300..<1499, 1499..<1500] {
+            statistics.add(x.rows(part), exact: depth == .deviation ? exact.rows(part) : nil)
+        }
         statistics.finish()
         #expect(statistics.rows == tokens)
         for i in [0, 1, 511, 512, 599] {
@@ -20,11 +23,16 @@ import Testing
             let square = column.reduce(0) { $0 + $1 * $1 } / Double(tokens)
             #expect(abs(statistics.meanSquares[i] - square) < 1e-5)
             #expect(statistics.maxima[i] == column.map { Float(abs($0)) }.max())
-            guard depth == .secondMoment else { continue }
+            guard depth >= .secondMoment else { continue }
             for j in [0, i / 2, i] {
                 let sum = (0..<tokens).reduce(0.0) { $0 + Double(x[$1, i]) * Double(x[$1, j]) }
                 // Float32 products of 1,024 tokens.
                 #expect(abs(statistics.productRow(i)[j] - sum) < 1e-2)
+            }
+            guard depth == .deviation else { continue }
+            for j in [0, 511, 512, 599] {
+                let sum = (0..<tokens).reduce(0.0) { $0 + Double(exact[$1, i] - x[$1, i]) * Double(x[$1, j]) }
+                #expect(abs(statistics.deviationRow(i)[j] - sum) < 1e-2)
             }
         }
     }

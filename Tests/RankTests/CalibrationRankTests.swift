@@ -32,15 +32,16 @@ extension RankTests {
 
         private func quantize(
             _ dims: ParallelDims, _ world: some Communicator, _ mode: CalibrationMode, _ granularity: QuantizerGranularity,
-            storage: ActivationStorage = .memory
+            storage: ActivationStorage = .memory, _ method: GPTQ = GPTQ()
         ) throws -> [String: QuantizedWeight] {
             let groups = try ParallelGroups(dims, world)
             let blocks = Self.configuration.layers
             let stage = blocks * groups.stage / dims.pipeline..<blocks * (groups.stage + 1) / dims.pipeline
             let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: granularity))
             let model = Self.configuration.description.model(positions: Self.length)
-            return try Calibration(model, groups, mode: mode, storage: storage).quantize(
-                Self.parameters(stage), windows: Self.sequences, hooks: IdentityHooks(), by: GPTQ()
+            let depth = method.inputs ?? .secondMoment
+            return try Calibration(model, groups, mode: mode, depth: depth, storage: storage).quantize(
+                Self.parameters(stage), windows: Self.sequences, hooks: IdentityHooks(), by: method
             ) { _ in quantizer }
         }
 
@@ -56,6 +57,20 @@ extension RankTests {
             #expect(!staged.isEmpty)
             for (name, weight) in staged {
                 #expect(weight.codes == alone[name]?.codes && weight.scales.elements == alone[name]?.scales.elements, "\(name)")
+            }
+        }
+
+        @Test func `stages and replicas compare inputs with the full-precision network's as one rank does`() throws {
+            let method = GPTQ(compensation: 1)
+            let alone = try quantize(.alone, LoopbackCommunicator(), .sequential, .channel, method)
+            let staged = try quantize(
+                ParallelDims(data: 1, pipeline: world.size), world, .sequential, .channel, method)
+            #expect(!staged.isEmpty)
+            for (name, weight) in staged { #expect(weight.codes == alone[name]?.codes, "\(name)") }
+            let shared = try quantize(ParallelDims(data: world.size, pipeline: 1), world, .sequential, .channel, method)
+            for (name, weight) in shared where name.contains("layers.0.") {
+                let different = zip(weight.codes, try #require(alone[name]).codes).count { $0 != $1 }
+                #expect(different <= weight.codes.count / 50, "\(name): \(different)")
             }
         }
 

@@ -1,0 +1,59 @@
+internal import LinearAlgebra
+package import TensorCore
+
+/// The weights that, on inputs x changed by rounding, give most nearly what a weight W gives on the full-precision network's
+/// inputs x° (asymmetric calibration, Li et al., arXiv 2504.02692).
+///
+/// E‖W·x° − Ŵ·x‖² is E‖(W′ − Ŵ)·x‖² and what no Ŵ changes, where W′ = W + W·D·H⁻¹, D = E[(x° − x)·xᵀ] and H = E[x·xᵀ]. H is
+/// damped as GPTQ's, which keeps W′ near W.
+struct InputCompensation {
+    /// D, `[in, in]`.
+    private let deviation: Tensor
+    /// Of H.
+    private let factors: LUFactors
+
+    /// - Parameters:
+    ///   - statistics: with deviations.
+    ///   - damping: part of the mean diagonal of H that is added to it.
+    /// - Throws: ``QuantizationError`` where H is singular.
+    init(_ statistics: InputStatistics, damping: Double) throws(QuantizationError) {
+        let (n, tokens) = (statistics.width, Double(statistics.rows))
+        let live = statistics.meanSquares.filter { $0 > 0 }
+        let mean = live.reduce(0, +) / Double(live.count)
+        let matrix = DoubleStorage(uninitialized: n * n)
+        var deviation = Tensor(uninitialized: [n, n])
+        let target = deviation.mutablePointer
+        for i in 0..<n {
+            let (products, deviations) = (statistics.productRow(i), statistics.deviationRow(i))
+            for j in 0...i {
+                let value = products[j] / tokens
+                (matrix.pointer[i * n + j], matrix.pointer[j * n + i]) = (value, value)
+            }
+            // An input that never comes deviates with none.
+            matrix.pointer[i * n + i] = products[i] > 0 ? products[i] / tokens + damping * mean : mean
+            for j in 0..<n { target[i * n + j] = Float(deviations[j] / tokens) }
+        }
+        self.deviation = deviation
+        do {
+            factors = try LUFactors(matrix, order: n)
+        } catch {
+            throw .singular(damping: damping)
+        }
+    }
+
+    /// W + part·W·D·H⁻¹ for W `[out, in]`.
+    func applied(to weight: Tensor, part: Double) throws(QuantizationError) -> Tensor {
+        let (rows, n) = (weight.rows, weight.columns)
+        var change = Tensor(uninitialized: [rows, n])
+        gemm(
+            .asStored, .asStored, m: rows, n: n, k: n, weight.pointer, lda: n, deviation.pointer, ldb: n,
+            change.mutablePointer, ldc: n)
+        var solved = change.elements.map { part * Double($0) }
+        do {
+            try solved.withUnsafeMutableBufferPointer { values throws(LAPACKError) in try factors.rightDivide(values) }
+        } catch {
+            throw .inputsNotFinite
+        }
+        return Tensor(zip(weight.elements, solved).map { $0 + Float($1) }, weight.shape)
+    }
+}
