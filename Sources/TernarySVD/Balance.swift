@@ -14,10 +14,26 @@ package struct Balance: Sendable {
     /// The smallest scale, as a share of the median of those that are not of zeros. A channel weaker than this says nothing
     /// that activations a thousand times the usual ones, as large models have them, could carry into a result.
     static let leastShare = 1e-4
-    /// By this factor a row's or a column's root mean square on W' may leave 1 before the balance follows it.
+    /// By this factor a row's or a column's root mean square on W' may leave what it was before the balance follows it.
     static let slack = 2.0
 
-    package init(a: [Float], b: [Float]) { (self.a, self.b) = (a, b) }
+    /// Mean squares of the rows and columns of W' that are no drift: nil for 1, as those of a matrix are that was balanced. Scales
+    /// chosen on data, or as units of whole numbers, have others from the beginning.
+    package private(set) var origin: Origin?
+
+    package struct Origin: Sendable {
+        package let rows: [Float], columns: [Float]
+
+        package init(rows: [Float], columns: [Float]) { (self.rows, self.columns) = (rows, columns) }
+    }
+
+    package init(a: [Float], b: [Float], origin: Origin? = nil) { (self.a, self.b, self.origin) = (a, b, origin) }
+
+    /// The same scales, whose drift counts from a matrix that has them now.
+    package func standing(at w: Tensor) -> Balance {
+        let (rows, columns) = applied(to: w).meanSquares
+        return Balance(a: a, b: b, origin: Origin(rows: rows.map { Float($0) }, columns: columns.map { Float($0) }))
+    }
 
     /// Ten alternating sweeps. Rows and columns of zeros keep factor 1.
     init(_ w: Tensor) {
@@ -34,7 +50,9 @@ package struct Balance: Sendable {
     /// - Parameter balanced: the matrix as it is now, ``applied(to:)`` by this balance.
     func following(_ balanced: Tensor) -> Balance? {
         let (rows, columns) = balanced.meanSquares
-        guard Self.hasDrifted(a, rows) || Self.hasDrifted(b, columns) else { return nil }
+        guard Self.hasDrifted(a, rows, from: origin?.rows) || Self.hasDrifted(b, columns, from: origin?.columns) else {
+            return nil
+        }
         let sides = Sides(balanced)
         // What all rows gain and all columns lose, or the other way round, changes nothing: the rows' median stays.
         let gauge = Self.median(sides.rows, without: sides.rowIsZero) ?? 1
@@ -50,11 +68,13 @@ package struct Balance: Sendable {
     }
 
     /// Whether a channel has left its scale: one of zeros has none, and one at the least scale may be as small as it likes.
-    private static func hasDrifted(_ scales: [Float], _ meanSquares: [Double]) -> Bool {
+    private static func hasDrifted(_ scales: [Float], _ meanSquares: [Double], from origin: [Float]?) -> Bool {
         let least = (median(scales.map(Double.init), without: meanSquares.map { $0 == 0 }) ?? 0) * leastShare * slack
         return scales.indices.contains { i in
-            meanSquares[i] > slack * slack
-                || meanSquares[i] > 0 && meanSquares[i] < 1 / (slack * slack) && Double(scales[i]) > least
+            // A channel that had nothing in it grows from 1, as one of a matrix does that was balanced.
+            let usual = origin.map { $0[i] > 0 ? Double($0[i]) : 1 } ?? 1
+            return meanSquares[i] > slack * slack * usual
+                || meanSquares[i] > 0 && meanSquares[i] < usual / (slack * slack) && Double(scales[i]) > least
         }
     }
 

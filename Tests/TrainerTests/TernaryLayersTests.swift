@@ -7,6 +7,7 @@ import Runs
 import Support
 import TensorCore
 import TernarySVD
+import TestSupport
 import Testing
 
 @testable import Configuration
@@ -56,6 +57,31 @@ import Testing
         #expect(report.operations.additions == report.denseOperations.additions - dense + additions)
         let factors = Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) })
         #expect(LayerProfile(weights, factors, threshold: 0.8386).ternary == report.operations)
+    }
+
+    /// Factors chosen on data are not the nearest ones: a projection that took the rest for something to make up for would undo
+    /// the choice before anything is learned.
+    @Test func `without a step of the optimizer, given factors stay as they are`() throws {
+        let config = try RunConfig(assignments: [
+            "ternary.tolerance=0.3", "ternary.adapt_every=1", "ternary.layers=*.0.self_attn.*",
+        ])
+        let world = LoopbackCommunicator()
+        var (weights, others) = (weights, weights)
+        let indices = try weights.linears(matching: config.ternary.layers)
+        var random = RandomStream(seed: 12)
+        for index in indices {
+            others[index].add(Tensor(normal: others[index].shape, deviation: 0.02, from: &random))
+        }
+        let made = try decompose(others, indices, config.ternary.options(seed: 0), over: .dataParallel(world))
+        let factors = Dictionary(uniqueKeysWithValues: made.map { ($0.name, $0.factors) })
+        let ternary = try TernaryTraining(weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
+        try ternary.begin(&weights, from: factors)
+        for _ in 0..<2 {
+            _ = try ternary.update(&weights)
+            for (index, layer) in zip(indices, made) {
+                #expect(maxDifference(weights[index], layer.factors.unpacked()) < 1e-5)
+            }
+        }
     }
 
     @Test func `training that starts from scales of 16 bits ends with such, also resumed, and no other does`() throws {

@@ -113,6 +113,7 @@ package final class TernaryTraining<World: Communicator> {
             guard let given = factors?[layers[number].name] else { continue }
             layers[number].tolerance = given.tolerance
             layers[number].hasShortScales = given.hasShortScales
+            layers[number].isGiven = true
         }
         first = { [transition] layer, poll in
             if let given = factors?[layer.name] { return LayerTransition.begin(with: given) }

@@ -42,6 +42,9 @@ struct TernaryTrainingLayer {
     var tolerance: Float
     /// Whether s, a and b end in 16 bits, as the factors that training started from have them.
     var hasShortScales = false
+    /// Whether the first factors are given: what they leave of the weight is then no rest that waits for its turn. Factors chosen
+    /// on data are farther from the weight than the nearest ones, and the next projection would undo the choice.
+    var isGiven = false
     /// Sent with every transition, since the next one may be another rank's.
     private(set) var adaptation = Adaptation(budget: 0)
     /// Of transitions, the first decomposition not among them.
@@ -86,6 +89,10 @@ struct TernaryTrainingLayer {
         if update.branch != .refresh { factorsChanged() }
         if update.branch != .refresh || projectsRefresh {
             sum.carryResidual(state.s, state.balance, weight: &state.weight, rest: &state.rest)
+            if isFirst && isGiven {
+                state.rest = Tensor(zeros: state.rest.shape)
+                state.balance = state.balance?.standing(at: state.weight)
+            }
         }
         if update.balance != nil { balanceChanged() }
         digest = factorDigest + balanceDigest + stateDigest([state.s, state.weight, state.rest])
@@ -101,6 +108,10 @@ extension TernaryTrainingLayer {
         if let balance = state.balance {
             saved.tensors["\(name).a"] = Tensor(balance.a, [balance.a.count])
             saved.tensors["\(name).b"] = Tensor(balance.b, [balance.b.count])
+            if let origin = balance.origin {
+                saved.tensors["\(name).row_origin"] = Tensor(origin.rows, [origin.rows.count])
+                saved.tensors["\(name).column_origin"] = Tensor(origin.columns, [origin.columns.count])
+            }
         }
         saved.numbers["\(name).tolerance"] = Double(tolerance)
         if hasShortScales { saved.numbers["\(name).short_scales"] = 1 }
@@ -118,7 +129,14 @@ extension TernaryTrainingLayer {
         (state.u, state.s, state.v) = (u.unpacked, try saved.tensor("\(name).s", [u.columns]), v.unpacked)
         if let a = try saved.optionalTensor("\(name).a") {
             guard a.shape == [u.rows] else { throw .lacks("\(name).a of shape \([u.rows])") }
-            state.balance = Balance(a: a.elements, b: try saved.tensor("\(name).b", [v.columns]).elements)
+            var origin: Balance.Origin?
+            if let rows = try saved.optionalTensor("\(name).row_origin") {
+                guard rows.shape == [u.rows] else { throw .lacks("\(name).row_origin of shape \([u.rows])") }
+                origin = Balance.Origin(
+                    rows: rows.elements, columns: try saved.tensor("\(name).column_origin", [v.columns]).elements)
+            }
+            state.balance = Balance(
+                a: a.elements, b: try saved.tensor("\(name).b", [v.columns]).elements, origin: origin)
         }
         if let tolerance = try saved.optionalNumber("\(name).tolerance") { self.tolerance = Float(tolerance) }
         hasShortScales = try saved.optionalNumber("\(name).short_scales") == 1
