@@ -40,8 +40,8 @@ package struct CalibratedLayers {
 /// the same).
 ///
 /// A block's input is held for all windows of a replica, in memory or in a file, everything else for one window at a time.
-/// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs are
-/// compared with the full-precision network's, that one goes through the blocks beside it, and its inputs are held, too.
+/// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs
+/// are compared with the full-precision network's, that one goes through the blocks beside it, and its inputs are held, too.
 package struct Calibration<World: Communicator> {
     package let model: Model
     package let groups: ParallelGroups<World>

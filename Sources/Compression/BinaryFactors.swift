@@ -30,8 +30,12 @@ struct BinaryFactors: PackedWeights {
 
     /// - Returns: nil where the folder is none of NanoQuant's, or holds floats alone.
     /// - Throws: `FileError` where one of these tensors is missing or has another shape.
-    init?(_ checkpoint: Checkpoint, _ architecture: Architecture) throws(FileError) {
+    init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws(FileError) {
         guard Self.isThere(checkpoint.folder) else { return nil }
+        if config.has("quantization_config") {
+            throw config.failure(
+                "quantization_config", "stands beside \(Self.marker); the folder says two things of its weights")
+        }
         self.checkpoint = checkpoint
         var linears: [String: [Int]] = [:]
         for linear in architecture.linears where checkpoint.contains(linear.name + Self.left + Self.words) {

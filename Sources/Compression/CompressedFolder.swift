@@ -1,4 +1,5 @@
 package import HuggingFace
+internal import LinearAlgebra
 package import Models
 package import Quantization
 internal import Support
@@ -25,11 +26,12 @@ package struct CompressedFolder: Sendable {
             own = try config.object(PackedModelType.key)
             let weights = try CompressedWeights(checkpoint, config, architecture)
             (said, isOwn) = (weights?.execution, weights?.isOwn ?? false)
-            return try weights ?? BinaryFactors(checkpoint, architecture)
+            return try weights ?? BinaryFactors(checkpoint, config, architecture)
         }
         self.folder = folder
-        isShared = own?.has("model_type") != true && !(folder.packed is BinaryFactors)
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
+        isShared =
+            own?.has("model_type") != true && !(folder.packed is BinaryFactors) && execution.activationRange == .full
         // Folders from before there were two symmetric ranges run as they were scored, in the other one than others take.
         if let own, !isOwn, own.json["activations"]?["symmetric_range"] == nil {
             said?.activationRange = execution.activationRange
@@ -40,6 +42,14 @@ package struct CompressedFolder: Sendable {
                 .malformed, "\(path)/config.json: \(WeightPacking.key)",
                 "says another thing of input_activations than \(PackedModelType.key) does")
         }
+    }
+
+    /// Whether a folder's linears are another program's binary factors, which no file of this program's holds.
+    package static func isBinary(_ folder: ModelFolder) -> Bool { folder.packed is BinaryFactors }
+
+    /// Whether a folder says by its files alone that its linears are packed.
+    package static func isPacked(_ path: String, _ config: HFConfig) -> Bool {
+        config.has(PackedModelType.key) || BinaryFactors.isThere(path)
     }
 
     /// What a compressed folder's network does to activations; nil where the folder is none, or not there.

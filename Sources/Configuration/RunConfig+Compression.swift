@@ -335,3 +335,14 @@ package struct TernarySettings: Sendable, Equatable {
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")
     }
 }
+
+extension RunConfig {
+    /// What settings stood for in runs that were recorded before they were there.
+    package static func formerValues(of settings: [String: String]) -> [String: String] {
+        let isSymmetric = settings["quantization.activations.symmetric"] == "true"
+        return [
+            "quantization.activations.symmetric_range": (isSymmetric ? SymmetricRange.restricted : .full).rawValue,
+            "quantization.weights.gptq.compensation": "0",
+        ]
+    }
+}

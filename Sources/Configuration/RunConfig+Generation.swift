@@ -27,7 +27,7 @@ package struct GenerateSettings: Sendable, Equatable {
             .oneOf([16, 8, 4]))
         let bench = key.section("bench")
         self.bench = Bench(
-            promptTokens: bench("prompt_tokens", 512, "--bench: tokens read before the first is made", .range(1...1_048_576)),
+            promptTokens: bench("prompt_tokens", 384, "--bench: tokens read before the first is made", .range(1...1_048_576)),
             repetitions: bench("repetitions", 3, "--bench: times that prompt and tokens are measured", .range(1...1000)))
     }
 }

@@ -89,8 +89,8 @@ package struct CompressedTensorsWriter: ModelWriter {
                 "holds floats; sq-train quantize \(path) --set quantization.weights.bits=4 writes packed integers")
         }
         guard !opened.isShared || rotates || opened.execution.r4 else { return nil }
-        if let reason = try obstacle(opened.execution, opened.folder.architecture)
-            ?? SharedForm.obstacle(opened, rotates: rotates)
+        if let reason = try SharedForm.obstacle(opened, rotates: rotates)
+            ?? obstacle(opened.execution, opened.folder.architecture)
         {
             throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)")
         }

@@ -1,4 +1,5 @@
 package import Collectives
+internal import Compression
 package import Configuration
 internal import Datasets
 internal import EmbeddedModel
@@ -40,7 +41,7 @@ package struct PlanJob {
         try config.quantization.checkUniform(config.plan.job.rawValue)
         let path = try model.map { try GivenPath.model(EmbeddedModel.resolve($0)) } ?? config.model.path ?? EmbeddedModel.path
         let keys = try ModelRegistry.configuration(at: path)
-        guard !keys.has(PackedModelType.key) else {
+        guard !CompressedFolder.isPacked(path, keys) else {
             throw ConfigurationError(path, "is compressed already; plan the job on the model it was made from")
         }
         let shape = try ModelRegistry.model(keys).architecture

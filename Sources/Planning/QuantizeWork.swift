@@ -64,7 +64,7 @@ struct QuantizeWork {
         var (alike, divided) = (Work(), passes(points: widths.count) * (compares ? 2 : 1) * pass(index))
         for (columns, rows) in widths {
             let cost = method.cost(rows: rows, columns: columns)
-            if method.inputs != .channels { divided = divided + (compares ? 3 : 1) * moments(columns) }
+            if let read = method.inputs, read != .channels { divided = divided + (compares ? 3 : 1) * moments(columns) }
             divided = divided + Work(products: cost.products, searches: isSearched ? Double(rows * columns) : 0)
             alike.solves += cost.solves
         }

@@ -17,8 +17,8 @@ package struct Balance: Sendable {
     /// By this factor a row's or a column's root mean square on W' may leave what it was before the balance follows it.
     static let slack = 2.0
 
-    /// Mean squares of the rows and columns of W' that are no drift: nil for 1, as those of a matrix are that was balanced. Scales
-    /// chosen on data, or as units of whole numbers, have others from the beginning.
+    /// Mean squares of the rows and columns of W' that are no drift: nil for 1, as those of a matrix are that was balanced.
+    /// Scales chosen on data, or as units of whole numbers, have others from the beginning.
     package private(set) var origin: Origin?
 
     package struct Origin: Sendable {

@@ -72,6 +72,9 @@ import Testing
         config.json["sq_train"] = .object(own)
         try AtomicFile.write(config.text, to: path)
         let opened = try CompressedFolder(folder.file("model"))
-        #expect(opened.isShared && opened.execution.activationRange == .restricted)
+        #expect(opened.execution.activationRange == .restricted)
+        // What config.json tells others is the full range.
+        #expect(!opened.isShared)
+        #expect(try SharedForm.obstacle(opened, rotates: false)?.contains("symmetric_range=full") == true)
     }
 }

@@ -15,7 +15,8 @@ import Testing
             let levels = Float((1 << (spec.bits - 1)) - 1)
             let magnitude = max(abs(low), abs(high))
             let steps = spec.symmetricRange == .full ? levels + 0.5 : levels
-            let scale = magnitude == 0 ? 1 : magnitude * spec.clipRatio / steps
+            var scale = magnitude == 0 ? 1 : magnitude * spec.clipRatio / steps
+            if spec.symmetricRange == .full { scale *= 1 - 0x1p-22 }
             return group.map { min(max(($0 / scale).rounded(.toNearestOrEven), -levels - 1), levels) * scale }
         }
         if spec.includesZero { (low, high) = (min(low, 0), max(high, 0)) }
@@ -47,6 +48,22 @@ import Testing
                     Self.reference(Array(x.elements[start..<(start + size)]), spec)
                 }
                 #expect(fakeQuantized(x, spec).elements == expected)
+            }
+        }
+    }
+
+    /// Its quotient is half a step beyond the last code: without a rule its last bit would choose.
+    @Test(arguments: [3, 4, 8]) func `the end of a full range takes the outer code`(bits: Int) {
+        var random = RandomStream(seed: 21)
+        let spec = QuantizerSpec(bits: bits, symmetric: true, symmetricRange: .full)
+        let ends = Tensor(normal: [500, 1], from: &random).elements.map(abs)
+        let steps = Float(1 << (bits - 1))
+        for sign in [1, -1] as [Float] {
+            let x = Tensor(ends.flatMap { [sign * $0, 0.1 * $0] }, [ends.count, 2])
+            let rounded = fakeQuantized(x, spec)
+            for (row, end) in ends.enumerated() {
+                let expected = sign < 0 ? -steps : steps - 1
+                #expect(abs(rounded[row, 0] / (end / (steps - 0.5)) - expected) < 1e-3)
             }
         }
     }

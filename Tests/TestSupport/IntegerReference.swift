@@ -11,6 +11,7 @@ package struct RoundedRange {
             let levels = Float((1 << (bits - 1)) - 1)
             let magnitude = max(abs(low), abs(high))
             (codes, scale, zero) = ([], magnitude == 0 ? 1 : magnitude * clip / (isFull ? levels + 0.5 : levels), 0)
+            if isFull { scale *= 1 - 0x1p-22 }
             codes = x.map { Int(min(max(nearest($0), -levels - 1), levels)) }
             return
         }

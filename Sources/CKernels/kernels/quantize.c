@@ -1,7 +1,7 @@
 // Fake-quantization of groups of values, its derivative, and the search for a clipping range.
 //
 // symmetric, b bits:   s = c·max|x| / (2^(b−1)−1),   q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1)
-// full range:          s = c·max|x| / (2^(b−1)−½),   q as above
+// full range:          s = c·max|x| / (2^(b−1)−½), less two units in the last place; q as above
 // asymmetric, b bits:  s = (c·max − c·min) / (2^b−1), z = ⌊−c·min/s⌉, q = clamp(⌊x/s⌉ + z, 0, 2^b−1)
 // Both:                y = (q − z)·s, ⌊·⌉ to the nearest integer, ties to even.
 
@@ -49,6 +49,9 @@ INLINE grid_t symmetric_grid(range_t r, ck_quantizer q, float clip) {
     float magnitude = magnitude_of(r);
     if (magnitude < q.least_magnitude) magnitude = q.least_magnitude;
     float scale = magnitude * clip / symmetric_steps(q);
+    // The end of a full range lies in the middle between two codes. Two units in the last place make it the outer one, whatever
+    // the last bit of the largest value is.
+    if (q.full_range) scale *= 1 - 0x1p-22f;
     // A group of zeros, or of values too small to be told from 0 by any scale, takes scale 1.
     return (grid_t){scale > 0 ? scale : 1, 0, -levels - 1, levels};
 }

@@ -91,13 +91,13 @@ extension LanguageModelInputs {
     func check(_ job: String, startsFrom start: StartingPoint) throws(ConfigurationError) {
         let hasIntegers = folder.packed.map { $0.integerCount + $0.tableCount > 0 } ?? false
         guard start != .compressed, isCompressed,
-            !(start == .factors && !hasIntegers && execution == .plain)
+            !(start == .factors && !hasIntegers && execution == .plain && !CompressedFolder.isBinary(folder))
         else { return }
         let held = folder.packed.map { "holds \($0.form)" } ?? "quantizes activations"
         throw ConfigurationError(
             "model.path",
-            "\(folder.path) \(held), and \(job) starts from floats; give the model it was made from, or its dense/ "
-                + "(model.dense=true)")
+            "\(folder.path) \(held), and \(job) starts from floats; give the model it was made from, or the floats that "
+                + "sq-train export --format huggingface makes of it")
     }
 
     /// Whether the model runs in another way than as plain floats.

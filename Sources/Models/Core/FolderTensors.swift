@@ -37,7 +37,7 @@ struct FolderTensors {
         ("SCB", "bitsandbytes"), ("weight_format", "bitsandbytes"), ("absmax", "bitsandbytes"),
         ("nested_absmax", "bitsandbytes"),
         ("quant_map", "bitsandbytes"), ("nested_quant_map", "bitsandbytes"), ("W_q", "hqq"), ("codebooks", "aqlm"),
-        ("U_packed", "nanoquant"), ("V_packed", "nanoquant"),
+        ("U_packed", binary), ("V_packed", binary),
     ]
 
     /// - Throws: ``FileError`` for a tensor that is quantized, missing, of another shape, or of no layer.
@@ -71,10 +71,15 @@ struct FolderTensors {
     }
 
     private func alreadyQuantized(_ name: String, by method: String) -> FileError {
-        FileError(
-            .malformed, "\(checkpoint.folder): tensor \(name)",
-            "the model is already quantized (\(method)); give the folder it was made from")
+        let advice =
+            method == Self.binary
+            ? "NanoQuant's folders have U_packed and V_packed of a linear, and a file nanoquant_config.json"
+            : "give the folder it was made from"
+        return FileError(
+            .malformed, "\(checkpoint.folder): tensor \(name)", "the model is already quantized (\(method)); \(advice)")
     }
+
+    private static let binary = "nanoquant"
 }
 
 extension Checkpoint {

@@ -125,6 +125,8 @@ extension CheckpointManifest.Identity {
         if let data, data != other.data, !acceptsOtherData {
             return "the training data has other content now (--allow-other-data resumes with it)"
         }
+        let former = RunConfig.formerValues(of: settings).filter { other.settings[$0.key] != nil }
+        let settings = settings.merging(former) { own, _ in own }
         for key in Set(settings.keys).union(other.settings.keys).sorted() where settings[key] != other.settings[key] {
             if key == RunConfig.stepsKey, settings[key] == String(step), let asked = other.settings[key].flatMap({ Int($0) }),
                 asked > step

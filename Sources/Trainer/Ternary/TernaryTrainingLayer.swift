@@ -42,8 +42,8 @@ struct TernaryTrainingLayer {
     var tolerance: Float
     /// Whether s, a and b end in 16 bits, as the factors that training started from have them.
     var hasShortScales = false
-    /// Whether the first factors are given: what they leave of the weight is then no rest that waits for its turn. Factors chosen
-    /// on data are farther from the weight than the nearest ones, and the next projection would undo the choice.
+    /// Whether the first factors are given: what they leave of the weight is then no rest that waits for its turn. Factors
+    /// chosen on data are farther from the weight than the nearest ones, and the next projection would undo the choice.
     var isGiven = false
     /// Sent with every transition, since the next one may be another rank's.
     private(set) var adaptation = Adaptation(budget: 0)
