@@ -45,7 +45,7 @@ extension SharedForm {
         }
         if execution.activationBits < 16, execution.activationPerHead {
             return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
-                + "quantize with quantize.head_ranges=false"
+                + "the job quantize has one for all with quantize.head_ranges=false"
         }
         guard execution.activationRange == .full else {
             return "inputs are rounded in symmetric ranges of \((1 << execution.activationBits) - 2) steps, which are "

@@ -102,8 +102,12 @@ package struct WeightPacking {
         try keys.allow([
             "num_bits", "type", "symmetric", "strategy", "dynamic", "observer", "observer_kwargs", "scale_dtype", "zp_dtype",
         ])
-        guard try keys.string("strategy") == "token", try keys.bool("dynamic"), try keys.string("type") == "int" else {
-            throw keys.failure("strategy", "is not supported; inputs are quantized as int, by token, dynamic")
+        let isSupported = [
+            ("strategy", try keys.string("strategy") == "token"), ("dynamic", try keys.bool("dynamic")),
+            ("type", try keys.string("type") == "int"),
+        ]
+        for (key, holds) in isSupported where !holds {
+            throw keys.failure(key, "is not supported; inputs are quantized as int, by token, dynamic")
         }
         execution.activationBits = try keys.bits("num_bits")
         execution.activationSymmetric = try keys.bool("symmetric")

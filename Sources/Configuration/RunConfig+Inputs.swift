@@ -76,12 +76,12 @@ extension RunConfig {
         var settings = given
         let said = [
             ("activations.bits", "\(execution.activationBits)"), ("activations.symmetric", "\(execution.activationSymmetric)"),
-            ("activations.symmetric_range", execution.activationRange.rawValue),
             ("kv.key_bits", "\(execution.keyBits)"), ("kv.value_bits", "\(execution.valueBits)"),
             ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
         ]
         let cache = execution.keyBits == execution.valueBits ? [("kv.bits", "\(execution.keyBits)")] : []
-        for (key, value) in (said + cache).map({ ("quantization." + $0, $1) }) {
+        let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
+        for (key, value) in (said + cache + range).map({ ("quantization." + $0, $1) }) {
             if let given = settings[key], given.text != value {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
             }

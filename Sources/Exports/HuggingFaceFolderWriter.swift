@@ -35,7 +35,7 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         try writer.commit()
         return ExportReport(
             path: request.out, bytes: try bytes(inFolder: request.out), weights: parameters.reduce(0) { $0 + $1.value.count },
-            checked: "\(parameters.count) tensors in \(type.rawValue) read back, equal to the source",
+            checked: "\(parameters.count) tensors read back, equal to the source's in \(type.rawValue)",
             notes: folder.warnings + notes)
     }
 

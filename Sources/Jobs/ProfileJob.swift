@@ -28,7 +28,8 @@ package struct ProfileJob {
     private func describe(_ config: RunConfig) throws -> String {
         let path = folder.map(EmbeddedModel.resolve) ?? config.model.path ?? EmbeddedModel.path
         let file = "\(path)/\(TernaryReport.fileName)"
-        guard access(file, F_OK) == 0 else {
+        let factors = access(file, F_OK) == 0 ? try TernaryFile.read(file) : try binaryFactors(path)
+        guard !factors.isEmpty else {
             let weights = try weights(path)
             let zeros = (100 * normalProjectionSparsity(threshold: config.ternary.threshold)).formatted(decimals: 0)
             let note =
@@ -38,12 +39,23 @@ package struct ProfileJob {
             return LayerProfile(weights, threshold: config.ternary.threshold).table.text + "\n\n"
                 + note.wrapped(indent: 0).joined(separator: "\n")
         }
-        let factors = try TernaryFile.read(file)
         let weights = try weights(path)
         try factors.check(against: weights.linears, file: file)
         let profile = LayerProfile(weights, factors, threshold: config.ternary.threshold)
         let cost = TernaryReport.cost(ternary: profile.ternary, dense: profile.dense).wrapped(indent: 0)
         return profile.table.text + "\n\n" + cost.joined(separator: "\n")
+    }
+
+    /// Those of a model's folder that another program has factorized; none of any other.
+    private func binaryFactors(_ path: String) throws -> [String: TernaryFactors] {
+        guard PathKind(path + "/config.json") == .file else { return [:] }
+        let folder = try CompressedFolder(path).folder
+        guard CompressedFolder.isBinary(folder), let packed = folder.packed else { return [:] }
+        return Dictionary(
+            uniqueKeysWithValues: try packed.weights.compactMap { weight -> (String, TernaryFactors)? in
+                guard let factors = try packed.read(weight) as? TernaryFactors else { return nil }
+                return (String(weight.dropLast(".weight".count)), factors)
+            })
     }
 
     /// Those of a folder, or as they are in a GGUF file: nothing is written.
