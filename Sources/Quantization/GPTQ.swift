@@ -32,7 +32,7 @@ package struct GPTQ: WeightQuantization {
     package var staticGroups = false
     package var groupRanges = GroupRanges.compensated
     /// The part of what rounding has changed in the inputs, here and before, that the weights make up for before they are
-    /// rounded: see ``InputCompensation``.
+    /// rounded: see `InputCompensation`.
     package var compensation = 0.0
 
     package init(
