@@ -84,7 +84,7 @@ package struct Execution: Sendable, Equatable {
         activationBits = try activations.bits("bits")
         activationSymmetric = try activations.bool("symmetric")
         activationPerHead = try activations.bool("per_head")
-        if activationSymmetric { activationRange = try Self.range(activations) }
+        if activationSymmetric, activationBits < 16 { activationRange = try Self.range(activations) }
         let cache = try keys.required("kv")
         try cache.allow(["key_bits", "value_bits", "symmetric"])
         (keyBits, valueBits) = (try cache.bits("key_bits"), try cache.bits("value_bits"))

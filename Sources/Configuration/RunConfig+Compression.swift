@@ -345,4 +345,14 @@ extension RunConfig {
             "quantization.weights.gptq.compensation": "0",
         ]
     }
+
+    /// The configuration that a run has recorded, whose settings that were not there yet stand for what they stood for then.
+    package init(recordedIn file: String) throws { try self.init(file: file, assignments: Self.former(in: file)) }
+
+    /// Assignments of the settings that a recorded configuration does not have yet.
+    static func former(in file: String) throws -> [String] {
+        let given = try SettingsRequest(file: file, assignments: []).given()
+        return formerValues(of: given.mapValues(\.text)).filter { given[$0.key] == nil }.map { "\($0.key)=\($0.value)" }
+            .sorted()
+    }
 }

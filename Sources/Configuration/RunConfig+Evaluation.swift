@@ -56,11 +56,12 @@ extension RunConfig {
             throw ConfigurationError(run, "holds no finished run (config.yaml, summary.json), and no model either")
         }
         let job = try InputFile.json(summary)["job"]?.string ?? ""
-        let config = try RunConfig(file: file)
+        let config = try RunConfig(recordedIn: file)
         // Whoever scores the run may have other ranks than it had.
-        var assignments = [
-            "out=auto", "export.formats=none", "rotation.starts=1", "parallel.data=auto", "parallel.pipeline=auto",
-        ]
+        var assignments =
+            try former(in: file) + [
+                "out=auto", "export.formats=none", "rotation.starts=1", "parallel.data=auto", "parallel.pipeline=auto",
+            ]
         let unquantized =
             ["quantization.weights.bits=16", "quantization.activations.bits=16", "quantization.kv.bits=16"]
             + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]

@@ -48,7 +48,7 @@ package struct ProfileJob {
 
     /// Those of a model's folder that another program has factorized; none of any other.
     private func binaryFactors(_ path: String) throws -> [String: TernaryFactors] {
-        guard PathKind(path + "/config.json") == .file else { return [:] }
+        guard PathKind(path + "/config.json") != .absent else { return [:] }
         let folder = try CompressedFolder(path).folder
         guard CompressedFolder.isBinary(folder), let packed = folder.packed else { return [:] }
         return Dictionary(

@@ -21,6 +21,7 @@ package struct Balance: Sendable {
     /// Scales chosen on data, or as units of whole numbers, have others from the beginning.
     package private(set) var origin: Origin?
 
+    /// Mean squares of rows and of columns.
     package struct Origin: Sendable {
         package let rows: [Float], columns: [Float]
 

@@ -8,7 +8,7 @@ extension JobContext {
     var activationStorage: ActivationStorage {
         switch config.model.storage {
         case .f32, .bf16: .memory
-        case .file: .file(folder: folder.file(RunFiles.finishedLayers))
+        case .file: .file(folder: folder.path)
         }
     }
 }

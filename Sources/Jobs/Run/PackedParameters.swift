@@ -45,7 +45,7 @@ extension Execution {
         self.init()
         let settings = config.quantization
         (activationBits, activationSymmetric) = (settings.activations.bits, settings.activations.symmetric)
-        if activationSymmetric { activationRange = settings.activations.symmetricRange }
+        if activationSymmetric, activationBits < 16 { activationRange = settings.activations.symmetricRange }
         (keyBits, valueBits, cacheSymmetric) = (settings.kv.keys, settings.kv.values, settings.kv.symmetric)
         (r3, r4) = (online.r3 != nil, online.r4 != nil)
     }

@@ -165,7 +165,7 @@ extension CheckpointManifest.Identity {
 extension RunConfig {
     /// Sections that say where, when and how loudly, not what is computed.
     private static let withoutEffect = [
-        "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "parallel.threads",
+        "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "generate.", "parallel.threads",
     ]
 
     /// Whether a setting says how the work is divided among the ranks: what it changes is in which order numbers are added.

@@ -61,7 +61,7 @@ struct FolderContents {
             .first?.identity.job
         }
         return Run(
-            job: record?.job ?? savedJob(), config: try? RunConfig(file: "\(path)/\(RunFolder.configurationName)"),
+            job: record?.job ?? savedJob(), config: try? RunConfig(recordedIn: "\(path)/\(RunFolder.configurationName)"),
             isFinished: names.contains(RunFolder.summaryName),
             checkpointStep: steps.first)
     }

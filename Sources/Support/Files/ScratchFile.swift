@@ -6,30 +6,22 @@ package final class ScratchFile {
     private let folder: String
     private let descriptor: Int32
 
-    /// - Parameter folder: made where it is not there; removed with the file where it is empty.
+    /// - Parameter folder: made where it is not there, as on a machine that does not share it with the others.
     package init(folder: String) throws(FileError) {
         self.folder = folder
+        try makeFolder(folder)
         let path = "\(folder)/scratch-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
-        var descriptor: Int32 = -1
-        // Another process may remove the folder between the two calls.
-        for _ in 0..<100 where descriptor < 0 {
-            try makeFolder(folder)
-            descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            if descriptor < 0, errno != ENOENT { break }
-        }
-        self.descriptor = descriptor
+        descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure("cannot be created", errno) }
         unlink(path)
     }
 
     deinit {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        rmdir(folder)
+        if descriptor >= 0 { close(descriptor) }
     }
 
     private func failure(_ problem: String, _ code: Int32) -> FileError {
-        FileError(.inputOutput, folder, "a file for activations \(problem): \(systemMessage(code))")
+        FileError(.inputOutput, folder, "a file for what does not fit in memory \(problem): \(systemMessage(code))")
     }
 
     /// Writes bytes at a place, which may lie beyond the end.
