@@ -67,6 +67,20 @@ import Testing
         }
     }
 
+    /// Layers' weights a tenth smaller, in the network, too.
+    private static func shrunk(_ layers: CalibratedLayers, in network: inout Parameters<Tensor>) -> [Tensor] {
+        let new = layers.layers.map { layer in
+            var weight = layer.weight.copy()
+            weight.scale(by: 0.9)
+            return weight
+        }
+        network = network.map { name, value in
+            guard let index = layers.layers.firstIndex(where: { $0.name + ".weight" == name }) else { return value }
+            return new[index]
+        }
+        return new
+    }
+
     private static func expectClose(_ a: [Double], _ b: [Double], _ what: String) {
         for (x, y) in zip(a, b) { #expect(abs(x - y) <= 1e-5 * max(1e-3, y), "\(what)") }
     }
@@ -102,16 +116,7 @@ import Testing
             let key = "\(layers.point) \(layers.block)"
             let inputs = Self.inputs(current)
             Self.expectClose(try layers.statistics().meanSquares, try Self.meanSquares(inputs, key), key)
-            let new = layers.layers.map { layer in
-                var weight = layer.weight.copy()
-                weight.scale(by: 0.9)
-                return weight
-            }
-            current = current.map { name, value in
-                guard let index = layers.layers.firstIndex(where: { $0.name + ".weight" == name }) else { return value }
-                return new[index]
-            }
-            return new
+            return Self.shrunk(layers, in: &current)
         }
         let last = [current, parameters].map { $0.blocks[2].required("mlp.down_proj.weight").elements }
         #expect(last[0] != last[1])
@@ -200,16 +205,7 @@ import Testing
                 }
                 #expect(abs(statistics.deviationRow(i)[j] - sum) < 1e-3 * max(1, abs(sum)), "\(key)")
             }
-            let new = layers.layers.map { layer in
-                var weight = layer.weight.copy()
-                weight.scale(by: 0.9)
-                return weight
-            }
-            current = current.map { name, value in
-                guard let index = layers.layers.firstIndex(where: { $0.name + ".weight" == name }) else { return value }
-                return new[index]
-            }
-            return new
+            return Self.shrunk(layers, in: &current)
         }
     }
 

@@ -160,6 +160,17 @@ import Testing
         #expect(try warnings(.init(assignments: ["quantize.transform=none"])) == [])
     }
 
+    @Test(arguments: [(true, SymmetricRange.restricted), (false, .full)])
+    func `a recorded configuration without a setting has what it stood for`(_ symmetric: Bool, _ range: SymmetricRange) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("config.yaml")
+        for (line, expected) in [("", range), ("\n    symmetric_range: full", .full)] {
+            let yaml = "quantization:\n  activations:\n    symmetric: \(symmetric)\(line)\n"
+            try AtomicFile.write(yaml, to: path)
+            #expect(try RunConfig(recordedIn: path).quantization.activations.symmetricRange == expected)
+        }
+    }
+
     @Test func `keys that contradict each other are refused`() {
         #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
     }
