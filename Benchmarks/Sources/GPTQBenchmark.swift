@@ -52,7 +52,6 @@ struct GPTQBenchmark: ParsableCommand {
         func statistics() -> InputStatistics {
             let result = InputStatistics(width: size, depth: .secondMoment)
             for first in stride(from: 0, to: rows, by: 256) { result.add(inputs.rows(first..<min(first + 256, rows))) }
-            result.finish()
             return result
         }
         func quantize(_ statistics: InputStatistics, searchesClip: Bool) {

@@ -254,7 +254,6 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
                 _ = try gather(place, parameters, [point: result], exact: exactValue(place, point))
             }
         }
-        result.finish()
         let replicas = calibration.groups.replicas
         if replicas.size > 1 {
             try replicas.allReduce(result.sums.elements, .sum)

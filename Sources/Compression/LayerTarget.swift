@@ -1,3 +1,4 @@
+internal import HuggingFace
 internal import Support
 
 /// A name in a configuration of compressed-tensors: a layer's own, `Linear` for all linear layers, or `re:` and a regular
@@ -9,19 +10,23 @@ struct LayerTarget {
     /// nil for `Linear`.
     private let elements: [Wildcard]?
     let text: String
-    /// Whether it is a name that stands for itself.
-    let isName: Bool
+    let kind: Kind
+
+    /// In the order in which compressed-tensors looks for the group of a layer.
+    enum Kind: CaseIterable {
+        case name, expression, linears
+    }
 
     /// - Returns: nil for a regular expression with anything else in it.
     init?(_ text: String) {
         self.text = text
         guard text.hasPrefix("re:") else {
             elements = text == Self.linears ? nil : text.utf8.map(Wildcard.byte)
-            isName = text != Self.linears
+            kind = text == Self.linears ? .linears : .name
             return
         }
         guard let elements = Self.elements(of: Array(text.utf8.dropFirst(3))) else { return nil }
-        (self.elements, isName) = (elements, false)
+        (self.elements, kind) = (elements, .expression)
     }
 
     private static let linears = "Linear"
@@ -52,5 +57,20 @@ struct LayerTarget {
     /// - Parameter isLinear: whether the module of this name is a linear layer.
     func matches(_ name: String, isLinear: Bool) -> Bool {
         elements?.matches(name) ?? isLinear
+    }
+
+    /// A key's names, one or a list.
+    ///
+    /// - Throws: ``FileError`` for a regular expression that it does not know.
+    static func list(_ keys: HFConfig, _ key: String) throws(FileError) -> [LayerTarget] {
+        let texts = if let one = keys.value(key)?.string { [one] } else { try keys.strings(key, default: []) }
+        var result: [LayerTarget] = []
+        for text in texts {
+            guard let target = LayerTarget(text) else {
+                throw keys.failure(key, "'\(text)' is a regular expression of more than names, ., .* and $")
+            }
+            result.append(target)
+        }
+        return result
     }
 }

@@ -99,8 +99,8 @@ struct OnlineTransforms {
     /// - Throws: where an entry is for other modules than the down projections.
     private func checkTargets(_ entry: HFConfig) throws(FileError) {
         let (modules, downs) = (architecture.modules, Set(architecture.downProjections))
-        let (targets, ignored) = (try Self.targets(entry, "targets"), try Self.targets(entry, "ignore"))
-        if let unknown = targets.first(where: { $0.isName && modules[$0.text] == nil }) {
+        let (targets, ignored) = (try LayerTarget.list(entry, "targets"), try LayerTarget.list(entry, "ignore"))
+        if let unknown = targets.first(where: { $0.kind == .name && modules[$0.text] == nil }) {
             throw entry.failure("targets", "'\(unknown.text)' is no layer of the model")
         }
         let named = Set(
@@ -115,18 +115,6 @@ struct OnlineTransforms {
             throw entry.failure(
                 "targets", "leave the input of \(missing) as it is; this program rotates those of all or of none")
         }
-    }
-
-    private static func targets(_ entry: HFConfig, _ key: String) throws(FileError) -> [LayerTarget] {
-        let texts = if let one = entry.value(key)?.string { [one] } else { try entry.strings(key, default: []) }
-        var result: [LayerTarget] = []
-        for text in texts {
-            guard let target = LayerTarget(text) else {
-                throw entry.failure(key, "'\(text)' is a regular expression of more than names, ., .* and $")
-            }
-            result.append(target)
-        }
-        return result
     }
 
     /// - Throws: where the stored matrix is missing, or another one than this program's.

@@ -22,7 +22,7 @@ package struct WeightPacking {
     static let mixed = "mixed-precision"
 
     private struct Group {
-        let targets: [String]
+        let targets: [LayerTarget]
         let layout: Layout
         let spec: QuantizerSpec
         /// What is done to these linears' inputs.
@@ -38,7 +38,7 @@ package struct WeightPacking {
     private let groups: [Group]
     private let tables: Set<String>
     /// Linears that are said to be as they were.
-    private let ignored: Set<String>
+    private let ignored: [LayerTarget]
 
     /// - Parameter tables: names of embedding and head, whose inputs are not quantized.
     /// - Returns: nil where the key is absent.
@@ -71,7 +71,7 @@ package struct WeightPacking {
                 throw keys.failure("ternary_file", "is not \(CompressedFolder.factorFileName)")
             }
         }
-        ignored = Set(try keys.strings("ignore", default: []))
+        ignored = try LayerTarget.list(keys, "ignore")
         guard let packed = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
             (groups, execution) = ([], .plain)
@@ -80,7 +80,7 @@ package struct WeightPacking {
         let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
         for key in packed.json.keys { groups.append(try Self.group(try packed.required(key), shared)) }
-        let ofLinears = groups.filter { !$0.targets.allSatisfy(tables.contains) }
+        let ofLinears = groups.filter { !$0.targets.allSatisfy { tables.contains($0.text) } }
         guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
         }
@@ -142,7 +142,7 @@ package struct WeightPacking {
             }
         let layout = if let shared, !keys.has("format") { shared } else { try layout(keys) }
         return Group(
-            targets: try keys.strings("targets"), layout: layout,
+            targets: try LayerTarget.list(keys, "targets"), layout: layout,
             spec: QuantizerSpec(bits: bits, symmetric: try weights.bool("symmetric"), granularity: granularity),
             execution: try inputs(try keys.object("input_activations")))
     }
@@ -154,11 +154,13 @@ package struct WeightPacking {
     func spec(
         of linear: LinearShape, isLinear: Bool, _ found: Layout, _ config: HFConfig
     ) throws(FileError) -> QuantizerSpec {
-        guard !ignored.contains(linear.name) else {
-            throw config.failure(Self.key, "lists \(linear.name) under ignore, and its weight is packed")
+        if let target = ignored.first(where: { $0.matches(linear.name, isLinear: isLinear) }) {
+            throw config.failure(Self.key, "lists \(target.text) under ignore, and the weight of \(linear.name) is packed")
         }
-        let named =
-            groups.first { $0.targets.contains(linear.name) } ?? groups.first { isLinear && $0.targets.contains("Linear") }
+        // As compressed-tensors: its own name, then regular expressions, then all linear layers.
+        let named = LayerTarget.Kind.allCases.lazy.compactMap { kind in
+            groups.first { $0.targets.contains { $0.kind == kind && $0.matches(linear.name, isLinear: isLinear) } }
+        }.first
         guard let named else {
             throw config.failure(
                 Self.key,

@@ -45,14 +45,16 @@ extension RunConfig {
         }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),
-            let needed = weights.quantization?.conflict(with: quantizer)
+            let needed = weightQuantization?.conflict(with: quantizer)
         {
             throw ConfigurationError("quantization.weights.method", "\(weights.method.name) needs \(needed)")
         }
-        if weights.gptq.compensation > 0, calibration.mode == .fullPrecision {
+        if let part = weights.gptq.compensation, part > 0, calibration.mode == .fullPrecision,
+            weightQuantization is GPTQ || quantize.recipe == .auto
+        {
             throw ConfigurationError(
                 "quantization.weights.gptq.compensation",
-                "is \(weights.gptq.compensation), and with calibration.mode=full-precision no input deviates; leave one out")
+                "is \(part), and with calibration.mode=full-precision no input deviates; leave one out")
         }
         guard quantize.recipe == .auto else { return }
         if weights.method != .nearest {

@@ -1,3 +1,4 @@
+internal import Calibration
 package import Quantization
 
 /// How weights become integers: one of `WeightQuantizations`, or that they are on the quantizer's grid already.
@@ -38,8 +39,9 @@ extension QuantizationSettings {
         package var damping: Double
         /// Columns of the largest inputs first.
         package var activationOrder: Bool
-        /// Part of the inputs' deviation from the full-precision network's that weights make up for.
-        package var compensation: Double
+        /// Part of the inputs' deviation from the full-precision network's that weights make up for; nil: as is best where
+        /// inputs deviate (docs/rotation.md).
+        package var compensation: Double?
 
         init(_ key: Settings) {
             let usual = GPTQ()
@@ -49,31 +51,34 @@ extension QuantizationSettings {
             activationOrder = key(
                 "activation_order", usual.byActivation,
                 "round the columns of the largest inputs first; the ranges of groups are then those of the weight as it was")
-            compensation = key(
-                "compensation", usual.compensation,
+            compensation = key.optional(
+                "compensation", orElse: "auto", default: nil,
                 "part of what rounding has changed in a layer's inputs, against the full-precision network's, that its weights "
-                    + "make up for before they are rounded; 0: none",
+                    + "make up for before they are rounded; 0: none; auto: 0.5, with calibration.mode=full-precision 0",
                 .range(0...1))
         }
     }
 }
 
-extension QuantizationSettings.Weights {
+extension RunConfig {
     /// How weights become integers; nil where they are on the quantizer's grid already.
-    package var quantization: (any WeightQuantization)? { method.quantization.map(configured) }
+    package var weightQuantization: (any WeightQuantization)? { quantization.weights.method.quantization.map(configured) }
 
     /// The ways that `quantize.recipe=auto` compares.
-    package var candidates: [any WeightQuantization] { WeightQuantizations.all.filter(\.isTried).map(configured) }
+    package var weightCandidates: [any WeightQuantization] { WeightQuantizations.all.filter(\.isTried).map(configured) }
 
     /// Columns out of order that share ranges would need a list of their own in the file, which most programs that run such
     /// weights do not read: groups are neighbors as stored.
-    private func configured(_ quantization: any WeightQuantization) -> any WeightQuantization {
-        guard quantization is GPTQ else { return quantization }
+    private func configured(_ method: any WeightQuantization) -> any WeightQuantization {
+        guard method is GPTQ else { return method }
+        let gptq = quantization.weights.gptq
         return GPTQ(
             damping: gptq.damping, byActivation: gptq.activationOrder, staticGroups: gptq.activationOrder,
-            compensation: gptq.compensation)
+            compensation: gptq.compensation ?? (calibration.mode == .sequential ? 0.5 : 0))
     }
+}
 
+extension QuantizationSettings.Weights {
     /// The quantizer of weights at other bits than configured, perhaps; nil where there is nothing to round.
     package func quantizer(bits: Int) -> WeightQuantizer? {
         guard bits < 16 else { return nil }

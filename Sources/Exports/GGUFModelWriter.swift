@@ -89,7 +89,7 @@ package struct GGUFModelWriter: ModelWriter {
         let values = try general(folder, form) + form.values + tokenizer.values
         let temporary = request.out + ".unchecked"
         defer { try? removeTree(temporary) }
-        try GGUFFile.write(values, tensors(folder, form), to: temporary)
+        try GGUFFile.write(values, tensors(folder, form), to: temporary, called: request.out)
         try compare(temporary, folder, form, tokenizer)
         try renameDurably(temporary, to: request.out)
         return ExportReport(

@@ -78,7 +78,7 @@ struct RecipeSearch<World: Communicator> {
             let (began, execution) = (ContinuousClock.now, recipe.execution(of: recipe.leading + [transform]))
             let made = try base(transform)
             let shared = (.now - began) / .seconds(1)
-            for method in run.context.config.quantization.weights.candidates {
+            for method in run.context.config.weightCandidates {
                 var candidate = Candidate(transform: transform, method: method)
                 switch made {
                 case .failure(let obstacle): candidate.verdict = obstacle.reason

@@ -1,4 +1,5 @@
 internal import COpenBLAS
+internal import Support
 package import TensorCore
 
 /// A = P·L·U of a square matrix, row-major, in double precision (2/3·n³ operations).
@@ -31,4 +32,16 @@ package struct LUFactors {
             LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, rows, factors.pointer, n, pivots, b.baseAddress, n)
         try LAPACKError.check(code, "dgetrs", [Int(rows), order])
     }
+}
+
+/// A·B in double precision on row-major memory; A is m×k, B is k×n. 2·m·n·k operations.
+package func multiply(m: Int, n: Int, k: Int, _ a: DoubleStorage, _ b: DoubleStorage) -> DoubleStorage {
+    precondition(a.count == m * k && b.count == k * n, "\(a.count) and \(b.count) values of \(m)×\(k) and \(k)×\(n)")
+    let result = DoubleStorage(uninitialized: m * n)
+    guard m > 0, n > 0 else { return result }
+    defer { WorkProgress.note() }
+    cblas_dgemm(
+        CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(m), Int32(n), Int32(k), 1, a.pointer, Int32(max(1, k)), b.pointer,
+        Int32(n), 0, result.pointer, Int32(n))
+    return result
 }

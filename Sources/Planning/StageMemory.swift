@@ -1,6 +1,7 @@
 internal import Autograd
 internal import Configuration
 internal import Models
+internal import Quantization
 internal import Rotation
 
 /// Bytes a stage needs at its fullest moment: the largest of a training step, an evaluation and the end of the run.
@@ -124,7 +125,7 @@ struct StageMemory {
         let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
         let held = inputs + 2 * largest + 6 * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
-        let compares = workload.job == .quantize && workload.config.quantization.weights.gptq.compensation > 0
+        let compares = workload.quantizations.contains { $0.inputs == .deviation }
         return held + (compares ? inputs + largest + 6 * widest * widest : 0)
     }
 

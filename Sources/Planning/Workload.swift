@@ -51,8 +51,8 @@ package struct Workload: Sendable {
     /// Ways to choose integers that `quantize` goes through.
     var quantizations: [any WeightQuantization] {
         guard job == .quantize else { return [] }
-        guard config.quantize.recipe == .given else { return config.quantization.weights.candidates }
-        return [config.quantization.weights.quantization].compactMap(\.self)
+        guard config.quantize.recipe == .given else { return config.weightCandidates }
+        return [config.weightQuantization].compactMap(\.self)
     }
 
     /// Whether it reads the training text, and so draws sequences where none is given.

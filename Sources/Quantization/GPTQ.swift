@@ -48,7 +48,7 @@ package struct GPTQ: WeightQuantization {
     /// two halves of one in double precision for each row, and another factor.
     package func cost(rows: Int, columns: Int) -> WeightQuantizationCost {
         let (m, n) = (Double(rows), Double(columns))
-        let compensated = WeightQuantizationCost(products: 7 * m * n * n, solves: 2 * n * n * n)
+        let compensated = WeightQuantizationCost(products: 9 * m * n * n, solves: 2 * n * n * n)
         return compensation > 0 ? compensated : WeightQuantizationCost(products: m * n * n, solves: n * n * n)
     }
 

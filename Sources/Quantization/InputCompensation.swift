@@ -5,10 +5,11 @@ package import TensorCore
 /// inputs x° (asymmetric calibration, Li et al., arXiv 2504.02692).
 ///
 /// E‖W·x° − Ŵ·x‖² is E‖(W′ − Ŵ)·x‖² and what no Ŵ changes, where W′ = W + W·D·H⁻¹, D = E[(x° − x)·xᵀ] and H = E[x·xᵀ]. H is
-/// damped as GPTQ's, which keeps W′ near W.
+/// damped as GPTQ's, which keeps W′ near W. All in double precision: H⁻¹ makes much of small differences, so that in float32 W′
+/// would be another one wherever sums were added in another order.
 struct InputCompensation {
     /// D, `[in, in]`.
-    private let deviation: Tensor
+    private let deviation: DoubleStorage
     /// Of H.
     private let factors: LUFactors
 
@@ -21,8 +22,7 @@ struct InputCompensation {
         let live = statistics.meanSquares.filter { $0 > 0 }
         let mean = live.reduce(0, +) / Double(live.count)
         let matrix = DoubleStorage(uninitialized: n * n)
-        var deviation = Tensor(uninitialized: [n, n])
-        let target = deviation.mutablePointer
+        deviation = DoubleStorage(uninitialized: n * n)
         for i in 0..<n {
             let (products, deviations) = (statistics.productRow(i), statistics.deviationRow(i))
             for j in 0...i {
@@ -31,9 +31,8 @@ struct InputCompensation {
             }
             // An input that never comes deviates with none.
             matrix.pointer[i * n + i] = products[i] > 0 ? products[i] / tokens + damping * mean : mean
-            for j in 0..<n { target[i * n + j] = Float(deviations[j] / tokens) }
+            for j in 0..<n { deviation.pointer[i * n + j] = deviations[j] / tokens }
         }
-        self.deviation = deviation
         do {
             factors = try LUFactors(matrix, order: n)
         } catch {
@@ -44,16 +43,16 @@ struct InputCompensation {
     /// W + part·W·D·H⁻¹ for W `[out, in]`.
     func applied(to weight: Tensor, part: Double) throws(QuantizationError) -> Tensor {
         let (rows, n) = (weight.rows, weight.columns)
-        var change = Tensor(uninitialized: [rows, n])
-        gemm(
-            .asStored, .asStored, m: rows, n: n, k: n, weight.pointer, lda: n, deviation.pointer, ldb: n,
-            change.mutablePointer, ldc: n)
-        var solved = change.elements.map { part * Double($0) }
+        let values = DoubleStorage(weight) { Double($0) }
+        let change = multiply(m: rows, n: n, k: n, values, deviation)
         do {
-            try solved.withUnsafeMutableBufferPointer { values throws(LAPACKError) in try factors.rightDivide(values) }
+            try factors.rightDivide(change.elements)
         } catch {
             throw .inputsNotFinite
         }
-        return Tensor(zip(weight.elements, solved).map { $0 + Float($1) }, weight.shape)
+        var result = Tensor(uninitialized: weight.shape)
+        let target = result.mutablePointer
+        for index in 0..<rows * n { target[index] = Float(values.pointer[index] + part * change.pointer[index]) }
+        return result
     }
 }

@@ -5,8 +5,9 @@ package import TensorCore
 /// What calibration has seen of the input of linear layers that read one place: sums over tokens x `[width]` of x, of x² or
 /// x·xᵀ, and the largest |x|; and how far x is from what the network as it was gives.
 ///
-/// Products of some hundred tokens are formed in float32 and added up in double precision. All sums lie in one buffer, so that
-/// ranks add theirs in one reduction; maxima are reduced apart.
+/// The products of one ``add(_:exact:)`` are formed in float32 and added up in double precision: where a call has a window's
+/// tokens, what it adds does not depend on which other windows a rank has. All sums lie in one buffer, so that ranks add theirs
+/// in one reduction; maxima are reduced apart.
 package final class InputStatistics {
     /// How much is gathered.
     package enum Depth: Sendable, Comparable {
@@ -21,18 +22,13 @@ package final class InputStatistics {
     package let width: Int
     package let depth: Depth
     /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row after row; then Σ (x° − x)·xᵀ where it is
-    /// gathered. Complete after ``finish()``.
+    /// gathered.
     package let sums: DoubleStorage
     /// max |x| of each channel; NaN where a value was.
     package var maxima: [Float]
-    /// Tokens whose products are still to be formed.
-    private var staged: Tensor
-    /// x° − x of the same tokens.
-    private var stagedDeviations: Tensor
-    private var stagedRows = 0
 
-    /// Rows of a product.
-    private static let stagedLimit = 1024
+    /// The most tokens of a product, since float32 sums of more lose digits.
+    private static let limit = 1024
     /// Columns of a product: its result then stays in the cache until it is added.
     private static let panel = 512
 
@@ -45,8 +41,6 @@ package final class InputStatistics {
         let products = depth == .channels ? width : depth == .secondMoment ? triangle : triangle + width * width
         sums = DoubleStorage(zeros: 1 + width + products)
         maxima = [Float](repeating: 0, count: width)
-        staged = Tensor(uninitialized: [depth == .channels ? 0 : Self.stagedLimit, width])
-        stagedDeviations = Tensor(uninitialized: [depth == .deviation ? Self.stagedLimit : 0, width])
     }
 
     /// Tokens so far.
@@ -82,50 +76,46 @@ package final class InputStatistics {
         sums.pointer[0] += Double(x.rows)
         addChannels(x)
         guard depth >= .secondMoment else { return }
-        var first = 0
-        while first < x.rows {
-            let count = min(x.rows - first, Self.stagedLimit - stagedRows)
-            (staged.mutablePointer + stagedRows * width).update(from: x.pointer + first * width, count: count * width)
-            if depth == .deviation, let exact {
-                let (target, offset) = (stagedDeviations.mutablePointer + stagedRows * width, first * width)
-                for i in 0..<count * width { target[i] = exact.pointer[offset + i] - x.pointer[offset + i] }
-            }
-            stagedRows += count
-            first += count
-            if stagedRows == Self.stagedLimit { finish() }
+        var product = Tensor(uninitialized: [min(Self.panel, width), width])
+        for first in stride(from: 0, to: x.rows, by: Self.limit) {
+            let (rows, offset) = (min(x.rows - first, Self.limit), first * width)
+            addProducts(x.pointer + offset, rows: rows, &product)
+            guard depth == .deviation, let exact else { continue }
+            var deviations = Tensor(uninitialized: [rows, width])
+            let target = deviations.mutablePointer
+            for i in 0..<rows * width { target[i] = exact.pointer[offset + i] - x.pointer[offset + i] }
+            addDeviations(target, x.pointer + offset, rows: rows, &product)
         }
     }
 
-    /// Forms the products that are still to be formed. To be called before the sums are read.
-    package func finish() {
-        guard stagedRows > 0 else { return }
-        let rows = staged.pointer
-        var product = Tensor(uninitialized: [min(Self.panel, width), width])
+    /// Adds `xᵀ·x` of `[rows, width]`.
+    private func addProducts(_ x: UnsafePointer<Float>, rows: Int, _ product: inout Tensor) {
         let target = product.mutablePointer
         for first in stride(from: 0, to: width, by: Self.panel) {
             let count = min(Self.panel, width - first)
             if first > 0 {
                 gemm(
-                    .transposed, .asStored, m: count, n: first, k: stagedRows, rows + first, lda: width, rows, ldb: width,
-                    target, ldc: width)
+                    .transposed, .asStored, m: count, n: first, k: rows, x + first, lda: width, x, ldb: width, target,
+                    ldc: width)
             }
-            gram(n: count, k: stagedRows, rows + first, lda: width, target + first, ldc: width)
+            gram(n: count, k: rows, x + first, lda: width, target + first, ldc: width)
             for i in 0..<count {
                 let (sum, row) = (sums.pointer + 1 + width + (first + i) * (first + i + 1) / 2, target + i * width)
                 ck_accumulate(row, sum, first + i + 1)
             }
         }
-        if depth == .deviation { addDeviations(&product) }
-        stagedRows = 0
     }
 
-    private func addDeviations(_ product: inout Tensor) {
-        let (rows, target) = (staged.pointer, product.mutablePointer)
+    /// Adds `deviationsᵀ·x` of `[rows, width]` each.
+    private func addDeviations(
+        _ deviations: UnsafePointer<Float>, _ x: UnsafePointer<Float>, rows: Int, _ product: inout Tensor
+    ) {
+        let target = product.mutablePointer
         for first in stride(from: 0, to: width, by: Self.panel) {
             let count = min(Self.panel, width - first)
             gemm(
-                .transposed, .asStored, m: count, n: width, k: stagedRows, stagedDeviations.pointer + first, lda: width, rows,
-                ldb: width, target, ldc: width)
+                .transposed, .asStored, m: count, n: width, k: rows, deviations + first, lda: width, x, ldb: width, target,
+                ldc: width)
             let sum = sums.pointer + 1 + width + width * (width + 1) / 2 + first * width
             for i in 0..<count { ck_accumulate(target + i * width, sum + i * width, width) }
         }

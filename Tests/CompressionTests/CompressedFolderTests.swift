@@ -333,6 +333,9 @@ import Testing
         (#""strategy": "channel""#, #""strategy": "block""#, "strategy"),
         (#""group_size": null"#, #""group_size": 64"#, "group_size"),
         (#""ignore": ["#, #""ignore": ["model.layers.0.mlp.up_proj", "#, "ignore"),
+        (#""ignore": ["#, #""ignore": ["re:.*up_proj$", "#, "ignore"), (#""ignore": ["#, #""ignore": ["Linear", "#, "ignore"),
+        (#""ignore": ["#, #""ignore": ["re:.*(up|gate)_proj", "#, "regular expression"),
+        (#""Linear""#, #""re:.*mlp.*_proj$""#, "has no group for model.layers.0.self_attn"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
         (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),
         (
@@ -353,5 +356,26 @@ import Testing
             try CompressedModel(reading: CompressedFolder(folder.file("model")))
         }
         #expect(error?.description.contains(fragment) == true && error?.exitCode == .data)
+    }
+
+    @Test func `the group of a layer is that of its name, then of an expression, then of all linear layers`() throws {
+        _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
+        let path = folder.file("model/config.json")
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        // Read with a group of other bits before the one that fits.
+        func read(_ target: String, before own: String) throws {
+            let group = #""config_groups": {"#
+            let other =
+                #""other": {"targets": ["\#(target)"], "weights": {"#
+                + #""num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel"}}, "#
+            let changed = text.replacingOccurrences(of: #""Linear""#, with: "\"\(own)\"")
+                .replacingOccurrences(of: group, with: group + other)
+            try #require(changed != text)
+            try changed.write(toFile: path, atomically: true, encoding: .utf8)
+            _ = try CompressedModel(reading: CompressedFolder(folder.file("model")))
+        }
+        try read("Linear", before: "re:.*_proj$")
+        #expect(throws: FileError.self) { try read("re:.*q_proj", before: "Linear") }
+        #expect(throws: FileError.self) { try read("model.layers.0.mlp.up_proj", before: "re:.*_proj$") }
     }
 }

@@ -127,11 +127,18 @@ import Testing
     }
 
     @Test func `inputs are compared with the full-precision network's only in sequence`() throws {
-        let compared = "quantization.weights.gptq.compensation=0.5"
-        #expect(try RunConfig(assignments: [compared]).quantization.weights.gptq.compensation == 0.5)
-        #expect(throws: ConfigurationError.self) {
-            try RunConfig(assignments: [compared, "calibration.mode=full-precision"])
+        func compensation(_ assignments: String...) throws -> Double? {
+            let config = try RunConfig(assignments: ["quantization.weights.method=gptq"] + assignments)
+            return (config.weightQuantization as? GPTQ)?.compensation
         }
+        let (given, apart) = ("quantization.weights.gptq.compensation=0.25", "calibration.mode=full-precision")
+        #expect(try compensation() == 0.5 && compensation(given) == 0.25 && compensation(apart) == 0)
+        #expect(throws: ConfigurationError.self) { try compensation(given, apart) }
+        #expect(throws: ConfigurationError.self) {
+            try compensation(given, apart, "quantization.weights.method=rtn", "quantize.recipe=auto")
+        }
+        // It means nothing to other methods.
+        #expect(try compensation(given, apart, "quantization.weights.method=rtn") == nil)
     }
 
     @Test func `a key can be given by the name it had before, but not by both`() throws {

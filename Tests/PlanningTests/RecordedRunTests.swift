@@ -31,7 +31,7 @@ import Testing
     private static let ternary = ["training.steps=16", "checkpoint.every=6"]
     private static let gptq = [
         "data.eval.windows=40", "data.sampled_sequences=64", "calibration.sequences=64", "quantization.weights.bits=4",
-        "quantization.weights.method=gptq",
+        "quantization.weights.method=gptq", "quantization.weights.gptq.compensation=0",
     ]
 
     private static let runs = [

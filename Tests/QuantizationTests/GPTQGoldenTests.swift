@@ -42,7 +42,6 @@ import Testing
     private static func statistics(_ x: Tensor) -> InputStatistics {
         let statistics = InputStatistics(width: x.columns, depth: .secondMoment)
         statistics.add(x)
-        statistics.finish()
         return statistics
     }
 

@@ -17,7 +17,6 @@ import Testing
         for t in 0..<tokens { rounded[t, 5] = 0 }
         let statistics = InputStatistics(width: width, depth: .deviation)
         statistics.add(rounded, exact: exact)
-        statistics.finish()
         return (exact, rounded, statistics)
     }
 
@@ -67,7 +66,6 @@ import Testing
         let statistics = InputStatistics(width: 3, depth: .deviation)
         let x = Tensor([1, 1, 1, 2, 2, 2], [2, 3])
         statistics.add(x, exact: x)
-        statistics.finish()
         #expect(throws: QuantizationError.self) { try InputCompensation(statistics, damping: 0) }
     }
 }

@@ -68,14 +68,10 @@ extension RankTests {
             #expect(!staged.isEmpty)
             for (name, weight) in staged { #expect(weight.codes == alone[name]?.codes, "\(name)") }
             let shared = try quantize(ParallelDims(data: world.size, pipeline: 1), world, .sequential, .channel, method)
-            for (name, weight) in shared where name.contains("layers.0.") {
-                let different = zip(weight.codes, try #require(alone[name]).codes).count { $0 != $1 }
-                #expect(different <= weight.codes.count / 50, "\(name): \(different)")
-            }
+            for (name, weight) in shared { #expect(weight.codes == alone[name]?.codes, "\(name)") }
         }
 
-        /// Sums over replicas round differently in the sixteenth digit; where rows are shared, products have other shapes. A
-        /// weight next to a tie then falls to the other side, and moves what follows in its row and the layers behind.
+        /// Sums over replicas round differently in the sixteenth digit, which no weight here is near enough to a tie to show.
         @Test(arguments: [QuantizerGranularity.channel, .group(16), .tensor])
         func `replicas choose the integers that one rank chooses, and all the same`(_ granularity: QuantizerGranularity) throws
         {
@@ -85,8 +81,7 @@ extension RankTests {
             for name in shared.keys.sorted() {
                 let (ours, theirs) = (try #require(shared[name]), try #require(alone[name]))
                 #expect(ours.scales.shape == theirs.scales.shape && ours.zeros.shape == theirs.zeros.shape)
-                let different = zip(ours.codes, theirs.codes).count { $0 != $1 }
-                #expect(different <= ours.codes.count / 50, "\(name): \(different)")
+                #expect(ours.codes == theirs.codes, "\(name)")
                 let bytes = ours.codes.map { UInt8(truncatingIfNeeded: Int($0) + 8) }
                 #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
             }

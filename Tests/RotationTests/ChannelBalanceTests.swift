@@ -60,7 +60,6 @@ import Testing
             _ = Network(model: model, parameters: parameters.map { _, value in Variable(constant: value) }, hooks: recorder)
                 .outputs([window], from: nil)
         }
-        for points in recorder.seen.values { for statistics in points.values { statistics.finish() } }
         return recorder.seen
     }
 

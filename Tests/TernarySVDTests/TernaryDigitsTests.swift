@@ -19,7 +19,6 @@ import Testing
         }
         let statistics = InputStatistics(width: n, depth: .secondMoment)
         statistics.add(inputs)
-        statistics.finish()
         return (weight, statistics)
     }
 
@@ -50,7 +49,6 @@ import Testing
         for i in 0..<600 { inputs.mutablePointer[i * Self.n + 2] *= 1000 }
         let statistics = InputStatistics(width: Self.n, depth: .secondMoment)
         statistics.add(inputs)
-        statistics.finish()
         let norm = try DigitNorm(statistics)
         let result = try TernaryDigits(weight, norm, .both).factors(epsilon: 0.003)
         #expect(result.relativeError < 0.0045, "\(result.relativeError)")

@@ -66,7 +66,6 @@ import Testing
         let (m, n) = (48, 40)
         let statistics = InputStatistics(width: n, depth: .secondMoment)
         statistics.add(matmul(weight(600, n), .asStored, weight(n, n, seed: 4)))
-        statistics.finish()
         let (w, norm) = (weight(m, n), try DigitNorm(statistics))
         let dense = try TernaryDigits(w, norm, .both).factors(epsilon: epsilon)
         let sparse = try TernaryDigits(w, norm, .both, sparsity: .twoOfFour).factors(epsilon: epsilon)
@@ -85,7 +84,6 @@ import Testing
         let (m, n) = (48, 40)
         let statistics = InputStatistics(width: n, depth: .secondMoment)
         statistics.add(weight(600, n))
-        statistics.finish()
         let w = weight(m, n)
         let factors = try TernaryDigits(w, DigitNorm(statistics), .both, sparsity: .twoOfFour).factors(epsilon: 0.2).factors
         let empty = (0..<factors.componentCount).filter { j in (0..<m).allSatisfy { factors.u.unpacked[$0, j] == 0 } }

@@ -34,7 +34,7 @@ struct QuantizeRecipe {
                 "quantization.weights.bits", "is 16; give 2 to 8 (quantization.overrides='*=16' leaves all linears as they are)"
             )
         }
-        guard let method = config.quantization.weights.quantization else {
+        guard let method = config.weightQuantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
         plain = QuantizationRecipe(config, architecture)
@@ -99,7 +99,7 @@ struct QuantizeRecipe {
 extension RunConfig {
     /// Whether `quantize` looks at a text.
     var quantizeReadsText: Bool {
-        quantization.weights.quantization?.inputs != nil || quantize.recipe == .auto
+        weightQuantization?.inputs != nil || quantize.recipe == .auto
             || quantizeTransforms.map(ModelTransforms.named).readsText(self)
     }
 }
