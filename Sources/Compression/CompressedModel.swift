@@ -29,7 +29,9 @@ package struct CompressedModel: Sendable {
     /// The model as a network: its parameters as constants, and hooks that do what ``execution`` says.
     package func network(_ model: Model) -> Network<QuantizedHooks> {
         var hooks = execution.hooks(model.architecture)
-        if roundsInLinears { (hooks.quantization.token, hooks.quantization.head) = (nil, nil) }
+        if roundsInLinears {
+            hooks.quantization = hooks.quantization.without(HookPoint.allCases.filter { $0 != .key && $0 != .value })
+        }
         return Network(model: model, parameters: parameters.map { _, value in Variable(constant: value) }, hooks: hooks)
     }
 }

@@ -17,6 +17,8 @@ package struct Execution: Sendable, Equatable {
     package var keyBits = 16
     package var valueBits = 16
     package var cacheSymmetric = false
+    /// Of what is rounded; 1 elsewhere.
+    package var clipRatios = ClipRatios.none
     /// Hadamard transforms of queries and keys (R3), and of the down projection's input (R4).
     package var r3 = false
     package var r4 = false
@@ -36,11 +38,10 @@ package struct Execution: Sendable, Equatable {
     /// The network's hooks that do this.
     package func hooks(_ architecture: Architecture) -> QuantizedHooks {
         let head = architecture.headDimension ?? 1
-        var quantization = ActivationQuantization(
+        let quantization = ActivationQuantization(
             activationBits: activationBits, activationSymmetric: activationSymmetric, activationRange: activationRange,
-            keyBits: keyBits, valueBits: valueBits, cacheSymmetric: cacheSymmetric, headDimension: head,
-            gradient: .straightThrough)
-        if !activationPerHead { quantization.head = quantization.token }
+            outputPerHead: activationPerHead, keyBits: keyBits, valueBits: valueBits, cacheSymmetric: cacheSymmetric,
+            clipRatios: clipRatios, headDimension: head, gradient: .straightThrough)
         return QuantizedHooks(
             quantization: quantization, r3: r3 ? HadamardTransform(columns: head) : nil,
             r4: r4 ? HadamardTransform(columns: architecture.downWidth) : nil)
@@ -66,6 +67,8 @@ package struct Execution: Sendable, Equatable {
         result["kv"] = [
             "key_bits": .integer(keyBits), "value_bits": .integer(valueBits), "symmetric": .bool(cacheSymmetric),
         ]
+        // Programs from before there were ratios refuse the key.
+        if clipRatios != .none { result["clip_ratios"] = clipRatios.json }
         result["r3"] = online(r3, architecture.headDimension ?? 1)
         result["r4"] = online(r4, architecture.downWidth)
         return result
@@ -75,7 +78,7 @@ package struct Execution: Sendable, Equatable {
     ///
     /// - Throws: ``FileError`` at a key that is missing, unknown, or of a value this program cannot run.
     package init(_ keys: HFConfig, _ architecture: Architecture) throws(FileError) {
-        try keys.allow(["version", "model_type", "activations", "kv", "r3", "r4"])
+        try keys.allow(["version", "model_type", "activations", "kv", "clip_ratios", "r3", "r4"])
         guard try keys.integer("version") == 1 else {
             throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
         }
@@ -89,6 +92,7 @@ package struct Execution: Sendable, Equatable {
         try cache.allow(["key_bits", "value_bits", "symmetric"])
         (keyBits, valueBits) = (try cache.bits("key_bits"), try cache.bits("value_bits"))
         cacheSymmetric = try cache.bool("symmetric")
+        if let ratios = try keys.object("clip_ratios") { clipRatios = try ClipRatios(ratios) }
         r3 = try Self.online(keys, "r3", architecture.headDimension ?? 1)
         r4 = try Self.online(keys, "r4", architecture.downWidth)
     }
@@ -115,6 +119,26 @@ package struct Execution: Sendable, Equatable {
                 name, "is not the Hadamard transform of \(columns) values in blocks of \(block) that this program has")
         }
         return true
+    }
+}
+
+extension ClipRatios {
+    /// The sites whose ratio is not 1.
+    fileprivate var json: JSONValue {
+        var result = JSONObject()
+        for site in Self.sites where self[site] != 1 { result[site.rawValue] = .double(self[site]) }
+        return .object(result)
+    }
+
+    /// - Throws: ``FileError`` naming a site that there is none of, or whose ratio is none.
+    fileprivate init(_ keys: HFConfig) throws(FileError) {
+        self.init()
+        try keys.allow(Set(Self.sites.map(\.rawValue)))
+        for site in Self.sites where keys.has(site.rawValue) {
+            let ratio = try keys.number(site.rawValue)
+            guard Self.accepts(ratio) else { throw keys.failure(site.rawValue, "\(ratio) is not \(Self.accepted)") }
+            self[site] = ratio
+        }
     }
 }
 

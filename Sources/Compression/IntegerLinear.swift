@@ -101,7 +101,7 @@ extension CompressedModel {
             switch value.linearOperator {
             case let factors as TernaryFactors: return StoredTensor(IntegerLinear(factors))
             case let weight as QuantizedWeight:
-                guard let activations = ports.reads == .outputInput ? quantization.head : quantization.token else {
+                guard let activations = quantization[ports.reads] else {
                     throw QuantizationError(
                         .configuration, "\(name): a product in integers needs activations of 2 to 8 bits, and these have 16")
                 }

@@ -51,6 +51,10 @@ extension SharedForm {
             return "inputs are rounded in symmetric ranges of \((1 << execution.activationBits) - 2) steps, which are "
                 + "\((1 << execution.activationBits) - 1) there; quantize with quantization.activations.symmetric_range=full"
         }
+        guard execution.clipRatios == .none else {
+            return "inputs are rounded in ranges that clip ratios have scaled, and every token's goes to its extremes there; "
+                + "quantize with quantization.clip_ratios=none, or weights alone with quantization.activations.bits=16"
+        }
         guard execution.r4 else { return nil }
         guard rotates else {
             return "the input of the down projections is rotated at run time (R4), which transformers would ignore silently; "

@@ -18,10 +18,12 @@ package struct RotationMetadata {
         ("activation_symmetric", "quantization.activations.symmetric"),
         (rangeKey, "quantization.activations.symmetric_range"), ("kv_bits", cacheBits),
         ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
-        ("kv_symmetric", "quantization.kv.symmetric"), ("r3", "rotation.r3"), ("r4", "rotation.r4"),
+        ("kv_symmetric", "quantization.kv.symmetric"), (ratioKey, "quantization.clip_ratios"), ("r3", "rotation.r3"),
+        ("r4", "rotation.r4"),
         ("balance", balanceKey),
     ]
     private static let rangeKey = "activation_symmetric_range"
+    private static let ratioKey = "clip_ratios"
     static let balanceKey = "rotation.balance"
     private static let cacheBits = "quantization.kv.bits"
 
@@ -29,10 +31,15 @@ package struct RotationMetadata {
     package init(of path: String) throws(FileError) {
         // Before an R.bin is taken at its word for being silent.
         guard PathKind(path) != .absent else { throw FileError(.missing, path, "there is no such file") }
-        // Files from before there were two ranges.
-        let missing = [Self.rangeKey: SymmetricRange.restricted.rawValue]
-        let entries = try Rotations.metadata(of: path)
-        self.entries = entries["activation_symmetric"] == "true" ? entries.merging(missing) { own, _ in own } : entries
+        var entries = try Rotations.metadata(of: path)
+        // Files from before there were two ranges, and ratios of them.
+        if entries["activation_symmetric"] == "true", entries[Self.rangeKey] == nil {
+            entries[Self.rangeKey] = SymmetricRange.restricted.rawValue
+        }
+        if entries["activation_bits"] != nil, entries[Self.ratioKey] == nil {
+            entries[Self.ratioKey] = ClipRatios.none.settingText
+        }
+        self.entries = entries
     }
 
     /// What a run writes: the settings it learned with, `model_sha256`, and for the reader where the rotations come from.

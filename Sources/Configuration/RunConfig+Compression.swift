@@ -56,6 +56,8 @@ package struct QuantizationSettings: Sendable, Equatable {
     package var weights: Weights
     package var activations: Range
     package var kv: Cache
+    /// Of the ranges of activations and cache.
+    package var clipRatios: ClipRatios
     /// Bits of some linears' weights, for `quantize`.
     package var overrides: BitOverrides
     /// Bits of the embedding's rows, for `quantize`.
@@ -100,6 +102,11 @@ package struct QuantizationSettings: Sendable, Equatable {
             valueBits: cacheKey.optional(
                 "value_bits", orElse: Self.asCache, "bits of values; \(Self.asCache): those of kv.bits", bitChoices),
             symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
+        clipRatios = key(
+            "clip_ratios", ClipRatios.none,
+            "factors on the ranges of rounded inputs, keys and values: none, 1 everywhere; rotated, what suits a rotated network "
+                + "of 4 bits; or by site, such as down_input=0.85,key=0.95, 1 elsewhere"
+        )
         overrides = key(
             "overrides", BitOverrides.none,
             "quantize: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches counts")
@@ -342,7 +349,7 @@ extension RunConfig {
         let isSymmetric = settings["quantization.activations.symmetric"] == "true"
         return [
             "quantization.activations.symmetric_range": (isSymmetric ? SymmetricRange.restricted : .full).rawValue,
-            "quantization.weights.gptq.compensation": "0",
+            "quantization.clip_ratios": ClipRatios.none.settingText, "quantization.weights.gptq.compensation": "0",
         ]
     }
 

@@ -1,5 +1,6 @@
 internal import Compression
 internal import LinearAlgebra
+internal import Rotation
 
 /// Settings that a job's inputs bring along, instead of the defaults.
 extension RunConfig {
@@ -74,11 +75,17 @@ extension RunConfig {
         _ execution: Execution, of folder: String, _ given: GivenSettings
     ) throws(ConfigurationError) -> GivenSettings {
         var settings = given
+        let clipKey = "quantization.clip_ratios"
         let said = [
             ("activations.bits", "\(execution.activationBits)"), ("activations.symmetric", "\(execution.activationSymmetric)"),
             ("kv.key_bits", "\(execution.keyBits)"), ("kv.value_bits", "\(execution.valueBits)"),
             ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
+            ("clip_ratios", execution.clipRatios.settingText),
         ]
+        // One value has several texts.
+        if let given = settings[clipKey], let same = ClipRatios(settingText: given.text)?.settingText {
+            settings[clipKey] = GivenSetting(text: same, place: given.place)
+        }
         let cache = execution.keyBits == execution.valueBits ? [("kv.bits", "\(execution.keyBits)")] : []
         let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
         for (key, value) in (said + cache + range).map({ ("quantization." + $0, $1) }) {

@@ -38,12 +38,12 @@ package struct RunnableModel {
         var network = compressed.network(folder.folder.description.model(positions: positions))
         (keys, values) = (
             CachePrecision(
-                network.hooks.quantization.key, bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: true),
+                network.hooks.quantization[.key], bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: true),
             CachePrecision(
-                network.hooks.quantization.value, bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: false)
+                network.hooks.quantization[.value], bits: cacheBits, symmetric: folder.execution.cacheSymmetric, widened: false)
         )
         // The cache rounds.
-        (network.hooks.quantization.key, network.hooks.quantization.value) = (nil, nil)
+        network.hooks.quantization = network.hooks.quantization.without([.key, .value])
         self.network = network
         bytesPerToken = Self.bytesPerToken(compressed.parameters)
     }
@@ -66,10 +66,12 @@ package struct RunnableModel {
 }
 
 extension CachePrecision {
+    /// - Parameter bits: others than the folder's have ranges of their own, with ratios of 1.
     fileprivate init(_ spec: QuantizerSpec?, bits: Int?, symmetric: Bool, widened: Bool) {
         self.init(
             bits: bits ?? spec?.bits ?? 16, symmetric: spec?.symmetric ?? symmetric,
-            includesZero: spec?.includesZero ?? widened)
+            includesZero: spec?.includesZero ?? widened,
+            clipRatio: spec.map { bits ?? $0.bits == $0.bits ? $0.clipRatio : 1 } ?? 1)
     }
 }
 

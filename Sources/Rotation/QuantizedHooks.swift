@@ -4,16 +4,9 @@ package import Models
 package import Quantization
 package import TensorCore
 
-/// How activations and the KV cache are quantized; nil keeps float32.
+/// How activations and the KV cache are quantized, by the hook point of the values; none keeps float32.
 package struct ActivationQuantization: Sendable {
-    /// Shared input of q, k, v; of gate and up; of down: per token, range widened to contain 0.
-    package var token: QuantizerSpec?
-    /// Input of o: one group per head, range as it is.
-    package var head: QuantizerSpec?
-    /// V per head and token, range as it is.
-    package var value: QuantizerSpec?
-    /// K per head and token after the rotary embedding, range widened to contain 0.
-    package var key: QuantizerSpec?
+    private var quantizers: [HookPoint: QuantizerSpec] = [:]
     package var gradient: QuantizerGradient
 
     /// Everything in float32.
@@ -21,22 +14,40 @@ package struct ActivationQuantization: Sendable {
         activationBits: 16, activationSymmetric: false, keyBits: 16, valueBits: 16, cacheSymmetric: false, headDimension: 1,
         gradient: .straightThrough)
 
-    /// Bits of 16 or more mean no quantizer.
+    /// Bits of 16 or more mean no quantizer. The inputs of q, k and v, of gate and up, and of down have a range a token, widened to
+    /// contain 0; keys, after the rotary embedding, one a head and token, widened too; values one a head and token, as it is.
+    ///
+    /// - Parameter outputPerHead: whether the output projection's input has a range for each head, as it is; else it is rounded as
+    ///   other linears' inputs.
     package init(
-        activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted, keyBits: Int,
-        valueBits: Int, cacheSymmetric: Bool, headDimension d: Int, gradient: QuantizerGradient
+        activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted,
+        outputPerHead: Bool = true, keyBits: Int, valueBits: Int, cacheSymmetric: Bool, clipRatios: ClipRatios = .none,
+        headDimension d: Int, gradient: QuantizerGradient
     ) {
-        func spec(_ bits: Int, _ symmetric: Bool, _ granularity: QuantizerGranularity, zero: Bool) -> QuantizerSpec? {
-            bits >= 16
-                ? nil : QuantizerSpec(bits: bits, symmetric: symmetric, granularity: granularity, includesZero: zero)
-        }
-        token = spec(activationBits, activationSymmetric, .token, zero: true)
-        head = spec(activationBits, activationSymmetric, .head(d), zero: false)
-        token?.symmetricRange = activationRange
-        head?.symmetricRange = activationRange
-        value = spec(valueBits, cacheSymmetric, .head(d), zero: false)
-        key = spec(keyBits, cacheSymmetric, .head(d), zero: true)
         self.gradient = gradient
+        func add(_ site: HookPoint, _ bits: Int, _ symmetric: Bool, _ granularity: QuantizerGranularity, zero: Bool) {
+            guard bits < 16 else { return }
+            quantizers[site] = QuantizerSpec(
+                bits: bits, symmetric: symmetric, granularity: granularity, clipRatio: Float(clipRatios[site]),
+                includesZero: zero)
+        }
+        for site in [HookPoint.attentionInput, .mlpInput, .downInput] {
+            add(site, activationBits, activationSymmetric, .token, zero: true)
+        }
+        add(.outputInput, activationBits, activationSymmetric, outputPerHead ? .head(d) : .token, zero: !outputPerHead)
+        for site in quantizers.keys { quantizers[site]?.symmetricRange = activationRange }
+        add(.key, keyBits, cacheSymmetric, .head(d), zero: true)
+        add(.value, valueBits, cacheSymmetric, .head(d), zero: false)
+    }
+
+    /// The quantizer at a point; nil where values stay as they are.
+    package subscript(point: HookPoint) -> QuantizerSpec? { quantizers[point] }
+
+    /// The same without the quantizers at some points.
+    package func without(_ points: [HookPoint]) -> ActivationQuantization {
+        var result = self
+        for point in points { result.quantizers[point] = nil }
+        return result
     }
 }
 
@@ -78,13 +89,11 @@ package struct QuantizedHooks: HookTransform {
         switch point {
         case .embedding, .attentionResidual, .mlpResidual: return enter(x, unless: sides.contains(point), on: tape)
         case .attentionInput, .mlpInput:
-            return leave(
-                quantize(x, quantization.token, gradient(r1Gradients), on: tape), unless: sides.contains(point), on: tape)
+            return leave(quantize(x, at: point, gradient(r1Gradients), on: tape), unless: sides.contains(point), on: tape)
         case .query: return online(x, r3, on: tape)
-        case .key: return quantize(online(x, r3, on: tape), quantization.key, nil, on: tape)
-        case .value: return quantize(x, quantization.value, gradient(r2Gradients), on: tape)
-        case .outputInput: return quantize(x, quantization.head, gradient(r2Gradients), on: tape)
-        case .downInput: return quantize(online(x, r4, on: tape), quantization.token, nil, on: tape)
+        case .key: return quantize(online(x, r3, on: tape), at: point, nil, on: tape)
+        case .value, .outputInput: return quantize(x, at: point, gradient(r2Gradients), on: tape)
+        case .downInput: return quantize(online(x, r4, on: tape), at: point, nil, on: tape)
         case .headInput: return leave(x, unless: sides.contains(point), on: tape)
         }
     }
@@ -105,10 +114,8 @@ package struct QuantizedHooks: HookTransform {
         transform.map { tape.hadamard(x, $0) } ?? x
     }
 
-    private func quantize(
-        _ x: Variable, _ spec: QuantizerSpec?, _ observer: RotationGradient?, on tape: Tape
-    ) -> Variable {
-        guard let spec else { return x }
+    private func quantize(_ x: Variable, at point: HookPoint, _ observer: RotationGradient?, on tape: Tape) -> Variable {
+        guard let spec = quantization[point] else { return x }
         // A gradient that is observed is wanted even where nothing before the quantizer wants one.
         let observed = observer != nil && tape.isRecording && !x.requiresGradient ? Variable(parameter: x.value) : x
         return tape.fakeQuantize(observed, spec, gradient: quantization.gradient, observer: observer)

@@ -3,6 +3,7 @@ import HuggingFace
 import LinearAlgebra
 import Models
 import Quantization
+import Rotation
 import Support
 import TensorCore
 import TestSupport
@@ -166,6 +167,11 @@ import Testing
         restricted.activationRange = .restricted
         try replace(restricted)
         #expect(problem().contains("quantization.activations.symmetric_range=full"))
+        var clipped = execution(8)
+        clipped.clipRatios[.downInput] = 0.85
+        try replace(clipped)
+        #expect(problem().contains("quantization.clip_ratios=none"))
+        #expect(problem("huggingface").contains("quantize weights alone"))
         try replace(execution(8), leaving: "model.layers.1.self_attn.v_proj")
         #expect(problem().contains("model.layers.1.self_attn.v_proj"))
         // 564 = 4·141, of which compressed-tensors makes no matrix.

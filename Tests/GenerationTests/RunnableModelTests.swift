@@ -109,6 +109,33 @@ import Testing
             margin: bits.inputs < 16 ? 0.3 : 0, "\(bits)")
     }
 
+    /// A cache of other bits than the folder's has ratios of 1.
+    @Test(arguments: LinearProduct.allCases, [false, true])
+    func `ratios count in the cache as at the hook points`(_ product: LinearProduct, symmetric: Bool) throws {
+        var execution = Execution()
+        (execution.activationBits, execution.keyBits, execution.valueBits) = (8, 4, 4)
+        (execution.cacheSymmetric, execution.r3, execution.r4) = (symmetric, true, true)
+        (execution.clipRatios[.key], execution.clipRatios[.value], execution.clipRatios[.downInput]) = (0.6, 0.7, 0.9)
+        let folder = try compressed(execution) { .integer(WeightQuantizer(Self.spec).quantized($0)) }
+        let model = try RunnableModel(folder, product: product, cacheBits: nil, positions: 64)
+        #expect(model.keys.clipRatio == 0.6 && model.values.clipRatio == 0.7)
+        #expect(try RunnableModel(folder, product: product, cacheBits: 4, positions: 64).keys == model.keys)
+        #expect(try RunnableModel(folder, product: product, cacheBits: 8, positions: 64).keys.clipRatio == 1)
+        var expected = try CompressedModel(reading: folder)
+        if product == .integer { expected = try expected.inIntegers(folder.folder.architecture) }
+        func distance(_ network: Network<QuantizedHooks>) -> Float {
+            let whole = network.outputs([Self.prompt], from: nil)
+            let logits = matmul(whole, .asStored, expected.parameters.logitWeight.tensor, .transposed)
+            let read = TokenSequence(model, capacity: 64).read(Self.prompt)
+            return maxDifference(logits.rows(logits.rows - 1..<logits.rows).reshaped([read.count]), read)
+        }
+        let description = folder.folder.description.model(positions: 64)
+        // Sums in another order decide no code of this prompt.
+        #expect(distance(expected.network(description)) < 0.05)
+        expected.execution.clipRatios = .none
+        #expect(distance(expected.network(description)) > 0.1)
+    }
+
     /// Each token reads the head's codes, and a row of the embedding's.
     @Test func `embedding and head of integers run, and are read as codes`() throws {
         let source = try ModelFolder(EmbeddedModel.path)

@@ -62,9 +62,9 @@ import Testing
     ) {
         var random = RandomStream(seed: 9)
         for symmetric in [0, 1] as [Int32] {
-            for zero in [0, 1] as [Int32] {
+            for (zero, ratio) in [(0, 1), (1, 1), (0, 0.7), (1, 1.3)] as [(Int32, Float)] {
                 let quantizer = ck_quantizer(
-                    bits: Int32(bits), symmetric: symmetric, include_zero: zero, clip_ratio: 1, least_magnitude: 0,
+                    bits: Int32(bits), symmetric: symmetric, include_zero: zero, clip_ratio: ratio, least_magnitude: 0,
                     full_range: 0)
                 var x = Tensor(normal: [5, d], from: &random)
                 for column in 0..<d { x[1, column] = 0.25; x[2, column] = 0; x[3, column] += 300 }
@@ -83,7 +83,7 @@ import Testing
                         }
                     }
                 }
-                #expect(loaded.elements == expected.elements, "symmetric \(symmetric), with zero \(zero)")
+                #expect(loaded.elements == expected.elements, "symmetric \(symmetric), with zero \(zero), ratio \(ratio)")
             }
         }
     }

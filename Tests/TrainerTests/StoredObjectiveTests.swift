@@ -96,6 +96,16 @@ import Testing
         #expect(offset == gradients.count)
     }
 
+    /// The variance of rounding goes with the square of the steps.
+    @Test func `ranges half as wide lose a quarter`() throws {
+        let sites = "attention_input=0.5,key=0.5,value=0.5,output_input=0.5,mlp_input=0.5,down_input=0.5"
+        let (whole, half) = try (
+            Setup(.range).step(0, rate: 0).loss,
+            Setup(.range, assignments: ["quantization.clip_ratios=\(sites)"]).step(0, rate: 0).loss
+        )
+        #expect(abs(half / whole - 0.25) < 1e-6)
+    }
+
     @Test func `a start is no worse than any that it is chosen from, for R1 and each R2`() throws {
         let setup = try Setup(.range, assignments: ["rotation.starts=6"])
         #expect(Set(setup.recipe.candidates.compactMap { $0.r1?.elements }).count == 6)

@@ -47,6 +47,7 @@ extension Execution {
         (activationBits, activationSymmetric) = (settings.activations.bits, settings.activations.symmetric)
         if activationSymmetric, activationBits < 16 { activationRange = settings.activations.symmetricRange }
         (keyBits, valueBits, cacheSymmetric) = (settings.kv.keys, settings.kv.values, settings.kv.symmetric)
+        clipRatios = settings.clipRatios.rounding(activations: activationBits, keys: keyBits, values: valueBits)
         (r3, r4) = (online.r3 != nil, online.r4 != nil)
     }
 }

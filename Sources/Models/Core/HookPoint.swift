@@ -1,12 +1,12 @@
 package import Autograd
 
 /// A named place in a network's forward pass where a job may change the value: where quantizers and online rotations act, and
-/// what linear layers read from and write to.
+/// what linear layers read from and write to. Settings and files call it by its raw value.
 package enum HookPoint: String, Hashable, Sendable, CaseIterable {
     /// Embeddings entering the residual stream.
     case embedding
     /// Normalized input that q, k and v share.
-    case attentionInput
+    case attentionInput = "attention_input"
     /// Queries, after a rotary embedding where there is one.
     case query
     /// Keys, after a rotary embedding where there is one.
@@ -14,17 +14,17 @@ package enum HookPoint: String, Hashable, Sendable, CaseIterable {
     /// Values, as projected.
     case value
     /// Attention's result, the input of the output projection.
-    case outputInput
+    case outputInput = "output_input"
     /// What attention adds to the residual stream.
-    case attentionResidual
+    case attentionResidual = "attention_residual"
     /// Normalized input of the feed-forward network.
-    case mlpInput
+    case mlpInput = "mlp_input"
     /// Input of the feed-forward network's last projection.
-    case downInput
+    case downInput = "down_input"
     /// What the feed-forward network adds to the residual stream.
-    case mlpResidual
+    case mlpResidual = "mlp_residual"
     /// Normalized input of the language model head.
-    case headInput
+    case headInput = "head_input"
 
     /// Whether the value is the residual stream, normalized: R1 acts on the input side of the linears that read it.
     package var readsResidual: Bool {

@@ -10,11 +10,14 @@ package struct CachePrecision: Sendable, Equatable {
     package var symmetric: Bool
     /// Asymmetric ranges are widened to contain 0.
     package var includesZero: Bool
+    /// Scales the range; values outside are clamped.
+    package var clipRatio: Float
 
-    /// - Precondition: 2 to 8 bits, or 16.
-    package init(bits: Int = 16, symmetric: Bool = false, includesZero: Bool = false) {
-        precondition((2...8).contains(bits) || bits == 16, "a cache of \(bits) bits")
-        (self.bits, self.symmetric, self.includesZero) = (bits, symmetric, includesZero)
+    /// - Precondition: 2 to 8 bits, or 16; a positive clip ratio.
+    package init(bits: Int = 16, symmetric: Bool = false, includesZero: Bool = false, clipRatio: Float = 1) {
+        precondition(
+            ((2...8).contains(bits) || bits == 16) && clipRatio > 0, "a cache of \(bits) bits, clip ratio \(clipRatio)")
+        (self.bits, self.symmetric, self.includesZero, self.clipRatio) = (bits, symmetric, includesZero, clipRatio)
     }
 
     /// Bits that a number takes in memory.
@@ -22,7 +25,7 @@ package struct CachePrecision: Sendable, Equatable {
 
     fileprivate var quantizer: ck_quantizer {
         ck_quantizer(
-            bits: Int32(bits), symmetric: symmetric ? 1 : 0, include_zero: includesZero ? 1 : 0, clip_ratio: 1,
+            bits: Int32(bits), symmetric: symmetric ? 1 : 0, include_zero: includesZero ? 1 : 0, clip_ratio: clipRatio,
             least_magnitude: 0, full_range: 0)
     }
 }

@@ -20,7 +20,7 @@ package struct QuantizationRecipe {
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
             activationRange: settings.activations.symmetricRange, keyBits: settings.kv.keys, valueBits: settings.kv.values,
-            cacheSymmetric: settings.kv.symmetric,
+            cacheSymmetric: settings.kv.symmetric, clipRatios: settings.clipRatios,
             headDimension: architecture.headDimension ?? 1,
             gradient: config.rotation.gradient)
         weights = settings.weights.quantizer(bits: settings.weights.bits)
@@ -41,7 +41,8 @@ package struct QuantizationRecipe {
     ///
     /// - Throws: ``ConfigurationError``.
     package func checkRows(_ rotation: RotationSettings) throws(ConfigurationError) {
-        guard activations.token == nil, activations.head == nil, activations.value == nil else { return }
+        let turned: [HookPoint] = [.attentionInput, .mlpInput, .outputInput, .value]
+        guard turned.allSatisfy({ activations[$0] == nil }) else { return }
         let setting: (key: String, text: String)? =
             rotation.objective.readsStoredRows
             ? ("objective", rotation.objective.rawValue)

@@ -72,15 +72,16 @@ struct StoredRows {
         _ architecture: Architecture, block: Int, _ rotations: Rotations, _ settings: RotationLearner.Settings
     ) -> [Site] {
         let (shape, quantization) = (architecture.blocks[block], settings.quantization)
-        func site(_ point: HookPoint, _ quantizer: QuantizerSpec?, heads: Int?) -> Site? {
-            guard let quantizer, let loss = settings.objective.rowLoss(quantizer), shape.width(point) > 0 else { return nil }
+        func site(_ point: HookPoint, heads: Int?) -> Site? {
+            guard let quantizer = quantization[point], let loss = settings.objective.rowLoss(quantizer), shape.width(point) > 0
+            else { return nil }
             return Site(point: point, block: block, heads: heads, loss: loss, weight: loss.weight(quantizer))
         }
         var result: [Site?] = []
-        if rotations.r1 != nil { result += shape.residualInputs.map { site($0, quantization.token, heads: nil) } }
+        if rotations.r1 != nil { result += shape.residualInputs.map { site($0, heads: nil) } }
         if rotations.r2 != nil, let dimension = architecture.headDimension {
-            result.append(site(.value, quantization.value, heads: shape.width(.value) / dimension))
-            result.append(site(.outputInput, quantization.head, heads: shape.width(.outputInput) / dimension))
+            result.append(site(.value, heads: shape.width(.value) / dimension))
+            result.append(site(.outputInput, heads: shape.width(.outputInput) / dimension))
         }
         return result.compactMap(\.self)
     }
@@ -162,7 +163,8 @@ extension RowLoss {
     fileprivate func weight(_ quantizer: QuantizerSpec) -> Double {
         guard case .range = self else { return 1 }
         let steps = Double((1 << quantizer.bits) - (quantizer.symmetric ? 2 : 1))
-        return 1 / (12 * steps * steps)
+        let ratio = Double(quantizer.clipRatio)
+        return ratio * ratio / (12 * steps * steps)
     }
 }
 
