@@ -104,8 +104,8 @@ package struct QuantizationSettings: Sendable, Equatable {
             symmetric: cacheKey("symmetric", false, "range symmetric about zero"))
         clipRatios = key(
             "clip_ratios", ClipRatios.none,
-            "factors on the ranges of rounded inputs, keys and values: none, 1 everywhere; rotated, what suits a rotated network "
-                + "of 4 bits; or by site, such as down_input=0.85,key=0.95, 1 elsewhere"
+            "factors on the ranges of rounded inputs, keys and values: none, 1 everywhere; rotated, what suits a rotated "
+                + "network of 4 bits; or by site, such as down_input=0.85,key=0.95, 1 elsewhere"
         )
         overrides = key(
             "overrides", BitOverrides.none,

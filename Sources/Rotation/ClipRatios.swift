@@ -2,9 +2,9 @@ package import Models
 
 /// Factors on the ranges in which activations and the KV cache are rounded, by site (docs/algorithms.md, section 2).
 ///
-/// With a ratio c both ends of a range are c times as far from 0: what lies outside is clamped, and the steps within are c times
-/// as wide. Rotated values have thin tails, so that some c < 1 costs less in the tails than it gains within. The ratios a_clip_ratio,
-/// k_clip_ratio and v_clip_ratio of SpinQuant are the same, with one for all inputs of linears.
+/// With a ratio c both ends of a range are c times as far from 0: what lies outside is clamped, and steps are c times as wide.
+/// Rotated values have thin tails, so that some c < 1 costs less in the tails than it gains within. SpinQuant
+/// (arXiv 2405.16406) has a_clip_ratio, k_clip_ratio and v_clip_ratio, with one for all inputs of linears.
 package struct ClipRatios: Sendable, Equatable {
     /// Where values are rounded, in the order of a block's forward pass: inputs of linears, keys and values.
     package static let sites: [HookPoint] = [.attentionInput, .key, .value, .outputInput, .mlpInput, .downInput]
@@ -12,8 +12,8 @@ package struct ClipRatios: Sendable, Equatable {
     /// The extremes everywhere.
     package static let none = ClipRatios()
 
-    /// For networks with all four rotations and 4 bits: what learning a pair of ratios for each site of each block found, as one
-    /// number a site (docs/rotation.md).
+    /// For networks with all four rotations and 4 bits: what learning ratios for each site of each block found, as one number a
+    /// site (docs/rotation.md).
     package static let rotated: ClipRatios = {
         var result = ClipRatios()
         (result[.attentionInput], result[.mlpInput], result[.downInput]) = (0.93, 0.93, 0.85)

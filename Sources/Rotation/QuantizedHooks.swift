@@ -14,11 +14,14 @@ package struct ActivationQuantization: Sendable {
         activationBits: 16, activationSymmetric: false, keyBits: 16, valueBits: 16, cacheSymmetric: false, headDimension: 1,
         gradient: .straightThrough)
 
-    /// Bits of 16 or more mean no quantizer. The inputs of q, k and v, of gate and up, and of down have a range a token, widened to
-    /// contain 0; keys, after the rotary embedding, one a head and token, widened too; values one a head and token, as it is.
+    /// Bits of 16 or more mean no quantizer. The inputs of q, k and v, of gate and up, and of down have a range a token,
+    /// widened to contain 0; keys, after the rotary embedding, one a head and token, widened too; values one a head and
+    /// token, as it is.
     ///
-    /// - Parameter outputPerHead: whether the output projection's input has a range for each head, as it is; else it is rounded as
-    ///   other linears' inputs.
+    /// - Parameters:
+    ///   - outputPerHead: whether the output projection's input has a range for each head, as it is; else it is rounded as
+    ///     other linears' inputs.
+    ///   - clipRatios: factors on these ranges.
     package init(
         activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted,
         outputPerHead: Bool = true, keyBits: Int, valueBits: Int, cacheSymmetric: Bool, clipRatios: ClipRatios = .none,
