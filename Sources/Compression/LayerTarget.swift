@@ -13,7 +13,7 @@ struct LayerTarget {
     let kind: Kind
 
     /// In the order in which compressed-tensors looks for the group of a layer.
-    enum Kind: CaseIterable {
+    enum Kind: Comparable {
         case name, expression, linears
     }
 

@@ -147,6 +147,20 @@ package struct WeightPacking {
             execution: try inputs(try keys.object("input_activations")))
     }
 
+    /// The group of a layer where targets overlap, as compressed-tensors has it: its own name goes before regular expressions,
+    /// these, the first by their text, before `Linear`; of one text in several groups the last counts.
+    private func group(of name: String, isLinear: Bool) -> Group? {
+        let matching = groups.flatMap { group in
+            group.targets.filter { $0.matches(name, isLinear: isLinear) }.map { (target: $0, group: group) }
+        }
+        let first = matching.min { Self.precedes($0.target, $1.target) }
+        return matching.last { $0.target.text == first?.target.text }?.group
+    }
+
+    private static func precedes(_ one: LayerTarget, _ other: LayerTarget) -> Bool {
+        one.kind == other.kind ? one.text.utf8.lexicographicallyPrecedes(other.text.utf8) : one.kind < other.kind
+    }
+
     /// How a matrix is packed: as the group that names it says or, for a linear, the one of all linears.
     ///
     /// - Parameter found: how its tensors lie.
@@ -157,10 +171,7 @@ package struct WeightPacking {
         if let target = ignored.first(where: { $0.matches(linear.name, isLinear: isLinear) }) {
             throw config.failure(Self.key, "lists \(target.text) under ignore, and the weight of \(linear.name) is packed")
         }
-        // As compressed-tensors: its own name, then regular expressions, then all linear layers.
-        let named = LayerTarget.Kind.allCases.lazy.compactMap { kind in
-            groups.first { $0.targets.contains { $0.kind == kind && $0.matches(linear.name, isLinear: isLinear) } }
-        }.first
+        let named = group(of: linear.name, isLinear: isLinear)
         guard let named else {
             throw config.failure(
                 Self.key,

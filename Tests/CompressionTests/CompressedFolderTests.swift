@@ -376,6 +376,10 @@ import Testing
         }
         try read("Linear", before: "re:.*_proj$")
         #expect(throws: FileError.self) { try read("re:.*q_proj", before: "Linear") }
+        // Of two expressions the first by its text, wherever its group is; of one text twice the last group.
+        try read("re:.*proj", before: "re:.*_proj$")
+        #expect(throws: FileError.self) { try read("re:.*_p", before: "re:.*_proj$") }
+        try read("Linear", before: "Linear")
         #expect(throws: FileError.self) { try read("model.layers.0.mlp.up_proj", before: "re:.*_proj$") }
     }
 }
