@@ -156,6 +156,7 @@ struct TernaryQat<World: Communicator> {
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
             metrics["branches"] = try step.branches.sum(over: context.groups.pipeline).json
+            metrics["taken_over"] = .integer(try Int(context.groups.pipeline.allReduce(Int64(step.takenOver), .sum)))
             metrics["bus_bytes"] = .integer(step.bytes)
             metrics["state_digest"] = .string(hexadecimal(step.digest.prefix(8)))
             context.events.publish(
@@ -274,6 +275,7 @@ struct TernaryQat<World: Communicator> {
     /// What the transitions of the attempt's steps took on this rank.
     private struct Steps {
         private(set) var bytes = 0
+        private var takenOver = 0
         private var seconds: [Double] = []
         private var computeSeconds: [Double] = []
         /// From the end of the transitions before.
@@ -282,6 +284,7 @@ struct TernaryQat<World: Communicator> {
 
         mutating func add(_ step: TernaryTraining<World>.StepReport) {
             bytes += step.bytes
+            takenOver += step.takenOver
             seconds.append(step.seconds)
             computeSeconds.append(step.computeSeconds)
             stepSeconds.append((.now - end) / .seconds(1))
@@ -291,7 +294,7 @@ struct TernaryQat<World: Communicator> {
         /// Means per step.
         ///
         /// What the bus adds to a step is all time of the slowest owner from the optimizer's update to the sync step's end
-        /// beyond computing its own layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All
+        /// beyond computing layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All
         /// ranks end a step together, so the slowest owner is the rank that has least of such time: the others have, besides,
         /// waited for what it computed, or for the processor. Its share (`bus_overhead`) is of whole steps, forward and
         /// backward pass included. Collective.
@@ -307,13 +310,14 @@ struct TernaryQat<World: Communicator> {
             try world.allReduce(&added, .max)
             let reference = try groups.pipeline.allReduce(Int64(ternary.referenceBytes), .sum)
             let published = try world.allReduce(Int64(ternary.publishedBytes), .sum)
+            let takenOver = try groups.pipeline.allReduce(Int64(takenOver), .sum)
             let replays = try world.allReduce(Int64(ternary.replays), .sum)
             return [
                 "seconds_per_step": .double(mean(seconds)), "longest_owner_seconds_per_step": .double(mean(longest)),
                 "bus_seconds_per_step": .double(mean(added)), "bus_overhead": .double(mean(added) / mean(stepSeconds)),
                 "bytes_published_per_step": .integer(Int(published) / count),
                 "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
-                "bus": route.summary,
+                "taken_over": .integer(Int(takenOver)), "bus": route.summary,
             ]
         }
     }

@@ -175,10 +175,12 @@ extension GreedyDecomposer {
 
     /// One descent over U and one over V, followed by a refit of the scales; components left without entries are dropped unless
     /// they keep their places.
-    private mutating func descend(price: Float) throws {
+    private mutating func descend(price: Float, _ eachHalf: () throws -> Void = {}) throws {
         repeat {
-            try descend(left: true, price: price)
-            try descend(left: false, price: price)
+            for left in [true, false] {
+                try eachHalf()
+                try descend(left: left, price: price)
+            }
             // Components that were dropped have given those after them other neighbors.
         } while !keepsSparsity
     }
@@ -284,10 +286,14 @@ extension GreedyDecomposer {
     /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no
     /// component is added. Under 2:4 none is dropped either: digits keep to it by where they stand, and the neighbors that a
     /// component's leaving gives to all after it would have to be thinned out.
-    static func adapt(_ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation) throws -> Components {
+    ///
+    /// - Parameter eachHalf: called before every descent over U and over V; what it throws ends the adaptation.
+    static func adapt(
+        _ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation, _ eachHalf: () throws -> Void
+    ) throws -> Components {
         var decomposer = try GreedyDecomposer(problem, options, needsNorm: false)
         decomposer.keepsPlaces = options.sparsity != .none
-        try decomposer.adapt(&adaptation)
+        try decomposer.adapt(&adaptation, eachHalf)
         return decomposer.components
     }
 
@@ -304,11 +310,11 @@ extension GreedyDecomposer {
     ///
     /// The price is a multiple of the squared residual of an entry of the usual row: one outstanding channel, such as one that
     /// has just left its scale, has no say in it.
-    private mutating func adapt(_ adaptation: inout Adaptation) throws {
+    private mutating func adapt(_ adaptation: inout Adaptation, _ eachHalf: () throws -> Void) throws {
         guard components.count > 0, let usual = residual.usualMeanSquare else { return try keepSparsity() }
         let budget = Double(adaptation.budget)
         for descent in 1...Self.descents {
-            try descend(price: adaptation.price * Float(usual))
+            try descend(price: adaptation.price * Float(usual), eachHalf)
             let nonzeros = Double(components.nonzeros)
             let mayLower = descent < Self.lowering
             if nonzeros <= budget, !mayLower || nonzeros >= (1 - Self.unused) * budget { return }

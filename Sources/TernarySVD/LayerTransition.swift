@@ -131,20 +131,26 @@ package struct LayerTransition: Sendable {
 
     /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of
     /// U or V know nothing of; else ``update(_:name:eachRound:)``.
+    ///
+    /// - Parameter eachRound: called again and again meanwhile, but not where the scales alone are solved for; what it throws ends the
+    ///   transition.
     package func step(
         _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
         eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
         let (a, balance) = try target(of: state, name: name)
-        if adapts || follows && balance != nil { return try adapt(to: a, balance, state, name: name, &adaptation) }
+        if adapts || follows && balance != nil {
+            return try adapt(to: a, balance, state, name: name, &adaptation, eachRound: eachRound)
+        }
         return try update(to: a, balance, state, name: name, eachRound: eachRound) { kept, _ in kept }
     }
 
     private func adapt(
-        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ adaptation: inout Adaptation
+        to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, _ adaptation: inout Adaptation,
+        eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
         let adapted = try TernaryError.naming(name) {
-            try TernaryDecomposition.adapting((state.u, state.v), to: a, options.scaledAlready, &adaptation)
+            try TernaryDecomposition.adapting((state.u, state.v), to: a, options.scaledAlready, &adaptation, eachRound: eachRound)
         }
         let present = state.u.nonzeroCount + state.v.nonzeroCount
         // Of the first ones, too: many small losses empty a layer as one large does.

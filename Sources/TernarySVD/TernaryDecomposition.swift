@@ -78,14 +78,16 @@ package struct TernaryDecomposition: Sendable {
 
     /// Adapts the components `start` to a weight that has changed a little since they were found, by coordinate descent: no
     /// more non-zeros than the budget, whatever becomes of the error (which is not computed: ``relativeError`` is NaN).
+    /// `eachRound` is called twice in each descent.
     static func adapting(
-        _ start: (u: Tensor, v: Tensor), to weight: Tensor, _ options: TernaryOptions, _ adaptation: inout Adaptation
+        _ start: (u: Tensor, v: Tensor), to weight: Tensor, _ options: TernaryOptions, _ adaptation: inout Adaptation,
+        eachRound: () throws -> Void = {}
     ) throws -> TernaryDecomposition {
         let scale = weight.powerOfTwoAboveMagnitude
         var matrix = weight.copy()
         matrix.scale(by: 1 / scale)
         let problem = Problem(matrix, options, start: start)
-        return problem.finish(try GreedyDecomposer.adapt(problem, options, &adaptation), error: .nan, scale: scale)
+        return problem.finish(try GreedyDecomposer.adapt(problem, options, &adaptation, eachRound), error: .nan, scale: scale)
     }
 
     /// Decomposes matrices of one shape to as many components each, as the groups of a convolution need it.

@@ -7,20 +7,28 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
     private let world: World
     private var ledger: StepLedger
     private var own: [Int: Transition] = [:]
+    private var handover: Handover
+    /// None: there is no time at which a rank could be asked.
+    package let takenOver: Set<Int> = []
     package private(set) var statistics = BusStatistics()
 
     package init(_ world: World, _ configuration: BusConfiguration) {
         self.world = world
+        handover = Handover(rank: world.rank)
         ledger = StepLedger(
             payloadLimits: configuration.payloadLimits, attempt: UInt32(configuration.attempt),
             firstStep: configuration.firstStep, validate: configuration.validate)
     }
 
     /// Forgets the layers of the step before.
-    package func beginStep(_ step: Int, owners: [Int]) throws {
+    package func beginStep(_ step: Int, _ plan: StepPlan) throws {
         own = [:]
-        _ = ledger.begin(step: step, owners: owners)
+        handover.begin(plan)
+        _ = ledger.begin(step: step, owners: plan.owners)
     }
+
+    /// As ``TransitionExchange/next(_:)``.
+    package func next(_ count: Int) -> [Int] { handover.next(count) }
 
     /// Keeps the transition until `collect(_:)` broadcasts it.
     package func publish(_ transition: Transition) throws {
@@ -34,7 +42,7 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
     package func poll() throws {}
 
     /// Broadcasts layer by layer, each from its owner. Collective.
-    package func collect(_ apply: (Transition) throws -> Void) throws {
+    package func collect(_ apply: (Transition) throws -> Void, computing compute: ([Int]) throws -> [Transition]) throws {
         for (layer, owner) in ledger.owners.enumerated() {
             let mine = own[layer]
             precondition(owner != world.rank || mine != nil, "layer \(layer) was not published by its owner")

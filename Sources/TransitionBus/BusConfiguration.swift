@@ -37,7 +37,7 @@ package struct BusConfiguration {
     package var route = BusRoute.Settings()
     /// Number of this start of the run; messages of other starts are refused.
     package var attempt = 0
-    /// The step the first ``TransitionExchange/beginStep(_:owners:)`` will name.
+    /// The step the first ``TransitionExchange/beginStep(_:_:)`` will name.
     package var firstStep = 0
     /// Must be equal on all ranks: a hash of the resolved configuration.
     package var configurationHash: [UInt8] = []
@@ -73,6 +73,8 @@ package struct BusStatistics: Equatable, Sendable {
     package var bytesReplayed = 0
     /// Requests sent for what was missing.
     package var requests = 0
+    /// This rank's layers that others have computed.
+    package var takenOver = 0
     /// Transitions that arrived again and were ignored.
     package var duplicates = 0
     package var refused: [Refusal: Int] = [:]
@@ -85,21 +87,29 @@ package struct BusStatistics: Equatable, Sendable {
 
 /// The way transitions take from their owners to all ranks, once per step:
 ///
-///     try bus.beginStep(step, owners: owners)             // who computes which layer, the same on all ranks
-///     for layer in mine { try bus.publish(compute(layer)); try bus.poll() }
-///     try bus.collect { transition in apply(transition) }
+///     try bus.beginStep(step, StepPlan(owners: owners))   // who computes which layer, the same on all ranks
+///     while let layer = bus.next(1).first { try bus.publish(compute(layer)); try bus.poll() }
+///     try bus.collect { transition in apply(transition) } computing: { layers in layers.map(compute) }
 ///     try bus.finishStep(stateDigest: digest(of: state))  // returns when all ranks agree
 ///
 /// One thread uses it, the one that uses MPI. After an error the run must end (`Communicator/abort(_:)`).
 package protocol TransitionExchange: AnyObject {
     var statistics: BusStatistics { get }
-    func beginStep(_ step: Int, owners: [Int]) throws
+    /// - Parameter plan: the same on all ranks.
+    func beginStep(_ step: Int, _ plan: StepPlan) throws
+    /// The next of this rank's layers to compute, at most so many; the others may be lent to ranks that are done with theirs
+    /// while this one computes. None where all are begun.
+    func next(_ count: Int) -> [Int]
     /// Sends one of this rank's layers to all.
     func publish(_ transition: Transition) throws
-    /// Takes in what has arrived and answers requests, without waiting: call it between computations.
+    /// Takes in what has arrived and answers requests, without waiting: call it between computations, and during long ones.
     func poll() throws
     /// Hands over every transition of the step once, this rank's own ones too, as they arrive; returns when all have been.
-    func collect(_ apply: (Transition) throws -> Void) throws
+    /// - Parameter compute: the transitions of these layers, in order: other ranks' that this one computes for them, at most
+    ///   as many as threads at a time, or own ones that another rank was to compute. It may poll.
+    func collect(_ apply: (Transition) throws -> Void, computing compute: ([Int]) throws -> [Transition]) throws
+    /// This rank's layers of the step that other ranks have computed.
+    var takenOver: Set<Int> { get }
     /// The coordinator's sync step: all ranks must have applied this step and be in the same state.
     /// - Parameters:
     ///   - stateDigest: SHA-256 of everything the ranks must share.
@@ -112,6 +122,12 @@ package protocol TransitionExchange: AnyObject {
 extension TransitionExchange {
     /// As ``finishStep(stateDigest:leastOf:)`` without values.
     package func finishStep(stateDigest: Digest) throws { _ = try finishStep(stateDigest: stateDigest, leastOf: []) }
+
+    /// A step in which each rank computes its own layers.
+    package func beginStep(_ step: Int, owners: [Int]) throws { try beginStep(step, StepPlan(owners: owners)) }
+
+    /// Of a step in which each rank computes its own layers.
+    package func collect(_ apply: (Transition) throws -> Void) throws { try collect(apply) { _ in [] } }
 
     /// Waits for all layers of the step; every transition once, by layer.
     package func collect() throws -> [Transition] {

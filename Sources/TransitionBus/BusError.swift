@@ -6,6 +6,8 @@ package enum BusError: ReportableError, Equatable {
     case timeout(what: String, rank: Int, seconds: Double)
     /// Two valid payloads for one transition: an owner computed twice, differently.
     case conflict(step: Int, layer: Int, owner: Int)
+    /// A layer's owner and the rank that had borrowed it have computed different transitions.
+    case computedDifferently(step: Int, layer: Int, owner: Int, borrower: Int)
     /// The ranks ended a step in different states.
     case replicasDiffer(step: Int, details: String)
     /// An unlisted key was admitted in the self-test.
@@ -19,7 +21,7 @@ package enum BusError: ReportableError, Equatable {
     package var exitCode: ExitCode {
         switch self {
         case .timeout: .temporary
-        case .conflict, .replicasDiffer: .software
+        case .conflict, .computedDifferently, .replicasDiffer: .software
         case .unlistedKeyAdmitted: .authentication
         case .malformedKey, .configurationsDiffer, .unsuitable, .tooFewDescriptors: .configuration
         }
@@ -31,6 +33,9 @@ package enum BusError: ReportableError, Equatable {
             "rank \(rank) waited \(seconds) s for \(what); restart from the last checkpoint"
         case .conflict(let step, let layer, let owner):
             "rank \(owner) sent two different transitions of layer \(layer) in step \(step); its memory or its code is faulty"
+        case .computedDifferently(let step, let layer, let owner, let borrower):
+            "ranks \(owner) and \(borrower) have computed different transitions of layer \(layer) in step \(step); the memory or "
+                + "the code of one of them is faulty"
         case .replicasDiffer(let step, let details): "the ranks differ after step \(step): \(details)"
         case .unlistedKeyAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
         case .malformedKey(let key): "`\(key)` is no CURVE public key: 40 characters of Z85 are expected"

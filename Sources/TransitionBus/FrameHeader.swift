@@ -25,6 +25,12 @@ struct FrameHeader: Equatable {
         case hello = 5
         /// Asks the owner for the layers listed in the payload (u32 each).
         case request = 6
+        /// Asks an owner for layers to compute for it: how many at most (payload, u32). The sequence numbers a rank's claims.
+        case claim = 7
+        /// Answers the claim of this sequence number: the layers in the payload (u32 each), or none.
+        case grant = 8
+        /// A granted layer's new factors, to its owner alone.
+        case result = 9
     }
 
     var kind: Kind
@@ -34,7 +40,8 @@ struct FrameHeader: Equatable {
     var step: UInt64 = 0
     /// The rank that sends.
     var owner: UInt32
-    /// Position in the owner's stream of frames: a gap shows a loss. Replays keep the number of their original.
+    /// Position in the owner's stream of frames: a gap shows a loss. Replays keep the number of their original. Of claims and
+    /// their answers a number of the claimant's own.
     var sequence: UInt64 = 0
     var byteCount: UInt64 = 0
     var digest: Digest = sha256([])

@@ -119,6 +119,37 @@ struct StepLedger {
         return isEarly ? .early : .staged
     }
 
+    /// What to make of a transition that a rank has computed for this one, its owner.
+    enum ResultVerdict: Equatable { case accepted(Transition), duplicate, refused(Refusal) }
+
+    /// Checks the result of a layer this rank has lent, or has published by now.
+    ///
+    /// - Parameter wasLent: whether the layer was lent to the sender in this step.
+    func check(
+        result header: FrameHeader, _ payload: [UInt8], from sender: Int, to rank: Int, wasLent: (Int) -> Bool
+    ) throws(BusError) -> ResultVerdict {
+        guard header.attempt == attempt, !owners.isEmpty else { return .refused(.stale) }
+        if header.step < UInt64(max(0, step)) { return .duplicate }
+        guard header.step == UInt64(max(0, step)) else { return .refused(.stale) }
+        let layer = Int(header.layer)
+        guard layer < payloadLimits.count, header.owner == UInt32(sender), wasLent(layer) else {
+            return .refused(.wrongOwner)
+        }
+        guard header.byteCount == UInt64(payload.count), payload.count <= payloadLimits[layer] else {
+            return .refused(.wrongSize)
+        }
+        guard sha256(payload) == header.digest else { return .refused(.wrongDigest) }
+        if let known = staged[layer] {
+            guard known.digest == header.digest else {
+                throw .computedDifferently(step: step, layer: layer, owner: rank, borrower: sender)
+            }
+            return .duplicate
+        }
+        let transition = Transition(layer: layer, codec: header.codec, payload: payload)
+        do { try validate(transition) } catch { return .refused(.undecodable) }
+        return .accepted(transition)
+    }
+
     /// Takes this rank's own transition.
     mutating func stageOwn(_ transition: Transition, digest: Digest) {
         stage(Entry(transition: transition, digest: digest))
@@ -149,6 +180,9 @@ struct StepLedger {
     }
 
     var isComplete: Bool { arrived.count == staged.count }
+
+    func has(_ layer: Int) -> Bool { staged[layer] != nil }
+    func digest(_ layer: Int) -> Digest? { staged[layer]?.digest }
 
     /// A layer's transition in this step, once it is here.
     func transition(_ layer: Int) -> Transition? { staged[layer]?.transition }

@@ -6,11 +6,18 @@ internal import TensorCore
 /// Transitions over ZeroMQ: published as soon as they are computed, staged as they arrive, asked for again where they are lost.
 /// docs/reliability.md, section 4.
 package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
-    private let world: World
-    private let timing: BusConfiguration.Timing
+    let world: World
+    let timing: BusConfiguration.Timing
     let links: any BusLinks
     private var faults: FaultInjection?
-    private var ledger: StepLedger
+    var ledger: StepLedger
+    var handover: Handover
+    /// Results of layers that other ranks have computed for this one, to be published where this rank does not publish already.
+    var results: [Transition] = []
+    /// Claims of the next step, by rank.
+    var earlyClaims: [Int: (FrameHeader, [UInt8])] = [:]
+    /// Whether this rank has said that all of its layers of the step are published.
+    private var hasEnded = false
     private var ring = ReplayRing()
     /// Number of the next frame this rank publishes, and of the next that each owner is expected to.
     private var sequence: UInt64 = 0
@@ -24,7 +31,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private let refusedAtSetup: Int
     /// The last step rank 0 has declared closed.
     package private(set) var lastCommit: Int?
-    package private(set) var statistics = BusStatistics()
+    package internal(set) var statistics = BusStatistics()
     /// Called whenever the exchange waits, to serve what else this thread owns (the events).
     package var whileWaiting: (() throws -> Void)?
 
@@ -42,6 +49,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         ledger = StepLedger(
             payloadLimits: configuration.payloadLimits, attempt: UInt32(configuration.attempt),
             firstStep: configuration.firstStep, validate: configuration.validate)
+        handover = Handover(rank: world.rank)
         expected = Array(repeating: 0, count: world.size)
         announcements = Announcements(timing, ranks: world.size, now: .now)
         let early: [BusEvent]
@@ -56,8 +64,10 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     // MARK: A step
 
     /// Takes in what arrived early for this step, and forgets the frames of the step before last.
-    package func beginStep(_ step: Int, owners: [Int]) throws {
-        for refusal in ledger.begin(step: step, owners: owners) { count(refusal) }
+    package func beginStep(_ step: Int, _ plan: StepPlan) throws {
+        handover.begin(plan)
+        (results, hasEnded) = ([], false)
+        for refusal in ledger.begin(step: step, owners: plan.owners) { count(refusal) }
         ring.begin(step: step)
         served = served.filter { $0.key.step >= step - 1 }
     }
@@ -75,17 +85,35 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     }
 
     /// As ``TransitionExchange/poll()``.
-    package func poll() throws { try poll(milliseconds: 0) }
+    package func poll() throws {
+        try answerEarlyClaims()
+        try poll(milliseconds: 0)
+        try publishResults()
+    }
 
-    /// Ends the own part of the step and takes in the others', asking again for what is overdue.
+    /// As ``TransitionExchange/next(_:)``.
+    package func next(_ count: Int) -> [Int] { handover.next(count) }
+
+    /// As ``TransitionExchange/takenOver``.
+    package var takenOver: Set<Int> { handover.takenOver }
+
+    /// Ends the own part of the step and takes in the others', asking again for what is overdue; computes for owners that have
+    /// more to do.
     ///
     /// - Throws: ``BusError``, among others where an owner stays silent for too long.
-    package func collect(_ apply: (Transition) throws -> Void) throws {
+    package func collect(_ apply: (Transition) throws -> Void, computing compute: ([Int]) throws -> [Transition]) throws {
+        try end()
+        try world.waiting(in: "step \(ledger.step) of the transition bus") { try applyAll(apply, computing: compute) }
+    }
+
+    /// Says that all of this rank's transitions are published, once they are.
+    private func end() throws {
+        guard !hasEnded, !handover.isOwed else { return }
+        hasEnded = true
         let ending = ReplayRing.Frame(header: header(.end).encoded, payload: [])
         ring.storeEnding(ending, step: ledger.step)
         try publish(ending)
         announcements.begin(now: .now)
-        try world.waiting(in: "step \(ledger.step) of the transition bus") { try applyAll(apply) }
     }
 
     /// Says again that all of this rank's transitions are published, where it is time: who has lost the last of them learns it
@@ -95,10 +123,14 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         try publish(ending)
     }
 
-    private func applyAll(_ apply: (Transition) throws -> Void) throws {
+    private func applyAll(
+        _ apply: (Transition) throws -> Void, computing compute: ([Int]) throws -> [Transition]
+    ) throws {
         var schedule = RepairSchedule(timing, now: .now)
         var applied = 0
         while applied < ledger.arrived.count || !ledger.isComplete {
+            if try takeOver(compute) { continue }
+            try end()
             if applied < ledger.arrived.count {
                 if let transition = ledger.transition(ledger.arrived[applied]) { try apply(transition) }
                 applied += 1
@@ -110,7 +142,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             try poll(milliseconds: 5)
             let now = ContinuousClock.now
             statistics.collectSeconds += (now - start).seconds
-            for (owner, layers) in ledger.missing {
+            for (owner, layers) in ledger.missing where owner != world.rank {
                 let decision = schedule.decide(
                     owner: owner, missing: layers.count, hasGap: gaps.remove(owner) != nil, hasEnded: ledger.hasEnded(owner),
                     now: now)
@@ -205,7 +237,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         switch event {
         case .published(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: false) }
         case .replayed(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: true) }
-        case .asked(let peer, let parts): try serve(parts, to: peer)
+        case .asked(let peer, let parts): try withFaults(parts) { try serve($0, to: peer) }
         case .subscribed, .unsubscribed: break
         case .garbage: count(.malformed)
         }
@@ -221,6 +253,8 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         guard let header = FrameHeader(decoding: parts[0]) else { return refuse(.malformed, of: owner) }
         guard header.attempt == ledger.attempt, header.owner == UInt32(owner) else { return refuse(.stale, of: owner) }
         switch header.kind {
+        case .grant where isReplay: return takeGrant(header, parts[1], from: owner)
+        case .result where isReplay: return try takeResult(header, parts[1], from: owner)
         case .transition:
             switch try ledger.offer(header, parts[1], from: owner) {
             case .staged, .early: break
@@ -229,7 +263,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             }
         case .end: ledger.noteEnd(header, from: owner)
         case .commit where owner == 0: lastCommit = Int(clamping: header.step)
-        case .commit, .request: return refuse(.malformed, of: owner)
+        case .commit, .request, .claim, .grant, .result: return refuse(.malformed, of: owner)
         case .probe, .hello: return
         }
         guard !isReplay else { return }
@@ -243,7 +277,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         if refusal != .stale { gaps.insert(owner) }
     }
 
-    private func count(_ refusal: Refusal) { statistics.refused[refusal, default: 0] += 1 }
+    func count(_ refusal: Refusal) { statistics.refused[refusal, default: 0] += 1 }
 
     /// Sends again what a peer has missed of this rank's transitions, as far as they exist.
     private func serve(_ parts: [[UInt8]], to peer: Int) throws {
@@ -252,6 +286,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             return count(.malformed)
         }
         let payload = parts[1]
+        if header.kind == .claim { return try answerClaim(header, payload, of: peer) }
         guard header.kind == .request else { return }
         guard payload.count % 4 == 0, sha256(payload) == header.digest, let step = Int(exactly: header.step) else {
             return count(.wrongDigest)

@@ -1,4 +1,5 @@
 package import Collectives
+internal import Glibc
 package import Support
 internal import TensorCore
 package import TransitionBus
@@ -26,6 +27,8 @@ package struct BusDrill: Sendable {
     package var seed: UInt64 = 11
     package var topology = BusTopology.Choice.auto
     package var ranksPerRelay: Int?
+    /// What a layer takes each rank, where ranks are to compute for each other.
+    package var milliseconds: [Int] = []
 
     package init(layers: Int, steps: Int, payloadBytes: Int = 200, transport: BusTransport, faults: Double = 0) {
         (self.layers, self.steps, self.payloadBytes) = (layers, steps, payloadBytes)
@@ -72,12 +75,23 @@ package struct BusDrill: Sendable {
         var outcome = Outcome(digest: sha256([]), statistics: bus.statistics)
         for step in 0..<steps {
             let owners = (0..<layers).map { ($0 + step) % world.size }
-            try bus.beginStep(step, owners: owners)
-            for layer in 0..<layers where owners[layer] == world.rank {
-                try bus.publish(transition(step: step, layer: layer))
+            let isTimed = milliseconds.count == world.size
+            let expected = isTimed ? [Int](repeating: 10_000_000, count: layers) : nil
+            try bus.beginStep(step, StepPlan(owners: owners, expected: expected))
+            func compute(_ layer: Int) throws -> Transition {
+                for _ in 0..<(isTimed ? milliseconds[world.rank] : 0) {
+                    usleep(1000)
+                    try bus.poll()
+                }
+                return transition(step: step, layer: layer)
+            }
+            while let layer = bus.next(1).first {
+                try bus.publish(compute(layer))
                 if layer % 3 == 0 { try bus.poll() }
             }
-            for received in try bus.collect() {
+            var all: [Transition] = []
+            try bus.collect { all.append($0) } computing: { try $0.map(compute) }
+            for received in all.sorted(by: { $0.layer < $1.layer }) {
                 guard received == transition(step: step, layer: received.layer) else {
                     throw WrongTransition(step: step, layer: received.layer)
                 }

@@ -1,5 +1,6 @@
 import Autograd
 import Collectives
+import Glibc
 import Models
 import Support
 import TensorCore
@@ -35,11 +36,14 @@ extension RankTests {
             var factors: [[Float]]
             var bytes: Int
             var branches: [Int]
+            var takenOver = 0
         }
 
-        /// - Parameter passesOn: whether layers change hands in every step, as measurements may have them do.
+        /// - Parameters:
+        ///   - passesOn: whether layers change hands in every step, as measurements may have them do.
+        ///   - isSlow: whether the first rank takes longer than the others, and layers are worth asking it for.
         private func train(
-            _ assignments: [String], _ world: some Communicator, passesOn: Bool = false
+            _ assignments: [String], _ world: some Communicator, passesOn: Bool = false, isSlow: Bool = false
         ) throws -> Outcome {
             let config = try RunConfig(assignments: ["ternary.tolerance=0.2"] + assignments)
             var weights = Self.weights
@@ -47,12 +51,18 @@ extension RankTests {
             let ternary = try TernaryTraining(
                 weights, indices: indices, config.ternary.transition(seed: 0), config, over: world)
             try ternary.begin(&weights)
-            var branches = [0, 0, 0]
+            var (branches, takenOver) = ([0, 0, 0], 0)
+            if isSlow, world.rank == 0 { ternary.beforeComputing = { _ in usleep(50_000) } }
             for step in 0..<Self.steps {
                 var random = RandomStream(seed: 32, stream: UInt64(step))
                 if passesOn {
                     for kind in [TransitionDispatch.Kind.adapting, .refreshing] {
                         ternary.dispatch.note(indices.indices.map { Int64(100 + ($0 + step) % indices.count) }, kind)
+                    }
+                }
+                if isSlow {
+                    for kind in [TransitionDispatch.Kind.adapting, .refreshing] {
+                        ternary.dispatch.note(indices.map { _ in 20_000_000 }, kind)
                     }
                 }
                 for index in indices {
@@ -62,11 +72,13 @@ extension RankTests {
                 branches[0] += report.branches.refresh
                 branches[1] += report.branches.prune
                 branches[2] += report.branches.full
+                takenOver += report.takenOver
             }
             let results = try ternary.results(weights)
             return Outcome(
                 weights: weights, factors: results.map { $0.factors.u.bytes.map { Float($0) } + $0.factors.s },
-                bytes: Int(try world.allReduce(Int64(ternary.publishedBytes), .sum)), branches: branches)
+                bytes: Int(try world.allReduce(Int64(ternary.publishedBytes), .sum)), branches: branches,
+                takenOver: takenOver)
         }
 
         @Test(arguments: [
@@ -90,6 +102,18 @@ extension RankTests {
             let many = try train(assignments, world, passesOn: true)
             for (a, b) in zip(many.weights.tensors, one.weights.tensors) { #expect(a.elements == b.elements) }
             #expect(many.factors == one.factors && many.branches == one.branches)
+        }
+
+        @Test(arguments: ["auto", "mpi"])
+        func `layers taken over from a slow rank have the bits of one rank`(transport: String) throws {
+            let assignments = ["ternary.adapt_every=2", "bus.transport=\(transport)"]
+            let one = try train(assignments, LoopbackCommunicator())
+            let many = try train(assignments, world, isSlow: true)
+            for (a, b) in zip(many.weights.tensors, one.weights.tensors) { #expect(a.elements == b.elements) }
+            #expect(many.factors == one.factors && many.branches == one.branches)
+            // A broadcast has no time at which a rank could be asked.
+            #expect((many.takenOver > 0) == (world.size > 1 && transport == "auto"))
+            #expect(one.takenOver == 0)
         }
 
         /// Random steps of one size on ternary layers, each followed by a projection; `observe` sees the layers before each.

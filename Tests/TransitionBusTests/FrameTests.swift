@@ -32,7 +32,7 @@ import Testing
     }
 
     @Test func `a header of a later version or an unknown kind is refused though its checksum is right`() {
-        for (offset, value) in [(4, UInt8(2)), (6, 0), (6, 7), (28, 1)] {
+        for (offset, value) in [(4, UInt8(2)), (6, 0), (6, 10), (28, 1)] {
             var bytes = header.encoded
             bytes[offset] = value
             bytes.replaceSubrange(80..<84, with: [])

@@ -12,8 +12,8 @@ extension Trace {
         /// Gradients brought together: over layers, stages and replicas.
         case gradients
         case cayley, optimizer
-        /// New factors of a layer, and what the bus does with all ranks' factors.
-        case transition, exchange
+        /// New factors of a layer, the same for another rank that has more to do, and what the bus does with all ranks' factors.
+        case transition, takenOver, exchange
         /// Calls that may wait for other ranks.
         case send, receive, wait, allReduce, broadcast, allGather, barrier, split
         case metrics, checkpoint
@@ -26,6 +26,7 @@ extension Trace {
             case .quantizeWeights: "quantize weights"
             case .loss: "loss and head"
             case .weightTerms: "rotation gradients of weights"
+            case .takenOver: "transition for another rank"
             case .cayley: "Cayley step"
             case .allReduce: "all-reduce"
             case .allGather: "all-gather"
@@ -44,7 +45,7 @@ extension Trace {
             case .rotateWeights, .quantizeWeights, .forward, .teacher, .loss, .backward, .weightTerms, .cayley, .optimizer,
                 .evaluate, .calibrate, .decompose:
                 "compute"
-            case .transition, .exchange: "transition"
+            case .transition, .takenOver, .exchange: "transition"
             case .send: "send"
             case .receive, .wait: "wait"
             case .gradients, .allReduce, .broadcast, .allGather, .barrier, .split: "collective"

@@ -15,11 +15,13 @@ package final class TernaryTraining<World: Communicator> {
     /// What a step's transitions took.
     package struct StepReport {
         package var seconds: Double
-        /// This rank's own layers.
+        /// The layers that this rank has computed.
         package var computeSeconds: Double
         package var branches: BranchCounts
         /// Of all transitions, headers included.
         package var bytes: Int
+        /// Layers that another rank than their owner has computed, of all ranks.
+        package var takenOver: Int
         /// SHA-256 of the layers' state, the same on all ranks.
         package var digest: [UInt8]
     }
@@ -41,6 +43,12 @@ package final class TernaryTraining<World: Communicator> {
     private let messaging: MessagingContext
     private var layers: [TernaryTrainingLayer]
     var dispatch: TransitionDispatch
+    /// Called with a layer's name before this rank computes its transition; for tests.
+    var beforeComputing: ((String) throws -> Void)?
+    /// When this rank last looked for messages while it computed, and the time that has taken in all.
+    private var lastPoll = ContinuousClock.now
+    private var pollSeconds = 0.0
+    private static var pollPause: Duration { .milliseconds(2) }
     /// Told of every layer's transition, for monitors.
     package var observe: (LayerReport) -> Void = { _ in }
     /// Transitions begun, the first decomposition being number 0.
@@ -148,58 +156,88 @@ package final class TernaryTraining<World: Communicator> {
         let start = clock.now
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         let kind: TransitionDispatch.Kind = first != nil ? .first : settings.adapts(atStep: step) ? .adapting : .refreshing
-        let (owners, order) = dispatch.plan(kind)
-        // Of this rank's own layers; the others' owners know theirs.
-        var times = owners.map { _ in Int64.max }
-        var computeSeconds = 0.0
-        try Trace.span(.exchange) { try exchange.beginStep(step, owners: owners) }
-        let own = order.filter { owners[$0] == world.rank }
-        // As many at a time as there are threads: what is computed is published while the next ones are.
-        for first in stride(from: 0, to: own.count, by: Team.threads) {
-            let numbers = own[first..<min(first + Team.threads, own.count)]
-            let begun = clock.now
-            let computed = try Team.map(numbers.count) { place, isCaller in
-                let number = numbers[numbers.startIndex + place]
-                let time = TransitionDispatch.processorTime
-                let transition = try Trace.span(.transition, number) { try compute(number, polls: isCaller) }
-                return (transition, time: TransitionDispatch.processorTime - time)
-            }
-            computeSeconds += (clock.now - begun) / .seconds(1)
-            for (number, (transition, time)) in zip(numbers, computed) {
-                times[number] = time
-                try Trace.span(.exchange, number) {
+        try Trace.span(.exchange) { try exchange.beginStep(step, dispatch.plan(kind)) }
+        var work = Work(layers: layers.count)
+        // As many at a time as there are threads: what is computed is published while the next ones are, and what is not begun
+        // may be lent.
+        var next = exchange.next(Team.threads)
+        while !next.isEmpty {
+            let computed = try compute(next, &work, .transition)
+            next = exchange.next(Team.threads)
+            for transition in computed {
+                try Trace.span(.exchange, transition.layer) {
                     try exchange.publish(transition)
                     try exchange.poll()
                 }
             }
         }
         var (branches, bytes) = (BranchCounts(), 0)
-        let digest = try Trace.span(.exchange) {
+        let (digest, takenOver) = try Trace.span(.exchange) {
             try exchange.collect { transition in
                 branches.add(try apply(transition))
                 bytes += transition.byteCount
+            } computing: { numbers in
+                try compute(numbers, &work, .takenOver)
             }
             let digest = sha256(layers.flatMap(\.digest))
-            dispatch.note(try exchange.finishStep(stateDigest: digest, leastOf: times), kind)
-            return digest
+            // Of each layer, whether another rank than its owner has computed it: 0 from the owner where that is so.
+            let marks = layers.indices.map { exchange.takenOver.contains($0) ? 0 : Int64.max }
+            let least = try exchange.finishStep(stateDigest: digest, leastOf: work.times + marks)
+            dispatch.note(Array(least.prefix(layers.count)), kind)
+            return (digest, least.suffix(layers.count).count { $0 == 0 })
         }
         for number in layers.indices { layers[number].exchangeWeight(&weights[layers[number].index]) }
         step += 1
         return StepReport(
-            seconds: (clock.now - start) / .seconds(1), computeSeconds: computeSeconds, branches: branches,
-            bytes: world.size > 1 ? bytes : 0, digest: digest)
+            seconds: (clock.now - start) / .seconds(1), computeSeconds: work.seconds, branches: branches,
+            bytes: world.size > 1 ? bytes : 0, takenOver: takenOver, digest: digest)
     }
 
-    /// The transition of one of this rank's layers. The first one takes long; others may meanwhile ask for what they have
-    /// missed.
+    /// What a rank has computed in a step.
+    private struct Work {
+        /// Of layers that this rank has computed, in nanoseconds of processors' time; the others' know theirs.
+        var times: [Int64]
+        /// Without what it has done for the exchange meanwhile.
+        var seconds = 0.0
+
+        init(layers: Int) { times = Array(repeating: .max, count: layers) }
+    }
+
+    /// The transitions of as many layers as there are threads.
+    private func compute(_ numbers: [Int], _ work: inout Work, _ kind: Trace.Kind) throws -> [Transition] {
+        let begun = ContinuousClock.now
+        let polledBefore = pollSeconds
+        let computed = try Team.map(numbers.count) { place, isCaller in
+            let number = numbers[place]
+            let time = TransitionDispatch.processorTime
+            let transition = try Trace.span(kind, number) { try compute(number, polls: isCaller) }
+            return (transition, time: TransitionDispatch.processorTime - time)
+        }
+        work.seconds += (ContinuousClock.now - begun) / .seconds(1) - (pollSeconds - polledBefore)
+        for (transition, time) in computed { work.times[transition.layer] = time }
+        return computed.map(\.0)
+    }
+
+    /// The transition of a layer. Other ranks may meanwhile ask for what they have missed, or for work.
     ///
     /// - Parameter polls: whether this thread is the one that may exchange messages meanwhile.
     private func compute(_ number: Int, polls: Bool) throws -> Transition {
         let layer = layers[number]
+        try beforeComputing?(layer.name)
         var adaptation = layer.adaptation
-        let update = try update(layer, &adaptation) { if polls { try exchange.poll() } }
+        let update = try update(layer, &adaptation) { if polls { try pollAtTimes() } }
         return try TransitionMessage(update, oldCount: layer.componentCount, adaptation).transition(
             of: number, layer.codec, name: layer.name)
+    }
+
+    /// Looks for messages where that was not just done.
+    private func pollAtTimes() throws {
+        let now = ContinuousClock.now
+        guard now - lastPoll >= Self.pollPause else { return }
+        WorkProgress.note()
+        try exchange.poll()
+        lastPoll = .now
+        pollSeconds += (lastPoll - now) / .seconds(1)
     }
 
     private func update(

@@ -1,5 +1,6 @@
 internal import Glibc
 internal import TernarySVD
+internal import TransitionBus
 
 /// Which rank computes which layer's transition: dealt by what the layers took when a step of the same kind was last made,
 /// before that by their sizes, in any case the largest first.
@@ -17,14 +18,15 @@ struct TransitionDispatch {
 
     init(sizes: [Int], ranks: Int) { (self.sizes, self.ranks) = (sizes, ranks) }
 
-    /// The owner of each layer, and the layers in the order in which owners compute them. The same on all ranks.
-    func plan(_ kind: Kind) -> (owners: [Int], order: [Int]) {
+    /// The owner of each layer, the layers in the order in which owners compute them, and what they took when a step of the kind
+    /// was last made. The same on all ranks.
+    func plan(_ kind: Kind) -> StepPlan {
         let costs = measured[kind] ?? sizes
         let order = costs.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
         let dealt = GreedyDispatch.owners(sizes: order.map { costs[$0] }, ranks: ranks)
         var owners = costs.map { _ in 0 }
         for (layer, owner) in zip(order, dealt) { owners[layer] = owner }
-        return (owners, order)
+        return StepPlan(owners: owners, order: order, expected: measured[kind])
     }
 
     /// Takes what all ranks have agreed on.
