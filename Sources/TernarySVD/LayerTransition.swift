@@ -132,8 +132,8 @@ package struct LayerTransition: Sendable {
     /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of
     /// U or V know nothing of; else ``update(_:name:eachRound:)``.
     ///
-    /// - Parameter eachRound: called again and again meanwhile, but not where the scales alone are solved for; what it throws ends the
-    ///   transition.
+    /// - Parameter eachRound: called again and again meanwhile, but not where the scales alone are solved for; what it throws
+    ///   ends the transition.
     package func step(
         _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
         eachRound: () throws -> Void = {}
@@ -150,7 +150,8 @@ package struct LayerTransition: Sendable {
         eachRound: () throws -> Void = {}
     ) throws -> TransitionUpdate {
         let adapted = try TernaryError.naming(name) {
-            try TernaryDecomposition.adapting((state.u, state.v), to: a, options.scaledAlready, &adaptation, eachRound: eachRound)
+            try TernaryDecomposition.adapting(
+                (state.u, state.v), to: a, options.scaledAlready, &adaptation, eachRound: eachRound)
         }
         let present = state.u.nonzeroCount + state.v.nonzeroCount
         // Of the first ones, too: many small losses empty a layer as one large does.

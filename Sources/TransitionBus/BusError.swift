@@ -34,8 +34,8 @@ package enum BusError: ReportableError, Equatable {
         case .conflict(let step, let layer, let owner):
             "rank \(owner) sent two different transitions of layer \(layer) in step \(step); its memory or its code is faulty"
         case .computedDifferently(let step, let layer, let owner, let borrower):
-            "ranks \(owner) and \(borrower) have computed different transitions of layer \(layer) in step \(step); the memory or "
-                + "the code of one of them is faulty"
+            "ranks \(owner) and \(borrower) have computed different transitions of layer \(layer) in step \(step); the memory "
+                + "or the code of one of them is faulty"
         case .replicasDiffer(let step, let details): "the ranks differ after step \(step): \(details)"
         case .unlistedKeyAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
         case .malformedKey(let key): "`\(key)` is no CURVE public key: 40 characters of Z85 are expected"

@@ -4,7 +4,8 @@ package struct StepPlan {
     package let owners: [Int]
     /// All layers, in the order in which owners compute them.
     package let order: [Int]
-    /// Nanoseconds that each layer is expected to take; nil where that is not known. Ranks that are ready then take over nothing.
+    /// Nanoseconds that each layer is expected to take; nil where that is not known. Ranks that are ready then take over
+    /// nothing.
     package let expected: [Int]?
 
     /// - Parameter order: nil: as they are numbered.
@@ -15,10 +16,10 @@ package struct StepPlan {
 
 /// Layers that ranks compute for each other within a step. Pure bookkeeping without sockets: time is passed in.
 ///
-/// An owner's layers are a queue. A rank that is done with its own asks the owner that has most to do for layers; that one lends
-/// the last it has not begun, so that it never computes them itself meanwhile. The borrower hands the transition to the owner,
-/// which publishes it: for all others the layer is its owner's, whoever has computed it. An owner that is done with the rest
-/// waits for what it has lent no longer than ``patience`` allows, and then computes it, too.
+/// An owner's layers are a queue. A rank that is done with its own asks the owner that has most to do for layers; that one
+/// lends the last it has not begun, and does not begin them meanwhile. The borrower hands the transition to the owner, which
+/// publishes it: for all others the layer is its owner's, whoever has computed it. An owner that is done with the rest waits
+/// for what it has lent no longer than ``patience`` allows, and then computes it, too.
 struct Handover {
     /// Nanoseconds below which a layer is not worth asking for. A claim waits until the owner next looks for messages, and so
     /// does the result, and it looks every 2 ms while it computes.
@@ -102,7 +103,7 @@ struct Handover {
     }
 
     /// A lent layer that should have been here by now.
-    func overdue(now: ContinuousClock.Instant) -> Int? { 
+    func overdue(now: ContinuousClock.Instant) -> Int? {
         loans.filter { !$0.value.isSettled && $0.value.due <= now }.keys.min()
     }
 

@@ -142,7 +142,8 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             try poll(milliseconds: 5)
             let now = ContinuousClock.now
             statistics.collectSeconds += (now - start).seconds
-            for (owner, layers) in ledger.missing where owner != world.rank {
+            // Own layers that others are to compute become due by themselves.
+            for (owner, layers) in ledger.missing where owner != world.rank || !handover.isOwed {
                 let decision = schedule.decide(
                     owner: owner, missing: layers.count, hasGap: gaps.remove(owner) != nil, hasEnded: ledger.hasEnded(owner),
                     now: now)

@@ -90,7 +90,11 @@ package struct BusDrill: Sendable {
                 if layer % 3 == 0 { try bus.poll() }
             }
             var all: [Transition] = []
-            try bus.collect { all.append($0) } computing: { try $0.map(compute) }
+            try bus.collect {
+                all.append($0)
+            } computing: {
+                try $0.map(compute)
+            }
             for received in all.sorted(by: { $0.layer < $1.layer }) {
                 guard received == transition(step: step, layer: received.layer) else {
                     throw WrongTransition(step: step, layer: received.layer)

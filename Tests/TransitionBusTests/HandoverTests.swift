@@ -126,7 +126,9 @@ import Testing
 
     @Test func `a result that does not fit is refused for the right reason`() throws {
         struct Undecodable: Error {}
-        var ledger = StepLedger(payloadLimits: [4, 4], attempt: 1, firstStep: 0) { if $0.payload == [66] { throw Undecodable() } }
+        var ledger = StepLedger(payloadLimits: [4, 4], attempt: 1, firstStep: 0) {
+            if $0.payload == [66] { throw Undecodable() }
+        }
         _ = ledger.begin(step: 0, owners: [0, 0])
         _ = ledger.begin(step: 1, owners: [0, 0])
         func verdict(

@@ -12,7 +12,8 @@ extension Trace {
         /// Gradients brought together: over layers, stages and replicas.
         case gradients
         case cayley, optimizer
-        /// New factors of a layer, the same for another rank that has more to do, and what the bus does with all ranks' factors.
+        /// New factors of a layer, the same for another rank that has more to do, and what the bus does with all ranks'
+        /// factors.
         case transition, takenOver, exchange
         /// Calls that may wait for other ranks.
         case send, receive, wait, allReduce, broadcast, allGather, barrier, split

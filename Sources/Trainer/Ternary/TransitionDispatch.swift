@@ -18,8 +18,8 @@ struct TransitionDispatch {
 
     init(sizes: [Int], ranks: Int) { (self.sizes, self.ranks) = (sizes, ranks) }
 
-    /// The owner of each layer, the layers in the order in which owners compute them, and what they took when a step of the kind
-    /// was last made. The same on all ranks.
+    /// The owner of each layer, the layers in the order in which owners compute them, and what they took when a step of the
+    /// kind was last made. The same on all ranks.
     func plan(_ kind: Kind) -> StepPlan {
         let costs = measured[kind] ?? sizes
         let order = costs.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
