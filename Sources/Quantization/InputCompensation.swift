@@ -1,5 +1,5 @@
 internal import LinearAlgebra
-package import TensorCore
+internal import TensorCore
 
 /// The weights that, on inputs x changed by rounding, give most nearly what a weight W gives on the full-precision network's
 /// inputs x° (asymmetric calibration, Li et al., arXiv 2504.02692).

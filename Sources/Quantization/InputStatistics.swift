@@ -5,7 +5,7 @@ package import TensorCore
 /// What calibration has seen of the input of linear layers that read one place: sums over tokens x `[width]` of x, of x² or
 /// x·xᵀ, and the largest |x|; and how far x is from what the network as it was gives.
 ///
-/// The products of one ``add(_:exact:)`` are formed in float32 and added up in double precision: where a call has a window's
+/// The products of one `add(_:exact:)` are formed in float32 and added up in double precision: where a call has a window's
 /// tokens, what it adds does not depend on which other windows a rank has. All sums lie in one buffer, so that ranks add theirs
 /// in one reduction; maxima are reduced apart.
 package final class InputStatistics {
