@@ -36,6 +36,12 @@ struct BinaryFactors: PackedWeights {
             throw config.failure(
                 "quantization_config", "stands beside \(Self.marker); the folder says two things of its weights")
         }
+        let factors = CompressedWeights.factorFile(checkpoint.folder)
+        guard PathKind(factors) == .absent else {
+            throw FileError(
+                .malformed, factors,
+                "stands beside \(Self.marker); the folder says two things of its weights, remove one of them")
+        }
         self.checkpoint = checkpoint
         var linears: [String: [Int]] = [:]
         for linear in architecture.linears where checkpoint.contains(linear.name + Self.left + Self.words) {

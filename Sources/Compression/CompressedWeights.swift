@@ -22,6 +22,7 @@ package struct CompressedWeights: PackedWeights {
     let execution: Execution
     /// Whether only this program can run the folder.
     let isOwn: Bool
+    package let warnings: [String]
     /// The checkpoint's tensors that rotations are stored in.
     let transformTensors: Set<String>
 
@@ -32,12 +33,14 @@ package struct CompressedWeights: PackedWeights {
     ///   does not know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         let tables = Set(architecture.tables.map(\.name))
-        guard let packing = try WeightPacking(config, tables: tables) else { return nil }
+        guard let packing = try WeightPacking(config, tables: tables, linears: architecture.linears.map(\.name)) else {
+            return nil
+        }
         let transforms = try OnlineTransforms(packing.transforms, checkpoint, architecture)
         var execution = packing.execution
         execution.r4 = transforms.r4
         (self.checkpoint, self.execution, isOwn) = (checkpoint, execution, packing.isOwn)
-        transformTensors = transforms.tensors
+        (transformTensors, warnings) = (transforms.tensors, packing.warnings)
         self.tables = tables
         var places: [String: Place] = [:]
         let (file, embedding) = (Self.factorFile(checkpoint.folder), architecture.embedding?.layerName)
@@ -57,8 +60,13 @@ package struct CompressedWeights: PackedWeights {
             } else if let layout = try WeightPacking.Layout.allCases.first(where: {
                 try IntegerTensors.isThere(linear.name, $0, in: checkpoint)
             }) {
-                let spec = try packing.spec(of: linear, isLinear: linear.name != embedding, layout, config)
+                let spec = try packing.spec(of: linear, linear.name == embedding ? .embedding : .linear, layout, config)
                 places[linear.name] = .integer(spec, layout, shape: linear.shape)
+            } else if checkpoint.contains(linear.name + Self.suffix), checkpoint.contains(linear.name + IntegerTensors.scale) {
+                throw FileError(
+                    .malformed, "\(checkpoint.folder): tensor \(linear.name)\(Self.suffix)",
+                    "is floats that are still to be rounded with \(linear.name)\(IntegerTensors.scale), which this program "
+                        + "does not do; save the model compressed, or give the folder it was made from")
             }
         }
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {

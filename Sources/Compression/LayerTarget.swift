@@ -1,75 +1,74 @@
 internal import HuggingFace
 internal import Support
 
-/// A name in a configuration of compressed-tensors: a layer's own, `Linear` for all linear layers, or `re:` and a regular
-/// expression.
-///
-/// Of regular expressions it knows names, `.`, `.*`, `\.`, `^` at the beginning and `$` at the end, which are those that
-/// programs write; they are matched in time proportional to both lengths' product.
+/// A name in a configuration of compressed-tensors: a layer's own, the class of linear layers or of embeddings, or `re:` and a
+/// regular expression, see ``NameExpression``.
 struct LayerTarget {
-    /// nil for `Linear`.
-    private let elements: [Wildcard]?
     let text: String
     let kind: Kind
+    private let expression: NameExpression?
 
     /// In the order in which compressed-tensors looks for the group of a layer.
     enum Kind: Comparable {
-        case name, expression, linears
+        case name, expression, moduleClass
     }
 
-    /// - Returns: nil for a regular expression with anything else in it.
-    init?(_ text: String) {
+    /// What a module is, by its raw value what `targets` may call it.
+    enum ModuleClass: String {
+        case linear = "Linear", embedding = "Embedding"
+        /// Has no integers, and no name here.
+        case other = ""
+
+        static let named = [linear, embedding]
+    }
+
+    /// - Throws: ``NameExpression/Refusal`` for an expression that is not read.
+    init(_ text: String) throws(NameExpression.Refusal) {
         self.text = text
-        guard text.hasPrefix("re:") else {
-            elements = text == Self.linears ? nil : text.utf8.map(Wildcard.byte)
-            kind = text == Self.linears ? .linears : .name
+        guard text.hasPrefix(Self.prefix) else {
+            let isClass = ModuleClass.named.contains { $0.rawValue == text }
+            (kind, expression) = (isClass ? .moduleClass : .name, nil)
             return
         }
-        guard let elements = Self.elements(of: Array(text.utf8.dropFirst(3))) else { return nil }
-        (self.elements, kind) = (elements, .expression)
+        (kind, expression) = (.expression, try NameExpression(String(text.dropFirst(Self.prefix.count))))
     }
 
-    private static let linears = "Linear"
+    private static let prefix = "re:"
 
-    private static func elements(of pattern: [UInt8]) -> [Wildcard]? {
-        var (result, bytes) = ([Wildcard](), pattern[...])
-        if bytes.first == UInt8(ascii: "^") { bytes.removeFirst() }
-        while let byte = bytes.popFirst() {
-            switch byte {
-            case UInt8(ascii: "."):
-                let repeats = bytes.first == UInt8(ascii: "*")
-                if repeats { bytes.removeFirst() }
-                result.append(repeats ? .anything : .anyByte)
-            case UInt8(ascii: "\\"):
-                guard bytes.popFirst() == UInt8(ascii: ".") else { return nil }
-                result.append(.byte(UInt8(ascii: ".")))
-            case UInt8(ascii: "$"): return bytes.isEmpty ? result : nil
-            case UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"),
-                UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"):
-                result.append(.byte(byte))
-            default: return nil
-            }
+    /// - Parameter module: what the module of this name is.
+    func matches(_ name: String, _ module: ModuleClass) -> Bool {
+        switch kind {
+        case .name: text == name
+        case .expression: expression?.matches(name) ?? false
+        case .moduleClass: text == module.rawValue
         }
-        // Without an end it is the beginning of a name.
-        return result + [.anything]
     }
 
-    /// - Parameter isLinear: whether the module of this name is a linear layer.
-    func matches(_ name: String, isLinear: Bool) -> Bool {
-        elements?.matches(name) ?? isLinear
-    }
+    /// States that all expressions of a configuration may have together, so that it is checked in seconds at most.
+    static let budget = 16 * NameExpression.limit
 
     /// A key's names, one or a list.
     ///
-    /// - Throws: ``FileError`` for a regular expression that it does not know.
-    static func list(_ keys: HFConfig, _ key: String) throws(FileError) -> [LayerTarget] {
+    /// - Parameter budget: less what these expressions take.
+    /// - Throws: `FileError` for a regular expression that is not read, with the place and the reason.
+    static func list(_ keys: HFConfig, _ key: String, _ budget: inout Int) throws(FileError) -> [LayerTarget] {
         let texts = if let one = keys.value(key)?.string { [one] } else { try keys.strings(key, default: []) }
         var result: [LayerTarget] = []
         for text in texts {
-            guard let target = LayerTarget(text) else {
-                throw keys.failure(key, "'\(text)' is a regular expression of more than names, ., .* and $")
+            do throws(NameExpression.Refusal) {
+                let target = try LayerTarget(text)
+                budget -= target.expression?.size ?? 0
+                result.append(target)
+            } catch {
+                let place = error.position + prefix.count
+                throw keys.failure(
+                    key,
+                    "'\(text.prefix(100))' has at its character \(place) \(error.problem); names, classes, groups, "
+                        + "alternatives and counts are read")
             }
-            result.append(target)
+            guard budget >= 0 else {
+                throw keys.failure(key, "has more regular expressions than are read (\(Self.budget) states of them in all)")
+            }
         }
         return result
     }

@@ -29,6 +29,7 @@ struct OnlineTransforms {
 
     private let checkpoint: Checkpoint
     private let architecture: Architecture
+    private var budget = LayerTarget.budget
 
     /// - Parameter keys: of `transform_config`; nil where it is absent or empty.
     /// - Throws: ``FileError`` naming the key, or the tensor, that this program does not know or runs otherwise.
@@ -97,16 +98,17 @@ struct OnlineTransforms {
     }
 
     /// - Throws: where an entry is for other modules than the down projections.
-    private func checkTargets(_ entry: HFConfig) throws(FileError) {
+    private mutating func checkTargets(_ entry: HFConfig) throws(FileError) {
         let (modules, downs) = (architecture.modules, Set(architecture.downProjections))
-        let (targets, ignored) = (try LayerTarget.list(entry, "targets"), try LayerTarget.list(entry, "ignore"))
+        let targets = try LayerTarget.list(entry, "targets", &budget)
+        let ignored = try LayerTarget.list(entry, "ignore", &budget)
         if let unknown = targets.first(where: { $0.kind == .name && modules[$0.text] == nil }) {
             throw entry.failure("targets", "'\(unknown.text)' is no layer of the model")
         }
         let named = Set(
             modules.filter { module in
-                targets.contains { $0.matches(module.key, isLinear: module.value) }
-                    && !ignored.contains { $0.matches(module.key, isLinear: module.value) }
+                targets.contains { $0.matches(module.key, module.value) }
+                    && !ignored.contains { $0.matches(module.key, module.value) }
             }.keys)
         if let other = named.subtracting(downs).sorted().first {
             throw entry.failure("targets", "rotate the input of \(other), too, which this program leaves as it is")
@@ -187,18 +189,19 @@ extension HFConfig {
 }
 
 extension Architecture {
-    /// The model's modules by name, those that hold others too, and whether each is a linear layer.
-    var modules: [String: Bool] {
-        let linears = Set(linears.map(\.name) + [head.layerName])
-        var result = [head.layerName: true]
-        for (name, _) in parameters().named {
+    /// The model's modules by name, those that hold others too, and what `targets` may call them.
+    var modules: [String: LayerTarget.ModuleClass] {
+        var result: [String: LayerTarget.ModuleClass] = [:]
+        for (name, spec) in parameters().named {
             var parts = name.split(separator: ".").dropLast()
+            if [.embedding, .positions].contains(spec.role) { result[parts.joined(separator: ".")] = .embedding }
             while !parts.isEmpty {
                 let module = parts.joined(separator: ".")
-                result[module] = linears.contains(module)
+                result[module] = result[module] ?? .other
                 parts = parts.dropLast()
             }
         }
+        for name in linears.map(\.name) + [head.layerName] { result[name] = .linear }
         return result
     }
 

@@ -169,7 +169,7 @@ extension Architecture {
         let names = downProjections
         guard let last = names.first?.split(separator: ".").last else { return names }
         let text = "re:.*\(last)$"
-        guard let target = LayerTarget(text) else { return names }
-        return Set(modules.filter { target.matches($0.key, isLinear: $0.value) }.keys) == Set(names) ? [text] : names
+        guard let target = try? LayerTarget(text) else { return names }
+        return Set(modules.filter { target.matches($0.key, $0.value) }.keys) == Set(names) ? [text] : names
     }
 }

@@ -35,14 +35,17 @@ package struct WeightPacking {
     let hasFactors: Bool
     /// `transform_config`; nil where it is absent or empty. See ``OnlineTransforms``.
     let transforms: HFConfig?
+    /// What the user should know, a sentence each.
+    let warnings: [String]
     private let groups: [Group]
     private let tables: Set<String>
     /// Linears that are said to be as they were.
     private let ignored: [LayerTarget]
 
-    /// - Parameter tables: names of embedding and head, whose inputs are not quantized.
+    /// - Parameters:
+    ///   - tables: names of embedding and head, whose inputs are not quantized; `linears`: of all others.
     /// - Returns: nil where the key is absent.
-    init?(_ config: HFConfig, tables: Set<String>) throws(FileError) {
+    init?(_ config: HFConfig, tables: Set<String>, linears: [String]) throws(FileError) {
         guard let keys = try config.object(Self.key) else { return nil }
         guard try keys.string("quant_method", default: "") != "" else {
             guard try keys.object(OnlineTransforms.key)?.json.count ?? 0 == 0 else {
@@ -63,6 +66,7 @@ package struct WeightPacking {
             guard let value = keys.value(key), value.object?.count != 0 else { continue }
             throw keys.failure(key, "is not supported; this program runs packed integer weights without it")
         }
+        warnings = try Self.statusWarning(keys).map { [$0] } ?? []
         let described = try keys.object(OnlineTransforms.key)
         transforms = described?.json.count == 0 ? nil : described
         hasFactors = keys.has("ternary_file")
@@ -71,7 +75,8 @@ package struct WeightPacking {
                 throw keys.failure("ternary_file", "is not \(CompressedFolder.factorFileName)")
             }
         }
-        ignored = try LayerTarget.list(keys, "ignore")
+        var budget = LayerTarget.budget
+        ignored = try LayerTarget.list(keys, "ignore", &budget)
         guard let packed = try keys.object("config_groups") else {
             guard hasFactors else { throw keys.failure("config_groups", "is missing") }
             (groups, execution) = ([], .plain)
@@ -79,12 +84,30 @@ package struct WeightPacking {
         }
         let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
-        for key in packed.json.keys { groups.append(try Self.group(try packed.required(key), shared)) }
-        let ofLinears = groups.filter { !$0.targets.allSatisfy { tables.contains($0.text) } }
+        for key in packed.json.keys { groups.append(try Self.group(try packed.required(key), shared, &budget)) }
+        let ofLinears = linears.compactMap { Self.group(of: $0, .linear, among: groups) }
         guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
             throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
         }
         (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
+    }
+
+    /// What compressed-tensors calls weights that are stored as integers. `initialized` and `calibration` have no scales yet, and
+    /// those that are `frozen` or `decompressed` are floats. But of published folders many say `frozen`, or nothing, and hold
+    /// integers (transformers' pull request 47152): their tensors say what they are.
+    private static let integers = "compressed", settled = "frozen"
+
+    /// - Throws: for a status in which weights are no integers.
+    private static func statusWarning(_ keys: HFConfig) throws(FileError) -> String? {
+        let key = "quantization_status"
+        let status = try keys.string(key, default: "")
+        guard status != integers else { return nil }
+        guard ["", settled].contains(status) else {
+            throw keys.failure(
+                key, "'\(status)' says that the weights are no integers; only \(integers) is read; save the model compressed")
+        }
+        return "\(keys.path): \(key) is \(status.isEmpty ? "missing" : status), and transformers 5 does not find weights of "
+            + "integers unless it is \(integers); they are read as their tensors are"
     }
 
     private static func layout(_ keys: HFConfig) throws(FileError) -> Layout {
@@ -116,13 +139,20 @@ package struct WeightPacking {
     }
 
     /// - Parameter shared: the layout of all groups that have none of their own.
-    private static func group(_ keys: HFConfig, _ shared: Layout?) throws(FileError) -> Group {
+    private static func group(_ keys: HFConfig, _ shared: Layout?, _ budget: inout Int) throws(FileError) -> Group {
         try keys.allow(["targets", "weights", "format", "input_activations"])
         let weights = try keys.required("weights")
         try weights.allow([
             "num_bits", "type", "symmetric", "strategy", "group_size", "dynamic", "observer", "observer_kwargs", "scale_dtype",
-            "zp_dtype",
+            "zp_dtype", "actorder",
         ])
+        // Columns that were rounded in another order lie as ever; groups of columns that are not neighbors have an index.
+        if let order = weights.value("actorder"), order != .bool(false), !["weight", "static"].contains(order.string ?? "") {
+            throw weights.failure(
+                "actorder",
+                "\(order.text()) makes groups in the order of activations, and this program reads groups of "
+                    + "neighboring inputs; quantize with actorder weight or null")
+        }
         let bits = try weights.bits("num_bits")
         guard bits <= 8, try weights.string("type") == "int" else {
             throw weights.failure("type", "and num_bits must be int and 2 to 8")
@@ -142,18 +172,18 @@ package struct WeightPacking {
             }
         let layout = if let shared, !keys.has("format") { shared } else { try layout(keys) }
         return Group(
-            targets: try LayerTarget.list(keys, "targets"), layout: layout,
+            targets: try LayerTarget.list(keys, "targets", &budget), layout: layout,
             spec: QuantizerSpec(bits: bits, symmetric: try weights.bool("symmetric"), granularity: granularity),
             execution: try inputs(try keys.object("input_activations")))
     }
 
     /// The group of a layer where targets overlap, as compressed-tensors has it: its own name goes before regular expressions,
-    /// these, the first by their text, before `Linear`; of one text in several groups the last counts.
-    private func group(of name: String, isLinear: Bool) -> Group? {
+    /// these, the first by their text, before its class; of one text in several groups the last counts.
+    private static func group(of name: String, _ module: LayerTarget.ModuleClass, among groups: [Group]) -> Group? {
         let matching = groups.flatMap { group in
-            group.targets.filter { $0.matches(name, isLinear: isLinear) }.map { (target: $0, group: group) }
+            group.targets.filter { $0.matches(name, module) }.map { (target: $0, group: group) }
         }
-        let first = matching.min { Self.precedes($0.target, $1.target) }
+        let first = matching.min { precedes($0.target, $1.target) }
         return matching.last { $0.target.text == first?.target.text }?.group
     }
 
@@ -166,16 +196,16 @@ package struct WeightPacking {
     /// - Parameter found: how its tensors lie.
     /// - Throws: ``FileError`` where none does, in another layout, or where groups do not divide its inputs.
     func spec(
-        of linear: LinearShape, isLinear: Bool, _ found: Layout, _ config: HFConfig
+        of linear: LinearShape, _ module: LayerTarget.ModuleClass, _ found: Layout, _ config: HFConfig
     ) throws(FileError) -> QuantizerSpec {
-        if let target = ignored.first(where: { $0.matches(linear.name, isLinear: isLinear) }) {
+        if let target = ignored.first(where: { $0.matches(linear.name, module) }) {
             throw config.failure(Self.key, "lists \(target.text) under ignore, and the weight of \(linear.name) is packed")
         }
-        let named = group(of: linear.name, isLinear: isLinear)
+        let named = Self.group(of: linear.name, module, among: groups)
         guard let named else {
             throw config.failure(
                 Self.key,
-                "has no group for \(linear.name), which is packed (targets: a layer's name\(isLinear ? ", or Linear" : ""))")
+                "has no group for \(linear.name), which is packed (targets: its name, an expression, or \(module.rawValue))")
         }
         guard named.layout == found else {
             throw config.failure(

@@ -16,7 +16,7 @@ extension RunConfig {
             if let execution = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) {
                 try self.init(Self.running(execution, of: config.model.path ?? "", given))
             } else {
-                try self.init(config.withLearned(given))
+                try self.init(config.evaluatingTasks(config.withLearned(given)))
             }
         case PlannedJob.rotate.rawValue: try self.init(config.withLearned(given))
         case PlannedJob.qat.rawValue: try self.init(config.trainingRotated(given))
@@ -51,6 +51,28 @@ extension RunConfig {
         let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
         let settings = learned.filter { $0.setting == RotationMetadata.balanceKey }
         return given.merging(settings.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
+    }
+
+    /// For `eval`: tasks are the folder's as it is, and so are the other scores where nothing says how to round.
+    private func evaluatingTasks(_ given: GivenSettings) -> GivenSettings {
+        guard scoresFolderAlone, !given.keys.contains(where: { $0.hasPrefix(Self.quantizationSection) }) else { return given }
+        let settings = ["weights.bits", "activations.bits", "kv.bits"].map {
+            (Self.quantizationSection + $0, GivenSetting(text: "16", place: "eval.tasks"))
+        }
+        return given.merging(settings) { own, _ in own }
+    }
+
+    private static let quantizationSection = "quantization."
+
+    /// Whether `eval` scores tasks, and nothing that was made of the folder.
+    private var scoresFolderAlone: Bool {
+        !eval.tasks.entries.isEmpty && rotation.path == nil && ternary.path == nil && eval.trained == nil && !eval.hadamard
+    }
+
+    /// Whether `eval` scores tasks and the folder as it is, and nothing is rounded.
+    package var scoresAsStored: Bool {
+        scoresFolderAlone && quantization.weights.bits == 16 && quantization.activations.bits == 16
+            && quantization.kv.keys == 16 && quantization.kv.values == 16
     }
 
     /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which

@@ -8,6 +8,8 @@ package final class HFFolderWriter {
     /// Where the files go until `commit()`.
     package let temporaryPath: String
     private var isCommitted = false
+    /// Of the temporary folder, where other processes may be writing the same.
+    private let lock: WriterLock?
 
     /// Files of a model folder that belong to the tokenizer and to generation, and are passed through as they are.
     package static let passedThrough = [
@@ -20,13 +22,19 @@ package final class HFFolderWriter {
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
     ///
-    /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone.
+    /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone. What
+    ///   those left that live no longer is removed.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = Self.trimmed(path)
-        temporaryPath = Self.temporaryPath(of: path) + (besideOthers ? Self.randomSuffix : "")
         guard [.absent, .folder].contains(PathKind(self.path)) else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
+        guard !besideOthers else {
+            WriterLock.removeLeftovers(of: Self.temporaryPath(of: path) + Self.mark)
+            (temporaryPath, lock) = try WriterLock.folder { Self.temporaryPath(of: path) + Self.randomSuffix }
+            return
+        }
+        (temporaryPath, lock) = (Self.temporaryPath(of: path), nil)
         try removeTree(temporaryPath)
         guard mkdir(temporaryPath, 0o755) == 0 else {
             throw FileError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
@@ -36,7 +44,9 @@ package final class HFFolderWriter {
     /// Where the files of a folder go while it is being written.
     package static func temporaryPath(of path: String) -> String { trimmed(path) + ".tmp" }
 
-    private static var randomSuffix: String { "-" + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
+    /// Before what makes a temporary name one writer's alone.
+    private static let mark = "-"
+    private static var randomSuffix: String { mark + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
 
     private static func trimmed(_ path: String) -> String {
         var trimmed = path[...]
@@ -107,6 +117,7 @@ package final class HFFolderWriter {
             try removeTree(oldPath)
         }
         isCommitted = true
+        WriterLock.unmark(path)
         try synchronizeDirectory(parentDirectory(of: path))
     }
 

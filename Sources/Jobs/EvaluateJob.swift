@@ -16,6 +16,8 @@ internal import Trainer
 /// ternary factors, or what training has made of it.
 package struct EvaluateJob: Job {
     package static let name = PlannedJob.eval.rawValue
+    /// The row of `rotation.path`.
+    private static let rotated = "rotated"
 
     package init() {}
 
@@ -50,6 +52,9 @@ package struct EvaluateJob: Job {
         let table = isScored ? try score(consume original, compressed, run, windows) : nil
         let seconds = (.now - start) / .seconds(1)
         if let table { context.reporter.note("\n" + table.text) }
+        if table?.rows.last?.key == Self.rotated, let line = table?.rotationWarning(steps: "training.steps") {
+            context.reporter.note("\n" + line)
+        }
 
         // Forward passes a window: the network alone, and each quantized one beside it.
         // Products in integers have one in floats beside them.
@@ -130,6 +135,16 @@ package struct EvaluateJob: Job {
             // Factors that were given besides take the place of the folder's own.
             guard let changed = compressed.changed else { return try scoreCompressed(original, table, run, windows) }
             return try scoreCompressed(changed.parameters, table, run, windows)
+        }
+        if config.scoresAsStored {
+            let score = try evaluate(
+                run.model.constantNetwork(original), against: Network<IdentityHooks>?.none, windows: windows,
+                run.context.groups)
+            try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
+            table.add(
+                ScoreTable.fullPrecision, "full precision", .full, .reference(perplexity: score.perplexity),
+                try ModelSizes(run.inputs.folder).stored)
+            return table
         }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try RotationBase.of(original, run)
@@ -214,7 +229,7 @@ package struct EvaluateJob: Job {
             table.add(row.key, row.label, table.bits, try scorer.score(recipe.hadamard, groups), size)
         }
         if config.rotation.path != nil {
-            table.add("rotated", "rotated", table.bits, try scorer.score(recipe.start, groups), size)
+            table.add(Self.rotated, "rotated", table.bits, try scorer.score(recipe.start, groups), size)
         }
     }
 }

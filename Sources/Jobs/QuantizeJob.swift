@@ -73,6 +73,12 @@ package struct QuantizeJob: Job {
             results)
         if let search = made.search { context.reporter.note("\n" + search.text) }
         context.reporter.note("\n" + table.text)
+        let isLearned = made.transforms.contains { $0 is LearnedRotations } && config.rotation.path == nil
+        let rotationWarning =
+            made.transforms.rotates ? table.rotationWarning(steps: isLearned ? "quantize.learning_steps" : nil) : nil
+        for line in [table.distanceWarning(config, .quantize), rotationWarning].compactMap(\.self) {
+            context.reporter.note("\n" + line)
+        }
         context.reporter.note("\nresults in \(context.folder.path)")
     }
 
@@ -98,6 +104,7 @@ package struct QuantizeJob: Job {
         let packed: Parameters<CompressedValue>
         let execution: Execution
         let names: QuantizeRecipe.Names
+        let transforms: [any ModelTransform]
         /// Where the recipe was searched for.
         let search: RecipeSearch<World>.Result?
     }
@@ -111,7 +118,7 @@ package struct QuantizeJob: Job {
             let found = try RecipeSearch(run, recipe, original).best()
             let (transforms, winner) = (recipe.leading + [found.winner.transform], found.winner)
             let names = recipe.names(transforms, winner.method, labels: recipe.leading.map(\.label) + [winner.label])
-            return Made(packed: found.packed, execution: found.execution, names: names, search: found)
+            return Made(packed: found.packed, execution: found.execution, names: names, transforms: transforms, search: found)
         }
         let (method, transforms) = (recipe.method, recipe.transforms)
         let readsText = method.inputs != nil || transforms.readsText(config)
@@ -119,7 +126,7 @@ package struct QuantizeJob: Job {
         let base = try transforms.apply(TransformInput(run: run, recipe: recipe, network: original, calibration: text))
         let execution = recipe.execution(of: transforms)
         let packed = try base.packed(run, windows: text, execution, by: method, keepingAs: transforms.key, recipe.plan)
-        return Made(packed: packed, execution: execution, names: recipe.names, search: nil)
+        return Made(packed: packed, execution: execution, names: recipe.names, transforms: transforms, search: nil)
     }
 }
 

@@ -254,7 +254,11 @@ package struct RotateJob: Job {
                 steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: outcome.tokensPerStep,
                 bytesSentPerStep: record.bytesSentPerStep, flopsPerStep: cost), results)
         context.reporter.note("\n" + result.table.text)
-        for line in [pipeline.line, improvement.line].compactMap(\.self) { context.reporter.note("\n" + line) }
+        let warnings = [
+            result.table.distanceWarning(config, .rotate),
+            result.table.rotationWarning(steps: recipe.learns ? "training.steps" : nil),
+        ]
+        for line in ([pipeline.line, improvement.line] + warnings).compactMap(\.self) { context.reporter.note("\n" + line) }
         context.reporter.note(
             "\n" + (outcome.tokensPerStep > 0 ? "\(Int(summary.tokensPerSecond)) tokens/s, " : "")
                 + "\((100 * summary.modelFlopsUtilization).formatted(decimals: 0)) % of this machine's matrix-product peak; "

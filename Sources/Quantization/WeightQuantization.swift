@@ -105,7 +105,8 @@ extension QuantizationError {
     static func groups(columns: Int, size: Int) -> QuantizationError {
         QuantizationError(
             .configuration,
-            "rows of \(columns) weights do not split into groups of \(size); choose a group size that divides them")
+            "rows of \(columns) weights do not split into groups of \(size); "
+                + "\(GroupSizes.advice(for: size, dividing: [columns]))")
     }
 
     static func granularity(method: String, _ granularity: String) -> QuantizationError {

@@ -34,6 +34,23 @@ import Testing
         #expect(try results("stages", ranks: 2, ["--set", "parallel.pipeline=2"]) == alone)
     }
 
+    /// Bits that are given round as ever.
+    @Test func `beside tasks the model is scored as it is, unless it is said how to round it`() throws {
+        try AtomicFile.write((0..<200).map { "The river rose in \(1800 + $0). " }.joined(), to: folder.file("text.txt"))
+        func keys(_ more: String...) throws -> [String] {
+            let name = "run-\(more.joined(separator: "-"))"
+            let settings = ["data.eval.path=text.txt", "data.eval.windows=2", "data.sequence_length=48"] + more
+            let outcome = try Program.run(
+                ["eval", "--out", name] + settings.flatMap { ["--set", $0] }, in: folder.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            return try #require(InputFile.json(folder.file(name + "/summary.json"))["rows"]?.array)
+                .compactMap { $0["key"]?.string }
+        }
+        #expect(try keys("eval.tasks=piqa=piqa.jsonl") == ["full_precision"])
+        #expect(try keys("eval.tasks=piqa=piqa.jsonl", "quantization.weights.bits=8").count == 3)
+        #expect(try keys().count > 1)
+    }
+
     @Test(arguments: [
         ("eval.tasks=quiz=piqa.jsonl", 78 as Int32, "tasks are hellaswag, piqa"), ("eval.tasks=piqa", 78, "TASK=FILE"),
         ("eval.tasks=piqa=none.jsonl", 66, "none.jsonl"),

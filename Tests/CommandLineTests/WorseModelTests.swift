@@ -73,6 +73,22 @@ extension CommandLineTests {
             #expect(PathKind(model.file("out/summary.json")) == .absent && PathKind(model.file("out/model")) == .absent)
         }
 
+        /// One range for a whole matrix in 2 bits; two rows of the table share their bits.
+        @Test func `a result far from full precision is said to be, and so are rotations that do harm`() throws {
+            let text = ["--set", "data.sequence_length=48", "--set", "data.eval.windows=4"]
+            func output(_ settings: String...) throws -> String {
+                let outcome = try Program.run(
+                    ["quantize", "embedded", "--out", "far-\(settings.count)"] + text + settings.flatMap { ["--set", $0] },
+                    in: model.path)
+                #expect(outcome.code == 0, "\(outcome.errors)")
+                return outcome.output
+            }
+            let far = try output("quantization.weights.bits=2", "quantization.weights.granularity=tensor")
+            #expect(far.contains("is far from full precision (KL ") && far.contains("granularity=channel"), "\(far)")
+            let near = try output("quantization.weights.bits=8")
+            #expect(!near.contains("warning: '"), "\(near)")
+        }
+
         @Test func `a model whose norms overflow is refused, not scored as uniform`() throws {
             try model.fill("model.layers.0.self_attn.o_proj.weight", with: 1e30)
             let (outcome, _) = try run("eval", evaluatedOn: "data.safetensors")

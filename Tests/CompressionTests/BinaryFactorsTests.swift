@@ -110,6 +110,15 @@ import Testing
         #expect(try SharedForm.obstacle(opened, rotates: false)?.contains("--format onnx") == true)
     }
 
+    @Test func `ternary factors beside binary ones are refused`() throws {
+        try write(layer(hasMiddle: false))
+        let path = folder.file("model/ternary.safetensors")
+        try AtomicFile.write("", to: path)
+        let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
+        #expect(error?.place == path && error?.description.contains("stands beside nanoquant_config.json") == true)
+        #expect(error?.exitCode == .data)
+    }
+
     @Test func `what does not fit is refused by name`() throws {
         let layer = try layer(hasMiddle: true)
         func problem(_ change: (inout [String: TensorSource]) -> Void) throws -> String {

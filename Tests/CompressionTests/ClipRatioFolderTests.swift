@@ -14,24 +14,14 @@ import Testing
 /// What folders say of the ratios of ranges.
 @Suite struct ClipRatioFolderTests {
     private let folder: TemporaryFolder
-    private let source: ModelFolder
 
-    init() throws {
-        folder = try TemporaryFolder()
-        source = try ModelFolder(EmbeddedModel.path)
-    }
+    init() throws { folder = try TemporaryFolder() }
 
     /// The embedded model with weights and inputs of 8 bits, which others could run.
     private func write(_ ratios: ClipRatios) throws -> Execution {
         var execution = Execution.plain
         (execution.activationBits, execution.activationPerHead, execution.clipRatios) = (8, false, ratios)
-        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
-        let packed = try source.parameters().mapSpecs { _, parameter, value -> CompressedValue in
-            parameter.ports == nil ? .dense(StoredTensor(value)) : .integer(WeightQuantizer(spec).quantized(value))
-        }
-        let names = source.architecture.linears.map { ($0.name, spec) }
-        try FolderPacking(integers: Dictionary(uniqueKeysWithValues: names), execution: execution).write(
-            packed, from: source, as: .f32, to: folder.file("model"))
+        try writeEightBits(execution, to: folder.file("model"))
         return execution
     }
 

@@ -236,9 +236,10 @@ import Testing
                 ]
             ]
         }
-        // The group of all linears is not the embedding's.
+        // The group of all linears is not the embedding's; its own class and expressions are.
         let unnamed = try refusal { $0["config_groups"] = group(["Linear"], .null) }
         #expect(unnamed?.contains("has no group for model.embed_tokens") == true)
+        #expect(unnamed?.contains("or Embedding") == true)
         let rounded = try refusal {
             $0["config_groups"] = group(
                 ["model.embed_tokens"],
@@ -334,7 +335,8 @@ import Testing
         (#""group_size": null"#, #""group_size": 64"#, "group_size"),
         (#""ignore": ["#, #""ignore": ["model.layers.0.mlp.up_proj", "#, "ignore"),
         (#""ignore": ["#, #""ignore": ["re:.*up_proj$", "#, "ignore"), (#""ignore": ["#, #""ignore": ["Linear", "#, "ignore"),
-        (#""ignore": ["#, #""ignore": ["re:.*(up|gate)_proj", "#, "regular expression"),
+        (#""ignore": ["#, #""ignore": ["re:.*(up|gate)_proj", "#, "lists re:.*(up|gate)"),
+        (#""ignore": ["#, #""ignore": ["re:(?!lm_head)", "#, "character 4 a look ahead"),
         (#""Linear""#, #""re:.*mlp.*_proj$""#, "has no group for model.layers.0.self_attn"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
         (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),

@@ -154,7 +154,7 @@ import Testing
             ("scale", 2), ("targets", []), ("targets", ["Linear"]), ("targets", ["re:.*_proj$"]), ("targets", ["re:.*"]),
             ("targets", ["model.layers.0.mlp.down_proj"]), ("targets", ["LlamaMLP", "re:.*down_proj$"]),
             ("targets", ["re:.*(down|up)_proj$"]), ("targets", ["re:.*layers.0.*down_proj$"]), ("targets", 3),
-            ("ignore", ["model.layers.1.mlp.down_proj"]), ("ignore", ["Linear"]), ("ignore", ["re:.*[1]$"]),
+            ("ignore", ["model.layers.1.mlp.down_proj"]), ("ignore", ["Linear"]), ("ignore", ["re:.*(?<=1)$"]),
         ] as [(String, JSONValue)]) func `a place that this program does not know is refused by the key`(
             _ key: String, _ value: JSONValue
         ) throws
@@ -204,22 +204,5 @@ import Testing
             _ = try CompressedModel(reading: CompressedFolder(folder.file("model")))
         }
         #expect(refused > mutations.count / 8)
-    }
-
-    @Test func `names and regular expressions match as those of compressed-tensors`() throws {
-        let name = "model.layers.10.mlp.down_proj"
-        for text in [
-            name, "Linear", "re:.*down_proj$", "re:^model", "re:.*\\.mlp\\.down_proj", "re:model.layers.10.*proj$",
-            "re:.*layers.1.*down", "re:.*m.p.*",
-        ] {
-            #expect(try #require(LayerTarget(text)).matches(name, isLinear: true), "\(text)")
-        }
-        for text in ["down_proj", "re:down_proj", "re:.*down$", "re:.*\\.10\\.up.*", "re:.*downXproj$", "LlamaMLP"] {
-            #expect(try !#require(LayerTarget(text)).matches(name, isLinear: true), "\(text)")
-        }
-        #expect(try !#require(LayerTarget("Linear")).matches("model.norm", isLinear: false))
-        for text in ["re:(a|b)", "re:a+", "re:[ab]", "re:a$b", "re:\\d", "re:a*", "re:a\\", "re:a{2}"] {
-            #expect(LayerTarget(text) == nil, "\(text)")
-        }
     }
 }

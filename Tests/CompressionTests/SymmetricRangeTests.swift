@@ -12,23 +12,8 @@ import Testing
 /// What folders say of the symmetric ranges of inputs.
 @Suite struct SymmetricRangeTests {
     private let folder: TemporaryFolder
-    private let source: ModelFolder
 
-    init() throws {
-        folder = try TemporaryFolder()
-        source = try ModelFolder(EmbeddedModel.path)
-    }
-
-    /// Writes the embedded model with weights of 8 bits.
-    private func write(_ execution: Execution) throws {
-        let spec = QuantizerSpec(bits: 8, symmetric: true, granularity: .channel)
-        let packed = try source.parameters().mapSpecs { _, parameter, value -> CompressedValue in
-            parameter.ports == nil ? .dense(StoredTensor(value)) : .integer(WeightQuantizer(spec).quantized(value))
-        }
-        let names = source.architecture.linears.map { ($0.name, spec) }
-        try FolderPacking(integers: Dictionary(uniqueKeysWithValues: names), execution: execution).write(
-            packed, from: source, as: .f32, to: folder.file("model"))
-    }
+    init() throws { folder = try TemporaryFolder() }
 
     @Test(arguments: [4, 8]) func `restricted ranges stay restricted, and are not written for others, who have full ones`(
         _ bits: Int
@@ -36,7 +21,7 @@ import Testing
         var execution = Execution.plain
         (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (bits, true, false)
         execution.activationRange = .restricted
-        try write(execution)
+        try writeEightBits(execution, to: folder.file("model"))
         let opened = try CompressedFolder(folder.file("model"))
         #expect(!opened.isShared && opened.execution == execution)
         let path = folder.file("model/config.json")
@@ -62,7 +47,7 @@ import Testing
     @Test func `a shared folder without a word on symmetric ranges runs as it was scored`() throws {
         var execution = Execution.plain
         (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (8, true, false)
-        try write(execution)
+        try writeEightBits(execution, to: folder.file("model"))
         let path = folder.file("model/config.json")
         var config = try HFConfig(path)
         var own = try #require(config.json["sq_train"]?.object)

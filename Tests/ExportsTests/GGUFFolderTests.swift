@@ -46,6 +46,27 @@ import Testing
         }
     }
 
+    @Test func `what a killed import has left goes with the next one, and what a living one is making stays`() throws {
+        let model = try ExportedModel()
+        let path = model.file("a.gguf")
+        try model.export("gguf-f32", to: "a.gguf")
+        let living = try HFFolderWriter(path + ".folder", besideOthers: true)
+        try living.write("{}", as: "config.json")
+        // As a version without locks left it, and as one that was killed before the lock was made.
+        for name in ["a.gguf.folder.tmp-killed", "a.gguf.folder.tmp-empty", "b.gguf.folder.tmp-other"] {
+            try makeFolder(model.file(name))
+        }
+        try AtomicFile.write("{}", to: model.file("a.gguf.folder.tmp-killed/config.json"))
+        _ = try GGUFImport.folder(of: path)
+        let name = living.temporaryPath.split(separator: "/").last.map(String.init) ?? ""
+        let kept = ["a.gguf", "a.gguf.folder", name, "b.gguf.folder.tmp-other", "model"]
+        #expect(try entries(ofFolder: model.folder.path) == kept)
+        #expect(try entries(ofFolder: living.temporaryPath).contains("config.json"))
+        #expect(try !entries(ofFolder: path + ".folder").contains { $0.hasPrefix(".") })
+        // Its writer ends as if killed: the lock goes, the folder stays.
+        withExtendedLifetime(living) {}
+    }
+
     @Test func `what is no folder of the file stays, and nothing is left of a file that cannot be read`() throws {
         let folder = try TemporaryFolder()
         try AtomicFile.write("mine", to: folder.file("b.gguf.folder"))

@@ -23,18 +23,10 @@ import Testing
     }
 
     private func run(_ job: some Job, _ name: String, _ settings: [String]) throws -> JSONValue {
-        let config = try SettingsRequest(
-            assignments: [
-                "data.train.path=\(folder.file("text.txt"))", "data.eval.path=\(folder.file("text.txt"))",
-                "data.sequence_length=48", "data.eval.windows=4", "calibration.sequences=8",
-                "training.steps=2", "training.batch_size=2", "out=\(folder.file(name))",
-            ] + settings
-        ).configuration(job: type(of: job).name).resolvingRunFolders()
-        try job.run(
-            JobContext(
-                config: config, groups: try ParallelGroups(.alone, LoopbackCommunicator()),
-                folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
-        return try InputFile.json(folder.file(name) + "/summary.json")
+        let text = folder.file("text.txt")
+        return try summary(
+            of: job, in: folder, name,
+            ["data.train.path=\(text)", "data.eval.path=\(text)", "calibration.sequences=8"] + settings)
     }
 
     /// Of a row, nil for the last one.

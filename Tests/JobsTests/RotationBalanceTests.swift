@@ -15,17 +15,8 @@ import Testing
 /// `rotate` of balanced channels.
 @Suite struct RotationBalanceTests {
     private func run(_ job: some Job, _ folder: TemporaryFolder, _ name: String, _ settings: [String]) throws -> JSONValue {
-        let config = try SettingsRequest(
-            assignments: [
-                "data.sequence_length=48", "data.sampled_sequences=24", "data.eval.windows=4", "calibration.sequences=16",
-                "training.steps=2", "training.batch_size=2", "out=\(folder.file(name))",
-            ] + settings
-        ).configuration(job: type(of: job).name).resolvingRunFolders()
-        try job.run(
-            JobContext(
-                config: config, groups: try ParallelGroups(.alone, LoopbackCommunicator()),
-                folder: RunFolder(folder.file(name), isWriter: true), reporter: Reporter(isSpeaking: false)))
-        return try InputFile.json(folder.file(name) + "/summary.json")
+        try summary(
+            of: job, in: folder, name, ["data.sampled_sequences=24", "calibration.sequences=16"] + settings)
     }
 
     @Test func `rotated channels lose half as much where they were balanced, and the function stays`() throws {

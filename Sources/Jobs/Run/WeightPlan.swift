@@ -22,13 +22,9 @@ struct WeightPlan {
             used.formUnion(named)
             let bits = named.last.map { overrides[$0].bits } ?? config.quantization.weights.bits
             guard let quantizer = recipe.weights(bits: bits) else { continue }
-            if case .group(let size) = quantizer.spec.granularity, linear.shape[1] % size != 0 {
-                throw ConfigurationError(
-                    "quantization.weights.group_size", "\(size) does not divide the \(linear.shape[1]) inputs of \(linear.name)"
-                )
-            }
             quantizers[linear.name] = quantizer
         }
+        try recipe.checkGroups(architecture.linears.filter { quantizers[$0.name] != nil })
         if let unused = overrides.indices.first(where: { !used.contains($0) }) {
             throw ConfigurationError(
                 "quantization.overrides", "'\(overrides[unused].pattern.settingText)' names none of the model's linears")

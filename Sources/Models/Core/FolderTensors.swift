@@ -40,11 +40,29 @@ struct FolderTensors {
         ("U_packed", binary), ("V_packed", binary),
     ]
 
+    /// What tensors beside integers that are read say, and cannot.
+    private static let beyond: [String: String] = {
+        let (inputs, outputs) = ("a fixed range of the layer's inputs", "a fixed range of what the layer computes")
+        let dynamic = "; this program computes ranges for each token (dynamic)"
+        return [
+            "weight_g_idx":
+                "gives each input its group, in the order of activations (actorder), and this program reads groups of "
+                + "neighboring inputs; quantize with actorder weight or null",
+            "weight_global_scale": "is a scale of scales, of weights of 4-bit floats; this program reads integers",
+            "input_scale": "is \(inputs)\(dynamic)", "input_zero_point": "is \(inputs)\(dynamic)",
+            "output_scale": "is \(outputs)\(dynamic)", "k_scale": "is a fixed range of the cache's keys\(dynamic)",
+            "v_scale": "is a fixed range of the cache's values\(dynamic)",
+        ]
+    }()
+
     /// - Throws: ``FileError`` for a tensor that is quantized, missing, of another shape, or of no layer.
     func check(_ architecture: Architecture) throws(FileError) {
         let known = packed?.tensors ?? []
         for name in checkpoint.names where !known.contains(name) {
-            let last = name.split(separator: ".").last ?? ""
+            let last = String(name.split(separator: ".").last ?? "")
+            if packed != nil, let problem = Self.beyond[last] {
+                throw FileError(.malformed, "\(checkpoint.folder): tensor \(name)", problem)
+            }
             let method = Self.quantized.first { $0.suffix == last }?.method
             guard let method = method ?? (name.contains(".quant_state.") ? "bitsandbytes" : nil) else { continue }
             throw alreadyQuantized(name, by: config.quantizationMethod ?? method)

@@ -34,6 +34,7 @@ package struct ModelFolder: Sendable {
         checkpoint = try Checkpoint(path)
         self.packed = try packed(checkpoint, config, description.architecture)
         try FolderTensors(checkpoint, config, self.packed).check(description.architecture)
+        warnings += self.packed?.warnings ?? []
         if description.architecture.tiesHead, try checkpoint.hasHeadOfItsOwn(description.architecture) {
             config.json["tie_word_embeddings"] = false
             description = try ModelRegistry.model(config)

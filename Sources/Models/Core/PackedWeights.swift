@@ -15,9 +15,15 @@ package protocol PackedWeights: Sendable {
     var weights: Set<String> { get }
     /// The checkpoint's tensors that they are kept in; none where another file has them.
     var tensors: Set<String> { get }
+    /// What the user should know of how they were read, a sentence each.
+    var warnings: [String] { get }
     /// In files.
     func byteCount(of weight: String) throws -> Int
     func read(_ weight: String) throws -> any LinearOperator
+}
+
+extension PackedWeights {
+    package var warnings: [String] { [] }
 }
 
 /// Finds the packed weights of a folder; nil where all weights are floats.

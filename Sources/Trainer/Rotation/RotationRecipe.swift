@@ -29,12 +29,19 @@ package struct QuantizationRecipe {
     /// - Throws: ``ConfigurationError`` where weights are quantized in groups that do not divide the inputs of every linear
     ///   layer.
     package func checkGroups(_ architecture: Architecture, bits: Int) throws(ConfigurationError) {
-        guard bits < 16, case .group(let size) = settings.weights.granularity else { return }
-        for inputs in architecture.linears.map({ $0.shape[1] }) where inputs % size != 0 {
-            throw ConfigurationError(
-                "quantization.weights.group_size",
-                "\(size) does not divide the \(inputs) inputs of a linear layer of this model")
-        }
+        guard bits < 16 else { return }
+        try checkGroups(architecture.linears)
+    }
+
+    /// The same of the linear layers that are quantized.
+    package func checkGroups(_ linears: [LinearShape]) throws(ConfigurationError) {
+        guard case .group(let size) = settings.weights.granularity,
+            let linear = linears.first(where: { $0.shape[1] % size != 0 })
+        else { return }
+        throw ConfigurationError(
+            "quantization.weights.group_size",
+            "\(size) does not divide the \(linear.shape[1]) inputs of \(linear.name); "
+                + "\(GroupSizes.advice(for: size, dividing: linears.map { $0.shape[1] }))")
     }
 
     /// That there are rounded activations where rotations are to be learned from those.

@@ -1,0 +1,17 @@
+/// Sizes of groups that a row's weights split into.
+package enum GroupSizes {
+    /// The largest divisor of all the numbers that is not above `size`, and the smallest that is not below, where there is one.
+    package static func nearest(to size: Int, dividing numbers: [Int]) -> [Int] {
+        let common = numbers.reduce(0, greatestCommonDivisor)
+        let divisors = (1...max(1, common)).filter { common % $0 == 0 }
+        return [divisors.last { $0 <= size }, divisors.first { $0 > size }].compactMap(\.self)
+    }
+
+    /// The same for the user.
+    package static func advice(for size: Int, dividing numbers: [Int]) -> String {
+        let sizes = nearest(to: size, dividing: numbers).map(String.init).joined(separator: " and ")
+        return "the nearest that divide all: \(sizes)"
+    }
+
+    private static func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestCommonDivisor(b, a % b) }
+}

@@ -1,0 +1,52 @@
+package import Configuration
+internal import Evaluation
+internal import Quantization
+internal import Support
+
+extension ScoreTable {
+    /// A mean KL divergence from full precision, in nats a token, above which a result is hardly of use: what full precision
+    /// predicts has on average e times less probability. Results that are of use lie below 0.5 (docs/rotation.md); what was
+    /// rounded in too few steps has 3 and more.
+    private static let farthest = 1.0
+
+    /// That the last row, which is written, is far from full precision; nil where it is not.
+    package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
+        guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
+        let advice = (config.coarsest(job) + ["more bits"]).joined(separator: ", or ")
+        return "warning: '\(last.label)' is far from full precision (KL \(divergence.formatted(decimals: 2)) nats a token, "
+            + "perplexity \(last.score.perplexity.formatted(decimals: 2))); what usually helps: \(advice)"
+    }
+
+    /// That the last row, which is of a rotated network, is farther from full precision than the network that is rounded to
+    /// nearest without rotations, on the same windows and with the same bits; nil where it is not, or either is missing.
+    ///
+    /// - Parameter steps: the setting that says how long the rotations are learned; nil where they are not.
+    package func rotationWarning(steps: String?) -> String? {
+        guard let last = rows.last, let divergence = last.score.klDivergence,
+            let plain = rows.first(where: { $0.key == RoundToNearest.name && $0.bits == last.bits })?.score.klDivergence,
+            divergence > plain
+        else { return nil }
+        return "warning: '\(last.label)' is rotated, and farther from full precision than rounded to nearest without "
+            + "(KL \(divergence.formatted(decimals: 4)) against \(plain.formatted(decimals: 4))); "
+            + "\(steps.map { "give it more steps (\($0)), or " } ?? "")leave the rotations out"
+    }
+}
+
+extension RunConfig {
+    /// What is coarsest in how the network is rounded, as what helps.
+    fileprivate func coarsest(_ job: PlannedJob) -> [String] {
+        var result: [String] = []
+        let weights = quantization.weights
+        if weights.bits < 16, weights.granularity == .tensor {
+            result.append("a range for each row (quantization.weights.granularity=channel)")
+        }
+        if weights.bits < 4, weights.granularity == .channel {
+            result.append("ranges for groups (quantization.weights.granularity=group)")
+        }
+        if job == .quantize, quantize.recipe == .given {
+            result.append("the best of several recipes (quantize.recipe=auto)")
+        }
+        if quantization.activations.bits < 8 { result.append("inputs of 8 bits (quantization.activations.bits=8)") }
+        return result
+    }
+}
