@@ -45,7 +45,7 @@ struct LayerTarget {
     }
 
     /// States that all expressions of a configuration may have together, so that it is checked in seconds at most.
-    static let budget = 16 * NameExpression.limit
+    static let budget = 8 * NameExpression.limit
 
     /// A key's names, one or a list.
     ///

@@ -1,9 +1,9 @@
 /// A regular expression of compressed-tensors' `targets` and `ignore`, in the regular part of Python's syntax: characters, `.`,
 /// `[…]`, `\d`, `\w`, `\s` and their negations, `(…)`, `(?:…)`, `|`, `*`, `+`, `?`, `{m}`, `{m,}`, `{m,n}`, `^` and `$`.
 ///
-/// It comes from a file, so that matching has to end in time whatever it is: the expression becomes a nondeterministic automaton
-/// whose states are followed all at once (Thompson, CACM 11(6), 1968), in time proportional to its ``size`` times the name's
-/// length, and ``limit`` bounds the size. Swift's `Regex` backtracks: `(a+)+$` takes twice as long for every further
+/// It comes from a file, so that matching has to end in time whatever it is: the expression becomes a nondeterministic
+/// automaton whose states are followed all at once (Thompson, CACM 11(6), 1968), in time proportional to its ``size`` times the
+/// name's length, and ``limit`` bounds the size. Swift's `Regex` backtracks: `(a+)+$` takes twice as long for every further
 /// character of a name, and its literals and classes are of grapheme clusters, not of Python's characters.
 ///
 /// Layers' names are ASCII. Therefore `\d`, `\w` and `\s` are ASCII's, where Python's are Unicode's.

@@ -92,9 +92,9 @@ package struct WeightPacking {
         (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
     }
 
-    /// What compressed-tensors calls weights that are stored as integers. `initialized` and `calibration` have no scales yet, and
-    /// those that are `frozen` or `decompressed` are floats. But of published folders many say `frozen`, or nothing, and hold
-    /// integers (transformers' pull request 47152): their tensors say what they are.
+    /// What compressed-tensors calls weights that are stored as integers. `initialized` and `calibration` have no scales yet,
+    /// and those that are `frozen` or `decompressed` are floats. But of published folders many say `frozen`, or nothing, and
+    /// hold integers (transformers' pull request 47152): their tensors say what they are.
     private static let integers = "compressed", settled = "frozen"
 
     /// - Throws: for a status in which weights are no integers.

@@ -84,8 +84,8 @@ import Testing
         let error = #expect(throws: FileError.self) { try list(["Linear", "re:.*(?!lm_head)"]) }
         #expect(error?.description.contains("targets: '") == true, "\(error?.description ?? "")")
         #expect(error?.description.contains("character 6 a look ahead") == true, "\(error?.description ?? "")")
-        try list((0..<16).map { _ in "re:.{4000}" })
-        let many = #expect(throws: FileError.self) { try list((0..<17).map { _ in "re:.{4000}" }) }
+        try list((0..<8).map { _ in "re:.{4000}" })
+        let many = #expect(throws: FileError.self) { try list((0..<9).map { _ in "re:.{4000}" }) }
         #expect(many?.description.contains("more regular expressions than are read") == true)
     }
 }
