@@ -22,8 +22,8 @@ package final class HFFolderWriter {
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
     ///
-    /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone. What
-    ///   those left that live no longer is removed.
+    /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone.
+    ///   What those left that live no longer is removed.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = Self.trimmed(path)
         guard [.absent, .folder].contains(PathKind(self.path)) else {

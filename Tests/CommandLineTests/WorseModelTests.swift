@@ -87,6 +87,11 @@ extension CommandLineTests {
             #expect(far.contains("is far from full precision (KL ") && far.contains("granularity=channel"), "\(far)")
             let near = try output("quantization.weights.bits=8")
             #expect(!near.contains("warning: '"), "\(near)")
+            // KL 0.06 against 0.03.
+            let rotated = try output(
+                "quantization.weights.bits=4", "quantize.transform=learned", "quantize.learning_steps=1")
+            #expect(rotated.contains("is rotated, and farther from full precision"), "\(rotated)")
+            #expect(rotated.contains("(quantize.learning_steps)") && !rotated.contains("is far from"), "\(rotated)")
         }
 
         @Test func `a model whose norms overflow is refused, not scored as uniform`() throws {
