@@ -113,7 +113,7 @@ let package = Package(
             "Configuration",
             [
                 "Support", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
-                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "Yams",
+                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "TensorCore", "Yams",
             ]),
         module(
             "Planning",

@@ -49,19 +49,19 @@ extension Tape {
         var sum = 0.0
         for first in stride(from: 0, to: rows, by: chunk) {
             let count = min(chunk, rows - first)
-            headProduct(x.value, first, count, weight, into: &logits)
-            if let teacher { headProduct(teacher.hidden, first, count, teacher.weight, into: &reference) }
+            headProduct(x.value, first, count, weight, in: precision, into: &logits)
+            if let teacher { headProduct(teacher.hidden, first, count, teacher.weight, in: precision, into: &reference) }
             let l = logits.mutablePointer
             sum += lossAndGradient(target, l, reference.pointer, first: first, count, vocabulary, scale: scale)
             if dx.count > 0 {
                 gemm(
                     .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, weight.pointer, ldb: h,
-                    dx.mutablePointer + first * h, ldc: h)
+                    dx.mutablePointer + first * h, ldc: h, in: precision)
             }
             if dHead.count > 0 {
                 gemm(
                     .transposed, .asStored, m: vocabulary, n: h, k: count, l, lda: vocabulary,
-                    x.value.pointer + first * h, ldb: h, beta: 1, dHead.mutablePointer, ldc: h)
+                    x.value.pointer + first * h, ldb: h, beta: 1, dHead.mutablePointer, ldc: h, in: precision)
             }
         }
         let (toX, toHead) = (x.sink, head.sink)
@@ -104,10 +104,12 @@ package func divergence(
 }
 
 /// logits[0 ..< count] = rows `first ..< first + count` of x times headᵀ.
-private func headProduct(_ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, into logits: inout Tensor) {
+private func headProduct(
+    _ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, in precision: ProductPrecision = .float32, into logits: inout Tensor
+) {
     gemm(
         .asStored, .transposed, m: count, n: head.rows, k: head.columns, x.pointer + first * x.columns, lda: x.columns,
-        head.pointer, ldb: head.columns, logits.mutablePointer, ldc: head.rows)
+        head.pointer, ldb: head.columns, logits.mutablePointer, ldc: head.rows, in: precision)
 }
 
 /// The loss of `count` rows of logits, of which `first` is the number of the first one; its gradient times `scale` takes the

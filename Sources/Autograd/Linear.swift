@@ -25,7 +25,7 @@ extension Tape {
     /// input. A weight in a form of its own (`LinearOperator`) makes the product itself, and its matrix is made where
     /// ∂loss/∂x is wanted.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
-        var outputs = linearProducts(x.value, layers.map(\.weight.stored))
+        var outputs = linearProducts(x.value, layers.map(\.weight.stored), in: precision)
         for (index, layer) in layers.enumerated() {
             guard let bias = layer.bias else { continue }
             let (columns, y, b) = (outputs[index].columns, outputs[index].mutablePointer, bias.value.pointer)
@@ -35,12 +35,16 @@ extension Tape {
         }
         let dx = x.sink
         let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
-        return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) { gradients in
+        return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) { [precision] gradients in
             for (layer, gradient) in zip(layers, gradients) {
                 guard let dy = gradient else { continue }
-                dx.update { dx, beta in matmul(dy, .asStored, layer.weight.value, .asStored, beta: beta, into: &dx) }
+                dx.update { dx, beta in
+                    matmul(dy, .asStored, layer.weight.value, .asStored, beta: beta, in: precision, into: &dx)
+                }
                 if let input {
-                    layer.weight.sink.update { dW, beta in matmul(dy, .transposed, input, .asStored, beta: beta, into: &dW) }
+                    layer.weight.sink.update { dW, beta in
+                        matmul(dy, .transposed, input, .asStored, beta: beta, in: precision, into: &dW)
+                    }
                 }
                 layer.bias?.sink.update { db, beta in
                     if beta == 0 { db.fill(0) }
@@ -56,25 +60,27 @@ extension Tape {
     /// y = x·R, or x·Rᵀ when `transposed`, with a constant R: [n, n].
     package func product(_ x: Variable, constant r: Tensor, transposed: Bool = false) -> Variable {
         var y = Tensor(uninitialized: [x.value.rows, transposed ? r.rows : r.columns])
-        matmul(x.value, .asStored, r, transposed ? .transposed : .asStored, into: &y)
+        matmul(x.value, .asStored, r, transposed ? .transposed : .asStored, in: precision, into: &y)
         let dx = x.sink
-        return record(y, from: [x]) { dy in
-            dx.update { dx, beta in matmul(dy, .asStored, r, transposed ? .asStored : .transposed, beta: beta, into: &dx) }
+        return record(y, from: [x]) { [precision] dy in
+            dx.update { dx, beta in
+                matmul(dy, .asStored, r, transposed ? .asStored : .transposed, beta: beta, in: precision, into: &dx)
+            }
         }
     }
 }
 
 /// x·Wᵀ of each weight.
-private func linearProducts(_ x: Tensor, _ weights: [StoredTensor]) -> [Tensor] {
+private func linearProducts(_ x: Tensor, _ weights: [StoredTensor], in precision: ProductPrecision) -> [Tensor] {
     let forms = weights.compactMap(\.linearOperator)
-    guard forms.count == weights.count, forms.count > 1 else { return weights.map { linearProduct(x, $0) } }
+    guard forms.count == weights.count, forms.count > 1 else { return weights.map { linearProduct(x, $0, in: precision) } }
     return forms[0].products(x, and: Array(forms.dropFirst()))
 }
 
 /// x·Wᵀ.
-private func linearProduct(_ x: Tensor, _ weight: StoredTensor) -> Tensor {
+private func linearProduct(_ x: Tensor, _ weight: StoredTensor, in precision: ProductPrecision) -> Tensor {
     if let form = weight.linearOperator { return form.product(x) }
     var y = Tensor(uninitialized: [x.rows, weight.shape[0]])
-    matmul(x, .asStored, weight.tensor, .transposed, into: &y)
+    matmul(x, .asStored, weight.tensor, .transposed, in: precision, into: &y)
     return y
 }

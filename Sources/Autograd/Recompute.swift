@@ -7,10 +7,10 @@ extension Tape {
     /// - Parameter body: deterministic; called twice, the second time with a recording tape.
     package func recomputing(_ body: @escaping (Tape) -> Variable) -> Variable {
         guard isRecording else { return body(self) }
-        let y = body(Tape(recording: false)).value
+        let y = body(Tape(recording: false, precision: precision)).value
         // What `body` uses is not known here, so the step is recorded in any case.
-        return record(y, from: [Variable(parameter: y)]) { dy in
-            let inner = Tape()
+        return record(y, from: [Variable(parameter: y)]) { [precision] dy in
+            let inner = Tape(precision: precision)
             inner.backward(from: body(inner), gradient: dy)
         }
     }

@@ -115,8 +115,13 @@ package final class Tape {
     private var steps: [Step] = []
     /// Whether operations are recorded; a tape that does not record is for evaluation.
     package let isRecording: Bool
+    /// Of the products of linear layers and of the head, forward and backward.
+    package let precision: ProductPrecision
 
-    package init(recording: Bool = true) { isRecording = recording }
+    package init(recording: Bool = true, precision: ProductPrecision = .float32) {
+        isRecording = recording
+        self.precision = precision
+    }
 
     /// The result of an operation with one output.
     ///

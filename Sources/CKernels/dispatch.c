@@ -19,7 +19,8 @@ int ck_has_avx512(void) {
 int ck_all_finite(const float *x, size_t n) { return isfinite(ck_max_abs(x, n)); }
 
 static const char *const names[] = {
-    [CK_BASELINE] = "baseline", [CK_AVX2] = "avx2", [CK_AVX512] = "avx512", [CK_AVX512VNNI] = "avx512vnni"};
+    [CK_BASELINE] = "baseline", [CK_AVX2] = "avx2", [CK_AVX512] = "avx512", [CK_AVX512VNNI] = "avx512vnni",
+    [CK_AVX512BF16] = "avx512bf16"};
 static ck_isa chosen = CK_BASELINE;
 static const char *refused;
 
@@ -29,7 +30,10 @@ const char *ck_refused_isa(void) { return refused; }
 
 ck_isa ck_best_isa(void) {
 #if CK_HAS_VARIANTS
-    if (__builtin_cpu_supports("x86-64-v4")) return __builtin_cpu_supports("avx512vnni") ? CK_AVX512VNNI : CK_AVX512;
+    if (__builtin_cpu_supports("x86-64-v4")) {
+        if (!__builtin_cpu_supports("avx512vnni")) return CK_AVX512;
+        return __builtin_cpu_supports("avx512bf16") ? CK_AVX512BF16 : CK_AVX512VNNI;
+    }
     if (__builtin_cpu_supports("x86-64-v3")) return CK_AVX2;
 #endif
     return CK_BASELINE;
@@ -43,16 +47,20 @@ ck_isa ck_best_isa(void) {
     __asm__(".text\n.p2align 4\n.globl " #name "\n.type " #name ",@function\n" #name ":\n" \
             "endbr64\njmp *" #name "_chosen(%rip)\n.size " #name ", .-" #name "\n");
 #define CK_VNNI_KERNEL(name) extern __typeof__(name) name##_avx512vnni; CK_KERNEL(name)
+#define CK_BF16_KERNEL(name) extern __typeof__(name) name##_avx512bf16; CK_KERNEL(name)
 #include "kernel_names.h"
 #undef CK_KERNEL
 #undef CK_VNNI_KERNEL
+#undef CK_BF16_KERNEL
 
 static void point_kernels(ck_isa isa) {
 #define CK_KERNEL(name) name##_chosen = isa >= CK_AVX512 ? name##_avx512 : isa == CK_AVX2 ? name##_avx2 : name##_baseline;
-#define CK_VNNI_KERNEL(name) CK_KERNEL(name) if (isa == CK_AVX512VNNI) name##_chosen = name##_avx512vnni;
+#define CK_VNNI_KERNEL(name) CK_KERNEL(name) if (isa >= CK_AVX512VNNI) name##_chosen = name##_avx512vnni;
+#define CK_BF16_KERNEL(name) CK_KERNEL(name) if (isa >= CK_AVX512BF16) name##_chosen = name##_avx512bf16;
 #include "kernel_names.h"
 #undef CK_KERNEL
 #undef CK_VNNI_KERNEL
+#undef CK_BF16_KERNEL
 }
 #else
 static void point_kernels(ck_isa isa) { (void)isa; }

@@ -1,4 +1,5 @@
-// Every kernel; a new one gets a line here and its declaration in include/. Those of CK_VNNI_KERNEL have a machine code more.
+// Every kernel; a new one gets a line here and its declaration in include/. Those of CK_VNNI_KERNEL and CK_BF16_KERNEL have a machine code
+// more.
 // kernels/convert.c
 CK_KERNEL(ck_widen_f16)
 CK_KERNEL(ck_widen_bf16)
@@ -64,9 +65,9 @@ CK_KERNEL(ck_adamw_step)
 CK_KERNEL(ck_momentum_step)
 // kernels/product.c
 CK_KERNEL(ck_product_tile_size)
-CK_KERNEL(ck_product_rows)
-CK_KERNEL(ck_product_columns)
-CK_KERNEL(ck_product_block)
+CK_BF16_KERNEL(ck_product_rows)
+CK_BF16_KERNEL(ck_product_columns)
+CK_BF16_KERNEL(ck_product_block)
 // kernels/quantize.c
 CK_KERNEL(ck_fake_quantize)
 CK_KERNEL(ck_quantize_codes)

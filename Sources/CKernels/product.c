@@ -13,8 +13,9 @@ enum {
 };
 
 typedef struct {
+    ck_factors factors;
     int a_transposed, b_transposed;
-    size_t rows, columns, depth; // of this block: C's rows, C's columns, steps of the sum
+    size_t rows, columns, depth, words; // of this block: C's rows, C's columns, steps of the sum, words that hold them
     float alpha, beta;
     const float *a, *b; // where op(A)'s and op(B)'s blocks begin
     size_t a_stride, b_stride, c_stride;
@@ -41,8 +42,8 @@ static void lay_out_part(void *context, size_t part) {
     const block *w = context;
     size_t step = PANELS * w->tile.width, first = part * step;
     const float *b = w->b + (w->b_transposed ? first * w->b_stride : first);
-    ck_product_columns(
-        b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth, w->panels + first * w->depth);
+    ck_product_columns(w->factors, b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth,
+                       w->panels + first * w->words);
 }
 
 static void multiply_part(void *context, size_t part) {
@@ -51,9 +52,9 @@ static void multiply_part(void *context, size_t part) {
     size_t rows = at_most(w->row_step, w->rows - i), columns = at_most(w->column_step, w->columns - j);
     float *panels = room() + (size_t)DEPTH * (COLUMNS + MOST_PANEL);
     const float *a = w->a + (w->a_transposed ? i : i * w->a_stride);
-    ck_product_rows(a, w->a_stride, w->a_transposed, rows, w->depth, panels);
-    ck_product_block(panels, w->panels + j * w->depth, rows, columns, w->depth, w->alpha, w->beta, w->c + i * w->c_stride + j,
-                     w->c_stride);
+    ck_product_rows(w->factors, a, w->a_stride, w->a_transposed, rows, w->depth, panels);
+    ck_product_block(w->factors, panels, w->panels + j * w->words, rows, columns, w->words, w->alpha, w->beta,
+                     w->c + i * w->c_stride + j, w->c_stride);
 }
 
 // Parts of about the same work, enough of them that a late thread leaves its own to others; by rows first, since each part lays
@@ -85,21 +86,25 @@ static void scale(float *c, size_t stride, size_t m, size_t n, float beta) {
         for (size_t j = 0; j < n; j++) c[i * stride + j] = beta == 0 ? 0 : beta * c[i * stride + j];
 }
 
-void ck_product(int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_stride,
-                const float *b, size_t b_stride, float beta, float *c, size_t c_stride, size_t threads) {
+size_t ck_product_words(ck_factors factors, size_t k) { return factors == CK_BFLOAT16 ? (k + 1) / 2 : k; }
+
+void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a,
+                size_t a_stride, const float *b, size_t b_stride, float beta, float *c, size_t c_stride, size_t threads) {
     if (m == 0 || n == 0) return;
     if (k == 0) return scale(c, c_stride, m, n, beta);
     block w = {
-        .a_transposed = a_transposed, .b_transposed = b_transposed, .rows = m, .alpha = alpha, .a_stride = a_stride,
-        .b_stride = b_stride, .c_stride = c_stride, .tile = ck_product_tile_size()};
+        .factors = factors, .a_transposed = a_transposed, .b_transposed = b_transposed, .rows = m, .alpha = alpha,
+        .a_stride = a_stride, .b_stride = b_stride, .c_stride = c_stride, .tile = ck_product_tile_size()};
     // Blocks of about the same depth: one that is short costs as much to lay out for each sum.
-    size_t step = parts_of(k, parts_of(k, DEPTH));
+    size_t most = factors == CK_BFLOAT16 ? 2 * DEPTH : DEPTH;
+    size_t step = parts_of(k, parts_of(k, most));
     step = parts_of(step, 16) * 16;
     for (size_t j = 0; j < n; j += COLUMNS) {
         w.columns = at_most(COLUMNS, n - j);
         w.c = c + j;
         for (size_t p = 0; p < k; p += step) {
             w.depth = at_most(step, k - p);
+            w.words = ck_product_words(factors, w.depth);
             w.beta = p == 0 ? beta : 1;
             w.a = a + (a_transposed ? p * a_stride : p);
             w.b = b + (b_transposed ? j * b_stride + p : p * b_stride + j);

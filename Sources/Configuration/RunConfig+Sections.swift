@@ -4,6 +4,7 @@ package import Models
 package import Parallelism
 package import Rotation
 internal import Support
+package import TensorCore
 package import TransitionBus
 
 /// `model.*`: the model read, how it is kept in memory, and how it is written.
@@ -116,6 +117,8 @@ package struct TrainingSettings: Sendable, Equatable {
     package var warmupSteps: Int
     package var seed: Int
     package var recompute: Bool
+    /// Of the products of the passes that learn; evaluations and what is written are computed in float32.
+    package var precision: ProductPrecision
     /// Of all of a network's parameters; rotations have their own.
     package var optimizer: OptimizerKind
 
@@ -151,11 +154,17 @@ package struct TrainingSettings: Sendable, Equatable {
         warmupSteps = key("warmup_steps", 0, "steps over which the rate rises from zero", .range(0...10_000_000))
         seed = key("seed", 0, "seed of all random numbers: the same seed and ranks give the same bits", .atLeast(0))
         recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
+        precision = key(
+            "precision", .float32,
+            "what the matrix products of learning multiply: floats, or their nearest bfloat16, faster on processors with "
+                + "AVX512_BF16; sums, rotated weights and evaluations stay in float32")
         optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
     }
 }
 
 extension PipelineSchedule: Choice {}
+
+extension ProductPrecision: Choice {}
 
 /// `parallel.*`: how ranks are divided into replicas and stages, and threads of a rank.
 package struct ParallelSettings: Sendable, Equatable {

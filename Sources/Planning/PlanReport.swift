@@ -53,6 +53,7 @@ package struct PlanReport: Sendable {
         if config.data.evalWindows == nil {
             all.append("\(Workload.unknownWindows) windows are evaluated, where data.eval.windows says all")
         }
+        if workload.narrowsProducts { all.append("processors with AVX512_BF16, for training.precision=bfloat16") }
         return all
     }
 

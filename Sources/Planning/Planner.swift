@@ -58,8 +58,9 @@ package struct Planner: Sendable {
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
         let sharing = StepSharing(workload, layout, on: cluster)
-        return workload.parts(layout.pipeline).map {
-            (work.forward($0) + work.backward($0), work.once($0, layout, sharing))
+        return workload.parts(layout.pipeline).map { part in
+            let passes = work.forward(part) + work.backward(part)
+            return (workload.narrowsProducts ? passes.narrowed : passes, work.once(part, layout, sharing))
         }
     }
 

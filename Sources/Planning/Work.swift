@@ -2,6 +2,8 @@
 package struct Work: Sendable, Equatable {
     /// Operations of float32 matrix products.
     package var products = 0.0
+    /// Operations of products of bfloat16 numbers.
+    package var narrowProducts = 0.0
     /// Operations of double-precision solves, which alone run on one thread.
     package var solves = 0.0
     /// Values written one by one: norms, softmax, quantizers, transforms, sums.
@@ -12,21 +14,32 @@ package struct Work: Sendable, Equatable {
     /// Both, kind by kind.
     package static func + (a: Work, b: Work) -> Work {
         Work(
-            products: a.products + b.products, solves: a.solves + b.solves, values: a.values + b.values,
-            searches: a.searches + b.searches)
+            products: a.products + b.products, narrowProducts: a.narrowProducts + b.narrowProducts, solves: a.solves + b.solves,
+            values: a.values + b.values, searches: a.searches + b.searches)
     }
 
     /// So many times this.
     package static func * (factor: Double, a: Work) -> Work {
-        Work(products: factor * a.products, solves: factor * a.solves, values: factor * a.values, searches: factor * a.searches)
+        Work(
+            products: factor * a.products, narrowProducts: factor * a.narrowProducts, solves: factor * a.solves,
+            values: factor * a.values, searches: factor * a.searches)
+    }
+
+    /// The same with all products of bfloat16 numbers.
+    var narrowed: Work {
+        var work = self
+        work.narrowProducts += work.products
+        work.products = 0
+        return work
     }
 
     /// Floating-point operations of all products and solves.
-    package var operations: Double { products + solves }
+    package var operations: Double { products + narrowProducts + solves }
 
     /// Seconds on a rank that has its cores for itself.
     package func seconds(on cluster: Cluster) -> Double {
-        products / (cluster.productFlops * Double(cluster.threadsPerRank) * CalibratedRates.productUtilization)
+        (products + narrowProducts / CalibratedRates.narrowSpeed)
+            / (cluster.productFlops * Double(cluster.threadsPerRank) * CalibratedRates.productUtilization)
             + solves / (cluster.productFlops * CalibratedRates.solveRatio)
             + (values * CalibratedRates.secondsPerValue + searches * CalibratedRates.secondsPerSearch)
             / Double(cluster.threadsPerRank)
@@ -37,6 +50,8 @@ package struct Work: Sendable, Equatable {
 enum CalibratedRates {
     /// What the products of a network reach of the peak of a large one.
     static let productUtilization = 0.85
+    /// Products of bfloat16 numbers against those of floats, on a processor that has instructions for them.
+    static let narrowSpeed = 1.75
     /// Solving in double precision, against the float32 peak.
     static let solveRatio = 0.25
     static let secondsPerValue = 4e-10

@@ -2,6 +2,7 @@ package import Configuration
 package import Models
 internal import Quantization
 internal import Rotation
+internal import TensorCore
 internal import TernarySVD
 
 /// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
@@ -124,6 +125,8 @@ package struct Workload: Sendable {
     package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
     package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
     package var recomputes: Bool { learns && config.training.recompute }
+    /// Whether the network's passes multiply bfloat16 numbers.
+    package var narrowsProducts: Bool { learns && config.training.precision == .bfloat16 }
 
     /// Where R1 is applied, as the job itself decides it.
     func rotationPlan(replicas: Int) -> RotationPlan {

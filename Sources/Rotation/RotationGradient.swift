@@ -20,11 +20,14 @@ package import TensorCore
 /// order micro-batches and replicas come, but for one entry in 10⁸.
 package final class RotationGradient: QuantizerObserver {
     package let n: Int
+    /// Of the products that contributions are.
+    let precision: ProductPrecision
     /// The skew part of the sum so far, as ``SkewMatrix`` packs it.
     package let skew: DoubleStorage
 
-    package init(n: Int) {
+    package init(n: Int, precision: ProductPrecision = .float32) {
         self.n = n
+        self.precision = precision
         skew = DoubleStorage(zeros: SkewMatrix.packedCount(order: n))
     }
 
@@ -49,7 +52,8 @@ package final class RotationGradient: QuantizerObserver {
         // dẑᵀ·ẑ − dzᵀ·z = dẑᵀ·(ẑ − z) − (dz − dẑ)ᵀ·z; the second term is zero for the straight-through gradient and has two
         // non-zeros a group for the range gradient.
         let error = quantized - z
-        var contribution = matmul(outputGradient.reshaped(shape), .transposed, error.reshaped(shape))
+        var contribution = Tensor(uninitialized: [n, n])
+        matmul(outputGradient.reshaped(shape), .transposed, error.reshaped(shape), in: precision, into: &contribution)
         let (dz, dOutput, values, target) = (
             inputGradient.pointer, outputGradient.pointer, z.pointer, contribution.mutablePointer
         )
@@ -82,13 +86,13 @@ package final class RotationGradient: QuantizerObserver {
             for first in stride(from: 0, to: columns, by: n) {
                 gemm(
                     .transposed, .asStored, m: n, n: n, k: rows, error.pointer + first, lda: columns,
-                    gradient.pointer + first, ldb: columns, beta: 1, target, ldc: n)
+                    gradient.pointer + first, ldb: columns, beta: 1, target, ldc: n, in: precision)
             }
         case .output:
             for first in stride(from: 0, to: rows, by: n) {
                 gemm(
                     .asStored, .transposed, m: n, n: n, k: columns, error.pointer + first * columns, lda: columns,
-                    gradient.pointer + first * columns, ldb: columns, beta: 1, target, ldc: n)
+                    gradient.pointer + first * columns, ldb: columns, beta: 1, target, ldc: n, in: precision)
             }
         }
         add(contribution)

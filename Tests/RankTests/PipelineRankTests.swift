@@ -90,6 +90,7 @@ extension RankTests {
         @Test(arguments: [
             [], ["parallel.schedule=gpipe"], ["parallel.schedule=1f1b-slack"],
             ["rotation.train_weight_bits=4", "rotation.objective=ce", "training.recompute=true"],
+            ["training.precision=bfloat16"],
             ["rotation.objective=range"], ["rotation.objective=weights"],
         ])
         func `stages give one rank's losses, rotations and scores bit for bit`(_ assignments: [String]) throws {

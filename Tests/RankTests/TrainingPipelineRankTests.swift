@@ -62,6 +62,9 @@ extension RankTests {
                 testDescription: "train, untied, recomputing, SGD",
                 assignments: ["training.recompute=true", "training.optimizer=sgd"]),
             Case(
+                testDescription: "train, products of bfloat16, recomputing", tied: true,
+                assignments: ["training.precision=bfloat16", "training.recompute=true"]),
+            Case(
                 testDescription: "train, sharded, gpipe", tied: true,
                 assignments: ["optimizer.shard=true", "parallel.schedule=gpipe"]),
             Case(testDescription: "ternary, distilling", tied: true, distills: true, ternary: true),

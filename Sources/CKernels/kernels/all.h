@@ -8,6 +8,7 @@
 #define INLINE static inline __attribute__((always_inline))
 // Floats to a vector of 512 bits; narrower processors take two or four.
 #define LANES 16
+#define CK_PAIRS CK_PAIRS_PLAIN
 #define SQRT(x) __builtin_elementwise_sqrt(x)
 
 #include "exponential.h"

@@ -2,9 +2,14 @@
 //
 // Both factors are laid out in panels (Goto and van de Geijn 2008): TILE_ROWS rows of op(A), or TILE_COLUMNS columns of op(B),
 // side by side for each step of the sum, zeros where the matrix ends. A tile of TILE_ROWS × TILE_COLUMNS sums lives in
-// registers.
+// registers. Of factors in bfloat16 an entry of a panel holds those of two steps, the earlier one in the word's low half.
+//
+// What includes this defines CK_VECTOR, the bytes of a vector, and CK_PAIRS:
+#define CK_PAIRS_PLAIN 0  // products of floats that end in zeros
+#define CK_PAIRS_DOTS 1   // vdpbf16ps
 
 typedef float panel_lane __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
+typedef uint32_t panel_words __attribute__((vector_size(CK_VECTOR), aligned(4), may_alias));
 enum { PANEL_LANES = CK_VECTOR / 4, TILE_COLUMNS = 2 * PANEL_LANES };
 
 // As many rows as leave registers for two vectors of B and a number of A.
@@ -36,57 +41,117 @@ INLINE void transpose_lanes(panel_lane v[PANEL_LANES]) {
     }
 }
 
-// out[p·full + i] ← x[p·stride + i]: what lies side by side in the panel does so in the matrix.
-INLINE void lay_out_along(const float *x, size_t stride, size_t width, size_t full, size_t k, float *out) {
-    for (size_t p = 0; p < k; p++, x += stride, out += full) {
-        if (width == full) {
-            memcpy(out, x, full * sizeof(float));
-        } else {
-            for (size_t i = 0; i < width; i++) out[i] = x[i];
-            for (size_t i = width; i < full; i++) out[i] = 0;
-        }
+// The bits of the bfloat16 numbers nearest to floats, ties to even, in the low halves of words; NaN stays NaN.
+INLINE panel_words narrowed(panel_lane x) {
+#if CK_PAIRS == CK_PAIRS_DOTS
+    return (panel_words)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    panel_words bits = (panel_words)x, nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    panel_words is_nan = (panel_words)((bits & 0x7fffffff) > 0x7f800000);
+    return (is_nan & (bits >> 16 | 0x40)) | (~is_nan & nearest);
+#endif
+}
+
+INLINE panel_lane paired(panel_lane earlier, panel_lane later) {
+    return (panel_lane)(narrowed(earlier) | narrowed(later) << 16);
+}
+
+INLINE panel_lane first_lanes(const float *x, size_t count) {
+    if (count >= PANEL_LANES) return *(const panel_lane *)x;
+    panel_lane v = {0};
+    memcpy(&v, x, count * sizeof(float));
+    return v;
+}
+
+// out[i] ← x[i], or with `later` the pair of x[i] and later[i]; zeros from width to `full`.
+INLINE void lay_out_step(const float *x, const float *later, size_t width, size_t full, float *out) {
+    for (size_t i = 0; i < full; i += PANEL_LANES) {
+        size_t present = width > i ? width - i : 0, lanes = full - i < PANEL_LANES ? full - i : PANEL_LANES;
+        panel_lane v = first_lanes(x + i, present);
+        if (later) v = paired(v, first_lanes(later + i, present));
+        memcpy(out + i, &v, lanes * sizeof(float));
     }
 }
 
-// out[p·full + i] ← x[i·stride + p], for PANEL_LANES values of p, `lanes` panel entries from `first` on, of which `present` are
-// the matrix's.
-INLINE void lay_out_square(const float *x, size_t stride, size_t present, size_t full, size_t lanes, float *out) {
-    panel_lane v[PANEL_LANES];
-    _Pragma("unroll") for (size_t i = 0; i < PANEL_LANES; i++)
-        v[i] = i < present ? *(const panel_lane *)(x + i * stride) : (panel_lane){0};
-    transpose_lanes(v);
-    _Pragma("unroll") for (size_t q = 0; q < PANEL_LANES; q++) memcpy(out + q * full, &v[q], lanes * sizeof(float));
+// What lies side by side in the panel does so in the matrix: op(X)'s entry p of column i is x[p·stride + i].
+INLINE void lay_out_along(ck_factors factors, const float *x, size_t stride, size_t width, size_t full, size_t k, float *out) {
+    static const float zeros[TILE_COLUMNS];
+    size_t steps = factors == CK_BFLOAT16 ? 2 : 1;
+    for (size_t p = 0; p < k; p += steps, x += steps * stride, out += full) {
+        const float *later = steps == 1 ? NULL : p + 1 < k ? x + stride : zeros;
+        // The usual case knows how wide the panel is.
+        if (width == full) lay_out_step(x, later, full, full, out);
+        else lay_out_step(x, later, width, full, out);
+    }
 }
 
-INLINE void lay_out_across(const float *x, size_t stride, size_t width, size_t full, size_t k, float *out) {
-    size_t p = 0;
-    for (; p + PANEL_LANES <= k; p += PANEL_LANES)
+// The same where the entry is x[i·stride + p]: for PANEL_LANES values of p, of which `steps` are the matrix's, and `lanes`
+// columns, of which `present` are.
+INLINE void lay_out_square(ck_factors factors, const float *x, size_t stride, size_t present, size_t steps, size_t full,
+                           size_t lanes, float *out) {
+    panel_lane v[PANEL_LANES];
+    _Pragma("unroll") for (size_t i = 0; i < PANEL_LANES; i++)
+        v[i] = i < present ? first_lanes(x + i * stride, steps) : (panel_lane){0};
+    transpose_lanes(v);
+    if (factors == CK_BFLOAT16) {
+        for (size_t q = 0; q < PANEL_LANES && q < steps; q += 2, out += full) {
+            v[q] = paired(v[q], v[q + 1]);
+            memcpy(out, &v[q], lanes * sizeof(float));
+        }
+    } else {
+        for (size_t q = 0; q < PANEL_LANES && q < steps; q++, out += full) memcpy(out, &v[q], lanes * sizeof(float));
+    }
+}
+
+INLINE void lay_out_across(ck_factors factors, const float *x, size_t stride, size_t width, size_t full, size_t k, float *out) {
+    for (size_t p = 0; p < k; p += PANEL_LANES) {
+        float *to = out + (factors == CK_BFLOAT16 ? p / 2 : p) * full;
         for (size_t first = 0; first < full; first += PANEL_LANES) {
             size_t lanes = full - first < PANEL_LANES ? full - first : PANEL_LANES;
             size_t present = width < first ? 0 : width - first;
             const float *from = x + first * stride + p;
-            // The usual case knows how many rows there are.
-            if (present >= lanes) lay_out_square(from, stride, lanes, full, lanes, out + p * full + first);
-            else lay_out_square(from, stride, present, full, lanes, out + p * full + first);
+            // The usual case knows how many rows and steps there are.
+            if (present >= lanes && k - p >= PANEL_LANES)
+                lay_out_square(factors, from, stride, lanes, PANEL_LANES, full, lanes, to + first);
+            else
+                lay_out_square(factors, from, stride, present, k - p, full, lanes, to + first);
         }
-    for (; p < k; p++)
-        for (size_t i = 0; i < full; i++) out[p * full + i] = i < width ? x[i * stride + p] : 0;
-}
-
-INLINE void lay_out_panels(const float *x, size_t stride, int along, size_t count, size_t full, size_t k, float *out) {
-    for (size_t i = 0; i < count; i += full) {
-        size_t width = count - i < full ? count - i : full;
-        if (along) lay_out_along(x + i, stride, width, full, k, out + i * k);
-        else lay_out_across(x + i * stride, stride, width, full, k, out + i * k);
     }
 }
 
-void CK_VARIANT(ck_product_rows)(const float *a, size_t stride, int transposed, size_t rows, size_t k, float *panels) {
-    lay_out_panels(a, stride, transposed, rows, TILE_ROWS, k, panels);
+INLINE void lay_out_panels(ck_factors factors, const float *x, size_t stride, int along, size_t count, size_t full, size_t k,
+                           float *out) {
+    size_t words = ck_product_words(factors, k);
+    for (size_t i = 0; i < count; i += full) {
+        size_t width = count - i < full ? count - i : full;
+        if (along) lay_out_along(factors, x + i, stride, width, full, k, out + i * words);
+        else lay_out_across(factors, x + i * stride, stride, width, full, k, out + i * words);
+    }
 }
 
-void CK_VARIANT(ck_product_columns)(const float *b, size_t stride, int transposed, size_t columns, size_t k, float *panels) {
-    lay_out_panels(b, stride, !transposed, columns, TILE_COLUMNS, k, panels);
+void CK_VARIANT(ck_product_rows)(ck_factors factors, const float *a, size_t stride, int transposed, size_t rows, size_t k,
+                                 float *panels) {
+    if (factors == CK_BFLOAT16) lay_out_panels(CK_BFLOAT16, a, stride, transposed, rows, TILE_ROWS, k, panels);
+    else lay_out_panels(CK_FLOAT32, a, stride, transposed, rows, TILE_ROWS, k, panels);
+}
+
+void CK_VARIANT(ck_product_columns)(ck_factors factors, const float *b, size_t stride, int transposed, size_t columns, size_t k,
+                                    float *panels) {
+    if (factors == CK_BFLOAT16) lay_out_panels(CK_BFLOAT16, b, stride, !transposed, columns, TILE_COLUMNS, k, panels);
+    else lay_out_panels(CK_FLOAT32, b, stride, !transposed, columns, TILE_COLUMNS, k, panels);
+}
+
+// s + a·b, or for pairs s + both products.
+INLINE panel_lane with_products(ck_factors factors, panel_lane s, float a, panel_lane b) {
+    panel_lane all = (panel_lane){0} + a;
+    if (factors == CK_FLOAT32) return s + all * b;
+#if CK_PAIRS == CK_PAIRS_DOTS
+    return (panel_lane)_mm512_dpbf16_ps((__m512)s, (__m512bh)all, (__m512bh)b);
+#else
+    panel_words i = (panel_words)all, j = (panel_words)b;
+    s += (panel_lane)(i << 16) * (panel_lane)(j << 16);
+    return s + (panel_lane)(i & 0xffff0000) * (panel_lane)(j & 0xffff0000);
+#endif
 }
 
 INLINE void write_row(float *c, panel_lane s0, panel_lane s1, float alpha, float beta) {
@@ -97,8 +162,8 @@ INLINE void write_row(float *c, panel_lane s0, panel_lane s1, float alpha, float
 
 // The sums of `height` rows of a panel, of which `rows` × `columns` are C's. Each sum adds its products in the order of p,
 // whatever the height: a number of C does not depend on where its tile begins.
-INLINE void tile(int height, const float *a, const float *b, size_t k, float alpha, float beta, float *c, size_t stride,
-                 size_t rows, size_t columns) {
+INLINE void tile(ck_factors factors, int height, const float *a, const float *b, size_t words, float alpha, float beta, float *c,
+                 size_t stride, size_t rows, size_t columns) {
     panel_lane s[TILE_ROWS][2];
     _Pragma("unroll") for (int i = 0; i < height; i++) {
         s[i][0] = s[i][1] = (panel_lane){0};
@@ -108,11 +173,11 @@ INLINE void tile(int height, const float *a, const float *b, size_t k, float alp
             __builtin_prefetch(c + i * stride + PANEL_LANES, 1);
         }
     }
-    for (size_t p = 0; p < k; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
+    for (size_t p = 0; p < words; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
         panel_lane b0 = *(const panel_lane *)b, b1 = *(const panel_lane *)(b + PANEL_LANES);
         _Pragma("unroll") for (int i = 0; i < height; i++) {
-            s[i][0] += a[i] * b0;
-            s[i][1] += a[i] * b1;
+            s[i][0] = with_products(factors, s[i][0], a[i], b0);
+            s[i][1] = with_products(factors, s[i][1], a[i], b1);
         }
     }
     _Pragma("unroll") for (int i = 0; i < height; i++) {
@@ -128,16 +193,22 @@ INLINE void tile(int height, const float *a, const float *b, size_t k, float alp
     }
 }
 
-void CK_VARIANT(ck_product_block)(const float *a, const float *b, size_t rows, size_t columns, size_t k, float alpha,
-                                  float beta, float *c, size_t stride) {
+INLINE void block_product(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
+                          float alpha, float beta, float *c, size_t stride) {
     for (size_t j = 0; j < columns; j += TILE_COLUMNS)
         for (size_t i = 0; i < rows; i += TILE_ROWS) {
             size_t height = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
             size_t width = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS;
-            const float *ai = a + i * k, *bj = b + j * k;
+            const float *ai = a + i * words, *bj = b + j * words;
             float *cij = c + i * stride + j;
-            if (height > TILE_ROWS / 2) tile(TILE_ROWS, ai, bj, k, alpha, beta, cij, stride, height, width);
-            else if (height > TILE_ROWS / 4) tile(TILE_ROWS / 2, ai, bj, k, alpha, beta, cij, stride, height, width);
-            else tile(TILE_ROWS / 4, ai, bj, k, alpha, beta, cij, stride, height, width);
+            if (height > TILE_ROWS / 2) tile(factors, TILE_ROWS, ai, bj, words, alpha, beta, cij, stride, height, width);
+            else if (height > TILE_ROWS / 4) tile(factors, TILE_ROWS / 2, ai, bj, words, alpha, beta, cij, stride, height, width);
+            else tile(factors, TILE_ROWS / 4, ai, bj, words, alpha, beta, cij, stride, height, width);
         }
+}
+
+void CK_VARIANT(ck_product_block)(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
+                                  float alpha, float beta, float *c, size_t stride) {
+    if (factors == CK_BFLOAT16) block_product(CK_BFLOAT16, a, b, rows, columns, words, alpha, beta, c, stride);
+    else block_product(CK_FLOAT32, a, b, rows, columns, words, alpha, beta, c, stride);
 }

@@ -21,8 +21,10 @@ struct LanguageModelRun<World: Communicator> {
     let model: Model
     let checkpoints: RunCheckpoints<World>
     private let start: ContinuousClock.Instant
-    /// Operations per second of a large product, on this rank.
+    /// Operations per second of a large product in the precision of the job's own, on this rank.
     private let peak: Double
+    /// The same of floats.
+    private let floatPeak: Double
 
     /// The result of a job's steps.
     struct Measured {
@@ -70,10 +72,17 @@ struct LanguageModelRun<World: Communicator> {
             context.reporter.note("resumes after step \(saved.manifest.step), from \(saved.path)")
         }
         if let line = inputs.stageLine(context.groups.dims) { context.reporter.note(line) }
+        let precision = needsTraining ? config.training.precision : .float32
+        if !precision.isNative {
+            context.reporter.note(
+                "warning: this processor has no instructions for training.precision=bfloat16, which takes longer than float32 here")
+        }
+        let floatPeak = measureProductPeak()
         let run = Self(
             context: context, job: job, inputs: inputs,
             model: inputs.folder.description.model(positions: config.data.sequenceLength),
-            checkpoints: checkpoints, start: start, peak: measureProductPeak())
+            checkpoints: checkpoints, start: start, 
+            peak: precision == .float32 ? floatPeak : measureProductPeak(in: precision), floatPeak: floatPeak)
         return (run, prepared)
     }
 
@@ -108,7 +117,7 @@ struct LanguageModelRun<World: Communicator> {
 
     /// What a step costs on these machines, at the speed that was measured at the start. Collective.
     private func planner(_ job: PlannedJob) throws -> Planner {
-        let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: peak)
+        let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: floatPeak)
         return Planner(Workload(job, context.config, model.architecture), cluster)
     }
 

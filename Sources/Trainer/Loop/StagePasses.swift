@@ -13,6 +13,7 @@ struct StagePasses<TeacherHooks: HookTransform> {
     let microBatches: MicroBatches
     let schedule: PipelineSchedule
     let recompute: Bool
+    let precision: ProductPrecision
     /// This stage of the network whose predictions are learned; nil learns the text's tokens.
     let teacher: Network<TeacherHooks>?
 
@@ -69,11 +70,14 @@ struct StagePasses<TeacherHooks: HookTransform> {
         _ index: Int, _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some HookTransform>, counted: Int,
         isLast: Bool
     ) -> (alive: Alive, loss: Double, outputs: [Tensor]) {
-        let tape = Tape()
+        let tape = Tape(precision: precision)
         let input = inputs.first.map { Variable(parameter: $0) }
         let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
         let reference = teacher.map { teacher in
-            Trace.span(.teacher, index) { teacher.outputs(batch, from: inputs.isEmpty ? nil : inputs[1]) }
+            let state = inputs.isEmpty ? nil : Variable(constant: inputs[1])
+            return Trace.span(.teacher, index) {
+                teacher.hiddenStates(batch, from: state, on: Tape(recording: false, precision: precision)).value
+            }
         }
         guard isLast else {
             return (Alive(tape: tape, input: input, output: x.sink), 0, [x.value] + (reference.map { [$0] } ?? []))

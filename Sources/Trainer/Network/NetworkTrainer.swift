@@ -46,7 +46,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         self.groups = groups
         passes = StagePasses(
             hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
-            recompute: settings.recompute, teacher: teacher)
+            recompute: settings.recompute, precision: settings.precision, teacher: teacher)
         weights = ModelWeights(parameters)
         tied = try TiedEmbedding(parameters, weights, groups.pipeline)
         let counts = weights.tensors.map(\.count)

@@ -1,4 +1,5 @@
 package import Parallelism
+package import TensorCore
 
 /// How a network is trained.
 package struct TrainerSettings: Sendable {
@@ -10,12 +11,15 @@ package struct TrainerSettings: Sendable {
     package var microBatches: MicroBatches
     package var schedule: PipelineSchedule
     package var recompute: Bool
+    /// Of the products of the network's passes.
+    package var precision: ProductPrecision
     /// Size of the buckets in which gradients are summed over replicas.
     package var bucketBytes: Int
 
     package init(
         rule: UpdateRule, weightDecay: Float, clipNorm: Double?, isSharded: Bool, microBatches: MicroBatches,
-        schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool, bucketBytes: Int = BucketLayout.defaultBytes
+        schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool,
+        precision: ProductPrecision = .float32, bucketBytes: Int = BucketLayout.defaultBytes
     ) {
         self.rule = rule
         self.weightDecay = weightDecay
@@ -24,6 +28,7 @@ package struct TrainerSettings: Sendable {
         self.microBatches = microBatches
         self.schedule = schedule
         self.recompute = recompute
+        self.precision = precision
         self.bucketBytes = bucketBytes
     }
 }

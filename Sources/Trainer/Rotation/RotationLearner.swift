@@ -35,6 +35,8 @@ package final class RotationLearner {
         package var microBatches: MicroBatches
         package var schedule: PipelineSchedule
         package var recompute: Bool
+        /// Of the products of the network's passes and of the rotations' gradients; weights are rotated in float32.
+        package var precision: ProductPrecision
         package var plan: RotationPlan
         /// Whether the ranks divide the Cayley steps' rows, and replicas rotating and rounding the weights; else all do the
         /// same work. No bit depends on it.
@@ -44,7 +46,8 @@ package final class RotationLearner {
         package init(
             objective: RotationObjective, quantization: ActivationQuantization, weightQuantizer: WeightQuantizer?,
             learnsR1: Bool, learnsR2: Bool, momentum: Float, retraction: CayleySGD.Retraction, seed: UInt64,
-            microBatches: MicroBatches, schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool, plan: RotationPlan
+            microBatches: MicroBatches, schedule: PipelineSchedule = .oneForwardOneBackward, recompute: Bool,
+            precision: ProductPrecision = .float32, plan: RotationPlan
         ) {
             self.objective = objective
             self.quantization = quantization
@@ -57,6 +60,7 @@ package final class RotationLearner {
             self.microBatches = microBatches
             self.schedule = schedule
             self.recompute = recompute
+            self.precision = precision
             self.plan = plan
         }
     }
@@ -102,8 +106,8 @@ package final class RotationLearner {
             hooks: QuantizedHooks(quantization: .none, r4: online.r4))
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil
-        r1Gradients = r1.map { r1 in base.blocks.map { _ in RotationGradient(n: r1.rows) } }
-        r2Gradients = r2.map { $0[base.blockRange].map { RotationGradient(n: $0.rows) } }
+        r1Gradients = r1.map { r1 in base.blocks.map { _ in RotationGradient(n: r1.rows, precision: settings.precision) } }
+        r2Gradients = r2.map { $0[base.blockRange].map { RotationGradient(n: $0.rows, precision: settings.precision) } }
         let learned = [r1].compactMap(\.self) + (r2 ?? [])
         optimizers = learned.map { _ in
             CayleySGD(
@@ -174,7 +178,8 @@ extension RotationLearner {
         let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
         let passes = StagePasses(
             hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
-            recompute: settings.recompute, teacher: settings.objective == .divergence ? teacher : nil)
+            recompute: settings.recompute, precision: settings.precision,
+            teacher: settings.objective == .divergence ? teacher : nil)
         let result = try passes.run(sequences, counted: counted, groups) { student }
         timing += result.timing
         if let weights { Trace.span(.weightTerms) { addWeightTerms(unquantized: rotated, quantized: weights) } }

@@ -142,6 +142,7 @@ package struct RotationRecipe {
             momentum: Float(rotation.momentum), retraction: rotation.retraction,
             seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
             schedule: config.parallel.schedule, recompute: config.training.recompute,
+            precision: config.training.precision,
             plan: RotationPlan(
                 architecture, tokens: planTokens, weightsQuantized: trainingQuantizer != nil, storage: config.model.storage))
     }
