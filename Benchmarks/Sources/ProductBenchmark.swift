@@ -8,7 +8,8 @@ internal import TensorCore
 /// Products of floats as a training step makes them, against OpenBLAS.
 struct ProductBenchmark: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "product", abstract: "Measures products of floats against OpenBLAS, on one thread.",
+        commandName: "product",
+        abstract: "Measures products of floats against OpenBLAS, and of bfloat16 numbers, on one thread.",
         discussion: """
             Forward (x·Wᵀ) and backward (dy·W) products of the linear layers of a model, and its weights' gradients (dyᵀ·x). \
             The two take turns. OPENBLAS_CORETYPE chooses OpenBLAS's kernels, CK_ISA ours.
@@ -29,7 +30,7 @@ struct ProductBenchmark: ParsableCommand {
     func run() {
         OpenBLAS.useOneThread()
         print("kernels \(String(cString: ck_isa_name(ck_chosen_isa()))), OpenBLAS \(OpenBLAS.core), \(tokens) tokens")
-        var table = Table(columns: ["product", "m", "n", "k", "OpenBLAS Gflop/s", "ours", "ratio"])
+        var table = Table(columns: ["product", "m", "n", "k", "OpenBLAS Gflop/s", "ours", "bfloat16", "ratio"])
         for index in stride(from: 0, to: widths.count, by: 2) {
             let (h, f) = (widths[index], widths[index + 1])
             for (input, output) in [(h, h), (h, f), (f, h)] {
@@ -56,6 +57,11 @@ struct ProductBenchmark: ParsableCommand {
                     Int32(ldb), 0, c.mutablePointer, Int32(n))
             },
             { gemm(opA, opB, m: m, n: n, k: k, a.pointer, lda: lda, b.pointer, ldb: ldb, c.mutablePointer, ldc: n) },
+            {
+                gemm(
+                    opA, opB, m: m, n: n, k: k, a.pointer, lda: lda, b.pointer, ldb: ldb, c.mutablePointer, ldc: n,
+                    in: .bfloat16)
+            },
         ])
         let operations = 2e-9 * Double(m * n * k)
         table.add(

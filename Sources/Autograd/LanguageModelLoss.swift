@@ -105,7 +105,8 @@ package func divergence(
 
 /// logits[0 ..< count] = rows `first ..< first + count` of x times headᵀ.
 private func headProduct(
-    _ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, in precision: ProductPrecision = .float32, into logits: inout Tensor
+    _ x: Tensor, _ first: Int, _ count: Int, _ head: Tensor, in precision: ProductPrecision = .float32,
+    into logits: inout Tensor
 ) {
     gemm(
         .asStored, .transposed, m: count, n: head.rows, k: head.columns, x.pointer + first * x.columns, lda: x.columns,

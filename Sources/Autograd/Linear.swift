@@ -35,7 +35,8 @@ extension Tape {
         }
         let dx = x.sink
         let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
-        return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) { [precision] gradients in
+        return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) {
+            [precision] gradients in
             for (layer, gradient) in zip(layers, gradients) {
                 guard let dy = gradient else { continue }
                 dx.update { dx, beta in

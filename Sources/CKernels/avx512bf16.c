@@ -1,4 +1,5 @@
-// The kernels of which AVX-512 with products of bfloat16 numbers (AVX512_BF16) has its own; processors with them have VNNI, too.
+// The kernels of which AVX-512 with products of bfloat16 numbers (AVX512_BF16) has its own. Processors that have these have
+// VNNI, too.
 #include "CKernels.h"
 #include <string.h>
 

@@ -1,5 +1,5 @@
-// Every kernel; a new one gets a line here and its declaration in include/. Those of CK_VNNI_KERNEL and CK_BF16_KERNEL have a machine code
-// more.
+// Every kernel; a new one gets a line here and its declaration in include/. Those of CK_VNNI_KERNEL and CK_BF16_KERNEL have a
+// machine code more.
 // kernels/convert.c
 CK_KERNEL(ck_widen_f16)
 CK_KERNEL(ck_widen_bf16)

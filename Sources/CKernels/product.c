@@ -88,8 +88,9 @@ static void scale(float *c, size_t stride, size_t m, size_t n, float beta) {
 
 size_t ck_product_words(ck_factors factors, size_t k) { return factors == CK_BFLOAT16 ? (k + 1) / 2 : k; }
 
-void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a,
-                size_t a_stride, const float *b, size_t b_stride, float beta, float *c, size_t c_stride, size_t threads) {
+void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,
+                const float *a, size_t a_stride, const float *b, size_t b_stride, float beta, float *c, size_t c_stride,
+                size_t threads) {
     if (m == 0 || n == 0) return;
     if (k == 0) return scale(c, c_stride, m, n, beta);
     block w = {

@@ -156,8 +156,8 @@ package struct TrainingSettings: Sendable, Equatable {
         recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
         precision = key(
             "precision", .float32,
-            "what the matrix products of learning multiply: floats, or their nearest bfloat16, faster on processors with "
-                + "AVX512_BF16; sums, rotated weights and evaluations stay in float32")
+            "of the numbers that the passes which learn multiply; bfloat16: faster on processors with AVX512_BF16, slower on "
+                + "others; sums, rotating weights, and evaluations stay in float32")
         optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
     }
 }

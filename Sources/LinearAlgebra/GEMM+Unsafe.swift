@@ -23,7 +23,8 @@ package func gemm(
     GEMMOperations.count(2 * m * n * k)
     defer { WorkProgress.note() }
     ck_product(
-        precision == .bfloat16 ? CK_BFLOAT16 : CK_FLOAT32, opA == .transposed ? 1 : 0, opB == .transposed ? 1 : 0, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, Team.threads)
+        precision == .bfloat16 ? CK_BFLOAT16 : CK_FLOAT32, opA == .transposed ? 1 : 0, opB == .transposed ? 1 : 0, m, n, k,
+        alpha, a, lda, b, ldb, beta, c, ldc, Team.threads)
 }
 
 /// Floating-point operations spent in `gemm` by this process, so that a test can hold a cost model against what ran.

@@ -51,7 +51,7 @@ enum CalibratedRates {
     /// What the products of a network reach of the peak of a large one.
     static let productUtilization = 0.85
     /// Products of bfloat16 numbers against those of floats, on a processor that has instructions for them.
-    static let narrowSpeed = 1.75
+    static let narrowSpeed = 1.9
     /// Solving in double precision, against the float32 peak.
     static let solveRatio = 0.25
     static let secondsPerValue = 4e-10

@@ -38,6 +38,8 @@ import Testing
         Run(job: .rotate, layout: one, settings: rotate, seconds: 0.338, megabytes: 113),
         Run(job: .rotate, layout: two, settings: rotate, seconds: 0.171, megabytes: 122),
         Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.235, megabytes: 109),
+        Run(
+            job: .rotate, layout: one, settings: rotate + ["training.precision=bfloat16"], seconds: 0.22, megabytes: 114),
         Run(job: .rotate, layout: one, settings: rounded, seconds: 0.491, megabytes: 162),
         Run(job: .rotate, layout: one, settings: range, seconds: 0.012, megabytes: 189),
         Run(job: .train, layout: one, settings: train, seconds: 0.275, megabytes: 206),

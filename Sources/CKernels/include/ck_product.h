@@ -12,8 +12,9 @@ typedef enum { CK_FLOAT32, CK_BFLOAT16 } ck_factors;
 // Each number of C adds its products in the order of the sum, in blocks of CK_PRODUCT_DEPTH words (a float, or two factors in
 // bfloat16). It depends neither on the
 // number of threads nor on what other rows and columns the product has.
-void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_stride,
-                const float *b, size_t b_stride, float beta, float *c, size_t c_stride, size_t threads);
+void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,
+                const float *a, size_t a_stride, const float *b, size_t b_stride, float beta, float *c, size_t c_stride,
+                size_t threads);
 
 // Words of a column that a tile adds up in registers: a panel of B of so many fits a cache of the first level.
 #define CK_PRODUCT_DEPTH 256
@@ -28,5 +29,5 @@ size_t ck_product_words(ck_factors factors, size_t k);
 void ck_product_rows(ck_factors factors, const float *a, size_t stride, int transposed, size_t rows, size_t k, float *panels);
 void ck_product_columns(ck_factors factors, const float *b, size_t stride, int transposed, size_t columns, size_t k,
                         float *panels);
-void ck_product_block(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words, float alpha,
-                      float beta, float *c, size_t stride);
+void ck_product_block(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
+                      float alpha, float beta, float *c, size_t stride);

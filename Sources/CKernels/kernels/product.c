@@ -65,6 +65,10 @@ INLINE panel_lane first_lanes(const float *x, size_t count) {
 
 // out[i] ← x[i], or with `later` the pair of x[i] and later[i]; zeros from width to `full`.
 INLINE void lay_out_step(const float *x, const float *later, size_t width, size_t full, float *out) {
+    if (!later && width == full) {
+        memcpy(out, x, full * sizeof(float));
+        return;
+    }
     for (size_t i = 0; i < full; i += PANEL_LANES) {
         size_t present = width > i ? width - i : 0, lanes = full - i < PANEL_LANES ? full - i : PANEL_LANES;
         panel_lane v = first_lanes(x + i, present);
@@ -93,13 +97,11 @@ INLINE void lay_out_square(ck_factors factors, const float *x, size_t stride, si
     _Pragma("unroll") for (size_t i = 0; i < PANEL_LANES; i++)
         v[i] = i < present ? first_lanes(x + i * stride, steps) : (panel_lane){0};
     transpose_lanes(v);
-    if (factors == CK_BFLOAT16) {
-        for (size_t q = 0; q < PANEL_LANES && q < steps; q += 2, out += full) {
-            v[q] = paired(v[q], v[q + 1]);
-            memcpy(out, &v[q], lanes * sizeof(float));
-        }
-    } else {
-        for (size_t q = 0; q < PANEL_LANES && q < steps; q++, out += full) memcpy(out, &v[q], lanes * sizeof(float));
+    size_t each = factors == CK_BFLOAT16 ? 2 : 1;
+    _Pragma("unroll") for (size_t q = 0; q < PANEL_LANES; q += each) {
+        if (q >= steps) break;
+        panel_lane entries = each == 2 ? paired(v[q], v[q + 1]) : v[q];
+        memcpy(out + q / each * full, &entries, lanes * sizeof(float));
     }
 }
 
@@ -142,13 +144,14 @@ void CK_VARIANT(ck_product_columns)(ck_factors factors, const float *b, size_t s
 }
 
 // s + a·b, or for pairs s + both products.
-INLINE panel_lane with_products(ck_factors factors, panel_lane s, float a, panel_lane b) {
-    panel_lane all = (panel_lane){0} + a;
-    if (factors == CK_FLOAT32) return s + all * b;
+INLINE panel_lane with_products(ck_factors factors, panel_lane s, const float *a, panel_lane b) {
+    if (factors == CK_FLOAT32) return s + *a * b;
+    uint32_t word;
+    memcpy(&word, a, sizeof word);
+    panel_words i = (panel_words){0} + word, j = (panel_words)b;
 #if CK_PAIRS == CK_PAIRS_DOTS
-    return (panel_lane)_mm512_dpbf16_ps((__m512)s, (__m512bh)all, (__m512bh)b);
+    return (panel_lane)_mm512_dpbf16_ps((__m512)s, (__m512bh)i, (__m512bh)j);
 #else
-    panel_words i = (panel_words)all, j = (panel_words)b;
     s += (panel_lane)(i << 16) * (panel_lane)(j << 16);
     return s + (panel_lane)(i & 0xffff0000) * (panel_lane)(j & 0xffff0000);
 #endif
@@ -162,8 +165,8 @@ INLINE void write_row(float *c, panel_lane s0, panel_lane s1, float alpha, float
 
 // The sums of `height` rows of a panel, of which `rows` × `columns` are C's. Each sum adds its products in the order of p,
 // whatever the height: a number of C does not depend on where its tile begins.
-INLINE void tile(ck_factors factors, int height, const float *a, const float *b, size_t words, float alpha, float beta, float *c,
-                 size_t stride, size_t rows, size_t columns) {
+INLINE void tile(ck_factors factors, int height, const float *a, const float *b, size_t words, float alpha, float beta,
+                 float *c, size_t stride, size_t rows, size_t columns) {
     panel_lane s[TILE_ROWS][2];
     _Pragma("unroll") for (int i = 0; i < height; i++) {
         s[i][0] = s[i][1] = (panel_lane){0};
@@ -176,8 +179,8 @@ INLINE void tile(ck_factors factors, int height, const float *a, const float *b,
     for (size_t p = 0; p < words; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
         panel_lane b0 = *(const panel_lane *)b, b1 = *(const panel_lane *)(b + PANEL_LANES);
         _Pragma("unroll") for (int i = 0; i < height; i++) {
-            s[i][0] = with_products(factors, s[i][0], a[i], b0);
-            s[i][1] = with_products(factors, s[i][1], a[i], b1);
+            s[i][0] = with_products(factors, s[i][0], a + i, b0);
+            s[i][1] = with_products(factors, s[i][1], a + i, b1);
         }
     }
     _Pragma("unroll") for (int i = 0; i < height; i++) {
@@ -201,9 +204,11 @@ INLINE void block_product(ck_factors factors, const float *a, const float *b, si
             size_t width = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS;
             const float *ai = a + i * words, *bj = b + j * words;
             float *cij = c + i * stride + j;
-            if (height > TILE_ROWS / 2) tile(factors, TILE_ROWS, ai, bj, words, alpha, beta, cij, stride, height, width);
-            else if (height > TILE_ROWS / 4) tile(factors, TILE_ROWS / 2, ai, bj, words, alpha, beta, cij, stride, height, width);
-            else tile(factors, TILE_ROWS / 4, ai, bj, words, alpha, beta, cij, stride, height, width);
+#define TILE(most) tile(factors, most, ai, bj, words, alpha, beta, cij, stride, height, width)
+            if (height > TILE_ROWS / 2) TILE(TILE_ROWS);
+            else if (height > TILE_ROWS / 4) TILE(TILE_ROWS / 2);
+            else TILE(TILE_ROWS / 4);
+#undef TILE
         }
 }
 

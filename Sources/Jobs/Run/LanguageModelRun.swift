@@ -75,13 +75,13 @@ struct LanguageModelRun<World: Communicator> {
         let precision = needsTraining ? config.training.precision : .float32
         if !precision.isNative {
             context.reporter.note(
-                "warning: this processor has no instructions for training.precision=bfloat16, which takes longer than float32 here")
+                "warning: this processor has no instructions for training.precision=bfloat16: it takes longer than float32")
         }
         let floatPeak = measureProductPeak()
         let run = Self(
             context: context, job: job, inputs: inputs,
             model: inputs.folder.description.model(positions: config.data.sequenceLength),
-            checkpoints: checkpoints, start: start, 
+            checkpoints: checkpoints, start: start,
             peak: precision == .float32 ? floatPeak : measureProductPeak(in: precision), floatPeak: floatPeak)
         return (run, prepared)
     }

@@ -16,6 +16,7 @@ extension RunConfig {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,
             isSharded: optimizer.shard,
-            microBatches: microBatches, schedule: parallel.schedule, recompute: training.recompute, precision: training.precision)
+            microBatches: microBatches, schedule: parallel.schedule, recompute: training.recompute,
+            precision: training.precision)
     }
 }
