@@ -173,7 +173,9 @@ package struct PtqJob: Job {
 
         context.reporter.note("\n" + result.report.table.text)
         context.reporter.note("\n" + result.table.text)
-        if let warning = result.report.warning { context.reporter.note("\n" + warning) }
+        for warning in [result.report.warning, result.table.distanceWarning(config, .ptq)].compactMap(\.self) {
+            context.reporter.note("\n" + warning)
+        }
         context.reporter.note(
             "\n\(result.report.cost); decomposed in \(result.decompositionSeconds.formatted(decimals: 1)) s; results in "
                 + "\(context.folder.path)"

@@ -2,6 +2,7 @@ package import Configuration
 internal import Evaluation
 internal import Quantization
 internal import Support
+internal import TernarySVD
 
 extension ScoreTable {
     /// A mean KL divergence from full precision, in nats a token, above which a result is hardly of use: what full precision
@@ -12,7 +13,8 @@ extension ScoreTable {
     /// That the last row, which is written, is far from full precision; nil where it is not.
     package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
-        let advice = (config.coarsest(job) + ["more bits"]).joined(separator: ", or ")
+        let advice = (config.coarsest(job) + [job == .ptq ? "a smaller ternary.tolerance or more ternary.bits" : "more bits"])
+            .joined(separator: ", or ")
         return "warning: '\(last.label)' is far from full precision (KL \(divergence.formatted(decimals: 2)) nats a token, "
             + "perplexity \(last.score.perplexity.formatted(decimals: 2))); what usually helps: \(advice)"
     }
@@ -33,8 +35,11 @@ extension ScoreTable {
 }
 
 extension RunConfig {
-    /// What is coarsest in how the network is rounded, as what helps.
+    /// What is coarsest in how the network is compressed, as what helps.
     fileprivate func coarsest(_ job: PlannedJob) -> [String] {
+        if job == .ptq {
+            return ternary.weighting == .none ? ["factors chosen on data (ternary.weighting=both)"] : []
+        }
         var result: [String] = []
         let weights = quantization.weights
         if weights.bits < 16, weights.granularity == .tensor {
