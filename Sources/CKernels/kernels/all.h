@@ -4,6 +4,8 @@
 // -ffp-contract=fast is the pragma below, and the square root that sets no errno is a builtin. The order of additions is given
 // up by kernels/network.c alone: results stay the same bits from run to run.
 #pragma clang fp contract(fast)
+// Vectors wider than the instruction set's are passed by value to functions that are inlined: no call has an ABI to break.
+#pragma clang diagnostic ignored "-Wpsabi"
 
 #define INLINE static inline __attribute__((always_inline))
 // Floats to a vector of 512 bits; narrower processors take two or four.
