@@ -104,11 +104,18 @@ package struct ExportRequest: Sendable {
             guard PathKind(source + "/config.json") != .file || !isSameFolder else {
                 throw ExportError(.place, out, "is the folder that is read; give another one")
             }
+            guard !holdsSource else {
+                throw ExportError(.place, out, "holds \(source), which is read and would go with it; give another one")
+            }
         default: throw ExportError(.place, out, "is there and is no model's folder; give the name of a new one")
         }
     }
 
     private var isSameFolder: Bool { resolvedPath(source) == resolvedPath(out) }
+    private var holdsSource: Bool {
+        guard let inner = resolvedPath(source), let outer = resolvedPath(out) else { return false }
+        return inner.hasPrefix(outer + "/")
+    }
 }
 
 /// What was written.
@@ -153,7 +160,8 @@ package enum ModelWriters {
 /// Where written things come from, for their metadata.
 struct Provenance {
     let digest: String
-    /// What the job that made the folder has left: the command, the source, the perplexity to expect; nil where none has.
+    /// What the job that made the folder has left: the command, the source, the perplexity to expect of the folder; nil where
+    /// none has. A form that rounds again has a perplexity of its own.
     let record: JSONValue?
 
     init(_ folder: ModelFolder) throws(FileError) {
@@ -168,6 +176,6 @@ struct Provenance {
     /// Texts by name, for formats that hold such.
     var entries: [(key: String, value: String)] {
         [(ProgramVersion.key, ProgramVersion.name), ("source_sha256", digest)]
-            + (record.map { [("provenance", $0.text(.compact))] } ?? [])
+            + (record.map { [("source_provenance", $0.text(.compact))] } ?? [])
     }
 }

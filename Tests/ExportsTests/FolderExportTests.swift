@@ -51,6 +51,12 @@ import Testing
         #expect(
             model.refusal("huggingface", to: "mine", overwrites: true)?.description.contains("is no model's folder") == true)
         #expect(try entries(ofFolder: model.file("mine")) == ["a"])
+        // What is read is not replaced together with the folder that it lies in either.
+        try FileManager.default.moveItem(atPath: model.file("model"), toPath: model.file("out/model"))
+        try FileManager.default.createSymbolicLink(
+            atPath: model.file("model"), withDestinationPath: model.file("out/model"))
+        #expect(model.refusal("huggingface", overwrites: true)?.description.contains("would go with it") == true)
+        #expect(PathKind(model.file("out/model/config.json")) == .file)
     }
 
     @Test func `a number beyond half precision is refused, and nothing is left`() throws {

@@ -7,9 +7,9 @@ import Testing
 @testable import Runs
 
 @Suite struct ModelCardTests {
-    private func card(_ settings: [String], isShared: Bool = true, activations: Int = 16, isCopy: Bool = false) throws
-        -> ModelCard
-    {
+    private func card(
+        _ settings: [String], isShared: Bool = true, activations: Int = 16, isPacked: Bool = true, isCopy: Bool = false
+    ) throws -> ModelCard {
         var results = JSONObject()
         results["rows"] = [
             ["label": "full precision", "perplexity": 20.5, "bits_per_weight": 16.0],
@@ -19,8 +19,9 @@ import Testing
             ],
         ]
         return ModelCard(
-            job: "quantize", try RunConfig(assignments: settings), source: "models/small", sourceDigest: "ab12", results,
-            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: true, isCopy: isCopy)
+            job: "quantize", try SettingsRequest(assignments: settings).configuration(job: "quantize"), source: "models/small",
+            sourceDigest: "ab12", results,
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: isPacked, isCopy: isCopy)
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {
@@ -28,6 +29,36 @@ import Testing
         #expect(
             record["command"]?.string
                 == "sq-train quantize models/small --set quantization.weights.bits=4 --set 'ternary.layers=*.mlp.*'")
+    }
+
+    /// `quantize` leaves inputs and cache as they are unless told, other jobs do not.
+    @Test(arguments: [
+        ("quantize", ["quantization.activations.bits=4", "quantization.kv.bits=4"]),
+        ("quantize", ["quantization.activations.bits=8", "quantize.online=true", "quantize.transform=hadamard"]),
+        ("quantize", ["quantization.activations.bits=16", "quantization.kv.bits=16", "quantization.weights.method=gptq"]),
+        ("quantize", ["quantization.kv.key_bits=4", "quantization.kv.value_bits=16"]),
+        ("rotate", ["quantization.activations.bits=4", "quantization.kv.bits=4"]),
+        ("rotate", ["quantization.activations.bits=16"]), ("ptq", ["ternary.bits=2", "ternary.weighting=both"]),
+    ])
+    func `the command's settings give its job the same configuration`(_ job: String, _ settings: [String]) throws {
+        let config = try SettingsRequest(assignments: settings + ["quantization.weights.bits=4"]).configuration(job: job)
+        let assignments = config.assignments(job: job)
+        #expect(try SettingsRequest(assignments: assignments).configuration(job: job).values == config.values)
+        #expect(assignments.count <= 8)
+    }
+
+    @Test func `the check reads the text as the job did, and there is none without a text`() throws {
+        let text = try card(["data.eval.path=a.jsonl", "data.bos=sequence", "data.field=body", "data.eval.windows=8"]).text
+        #expect(text.contains("--set data.bos=sequence") && text.contains("--set data.field=body"))
+        #expect(text.contains("data.eval.windows=8") && text.contains("data.sequence_length=256"))
+        #expect(try !card(["data.bos=sequence"]).text.contains("Check it with"))
+    }
+
+    @Test func `floats promise no number of inputs that they do not round`() throws {
+        let floats = try card([], activations: 4, isPacked: false)
+        #expect(floats.json["expected"] == nil && floats.text.contains("are not rounded here"))
+        let plain = try card([], isPacked: false)
+        #expect(plain.json["expected"] != nil && !plain.text.contains("not rounded"))
     }
 
     @Test func `what to expect is the last row, with its windows and the choice of BOS`() throws {

@@ -17,8 +17,10 @@ package struct ModelCard: Sendable {
     private let beginOfSequence: String
     /// Whether transformers loads the folder.
     private let isShared: Bool
-    /// A command that gives the last row's perplexity again; nil where the folder alone does not.
+    /// A command that gives the last row's perplexity again; nil where the folder and a text do not.
     private let check: String?
+    /// Whether the folder says itself how it runs.
+    private let isPacked: Bool
     /// Whether this is `dense/`: the weights of `model/` as floats, whose inputs nothing rounds.
     private let isCopy: Bool
 
@@ -34,19 +36,23 @@ package struct ModelCard: Sendable {
         isShared: Bool, isPacked: Bool, isCopy: Bool = false
     ) {
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
-        (self.isShared, self.isCopy, seed) = (isShared, isCopy, config.training.seed)
+        (self.isShared, self.isPacked, self.isCopy, seed) = (isShared, isPacked, isCopy, config.training.seed)
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
-        let changed = config.descriptions.filter { $0.value != $0.defaultValue && !["out", "model.path"].contains($0.path) }
-        command =
-            (["sq-train \(job) \(Self.quoted(source))"] + changed.map { "--set \(Self.quoted("\($0.path)=\($0.value)"))" })
-            .joined(separator: " ")
-        let evaluation = config.data.evalWindows.map { " --set data.eval.windows=\($0)" } ?? ""
+        let settings = config.assignments(job: job).map { "--set \(Self.quoted($0))" }
+        command = (["sq-train \(job) \(Self.quoted(source))"] + settings).joined(separator: " ")
+        let isRepeatable = isPacked && config.data.eval.path != nil
         check =
-            isPacked
-            ? "sq-train eval FOLDER --set data.eval.path=TEXT\(evaluation) --set "
-                + "data.sequence_length=\(config.data.sequenceLength)"
-            : nil
+            isRepeatable
+            ? (["sq-train eval FOLDER --set data.eval.path=TEXT"] + Self.reading(config)).joined(separator: " ") : nil
+    }
+
+    /// How windows are cut out of a text, as settings.
+    private static func reading(_ config: RunConfig) -> [String] {
+        let keys = ["data.eval.windows", "data.sequence_length", "data.bos", "data.field", "data.bad_lines"]
+        return config.descriptions.filter { key in
+            keys.contains(key.path) && (key.value != key.defaultValue || key.path == "data.sequence_length")
+        }.map { "--set \(quoted("\($0.path)=\($0.value)"))" }
     }
 
     /// A word as a shell takes it.
@@ -77,9 +83,12 @@ package struct ModelCard: Sendable {
         return ["activations", "keys", "values"].contains { (bits?[$0]?.integer ?? 16) < 16 }
     }
 
-    /// What to expect of the model: the last row's numbers; nothing of a copy that does not run as that row did.
+    /// Whether the last row's inputs or cache were rounded, and those of the folder are not: floats do not say that they are.
+    private var dropsRounding: Bool { (isCopy || !isPacked) && roundsInputs }
+
+    /// What to expect of the model: the last row's numbers; nothing of floats that do not run as that row did.
     private var expected: JSONValue? {
-        guard !isCopy || !roundsInputs, let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
+        guard !dropsRounding, let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
         var result = JSONObject()
         result["perplexity"] = perplexity
         result["bits"] = row["bits"]
@@ -121,11 +130,15 @@ package struct ModelCard: Sendable {
         """
     }
 
-    /// A paragraph for `dense/`; empty for `model/`.
+    /// A paragraph for `dense/`, and for a `model/` of floats in whose rows more was rounded than its weights.
     private var copyNote: String {
-        guard isCopy else { return "" }
-        let rounding = roundsInputs ? ": inputs and cache, rounded there, are not rounded here" : ""
-        return "The weights of `model/` as floats\(rounding).\n\n"
+        if isCopy {
+            let rounding = roundsInputs ? ": inputs and cache, rounded there, are not rounded here" : ""
+            return "The weights of `model/` as floats\(rounding).\n\n"
+        }
+        return dropsRounding
+            ? "The folder holds floats: inputs and cache, rounded in the last row, are not rounded here, and the perplexity is "
+                + "another one.\n\n" : ""
     }
 
     /// Floats would be another network where inputs are rounded.
