@@ -152,9 +152,8 @@ let package = Package(
         .executableTarget(
             name: "sq-train",
             dependencies: [
-                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Exports", "Collectives", "TransitionBus",
-                "Configuration",
-                "Runs", "Jobs", "CKernels", "CProcess",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Exports", "Generation", "Collectives",
+                "TransitionBus", "Configuration", "Runs", "Jobs", "CKernels", "CProcess",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

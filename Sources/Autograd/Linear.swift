@@ -73,15 +73,21 @@ extension Tape {
 
 /// x·Wᵀ of each weight.
 private func linearProducts(_ x: Tensor, _ weights: [StoredTensor], in precision: ProductPrecision) -> [Tensor] {
-    let forms = weights.compactMap(\.linearOperator)
+    let forms = weights.compactMap { ownForm($0, in: precision) }
     guard forms.count == weights.count, forms.count > 1 else { return weights.map { linearProduct(x, $0, in: precision) } }
     return forms[0].products(x, and: Array(forms.dropFirst()))
 }
 
 /// x·Wᵀ.
 private func linearProduct(_ x: Tensor, _ weight: StoredTensor, in precision: ProductPrecision) -> Tensor {
-    if let form = weight.linearOperator { return form.product(x) }
+    if let form = ownForm(weight, in: precision) { return form.product(x) }
     var y = Tensor(uninitialized: [x.rows, weight.shape[0]])
     matmul(x, .asStored, weight.tensor, .transposed, in: precision, into: &y)
     return y
+}
+
+/// The form that makes the product; nil where the product is one of floats. A matrix that is read whenever it is used is one of
+/// floats, too.
+private func ownForm(_ weight: StoredTensor, in precision: ProductPrecision) -> (any LinearOperator)? {
+    weight.linearOperator.flatMap { $0.isResident || precision == .float32 ? $0 : nil }
 }

@@ -1,6 +1,7 @@
 internal import Calibration
 internal import Quantization
 internal import Rotation
+internal import TensorCore
 
 extension RunConfig {
     /// Whether activations are rounded where R1 or R2 turns them.
@@ -18,6 +19,12 @@ extension RunConfig {
             throw ConfigurationError(
                 "rotation.train_weight_bits",
                 "is for the objectives kl and ce; \(rotation.objective.rawValue) rounds no weights")
+        }
+        if training.precision != .float32, !rotation.objective.runsNetwork {
+            throw ConfigurationError(
+                "training.precision",
+                "is for passes through the network (rotation.objective=kl or ce), and \(rotation.objective.rawValue) makes "
+                    + "none")
         }
         if rotation.pretrainSteps > 0, !rotation.objective.runsNetwork {
             throw ConfigurationError(

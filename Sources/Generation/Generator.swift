@@ -6,8 +6,10 @@ package struct Generator {
     package enum End: String, Sendable {
         /// A token that ends a text.
         case stop
-        /// As many as were asked for, or as there are positions for.
+        /// As many as were asked for.
         case length
+        /// As many as the model has positions for, fewer than were asked for.
+        case positions
     }
 
     private let sequence: TokenSequence

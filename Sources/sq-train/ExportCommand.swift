@@ -27,6 +27,9 @@ struct ExportCommand: SingleCommand {
         guard ExportFormat(rawValue: format) != nil else {
             throw ValidationError("--format '\(format)': expected one of \(ExportFormat.names)")
         }
+        guard target.dtype == "input" || format == ExportFormat.huggingface.rawValue else {
+            throw ValidationError("--dtype \(target.dtype): is for --format huggingface; \(format) says its types itself")
+        }
     }
 
     func run() throws {

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Collectives
 internal import Configuration
+internal import Generation
 internal import Glibc
 internal import Jobs
 internal import Runs
@@ -54,8 +55,11 @@ struct GenerateCommand: RankCommand {
         let config = try options.request(model.model).configuration(on: communicator)
         let placement = try config.chooseThreads(on: communicator)
         if placement.hasTooManyThreads, communicator.isRoot { Console.printError(placement.line) }
-        try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }
+        let end = try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }
             .run(config, communicator, output: Console.printOutput)
+        if end == .positions, communicator.isRoot {
+            Console.printError("the model has no position left; generate.max_tokens=\(config.generate.maxTokens) asks for more")
+        }
     }
 
     /// - Throws: `FileError` where it cannot be read, is no UTF-8, or is longer than any model's positions.

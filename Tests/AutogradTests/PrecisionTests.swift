@@ -40,6 +40,29 @@ import Testing
         }
     }
 
+    /// A matrix of floats that is read whenever it is used.
+    private struct Unread: LinearOperator {
+        let tensor: Tensor
+        var shape: [Int] { tensor.shape }
+        var byteCount: Int { 0 }
+        var isResident: Bool { false }
+        func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, tensor, .transposed) }
+    }
+
+    @Test func `a matrix that stays in its file is multiplied as one in memory`() {
+        let all = inputs([[9, 70], [33, 70]])
+        for precision in ProductPrecision.allCases {
+            func products(_ weight: StoredTensor) -> [Tensor] {
+                let layer = LinearLayer(weight: Variable(constant: weight))
+                let tape = Tape(recording: false, precision: precision)
+                let x = Variable(constant: all[0])
+                return (tape.linears(x, [layer, layer]) + [tape.linear(x, layer)]).map(\.value)
+            }
+            let (unread, inMemory) = (products(StoredTensor(Unread(tensor: all[1]))), products(StoredTensor(all[1])))
+            for (a, b) in zip(unread, inMemory) { #expect(a.elements == b.elements) }
+        }
+    }
+
     /// The same of x·R, and of what is computed again in the backward pass.
     @Test func `constant factors are rounded, and recomputed ones`() throws {
         let all = inputs([[9, 16], [16, 16], [9, 16]])

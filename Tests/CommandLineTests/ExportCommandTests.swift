@@ -47,6 +47,7 @@ extension CommandLineTests {
         @Test(arguments: [
             (["export", "model", "--format", "gguf-q5", "--out", "a"], 64 as Int32, "expected one of huggingface"),
             (["export", "model", "--format", "huggingface", "--out", "a", "--dtype", "int4"], 64, "--dtype 'int4'"),
+            (["export", "model", "--format", "gguf-f16", "--out", "a", "--dtype", "float32"], 64, "--format huggingface"),
             (["export", "model", "--format", "huggingface", "--out", "a", "--shard-bytes", "0"], 64, "--shard-bytes '0'"),
             (["export", "nowhere", "--format", "huggingface", "--out", "a"], 66, "nowhere"),
             (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),

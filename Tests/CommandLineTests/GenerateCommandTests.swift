@@ -23,6 +23,11 @@ import Testing
         let drawn = try text(drawing)
         #expect(try drawn == text(drawing) && drawn != greedy)
         #expect(try entries(ofFolder: folder.path).isEmpty)
+        // 512 positions.
+        let prompt = String(repeating: " the", count: 506)
+        let end = try Program.run(
+            ["generate", "--prompt", prompt, "--set", "generate.max_tokens=60"], in: folder.path)
+        #expect(end.code == 0 && end.errors.contains("no position left"), "\(end.errors)")
     }
 
     /// The same text as of a prompt that is what the template makes; the model's own template is none that it has learned.

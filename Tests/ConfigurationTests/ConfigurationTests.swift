@@ -105,6 +105,12 @@ import Testing
                 "unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
     }
 
+    @Test func `a precision of passes is refused where there are none`() {
+        let narrow = "training.precision=bfloat16"
+        #expect(problem("", narrow, "rotation.objective=weights").contains("kl or ce), and weights makes none"))
+        #expect(throws: Never.self) { try RunConfig(assignments: [narrow, "rotation.objective=ce"]) }
+    }
+
     @Test func `a section where a key is expected says what is in it`() {
         #expect(problem("training: 3").contains("'training', which is a section; its keys are training.steps"))
     }

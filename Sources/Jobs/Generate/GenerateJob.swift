@@ -59,7 +59,7 @@ package struct GenerateJob {
                 if !added.isEmpty { output(added) }
             }
             if let rest = text?.finish() { output(rest + "\n") }
-            return end
+            return end == .length && most < settings.maxTokens ? .positions : end
         } catch let error as GenerationError {
             // All ranks have it at once.
             throw AgreedError(error)

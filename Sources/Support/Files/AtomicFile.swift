@@ -31,7 +31,8 @@ package final class AtomicFile {
     }
 
     private func failure(_ problem: String, _ code: Int32) -> FileError {
-        FileError(.inputOutput, path, "\(problem): \(systemMessage(code)); an older file of this name is kept as it was")
+        let kept = PathKind(path) == .absent ? "" : "; the older file of this name is kept as it was"
+        return FileError(.inputOutput, path, "\(problem): \(systemMessage(code))\(kept)")
     }
 
     /// Appends bytes.

@@ -43,9 +43,12 @@ package func removeTree(_ path: String) throws(FileError) {
     if PathKind(path) == .folder {
         for name in try entries(ofFolder: path) { try removeTree(path + "/" + name) }
     }
-    guard remove(path) == 0 || errno == ENOENT else {
-        throw FileError(.inputOutput, path, "cannot be removed: \(systemMessage(errno))")
-    }
+    guard remove(path) != 0 else { return }
+    let code = errno
+    // On a file system that only reads, what is absent cannot be removed either.
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }
+    throw FileError(.inputOutput, path, "cannot be removed: \(systemMessage(code))")
 }
 
 /// Makes a folder, for good, unless there is one.
