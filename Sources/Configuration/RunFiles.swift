@@ -5,6 +5,8 @@ package enum RunFiles {
     package static let rotations = "rotations.safetensors"
     /// The model, and its copy in floats where that is asked for.
     package static let model = "model", dense = "dense"
+    /// The folder of the forms that the model is exported in.
+    package static let exports = "exports"
     /// Of tasks, as lm-eval writes them.
     package static let harness = "results.json"
     /// Packed ternary factors.

@@ -40,6 +40,15 @@ package struct CompressedTensorsWriter: ModelWriter {
         return SharedForm.obstacle(execution, architecture, rotates: rotates)
     }
 
+    package func obstacle(_ result: ExpectedResult) -> String? {
+        switch result.linears {
+        case .integers: nil
+        case .floats:
+            "the job makes no packed integers, which the format is for; rotate and quantize do with quantization.weights.bits=4"
+        case .ternary: "ternary factors are no integers; onnx holds ternary factors, huggingface floats"
+        }
+    }
+
     /// As ``ModelWriter/write(_:)``; the folder is read back and compared before it takes its place.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()

@@ -20,6 +20,9 @@ package protocol ModelWriter: Sendable {
     /// Why no model that does this at run time can leave in the format, and what works; nil where one can.
     func obstacle(_ execution: Execution, _ architecture: Architecture) -> String?
 
+    /// Why nothing of such a result can leave in the format, and what makes what can; nil where it may.
+    func obstacle(_ result: ExpectedResult) -> String?
+
     /// Writes the file or folder `request.out` names, which appears there complete, read back and compared, or not at all.
     ///
     /// - Throws: ``ExportError`` where the format cannot hold the model: before anything is written, where that can be known.
@@ -29,6 +32,7 @@ package protocol ModelWriter: Sendable {
 extension ModelWriter {
     package var readsModel: Bool { true }
     package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { nil }
+    package func obstacle(_ result: ExpectedResult) -> String? { nil }
 
     /// ``obstacle(_:_:)`` of a format of floats: they hold R4, and nothing else that is done at run time.
     func obstacleOfFloats(_ execution: Execution) -> String? {
@@ -38,6 +42,17 @@ extension ModelWriter {
         return "a format of floats cannot express activations that are rounded at run time, as they are here; export the "
             + "model it was made from, or quantize weights alone"
     }
+}
+
+/// What a job will leave, as far as its settings tell before its work.
+package struct ExpectedResult: Sendable {
+    package enum Linears: Sendable { case floats, integers, ternary }
+
+    package let linears: Linears
+    /// Whether it leaves `rotations.safetensors`.
+    package let hasRotations: Bool
+
+    package init(linears: Linears, hasRotations: Bool) { (self.linears, self.hasRotations) = (linears, hasRotations) }
 }
 
 /// What is to be written where.

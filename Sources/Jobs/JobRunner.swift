@@ -1,5 +1,6 @@
 package import Collectives
 package import Configuration
+internal import Models
 internal import Parallelism
 internal import Planning
 package import Runs
@@ -92,7 +93,7 @@ extension Job {
         try communicator.watch(longestWait: .seconds(config.watchdog.step))
         let placement = try config.chooseThreads(on: communicator)
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
-        if admission == .finished { return }
+        if admission == .finished { return try Self.complete(config, request, path, reporter, on: communicator) }
         reporter.note(placement.line)
         let dims =
             Self.hasReplicas
@@ -154,6 +155,24 @@ extension Job {
         try StopRequest.shielded(finish)
     }
 
+    /// Makes the exports that a finished run lacks, since it was killed or failed at them, and tells what was done. Collective.
+    private static func complete(
+        _ config: RunConfig, _ request: JobRequest, _ path: String, _ reporter: Reporter, on communicator: some Communicator
+    ) throws {
+        let made = try communicator.fromRoot {
+            let folder = RunFolder(path, supervisor: request.supervisor, isWriter: true)
+            let exports = RunExports(config: config, folder: folder, reporter: reporter)
+            return try exports.complete(job: name).map(\.rawValue).joined(separator: ", ")
+        }
+        if !made.isEmpty {
+            reporter.note("\(path): this run had finished but for exports, which are made now: \(made)")
+        } else if request.attempt > 1, RunFolder.lastRun(path) == (request.run ?? "") {
+            reporter.note("an earlier attempt has ended this run; its results are in \(path)")
+        } else {
+            reporter.note("\(path): this run has finished, and its results are there; --overwrite runs it again")
+        }
+    }
+
     /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.
     /// Collective.
     private static func admit(
@@ -178,12 +197,7 @@ extension Job {
         }
         let admission = FolderAdmission(text: text)
         switch admission {
-        case .begins, .resumes: break
-        case .finished:
-            reporter.note(
-                isLaterAttempt
-                    ? "an earlier attempt has ended this run; its results are in \(path)"
-                    : "\(path): this run has finished, and its results are there; --overwrite runs it again")
+        case .begins, .resumes, .finished: break
         case .extends(let steps):
             reporter.note(
                 "\(path): extends the finished run of \(steps) steps to \(config.training.steps), and replaces its results; "

@@ -16,6 +16,10 @@ package struct ONNXFactorWriter: ModelWriter {
 
     package init() {}
 
+    package func obstacle(_ result: ExpectedResult) -> String? {
+        result.linears == .ternary ? nil : "the job makes no ternary linears, which the format is for; ptq and ternary qat do"
+    }
+
     /// As ``ModelWriter/write(_:)``: a graph for each ternary layer, in one file.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()

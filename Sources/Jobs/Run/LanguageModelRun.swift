@@ -53,6 +53,7 @@ struct LanguageModelRun<World: Communicator> {
         let inputs = try world.agree {
             let inputs = try LanguageModelInputs(model, config, context.groups.dims, needsTraining: needsTraining)
             try inputs.check(job, startsFrom: origin)
+            try config.checkExports(job: job, inputs.folder.architecture)
             return inputs
         }
         try world.agree { try context.folder.claim() }
@@ -165,7 +166,8 @@ struct LanguageModelRun<World: Communicator> {
         // Once the summary is there the run has ended: it is not stopped any more.
         try StopRequest.check(on: world)
         try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
-        try world.agree { if world.isRoot { try export() } }
+        let exports = RunExports(config: config, folder: context.folder, reporter: context.reporter)
+        try world.agree { if world.isRoot { try exports.makeMissing() } }
         return summary
     }
 
@@ -182,29 +184,5 @@ struct LanguageModelRun<World: Communicator> {
             job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
             windows: windows, isShared: written.isShared, isPacked: !written.isPlain, isCopy: name != RunFiles.model)
         try card.write(to: folder)
-    }
-
-    /// Writes the forms of `export.formats` below `exports/`.
-    private func export() throws {
-        for format in context.config.export.formats.all {
-            let writer = ModelWriters.named(format)
-            let source = writer.readsModel ? context.folder.file("model") : context.folder.path
-            try makeFolder(context.folder.file("exports"))
-            let report = try writer.write(
-                ExportRequest(source: source, out: context.folder.file("exports/\(writer.fileName)"), overwrites: true))
-            for note in report.notes { context.reporter.note("note: \(note)") }
-            context.reporter.note("\(report.path): \(report.bytes) bytes; \(report.checked)")
-        }
-    }
-}
-
-extension RunConfig {
-    /// - Parameter execution: what the model that the job makes will do at run time.
-    /// - Throws: ``ConfigurationError`` where it cannot leave in a form of `export.formats`, whatever its weights become.
-    func checkExports(_ execution: Execution, _ architecture: Architecture) throws(ConfigurationError) {
-        for format in export.formats.all {
-            guard let reason = ModelWriters.named(format).obstacle(execution, architecture) else { continue }
-            throw ConfigurationError("export.formats", "\(format.rawValue): \(reason)")
-        }
     }
 }

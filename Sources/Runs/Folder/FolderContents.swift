@@ -21,7 +21,9 @@ struct FolderContents {
     }
 
     /// What a run computes; none of it stands beside another run's configuration.
-    static let resultNames = [RunFolder.summaryName, "R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.harness, "model"]
+    static let resultNames = [
+        RunFolder.summaryName, "R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.harness, "model", RunFiles.exports,
+    ]
     /// What a run resumes from; it goes when a run begins at step 0.
     static let stateNames = [CheckpointFolder.name]
     /// What says which run it is and how far it has come.

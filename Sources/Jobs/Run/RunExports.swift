@@ -1,0 +1,103 @@
+internal import Compression
+internal import Configuration
+internal import Exports
+internal import Models
+internal import Runs
+internal import Support
+internal import Trainer
+
+/// The forms of `export.formats`, which jobs leave below `exports/` of their folder once their results are there.
+///
+/// Exports are made of results alone: what a killed or failed run lacks of them is made later without repeating its work.
+struct RunExports {
+    let config: RunConfig
+    let folder: RunFolder
+    let reporter: Reporter
+
+    private static let name = RunFiles.exports
+
+    /// Those that are not there; each appears complete or not at all.
+    var missing: [ExportFormat] {
+        config.export.formats.all.filter { PathKind(path(ModelWriters.named($0))) == .absent }
+    }
+
+    /// Makes those that are not there, and removes what killed runs have left of them.
+    ///
+    /// - Returns: those made.
+    /// - Throws: as `ModelWriter.write(_:)`.
+    @discardableResult
+    func makeMissing() throws -> [ExportFormat] {
+        let formats = missing
+        for format in formats {
+            let writer = ModelWriters.named(format)
+            try makeFolder(folder.file(Self.name))
+            try removeLeftovers(of: writer.fileName)
+            let source = writer.readsModel ? folder.file(RunFiles.model) : folder.path
+            let report = try writer.write(ExportRequest(source: source, out: path(writer), overwrites: true))
+            for note in report.notes { reporter.note("note: \(note)") }
+            reporter.note("\(report.path): \(report.bytes) bytes; \(report.checked)")
+        }
+        return formats
+    }
+
+    /// Of jobs that make a model.
+    private static let jobs = [RotateJob.name, TrainJob.name, PtqJob.name, QatJob.name, QuantizeJob.name]
+
+    /// Makes what a finished run lacks, while no other run uses its folder.
+    ///
+    /// - Returns: those made.
+    /// - Throws: ``FolderInUse``; as ``makeMissing()``.
+    func complete(job: String) throws -> [ExportFormat] {
+        guard Self.jobs.contains(job), !missing.isEmpty else { return [] }
+        try folder.claim()
+        return try makeMissing()
+    }
+
+    private func path(_ writer: any ModelWriter) -> String { folder.file("\(Self.name)/\(writer.fileName)") }
+
+    /// The run's lock is held: whoever wrote these lives no more.
+    private func removeLeftovers(of fileName: String) throws {
+        let place = folder.file(Self.name)
+        for entry in try entries(ofFolder: place) {
+            if entry.hasPrefix(fileName + ".unchecked") || entry.hasPrefix(fileName + ".tmp") {
+                try removeTree("\(place)/\(entry)")
+            }
+        }
+    }
+}
+
+extension RunConfig {
+    /// - Parameter execution: what the model that the job makes will do at run time.
+    /// - Throws: ``ConfigurationError`` where it cannot leave in a form of `export.formats`, whatever its weights become.
+    func checkExports(_ execution: Execution, _ architecture: Architecture) throws(ConfigurationError) {
+        try checkExports { $0.obstacle(execution, architecture) }
+    }
+
+    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold.
+    func checkExports(job: String, _ architecture: Architecture) throws(ConfigurationError) {
+        guard !export.formats.all.isEmpty else { return }
+        let result = expectedResult(job, architecture)
+        try checkExports { $0.obstacle(result) }
+        // Rotations at run time and rounded inputs come with packed integers alone.
+        if result.linears != .integers { try checkExports(.plain, architecture) }
+    }
+
+    private func checkExports(_ obstacle: (any ModelWriter) -> String?) throws(ConfigurationError) {
+        for format in export.formats.all {
+            guard let reason = obstacle(ModelWriters.named(format)) else { continue }
+            throw ConfigurationError("export.formats", "\(format.rawValue): \(reason)")
+        }
+    }
+
+    private func expectedResult(_ job: String, _ architecture: Architecture) -> ExpectedResult {
+        let linears: ExpectedResult.Linears
+        switch job {
+        case QuantizeSettings.job: linears = .integers
+        case PlannedJob.ptq.rawValue: linears = .ternary
+        case PlannedJob.qat.rawValue where qat.method == .ternary: linears = .ternary
+        case PlannedJob.train.rawValue: linears = .floats
+        default: linears = QuantizationRecipe(self, architecture).weights == nil ? .floats : .integers
+        }
+        return ExpectedResult(linears: linears, hasRotations: job == PlannedJob.rotate.rawValue)
+    }
+}

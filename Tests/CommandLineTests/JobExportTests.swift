@@ -1,0 +1,53 @@
+import Support
+import Testing
+
+extension CommandLineTests {
+    /// What jobs export at their end.
+    @Suite struct JobExports {
+        @Test(arguments: [0, 2])
+        func `a run killed at its exports makes those that it lacks when it is asked for again, and nothing else`(ranks: Int)
+            throws
+        {
+            let model = try ModelFolder()
+            let settings = ["quantization.weights.bits=4", "export.formats=huggingface,compressed-tensors"]
+            let command = ["quantize"] + model.arguments() + settings.flatMap { ["--set", $0] }
+            let first = try Program.run(command, in: model.path, ranks: ranks)
+            #expect(first.code == 0, "\(first)")
+            let (lost, kept) = ("out/exports/huggingface", "out/exports/compressed-tensors")
+            let (weights, summary) = try (model.read("\(lost)/model.safetensors"), model.read("out/summary.json"))
+            try removeTree(model.file(lost))
+            try makeFolder(model.file("\(lost).tmp"))
+            try model.write("half", to: "\(lost).unchecked.tmp-1")
+
+            let second = try Program.run(command, in: model.path, ranks: ranks)
+            #expect(second.code == 0 && second.output.contains("which are made now: huggingface\n"), "\(second)")
+            #expect(!second.output.contains(kept) && !second.output.contains("perplexity"), "\(second)")
+            #expect(try model.read("\(lost)/model.safetensors") == weights)
+            #expect(try model.read("out/summary.json") == summary)
+            #expect(try entries(ofFolder: model.file("out/exports")).sorted() == ["compressed-tensors", "huggingface"])
+
+            let third = try Program.run(command, in: model.path, ranks: ranks)
+            #expect(third.code == 0 && third.output.contains("this run has finished, and its results are there"), "\(third)")
+        }
+
+        @Test(arguments: [
+            ("quantize", ["quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
+            ("quantize", ["quantization.weights.bits=4"], "r-bin", "leaves no rotations.safetensors"),
+            ("rotate", [], "r-bin,onnx", "makes no ternary linears"),
+            ("rotate", [], "compressed-tensors", "makes no packed integers"),
+            ("train", [], "compressed-tensors-transforms", "makes no packed integers"),
+            ("ptq", [], "compressed-tensors", "are no integers"),
+            ("qat", ["qat.method=integer", "quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
+        ])
+        func `a form that the job cannot fill is refused before its work`(
+            _ job: String, _ settings: [String], _ formats: String, _ fragment: String
+        ) throws {
+            let model = try ModelFolder()
+            let all = settings + ["export.formats=\(formats)"]
+            try Program.expectRefusal(
+                [job] + model.arguments() + all.flatMap { ["--set", $0] }, in: model.path, ranks: 0, code: 78,
+                fragment: fragment
+            )
+        }
+    }
+}
