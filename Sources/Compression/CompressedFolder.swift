@@ -36,6 +36,13 @@ package struct CompressedFolder: Sendable {
         if let own, !isOwn, own.json["activations"]?["symmetric_range"] == nil {
             said?.activationRange = execution.activationRange
         }
+        let factors = CompressedWeights.factorFile(path)
+        guard folder.packed?.ternaryCount ?? 0 > 0 || PathKind(factors) == .absent else {
+            throw FileError(
+                .malformed, factors,
+                "stands beside weights that config.json does not say to be ternary factors; remove the file, or give the "
+                    + "folder that it belongs to")
+        }
         // Where others run the folder, they are told the same.
         if own != nil, let said, said != (isOwn ? .plain : execution) {
             throw FileError(

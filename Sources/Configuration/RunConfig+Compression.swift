@@ -135,7 +135,7 @@ extension QuantizationSettings {
 
 /// Layers whose weights have bits of their own: patterns with a number, separated by commas.
 package struct BitOverrides: SettingValue {
-    package static let expectation = "PATTERN=BITS, separated by commas, bits 2 to 8 or 16, or none"
+    package static let expectation = "PATTERN=BITS, separated by commas, each pattern once, bits 2 to 8 or 16, or none"
     package static let isText = true
     package static let none = BitOverrides(entries: [])
 
@@ -157,7 +157,7 @@ package struct BitOverrides: SettingValue {
         var entries: [Entry] = []
         for (name, number) in pairs {
             guard let pattern = LayerPattern(settingText: String(name)), let bits = Int(number),
-                (2...8).contains(bits) || bits == 16
+                (2...8).contains(bits) || bits == 16, !entries.contains(where: { $0.pattern == pattern })
             else { return nil }
             entries.append(Entry(pattern: pattern, bits: bits))
         }

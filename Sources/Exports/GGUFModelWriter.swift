@@ -77,25 +77,38 @@ package struct GGUFModelWriter: ModelWriter {
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile()
         let (folder, packed) = try request.openModel(for: self)
-        let form: GGUFForm
-        switch folder.description.gguf {
-        case .form(let found): form = found
-        case .refused(let reason):
-            throw ExportError(
-                .unfit, folder.path, "\(format.rawValue): \(reason) (\(folder.architecture.type)); use --format huggingface")
-        }
-        try checkRows(form, folder)
-        let (tokenizer, notes) = try GGUFTokenizer.ofFolder(folder.path, rows: folder.architecture.vocabularySize)
+        let form = try form(of: folder)
+        let (tokenizer, notes) = try tokenizer(of: folder)
         let values = try general(folder, form) + form.values + tokenizer.values
-        let temporary = request.out + ".unchecked"
-        defer { try? removeTree(temporary) }
-        try GGUFFile.write(values, tensors(folder, form), to: temporary, called: request.out)
-        try compare(temporary, folder, form, tokenizer)
-        try renameDurably(temporary, to: request.out)
+        try request.makeFile { path in
+            try GGUFFile.write(values, tensors(folder, form), to: path, called: request.out)
+            try compare(path, folder, form, tokenizer)
+        }
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: form.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
             checked: "\(form.entries.count) tensors, configuration and tokenizer read back, equal to the source",
             notes: folder.warnings + packed + form.notes + notes + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
+    }
+
+    /// What the network is, which no job changes, and its tokenizer.
+    package func checkNetwork(of folder: ModelFolder) throws {
+        _ = try form(of: folder)
+        _ = try tokenizer(of: folder)
+    }
+
+    private func form(of folder: ModelFolder) throws(ExportError) -> GGUFForm {
+        switch folder.description.gguf {
+        case .form(let form):
+            try checkRows(form, folder)
+            return form
+        case .refused(let reason):
+            throw ExportError(
+                .unfit, folder.path, "\(format.rawValue): \(reason) (\(folder.architecture.type)); use --format huggingface")
+        }
+    }
+
+    private func tokenizer(of folder: ModelFolder) throws -> (tokenizer: GGUFTokenizer, notes: [String]) {
+        try GGUFTokenizer.ofFolder(folder.path, rows: folder.architecture.vocabularySize)
     }
 
     private func encoding(_ entry: GGUFForm.Entry) -> GGUFEncoding {
@@ -120,7 +133,10 @@ package struct GGUFModelWriter: ModelWriter {
 
     private func general(_ folder: ModelFolder, _ form: GGUFForm) throws -> [(key: String, value: GGUFValue)] {
         let provenance = try Provenance(folder)
-        let name = resolvedPath(folder.path)?.split(separator: "/").last.map(String.init) ?? folder.architecture.type
+        // A run's folder is called as all runs' are: the run has the name.
+        let names = (resolvedPath(folder.path) ?? "").split(separator: "/")
+        let own = names.last == "model" && names.count > 1 ? names.dropLast().last : names.last
+        let name = own.map(String.init) ?? folder.architecture.type
         return [
             ("general.architecture", .string(form.architecture)), ("general.type", .string("model")),
             ("general.name", .string(name)), ("general.file_type", .uint32(precision.fileType)),

@@ -23,6 +23,9 @@ package protocol ModelWriter: Sendable {
     /// Why nothing of such a result can leave in the format, and what makes what can; nil where it may.
     func obstacle(_ result: ExpectedResult) -> String?
 
+    /// - Throws: ``ExportError`` where the format has no place for the network, whatever a job makes of its weights.
+    func checkNetwork(of folder: ModelFolder) throws
+
     /// Writes the file or folder `request.out` names, which appears there complete, read back and compared, or not at all.
     ///
     /// - Throws: ``ExportError`` where the format cannot hold the model: before anything is written, where that can be known.
@@ -33,6 +36,7 @@ extension ModelWriter {
     package var readsModel: Bool { true }
     package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { nil }
     package func obstacle(_ result: ExpectedResult) -> String? { nil }
+    package func checkNetwork(of folder: ModelFolder) throws {}
 
     /// ``obstacle(_:_:)`` of a format of floats: they hold R4, and nothing else that is done at run time.
     func obstacleOfFloats(_ execution: Execution) -> String? {
@@ -107,6 +111,19 @@ package struct ExportRequest: Sendable {
         case .file where overwrites: break
         case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
         default: throw ExportError(.place, out, "is there and is no file; give the name of a new file")
+        }
+    }
+
+    /// Makes the file at `out`, complete or not at all.
+    ///
+    /// - Parameter body: writes and checks it under the path that it is given, in a folder where nobody else writes.
+    /// - Throws: `FileError`; what `body` throws.
+    func makeFile(_ body: (_ path: String) throws -> Void) throws {
+        let place = try WritingFolder.alone(out + ".tmp")
+        try withExtendedLifetime(place) {
+            let path = place.path + "/file"
+            try body(path)
+            try renameDurably(path, to: out)
         }
     }
 

@@ -27,20 +27,19 @@ package struct RotationArchiveWriter: ModelWriter {
             throw ExportError(.unfit, request.source, "holds no rotations.safetensors; give the run folder of a rotate")
         }
         let rotations = try self.rotations(path)
-        let temporary = request.out + ".unchecked"
-        defer { try? removeTree(temporary) }
-        try rotations.writeTorchArchive(to: temporary)
-        let archive = try TorchArchive(temporary)
-        guard archive.names == rotations.named.map(\.name) else {
-            throw ExportError(.unequal, request.out, "holds other rotations than \(path)")
-        }
-        for (name, tensor) in rotations.named {
-            let written = try archive.read(name)
-            guard written.shape == tensor.shape, firstDifference(written, tensor) == nil else {
-                throw ExportError(.unequal, "\(request.out): \(name)", "is not what was to be written")
+        try request.makeFile { file in
+            try rotations.writeTorchArchive(to: file)
+            let archive = try TorchArchive(file)
+            guard archive.names == rotations.named.map(\.name) else {
+                throw ExportError(.unequal, request.out, "holds other rotations than \(path)")
+            }
+            for (name, tensor) in rotations.named {
+                let written = try archive.read(name)
+                guard written.shape == tensor.shape, firstDifference(written, tensor) == nil else {
+                    throw ExportError(.unequal, "\(request.out): \(name)", "is not what was to be written")
+                }
             }
         }
-        try renameDurably(temporary, to: request.out)
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: 0,
             checked: "\(rotations.named.count) rotations read back, equal to the source")

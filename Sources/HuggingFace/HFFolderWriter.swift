@@ -6,10 +6,8 @@ package final class HFFolderWriter {
     /// The folder's final path.
     package let path: String
     /// Where the files go until `commit()`.
-    package let temporaryPath: String
-    private var isCommitted = false
-    /// Of the temporary folder, where other processes may be writing the same.
-    private let lock: WriterLock?
+    package var temporaryPath: String { place.path }
+    private let place: WritingFolder
 
     /// Files of a model folder that belong to the tokenizer and to generation, and are passed through as they are.
     package static let passedThrough = [
@@ -23,39 +21,33 @@ package final class HFFolderWriter {
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.
     ///
     /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone.
-    ///   What those left that live no longer is removed.
+    ///   Else two at a time are refused.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = Self.trimmed(path)
         guard [.absent, .folder].contains(PathKind(self.path)) else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
-        guard !besideOthers else {
-            WriterLock.removeLeftovers(of: Self.temporaryPath(of: path) + Self.mark)
-            (temporaryPath, lock) = try WriterLock.folder { Self.temporaryPath(of: path) + Self.randomSuffix }
-            return
-        }
-        (temporaryPath, lock) = (Self.temporaryPath(of: path), nil)
-        try removeTree(temporaryPath)
-        guard mkdir(temporaryPath, 0o755) == 0 else {
-            throw FileError(.inputOutput, temporaryPath, "cannot be created: \(systemMessage(errno))")
+        if besideOthers {
+            WritingFolder.removeLeftovers(of: Self.oldPath(of: self.path) + Self.mark)
+            place = try WritingFolder.besideOthers(Self.temporaryPath(of: path) + Self.mark)
+        } else {
+            place = try WritingFolder.alone(Self.temporaryPath(of: path))
         }
     }
 
     /// Where the files of a folder go while it is being written.
     package static func temporaryPath(of path: String) -> String { trimmed(path) + ".tmp" }
 
-    /// Before what makes a temporary name one writer's alone.
+    /// What a folder is called while another takes its place.
+    private static func oldPath(of path: String) -> String { path + ".old" }
+
+    /// Before what makes a name one writer's alone.
     private static let mark = "-"
-    private static var randomSuffix: String { mark + String(UInt64.random(in: 0...UInt64.max), radix: 36) }
 
     private static func trimmed(_ path: String) -> String {
         var trimmed = path[...]
         while trimmed.count > 1, trimmed.last == "/" { trimmed.removeLast() }
         return String(trimmed)
-    }
-
-    deinit {
-        if !isCommitted { try? removeTree(temporaryPath) }
     }
 
     /// Where to write a file of the folder.
@@ -81,7 +73,7 @@ package final class HFFolderWriter {
     /// back if the new one cannot take its place, and removed in the end.
     package func commit() throws(FileError) {
         try synchronizeDirectory(temporaryPath)
-        let oldPath = path + ".old"
+        let oldPath = Self.oldPath(of: path)
         let replaces = PathKind(path) == .folder
         if replaces {
             try removeTree(oldPath)
@@ -93,7 +85,7 @@ package final class HFFolderWriter {
             if replaces { try move(oldPath, to: path) }
             throw error
         }
-        isCommitted = true
+        place.keep(as: path)
         try synchronizeDirectory(parentDirectory(of: path))
         if replaces { try removeTree(oldPath) }
     }
@@ -109,15 +101,15 @@ package final class HFFolderWriter {
                 throw FileError(.inputOutput, temporaryPath, "cannot be renamed to \(path): \(systemMessage(errno))")
             }
             if try serves() { return }
-            let oldPath = path + ".old" + Self.randomSuffix
+            let oldPath = Self.oldPath(of: path) + Self.mark + WritingFolder.randomEnd
             // Another process may have moved it first.
             guard rename(path, oldPath) == 0 || errno == ENOENT else {
                 throw FileError(.inputOutput, path, "cannot be renamed to \(oldPath): \(systemMessage(errno))")
             }
-            try removeTree(oldPath)
+            // Another may take it for a leftover, and remove it.
+            try? removeTree(oldPath)
         }
-        isCommitted = true
-        WriterLock.unmark(path)
+        place.keep(as: path)
         try synchronizeDirectory(parentDirectory(of: path))
     }
 

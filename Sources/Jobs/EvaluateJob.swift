@@ -65,7 +65,7 @@ package struct EvaluateJob: Job {
             results["product"] = .string(config.eval.product.rawValue)
             results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
         }
-        results["bits"] = config.quantization.bitsJSON
+        results["bits"] = config.quantization.bitsJSON(ofWeights: !run.inputs.isCompressed)
         results["method"] = .string(method(config))
         results["bits_per_weight"] = table?.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["model_bytes"] = .integer(try table?.rows.last?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
@@ -130,7 +130,9 @@ package struct EvaluateJob: Job {
         _ windows: [[Int32]]
     ) throws -> ScoreTable {
         let (config, recipe) = (run.context.config, compressed.recipe)
-        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        var bits = NetworkBits(config.quantization)
+        if run.inputs.isCompressed { bits.weights = nil }
+        var table = ScoreTable(bits, windows: windows.count, length: config.data.sequenceLength)
         if run.inputs.isCompressed {
             // Factors that were given besides take the place of the folder's own.
             guard let changed = compressed.changed else { return try scoreCompressed(original, table, run, windows) }
@@ -205,7 +207,6 @@ package struct EvaluateJob: Job {
         let score = try evaluate(network, against: reference, windows: windows, run.context.groups)
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
         var bits = table.bits
-        bits.weights = nil
         // Ternary layers round their inputs to 8 bits to multiply in integers.
         let packed = run.inputs.folder.packed
         if inIntegers, packed.map({ $0.ternaryCount > 0 }) ?? false { bits.activations = min(bits.activations, 8) }

@@ -63,7 +63,7 @@ struct IntegerQat<World: Communicator> {
         var results = JSONObject()
         table.add(to: &results)
         results["loss"] = record.loss
-        results["bits"] = config.quantization.bitsJSON
+        results["bits"] = config.quantization.bitsJSON()
         results["method"] = "integer"
         results["model_bytes"] = .integer(bytes)
         results["products"] = quantizer.map { c.products(integer: WeightPlan($0, c).specs.count) }
@@ -72,6 +72,7 @@ struct IntegerQat<World: Communicator> {
         try run.summarize(
             record, results, config.improvement(before: before, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
+        if let warning = table.distanceWarning(config, .qat) { context.reporter.note("\n" + warning) }
     }
 
     /// Writes the trained network, as integers where weights are quantized, and scores what was written. Collective.

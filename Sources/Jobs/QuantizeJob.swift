@@ -58,7 +58,7 @@ package struct QuantizeJob: Job {
 
         var results = JSONObject()
         table.add(to: &results)
-        results["bits"] = config.quantization.bitsJSON
+        results["bits"] = config.quantization.bitsJSON()
         results["method"] = .string(made.names.method)
         results["bits_per_weight"] = .double(written.bitsPerWeight)
         results["model_bytes"] = .integer(bytes)

@@ -67,7 +67,9 @@ struct TernaryQat<World: Communicator> {
         try run.summarize(
             record, results, config.improvement(before: before.score, after: trained), table.text,
             timing: trainer.timing, hasTeacher: config.distills)
-        for warning in [after.warning, after.refusals].compactMap(\.self) { context.reporter.note("\n" + warning) }
+        for warning in [after.warning, after.refusals, table.distanceWarning(config, .qat)].compactMap(\.self) {
+            context.reporter.note("\n" + warning)
+        }
     }
 
     /// How layers are projected, once the settings and the bus's way to the other ranks are checked. Collective.

@@ -17,7 +17,7 @@ extension CommandLineTests {
             let (weights, summary) = try (model.read("\(lost)/model.safetensors"), model.read("out/summary.json"))
             try removeTree(model.file(lost))
             try makeFolder(model.file("\(lost).tmp"))
-            try model.write("half", to: "\(lost).unchecked.tmp-1")
+            try model.write("half", to: "\(lost).tmp/config.json")
 
             let second = try Program.run(command, in: model.path, ranks: ranks)
             #expect(second.code == 0 && second.output.contains("which are made now: huggingface\n"), "\(second)")
@@ -28,6 +28,15 @@ extension CommandLineTests {
 
             let third = try Program.run(command, in: model.path, ranks: ranks)
             #expect(third.code == 0 && third.output.contains("this run has finished, and its results are there"), "\(third)")
+        }
+
+        @Test func `a form that has no place for the network is refused before its work`() throws {
+            let model = try ModelFolder()
+            let settings = ["quantization.weights.bits=4", "export.formats=gguf-tq2_0"]
+            try Program.expectRefusal(
+                ["quantize"] + model.arguments() + settings.flatMap { ["--set", $0] }, in: model.path, ranks: 0, code: 78,
+                fragment: "are no whole blocks of 256")
+            #expect(PathKind(model.file("out")) == .absent)
         }
 
         @Test(arguments: [

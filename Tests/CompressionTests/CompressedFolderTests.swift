@@ -40,6 +40,13 @@ import Testing
         return packed
     }
 
+    @Test func `factors of which config.json says nothing are not passed over`() throws {
+        _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
+        let file = folder.file("model/\(CompressedFolder.factorFileName)")
+        try AtomicFile.write("", to: file)
+        #expect { try CompressedFolder(folder.file("model")) } throws: { "\($0)".contains("\(file): stands beside weights") }
+    }
+
     @Test(arguments: [
         QuantizerSpec(bits: 4, symmetric: true, granularity: .channel),
         QuantizerSpec(bits: 3, symmetric: false, granularity: .channel),

@@ -184,6 +184,10 @@ import Testing
         }
     }
 
+    @Test func `a layer pattern with two numbers of bits is refused`() {
+        #expect(problem("", "quantization.overrides=*.q_proj=8,*=4,*.q_proj=2").contains("each pattern once"))
+    }
+
     @Test func `keys that contradict each other are refused`() {
         #expect(problem("", "training.warmup_steps=101").contains("more than the 100"))
     }

@@ -53,7 +53,7 @@ import Testing
         let living = try HFFolderWriter(path + ".folder", besideOthers: true)
         try living.write("{}", as: "config.json")
         // As a version without locks left it, and as one that was killed before the lock was made.
-        for name in ["a.gguf.folder.tmp-killed", "a.gguf.folder.tmp-empty", "b.gguf.folder.tmp-other"] {
+        for name in ["a.gguf.folder.tmp-killed", "a.gguf.folder.tmp-empty", "a.gguf.folder.old-1", "b.gguf.folder.tmp-other"] {
             try makeFolder(model.file(name))
         }
         try AtomicFile.write("{}", to: model.file("a.gguf.folder.tmp-killed/config.json"))

@@ -90,6 +90,29 @@ func truncate(_ path: String, to size: Int) throws {
         #expect(try entries(ofFolder: folder.path) == ["model"])
     }
 
+    @Test func `two writers of one folder at a time are refused, and what a killed one has left is removed`() throws {
+        let target = folder.file("model")
+        do {
+            let living = try HFFolderWriter(target)
+            try living.write("living", as: "config.json")
+            #expect { try HFFolderWriter(target) } throws: {
+                "\($0)".contains("\(target).tmp: another process is writing there")
+            }
+            try living.commit()
+        }
+        #expect(try entries(ofFolder: target) == ["config.json"])
+        // As a version without locks left it, and as a killed one does.
+        for names in [["half"], ["half", ".writing"]] {
+            try makeFolder(target + ".tmp")
+            for name in names { try AtomicFile.write("", to: "\(target).tmp/\(name)") }
+            let next = try HFFolderWriter(target)
+            try next.write("next", as: "config.json")
+            try next.commit()
+            #expect(try entries(ofFolder: target) == ["config.json"])
+            #expect(try entries(ofFolder: folder.path) == ["model"])
+        }
+    }
+
     @Test func `tokenizer files are passed through, absent ones left out`() throws {
         try AtomicFile.write("{}", to: folder.file("tokenizer.json"))
         try AtomicFile.write("other", to: folder.file("notes.txt"))

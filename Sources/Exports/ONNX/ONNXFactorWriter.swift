@@ -40,12 +40,11 @@ package struct ONNXFactorWriter: ModelWriter {
             throw ExportError(
                 .unfit, folder.path, "its factors take \(size) bytes, and an ONNX file holds \(Self.largestFile) at most")
         }
-        let temporary = request.out + ".unchecked"
-        defer { try? removeTree(temporary) }
-        try AtomicFile.write(graph.model(metadata: try Provenance(folder).entries), to: temporary)
-        guard ONNXGraph.initializers(of: try InputFile.contents(of: temporary, limit: Self.largestFile)) == graph.initializers
-        else { throw ExportError(.unequal, temporary, "does not hold the factors that were to be written") }
-        try renameDurably(temporary, to: request.out)
+        try request.makeFile { path in
+            try AtomicFile.write(graph.model(metadata: try Provenance(folder).entries), to: path)
+            guard ONNXGraph.initializers(of: try InputFile.contents(of: path, limit: Self.largestFile)) == graph.initializers
+            else { throw ExportError(.unequal, request.out, "does not hold the factors that were to be written") }
+        }
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: weights,
             checked: "\(graph.initializers.count) tensors read back, equal to the factors",

@@ -53,7 +53,7 @@ struct LanguageModelRun<World: Communicator> {
         let inputs = try world.agree {
             let inputs = try LanguageModelInputs(model, config, context.groups.dims, needsTraining: needsTraining)
             try inputs.check(job, startsFrom: origin)
-            try config.checkExports(job: job, inputs.folder.architecture)
+            try config.checkExports(job: job, inputs.folder)
             return inputs
         }
         try world.agree { try context.folder.claim() }

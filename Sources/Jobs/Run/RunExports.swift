@@ -14,14 +14,12 @@ struct RunExports {
     let folder: RunFolder
     let reporter: Reporter
 
-    private static let name = RunFiles.exports
-
     /// Those that are not there; each appears complete or not at all.
     var missing: [ExportFormat] {
         config.export.formats.all.filter { PathKind(path(ModelWriters.named($0))) == .absent }
     }
 
-    /// Makes those that are not there, and removes what killed runs have left of them.
+    /// Makes those that are not there.
     ///
     /// - Returns: those made.
     /// - Throws: as `ModelWriter.write(_:)`.
@@ -30,8 +28,7 @@ struct RunExports {
         let formats = missing
         for format in formats {
             let writer = ModelWriters.named(format)
-            try makeFolder(folder.file(Self.name))
-            try removeLeftovers(of: writer.fileName)
+            try makeFolder(folder.file(RunFiles.exports))
             let source = writer.readsModel ? folder.file(RunFiles.model) : folder.path
             let report = try writer.write(ExportRequest(source: source, out: path(writer), overwrites: true))
             for note in report.notes { reporter.note("note: \(note)") }
@@ -53,17 +50,7 @@ struct RunExports {
         return try makeMissing()
     }
 
-    private func path(_ writer: any ModelWriter) -> String { folder.file("\(Self.name)/\(writer.fileName)") }
-
-    /// The run's lock is held: whoever wrote these lives no more.
-    private func removeLeftovers(of fileName: String) throws {
-        let place = folder.file(Self.name)
-        for entry in try entries(ofFolder: place) {
-            if entry.hasPrefix(fileName + ".unchecked") || entry.hasPrefix(fileName + ".tmp") {
-                try removeTree("\(place)/\(entry)")
-            }
-        }
-    }
+    private func path(_ writer: any ModelWriter) -> String { folder.file("\(RunFiles.exports)/\(writer.fileName)") }
 }
 
 extension RunConfig {
@@ -73,9 +60,12 @@ extension RunConfig {
         try checkExports { $0.obstacle(execution, architecture) }
     }
 
-    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold.
-    func checkExports(job: String, _ architecture: Architecture) throws(ConfigurationError) {
+    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold; as
+    ///   `ModelWriter.checkNetwork(of:)`.
+    func checkExports(job: String, _ folder: ModelFolder) throws {
+        for format in export.formats.all { try ModelWriters.named(format).checkNetwork(of: folder) }
         guard !export.formats.all.isEmpty else { return }
+        let architecture = folder.architecture
         let result = expectedResult(job, architecture)
         try checkExports { $0.obstacle(result) }
         // Rotations at run time and rounded inputs come with packed integers alone.

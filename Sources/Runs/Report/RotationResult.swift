@@ -32,7 +32,7 @@ package struct RotationResult: Sendable {
         object["loss"] = ["first": .double(firstLoss), "last": .double(lastLoss)]
         object["orthogonality_error"] = .double(orthogonalityError)
         object["invariance_error"] = .double(invarianceError)
-        object["bits"] = settings.bitsJSON
+        object["bits"] = settings.bitsJSON()
         return object
     }
 }
@@ -40,9 +40,11 @@ package struct RotationResult: Sendable {
 extension QuantizationSettings {
     /// For `summary.json`: `kv` is `quantization.kv.bits`, `keys` and `values` the bits as resolved;
     /// `embedding` and `head` where they are rounded.
-    package var bitsJSON: JSONValue {
+    ///
+    /// - Parameter ofWeights: false where a folder's own weights are used, which have no one number.
+    package func bitsJSON(ofWeights: Bool = true) -> JSONValue {
         var object = JSONObject()
-        object["weights"] = .integer(weights.bits)
+        object["weights"] = ofWeights ? .integer(weights.bits) : .null
         object["activations"] = .integer(activations.bits)
         object["kv"] = .integer(kv.bits)
         object["keys"] = .integer(kv.keys)

@@ -13,8 +13,10 @@ extension ScoreTable {
     /// That the last row, which is written, is far from full precision; nil where it is not.
     package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
-        let advice = (config.coarsest(job) + [job == .ptq ? "a smaller ternary.tolerance or more ternary.bits" : "more bits"])
-            .joined(separator: ", or ")
+        let isTernary = config.makesFactors(job)
+        let bits = isTernary ? "a smaller ternary.tolerance or more ternary.bits" : "more bits"
+        let steps = job == .qat ? ["more steps (training.steps)"] : []
+        let advice = (config.coarsest(job) + [bits] + steps).joined(separator: ", or ")
         return "warning: '\(last.label)' is far from full precision (KL \(divergence.formatted(decimals: 2)) nats a token, "
             + "perplexity \(last.score.perplexity.formatted(decimals: 2))); what usually helps: \(advice)"
     }
@@ -35,9 +37,11 @@ extension ScoreTable {
 }
 
 extension RunConfig {
+    fileprivate func makesFactors(_ job: PlannedJob) -> Bool { job == .ptq || (job == .qat && qat.method == .ternary) }
+
     /// What is coarsest in how the network is compressed, as what helps.
     fileprivate func coarsest(_ job: PlannedJob) -> [String] {
-        if job == .ptq {
+        if makesFactors(job) {
             return ternary.weighting == .none ? ["factors chosen on data (ternary.weighting=both)"] : []
         }
         var result: [String] = []
