@@ -211,6 +211,14 @@ INLINE float power_2_4(float d) {
 // Values between two looks whether a sum is too large already.
 #define CLIP_LOOK 128
 
+INLINE double sum_of_lanes(const float *part) {
+    double sum[LANES];
+    for (int j = 0; j < LANES; j++) sum[j] = part[j];
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) sum[j] += sum[j + width];
+    return sum[0];
+}
+
 // Σ|y − x|^2.4 of a group: float sums over blocks, added up in double. INFINITY as soon as the sum can only end at `limit` or
 // more: its terms are not negative, and rounding keeps the order.
 INLINE double clip_error(const float *x, size_t n, grid_t k, double limit) {
@@ -223,29 +231,38 @@ INLINE double clip_error(const float *x, size_t n, grid_t k, double limit) {
             size_t look = i + CLIP_LOOK < end ? i + CLIP_LOOK : end;
             for (; i + LANES <= look; i += LANES)
                 for (int j = 0; j < LANES; j++) part[j] += power_2_4(value_of(code_of(x[i + j], k), k) - x[i + j]);
-            double sum = total;
-            for (int j = 0; j < LANES; j++) sum += part[j];
-            if (sum >= limit) return INFINITY;
+            if (total + sum_of_lanes(part) >= limit) return INFINITY;
         }
         for (; i < end; i++) part[i & (LANES - 1)] += power_2_4(value_of(code_of(x[i], k), k) - x[i]);
-        for (int j = 0; j < LANES; j++) total += part[j];
+        total += sum_of_lanes(part);
     }
     return total;
 }
 
+INLINE float clip_candidate(int index, int grid) { return (float)(1 - (double)index / grid); }
+
+// Each group's search begins at what the one before has found, which is mostly near: what is far soon turns out to be worse.
 void CK_VARIANT(ck_clip_search)(const float *x, float *clip, size_t groups, size_t g, ck_quantizer q, int candidates,
                                 int grid) {
+    int found = 0;
     for (size_t group = 0; group < groups; group++, x += g) {
         range_t r = range_of(x, g);
         double best = INFINITY;
-        clip[group] = 1;
-        for (int i = 0; i < candidates; i++) {
-            float ratio = (float)(1 - (double)i / grid);
-            double error = clip_error(x, g, grid_of(r, q, ratio), best);
-            if (error < best) {
-                best = error;
-                clip[group] = ratio;
-            }
+        int start = found;
+        found = 0;
+        // Larger ratios, which win a tie, then smaller ones, which do not.
+        for (int i = start; i >= 0; i--) {
+            double error = clip_error(x, g, grid_of(r, q, clip_candidate(i, grid)), nextafter(best, INFINITY));
+            if (!(error <= best)) continue;
+            best = error;
+            found = i;
         }
+        for (int i = start + 1; i < candidates; i++) {
+            double error = clip_error(x, g, grid_of(r, q, clip_candidate(i, grid)), best);
+            if (!(error < best)) continue;
+            best = error;
+            found = i;
+        }
+        clip[group] = clip_candidate(found, grid);
     }
 }
