@@ -1,6 +1,6 @@
 internal import CKernels
 internal import LinearAlgebra
-package import TensorCore
+internal import TensorCore
 
 /// A weight of integers for products with floats: ŵ = (code − zero)·scale is made in registers, so that a product with one
 /// token reads the codes, of 4 or 8 bits each, and nothing else.
