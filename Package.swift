@@ -133,7 +133,7 @@ let package = Package(
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
                 "TernarySVD", "Collectives", "Parallelism", "Evaluation", "TransitionBus", "Datasets", "Configuration", "Runs",
-                "CKernels",
+                "CKernels", "Calibration",
             ]),
         module(
             "Jobs",

@@ -1,7 +1,7 @@
 package import Support
-internal import TensorCore
+package import TensorCore
 
-/// Where a calibration keeps the inputs of a block.
+/// Where activations are kept that are used again.
 package enum ActivationStorage: Sendable, Equatable {
     case memory
     /// In a file without a name in this folder: memory does not grow with the number of windows.
@@ -9,7 +9,7 @@ package enum ActivationStorage: Sendable, Equatable {
 }
 
 /// A tensor for each window, or none where tokens enter. The same bits from memory and from a file.
-final class WindowActivations {
+package final class WindowActivations {
     private var held: [Tensor?]
     private let file: ScratchFile?
     /// Of what is in the file.
@@ -18,7 +18,7 @@ final class WindowActivations {
     private let stride: Int
 
     /// - Parameter values: of a window at most.
-    init(count: Int, values: Int, in storage: ActivationStorage) throws(FileError) {
+    package init(count: Int, values: Int, in storage: ActivationStorage) throws(FileError) {
         held = [Tensor?](repeating: nil, count: count)
         shapes = [[Int]?](repeating: nil, count: count)
         stride = MemoryLayout<Float>.stride * values
@@ -28,7 +28,7 @@ final class WindowActivations {
         }
     }
 
-    var count: Int { held.count }
+    package var count: Int { held.count }
 
     func tensor(_ place: Int) throws(FileError) -> Tensor? {
         guard let file else { return held[place] }
@@ -40,7 +40,7 @@ final class WindowActivations {
         return result
     }
 
-    func set(_ place: Int, _ tensor: Tensor) throws(FileError) {
+    package func set(_ place: Int, _ tensor: Tensor) throws(FileError) {
         guard let file else {
             held[place] = tensor
             return
@@ -49,5 +49,26 @@ final class WindowActivations {
         precondition(bytes.count <= stride, "\(tensor.shape) for a window of \(stride) bytes")
         try file.write(bytes, at: place * stride)
         shapes[place] = tensor.shape
+    }
+
+    /// Copies stretches of `count` values each of the tensor of a window, one after the other.
+    ///
+    /// - Parameter stretches: their places, in units of `count` values.
+    /// - Precondition: the window has a tensor, and the stretches lie in it.
+    package func copy(
+        _ stretches: [Int], of place: Int, count: Int, to target: UnsafeMutablePointer<Float>
+    ) throws(FileError) {
+        let size = MemoryLayout<Float>.stride * count
+        for (index, stretch) in stretches.enumerated() {
+            let destination = target + index * count
+            if let file {
+                try file.read(
+                    UnsafeMutableRawBufferPointer(start: destination, count: size), at: place * stride + stretch * size)
+            } else if let tensor = held[place] {
+                destination.update(from: tensor.pointer + stretch * count, count: count)
+            } else {
+                preconditionFailure("window \(place) has no activations")
+            }
+        }
     }
 }

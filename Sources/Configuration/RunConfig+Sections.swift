@@ -27,7 +27,7 @@ package struct ModelSettings: Sendable, Equatable {
         storage = key(
             "storage", .f32,
             "how rotate, eval, quantize and ptq keep weights: in memory, bf16 in half of it (not ptq), or file: read from "
-                + "model.path whenever one is used, and a calibration's activations in a file of the run's folder; computing "
+                + "model.path whenever one is used, and activations that are kept in a file of the run's folder; computing "
                 + "stays in float32"
         )
         dtype = key(

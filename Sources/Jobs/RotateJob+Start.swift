@@ -62,6 +62,6 @@ extension RotateJob {
         let (rotation, length) = (context.config.rotation, context.config.data.sequenceLength)
         let windows = (0..<min(text.count, rotation.sequences)).map { text[$0] }
         context.reporter.note("storing the activations of \(windows.count) sequences of \(length) tokens")
-        try learner.store(windows, tokens: rotation.tokens, context.groups)
+        try learner.store(windows, tokens: rotation.tokens, in: context.activationStorage, context.groups)
     }
 }

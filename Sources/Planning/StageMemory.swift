@@ -144,7 +144,8 @@ struct StageMemory {
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.
     private func storedRows(replicas: Int) -> Double {
         let share = 1 / Double(max(1, replicas))
-        let widths = blocks.reduce(0) { $0 + $1.quantizedWidth }
+        // With weights in their file the rows are in one, too.
+        let widths = resting == 0 ? 0 : blocks.reduce(0) { $0 + $1.quantizedWidth }
         return share
             * (Double(workload.storedSequences * workload.length * widths)
                 + Double(3 * workload.storedTokens * max(shape.hiddenSize, blocks.map { $0.width(.outputInput) }.max() ?? 0)))

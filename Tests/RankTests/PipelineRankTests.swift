@@ -1,10 +1,12 @@
 import Autograd
+import Calibration
 import Collectives
 import Evaluation
 import Models
 import Parallelism
 import Rotation
 import TensorCore
+import TestSupport
 import Testing
 
 @testable import Configuration
@@ -68,7 +70,11 @@ extension RankTests {
             let learner = RotationLearner(settings, model, base: base, online: recipe.online, from: recipe.start)
             var run = Run()
             if recipe.learner.objective.readsStoredRows {
-                try learner.store(Array(Self.sequences.prefix(7)), tokens: 70, groups)
+                // One rank's in memory, those of several in files: the same bits.
+                let folder = try TemporaryFolder()
+                try learner.store(
+                    Array(Self.sequences.prefix(7)), tokens: 70, in: world.size == 1 ? .memory : .file(folder: folder.path),
+                    groups)
             }
             for step in 0..<Self.steps {
                 let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)

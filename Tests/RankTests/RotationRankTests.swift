@@ -1,4 +1,5 @@
 import Autograd
+import Calibration
 import Collectives
 import EmbeddedModel
 import Evaluation
@@ -96,7 +97,9 @@ extension RankTests {
             let setup = try Setup(planTokens: 256, objective: objective)
             func learn(_ world: some Communicator) throws -> (RotationLearner, [Double]) {
                 let (learner, groups) = (setup.learner(), try ParallelGroups.dataParallel(world))
-                if objective == .range { try learner.store(Array(setup.sequences.prefix(10)), tokens: 100, groups) }
+                if objective == .range {
+                    try learner.store(Array(setup.sequences.prefix(10)), tokens: 100, in: .memory, groups)
+                }
                 return (
                     learner,
                     try (0..<5).map { try learner.step($0, [], globalSequences: 0, learningRate: 0.5, groups).loss }

@@ -1,9 +1,11 @@
 import Autograd
+import Calibration
 import Collectives
 import Evaluation
 import Models
 import Parallelism
 import Rotation
+import Support
 import TensorCore
 import TestSupport
 import Testing
@@ -25,7 +27,12 @@ import Testing
         let recipe: RotationRecipe
         let groups: ParallelGroups<LoopbackCommunicator>
 
-        init(_ objective: RotationObjective, tokens: Int = 96, assignments: [String] = []) throws {
+        init(
+            _ objective: RotationObjective, tokens: Int = 96, in storage: ActivationStorage = .memory,
+            assignments: [String] = []
+        )
+            throws
+        {
             let c = Self.configuration
             var random = RandomStream(seed: 71)
             let parameters = c.architecture.parameters().map { _, spec in
@@ -44,7 +51,7 @@ import Testing
             groups = try ParallelGroups.dataParallel(LoopbackCommunicator())
             guard objective != .weights else { return }
             let windows = (0..<6).map { _ in (0..<32).map { _ in Int32(random.next() % 96) } }
-            try learner.store(windows, tokens: tokens, groups)
+            try learner.store(windows, tokens: tokens, in: storage, groups)
         }
 
         func step(_ index: Int, rate: Float) throws -> StepResult {
@@ -94,6 +101,25 @@ import Testing
             #expect(abs(measured - expected) <= 2e-2 * abs(expected) + 2e-4 * zero.loss, "\(name)")
         }
         #expect(offset == gradients.count)
+    }
+
+    @Test(arguments: objectives.dropLast(), [96, 6 * 32]) func `rows in a file give the bits of rows in memory`(
+        _ objective: RotationObjective, tokens: Int
+    ) throws {
+        let folder = try TemporaryFolder()
+        let (held, filed) = try (
+            Setup(objective, tokens: tokens), Setup(objective, tokens: tokens, in: .file(folder: folder.path))
+        )
+        for step in 0..<3 { #expect(try held.step(step, rate: 0.5).loss == filed.step(step, rate: 0.5).loss) }
+        #expect(held.learner.rotations.named.map(\.tensor.elements) == filed.learner.rotations.named.map(\.tensor.elements))
+    }
+
+    @Test func `rows that cannot be kept are an error, not left out`() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write("", to: folder.file("taken"))
+        #expect { try Setup(.range, in: .file(folder: folder.file("taken"))) } throws: {
+            "\($0)".contains("cannot be made a folder")
+        }
     }
 
     /// The variance of rounding goes with the square of the steps.

@@ -40,7 +40,7 @@ struct LearnedRotations: ModelTransform {
         if learning.objective == .range {
             try learner.store(
                 Array(input.calibration.prefix(config.rotation.sequences)), tokens: config.rotation.tokens,
-                input.run.context.groups)
+                in: input.run.context.activationStorage, input.run.context.groups)
         }
         try input.run.learn(learner, steps: config.quantize.learningSteps, "learning rotations")
         return learner.rotations

@@ -1,4 +1,5 @@
 internal import CKernels
+package import Calibration
 package import Collectives
 internal import Models
 package import Parallelism
@@ -10,11 +11,13 @@ extension RotationLearner {
     /// Runs the full-precision network over `windows` once and keeps what the rotated quantizers read, each replica of its
     /// share of the windows. Collective.
     ///
-    /// - Parameter tokens: that a step looks at, over all windows.
+    /// - Parameters:
+    ///   - tokens: that a step looks at, over all windows.
+    ///   - storage: where that is kept.
     package func store(
-        _ windows: [[Int32]], tokens: Int, _ groups: ParallelGroups<some Communicator>
+        _ windows: [[Int32]], tokens: Int, in storage: ActivationStorage, _ groups: ParallelGroups<some Communicator>
     ) throws {
-        stored = try StoredRows(teacher, rotations, settings, windows: windows, tokens: tokens, groups)
+        stored = try StoredRows(teacher, rotations, settings, windows: windows, tokens: tokens, in: storage, groups)
     }
 
     /// Tokens that a step looks at, over all ranks; nil where it runs the network.
@@ -29,7 +32,7 @@ extension RotationLearner {
             losses = weightLosses(groups)
         } else {
             guard let stored else { preconditionFailure("\(settings.objective) before rows are stored") }
-            losses = stored.accumulate(step: step, rotations, blocks: blocks, r1: r1Gradients, r2: r2Gradients)
+            losses = try stored.accumulate(step: step, rotations, blocks: blocks, r1: r1Gradients, r2: r2Gradients)
         }
         // A block's is one stage's: the sum over stages is exact, and taken in the order of one rank.
         try groups.pipeline.allReduce(&losses, .sum)
@@ -69,7 +72,7 @@ extension RotationLearner {
         guard candidates.count > 1 else { return }
         guard let stored else { preconditionFailure("nothing to choose a start by") }
         let (blocks, width) = (model.architecture.blocks.count, model.architecture.blocks.count + 1)
-        var losses = candidates.flatMap { stored.losses(step: 0, $0, blocks: blocks) }
+        var losses = try candidates.flatMap { try stored.losses(step: 0, $0, blocks: blocks) }
         try groups.world.allReduce(&losses, .sum)
         func best(_ place: Int) -> Rotations {
             candidates[candidates.indices.min { losses[$0 * width + place] < losses[$1 * width + place] } ?? 0]

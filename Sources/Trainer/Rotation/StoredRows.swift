@@ -1,4 +1,5 @@
 internal import Autograd
+internal import Calibration
 internal import Collectives
 internal import Datasets
 internal import Evaluation
@@ -7,6 +8,7 @@ internal import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
+internal import Support
 internal import TensorCore
 
 /// What the rotated quantizers of a stage read in the full-precision network, without the rotations, on some text: all that the
@@ -23,11 +25,13 @@ struct StoredRows {
         let loss: RowLoss
         /// Of a row's loss, so that sites of other bits compare.
         let weight: Double
-        /// Of each window, `[tokens·heads, n]`, each row at root mean square 1.
-        var windows: [Tensor] = []
+        /// Values of a token, n a row.
+        let width: Int
     }
 
     private let sites: [Site]
+    /// Of each site in turn its windows, `[tokens·heads, n]`, each row at root mean square 1.
+    private let rows: WindowActivations
     /// Places in the text of this replica's windows.
     private let own: [Int]
     /// Of all replicas.
@@ -48,9 +52,10 @@ struct StoredRows {
     ///   - network: this stage of the network in full precision, its norms fused.
     ///   - windows: of all replicas, of equal lengths.
     ///   - tokens: that a step looks at, over all windows; each gives as many.
+    ///   - storage: where the rows are kept.
     init(
         _ network: Network<QuantizedHooks>, _ rotations: Rotations, _ settings: RotationLearner.Settings, windows: [[Int32]],
-        tokens: Int, _ groups: ParallelGroups<some Communicator>
+        tokens: Int, in storage: ActivationStorage, _ groups: ParallelGroups<some Communicator>
     ) throws {
         guard let length = windows.first?.count else { throw EvaluationError.noWindows }
         let architecture = network.model.architecture
@@ -60,11 +65,14 @@ struct StoredRows {
         firstBlock = network.parameters.firstBlock
         let all = architecture.blocks.indices.flatMap { Self.sites(architecture, block: $0, rotations, settings) }
         siteCount = all.count
-        let store = RowStore(all.filter { network.parameters.blockRange.contains($0.block) })
+        sites = all.filter { network.parameters.blockRange.contains($0.block) }
+        let (count, values) = (sites.count * own.count, length * (sites.map(\.width).max() ?? 0))
+        rows = try groups.world.agree { try WindowActivations(count: count, values: values, in: storage) }
+        let store = RowStore(sites, rows, windows: own.count)
         let recording = Network(
             model: network.model, parameters: network.parameters, hooks: StoringHooks(base: network.hooks, store: store))
         try stream(own.map { windows[$0] }, through: [recording.outputs], hidden: architecture.hiddenSize, groups) { _, _ in }
-        sites = store.sites
+        try groups.world.agree { if let failure = store.failure { throw failure } }
     }
 
     /// The sites of a block that are quantized and rotated.
@@ -75,7 +83,9 @@ struct StoredRows {
         func site(_ point: HookPoint, heads: Int?) -> Site? {
             guard let quantizer = quantization[point], let loss = settings.objective.rowLoss(quantizer), shape.width(point) > 0
             else { return nil }
-            return Site(point: point, block: block, heads: heads, loss: loss, weight: loss.weight(quantizer))
+            return Site(
+                point: point, block: block, heads: heads, loss: loss, weight: loss.weight(quantizer),
+                width: shape.width(point))
         }
         var result: [Site?] = []
         if rotations.r1 != nil { result += shape.residualInputs.map { site($0, heads: nil) } }
@@ -88,12 +98,14 @@ struct StoredRows {
 
     /// Adds this stage's and this replica's share of a step's gradients, and returns that of the loss, by block of the model.
     /// The loss is the mean over all sites of the mean over a step's rows.
+    ///
+    /// - Throws: `FileError` where rows are in a file that cannot be read.
     func accumulate(
         step: Int, _ rotations: Rotations, blocks: Int, r1 r1Gradients: [RotationGradient]?, r2 r2Gradients: [RotationGradient]?
-    ) -> [Double] {
+    ) throws(FileError) -> [Double] {
         var losses = [Double](repeating: 0, count: blocks)
         let chosen = own.map { chosenTokens(step: step, window: $0) }
-        for site in sites {
+        for (index, site) in sites.enumerated() {
             let place = site.block - firstBlock
             let isR1 = site.heads == nil
             guard let rotation = isR1 ? rotations.r1 : rotations.r2?[site.block],
@@ -101,21 +113,23 @@ struct StoredRows {
             else { continue }
             let rows = Double(tokens * windowCount * (site.heads ?? 1))
             losses[site.block] += site.loss.add(
-                matmul(gathered(site, chosen), .asStored, rotation), weight: site.weight / (rows * Double(siteCount)),
+                matmul(try gathered(index, chosen), .asStored, rotation), weight: site.weight / (rows * Double(siteCount)),
                 to: gradient)
         }
         return losses
     }
 
     /// This replica's and this stage's share of the losses of some rotations on a step's rows: of R1, then of each R2.
-    func losses(step: Int, _ rotations: Rotations, blocks: Int) -> [Double] {
+    ///
+    /// - Throws: as ``accumulate(step:_:blocks:r1:r2:)``.
+    func losses(step: Int, _ rotations: Rotations, blocks: Int) throws(FileError) -> [Double] {
         var result = [Double](repeating: 0, count: 1 + blocks)
         let chosen = own.map { chosenTokens(step: step, window: $0) }
-        for site in sites where !own.isEmpty {
+        for (index, site) in sites.enumerated() where !own.isEmpty {
             guard let rotation = site.heads == nil ? rotations.r1 : rotations.r2?[site.block] else { continue }
             let rows = Double(tokens * windowCount * (site.heads ?? 1))
             result[site.heads == nil ? 0 : 1 + site.block] +=
-                site.weight / rows * site.loss.loss(matmul(gathered(site, chosen), .asStored, rotation))
+                site.weight / rows * site.loss.loss(matmul(try gathered(index, chosen), .asStored, rotation))
         }
         return result
     }
@@ -131,16 +145,14 @@ struct StoredRows {
         }
     }
 
-    private func gathered(_ site: Site, _ chosen: [[Int]]) -> Tensor {
-        let (heads, width) = (site.heads ?? 1, site.windows[0].columns)
-        var result = Tensor(uninitialized: [chosen.count * tokens * heads, width])
+    /// - Parameter chosen: tokens of each window.
+    private func gathered(_ site: Int, _ chosen: [[Int]]) throws(FileError) -> Tensor {
+        let (heads, width) = (sites[site].heads ?? 1, sites[site].width)
+        var result = Tensor(uninitialized: [chosen.count * tokens * heads, width / heads])
         var target = result.mutablePointer
-        for (window, tokens) in zip(site.windows, chosen) {
-            let source = window.pointer
-            for token in tokens {
-                target.update(from: source + token * heads * width, count: heads * width)
-                target += heads * width
-            }
+        for (window, tokens) in chosen.enumerated() {
+            try rows.copy(tokens, of: site * own.count + window, count: width, to: target)
+            target += tokens.count * width
         }
         return result
     }
@@ -170,14 +182,29 @@ extension RowLoss {
 
 /// Where the hooks of one pass put what they see.
 private final class RowStore {
-    var sites: [StoredRows.Site]
+    private let sites: [StoredRows.Site]
+    private let rows: WindowActivations
+    private let windows: Int
+    /// Windows that each site has seen.
+    private var seen: [Int]
+    /// The first, after which nothing is kept.
+    private(set) var failure: FileError?
 
-    init(_ sites: [StoredRows.Site]) { self.sites = sites }
+    init(_ sites: [StoredRows.Site], _ rows: WindowActivations, windows: Int) {
+        (self.sites, self.rows, self.windows) = (sites, rows, windows)
+        seen = [Int](repeating: 0, count: sites.count)
+    }
 
     func add(_ x: Tensor, at point: HookPoint, block: Int?) {
-        guard let index = sites.firstIndex(where: { $0.point == point && $0.block == block }) else { return }
+        guard failure == nil, let index = sites.firstIndex(where: { $0.point == point && $0.block == block }) else { return }
         let heads = sites[index].heads ?? 1
-        sites[index].windows.append(x.reshaped([x.rows * heads, x.columns / heads]).normalizedRows())
+        do throws(FileError) {
+            try rows.set(
+                index * windows + seen[index], x.reshaped([x.rows * heads, x.columns / heads]).normalizedRows())
+        } catch {
+            failure = error
+        }
+        seen[index] += 1
     }
 }
 
