@@ -85,6 +85,9 @@ package struct GGUFImport {
 }
 
 extension GGUFImport {
+    /// What the name of a folder has after its file's.
+    static let folderEnding = ".folder"
+
     /// The folder that stands for a model: of a GGUF file `FILE.gguf.folder`, made as by ``write(_:)`` unless it has been made
     /// of the same bytes before; any other path is a folder itself. Of several processes that make it at once, the first one's
     /// is what all use.
@@ -93,7 +96,7 @@ extension GGUFImport {
     ///   nothing can be written beside the file.
     package static func folder(of path: String) throws -> String {
         guard GGUFFile.isNamed(by: path) else { return path }
-        let (folder, digest) = (path + ".folder", try InputFile(path).sha256())
+        let (folder, digest) = (path + folderEnding, try InputFile(path).sha256())
         if try PathKind(folder) != .absent && isMade(folder, of: path, digest) { return folder }
         let model = try GGUFModel(path)
         let writer: HFFolderWriter

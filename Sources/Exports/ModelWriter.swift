@@ -104,11 +104,14 @@ package struct ExportRequest: Sendable {
         return (opened.unrotated, packed + (opened.execution.r4 ? [rotated] : []))
     }
 
-    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced.
+    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced, or `out` is in no folder.
     func checkFile() throws(ExportError) {
         switch PathKind(out) {
-        case .absent: break
-        case .file where overwrites: break
+        case .absent: try checkParent()
+        case .file where overwrites:
+            guard !isRead else {
+                throw ExportError(.place, out, "is there already, of what is read here; give another name")
+            }
         case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
         default: throw ExportError(.place, out, "is there and is no file; give the name of a new file")
         }
@@ -130,7 +133,7 @@ package struct ExportRequest: Sendable {
     /// - Throws: ``ExportError`` where something is at `out` that may not be replaced. Of folders only those of models may be.
     func checkFolder() throws(ExportError) {
         switch PathKind(out) {
-        case .absent: return
+        case .absent: try checkParent()
         case .folder where PathKind(out + "/config.json") == .file:
             guard overwrites else { throw ExportError(.place, out, "is there already; --overwrite replaces it as a whole") }
             guard PathKind(source + "/config.json") != .file || !isSameFolder else {
@@ -143,6 +146,18 @@ package struct ExportRequest: Sendable {
         }
     }
 
+    private func checkParent() throws(ExportError) {
+        let parent = parentDirectory(of: out)
+        guard PathKind(parent, followsLinks: true) == .folder else {
+            throw ExportError(.place, out, "cannot be written: there is no folder \(parent)")
+        }
+    }
+
+    /// Whether the file at `out` is the source, lies in it, or is what it was imported from.
+    private var isRead: Bool {
+        guard let inner = resolvedPath(out), let outer = resolvedPath(source) else { return false }
+        return inner == outer || inner.hasPrefix(outer + "/") || outer == inner + GGUFImport.folderEnding
+    }
     private var isSameFolder: Bool { resolvedPath(source) == resolvedPath(out) }
     private var holdsSource: Bool {
         guard let inner = resolvedPath(source), let outer = resolvedPath(out) else { return false }

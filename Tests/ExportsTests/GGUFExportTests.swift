@@ -164,6 +164,24 @@ import Testing
         #expect(model.refusal("gguf-f16", overwrites: true) == nil)
         #expect(try GGUFFile(model.file("out")).tensors.count > 10)
         #expect(model.refusal("gguf-f16", to: "model", overwrites: true) != nil)
+        #expect(model.refusal("gguf-f16", to: "absent/out")?.description.contains("there is no folder") == true)
+    }
+
+    @Test func `no file is replaced of what is read`() throws {
+        let model = try ExportedModel()
+        let weights = model.file("model/model.safetensors")
+        let bytes = try InputFile(weights).sha256()
+        #expect(
+            model.refusal("gguf-f32", to: "model/model.safetensors", overwrites: true)?.description.contains("is read") == true)
+        #expect(try InputFile(weights).sha256() == bytes)
+        // Beside them there is room.
+        #expect(model.refusal("gguf-f32", to: "model/new.gguf") == nil)
+        let file = model.file("model/new.gguf")
+        let folder = try GGUFImport.folder(of: file)
+        #expect(throws: ExportError.self) {
+            try ModelWriters.named("gguf-q4_0").write(ExportRequest(source: folder, out: file, overwrites: true))
+        }
+        #expect(try GGUFFile(file).info("output.weight")?.encoding == .f32)
     }
 
     @Test func `damaged files are imported or refused`() throws {

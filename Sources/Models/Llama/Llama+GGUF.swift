@@ -87,6 +87,7 @@ extension Llama {
             throw file.failure("general.architecture", "is missing or no string")
         }
         let keys = GGUFKeys(file, architecture)
+        try checkKnown(keys)
         let hidden = try keys.integer("embedding_length"), heads = try keys.integer("attention.head_count")
         guard heads > 0 else { throw keys.failure("attention.head_count", "is 0") }
         let dimension = try keys.integer("attention.key_length", default: hidden / heads)
@@ -122,18 +123,47 @@ extension Llama {
             json["attention_bias"] = .bool(file.info("blk.0.attn_output.bias") != nil)
             json["mlp_bias"] = .bool(file.info("blk.0.ffn_down.bias") != nil)
         }
-        for key in ["attention.sliding_window", "expert_count"] where try keys.integer(key, default: 0) != 0 {
+        return json
+    }
+
+    /// Read here, or of no consequence for what the network computes.
+    private static let knownKeys: Set<String> = [
+        "attention.causal", "attention.head_count", "attention.head_count_kv", "attention.key_length",
+        "attention.layer_norm_rms_epsilon", "attention.sliding_window", "attention.value_length", "block_count",
+        "context_length", "embedding_length", "expert_count", "expert_used_count", "feed_forward_length",
+        "rope.dimension_count",
+        "rope.freq_base", "rope.scale_linear", "rope.scaling.attn_factor", "rope.scaling.factor", "rope.scaling.finetuned",
+        "rope.scaling.original_context_length", frequencyRecipe, "rope.scaling.type", "tensor_data_layout", "vocab_size",
+    ]
+
+    /// - Throws: for a value that makes another network of it, and for one that is not known here, which may.
+    private static func checkKnown(_ keys: GGUFKeys) throws(FileError) {
+        if let unknown = keys.names.first(where: { !knownKeys.contains($0) }) {
+            throw keys.failure(unknown, "is not known here, and may change what the network computes")
+        }
+        let isCausal = try keys.flag("attention.causal", default: true)
+        for (key, isPlain) in [
+            ("attention.causal", isCausal),
+            ("attention.sliding_window", try keys.integer("attention.sliding_window", default: 0) == 0),
+            ("expert_count", try keys.integer("expert_count", default: 0) == 0),
+            ("rope.scaling.attn_factor", try keys.number("rope.scaling.attn_factor", default: 1) == 1),
+        ] where !isPlain {
             throw keys.failure(key, "is set: this network is not read from GGUF")
         }
-        return json
     }
 
     /// - Throws: for a scaling that this program does not have, or factors that are none of the known models'.
     private static func ropeScaling(
         _ keys: GGUFKeys, _ file: GGUFFile, base: Double, dimension: Int
     ) throws(FileError) -> JSONValue? {
-        let type = try keys.string("rope.scaling.type", default: "none")
+        // As llama.cpp: an older file has the factor alone, by one name or the other.
+        let type = try keys.string("rope.scaling.type", default: "linear")
+        let given = try keys.number("rope.scaling.factor", default: keys.number("rope.scale_linear", default: 0))
+        let factor = given == 0 ? 1 : given
         if file.info(frequencyFactors) != nil {
+            guard type == "none" || factor == 1 else {
+                throw keys.failure("rope.scaling.factor", "stands beside \(frequencyFactors): this network is not run here")
+            }
             let factors = try file.read(frequencyFactors)
             // Other programs' files have the divisors only; the recipes of Llama 3.1 and 3.2 are known.
             let known: [[Double]] = [[8, 1, 4, 8192], [32, 1, 4, 8192]]
@@ -152,7 +182,6 @@ extension Llama {
             }
             throw file.failure("tensor \(frequencyFactors)", "holds factors of no model known here (Llama 3.1 and 3.2)")
         }
-        let factor = try keys.number("rope.scaling.factor", default: 1)
         switch type {
         case "none": return nil
         case "linear": return factor == 1 ? nil : ["rope_type": "linear", "factor": .double(factor)]
@@ -183,6 +212,11 @@ private struct GGUFKeys {
 
     init(_ file: GGUFFile, _ architecture: String) { (self.file, self.architecture) = (file, architecture) }
 
+    /// Of all values of the architecture.
+    var names: [String] {
+        file.values.map(\.key).filter { $0.hasPrefix(architecture + ".") }.map { String($0.dropFirst(architecture.count + 1)) }
+    }
+
     func failure(_ key: String, _ problem: String) -> FileError { file.failure("\(architecture).\(key)", problem) }
 
     private func typed<Value>(
@@ -206,6 +240,10 @@ private struct GGUFKeys {
     func numbers(_ key: String) throws(FileError) -> [Double]? {
         guard file["\(architecture).\(key)"] != nil else { return nil }
         return try typed(key, "a list of numbers", nil, \.numbers)
+    }
+
+    func flag(_ key: String, default: Bool) throws(FileError) -> Bool {
+        try typed(key, "true or false", `default`, \.bool)
     }
 
     func string(_ key: String, default: String) throws(FileError) -> String {
