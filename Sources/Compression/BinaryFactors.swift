@@ -1,7 +1,7 @@
 internal import HuggingFace
-package import Models
+internal import Models
 internal import Support
-package import TensorCore
+internal import TensorCore
 internal import TernarySVD
 
 /// Linears that NanoQuant has factorized, W ≈ diag(post)·U·diag(mid)·V·diag(pre) with U and V of −1 and 1

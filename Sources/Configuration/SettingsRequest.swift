@@ -16,13 +16,15 @@ package struct SettingsRequest: Sendable {
     ///
     /// - Parameters:
     ///   - job: the job's name; empty for one that uses none of these.
-    ///   - warn: gets a line for each key given by a name that it had before.
+    ///   - warn: gets a line for each key given by a name that it had before, and for each assignment to no effect.
     /// - Throws: ``ConfigurationError``; `FileError` where a file cannot be read.
     package func configuration(job: String = "", warn: (String) -> Void = { _ in }) throws -> RunConfig {
         func config(_ request: SettingsRequest) throws -> RunConfig {
             let given = try request.given()
             RunConfig.renamedKeys(given).forEach(warn)
-            return try RunConfig(given, job: job)
+            let config = try RunConfig(given, job: job)
+            if let job = PlannedJob(rawValue: job) { config.idleKeys(given, job).forEach(warn) }
+            return config
         }
         guard let model else { return try config(self) }
         if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
@@ -42,12 +44,15 @@ package struct SettingsRequest: Sendable {
         return try RunConfig(SettingsRequest(file: run.file, assignments: run.assignments + assignments).given(), job: job)
     }
 
+    /// Where an assignment stands.
+    static let assignment = "--set "
+
     /// The file's settings with the assignments over them.
     func given() throws -> GivenSettings {
         var given = try file.map { try ConfigurationDocument(file: $0).settings } ?? [:]
         for assignment in assignments {
             let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-            let place = "--set \(assignment.prefix(100))"
+            let place = "\(Self.assignment)\(assignment.prefix(100))"
             guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
             given[parts[0]] = GivenSetting(text: parts[1], place: place)
         }

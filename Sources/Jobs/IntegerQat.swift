@@ -59,7 +59,12 @@ struct IntegerQat<World: Communicator> {
         if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let (trained, bytes) = try write(trainer.weights.parameters, recipe, run, rotates ? "rotated, " : "")
-        table.add("integer_qat", "trained", table.bits, trained, sizes.rounded(by: recipe.weights))
+        let written = try quantizer.map { _ in
+            try context.communicator.agree {
+                try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored
+            }
+        }
+        table.add("integer_qat", "trained", table.bits, trained, written ?? sizes.stored)
         var results = JSONObject()
         table.add(to: &results)
         results["loss"] = record.loss

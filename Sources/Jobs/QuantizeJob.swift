@@ -33,11 +33,16 @@ package struct QuantizeJob: Job {
         let windows = try run.evaluationWindows(drawingFrom: original)
         let start = ContinuousClock.now
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
-        let plain = try PlainScore(model, original, recipe.plain, windows, groups)
+        // With the bits that each weight will have.
+        let plan = recipe.plan
+        let rounded = original.rounded(by: { plan[$0] }, table: { plan[$0] })
+        let plain = try PlainScore(model, original, rounded: rounded, recipe.plain, windows, groups)
         context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        table.add(RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded, sizes.rounded(by: recipe.plain.weights))
+        table.add(
+            RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded,
+            sizes.rounded(by: { plan[$0] }, table: { plan[$0] }))
 
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }

@@ -22,11 +22,19 @@ package struct PlainScore: Sendable {
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ recipe: QuantizationRecipe, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
     ) throws {
+        try self.init(model, parameters, rounded: recipe.quantized(parameters), recipe, windows, groups)
+    }
+
+    /// - Parameter rounded: the weights rounded to nearest in another way than the recipe's.
+    init(
+        _ model: Model, _ parameters: Parameters<some TensorValue>, rounded: Parameters<Variable>, _ recipe: QuantizationRecipe,
+        _ windows: [[Int32]], _ groups: ParallelGroups<some Communicator>
+    ) throws {
         let perplexity = try evaluate(
             model.constantNetwork(parameters), against: Network<IdentityHooks>?.none, windows: windows, groups)
         try groups.world.agree { try perplexity.checkAlive(vocabulary: model.architecture.vocabularySize) }
         fullPrecision = .reference(perplexity: perplexity.perplexity)
-        rounded = try recipe.score(model, parameters, windows, groups)
+        self.rounded = try recipe.score(model, parameters, rounded: rounded, windows, groups)
     }
 
     package var line: String {
@@ -42,7 +50,14 @@ extension QuantizationRecipe {
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
     ) throws -> LanguageModelScore {
-        let network = Network(model: model, parameters: quantized(parameters), hooks: QuantizedHooks(quantization: activations))
+        try score(model, parameters, rounded: quantized(parameters), windows, groups)
+    }
+
+    fileprivate func score(
+        _ model: Model, _ parameters: Parameters<some TensorValue>, rounded: Parameters<Variable>, _ windows: [[Int32]],
+        _ groups: ParallelGroups<some Communicator>
+    ) throws -> LanguageModelScore {
+        let network = Network(model: model, parameters: rounded, hooks: QuantizedHooks(quantization: activations))
         return try evaluate(network, against: model.constantNetwork(parameters), windows: windows, groups)
     }
 }

@@ -167,10 +167,11 @@ extension Architecture {
     }
 
     /// Embedding and head, which may be rounded as linears are; the head unless the embedding serves as it.
-    package var tables: [LinearShape] {
-        (entry.filter { $0.role == .embedding } + exit.filter { $0.role == .head && !tiesHead }).map {
-            LinearShape(name: $0.layerName, shape: $0.shape)
-        }
+    package var tables: [LinearShape] { tableSpecs.map { LinearShape(name: $0.layerName, shape: $0.shape) } }
+
+    /// The same, as they are stored.
+    package var tableSpecs: [ParameterSpec] {
+        entry.filter { $0.role == .embedding } + exit.filter { $0.role == .head && !tiesHead }
     }
 
     /// The head's spec. - Precondition: the model makes logits.

@@ -24,6 +24,9 @@ package struct ModelSizes: Sendable {
     private let linears: [LinearShape]
     /// Of each linear's weight in the folder.
     private let storedBytes: [Int]
+    /// Embedding and head, which may be rounded as well.
+    private let tables: [ParameterSpec]
+    private let tableBytes: [Int]
     private let otherBytes: Int
 
     private static let scaleBytes = 4
@@ -36,19 +39,21 @@ package struct ModelSizes: Sendable {
             if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }
             return try folder.checkpoint.info(weight).byteRange.count
         }
-        linears = folder.architecture.linears
+        (linears, tables) = (folder.architecture.linears, folder.architecture.tableSpecs)
         storedBytes = try linears.map { try bytes($0.name + ".weight") }
-        let names = Set(linears.map { $0.name + ".weight" })
+        tableBytes = try tables.map { try bytes($0.name) }
+        let names = Set(linears.map { $0.name + ".weight" } + tables.map(\.name))
         otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
             $0 + (try bytes($1.name))
         }
     }
 
+    /// - Parameter bytes: of a linear's weight.
     private func size(_ bytes: (Int) -> Int) -> ModelSize {
         ModelSize(
             linearBytes: linears.indices.reduce(0) { $0 + bytes($1) },
             weights: linears.reduce(0) { $0 + $1.shape[0] * $1.shape[1] },
-            otherBytes: otherBytes)
+            otherBytes: tableBytes.reduce(otherBytes, +))
     }
 
     /// As in the folder.
@@ -59,20 +64,42 @@ package struct ModelSizes: Sendable {
     ///
     /// - Parameter names: the linears that are rounded; nil for all.
     package func rounded(by quantizer: WeightQuantizer?, only names: Set<String>? = nil) -> ModelSize {
-        guard let spec = quantizer?.spec, spec.isActive else { return stored }
-        return size { index in
-            guard names?.contains(linears[index].name) ?? true else { return storedBytes[index] }
-            let (out, inputs) = (linears[index].shape[0], linears[index].shape[1])
-            let groups =
-                switch spec.granularity {
-                case .tensor: 1
-                case .channel, .token: out
-                case .column: inputs
-                case .group(let size), .head(let size): out * (inputs / size)
-                }
-            let bits = out * inputs * spec.bits + (spec.symmetric ? 0 : groups * spec.bits)
-            return (bits + 7) / 8 + groups * Self.scaleBytes
+        size { index in
+            guard let quantizer, names?.contains(linears[index].name) ?? true else { return storedBytes[index] }
+            return bytes(of: linears[index].shape, quantizer) ?? storedBytes[index]
         }
+    }
+
+    /// Each linear, embedding and head as the integers of a quantizer of its own, where it has one.
+    ///
+    /// - Parameters:
+    ///   - linear: of a linear's name; nil where it is as in the folder. `table`: of the embedding or the head.
+    package func rounded(
+        by linear: (_ name: String) -> WeightQuantizer?, table: (ParameterSpec.Role) -> WeightQuantizer?
+    ) -> ModelSize {
+        let bytes = linears.indices.reduce(0) { sum, index in
+            sum + (linear(linears[index].name).flatMap { self.bytes(of: linears[index].shape, $0) } ?? storedBytes[index])
+        }
+        let others = tables.indices.reduce(otherBytes) { sum, index in
+            sum + (table(tables[index].role).flatMap { self.bytes(of: tables[index].shape, $0) } ?? tableBytes[index])
+        }
+        return ModelSize(linearBytes: bytes, weights: stored.weights, otherBytes: others)
+    }
+
+    /// nil where the quantizer leaves weights as they are.
+    private func bytes(of shape: [Int], _ quantizer: WeightQuantizer) -> Int? {
+        let spec = quantizer.spec
+        guard spec.isActive else { return nil }
+        let (out, inputs) = (shape[0], shape[1])
+        let groups =
+            switch spec.granularity {
+            case .tensor: 1
+            case .channel, .token: out
+            case .column: inputs
+            case .group(let size), .head(let size): out * (inputs / size)
+            }
+        let bits = out * inputs * spec.bits + (spec.symmetric ? 0 : groups * spec.bits)
+        return (bits + 7) / 8 + groups * Self.scaleBytes
     }
 
     /// The linears that have factors as these, with all bytes of the file; the others as in the folder.

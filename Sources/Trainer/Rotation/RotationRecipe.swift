@@ -81,10 +81,20 @@ extension Parameters where Value: TensorValue {
     ///
     /// - Parameter names: the layers that are; nil for all.
     package func rounded(by quantizer: WeightQuantizer, only names: Set<String>? = nil) -> Parameters<Variable> {
-        let suffix = ".weight"
-        return mapSpecs { name, spec, value in
-            let isRounded = spec.ports != nil && names?.contains(String(name.dropLast(suffix.count))) ?? true
-            guard isRounded else { return Variable(constant: value.stored.held) }
+        rounded(by: { names?.contains($0) ?? true ? quantizer : nil }, table: { _ in nil })
+    }
+
+    /// The same, each weight by a quantizer of its own.
+    ///
+    /// - Parameters:
+    ///   - linear: by the layer's name; nil where the weight stays as it is. `table`: of the embedding or the head.
+    package func rounded(
+        by linear: (_ layer: String) -> WeightQuantizer?, table: (ParameterSpec.Role) -> WeightQuantizer?
+    ) -> Parameters<Variable> {
+        mapSpecs { name, spec, value in
+            guard let quantizer = spec.ports == nil ? table(spec.role) : linear(String(name.dropLast(".weight".count))) else {
+                return Variable(constant: value.stored.held)
+            }
             guard value.stored.isResident else { return Variable(constant: StoredTensor(quantizer.quantized(value.tensor))) }
             return Variable(constant: quantizer.fakeQuantized(value.tensor))
         }

@@ -1,0 +1,72 @@
+internal import Calibration
+internal import Quantization
+
+/// Settings that a command line gives to no effect: what was meant to be made with them is made without.
+///
+/// Files of settings serve several jobs, so that what they hold for others is no mistake.
+extension RunConfig {
+    /// A line for each key of `--set` that the job does not heed, in the order of the keys.
+    func idleKeys(_ given: GivenSettings, _ job: PlannedJob) -> [String] {
+        // A file that the job does not read is refused.
+        let own = descriptions.filter { key in
+            key.path != "ternary.path" && key.value != key.defaultValue
+                && given[key.path]?.place.hasPrefix(SettingsRequest.assignment) ?? false
+        }
+        return own.compactMap { key in
+            let rule = idleRules(job).first { key.path.hasPrefix($0.keys) && !$0.isHeeded }
+            return rule.map { "\(SettingsRequest.assignment)\(key.path): has no effect here; it is for \($0.purpose)" }
+        }
+    }
+
+    private struct Rule {
+        /// What the keys begin with.
+        let keys: String
+        let purpose: String
+        let isHeeded: Bool
+    }
+
+    private func idleRules(_ job: PlannedJob) -> [Rule] {
+        let (weights, isAuto) = (quantization.weights, job == .quantize && quantize.recipe == .auto)
+        let (activations, cache) = (quantization.activations, quantization.kv)
+        let roundsInputs = activations.bits < 16
+        let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
+        let learnsForRounding = isAuto || (quantize.transform == .learned && rotation.path == nil)
+        return [
+            Rule(
+                keys: "quantization.weights.gptq.",
+                purpose: "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
+                isHeeded: job == .quantize && (weights.method.name == GPTQ.name || isAuto)),
+            Rule(
+                keys: "quantization.weights.group_size", purpose: "quantization.weights.granularity=group",
+                isHeeded: weights.granularity.isGroup),
+            Rule(
+                keys: "quantization.clip_ratios", purpose: "inputs, keys or values of fewer than 16 bits",
+                isHeeded: roundsInputs || cache.keys < 16 || cache.values < 16),
+            Rule(
+                keys: "quantization.activations.symmetric",
+                purpose: "inputs of fewer than 16 bits "
+                    + "(quantization.activations.bits)", isHeeded: roundsInputs),
+            Rule(
+                keys: "quantization.activations.symmetric_range", purpose: "quantization.activations.symmetric=true",
+                isHeeded: activations.symmetric),
+            Rule(keys: "quantize.", purpose: "quantize", isHeeded: job == .quantize),
+            Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
+            Rule(
+                keys: "quantize.learning_steps", purpose: "quantize.transform=learned and quantize.recipe=auto",
+                isHeeded: learnsForRounding),
+            Rule(keys: "quantize.head_ranges", purpose: "quantize.online=true", isHeeded: quantize.online),
+            Rule(
+                keys: "ternary.", purpose: "ptq and qat.method=ternary",
+                isHeeded: makesFactors || (job == .eval && ternary.path != nil)),
+            Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
+            Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
+            Rule(
+                keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
+            Rule(keys: "generate.", purpose: "generate", isHeeded: false),
+        ]
+    }
+}
+
+extension QuantizerGranularity {
+    fileprivate var isGroup: Bool { if case .group = self { true } else { false } }
+}

@@ -1,0 +1,59 @@
+import Support
+import TestSupport
+import Testing
+
+@testable import Configuration
+
+/// What a command line gives to no effect is told; what other jobs of one file need is not.
+@Suite struct IdleSettingTests {
+    private func warnings(_ job: String, _ settings: [String], file: String? = nil) throws -> [String] {
+        var lines: [String] = []
+        _ = try SettingsRequest(file: file, assignments: settings).configuration(job: job) { lines.append($0) }
+        return lines
+    }
+
+    @Test(arguments: [
+        ("quantize", ["quantization.weights.gptq.compensation=0.5"], ["quantization.weights.method=gptq"]),
+        (
+            "quantize", ["quantization.weights.gptq.activation_order=true", "quantization.weights.bits=4"],
+            ["quantize.recipe=auto"]
+        ),
+        ("quantize", ["quantization.clip_ratios=rotated"], ["fewer than 16 bits"]),
+        ("quantize", ["quantization.weights.group_size=64"], ["granularity=group"]),
+        ("quantize", ["quantize.learning_steps=5", "quantize.held_out=4"], ["recipe=auto", "transform=learned"]),
+        ("quantize", ["ternary.bits=2", "ternary.weighting=both", "training.precision=bfloat16"], ["rotate", "ptq", "ptq"]),
+        ("rotate", ["quantize.balance=true", "qat.distill=true", "optimizer.beta1=0.5"], ["train", "qat", "quantize"]),
+        ("ptq", ["training.precision=bfloat16"], ["rotate, train and qat"]),
+        ("qat", ["qat.method=integer", "ternary.tolerance=0.2"], ["qat.method=ternary"]),
+        ("rotate", ["quantization.activations.symmetric_range=restricted"], ["activations.symmetric=true"]),
+    ]) func `an assignment to no effect is told, with what it is for`(
+        _ job: String, _ settings: [String], _ purposes: [String]
+    ) throws {
+        let lines = try warnings(job, settings)
+        #expect(lines.count == purposes.count, "\(lines)")
+        for purpose in purposes { #expect(lines.contains { $0.contains(purpose) && $0.contains("has no effect here") }) }
+    }
+
+    @Test(arguments: [
+        ("quantize", ["quantization.weights.method=gptq", "quantization.weights.gptq.compensation=0.5"]),
+        ("quantize", ["quantize.recipe=auto", "quantization.weights.gptq.damping=0.1", "quantize.held_out=4"]),
+        ("quantize", ["quantization.kv.bits=4", "quantization.clip_ratios=rotated"]),
+        ("quantize", ["quantization.weights.granularity=group", "quantization.weights.group_size=64"]),
+        ("quantize", ["quantize.transform=learned", "quantize.learning_steps=5"]),
+        ("quantize", ["quantize.transform=hadamard", "quantize.online=true", "quantize.head_ranges=false"]),
+        ("rotate", ["training.precision=bfloat16", "quantization.clip_ratios=rotated"]),
+        ("ptq", ["ternary.bits=2", "ternary.weighting=both", "ternary.sparsity=2:4"]),
+        ("qat", ["ternary.tolerance=0.2", "qat.distill=true", "optimizer.beta1=0.5"]),
+        // A default says nothing.
+        ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
+    ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {
+        #expect(try warnings(job, settings) == [])
+    }
+
+    @Test func `a file may hold settings of other jobs`() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write("qat:\n  distill: true\nternary:\n  bits: 2\n  weighting: both\n", to: folder.file("a.yaml"))
+        #expect(try warnings("rotate", [], file: folder.file("a.yaml")) == [])
+        #expect(try warnings("rotate", ["ternary.bits=3"], file: folder.file("a.yaml")).count == 1)
+    }
+}

@@ -1,0 +1,24 @@
+import Support
+import TestSupport
+import Testing
+
+@testable import Jobs
+
+/// The row that others are compared with has the bits that they have.
+@Suite struct PlainRowTests {
+    @Test(arguments: [
+        ["quantization.overrides=*.down_proj=8,*.up_proj=16"], ["quantization.embedding_bits=8", "quantization.head_bits=4"],
+    ]) func `rounding to nearest is compared at the bits that each weight has`(_ settings: [String]) throws {
+        let folder = try TemporaryFolder()
+        let common = ["quantization.weights.bits=4"] + settings
+        let rows = try summary(of: QuantizeJob(), in: folder, "a", common)["rows"]?.array ?? []
+        let (plain, written) = (rows.first { $0["key"]?.string == "rtn" }, rows.first { $0["key"]?.string == "quantized" })
+        // The job's own method is rounding to nearest, too.
+        #expect(plain?["perplexity"]?.number == written?["perplexity"]?.number)
+        let (bits, writtenBits) = (plain?["bits_per_weight"]?.number ?? 0, written?["bits_per_weight"]?.number ?? 0)
+        // A folder holds the shapes of packed weights besides.
+        #expect(bits > 4 && writtenBits - bits < 0.01 && writtenBits >= bits)
+        let (bytes, writtenBytes) = (plain?["bytes"]?.integer ?? 0, written?["bytes"]?.integer ?? 0)
+        #expect(writtenBytes - bytes < 1000 && writtenBytes >= bytes)
+    }
+}
