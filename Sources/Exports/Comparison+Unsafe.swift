@@ -10,6 +10,13 @@ func firstDifference(_ a: Tensor, _ b: Tensor) -> Int? {
     return nil
 }
 
+/// Elements that are 0 in `written` alone: of a magnitude that its type does not hold. - Precondition: equal counts.
+func lostElements(_ original: Tensor, written: Tensor) -> Int {
+    precondition(original.count == written.count, "\(original.shape) against \(written.shape)")
+    let (x, y) = (original.pointer, written.pointer)
+    return (0..<original.count).reduce(0) { $0 + (y[$1] == 0 && x[$1] != 0 ? 1 : 0) }
+}
+
 /// The path without links; nil if it names nothing.
 func resolvedPath(_ path: String) -> String? {
     guard let pointer = realpath(path, nil) else { return nil }

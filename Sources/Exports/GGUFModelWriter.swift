@@ -80,14 +80,16 @@ package struct GGUFModelWriter: ModelWriter {
         let form = try form(of: folder)
         let (tokenizer, notes) = try tokenizer(of: folder)
         let values = try general(folder, form) + form.values + tokenizer.values
+        var lost = 0
         try request.makeFile { path in
             try GGUFFile.write(values, tensors(folder, form), to: path, called: request.out)
-            try compare(path, folder, form, tokenizer)
+            lost = try compare(path, folder, form, tokenizer)
         }
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: form.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },
             checked: "\(form.entries.count) tensors, configuration and tokenizer read back, equal to the source",
-            notes: folder.warnings + packed + form.notes + notes + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
+            notes: folder.warnings + packed + form.notes + notes + Self.note(lost: lost, precision.encoding.name)
+                + ["tokenizer.ggml.pre is \(tokenizer.pre.name)"])
     }
 
     /// What the network is, which no job changes, and its tokenizer.
@@ -158,8 +160,11 @@ package struct GGUFModelWriter: ModelWriter {
             }
     }
 
+    /// - Returns: elements that are 0 in half precision alone; 0 for encodings whose blocks have scales.
     /// - Throws: ``ExportError`` where the file, read as a model, is not the source in this precision.
-    private func compare(_ path: String, _ folder: ModelFolder, _ form: GGUFForm, _ tokenizer: GGUFTokenizer) throws {
+    private func compare(
+        _ path: String, _ folder: ModelFolder, _ form: GGUFForm, _ tokenizer: GGUFTokenizer
+    ) throws -> Int {
         let model = try GGUFModel(path)
         func unequal(_ place: String) -> ExportError {
             ExportError(.unequal, "\(path): \(place)", "is not what was to be written")
@@ -171,11 +176,15 @@ package struct GGUFModelWriter: ModelWriter {
         for constant in form.constants where firstDifference(try model.file.read(constant.name), constant.tensor) != nil {
             throw unequal("tensor \(constant.name)")
         }
+        var lost = 0
         for entry in form.entries {
-            let expected = try encoding(entry).rounded(source(entry, folder))
+            let original = try source(entry, folder)
+            let expected = try encoding(entry).rounded(original)
+            if encoding(entry) == .f16 { lost += lostElements(original, written: expected) }
             if let index = firstDifference(try model.read(entry), expected) {
                 throw unequal("tensor \(entry.name): element \(index)")
             }
         }
+        return lost
     }
 }

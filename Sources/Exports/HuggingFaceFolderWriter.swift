@@ -31,12 +31,12 @@ package struct HuggingFaceFolderWriter: ModelWriter {
             metadata: provenance.metadata)
         try writer.write(config(folder, type).text, as: "config.json")
         try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
-        try compare(folder, with: writer.temporaryPath, type)
+        let lost = try compare(folder, with: writer.temporaryPath, type)
         try writer.commit()
         return ExportReport(
             path: request.out, bytes: try bytes(inFolder: request.out), weights: parameters.reduce(0) { $0 + $1.value.count },
             checked: "\(parameters.count) tensors read back, equal to the source's in \(type.rawValue)",
-            notes: folder.warnings + notes)
+            notes: folder.warnings + notes + Self.note(lost: lost, type.frameworkName))
     }
 
     private func config(_ folder: ModelFolder, _ type: ElementType) -> HFConfig {
@@ -48,18 +48,23 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         return config
     }
 
+    /// - Returns: elements that are 0 in this type alone.
     /// - Throws: ``ExportError`` where the folder at `path` is not the source rounded to `type`.
-    private func compare(_ folder: ModelFolder, with path: String, _ type: ElementType) throws {
+    private func compare(_ folder: ModelFolder, with path: String, _ type: ElementType) throws -> Int {
+        var lost = 0
         let written = try ModelFolder(path)
         guard written.architecture == folder.architecture else {
             throw ExportError(.unequal, path, "describes another network than \(folder.path): \(written.architecture.summary)")
         }
         for (name, spec) in folder.architecture.parameters().named {
-            let expected = try folder.tensor(name, shape: spec.shape).rounded(to: type)
+            let original = try folder.tensor(name, shape: spec.shape)
+            let expected = original.rounded(to: type)
+            lost += lostElements(original, written: expected)
             if let index = firstDifference(try written.checkpoint.read(name, shape: spec.shape), expected) {
                 throw ExportError(.unequal, "\(path): tensor \(name)", "element \(index) is not what was to be written")
             }
         }
+        return lost
     }
 }
 

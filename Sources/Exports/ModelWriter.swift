@@ -33,6 +33,11 @@ package protocol ModelWriter: Sendable {
 }
 
 extension ModelWriter {
+    /// What the user should know of elements that are too small for a type.
+    static func note(lost: Int, _ type: String) -> [String] {
+        lost == 0 ? [] : ["\(lost) weight\(lost == 1 ? " is" : "s are") too small for \(type), and 0 now; bfloat16 holds them"]
+    }
+
     package var readsModel: Bool { true }
     package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { nil }
     package func obstacle(_ result: ExpectedResult) -> String? { nil }

@@ -25,6 +25,28 @@ import Testing
         #expect(PathKind(model.file("out/tokenizer.json")) == .file)
     }
 
+    @Test func `weights that half precision makes 0 are counted`() throws {
+        let model = try ExportedModel("llama_tied_hf")
+        let checkpoint = try Checkpoint(model.file("model"))
+        let sources = try checkpoint.names.map { name in
+            var tensor = try checkpoint.read(name)
+            if name.hasSuffix("q_proj.weight") { tensor[flat: 7] = 1e-9 }
+            if name.hasSuffix("1.mlp.up_proj.weight") { (tensor[flat: 0], tensor[flat: 1]) = (0, 1e-6) }
+            return TensorSource(name, .f32, tensor.shape) { [tensor] in .floats(tensor) }
+        }
+        let count = sources.count { $0.name.hasSuffix("q_proj.weight") }
+        try Checkpoint.write(sources, to: model.file("model"))
+        let note = "\(count) weights are too small for"
+        #expect(try model.export("huggingface", to: "a", type: .f16).notes.contains { $0.hasPrefix("\(note) float16") })
+        #expect(try model.export("gguf-f16", to: "b").notes.contains { $0.hasPrefix("\(note) F16") })
+        for (format, type) in [
+            ("huggingface", ElementType.bf16), ("huggingface", .f32), ("gguf-bf16", nil), ("gguf-q8_0", nil),
+        ] {
+            let notes = try model.export(format, to: "\(format)-\(type?.rawValue ?? "")", type: type).notes
+            #expect(!notes.contains { $0.contains("too small") }, "\(format)")
+        }
+    }
+
     @Test func `weights above the limit go to shards, each with where it comes from`() throws {
         let model = try ExportedModel()
         try model.export("huggingface", to: "out", shardBytes: 100_000)

@@ -129,11 +129,11 @@ extension Llama {
     /// Read here, or of no consequence for what the network computes.
     private static let knownKeys: Set<String> = [
         "attention.causal", "attention.head_count", "attention.head_count_kv", "attention.key_length",
-        "attention.layer_norm_rms_epsilon", "attention.sliding_window", "attention.value_length", "block_count",
-        "context_length", "embedding_length", "expert_count", "expert_used_count", "feed_forward_length",
-        "rope.dimension_count",
-        "rope.freq_base", "rope.scale_linear", "rope.scaling.attn_factor", "rope.scaling.factor", "rope.scaling.finetuned",
-        "rope.scaling.original_context_length", frequencyRecipe, "rope.scaling.type", "tensor_data_layout", "vocab_size",
+        "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "attention.sliding_window",
+        "attention.value_length", "block_count", "context_length", "embedding_length", "expert_count", "expert_used_count",
+        "feed_forward_length", "pooling_type", "rope.dimension_count", "rope.freq_base", "rope.scale_linear",
+        "rope.scaling.attn_factor", "rope.scaling.factor", "rope.scaling.finetuned", "rope.scaling.original_context_length",
+        "rope.scaling.type", frequencyRecipe, "tensor_data_layout", "vocab_size",
     ]
 
     /// - Throws: for a value that makes another network of it, and for one that is not known here, which may.
