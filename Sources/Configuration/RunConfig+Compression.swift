@@ -234,8 +234,8 @@ package struct RotationSettings: Sendable, Equatable {
         r4 = key("r4", .hadamard, "the down projection's input, at run time")
         balance = key(
             "balance", false,
-            "rotate, eval, qat.method=integer: balance channels first, as quantize.balance does, which rotations of a file "
-                + "learned so need; reads calibration.sequences"
+            "rotate, eval, quantize, qat.method=integer: balance channels first, as quantize.balance does (quantize: either "
+                + "of the two), which rotations of a file learned so need; reads calibration.sequences"
         )
         retraction = key("retraction", .exact, "Cayley transform by a solve, or by the published fixed-point iteration")
         gradient = key("gradient", .range, "gradient through the quantizers, with or without their ranges")
@@ -330,7 +330,8 @@ package struct TernarySettings: Sendable, Equatable {
         bits = key.optional(
             "bits", orElse: "none",
             "ptq: bits a weight, of the whole file of factors, instead of a tolerance: layers become whole numbers with "
-                + "ternary digits, by ternary.weighting, and share the bits by what each saves",
+                + "ternary digits, by ternary.weighting, and share the bits by what each saves; which bits they can have "
+                + "depends on the layers (about 0.2 to 5), and is known once they are drafted",
             .range(0.1...8))
         sparsity = key(
             "sparsity", usual.sparsity,

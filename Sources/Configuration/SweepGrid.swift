@@ -10,7 +10,8 @@ internal import Yams
 ///         settings: {ternary.weighting: inputs}
 ///         grid: {ternary.tolerance: [0.1, 0.2]}
 ///
-/// An entry of `runs` stands for every combination of its grid's values, the last key's changing first.
+/// An entry of `runs` stands for every combination of its grid's values, the last key's changing first. Entries may differ in
+/// `settings` alone: the names of those after the first end with a number.
 package struct SweepGrid: Sendable {
     /// One combination of a grid's values, and the job that runs with it.
     package struct Run: Sendable {
@@ -19,12 +20,23 @@ package struct SweepGrid: Sendable {
         package let assignments: [String]
         /// Those of the grid, by key, in its order.
         package let varied: [(key: String, value: String)]
+        /// 1, and 2 and on of runs whose job and grid have a name that runs before them have: entries that differ in
+        /// `settings` alone.
+        fileprivate(set) var number = 1
 
-        /// A name for files: the job and what the grid says, such as `quantize,bits=4,method=rtn`.
-        package var name: String {
+        /// A name for files: the job and what the grid says, such as `quantize,bits=4,method=rtn`, and a number from 2 on where
+        /// that would be another run's.
+        package var name: String { number == 1 ? stem : "\(stem),\(number)" }
+
+        fileprivate var stem: String {
             let parts = varied.map { "\($0.key.split(separator: ".").last ?? "")=\($0.value)" }
             let text = ([job] + parts).joined(separator: ",")
             return String(text.unicodeScalars.map { Self.isPlain($0) ? Character($0) : "-" }.prefix(180))
+        }
+
+        /// A name for people: the job, the grid's values, and the number where it is not 1.
+        package var title: String {
+            ([job] + varied.map(\.value) + (number == 1 ? [] : ["(\(number))"])).joined(separator: " ")
         }
 
         private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
@@ -69,10 +81,18 @@ package struct SweepGrid: Sendable {
         guard runs.count <= Self.mostRuns else {
             throw ConfigurationError(name, "asks for \(runs.count) runs; at most \(Self.mostRuns) are accepted")
         }
-        let named = Dictionary(grouping: runs, by: \.name)
-        if let twice = runs.first(where: { named[$0.name]?.count != 1 }) {
-            throw ConfigurationError(
-                name, "asks for two runs called \(twice.name); give them different values, or leave one out")
+        numberNames()
+    }
+
+    /// Gives every run a name of its own.
+    private mutating func numberNames() {
+        var (names, numbers): (Set<String>, [String: Int]) = ([], [:])
+        for index in runs.indices {
+            let stem = runs[index].stem
+            repeat {
+                runs[index].number = numbers[stem, default: 0] + 1
+                numbers[stem] = runs[index].number
+            } while !names.insert(runs[index].name).inserted
         }
     }
 

@@ -5,6 +5,7 @@ internal import Configuration
 internal import Evaluation
 internal import Models
 internal import Parallelism
+internal import Quantization
 internal import Rotation
 package import Runs
 internal import Support
@@ -67,8 +68,8 @@ package struct EvaluateJob: Job {
         }
         results["bits"] = config.quantization.bitsJSON(ofWeights: !run.inputs.isCompressed)
         results["method"] = .string(method(config))
-        results["bits_per_weight"] = table?.rows.last?.size.map { .double($0.bitsPerWeight) }
-        results["model_bytes"] = .integer(try table?.rows.last?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
+        results["bits_per_weight"] = table?.result?.size.map { .double($0.bitsPerWeight) }
+        results["model_bytes"] = .integer(try table?.result?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
             .init(
                 steps: 1, secondsPerStep: seconds,
@@ -153,6 +154,8 @@ package struct EvaluateJob: Job {
         let network = try table.addPlain(run, original, base, recipe.quantization, windows)
         try addRotated(&table, network, recipe, run, windows)
         for row in changed { table.add(row) }
+        // With nothing made of the model, its own weights count as they are rounded, not what rotations would start from.
+        if table.rows.last?.key == ScoreTable.folded { table.choose(RoundToNearest.name) }
         return table
     }
 

@@ -101,7 +101,8 @@ struct TernaryQat<World: Communicator> {
             let linears = inputs.folder.architecture.linears
             if let path = config.ternary.path ?? inputs.factorFile {
                 let factors = try FactorsToStartFrom(
-                    path: path, config.ternary.layers, keepingTo: config.ternary.sparsity, of: linears)
+                    path: path, config.ternary.layers, keepingTo: config.ternary.sparsity, mode: config.ternary.mode,
+                    of: linears)
                 given = factors
                 // Factors in the model's own folder are its own.
                 if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }

@@ -15,8 +15,8 @@ struct SweepCommand: RankCommand {
                   grid: {quantization.weights.bits: [3, 4], quantization.weights.method: [rtn, gptq]}
                 - job: ptq
                   grid: {ternary.tolerance: [0.1, 0.2]}
-            Below --out each run has a folder; sweep.csv and sweep.json have a row for each, sweep.svg is the picture. The same
-            command resumes: finished runs are not made again.
+            Below --out each run has a folder, named after its job and grid; sweep.csv and sweep.json have a row for each,
+            sweep.svg is the picture. The same command resumes: finished runs are not made again.
             """)
 
     @Argument(help: ArgumentHelp("A YAML file with runs.", valueName: "file"))

@@ -233,6 +233,24 @@ extension CommandLineTests {
             }
         }
 
+        @Test func `training in the reference mode starts from factors of that mode alone`() throws {
+            let model = try ModelFolder()
+            let reference = "ternary.mode=reference"
+            try decompose(model)
+            for settings in [["ternary.path=out"], ["model.path=out/model"]] {
+                try Program.expectRefusal(
+                    arguments("qat", model, settings + [reference]) + ["--out", "again"], in: model.path, ranks: 0, code: 78,
+                    fragment: "ternary.mode: is reference, and the factors of model.layers.0")
+            }
+            let made = try Program.run(
+                arguments("ptq", model, ["ternary.tolerance=0.3", reference]) + ["--out", "own"], in: model.path)
+            #expect(made.code == 0, "\(made.errors)")
+            let outcome = try Program.run(
+                arguments("qat", model, ["ternary.path=own", "training.steps=1", reference]) + ["--out", "again"],
+                in: model.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+
         @Test func `qat leaves the same bits whatever carries the transitions`() throws {
             let model = try ModelFolder()
             var all: [[[UInt8]]] = []

@@ -39,12 +39,19 @@ import Testing
         ("runs: {job: ptq}", "grid.yaml:1: runs is a list"), ("runs: [{grid: {a: [1]}}]", "names no job"),
         ("runs: [{job: ptq, grid: {a: []}}]", "a list without values"),
         ("runs: [{job: ptq, seeds: 3}]", "unknown key 'seeds'"),
-        ("runs: [{job: ptq}, {job: ptq}]", "two runs called ptq"),
         ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "without anchor or alias"),
         ("runs: [{job: ptq, grid: {a: [{b: 1}]}}]", "expected a plain value"),
     ])
     func `what is no grid is refused with its line`(text: String, reason: String) {
         #expect(problem(text).contains(reason), "\(problem(text))")
+    }
+
+    @Test func `runs whose job and grid are called alike have a number from the second on`() throws {
+        let grid = try SweepGrid(
+            "runs: [{job: ptq}, {job: ptq, settings: {b: 1}}, {job: ptq, grid: {a: [x/y, x-y, 'x-y,2', x y]}}]",
+            name: "grid.yaml")
+        #expect(grid.runs.map(\.name) == ["ptq", "ptq,2", "ptq,a=x-y", "ptq,a=x-y,2", "ptq,a=x-y,2,2", "ptq,a=x-y,3"])
+        #expect(grid.runs.map(\.title) == ["ptq", "ptq (2)", "ptq x/y", "ptq x-y (2)", "ptq x-y,2 (2)", "ptq x y (3)"])
     }
 
     @Test func `the grids that come with the program are accepted`() throws {

@@ -39,6 +39,7 @@ import Testing
         let bits = try rows.prefix(2).map { try #require($0["bits_per_weight"]?.number) }
         #expect(bits[0] < bits[1])
         #expect(rows[2]["failure"]?.string?.contains("nowhere") == true && rows[2]["perplexity"] == nil)
+        #expect(rows[2]["model"]?.string == "nowhere/" && rows[0]["model"]?.string == EmbeddedModel.path)
         let csv = try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16)
         #expect(csv.count { $0 == UInt8(ascii: "\n") } == 4)
         let picture = try InputFile.contents(of: folder.file("sweep/sweep.svg"), limit: 1 << 20)
@@ -48,6 +49,65 @@ import Testing
         let written = try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16)
         #expect(throws: AgreedError.self) { try sweep(text) }
         #expect(try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16) == written)
+    }
+
+    @Test func `of a model with nothing made of it, what counts is its own rounding, and each row says what was scored`() throws
+    {
+        try sweep("runs: [{job: eval, settings: {quantization.weights.bits: 4}, grid: {eval.hadamard: [false, true]}}]")
+        let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
+        let plain = try InputFile.json(folder.file("sweep/eval,hadamard=false/summary.json"))
+        #expect(plain["rows"]?.array?.last?["key"]?.string == "rtn_folded" && plain["result"]?.string == "rtn")
+        #expect(rows[0]["perplexity"] == plain["perplexity"]?["rtn"])
+        #expect(plain["perplexity"]?["rtn"] != plain["perplexity"]?["rtn_folded"])
+        #expect(rows.map { $0["label"]?.string } == ["round to nearest", "Hadamard"])
+        let csv = String(decoding: try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16), as: UTF8.self)
+        #expect(csv.contains(",label,perplexity,") && csv.contains(",round to nearest,"))
+    }
+
+    @Test func `the table names what was scored, in 80 columns, with nothing of a long name lost`() throws {
+        let path = "a/folder/with/a/long/name/and/" + String(repeating: "more", count: 10)
+        let grid = try SweepGrid(
+            file: gridFile("runs: [{job: rotate, grid: {model.path: [\(path), b], rotation.r1: [learned]}}]"))
+        for runs in [grid.runs, Array(grid.runs.suffix(1))] {
+            var report = SweepReport(grid)
+            for run in runs {
+                let summary = """
+                    {"model": "m", "result": "x", "rows": [{"key": "x", "label": "round to nearest, balanced, norms folded",
+                     "perplexity": 123456.78, "kl_divergence": 0.25, "bits_per_weight": 16, "bytes": 123456789},
+                     {"key": "y", "label": "other", "perplexity": 1}]}
+                    """
+                try AtomicFile.write(summary, to: folder.file("summary.json"))
+                try report.add(run, summary: folder.file("summary.json"))
+            }
+            let lines = report.table.split(separator: "\n")
+            #expect(lines.allSatisfy { $0.count <= 80 }, "\(report.table)")
+            let table = report.table
+            #expect(!table.contains("other") && table.contains("123456.78"))
+            // Cells of the first column, one below the other.
+            let names = lines.map { $0.prefix(20).filter { $0 != " " } }.joined()
+            for run in runs { #expect(names.contains(run.title.filter { $0 != " " })) }
+            for word in ["round", "nearest,", "balanced,", "folded"] { #expect(table.contains(word)) }
+        }
+    }
+
+    @Test func `runs that are the same but for how their values are written are refused`() throws {
+        for same in [
+            "{job: ptq, grid: {ternary.tolerance: [0.3, 0.30]}}", "{job: ptq}, {job: ptq}",
+            "{job: ptq, grid: {ternary.tolerance: [0.1]}}, {job: ptq}",
+        ] {
+            let error = #expect(throws: AgreedError.self, "\(same)") { try sweep("runs: [\(same)]") }
+            #expect(error?.description.contains("is the same run as ptq") == true)
+            #expect(PathKind(folder.file("sweep")) == .absent)
+        }
+    }
+
+    @Test func `entries that differ in settings alone have folders and rows of their own`() throws {
+        let text = "runs: [{job: eval}, {job: eval, settings: {quantization.weights.bits: 3}}]"
+        try sweep(text)
+        let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
+        #expect(rows.map { $0["run"]?.string } == ["eval", "eval,2"])
+        #expect(rows[0]["perplexity"] != rows[1]["perplexity"])
+        #expect(PathKind(folder.file("sweep/eval,2/summary.json")) == .file)
     }
 
     @Test func `a run that could not begin is refused before the first one begins`() throws {

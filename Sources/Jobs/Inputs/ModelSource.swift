@@ -14,7 +14,13 @@ package enum ModelSource {
         try GGUFImport.folder(of: GivenPath.model(EmbeddedModel.resolve(path ?? EmbeddedModel.name)))
     }
 
-    /// The same for all ranks, of which the first does what is to be done. Collective.
+    /// The name of such a folder in tables, without a look into it: what is not to be found keeps the name it was given.
+    static func name(_ path: String?) -> String {
+        let given = EmbeddedModel.resolve(path ?? EmbeddedModel.name)
+        return (try? GivenPath.model(given)) ?? given
+    }
+
+    /// The folder for all ranks, of which the first does what is to be done. Collective.
     static func folder(_ path: String?, _ world: some Communicator) throws -> String {
         try world.fromRoot { try folder(path) }
     }

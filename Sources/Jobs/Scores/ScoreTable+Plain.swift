@@ -11,6 +11,9 @@ internal import TensorCore
 internal import Trainer
 
 extension ScoreTable {
+    /// The row of what rotations start from where nothing is balanced.
+    static let folded = "rtn_folded"
+
     /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
     /// all, as what rotations start from; says the first two. Collective.
     ///
@@ -30,7 +33,8 @@ extension ScoreTable {
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
         network = base.applied(to: network)
         if base.isBalanced || hasGains, recipe.weights != nil || bits.activations < 16 {
-            let (key, label) = (base.isBalanced ? "rtn_balanced" : "rtn_folded", "round to nearest, \(base.prefix)norms folded")
+            let key = base.isBalanced ? "rtn_balanced" : Self.folded
+            let label = "round to nearest, \(base.prefix)norms folded"
             add(key, label, bits, try recipe.score(model, network, windows, groups), size)
         }
         return network

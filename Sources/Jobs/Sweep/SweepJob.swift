@@ -84,10 +84,10 @@ package struct SweepJob {
             let path = "\(folder)/\(run.name)"
             reporter.note("\n== run \(index + 1) of \(grid.runs.count): \(run.name)")
             var failure: AgreedError?
+            var own = request
+            own.settings = settings(run, request, path)
             do {
                 guard let job = SweepJob.job(run.job) else { preconditionFailure("checked before") }
-                var own = request
-                own.settings = settings(run, request, path)
                 try job.run(own, jobReporter, on: part)
             } catch let error as AgreedError {
                 reporter.note("run \(run.name) failed: \(error.description)")
@@ -95,7 +95,8 @@ package struct SweepJob {
             }
             try part.agree {
                 guard part.isRoot else { return }
-                try ledger.note(index, failure)
+                let config = try RunConfig(file: own.settings.file, assignments: own.settings.assignments)
+                try ledger.note(index, of: ModelSource.name(config.model.path), failure)
                 try SweepReport(grid, ledger, in: folder).write(to: folder)
             }
             return true
@@ -108,7 +109,7 @@ package struct SweepJob {
         return settings
     }
 
-    /// That every run's settings are known and its job is one; the sweep's own settings.
+    /// That every run's settings are known, its job is one, and no other run is the same; the sweep's own settings.
     private func check(_ grid: SweepGrid, _ request: JobRequest, ranks: Int) throws -> RunConfig {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
@@ -116,12 +117,18 @@ package struct SweepJob {
                 "\(ranks) rank\(ranks == 1 ? "" : "s") cannot be divided into \(sideBySide) groups of as many; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
+        var named: [String: String] = [:]
         for run in grid.runs {
             guard Self.job(run.job) != nil else {
                 let names = Self.jobs.map { type(of: $0).name }.joined(separator: ", ")
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
-            _ = try settings(run, request, "auto").configuration(job: run.job)
+            // Of what the texts mean: 0.3 and 0.30 are one value.
+            let meaning = try settings(run, request, "auto").configuration(job: run.job).encoded
+            if let earlier = named.updateValue(run.name, forKey: "\(run.job)\0\(meaning)") {
+                throw ConfigurationError(
+                    file, "\(run.name) is the same run as \(earlier); give them different values, or leave one out")
+            }
             guard !run.assignments.contains(where: { $0.hasPrefix("out=") }) else {
                 throw ConfigurationError("\(file): out", "each run has a folder below the sweep's own; give that with --out")
             }

@@ -30,9 +30,12 @@ struct SweepLedger {
         return nil
     }
 
-    /// - Parameter failure: nil for a run that has gone well.
-    func note(_ run: Int, _ failure: AgreedError?) throws(FileError) {
+    /// - Parameters:
+    ///   - model: as a summary names it, which a run that fails does not leave.
+    ///   - failure: nil for a run that has gone well.
+    func note(_ run: Int, of model: String, _ failure: AgreedError?) throws(FileError) {
         var outcome = JSONObject()
+        outcome["model"] = .string(model)
         outcome["exit_code"] = failure.map { .integer(Int($0.exitCode.rawValue)) }
         outcome["failure"] = failure.map { .string($0.description) }
         try AtomicFile.write(JSONValue.object(outcome).text() + "\n", to: "\(entry(run))/\(Self.outcomeFile)")
@@ -41,7 +44,7 @@ struct SweepLedger {
     /// How a run has ended.
     enum Outcome: Equatable {
         case unfinished, finished
-        case failed(AgreedError)
+        case failed(AgreedError, model: String)
     }
 
     func outcome(of run: Int) throws(FileError) -> Outcome {
@@ -50,6 +53,7 @@ struct SweepLedger {
         let outcome = try InputFile.json(path)
         guard let failure = outcome["failure"]?.string else { return .finished }
         let code = outcome["exit_code"]?.integer.flatMap { ExitCode(rawValue: Int32($0)) }
-        return .failed(AgreedError(exitCode: code ?? .software, description: failure))
+        let error = AgreedError(exitCode: code ?? .software, description: failure)
+        return .failed(error, model: outcome["model"]?.string ?? "")
     }
 }

@@ -5,7 +5,7 @@ internal import Support
 
 /// The results of a sweep: `sweep.csv`, `sweep.json`, and the picture.
 ///
-/// A run's numbers are those of the last row of its table: what the job made.
+/// A run's numbers are those of the row that its summary calls the `result` (``ScoreTable/result``).
 struct SweepReport {
     struct Row {
         let run: SweepGrid.Run
@@ -41,7 +41,7 @@ struct SweepReport {
             switch try ledger.outcome(of: index) {
             case .unfinished: break
             case .finished: try add(run, summary: "\(folder)/\(run.name)/\(RunFiles.summary)")
-            case .failed(let error): add(run, error)
+            case .failed(let error, let model): add(run, model, error)
             }
         }
     }
@@ -50,20 +50,24 @@ struct SweepReport {
         let summary = try InputFile.json(path)
         var row = Row(run: run)
         row.model = summary["model"]?.string ?? ""
-        if let last = summary["rows"]?.array?.last {
-            row.label = last["label"]?.string ?? ""
-            row.perplexity = last["perplexity"]?.number
-            row.divergence = last["kl_divergence"]?.number
-            row.bitsPerWeight = last["bits_per_weight"]?.number
-            row.bytes = last["bytes"]?.integer
+        let scored = summary["rows"]?.array ?? []
+        // Runs of versions that named no result: the last row was it.
+        let key = summary["result"]?.string ?? scored.last?["key"]?.string
+        if let result = scored.last(where: { $0["key"]?.string == key }) {
+            row.label = result["label"]?.string ?? ""
+            row.perplexity = result["perplexity"]?.number
+            row.divergence = result["kl_divergence"]?.number
+            row.bitsPerWeight = result["bits_per_weight"]?.number
+            row.bytes = result["bytes"]?.integer
         }
         row.seconds = summary["seconds"]?.number
         rows.append(row)
         markFront()
     }
 
-    private mutating func add(_ run: SweepGrid.Run, _ error: AgreedError) {
+    private mutating func add(_ run: SweepGrid.Run, _ model: String, _ error: AgreedError) {
         var row = Row(run: run)
+        row.model = model
         row.failure = error.description
         firstFailure = firstFailure ?? error
         rows.append(row)
@@ -84,30 +88,70 @@ struct SweepReport {
 
     /// For people, in the order of the bits.
     var table: String {
-        var table = Table(columns: ["run", "bits", "perplexity", "KL (nats)", "MB", "front"])
+        let wide = table(run: .max, result: .max)
+        let isNarrow = wide.split(separator: "\n").allSatisfy { $0.count <= Table.width }
+        return isNarrow ? wide : table(run: Self.narrowRun, result: Self.narrowResult)
+    }
+
+    /// Characters of a run's name and of what was scored that leave the numbers room on a screen.
+    private static let (narrowRun, narrowResult) = (20, 18)
+
+    /// - Parameters:
+    ///   - run: characters of a run's name in a line; what is beyond is in lines below.
+    ///   - result: of what was scored.
+    private func table(run: Int, result: Int) -> String {
+        var table = Table(
+            columns: ["run", "result", "bits", "per\(Table.softHyphen)plexity", "KL (nats)", "MB", "front"])
         for row in rows.sorted(by: { ($0.bitsPerWeight ?? .infinity) < ($1.bitsPerWeight ?? .infinity) }) {
-            table.add([
-                ([row.run.job] + row.run.varied.map(\.value)).joined(separator: " "),
+            let names = Self.lines(row.run.title, run)
+            let labels = Self.lines(row.label.isEmpty ? "–" : row.label, result)
+            let numbers = [
                 row.bitsPerWeight?.formatted(decimals: 2) ?? "–",
                 row.perplexity?.formatted(decimals: 2) ?? (row.failure == nil ? "–" : "failed"),
                 row.divergence?.formatted(decimals: 4) ?? "–",
                 row.bytes.map { (Double($0) / 1e6).formatted(decimals: 1) } ?? "–", row.isOnFront ? "*" : "",
-            ])
+            ]
+            for line in 0..<max(names.count, labels.count) {
+                let texts = [names, labels].map { line < $0.count ? $0[line] : "" }
+                table.add(texts + (line == 0 ? numbers : numbers.map { _ in "" }))
+            }
         }
         return table.text
+    }
+
+    /// Broken at blanks, and within words that are longer than a line.
+    private static func lines(_ text: String, _ width: Int) -> [String] {
+        var lines = [""]
+        for word in text.split(separator: " ") {
+            var rest = word
+            if !lines[lines.count - 1].isEmpty {
+                if lines[lines.count - 1].count + 1 + word.count <= width {
+                    lines[lines.count - 1] += " \(word)"
+                    continue
+                }
+                lines.append("")
+            }
+            while rest.count > width {
+                lines[lines.count - 1] = String(rest.prefix(width))
+                lines.append("")
+                rest = rest.dropFirst(width)
+            }
+            lines[lines.count - 1] = String(rest)
+        }
+        return lines
     }
 
     private static let numbers = ["perplexity", "kl_divergence", "bits_per_weight", "bytes", "seconds"]
 
     var csv: String {
-        let head = ["run", "job", "model"] + keys + Self.numbers + ["pareto", "failure", ProgramVersion.key]
+        let head = ["run", "job", "model"] + keys + ["label"] + Self.numbers + ["pareto", "failure", ProgramVersion.key]
         let lines = rows.map { row in
             let varied = keys.map { key in row.run.varied.first { $0.key == key }?.value ?? "" }
             let numbers = [
                 row.perplexity?.description, row.divergence?.description, row.bitsPerWeight?.description,
                 row.bytes?.description, row.seconds?.description,
             ].map { $0 ?? "" }
-            return [row.run.name, row.run.job, row.model] + varied + numbers + [
+            return [row.run.name, row.run.job, row.model] + varied + [row.label] + numbers + [
                 "\(row.isOnFront)", row.failure ?? "", ProgramVersion.name,
             ]
         }

@@ -61,6 +61,8 @@ package struct ScoreTable: Sendable {
     /// Those of the quantized rows.
     package let bits: NetworkBits
     package private(set) var rows: [Row] = []
+    /// Where it is not the last row's.
+    private var resultKey: String?
 
     package init(_ bits: NetworkBits, windows: Int, length: Int) {
         self.bits = bits
@@ -77,6 +79,16 @@ package struct ScoreTable: Sendable {
 
     /// Adds a row that was made elsewhere.
     package mutating func add(_ row: Row) { rows.append(row) }
+
+    /// The row whose numbers are the run's own, as in a sweep: what the job has made or was asked to score. It is the last one
+    /// where the job says nothing else.
+    package var result: Row? { rows.first { $0.key == resultKey } ?? rows.last }
+
+    /// Says which row is the ``result``. - Precondition: a row has the key.
+    package mutating func choose(_ key: String) {
+        precondition(rows.contains { $0.key == key }, "no row \(key)")
+        resultKey = key
+    }
 
     /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores (KL in nats;
     /// top-1: the share of positions where the likeliest token is that of full precision), and megabytes.
@@ -99,7 +111,7 @@ package struct ScoreTable: Sendable {
         return title + "\n" + table.text
     }
 
-    /// Adds `perplexity`, `kl_divergence` by row, and `rows` with all that is known of each.
+    /// Adds `perplexity`, `kl_divergence` by row, `rows` with all that is known of each, and the key of the ``result``.
     package func add(to results: inout JSONObject) {
         var perplexity = JSONObject(), divergence = JSONObject()
         for row in rows {
@@ -109,6 +121,7 @@ package struct ScoreTable: Sendable {
         results["perplexity"] = .object(perplexity)
         results["kl_divergence"] = .object(divergence)
         results["rows"] = .array(rows.map(\.json))
+        results["result"] = result.map { .string($0.key) }
     }
 
     /// The key of the network that all others are compared with.

@@ -14,10 +14,13 @@ package struct FactorsToStartFrom {
     /// - Parameters:
     ///   - path: a packed file, or the folder of a run that left one.
     ///   - sparsity: what the factors must keep to.
+    ///   - mode: of the transitions. The reference mode knows no scales of rows and columns, and makes factors that have them
+    ///     worse and larger: those are refused.
     ///   - choice: what the file must have, where it is not all layers; the file's others stay dense.
     /// - Throws: ``ConfigurationError``, ``TernaryError``, ``FileError``.
     package init(
-        path: String, _ choice: LayerPattern, keepingTo sparsity: TernarySparsity = .none, of linears: [LinearShape]
+        path: String, _ choice: LayerPattern, keepingTo sparsity: TernarySparsity = .none,
+        mode: TernaryOptions.Mode = .default, of linears: [LinearShape]
     ) throws {
         file = PathKind(path) == .folder ? "\(path)/\(TernaryReport.fileName)" : path
         let all = try TernaryFile.read(file)
@@ -36,6 +39,13 @@ package struct FactorsToStartFrom {
                 "is \(sparsity.rawValue), and the factors of \(name) in \(file) do not keep to it; make them with it, or give "
                     + "none"
             )
+        }
+        guard mode == .reference else { return }
+        for name in chosen where factors[name]?.balance != nil {
+            throw ConfigurationError(
+                "ternary.mode",
+                "is reference, and the factors of \(name) in \(file) have scales of rows and columns, which that mode does not "
+                    + "make; leave it out, or give factors that were made with it")
         }
     }
 
