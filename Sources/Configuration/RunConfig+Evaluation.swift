@@ -79,8 +79,7 @@ extension RunConfig {
         case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
         case QuantizeSettings.job:
             assignments += [
-                "eval.trained=\(run)/model", "rotation.path=none", "quantization.overrides=none",
-                "quantization.embedding_bits=16", "quantization.head_bits=16", "quantization.weights.method=rtn",
+                "eval.trained=\(run)/model", "rotation.path=none", "quantization.weights.method=rtn",
                 "rotation.balance=false",
             ]
         case PlannedJob.eval.rawValue: break

@@ -13,7 +13,11 @@ extension RunConfig {
         }
         switch job {
         case PlannedJob.eval.rawValue:
+            try config.quantization.checkUniform("rotation.path", config.rotation.path != nil)
+            try config.quantization.checkUniform("eval.hadamard", config.eval.hadamard)
+            try config.quantization.checkUniform("ternary.path", config.ternary.path != nil)
             if let execution = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) {
+                try config.quantization.checkUniform("a compressed folder", true)
                 try self.init(Self.running(execution, of: config.model.path ?? "", given))
             } else {
                 try self.init(config.evaluatingTasks(config.withLearned(given)))
@@ -72,7 +76,7 @@ extension RunConfig {
     /// Whether `eval` scores tasks and the folder as it is, and nothing is rounded.
     package var scoresAsStored: Bool {
         scoresFolderAlone && quantization.weights.bits == 16 && quantization.activations.bits == 16
-            && quantization.kv.keys == 16 && quantization.kv.values == 16
+            && quantization.kv.keys == 16 && quantization.kv.values == 16 && quantization.isUniform
     }
 
     /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which
@@ -121,14 +125,28 @@ extension RunConfig {
 }
 
 extension QuantizationSettings {
-    /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
-    package func checkUniform(_ job: String) throws(ConfigurationError) {
-        guard job != QuantizeSettings.job else { return }
+    /// Whether some weights have bits of their own.
+    package var isUniform: Bool { exception == nil }
+
+    private var exception: (key: String, value: String)? {
         let own = [
             ("overrides", overrides.settingText, overrides != .none),
             ("embedding_bits", "\(embeddingBits)", embeddingBits < 16), ("head_bits", "\(headBits)", headBits < 16),
         ]
-        guard let (key, value, _) = own.first(where: \.2) else { return }
-        throw ConfigurationError("quantization.\(key)", "is \(value), which quantize alone follows; leave it out of \(job)")
+        return own.first(where: \.2).map { ("quantization." + $0.0, $0.1) }
+    }
+
+    /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
+    package func checkUniform(_ job: String) throws(ConfigurationError) {
+        guard let (key, value) = exception, ![QuantizeSettings.job, PlannedJob.eval.rawValue].contains(job) else { return }
+        throw ConfigurationError(
+            key, "is \(value), which quantize follows, and eval of a model as it is stored; leave it out of \(job)")
+    }
+
+    /// - Throws: ``ConfigurationError`` where some weights have bits of their own and the network is another than as stored,
+    ///   which `eval` rounds alike.
+    fileprivate func checkUniform(_ other: String, _ isAsked: Bool) throws(ConfigurationError) {
+        guard isAsked, let (key, value) = exception else { return }
+        throw ConfigurationError(key, "is \(value), and what \(other) makes has one number of bits; leave one of them out")
     }
 }

@@ -67,7 +67,7 @@ package struct EvaluateJob: Job {
             results["products"] = run.model.architecture.products(ternary: packed.ternaryCount, integer: packed.integerCount)
         }
         results["bits"] = config.quantization.bitsJSON(ofWeights: !run.inputs.isCompressed)
-        results["method"] = .string(method(config))
+        results["method"] = .string(method(config, run.inputs.isCompressed))
         results["bits_per_weight"] = table?.result?.size.map { .double($0.bitsPerWeight) }
         results["model_bytes"] = .integer(try table?.result?.size?.bytes ?? ModelSizes(run.inputs.folder).stored.bytes)
         try run.finish(
@@ -78,9 +78,10 @@ package struct EvaluateJob: Job {
                 flopsPerStep: passes * operations + (compressed.tasks?.operations(run.model.architecture) ?? 0)), results)
     }
 
-    private func method(_ config: RunConfig) -> String {
+    private func method(_ config: RunConfig, _ isCompressed: Bool) -> String {
         if config.ternary.path != nil { return "ternary" }
         if config.eval.trained != nil { return "trained" }
+        if isCompressed { return "as stored" }
         return config.rotation.path != nil ? "learned rotations" : config.eval.hadamard ? "fixed rotations" : "rtn"
     }
 

@@ -34,15 +34,13 @@ package struct QuantizeJob: Job {
         let start = ContinuousClock.now
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         // With the bits that each weight will have.
-        let plan = recipe.plan
-        let rounded = original.rounded(by: { plan[$0] }, table: { plan[$0] })
-        let plain = try PlainScore(model, original, rounded: rounded, recipe.plain, windows, groups)
+        let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
         context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
         table.add(
             RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded,
-            sizes.rounded(by: { plan[$0] }, table: { plan[$0] }))
+            sizes.rounded(by: recipe.plan))
 
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }

@@ -194,13 +194,16 @@ import Testing
 
     /// What a job does not follow is not ignored.
     @Test(arguments: ["quantization.overrides=*.down_proj=8", "quantization.head_bits=8", "quantization.embedding_bits=8"])
-    func `bits that only quantize follows are refused by other jobs`(_ setting: String) throws {
+    func `bits of some weights are refused where a job does not follow them`(_ setting: String) throws {
         let request = SettingsRequest(assignments: [setting, "quantization.weights.bits=4"])
-        _ = try request.configuration(job: "quantize")
-        for job in ["rotate", "train", "qat", "ptq", "eval"] {
+        for job in ["quantize", "eval"] { _ = try request.configuration(job: job) }
+        for job in ["rotate", "train", "qat", "ptq"] {
             let error = #expect(throws: ConfigurationError.self) { try request.configuration(job: job) }
-            #expect(error?.description.contains("quantize alone") == true, "\(job)")
+            #expect(error?.description.contains("which quantize follows") == true, "\(job)")
         }
+        let rotated = SettingsRequest(assignments: request.assignments + ["eval.hadamard=true"])
+        let error = #expect(throws: ConfigurationError.self) { try rotated.configuration(job: "eval") }
+        #expect(error?.description.contains("what eval.hadamard makes has one number of bits") == true)
     }
 
     @Test(

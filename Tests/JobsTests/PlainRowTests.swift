@@ -20,5 +20,10 @@ import Testing
         #expect(bits > 4 && writtenBits - bits < 0.01 && writtenBits >= bits)
         let (bytes, writtenBytes) = (plain?["bytes"]?.integer ?? 0, written?["bytes"]?.integer ?? 0)
         #expect(writtenBytes - bytes < 1000 && writtenBytes >= bytes)
+
+        let whole = ["quantization.activations.bits=16", "quantization.kv.bits=16"]
+        let scored = try summary(of: EvaluateJob(), in: folder, "b", common + whole)["rows"]?.array ?? []
+        let again = scored.first { $0["key"]?.string == "rtn" }
+        #expect(again?["perplexity"]?.number == plain?["perplexity"]?.number && again?["bytes"]?.integer == bytes)
     }
 }

@@ -132,7 +132,8 @@ struct FullTrainingRun<World: Communicator> {
 
     /// The network as it was read, and rounded. Collective.
     func plainScore(_ recipe: QuantizationRecipe) throws -> PlainScore {
-        try PlainScore(run.model, parameters, recipe, evaluation, context.groups)
+        try PlainScore(
+            run.model, parameters, WeightPlan(context.config, run.model.architecture), recipe, evaluation, context.groups)
     }
 
     /// Writes the model, each stage its shard. Collective.

@@ -1,6 +1,7 @@
 internal import Configuration
 internal import Models
 internal import Quantization
+internal import Runs
 internal import Trainer
 
 /// How each linear's weight is rounded: as `quantization.weights` says, but with the bits of the last pattern of
@@ -13,6 +14,10 @@ struct WeightPlan {
     /// - Throws: ``ConfigurationError`` where groups do not divide a linear's inputs, or a pattern names no linear.
     init(_ config: RunConfig, _ architecture: Architecture) throws(ConfigurationError) {
         let recipe = QuantizationRecipe(config, architecture)
+        guard config.quantization.weights.method != .stored else {
+            (quantizers, hasOverrides, tables) = ([:], false, .none)
+            return
+        }
         let overrides = config.quantization.overrides.entries
         hasOverrides = !overrides.isEmpty
         var quantizers: [String: WeightQuantizer] = [:]
@@ -55,8 +60,16 @@ struct WeightPlan {
     /// nil where the linear stays as it is.
     subscript(linear: String) -> WeightQuantizer? { quantizers[linear] }
 
+    /// Whether any weight is rounded.
+    var rounds: Bool { !quantizers.isEmpty || tables.embedding != nil || tables.head != nil }
+
     /// Of the linears that are rounded.
     var specs: [String: QuantizerSpec] { quantizers.mapValues(\.spec) }
+}
+
+extension ModelSizes {
+    /// Each weight as the integers that the plan makes of it.
+    func rounded(by plan: WeightPlan) -> ModelSize { rounded(by: { plan[$0] }, table: { plan[$0] }) }
 }
 
 /// How embedding and head are rounded, which are no linears: to nearest, with a symmetric range for each row.

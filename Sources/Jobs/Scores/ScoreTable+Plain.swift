@@ -25,17 +25,19 @@ extension ScoreTable {
     ) throws -> Parameters<StoredTensor> {
         let (model, groups) = (run.model, run.context.groups)
         var network = parameters
-        let plain = try PlainScore(model, network, recipe, windows, groups)
+        let plan = try WeightPlan(run.context.config, model.architecture)
+        let plain = try PlainScore(model, network, plan, recipe, windows, groups)
         run.context.reporter.note(plain.line)
-        let size = try size(run, recipe)
-        add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, try ModelSizes(run.inputs.folder).stored)
+        let sizes = try ModelSizes(run.inputs.folder)
+        let size = sizes.rounded(by: plan)
+        add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
         add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, size)
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
         network = base.applied(to: network)
-        if base.isBalanced || hasGains, recipe.weights != nil || bits.activations < 16 {
+        if base.isBalanced || hasGains, plan.rounds || bits.activations < 16 {
             let key = base.isBalanced ? "rtn_balanced" : Self.folded
             let label = "round to nearest, \(base.prefix)norms folded"
-            add(key, label, bits, try recipe.score(model, network, windows, groups), size)
+            add(key, label, bits, try recipe.score(model, network, plan, windows, groups), size)
         }
         return network
     }
