@@ -109,13 +109,15 @@ package struct QuantizationSettings: Sendable, Equatable {
         )
         overrides = key(
             "overrides", BitOverrides.none,
-            "quantize and eval: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches counts")
+            "quantize and eval: bits of weights by layer, such as *.down_proj=8,model.layers.0.*=16; the last one that matches "
+                + "counts")
         embeddingBits = key(
-            "embedding_bits", 16, "quantize and eval: bits of the embedding, a scale a row; 16: as it is. Other programs read 8",
-            bitChoices)
+            "embedding_bits", 16,
+            "quantize and eval: bits of the embedding, a scale a row; 16: as it is. Other programs read 8", bitChoices)
         headBits = key(
             "head_bits", 16,
-            "quantize and eval: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, as embedding_bits",
+            "quantize and eval: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, as "
+                + "embedding_bits",
             bitChoices)
     }
 }
