@@ -102,6 +102,7 @@ package struct CompressedWeights: PackedWeights {
     ///
     /// - Throws: ``FileError``.
     func obstacle(_ architecture: Architecture, _ execution: Execution) throws(FileError) -> String? {
+        var embedding: SharedForm.Embedding?
         for name in places.keys.sorted() {
             guard case .integer(let spec, let layout, _) = places[name] else { continue }
             let zero = name + IntegerTensors.zero
@@ -109,19 +110,12 @@ package struct CompressedWeights: PackedWeights {
                 return "zero points of \(name) are outside the codes; quantize with quantization.weights.symmetric=true or in "
                     + "larger groups"
             }
-            if name == architecture.embedding?.layerName, architecture.tiesHead {
-                return "the embedding is integers and serves as head, whose codes others multiply as if they were the weights; "
-                    + "--format huggingface writes floats, quantization.embedding_bits=16 and head_bits=16 leave it alone"
-            }
-            if name == architecture.embedding?.layerName, layout == .packed {
-                return "the embedding is packed in \(spec.bits) bits, and others look it up as bytes; quantize with "
-                    + "quantization.embedding_bits=8"
+            if name == architecture.embedding?.layerName {
+                embedding = SharedForm.Embedding(bits: spec.bits, isPacked: layout == .packed, isHead: architecture.tiesHead)
             }
         }
-        let floats = architecture.linears.filter { places[$0.name] == nil }
-        guard execution.activationBits < 16, let float = floats.first else { return nil }
-        return "the input of \(float.name) is rounded and its weight is not, which others do not do; quantize all linears, or "
-            + "with quantization.activations.bits=16"
+        let float = architecture.linears.first { places[$0.name] == nil }
+        return SharedForm.obstacle(embedding, float: float?.name, execution)
     }
 
     package var weights: Set<String> { Set(places.keys.map { $0 + Self.suffix }) }

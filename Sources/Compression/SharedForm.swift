@@ -37,6 +37,38 @@ extension SharedForm {
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
     }
 
+    /// An embedding that is integers.
+    package struct Embedding: Sendable {
+        let bits: Int
+        /// Whether codes share words; else a byte each.
+        let isPacked: Bool
+        let isHead: Bool
+
+        init(bits: Int, isPacked: Bool, isHead: Bool) { (self.bits, self.isPacked, self.isHead) = (bits, isPacked, isHead) }
+
+        /// As this program writes one.
+        package init(bits: Int, isHead: Bool) { self.init(bits: bits, isPacked: bits != 8, isHead: isHead) }
+    }
+
+    /// Why compressed-tensors cannot describe what is rounded and what is not, and what works; nil where it can.
+    ///
+    /// - Parameters:
+    ///   - embedding: nil where it is floats.
+    ///   - float: a linear whose weight is floats; nil where there is none.
+    package static func obstacle(_ embedding: Embedding?, float: String?, _ execution: Execution) -> String? {
+        if let embedding, embedding.isHead {
+            return "the embedding is integers and serves as head, whose codes others multiply as if they were the weights; "
+                + "--format huggingface writes floats, quantization.embedding_bits=16 and head_bits=16 leave it alone"
+        }
+        if let embedding, embedding.isPacked {
+            return "the embedding is packed in \(embedding.bits) bits, and others look it up as bytes; quantize with "
+                + "quantization.embedding_bits=8"
+        }
+        guard execution.activationBits < 16, let float else { return nil }
+        return "the input of \(float) is rounded and its weight is not, which others do not do; quantize all linears, or "
+            + "with quantization.activations.bits=16"
+    }
+
     /// Why compressed-tensors cannot describe what is done at run time, and what works; nil where it can.
     package static func obstacle(_ execution: Execution, _ architecture: Architecture, rotates: Bool) -> String? {
         if execution.keyBits < 16 || execution.valueBits < 16 || execution.r3 {

@@ -25,13 +25,20 @@ extension RunConfig {
         let isHeeded: Bool
     }
 
+    private static let ofLearning = ["objective", "starts", "gradient", "pretrain_steps", "train_weight_bits"]
+
     private func idleRules(_ job: PlannedJob) -> [Rule] {
         let (weights, isAuto) = (quantization.weights, job == .quantize && quantize.recipe == .auto)
         let (activations, cache) = (quantization.activations, quantization.kv)
         let roundsInputs = activations.bits < 16
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
         let learnsForRounding = isAuto || (quantize.transform == .learned && rotation.path == nil)
-        return [
+        let learned = Self.ofLearning.map {
+            Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
+        }
+        return learned + [
+            Rule(
+                keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
             Rule(
                 keys: "quantization.weights.gptq.",
                 purpose: "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
@@ -49,6 +56,9 @@ extension RunConfig {
             Rule(
                 keys: "quantization.activations.symmetric_range", purpose: "quantization.activations.symmetric=true",
                 isHeeded: activations.symmetric),
+            Rule(
+                keys: "quantization.kv.symmetric", purpose: "keys or values of fewer than 16 bits (quantization.kv.bits)",
+                isHeeded: min(cache.keys, cache.values) < 16),
             Rule(keys: "quantize.", purpose: "quantize", isHeeded: job == .quantize),
             Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
             Rule(
@@ -60,8 +70,6 @@ extension RunConfig {
                 isHeeded: makesFactors || (job == .eval && ternary.path != nil)),
             Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
             Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
-            Rule(
-                keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
             Rule(keys: "generate.", purpose: "generate", isHeeded: false),
         ]
     }

@@ -48,7 +48,8 @@ extension RunConfig {
         {
             throw ConfigurationError(
                 "quantize.online",
-                "is true, and nothing is rotated; R3 and R4 go with quantize.transform=hadamard or learned, or rotation.path")
+                "is true, and quantize is to rotate nothing; R3 and R4 go with quantize.transform=hadamard or learned, or "
+                    + "rotation.path")
         }
         let weights = quantization.weights
         if let quantizer = weights.quantizer(bits: weights.bits),

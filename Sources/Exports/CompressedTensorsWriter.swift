@@ -42,7 +42,7 @@ package struct CompressedTensorsWriter: ModelWriter {
 
     package func obstacle(_ result: ExpectedResult) -> String? {
         switch result.linears {
-        case .integers: nil
+        case .integers: SharedForm.obstacle(result.embedding, float: result.float, result.execution)
         case .floats:
             "the job makes no packed integers, which the format is for; rotate and quantize do with quantization.weights.bits=4"
         case .ternary: "ternary factors are no integers; onnx holds ternary factors, huggingface floats"

@@ -60,8 +60,19 @@ package struct ExpectedResult: Sendable {
     package let linears: Linears
     /// Whether it leaves `rotations.safetensors`.
     package let hasRotations: Bool
+    /// nil where it is floats, or that is not known.
+    package let embedding: SharedForm.Embedding?
+    /// A linear whose weight stays floats, where the others' are integers.
+    package let float: String?
+    package let execution: Execution
 
-    package init(linears: Linears, hasRotations: Bool) { (self.linears, self.hasRotations) = (linears, hasRotations) }
+    package init(
+        linears: Linears, hasRotations: Bool = false, embedding: SharedForm.Embedding? = nil, float: String? = nil,
+        execution: Execution = .plain
+    ) {
+        (self.linears, self.hasRotations) = (linears, hasRotations)
+        (self.embedding, self.float, self.execution) = (embedding, float, execution)
+    }
 }
 
 /// What is to be written where.

@@ -95,10 +95,7 @@ package struct QuantizeJob: Job {
         let recipe = try QuantizeRecipe(config, inputs)
         try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
         if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
-        // A search may end with what is not rotated at run time.
-        if config.quantize.recipe == .given {
-            try config.checkExports(recipe.execution(of: recipe.transforms), inputs.folder.architecture)
-        }
+        try config.checkExports(recipe.expectedResults(inputs.folder.architecture), inputs.folder.architecture)
         return (recipe, weights)
     }
 

@@ -30,6 +30,23 @@ extension CommandLineTests {
             #expect(third.code == 0 && third.output.contains("this run has finished, and its results are there"), "\(third)")
         }
 
+        @Test func `a finished run makes other forms when they are asked for, and nothing of a killed one stays`() throws {
+            let model = try ModelFolder()
+            func run(_ formats: String) throws -> Program.Outcome {
+                let settings = ["quantization.weights.bits=4", "export.formats=\(formats)"]
+                return try Program.run(
+                    ["quantize"] + model.arguments() + settings.flatMap { ["--set", $0] }, in: model.path, ranks: 0)
+            }
+            #expect(try run("none").code == 0)
+            let summary = try model.read("out/summary.json")
+            for name in ["events.json", "events.json.tmp-killed"] { try model.write("{}", to: "out/\(name)") }
+            let other = try run("huggingface")
+            #expect(other.code == 0 && other.output.contains("which are made now: huggingface"), "\(other)")
+            #expect(try model.read("out/summary.json") == summary)
+            #expect(try !entries(ofFolder: model.file("out")).contains { $0.hasPrefix("events.json") })
+            #expect(try run("none").output.contains("this run has finished"))
+        }
+
         @Test func `a form that has no place for the network is refused before its work`() throws {
             let model = try ModelFolder()
             let settings = ["quantization.weights.bits=4", "export.formats=gguf-tq2_0"]
@@ -47,6 +64,19 @@ extension CommandLineTests {
             ("train", [], "compressed-tensors-transforms", "makes no packed integers"),
             ("ptq", [], "compressed-tensors", "are no integers"),
             ("qat", ["qat.method=integer", "quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
+            (
+                "quantize", ["quantization.weights.bits=4", "quantization.embedding_bits=4"], "compressed-tensors-padded",
+                "the embedding is packed in 4 bits"
+            ),
+            (
+                "quantize",
+                ["quantization.weights.bits=4", "quantization.activations.bits=8", "quantization.overrides=*.q_proj=16"],
+                "compressed-tensors", "is rounded and its weight is not"
+            ),
+            (
+                "quantize", ["quantization.weights.bits=4", "quantize.recipe=auto"], "compressed-tensors-transforms",
+                "rotates nothing at run time"
+            ),
         ])
         func `a form that the job cannot fill is refused before its work`(
             _ job: String, _ settings: [String], _ formats: String, _ fragment: String

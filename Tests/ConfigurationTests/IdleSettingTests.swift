@@ -23,6 +23,11 @@ import Testing
         ("quantize", ["quantize.learning_steps=5", "quantize.held_out=4"], ["recipe=auto", "transform=learned"]),
         ("quantize", ["ternary.bits=2", "ternary.weighting=both", "training.precision=bfloat16"], ["rotate", "ptq", "ptq"]),
         ("rotate", ["quantize.balance=true", "qat.distill=true", "optimizer.beta1=0.5"], ["train", "qat", "quantize"]),
+        ("quantize", ["quantization.kv.symmetric=true"], ["quantization.kv.bits"]),
+        (
+            "quantize", ["quantize.transform=learned", "rotation.objective=range"], ["rotate, which"]
+        ),
+        ("eval", ["rotation.gradient=straight-through"], ["rotate, which"]),
         ("ptq", ["training.precision=bfloat16"], ["rotate, train and qat"]),
         ("qat", ["qat.method=integer", "ternary.tolerance=0.2"], ["qat.method=ternary"]),
         ("rotate", ["quantization.activations.symmetric_range=restricted"], ["activations.symmetric=true"]),

@@ -27,3 +27,15 @@ import Testing
         #expect(again?["perplexity"]?.number == plain?["perplexity"]?.number && again?["bytes"]?.integer == bytes)
     }
 }
+
+/// What is not rounded leaves no trace of how it would be.
+@Suite struct UnroundedRangeTests {
+    @Test(arguments: ["quantization.activations.symmetric=true", "quantization.kv.symmetric=true"])
+    func `a folder of weights alone is other programs' own, whatever ranges are asked for`(_ setting: String) throws {
+        let folder = try TemporaryFolder()
+        _ = try summary(of: QuantizeJob(), in: folder, "a", ["quantization.weights.bits=4", setting])
+        let config = try InputFile.json(folder.file("a/model/config.json"))
+        #expect(config["model_type"]?.string == "llama")
+        #expect(config["quantization_config"]?["quant_method"]?.string == "compressed-tensors")
+    }
+}

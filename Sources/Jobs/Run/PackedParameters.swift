@@ -44,9 +44,11 @@ extension Execution {
     init(config: RunConfig, online: OnlineRotations = OnlineRotations()) {
         self.init()
         let settings = config.quantization
-        (activationBits, activationSymmetric) = (settings.activations.bits, settings.activations.symmetric)
-        if activationSymmetric, activationBits < 16 { activationRange = settings.activations.symmetricRange }
-        (keyBits, valueBits, cacheSymmetric) = (settings.kv.keys, settings.kv.values, settings.kv.symmetric)
+        (activationBits, keyBits, valueBits) = (settings.activations.bits, settings.kv.keys, settings.kv.values)
+        // What is not rounded has no range.
+        activationSymmetric = activationBits < 16 && settings.activations.symmetric
+        if activationSymmetric { activationRange = settings.activations.symmetricRange }
+        cacheSymmetric = min(keyBits, valueBits) < 16 && settings.kv.symmetric
         clipRatios = settings.clipRatios.rounding(activations: activationBits, keys: keyBits, values: valueBits)
         (r3, r4) = (online.r3 != nil, online.r4 != nil)
     }

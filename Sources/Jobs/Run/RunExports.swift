@@ -72,6 +72,14 @@ extension RunConfig {
         if result.linears != .integers { try checkExports(.plain, architecture) }
     }
 
+    /// - Throws: ``ConfigurationError`` where none of what the job may end with can leave in a form.
+    func checkExports(_ results: [ExpectedResult], _ architecture: Architecture) throws(ConfigurationError) {
+        try checkExports { writer in
+            let obstacles = results.map { writer.obstacle($0) ?? writer.obstacle($0.execution, architecture) }
+            return obstacles.contains { $0 == nil } ? nil : obstacles.first ?? nil
+        }
+    }
+
     private func checkExports(_ obstacle: (any ModelWriter) -> String?) throws(ConfigurationError) {
         for format in export.formats.all {
             guard let reason = obstacle(ModelWriters.named(format)) else { continue }

@@ -1,5 +1,6 @@
 internal import Compression
 internal import Configuration
+internal import Exports
 internal import HuggingFace
 internal import Models
 internal import Quantization
@@ -58,6 +59,19 @@ struct QuantizeRecipe {
         let isShared = !(execution.r3 || execution.r4)
         if execution.activationBits < 16, isShared || !config.quantize.headRanges { execution.activationPerHead = false }
         return execution
+    }
+
+    /// What the job may end with: one thing, or of a search a network as stored and a rotated one.
+    func expectedResults(_ architecture: Architecture) -> [ExpectedResult] {
+        let ends = config.quantize.recipe == .auto ? [leading, leading + [LearnedRotations()]] : [transforms]
+        return ends.map { transforms in
+            // Where norms are folded, the embedding serves as head no longer.
+            let isHead = architecture.tiesHead && !(transforms.rotates && rotation.start.r1 != nil)
+            return ExpectedResult(
+                linears: .integers,
+                embedding: plan[.embedding].map { SharedForm.Embedding(bits: $0.spec.bits, isHead: isHead) },
+                float: architecture.linears.first { plan[$0.name] == nil }?.name, execution: execution(of: transforms))
+        }
     }
 
     /// What the network is called: in the table, in `summary.json`, and where its folder is announced.

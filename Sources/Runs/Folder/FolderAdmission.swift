@@ -98,7 +98,8 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherSettings(
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
-        func accepted(_ key: String) -> Bool { acceptsRelayout && RunConfig.isLayoutKey(key) }
+        // Other forms are made of the results that are there.
+        func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
         guard let difference = difference(finished, config, ignoring: accepted) else {
             if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
@@ -125,6 +126,7 @@ package enum FolderAdmission: Equatable {
 
 extension RunConfig {
     static let stepsKey = "training.steps"
+    static let formatsKey = "export.formats"
 
     /// That no setting names a file or folder among `names` in `folder`, or within one of them.
     ///

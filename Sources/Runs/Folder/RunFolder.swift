@@ -102,6 +102,11 @@ package final class RunFolder {
         let claimed = try FolderLock(path, supervisor: supervisor)
         if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
         lock = claimed
+        // Whoever could be watched there lives no more.
+        let endpoint = RunEndpoint.fileName
+        for name in try entries(ofFolder: path) where name == endpoint || name.hasPrefix(endpoint + ".tmp-") {
+            try removeTree(file(name))
+        }
     }
 
     /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed:

@@ -3,7 +3,8 @@ internal import Support
 
 /// Where a run that is under way can be watched: `events.json` in its folder, while it lasts.
 package enum RunEndpoint {
-    static func file(inRun folder: String) -> String { "\(folder)/events.json" }
+    static let fileName = "events.json"
+    static func file(inRun folder: String) -> String { "\(folder)/\(fileName)" }
 
     static func write(_ endpoint: String, to file: String) throws {
         var object = JSONObject()
