@@ -28,7 +28,7 @@ package final class WindowActivations {
         }
     }
 
-    package var count: Int { held.count }
+    var count: Int { held.count }
 
     func tensor(_ place: Int) throws(FileError) -> Tensor? {
         guard let file else { return held[place] }

@@ -51,8 +51,7 @@ extension RunConfig {
                 isHeeded: roundsInputs || cache.keys < 16 || cache.values < 16),
             Rule(
                 keys: "quantization.activations.symmetric",
-                purpose: "inputs of fewer than 16 bits "
-                    + "(quantization.activations.bits)", isHeeded: roundsInputs),
+                purpose: "inputs of fewer than 16 bits (quantization.activations.bits)", isHeeded: roundsInputs),
             Rule(
                 keys: "quantization.activations.symmetric_range", purpose: "quantization.activations.symmetric=true",
                 isHeeded: activations.symmetric),
