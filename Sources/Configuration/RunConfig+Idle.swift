@@ -58,6 +58,15 @@ extension RunConfig {
             Rule(
                 keys: "quantization.kv.symmetric", purpose: "keys or values of fewer than 16 bits (quantization.kv.bits)",
                 isHeeded: min(cache.keys, cache.values) < 16),
+            Rule(
+                keys: "calibration.",
+                purpose:
+                    "quantize by what reads a text (GPTQ, smoothing, balancing), ptq with ternary.weighting=inputs or both, "
+                    + "and rotation.balance=true",
+                isHeeded: calibrates(job)),
+            Rule(
+                keys: "model.dense", purpose: "models that are written packed: quantization.weights.bits below 16, or factors",
+                isHeeded: makesFactors || weights.bits < 16 || quantization.overrides != .none),
             Rule(keys: "quantize.", purpose: "quantize", isHeeded: job == .quantize),
             Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
             Rule(

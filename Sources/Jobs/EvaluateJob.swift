@@ -37,7 +37,7 @@ package struct EvaluateJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (original, compressed)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.rotation.balance, from: .compressed
+            context, job: Self.name, needsTraining: config.readsText(.eval), from: .compressed
         ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
         try run.noteOrigin(ofFactors: config.ternary.path)

@@ -27,7 +27,7 @@ package struct PtqJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let (run, (original, indices)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.ternary.weighting != .none
+            context, job: Self.name, needsTraining: config.readsText(.ptq)
         ) {
             inputs in
             guard config.ternary.path == nil else {

@@ -26,7 +26,7 @@ package struct QuantizeJob: Job {
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.quantizeReadsText
+            context, job: Self.name, needsTraining: config.readsText(.quantize)
         ) { try read($0, context) }
         let model = run.model
         try run.noteOrigin(ofRotations: config.rotation.path)
@@ -121,8 +121,7 @@ package struct QuantizeJob: Job {
             return Made(packed: found.packed, execution: found.execution, names: names, transforms: transforms, search: found)
         }
         let (method, transforms) = (recipe.method, recipe.transforms)
-        let readsText = method.inputs != nil || transforms.readsText(config)
-        let text = readsText ? try run.calibrationWindows(drawingFrom: original) : []
+        let text = config.calibrates(.quantize) ? try run.calibrationWindows(drawingFrom: original) : []
         let base = try transforms.apply(TransformInput(run: run, recipe: recipe, network: original, calibration: text))
         let execution = recipe.execution(of: transforms)
         let packed = try base.packed(run, windows: text, execution, by: method, keepingAs: transforms.key, recipe.plan)

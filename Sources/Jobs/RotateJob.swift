@@ -25,7 +25,7 @@ package struct RotateJob: Job {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
         let tokens = config.training.batchSize * config.data.sequenceLength
         let (run, (recipe, original)) = try LanguageModelRun.open(
-            context, job: Self.name, needsTraining: config.rotation.objective != .weights || config.rotation.balance
+            context, job: Self.name, needsTraining: config.readsText(.rotate)
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
             let weights = try weights(inputs, context)

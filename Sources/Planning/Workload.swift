@@ -57,22 +57,7 @@ package struct Workload: Sendable {
     }
 
     /// Whether it reads the training text, and so draws sequences where none is given.
-    var readsText: Bool {
-        switch job {
-        case .rotate: config.rotation.objective != .weights || config.rotation.balance
-        case .train, .qat: true
-        case .quantize: calibrates || config.quantizeTransforms.contains(where: readsText)
-        case .ptq: config.ternary.weighting != .none
-        case .eval: false
-        }
-    }
-    private func readsText(_ transform: QuantizeSettings.Transform) -> Bool {
-        switch transform {
-        case .none, .hadamard: false
-        case .smoothquant, .balance: true
-        case .learned: config.rotation.path == nil && config.roundsTurnedActivations
-        }
-    }
+    var readsText: Bool { config.readsText(job) }
     /// Sequences that are drawn where no text is given; for stored activations no more than are stored.
     var drawnSequences: Int {
         let drawn = config.data.sampledSequences

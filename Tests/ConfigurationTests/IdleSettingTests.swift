@@ -30,6 +30,9 @@ import Testing
         ("eval", ["rotation.gradient=straight-through"], ["rotate, which"]),
         ("ptq", ["training.precision=bfloat16"], ["rotate, train and qat"]),
         ("qat", ["qat.method=integer", "ternary.tolerance=0.2"], ["qat.method=ternary"]),
+        ("quantize", ["quantization.weights.bits=4", "calibration.sequences=8"], ["GPTQ"]),
+        ("ptq", ["calibration.sequences=8"], ["ternary.weighting=inputs or both"]),
+        ("rotate", ["calibration.sequences=8", "model.dense=true"], ["rotation.balance", "quantization.weights.bits"]),
         ("rotate", ["quantization.activations.symmetric_range=restricted"], ["activations.symmetric=true"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
@@ -49,6 +52,10 @@ import Testing
         ("rotate", ["training.precision=bfloat16", "quantization.clip_ratios=rotated"]),
         ("ptq", ["ternary.bits=2", "ternary.weighting=both", "ternary.sparsity=2:4"]),
         ("qat", ["ternary.tolerance=0.2", "qat.distill=true", "optimizer.beta1=0.5"]),
+        ("quantize", ["quantize.recipe=auto", "calibration.sequences=8"]),
+        ("quantize", ["quantize.transform=smoothquant", "calibration.sequences=8", "quantization.weights.bits=4"]),
+        ("quantize", ["quantization.weights.bits=4", "quantization.weights.method=gptq", "calibration.sequences=8"]),
+        ("rotate", ["rotation.balance=true", "calibration.sequences=8"]), ("ptq", ["model.dense=true"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {

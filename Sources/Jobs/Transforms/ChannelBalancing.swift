@@ -15,8 +15,6 @@ struct ChannelBalancing: ModelTransform {
     // It is for what other transforms start from.
     static let isTried = false
 
-    func readsText(_ config: RunConfig) -> Bool { true }
-
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
         input.network.balanced(by: try Self.balances(input.network, input.run, on: input.calibration), input.architecture)
     }

@@ -12,8 +12,6 @@ struct ChannelScaling: ModelTransform {
     static let label = "SmoothQuant"
     static let method: String? = "smoothquant"
 
-    func readsText(_ config: RunConfig) -> Bool { true }
-
     func obstacle(_ architecture: Architecture) -> String? {
         architecture.hasScalableNorms ? nil : "has no norms whose factors only linear layers read, which are what is scaled"
     }

@@ -16,8 +16,6 @@ struct LearnedRotations: ModelTransform {
     static let method: String? = "learned rotations"
     static let rotates = true
 
-    func readsText(_ config: RunConfig) -> Bool { config.rotation.path == nil && config.roundsTurnedActivations }
-
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
         let (recipe, architecture, world) = (input.recipe, input.architecture, input.run.context.groups.world)
         let turnsStream = (recipe.givenRotations ?? recipe.rotation.hadamard).r1 != nil

@@ -25,9 +25,6 @@ protocol ModelTransform: Sendable {
     /// Whether `quantize.recipe=auto` tries it.
     static var isTried: Bool { get }
 
-    /// Whether it looks at text, with these settings.
-    func readsText(_ config: RunConfig) -> Bool
-
     /// Why models of this kind cannot be changed so, as what follows "this TYPE"; nil where they can.
     func obstacle(_ architecture: Architecture) -> String?
 
@@ -40,7 +37,6 @@ protocol ModelTransform: Sendable {
 extension ModelTransform {
     static var rotates: Bool { false }
     static var isTried: Bool { true }
-    func readsText(_ config: RunConfig) -> Bool { false }
     func obstacle(_ architecture: Architecture) -> String? { nil }
 
     var name: QuantizeSettings.Transform { Self.name }
@@ -90,8 +86,6 @@ extension [any ModelTransform] {
     /// In `method` of `summary.json`.
     var method: String { compactMap(\.method).joined(separator: ", ") }
     var rotates: Bool { contains { $0.rotates } }
-
-    func readsText(_ config: RunConfig) -> Bool { contains { $0.readsText(config) } }
 }
 
 /// What a transform starts from.

@@ -109,11 +109,3 @@ struct QuantizeRecipe {
     /// Those that change something.
     private func changes(_ transforms: [any ModelTransform]) -> [any ModelTransform] { transforms.filter { $0.method != nil } }
 }
-
-extension RunConfig {
-    /// Whether `quantize` looks at a text.
-    var quantizeReadsText: Bool {
-        weightQuantization?.inputs != nil || quantize.recipe == .auto
-            || quantizeTransforms.map(ModelTransforms.named).readsText(self)
-    }
-}

@@ -1,0 +1,34 @@
+internal import Quantization
+internal import Rotation
+internal import TernarySVD
+
+extension RunConfig {
+    /// Whether a job looks at the training text, and so draws sequences where none is given.
+    package func readsText(_ job: PlannedJob) -> Bool {
+        switch job {
+        case .train, .qat: true
+        case .rotate: rotation.objective != .weights || calibrates(job)
+        case .ptq, .quantize, .eval: calibrates(job)
+        }
+    }
+
+    /// Whether a job looks at `calibration.sequences` of the training text.
+    package func calibrates(_ job: PlannedJob) -> Bool {
+        switch job {
+        case .rotate, .eval: rotation.balance
+        case .train, .qat: false
+        case .ptq: ternary.weighting != .none
+        case .quantize:
+            quantize.recipe == .auto || weightQuantization?.inputs != nil || quantizeTransforms.contains(where: calibrates)
+        }
+    }
+
+    private func calibrates(_ transform: QuantizeSettings.Transform) -> Bool {
+        switch transform {
+        case .none, .hadamard: false
+        case .smoothquant, .balance: true
+        // Where nothing is rounded that rotations turn, they are learned from the weights alone.
+        case .learned: rotation.path == nil && roundsTurnedActivations
+        }
+    }
+}
