@@ -29,8 +29,9 @@ package struct CalibratedLayers {
     package let block: Int
     package let point: HookPoint
     package let layers: [Layer]
-    /// Of all that the inputs come from: the block's own inputs, on all replicas, and its parameters as they were. Where it is
-    /// the same, so are the statistics, as long as the same is done at hook points.
+    /// Of all that the inputs come from: the block's own inputs, on all replicas, its parameters as they were, and in
+    /// sequential mode what its layers before have become. Where it is the same, so are the statistics, as long as the same
+    /// is done at hook points.
     package let origin: Digest
     /// Of all replicas' windows, the same on all of them. Collective, once; where nobody asks, no pass is spent on them.
     package let statistics: () throws -> InputStatistics
@@ -175,9 +176,11 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
 
     /// Leaves the block's outputs for each window in its inputs' places.
     func calibrate(_ replace: (CalibratedLayers) throws -> [Tensor]) throws {
-        let origin = try origin()
+        var origin = try origin()
         for (point, layers) in points {
             try replaceWeights(layers, replace, point, origin)
+            // Later layers of the block see what these have become, on all replicas alike.
+            if calibration.mode == .sequential { origin = next(origin, layers) }
         }
         if whole == nil {
             let replaced = calibration.mode == .fullPrecision ? original : nil
@@ -205,6 +208,13 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         var sums = own.map { Int64($0) * place }
         try calibration.groups.replicas.allReduce(&sums, .sum)
         return sha256(Array("\(sums)".utf8))
+    }
+
+    /// Of all that the inputs come from once these layers are replaced.
+    private func next(_ origin: Digest, _ layers: [Int]) -> Digest {
+        var replaced = StateDigest()
+        for index in layers { replaced.add(parameters[index]) }
+        return sha256(origin + replaced.value)
     }
 
     private func output(

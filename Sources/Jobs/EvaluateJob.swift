@@ -18,12 +18,12 @@ internal import Trainer
 package struct EvaluateJob: Job {
     package static let name = PlannedJob.eval.rawValue
     /// The row of `rotation.path`.
-    private static let rotated = "rotated"
+    static let rotated = "rotated"
 
     package init() {}
 
     /// What is scored besides the model itself.
-    private struct Compressed {
+    struct Compressed {
         let recipe: RotationRecipe
         let factors: [String: TernaryFactors]?
         /// This rank's stage of what training has made of the model, with the factors' layers in their place.
@@ -31,6 +31,11 @@ package struct EvaluateJob: Job {
         /// Of a folder whose linears are packed.
         let size: ModelSize?
         let tasks: TaskWork?
+
+        /// What `changed` is called.
+        var label: String {
+            factors != nil ? "ternary" : size == nil ? "trained, weights as stored" : "as written"
+        }
     }
 
     /// Scores the model in the forms that `eval.*` asks for, then its tasks. Collective.
@@ -48,7 +53,9 @@ package struct EvaluateJob: Job {
         let sent = groups.bytesSent
         var results = JSONObject()
         if let tasks = compressed.tasks {
-            results["tasks"] = try run.score(tasks, try runnable(original, compressed, run))
+            let network = try taskNetwork(original, compressed, run)
+            results["tasks"] = try run.score(tasks, network)
+            results["tasks_network"] = .string(network.text)
         }
         let table = isScored ? try score(consume original, compressed, run, windows) : nil
         let seconds = (.now - start) / .seconds(1)
@@ -114,16 +121,6 @@ package struct EvaluateJob: Job {
         )
     }
 
-    /// The network that tasks are scored on: the folder's, as it says, with factors that were given instead of its own.
-    private func runnable(
-        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
-    ) throws -> CompressedModel {
-        let parameters = run.inputs.isCompressed ? compressed.changed?.parameters ?? original : original
-        let model = CompressedModel(parameters, run.inputs.execution)
-        guard run.context.config.eval.product == .integer else { return model }
-        return try run.context.communicator.agree { try model.inIntegers(run.model.architecture) }
-    }
-
     /// Collective.
     ///
     /// - Parameter original: this rank's stage, as the model's folder has it.
@@ -170,11 +167,7 @@ package struct EvaluateJob: Job {
         let (config, groups, model) = (run.context.config, run.context.groups, run.model)
         let (activations, sizes) = (compressed.recipe.quantization.activations, try ModelSizes(run.inputs.folder))
         var table = empty
-        // A compressed folder says what is done to activations; floats have what the table says. Weights as they are.
-        let says = compressed.size != nil || changed.execution != .plain
-        var network = changed.network(model)
-        if !says { network.hooks = QuantizedHooks(quantization: activations) }
-        let bits = says ? NetworkBits(changed.execution) : table.bits
+        let (network, bits) = changedNetwork(changed, compressed, table.bits, model)
         let score = try evaluate(network, against: model.constantNetwork(original), windows: windows, groups)
         if let factors = compressed.factors {
             if config.eval.compare {
@@ -182,10 +175,10 @@ package struct EvaluateJob: Job {
                 try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
             }
             let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }
-            table.addTernary("ternary", "ternary", score, size ?? sizes.stored)
+            table.addTernary("ternary", compressed.label, score, size ?? sizes.stored)
         } else {
             table.add(
-                "trained", compressed.size == nil ? "trained, weights as stored" : "as written", bits, score,
+                "trained", compressed.label, bits, score,
                 compressed.size ?? sizes.rounded(by: compressed.recipe.quantization.weights))
         }
         return table.rows
@@ -271,13 +264,5 @@ extension LanguageModelInputs {
         ]
         guard let other = others.first(where: \.1)?.0 else { return }
         throw ConfigurationError(other, "\(folder.path) is compressed already and is scored as it is; leave \(other) out")
-    }
-}
-
-extension NetworkBits {
-    /// Of a compressed folder's network.
-    fileprivate init(_ execution: Execution) {
-        self.init(
-            weights: nil, activations: execution.activationBits, keys: execution.keyBits, values: execution.valueBits)
     }
 }

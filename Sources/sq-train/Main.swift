@@ -20,7 +20,11 @@ enum Main {
             report(AgreedError(error))
             exit(AgreedError(error).exitCode.rawValue)
         }
-        let code = run(Array(CommandLine.arguments.dropFirst()), on: communicator)
+        var code = run(Array(CommandLine.arguments.dropFirst()), on: communicator)
+        if code == 0, let failure = Console.outputFailure {
+            report(AgreedError(failure))
+            code = failure.exitCode.rawValue
+        }
         do {
             try MPIEnvironment.finish()
         } catch {

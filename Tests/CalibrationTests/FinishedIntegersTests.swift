@@ -56,18 +56,21 @@ import Testing
 
     /// - Returns: the integers, and how many hook points they were chosen for.
     private func quantized(
-        _ mode: CalibrationMode = .sequential, bits: Int = 4, hooks: String = "none", killedAfter limit: Int = .max,
+        _ mode: CalibrationMode = .sequential, bits: Int = 4, queryBits: Int? = nil, hooks: String = "none",
+        killedAfter limit: Int = .max,
         _ parameters: Parameters<Tensor>? = nil, _ base: GPTQ = GPTQ()
     ) throws -> (weights: [String: QuantizedWeight], points: Int) {
         let model = Self.configuration.description.model(positions: 12)
         let groups = try ParallelGroups.dataParallel(LoopbackCommunicator())
-        let quantizer = WeightQuantizer(QuantizerSpec(bits: bits, symmetric: false, granularity: .group(8)))
+        func quantizer(_ bits: Int) -> WeightQuantizer {
+            WeightQuantizer(QuantizerSpec(bits: bits, symmetric: false, granularity: .group(8)))
+        }
         let count = Count()
         count.limit = limit
         let weights = try Calibration(model, groups, mode: mode, depth: base.inputs ?? .secondMoment).quantize(
             parameters ?? self.parameters, windows: windows, hooks: IdentityHooks(), by: Counting(base: base, count: count),
             keeping: FinishedIntegers(folder: folder.path + "/kept", network: "n", hooks: hooks)
-        ) { _ in quantizer }
+        ) { quantizer($0.hasSuffix("q_proj") ? queryBits ?? bits : bits) }
         return (weights, count.calls)
     }
 
@@ -120,6 +123,16 @@ import Testing
         _ = try quantized()
         windows[2][11] ^= 1
         #expect(try quantized().points == 8)
+    }
+
+    @Test func `layers that see the outputs of others are chosen anew where these have other bits`() throws {
+        _ = try quantized()
+        let continued = try quantized(queryBits: 2)
+        try removeTree(folder.path + "/kept")
+        expectSame(continued.weights, try quantized(queryBits: 2).weights)
+        // The full-precision network's activations are the same.
+        _ = try quantized(.fullPrecision)
+        #expect(try quantized(.fullPrecision, queryBits: 2).points == 2)
     }
 
     @Test func `a damaged file is as none`() throws {

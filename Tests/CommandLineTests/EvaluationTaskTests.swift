@@ -51,6 +51,38 @@ import Testing
         #expect(try keys().count > 1)
     }
 
+    /// A run, its settings and its folder are the same network: what is lost by compressing must not be hidden.
+    @Test func `tasks are scored on what has been made of the model`() throws {
+        func likelihood(_ arguments: [String]) throws -> (value: Double, network: String) {
+            let outcome = try Program.run(
+                ["eval"] + arguments + ["--out", "run", "--overwrite", "--set", "eval.tasks=lambada=t.jsonl"], in: folder.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            let summary = try InputFile.json(folder.file("run/summary.json"))
+            return (
+                try #require(summary["tasks"]?["lambada"]?["perplexity"]?.number),
+                try #require(summary["tasks_network"]?.string)
+            )
+        }
+        let bits = ["quantization.weights.bits=3", "quantization.weights.granularity=tensor"].flatMap { ["--set", $0] }
+        let weightsAlone = ["quantization.activations.bits=16", "quantization.kv.bits=16"].flatMap { ["--set", $0] }
+        for job in [["quantize"] + bits, ["ptq", "--set", "ternary.tolerance=0.3", "--set", "eval.compare=false"]] {
+            let outcome = try Program.run(
+                job + ["--out", job[0], "--set", "data.eval.windows=2", "--set", "data.sequence_length=32"], in: folder.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+        }
+        let stored = try likelihood([])
+        #expect(stored.network == "as stored")
+        let rounded = try likelihood(bits + weightsAlone)
+        #expect(rounded.value > 1.1 * stored.value && rounded.network == "round to nearest, W3 A16 KV16")
+        let (run, packed) = (try likelihood(["quantize"]), try likelihood(["quantize/model"]))
+        // Packed, a product adds in another order than the rounded floats.
+        #expect(abs(run.value / rounded.value - 1) < 1e-4 && abs(packed.value / rounded.value - 1) < 1e-4)
+        let (factors, given) = (try likelihood(["ptq/model"]), try likelihood(weightsAlone + ["--set", "ternary.path=ptq"]))
+        #expect(factors.value > 1.1 * stored.value && abs(given.value / factors.value - 1) < 1e-4 && given.network == "ternary")
+        let hadamard = try likelihood(["--set", "eval.hadamard=true"])
+        #expect(hadamard.value != stored.value && hadamard.network == "Hadamard, W16 A4 KV4")
+    }
+
     @Test(arguments: [
         ("eval.tasks=quiz=piqa.jsonl", 78 as Int32, "tasks are hellaswag, piqa"), ("eval.tasks=piqa", 78, "TASK=FILE"),
         ("eval.tasks=piqa=none.jsonl", 66, "none.jsonl"),

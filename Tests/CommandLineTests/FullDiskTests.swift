@@ -22,5 +22,13 @@ extension CommandLineTests {
             #expect(
                 !left.contains { $0.contains(".tmp") || $0.contains("out/\(file)") || $0.contains("summary.json") }, "\(left)")
         }
+
+        @Test(arguments: [["--print-config"], ["plan"], ["generate", "--prompt", "The", "--set", "generate.max_tokens=600"]])
+        func `output that does not fit ends with 74`(_ arguments: [String]) throws {
+            let model = try ModelFolder()
+            let outcome = try Program.run(arguments, in: model.path, fileSizeLimit: 1)
+            #expect(outcome.code == 74 && outcome.output.utf8.count == 1024, "\(outcome.errors)")
+            #expect(outcome.errorLines == ["sq-train: error: standard output: cannot be written: File too large"])
+        }
     }
 }

@@ -233,7 +233,8 @@ import Testing
         #expect(abs(cloze[0].value - exp(2)) < 1e-9 && abs((cloze[0].error ?? 0) - exp(2)) < 1e-9)
         #expect(cloze[1] == .init(name: "acc", value: 0.5, error: 0.5, higherIsBetter: true))
 
-        let document = TaskResults([result], bos: "none").harness(model: "a/b", length: 8, version: "1", start: 1, end: 3)
+        let document = TaskResults([result], bos: "none").harness(
+            model: "a/b", network: "as stored", length: 8, version: "1", start: 1, end: 3)
         #expect(document["results"]?["piqa"]?["acc,none"]?.number == result.metrics[0].value)
         #expect(document["results"]?["piqa"]?["acc_norm_stderr,none"]?.number == result.metrics[1].error)
         #expect(document["n-samples"]?["piqa"]?["effective"]?.integer == 3)

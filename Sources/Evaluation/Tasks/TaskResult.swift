@@ -136,10 +136,11 @@ package struct TaskResults: Sendable {
     /// As lm-evaluation-harness 0.4 writes `results_….json`.
     ///
     /// - Parameters:
-    ///   - model: the folder.
+    ///   - model: the folder; `network`: what of it was scored.
     ///   - length: tokens that the network reads at most.
     ///   - start, end: seconds since 1970.
-    package func harness(model: String, length: Int, version: String, start: Double, end: Double) -> JSONValue {
+    package func harness(model: String, network: String, length: Int, version: String, start: Double, end: Double) -> JSONValue
+    {
         var (values, subtasks, configurations) = (JSONObject(), JSONObject(), JSONObject())
         var (versions, shots, directions, samples) = (JSONObject(), JSONObject(), JSONObject(), JSONObject())
         for result in results {
@@ -170,6 +171,7 @@ package struct TaskResults: Sendable {
             "config": [
                 "model": "sq-train", "model_args": .string("pretrained=\(model),max_length=\(length)"), "batch_size": 1,
                 "limit": .null, "bootstrap_iters": 0, "bos": .string(bos),
+                "network": .string(network),
             ],
             "sq_train_version": .string(version), "model_source": "sq-train", "model_name": .string(model),
             "model_name_sanitized": .string(model.replacing("/", with: "__")), "system_instruction": .null,

@@ -43,8 +43,13 @@ extension QuantizationRecipe {
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
     ) throws -> LanguageModelScore {
+        try evaluate(
+            network(model, parameters, plan), against: model.constantNetwork(parameters), windows: windows, groups)
+    }
+
+    /// The network of these parameters with weights, activations and cache rounded to nearest.
+    func network(_ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan) -> Network<QuantizedHooks> {
         let rounded = parameters.rounded(by: { plan[$0] }, table: { plan[$0] })
-        let network = Network(model: model, parameters: rounded, hooks: QuantizedHooks(quantization: activations))
-        return try evaluate(network, against: model.constantNetwork(parameters), windows: windows, groups)
+        return Network(model: model, parameters: rounded, hooks: QuantizedHooks(quantization: activations))
     }
 }

@@ -60,12 +60,13 @@ struct TaskWork {
 extension LanguageModelRun {
     /// Scores the tasks, and writes what lm-eval's readers read beside the summary. Collective.
     ///
-    /// - Parameter compressed: the network as its folder says, of this rank's stage.
+    /// - Parameter scored: of this rank's stage.
     /// - Returns: what the summary says.
-    func score(_ work: TaskWork, _ compressed: CompressedModel) throws -> JSONValue {
+    func score(_ work: TaskWork, _ scored: TaskNetwork) throws -> JSONValue {
         let start = Self.seconds
-        let model = inputs.folder.description.model(positions: work.length)
-        let likelihoods = try likelihoods(work.requests, of: compressed.network(model), context.groups) { done in
+        var network = scored.network
+        network.model = inputs.folder.description.model(positions: work.length)
+        let likelihoods = try likelihoods(work.requests, of: network, context.groups) { done in
             context.reporter.progress("tasks", done, of: work.requests.count)
         }
         var (results, next) = ([TaskResult](), 0)
@@ -75,7 +76,7 @@ extension LanguageModelRun {
             next += count
         }
         let all = TaskResults(results, bos: work.bos)
-        context.reporter.note("\n" + all.text)
+        context.reporter.note("\nnetwork of the tasks: \(scored.text)\n" + all.text)
         if work.truncated > 0 {
             context.reporter.note(
                 "warning: \(work.truncated) texts are longer than \(work.length) tokens, and lost their beginning")
@@ -83,7 +84,8 @@ extension LanguageModelRun {
         try context.communicator.agree {
             guard context.communicator.isRoot else { return }
             let document = all.harness(
-                model: inputs.folder.path, length: work.length, version: ProgramVersion.text, start: start, end: Self.seconds)
+                model: inputs.folder.path, network: scored.text, length: work.length, version: ProgramVersion.text,
+                start: start, end: Self.seconds)
             try AtomicFile.write(document.text(.indented, sortedKeys: false) + "\n", to: context.folder.file(RunFiles.harness))
         }
         return all.json

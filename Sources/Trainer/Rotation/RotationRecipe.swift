@@ -196,16 +196,20 @@ package struct RotatedScorer {
 
     /// Perplexity and divergence from full precision of the network with these rotations. Collective.
     package func score(_ rotations: Rotations, _ groups: ParallelGroups<some Communicator>) throws -> LanguageModelScore {
+        let reference = Network(
+            model: model, parameters: base.map { _, value in Variable(constant: value) },
+            hooks: QuantizedHooks(quantization: .none, r4: recipe.online.r4))
+        return try evaluate(network(rotations), against: reference, windows: windows, groups)
+    }
+
+    /// The network with these rotations, rounded as the recipe says.
+    package func network(_ rotations: Rotations) -> Network<QuantizedHooks> {
         let sides = recipe.quantization.weights == nil ? recipe.learner.plan.sides : .all
-        let network = Network(
+        return Network(
             model: model,
             parameters: recipe.quantization.quantized(base.rotated(by: rotations, sides: sides, model.architecture)),
             hooks: QuantizedHooks(
                 quantization: recipe.learner.quantization, r1: rotations.r1, sides: sides, r3: recipe.online.r3,
                 r4: recipe.online.r4))
-        let reference = Network(
-            model: model, parameters: base.map { _, value in Variable(constant: value) },
-            hooks: QuantizedHooks(quantization: .none, r4: recipe.online.r4))
-        return try evaluate(network, against: reference, windows: windows, groups)
     }
 }

@@ -1,0 +1,85 @@
+internal import Autograd
+internal import Collectives
+internal import Compression
+internal import Configuration
+internal import Models
+internal import Quantization
+internal import Rotation
+internal import Runs
+internal import TensorCore
+internal import Trainer
+
+/// The network that tasks are scored on, and what it is called.
+struct TaskNetwork {
+    let label: String
+    let bits: NetworkBits
+    let network: Network<QuantizedHooks>
+
+    /// Such as `round to nearest, W4 A16 KV16`.
+    var text: String { bits == .full ? label : "\(label), \(bits.text)" }
+}
+
+extension EvaluateJob {
+    /// The network of the table's last row, which is what the job was asked to look at: packed, with given factors, trained,
+    /// rotated or rounded, and as stored where nothing is. Collective.
+    ///
+    /// - Parameter original: this rank's stage, as the model's folder has it.
+    func taskNetwork<World: Communicator>(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<World>
+    ) throws -> TaskNetwork {
+        let (config, recipe, model) = (run.context.config, compressed.recipe, run.model)
+        let bits = NetworkBits(config.quantization)
+        if run.inputs.isCompressed { return try packedTaskNetwork(original, compressed, run) }
+        if let changed = compressed.changed {
+            let (network, bits) = changedNetwork(changed, compressed, bits, model)
+            return TaskNetwork(label: compressed.label, bits: bits, network: network)
+        }
+        if config.scoresAsStored {
+            return TaskNetwork(
+                label: "as stored", bits: .full, network: CompressedModel(original).network(model))
+        }
+        guard config.rotation.path != nil || config.eval.hadamard else {
+            let plan = try WeightPlan(config, model.architecture)
+            return TaskNetwork(
+                label: RoundToNearest.label, bits: bits, network: recipe.quantization.network(model, original, plan))
+        }
+        let base = try RotationBase.of(original, run).applied(to: original)
+        let scorer = RotatedScorer(model: model, base: base.folding(recipe.online), recipe: recipe, windows: [])
+        let isGiven = config.rotation.path != nil
+        return TaskNetwork(
+            label: isGiven ? Self.rotated : recipe.hadamardRow?.label ?? recipe.merged, bits: bits,
+            network: scorer.network(isGiven ? recipe.start : recipe.hadamard))
+    }
+
+    /// The folder's own network, with factors that were given instead of its own.
+    private func packedTaskNetwork(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
+    ) throws -> TaskNetwork {
+        var model = CompressedModel(compressed.changed?.parameters ?? original, run.inputs.execution)
+        if run.context.config.eval.product == .integer {
+            model = try run.context.communicator.agree { try model.inIntegers(run.model.architecture) }
+        }
+        return TaskNetwork(
+            label: run.inputs.folder.packed?.form ?? "floats", bits: NetworkBits(model.execution),
+            network: model.network(run.model))
+    }
+
+    /// The network that has other weights than the model's folder, and its bits.
+    func changedNetwork(
+        _ changed: CompressedModel, _ compressed: Compressed, _ bits: NetworkBits, _ model: Model
+    ) -> (network: Network<QuantizedHooks>, bits: NetworkBits) {
+        var network = changed.network(model)
+        // A compressed folder says what is done to activations; floats have what the settings say. Weights as they are.
+        if compressed.size != nil || changed.execution != .plain { return (network, NetworkBits(changed.execution)) }
+        network.hooks = QuantizedHooks(quantization: compressed.recipe.quantization.activations)
+        return (network, bits)
+    }
+}
+
+extension NetworkBits {
+    /// Of a compressed folder's network.
+    init(_ execution: Execution) {
+        self.init(
+            weights: nil, activations: execution.activationBits, keys: execution.keyBits, values: execution.valueBits)
+    }
+}
