@@ -24,7 +24,7 @@ package final class WindowActivations {
         stride = MemoryLayout<Float>.stride * values
         switch storage {
         case .memory: file = nil
-        case .file(let folder): file = try ScratchFile(folder: folder)
+        case .file(let folder): file = try ScratchFile(folder: folder, bytes: count * stride)
         }
     }
 

@@ -23,6 +23,21 @@ extension CommandLineTests {
                 !left.contains { $0.contains(".tmp") || $0.contains("out/\(file)") || $0.contains("summary.json") }, "\(left)")
         }
 
+        @Test func `activations that do not fit are found before any is computed, and told once`() throws {
+            let model = try ModelFolder()
+            let settings = [
+                "model.path=model", "model.storage=file", "data.eval.path=data.safetensors", "data.sequence_length=16",
+                "data.sampled_sequences=64", "calibration.sequences=64", "quantization.weights.bits=4",
+                "quantization.weights.method=gptq",
+            ]
+            let outcome = try Program.run(
+                ["quantize", "--out", "out"] + settings.flatMap { ["--set", $0] }, in: model.path, ranks: 2, fileSizeLimit: 100)
+            #expect(outcome.code == 74, "\(outcome.errors)")
+            #expect(
+                outcome.errorLines.count == 1 && outcome.errorLines[0].contains("cannot have 131072 bytes"), "\(outcome.errors)"
+            )
+        }
+
         @Test(arguments: [["--print-config"], ["plan"], ["generate", "--prompt", "The", "--set", "generate.max_tokens=600"]])
         func `output that does not fit ends with 74`(_ arguments: [String]) throws {
             let model = try ModelFolder()

@@ -6,14 +6,20 @@ package final class ScratchFile {
     private let folder: String
     private let descriptor: Int32
 
+    /// Takes the room for all that is written later, so that a disk without it is found before the work.
+    ///
     /// - Parameter folder: made where it is not there, as on a machine that does not share it with the others.
-    package init(folder: String) throws(FileError) {
+    package init(folder: String, bytes: Int) throws(FileError) {
         self.folder = folder
         try makeFolder(folder)
         let path = "\(folder)/scratch-\(String(UInt64.random(in: 0...UInt64.max), radix: 36))"
         descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure("cannot be created", errno) }
         unlink(path)
+        guard bytes > 0 else { return }
+        var code: Int32
+        repeat { code = posix_fallocate(descriptor, 0, off_t(bytes)) } while code == EINTR
+        guard code == 0 else { throw failure("cannot have \(bytes) bytes", code) }
     }
 
     deinit {
@@ -24,7 +30,7 @@ package final class ScratchFile {
         FileError(.inputOutput, folder, "a file for what does not fit in memory \(problem): \(systemMessage(code))")
     }
 
-    /// Writes bytes at a place, which may lie beyond the end.
+    /// Writes bytes at a place.
     package func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(FileError) {
         var done = 0
         while done < buffer.count {
