@@ -130,8 +130,18 @@ package struct TaskChoices: SettingValue {
             let file = pair.path.split(separator: "/").last.map { $0.split(separator: ".").first ?? $0 } ?? ""
             return Entry(task: pair.task, path: pair.path, label: isAlone ? pair.task.name : "\(pair.task.name)_\(file)")
         }
-        guard Set(entries.map(\.label)).count == entries.count else { return nil }
         self.init(entries: entries)
+    }
+
+    /// - Throws: ``ConfigurationError`` where two entries would have one name in the results.
+    func check() throws(ConfigurationError) {
+        for (place, entry) in entries.enumerated() {
+            guard let other = entries[..<place].first(where: { $0.label == entry.label }) else { continue }
+            throw ConfigurationError(
+                "eval.tasks",
+                "\(other.path) and \(entry.path) would both be \(entry.label) in the results, which are named after task and "
+                    + "file; rename one file, or score them in two runs")
+        }
     }
 
     package var settingText: String {

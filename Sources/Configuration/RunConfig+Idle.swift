@@ -26,6 +26,7 @@ extension RunConfig {
     }
 
     private static let ofLearning = ["objective", "starts", "gradient", "pretrain_steps", "train_weight_bits"]
+    private static let ofEval = ["tasks", "max_length", "limit", "hadamard", "product", "trained"]
 
     private func idleRules(_ job: PlannedJob) -> [Rule] {
         let (weights, isAuto) = (quantization.weights, job == .quantize && quantize.recipe == .auto)
@@ -36,7 +37,8 @@ extension RunConfig {
         let learned = Self.ofLearning.map {
             Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
         }
-        return learned + [
+        let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isHeeded: job == .eval) }
+        return learned + scoring + [
             Rule(
                 keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
             Rule(
@@ -67,6 +69,11 @@ extension RunConfig {
             Rule(
                 keys: "model.dense", purpose: "models that are written packed: quantization.weights.bits below 16, or factors",
                 isHeeded: makesFactors || weights.bits < 16 || quantization.overrides != .none),
+            Rule(keys: "eval.max_length", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
+            Rule(keys: "eval.limit", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
+            Rule(
+                keys: "eval.compare", purpose: "ternary layers, in eval, ptq and qat",
+                isHeeded: makesFactors || job == .eval),
             Rule(keys: "quantize.", purpose: "quantize", isHeeded: job == .quantize),
             Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
             Rule(

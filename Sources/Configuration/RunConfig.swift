@@ -139,6 +139,7 @@ package struct RunConfig: Sendable, Equatable {
     /// What no key can tell alone.
     private func check() throws(ConfigurationError) {
         try events.check()
+        try eval.tasks.check()
         try checkRotation()
         try checkRecipe()
         if training.warmupSteps > training.steps {

@@ -40,11 +40,8 @@ struct DataFile {
         let content = try file.bytes(0..<file.size)
         if let disguise = Disguise(content) { throw DataError.notText(path: path, disguise) }
         sha256 = Support.sha256(of: content)
-        // A byte-order mark says how a file is written; it is none of its text.
-        bytes = content.holds(Self.byteOrderMark) ? Array(content.dropFirst(Self.byteOrderMark.count)) : content
+        bytes = Array(content.withoutByteOrderMark)
     }
-
-    private static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 }
 
 /// Something else than text in a file that is named like text.

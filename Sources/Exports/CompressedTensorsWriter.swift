@@ -55,7 +55,6 @@ package struct CompressedTensorsWriter: ModelWriter {
         let opened = try CompressedFolder(request.source)
         let form = try form(of: opened)
         let folder = opened.folder
-        let writer = try HFFolderWriter(request.out)
         let checkpoint = folder.checkpoint
         let names = form?.tensors ?? checkpoint.names
         let sources = try names.map { name in
@@ -63,24 +62,24 @@ package struct CompressedTensorsWriter: ModelWriter {
             let shape = rows.map { [$0] + info.shape.dropFirst() } ?? info.shape
             return TensorSource(name, info.type, shape) { .bytes(try content(name, of: checkpoint)) }
         }
-        try Checkpoint.write(
-            sources + (form?.matrices ?? []), to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: try Provenance(folder).metadata)
-        if let form { try writer.write(form.config.text, as: "config.json") }
-        if rotates { try writer.write(RotatingFolderCard(request.out).text, as: "README.md") }
-        try writer.copy(
-            (form == nil ? ["config.json"] : []) + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path
-        )
-        let written = try CompressedFolder(writer.temporaryPath)
-        for name in names
-        where try written.folder.checkpoint.file(of: name).readBytes(name) != content(name, of: checkpoint) {
-            throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
+        try request.makeFolder { writer in
+            try Checkpoint.write(
+                sources + (form?.matrices ?? []), to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+                metadata: try Provenance(folder).metadata)
+            if let form { try writer.write(form.config.text, as: "config.json") }
+            if rotates { try writer.write(RotatingFolderCard(request.out).text, as: "README.md") }
+            let own = form == nil ? ["config.json"] : []
+            try writer.copy(own + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
+            let written = try CompressedFolder(writer.temporaryPath)
+            for name in names
+            where try written.folder.checkpoint.file(of: name).readBytes(name) != content(name, of: checkpoint) {
+                throw ExportError(.unequal, "\(request.out): tensor \(name)", "is not what was to be written")
+            }
+            guard written.execution == form?.execution ?? opened.execution else {
+                throw ExportError(
+                    .unequal, "\(request.out)/config.json", "does other things to activations than were to be written")
+            }
         }
-        guard written.execution == form?.execution ?? opened.execution else {
-            throw ExportError(
-                .unequal, "\(request.out)/config.json", "does other things to activations than were to be written")
-        }
-        try writer.commit()
         return ExportReport(
             path: request.out, bytes: try bytes(inFolder: request.out),
             weights: folder.architecture.parameters().named.reduce(0) { $0 + $1.value.count },

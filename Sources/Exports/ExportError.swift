@@ -22,6 +22,11 @@ package struct ExportError: ReportableError, Equatable {
         (self.kind, self.place, self.problem) = (kind, place, problem)
     }
 
+    /// The same of a file or folder whose name is not the one that it is written under.
+    func calling(_ path: String, _ name: String) -> ExportError {
+        ExportError(kind, place.hasPrefix(path) ? name + place.dropFirst(path.count) : place, problem)
+    }
+
     package var exitCode: ExitCode {
         switch kind {
         case .unfit, .place: .configuration

@@ -14,9 +14,8 @@ package struct GGUFImport {
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFolder()
         let model = try GGUFModel(request.source)
-        let writer = try HFFolderWriter(request.out)
-        let type = try fill(writer, model, request, digest: InputFile(request.source).sha256())
-        try writer.commit()
+        let digest = try InputFile(request.source).sha256()
+        let type = try request.makeFolder { try fill($0, model, request, digest: digest) }
         let size = try entries(ofFolder: request.out).reduce(0) { $0 + bytes(at: request.out + "/" + $1) }
         return ExportReport(
             path: request.out, bytes: size, weights: model.entries.reduce(0) { $0 + $1.shape.reduce(1, *) },

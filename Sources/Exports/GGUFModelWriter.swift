@@ -75,14 +75,14 @@ package struct GGUFModelWriter: ModelWriter {
 
     /// As ``ModelWriter/write(_:)``; tensors, values and tokenizer are read back and compared with the source.
     package func write(_ request: ExportRequest) throws -> ExportReport {
-        try request.checkFile()
+        try request.checkFile("GGUF file", beginning: GGUFFile.magic)
         let (folder, packed) = try request.openModel(for: self)
         let form = try form(of: folder)
         let (tokenizer, notes) = try tokenizer(of: folder)
         let values = try general(folder, form) + form.values + tokenizer.values
         var lost = 0
         try request.makeFile { path in
-            try GGUFFile.write(values, tensors(folder, form), to: path, called: request.out)
+            try GGUFFile.write(values, tensors(folder, form), to: path)
             lost = try compare(path, folder, form, tokenizer)
         }
         return ExportReport(

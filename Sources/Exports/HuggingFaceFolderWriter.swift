@@ -21,18 +21,18 @@ package struct HuggingFaceFolderWriter: ModelWriter {
         let (folder, notes) = try request.openModel(for: self)
         let type = try request.elementType ?? folder.elementType
         let provenance = try Provenance(folder)
-        let writer = try HFFolderWriter(request.out)
         let parameters = folder.architecture.parameters().named
         let sources = parameters.map { name, spec in
             TensorSource(name, type, spec.shape) { .floats(try folder.tensor(name, shape: spec.shape)) }
         }
-        try Checkpoint.write(
-            sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
-            metadata: provenance.metadata)
-        try writer.write(config(folder, type).text, as: "config.json")
-        try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
-        let lost = try compare(folder, with: writer.temporaryPath, type)
-        try writer.commit()
+        let lost = try request.makeFolder { writer in
+            try Checkpoint.write(
+                sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
+                metadata: provenance.metadata)
+            try writer.write(config(folder, type).text, as: "config.json")
+            try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
+            return try compare(folder, with: writer.temporaryPath, type)
+        }
         return ExportReport(
             path: request.out, bytes: try bytes(inFolder: request.out), weights: parameters.reduce(0) { $0 + $1.value.count },
             checked: "\(parameters.count) tensors read back, equal to the source's in \(type.rawValue)",

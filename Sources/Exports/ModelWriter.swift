@@ -120,13 +120,21 @@ package struct ExportRequest: Sendable {
         return (opened.unrotated, packed + (opened.execution.r4 ? [rotated] : []))
     }
 
-    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced, or `out` is in no folder.
-    func checkFile() throws(ExportError) {
+    /// - Parameters:
+    ///   - kind: what is written, such as "GGUF file".
+    ///   - beginning: of every such file; no other file is replaced, unless it is empty.
+    /// - Throws: ``ExportError`` where something is at `out` that may not be replaced, or `out` is in no folder; `FileError`
+    ///   where it cannot be read.
+    func checkFile(_ kind: String, beginning: [UInt8]) throws {
         switch PathKind(out) {
         case .absent: try checkParent()
         case .file where overwrites:
             guard !isRead else {
                 throw ExportError(.place, out, "is there already, of what is read here; give another name")
+            }
+            let file = try InputFile(out)
+            guard try file.size == 0 || file.begins(with: beginning) else {
+                throw ExportError(.place, out, "is there and is no \(kind), so that it is not replaced; give another name")
             }
         case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
         default: throw ExportError(.place, out, "is there and is no file; give the name of a new file")
@@ -136,13 +144,35 @@ package struct ExportRequest: Sendable {
     /// Makes the file at `out`, complete or not at all.
     ///
     /// - Parameter body: writes and checks it under the path that it is given, in a folder where nobody else writes.
-    /// - Throws: `FileError`; what `body` throws.
+    /// - Throws: `FileError`; what `body` throws, of `out` where it is of `path`.
     func makeFile(_ body: (_ path: String) throws -> Void) throws {
         let place = try WritingFolder.alone(out + ".tmp")
         try withExtendedLifetime(place) {
             let path = place.path + "/file"
-            try body(path)
+            try calledOut(path) { try body(path) }
             try renameDurably(path, to: out)
+        }
+    }
+
+    /// Makes the folder at `out`, complete or not at all.
+    ///
+    /// - Parameter body: writes and checks it under the writer's temporary path.
+    /// - Throws: `FileError`; what `body` throws, of `out` where it is of the temporary path.
+    func makeFolder<Result>(_ body: (HFFolderWriter) throws -> Result) throws -> Result {
+        let writer = try HFFolderWriter(out)
+        let result = try calledOut(writer.temporaryPath) { try body(writer) }
+        try writer.commit()
+        return result
+    }
+
+    /// What goes wrong with a file under a name that it does not keep is said of the one that it was to have.
+    private func calledOut<Result>(_ path: String, _ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as FileError {
+            throw error.calling(path, out)
+        } catch let error as ExportError {
+            throw error.calling(path, out)
         }
     }
 

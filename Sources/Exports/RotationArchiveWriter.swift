@@ -1,3 +1,4 @@
+internal import GGUF
 internal import HuggingFace
 package import Models
 internal import Rotation
@@ -21,10 +22,13 @@ package struct RotationArchiveWriter: ModelWriter {
 
     /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.
     package func write(_ request: ExportRequest) throws -> ExportReport {
-        try request.checkFile()
+        try request.checkFile("R.bin", beginning: TorchArchive.magic)
         let path = PathKind(request.source) == .folder ? request.source + "/rotations.safetensors" : request.source
         guard PathKind(path) != .absent else {
             throw ExportError(.unfit, request.source, "holds no rotations.safetensors; give the run folder of a rotate")
+        }
+        guard try !InputFile(path).begins(with: GGUFFile.magic) else {
+            throw ExportError(.unfit, path, "is a GGUF file, which holds no rotations; give the run folder of a rotate")
         }
         let rotations = try self.rotations(path)
         try request.makeFile { file in

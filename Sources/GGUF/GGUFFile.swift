@@ -30,6 +30,9 @@ package final class GGUFFile: Sendable {
         path.hasSuffix(".gguf") && PathKind(path, followsLinks: true) == .file
     }
 
+    /// What every such file begins with.
+    package static let magic = GGUFHeader.magic
+
     /// The value of a key; nil where there is none.
     package subscript(_ key: String) -> GGUFValue? { keys[key].map { values[$0].value } }
 

@@ -24,11 +24,10 @@ package struct GGUFTensorSource {
 extension GGUFFile {
     /// Writes a GGUF file, atomically.
     ///
-    /// - Parameter name: what errors call the file, where `path` is not where it stays.
     /// - Throws: an I/O error; what a source's `content` throws; `FileError` for an element that its encoding cannot hold.
     /// - Precondition: no key and no name twice.
     package static func write(
-        _ values: [(key: String, value: GGUFValue)], _ sources: [GGUFTensorSource], to path: String, called name: String? = nil
+        _ values: [(key: String, value: GGUFValue)], _ sources: [GGUFTensorSource], to path: String
     ) throws {
         precondition(Set(values.map(\.key)).count == values.count, "a key occurs twice")
         precondition(Set(sources.map(\.name)).count == sources.count, "a tensor's name occurs twice")
@@ -43,7 +42,7 @@ extension GGUFFile {
                 try write(tensor, of: source, to: file)
             } catch let element as UnencodableElement {
                 throw FileError(
-                    .malformed, "\(name ?? path): tensor \(source.name)",
+                    .malformed, "\(path): tensor \(source.name)",
                     "element \(element.index) \(element.problem); \(source.encoding.name) cannot hold it"
                         + (source.encoding == .tq2_0 ? ", Q4_0 and Q8_0 hold any finite weights" : ""))
             }

@@ -149,7 +149,7 @@ package struct EvaluateJob: Job {
         }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try RotationBase.of(original, run)
-        let network = try table.addPlain(run, original, base, recipe.quantization, windows)
+        let network = try table.addPlain(run, consume original, base, recipe.quantization, windows)
         try addRotated(&table, network, recipe, run, windows)
         for row in changed { table.add(row) }
         // With nothing made of the model, its own weights count as they are rounded, not what rotations would start from.

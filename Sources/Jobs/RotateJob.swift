@@ -114,7 +114,7 @@ package struct RotateJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         guard type != .f32 else { return }
-        let rounded = merged.map { _, value in value.mapped { $0 = $0.rounded(to: type) } }
+        let rounded = merged.map { _, value in value.mappedRows { $0 = $0.rounded(to: type) } }
         let groups = run.context.groups
         let change = try run.model.logitChange(outcome.windows[0], read, rounded, groups)
         let score = try evaluate(
@@ -170,7 +170,8 @@ package struct RotateJob: Job {
         let windows = try run.evaluationWindows(drawingFrom: network)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         let base = try RotationBase.of(network, run)
-        network = try table.addPlain(run, network, base, recipe.quantization, windows).folding(recipe.online)
+        // Nobody else holds it, so that it is folded matrix by matrix, in its own memory.
+        network = try table.addPlain(run, consume network, base, recipe.quantization, windows).folding(recipe.online)
         StoragePool.shared.trim()
         let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
         let before = try recipe.startRow.map { row in

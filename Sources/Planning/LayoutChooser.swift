@@ -43,15 +43,7 @@ package struct LayoutChooser: Sendable {
 
     private func layout(_ stages: Int) -> Layout {
         let data = ranks / stages
-        return Layout(data: data, pipeline: stages, microbatches: microbatches(data: data, stages: stages))
-    }
-
-    /// As the run itself divides a replica's sequences.
-    private func microbatches(data: Int, stages: Int) -> Int {
-        let share = (workload.sequences + data - 1) / data
-        guard workload.learns else { return max(1, share) }
-        let batches = try? workload.config.microBatches(ParallelDims(data: data, pipeline: stages))
-        return max(1, batches?.ranges(share).count ?? share)
+        return Layout(data: data, pipeline: stages, microbatches: workload.microbatches(data: data, stages: stages))
     }
 
     private func memory(_ layout: Layout) -> Int { MemoryPlan(workload, layout).bytes.max() ?? 0 }
@@ -83,5 +75,15 @@ package struct LayoutChooser: Sendable {
         return
             "even \(most) stages, the most there can be, need \(ByteCount(deepest).rounded) each; give a rank more memory "
             + "(fewer ranks a machine)"
+    }
+}
+
+extension Workload {
+    /// Into how many a run itself divides a replica's sequences.
+    func microbatches(data: Int, stages: Int) -> Int {
+        let share = (sequences + data - 1) / data
+        guard learns else { return max(1, share) }
+        let batches = try? config.microBatches(ParallelDims(data: data, pipeline: stages))
+        return max(1, batches?.ranges(share).count ?? share)
     }
 }

@@ -74,28 +74,32 @@ package struct LayoutSearch: Sendable {
         return (1...cores).filter { cores % $0 == 0 || $0 & ($0 - 1) == 0 }
     }
 
+    /// Those that run come first, by time; of some that are as fast as the fastest among them, nearly, the one of fewest ranks
+    /// a node and stages, then with micro-batches as a run cuts them itself, then the one that takes least memory.
     private static func runs(_ workload: Workload, _ clusters: [Cluster]) -> [PlannedRun] {
         let time = JobTime(workload)
         let all = clusters.flatMap { cluster in
             Planner(workload, cluster).layouts().map { PlannedRun($0, workload, time, on: cluster) }
         }
-        // Where all else is equal, fewer ranks a node come first.
-        return all.sorted { a, b in
-            guard a.planned.runs, b.planned.runs else { return a.planned.isBetter(than: b.planned) }
-            return (a.seconds, a.cluster.ranksPerNode, a.planned.layout.pipeline, a.planned.layout.microbatches)
-                < (b.seconds, b.cluster.ranksPerNode, b.planned.layout.pipeline, b.planned.layout.microbatches)
+        func key(_ run: PlannedRun) -> (Int, Int, Int, Int) {
+            let layout = run.planned.layout
+            let isOwn = layout.microbatches == workload.microbatches(data: layout.data, stages: layout.pipeline)
+            return (run.cluster.ranksPerNode, layout.pipeline, isOwn ? 0 : 1, run.planned.peakMemory)
         }
+        var (rest, ordered) = (all.filter(\.planned.runs).sorted { $0.seconds < $1.seconds }[...], [PlannedRun]())
+        while let fastest = rest.first {
+            let equals = rest.prefix { $0.seconds <= nearly * fastest.seconds }
+            ordered += equals.sorted { key($0) < key($1) }
+            rest = rest.dropFirst(equals.count)
+        }
+        return ordered + all.filter { !$0.planned.runs }.sorted { $0.planned.isBetter(than: $1.planned) }
     }
 
-    /// The fastest that runs.
+    /// Times that are no further apart are as good as equal: predictions are less exact.
+    private static let nearly = 1.01
+
+    /// The best that runs.
     private static func best(_ workload: Workload, _ clusters: [Cluster]) -> PlannedRun? {
-        let time = JobTime(workload)
-        let candidates = clusters.compactMap { cluster -> PlannedRun? in
-            guard let best = Planner(workload, cluster).layouts().first, best.runs else { return nil }
-            return PlannedRun(best, workload, time, on: cluster)
-        }
-        return candidates.min {
-            ($0.planned.secondsPerStep, $0.cluster.ranksPerNode) < ($1.planned.secondsPerStep, $1.cluster.ranksPerNode)
-        }
+        runs(workload, clusters).first.flatMap { $0.planned.runs ? $0 : nil }
     }
 }

@@ -95,9 +95,10 @@ struct StageMemory {
             let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
             // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
             let largest = max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
-            // While a checkpoint is written, the next step runs beside a copy of what the rank writes of it.
-            let written =
-                workload.config.checkpoint.every > 0 ? ((1 + states) * parameters + ternaryState) / Double(replicas) : 0
+            // While a checkpoint is written, the next step, if any, runs beside a copy of what the rank writes of it.
+            let every = workload.config.checkpoint.every
+            let isFollowed = every > 0 && every < workload.config.training.steps
+            let written = isFollowed ? ((1 + states) * parameters + ternaryState) / Double(replicas) : 0
             return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
         case .ptq: return decomposed(replicas)
         case .quantize: return quantized(replicas: replicas)

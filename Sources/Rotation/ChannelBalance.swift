@@ -206,14 +206,15 @@ extension ChannelBalance {
 
 extension Parameters {
     /// The stage with these blocks changed, by their place in the model.
-    package func balanced(by balances: [Int: ChannelBalance], _ architecture: Architecture) -> Self where Value: TensorValue {
-        var result = self
+    package consuming func balanced(
+        by balances: [Int: ChannelBalance], _ architecture: Architecture
+    ) -> Self where Value: TensorValue {
         for index in blocks.indices {
             let place = firstBlock + index
             guard let balance = balances[place] else { continue }
-            result.blocks[index] = balance.applied(to: blocks[index], architecture.blocks[place])
+            blocks[index] = balance.applied(to: blocks[index], architecture.blocks[place])
         }
-        return result
+        return self
     }
 }
 

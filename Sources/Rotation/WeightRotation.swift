@@ -50,21 +50,22 @@ extension Parameters {
     }
 
     /// The parameters with R4 on the input side of every down projection (W ← W·H): its input must then be transformed online.
-    package func rotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue { mappedDown { r4.apply(&$0) } }
+    package consuming func rotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
+        mappedDown { r4.apply(&$0) }
+    }
 
     /// The parameters with R4 taken back (W ← W·Hᵀ): nothing must be transformed online.
-    package func unrotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
+    package consuming func unrotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
         mappedDown { r4.applyInverse(&$0) }
     }
 
-    private func mappedDown(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self where Value: TensorValue {
-        var result = self
+    private consuming func mappedDown(_ change: @escaping @Sendable (inout Tensor) -> Void) -> Self where Value: TensorValue {
         for block in blocks.indices {
             for index in blocks[block].specs.indices where blocks[block].specs[index].ports?.reads == .downInput {
-                result.blocks[block][index] = blocks[block][index].mapped(change)
+                blocks[block][index] = blocks[block][index].mapped(change)
             }
         }
-        return result
+        return self
     }
 }
 

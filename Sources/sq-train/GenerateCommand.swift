@@ -14,7 +14,7 @@ struct GenerateCommand: RankCommand {
         discussion: """
             The likeliest tokens, or drawn ones (generate.temperature, generate.top_p, training.seed). Compressed folders run as
             they say; eval.product=integer multiplies their packed linears in integers. Without --prompt the text comes from
-            standard input.
+            standard input, without the newline that ends its last line.
             Under mpirun each rank holds a part of the layers, and the text is that of one process.
             --bench measures prefill and decode instead, and writes summary.json into a run folder.
             """)
@@ -62,6 +62,8 @@ struct GenerateCommand: RankCommand {
         }
     }
 
+    /// Without one final newline: `echo` and editors end a text with it, and a model would go on with a new line.
+    ///
     /// - Throws: `FileError` where it cannot be read, is no UTF-8, or is longer than any model's positions.
     private static func standardInput() throws(FileError) -> String {
         let name = "standard input"
@@ -76,6 +78,7 @@ struct GenerateCommand: RankCommand {
             bytes += buffer.prefix(count)
             guard bytes.count <= 64 << 20 else { throw FileError(.malformed, name, "has more than 64 MiB") }
         }
+        if bytes.last == UInt8(ascii: "\n") { bytes.removeLast(bytes.suffix(2).elementsEqual("\r\n".utf8) ? 2 : 1) }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw FileError(.malformed, name, "is not UTF-8")
         }

@@ -34,6 +34,15 @@ import Testing
         #expect(try results("stages", ranks: 2, ["--set", "parallel.pipeline=2"]) == alone)
     }
 
+    @Test func `of a few items the results say of how many`() throws {
+        let outcome = try Program.run(
+            ["eval", "--out", "run", "--set", "eval.tasks=text=t.jsonl", "--set", "eval.limit=2"], in: folder.path)
+        #expect(outcome.code == 0, "\(outcome.errors)")
+        let results = try InputFile.json(folder.file("run/results.json"))
+        #expect(results["config"]?["limit"] == .double(2))
+        #expect(results["n-samples"]?["text"] == ["original": 6, "effective": 2])
+    }
+
     /// Bits that are given round as ever.
     @Test func `beside tasks the model is scored as it is, unless it is said how to round it`() throws {
         try AtomicFile.write((0..<200).map { "The river rose in \(1800 + $0). " }.joined(), to: folder.file("text.txt"))
@@ -87,6 +96,7 @@ import Testing
         ("eval.tasks=quiz=piqa.jsonl", 78 as Int32, "tasks are hellaswag, piqa"), ("eval.tasks=piqa", 78, "TASK=FILE"),
         ("eval.tasks=piqa=none.jsonl", 66, "none.jsonl"),
         ("eval.tasks=arc=piqa.jsonl", 65, "piqa.jsonl:1: question: is missing"),
+        ("eval.tasks=text=a/t.jsonl,text=b/t.jsonl", 78, "a/t.jsonl and b/t.jsonl would both be text_t"),
     ]) func `what is no task is refused before the run begins`(_ setting: String, code: Int32, fragment: String) throws {
         try Program.expectRefusal(
             ["eval", "--out", "run", "--set", setting], in: folder.path, ranks: 0, code: code, fragment: fragment)

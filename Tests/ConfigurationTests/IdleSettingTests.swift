@@ -34,6 +34,12 @@ import Testing
         ("ptq", ["calibration.sequences=8"], ["ternary.weighting=inputs or both"]),
         ("rotate", ["calibration.sequences=8", "model.dense=true"], ["rotation.balance", "quantization.weights.bits"]),
         ("rotate", ["quantization.activations.symmetric_range=restricted"], ["activations.symmetric=true"]),
+        (
+            "quantize", ["eval.tasks=text=a.jsonl", "eval.hadamard=true", "eval.compare=false"],
+            ["is for eval", "is for eval", "ternary layers"]
+        ),
+        ("ptq", ["eval.limit=5", "eval.product=integer"], ["eval", "eval"]),
+        ("eval", ["eval.limit=5", "eval.max_length=64"], ["eval.tasks", "eval.tasks"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -55,6 +61,9 @@ import Testing
         ("quantize", ["quantize.recipe=auto", "calibration.sequences=8"]),
         ("quantize", ["quantize.transform=smoothquant", "calibration.sequences=8", "quantization.weights.bits=4"]),
         ("quantize", ["quantization.weights.bits=4", "quantization.weights.method=gptq", "calibration.sequences=8"]),
+        ("eval", ["eval.tasks=text=a.jsonl", "eval.limit=5", "eval.max_length=64"]),
+        ("eval", ["eval.product=integer", "eval.compare=false"]),
+        ("ptq", ["eval.compare=false", "data.eval.windows=2"]), ("qat", ["eval.compare=false"]),
         ("rotate", ["rotation.balance=true", "calibration.sequences=8"]), ("ptq", ["model.dense=true"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),

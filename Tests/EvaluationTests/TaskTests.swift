@@ -116,6 +116,18 @@ import Testing
         }
     }
 
+    @Test func `a byte-order mark is no part of the first line`() throws {
+        #expect(try items("text", "\u{FEFF}" + #"{"text": "a"}"#) == [.text("a")])
+    }
+
+    /// Python's `str.capitalize`, which lm-eval calls.
+    @Test(arguments: [
+        ("ΟΔΟΣ", "Οδος"), ("ΑΣ ΒΣ", "Ας βς"), ("Σ", "Σ"), ("ΑΣ'Β", "Ασ'β"), ("ΑΣΒ", "Ασβ"), ("A.Σ", "A.ς"), ("1Σ", "1σ"),
+        ("ΑΣ.", "Ας."), ("ßa", "Ssa"), ("İΣ", "İς"), ("she RAN", "She ran"), ("", ""),
+    ]) func `a text begins large and goes on small`(_ text: String, _ expected: String) {
+        #expect(HellaSwag.capitalized(text) == expected)
+    }
+
     // MARK: - Tokens
 
     private func maker(length: Int) throws -> (maker: RequestMaker, tokenizer: Tokenizer) {
@@ -234,10 +246,10 @@ import Testing
         #expect(cloze[1] == .init(name: "acc", value: 0.5, error: 0.5, higherIsBetter: true))
 
         let document = TaskResults([result], bos: "none").harness(
-            model: "a/b", network: "as stored", length: 8, version: "1", start: 1, end: 3)
+            model: "a/b", network: "as stored", length: 8, limit: nil, version: "1", start: 1, end: 3)
         #expect(document["results"]?["piqa"]?["acc,none"]?.number == result.metrics[0].value)
         #expect(document["results"]?["piqa"]?["acc_norm_stderr,none"]?.number == result.metrics[1].error)
-        #expect(document["n-samples"]?["piqa"]?["effective"]?.integer == 3)
+        #expect(document["n-samples"]?["piqa"] == ["original": 3, "effective": 3] && document["config"]?["limit"] == .null)
         #expect(document["model_name_sanitized"]?.string == "a__b" && document["config"]?["bos"]?.string == "none")
     }
 }

@@ -36,9 +36,21 @@ enum HellaSwag: EvaluationTask {
         return String(result)
     }
 
-    /// The first letter large, all others small.
-    private static func capitalized(_ text: String) -> String {
-        guard let first = text.unicodeScalars.first else { return "" }
-        return first.properties.titlecaseMapping + String(text.unicodeScalars.dropFirst()).lowercased()
+    /// The first letter large, all others small; a sigma that ends a word is ς, as in Python (Unicode, section 3.13,
+    /// Final_Sigma), where Swift has σ always.
+    static func capitalized(_ text: String) -> String {
+        let scalars = Array(text.unicodeScalars)
+        guard let first = scalars.first else { return "" }
+        return scalars.indices.dropFirst().reduce(into: first.properties.titlecaseMapping) { result, place in
+            let scalar = scalars[place]
+            result += scalar == "Σ" && endsWord(place, scalars) ? "ς" : scalar.properties.lowercaseMapping
+        }
+    }
+
+    /// Whether there is a letter before a place and none after it, marks and apostrophes aside.
+    private static func endsWord(_ place: Int, _ scalars: [Unicode.Scalar]) -> Bool {
+        func isLetter(_ scalar: Unicode.Scalar?) -> Bool { scalar?.properties.isCased ?? false }
+        let before = scalars[..<place].last { !$0.properties.isCaseIgnorable }
+        return isLetter(before) && !isLetter(scalars[(place + 1)...].first { !$0.properties.isCaseIgnorable })
     }
 }

@@ -7,6 +7,8 @@ package struct TaskFile: Sendable {
     /// What the results call it: the task's name, or with the file's where a task is run on several.
     package let label: String
     package let items: [TaskItem]
+    /// Items that the file has, read or not.
+    package let total: Int
     /// Of the file's bytes, hexadecimal.
     package let sha256: String
 
@@ -19,10 +21,12 @@ package struct TaskFile: Sendable {
         (self.task, self.path, self.label) = (task, path, label)
         let bytes = try InputFile.contents(of: path, limit: Self.limit)
         sha256 = Support.sha256(of: bytes)
-        var items: [TaskItem] = []
-        for (number, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+        var (items, total) = ([TaskItem](), 0)
+        let lines = bytes.withoutByteOrderMark.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (number, line) in lines.enumerated() {
             guard line.contains(where: { !" \t\r".utf8.contains($0) }) else { continue }
-            if let most, items.count >= most { break }
+            total += 1
+            if let most, items.count >= most { continue }
             let place = "\(path):\(number + 1)"
             let value: JSONValue
             do throws(JSONError) {
@@ -36,6 +40,6 @@ package struct TaskFile: Sendable {
         guard !items.isEmpty else {
             throw FileError(.malformed, path, "has no line; \(task.name) reads a JSON object a line, with \(task.fields)")
         }
-        self.items = items
+        (self.items, self.total) = (items, total)
     }
 }

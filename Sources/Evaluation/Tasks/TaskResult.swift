@@ -138,13 +138,15 @@ package struct TaskResults: Sendable {
     /// - Parameters:
     ///   - model: the folder; `network`: what of it was scored.
     ///   - length: tokens that the network reads at most.
+    ///   - limit: items of each file that were to be read at most; nil for all.
     ///   - start, end: seconds since 1970.
-    package func harness(model: String, network: String, length: Int, version: String, start: Double, end: Double) -> JSONValue
-    {
+    package func harness(
+        model: String, network: String, length: Int, limit: Int?, version: String, start: Double, end: Double
+    ) -> JSONValue {
         var (values, subtasks, configurations) = (JSONObject(), JSONObject(), JSONObject())
         var (versions, shots, directions, samples) = (JSONObject(), JSONObject(), JSONObject(), JSONObject())
         for result in results {
-            let (label, count) = (result.file.label, JSONValue.integer(result.file.items.count))
+            let label = result.file.label
             var (metrics, better) = (JSONObject(), JSONObject())
             metrics["alias"] = .string(label)
             for metric in result.metrics {
@@ -162,7 +164,7 @@ package struct TaskResults: Sendable {
             versions[label] = .double(result.file.task.version)
             shots[label] = 0
             directions[label] = .object(better)
-            samples[label] = ["original": count, "effective": count]
+            samples[label] = ["original": .integer(result.file.total), "effective": .integer(result.file.items.count)]
         }
         return [
             "results": .object(values), "group_subtasks": .object(subtasks), "configs": .object(configurations),
@@ -170,7 +172,8 @@ package struct TaskResults: Sendable {
             "n-samples": .object(samples),
             "config": [
                 "model": "sq-train", "model_args": .string("pretrained=\(model),max_length=\(length)"), "batch_size": 1,
-                "limit": .null, "bootstrap_iters": 0, "bos": .string(bos),
+                // lm-eval's is a float, since it may be a share.
+                "limit": limit.map { .double(Double($0)) } ?? .null, "bootstrap_iters": 0, "bos": .string(bos),
                 "network": .string(network),
             ],
             "sq_train_version": .string(version), "model_source": "sq-train", "model_name": .string(model),

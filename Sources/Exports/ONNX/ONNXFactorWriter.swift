@@ -22,7 +22,7 @@ package struct ONNXFactorWriter: ModelWriter {
 
     /// As ``ModelWriter/write(_:)``: a graph for each ternary layer, in one file.
     package func write(_ request: ExportRequest) throws -> ExportReport {
-        try request.checkFile()
+        try request.checkFile("ONNX file", beginning: ONNXGraph.beginning)
         let folder = try CompressedFolder(request.source).folder
         let linears = folder.architecture.linears.filter { folder.packed?.weights.contains($0.name + ".weight") ?? false }
         var (graph, weights) = (ONNXGraph(), 0)

@@ -121,6 +121,9 @@ struct ONNXGraph {
         return value
     }
 
+    /// What a file begins with: the tag of the IR version, which writers put first.
+    static let beginning: [UInt8] = [1 << 3]
+
     /// The file's bytes.
     func model(metadata: [(key: String, value: String)]) -> [UInt8] {
         var model = ProtobufMessage()

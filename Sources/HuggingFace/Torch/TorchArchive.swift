@@ -8,6 +8,8 @@ package final class TorchArchive: Sendable {
     private let tensors: [String: PickledTensor]
     private let entries: [String: ZipReader.Entry]
     private let file: InputFile
+    /// What every archive begins with: the header of a ZIP file's first entry.
+    package static let magic = Array("PK\u{3}\u{4}".utf8)
     private static let largestPickle = 16 << 20
 
     package var path: String { file.path }

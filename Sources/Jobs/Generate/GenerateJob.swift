@@ -56,7 +56,9 @@ package struct GenerateJob {
             let end = try generator.run(prompt.tokens, most: most, over: RankStages(world)) { token in
                 try StopRequest.check(on: world)
                 let added = text?.append(token) ?? ""
-                if !added.isEmpty { output(added) }
+                guard !added.isEmpty else { return }
+                StopRequest.setAdvice(Self.advice)
+                output(added)
             }
             if let rest = text?.finish() { output(rest + "\n") }
             return end == .length && most < settings.maxTokens ? .positions : end
@@ -64,6 +66,11 @@ package struct GenerateJob {
             // All ranks have it at once.
             throw AgreedError(error)
         }
+    }
+
+    /// What a user reads who has stopped the text in the middle of a line, or whose other program reads no more of it.
+    private static func advice() -> String {
+        StopRequest.signal == SIGPIPE ? "stopped: nobody reads the text any more" : "\nstopped on request before the text's end"
     }
 
     /// The conversation as the folder's template has it.

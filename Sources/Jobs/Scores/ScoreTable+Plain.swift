@@ -24,7 +24,7 @@ extension ScoreTable {
         _ recipe: QuantizationRecipe, _ windows: [[Int32]]
     ) throws -> Parameters<StoredTensor> {
         let (model, groups) = (run.model, run.context.groups)
-        var network = parameters
+        var network = consume parameters
         let plan = try WeightPlan(run.context.config, model.architecture)
         let plain = try PlainScore(model, network, plan, recipe, windows, groups)
         run.context.reporter.note(plain.line)
@@ -33,7 +33,7 @@ extension ScoreTable {
         add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
         add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, size)
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
-        network = base.applied(to: network)
+        network = base.applied(to: consume network)
         if base.isBalanced || hasGains, plan.rounds || bits.activations < 16 {
             let key = base.isBalanced ? "rtn_balanced" : Self.folded
             let label = "round to nearest, \(base.prefix)norms folded"

@@ -84,8 +84,8 @@ extension LanguageModelRun {
         try context.communicator.agree {
             guard context.communicator.isRoot else { return }
             let document = all.harness(
-                model: inputs.folder.path, network: scored.text, length: work.length, version: ProgramVersion.text,
-                start: start, end: Self.seconds)
+                model: inputs.folder.path, network: scored.text, length: work.length, limit: context.config.eval.limit,
+                version: ProgramVersion.text, start: start, end: Self.seconds)
             try AtomicFile.write(document.text(.indented, sortedKeys: false) + "\n", to: context.folder.file(RunFiles.harness))
         }
         return all.json

@@ -34,5 +34,8 @@ extension Parameters<StoredTensor> {
     }
 
     /// R4 on the down projections' inputs where it is used; in memory.
-    func folding(_ online: OnlineRotations) -> Self { online.r4.map { rotatedDown(by: $0) } ?? self }
+    consuming func folding(_ online: OnlineRotations) -> Self {
+        guard let r4 = online.r4 else { return self }
+        return rotatedDown(by: r4)
+    }
 }

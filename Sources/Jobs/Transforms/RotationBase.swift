@@ -34,8 +34,8 @@ struct RotationBase {
     ///   - network: as stored.
     ///   - foldsNorms: false where no R1 is merged: the norms stay, and the embedding stays the head.
     func applied<Value: TensorValue>(to network: consuming Parameters<Value>, foldsNorms: Bool = true) -> Parameters<Value> {
-        var balanced = network
-        if let balances { balanced = balanced.balanced(by: balances, architecture) }
-        return foldsNorms ? balanced.fusingNorms(architecture) : balanced
+        var balanced = consume network
+        if let balances { balanced = (consume balanced).balanced(by: balances, architecture) }
+        return foldsNorms ? (consume balanced).fusingNorms(architecture) : balanced
     }
 }

@@ -69,6 +69,12 @@ package final class InputFile: Sendable {
         return bytes
     }
 
+    /// Whether these are the file's first bytes.
+    package func begins(with beginning: [UInt8]) throws(FileError) -> Bool {
+        guard size >= beginning.count else { return false }
+        return try bytes(0..<beginning.count) == beginning
+    }
+
     /// The whole file, of at most `limit` bytes.
     package static func contents(of path: String, limit: Int) throws(FileError) -> [UInt8] {
         let file = try InputFile(path)
@@ -94,6 +100,14 @@ package final class InputFile: Sendable {
         } catch {
             throw FileError(.malformed, path, Impostor.problem(bytes) ?? "byte \(error.offset): \(error.problem)")
         }
+    }
+}
+
+extension [UInt8] {
+    /// A text without its byte-order mark, which says how a file is written and is none of its text.
+    package var withoutByteOrderMark: ArraySlice<UInt8> {
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        return starts(with: mark) ? dropFirst(mark.count) : self[...]
     }
 }
 
