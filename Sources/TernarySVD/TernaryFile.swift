@@ -68,6 +68,14 @@ package enum TernaryFile {
         }
     }
 
+    /// What a file of a layer that a run keeps says besides.
+    package enum Remark: String, CaseIterable, Sendable {
+        /// Of all that decides the layer's factors.
+        case fingerprint
+        /// The layer's errors, of its weight and of its outputs.
+        case relativeError = "relative_error", weightedError = "weighted_error"
+    }
+
     /// The metadata's word on the models, without the factors.
     ///
     /// - Throws: as ``read(_:)``.
@@ -75,11 +83,12 @@ package enum TernaryFile {
 
     /// Writes layers by name, atomically.
     ///
-    /// - Parameter more: metadata of the caller's own.
+    /// - Parameter remarks: metadata of the caller's own.
     package static func write(
-        _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), more: [String: String] = [:]
+        _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), remarks: [Remark: String] = [:]
     ) throws {
-        var metadata = more.merging(origin.metadata) { $1 }
+        var metadata = origin.metadata
+        for (remark, text) in remarks { metadata[remark.rawValue] = text }
         let isSparse = layers.values.contains { $0.sparsity != .none }
         (metadata["format"], metadata["version"]) = (format, isSparse ? sparseVersion : version)
         metadata.merge(ProgramVersion.metadata) { $1 }
@@ -121,11 +130,38 @@ package enum TernaryFile {
         guard found == unsealedVersion || file.metadata[sealKey] == seal(file.metadata) else {
             throw TernaryError(.data, "\(path): the metadata do not match their SHA-256; the file is damaged or was edited")
         }
+        if isCoded(file) { try checkKeys(of: file) }
         return file
     }
 
-    /// The metadata of a file, the caller's own among them.
-    package static func metadata(of path: String) throws -> [String: String] { try opened(path).metadata }
+    private static let fileKeys = Set(
+        ["format", "version", ProgramVersion.key, sealKey, Origin.sourceKey, Origin.targetKey] + Remark.allCases.map(\.rawValue)
+    )
+
+    /// That the metadata say nothing that this program does not know, and that the version is the one for what the layers are.
+    private static func checkKeys(of file: SafetensorsFile) throws(TernaryError) {
+        let names = names(in: file)
+        let layerKeys = names.flatMap { name in (described + ["sha256"]).map { "\(name).\($0)" } }
+        if let unknown = Set(file.metadata.keys).subtracting(fileKeys).subtracting(layerKeys).min() {
+            throw TernaryError(.data, "\(file.path): metadata `\(unknown.prefix(100))` is none that this program knows")
+        }
+        guard
+            file.metadata["version"] != sparseVersion
+                || names.contains(where: {
+                    file.metadata["\($0).\(sparsityKey)"] != nil
+                })
+        else {
+            let problem = "version \(sparseVersion) is for layers with `\(sparsityKey)`, and none has it"
+            throw TernaryError(.data, "\(file.path): \(problem)")
+        }
+    }
+
+    /// A file's metadata of the caller's own.
+    package static func remarks(of path: String) throws -> [Remark: String] {
+        let metadata = try opened(path).metadata
+        return Dictionary(
+            uniqueKeysWithValues: Remark.allCases.compactMap { remark in metadata[remark.rawValue].map { (remark, $0) } })
+    }
 
     /// What a layer takes in a file.
     package struct Layer: Sendable {

@@ -229,9 +229,10 @@ extension TernarySparsityTests {
         #expect(read["dense"]?.sparsity == TernarySparsity.none && read["l"]?.sparsity == .twoOfFour)
         #expect(read["l"]?.u == sparse.u && read["l"]?.v == sparse.v && read["dense"]?.u == other.u)
         // Digests of all that follows are right.
-        func refused(_ code: [UInt8], _ version: String, _ sparsity: String?) throws -> Bool {
+        func refused(_ code: [UInt8], _ version: String, _ sparsity: String?, _ more: [String: String] = [:]) throws -> Bool {
             var metadata = ["format": "sq-train.ternary", "version": version, "l.shape": "24,16,20", "l.form": "linear"]
             (metadata["l.tolerance"], metadata["l.sparsity"]) = ("0.1", sparsity)
+            metadata.merge(more) { $1 }
             metadata["l.sha256"] = TernaryFile.digest(["24,16,20", "linear", "0.1"] + [sparsity].compactMap(\.self), [code])
             metadata["metadata_sha256"] = TernaryFile.seal(metadata)
             let source = TensorSource("l.code", .u8, [code.count]) { .bytes(code) }
@@ -242,7 +243,14 @@ extension TernarySparsityTests {
             return false
         }
         let (own, others) = (TernaryCode.encode(sparse), TernaryCode.encode(other))
-        #expect(try !refused(own, "6", "2:4") && !refused(others, "6", nil) && !refused(others, "5", nil))
+        #expect(try !refused(own, "6", "2:4") && !refused(others, "5", nil))
+        #expect(try refused(others, "6", nil), "a version for sparse layers, without any")
+        for remark in TernaryFile.Remark.allCases {
+            #expect(try !refused(own, "6", "2:4", [remark.rawValue: "x"]), "\(remark)")
+        }
+        for key in ["note", "l.note", "other.form", "shape"] {
+            #expect(try refused(own, "6", "2:4", [key: "x"]) && refused(others, "5", nil, [key: "x"]), "\(key)")
+        }
         #expect(try refused(others, "6", "2:4"), "factors that are not sparse")
         for (version, sparsity) in [("5", "2:4"), ("6", "1:4"), ("6", "none"), ("7", "2:4")] {
             #expect(try refused(own, version, sparsity), "\(version), \(sparsity)")

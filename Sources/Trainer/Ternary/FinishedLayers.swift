@@ -13,8 +13,6 @@ internal import TransitionBus
 ///
 /// What is made of a layer on a calibration text lies in folders of its own beside them, one for each ``Stage``.
 package struct FinishedLayers {
-    private static let (fingerprintKey, errorKey, weightedKey) = ("fingerprint", "relative_error", "weighted_error")
-
     private let folder: String
     private let options: TernaryOptions
 
@@ -46,8 +44,8 @@ package struct FinishedLayers {
     /// nil where there is none, where it is of another weight or other options, and where it cannot be read: it is then made
     /// anew.
     func finished(_ weight: Tensor, name: String) -> TernaryDecomposition? {
-        guard PathKind(file(name)) == .file, let metadata = try? TernaryFile.metadata(of: file(name)),
-            metadata[Self.fingerprintKey] == fingerprint(weight), let error = metadata[Self.errorKey].flatMap(Float.init),
+        guard PathKind(file(name)) == .file, let remarks = try? TernaryFile.remarks(of: file(name)),
+            remarks[.fingerprint] == fingerprint(weight), let error = remarks[.relativeError].flatMap(Float.init),
             let factors = try? TernaryFile.read(file(name))[name], [factors.u.rows, factors.v.columns] == weight.shape
         else { return nil }
         return factors.decomposition(error: error)
@@ -57,7 +55,7 @@ package struct FinishedLayers {
         try makeFolder(folder)
         try TernaryFile.write(
             [name: TernaryFactors(decomposition, tolerance: options.tolerance, sparsity: options.sparsity)], to: file(name),
-            more: [Self.fingerprintKey: fingerprint(weight), Self.errorKey: "\(decomposition.relativeError)"])
+            remarks: [.fingerprint: fingerprint(weight), .relativeError: "\(decomposition.relativeError)"])
     }
 
     /// Removes what was kept, once the whole is written.
@@ -102,21 +100,23 @@ extension FinishedLayers {
     /// The layer from its file; nil where there is none, where it is of another source, and where it cannot be read.
     package func layer(_ source: Source, _ stage: Stage) -> TernaryReport.Layer? {
         let path = file(stage, source.name, "safetensors")
-        guard PathKind(path) == .file, let metadata = try? TernaryFile.metadata(of: path),
-            metadata[Self.fingerprintKey] == fingerprint(source), let error = metadata[Self.errorKey].flatMap(Double.init),
+        guard PathKind(path) == .file, let remarks = try? TernaryFile.remarks(of: path),
+            remarks[.fingerprint] == fingerprint(source), let error = remarks[.relativeError].flatMap(Double.init),
             let factors = try? TernaryFile.read(path)[source.name], [factors.u.rows, factors.v.columns] == source.weight.shape
         else { return nil }
         return TernaryReport.Layer(
             name: source.name, factors: factors, relativeError: error,
-            weightedError: metadata[Self.weightedKey].flatMap(Double.init))
+            weightedError: remarks[.weightedError].flatMap(Double.init))
     }
 
     /// - Throws: `FileError`.
     package func keep(_ layer: TernaryReport.Layer, _ source: Source, _ stage: Stage) throws {
-        var metadata = [Self.fingerprintKey: fingerprint(source), Self.errorKey: "\(layer.relativeError)"]
-        metadata[Self.weightedKey] = layer.weightedError.map { "\($0)" }
+        var remarks: [TernaryFile.Remark: String] = [
+            .fingerprint: fingerprint(source), .relativeError: "\(layer.relativeError)",
+        ]
+        remarks[.weightedError] = layer.weightedError.map { "\($0)" }
         try prepare(stage)
-        try TernaryFile.write([source.name: layer.factors], to: file(stage, source.name, "safetensors"), more: metadata)
+        try TernaryFile.write([source.name: layer.factors], to: file(stage, source.name, "safetensors"), remarks: remarks)
     }
 
     /// As ``layer(_:_:)``, numbers.
@@ -138,5 +138,5 @@ extension FinishedLayers {
         try AtomicFile.write(JSONValue.object(object.stamped).text() + "\n", to: file(stage, source.name, "json"))
     }
 
-    private static let numbersKey = "numbers"
+    private static let (fingerprintKey, numbersKey) = (TernaryFile.Remark.fingerprint.rawValue, "numbers")
 }
