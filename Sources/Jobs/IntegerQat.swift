@@ -24,7 +24,6 @@ struct IntegerQat<World: Communicator> {
             let c = inputs.folder.architecture
             try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
             if QuantizationRecipe(config, c).weights != nil { try config.checkExports(Execution(config: config), c) }
-            guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
             try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
             if let path = config.qat.rotations {
                 rotations = try Rotations(

@@ -1,4 +1,5 @@
 package import Collectives
+package import Configuration
 package import Runs
 
 /// A thing `sq-train` does on all ranks, such as learning rotations.
@@ -10,9 +11,12 @@ package protocol Job {
     static var name: String { get }
     /// Whether replicas of the model share the job's work; if not, all ranks are stages.
     static var hasReplicas: Bool { get }
+    /// That the job can do what the settings say, as far as they alone tell.
+    static func check(_ config: RunConfig) throws
     func run(_ context: JobContext<some Communicator>) throws
 }
 
 extension Job {
     package static var hasReplicas: Bool { true }
+    package static func check(_ config: RunConfig) throws {}
 }

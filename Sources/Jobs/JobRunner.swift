@@ -30,6 +30,10 @@ package struct JobRequest {
     package var runFolder: String?
     /// The file that gets a timeline of all ranks; nil for none.
     package var trace: String?
+    /// What is said where the run is stopped, if it is a part of something else; nil: where its own state is.
+    package var stopAdvice: (@Sendable () -> String)?
+    /// An unfinished run with other settings is refused, whatever it has left.
+    package var comparesUnfinished = false
 
     package init(
         _ settings: SettingsRequest, printsSettings: Bool = false, resume: ResumePolicy? = nil, overwrites: Bool = false,
@@ -81,6 +85,7 @@ extension Job {
             return reporter.note(try request.settings.text(job: Self.name, on: communicator))
         }
         let config = try request.settings.configuration(job: Self.name, on: communicator)
+        try communicator.agree { try Self.check(config) }
         let asked = request.resume
         let path = try communicator.fromRoot {
             config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
@@ -107,7 +112,8 @@ extension Job {
         reporter.events = events
         let folder = RunFolder(
             path, run: request.run ?? "", supervisor: request.supervisor, isWriter: communicator.isRoot, events: events)
-        StopRequest.setAdvice { RunFolder.stopAdvice(path, overwrites: request.overwrites) }
+        let overwrites = request.overwrites
+        StopRequest.setAdvice(request.stopAdvice ?? { RunFolder.stopAdvice(path, overwrites: overwrites) })
         folder.mayReplaceFinished = request.overwrites || admission != .begins && admission != .resumes
         let groups = try ParallelGroups(dims, communicator)
         do {
@@ -192,7 +198,7 @@ extension Job {
         let text = try communicator.fromRoot {
             try FolderAdmission.check(
                 path, job: name, config, resume: request.resume, overwrites: request.overwrites,
-                acceptsRelayout: request.acceptsRelayout
+                acceptsRelayout: request.acceptsRelayout, comparesUnfinished: request.comparesUnfinished
             ).text
         }
         let admission = FolderAdmission(text: text)

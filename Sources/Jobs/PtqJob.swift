@@ -1,7 +1,7 @@
 internal import Autograd
 package import Collectives
 internal import Compression
-internal import Configuration
+package import Configuration
 internal import Evaluation
 internal import HuggingFace
 internal import Models
@@ -23,6 +23,17 @@ package struct PtqJob: Job {
 
     package init() {}
 
+    /// That the model is to be decomposed, in a way there is.
+    package static func check(_ config: RunConfig) throws {
+        guard config.ternary.path == nil else {
+            throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
+        }
+        guard config.ternary.bits == nil || config.ternary.weighting != .none else {
+            throw ConfigurationError("ternary.bits", "needs ternary.weighting=inputs or both, by which bits are divided")
+        }
+        try config.ternary.options(seed: config.training.seed).validate()
+    }
+
     /// Decomposes, writes `model/` and `ternary.safetensors`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
@@ -30,13 +41,6 @@ package struct PtqJob: Job {
             context, job: Self.name, needsTraining: config.readsText(.ptq)
         ) {
             inputs in
-            guard config.ternary.path == nil else {
-                throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
-            }
-            guard config.ternary.bits == nil || config.ternary.weighting != .none else {
-                throw ConfigurationError("ternary.bits", "needs ternary.weighting=inputs or both, by which bits are divided")
-            }
-            try config.ternary.options(seed: config.training.seed).validate()
             let weights = ModelWeights(
                 try inputs.folder.parameters(inputs.stages[groups.stage], storage: config.model.storage))
             try inputs.folder.checkIsNoTernaryProduct(weights)

@@ -2,7 +2,7 @@ internal import Autograd
 internal import Calibration
 package import Collectives
 internal import Compression
-internal import Configuration
+package import Configuration
 internal import Datasets
 internal import Evaluation
 internal import HuggingFace
@@ -21,6 +21,9 @@ package struct QuantizeJob: Job {
     package static let name = QuantizeSettings.job
 
     package init() {}
+
+    /// That there is something to round, and a way to.
+    package static func check(_ config: RunConfig) throws { _ = try QuantizeRecipe.method(config) }
 
     /// Rounds by the recipe given or the best one, writes `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {

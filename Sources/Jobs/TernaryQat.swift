@@ -72,19 +72,11 @@ struct TernaryQat<World: Communicator> {
         }
     }
 
-    /// How layers are projected, once the settings and the bus's way to the other ranks are checked. Collective.
+    /// How layers are projected, once the bus's way to the other ranks is checked. Collective.
     private func transition() throws -> (LayerTransition, BusRoute) {
         let config = context.config
         let route = try BusRoute.find(config.bus.route, over: context.groups.replicas)
         let transition = try context.communicator.agree {
-            guard config.qat.rotations == nil else {
-                throw ConfigurationError("qat.rotations", "is for qat.method=integer; ternary layers need no rotation")
-            }
-            guard config.ternary.weighting == .none, config.ternary.bits == nil else {
-                throw ConfigurationError(
-                    config.ternary.bits == nil ? "ternary.weighting" : "ternary.bits",
-                    "is for ptq; qat starts from its factors with ternary.path=RUN")
-            }
             try BusConfiguration.check(interface: config.bus.route.interface)
             try route.check()
             return try config.ternary.transition(seed: config.training.seed)

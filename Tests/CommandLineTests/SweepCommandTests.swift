@@ -1,3 +1,4 @@
+import Foundation
 import HuggingFace
 import Support
 import TestSupport
@@ -36,6 +37,30 @@ extension CommandLineTests {
                 #expect(rows[0].map { $0[key] } == rows[1].map { $0[key] }, "\(key)")
             }
             #expect(try entries(ofFolder: folder.file("beside")) == entries(ofFolder: folder.file("alone")))
+        }
+
+        @Test(arguments: [0, 2]) func `a sweep asked to stop says how it goes on: with its own folder`(_ ranks: Int) throws {
+            let folder = try TemporaryFolder()
+            let grid = """
+                settings: {data.sequence_length: 16, data.eval.windows: 1, training.steps: 1000000, checkpoint.every: 0}
+                runs: [{job: train, grid: {training.seed: [1, 2]}}]
+                """
+            try AtomicFile.write(grid, to: folder.file("grid.yaml"))
+            let run = try Program.start(
+                ["sweep", "grid.yaml", "--out", "out"] + (ranks > 1 ? ["--side-by-side", "\(ranks)"] : []), in: folder.path,
+                ranks: ranks)
+            let metrics = folder.file("out/train,seed=1/metrics.jsonl")
+            for _ in 0..<6000 {
+                if let begun = try? InputFile.contents(of: metrics, limit: 1 << 30), !begun.isEmpty { break }
+                usleep(10_000)
+            }
+            run.send(SIGUSR1)
+            let outcome = try run.wait()
+            #expect(outcome.code == 0, "\(outcome)")
+            let lines = outcome.output.split(separator: "\n").filter { $0.hasPrefix("stopped on request") }
+            #expect(
+                lines == ["stopped on request; the same command with --out out goes on with the runs that have not finished"],
+                "\(outcome)")
         }
 
         @Test func `ranks that cannot be divided are refused before anything runs`() throws {

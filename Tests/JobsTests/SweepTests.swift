@@ -126,6 +126,24 @@ import Testing
         #expect(PathKind(folder.file("sweep")) == .absent)
     }
 
+    @Test func `a model has one front, by whatever path it is given`() throws {
+        for name in ["a", "b"] { try makeFolder(folder.file(name)) }
+        let grid = try SweepGrid(file: gridFile("runs: [{job: eval, grid: {training.seed: [1, 2, 3]}}]"))
+        var report = SweepReport(grid)
+        for (run, (model, bits)) in zip(grid.runs, [("a", 2.0), ("b/../a", 3.0), ("b", 3.0)]) {
+            let summary = """
+                {"model": "\(folder.path)/\(model)", "rows": [{"label": "x", "perplexity": 30, "bits_per_weight": \(bits)}]}
+                """
+            try AtomicFile.write(summary, to: folder.file("summary.json"))
+            try report.add(run, summary: folder.file("summary.json"))
+        }
+        #expect(report.rows.map(\.model) == ["a", "a", "b"].map { folder.file($0) })
+        #expect(report.rows.map(\.isOnFront) == [true, false, true])
+        let same = "{job: eval, grid: {model.path: [\(folder.path)/a, \(folder.path)/b/../a]}}"
+        let error = #expect(throws: AgreedError.self) { try sweep("runs: [\(same)]") }
+        #expect(error?.description.contains("is the same run as eval") == true)
+    }
+
     @Test func `a model that was trained has numbers, too`() throws {
         try sweep("runs: [{job: train}]", ["training.steps=1", "training.batch_size=1", "data.sampled_sequences=4"])
         let row = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array?.first)

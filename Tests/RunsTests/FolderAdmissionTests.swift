@@ -67,6 +67,35 @@ import Testing
         #expect(try check(overwrites: true) == .begins)
     }
 
+    @Test func `an unfinished run with other settings is refused where it is asked for`() throws {
+        try begin()
+        #expect(try check("rotate", ["training.seed=2"]) == .begins)
+        func compared(_ more: [String]) throws -> FolderAdmission {
+            try FolderAdmission.check(
+                path, job: "rotate", config(more), resume: .auto, overwrites: false, comparesUnfinished: true)
+        }
+        #expect(try compared(["watchdog.step=9", "export.formats=none"]) == .begins)
+        refusal("holds an unfinished run of rotate with other settings: training.seed was 1 and is 2") {
+            _ = try compared(["training.seed=2"])
+        }
+        // One that was being replaced has left nothing.
+        try RunRecord(job: "rotate", isReplacing: true).write(folder: path)
+        #expect(try compared(["training.seed=2"]) == .begins)
+    }
+
+    @Test func `a folder that is cleared is one that a run begins in, and has no results until then`() throws {
+        try begin()
+        try save(4)
+        try finish()
+        try RunFolder(path, isWriter: true).clear(for: "eval")
+        #expect(try check("eval", ["training.seed=2"]) == .begins)
+        refusal("holds a run of eval") { _ = try check("rotate") }
+        let names = try entries(ofFolder: path)
+        for name in ["summary.json", "R.bin", "model", "checkpoints"] { #expect(!names.contains(name), "\(name)") }
+        try RunFolder(temporary.file("nowhere"), isWriter: true).clear(for: "eval")
+        #expect(PathKind(temporary.file("nowhere")) == .absent)
+    }
+
     @Test func `the same run is finished, and nothing else may begin in its folder`() throws {
         try begin()
         try save(4)

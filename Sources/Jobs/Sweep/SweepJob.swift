@@ -7,9 +7,10 @@ internal import Support
 ///
 /// The ranks go through the runs together, or in groups side by side: a group that is done takes the next run that none has
 /// taken. A run that has finished is not made again, and one that was stopped resumes: the same command goes through the grid
-/// as often as it takes. A run that fails is a row of the table that says why; the others go ahead.
+/// as often as it takes. A run that fails is a row of the table that says why; the others go ahead. The grid may have more or
+/// fewer runs the next time; those that are there keep their settings, or the sweep is refused.
 package struct SweepJob {
-    package static let name = "sweep"
+    package static let name = SweepFolder.job
 
     private let file: String
     /// Runs at a time, each on as many of the ranks.
@@ -26,24 +27,35 @@ package struct SweepJob {
     fileprivate static func job(_ name: String) -> (any Job)? { jobs.first { type(of: $0).name == name } }
 
     /// - Parameter request: settings of all runs, over those of the grid's file; its `out` is the sweep's folder.
-    /// - Throws: ``ConfigurationError`` before anything runs, for a run that could not begin, or ranks that cannot be divided;
-    ///   at the end the error of the first run of the grid that failed. Collective.
+    /// - Throws: ``ConfigurationError`` and ``FolderOccupied`` before anything runs or is written, for a run that could not
+    ///   begin, ranks that cannot be divided, and a folder that holds something else; at the end the error of the first run of
+    ///   the grid that failed. Collective.
     package func run(_ request: JobRequest, _ reporter: Reporter, on world: some Communicator) throws {
         let grid = try world.agree { try SweepGrid(file: file) }
         let folder = try world.fromRoot {
-            try check(grid, request, ranks: world.size).out ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
+            let given = try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") }).out
+            return given ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
         }
+        let place = SweepFolder(folder)
         let ledger = SweepLedger(in: folder)
+        let overwrites = request.overwrites
+        StopRequest.setAdvice { place.stopAdvice(overwrites: overwrites) }
         let lock: FolderLock? = try world.agree {
             guard world.isRoot else { return nil }
-            try makeFolder(parentDirectory(of: folder))
-            try makeFolder(folder)
-            let lock = try FolderLock(folder, supervisor: request.supervisor)
+            // What the user asked for was meant for the first attempt.
+            let beginsAnew = overwrites && !(request.attempt > 1 && place.isBegun(by: request.run ?? ""))
+            try check(grid, request, place, ranks: world.size, overwrites: beginsAnew)
+            let lock = try place.begin(
+                run: request.run ?? "", supervisor: request.supervisor,
+                clearing: beginsAnew ? grid.runs.map { ($0.name, $0.job) } : nil)
             try ledger.begin()
             return lock
         }
-        // Of two sweeps in one folder the second would empty the first one's ledger.
         defer { withExtendedLifetime(lock) {} }
+        var request = request
+        // All that was to go has gone.
+        (request.overwrites, request.comparesUnfinished) = (false, true)
+        request.stopAdvice = { place.stopAdvice(overwrites: overwrites) }
         let isAlone = sideBySide == 1
         guard let part = isAlone ? world : try world.split(color: world.rank / (world.size / sideBySide), key: world.rank)
         else { preconditionFailure("every rank has a color") }
@@ -109,23 +121,28 @@ package struct SweepJob {
         return settings
     }
 
-    /// That every run's settings are known, its job is one, and no other run is the same; the sweep's own settings.
-    private func check(_ grid: SweepGrid, _ request: JobRequest, ranks: Int) throws -> RunConfig {
+    /// That every run's settings are known, its job is one that can heed them, no other run is the same, and the folder is a
+    /// sweep's with the same runs, or will be. Looks only.
+    private func check(
+        _ grid: SweepGrid, _ request: JobRequest, _ place: SweepFolder, ranks: Int, overwrites: Bool
+    ) throws {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
                 "--side-by-side",
                 "\(ranks) rank\(ranks == 1 ? "" : "s") cannot be divided into \(sideBySide) groups of as many; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
+        try place.check(overwrites: overwrites)
+        let removed = overwrites ? place.removed(runs: grid.runs.map(\.name)) : []
         var named: [String: String] = [:]
         for run in grid.runs {
-            guard Self.job(run.job) != nil else {
+            guard let job = Self.job(run.job) else {
                 let names = Self.jobs.map { type(of: $0).name }.joined(separator: ", ")
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
+            let config = try settings(run, request, "auto").configuration(job: run.job)
             // Of what the texts mean: 0.3 and 0.30 are one value.
-            let meaning = try settings(run, request, "auto").configuration(job: run.job).encoded
-            if let earlier = named.updateValue(run.name, forKey: "\(run.job)\0\(meaning)") {
+            if let earlier = named.updateValue(run.name, forKey: "\(run.job)\0\(config.meaning)") {
                 throw ConfigurationError(
                     file, "\(run.name) is the same run as \(earlier); give them different values, or leave one out")
             }
@@ -138,7 +155,17 @@ package struct SweepJob {
             }) {
                 throw ConfigurationError(key, "is varied by \(file), and given for all runs by --set; leave one out")
             }
+            try type(of: job).check(config)
+            if overwrites { try place.checkInputs(of: config, outside: removed) }
+            let path = "\(place.path)/\(run.name)"
+            if PathKind(path) == .absent { continue }
+            if overwrites {
+                if RunFolder.isInUse(path) { throw FolderInUse(path: path) }
+            } else {
+                _ = try FolderAdmission.check(
+                    path, job: run.job, config.resolvingRunFolders(), resume: request.resume, overwrites: false,
+                    comparesUnfinished: true)
+            }
         }
-        return try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") })
     }
 }

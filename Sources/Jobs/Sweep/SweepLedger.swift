@@ -1,4 +1,5 @@
 internal import Collectives
+internal import Runs
 internal import Support
 
 /// Which runs of a sweep some ranks have taken, and how those have ended that are done: what ranks that do not wait for each
@@ -11,7 +12,7 @@ struct SweepLedger {
     private static let outcomeFile = "outcome.json"
 
     /// - Parameter sweep: the sweep's folder.
-    init(in sweep: String) { folder = "\(sweep)/.ledger" }
+    init(in sweep: String) { folder = "\(sweep)/\(SweepFolder.ledgerName)" }
 
     private func entry(_ run: Int) -> String { "\(folder)/\(run)" }
 

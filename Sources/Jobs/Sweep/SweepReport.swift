@@ -27,6 +27,8 @@ struct SweepReport {
     private(set) var firstFailure: AgreedError?
     /// Keys that a grid varies, in the order of their first run.
     private let keys: [String]
+    /// Each model by the first path that led to it.
+    private var models: [String: String] = [:]
 
     init(_ grid: SweepGrid) {
         keys = grid.runs.flatMap { $0.varied.map(\.key) }.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
@@ -49,7 +51,7 @@ struct SweepReport {
     mutating func add(_ run: SweepGrid.Run, summary path: String) throws(FileError) {
         let summary = try InputFile.json(path)
         var row = Row(run: run)
-        row.model = summary["model"]?.string ?? ""
+        row.model = named(summary["model"]?.string ?? "")
         let scored = summary["rows"]?.array ?? []
         // Runs of versions that named no result: the last row was it.
         let key = summary["result"]?.string ?? scored.last?["key"]?.string
@@ -65,9 +67,16 @@ struct SweepReport {
         markFront()
     }
 
+    /// The one name of a model that may have been given by several paths.
+    private mutating func named(_ model: String) -> String {
+        let place = RunConfig.resolved(model) ?? model
+        models[place] = models[place] ?? model
+        return models[place] ?? model
+    }
+
     private mutating func add(_ run: SweepGrid.Run, _ model: String, _ error: AgreedError) {
         var row = Row(run: run)
-        row.model = model
+        row.model = named(model)
         row.failure = error.description
         firstFailure = firstFailure ?? error
         rows.append(row)
@@ -185,9 +194,9 @@ struct SweepReport {
 
     /// Writes the three files.
     func write(to folder: String) throws(FileError) {
-        try AtomicFile.write(csv, to: "\(folder)/sweep.csv")
-        try AtomicFile.write(json.text() + "\n", to: "\(folder)/sweep.json")
-        try AtomicFile.write(SweepChart(rows).svg, to: "\(folder)/sweep.svg")
+        try AtomicFile.write(csv, to: "\(folder)/\(SweepFolder.csvName)")
+        try AtomicFile.write(json.text() + "\n", to: "\(folder)/\(SweepFolder.jsonName)")
+        try AtomicFile.write(SweepChart(rows).svg, to: "\(folder)/\(SweepFolder.chartName)")
     }
 }
 

@@ -30,6 +30,21 @@ struct QuantizeRecipe {
     /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``FileError`` for the rotations.
     init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
         let architecture = inputs.folder.architecture
+        plain = QuantizationRecipe(config, architecture)
+        plan = try WeightPlan(config, architecture)
+        rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
+        givenRotations = config.rotation.path == nil ? nil : rotation.start
+        transforms = config.quantizeTransforms.map(ModelTransforms.named)
+        leading = config.leadingTransforms.map(ModelTransforms.named)
+        online = config.quantize.online ? rotation.online : OnlineRotations()
+        (method, self.config) = (try Self.method(config), config)
+        // Norms that are folded give the model a head of its own.
+        let unties = config.quantize.recipe != .auto && transforms.rotates && rotation.start.r1 != nil
+        try plan.checkTables(tied: architecture.tiesHead && !unties)
+    }
+
+    /// - Throws: ``ConfigurationError`` where the settings leave nothing to round, or no way to.
+    static func method(_ config: RunConfig) throws(ConfigurationError) -> any WeightQuantization {
         guard config.quantization.weights.bits < 16 else {
             throw ConfigurationError(
                 "quantization.weights.bits", "is 16; give 2 to 8 (quantization.overrides='*=16' leaves all linears as they are)"
@@ -38,17 +53,7 @@ struct QuantizeRecipe {
         guard let method = config.weightQuantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
         }
-        plain = QuantizationRecipe(config, architecture)
-        plan = try WeightPlan(config, architecture)
-        rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
-        givenRotations = config.rotation.path == nil ? nil : rotation.start
-        transforms = config.quantizeTransforms.map(ModelTransforms.named)
-        leading = config.leadingTransforms.map(ModelTransforms.named)
-        online = config.quantize.online ? rotation.online : OnlineRotations()
-        (self.method, self.config) = (method, config)
-        // Norms that are folded give the model a head of its own.
-        let unties = config.quantize.recipe != .auto && transforms.rotates && rotation.start.r1 != nil
-        try plan.checkTables(tied: architecture.tiesHead && !unties)
+        return method
     }
 
     /// What is done to activations at run time, after these transforms.

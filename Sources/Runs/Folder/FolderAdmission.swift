@@ -10,6 +10,8 @@ enum FolderOccupied: ReportableError, Equatable {
     case otherJob(String, holds: String, asked: String)
     /// A finished run of the same job, and what differs.
     case otherSettings(String, job: String, difference: String)
+    /// An unfinished run of the same job, whose leftovers are not this one's, and what differs.
+    case otherUnfinished(String, job: String, difference: String)
     /// A finished run whose input has been written to since.
     case otherInput(String, job: String, setting: String)
     /// A finished run that was asked for more steps and has no checkpoint to resume from.
@@ -32,6 +34,8 @@ enum FolderOccupied: ReportableError, Equatable {
         case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
         case .otherSettings(let path, let job, let difference):
             "\(path): holds a finished run of \(job) with other settings: \(difference); \(Self.advice)"
+        case .otherUnfinished(let path, let job, let difference):
+            "\(path): holds an unfinished run of \(job) with other settings: \(difference); \(Self.advice)"
         case .otherInput(let path, let job, let setting):
             "\(path): holds a finished run of \(job), and \(setting) is newer than its results; \(Self.advice)"
         case .withoutCheckpoint(let path, let job):
@@ -78,10 +82,12 @@ package enum FolderAdmission: Equatable {
     ///   - resume: nil for jobs that keep no checkpoints.
     ///   - overwrites: what the folder holds may be lost.
     ///   - acceptsRelayout: settings that say how the work is divided may be others.
+    ///   - comparesUnfinished: an unfinished run with other settings is refused here, and not only where it has a checkpoint
+    ///     and that is read.
     /// - Throws: ``FolderOccupied``.
     package static func check(
         _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool,
-        acceptsRelayout: Bool = false
+        acceptsRelayout: Bool = false, comparesUnfinished: Bool = false
     ) throws -> FolderAdmission {
         let contents = FolderContents(path)
         if overwrites { return .begins }
@@ -93,13 +99,18 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherJob(path, holds: run.job ?? "an unknown job", asked: job)
         }
         if resume == .never { throw FolderOccupied.beginsAnew(path, job: job) }
-        guard run.isFinished else { return run.checkpointStep == nil ? .begins : .resumes }
+        // Other forms are made of the results that are there.
+        func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
+        guard run.isFinished else {
+            if comparesUnfinished, let begun = run.config, let difference = difference(begun, config, ignoring: accepted) {
+                throw FolderOccupied.otherUnfinished(path, job: job, difference: difference)
+            }
+            return run.checkpointStep == nil ? .begins : .resumes
+        }
         guard let finished = run.config else {
             throw FolderOccupied.otherSettings(
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
-        // Other forms are made of the results that are there.
-        func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
         guard let difference = difference(finished, config, ignoring: accepted) else {
             if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
@@ -132,11 +143,22 @@ extension RunConfig {
     ///
     /// - Throws: ``FolderOccupied/input(_:setting:)``.
     func checkInputs(outside names: [String], of folder: String) throws(FolderOccupied) {
-        let removed = names.compactMap { Self.resolved("\(folder)/\($0)") }
+        try checkInputs(outside: Self.resolved(names, of: folder), of: folder)
+    }
+
+    /// Those of `names` in `folder` that are there, without links and detours.
+    static func resolved(_ names: [String], of folder: String) -> Set<String> {
+        Set(names.compactMap { resolved("\(folder)/\($0)") })
+    }
+
+    /// - Parameter removed: of ``resolved(_:of:)``.
+    /// - Throws: ``FolderOccupied/input(_:setting:)``.
+    func checkInputs(outside removed: Set<String>, of folder: String) throws(FolderOccupied) {
         for key in descriptions where key.isText && key.path != "out" {
-            guard let path = Self.resolved(key.value) else { continue }
-            if removed.contains(where: { path == $0 || path.hasPrefix($0 + "/") }) {
-                throw .input(folder, setting: "\(key.path) (\(key.value))")
+            guard var path = Self.resolved(key.value) else { continue }
+            while path != "/" {
+                if removed.contains(path) { throw .input(folder, setting: "\(key.path) (\(key.value))") }
+                path = parentDirectory(of: path)
             }
         }
     }
@@ -164,8 +186,13 @@ extension RunConfig {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
+    /// The settings in a text, with paths as what they lead to: `a` and `./a` are one.
+    package var meaning: String {
+        descriptions.map { "\($0.path)=\($0.isText ? Self.resolved($0.value) ?? $0.value : $0.value)" }.joined(separator: "\0")
+    }
+
     /// The path without links and detours; nil where nothing is there.
-    private static func resolved(_ path: String) -> String? {
+    package static func resolved(_ path: String) -> String? {
         guard let resolved = realpath(path, nil) else { return nil }
         defer { free(resolved) }
         return String(cString: resolved)

@@ -5,6 +5,8 @@ package import Support
 package struct FolderInUse: ReportableError, Equatable {
     package let path: String
 
+    package init(path: String) { self.path = path }
+
     /// Another try would find the same run, or take its results for its own.
     package var exitCode: ExitCode { .configuration }
     package var description: String {

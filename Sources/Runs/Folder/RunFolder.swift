@@ -124,10 +124,7 @@ package final class RunFolder {
         try Self.makeDirectories(path)
         try claim()
         let continues = steps > 0 && (source ?? path) == path
-        let isOwn = RunRecord(folder: path)?.job == job
-        let names =
-            FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
-            + (isOwn ? [] : FolderContents.scratchNames)
+        let names = outdatedNames(job: job, continues: continues)
         try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
@@ -142,6 +139,25 @@ package final class RunFolder {
         metrics = open(metricsFile, O_WRONLY | O_APPEND | O_CLOEXEC)
         if metrics < 0 { throw RunFolderError(metricsFile, "cannot be created", errno) }
         events.begin(config, folder: path)
+    }
+
+    /// What a run of `job` that begins or continues here does not leave beside its own.
+    private func outdatedNames(job: String, continues: Bool) -> [String] {
+        let isOwn = RunRecord(folder: path)?.job == job
+        return FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
+            + (isOwn ? [] : FolderContents.scratchNames)
+    }
+
+    /// Removes what stands in the folder, so that a run of `job` begins anew here, whenever that is. Nothing happens where
+    /// there is no folder.
+    ///
+    /// - Throws: ``FolderInUse``; what cannot be removed.
+    package func clear(for job: String) throws {
+        guard isWriter, PathKind(path) == .folder else { return }
+        try claim()
+        let names = outdatedNames(job: job, continues: false)
+        try RunRecord(job: job, isReplacing: true).write(folder: path)
+        for name in names { try removeTree(file(name)) }
     }
 
     /// The lines of the first `steps`; nothing where there is no such file.

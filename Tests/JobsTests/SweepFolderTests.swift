@@ -1,0 +1,170 @@
+import Collectives
+import Configuration
+import Support
+import TestSupport
+import Testing
+
+@testable import Jobs
+@testable import Runs
+
+/// What a sweep may begin in, and what becomes of what is there.
+@Suite struct SweepFolderTests {
+    private let folder: TemporaryFolder
+    private var path: String { folder.file("sweep") }
+    private let grid = "runs: [{job: eval, grid: {training.seed: [1, 2]}}]"
+    private static let common = ["data.sequence_length=16", "data.eval.windows=1", "eval.compare=false"]
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func sweep(
+        _ text: String, _ more: [String] = [], overwrites: Bool = false, attempt: Int = 1, run: String? = nil
+    ) throws {
+        try AtomicFile.write(text, to: folder.file("grid.yaml"))
+        let settings = SettingsRequest(assignments: ["out=\(path)"] + Self.common + more)
+        try SweepJob(folder.file("grid.yaml")).run(
+            JobRequest(settings, resume: .auto, overwrites: overwrites, attempt: attempt, run: run),
+            Reporter(isSpeaking: false), on: LoopbackCommunicator())
+    }
+
+    /// All files of the sweep's folder, with what is in them.
+    private func contents() throws -> [String: [UInt8]] {
+        var result: [String: [UInt8]] = [:]
+        func read(_ name: String) throws {
+            let path = name.isEmpty ? path : "\(path)/\(name)"
+            guard PathKind(path) == .folder else { return result[name] = try InputFile.contents(of: path, limit: 1 << 24) }
+            result[name] = []
+            for entry in try entries(ofFolder: path) { try read(name.isEmpty ? entry : "\(name)/\(entry)") }
+        }
+        try read("")
+        return result
+    }
+
+    /// That the sweep is refused and leaves everything as it is.
+    private func refusal(
+        _ fragments: [String], _ text: String? = nil, _ more: [String] = [], overwrites: Bool = false,
+        at location: SourceLocation = #_sourceLocation
+    ) throws {
+        let before = try contents()
+        let error = #expect(throws: AgreedError.self, sourceLocation: location) {
+            try sweep(text ?? grid, more, overwrites: overwrites)
+        }
+        #expect(error?.exitCode == .configuration, sourceLocation: location)
+        for fragment in fragments + ["--out"] {
+            #expect(error?.description.contains(fragment) == true, "\(error?.description ?? "")", sourceLocation: location)
+        }
+        #expect(try contents() == before, sourceLocation: location)
+    }
+
+    private func rows() throws -> [JSONValue] { try #require(try InputFile.json("\(path)/sweep.json").array) }
+
+    @Test(arguments: ["sweep.csv", "thesis.tex"]) func `files that are no sweep's are refused by name`(_ name: String) throws {
+        try makeFolder(path)
+        try AtomicFile.write("mine", to: "\(path)/\(name)")
+        try refusal(["holds files that are no run's (\(name))", "--overwrite"])
+        try sweep(grid, overwrites: true)
+        #expect(try rows().count == 2)
+        // Beside the sweep's own, anything may stand.
+        try AtomicFile.write("mine", to: "\(path)/notes.txt")
+        try sweep(grid)
+        // In the folder of a run, nothing.
+        try makeFolder("\(path)/eval,seed=3")
+        try AtomicFile.write("mine", to: "\(path)/eval,seed=3/thesis.tex")
+        try refusal(["eval,seed=3: holds files that are no run's (thesis.tex)"], grid.replacing("1, 2", with: "1, 2, 3"))
+    }
+
+    @Test func `a folder with another job's run is refused, and overwritten where that is asked for`() throws {
+        let settings = SettingsRequest(assignments: ["out=\(path)"] + Self.common)
+        try EvaluateJob().run(
+            JobRequest(settings), Reporter(isSpeaking: false), on: LoopbackCommunicator())
+        try refusal(["holds a run of eval, and this is sweep", "--overwrite"])
+        try sweep(grid, overwrites: true)
+        for name in ["summary.json", "config.yaml", "metrics.jsonl"] {
+            #expect(PathKind("\(path)/\(name)") == .absent, "\(name)")
+        }
+        try sweep(grid)
+        // And the other way.
+        let error = #expect(throws: AgreedError.self) {
+            try EvaluateJob().run(JobRequest(settings), Reporter(isSpeaking: false), on: LoopbackCommunicator())
+        }
+        #expect(error?.description.contains("holds a run of sweep, and this is eval") == true)
+    }
+
+    @Test func `runs may be added and taken away, and those that are there keep their settings`() throws {
+        try sweep(grid)
+        let summary = try InputFile.contents(of: "\(path)/eval,seed=2/summary.json", limit: 1 << 20)
+        try sweep(grid.replacing("1, 2", with: "2, 3"))
+        #expect(try rows().map { $0["run"]?.string } == ["eval,seed=2", "eval,seed=3"])
+        #expect(try InputFile.contents(of: "\(path)/eval,seed=2/summary.json", limit: 1 << 20) == summary)
+        // Before any run, the new one of them, and with the table as it was.
+        let other = ["data.eval.windows=2"]
+        try refusal(
+            ["eval,seed=2: holds a finished run of eval with other settings: data.eval.windows was 1 and is 2", "--overwrite"],
+            grid.replacing("1, 2", with: "4, 2"), other)
+        try sweep(grid, other, overwrites: true)
+        #expect(try rows().count == 2)
+        #expect(try InputFile.contents(of: "\(path)/eval,seed=2/summary.json", limit: 1 << 20) != summary)
+        try sweep(grid, other)
+        // What is not of the grid stays.
+        #expect(PathKind("\(path)/eval,seed=3/summary.json") == .file)
+    }
+
+    @Test func `an unfinished run with other settings is refused before anything runs`() throws {
+        let run = "\(path)/eval,seed=2"
+        let config = try RunConfig(assignments: Self.common + ["training.seed=2", "data.eval.windows=3"])
+        try RunFolder(run, isWriter: true).create(config, job: "eval")
+        try RunFolder("\(path)/eval,seed=1", isWriter: true).create(
+            RunConfig(assignments: Self.common + ["training.seed=1"]), job: "eval")
+        try RunRecord(job: "sweep").write(folder: path)
+        try refusal(
+            [
+                "eval,seed=2: holds an unfinished run of eval with other settings: data.eval.windows was 3 and is 1",
+                "--overwrite",
+            ])
+        try sweep(grid, overwrites: true)
+        #expect(try rows().count == 2)
+    }
+
+    @Test(arguments: [
+        ("{job: quantize, grid: {quantization.weights.bits: [16]}}", "quantization.weights.bits: is 16"),
+        ("{job: quantize, settings: {quantization.weights: {bits: 4, method: stored}}}", "quantization.weights.method: stored"),
+        ("{job: ptq, settings: {ternary.bits: 2}}", "ternary.bits: needs ternary.weighting"),
+        ("{job: qat, settings: {ternary.weighting: inputs}}", "ternary.weighting: is for ptq"),
+        ("{job: qat, settings: {qat.method: integer, ternary.path: f}}", "ternary.path: is for qat.method=ternary"),
+    ])
+    func `a run that its settings alone rule out is refused before the first one begins`(_ run: String, _ text: String) throws {
+        let error = #expect(throws: AgreedError.self) { try sweep("runs:\n  - job: eval\n  - \(run)") }
+        #expect(error?.exitCode == .configuration && error?.description.contains(text) == true, "\(error?.description ?? "")")
+        #expect(PathKind(path) == .absent)
+    }
+
+    @Test func `a sweep of an earlier version goes on, whether it has ended or not`() throws {
+        try sweep(grid)
+        for names in [["run.json"], ["run.json", "sweep.csv", "sweep.json", "sweep.svg"]] {
+            for name in names { try removeTree("\(path)/\(name)") }
+            if names.count > 1 {
+                try refusal(["holds files that are no run's (eval,seed=1, eval,seed=2)"])
+                try makeFolder("\(path)/.ledger")
+            }
+            let summary = try InputFile.contents(of: "\(path)/eval,seed=1/summary.json", limit: 1 << 20)
+            try sweep(grid)
+            #expect(try InputFile.contents(of: "\(path)/eval,seed=1/summary.json", limit: 1 << 20) == summary)
+            #expect(PathKind("\(path)/run.json") == .file)
+        }
+    }
+
+    @Test func `a later attempt overwrites nothing`() throws {
+        try sweep(grid)
+        let old = try contents()
+        try sweep(grid, overwrites: true, run: "a")
+        let new = try contents()
+        #expect(new["eval,seed=1/summary.json"] != old["eval,seed=1/summary.json"])
+        try sweep(grid, overwrites: true, attempt: 2, run: "a")
+        #expect(try contents()["eval,seed=1/summary.json"] == new["eval,seed=1/summary.json"])
+    }
+
+    @Test func `what a run reads is not removed by overwriting`() throws {
+        try sweep(grid)
+        let text = "\(path)/eval,seed=1/config.yaml"
+        try refusal(["data.eval.path (\(text)) is in this folder"], grid, ["data.eval.path=\(text)"], overwrites: true)
+    }
+}
