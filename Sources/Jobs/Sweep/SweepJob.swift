@@ -27,7 +27,7 @@ package struct SweepJob {
     fileprivate static func job(_ name: String) -> (any Job)? { jobs.first { type(of: $0).name == name } }
 
     /// - Parameter request: settings of all runs, over those of the grid's file; its `out` is the sweep's folder.
-    /// - Throws: ``ConfigurationError`` and ``FolderOccupied`` before anything runs or is written, for a run that could not
+    /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
     ///   begin, ranks that cannot be divided, and a folder that holds something else; at the end the error of the first run of
     ///   the grid that failed. Collective.
     package func run(_ request: JobRequest, _ reporter: Reporter, on world: some Communicator) throws {

@@ -19,7 +19,7 @@ package struct SweepFolder {
     /// Looks only.
     ///
     /// - Parameter overwrites: what the folder holds may be lost.
-    /// - Throws: ``FolderOccupied`` where the folder holds another job's run, or files that are no sweep's.
+    /// - Throws: `FolderOccupied` where the folder holds another job's run, or files that are no sweep's.
     package func check(overwrites: Bool) throws {
         guard !overwrites else { return }
         let contents = FolderContents(path)
@@ -90,7 +90,7 @@ package struct SweepFolder {
 
     /// That no input of a run is among what is removed.
     ///
-    /// - Throws: ``FolderOccupied``.
+    /// - Throws: `FolderOccupied`.
     package func checkInputs(of config: RunConfig, outside removed: Set<String>) throws {
         try config.checkInputs(outside: removed, of: path)
     }

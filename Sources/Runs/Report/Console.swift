@@ -7,7 +7,7 @@ internal import Synchronization
 package enum Console {
     private static let failure = Mutex<Int32?>(nil)
 
-    /// To standard output. What cannot be written there does not stop the work, see ``outputFailure``.
+    /// To standard output. What cannot be written there does not stop the work, see `outputFailure`.
     package static func printOutput(_ text: String) {
         switch writeAll(Array(text.utf8), to: STDOUT_FILENO) {
         case 0: break
