@@ -45,6 +45,8 @@ package struct RotateJob: Job {
         // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading
         // again.
         let read = try world.agree { outcome.base.applied(to: try weights(run.inputs, context)) }
+        // Gaps between matrices as read and as folded.
+        StoragePool.shared.trim()
         // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
         let merged = read.merging(rotations, OnlineRotations(), run.model.architecture)
         // Balancing must leave the function as it is, too.

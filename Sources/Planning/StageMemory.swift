@@ -34,7 +34,7 @@ struct StageMemory {
     func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, isAlone: Bool) -> Int {
         let busy = max(activations(sequences: sequences, alive: alive), retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
-        let values = max(step, weightsInEvaluation(sides) + passing(sequences: 1, pair: true))
+        let values = max(step, max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true))
         return Self.process + (isAlone ? 0 : Self.messages) + Int(Self.slack * 4 * values)
     }
 
@@ -184,6 +184,18 @@ struct StageMemory {
         // Of weights in their files the rounded ones are integers, and the ends stay there.
         let copy = !isRounded ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
         return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0)
+    }
+
+    /// What `rotate` ends with: the network with norms folded, read again, beside it as stored where channels are balanced too,
+    /// and of what is checked and written a matrix at a time, the largest of which is the head; packed, its integers, and once
+    /// more as they are read back, with embedding and head of their own.
+    private var weightsAtEnd: Double {
+        guard workload.job == .rotate else { return 0 }
+        let config = workload.config
+        let stored = config.rotation.balance ? (isWidened ? resting : 1) * parameters : 0
+        let largest = isWidened ? 0 : max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
+        let packed = config.quantization.weights.bits < 16 ? 2 * asIntegers + embedding + head : 0
+        return rotationBase + max(stored + largest, packed)
     }
 
     // MARK: Activations, in values

@@ -70,7 +70,9 @@ package struct Workload: Sendable {
     var storedSequences: Int {
         let rotation = config.rotation
         let isAsked = rotation.objective.readsStoredRows || rotation.starts > 1 || rotation.pretrainSteps > 0
-        return job == .rotate && isAsked ? rotation.sequences : 0
+        guard job == .rotate, isAsked else { return 0 }
+        // Of a text it is not known here how many it has.
+        return config.data.train.path == nil ? min(config.data.sampledSequences, rotation.sequences) : rotation.sequences
     }
     /// Tokens of these that a step looks at, over all replicas.
     var storedTokens: Int { min(config.rotation.tokens, storedSequences * length) }

@@ -96,6 +96,18 @@ import Testing
         #expect(report.json["best"] == nil)
     }
 
+    /// Micro-batches cost no time here, and memory where they are large.
+    @Test(arguments: [PlannedJob.rotate, .train]) func `what is chosen is what a run does that is told nothing`(
+        _ job: PlannedJob
+    ) throws {
+        let search = try search(job, ["plan.cores_per_node=1", "plan.memory_per_node=1TiB"], shape: "wiki-llama-4m").0
+        let config = try RunConfig()
+        #expect(
+            try search.best?.planned.layout.microbatches == config.microBatches(.alone).ranges(config.training.batchSize).count)
+        let running = search.runs.filter(\.planned.runs)
+        #expect(zip(running, running.dropFirst()).allSatisfy { $0.seconds <= 1.01 * $1.seconds })
+    }
+
     @Test func `the command carries what else is set, quoted for a shell`() throws {
         let (_, report) = try search(
             .rotate, Self.cluster + ["training.steps=7", "data.train.path=/a b/it's.txt", "plan.job=rotate", "out=x"])

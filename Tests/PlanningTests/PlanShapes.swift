@@ -18,6 +18,10 @@ enum PlanShapes {
     /// The model that ships with the program.
     static let embedded = llama(
         hidden: 256, intermediate: 768, layers: 4, heads: 4, keyValueHeads: 2, headDimension: 64, vocabulary: 2048)
+    /// SmolLM2-135M.
+    static let smolLM2 = llama(
+        hidden: 576, intermediate: 1536, layers: 30, heads: 9, keyValueHeads: 3, headDimension: 64, vocabulary: 49_152,
+        tied: true)
     /// Layers that dwarf their ends.
     static let deep = llama(
         hidden: 512, intermediate: 1536, layers: 16, heads: 8, keyValueHeads: 8, headDimension: 64, vocabulary: 16)

@@ -63,6 +63,15 @@ import Testing
         #expect(abs(difference / (StageMemory.slack * 3 * activations) - 1) < 0.02)
     }
 
+    @Test func `a checkpoint has a copy where a step follows it`() throws {
+        func memory(_ every: Int) throws -> Int {
+            try planner(.train, PlanShapes.deep, cluster(), "training.steps=3", "checkpoint.every=\(every)").plan(
+                Layout(data: 1, pipeline: 1, microbatches: 8)
+            ).peakMemory
+        }
+        #expect(try memory(3) == memory(0) && memory(2) > memory(3))
+    }
+
     @Test func `ranks beyond the cores gain nothing`() throws {
         func seconds(_ ranks: Int) throws -> Double {
             try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: 2)).plan(
