@@ -103,7 +103,9 @@ extension CompressedModel {
             case let weight as QuantizedWeight:
                 guard let activations = quantization[ports.reads] else {
                     throw QuantizationError(
-                        .configuration, "\(name): a product in integers needs activations of 2 to 8 bits, and these have 16")
+                        .configuration,
+                        "\(name): a product in integers needs activations of 2 to 8 bits, and these have 16; quantize with "
+                            + "quantization.activations.bits=8, or leave eval.product=float")
                 }
                 return StoredTensor(try IntegerLinear(weight, activations: activations))
             default:

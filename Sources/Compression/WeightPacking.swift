@@ -66,7 +66,9 @@ package struct WeightPacking {
             guard let value = keys.value(key), value.object?.count != 0 else { continue }
             throw keys.failure(key, "is not supported; this program runs packed integer weights without it")
         }
-        warnings = try Self.statusWarning(keys).map { [$0] } ?? []
+        let warning = try Self.statusWarning(keys)
+        // Other programs do not read this one's form, whatever it says.
+        warnings = isOwn ? [] : [warning].compactMap(\.self)
         let described = try keys.object(OnlineTransforms.key)
         transforms = described?.json.count == 0 ? nil : described
         hasFactors = keys.has("ternary_file")

@@ -13,7 +13,7 @@ package enum GivenPath {
         guard looksRemote(path), let name = path.split(separator: "/").last else { return path }
         throw FileError(
             .missing, path,
-            "is no folder here; sq-train does not download: huggingface-cli download \(path) --local-dir \(name)")
+            "is no folder here; sq-train does not download: hf download \(path) --local-dir \(name)")
     }
 
     /// A file, or a run's folder with one of this name.

@@ -9,7 +9,8 @@ extension RunConfig {
     func idleKeys(_ given: GivenSettings, _ job: PlannedJob) -> [String] {
         // A file that the job does not read is refused.
         let own = descriptions.filter { key in
-            key.path != "ternary.path" && key.value != key.defaultValue
+            // Who gives the size of a group means groups, even of the usual size.
+            key.path != "ternary.path" && (key.value != key.defaultValue || key.path == "quantization.weights.group_size")
                 && given[key.path]?.place.hasPrefix(SettingsRequest.assignment) ?? false
         }
         return own.compactMap { key in

@@ -57,16 +57,14 @@ extension RunConfig {
         return given.merging(settings.map { ($0.setting, GivenSetting(text: $0.value, place: path)) }) { own, _ in own }
     }
 
-    /// For `eval`: tasks are the folder's as it is, and so are the other scores where nothing says how to round.
+    /// For `eval`: beside tasks nothing is rounded unless its bits are given.
     private func evaluatingTasks(_ given: GivenSettings) -> GivenSettings {
-        guard scoresFolderAlone, !given.keys.contains(where: { $0.hasPrefix(Self.quantizationSection) }) else { return given }
+        guard scoresFolderAlone else { return given }
         let settings = ["weights.bits", "activations.bits", "kv.bits"].map {
-            (Self.quantizationSection + $0, GivenSetting(text: "16", place: "eval.tasks"))
+            ("quantization." + $0, GivenSetting(text: "16", place: "eval.tasks"))
         }
         return given.merging(settings) { own, _ in own }
     }
-
-    private static let quantizationSection = "quantization."
 
     /// Whether `eval` scores tasks, and nothing that was made of the folder.
     private var scoresFolderAlone: Bool {

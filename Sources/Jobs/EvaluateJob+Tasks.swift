@@ -20,8 +20,8 @@ struct TaskNetwork {
 }
 
 extension EvaluateJob {
-    /// The network of the table's last row, which is what the job was asked to look at: packed, with given factors, trained,
-    /// rotated or rounded, and as stored where nothing is. Collective.
+    /// The network that the job was asked to look at: packed, with given factors, trained, rotated or rounded, and as stored
+    /// where nothing is. Collective.
     ///
     /// - Parameter original: this rank's stage, as the model's folder has it.
     func taskNetwork<World: Communicator>(
@@ -56,12 +56,20 @@ extension EvaluateJob {
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
     ) throws -> TaskNetwork {
         var model = CompressedModel(compressed.changed?.parameters ?? original, run.inputs.execution)
-        if run.context.config.eval.product == .integer {
-            model = try run.context.communicator.agree { try model.inIntegers(run.model.architecture) }
-        }
+        let inIntegers = run.context.config.eval.product == .integer
+        if inIntegers { model = try run.context.communicator.agree { try model.inIntegers(run.model.architecture) } }
         return TaskNetwork(
-            label: run.inputs.folder.packed?.form ?? "floats", bits: NetworkBits(model.execution),
-            network: model.network(run.model))
+            label: (run.inputs.folder.packed?.form ?? "floats") + (inIntegers ? ", multiplied in integers" : ""),
+            bits: packedBits(run), network: model.network(run.model))
+    }
+
+    /// Of a network that its folder says itself how to run.
+    func packedBits(_ run: LanguageModelRun<some Communicator>) -> NetworkBits {
+        var bits = NetworkBits(run.inputs.execution)
+        // Ternary layers round their inputs to 8 bits to multiply in integers.
+        let hasFactors = run.inputs.folder.packed.map { $0.ternaryCount > 0 } ?? false
+        if run.context.config.eval.product == .integer, hasFactors { bits.activations = min(bits.activations, 8) }
+        return bits
     }
 
     /// The network that has other weights than the model's folder, and its bits.

@@ -203,12 +203,8 @@ package struct EvaluateJob: Job {
         }
         let score = try evaluate(network, against: reference, windows: windows, run.context.groups)
         try run.context.communicator.agree { try score.checkAlive(vocabulary: run.model.architecture.vocabularySize) }
-        var bits = table.bits
-        // Ternary layers round their inputs to 8 bits to multiply in integers.
-        let packed = run.inputs.folder.packed
-        if inIntegers, packed.map({ $0.ternaryCount > 0 }) ?? false { bits.activations = min(bits.activations, 8) }
-        let form = packed?.form ?? "floats"
-        table.add("compressed", form, bits, score, try ModelSizes(run.inputs.folder).stored)
+        let form = run.inputs.folder.packed?.form ?? "floats"
+        table.add("compressed", form, packedBits(run), score, try ModelSizes(run.inputs.folder).stored)
         return table
     }
 
@@ -237,7 +233,7 @@ extension LanguageModelInputs {
     ///
     /// - Throws: ``OriginError`` where it has another shape; ``FileError``.
     fileprivate func trained(_ path: String) throws -> CompressedFolder {
-        let trained = try CompressedFolder(path)
+        let trained = try CompressedFolder(GivenPath.model(path))
         var shape = trained.folder.architecture
         // Merging rotations unties the head.
         shape.tiesHead = folder.architecture.tiesHead

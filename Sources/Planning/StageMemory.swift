@@ -177,13 +177,24 @@ struct StageMemory {
 
     /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.
     private func weightsInEvaluation(_ sides: RotatedSides) -> Double {
-        let isRounded = workload.config.quantization.weights.bits < 16
-        let isRotated = workload.job == .rotate || workload.config.rotation.path != nil
         guard workload.job == .rotate || workload.job == .eval else { return 0 }
+        let config = workload.config
+        let isRounded = config.quantization.weights.bits < 16
+        let isRotated = workload.job == .rotate || config.rotation.path != nil || config.eval.hadamard
         let base = isRotated ? rotationBase : weightsInStep(sides, replicas: 1)
         // Of weights in their files the rounded ones are integers, and the ends stay there.
         let copy = !isRounded ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
-        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0)
+        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0) + besides(isRounded, isRotated)
+    }
+
+    /// What `eval` holds besides: the network as stored while tasks are scored on a rotated one, and what training has made of
+    /// it, packed with embedding and head of its own, or in floats.
+    private func besides(_ isRounded: Bool, _ isRotated: Bool) -> Double {
+        let config = workload.config
+        guard workload.job == .eval else { return 0 }
+        let stored = isRotated && !config.eval.tasks.entries.isEmpty ? resting * parameters : 0
+        let trained = config.eval.trained == nil ? 0 : isRounded ? asIntegers + embedding + head : parameters
+        return stored + trained
     }
 
     /// What `rotate` ends with: the network with norms folded, read again, beside it as stored where channels are balanced too,

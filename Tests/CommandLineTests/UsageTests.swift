@@ -38,7 +38,7 @@ extension CommandLineTests {
             }
             try Program.expectRefusal(
                 ["rotate", "meta-llama/Llama-3.2-1B"], in: folder.path, ranks: 0, code: 66,
-                fragment: "huggingface-cli download meta-llama/Llama-3.2-1B")
+                fragment: "hf download meta-llama/Llama-3.2-1B")
         }
 
         @Test func `the version is printed`() throws {

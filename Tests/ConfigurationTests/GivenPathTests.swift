@@ -45,7 +45,7 @@ import Testing
             let error = error as? FileError
             #expect(error?.exitCode == .noInput)
             #expect(
-                error?.description.contains("huggingface-cli download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B") == true
+                error?.description.contains("hf download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B") == true
             )
         }
     }

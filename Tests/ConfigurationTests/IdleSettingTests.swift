@@ -20,6 +20,7 @@ import Testing
         ),
         ("quantize", ["quantization.clip_ratios=rotated"], ["fewer than 16 bits"]),
         ("quantize", ["quantization.weights.group_size=64"], ["granularity=group"]),
+        ("quantize", ["quantization.weights.group_size=128"], ["granularity=group"]),
         ("quantize", ["quantize.learning_steps=5", "quantize.held_out=4"], ["recipe=auto", "transform=learned"]),
         ("quantize", ["ternary.bits=2", "ternary.weighting=both", "training.precision=bfloat16"], ["rotate", "ptq", "ptq"]),
         ("rotate", ["quantize.balance=true", "qat.distill=true", "optimizer.beta1=0.5"], ["train", "qat", "quantize"]),

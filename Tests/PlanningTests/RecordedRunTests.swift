@@ -86,4 +86,21 @@ import Testing
             #expect((0.9...1.15).contains(planned / measured), "\(planned) MB for \(measured)")
         }
     }
+
+    /// SmolLM2-135M, weights of 4 bits, a window (2026-11-28): what an `eval` makes of a model stands beside it.
+    @Test(
+        arguments: [
+            (["eval.hadamard=true"], 1797), (["eval.hadamard=true", "eval.tasks=text=a.jsonl"], 2157),
+            (["eval.trained=run"], 1366),
+        ] as [([String], Double)])
+    func `networks that eval makes besides are planned`(_ settings: [String], _ megabytes: Double) throws {
+        let config = try RunConfig(
+            assignments: settings + [
+                "quantization.weights.bits=4", "quantization.activations.bits=16", "quantization.kv.bits=16",
+                "rotation.r3=none",
+                "rotation.r4=none", "data.eval.windows=1",
+            ])
+        let planned = MemoryPlan(Workload(.eval, config, PlanShapes.smolLM2), Self.windows(1, 1, 1)).bytes
+        #expect((0.95...1.15).contains(Double(planned[0]) / 1e6 / megabytes), "\(planned) bytes")
+    }
 }

@@ -8,7 +8,8 @@ import Testing
 
 @Suite struct ModelCardTests {
     private func card(
-        _ settings: [String], isShared: Bool = true, activations: Int = 16, isPacked: Bool = true, isCopy: Bool = false
+        _ settings: [String], isShared: Bool = true, activations: Int = 16, isPacked: Bool = true, isCopy: Bool = false,
+        ranks: Int = 1
     ) throws -> ModelCard {
         var results = JSONObject()
         results["rows"] = [
@@ -21,7 +22,8 @@ import Testing
         return ModelCard(
             job: "quantize", try SettingsRequest(assignments: settings).configuration(job: "quantize"), source: "models/small",
             sourceDigest: "ab12", results,
-            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: isPacked, isCopy: isCopy)
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: isPacked, isCopy: isCopy,
+            ranks: ranks)
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {
@@ -52,6 +54,18 @@ import Testing
         #expect(text.contains("--set data.bos=sequence") && text.contains("--set data.field=body"))
         #expect(text.contains("data.eval.windows=8") && text.contains("data.sequence_length=256"))
         #expect(try !card(["data.bos=sequence"]).text.contains("Check it with"))
+    }
+
+    @Test func `more ranks are a part of the command`() throws {
+        let record = try card(["quantization.weights.bits=4"], ranks: 2).json
+        #expect(record["command"]?.string == "mpirun -n 2 sq-train quantize models/small --set quantization.weights.bits=4")
+    }
+
+    @Test func `zero points are said to need the padded form in transformers`() throws {
+        let symmetric = try card(["quantization.weights.bits=4"]).text
+        #expect(symmetric.contains("transformers loads the folder as it is") && !symmetric.contains("padded"))
+        let other = try card(["quantization.weights.bits=4", "quantization.weights.symmetric=false"]).text
+        #expect(!other.contains("loads the folder as it is") && other.contains("--format compressed-tensors-padded"))
     }
 
     @Test func `floats promise no number of inputs that they do not round`() throws {

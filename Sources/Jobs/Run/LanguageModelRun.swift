@@ -182,7 +182,8 @@ struct LanguageModelRun<World: Communicator> {
         let written = try CompressedFolder(folder)
         let card = ModelCard(
             job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
-            windows: windows, isShared: written.isShared, isPacked: !written.isPlain, isCopy: name != RunFiles.model)
+            windows: windows, isShared: written.isShared, isPacked: !written.isPlain, isCopy: name != RunFiles.model,
+            ranks: context.communicator.size)
         try card.write(to: folder)
     }
 }

@@ -21,6 +21,8 @@ package struct ModelCard: Sendable {
     private let check: String?
     /// Whether the folder says itself how it runs.
     private let isPacked: Bool
+    /// Whether packed weights have zero points.
+    private let isAsymmetric: Bool
     /// Whether this is `dense/`: the weights of `model/` as floats, whose inputs nothing rounds.
     private let isCopy: Bool
 
@@ -31,16 +33,20 @@ package struct ModelCard: Sendable {
     ///   - isShared: whether transformers loads the folder.
     ///   - isPacked: whether the folder says itself how it runs.
     ///   - isCopy: whether it holds the weights of a packed one as floats.
+    ///   - ranks: that made it.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
-        isShared: Bool, isPacked: Bool, isCopy: Bool = false
+        isShared: Bool, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1
     ) {
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
         (self.isShared, self.isPacked, self.isCopy, seed) = (isShared, isPacked, isCopy, config.training.seed)
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
         let settings = config.assignments(job: job).map { "--set \(Self.quoted($0))" }
-        command = (["sq-train \(job) \(Self.quoted(source))"] + settings).joined(separator: " ")
+        let launcher = ranks > 1 ? "mpirun -n \(ranks) " : ""
+        command = (["\(launcher)sq-train \(job) \(Self.quoted(source))"] + settings).joined(separator: " ")
+        let weights = config.quantization.weights
+        isAsymmetric = isPacked && weights.bits < 16 && !weights.symmetric
         let isRepeatable = isPacked && config.data.eval.path != nil
         check =
             isRepeatable
@@ -123,11 +129,18 @@ package struct ModelCard: Sendable {
         \(check.map { " Check it with\n\n    \($0)" } ?? "")
 
         \(copyNote)\
-        \(isShared
-            ? "transformers loads the folder as it is."
-            : "Programs other than sq-train do not know this form\(floatsNote).")
+        \(loadingNote)
 
         """
+    }
+
+    private var loadingNote: String {
+        guard isShared else { return "Programs other than sq-train do not know this form\(floatsNote)." }
+        guard isAsymmetric else { return "transformers loads the folder as it is." }
+        return
+            "The folder has the published layout of compressed-tensors. transformers 5 with compressed-tensors 0.20 refuses it "
+            + "for its zero points, and loads what\n\n"
+            + "    sq-train export FOLDER --format compressed-tensors-padded --out OTHER\n\nwrites."
     }
 
     /// A paragraph for `dense/`, and for a `model/` of floats in whose rows more was rounded than its weights.
