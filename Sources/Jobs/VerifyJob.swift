@@ -148,7 +148,7 @@ package struct VerifyJob {
     private static let sample = """
         The river had been rising since noon. By evening the lower meadow was under water, and the two brothers moved the \
         sheep to the hill while their mother counted the lambs by lantern light. "Eighty-one," she said, "and one is \
-        missing." In 1953 the dam at the head of the valley was raised by 4.5 metres; nobody there has seen such a flood \
+        missing." In 1953 the dam at the head of the valley was raised by 4.5 meters; nobody there has seen such a flood \
         again.
         """
 }
