@@ -23,6 +23,7 @@ package struct RotationArchiveWriter: ModelWriter {
     /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile("R.bin", beginning: TorchArchive.magic)
+        try checkReplaced(request.out)
         let path = PathKind(request.source) == .folder ? request.source + "/rotations.safetensors" : request.source
         guard PathKind(path) != .absent else {
             throw ExportError(.unfit, request.source, "holds no rotations.safetensors; give the run folder of a rotate")
@@ -47,6 +48,12 @@ package struct RotationArchiveWriter: ModelWriter {
         return ExportReport(
             path: request.out, bytes: bytes(at: request.out), weights: 0,
             checked: "\(rotations.named.count) rotations read back, equal to the source")
+    }
+
+    /// Many files begin as a ZIP archive does.
+    private func checkReplaced(_ out: String) throws {
+        guard PathKind(out) == .file, try InputFile(out).size > 0, (try? rotations(out)) == nil else { return }
+        throw ExportError(.place, out, "is there and holds no rotations, so that it is not replaced; give another name")
     }
 
     /// Rotations of the sizes that the file itself has.

@@ -78,7 +78,9 @@ extension EvaluateJob {
     ) -> (network: Network<QuantizedHooks>, bits: NetworkBits) {
         var network = changed.network(model)
         // A compressed folder says what is done to activations; floats have what the settings say. Weights as they are.
-        if compressed.size != nil || changed.execution != .plain { return (network, NetworkBits(changed.execution)) }
+        if compressed.isPacked || changed.execution != .plain { return (network, NetworkBits(changed.execution)) }
+        var bits = bits
+        bits.weights = compressed.factors == nil ? NetworkBits.full.weights : nil
         network.hooks = QuantizedHooks(quantization: compressed.recipe.quantization.activations)
         return (network, bits)
     }

@@ -28,13 +28,15 @@ package struct EvaluateJob: Job {
         let factors: [String: TernaryFactors]?
         /// This rank's stage of what training has made of the model, with the factors' layers in their place.
         let changed: CompressedModel?
-        /// Of a folder whose linears are packed.
+        /// Of what training has made, as its folder has it.
         let size: ModelSize?
+        /// Whether the linears there are packed.
+        let isPacked: Bool
         let tasks: TaskWork?
 
         /// What `changed` is called.
         var label: String {
-            factors != nil ? "ternary" : size == nil ? "trained, weights as stored" : "as written"
+            factors != nil ? "ternary" : isPacked ? "as written" : "trained, weights as stored"
         }
     }
 
@@ -116,7 +118,7 @@ package struct EvaluateJob: Job {
             parameters,
             Compressed(
                 recipe: recipe, factors: factors, changed: changed,
-                size: try trained.flatMap { try $0.folder.packed == nil ? nil : ModelSizes($0.folder).stored },
+                size: try trained.map { try ModelSizes($0.folder).stored }, isPacked: trained?.folder.packed != nil,
                 tasks: try TaskWork(config, inputs.folder))
         )
     }
@@ -179,7 +181,7 @@ package struct EvaluateJob: Job {
         } else {
             table.add(
                 "trained", compressed.label, bits, score,
-                compressed.size ?? sizes.rounded(by: compressed.recipe.quantization.weights))
+                compressed.size ?? sizes.stored)
         }
         return table.rows
     }

@@ -89,9 +89,29 @@ import Testing
         // Packed, a product adds in another order than the rounded floats.
         #expect(abs(run.value / rounded.value - 1) < 1e-4 && abs(packed.value / rounded.value - 1) < 1e-4)
         let (factors, given) = (try likelihood(["ptq/model"]), try likelihood(weightsAlone + ["--set", "ternary.path=ptq"]))
-        #expect(factors.value > 1.1 * stored.value && abs(given.value / factors.value - 1) < 1e-4 && given.network == "ternary")
+        #expect(
+            factors.value > 1.1 * stored.value && abs(given.value / factors.value - 1) < 1e-4
+                && given.network == "ternary, A16 KV16")
         let hadamard = try likelihood(["--set", "eval.hadamard=true"])
         #expect(hadamard.value != stored.value && hadamard.network == "Hadamard, W16 A4 KV4")
+    }
+
+    @Test func `trained floats count as they are stored, whatever bits are given for others`() throws {
+        let model = try ModelFolder()
+        func summary(_ bits: Int) throws -> JSONValue {
+            let settings = [
+                "model.path=model", "data.eval.path=data.safetensors", "data.sequence_length=16", "data.eval.windows=2",
+                "eval.trained=model", "quantization.weights.bits=\(bits)", "quantization.activations.bits=16",
+                "quantization.kv.bits=16",
+            ]
+            let outcome = try Program.run(
+                ["eval", "--overwrite", "--out", "out"] + settings.flatMap { ["--set", $0] }, in: model.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            return try InputFile.json(model.file("out/summary.json"))
+        }
+        let (stored, rounded) = (try summary(16), try summary(2))
+        for key in ["bits_per_weight", "model_bytes"] { #expect(rounded[key] == stored[key] && stored[key] != nil) }
+        #expect(rounded["rows"]?.array?.last?["bits"]?["weights"] == 16)
     }
 
     @Test(arguments: [

@@ -115,6 +115,18 @@ import Testing
         #expect(archive.names == tensors.map(\.0))
         for (name, tensor) in tensors { #expect(try archive.read(name).elements == tensor.elements) }
         #expect(throws: ExportError.self) { _ = try ModelWriters.named("r-bin").write(request) }
+        // Any ZIP archive begins so.
+        let other = Array("PK\u{3}\u{4} and no rotations".utf8)
+        try AtomicFile.write(other, to: folder.file("other.bin"))
+        for name in ["R.bin", "other.bin"] {
+            let over = ExportRequest(source: folder.file("run"), out: folder.file(name), overwrites: true)
+            if name == "R.bin" {
+                _ = try ModelWriters.named("r-bin").write(over)
+            } else {
+                #expect(throws: ExportError.self) { _ = try ModelWriters.named("r-bin").write(over) }
+            }
+        }
+        #expect(try InputFile.contents(of: folder.file("other.bin"), limit: 1 << 20) == other)
         #expect(throws: ExportError.self) {
             _ = try ModelWriters.named("r-bin").write(ExportRequest(source: folder.path, out: folder.file("S.bin")))
         }
