@@ -57,7 +57,9 @@ import Testing
 
     private func rows() throws -> [JSONValue] { try #require(try InputFile.json("\(path)/sweep.json").array) }
 
-    @Test(arguments: ["sweep.csv", "thesis.tex"]) func `files that are no sweep's are refused by name`(_ name: String) throws {
+    @Test(arguments: ["sweep.csv", "thesis.tex", ".ledger"]) func `files that are no sweep's are refused by name`(
+        _ name: String
+    ) throws {
         try makeFolder(path)
         try AtomicFile.write("mine", to: "\(path)/\(name)")
         try refusal(["holds files that are no run's (\(name))", "--overwrite"])

@@ -29,7 +29,10 @@ package struct SweepFolder {
             }
             return
         }
-        guard contents.foreign.isEmpty || isOfEarlierVersion else { throw FolderOccupied.foreign(path, contents.foreign) }
+        // A name with a dot is passed over, but this one would be emptied.
+        let ledger = PathKind("\(path)/\(Self.ledgerName)") == .absent ? [] : [Self.ledgerName]
+        let foreign = contents.foreign + ledger
+        guard foreign.isEmpty || isOfEarlierVersion else { throw FolderOccupied.foreign(path, foreign) }
     }
 
     /// Earlier versions wrote no record.
