@@ -24,8 +24,8 @@ extension EvaluateJob {
     /// where nothing is. Collective.
     ///
     /// - Parameter original: this rank's stage, as the model's folder has it.
-    func taskNetwork<World: Communicator>(
-        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<World>
+    func taskNetwork(
+        _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
     ) throws -> TaskNetwork {
         let (config, recipe, model) = (run.context.config, compressed.recipe, run.model)
         let bits = NetworkBits(config.quantization)
