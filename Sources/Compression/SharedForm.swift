@@ -37,6 +37,16 @@ extension SharedForm {
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
     }
 
+    /// The format in which compressed-tensors holds a folder's network; nil where none does.
+    ///
+    /// - Parameter isPadded: whether zero points have the rows that transformers makes room for.
+    /// - Throws: `FileError`.
+    package static func format(of opened: CompressedFolder, isPadded: Bool) throws -> ExportFormat? {
+        let rotates = opened.execution.r4
+        guard opened.folder.packed != nil, try obstacle(opened, rotates: rotates) == nil else { return nil }
+        return .compressedTensors(rotates: rotates, isPadded: isPadded)
+    }
+
     /// An embedding that is integers.
     package struct Embedding: Sendable {
         let bits: Int
@@ -77,7 +87,7 @@ extension SharedForm {
         }
         if execution.activationBits < 16, execution.activationPerHead {
             return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
-                + "the job quantize has one for all with quantize.head_ranges=false"
+                + "quantize with quantization.activations.head_ranges=false"
         }
         guard execution.activationRange == .full else {
             return "inputs are rounded in symmetric ranges of \((1 << execution.activationBits) - 2) steps, which are "

@@ -36,6 +36,9 @@ package struct QuantizationSettings: Sendable, Equatable {
         package var bits: Int
         package var symmetric: Bool
         package var symmetricRange: SymmetricRange
+        /// Whether each head of the output projection's input has a range of its own, instead of one for the token. nil: but in
+        /// what `quantize` writes for other programs.
+        package var headRanges: Bool?
     }
 
     /// Keys and values may have bits of their own.
@@ -92,7 +95,12 @@ package struct QuantizationSettings: Sendable, Equatable {
             symmetric: activationKey("symmetric", false, "range symmetric about zero"),
             symmetricRange: activationKey(
                 "symmetric_range", SymmetricRange.full,
-                "steps of a symmetric range of b bits: full, 2^b - 1, as in transformers; restricted, 2^b - 2, as in SpinQuant")
+                "steps of a symmetric range of b bits: full, 2^b - 1, as in transformers; restricted, 2^b - 2, as in "
+                    + "SpinQuant"),
+            headRanges: activationKey.optional(
+                "head_ranges", formerly: "quantize.head_ranges", orElse: "auto",
+                "round the output projection's input with a range for each head; false: one for the token, as other programs "
+                    + "have it; auto: true, but in quantize false without quantize.online=true")
         )
         let cacheKey = key.section("kv")
         kv = Cache(
@@ -116,8 +124,8 @@ package struct QuantizationSettings: Sendable, Equatable {
             "quantize and eval: bits of the embedding, a scale a row; 16: as it is. Other programs read 8", bitChoices)
         headBits = key(
             "head_bits", 16,
-            "quantize and eval: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, as "
-                + "embedding_bits",
+            "quantize and eval: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, and rotations "
+                + "give it no matrix of its own, as embedding_bits",
             bitChoices)
     }
 }

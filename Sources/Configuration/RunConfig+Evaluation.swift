@@ -81,6 +81,7 @@ extension RunConfig {
             assignments += [
                 "eval.trained=\(run)/model", "rotation.path=none", "quantization.weights.method=rtn",
                 "rotation.balance=false",
+                "quantization.activations.head_ranges=\(config.quantization.activations.headRanges ?? false)",
             ]
         case PlannedJob.eval.rawValue: break
         default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")

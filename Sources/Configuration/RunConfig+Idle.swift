@@ -53,6 +53,9 @@ extension RunConfig {
                 keys: "quantization.clip_ratios", purpose: "inputs, keys or values of fewer than 16 bits",
                 isHeeded: roundsInputs || cache.keys < 16 || cache.values < 16),
             Rule(
+                keys: "quantization.activations.head_ranges",
+                purpose: "inputs of fewer than 16 bits (quantization.activations.bits)", isHeeded: roundsInputs),
+            Rule(
                 keys: "quantization.activations.symmetric",
                 purpose: "inputs of fewer than 16 bits (quantization.activations.bits)", isHeeded: roundsInputs),
             Rule(
@@ -80,7 +83,6 @@ extension RunConfig {
             Rule(
                 keys: "quantize.learning_steps", purpose: "quantize.transform=learned and quantize.recipe=auto",
                 isHeeded: learnsForRounding),
-            Rule(keys: "quantize.head_ranges", purpose: "quantize.online=true", isHeeded: quantize.online),
             Rule(
                 keys: "ternary.", purpose: "ptq and qat.method=ternary",
                 isHeeded: makesFactors || (job == .eval && ternary.path != nil)),

@@ -112,7 +112,8 @@ extension RunConfig {
         }
         let cache = execution.keyBits == execution.valueBits ? [("kv.bits", "\(execution.keyBits)")] : []
         let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
-        for (key, value) in (said + cache + range).map({ ("quantization." + $0, $1) }) {
+        let heads = execution.activationBits < 16 ? [("activations.head_ranges", "\(execution.activationPerHead)")] : []
+        for (key, value) in (said + cache + range + heads).map({ ("quantization." + $0, $1) }) {
             if let given = settings[key], given.text != value {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
             }
@@ -124,19 +125,22 @@ extension RunConfig {
 
 extension QuantizationSettings {
     /// Whether some weights have bits of their own.
-    package var isUniform: Bool { exception == nil }
+    package var isUniform: Bool { exceptions.isEmpty }
 
-    private var exception: (key: String, value: String)? {
+    /// The settings that give some weights bits of their own.
+    package var exceptions: [(key: String, value: String)] {
         let own = [
             ("overrides", overrides.settingText, overrides != .none),
             ("embedding_bits", "\(embeddingBits)", embeddingBits < 16), ("head_bits", "\(headBits)", headBits < 16),
         ]
-        return own.first(where: \.2).map { ("quantization." + $0.0, $0.1) }
+        return own.filter(\.2).map { ("quantization." + $0.0, $0.1) }
     }
 
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
     package func checkUniform(_ job: String) throws(ConfigurationError) {
-        guard let (key, value) = exception, ![QuantizeSettings.job, PlannedJob.eval.rawValue].contains(job) else { return }
+        guard let (key, value) = exceptions.first, ![QuantizeSettings.job, PlannedJob.eval.rawValue].contains(job) else {
+            return
+        }
         throw ConfigurationError(
             key, "is \(value), which quantize follows, and eval of a model as it is stored; leave it out of \(job)")
     }
@@ -144,7 +148,7 @@ extension QuantizationSettings {
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own and the network is another than as stored,
     ///   which `eval` rounds alike.
     fileprivate func checkUniform(_ other: String, _ isAsked: Bool) throws(ConfigurationError) {
-        guard isAsked, let (key, value) = exception else { return }
+        guard isAsked, let (key, value) = exceptions.first else { return }
         throw ConfigurationError(key, "is \(value), and what \(other) makes has one number of bits; leave one of them out")
     }
 }

@@ -24,8 +24,6 @@ package struct QuantizeSettings: Sendable, Equatable {
     package var learningSteps: Int
     /// Whether R3 and R4, computed at run time, may be used.
     package var online: Bool
-    /// Whether each head of the output projection's input has a range of its own where only this program runs the folder.
-    package var headRanges: Bool
     /// Whether channels are balanced before everything else.
     package var balance: Bool
 
@@ -39,7 +37,7 @@ package struct QuantizeSettings: Sendable, Equatable {
             "held_out", 16, "auto: sequences that recipes are compared on, those after the ones calibrated on",
             .range(1...1_000_000))
         transform = key(
-            "transform", formerly: "rotation", .none,
+            "transform", formerly: "quantize.rotation", .none,
             "without rotation.path: round the network as stored (none), with norms and weights scaled by SmoothQuant, with R1 "
                 + "and R2 as random Hadamards or learned without a backward pass, or with channels balanced alone"
         )
@@ -48,10 +46,6 @@ package struct QuantizeSettings: Sendable, Equatable {
         online = key(
             "online", false,
             "use R3 and R4 at run time as rotation.r3 and r4 say; most other programs cannot run such a model")
-        headRanges = key(
-            "head_ranges", true,
-            "online: round the output projection's input with a range for each head; false: one for the token, as other "
-                + "programs and export --format compressed-tensors-transforms have it")
         balance = key(
             "balance", false,
             "before that, in every recipe, scale queries against keys, values against output projections, and the feed-forward "

@@ -55,7 +55,7 @@ package struct Settings {
 
     /// The value of a key, or its default.
     ///
-    /// - Parameter former: the name that the key had before; runs and scripts that give it still work, and are told of the
+    /// - Parameter former: the path that the key had before; runs and scripts that give it still work, and are told of the
     ///   new one (`RunConfig.renamedKeys`).
     package func callAsFunction<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
@@ -66,9 +66,9 @@ package struct Settings {
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
     }
 
-    /// Takes what is given by a key's former name for the key's.
+    /// Takes what is given by a key's former path for the key's.
     private func adopt(_ former: String, as name: String) {
-        let (former, path) = (prefix + former, prefix + name)
+        let path = prefix + name
         log.formerPaths[former] = path
         guard let given = log.given[former] else { return }
         if log.given[path] != nil {
@@ -79,9 +79,11 @@ package struct Settings {
 
     /// The value of a key that may be left open: `word` stands for that.
     package func optional<Value: SettingValue>(
-        _ name: String, orElse word: String, default defaultValue: Value? = nil, _ help: String, _ rule: Rule<Value> = .any
+        _ name: String, formerly former: String? = nil, orElse word: String, default defaultValue: Value? = nil,
+        _ help: String, _ rule: Rule<Value> = .any
     ) -> Value? {
-        read(
+        if let former { adopt(former, as: name) }
+        return read(
             name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.isText,
             text: { (value: Value?) in value?.settingText ?? word },
             value: { text in

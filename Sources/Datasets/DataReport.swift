@@ -37,7 +37,7 @@ package struct DataReport {
         }
         if let evaluation, let asked = windowsAsked, evaluation.count < asked {
             add([
-                "note: \(evaluation.source.path) has \(Self.count(evaluation.count, "window")) of \(sequenceLength) tokens; "
+                "note: \(evaluation.source.path) has \(counted(evaluation.count, "window")) of \(sequenceLength) tokens; "
                     + "data.eval.windows asks for \(asked)"
             ])
         }
@@ -66,7 +66,7 @@ package struct DataReport {
         var lines: [String] = []
         func share(_ bytes: Int) -> String {
             let percent = 100 * min(1, Double(bytes) / Double(max(1, source.textBytes)))
-            return "\(count(bytes, "byte")) of the text (\(percent.formatted(decimals: percent < 1 ? 4 : 1)) %)"
+            return "\(counted(bytes, "byte")) of the text (\(percent.formatted(decimals: percent < 1 ? 4 : 1)) %)"
         }
         if source.lost.dropped > 0 {
             lines.append("warning: \(source.path): \(share(source.lost.dropped)) have no token and were dropped")
@@ -76,8 +76,8 @@ package struct DataReport {
         }
         if let first = source.firstSkipped {
             lines.append(
-                "note: \(source.path): \(count(source.skippedLines, "line")) skipped (data.bad_lines: skip), the first of them "
-                    + "\(first)"
+                "note: \(source.path): \(counted(source.skippedLines, "line")) skipped (data.bad_lines: skip), "
+                    + "the first of them \(first)"
             )
         }
         return lines.map(\.onOneLine)
@@ -87,7 +87,7 @@ package struct DataReport {
         let source = windows.source
         if windows.begunAlready > 0 {
             return [
-                "note: \(windows.begunAlready) of \(count(windows.count, "window")) of \(source.path) began with the token "
+                "note: \(windows.begunAlready) of \(counted(windows.count, "window")) of \(source.path) began with the token "
                     + "that data.bos=sequence puts in front; each has it once"
             ]
         }
@@ -97,6 +97,4 @@ package struct DataReport {
     private static func name(_ token: Int32, _ tokenizer: Tokenizer) -> String {
         "\(tokenizer.name(of: token) ?? "token") (\(token))".onOneLine
     }
-
-    private static func count(_ number: Int, _ thing: String) -> String { "\(number) \(thing)\(number == 1 ? "" : "s")" }
 }

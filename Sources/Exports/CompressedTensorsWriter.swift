@@ -12,9 +12,7 @@ package struct CompressedTensorsWriter: ModelWriter {
     private let rotates: Bool
 
     package var format: ExportFormat {
-        rotates
-            ? isPadded ? .paddedRotatingCompressedTensors : .rotatingCompressedTensors
-            : isPadded ? .paddedCompressedTensors : .compressedTensors
+        .compressedTensors(rotates: rotates, isPadded: isPadded)
     }
 
     package var summary: String {

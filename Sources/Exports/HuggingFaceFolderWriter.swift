@@ -30,7 +30,9 @@ package struct HuggingFaceFolderWriter: ModelWriter {
                 sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
                 metadata: provenance.metadata)
             try writer.write(config(folder, type).text, as: "config.json")
-            try writer.copy(HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
+            try writer.copy(from: folder.path)
+            // Floats have other bits, and what the source's record says of those is the source's.
+            try writer.write(provenance.json.text() + "\n", as: HFFolderWriter.provenance)
             return try compare(folder, with: writer.temporaryPath, type)
         }
         return ExportReport(

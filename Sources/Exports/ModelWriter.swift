@@ -263,6 +263,15 @@ struct Provenance {
         record = PathKind(path) == .absent ? nil : try InputFile.json(path)
     }
 
+    /// `provenance.json` of a form with numbers of its own: the record of what it was made from is within.
+    var json: JSONValue {
+        var result = JSONObject()
+        result[ProgramVersion.key] = .string(ProgramVersion.name)
+        result["source_sha256"] = .string(digest)
+        result["source_provenance"] = record
+        return .object(result)
+    }
+
     /// The metadata of safetensors files.
     var metadata: [String: String] { Dictionary(uniqueKeysWithValues: [("format", "pt")] + entries) }
 

@@ -40,8 +40,8 @@ extension EvaluateJob {
         }
         guard config.rotation.path != nil || config.eval.hadamard else {
             let plan = try WeightPlan(config, model.architecture)
-            return TaskNetwork(
-                label: RoundToNearest.label, bits: bits, network: recipe.quantization.network(model, original, plan))
+            let label = ([RoundToNearest.label] + config.quantization.exceptions.map { "\($0)=\($1)" }).joined(separator: ", ")
+            return TaskNetwork(label: label, bits: bits, network: recipe.quantization.network(model, original, plan))
         }
         let base = try RotationBase.of(original, run).applied(to: original)
         let scorer = RotatedScorer(model: model, base: base.folding(recipe.online), recipe: recipe, windows: [])

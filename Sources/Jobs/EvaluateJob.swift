@@ -220,7 +220,7 @@ package struct EvaluateJob: Job {
         let (config, groups) = (run.context.config, run.context.groups)
         guard config.rotation.path != nil || config.eval.hadamard else { return }
         let scorer = RotatedScorer(model: run.model, base: base.folding(recipe.online), recipe: recipe, windows: windows)
-        let size = try table.size(run, recipe.quantization)
+        let size = try table.rotatedSize(run, recipe.quantization)
         if config.eval.hadamard, let row = recipe.hadamardRow {
             table.add(row.key, row.label, table.bits, try scorer.score(recipe.hadamard, groups), size)
         }
@@ -252,7 +252,9 @@ extension LanguageModelInputs {
     fileprivate func checkIsAlone(_ config: RunConfig) throws(ConfigurationError) {
         guard isCompressed else {
             guard config.eval.product == .float else {
-                throw ConfigurationError("eval.product", "integer is for a compressed model; \(folder.path) holds floats")
+                let made = config.eval.trained.map { "; to multiply \($0) in integers, score it alone: eval \($0)" } ?? ""
+                throw ConfigurationError(
+                    "eval.product", "integer is for a compressed model; \(folder.path) holds floats\(made)")
             }
             return
         }

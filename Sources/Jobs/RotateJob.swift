@@ -179,7 +179,7 @@ package struct RotateJob: Job {
         let before = try recipe.startRow.map { row in
             let score = try scorer.score(recipe.start, context.groups)
             context.reporter.note("\(row.label): perplexity \(score.perplexity.formatted(decimals: 2))")
-            table.add(row.key, row.label, table.bits, score, try table.size(run, recipe.quantization))
+            table.add(row.key, row.label, table.bits, score, try table.rotatedSize(run, recipe.quantization))
             return score
         }
 
@@ -204,7 +204,7 @@ package struct RotateJob: Job {
         if recipe.learns, let before {
             let learned = try scorer.score(learner.rotations, context.groups)
             try run.checkAlive(trained: learned)
-            table.add("learned", "learned", table.bits, learned, try table.size(run, recipe.quantization))
+            table.add("learned", "learned", table.bits, learned, try table.rotatedSize(run, recipe.quantization))
             improvement = Improvement(before: before, after: learned, remedy: config.weightRemedy)
         }
         return Outcome(

@@ -37,7 +37,7 @@ package struct TrainJob: Job {
         results["loss"] = record.loss
         results["model_bytes"] = .integer(bytes)
         var table = Table(columns: [
-            "\(run.evaluation.count) windows of \(context.config.data.sequenceLength) tokens", "perplexity",
+            "\(counted(run.evaluation.count, "window")) of \(context.config.data.sequenceLength) tokens", "perplexity",
         ])
         table.add(["before", before.formatted(decimals: 2)])
         table.add(["trained", after.formatted(decimals: 2)])

@@ -69,6 +69,10 @@ extension CommandLineTests {
             ("ptq --set ternary.tolerance=0.3", ["int4": "int4", "int3": "int3", "ternary_ptq": "ternary"]),
             ("qat --set ternary.tolerance=0.3 --set model.dtype=bf16", ["int4": "int4", "ternary_qat": "ternary"]),
             ("qat --set qat.method=integer --set quantization.weights.bits=4", ["rtn": "rtn", "integer_qat": "trained"]),
+            (
+                "quantize --set quantization.weights.bits=4 --set quantization.activations.bits=4",
+                ["rtn": "rtn", "quantized": "trained"]
+            ),
         ])
         func `eval of a run folder makes the run's table again`(_ command: String, _ rows: [String: String]) throws {
             let model = try ModelFolder()

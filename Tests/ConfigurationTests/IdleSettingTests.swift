@@ -55,7 +55,7 @@ import Testing
         ("quantize", ["quantization.kv.bits=4", "quantization.clip_ratios=rotated"]),
         ("quantize", ["quantization.weights.granularity=group", "quantization.weights.group_size=64"]),
         ("quantize", ["quantize.transform=learned", "quantize.learning_steps=5"]),
-        ("quantize", ["quantize.transform=hadamard", "quantize.online=true", "quantize.head_ranges=false"]),
+        ("quantize", ["quantization.activations.bits=8", "quantization.activations.head_ranges=false"]),
         ("rotate", ["training.precision=bfloat16", "quantization.clip_ratios=rotated"]),
         ("ptq", ["ternary.bits=2", "ternary.weighting=both", "ternary.sparsity=2:4"]),
         ("qat", ["ternary.tolerance=0.2", "qat.distill=true", "optimizer.beta1=0.5"]),

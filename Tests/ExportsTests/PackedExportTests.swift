@@ -122,6 +122,11 @@ import Testing
             )
         }
         #expect(try InputFile.json(model.file("shared/provenance.json"))["job"]?.string == "quantize")
+        // Floats have other bits than the record says.
+        try model.export("huggingface", to: "floats")
+        let provenance = try InputFile.json(model.file("floats/provenance.json"))
+        #expect(provenance["job"] == nil && provenance["source_provenance"]?["job"]?.string == "quantize")
+        #expect(try provenance["source_sha256"]?.string == before.folder.checkpoint.digest())
     }
 
     @Test func `zero points are padded for those who make room for them, and read back`() throws {

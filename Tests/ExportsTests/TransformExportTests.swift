@@ -162,7 +162,7 @@ import Testing
         try replace(rotated)
         #expect(problem().contains("R3"))
         try replace(execution(8, perHead: true))
-        #expect(problem().contains("quantize.head_ranges=false"))
+        #expect(problem().contains("quantization.activations.head_ranges=false"))
         var restricted = execution(4, symmetric: true)
         restricted.activationRange = .restricted
         try replace(restricted)

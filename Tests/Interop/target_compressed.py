@@ -73,7 +73,7 @@ for name, tolerance, settings, format in [
     ("W4A16-R4-asymmetric", weights, ("weights.bits=4", "weights.symmetric=false", *group), "compressed-tensors-transforms-padded"),
 ]:
     folder, ours = quantized(
-        name, *settings, more=("quantize.transform=hadamard", "quantize.online=true", "quantize.head_ranges=false"))
+        name, *settings, more=("quantize.transform=hadamard", "quantize.online=true", "quantization.activations.head_ranges=false"))
     exported = export(format, f"{name}-transforms", source=folder)
     with open(f"{exported}/README.md") as file:
         code = {}

@@ -42,7 +42,7 @@ import Testing
 
     /// With a range a head at the output projection, with one a token, and through GPTQ, whose inputs are rounded so, too.
     @Test(arguments: [
-        online, online + ["quantize.head_ranges=false"], ["quantization.weights.method=gptq"],
+        online, online + ["quantization.activations.head_ranges=false"], ["quantization.weights.method=gptq"],
         ["quantization.activations.symmetric=true", "quantization.kv.symmetric=true"],
     ])
     func `eval of what quantize has written scores what quantize scored`(_ more: [String]) throws {

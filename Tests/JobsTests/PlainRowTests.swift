@@ -1,3 +1,4 @@
+import Compression
 import Support
 import TestSupport
 import Testing
@@ -25,6 +26,42 @@ import Testing
         let scored = try summary(of: EvaluateJob(), in: folder, "b", common + whole)["rows"]?.array ?? []
         let again = scored.first { $0["key"]?.string == "rtn" }
         #expect(again?["perplexity"]?.number == plain?["perplexity"]?.number && again?["bytes"]?.integer == bytes)
+    }
+}
+
+extension PlainRowTests {
+    /// With a range for the token at the output projection's input, or with one for each head.
+    @Test(arguments: ["auto", "true", "false"])
+    func `rounding to nearest rounds inputs as what is written does`(_ ranges: String) throws {
+        let folder = try TemporaryFolder()
+        let bits = ["weights", "activations", "kv"].map { "quantization.\($0).bits=4" }
+        let rows =
+            try summary(
+                of: QuantizeJob(), in: folder, "a", bits + ["quantization.activations.head_ranges=\(ranges)"])["rows"]?.array
+            ?? []
+        let (plain, written) = (try #require(rows.first { $0["key"]?.string == "rtn" }), try #require(rows.last))
+        for key in ["perplexity", "kl_divergence"] {
+            let (a, b) = (try #require(plain[key]?.number), try #require(written[key]?.number))
+            #expect(abs(a - b) <= 1e-6 * b, "\(key): \(a) and \(b)")
+        }
+        #expect(try CompressedFolder(folder.file("a/model")).execution.activationPerHead == (ranges == "true"))
+    }
+
+    /// A tied embedding serves as head no longer once norms are folded.
+    @Test func `rotated rows count the head that rotations give a tied model`() throws {
+        let folder = try TemporaryFolder()
+        let tied = ["model.path=\(GoldenSuite.testsFolder)/Golden/llama/llama_tied_hf", "quantization.weights.bits=4"]
+        let rotated = try summary(of: RotateJob(), in: folder, "a", tied + ["training.steps=1"])["rows"]?.array ?? []
+        let scored = try summary(of: EvaluateJob(), in: folder, "b", tied + ["eval.hadamard=true"])["rows"]?.array ?? []
+        let written = try #require(rotated.last?["bytes"]?.integer)
+        for rows in [rotated, scored] {
+            let bytes = rows.map { ($0["key"]?.string ?? "", $0["bytes"]?.integer ?? 0) }
+            let stored = try #require(bytes.first { $0.0 == "rtn" }).1
+            for row in bytes where ["rtn_folded", "hadamard", "learned"].contains(row.0) {
+                #expect(row.1 > stored && abs(row.1 - written) < written / 50, "\(row) of \(written)")
+            }
+        }
+        #expect(scored.contains { $0["key"]?.string == "hadamard" })
     }
 }
 

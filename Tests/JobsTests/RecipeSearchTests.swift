@@ -214,14 +214,14 @@ import Testing
         for isShared in [false, true] {
             _ = try quantize(
                 folder, "\(isShared)",
-                settings + ["quantization.weights.bits=4", "quantize.head_ranges=\(!isShared)"]
+                settings + ["quantization.weights.bits=4", "quantization.activations.head_ranges=\(!isShared)"]
                     + (isShared ? ["export.formats=compressed-tensors-transforms"] : []))
             let execution = try CompressedFolder(folder.file("\(isShared)/model")).execution
             #expect(execution.r4 && execution.activationPerHead != isShared)
         }
         // Known before the work starts.
         for (more, reason) in [
-            (["export.formats=compressed-tensors-transforms"], "quantize.head_ranges=false"),
+            (["export.formats=compressed-tensors-transforms"], "quantization.activations.head_ranges=false"),
             (["export.formats=huggingface"], "quantize weights alone"),
             (
                 ["export.formats=compressed-tensors", "quantize.online=false", "quantization.kv.bits=4"],

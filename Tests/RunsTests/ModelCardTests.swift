@@ -1,5 +1,6 @@
 import Configuration
 import HuggingFace
+import Models
 import Support
 import TestSupport
 import Testing
@@ -9,7 +10,7 @@ import Testing
 @Suite struct ModelCardTests {
     private func card(
         _ settings: [String], isShared: Bool = true, activations: Int = 16, isPacked: Bool = true, isCopy: Bool = false,
-        ranks: Int = 1
+        sharedFormat: ExportFormat? = nil, ranks: Int = 1
     ) throws -> ModelCard {
         var results = JSONObject()
         results["rows"] = [
@@ -22,7 +23,8 @@ import Testing
         return ModelCard(
             job: "quantize", try SettingsRequest(assignments: settings).configuration(job: "quantize"), source: "models/small",
             sourceDigest: "ab12", results,
-            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, isPacked: isPacked, isCopy: isCopy,
+            windows: "8 windows of 256 tokens of test.txt", isShared: isShared, sharedFormat: sharedFormat, isPacked: isPacked,
+            isCopy: isCopy,
             ranks: ranks)
     }
 
@@ -84,6 +86,9 @@ import Testing
     @Test func `the card of a folder that only this program runs sends to no other`() throws {
         #expect(try card([]).text.contains("library_name: transformers"))
         let own = try card([], isShared: false).text
+        #expect(!own.contains("--format compressed-tensors") && own.contains("--format huggingface"))
+        let other = try card([], isShared: false, activations: 8, sharedFormat: .rotatingCompressedTensors).text
+        #expect(other.contains("sq-train export FOLDER --format compressed-tensors-transforms --out OTHER"))
         #expect(!own.contains("library_name") && own.contains("| as written | 4.25 | 16, 16, 16 | 21.25 | 0.5000 |"))
     }
 

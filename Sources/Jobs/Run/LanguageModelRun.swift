@@ -177,12 +177,14 @@ struct LanguageModelRun<World: Communicator> {
         guard PathKind(folder + "/config.json") == .file else { return }
         let length = config.data.sequenceLength
         let windows =
-            "\(inputs.evaluationTokens(config) / length) windows of \(length) tokens of "
+            "\(counted(inputs.evaluationTokens(config) / length, "window")) of \(length) tokens of "
             + (config.data.eval.path ?? "sequences that the model draws itself")
         let written = try CompressedFolder(folder)
         let card = ModelCard(
             job: job, config, source: inputs.folder.path, sourceDigest: try inputs.folder.checkpoint.digest(), results,
-            windows: windows, isShared: written.isShared, isPacked: !written.isPlain, isCopy: name != RunFiles.model,
+            windows: windows, isShared: written.isShared,
+            sharedFormat: try SharedForm.format(of: written, isPadded: !config.quantization.weights.symmetric),
+            isPacked: !written.isPlain, isCopy: name != RunFiles.model,
             ranks: context.communicator.size)
         try card.write(to: folder)
     }

@@ -48,6 +48,7 @@ extension Execution {
         // What is not rounded has no range.
         activationSymmetric = activationBits < 16 && settings.activations.symmetric
         if activationSymmetric { activationRange = settings.activations.symmetricRange }
+        if activationBits < 16 { activationPerHead = settings.activations.headRanges ?? true }
         cacheSymmetric = min(keyBits, valueBits) < 16 && settings.kv.symmetric
         clipRatios = settings.clipRatios.rounding(activations: activationBits, keys: keyBits, values: valueBits)
         (r3, r4) = (online.r3 != nil, online.r4 != nil)

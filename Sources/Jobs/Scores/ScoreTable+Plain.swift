@@ -29,15 +29,15 @@ extension ScoreTable {
         let plain = try PlainScore(model, network, plan, recipe, windows, groups)
         run.context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
-        let size = sizes.rounded(by: plan)
         add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, size)
+        add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, sizes.rounded(by: plan))
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
         network = base.applied(to: consume network)
         if base.isBalanced || hasGains, plan.rounds || bits.activations < 16 {
             let key = base.isBalanced ? "rtn_balanced" : Self.folded
             let label = "round to nearest, \(base.prefix)norms folded"
-            add(key, label, bits, try recipe.score(model, network, plan, windows, groups), size)
+            let score = try recipe.score(model, network, plan, windows, groups)
+            add(key, label, bits, score, sizes.folded.rounded(by: plan))
         }
         return network
     }
@@ -73,9 +73,9 @@ extension ScoreTable {
         }
     }
 
-    /// The size of a network whose linears are rounded as the recipe says.
-    func size(_ run: LanguageModelRun<some Communicator>, _ recipe: QuantizationRecipe) throws -> ModelSize {
-        try ModelSizes(run.inputs.folder).rounded(by: recipe.weights)
+    /// The size of a rotated network, whose norms are folded, with linears rounded as the recipe says.
+    func rotatedSize(_ run: LanguageModelRun<some Communicator>, _ recipe: QuantizationRecipe) throws -> ModelSize {
+        try ModelSizes(run.inputs.folder).folded.rounded(by: recipe.weights)
     }
 }
 

@@ -10,7 +10,7 @@ internal import Trainer
 
 /// What `quantize` does to a model, from its settings.
 struct QuantizeRecipe {
-    /// Rounding the network as stored, for comparison.
+    /// Rounding the network as stored, for comparison: as it would be written.
     let plain: QuantizationRecipe
     let plan: WeightPlan
     /// How integers are chosen.
@@ -30,7 +30,9 @@ struct QuantizeRecipe {
     /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``FileError`` for the rotations.
     init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
         let architecture = inputs.folder.architecture
-        plain = QuantizationRecipe(config, architecture)
+        var plainly = config
+        plainly.quantization.activations.headRanges = config.quantization.activations.headRanges ?? false
+        plain = QuantizationRecipe(plainly, architecture)
         plan = try WeightPlan(config, architecture)
         rotation = try RotationRecipe(config, architecture, planTokens: inputs.evaluationTokens(config))
         givenRotations = config.rotation.path == nil ? nil : rotation.start
@@ -62,7 +64,8 @@ struct QuantizeRecipe {
         // Other programs have one range for a token, wherever it is read; where rotations are made at run time, only this one
         // runs the folder.
         let isShared = !(execution.r3 || execution.r4)
-        if execution.activationBits < 16, isShared || !config.quantize.headRanges { execution.activationPerHead = false }
+        let hasChoice = config.quantization.activations.headRanges != nil
+        if execution.activationBits < 16, isShared, !hasChoice { execution.activationPerHead = false }
         return execution
     }
 

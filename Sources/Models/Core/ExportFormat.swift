@@ -15,6 +15,16 @@ package enum ExportFormat: String, CaseIterable, Sendable {
     case onnx
     case rotations = "r-bin"
 
+    /// Packed integers with or without R4 as `transform_config`, their zero points as published or as transformers has them.
+    package static func compressedTensors(rotates: Bool, isPadded: Bool) -> Self {
+        switch (rotates, isPadded) {
+        case (false, false): .compressedTensors
+        case (false, true): .paddedCompressedTensors
+        case (true, false): .rotatingCompressedTensors
+        case (true, true): .paddedRotatingCompressedTensors
+        }
+    }
+
     /// All of them, for people.
     package static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

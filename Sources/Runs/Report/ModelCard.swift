@@ -1,6 +1,6 @@
 package import Configuration
 internal import HuggingFace
-internal import Models
+package import Models
 package import Support
 
 /// What a model says of where it comes from, for people (`README.md`) and programs (`provenance.json`), beside its weights.
@@ -25,6 +25,8 @@ package struct ModelCard: Sendable {
     private let isAsymmetric: Bool
     /// Whether this is `dense/`: the weights of `model/` as floats, whose inputs nothing rounds.
     private let isCopy: Bool
+    /// In which others could run it, where they do not know the folder itself.
+    private let sharedFormat: ExportFormat?
 
     /// - Parameters:
     ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
@@ -32,14 +34,16 @@ package struct ModelCard: Sendable {
     ///   - windows: how many were scored, of how many tokens, of which text.
     ///   - isShared: whether transformers loads the folder.
     ///   - isPacked: whether the folder says itself how it runs.
+    ///   - sharedFormat: in which others could run it, where they do not know the folder itself.
     ///   - isCopy: whether it holds the weights of a packed one as floats.
     ///   - ranks: that made it.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
-        isShared: Bool, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1
+        isShared: Bool, sharedFormat: ExportFormat? = nil, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1
     ) {
         (self.job, self.source, self.sourceDigest, self.windows) = (job, source, sourceDigest, windows)
         (self.isShared, self.isPacked, self.isCopy, seed) = (isShared, isPacked, isCopy, config.training.seed)
+        self.sharedFormat = sharedFormat
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
         let settings = config.assignments(job: job).map { "--set \(Self.quoted($0))" }
@@ -135,7 +139,12 @@ package struct ModelCard: Sendable {
     }
 
     private var loadingNote: String {
-        guard isShared else { return "Programs other than sq-train do not know this form\(floatsNote)." }
+        guard isShared else {
+            guard let sharedFormat else { return "Programs other than sq-train do not know this form\(floatsNote)." }
+            return "Programs other than sq-train do not know this form. Those that read compressed-tensors load what\n\n"
+                + "    sq-train export FOLDER --format \(sharedFormat.rawValue) --out OTHER\n\nwrites, "
+                + "and it says which of them run it."
+        }
         guard isAsymmetric else { return "transformers loads the folder as it is." }
         return
             "The folder has the published layout of compressed-tensors. transformers 5 with compressed-tensors 0.20 refuses it "

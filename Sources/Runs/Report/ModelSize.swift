@@ -25,9 +25,11 @@ package struct ModelSizes: Sendable {
     /// Of each linear's weight in the folder.
     private let storedBytes: [Int]
     /// Embedding and head, which may be rounded as well.
-    private let tables: [ParameterSpec]
-    private let tableBytes: [Int]
+    private var tables: [ParameterSpec]
+    private var tableBytes: [Int]
     private let otherBytes: Int
+    /// The head, where the embedding serves as it and would no longer once norms are folded.
+    private let foldedHead: ParameterSpec?
 
     private static let scaleBytes = 4
 
@@ -42,10 +44,21 @@ package struct ModelSizes: Sendable {
         (linears, tables) = (folder.architecture.linears, folder.architecture.tableSpecs)
         storedBytes = try linears.map { try bytes($0.name + ".weight") }
         tableBytes = try tables.map { try bytes($0.name) }
+        let untiesHead = folder.architecture.tiesHead && folder.architecture.rotatability == .rotatable
+        foldedHead = untiesHead ? folder.architecture.head : nil
         let names = Set(linears.map { $0.name + ".weight" } + tables.map(\.name))
         otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
             $0 + (try bytes($1.name))
         }
+    }
+
+    /// Those of the network with norms folded, whose head is a matrix of its own: as large as the embedding that served as it.
+    package var folded: ModelSizes {
+        guard let foldedHead, let embedding = tables.firstIndex(where: { $0.role == .embedding }) else { return self }
+        var result = self
+        result.tables.append(foldedHead)
+        result.tableBytes.append(tableBytes[embedding])
+        return result
     }
 
     /// - Parameter bytes: of a linear's weight.

@@ -67,7 +67,7 @@ package struct ScoreTable: Sendable {
     package init(_ bits: NetworkBits, windows: Int, length: Int) {
         self.bits = bits
         // Of factors there is no one number.
-        title = "\(bits == .factors ? "" : bits.text + ", ")\(windows) window\(windows == 1 ? "" : "s") of \(length) tokens"
+        title = "\(bits == .factors ? "" : bits.text + ", ")\(counted(windows, "window")) of \(length) tokens"
     }
 
     /// Adds a row; `key` is what `summary.json` calls it.

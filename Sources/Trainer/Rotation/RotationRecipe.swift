@@ -19,9 +19,9 @@ package struct QuantizationRecipe {
         settings = config.quantization
         activations = ActivationQuantization(
             activationBits: settings.activations.bits, activationSymmetric: settings.activations.symmetric,
-            activationRange: settings.activations.symmetricRange, keyBits: settings.kv.keys, valueBits: settings.kv.values,
-            cacheSymmetric: settings.kv.symmetric, clipRatios: settings.clipRatios,
-            headDimension: architecture.headDimension ?? 1,
+            activationRange: settings.activations.symmetricRange, outputPerHead: settings.activations.headRanges ?? true,
+            keyBits: settings.kv.keys, valueBits: settings.kv.values, cacheSymmetric: settings.kv.symmetric,
+            clipRatios: settings.clipRatios, headDimension: architecture.headDimension ?? 1,
             gradient: config.rotation.gradient)
         weights = settings.weights.quantizer(bits: settings.weights.bits)
     }
