@@ -20,8 +20,7 @@ typedef struct {
     const float *a, *b; // where op(A)'s and op(B)'s blocks begin
     size_t a_stride, b_stride, c_stride;
     float *c, *panels;
-    size_t row_step, column_step; // of a part
-    size_t row_parts;
+    size_t row_parts, column_step; // how rows and columns are divided into parts
     ck_product_tile tile;
 } block;
 
@@ -46,10 +45,16 @@ static void lay_out_part(void *context, size_t part) {
                        w->panels + first * w->words);
 }
 
+// Rows of whole tiles, whose number differs by one at most from part to part.
+static size_t first_row(const block *w, size_t row_part) {
+    size_t height = w->tile.height, tiles = parts_of(w->rows, height);
+    return at_most(row_part * tiles / w->row_parts * height, w->rows);
+}
+
 static void multiply_part(void *context, size_t part) {
     const block *w = context;
-    size_t i = part % w->row_parts * w->row_step, j = part / w->row_parts * w->column_step;
-    size_t rows = at_most(w->row_step, w->rows - i), columns = at_most(w->column_step, w->columns - j);
+    size_t place = part % w->row_parts, i = first_row(w, place), j = part / w->row_parts * w->column_step;
+    size_t rows = first_row(w, place + 1) - i, columns = at_most(w->column_step, w->columns - j);
     float *panels = room() + (size_t)DEPTH * (COLUMNS + MOST_PANEL);
     const float *a = w->a + (w->a_transposed ? i : i * w->a_stride);
     ck_product_rows(w->factors, a, w->a_stride, w->a_transposed, rows, w->depth, panels);
@@ -57,17 +62,17 @@ static void multiply_part(void *context, size_t part) {
                      w->c + i * w->c_stride + j, w->c_stride);
 }
 
-// Parts of about the same work, enough of them that a late thread leaves its own to others; by rows first, since each part lays
-// out its rows of A.
+// Parts of about the same work, as many for each thread, and enough of them that a late thread leaves its own to others; by
+// rows first, since each part lays out its rows of A.
 static void divide(block *w, size_t threads) {
-    size_t wanted = threads > 1 ? 3 * threads : 1, height = w->tile.height, width = w->tile.width;
-    size_t step = parts_of(parts_of(w->rows, wanted), height) * height;
-    w->row_step = at_most(step, ROWS);
-    w->row_parts = parts_of(w->rows, w->row_step);
+    size_t tiles = parts_of(w->rows, w->tile.height), width = w->tile.width;
+    size_t wanted = threads > 1 ? 3 * threads : 1;
+    size_t row_parts = parts_of(tiles, ROWS / w->tile.height);
+    if (row_parts < wanted) row_parts = wanted;
+    w->row_parts = at_most(parts_of(row_parts, threads) * threads, tiles);
     size_t across = parts_of(wanted, w->row_parts);
     // Fewer than four panels would cost more to lay A out for than they multiply.
-    size_t least = 4 * width;
-    step = parts_of(parts_of(w->columns, across), width) * width;
+    size_t least = 4 * width, step = parts_of(parts_of(w->columns, across), width) * width;
     w->column_step = step < least ? least : step;
 }
 

@@ -78,10 +78,11 @@ package struct PtqJob: Job {
             try table.addIntegers(
                 Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, sizes, windows, groups)
         }
-        table.addTernary("ternary_ptq", "ternary", after.score, try world.agree { try sizes.ternary(file: file) })
+        let (size, someBits) = try world.agree { (try sizes.ternary(file: file), try sizes.bitsOfSome(file: file)) }
+        table.addTernary("ternary_ptq", "ternary", after.score, size)
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
-            bytesSent: shared, windows: windows.count, modelBytes: bytes)
+            bytesSent: shared, windows: windows.count, modelBytes: bytes, someBits: someBits)
         try summarize(result, run)
     }
 
@@ -118,6 +119,8 @@ package struct PtqJob: Job {
         var windows: Int
         /// Of `model/`.
         var modelBytes: Int
+        /// Bits a weight of the ternary layers alone, where others stay as they are.
+        var someBits: Double?
     }
 
     /// Writes `model/` with packed factors, and `ternary.safetensors` beside it. Collective.
@@ -162,6 +165,7 @@ package struct PtqJob: Job {
         results["sparsity"] = .string(config.ternary.sparsity.rawValue)
         results["compression_seconds"] = .double(result.decompositionSeconds)
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
+        results["ternary_bits_per_weight"] = result.someBits.map { .double($0) }
         results["products"] = run.model.architecture.products(ternary: result.report.layers.count)
         results["tolerance"] = .double(config.ternary.tolerance)
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
@@ -177,6 +181,10 @@ package struct PtqJob: Job {
 
         context.reporter.note("\n" + result.report.table.text)
         context.reporter.note("\n" + result.table.text)
+        if let bits = result.someBits {
+            let count = counted(result.report.layers.count, "ternary layer")
+            context.reporter.note("\nthe \(count) alone: \(bits.formatted(decimals: 2)) bits a weight")
+        }
         for warning in [result.report.warning, result.table.distanceWarning(config, .ptq)].compactMap(\.self) {
             context.reporter.note("\n" + warning)
         }

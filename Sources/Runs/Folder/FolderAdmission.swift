@@ -30,7 +30,7 @@ enum FolderOccupied: ReportableError, Equatable {
         case .foreign(let path, let names):
             "\(path): holds files that are no run's "
                 + "(\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
-                + "give another --out, or --overwrite to write beside them"
+                + "give another --out, or --overwrite to write beside them, over files of the same names"
         case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
         case .otherSettings(let path, let job, let difference):
             "\(path): holds a finished run of \(job) with other settings: \(difference); \(Self.advice)"

@@ -122,4 +122,12 @@ package struct ModelSizes: Sendable {
         let layers = try TernaryFile.layers(of: file)
         return size { layers[linears[$0].name]?.byteCount ?? storedBytes[$0] }
     }
+
+    /// 8·(bytes of the file)/(weights of the linears that have factors in it); nil where all linears of the model have.
+    package func bitsOfSome(file: String) throws -> Double? {
+        let layers = try TernaryFile.layers(of: file)
+        guard layers.count < linears.count else { return nil }
+        let weights = layers.values.reduce(0) { $0 + $1.shape[0] * $1.shape[1] }
+        return 8 * Double(layers.values.reduce(0) { $0 + $1.byteCount }) / Double(max(1, weights))
+    }
 }
