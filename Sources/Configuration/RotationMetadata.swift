@@ -17,8 +17,8 @@ package struct RotationMetadata {
         ("weight_clip", "quantization.weights.clip"), ("activation_bits", "quantization.activations.bits"),
         ("activation_symmetric", "quantization.activations.symmetric"),
         (rangeKey, "quantization.activations.symmetric_range"),
-        ("activation_head_ranges", "quantization.activations.head_ranges"), ("kv_bits", cacheBits),
-        ("key_bits", "quantization.kv.key_bits"), ("value_bits", "quantization.kv.value_bits"),
+        ("activation_head_ranges", headRanges), ("kv_bits", cacheBits),
+        ("key_bits", keyBits), ("value_bits", valueBits),
         ("kv_symmetric", "quantization.kv.symmetric"), (ratioKey, "quantization.clip_ratios"), ("r3", "rotation.r3"),
         ("r4", "rotation.r4"),
         ("balance", balanceKey),
@@ -27,6 +27,8 @@ package struct RotationMetadata {
     private static let ratioKey = "clip_ratios"
     static let balanceKey = "rotation.balance"
     private static let cacheBits = "quantization.kv.bits"
+    private static let (keyBits, valueBits) = ("quantization.kv.key_bits", "quantization.kv.value_bits")
+    private static let headRanges = "quantization.activations.head_ranges"
 
     /// - Throws: ``FileError`` where there is no such file or it cannot be read.
     package init(of path: String) throws(FileError) {
@@ -71,18 +73,34 @@ package struct RotationMetadata {
         }
     }
 
-    /// The settings that differ from what the file says.
-    package func differences(_ config: RunConfig) -> [(setting: String, learned: String, used: String)] {
+    /// The settings that differ from what the file says, of those that change anything.
+    package func differences(_ config: RunConfig) -> [Difference] {
         let values = config.values
-        let bits = [
-            "quantization.kv.key_bits": config.quantization.kv.keys,
-            "quantization.kv.value_bits": config.quantization.kv.values,
-        ]
-        return Self.keys.compactMap { key, setting in
+        let bits = [Self.keyBits: config.quantization.kv.keys, Self.valueBits: config.quantization.kv.values]
+        let all = Self.keys.compactMap { key, setting -> Difference? in
             let isBalance = setting == Self.balanceKey
             let used = isBalance ? String(!config.leadingTransforms.isEmpty) : bits[setting].map(String.init) ?? values[setting]
             guard let learned = entries[key], let used, learned != used else { return nil }
-            return (setting, learned, used)
+            return Difference(setting: setting, learned: learned, used: used)
+        }
+        let roundsInputs = config.quantization.activations.bits < 16
+        return withoutRepeats(all).filter { $0.setting != Self.headRanges || roundsInputs }
+    }
+
+    /// What a file says of a setting, and what a run has.
+    package struct Difference: Equatable {
+        package let setting: String
+        package let learned: String
+        package let used: String
+    }
+
+    /// Bits of the cache once, where those of keys and of values differ alike; else as those of each.
+    private func withoutRepeats(_ all: [Difference]) -> [Difference] {
+        let own = all.filter { [Self.keyBits, Self.valueBits].contains($0.setting) }
+        guard let both = all.first(where: { $0.setting == Self.cacheBits }), entries["key_bits"] != nil else { return all }
+        let isShared = own.count == 2 && own.allSatisfy { $0.learned == both.learned && $0.used == both.used }
+        return all.filter { difference in
+            isShared ? !own.contains(difference) : difference != both
         }
     }
 

@@ -51,8 +51,9 @@ extension LanguageModelRun {
             if let model = metadata.modelDigest, try model != inputs.folder.checkpoint.digest() {
                 context.reporter.note("note: \(path) was learned for a model with other weights than \(inputs.folder.path)")
             }
-            for (setting, learned, used) in metadata.differences(context.config) {
-                context.reporter.note("note: \(path) was learned for \(setting) \(learned) and is used for \(used)")
+            for other in metadata.differences(context.config) {
+                context.reporter.note(
+                    "note: \(path) was learned for \(other.setting) \(other.learned) and is used for \(other.used)")
             }
         }
     }
