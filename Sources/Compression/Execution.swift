@@ -35,6 +35,23 @@ package struct Execution: Sendable, Equatable {
         return result
     }
 
+    /// The settings by which this finds other ranges than another, of what both round.
+    package func otherRanges(than other: Execution) -> [String] {
+        let (roundsInputs, cache) = (max(activationBits, other.activationBits) < 16, max(keyBits, other.keyBits) < 16)
+        let roundsCache = cache || max(valueBits, other.valueBits) < 16
+        let differences = [
+            ("activations.head_ranges", roundsInputs && activationPerHead != other.activationPerHead),
+            ("activations.symmetric", roundsInputs && activationSymmetric != other.activationSymmetric),
+            (
+                "activations.symmetric_range",
+                roundsInputs && activationSymmetric && other.activationSymmetric && activationRange != other.activationRange
+            ),
+            ("kv.symmetric", roundsCache && cacheSymmetric != other.cacheSymmetric),
+            ("clip_ratios", (roundsInputs || roundsCache) && clipRatios != other.clipRatios),
+        ]
+        return differences.filter(\.1).map { "quantization." + $0.0 }
+    }
+
     /// The network's hooks that do this.
     package func hooks(_ architecture: Architecture) -> QuantizedHooks {
         let head = architecture.headDimension ?? 1

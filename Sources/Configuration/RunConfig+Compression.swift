@@ -72,7 +72,7 @@ package struct QuantizationSettings: Sendable, Equatable {
     private enum Granularity: String, Choice { case tensor, channel, group }
 
     /// What bits of keys or of values that nobody has set are called.
-    private static let asCache = "same"
+    static let asCache = "same"
 
     init(_ key: Settings) {
         let weightKey = key.section("weights")

@@ -72,10 +72,13 @@ extension RunConfig {
             if rotates { assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"] }
             if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
             if config.quantization.weights.bits < 16 { assignments += ["eval.trained=\(run)/model"] }
-        case PlannedJob.ptq.rawValue: assignments += [factors] + unquantized
+        case PlannedJob.ptq.rawValue: assignments += [factors, "eval.trained=\(run)/model"] + unquantized
         case PlannedJob.qat.rawValue where config.qat.method == .ternary:
-            assignments += [factors, "eval.trained=\(run)/model"] + unquantized
-        case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model"]
+            // What it started from holds factors, and is no full precision to compare with.
+            let isAlone = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) != nil
+            assignments += isAlone ? ["model.path=\(run)/model"] : [factors, "eval.trained=\(run)/model"]
+            assignments += unquantized + (isAlone ? ["ternary.path=none"] : [])
+        case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model", "qat.rotations=none"]
         case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
         case QuantizeSettings.job:
             assignments += [

@@ -27,6 +27,7 @@ extension RunConfig {
     }
 
     private static let ofLearning = ["objective", "starts", "gradient", "pretrain_steps", "train_weight_bits"]
+    private static let ofDecomposition = ["tolerance", "threshold", "rounds", "refinement", "balance", "economy"]
     private static let ofEval = ["tasks", "max_length", "limit", "hadamard", "product", "trained"]
 
     private func idleRules(_ job: PlannedJob) -> [Rule] {
@@ -39,7 +40,12 @@ extension RunConfig {
             Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
         }
         let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isHeeded: job == .eval) }
-        return learned + scoring + [
+        let decomposing = Self.ofDecomposition.map {
+            Rule(
+                keys: "ternary.\($0)", purpose: "factors by a tolerance, without ternary.bits",
+                isHeeded: job != .ptq || ternary.bits == nil)
+        }
+        return learned + scoring + decomposing + [
             Rule(
                 keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
             Rule(

@@ -39,7 +39,7 @@ extension RunConfig {
         ]
         guard let (key, path, jobs) = readers.first(where: { $0.path != nil && !$0.jobs.contains(job) }) else { return }
         let names = jobs.map(\.rawValue).joined(separator: ", ")
-        throw ConfigurationError(key, "is \(path ?? ""), which \(job.rawValue) does not read (\(names) do); leave it out")
+        throw ConfigurationError(key, "is \(path ?? ""), which \(job.rawValue) does not read; it is for \(names)")
     }
 
     /// With what the file of `rotation.path` says the rotations were learned for.
@@ -59,14 +59,14 @@ extension RunConfig {
 
     /// For `eval`: beside tasks nothing is rounded unless its bits are given.
     private func evaluatingTasks(_ given: GivenSettings) -> GivenSettings {
-        guard scoresFolderAlone else { return given }
+        guard !eval.tasks.entries.isEmpty else { return given }
         let settings = ["weights.bits", "activations.bits", "kv.bits"].map {
             ("quantization." + $0, GivenSetting(text: "16", place: "eval.tasks"))
         }
         return given.merging(settings) { own, _ in own }
     }
 
-    /// Whether `eval` scores tasks, and nothing that was made of the folder.
+    /// Whether `eval` scores tasks, and the folder alone.
     private var scoresFolderAlone: Bool {
         !eval.tasks.entries.isEmpty && rotation.path == nil && ternary.path == nil && eval.trained == nil && !eval.hadamard
     }
@@ -114,7 +114,8 @@ extension RunConfig {
         let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
         let heads = execution.activationBits < 16 ? [("activations.head_ranges", "\(execution.activationPerHead)")] : []
         for (key, value) in (said + cache + range + heads).map({ ("quantization." + $0, $1) }) {
-            if let given = settings[key], given.text != value {
+            // Bits of keys and values that are left open are those of the cache, which are looked at themselves.
+            if let given = settings[key], given.text != value, given.text != QuantizationSettings.asCache {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
             }
             settings[key] = GivenSetting(text: value, place: folder)

@@ -1,4 +1,5 @@
 internal import Models
+internal import TernarySVD
 
 /// Everything that can be set about a run, checked. The sections' initializers state each key once: see ``Settings``.
 package struct RunConfig: Sendable, Equatable {
@@ -142,6 +143,10 @@ package struct RunConfig: Sendable, Equatable {
         try eval.tasks.check()
         try checkRotation()
         try checkRecipe()
+        if ternary.bits != nil, ternary.mode == .reference {
+            throw ConfigurationError(
+                "ternary.mode", "reference decomposes to a tolerance, and ternary.bits makes digits; leave one of them out")
+        }
         if training.warmupSteps > training.steps {
             throw ConfigurationError(
                 "training.warmup_steps", "\(training.warmupSteps) are more than the \(training.steps) of training.steps")

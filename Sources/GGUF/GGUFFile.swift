@@ -25,9 +25,11 @@ package final class GGUFFile: Sendable {
         keys = Dictionary(uniqueKeysWithValues: values.enumerated().map { ($0.element.key, $0.offset) })
     }
 
-    /// Whether a path names a file of this kind: by its ending, and no folder.
+    /// Whether a path names a file of this kind: by its ending, or by what it begins with.
     package static func isNamed(by path: String) -> Bool {
-        path.hasSuffix(".gguf") && PathKind(path, followsLinks: true) == .file
+        guard PathKind(path, followsLinks: true) == .file else { return false }
+        let start = try? InputFile(path).bytes(0..<4)
+        return path.hasSuffix(".gguf") || start == magic
     }
 
     /// What every such file begins with.

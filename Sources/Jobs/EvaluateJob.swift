@@ -113,7 +113,9 @@ package struct EvaluateJob: Job {
         if let factors {
             changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain)
         }
-        let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: inputs.evaluationTokens(config))
+        // As a run of `rotate` on up to four replicas, whose numbers then are the same.
+        let step = RotationPlan.tokens(perStep: config.training.batchSize * config.data.sequenceLength, replicas: 1)
+        let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: step)
         return (
             parameters,
             Compressed(
@@ -177,8 +179,14 @@ package struct EvaluateJob: Job {
                 try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
             }
             let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }
-            table.addTernary("ternary", compressed.label, score, size ?? sizes.stored)
+            table.addTernary("ternary", compressed.label, score, compressed.size ?? size ?? sizes.stored)
         } else {
+            let other = changed.execution.otherRanges(than: Execution(config: config))
+            if compressed.isPacked, !other.isEmpty {
+                run.context.reporter.note(
+                    "note: '\(compressed.label)' rounds as its folder says, by other \(other.joined(separator: ", ")) than the "
+                        + "other rows")
+            }
             table.add(
                 "trained", compressed.label, bits, score,
                 compressed.size ?? sizes.stored)

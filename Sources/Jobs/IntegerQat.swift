@@ -52,18 +52,17 @@ struct IntegerQat<World: Communicator> {
         var before = plain.rounded
         if rotates {
             before = try run.score(trainer.network)
-            table.add("given", "rotations given", table.bits, before, sizes.rounded(by: recipe.weights))
+            let own = rotations.r1 == nil ? sizes : sizes.untied
+            table.add("given", "rotations given", table.bits, before, own.rounded(by: recipe.weights))
         }
 
         if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let (trained, bytes) = try write(trainer.weights.parameters, recipe, run, rotates ? "rotated, " : "")
-        let written = try quantizer.map { _ in
-            try context.communicator.agree {
-                try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored
-            }
+        let written = try context.communicator.agree {
+            try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored
         }
-        table.add("integer_qat", "trained", table.bits, trained, written ?? sizes.stored)
+        table.add("integer_qat", "trained", table.bits, trained, written)
         var results = JSONObject()
         table.add(to: &results)
         results["loss"] = record.loss

@@ -78,7 +78,12 @@ package struct PtqJob: Job {
             try table.addIntegers(
                 Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, sizes, windows, groups)
         }
-        let (size, someBits) = try world.agree { (try sizes.ternary(file: file), try sizes.bitsOfSome(file: file)) }
+        let (size, someBits) = try world.agree {
+            (
+                try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored,
+                try sizes.bitsOfSome(file: file)
+            )
+        }
         table.addTernary("ternary_ptq", "ternary", after.score, size)
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
@@ -167,7 +172,7 @@ package struct PtqJob: Job {
         results["bits_per_weight"] = result.table.rows.last?.size.map { .double($0.bitsPerWeight) }
         results["ternary_bits_per_weight"] = result.someBits.map { .double($0) }
         results["products"] = run.model.architecture.products(ternary: result.report.layers.count)
-        results["tolerance"] = .double(config.ternary.tolerance)
+        results["tolerance"] = config.ternary.bits == nil ? .double(config.ternary.tolerance) : nil
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
         results["model_bytes"] = .integer(result.modelBytes)
         result.report.add(to: &results)

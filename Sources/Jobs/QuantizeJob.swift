@@ -79,6 +79,12 @@ package struct QuantizeJob: Job {
             results)
         if let search = made.search { context.reporter.note("\n" + search.text) }
         context.reporter.note("\n" + table.text)
+        let other = made.execution.otherRanges(than: recipe.execution(of: []))
+        if !other.isEmpty {
+            context.reporter.note(
+                "\nnote: '\(RoundToNearest.label)' is what would be written without rotations, by other "
+                    + "\(other.joined(separator: ", ")) than '\(made.names.label)'")
+        }
         let isLearned = made.transforms.contains { $0 is LearnedRotations } && config.rotation.path == nil
         let rotationWarning =
             made.transforms.rotates ? table.rotationWarning(steps: isLearned ? "quantize.learning_steps" : nil) : nil

@@ -201,13 +201,14 @@ struct TernaryQat<World: Communicator> {
         let (factors, sizes) = (after.factors, try ModelSizes(run.inputs.folder))
         var table = ScoreTable(.factors, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         table.add(
-            ScoreTable.fullPrecision, "full precision", .full,
+            ScoreTable.fullPrecision, run.inputs.isCompressed ? "as given" : "full precision", .full,
             LanguageModelScore.reference(perplexity: fullPrecision),
             sizes.stored)
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
-        let file = context.folder.file("model/" + CompressedFolder.factorFileName)
-        table.addTernary("ternary_qat", "trained", trained, try context.communicator.agree { try sizes.ternary(file: file) })
+        let written = context.folder.file(RunFiles.model)
+        let size = try context.communicator.agree { try ModelSizes(CompressedFolder(written).folder).stored }
+        table.addTernary("ternary_qat", "trained", trained, size)
         return table
     }
 

@@ -117,9 +117,10 @@ package struct Workload: Sendable {
 
     /// Where R1 is applied, as the job itself decides it.
     func rotationPlan(replicas: Int) -> RotationPlan {
-        let tokens = sequences * length
+        let step = (job == .eval ? config.training.batchSize : sequences) * length
+        let replicas = job == .eval ? 1 : replicas
         return RotationPlan(
-            shape, tokens: job == .rotate ? RotationPlan.tokens(perStep: tokens, replicas: replicas) : tokens,
+            shape, tokens: [.rotate, .eval].contains(job) ? RotationPlan.tokens(perStep: step, replicas: replicas) : step,
             weightsQuantized: roundsWeights, storage: config.model.storage)
     }
 

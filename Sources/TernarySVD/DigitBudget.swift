@@ -9,8 +9,10 @@ internal import Support
 package struct DigitBudget: Sendable {
     /// The t that drafts are made for; between them bits are linear in its logarithm.
     package static let drafts: [Double] = (0..<8).map { 0.01 * Double(1 << $0) }
-    /// How far t follows what the layers so far have taken.
-    private static let reach = 1.5
+    /// How far t follows what the layers so far have taken: small layers at coarse units take much less than drafts say.
+    private static let reach = 4.0
+    /// The least share of what it should take that a draft is trusted with.
+    private static let leastRatio = 0.25
 
     private let counts: [Int]
     /// Of each layer, its bits for each draft.
@@ -97,7 +99,9 @@ package struct DigitBudget: Sendable {
         guard !open.isEmpty, spent.planned > 0 else { return }
         // What the others will take is off by as much, most likely.
         let (ratio, left) = (spent.taken / spent.planned, share - spent.taken)
-        level = Self.level(left / max(0.5, ratio), within: (plan / Self.reach, plan * Self.reach)) { [open, bits] in
+        // Below the finest draft nobody knows what a layer takes.
+        let ends = (max(plan / Self.reach, Self.drafts[0]), plan * Self.reach)
+        level = Self.level(left / max(Self.leastRatio, ratio), within: ends) { [open, bits] in
             Self.sum(open, bits, at: $0)
         }
     }

@@ -91,7 +91,7 @@ struct TargetOptions: ParsableArguments {
         for note in report.notes { Console.printOutput("note: \(note)\n") }
         let bits =
             report.weights > 0
-            ? ", \((8 * Double(report.bytes) / Double(report.weights)).formatted(decimals: 2)) bits per weight" : ""
+            ? ", \((8 * Double(report.bytes) / Double(report.weights)).formatted(decimals: 2)) bits per parameter" : ""
         Console.printOutput("\(report.path): \(report.bytes) bytes\(bits); \(report.checked)\n")
     }
 }

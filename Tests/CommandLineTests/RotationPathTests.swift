@@ -67,6 +67,7 @@ extension CommandLineTests {
             ("rotate --set rotation.starts=2 --set export.formats=r-bin", ["rtn": "rtn", "learned": "rotated"]),
             ("rotate --set rotation.r1=none --set rotation.r2=none", ["rtn": "rtn", "hadamard": "hadamard"]),
             ("ptq --set ternary.tolerance=0.3", ["int4": "int4", "int3": "int3", "ternary_ptq": "ternary"]),
+            ("ptq --set ternary.tolerance=0.3 --set model.dtype=bf16", ["ternary_ptq": "ternary"]),
             ("qat --set ternary.tolerance=0.3 --set model.dtype=bf16", ["int4": "int4", "ternary_qat": "ternary"]),
             ("qat --set qat.method=integer --set quantization.weights.bits=4", ["rtn": "rtn", "integer_qat": "trained"]),
             (
@@ -88,6 +89,32 @@ extension CommandLineTests {
                     let (a, b) = try (#require(first[key]?[row]?.number), #require(second[key]?[same]?.number))
                     #expect(abs(a - b) <= 1e-5 * max(1, a), "\(key) of \(row): \(a), then \(b)")
                 }
+            }
+            // The last row is of what `model/` holds, in the type that it is written in.
+            let (rows, bytes) = (first["rows"]?.array ?? [], try #require(first["model_bytes"]?.integer))
+            #expect(try #require(rows.last?["bytes"]?.integer) == bytes)
+        }
+
+        @Test func `eval of a run of qat that began with rotations or with factors scores what it has left`() throws {
+            let model = try ModelFolder()
+            func run(_ command: String, _ out: String) throws -> Program.Outcome {
+                let words = command.split(separator: " ").map(String.init) + model.arguments()
+                return try Program.run(words + ["--out", out], in: model.path)
+            }
+            let start = [("rotate", "rotated"), ("ptq --set ternary.tolerance=0.3", "factors")]
+            for (command, out) in start { #expect(try run(command, out).code == 0) }
+            let integers = "qat --set qat.method=integer --set quantization.weights.bits=4 --set qat.rotations=rotated"
+            for (command, out) in [(integers, "integers"), ("qat --set model.path=factors/model", "trained")] {
+                let outcome = try run(command, out)
+                #expect(outcome.code == 0, "\(outcome)")
+                let again = try Program.run(["eval", out, "--out", "again-\(out)"], in: model.path)
+                #expect(again.code == 0, "\(again)")
+                let last = try ["\(out)", "again-\(out)"].map { folder in
+                    try #require(InputFile.json(model.file("\(folder)/summary.json"))["rows"]?.array?.last)
+                }
+                let perplexities = try last.map { try #require($0["perplexity"]?.number) }
+                #expect(abs(perplexities[0] - perplexities[1]) <= 1e-5 * perplexities[0])
+                #expect(last[0]["bytes"]?.integer == last[1]["bytes"]?.integer)
             }
         }
 

@@ -155,6 +155,7 @@ import Testing
             try RunConfig(assignments: ["quantize.rotation=hadamard", "quantize.transform=none"])
         }
         #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["quantize.rotation=sideways"]) }
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: ["ternary.bits=2", "ternary.mode=reference"]) }
     }
 
     @Test func `a key given by the name it had before says what it is called now, from a file or an assignment`() throws {

@@ -32,6 +32,10 @@ import Testing
         ("ptq", ["training.precision=bfloat16"], ["rotate, train and qat"]),
         ("qat", ["qat.method=integer", "ternary.tolerance=0.2"], ["qat.method=ternary"]),
         ("quantize", ["quantization.weights.bits=4", "calibration.sequences=8"], ["GPTQ"]),
+        (
+            "ptq", ["ternary.bits=2", "ternary.weighting=both", "ternary.tolerance=0.3", "ternary.balance=false"],
+            ["without ternary.bits", "without ternary.bits"]
+        ),
         ("ptq", ["calibration.sequences=8"], ["ternary.weighting=inputs or both"]),
         ("rotate", ["calibration.sequences=8", "model.dense=true"], ["rotation.balance", "quantization.weights.bits"]),
         ("rotate", ["quantization.activations.symmetric_range=restricted"], ["activations.symmetric=true"]),

@@ -65,6 +65,44 @@ extension PlainRowTests {
     }
 }
 
+extension PlainRowTests {
+    /// An embedding that is the head, too, is rounded as both.
+    @Test func `bits of a tied head alone are a matrix of its own`() throws {
+        let folder = try TemporaryFolder()
+        let tied = [
+            "model.path=\(GoldenSuite.testsFolder)/Golden/llama/llama_tied_hf", "quantization.activations.bits=16",
+            "quantization.kv.bits=16", "quantization.head_bits=4",
+        ]
+        let rows = try summary(of: EvaluateJob(), in: folder, "a", tied)["rows"]?.array ?? []
+        let (whole, plain) = (rows.first, rows.first { $0["key"]?.string == "rtn" })
+        #expect(try #require(plain?["kl_divergence"]?.number) > 0)
+        let bytes = try [whole, plain].map { try #require($0?["bytes"]?.integer) }
+        // 256 rows of 64 numbers of 4 bits, and a scale each.
+        #expect(bytes[1] - bytes[0] == 256 * 36)
+    }
+
+    @Test(arguments: ["f32", "input"])
+    func `a row of what is written has the bytes of the type it is written in`(_ type: String) throws {
+        let folder = try TemporaryFolder()
+        let more = ["model.dtype=\(type)", "ternary.tolerance=0.3", "ternary.layers=*.q_proj"]
+        for (name, job) in [("ptq", PtqJob() as any Job), ("rotate", RotateJob())] {
+            let result = try summary(of: job, in: folder, name, more)
+            #expect(result["rows"]?.array?.last?["bytes"]?.integer == result["model_bytes"]?.integer, "\(name)")
+        }
+    }
+
+    @Test func `ranges that one network finds otherwise than another are named`() {
+        var (a, b) = (Execution(), Execution())
+        (a.activationPerHead, b.cacheSymmetric) = (false, true)
+        // Nothing is rounded.
+        #expect(a.otherRanges(than: b).isEmpty)
+        (a.activationBits, b.activationBits) = (4, 8)
+        #expect(a.otherRanges(than: b) == ["quantization.activations.head_ranges"])
+        (a.valueBits, b.valueBits) = (4, 4)
+        #expect(a.otherRanges(than: b) == ["quantization.activations.head_ranges", "quantization.kv.symmetric"])
+    }
+}
+
 /// What is not rounded leaves no trace of how it would be.
 @Suite struct UnroundedRangeTests {
     @Test(arguments: ["quantization.activations.symmetric=true", "quantization.kv.symmetric=true"])

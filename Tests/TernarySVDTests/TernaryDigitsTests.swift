@@ -132,6 +132,15 @@ import Testing
         var next = try DigitBudget(counts: counts, bits: bits, total: 6000 * 3)
         next.resume(after: [0], DigitBudget.Spent(bytes: budget.spent.bytes))
         #expect(next.level == budget.level && next.spent == budget.spent)
+        // Nobody has drafted what finer units than the finest take.
+        var rich = try DigitBudget(counts: counts, bits: bits, total: 6000 * 6.9)
+        rich.note(0, bits: 4000)
+        #expect(abs(rich.level - DigitBudget.drafts[0]) < 1e-9)
+        // Coarse units are followed far: the others take what the first has left.
+        var poor = try DigitBudget(counts: counts, bits: bits, total: 6000 * 1.5)
+        let planned = poor.level
+        poor.note(0, bits: 1)
+        #expect(poor.level < planned / 1.5 && poor.level > planned / 4)
         for total in [1.0, 60_000] {
             #expect(throws: DigitBudget.Unreachable(least: bits.reduce(0) { $0 + $1[7] } / 6000, most: 7)) {
                 try DigitBudget(counts: counts, bits: bits, total: total)

@@ -177,7 +177,7 @@ extension CalibratedTernary {
         } catch {
             let extra = headers / Double(counts.reduce(0, +))
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
-            throw ConfigurationError("ternary.bits", "must be from \(ends[0]) to \(ends[1]) for these layers")
+            throw ConfigurationError("ternary.bits", "must be from about \(ends[0]) to \(ends[1]) for these layers")
         }
         // Stages go one after the other: each continues with what those before it have left of the budget.
         let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })

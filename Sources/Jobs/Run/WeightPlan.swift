@@ -48,10 +48,13 @@ struct WeightPlan {
     /// Of the embedding or the head; nil where it stays as it is, and for everything else.
     subscript(role: ParameterSpec.Role) -> WeightQuantizer? { tables[role] }
 
+    /// Whether one matrix would have to be two where the embedding serves as head.
+    var untiesHead: Bool { tables.embedding != tables.head }
+
     /// - Parameter tied: whether the embedding serves as head.
     /// - Throws: ``ConfigurationError`` where one matrix would have to be two.
     func checkTables(tied: Bool) throws(ConfigurationError) {
-        guard tied, tables.embedding != tables.head else { return }
+        guard tied, untiesHead else { return }
         throw ConfigurationError(
             "quantization.head_bits",
             "differs from quantization.embedding_bits, and the embedding is the head; give both the same")
@@ -69,7 +72,9 @@ struct WeightPlan {
 
 extension ModelSizes {
     /// Each weight as the integers that the plan makes of it.
-    func rounded(by plan: WeightPlan) -> ModelSize { rounded(by: { plan[$0] }, table: { plan[$0] }) }
+    func rounded(by plan: WeightPlan) -> ModelSize {
+        (plan.untiesHead ? untied : self).rounded(by: { plan[$0] }, table: { plan[$0] })
+    }
 }
 
 /// How embedding and head are rounded, which are no linears: to nearest, with a symmetric range for each row.

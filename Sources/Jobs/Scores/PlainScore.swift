@@ -47,8 +47,13 @@ extension QuantizationRecipe {
             network(model, parameters, plan), against: model.constantNetwork(parameters), windows: windows, groups)
     }
 
-    /// The network of these parameters with weights, activations and cache rounded to nearest.
+    /// The network of these parameters with weights, activations and cache rounded to nearest. An embedding that serves as head
+    /// becomes two matrices where the plan rounds them otherwise.
     func network(_ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan) -> Network<QuantizedHooks> {
+        var parameters = parameters
+        if plan.untiesHead, parameters.isLast, parameters.tiesHead {
+            parameters.untie(model.architecture.head, head: parameters.logitWeight)
+        }
         let rounded = parameters.rounded(by: { plan[$0] }, table: { plan[$0] })
         return Network(model: model, parameters: rounded, hooks: QuantizedHooks(quantization: activations))
     }

@@ -37,7 +37,8 @@ extension ScoreTable {
             let key = base.isBalanced ? "rtn_balanced" : Self.folded
             let label = "round to nearest, \(base.prefix)norms folded"
             let score = try recipe.score(model, network, plan, windows, groups)
-            add(key, label, bits, score, sizes.folded.rounded(by: plan))
+            let isFolded = model.architecture.rotatability == .rotatable
+            add(key, label, bits, score, (isFolded ? sizes.untied : sizes).rounded(by: plan))
         }
         return network
     }
@@ -73,9 +74,11 @@ extension ScoreTable {
         }
     }
 
-    /// The size of a rotated network, whose norms are folded, with linears rounded as the recipe says.
+    /// The size of a rotated network, whose norms are folded, with linears rounded as the recipe says and the rest in the type
+    /// that `rotate` writes.
     func rotatedSize(_ run: LanguageModelRun<some Communicator>, _ recipe: QuantizationRecipe) throws -> ModelSize {
-        try ModelSizes(run.inputs.folder).folded.rounded(by: recipe.weights)
+        let type = try run.inputs.writtenType(run.context.config)
+        return try ModelSizes(run.inputs.folder, as: type).untied.rounded(by: recipe.weights)
     }
 }
 

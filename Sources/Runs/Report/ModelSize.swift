@@ -1,4 +1,4 @@
-internal import HuggingFace
+package import HuggingFace
 package import Models
 package import Quantization
 internal import TernarySVD
@@ -28,35 +28,38 @@ package struct ModelSizes: Sendable {
     private var tables: [ParameterSpec]
     private var tableBytes: [Int]
     private let otherBytes: Int
-    /// The head, where the embedding serves as it and would no longer once norms are folded.
-    private let foldedHead: ParameterSpec?
+    /// The head, where the embedding serves as it.
+    private var tiedHead: ParameterSpec?
 
     private static let scaleBytes = 4
 
     /// Counts the bytes of a folder's tensors.
     ///
+    /// - Parameter type: of what is not packed, where it is to be written in another than it has.
     /// - Throws: `FileError` where the folder lacks one that its architecture has.
-    package init(_ folder: ModelFolder) throws {
+    package init(_ folder: ModelFolder, as type: ElementType? = nil) throws {
         func bytes(_ weight: String) throws -> Int {
             if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }
-            return try folder.checkpoint.info(weight).byteRange.count
+            let info = try folder.checkpoint.info(weight)
+            return type.map { info.byteRange.count / info.type.size * $0.size } ?? info.byteRange.count
         }
         (linears, tables) = (folder.architecture.linears, folder.architecture.tableSpecs)
         storedBytes = try linears.map { try bytes($0.name + ".weight") }
         tableBytes = try tables.map { try bytes($0.name) }
-        let untiesHead = folder.architecture.tiesHead && folder.architecture.rotatability == .rotatable
-        foldedHead = untiesHead ? folder.architecture.head : nil
+        tiedHead = folder.architecture.tiesHead ? folder.architecture.head : nil
         let names = Set(linears.map { $0.name + ".weight" } + tables.map(\.name))
         otherBytes = try folder.architecture.parameters().named.filter { !names.contains($0.name) }.reduce(0) {
             $0 + (try bytes($1.name))
         }
     }
 
-    /// Those of the network with norms folded, whose head is a matrix of its own: as large as the embedding that served as it.
-    package var folded: ModelSizes {
-        guard let foldedHead, let embedding = tables.firstIndex(where: { $0.role == .embedding }) else { return self }
+    /// Those of the network with a head of its own, as large as the embedding that served as it: where norms are folded, or
+    /// embedding and head rounded otherwise.
+    package var untied: ModelSizes {
+        guard let tiedHead, let embedding = tables.firstIndex(where: { $0.role == .embedding }) else { return self }
         var result = self
-        result.tables.append(foldedHead)
+        result.tiedHead = nil
+        result.tables.append(tiedHead)
         result.tableBytes.append(tableBytes[embedding])
         return result
     }

@@ -28,7 +28,8 @@ extension ScoreTable {
     package func rotationWarning(steps: String?) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence,
             let plain = rows.first(where: { $0.key == RoundToNearest.name && $0.bits == last.bits })?.score.klDivergence,
-            divergence > plain
+            // What is not seen in the table is the noise of sums.
+            divergence > plain, divergence.formatted(decimals: 4) != plain.formatted(decimals: 4)
         else { return nil }
         return "warning: '\(last.label)' is rotated, and farther from full precision than rounded to nearest without "
             + "(KL \(divergence.formatted(decimals: 4)) against \(plain.formatted(decimals: 4))); "
@@ -42,7 +43,10 @@ extension RunConfig {
     /// What is coarsest in how the network is compressed, as what helps.
     fileprivate func coarsest(_ job: PlannedJob) -> [String] {
         if makesFactors(job) {
-            return ternary.weighting == .none ? ["factors chosen on data (ternary.weighting=both)"] : []
+            guard ternary.weighting != .none else { return ["factors chosen on data (ternary.weighting=both)"] }
+            // The descent starts from what these leave, which at coarse tolerances it can make worse.
+            let isPlain = ternary.bits == nil && (ternary.mode == .reference || !ternary.balance)
+            return isPlain ? ["balanced factors of the default mode (ternary.mode=default, ternary.balance=true)"] : []
         }
         var result: [String] = []
         let weights = quantization.weights
