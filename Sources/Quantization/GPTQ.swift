@@ -8,17 +8,20 @@ package import TensorCore
 ///
 /// H = E[x·xᵀ] with `damping` times its mean diagonal added; columns whose input never comes become 0. Blocks of 128 columns
 /// are rounded by a kernel, and what they leave goes into the rest of the weight in one product: out·in² multiply-adds and
-/// in³/3 for the factorization, which weights of the same inputs share.
+/// in³/3 for the factorization, which weights of the same inputs share. Ranges of groups of g columns take out·in·g/2 more.
 package struct GPTQ: WeightQuantization {
     package static let name = "gptq"
     package static let label = "GPTQ"
     package static let isTried = true
 
-    /// From which weights the range of a group is taken, where it is not taken before any column is rounded.
+    /// When the range of a group is taken from the running weights, where it is not taken before any column is rounded.
+    ///
+    /// Running weights are the best real values once some columns are rounded: the W of the paper, to which each rounded
+    /// column adds −e_i·U_ik.
     package enum GroupRanges: Sendable {
-        /// With everything in them that earlier columns have left.
+        /// When the columns before the group are rounded, all of them: the paper's.
         case compensated
-        /// As they were before the block of 128 columns, as published programs have it.
+        /// When the columns before the block of 128 in which the group begins are rounded, as published programs have it.
         case blockStart
     }
 
@@ -152,17 +155,21 @@ private struct GPTQRounding {
         return result
     }
 
-    /// Columns that are rounded before what they leave goes into the rest: no group straddles two of them that is not larger.
+    /// The size of groups at whose first column all before it must have been carried on.
+    private var alignment: Int? { method.staticGroups || method.groupRanges == .blockStart ? nil : groupSize }
+
+    /// Columns that are rounded before what they leave goes into the rest: no aligned group straddles two of them that is not
+    /// larger.
     private var blocks: [Range<Int>] {
-        guard let size = groupSize, !method.staticGroups else { return Self.cut(0..<columns, Self.block) }
+        guard let size = alignment else { return Self.cut(0..<columns, Self.block) }
         guard size > Self.block else { return Self.cut(0..<columns, Self.block / size * size) }
         return Self.cut(0..<columns, size).flatMap { Self.cut($0, Self.block) }
     }
 
-    /// The parts of a block that go through the kernel one by one: within a group, and few columns, since the kernel's
+    /// The parts of a block that go through the kernel one by one: within an aligned group, and few columns, since the kernel's
     /// operations grow with their square.
     private func segments(of block: Range<Int>) -> [Range<Int>] {
-        guard let size = groupSize, !method.staticGroups else { return Self.cut(block, Self.segment) }
+        guard let size = alignment else { return Self.cut(block, Self.segment) }
         return Self.cut(block, size).flatMap { Self.cut($0, Self.segment) }
     }
 
@@ -170,11 +177,65 @@ private struct GPTQRounding {
         stride(from: range.lowerBound, to: range.upperBound, by: size).map { $0..<min($0 + size, range.upperBound) }
     }
 
-    /// The grids of the groups that begin in `range`, from the weights as they now are.
+    /// The grids of the groups that begin in `range`, from the running weights once all columns before it are rounded.
     private mutating func setGrids(in range: Range<Int>) {
         guard let size = groupSize, !method.staticGroups else { return }
-        for first in range where first % size == 0 {
-            setGrids(first / size, of: weights.rows(first..<first + size).transposed())
+        let firsts = range.filter { $0 % size == 0 }
+        guard let last = firsts.last else { return }
+        let running = runningWeights(range.lowerBound..<last + size)
+        for first in firsts {
+            var part = Tensor(uninitialized: [out, size])
+            ck_transpose(running.pointer + (first - range.lowerBound) * out, size, out, part.mutablePointer)
+            setGrids(first / size, of: part)
+        }
+    }
+
+    /// The running weights u of the columns `range`, `[range, out]`, once all columns before it are rounded. (From column 0 on,
+    /// more rows may follow.)
+    ///
+    /// `weights` has s_k there, w°_k and what the rounded columns have left. The running weights also have what those between
+    /// would leave if they kept their best real values: with d = w° − u, by substitution,
+    ///
+    ///     d_k = (w°_k − s_k) − Σ_{i<k} d_i·M_ik/M_kk
+    ///
+    /// over the columns i of `range`; n²/2 multiply-adds a row for n columns.
+    private func runningWeights(_ range: Range<Int>) -> Tensor {
+        guard range.lowerBound > 0 else { return weights }
+        var result = Tensor(uninitialized: [range.count, out])
+        let (target, original) = (result.mutablePointer, original.pointer + range.lowerBound * out)
+        let weights = weights.pointer + range.lowerBound * out
+        for index in 0..<result.count { target[index] = original[index] - weights[index] }
+        for segment in Self.cut(range, Self.segment) {
+            let solved = target + (segment.lowerBound - range.lowerBound) * out
+            substitute(segment, in: solved)
+            let rest = segment.upperBound..<range.upperBound
+            guard !rest.isEmpty else { break }
+            gemm(
+                .asStored, .asStored, m: rest.count, n: out, k: segment.count, alpha: -1,
+                factor.ratios.pointer + rest.lowerBound * columns + segment.lowerBound, lda: columns, solved, ldb: out, beta: 1,
+                solved + segment.count * out, ldc: out)
+        }
+        for index in 0..<result.count { target[index] = original[index] - target[index] }
+        return result
+    }
+
+    /// d_k ← d_k − Σ_{i<k} d_i·M_ik/M_kk for the columns of `segment`, one after the other.
+    private func substitute(_ segment: Range<Int>, in target: UnsafeMutablePointer<Float>) {
+        let (count, out, columns) = (segment.count, out, columns)
+        let ratios = factor.ratios.pointer + segment.lowerBound * columns + segment.lowerBound
+        // So many rows of the weight that their columns stay in the first-level cache.
+        let tile = 128
+        Team.share((out + tile - 1) / tile, cost: tile * count * count / 2) { tiles in
+            for first in stride(from: tiles.lowerBound * tile, to: min(out, tiles.upperBound * tile), by: tile) {
+                let rows = min(tile, out - first)
+                for k in 1..<count {
+                    let sum = target + k * out + first
+                    for i in 0..<k {
+                        let (ratio, solved) = (ratios[k * columns + i], target + i * out + first)
+                        for row in 0..<rows { sum[row] -= ratio * solved[row] }
+                    }
+                }
+            }
         }
     }
 

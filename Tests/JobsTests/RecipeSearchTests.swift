@@ -137,7 +137,8 @@ import Testing
                 folder, isOrdered, settings + ["quantization.weights.gptq.activation_order=\(isOrdered)"])
             return try #require(result["kl_divergence"]?["quantized"]?.number)
         }
-        #expect(divergences[0] != divergences[1] && divergences[1] < 1.2 * divergences[0], "\(divergences)")
+        // With three seeds the second is 0.98 to 1.25 times the first; columns that lay in another order would be nats away.
+        #expect(divergences[0] != divergences[1] && divergences[1] < 1.5 * divergences[0], "\(divergences)")
         let names = try SafetensorsFile(folder.file("true/model/model.safetensors")).names
         #expect(!names.contains { $0.hasSuffix("g_idx") })
         let damped = try quantize(folder, "damped", settings + ["quantization.weights.gptq.damping=0.5"])

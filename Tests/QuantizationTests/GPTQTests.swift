@@ -20,47 +20,6 @@ import Testing
         return statistics
     }
 
-    /// The published procedure, word for word and in double precision: H⁻¹, its upper Cholesky factor, and an update of all
-    /// columns behind after each.
-    private static func published(_ weight: Tensor, _ x: Tensor, scales: [Double], levels: Double) -> [Int] {
-        let n = weight.columns
-        var h = [[Double]](repeating: [Double](repeating: 0, count: n), count: n)
-        for i in 0..<n {
-            for j in 0..<n { for t in 0..<x.rows { h[i][j] += Double(x[t, i]) * Double(x[t, j]) } }
-        }
-        let mean = (0..<n).reduce(0.0) { $0 + h[$1][$1] } / Double(n)
-        for i in 0..<n { h[i][i] += 0.01 * mean }
-        var inverse = (0..<n).map { i in (0..<n).map { $0 == i ? 1.0 : 0 } }
-        for i in 0..<n {
-            let pivot = h[i][i]
-            for j in 0..<n { (h[i][j], inverse[i][j]) = (h[i][j] / pivot, inverse[i][j] / pivot) }
-            for k in 0..<n where k != i {
-                let factor = h[k][i]
-                for j in 0..<n {
-                    h[k][j] -= factor * h[i][j]
-                    inverse[k][j] -= factor * inverse[i][j]
-                }
-            }
-        }
-        var u = [[Double]](repeating: [Double](repeating: 0, count: n), count: n)
-        for i in 0..<n {
-            for j in i..<n {
-                var sum = inverse[i][j]
-                for k in 0..<i { sum -= u[k][i] * u[k][j] }
-                u[i][j] = j == i ? sum.squareRoot() : sum / u[i][i]
-            }
-        }
-        return (0..<weight.rows).flatMap { row -> [Int] in
-            var w = (0..<n).map { Double(weight[row, $0]) }
-            return (0..<n).map { i in
-                let code = max(-levels - 1, min(levels, (w[i] / scales[row]).rounded(.toNearestOrEven)))
-                let error = (w[i] - code * scales[row]) / u[i][i]
-                for j in i..<n { w[j] -= error * u[i][j] }
-                return Int(code)
-            }
-        }
-    }
-
     /// 300 columns are two blocks and a part; 37 rows two vectors and a part.
     @Test func `one factorization gives what the published inversion gives`() throws {
         var random = RandomStream(seed: 71)
@@ -68,7 +27,15 @@ import Testing
         let x = Self.inputs(700, 300, seed: 72)
         let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
         let result = try GPTQ().quantize(weight, Self.statistics(x), quantizer)
-        let theirs = Self.published(weight, x, scales: result.scales.elements.map(Double.init), levels: 7)
+        let (published, scales) = (PublishedGPTQ(x), result.scales.elements.map(Double.init))
+        var theirs: [Int] = []
+        for row in 0..<weight.rows {
+            published.run((0..<weight.columns).map { weight[row, $0] }) { place, running, _ in
+                let code = max(-8, min(7, (running[place] / scales[row]).rounded(.toNearestOrEven)))
+                theirs.append(Int(code))
+                return code * scales[row]
+            }
+        }
         // Ours rounds in float32: a weight within 1e-5 of a tie may fall to the other side, and moves what follows in its row.
         let different = zip(result.codes, theirs).count { Int($0) != $1 }
         #expect(different < theirs.count / 100, "\(different) of \(theirs.count)")
