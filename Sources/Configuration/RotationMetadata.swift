@@ -17,7 +17,7 @@ package struct RotationMetadata {
         ("weight_clip", "quantization.weights.clip"), ("activation_bits", "quantization.activations.bits"),
         ("activation_symmetric", "quantization.activations.symmetric"),
         (rangeKey, "quantization.activations.symmetric_range"),
-        ("activation_head_ranges", headRanges), ("kv_bits", cacheBits),
+        (headRangeKey, headRanges), ("kv_bits", cacheBits),
         ("key_bits", keyBits), ("value_bits", valueBits),
         ("kv_symmetric", "quantization.kv.symmetric"), (ratioKey, "quantization.clip_ratios"), ("r3", "rotation.r3"),
         ("r4", "rotation.r4"),
@@ -28,6 +28,7 @@ package struct RotationMetadata {
     static let balanceKey = "rotation.balance"
     private static let cacheBits = "quantization.kv.bits"
     private static let (keyBits, valueBits) = ("quantization.kv.key_bits", "quantization.kv.value_bits")
+    private static let headRangeKey = "activation_head_ranges"
     private static let headRanges = "quantization.activations.head_ranges"
 
     /// - Throws: ``FileError`` where there is no such file or it cannot be read.
@@ -55,6 +56,7 @@ package struct RotationMetadata {
             "seed": String(config.training.seed),
         ]
         for (key, setting) in keys { result[key] = values[setting] }
+        result[headRangeKey] = String(config.quantization.activations.headRanges ?? true)
         result["key_bits"] = String(config.quantization.kv.keys)
         result["value_bits"] = String(config.quantization.kv.values)
         return result
@@ -83,8 +85,9 @@ package struct RotationMetadata {
             guard let learned = entries[key], let used, learned != used else { return nil }
             return Difference(setting: setting, learned: learned, used: used)
         }
-        let roundsInputs = config.quantization.activations.bits < 16
-        return withoutRepeats(all).filter { $0.setting != Self.headRanges || roundsInputs }
+        let activations = config.quantization.activations
+        let choosesRanges = activations.bits < 16 && activations.headRanges != nil
+        return withoutRepeats(all).filter { $0.setting != Self.headRanges || choosesRanges }
     }
 
     /// What a file says of a setting, and what a run has.

@@ -98,7 +98,7 @@ package struct QuantizationSettings: Sendable, Equatable {
                 "steps of a symmetric range of b bits: full, 2^b - 1, as in transformers; restricted, 2^b - 2, as in "
                     + "SpinQuant"),
             headRanges: activationKey.optional(
-                "head_ranges", formerly: "quantize.head_ranges", orElse: "auto",
+                "head_ranges", formerly: "quantize.head_ranges", meaning: ["true": "auto"], orElse: "auto",
                 "round the output projection's input with a range for each head; false: one for the token, as other programs "
                     + "have it; auto: true, but in quantize false without quantize.online=true")
         )

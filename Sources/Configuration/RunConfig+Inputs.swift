@@ -114,8 +114,9 @@ extension RunConfig {
         let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
         let heads = execution.activationBits < 16 ? [("activations.head_ranges", "\(execution.activationPerHead)")] : []
         for (key, value) in (said + cache + range + heads).map({ ("quantization." + $0, $1) }) {
-            // Bits of keys and values that are left open are those of the cache, which are looked at themselves.
-            if let given = settings[key], given.text != value, given.text != QuantizationSettings.asCache {
+            // What is left open contradicts nothing; bits of the cache, which those of keys and values then are, may do so.
+            let isOpen = ["auto", QuantizationSettings.asCache].contains(settings[key]?.text)
+            if let given = settings[key], given.text != value, !isOpen {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
             }
             settings[key] = GivenSetting(text: value, place: folder)

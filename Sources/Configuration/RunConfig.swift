@@ -74,8 +74,24 @@ package struct RunConfig: Sendable, Equatable {
     /// A line for each key that is given by a name it had before, in the order of the names.
     static func renamedKeys(_ given: GivenSettings) -> [String] {
         given.sorted { $0.key < $1.key }.compactMap { key, given in
-            formerPaths[key].map { "\(given.place): \(key) is called \($0) now; write that" }
+            formerPaths[key].map { "\(given.place): \(key) is called \($0.path) now; write that" }
         }
+    }
+
+    /// What one source gives, by the names that keys have now.
+    ///
+    /// - Throws: ``ConfigurationError`` where it gives a key by both names.
+    static func renamed(_ given: GivenSettings) throws(ConfigurationError) -> GivenSettings {
+        var result = given
+        for (former, setting) in given {
+            guard let key = formerPaths[former] else { continue }
+            guard given[key.path] == nil else {
+                throw ConfigurationError(setting.place, "\(former) is what \(key.path) was called; leave one out")
+            }
+            result[former] = nil
+            result[key.path] = GivenSetting(text: key.texts[setting.text] ?? setting.text, place: setting.place)
+        }
+        return result
     }
 
     private static let formerPaths = {

@@ -32,7 +32,7 @@ package struct Settings {
         var descriptions: [SettingDescription] = []
         var problems: [ConfigurationError] = []
         /// By names that keys had before, and still may be given by, what they are called now.
-        var formerPaths: [String: String] = [:]
+        var formerPaths: [String: CurrentKey] = [:]
 
         init(_ given: [String: GivenSetting]) { self.given = given }
     }
@@ -56,33 +56,26 @@ package struct Settings {
     /// The value of a key, or its default.
     ///
     /// - Parameter former: the path that the key had before; runs and scripts that give it still work, and are told of the
-    ///   new one (`RunConfig.renamedKeys`).
+    ///   new one (`RunConfig.renamedKeys`, `RunConfig.renamed`).
     package func callAsFunction<Value: SettingValue>(
         _ name: String, formerly former: String? = nil, _ defaultValue: Value, _ help: String, _ rule: Rule<Value> = .any
     ) -> Value {
-        if let former { adopt(former, as: name) }
+        if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: [:]) }
         return read(
             name, defaultValue, help, expectation: rule.expectation, isText: Value.isText,
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
     }
 
-    /// Takes what is given by a key's former path for the key's.
-    private func adopt(_ former: String, as name: String) {
-        let path = prefix + name
-        log.formerPaths[former] = path
-        guard let given = log.given[former] else { return }
-        if log.given[path] != nil {
-            log.problems.append(ConfigurationError(given.place, "\(former) is what \(path) was called; leave one out"))
-        }
-        log.given[path] = given
-    }
-
     /// The value of a key that may be left open: `word` stands for that.
+    ///
+    /// - Parameters:
+    ///   - former: the path that the key had before; `texts`: what values of that are now, where they are called otherwise.
     package func optional<Value: SettingValue>(
-        _ name: String, formerly former: String? = nil, orElse word: String, default defaultValue: Value? = nil,
+        _ name: String, formerly former: String? = nil, meaning texts: [String: String] = [:], orElse word: String,
+        default defaultValue: Value? = nil,
         _ help: String, _ rule: Rule<Value> = .any
     ) -> Value? {
-        if let former { adopt(former, as: name) }
+        if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: texts) }
         return read(
             name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.isText,
             text: { (value: Value?) in value?.settingText ?? word },
@@ -119,7 +112,7 @@ package struct Settings {
     package var descriptions: [SettingDescription] { log.descriptions }
 
     /// By names that keys had before, what they are called now.
-    var formerPaths: [String: String] { log.formerPaths }
+    var formerPaths: [String: CurrentKey] { log.formerPaths }
 
     /// What is wrong with the values given: keys nobody asked for first, since a misspelled key explains other trouble.
     var problems: [ConfigurationError] {
@@ -137,4 +130,11 @@ package struct Settings {
         return nearestName(to: path, among: paths).map { "; the nearest known one is '\($0)'" }
             ?? ": there is no such setting; sq-train --print-config lists them"
     }
+}
+
+/// What a key is called now.
+struct CurrentKey {
+    let path: String
+    /// What values by the former name are now, where they are called otherwise.
+    let texts: [String: String]
 }

@@ -21,7 +21,7 @@ package struct SettingsRequest: Sendable {
     package func configuration(job: String = "", warn: (String) -> Void = { _ in }) throws -> RunConfig {
         func config(_ request: SettingsRequest) throws -> RunConfig {
             let given = try request.given()
-            RunConfig.renamedKeys(given).forEach(warn)
+            for source in try request.sources() { RunConfig.renamedKeys(source).forEach(warn) }
             let config = try RunConfig(given, job: job)
             if let job = PlannedJob(rawValue: job) { config.idleKeys(given, job).forEach(warn) }
             return config
@@ -40,22 +40,30 @@ package struct SettingsRequest: Sendable {
         }
         let run = try RunConfig.reproducing(run: model)
         // The run's own file may be an old one; what it says is not the user's to change.
-        RunConfig.renamedKeys(try SettingsRequest(assignments: assignments).given()).forEach(warn)
-        return try RunConfig(SettingsRequest(file: run.file, assignments: run.assignments + assignments).given(), job: job)
+        let own = SettingsRequest(assignments: assignments)
+        for source in try own.sources() { RunConfig.renamedKeys(source).forEach(warn) }
+        let recorded = try SettingsRequest(file: run.file, assignments: run.assignments).given()
+        return try RunConfig(recorded.merging(own.given()) { $1 }, job: job)
     }
 
     /// Where an assignment stands.
     static let assignment = "--set "
 
-    /// The file's settings with the assignments over them.
+    /// The file's settings with the assignments over them, by the names that keys have now.
     func given() throws -> GivenSettings {
-        var given = try file.map { try ConfigurationDocument(file: $0).settings } ?? [:]
+        try sources().reduce(into: [:]) { try $0.merge(RunConfig.renamed($1)) { $1 } }
+    }
+
+    /// What the file gives, and what the assignments do.
+    private func sources() throws -> [GivenSettings] {
+        let document = try file.map { try ConfigurationDocument(file: $0).settings } ?? [:]
+        var given: GivenSettings = [:]
         for assignment in assignments {
             let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             let place = "\(Self.assignment)\(assignment.prefix(100))"
             guard parts.count == 2, !parts[0].isEmpty else { throw ConfigurationError(place, "expected key.path=value") }
             given[parts[0]] = GivenSetting(text: parts[1], place: place)
         }
-        return given
+        return [document, given]
     }
 }

@@ -28,8 +28,9 @@ package final class GGUFFile: Sendable {
     /// Whether a path names a file of this kind: by its ending, or by what it begins with.
     package static func isNamed(by path: String) -> Bool {
         guard PathKind(path, followsLinks: true) == .file else { return false }
-        let start = try? InputFile(path).bytes(0..<4)
-        return path.hasSuffix(".gguf") || start == magic
+        guard !path.hasSuffix(".gguf") else { return true }
+        guard let file = try? InputFile(path), file.size >= magic.count else { return false }
+        return (try? file.bytes(0..<magic.count)) == magic
     }
 
     /// What every such file begins with.

@@ -77,8 +77,10 @@ extension EvaluateJob {
         _ changed: CompressedModel, _ compressed: Compressed, _ bits: NetworkBits, _ model: Model
     ) -> (network: Network<QuantizedHooks>, bits: NetworkBits) {
         var network = changed.network(model)
-        // A compressed folder says what is done to activations; floats have what the settings say. Weights as they are.
-        if compressed.isPacked || changed.execution != .plain { return (network, NetworkBits(changed.execution)) }
+        // Packed integers say what is done to activations; floats and factors have what the settings say. Weights as they are.
+        if compressed.isPacked && compressed.factors == nil || changed.execution != .plain {
+            return (network, NetworkBits(changed.execution))
+        }
         var bits = bits
         bits.weights = compressed.factors == nil ? NetworkBits.full.weights : nil
         network.hooks = QuantizedHooks(quantization: compressed.recipe.quantization.activations)

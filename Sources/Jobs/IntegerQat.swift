@@ -37,12 +37,13 @@ struct IntegerQat<World: Communicator> {
         // R1 commutes with norms without gains only.
         let base = try run.rotationBase().applied(to: run.parameters, foldsNorms: rotations.r1 != nil).rotated(by: rotations, c)
         let recipe = QuantizationRecipe(config, c)
-        let sizes = try ModelSizes(run.inputs.folder)
+        let stored = try ModelSizes(run.inputs.folder).stored
+        let sizes = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(config))
         var table = ScoreTable(
             NetworkBits(config.quantization), windows: run.evaluation.count, length: config.data.sequenceLength)
         let plain = try run.plainScore(recipe)
         context.reporter.note(plain.line)
-        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
+        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, stored)
         table.add(RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded, sizes.rounded(by: recipe.weights))
         let quantizer = recipe.weights
         let trainer = try run.trainer(

@@ -39,11 +39,11 @@ package struct QuantizeJob: Job {
         // With the bits that each weight will have.
         let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
         context.reporter.note(plain.line)
-        let sizes = try ModelSizes(run.inputs.folder)
+        let (sizes, type) = (try ModelSizes(run.inputs.folder), try run.inputs.writtenType(config))
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
         table.add(
             RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded,
-            sizes.rounded(by: recipe.plan))
+            try ModelSizes(run.inputs.folder, as: type).rounded(by: recipe.plan))
 
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
@@ -51,7 +51,7 @@ package struct QuantizeJob: Job {
         let packed = made.packed
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
         let bytes = try run.inputs.write(
-            packed, packing, as: try run.inputs.writtenType(config), made.names.description, context)
+            packed, packing, as: type, made.names.description, context)
         let finished = context.folder.file(RunFiles.finishedLayers)
         try context.communicator.agree { if context.communicator.isRoot { try removeTree(finished) } }
         let score = try evaluate(

@@ -172,6 +172,20 @@ import Testing
             try warnings(.init(assignments: ["quantize.rotation=none"], model: "a"))
                 == ["--set quantize.rotation=none: \(known)"])
         #expect(try warnings(.init(assignments: ["quantize.transform=none"])) == [])
+        // One source gives it once; an assignment is over a file, whatever it calls it.
+        let both = ["quantize.rotation=none", "quantize.transform=none"]
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: both) }
+        for name in ["rotation", "transform"] {
+            let config = try RunConfig(file: folder.file("old.yaml"), assignments: ["quantize.\(name)=none"])
+            #expect(config.quantize.transform == .none)
+        }
+    }
+
+    /// Runs from before there was a choice for every job have recorded the default.
+    @Test(arguments: [("true", nil), ("false", false)])
+    func `ranges by heads that were usual for quantize are left open`(_ text: String, _ ranges: Bool?) throws {
+        #expect(
+            try RunConfig(assignments: ["quantize.head_ranges=\(text)"]).quantization.activations.headRanges == ranges)
     }
 
     @Test(arguments: [(true, SymmetricRange.restricted), (false, .full)])

@@ -22,7 +22,12 @@ import Testing
             ["quantization.kv.bits=4"],
             ["quantization.kv.bits=8", "quantization.kv.key_bits=4", "quantization.kv.value_bits=4"], []
         ),
-        (["quantization.activations.head_ranges=false"], [], ["activations.head_ranges false auto"]),
+        (["quantization.activations.head_ranges=false"], [], []),
+        (
+            ["quantization.activations.head_ranges=false"], ["quantization.activations.head_ranges=true"],
+            ["activations.head_ranges false true"]
+        ),
+        ([], ["quantization.activations.head_ranges=true"], []),
         (
             ["quantization.activations.head_ranges=false"], ["quantization.activations.bits=16"],
             ["activations.bits 4 16"]

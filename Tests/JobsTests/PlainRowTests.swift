@@ -81,6 +81,22 @@ extension PlainRowTests {
         #expect(bytes[1] - bytes[0] == 256 * 36)
     }
 
+    @Test func `factors are scored with the inputs that are asked for, also beside the folder they were written in`() throws {
+        let folder = try TemporaryFolder()
+        _ = try summary(of: PtqJob(), in: folder, "made", ["ternary.tolerance=0.3", "ternary.layers=*.q_proj"])
+        func divergence(_ bits: Int, _ more: [String]) throws -> Double {
+            let rows = try summary(
+                of: EvaluateJob(), in: folder, "\(bits)\(more.count)",
+                ["ternary.path=\(folder.file("made"))", "quantization.activations.bits=\(bits)", "quantization.kv.bits=16"]
+                    + more)
+            return try #require(rows["rows"]?.array?.last?["kl_divergence"]?.number)
+        }
+        let trained = ["eval.trained=\(folder.file("made/model"))"]
+        let (exact, rounded) = (try divergence(16, trained), try divergence(4, trained))
+        #expect(rounded > 1.5 * exact)
+        #expect(try abs(divergence(4, []) - rounded) < 0.01 * rounded)
+    }
+
     @Test(arguments: ["f32", "input"])
     func `a row of what is written has the bytes of the type it is written in`(_ type: String) throws {
         let folder = try TemporaryFolder()

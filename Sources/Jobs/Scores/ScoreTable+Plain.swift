@@ -29,8 +29,9 @@ extension ScoreTable {
         let plain = try PlainScore(model, network, plan, recipe, windows, groups)
         run.context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
+        let rounded = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(run.context.config))
         add(Self.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, sizes.rounded(by: plan))
+        add(RoundToNearest.name, RoundToNearest.label, bits, plain.rounded, rounded.rounded(by: plan))
         let hasGains = try groups.world.allReduce(Int64(network.hasNormGains(model.architecture) ? 1 : 0), .max) == 1
         network = base.applied(to: consume network)
         if base.isBalanced || hasGains, plan.rounds || bits.activations < 16 {
@@ -38,7 +39,7 @@ extension ScoreTable {
             let label = "round to nearest, \(base.prefix)norms folded"
             let score = try recipe.score(model, network, plan, windows, groups)
             let isFolded = model.architecture.rotatability == .rotatable
-            add(key, label, bits, score, (isFolded ? sizes.untied : sizes).rounded(by: plan))
+            add(key, label, bits, score, (isFolded ? rounded.untied : rounded).rounded(by: plan))
         }
         return network
     }
