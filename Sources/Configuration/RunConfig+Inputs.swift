@@ -106,6 +106,16 @@ extension RunConfig {
             ("kv.symmetric", "\(execution.cacheSymmetric)"), ("weights.bits", "16"),
             ("clip_ratios", execution.clipRatios.settingText),
         ]
+        // Bits of the cache are those of keys and of values that have none of their own.
+        for (key, bits) in [("key_bits", execution.keyBits), ("value_bits", execution.valueBits)] {
+            let own = settings["quantization.kv.\(key)"]?.text ?? QuantizationSettings.asCache
+            guard own == QuantizationSettings.asCache, let given = settings["quantization.kv.bits"], given.text != "\(bits)"
+            else {
+                continue
+            }
+            throw ConfigurationError(
+                "quantization.kv.bits", "is \(given.text); \(folder) is compressed and runs with \(bits); leave it out")
+        }
         // One value has several texts.
         if let given = settings[clipKey], let same = ClipRatios(settingText: given.text)?.settingText {
             settings[clipKey] = GivenSetting(text: same, place: given.place)
@@ -114,7 +124,7 @@ extension RunConfig {
         let range = execution.activationSymmetric ? [("activations.symmetric_range", execution.activationRange.rawValue)] : []
         let heads = execution.activationBits < 16 ? [("activations.head_ranges", "\(execution.activationPerHead)")] : []
         for (key, value) in (said + cache + range + heads).map({ ("quantization." + $0, $1) }) {
-            // What is left open contradicts nothing; bits of the cache, which those of keys and values then are, may do so.
+            // What is left open contradicts nothing.
             let isOpen = ["auto", QuantizationSettings.asCache].contains(settings[key]?.text)
             if let given = settings[key], given.text != value, !isOpen {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")

@@ -65,7 +65,7 @@ package struct CompressedTensorsWriter: ModelWriter {
                 sources + (form?.matrices ?? []), to: writer.temporaryPath, maximumShardSize: request.shardBytes,
                 metadata: try Provenance(folder).metadata)
             if let form { try writer.write(form.config.text, as: "config.json") }
-            if rotates { try writer.write(RotatingFolderCard(request.out).text, as: "README.md") }
+            if rotates { try writer.write(card(request.out, opened, form).text, as: "README.md") }
             let own = form == nil ? ["config.json"] : []
             try writer.copy(own + HFFolderWriter.passedThrough + [HFFolderWriter.provenance], from: folder.path)
             let written = try CompressedFolder(writer.temporaryPath)
@@ -103,18 +103,30 @@ package struct CompressedTensorsWriter: ModelWriter {
         return try SharedForm(opened)
     }
 
+    private func card(_ path: String, _ opened: CompressedFolder, _ form: SharedForm?) -> RotatingFolderCard {
+        RotatingFolderCard(path, roundsPacked: form.map { roundsPacked(opened, $0) } ?? false)
+    }
+
+    /// Whether inputs of packed integers are rounded.
+    private func roundsPacked(_ opened: CompressedFolder, _ form: SharedForm) -> Bool {
+        form.execution.activationBits < 16 && opened.folder.checkpoint.names.contains { $0.hasSuffix(".weight_packed") }
+    }
+
     /// Which programs run the folder, where not all do that read the format.
     private func notes(_ opened: CompressedFolder, _ form: SharedForm?) -> [String] {
         guard let form else { return [] }
         var notes: [String] = []
+        let isRefused = roundsPacked(opened, form)
         if rotates {
             notes.append(
                 "transformers 5.24 with compressed-tensors 0.20 loads this folder and silently ignores R4: its "
                     + "answers are wrong unless it is loaded as the folder's README.md says")
-            notes.append("vLLM rotates as transform_config says, but not with tensor parallelism; llama.cpp and others cannot")
+            if !isRefused {
+                notes.append(
+                    "vLLM rotates as transform_config says, but not with tensor parallelism; llama.cpp and others cannot")
+            }
         }
-        let packs = opened.folder.checkpoint.names.contains { $0.hasSuffix(".weight_packed") }
-        if form.execution.activationBits < 16, packs {
+        if isRefused {
             notes.append("vLLM has no packed integers whose inputs are rounded, and refuses the folder; transformers runs it")
         }
         return notes

@@ -3,8 +3,17 @@ internal import Support
 /// What a folder with `transform_config` says to people, above all how transformers has to load it.
 struct RotatingFolderCard {
     private let name: String
+    /// Of what vLLM does with it.
+    private let vLLM: String
 
-    init(_ path: String) { name = path.split(separator: "/").last.map(String.init) ?? path }
+    /// - Parameter roundsPacked: whether inputs of packed integers are rounded.
+    init(_ path: String, roundsPacked: Bool) {
+        name = path.split(separator: "/").last.map(String.init) ?? path
+        vLLM =
+            roundsPacked
+            ? "refuses the folder: it has no packed integers whose inputs are rounded"
+            : "follows `transform_config`, but not with tensor parallelism"
+    }
 
     var text: String {
         """
@@ -15,7 +24,7 @@ struct RotatingFolderCard {
         answers.**
 
         - sq-train runs the folder as it is.
-        - vLLM follows `transform_config`, but not with tensor parallelism.
+        - vLLM \(vLLM).
         - transformers 5.24 with compressed-tensors 0.20 loads the folder and silently ignores the rotation. It has to be
           loaded so:
 

@@ -176,7 +176,8 @@ package struct EvaluateJob: Job {
         if let factors = compressed.factors {
             if config.eval.compare {
                 let names = Set(factors.keys)
-                try table.addIntegers(names, of: original, all: names, activations, model, sizes, windows, groups)
+                let written = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(config))
+                try table.addIntegers(names, of: original, all: names, activations, model, written, windows, groups)
             }
             let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }
             table.addTernary("ternary", compressed.label, score, compressed.size ?? size ?? sizes.stored)

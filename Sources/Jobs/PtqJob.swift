@@ -75,8 +75,10 @@ package struct PtqJob: Job {
         var table = ScoreTable(.factors, windows: windows.count, length: config.data.sequenceLength)
         table.add(ScoreTable.fullPrecision, "full precision", .full, before.score, sizes.stored)
         if config.eval.compare {
+            let written = try ModelSizes(inputs.folder, as: inputs.writtenType(config))
             try table.addIntegers(
-                Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, sizes, windows, groups)
+                Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, written, windows, groups
+            )
         }
         let (size, someBits) = try world.agree {
             (

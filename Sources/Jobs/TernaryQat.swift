@@ -204,7 +204,8 @@ struct TernaryQat<World: Communicator> {
             ScoreTable.fullPrecision, run.inputs.isCompressed ? "as given" : "full precision", .full,
             LanguageModelScore.reference(perplexity: fullPrecision),
             sizes.stored)
-        if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, sizes) }
+        let rounded = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(context.config))
+        if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, rounded) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
         let written = context.folder.file(RunFiles.model)
         let size = try context.communicator.agree { try ModelSizes(CompressedFolder(written).folder).stored }

@@ -1,4 +1,5 @@
 import Compression
+import Configuration
 import Support
 import TestSupport
 import Testing
@@ -103,7 +104,32 @@ extension PlainRowTests {
         let more = ["model.dtype=\(type)", "ternary.tolerance=0.3", "ternary.layers=*.q_proj"]
         for (name, job) in [("ptq", PtqJob() as any Job), ("rotate", RotateJob())] {
             let result = try summary(of: job, in: folder, name, more)
+            // Of the same layers, in 4 bits a weight or in fewer.
+            if let rounded = result["rows"]?.array?.first(where: { $0["key"]?.string == "int4" }) {
+                let difference = try #require(rounded["bytes"]?.integer) - #require(result["model_bytes"]?.integer)
+                #expect(abs(difference) < 4 * 256 * 256 / 2)
+            }
             #expect(result["rows"]?.array?.last?["bytes"]?.integer == result["model_bytes"]?.integer, "\(name)")
+        }
+    }
+
+    @Test func `bits of the cache that a folder has otherwise for keys or values are refused`() throws {
+        let folder = try TemporaryFolder()
+        let bits = ["quantization.weights.bits=4", "quantization.kv.key_bits=8", "quantization.kv.value_bits=4"]
+        _ = try summary(of: QuantizeJob(), in: folder, "made", bits)
+        let model = "model.path=\(folder.file("made/model"))"
+        func configuration(_ more: [String]) throws -> RunConfig {
+            try SettingsRequest(assignments: [model] + more).configuration(job: "eval")
+        }
+        for (given, isRefused) in [
+            ([], false), (["quantization.kv.bits=8"], true), (["quantization.kv.bits=4"], true),
+            (["quantization.kv.bits=8", "quantization.kv.key_bits=same"], true),
+            (["quantization.kv.bits=2", "quantization.kv.key_bits=8", "quantization.kv.value_bits=4"], false),
+            (["quantization.kv.bits=8", "quantization.kv.value_bits=4"], false),
+        ] {
+            let config = try? configuration(given)
+            #expect((config == nil) == isRefused, "\(given)")
+            if let config { #expect(config.quantization.kv.keys == 8 && config.quantization.kv.values == 4) }
         }
     }
 

@@ -33,7 +33,7 @@ import Testing
                 1.01, .rotate, "quantization.weights.bits=2", "quantization.activations.bits=16", "quantize.recipe=auto"))
         #expect(rows.contains("granularity=group") && !rows.contains("recipe=auto") && !rows.contains("activations"))
         let factors = try #require(try warning(3, .ptq, "ternary.tolerance=0.5", "quantization.activations.bits=4"))
-        #expect(factors.hasSuffix("(ternary.weighting=both), or a smaller ternary.tolerance or more ternary.bits"))
+        #expect(factors.hasSuffix("(ternary.weighting=both), or a smaller ternary.tolerance"))
         #expect(try warning(3, .ptq, "ternary.weighting=both")?.contains("weighting") == false)
         let inputs = try warning(3, .quantize, "quantization.activations.bits=4")
         #expect(inputs?.contains("activations.bits=8") == true)

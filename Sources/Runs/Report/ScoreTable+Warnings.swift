@@ -14,7 +14,8 @@ extension ScoreTable {
     package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
         let isTernary = config.makesFactors(job)
-        let bits = isTernary ? "a smaller ternary.tolerance or more ternary.bits" : "more bits"
+        let finer = config.ternary.bits == nil ? "a smaller ternary.tolerance" : "more ternary.bits"
+        let bits = isTernary ? finer : "more bits"
         let steps = job == .qat ? ["more steps (training.steps)"] : []
         let advice = (config.coarsest(job) + [bits] + steps).joined(separator: ", or ")
         return "warning: '\(last.label)' is far from full precision (KL \(divergence.formatted(decimals: 2)) nats a token, "
