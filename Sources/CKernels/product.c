@@ -20,7 +20,9 @@ typedef struct {
     const float *a, *b; // where op(A)'s and op(B)'s blocks begin
     size_t a_stride, b_stride, c_stride;
     float *c, *panels;
-    size_t row_parts, column_step; // how rows and columns are divided into parts
+    // How tiles of rows are divided into parts: `each` of every thread's in `pieces`, over all columns; then the `rest`, fewer
+    // than threads, in `rest_pieces` by `strips` of columns.
+    size_t threads, each, pieces, rest, rest_pieces, strips;
     ck_product_tile tile;
 } block;
 
@@ -45,35 +47,52 @@ static void lay_out_part(void *context, size_t part) {
                        w->panels + first * w->words);
 }
 
-// Rows of whole tiles, whose number differs by one at most from part to part.
-static size_t first_row(const block *w, size_t row_part) {
-    size_t height = w->tile.height, tiles = parts_of(w->rows, height);
-    return at_most(row_part * tiles / w->row_parts * height, w->rows);
+typedef struct {
+    size_t first, end;
+} range;
+
+// Part `index` of `parts` of 0..<count, whose lengths differ by one at most.
+static range share_of(size_t count, size_t index, size_t parts) {
+    return (range){index * count / parts, (index + 1) * count / parts};
+}
+
+static void multiply_region(const block *w, range tiles, range columns) {
+    size_t i = tiles.first * w->tile.height, j = columns.first * w->tile.width;
+    size_t rows = at_most(tiles.end * w->tile.height, w->rows) - i;
+    size_t width = at_most(columns.end * w->tile.width, w->columns) - j;
+    float *panels = room() + (size_t)DEPTH * (COLUMNS + MOST_PANEL);
+    const float *a = w->a + (w->a_transposed ? i : i * w->a_stride);
+    ck_product_rows(w->factors, a, w->a_stride, w->a_transposed, rows, w->depth, panels);
+    ck_product_block(w->factors, panels, w->panels + j * w->words, rows, width, w->words, w->alpha, w->beta,
+                     w->c + i * w->c_stride + j, w->c_stride);
 }
 
 static void multiply_part(void *context, size_t part) {
     const block *w = context;
-    size_t place = part % w->row_parts, i = first_row(w, place), j = part / w->row_parts * w->column_step;
-    size_t rows = first_row(w, place + 1) - i, columns = at_most(w->column_step, w->columns - j);
-    float *panels = room() + (size_t)DEPTH * (COLUMNS + MOST_PANEL);
-    const float *a = w->a + (w->a_transposed ? i : i * w->a_stride);
-    ck_product_rows(w->factors, a, w->a_stride, w->a_transposed, rows, w->depth, panels);
-    ck_product_block(w->factors, panels, w->panels + j * w->words, rows, columns, w->words, w->alpha, w->beta,
-                     w->c + i * w->c_stride + j, w->c_stride);
+    size_t panels = parts_of(w->columns, w->tile.width), whole = w->threads * w->pieces;
+    if (part < whole) {
+        range own = share_of(w->each, part / w->threads, w->pieces);
+        size_t length = own.end - own.first, first = own.first * w->threads + part % w->threads * length;
+        return multiply_region(w, (range){first, first + length}, (range){0, panels});
+    }
+    range tiles = share_of(w->rest, (part - whole) / w->strips, w->rest_pieces);
+    size_t before = w->each * w->threads;
+    multiply_region(w, (range){before + tiles.first, before + tiles.end},
+                    share_of(panels, (part - whole) % w->strips, w->strips));
 }
 
-// Parts of about the same work, as many for each thread, and enough of them that a late thread leaves its own to others; by
-// rows first, since each part lays out its rows of A.
+// The same work for each thread, in several parts, so that a late thread leaves its own to others: by rows, since each part
+// lays out its rows of A. A tile of rows too many for one thread would keep the others waiting: the rest is divided by columns.
 static void divide(block *w, size_t threads) {
-    size_t tiles = parts_of(w->rows, w->tile.height), width = w->tile.width;
-    size_t wanted = threads > 1 ? 3 * threads : 1;
-    size_t row_parts = parts_of(tiles, ROWS / w->tile.height);
-    if (row_parts < wanted) row_parts = wanted;
-    w->row_parts = at_most(parts_of(row_parts, threads) * threads, tiles);
-    size_t across = parts_of(wanted, w->row_parts);
+    size_t tiles = parts_of(w->rows, w->tile.height), most = ROWS / w->tile.height;
+    w->threads = threads;
+    w->each = tiles / threads;
+    w->pieces = at_most(parts_of(w->each, most) > 3 || threads == 1 ? parts_of(w->each, most) : 3, w->each);
+    w->rest = tiles % threads;
     // Fewer than four panels would cost more to lay A out for than they multiply.
-    size_t least = 4 * width, step = parts_of(parts_of(w->columns, across), width) * width;
-    w->column_step = step < least ? least : step;
+    size_t strips = parts_of(w->columns, w->tile.width) / 4;
+    w->strips = at_most(strips < 1 ? 1 : strips, threads);
+    w->rest_pieces = at_most(parts_of(threads, w->strips), w->rest);
 }
 
 static void multiply(block *w, size_t threads) {
@@ -83,7 +102,7 @@ static void multiply(block *w, size_t threads) {
     size_t layouts = parts_of(w->columns, PANELS * w->tile.width);
     ck_share(w->columns * w->depth < WHOLE / 4 ? 1 : threads, layouts, lay_out_part, w);
     divide(w, threads);
-    ck_share(threads, w->row_parts * parts_of(w->columns, w->column_step), multiply_part, w);
+    ck_share(threads, w->threads * w->pieces + w->rest_pieces * w->strips, multiply_part, w);
 }
 
 static void scale(float *c, size_t stride, size_t m, size_t n, float beta) {

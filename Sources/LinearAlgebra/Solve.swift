@@ -20,17 +20,31 @@ package struct LUFactors {
         try LAPACKError.check(code, "dgetrf", [order, order])
     }
 
-    /// B ← B·A⁻¹ for B `[rows, order]` (2·rows·n² operations). Row-major memory read by columns is the transpose, so that
-    /// Aᵀ·Zᵀ = Bᵀ is what LAPACK solves.
+    /// Rows that are solved for together. Where the rows that are asked for begin and end at multiples of it, they have the
+    /// same bits whichever are asked for.
+    package static let chunk = 64
+
+    /// B ← B·A⁻¹ for B `[rows, order]` (2·rows·n² operations), its chunks shared among threads. Row-major memory read by
+    /// columns is the transpose, so that Aᵀ·Zᵀ = Bᵀ is what LAPACK solves.
     ///
     /// - Throws: ``LAPACKError`` if a value is NaN.
     package func rightDivide(_ b: UnsafeMutableBufferPointer<Double>) throws(LAPACKError) {
         guard order > 0, !b.isEmpty else { return }
         precondition(b.count % order == 0, "\(b.count) values over rows of \(order)")
-        let (n, rows) = (Int32(order), Int32(b.count / order))
-        let code = LAPACKE_dgetrs(
-            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, rows, factors.pointer, n, pivots, b.baseAddress, n)
-        try LAPACKError.check(code, "dgetrs", [Int(rows), order])
+        let (rows, n) = (b.count / order, Int32(order))
+        let chunks = (rows + Self.chunk - 1) / Self.chunk
+        var codes = [Int32](repeating: 0, count: chunks)
+        codes.withUnsafeMutableBufferPointer { codes in
+            Team.share(chunks, cost: Self.chunk * order) {
+                for index in $0 {
+                    let first = index * Self.chunk
+                    codes[index] = LAPACKE_dgetrs(
+                        LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, Int32(min(Self.chunk, rows - first)), factors.pointer, n,
+                        pivots, b.baseAddress! + first * order, n)
+                }
+            }
+        }
+        for code in codes { try LAPACKError.check(code, "dgetrs", [rows, order]) }
     }
 }
 

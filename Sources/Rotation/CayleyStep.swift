@@ -12,9 +12,8 @@ package struct CayleyStep: Sendable {
     /// α.
     package let size: Float
 
-    /// Rows that are solved for together. Where the rows that are asked for begin and end at multiples of it, they have the
-    /// same bits whichever are asked for.
-    package static let chunk = 64
+    /// Where the rows that are asked for begin and end at multiples of it, they have the same bits whichever are asked for.
+    package static let chunk = LUFactors.chunk
 
     /// Some of the next R's rows, solved for in double precision and rounded once.
     package func rows(_ range: Range<Int>) throws(RotationError) -> Tensor {
@@ -25,11 +24,7 @@ package struct CayleyStep: Sendable {
         let own = start.rows(range)
         let quotient = DoubleStorage(own) { Double($0) }
         do throws(LAPACKError) {
-            let factors = try LUFactors(system, order: n)
-            for first in stride(from: 0, to: range.count, by: Self.chunk) {
-                let end = min(first + Self.chunk, range.count)
-                try factors.rightDivide(UnsafeMutableBufferPointer(rebasing: quotient.elements[first * n..<end * n]))
-            }
+            try LUFactors(system, order: n).rightDivide(quotient.elements)
         } catch {
             throw .linearAlgebra(error)
         }
