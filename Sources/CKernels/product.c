@@ -6,7 +6,7 @@ enum {
     DEPTH = CK_PRODUCT_DEPTH,
     ROWS = 224,       // of A's block: DEPTH of them fit a cache of the second level
     COLUMNS = 1024,   // of B's block, which all threads read
-    PANELS = 8,       // of B that a part lays out
+    LAYOUTS = 2,      // parts of a thread that lay B out
     WHOLE = 1 << 18,  // products that a thread is worth
     MOST_PANEL = 32,  // the widest tile's rows or columns
     LINE = 64,
@@ -21,13 +21,22 @@ typedef struct {
     size_t a_stride, b_stride, c_stride;
     float *c, *panels;
     // How tiles of rows are divided into parts: `each` of every thread's in `pieces`, over all columns; then the `rest`, fewer
-    // than threads, in `rest_pieces` by `strips` of columns.
-    size_t threads, each, pieces, rest, rest_pieces, strips;
+    // than threads, in `rest_pieces` by `strips` of columns, of which a thread has `more`.
+    size_t threads, each, pieces, rest, rest_pieces, strips, more;
     ck_product_tile tile;
 } block;
 
+typedef struct {
+    size_t first, end;
+} range;
+
 static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
 static size_t parts_of(size_t count, size_t step) { return (count + step - 1) / step; }
+
+// Part `index` of `parts` of 0..<count, whose lengths differ by one at most.
+static range share_of(size_t count, size_t index, size_t parts) {
+    return (range){index * count / parts, (index + 1) * count / parts};
+}
 
 // A thread's own memory, kept: `columns` floats for the panels of B, where it calls, then those of A.
 static float *room(void) {
@@ -41,19 +50,12 @@ static float *room(void) {
 
 static void lay_out_part(void *context, size_t part) {
     const block *w = context;
-    size_t step = PANELS * w->tile.width, first = part * step;
-    const float *b = w->b + (w->b_transposed ? first * w->b_stride : first);
-    ck_product_columns(w->factors, b, w->b_stride, w->b_transposed, at_most(step, w->columns - first), w->depth,
-                       w->panels + first * w->words);
-}
-
-typedef struct {
-    size_t first, end;
-} range;
-
-// Part `index` of `parts` of 0..<count, whose lengths differ by one at most.
-static range share_of(size_t count, size_t index, size_t parts) {
-    return (range){index * count / parts, (index + 1) * count / parts};
+    size_t width = w->tile.width;
+    range own = share_of(parts_of(w->columns, width), part, LAYOUTS * w->threads);
+    if (own.first == own.end) return;
+    size_t j = own.first * width, columns = at_most(own.end * width, w->columns) - j;
+    const float *b = w->b + (w->b_transposed ? j * w->b_stride : j);
+    ck_product_columns(w->factors, b, w->b_stride, w->b_transposed, columns, w->depth, w->panels + j * w->words);
 }
 
 static void multiply_region(const block *w, range tiles, range columns) {
@@ -67,42 +69,43 @@ static void multiply_region(const block *w, range tiles, range columns) {
                      w->c + i * w->c_stride + j, w->c_stride);
 }
 
+// A thread's parts follow each other, so that from block to block it has the same rows.
 static void multiply_part(void *context, size_t part) {
     const block *w = context;
-    size_t panels = parts_of(w->columns, w->tile.width), whole = w->threads * w->pieces;
-    if (part < whole) {
-        range own = share_of(w->each, part / w->threads, w->pieces);
-        size_t length = own.end - own.first, first = own.first * w->threads + part % w->threads * length;
-        return multiply_region(w, (range){first, first + length}, (range){0, panels});
+    size_t panels = parts_of(w->columns, w->tile.width), parts = w->pieces + w->more;
+    size_t thread = part / parts, place = part % parts;
+    if (place < w->pieces) {
+        range own = share_of(w->each, place, w->pieces);
+        size_t before = thread * w->each;
+        return multiply_region(w, (range){before + own.first, before + own.end}, (range){0, panels});
     }
-    range tiles = share_of(w->rest, (part - whole) / w->strips, w->rest_pieces);
-    size_t before = w->each * w->threads;
-    multiply_region(w, (range){before + tiles.first, before + tiles.end},
-                    share_of(panels, (part - whole) % w->strips, w->strips));
+    size_t index = (place - w->pieces) * w->threads + thread, before = w->threads * w->each;
+    if (index >= w->rest_pieces * w->strips) return;
+    range tiles = share_of(w->rest, index / w->strips, w->rest_pieces);
+    multiply_region(w, (range){before + tiles.first, before + tiles.end}, share_of(panels, index % w->strips, w->strips));
 }
 
 // The same work for each thread, in several parts, so that a late thread leaves its own to others: by rows, since each part
 // lays out its rows of A. A tile of rows too many for one thread would keep the others waiting: the rest is divided by columns.
 static void divide(block *w, size_t threads) {
-    size_t tiles = parts_of(w->rows, w->tile.height), most = ROWS / w->tile.height;
+    size_t tiles = parts_of(w->rows, w->tile.height);
     w->threads = threads;
     w->each = tiles / threads;
-    w->pieces = at_most(parts_of(w->each, most) > 3 || threads == 1 ? parts_of(w->each, most) : 3, w->each);
+    w->pieces = parts_of(w->each, ROWS / w->tile.height);
+    if (threads > 1 && w->pieces < 3) w->pieces = at_most(3, w->each);
     w->rest = tiles % threads;
     // Fewer than four panels would cost more to lay A out for than they multiply.
     size_t strips = parts_of(w->columns, w->tile.width) / 4;
     w->strips = at_most(strips < 1 ? 1 : strips, threads);
     w->rest_pieces = at_most(parts_of(threads, w->strips), w->rest);
+    w->more = parts_of(w->rest_pieces * w->strips, threads);
 }
 
 static void multiply(block *w, size_t threads) {
-    size_t work = w->rows * w->columns * w->depth;
-    threads = at_most(threads, 1 + work / WHOLE);
+    divide(w, at_most(threads < 1 ? 1 : threads, 1 + w->rows * w->columns * w->depth / WHOLE));
     w->panels = room();
-    size_t layouts = parts_of(w->columns, PANELS * w->tile.width);
-    ck_share(w->columns * w->depth < WHOLE / 4 ? 1 : threads, layouts, lay_out_part, w);
-    divide(w, threads);
-    ck_share(threads, w->threads * w->pieces + w->rest_pieces * w->strips, multiply_part, w);
+    ck_share(w->columns * w->depth < WHOLE / 4 ? 1 : w->threads, LAYOUTS * w->threads, lay_out_part, w);
+    ck_share(w->threads, w->threads * (w->pieces + w->more), multiply_part, w);
 }
 
 static void scale(float *c, size_t stride, size_t m, size_t n, float beta) {

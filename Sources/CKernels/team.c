@@ -1,6 +1,8 @@
-// Threads that share the parts of one work after the other. `ticket` is the number of the work and, below it, that of the next
-// part that nobody has taken; whoever raises the latter has the part. The caller waits for parts that were taken, never for a
-// thread that has taken none.
+// Threads that share the parts of one work after the other. Each has a queue, the same run of parts from work to work, so that
+// it finds in its own caches what it wrote there: processors whose cores have several caches of the last level take several times
+// as long to read each other's. Who has finished his own queue takes from the others'. A queue's `ticket` is the number of the work
+// and, below it, the next part that nobody has taken; whoever raises the latter has the part. The caller waits for parts that
+// were taken, never for a thread that has taken none.
 #include "ck_team.h"
 #include <limits.h>
 #include <pthread.h>
@@ -14,15 +16,21 @@
 #include <unistd.h>
 #endif
 
-enum { SPINS = 3000, PART_BITS = 24 };
-#define PART_MASK ((UINT64_C(1) << PART_BITS) - 1)
+enum { SPINS = 3000, PART_BITS = 24, LINE = 64 };
+#define NEXT_WORK (UINT64_C(1) << PART_BITS)
+#define PART_MASK (NEXT_WORK - 1)
+
+typedef struct {
+    _Alignas(LINE) _Atomic uint64_t ticket;
+} queue;
 
 static struct {
-    _Atomic uint64_t ticket;
+    queue queues[CK_MOST_THREADS];
+    _Atomic uint64_t number;   // of this work, a multiple of NEXT_WORK
     _Atomic uint32_t call;     // counts works; the word that threads sleep on
     _Atomic uint32_t sleepers;
     _Atomic size_t finished;   // parts of this work
-    _Atomic size_t parts, helpers;
+    _Atomic size_t parts, sharers;
     _Atomic(ck_part) body;
     void *_Atomic context;
     atomic_flag busy;
@@ -50,19 +58,25 @@ static void wake_all(void) {
 #endif
 }
 
-// Takes parts of the work that `ticket` names until there is none.
-static void work(uint64_t ticket) {
-    uint64_t number = ticket & ~PART_MASK;
-    size_t parts = atomic_load(&team.parts);
+// Where the queue of a sharer begins.
+static size_t first_part(size_t sharer, size_t parts, size_t sharers) { return sharer * parts / sharers; }
+
+// Takes parts of the work of this number until there is none, first those of the thread's own queue.
+static void work(size_t index, uint64_t number) {
+    size_t parts = atomic_load(&team.parts), sharers = atomic_load(&team.sharers);
     ck_part body = atomic_load(&team.body);
     void *context = atomic_load(&team.context);
-    for (;;) {
-        ticket = atomic_load(&team.ticket);
-        if ((ticket & ~PART_MASK) != number || (ticket & PART_MASK) >= parts) return;
-        // Succeeds only while the work is the one whose body was read: the next begins when all its parts are finished.
-        if (!atomic_compare_exchange_weak(&team.ticket, &ticket, ticket + 1)) continue;
-        body(context, (size_t)(ticket & PART_MASK));
-        atomic_fetch_add(&team.finished, 1);
+    for (size_t i = 0; i < sharers; i++) {
+        size_t owner = (index + i) % sharers, end = first_part(owner + 1, parts, sharers);
+        _Atomic uint64_t *ticket = &team.queues[owner].ticket;
+        uint64_t next = atomic_load(ticket);
+        while ((next & ~PART_MASK) == number && (next & PART_MASK) < end) {
+            // Succeeds only while the work is the one whose body was read: the next begins when all its parts are finished.
+            if (!atomic_compare_exchange_weak(ticket, &next, next + 1)) continue;
+            body(context, (size_t)(next & PART_MASK));
+            atomic_fetch_add(&team.finished, 1);
+            next = atomic_load(ticket);
+        }
     }
 }
 
@@ -81,7 +95,9 @@ static void *help(void *index) {
             continue;
         }
         seen = now;
-        if ((size_t)(uintptr_t)index < atomic_load(&team.helpers)) work(atomic_load(&team.ticket));
+        // The caller is the first sharer.
+        size_t sharer = 1 + (size_t)(uintptr_t)index;
+        if (sharer < atomic_load(&team.sharers)) work(sharer, atomic_load(&team.number));
     }
     return NULL;
 }
@@ -102,28 +118,27 @@ static void enlist(size_t wanted) {
 }
 
 void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
-    size_t helpers = threads < parts ? threads : parts;
-    helpers = helpers > CK_MOST_THREADS ? CK_MOST_THREADS : helpers;
-    if (helpers < 2 || parts >= PART_MASK || atomic_flag_test_and_set(&team.busy)) {
+    size_t sharers = threads < parts ? threads : parts;
+    sharers = sharers > CK_MOST_THREADS ? CK_MOST_THREADS : sharers;
+    if (sharers < 2 || parts >= PART_MASK || atomic_flag_test_and_set(&team.busy)) {
         for (size_t part = 0; part < parts; part++) body(context, part);
         return;
     }
-    helpers--;
-    if (team.threads < helpers) enlist(helpers);
+    if (team.threads < sharers - 1) enlist(sharers - 1);
     // A work of its own number, with nothing to take, stands between two: a thread that has read the number of one and what
-    // belongs to another finds that the number has changed.
-    uint64_t ticket = (atomic_load(&team.ticket) | PART_MASK) + 1;
-    atomic_store(&team.ticket, ticket | PART_MASK);
+    // belongs to another finds that the number has changed, in every queue it may look at.
+    uint64_t number = atomic_load(&team.number) + 2 * NEXT_WORK;
+    for (size_t i = 0; i <= team.threads; i++) atomic_store(&team.queues[i].ticket, (number - NEXT_WORK) | PART_MASK);
     atomic_store(&team.parts, parts);
     atomic_store(&team.body, body);
     atomic_store(&team.context, context);
-    atomic_store(&team.helpers, helpers);
+    atomic_store(&team.sharers, sharers);
     atomic_store(&team.finished, 0);
-    ticket += PART_MASK + 1;
-    atomic_store(&team.ticket, ticket);
+    for (size_t i = 0; i < sharers; i++) atomic_store(&team.queues[i].ticket, number | first_part(i, parts, sharers));
+    atomic_store(&team.number, number);
     atomic_fetch_add(&team.call, 1);
     if (atomic_load(&team.sleepers) > 0) wake_all();
-    work(ticket);
+    work(0, number);
     for (int i = 0; atomic_load(&team.finished) < parts; i++) {
         if (i < SPINS) pause_thread();
         else sched_yield();

@@ -160,7 +160,9 @@ package struct CayleySGD: Sendable {
         let n = direction.columns
         var sums = [Double](repeating: 0, count: n)
         direction.withElements { elements in
-            for (index, value) in elements.enumerated() { sums[index % n] += Double(abs(value)) }
+            for first in stride(from: 0, to: elements.count, by: n) {
+                for column in 0..<n { sums[column] += Double(abs(elements[first + column])) }
+            }
         }
         return min(learningRate, Float(1 / ((sums.max() ?? 0) + epsilon)))
     }
@@ -226,18 +228,14 @@ package enum SkewMatrix {
     /// S in full, `[n, n]`.
     package static func unpack(_ packed: Tensor, order n: Int) -> Tensor {
         precondition(packed.count == packedCount(order: n), "\(packed.count) entries of a skew matrix of order \(n)")
-        var matrix = Tensor(zeros: [n, n])
-        let source = packed.pointer
-        let target = matrix.mutablePointer
+        var upper = Tensor(zeros: [n, n])
+        let (source, target) = (packed.pointer, upper.mutablePointer)
         var next = 0
         for i in 0..<n {
-            for j in i + 1..<n {
-                target[i * n + j] = source[next]
-                target[j * n + i] = -source[next]
-                next += 1
-            }
+            (target + i * n + i + 1).update(from: source + next, count: n - i - 1)
+            next += n - i - 1
         }
-        return matrix
+        return upper - upper.transposed()
     }
 }
 

@@ -30,7 +30,10 @@ package struct CayleyStep: Sendable {
         }
         var next = Tensor(uninitialized: own.shape)
         let (before, target) = (own.pointer, next.mutablePointer)
-        for (index, value) in quotient.elements.enumerated() { target[index] = Float(2 * value - Double(before[index])) }
+        let solution = quotient.pointer
+        Team.shareElements(own.count) {
+            for index in $0 { target[index] = Float(2 * solution[index] - Double(before[index])) }
+        }
         return next
     }
 }

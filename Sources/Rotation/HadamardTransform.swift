@@ -49,10 +49,30 @@ package struct HadamardTransform: Sendable {
     }
 
     /// x ← H·x/√n, row by row.
-    package func apply(_ x: inout Tensor) { transform(&x, .asStored) }
+    package func apply(_ x: inout Tensor) {
+        let target = x.mutablePointer
+        transform(x, into: target, .asStored)
+    }
 
     /// x ← Hᵀ·x/√n, row by row.
-    package func applyInverse(_ x: inout Tensor) { transform(&x, .transposed) }
+    package func applyInverse(_ x: inout Tensor) {
+        let target = x.mutablePointer
+        transform(x, into: target, .transposed)
+    }
+
+    /// H·x/√n, row by row.
+    func applied(to x: Tensor) -> Tensor {
+        var result = Tensor(uninitialized: x.shape)
+        transform(x, into: result.mutablePointer, .asStored)
+        return result
+    }
+
+    /// Hᵀ·x/√n, row by row.
+    func inverseApplied(to x: Tensor) -> Tensor {
+        var result = Tensor(uninitialized: x.shape)
+        transform(x, into: result.mutablePointer, .transposed)
+        return result
+    }
 
     /// The transform as a matrix acting on row vectors, x·T: T = Hᵀ/√n (block-diagonal), `[columns, columns]`.
     package var matrix: Tensor {
@@ -75,32 +95,33 @@ package struct HadamardTransform: Sendable {
         return result
     }
 
-    private func transform(_ x: inout Tensor, _ orientation: Orientation) {
+    /// - Parameter target: x's own elements, or as many elsewhere: a thread copies what it transforms.
+    private func transform(_ x: Tensor, into target: UnsafeMutablePointer<Float>, _ orientation: Orientation) {
         // Rows may hold several vectors that are transformed alike: the heads of q and k.
         precondition(x.columns % columns == 0, "a transform of \(columns) values on rows of \(x.columns)")
         let (order, m, power) = (block.order, block.factor, block.power)
-        let blocks = x.count / order
         let scale = 1 / Float(order).squareRoot()
-        let target = x.mutablePointer
-        guard let factor else {
-            return Team.share(blocks, cost: 4 * order) {
-                ck_fwht(target + $0.lowerBound * order, $0.count, power, scale)
-            }
+        let source = x.pointer
+        func butterflies(_ blocks: Range<Int>) -> UnsafeMutablePointer<Float> {
+            let (first, count) = (blocks.lowerBound * order, blocks.count * order)
+            if UnsafePointer(target) != source { (target + first).update(from: source + first, count: count) }
+            ck_fwht(target + first, blocks.count * m, power, scale)
+            return target + first
         }
+        let blocks = x.count / order
+        guard let factor else { return Team.share(blocks, cost: 4 * order) { _ = butterflies($0) } }
         if power == 1 {
-            ck_fwht(target, blocks * m, power, scale)
-            let source = x.copy()
+            var scaled = Tensor(uninitialized: x.shape)
+            scaled.mutablePointer.update(from: butterflies(0..<blocks), count: x.count)
             gemm(
-                .asStored, orientation == .asStored ? .transposed : .asStored, m: blocks, n: m, k: m, source.pointer, lda: m,
+                .asStored, orientation == .asStored ? .transposed : .asStored, m: blocks, n: m, k: m, scaled.pointer, lda: m,
                 factor.values.pointer, ldb: m, target, ldc: m)
             return
         }
         let signs = orientation == .asStored ? factor.signs : factor.transposedSigns
         Team.share(blocks, cost: 8 * order) {
             var sums = Tensor(uninitialized: [4 * m * min(power, 32)])
-            let first = target + $0.lowerBound * order
-            ck_fwht(first, $0.count * m, power, scale)
-            ck_mix_signs(first, signs, sums.mutablePointer, $0.count, m, power)
+            ck_mix_signs(butterflies($0), signs, sums.mutablePointer, $0.count, m, power)
         }
     }
 }
@@ -108,13 +129,7 @@ package struct HadamardTransform: Sendable {
 extension Tape {
     /// y = H·x/√n, row by row; dx = Hᵀ·dy/√n.
     package func hadamard(_ x: Variable, _ transform: HadamardTransform) -> Variable {
-        var output = x.value
-        transform.apply(&output)
         let dx = x.sink
-        return record(output, from: [x]) { outputGradient in
-            var inputGradient = outputGradient
-            transform.applyInverse(&inputGradient)
-            dx.add(inputGradient)
-        }
+        return record(transform.applied(to: x.value), from: [x]) { dx.add(transform.inverseApplied(to: $0)) }
     }
 }

@@ -57,8 +57,10 @@ package final class DoubleStorage: @unchecked Sendable {
     /// What `convert` makes of a tensor's elements.
     package convenience init(_ tensor: Tensor, _ convert: (Float) -> Double) {
         self.init(uninitialized: tensor.count)
-        let source = tensor.pointer
-        for index in 0..<count { pointer[index] = convert(source[index]) }
+        let (source, target) = (tensor.pointer, pointer)
+        Team.shareElements(count) {
+            for index in $0 { target[index] = convert(source[index]) }
+        }
     }
 
     deinit { StoragePool.shared.deallocate(UnsafeMutableRawPointer(pointer), bytes: bytes) }

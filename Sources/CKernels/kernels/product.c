@@ -77,16 +77,18 @@ INLINE void lay_out_step(const float *x, const float *later, size_t width, size_
     }
 }
 
-// What lies side by side in the panel does so in the matrix: op(X)'s entry p of column i is x[p·stride + i].
-INLINE void lay_out_along(ck_factors factors, const float *x, size_t stride, size_t width, size_t full, size_t k, float *out) {
+// What lies side by side in the panel does so in the matrix: op(X)'s entry p of column i is x[p·stride + i]. Panels side by side
+// are laid out together, each row of the matrix read once.
+INLINE void lay_out_along(ck_factors factors, const float *x, size_t stride, size_t count, size_t full, size_t k, float *out) {
     static const float zeros[TILE_COLUMNS];
-    size_t steps = factors == CK_BFLOAT16 ? 2 : 1;
-    for (size_t p = 0; p < k; p += steps, x += steps * stride, out += full) {
-        const float *later = steps == 1 ? NULL : p + 1 < k ? x + stride : zeros;
-        // The usual case knows how wide the panel is.
-        if (width == full) lay_out_step(x, later, full, full, out);
-        else lay_out_step(x, later, width, full, out);
-    }
+    size_t steps = factors == CK_BFLOAT16 ? 2 : 1, words = ck_product_words(factors, k);
+    for (size_t p = 0; p < k; p += steps, x += steps * stride, out += full)
+        for (size_t i = 0; i < count; i += full) {
+            const float *later = steps == 1 ? NULL : p + 1 < k ? x + stride + i : zeros;
+            // The usual case knows how wide the panel is.
+            if (count - i >= full) lay_out_step(x + i, later, full, full, out + i * words);
+            else lay_out_step(x + i, later, count - i, full, out + i * words);
+        }
 }
 
 // The same where the entry is x[i·stride + p]: for PANEL_LANES values of p, of which `steps` are the matrix's, and `lanes`
@@ -124,11 +126,9 @@ INLINE void lay_out_across(ck_factors factors, const float *x, size_t stride, si
 INLINE void lay_out_panels(ck_factors factors, const float *x, size_t stride, int along, size_t count, size_t full, size_t k,
                            float *out) {
     size_t words = ck_product_words(factors, k);
-    for (size_t i = 0; i < count; i += full) {
-        size_t width = count - i < full ? count - i : full;
-        if (along) lay_out_along(factors, x + i, stride, width, full, k, out + i * words);
-        else lay_out_across(factors, x + i * stride, stride, width, full, k, out + i * words);
-    }
+    if (along) return lay_out_along(factors, x, stride, count, full, k, out);
+    for (size_t i = 0; i < count; i += full)
+        lay_out_across(factors, x + i * stride, stride, count - i < full ? count - i : full, full, k, out + i * words);
 }
 
 void CK_VARIANT(ck_product_rows)(ck_factors factors, const float *a, size_t stride, int transposed, size_t rows, size_t k,
