@@ -92,6 +92,26 @@ import Testing
         #expect(throws: LAPACKError.self) { try LUFactors(DoubleStorage(zeros: 4), order: 2) }
     }
 
+    @Test func `rows are solved for to the same bits by any number of threads`() throws {
+        let (rows, n) = (3 * LUFactors.chunk + 5, 40)
+        var random = RandomStream(seed: 45)
+        let (a, b) = (Tensor(normal: [n, n], from: &random), Tensor(normal: [rows, n], from: &random))
+        let before = Team.threads
+        defer { Team.threads = before }
+        func solution(threads: Int) throws -> [UInt64] {
+            Team.threads = threads
+            let quotient = DoubleStorage(b) { Double($0) }
+            try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(quotient.elements)
+            return quotient.elements.map(\.bitPattern)
+        }
+        let alone = try solution(threads: 1)
+        for threads in [2, 3, 7] { #expect(try solution(threads: threads) == alone) }
+        // A chunk alone has the bits that it has among others.
+        let chunk = DoubleStorage(b.rows(LUFactors.chunk..<2 * LUFactors.chunk)) { Double($0) }
+        try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(chunk.elements)
+        #expect(chunk.elements.map(\.bitPattern) == Array(alone[LUFactors.chunk * n..<2 * LUFactors.chunk * n]))
+    }
+
     @Test(arguments: [Orientation.asStored, .transposed], [Orientation.asStored, .transposed])
     func `products are those of double precision, whatever is transposed`(_ opA: Orientation, _ opB: Orientation) {
         var random = RandomStream(seed: 44)

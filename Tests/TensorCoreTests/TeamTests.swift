@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 
 @testable import TensorCore
@@ -56,5 +57,26 @@ import Testing
                 #expect(marks.elements == [Float](repeating: 1, count: count))
             }
         }
+    }
+
+    /// Whether all other items were done while the first was kept waiting.
+    private func othersGoOn() -> Bool {
+        let done = Atomic<Int>(0)
+        let hasWaited = Atomic<Bool>(false)
+        Team.share(8, in: 2) { items in
+            guard items.contains(0) else {
+                done.add(items.count, ordering: .relaxed)
+                return
+            }
+            let deadline = ContinuousClock.now + .milliseconds(250)
+            while done.load(ordering: .relaxed) < 8 - items.count, ContinuousClock.now < deadline {}
+            hasWaited.store(done.load(ordering: .relaxed) == 8 - items.count, ordering: .relaxed)
+        }
+        return hasWaited.load(ordering: .relaxed)
+    }
+
+    @Test func `a thread that is late leaves its items to the others`() {
+        // While another test's work is under way the caller does all of its own alone.
+        with(2) { #expect((0..<40).contains { _ in othersGoOn() }) }
     }
 }

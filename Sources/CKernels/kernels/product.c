@@ -77,8 +77,8 @@ INLINE void lay_out_step(const float *x, const float *later, size_t width, size_
     }
 }
 
-// What lies side by side in the panel does so in the matrix: op(X)'s entry p of column i is x[p·stride + i]. Panels side by side
-// are laid out together, each row of the matrix read once.
+// What lies side by side in the panel does so in the matrix: op(X)'s entry p of column i is x[p·stride + i]. Each row of the
+// matrix is read once, for all panels.
 INLINE void lay_out_along(ck_factors factors, const float *x, size_t stride, size_t count, size_t full, size_t k, float *out) {
     static const float zeros[TILE_COLUMNS];
     size_t steps = factors == CK_BFLOAT16 ? 2 : 1, words = ck_product_words(factors, k);
