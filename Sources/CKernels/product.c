@@ -31,6 +31,7 @@ typedef struct {
 } range;
 
 static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
+static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
 static size_t parts_of(size_t count, size_t step) { return (count + step - 1) / step; }
 
 // Part `index` of `parts` of 0..<count, whose lengths differ by one at most.
@@ -69,7 +70,7 @@ static void multiply_region(const block *w, range tiles, range columns) {
                      w->c + i * w->c_stride + j, w->c_stride);
 }
 
-// A thread's parts follow each other, so that from block to block it has the same rows.
+// A thread's parts follow each other, so that it has the same rows of all blocks that as many threads share.
 static void multiply_part(void *context, size_t part) {
     const block *w = context;
     size_t panels = parts_of(w->columns, w->tile.width), parts = w->pieces + w->more;
@@ -88,21 +89,20 @@ static void multiply_part(void *context, size_t part) {
 // The same work for each thread, in several parts, so that a late thread leaves its own to others: by rows, since each part
 // lays out its rows of A. A tile of rows too many for one thread would keep the others waiting: the rest is divided by columns.
 static void divide(block *w, size_t threads) {
-    size_t tiles = parts_of(w->rows, w->tile.height);
+    size_t tiles = parts_of(w->rows, w->tile.height), most = ROWS / w->tile.height;
     w->threads = threads;
     w->each = tiles / threads;
-    w->pieces = parts_of(w->each, ROWS / w->tile.height);
-    if (threads > 1 && w->pieces < 3) w->pieces = at_most(3, w->each);
+    w->pieces = parts_of(w->each, most);
+    if (threads > 1) w->pieces = at_most(at_least(w->pieces, 3), w->each);
     w->rest = tiles % threads;
     // Fewer than four panels would cost more to lay A out for than they multiply.
-    size_t strips = parts_of(w->columns, w->tile.width) / 4;
-    w->strips = at_most(strips < 1 ? 1 : strips, threads);
-    w->rest_pieces = at_most(parts_of(threads, w->strips), w->rest);
+    w->strips = at_most(at_least(parts_of(w->columns, w->tile.width) / 4, 1), threads);
+    w->rest_pieces = at_most(at_least(parts_of(threads, w->strips), parts_of(w->rest, most)), w->rest);
     w->more = parts_of(w->rest_pieces * w->strips, threads);
 }
 
 static void multiply(block *w, size_t threads) {
-    divide(w, at_most(threads < 1 ? 1 : threads, 1 + w->rows * w->columns * w->depth / WHOLE));
+    divide(w, at_most(at_least(threads, 1), 1 + w->rows * w->columns * w->depth / WHOLE));
     w->panels = room();
     ck_share(w->columns * w->depth < WHOLE / 4 ? 1 : w->threads, LAYOUTS * w->threads, lay_out_part, w);
     ck_share(w->threads, w->threads * (w->pieces + w->more), multiply_part, w);

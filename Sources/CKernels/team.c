@@ -26,10 +26,10 @@ typedef struct {
 
 static struct {
     queue queues[CK_MOST_THREADS];
-    _Atomic uint64_t number;   // of this work, a multiple of NEXT_WORK
-    _Atomic uint32_t call;     // counts works; the word that threads sleep on
+    _Alignas(LINE) _Atomic size_t finished; // parts of this work
+    _Alignas(LINE) _Atomic uint32_t call;   // counts works; the word that threads sleep on
     _Atomic uint32_t sleepers;
-    _Atomic size_t finished;   // parts of this work
+    _Atomic uint64_t number; // of this work, a multiple of NEXT_WORK; another while what follows is being written
     _Atomic size_t parts, sharers;
     _Atomic(ck_part) body;
     void *_Atomic context;
@@ -66,17 +66,19 @@ static void work(size_t index, uint64_t number) {
     size_t parts = atomic_load(&team.parts), sharers = atomic_load(&team.sharers);
     ck_part body = atomic_load(&team.body);
     void *context = atomic_load(&team.context);
+    // What was read belongs to this work, or it is over.
+    if (atomic_load(&team.number) != number) return;
     for (size_t i = 0; i < sharers; i++) {
-        size_t owner = (index + i) % sharers, end = first_part(owner + 1, parts, sharers);
+        size_t owner = (index + i) % sharers, end = first_part(owner + 1, parts, sharers), finished = 0;
         _Atomic uint64_t *ticket = &team.queues[owner].ticket;
         uint64_t next = atomic_load(ticket);
         while ((next & ~PART_MASK) == number && (next & PART_MASK) < end) {
-            // Succeeds only while the work is the one whose body was read: the next begins when all its parts are finished.
             if (!atomic_compare_exchange_weak(ticket, &next, next + 1)) continue;
             body(context, (size_t)(next & PART_MASK));
-            atomic_fetch_add(&team.finished, 1);
+            finished++;
             next = atomic_load(ticket);
         }
+        if (finished > 0) atomic_fetch_add(&team.finished, finished);
     }
 }
 
@@ -125,10 +127,9 @@ void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
         return;
     }
     if (team.threads < sharers - 1) enlist(sharers - 1);
-    // A work of its own number, with nothing to take, stands between two: a thread that has read the number of one and what
-    // belongs to another finds that the number has changed, in every queue it may look at.
+    // No queue has the number that stands between two works: a thread that reads while they change takes nothing.
     uint64_t number = atomic_load(&team.number) + 2 * NEXT_WORK;
-    for (size_t i = 0; i <= team.threads; i++) atomic_store(&team.queues[i].ticket, (number - NEXT_WORK) | PART_MASK);
+    atomic_store(&team.number, number - NEXT_WORK);
     atomic_store(&team.parts, parts);
     atomic_store(&team.body, body);
     atomic_store(&team.context, context);

@@ -31,20 +31,25 @@ package struct LUFactors {
     package func rightDivide(_ b: UnsafeMutableBufferPointer<Double>) throws(LAPACKError) {
         guard order > 0, !b.isEmpty else { return }
         precondition(b.count % order == 0, "\(b.count) values over rows of \(order)")
-        let (rows, n) = (b.count / order, Int32(order))
+        let rows = b.count / order
         let chunks = (rows + Self.chunk - 1) / Self.chunk
         var codes = [Int32](repeating: 0, count: chunks)
         codes.withUnsafeMutableBufferPointer { codes in
-            Team.share(chunks, cost: Self.chunk * order) {
-                for index in $0 {
-                    let first = index * Self.chunk
-                    codes[index] = LAPACKE_dgetrs(
-                        LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, Int32(min(Self.chunk, rows - first)), factors.pointer, n,
-                        pivots, b.baseAddress! + first * order, n)
-                }
+            // An element that is gone through is worth some ten operations.
+            Team.share(chunks, cost: Self.chunk * order * order / 8) {
+                for index in $0 { codes[index] = solve(index * Self.chunk..<min(rows, (index + 1) * Self.chunk), of: b) }
             }
         }
         for code in codes { try LAPACKError.check(code, "dgetrs", [rows, order]) }
+    }
+
+    /// LAPACK's code; that of a B that is no number where the solution is none.
+    private func solve(_ rows: Range<Int>, of b: UnsafeMutableBufferPointer<Double>) -> Int32 {
+        let (n, values) = (Int32(order), b[rows.lowerBound * order..<rows.upperBound * order])
+        let code = LAPACKE_dgetrs_work(
+            LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), n, Int32(rows.count), factors.pointer, n, pivots,
+            UnsafeMutableBufferPointer(rebasing: values).baseAddress, n)
+        return code == 0 && values.contains(where: \.isNaN) ? -8 : code
     }
 }
 

@@ -102,17 +102,18 @@ package struct HadamardTransform: Sendable {
         let (order, m, power) = (block.order, block.factor, block.power)
         let scale = 1 / Float(order).squareRoot()
         let source = x.pointer
-        func butterflies(_ blocks: Range<Int>) -> UnsafeMutablePointer<Float> {
+        func butterflies(_ blocks: Range<Int>, _ target: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
             let (first, count) = (blocks.lowerBound * order, blocks.count * order)
             if UnsafePointer(target) != source { (target + first).update(from: source + first, count: count) }
             ck_fwht(target + first, blocks.count * m, power, scale)
             return target + first
         }
         let blocks = x.count / order
-        guard let factor else { return Team.share(blocks, cost: 4 * order) { _ = butterflies($0) } }
+        guard let factor else { return Team.share(blocks, cost: 4 * order) { _ = butterflies($0, target) } }
         if power == 1 {
             var scaled = Tensor(uninitialized: x.shape)
-            scaled.mutablePointer.update(from: butterflies(0..<blocks), count: x.count)
+            let elements = scaled.mutablePointer
+            Team.share(blocks, cost: 4 * order) { _ = butterflies($0, elements) }
             gemm(
                 .asStored, orientation == .asStored ? .transposed : .asStored, m: blocks, n: m, k: m, scaled.pointer, lda: m,
                 factor.values.pointer, ldb: m, target, ldc: m)
@@ -121,7 +122,7 @@ package struct HadamardTransform: Sendable {
         let signs = orientation == .asStored ? factor.signs : factor.transposedSigns
         Team.share(blocks, cost: 8 * order) {
             var sums = Tensor(uninitialized: [4 * m * min(power, 32)])
-            ck_mix_signs(butterflies($0), signs, sums.mutablePointer, $0.count, m, power)
+            ck_mix_signs(butterflies($0, target), signs, sums.mutablePointer, $0.count, m, power)
         }
     }
 }

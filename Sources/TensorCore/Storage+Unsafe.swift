@@ -54,7 +54,7 @@ package final class DoubleStorage: @unchecked Sendable {
         reset()
     }
 
-    /// What `convert` makes of a tensor's elements.
+    /// What `convert` makes of a tensor's elements, on several threads at a time.
     package convenience init(_ tensor: Tensor, _ convert: (Float) -> Double) {
         self.init(uninitialized: tensor.count)
         let (source, target) = (tensor.pointer, pointer)

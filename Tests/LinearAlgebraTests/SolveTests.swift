@@ -93,7 +93,7 @@ import Testing
     }
 
     @Test func `rows are solved for to the same bits by any number of threads`() throws {
-        let (rows, n) = (3 * LUFactors.chunk + 5, 40)
+        let (rows, n) = (3 * LUFactors.chunk + 5, 72)
         var random = RandomStream(seed: 45)
         let (a, b) = (Tensor(normal: [n, n], from: &random), Tensor(normal: [rows, n], from: &random))
         let before = Team.threads
@@ -110,6 +110,13 @@ import Testing
         let chunk = DoubleStorage(b.rows(LUFactors.chunk..<2 * LUFactors.chunk)) { Double($0) }
         try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(chunk.elements)
         #expect(chunk.elements.map(\.bitPattern) == Array(alone[LUFactors.chunk * n..<2 * LUFactors.chunk * n]))
+        for row in [0, rows - 1] {
+            let spoiled = DoubleStorage(b) { Double($0) }
+            spoiled.pointer[row * n + 3] = .nan
+            #expect(throws: LAPACKError.self) {
+                try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(spoiled.elements)
+            }
+        }
     }
 
     @Test(arguments: [Orientation.asStored, .transposed], [Orientation.asStored, .transposed])

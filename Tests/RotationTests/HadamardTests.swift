@@ -54,6 +54,7 @@ import Testing
         let x = Tensor(normal: [3, columns], from: &random)
         var y = x
         transform.apply(&y)
+        #expect(transform.applied(to: x).elements == y.elements)
         let (n, power) = (transform.block.order, transform.block.power)
         let factor = try #require(HadamardMatrix(order: transform.block.factor))
         // A few entries by their definition: H_ij = H_m[i / 2^a, j / 2^a]·(−1)^popcount(i mod 2^a & j mod 2^a).
@@ -67,7 +68,9 @@ import Testing
             // Rounding of float32 sums whose result is of order 1.
             #expect(abs(Double(y[row, column]) - sum / Double(n).squareRoot()) < 1e-5)
         }
+        let undone = transform.inverseApplied(to: y)
         transform.applyInverse(&y)
+        #expect(undone.elements == y.elements)
         #expect(maxDifference(y, x) < 1e-5)
     }
 

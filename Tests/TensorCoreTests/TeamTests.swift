@@ -48,6 +48,20 @@ import Testing
         }
     }
 
+    @Test func `every item of every work is done once, whatever the works before`() {
+        var random = RandomStream(seed: 3)
+        for _ in 0..<2000 {
+            let (count, threads) = (1 + Int(random.next() % 40), 1 + Int(random.next() % 6))
+            var marks = Tensor(zeros: [count])
+            let target = marks.mutablePointer
+            Team.share(count, in: threads) { items in
+                // Within a part a work is done alone.
+                Team.share(items.count, in: 3) { for index in $0 { target[items.lowerBound + index] += 1 } }
+            }
+            #expect(marks.elements == [Float](repeating: 1, count: count))
+        }
+    }
+
     @Test func `elements are gone through once each`() {
         with(4) {
             for count in [0, 1, 4096, 100_001] {
