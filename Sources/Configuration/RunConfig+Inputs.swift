@@ -109,7 +109,7 @@ extension RunConfig {
         // Bits of the cache are those of keys and of values that have none of their own.
         for (key, bits) in [("key_bits", execution.keyBits), ("value_bits", execution.valueBits)] {
             let own = settings["quantization.kv.\(key)"]?.text ?? QuantizationSettings.asCache
-            guard own == QuantizationSettings.asCache, let given = settings["quantization.kv.bits"], given.text != "\(bits)"
+            guard own == QuantizationSettings.asCache, let given = settings["quantization.kv.bits"], !given.means("\(bits)")
             else {
                 continue
             }
@@ -126,7 +126,7 @@ extension RunConfig {
         for (key, value) in (said + cache + range + heads).map({ ("quantization." + $0, $1) }) {
             // What is left open contradicts nothing.
             let isOpen = ["auto", QuantizationSettings.asCache].contains(settings[key]?.text)
-            if let given = settings[key], given.text != value, !isOpen {
+            if let given = settings[key], !given.means(value), !isOpen {
                 throw ConfigurationError(key, "is \(given.text); \(folder) is compressed and runs with \(value); leave it out")
             }
             settings[key] = GivenSetting(text: value, place: folder)

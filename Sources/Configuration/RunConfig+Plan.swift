@@ -47,6 +47,6 @@ package struct PlanSettings: Sendable, Equatable {
             "operations per second of a matrix product on one core; auto: measured here where neither nodes nor cores_per_node "
                 + "is given, else "
                 + AssumedNode.productFlops.settingText,
-            .above(0, upTo: 1e18))
+            .between(1e6, 1e18))
     }
 }

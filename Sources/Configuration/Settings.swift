@@ -3,6 +3,9 @@ struct GivenSetting: Equatable {
     let text: String
     /// Such as `run.yaml:12`, or `--set`.
     let place: String
+
+    /// Whether this is a setting's value: a whole number has several texts.
+    func means(_ value: String) -> Bool { text == value || Int(text).map { $0 == Int(value) } ?? false }
 }
 
 /// What is given, by key.

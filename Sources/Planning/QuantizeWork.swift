@@ -37,6 +37,10 @@ struct QuantizeWork {
             for block in part.layers { inTurn = inTurn + calibrating(method, block, replicas: replicas) }
         }
         if config.quantizeTransforms.contains(.balance) { inTurn = inTurn + 1 / replicas * balancing(part) }
+        // The largest values of the inputs' channels.
+        if config.quantizeTransforms.contains(.smoothquant) {
+            for block in part.layers { inTurn = inTurn + 1 / replicas * pass(block) }
+        }
         return (alike, divided, inTurn)
     }
 

@@ -44,9 +44,10 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Whether integers or ternary factors are chosen by what their layers' inputs show.
+    /// Whether integers or ternary factors are chosen, or channels scaled, by what layers' inputs show.
     var calibrates: Bool {
         quantizations.contains { $0.inputs != nil } || job == .ptq && config.ternary.weighting != .none
+            || job == .quantize && !Set(config.quantizeTransforms).isDisjoint(with: [.smoothquant, .balance])
     }
 
     /// Ways to choose integers that `quantize` goes through.

@@ -30,6 +30,18 @@ import Testing
         #expect(seconds[1] < seconds[0] / 3)
     }
 
+    @Test func `scaling channels takes a pass of the calibration text, and its inputs in memory`() throws {
+        func planned(_ sequences: Int, _ transform: String) throws -> PlannedLayout {
+            try planner(
+                .quantize, ranks: 1, "quantize.transform=\(transform)", "calibration.sequences=\(sequences)",
+                "data.eval.windows=1"
+            ).plan(whole(1))
+        }
+        let (few, many) = (try planned(64, "smoothquant"), try planned(256, "smoothquant"))
+        #expect(many.secondsPerStep > 1.5 * few.secondsPerStep && many.peakMemory > few.peakMemory)
+        #expect(try planned(64, "hadamard").secondsPerStep == planned(256, "hadamard").secondsPerStep)
+    }
+
     @Test func `layers divide among owners as they are dealt, and beyond the largest layer not at all`() throws {
         let part = StagePart(0..<4, of: 4)
         let work = TernaryWork(try planner(.qat, ranks: 1).workload)

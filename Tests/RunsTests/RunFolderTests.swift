@@ -1,4 +1,5 @@
 import Evaluation
+import Foundation
 import TestSupport
 import Testing
 
@@ -55,6 +56,22 @@ import Testing
             try withExtendedLifetime(folder) { try folder.append(JSONObject()) }
         }
         try RunFolder(path, isWriter: true).claim()
+    }
+
+    @Test(arguments: ["a/model", "a", "a/model/.."])
+    func `a run does not begin where its input's files would be removed`(_ input: String) throws {
+        let temporary = try TemporaryFolder()
+        let place = input == "a" ? "a" : "a/model"
+        try FileManager.default.createDirectory(atPath: temporary.file("a/model"), withIntermediateDirectories: true)
+        try AtomicFile.write("factors", to: temporary.file("a/model/ternary.safetensors"))
+        let config = try RunConfig(assignments: ["model.path=\(temporary.file(input))"])
+        let error = #expect(throws: FolderOccupied.self) {
+            try RunFolder(temporary.file(place), isWriter: true).create(config, job: "eval")
+        }
+        #expect(error?.exitCode == .configuration && error?.description.contains("model.path") == true)
+        #expect(try text(temporary.file("a/model/ternary.safetensors")) == "factors")
+        // A folder within it is nobody's yet.
+        try RunFolder(temporary.file("a/model/run"), isWriter: true).create(config, job: "eval")
     }
 
     private static var summary: RunSummary {

@@ -30,7 +30,8 @@ enum FolderOccupied: ReportableError, Equatable {
         case .foreign(let path, let names):
             "\(path): holds files that are no run's "
                 + "(\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
-                + "give another --out, or --overwrite to write beside them, over files of the same names"
+                + "give another --out, or --overwrite, which removes what has a name of a run's (model, checkpoints, …) and "
+                + "leaves the rest"
         case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
         case .otherSettings(let path, let job, let difference):
             "\(path): holds a finished run of \(job) with other settings: \(difference); \(Self.advice)"
@@ -156,6 +157,9 @@ extension RunConfig {
     func checkInputs(outside removed: Set<String>, of folder: String) throws(FolderOccupied) {
         for key in descriptions where key.isText && key.path != "out" {
             guard var path = Self.resolved(key.value) else { continue }
+            // Of a folder, a run's or a model's, a job reads files by their names.
+            let read = [path, "\(path)/model"].flatMap { folder in FolderContents.readNames.map { "\(folder)/\($0)" } }
+            guard removed.isDisjoint(with: read) else { throw .input(folder, setting: "\(key.path) (\(key.value))") }
             while path != "/" {
                 if removed.contains(path) { throw .input(folder, setting: "\(key.path) (\(key.value))") }
                 path = parentDirectory(of: path)

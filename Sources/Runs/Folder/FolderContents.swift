@@ -24,6 +24,8 @@ struct FolderContents {
     static let resultNames = [
         RunFolder.summaryName, "R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.harness, "model", RunFiles.exports,
     ]
+    /// Of these, what other jobs read.
+    static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, "model"]
     /// What a run resumes from; it goes when a run begins at step 0.
     static let stateNames = [CheckpointFolder.name]
     /// What says which run it is and how far it has come.
