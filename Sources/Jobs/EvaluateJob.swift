@@ -3,6 +3,7 @@ package import Collectives
 internal import Compression
 internal import Configuration
 internal import Evaluation
+internal import HuggingFace
 internal import Models
 internal import Parallelism
 internal import Quantization
@@ -30,6 +31,8 @@ package struct EvaluateJob: Job {
         let changed: CompressedModel?
         /// Of what training has made, as its folder has it.
         let size: ModelSize?
+        /// Of what is not ternary there, or in the model's folder: what the factors compete with is counted in it, too.
+        let type: ElementType
         /// Whether the linears there are packed.
         let isPacked: Bool
         let tasks: TaskWork?
@@ -120,7 +123,8 @@ package struct EvaluateJob: Job {
             parameters,
             Compressed(
                 recipe: recipe, factors: factors, changed: changed,
-                size: try trained.map { try ModelSizes($0.folder).stored }, isPacked: trained?.folder.packed != nil,
+                size: try trained.map { try ModelSizes($0.folder).stored },
+                type: try (trained?.folder ?? inputs.folder).elementType, isPacked: trained?.folder.packed != nil,
                 tasks: try TaskWork(config, inputs.folder))
         )
     }
@@ -176,7 +180,7 @@ package struct EvaluateJob: Job {
         if let factors = compressed.factors {
             if config.eval.compare {
                 let names = Set(factors.keys)
-                let written = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(config))
+                let written = try ModelSizes(run.inputs.folder, as: compressed.type)
                 try table.addIntegers(names, of: original, all: names, activations, model, written, windows, groups)
             }
             let size = try run.context.communicator.agree { try config.ternary.path.map(sizes.ternary(file:)) }

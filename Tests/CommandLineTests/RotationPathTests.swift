@@ -93,6 +93,15 @@ extension CommandLineTests {
             // The last row is of what `model/` holds, in the type that it is written in.
             let (rows, bytes) = (first["rows"]?.array ?? [], try #require(first["model_bytes"]?.integer))
             #expect(try #require(rows.last?["bytes"]?.integer) == bytes)
+            // What factors compete with is counted in the type of what stands beside them, whatever else is asked for.
+            guard command.hasPrefix("ptq") else { return }
+            let other = try Program.run(["eval", "out", "--set", "model.dtype=f32", "--out", "other"], in: model.path)
+            #expect(other.code == 0, "\(other)")
+            let counted = try InputFile.json(model.file("other/summary.json"))["rows"]?.array ?? []
+            for key in ["int4", "int3"] {
+                let bytes = [rows, counted].map { rows in rows.first { $0["key"]?.string == key }?["bytes"]?.integer }
+                #expect(bytes[0] != nil && bytes[0] == bytes[1])
+            }
         }
 
         @Test func `eval of a run of qat that began with rotations or with factors scores what it has left`() throws {
