@@ -1,6 +1,6 @@
 // Threads that share the parts of one work after the other. Each has a queue, the same run of parts from work to work, so that
 // it finds in its own caches what it wrote there: where cores have several caches of the last level, each other's take several
-// times as long to read. Who has finished his own queue takes from the others'. A queue's `ticket` is the number of the work
+// times as long to read. One that has finished its own takes from the others'. A queue's `ticket` is the number of the work
 // and, below it, the next part that nobody has taken; whoever raises the latter has the part. The caller waits for parts that
 // were taken, never for a thread that has taken none.
 #include "ck_team.h"

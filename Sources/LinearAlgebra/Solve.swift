@@ -35,7 +35,7 @@ package struct LUFactors {
         let chunks = (rows + Self.chunk - 1) / Self.chunk
         var codes = [Int32](repeating: 0, count: chunks)
         codes.withUnsafeMutableBufferPointer { codes in
-            // An element that is gone through is worth some ten operations.
+            // Eight operations take about as long as an element that is gone through.
             Team.share(chunks, cost: Self.chunk * order * order / 8) {
                 for index in $0 { codes[index] = solve(index * Self.chunk..<min(rows, (index + 1) * Self.chunk), of: b) }
             }
@@ -43,7 +43,7 @@ package struct LUFactors {
         for code in codes { try LAPACKError.check(code, "dgetrs", [rows, order]) }
     }
 
-    /// LAPACK's code; that of a B that is no number where the solution is none.
+    /// LAPACK's code; where the solution is NaN, the one for a B with NaN.
     private func solve(_ rows: Range<Int>, of b: UnsafeMutableBufferPointer<Double>) -> Int32 {
         let (n, values) = (Int32(order), b[rows.lowerBound * order..<rows.upperBound * order])
         let code = LAPACKE_dgetrs_work(
