@@ -42,6 +42,7 @@ package enum Team {
     }
 
     /// The same on up to `threads` threads: more runs than threads, so that one that is late leaves its runs to the others.
+    /// From call to call a thread has the same stretch of 0..<count, as long as it is in time.
     package static func share(_ count: Int, in threads: Int, _ body: (Range<Int>) -> Void) {
         share(count, in: threads, parts: min(count, threads * 4), body)
     }
