@@ -24,8 +24,8 @@ import Testing
         func b(_ p: Int, _ j: Int) -> Int { opB == .asStored ? p * ldb + j : j * ldb + p }
     }
 
-    /// Tiles that end inside a panel, sums over several blocks, columns over several blocks, nothing to add up; more work than
-    /// many threads need, of which they cannot have the same number of rows, and several parts each of what is left over.
+    /// Tiles that end inside a panel, sums over several blocks, columns over several blocks, nothing to add up; rows that
+    /// many threads cannot divide evenly, which leaves each of them several parts of the rest.
     static let cases: [Case] = [
         Case(m: 1, n: 1, k: 1), Case(opB: .transposed, m: 3, n: 33, k: 17), Case(opA: .transposed, m: 15, n: 31, k: 257),
         Case(opA: .transposed, opB: .transposed, m: 29, n: 5, k: 600, gap: 3), Case(m: 5, n: 7, k: 0),

@@ -4,7 +4,7 @@ import Testing
 @testable import Configuration
 @testable import Planning
 
-/// What ternary layers are planned to take.
+/// What ternary layers, and passes of the calibration text, are planned to take.
 @Suite struct TernaryPlanTests {
     private static let rates = 2.4e11
 

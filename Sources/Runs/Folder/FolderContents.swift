@@ -21,9 +21,7 @@ struct FolderContents {
     }
 
     /// What a run computes; none of it stands beside another run's configuration.
-    static let resultNames = [
-        RunFolder.summaryName, "R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.harness, "model", RunFiles.exports,
-    ]
+    static let resultNames = [RunFolder.summaryName] + readNames + [RunFiles.harness, RunFiles.exports]
     /// Of these, what other jobs read.
     static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, "model"]
     /// What a run resumes from; it goes when a run begins at step 0.
