@@ -41,14 +41,10 @@ import Testing
 
     @Test(arguments: operations.indices) func `no value and no gradient depends on the threads`(_ index: Int) {
         let (name, shapes, body) = Self.operations[index]
-        let threads = Team.threads
-        defer { Team.threads = threads }
-        Team.threads = 1
-        let alone = results(shapes, body)
+        let alone = withThreads(1) { results(shapes, body) }
         #expect(alone.allSatisfy { !$0.isEmpty }, "\(name)")
-        for count in [2, 5] {
-            Team.threads = count
-            #expect(results(shapes, body) == alone, "\(name), \(count) threads")
+        for threads in [2, 5] {
+            #expect(withThreads(threads) { results(shapes, body) } == alone, "\(name), \(threads) threads")
         }
     }
 }

@@ -39,12 +39,8 @@ import Testing
         let (one, many) = (Tensor(normal: [1, 512], from: &random), Tensor(normal: [20, 512], from: &random))
         let held = FloatMatrix(w, as: .bfloat16)
         #expect(maxDifference(held.product(many), matmul(many, .asStored, w, .transposed)) < 1e-3)
-        let threads = Team.threads
-        defer { Team.threads = threads }
-        Team.threads = 1
-        let alone = held.product(one).elements
-        Team.threads = 3
-        #expect(held.product(one).elements == alone)
+        let alone = withThreads(1) { held.product(one).elements }
+        #expect(withThreads(3) { held.product(one).elements } == alone)
     }
 
     /// Many works, one after the other and from several threads at once.

@@ -75,14 +75,11 @@ import Testing
         var random = RandomStream(seed: 8)
         let (a, b) = (Tensor(normal: [c.countOfA + 1], from: &random), Tensor(normal: [c.countOfB + 1], from: &random))
         let start = Tensor(normal: [c.m, c.ldc], from: &random)
-        let threads = Team.threads
-        defer { Team.threads = threads }
-        Team.threads = 1
-        let alone = multiply(c, a, b, in: precision, onto: start)
-        for count in [2, 3, 7, 16, 40] {
-            Team.threads = count
-            #expect(multiply(c, a, b, in: precision, onto: start).elements == alone.elements)
+        func product(threads: Int) -> [Float] {
+            withThreads(threads) { multiply(c, a, b, in: precision, onto: start).elements }
         }
+        let alone = product(threads: 1)
+        for threads in [2, 3, 7, 16, 40] { #expect(product(threads: threads) == alone) }
     }
 
     /// So that cutting tokens into micro-batches, or ranks, changes no bit.

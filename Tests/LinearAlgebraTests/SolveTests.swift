@@ -1,4 +1,5 @@
 import TensorCore
+import TestSupport
 import Testing
 
 @testable import LinearAlgebra
@@ -96,13 +97,12 @@ import Testing
         let (rows, n) = (3 * LUFactors.chunk + 5, 72)
         var random = RandomStream(seed: 45)
         let (a, b) = (Tensor(normal: [n, n], from: &random), Tensor(normal: [rows, n], from: &random))
-        let before = Team.threads
-        defer { Team.threads = before }
         func solution(threads: Int) throws -> [UInt64] {
-            Team.threads = threads
-            let quotient = DoubleStorage(b) { Double($0) }
-            try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(quotient.elements)
-            return quotient.elements.map(\.bitPattern)
+            try withThreads(threads) {
+                let quotient = DoubleStorage(b) { Double($0) }
+                try LUFactors(DoubleStorage(a) { Double($0) }, order: n).rightDivide(quotient.elements)
+                return quotient.elements.map(\.bitPattern)
+            }
         }
         let alone = try solution(threads: 1)
         for threads in [2, 3, 7] { #expect(try solution(threads: threads) == alone) }

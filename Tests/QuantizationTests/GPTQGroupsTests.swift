@@ -94,16 +94,14 @@ import Testing
     }
 
     @Test func `threads change no bit`() throws {
-        let before = Team.threads
-        defer { Team.threads = before }
         var random = RandomStream(seed: 173)
         // Rows enough for several threads.
         let weight = Tensor(normal: [300, Self.columns], from: &random)
         for variant in Variant.all where !variant.isSymmetric && variant.size != 80 {
-            Team.threads = 1
-            let one = try variant.method.quantize(weight, Self.statistics, variant.quantizer)
-            Team.threads = 3
-            let three = try variant.method.quantize(weight, Self.statistics, variant.quantizer)
+            func quantized(threads: Int) throws -> QuantizedWeight {
+                try withThreads(threads) { try variant.method.quantize(weight, Self.statistics, variant.quantizer) }
+            }
+            let (one, three) = (try quantized(threads: 1), try quantized(threads: 3))
             #expect(one.codes == three.codes && one.scales.elements == three.scales.elements, "\(variant)")
         }
     }

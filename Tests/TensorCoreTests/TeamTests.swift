@@ -1,4 +1,5 @@
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import TensorCore
@@ -6,16 +7,8 @@ import Testing
 @Suite struct TeamTests {
     private struct Refused: Error, Equatable { var item: Int }
 
-    /// Runs `body` with so many threads.
-    private func with(_ threads: Int, _ body: () throws -> Void) rethrows {
-        let before = Team.threads
-        defer { Team.threads = before }
-        Team.threads = threads
-        try body()
-    }
-
     @Test(arguments: [1, 2, 5]) func `items come back in their order`(_ threads: Int) throws {
-        try with(threads) {
+        try withThreads(threads) {
             for count in [0, 1, 2, 23] {
                 let squares = try Team.map(count) { item, _ in item * item }
                 #expect(squares == (0..<count).map { $0 * $0 })
@@ -24,7 +17,7 @@ import Testing
     }
 
     @Test(arguments: [1, 2, 5]) func `an error of an item is the map's`(_ threads: Int) {
-        with(threads) {
+        withThreads(threads) {
             #expect(throws: Refused(item: 7)) {
                 try Team.map(30) { item, _ in if item == 7 { throw Refused(item: item) } }
             }
@@ -42,9 +35,9 @@ import Testing
             }
             return total.elements
         }
-        with(1) {
+        withThreads(1) {
             let alone = columnSums()
-            with(threads) { #expect(columnSums() == alone) }
+            withThreads(threads) { #expect(columnSums() == alone) }
         }
     }
 
@@ -63,7 +56,7 @@ import Testing
     }
 
     @Test func `elements are gone through once each`() {
-        with(4) {
+        withThreads(4) {
             for count in [0, 1, 4096, 100_001] {
                 var marks = Tensor(zeros: [count])
                 let target = marks.mutablePointer
@@ -91,6 +84,6 @@ import Testing
 
     @Test func `a thread that is late leaves its items to the others`() {
         // While another test's work is under way the caller does all of its own alone.
-        with(2) { #expect((0..<40).contains { _ in othersGoOn() }) }
+        withThreads(2) { #expect((0..<40).contains { _ in othersGoOn() }) }
     }
 }

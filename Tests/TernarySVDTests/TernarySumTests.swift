@@ -44,13 +44,12 @@ import Testing
         let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
         let (w, rho) = (Tensor(normal: [m, n], from: &random), Tensor(normal: [m, n], from: &random))
         let sum = TernarySum(u: u, v: v)
-        let before = Team.threads
-        defer { Team.threads = before }
         let results = [1, 2, 7].map { threads in
-            Team.threads = threads
-            var (weight, rest) = (w, rho)
-            sum.carryResidual(s, nil, weight: &weight, rest: &rest)
-            return (weight.elements, rest.elements)
+            withThreads(threads) {
+                var (weight, rest) = (w, rho)
+                sum.carryResidual(s, nil, weight: &weight, rest: &rest)
+                return (weight.elements, rest.elements)
+            }
         }
         #expect(results.allSatisfy { $0 == results[0] })
         #expect(results[0].0 == sum.product(s).elements)

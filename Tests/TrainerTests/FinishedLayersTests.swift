@@ -3,6 +3,7 @@ import Configuration
 import Models
 import Parallelism
 import Support
+import Synchronization
 import TensorCore
 import TernarySVD
 import TestSupport
@@ -27,20 +28,26 @@ import Testing
 
     private struct Killed: Error {}
 
-    /// - Parameter rounds: after which the run is killed.
-    private func decomposed(_ options: TernaryOptions, killedAfter rounds: Int = .max) throws -> (
+    /// - Parameter isKilled: whether the run is killed once a layer is kept.
+    private func decomposed(_ options: TernaryOptions, isKilled: Bool = false) throws -> (
         layers: [TernaryReport.Layer], rounds: Int
     ) {
         let indices = try weights.linears(matching: .all)
-        var count = 0
+        let count = Atomic<Int>(0)
         let layers = try decompose(
             weights, indices, options, over: .dataParallel(LoopbackCommunicator()),
             keeping: FinishedLayers(run: folder.path, options),
             eachRound: {
-                count += 1
-                if count > rounds { throw Killed() }
+                count.add(1, ordering: .relaxed)
+                if isKilled, try kept() > 0 { throw Killed() }
             })
-        return (layers, count)
+        return (layers, count.load(ordering: .relaxed))
+    }
+
+    /// Layers in the run's folder.
+    private func kept() throws -> Int {
+        let path = folder.path + "/decomposition"
+        return PathKind(path) == .absent ? 0 : try entries(ofFolder: path).count
     }
 
     private func expectSame(_ a: [TernaryReport.Layer], _ b: [TernaryReport.Layer]) {
@@ -52,12 +59,19 @@ import Testing
         }
     }
 
-    @Test func `a decomposition that was ended in the middle goes on with the layers that are left, to the same bits`() throws {
+    @Test(arguments: [1, 5])
+    func `a decomposition that was ended in the middle continues with the layers that are left, to the same bits`(
+        _ threads: Int
+    ) throws {
+        try withThreads(threads) { try endInTheMiddle() }
+    }
+
+    private func endInTheMiddle() throws {
         let whole = try decomposed(options)
         try FinishedLayers(run: folder.path, options).remove()
-        #expect(throws: (any Error).self) { try decomposed(options, killedAfter: whole.rounds / 2) }
-        let kept = try entries(ofFolder: folder.path + "/decomposition").count
-        #expect(kept > 0 && kept < whole.layers.count)
+        #expect(throws: (any Error).self) { try decomposed(options, isKilled: true) }
+        let left = try whole.layers.count - kept()
+        #expect(left > 0 && left < whole.layers.count)
         let rest = try decomposed(options)
         #expect(rest.rounds < whole.rounds)
         expectSame(rest.layers, whole.layers)
