@@ -69,7 +69,7 @@ import Testing
     private func endInTheMiddle() throws {
         let whole = try decomposed(options)
         try FinishedLayers(run: folder.path, options).remove()
-        #expect(throws: (any Error).self) { try decomposed(options, isKilled: true) }
+        #expect(throws: (any Error).self) { _ = try decomposed(options, isKilled: true) }
         let left = try whole.layers.count - kept()
         #expect(left > 0 && left < whole.layers.count)
         let rest = try decomposed(options)
