@@ -119,7 +119,7 @@ package final class PipelineExecutor<World: Communicator> {
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
             }
             WorkProgress.note()
-            progress()
+            Trace.span(.poll) { progress() }
             if let failure { throw failure }
         }
         try outbox.finish()

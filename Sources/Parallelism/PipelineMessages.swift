@@ -1,4 +1,5 @@
 package import Collectives
+internal import Support
 package import TensorCore
 
 /// Messages on their way to other ranks. Sending returns at once; memory is given back as messages arrive.
@@ -19,7 +20,7 @@ package final class Outbox<World: Communicator> {
 
     /// Starts to send a tensor; waits for the oldest message to this peer where as many as allowed are under way.
     package func send(_ tensor: Tensor, to peer: Int, tag: Int) throws(MPIError) {
-        try progress()
+        try Trace.span(.poll) { () throws(MPIError) in try progress() }
         while let oldest = pending[peer]?.first, pending[peer, default: []].count >= limit {
             waitSeconds += try seconds { () throws(MPIError) in _ = try oldest.wait() }
             pending[peer]?.removeFirst()

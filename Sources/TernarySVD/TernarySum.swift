@@ -29,27 +29,44 @@ package struct TernarySum: Sendable {
 
     /// U·diag(s)·V, `[m, n]`: the same bits on every rank and processor, with any number of threads.
     package func product(_ s: Tensor) -> Tensor {
-        precondition(s.count == componentCount, "\(s.count) scales for componentCount \(componentCount)")
         var result = Tensor(uninitialized: [rows, columns])
-        let (target, scales, width) = (result.mutablePointer, s.pointer, Int(CK_TERNARY_WIDTH))
-        Team.share((columns + width - 1) / width, cost: codes.count * Self.costOfACode) { blocks in
-            ck_ternary_sum(
-                codes, counts, rows, componentCount, v, scales, columns, blocks.lowerBound * width,
-                min(columns, blocks.upperBound * width),
-                target)
+        let target = result.mutablePointer
+        share(s) { factors, columns in
+            ck_ternary_sum(factors, s.pointer, columns.lowerBound, columns.upperBound, target)
         }
         return result
+    }
+
+    /// A ← W + ρ, W ← diag(a)·U·diag(s)·V·diag(b), ρ ← A − W.
+    package func carryResidual(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
+        precondition(weight.shape == [rows, columns] && rest.shape == weight.shape, "\(weight.shape) and \(rest.shape)")
+        let (w, rho) = (weight.mutablePointer, rest.mutablePointer)
+        share(s) { factors, columns in
+            ck_ternary_carry_residual(
+                factors, s.pointer, balance?.a, balance?.b, columns.lowerBound, columns.upperBound, w, rho)
+        }
     }
 
     /// Vectors of additions for a block of columns.
     private static let costOfACode = Int(CK_TERNARY_WIDTH) / 16
 
-    /// A ← W + ρ, W ← diag(a)·U·diag(s)·V·diag(b), ρ ← A − W.
-    package func carryResidual(_ s: Tensor, _ balance: Balance?, weight: inout Tensor, rest: inout Tensor) {
-        let product = product(s)
-        let (source, w, rho) = (product.pointer, weight.mutablePointer, rest.mutablePointer)
-        Team.share(rows, cost: columns) { rows in
-            ck_ternary_carry_residual(source, balance?.a, balance?.b, rows.lowerBound, rows.upperBound, columns, w, rho)
+    /// Calls `body` for runs of columns that together are all of them, on all threads.
+    private func share(_ s: Tensor, _ body: (UnsafePointer<ck_ternary_tiled>, Range<Int>) -> Void) {
+        precondition(s.count == componentCount, "\(s.count) scales for \(componentCount) components")
+        let width = Int(CK_TERNARY_WIDTH)
+        codes.withUnsafeBufferPointer { codes in
+            counts.withUnsafeBufferPointer { counts in
+                v.withUnsafeBufferPointer { v in
+                    var factors = ck_ternary_tiled(
+                        codes: codes.baseAddress, counts: counts.baseAddress, v: v.baseAddress, rows: rows,
+                        inner: componentCount, columns: columns)
+                    withUnsafePointer(to: &factors) { factors in
+                        Team.share((columns + width - 1) / width, cost: codes.count * Self.costOfACode) { blocks in
+                            body(factors, blocks.lowerBound * width..<min(columns, blocks.upperBound * width))
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ import TensorCore
 ///
 /// The number is the whole process's, and tests run side by side: those that choose it run one after the other. All others must
 /// hold with any number.
+@discardableResult
 package func withThreads<Result>(_ threads: Int, _ body: () throws -> Result) rethrows -> Result {
     choosing.lock()
     defer { choosing.unlock() }

@@ -68,16 +68,21 @@ double ck_ternary_kernel_row(const float *a, const float *b, size_t n, float *ou
 // of tiles. Returns the number of codes.
 #define CK_TERNARY_TILE 64
 size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts);
-// Columns from first to last of y ← T·diag(s)·V for tiled rows×inner T, inner×n ternary v and rows×n y: additions of ±s_j in
-// ascending order of j whatever the processor, as of ck_ternary_accumulate. CK_TERNARY_WIDTH columns are made at a time.
+// The factors of T·diag(s)·V as the sum reads them: codes and counts of tiled rows×inner T, and inner×columns ternary v.
+typedef struct {
+    const uint8_t *codes, *counts;
+    const int8_t *v;
+    size_t rows, inner, columns;
+} ck_ternary_tiled;
+
+// Columns from first to last of y ← T·diag(s)·V: additions of ±s_j in ascending order of j whatever the processor, as of
+// ck_ternary_accumulate. CK_TERNARY_WIDTH columns are made at a time.
 #define CK_TERNARY_WIDTH 128
-void ck_ternary_sum(
-    const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n,
-    size_t first, size_t last, float *y);
-// Rows from first to last of A ← w + rest, w ← diag(a)·product·diag(b) (a and b may both be null: ones), rest ← A − w, of n
-// columns.
+void ck_ternary_sum(const ck_ternary_tiled *t, const float *s, size_t first, size_t last, float *y);
+// The same columns of A ← w + rest, w ← diag(a)·T·diag(s)·V·diag(b) (a and b may both be null: ones), rest ← A − w.
 void ck_ternary_carry_residual(
-    const float *product, const float *a, const float *b, size_t first, size_t last, size_t n, float *w, float *rest);
+    const ck_ternary_tiled *t, const float *s, const float *a, const float *b, size_t first, size_t last, float *w,
+    float *rest);
 
 // Whole numbers of at most `largest` for the entries of a weight, each times its column's scale.
 typedef struct {

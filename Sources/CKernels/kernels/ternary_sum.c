@@ -2,22 +2,27 @@ enum { TILE = CK_TERNARY_TILE, WIDTH = CK_TERNARY_WIDTH, CHUNKS = WIDTH / LANES,
 _Static_assert(TILE <= NEGATIVE, "a component's number within its tile leaves a bit for the sign");
 
 typedef float aligned_chunk __attribute__((vector_size(64), aligned(64), may_alias));
+typedef float chunk __attribute__((vector_size(64), aligned(4), may_alias));
 
 size_t CK_VARIANT(ck_ternary_tile)(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts) {
-    size_t length = 0;
+    uint8_t *end = codes;
     for (size_t j0 = 0; j0 < inner; j0 += TILE) {
         size_t size = inner - j0 < TILE ? inner - j0 : TILE;
         for (size_t i = 0; i < rows; i++) {
             const float *row = t + i * inner + j0;
-            size_t first = length;
+            uint64_t nonzero = 0, negative = 0;
             for (size_t j = 0; j < size; j++) {
-                codes[length] = (uint8_t)(j | (row[j] < 0 ? NEGATIVE : 0));
-                length += row[j] != 0;
+                nonzero |= (uint64_t)(row[j] != 0) << j;
+                negative |= (uint64_t)(row[j] < 0) << j;
             }
-            *counts++ = (uint8_t)(length - first);
+            *counts++ = (uint8_t)__builtin_popcountll(nonzero);
+            for (; nonzero; nonzero &= nonzero - 1) {
+                size_t j = (size_t)__builtin_ctzll(nonzero);
+                *end++ = (uint8_t)(j | (negative >> j & 1) * NEGATIVE);
+            }
         }
     }
-    return length;
+    return (size_t)(end - codes);
 }
 
 // x ← the part of diag(s)·V that a tile's components and up to WIDTH columns make, filled up with zeros.
@@ -33,12 +38,11 @@ INLINE void fill(
     }
 }
 
-// sum ← sum + Σ ±x over a row's codes.
-INLINE void add(
-    float *sum, float (*x)[WIDTH], const uint8_t *codes, size_t count) {
+// sum ← Σ ±x over a row's codes, onto what is there unless it is the first tile.
+INLINE void add(float *sum, float (*x)[WIDTH], const uint8_t *codes, size_t count, int isFirst) {
     static const float sign[2] = {1, -1};
-    aligned_chunk *target = (aligned_chunk *)sum, y[CHUNKS];
-    for (size_t k = 0; k < CHUNKS; k++) y[k] = target[k];
+    chunk *target = (chunk *)sum, y[CHUNKS];
+    for (size_t k = 0; k < CHUNKS; k++) y[k] = isFirst ? (chunk){0} : target[k];
     for (size_t e = 0; e < count; e++) {
         const aligned_chunk *from = (const aligned_chunk *)x[codes[e] & (NEGATIVE - 1)];
         float factor = sign[codes[e] / NEGATIVE];
@@ -47,44 +51,51 @@ INLINE void add(
     for (size_t k = 0; k < CHUNKS; k++) target[k] = y[k];
 }
 
-void CK_VARIANT(ck_ternary_sum)(
-    const uint8_t *codes, const uint8_t *counts, size_t rows, size_t inner, const int8_t *v, const float *s, size_t n,
-    size_t first, size_t last, float *y) {
-    _Alignas(64) float x[TILE][WIDTH], sum[WIDTH];
-    if (first >= last) return;
-    for (size_t i = 0; i < rows; i++) memset(y + i * n + first, 0, (last - first) * sizeof *y);
-    for (size_t j0 = 0; j0 < inner; j0 += TILE, counts += rows) {
-        size_t size = inner - j0 < TILE ? inner - j0 : TILE;
-        const uint8_t *code = codes;
-        for (size_t c = first; c < last; c += WIDTH) {
-            size_t width = last - c < WIDTH ? last - c : WIDTH;
-            fill(x, v + j0 * n + c, s + j0, size, n, width);
-            code = codes;
-            for (size_t i = 0; i < rows; i++) {
-                float *target = y + i * n + c;
-                memcpy(sum, target, width * sizeof *sum);
-                add(sum, x, code, counts[i]);
-                memcpy(target, sum, width * sizeof *sum);
-                code += counts[i];
+// Up to WIDTH columns of y, from column c on.
+static void sum_columns(const ck_ternary_tiled *t, const float *s, size_t c, size_t width, float *y) {
+    _Alignas(64) float x[TILE][WIDTH], part[WIDTH];
+    const uint8_t *codes = t->codes, *counts = t->counts;
+    if (t->inner == 0)
+        for (size_t i = 0; i < t->rows; i++) memset(y + i * t->columns + c, 0, width * sizeof *y);
+    for (size_t j0 = 0; j0 < t->inner; j0 += TILE) {
+        size_t size = t->inner - j0 < TILE ? t->inner - j0 : TILE;
+        fill(x, t->v + j0 * t->columns + c, s + j0, size, t->columns, width);
+        for (size_t i = 0; i < t->rows; i++, codes += *counts++) {
+            float *target = y + i * t->columns + c;
+            if (width == WIDTH)
+                add(target, x, codes, *counts, j0 == 0);
+            else {
+                memcpy(part, target, width * sizeof *part);
+                add(part, x, codes, *counts, j0 == 0);
+                memcpy(target, part, width * sizeof *part);
             }
         }
-        codes = code;
     }
 }
 
+INLINE size_t block_width(size_t c, size_t last) { return last - c < WIDTH ? last - c : WIDTH; }
+
+void CK_VARIANT(ck_ternary_sum)(const ck_ternary_tiled *t, const float *s, size_t first, size_t last, float *y) {
+    for (size_t c = first; c < last; c += WIDTH) sum_columns(t, s, c, block_width(c, last), y);
+}
+
 void CK_VARIANT(ck_ternary_carry_residual)(
-    const float *product, const float *a, const float *b, size_t first, size_t last, size_t n, float *restrict w,
+    const ck_ternary_tiled *t, const float *s, const float *a, const float *b, size_t first, size_t last, float *restrict w,
     float *restrict rest) {
-    for (size_t i = first; i < last; i++) {
-        const float *p = product + i * n;
-        float *wi = w + i * n, *ri = rest + i * n;
-        // One operation a loop, so that no compiler contracts two and rounds once: the same bits on every processor.
-        for (size_t j = 0; j < n; j++) ri[j] += wi[j];
-        if (a && b) {
-            float scale = a[i];
-            for (size_t j = 0; j < n; j++) wi[j] = p[j] * (scale * b[j]);
-        } else
-            memcpy(wi, p, n * sizeof *wi);
-        for (size_t j = 0; j < n; j++) ri[j] -= wi[j];
+    size_t n = t->columns;
+    for (size_t c = first; c < last; c += WIDTH) {
+        size_t end = c + block_width(c, last);
+        for (size_t i = 0; i < t->rows; i++)
+            for (size_t j = c; j < end; j++) rest[i * n + j] += w[i * n + j];
+        sum_columns(t, s, c, end - c, w);
+        for (size_t i = 0; i < t->rows; i++) {
+            float *wi = w + i * n, *ri = rest + i * n;
+            // One operation a loop, so that no compiler contracts two and rounds once: the same bits on every processor.
+            if (a && b) {
+                float scale = a[i];
+                for (size_t j = c; j < end; j++) wi[j] *= scale * b[j];
+            }
+            for (size_t j = c; j < end; j++) ri[j] -= wi[j];
+        }
     }
 }

@@ -15,6 +15,8 @@ extension Trace {
         /// New factors of a layer, the same for another rank that has more to do, and what the bus does with all ranks'
         /// factors.
         case transition, takenOver, exchange
+        /// A look for messages that does not wait, but where none has come gives the core to other ranks.
+        case poll
         /// Calls that may wait for other ranks.
         case send, receive, wait, allReduce, broadcast, allGather, barrier, split
         case metrics, checkpoint
@@ -48,7 +50,7 @@ extension Trace {
                 "compute"
             case .transition, .takenOver, .exchange: "transition"
             case .send: "send"
-            case .receive, .wait: "wait"
+            case .poll, .receive, .wait: "wait"
             case .gradients, .allReduce, .broadcast, .allGather, .barrier, .split: "collective"
             case .metrics, .readModel, .writeModel: "file"
             case .checkpoint: "checkpoint"
