@@ -92,6 +92,24 @@ extension RunConfig {
         return (file, assignments)
     }
 
+    /// - Parameters:
+    ///   - asked: what is asked for besides.
+    ///   - recorded: of a run, with what ``reproducing(run:)`` adds.
+    /// - Throws: ``ConfigurationError`` where that says of a packed `model/` what its row would not heed.
+    static func check(_ asked: GivenSettings, over recorded: GivenSettings) throws {
+        let (run, changed) = try (RunConfig(recorded), RunConfig(recorded.merging(asked) { $1 }))
+        guard changed.ternary.path == nil, let path = changed.eval.trained,
+            let execution = try CompressedFolder.execution(of: GivenPath.model(path))
+        else { return }
+        let ofWeights = ["weights.bits", "weights.symmetric", "weights.granularity", "weights.group_size"]
+        let keys = (ofWeights + ["overrides", "embedding_bits", "head_bits"]).map { "quantization." + $0 }
+        for key in keys where asked[key] != nil {
+            guard let value = run.values[key], let other = changed.values[key], value != other else { continue }
+            throw ConfigurationError(key, "is \(other); \(path) is compressed and was made with \(value); leave it out")
+        }
+        _ = try running(execution, of: path, asked.filter { !keys.contains($0.key) })
+    }
+
     /// Whether a path is a run's folder.
     package static func isRun(_ path: String) -> Bool {
         PathKind("\(path)/config.yaml") == .file && PathKind("\(path)/config.json") == .absent

@@ -35,6 +35,7 @@ extension RunConfig {
         let (activations, cache) = (quantization.activations, quantization.kv)
         let roundsInputs = activations.bits < 16
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
+        let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
         let learnsForRounding = isAuto || (quantize.transform == .learned && rotation.path == nil)
         let learned = Self.ofLearning.map {
             Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
@@ -78,7 +79,7 @@ extension RunConfig {
                 isHeeded: calibrates(job)),
             Rule(
                 keys: "model.dense", purpose: "models that are written packed: quantization.weights.bits below 16, or factors",
-                isHeeded: makesFactors || weights.bits < 16 || quantization.overrides != .none),
+                isHeeded: makesFactors || (rounds && (weights.bits < 16 || quantization.overrides != .none))),
             Rule(keys: "eval.max_length", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
             Rule(keys: "eval.limit", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
             Rule(
@@ -95,6 +96,8 @@ extension RunConfig {
             Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
             Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
             Rule(keys: "generate.", purpose: "generate", isHeeded: false),
+            Rule(keys: "quantization.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
+            Rule(keys: "rotation.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
         ]
     }
 }

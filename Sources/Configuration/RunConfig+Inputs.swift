@@ -9,9 +9,10 @@ extension RunConfig {
         let config = try RunConfig(given)
         if let planned = PlannedJob(rawValue: job) {
             try config.quantization.checkUniform(job)
-            try config.checkFiles(planned)
+            try config.checkFiles(planned.rawValue)
         }
         switch job {
+        case PlanSettings.command: try self.init(given, job: config.plan.job.rawValue)
         case PlannedJob.eval.rawValue:
             try config.quantization.checkUniform("rotation.path", config.rotation.path != nil)
             try config.quantization.checkUniform("eval.hadamard", config.eval.hadamard)
@@ -29,17 +30,18 @@ extension RunConfig {
         }
     }
 
-    /// - Throws: ``ConfigurationError`` where a file is given that this job would not look at: what was meant to be made with
-    ///   it would be made without.
-    private func checkFiles(_ job: PlannedJob) throws(ConfigurationError) {
+    /// - Throws: ``ConfigurationError`` where a file is given that this job, or other command, would not look at: what was
+    ///   meant to be made with it would be made without.
+    package func checkFiles(_ command: String) throws(ConfigurationError) {
         let readers: [(key: String, path: String?, jobs: [PlannedJob])] = [
             ("rotation.path", rotation.path, [.rotate, .eval, .quantize]), ("qat.rotations", qat.rotations, [.qat]),
             // ptq makes such factors, and says so itself.
             ("ternary.path", ternary.path, [.eval, .qat, .ptq]),
         ]
-        guard let (key, path, jobs) = readers.first(where: { $0.path != nil && !$0.jobs.contains(job) }) else { return }
+        let unread = readers.first { $0.path != nil && !$0.jobs.map(\.rawValue).contains(command) }
+        guard let (key, path, jobs) = unread else { return }
         let names = jobs.map(\.rawValue).joined(separator: ", ")
-        throw ConfigurationError(key, "is \(path ?? ""), which \(job.rawValue) does not read; it is for \(names)")
+        throw ConfigurationError(key, "is \(path ?? ""), which \(command) does not read; it is for \(names)")
     }
 
     /// With what the file of `rotation.path` says the rotations were learned for.
@@ -94,8 +96,9 @@ extension RunConfig {
 
     /// Where the model's folder says what its network does to activations.
     ///
+    /// - Returns: the settings given, with what it says.
     /// - Throws: ``ConfigurationError`` where a setting given says something else.
-    private static func running(
+    static func running(
         _ execution: Execution, of folder: String, _ given: GivenSettings
     ) throws(ConfigurationError) -> GivenSettings {
         var settings = given

@@ -6,10 +6,13 @@ package protocol SettingValue: Equatable, Sendable {
     static var isText: Bool { get }
     init?(settingText text: String)
     var settingText: String { get }
+    /// The value that is computed with, which a rule has to accept, too.
+    var computed: Self { get }
 }
 
 extension SettingValue {
     package static var isText: Bool { false }
+    package var computed: Self { self }
 }
 
 extension Int: SettingValue {
@@ -21,13 +24,17 @@ extension Int: SettingValue {
 extension Double: SettingValue {
     package static var expectation: String { "a number" }
 
-    /// NaN and infinity are refused, written out or as a number out of range; so is hexadecimal.
+    /// NaN and infinity are refused, written out or as a number out of single precision's range; so is hexadecimal.
     package init?(settingText text: String) {
-        guard text.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }), let value = Double(text), value.isFinite else {
+        guard text.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }), let value = Double(text), value.computed.isFinite
+        else {
             return nil
         }
         self = value
     }
+
+    /// In single precision, which most of the work is done in: 1e-300 is 0 there, and 0.999999999 is 1.
+    package var computed: Double { Double(Float(self)) }
 
     package var settingText: String { self == rounded() && abs(self) < 1e15 ? String(Int(self)) : description }
 }
@@ -77,7 +84,13 @@ extension Choice {
 package struct Rule<Value: SettingValue>: Sendable {
     /// What is expected, in the words of an error and of a comment.
     let expectation: String
-    let accepts: @Sendable (Value) -> Bool
+    private let holds: @Sendable (Value) -> Bool
+
+    private init(expectation: String, _ holds: @escaping @Sendable (Value) -> Bool) {
+        (self.expectation, self.holds) = (expectation, holds)
+    }
+
+    func accepts(_ value: Value) -> Bool { holds(value) && holds(value.computed) }
 
     /// Every value of the type.
     static var any: Rule { Rule(expectation: Value.expectation) { _ in true } }

@@ -42,8 +42,11 @@ package struct SettingsRequest: Sendable {
         // The run's own file may be an old one; what it says is not the user's to change.
         let own = SettingsRequest(assignments: assignments)
         for source in try own.sources() { RunConfig.renamedKeys(source).forEach(warn) }
-        let recorded = try SettingsRequest(file: run.file, assignments: run.assignments).given()
-        return try RunConfig(recorded.merging(own.given()) { $1 }, job: job)
+        let (recorded, asked) = try (SettingsRequest(file: run.file, assignments: run.assignments).given(), own.given())
+        try RunConfig.check(asked, over: recorded)
+        let config = try RunConfig(recorded.merging(asked) { $1 }, job: job)
+        config.idleKeys(asked, .eval).forEach(warn)
+        return config
     }
 
     /// Where an assignment stands.

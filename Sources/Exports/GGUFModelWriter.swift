@@ -73,6 +73,14 @@ package struct GGUFModelWriter: ModelWriter {
 
     package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? { obstacleOfFloats(execution) }
 
+    package func obstacle(_ result: ExpectedResult) -> String? {
+        guard precision == .tq2_0 else { return nil }
+        // Integers of two bits are −2 to 1, and may be none of −2.
+        if result.linears == .integers, result.integerBits ?? 2 <= 2 { return nil }
+        return "the job leaves no blocks of 256 weights that are one scale times −1, 0, 1, which alone the format holds; "
+            + "gguf-q4_0 and gguf-q8_0 hold any"
+    }
+
     /// As ``ModelWriter/write(_:)``; tensors, values and tokenizer are read back and compared with the source.
     package func write(_ request: ExportRequest) throws -> ExportReport {
         try request.checkFile("GGUF file", beginning: GGUFFile.magic)

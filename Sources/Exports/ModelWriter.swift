@@ -58,6 +58,8 @@ package struct ExpectedResult: Sendable {
     package enum Linears: Sendable { case floats, integers, ternary }
 
     package let linears: Linears
+    /// The fewest that a linear's integers have; nil where that is not known.
+    package let integerBits: Int?
     /// Whether it leaves `rotations.safetensors`.
     package let hasRotations: Bool
     /// nil where it is floats, or that is not known.
@@ -67,10 +69,10 @@ package struct ExpectedResult: Sendable {
     package let execution: Execution
 
     package init(
-        linears: Linears, hasRotations: Bool = false, embedding: SharedForm.Embedding? = nil, float: String? = nil,
-        execution: Execution = .plain
+        linears: Linears, integerBits: Int? = nil, hasRotations: Bool = false, embedding: SharedForm.Embedding? = nil,
+        float: String? = nil, execution: Execution = .plain
     ) {
-        (self.linears, self.hasRotations) = (linears, hasRotations)
+        (self.linears, self.integerBits, self.hasRotations) = (linears, integerBits, hasRotations)
         (self.embedding, self.float, self.execution) = (embedding, float, execution)
     }
 }
@@ -188,6 +190,7 @@ package struct ExportRequest: Sendable {
             guard !holdsSource else {
                 throw ExportError(.place, out, "holds \(source), which is read and would go with it; give another one")
             }
+            try checkOutside()
         default: throw ExportError(.place, out, "is there and is no model's folder; give the name of a new one")
         }
     }
@@ -197,6 +200,15 @@ package struct ExportRequest: Sendable {
         guard PathKind(parent, followsLinks: true) == .folder else {
             throw ExportError(.place, out, "cannot be written: there is no folder \(parent)")
         }
+        try checkOutside()
+    }
+
+    /// - Throws: ``ExportError`` where `out` is within the folder of a model that is read.
+    private func checkOutside() throws(ExportError) {
+        guard PathKind(source + "/config.json") == .file, let folder = resolvedPath(source),
+            let parent = resolvedPath(parentDirectory(of: out)), parent == folder || parent.hasPrefix(folder + "/")
+        else { return }
+        throw ExportError(.place, out, "is within \(source), which is read and stays as it is; give a place outside of it")
     }
 
     /// Whether the file at `out` is the source, lies in it, or is what it was imported from.

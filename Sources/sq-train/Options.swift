@@ -37,12 +37,14 @@ struct ConfigurationOptions: ParsableArguments {
 
 extension RankCommand {
     /// Does the work of a command without a run folder, with its settings; or prints them where that is asked for. Collective.
+    ///
+    /// - Parameter job: whose settings they are; empty where they are no job's.
     func withSettings(
-        on communicator: some Communicator, _ work: (RunConfig, Reporter) throws -> Void
+        of job: String = "", on communicator: some Communicator, _ work: (RunConfig, Reporter) throws -> Void
     ) throws {
         let (request, reporter) = (options.request(), Reporter(isSpeaking: communicator.isRoot))
-        guard !options.printConfig else { return reporter.note(try request.text(on: communicator)) }
-        try work(request.configuration(on: communicator), reporter)
+        guard !options.printConfig else { return reporter.note(try request.text(job: job, on: communicator)) }
+        try work(request.configuration(job: job, on: communicator), reporter)
     }
 }
 

@@ -1,10 +1,11 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Jobs
 
 struct PlanCommand: RankCommand {
     static let configuration = CommandConfiguration(
-        commandName: "plan",
+        commandName: PlanSettings.command,
         abstract: "Predict a job's hours, core-hours and memory on a cluster, and say how to start it there.",
         discussion: """
             The job is plan.job, the cluster plan.nodes, plan.cores_per_node and others (see --print-config). Ranks a node, \
@@ -23,6 +24,8 @@ struct PlanCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(on: communicator) { try PlanJob(model, asJSON: json).run($0, communicator, $1) }
+        try withSettings(of: PlanSettings.command, on: communicator) {
+            try PlanJob(model, asJSON: json).run($0, communicator, $1)
+        }
     }
 }

@@ -1,3 +1,4 @@
+internal import ArgumentParser
 internal import CKernels
 internal import CProcess
 internal import Collectives
@@ -104,6 +105,16 @@ enum ProcessEnvironment {
         _ = try ThreadNumber.given(MPIEnvironment.currentEnvironment())
     }
 
+    /// Throws where a word of the command line is no text: Swift's arguments hold other characters in its place.
+    static func requireTexts() throws {
+        for (place, word) in CommandLine.arguments.enumerated() {
+            guard let bytes = CommandLine.unsafeArgv[place], String(validatingCString: bytes) == nil else { continue }
+            let option = place > 1 ? CommandLine.arguments[place - 1] : ""
+            throw ValidationError(
+                "\(option.hasPrefix("--") ? option : "argument \(place)") '\(word.prefix(100))': is not UTF-8")
+        }
+    }
+
     /// The soft limit is for programs that keep descriptors in `select`'s sets; every rank's connections count.
     private static func raiseDescriptorLimit() {
         var limit = rlimit()
@@ -167,9 +178,8 @@ enum ProcessEnvironment {
 
     /// Returns only when the system refuses; then the program runs on as it is, only slower.
     private static func restart() {
-        var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) } + [nil]
-        execv("/proc/self/exe", &arguments)
-        for argument in arguments { free(argument) }
+        // The bytes that were given: texts made of them would hide that they are none.
+        execv("/proc/self/exe", CommandLine.unsafeArgv)
     }
 }
 

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Jobs
 
 struct ProfileCommand: RankCommand {
@@ -17,6 +18,9 @@ struct ProfileCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(on: communicator) { try ProfileJob(folder).run($0, communicator, $1) }
+        try withSettings(on: communicator) { config, reporter in
+            try communicator.agree { try config.checkFiles("profile") }
+            try ProfileJob(folder).run(config, communicator, reporter)
+        }
     }
 }

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import Collectives
+internal import Configuration
 internal import Jobs
 internal import Support
 
@@ -24,6 +25,9 @@ struct VerifyCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(on: communicator) { try VerifyJob(first, second).run($0, communicator, $1) }
+        try withSettings(on: communicator) { config, reporter in
+            try communicator.agree { try config.checkFiles("verify") }
+            try VerifyJob(first, second).run(config, communicator, reporter)
+        }
     }
 }

@@ -57,6 +57,18 @@ extension CommandLineTests {
         }
 
         @Test(arguments: [
+            ("train", []), ("ptq", []), ("quantize", ["quantization.weights.bits=8", "quantization.overrides=*.q_proj=4"]),
+        ]) func `blocks of one scale, which the work does not leave, are refused before it`(
+            _ job: String, _ settings: [String]
+        ) throws {
+            let model = try ModelFolder()
+            let all = settings + ["model.path=embedded", "export.formats=gguf-tq2_0"]
+            try Program.expectRefusal(
+                [job] + model.arguments() + all.flatMap { ["--set", $0] }, in: model.path, ranks: 0, code: 78,
+                fragment: "gguf-tq2_0: the job leaves no blocks")
+        }
+
+        @Test(arguments: [
             ("quantize", ["quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
             ("quantize", ["quantization.weights.bits=4"], "r-bin", "leaves no rotations.safetensors"),
             ("rotate", [], "r-bin,onnx", "makes no ternary linears"),

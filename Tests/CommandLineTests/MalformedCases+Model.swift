@@ -114,6 +114,10 @@ extension MalformedCase {
     ]
 
     static let configuration = [
+        MalformedCase(
+            "a file for a model", "data.safetensors: is a file, and neither a model's folder nor a GGUF file",
+            arguments: ["--set", "model.path=data.safetensors"]
+        ) { _ in },
         MalformedCase("no config.json", "no such file", code: 66) {
             try FileManager.default.removeItem(atPath: $0.file("model/config.json"))
         },

@@ -104,6 +104,39 @@ extension CommandLineTests {
             }
         }
 
+        @Test func `eval of a run follows no bits that its packed model does not have`() throws {
+            let model = try ModelFolder()
+            let bits = ["quantization.weights.bits=4", "quantization.activations.bits=8"].flatMap { ["--set", $0] }
+            #expect(try Program.run(["quantize"] + bits + model.arguments(), in: model.path).code == 0)
+            for (setting, said) in [
+                ("weights.bits=3", "out/model is compressed and was made with 4"),
+                ("overrides=*.q_proj=8", "was made with none"),
+                ("activations.bits=4", "out/model is compressed and runs with 8"), ("kv.bits=4", "runs with 16"),
+            ] {
+                for folder in ["out", "out/model"] {
+                    try Program.expectRefusal(
+                        ["eval", folder, "--out", "again", "--set", "quantization.\(setting)"], in: model.path, ranks: 0,
+                        code: 78, fragment: folder == "out" ? said : "quantization.")
+                }
+            }
+            // What was asked for then may be said again, and of factors and floats bits of inputs are to choose.
+            let same = try Program.run(["eval", "out", "--out", "same"] + bits, in: model.path)
+            #expect(same.code == 0 && same.errors.isEmpty, "\(same)")
+            #expect(try Program.run(["train"] + model.arguments() + ["--out", "trained"], in: model.path).code == 0)
+            let other = try Program.run(["eval", "trained", "--out", "other"] + bits, in: model.path)
+            #expect(other.code == 0 && other.output.contains("W4 A8"), "\(other)")
+        }
+
+        @Test(arguments: [["profile", "model"], ["verify", "model", "model"]])
+        func `a command that reads no file of a run refuses one`(_ command: [String]) throws {
+            let model = try ModelFolder()
+            for key in ["ternary.path", "rotation.path", "qat.rotations"] {
+                try Program.expectRefusal(
+                    command + ["--set", "\(key)=a"], in: model.path, ranks: 0, code: 78,
+                    fragment: "\(key): is a, which \(command[0]) does not read")
+            }
+        }
+
         @Test func `eval of a run of qat that began with rotations or with factors scores what it has left`() throws {
             let model = try ModelFolder()
             func run(_ command: String, _ out: String) throws -> Program.Outcome {

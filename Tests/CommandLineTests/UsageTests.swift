@@ -1,3 +1,4 @@
+import Foundation
 import Support
 import TestSupport
 import Testing
@@ -39,6 +40,24 @@ extension CommandLineTests {
             try Program.expectRefusal(
                 ["rotate", "meta-llama/Llama-3.2-1B"], in: folder.path, ranks: 0, code: 66,
                 fragment: "hf download meta-llama/Llama-3.2-1B")
+        }
+
+        @Test(arguments: [
+            (#"generate --prompt $'a\xff'"#, "--prompt 'a\u{FFFD}': is not UTF-8"), (#"eval $'\xc3'"#, "argument 2 '"),
+            (#"launch -n 1 generate --prompt $'\x80'"#, "--prompt '"),
+        ])
+        func `a word that is no text is refused, and nothing else is taken for it`(_ words: String, _ fragment: String) throws {
+            let (folder, shell, pipe) = (try TemporaryFolder(), Process(), Pipe())
+            shell.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+            shell.arguments = ["--default-signal", "bash", "-c", "\(Program.path) \(words)"]
+            shell.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+            shell.standardError = pipe
+            try shell.run()
+            let errors = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            shell.waitUntilExit()
+            #expect(shell.terminationStatus == 64 && errors.contains(fragment), "\(errors)")
+            #expect(errors.split(separator: "\n").count == 1, "\(errors)")
+            #expect(try entries(ofFolder: folder.path).isEmpty)
         }
 
         @Test func `the version is printed`() throws {

@@ -105,6 +105,19 @@ import Testing
                 "unknown key '\(given)': there is no such setting; sq-train --print-config lists them"))
     }
 
+    @Test(arguments: [
+        "ternary.tolerance=1e-300", "ternary.tolerance=0.999999999", "optimizer.beta2=0.999999999",
+        "training.learning_rate=1e-50", "quantization.clip_ratios=key=1e-60", "plan.bandwidth=1e39",
+    ])
+    func `a number that single precision makes one out of range is refused, too`(_ setting: String) {
+        #expect(problem("", setting).contains("is not accepted, expected "), "\(problem("", setting))")
+    }
+
+    @Test(arguments: ["ternary.tolerance=1e-30", "ternary.bits=0.1", "training.learning_rate=1e-40", "generate.top_p=0.3"])
+    func `a number that single precision rounds within its range is accepted`(_ setting: String) {
+        #expect(throws: Never.self) { try RunConfig(assignments: [setting]) }
+    }
+
     @Test func `a precision of passes is refused where there are none`() {
         let narrow = "training.precision=bfloat16"
         #expect(problem("", narrow, "rotation.objective=weights").contains("kl or ce), and weights makes none"))

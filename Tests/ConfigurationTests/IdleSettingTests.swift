@@ -45,6 +45,12 @@ import Testing
         ),
         ("ptq", ["eval.limit=5", "eval.product=integer"], ["eval", "eval"]),
         ("eval", ["eval.limit=5", "eval.max_length=64"], ["eval.tasks", "eval.tasks"]),
+        (
+            "ptq", ["quantization.weights.bits=4", "quantization.activations.bits=8", "rotation.r1=none"],
+            ["rotate, quantize, eval", "rotate, quantize, eval", "rotate, quantize, eval"]
+        ),
+        ("qat", ["quantization.kv.bits=8"], ["qat.method=integer"]),
+        ("train", ["quantization.weights.bits=4", "model.dense=true"], ["qat.method=integer", "written packed"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -70,6 +76,7 @@ import Testing
         ("eval", ["eval.product=integer", "eval.compare=false"]),
         ("ptq", ["eval.compare=false", "data.eval.windows=2"]), ("qat", ["eval.compare=false"]),
         ("rotate", ["rotation.balance=true", "calibration.sequences=8"]), ("ptq", ["model.dense=true"]),
+        ("qat", ["qat.method=integer", "quantization.weights.bits=4", "rotation.r4=none", "model.dense=true"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {

@@ -41,4 +41,18 @@ import Testing
         let differences = try RotationMetadata(of: path).differences(RunConfig(assignments: used))
         #expect(differences.map { "\($0.setting.dropFirst("quantization.".count)) \($0.learned) \($0.used)" } == told)
     }
+
+    @Test func `a plan is for what a file's rotations were learned for, as the job is`() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("rotations.safetensors")
+        let learned = ["quantization.weights.bits=4", "quantization.activations.bits=8", "rotation.balance=true"]
+        let metadata = RotationMetadata.make(try RunConfig(assignments: learned), modelDigest: "d")
+        try SafetensorsFile.write([TensorSource("R1", Tensor(identity: 4))], to: path, metadata: metadata)
+        func config(_ job: String, _ command: String) throws -> RunConfig {
+            try SettingsRequest(assignments: ["plan.job=\(job)", "rotation.path=\(path)"]).configuration(job: command)
+        }
+        for job in ["eval", "rotate", "quantize"] { #expect(try config(job, "plan") == config(job, job)) }
+        #expect(try config("eval", "plan").quantization.weights.bits == 4 && config("quantize", "plan").rotation.balance)
+        #expect(throws: ConfigurationError.self) { try config("train", "plan") }
+    }
 }

@@ -73,6 +73,14 @@ import Testing
         #expect(
             model.refusal("huggingface", to: "mine", overwrites: true)?.description.contains("is no model's folder") == true)
         #expect(try entries(ofFolder: model.file("mine")) == ["a"])
+        // Nothing is put beside what is read, by whatever way.
+        try FileManager.default.createSymbolicLink(
+            atPath: model.file("link"), withDestinationPath: model.file("model"))
+        for place in ["model/sub", "link/sub", "model/../model/sub"] {
+            #expect(model.refusal("huggingface", to: place)?.description.contains("is within") == true, "\(place)")
+        }
+        try FileManager.default.copyItem(atPath: model.file("out"), toPath: model.file("model/sub"))
+        #expect(model.refusal("huggingface", to: "model/sub", overwrites: true)?.description.contains("is within") == true)
         // What is read is not replaced together with the folder that it lies in either.
         try FileManager.default.moveItem(atPath: model.file("model"), toPath: model.file("out/model"))
         try FileManager.default.createSymbolicLink(

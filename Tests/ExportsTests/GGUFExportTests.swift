@@ -79,6 +79,16 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        (ExpectedResult(linears: .floats), false), (ExpectedResult(linears: .ternary), false),
+        (ExpectedResult(linears: .integers, integerBits: 3), false), (ExpectedResult(linears: .integers, integerBits: 2), true),
+        (ExpectedResult(linears: .integers), true),
+    ])
+    func `what no job leaves is refused as TQ2_0 before its work`(_ result: ExpectedResult, _ mayFit: Bool) {
+        #expect((GGUFModelWriter(.tq2_0).obstacle(result) == nil) == mayFit)
+        #expect(GGUFModelWriter(.q4_0).obstacle(result) == nil)
+    }
+
     @Test func `the tokenizer goes along: tokens, merges, special ones, template`() throws {
         let model = try ExportedModel()
         try model.export("gguf-q8_0", to: "a.gguf")
@@ -177,9 +187,9 @@ import Testing
         #expect(
             model.refusal("gguf-f32", to: "model/model.safetensors", overwrites: true)?.description.contains("is read") == true)
         #expect(try InputFile(weights).sha256() == bytes)
-        // Beside them there is room.
-        #expect(model.refusal("gguf-f32", to: "model/new.gguf") == nil)
-        let file = model.file("model/new.gguf")
+        #expect(model.refusal("gguf-f32", to: "model/new.gguf")?.description.contains("is within") == true)
+        #expect(model.refusal("gguf-f32", to: "new.gguf") == nil)
+        let file = model.file("new.gguf")
         let folder = try GGUFImport.folder(of: file)
         #expect(throws: ExportError.self) {
             try ModelWriters.named("gguf-q4_0").write(ExportRequest(source: folder, out: file, overwrites: true))

@@ -31,6 +31,20 @@ import Testing
         #expect(change((30, 2e-9), (30, -1.3e-9)) == .unchanged)
     }
 
+    @Test(arguments: [
+        (0.00431, 0.00434, "KL 0.00431 → 0.00434, perplexity 30.00 → 30.00"),
+        (0.004301, 0.0043, "KL 0.004301 → 0.004300, perplexity"), (0.1, 0.2, "KL 0.1000 → 0.2000, perplexity"),
+        (0.0043, 0.0043, "KL 0.0043 → 0.0043, perplexity"), (2e-9, -1e-6, "KL 0.000000 → -0.000001, perplexity"),
+    ])
+    func `numbers that have changed are not printed alike`(_ before: Double, _ after: Double, _ text: String) {
+        let line = Improvement(
+            before: LanguageModelScore(perplexity: 30, klDivergence: before),
+            after: LanguageModelScore(perplexity: 30, klDivergence: after)
+        ).line
+        #expect(line.contains(text), "\(line)")
+        #expect(Improvement(before: 30, after: 29.996).line.hasSuffix("perplexity 30.000 → 29.996"))
+    }
+
     @Test func `weights learned finer than they are used are what to change first`() throws {
         func line(_ settings: String...) throws -> String {
             let remedy = try RunConfig(assignments: settings).weightRemedy

@@ -58,6 +58,28 @@ import Testing
         try RunFolder(path, isWriter: true).claim()
     }
 
+    @Test func `a run that waits for another one says so, once`() throws {
+        let temporary = try TemporaryFolder()
+        let other = open(temporary.file("run.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        #expect(flock(other, LOCK_EX) == 0)
+        DispatchQueue.global().asyncAfter(deadline: .now() + 1) { close(other) }
+        var lines: [String] = []
+        let lock = try FolderLock(temporary.path) { lines.append($0) }
+        withExtendedLifetime(lock) {}
+        #expect(lines.count == 1 && lines.first?.contains("waits 5 seconds at most") == true, "\(lines)")
+        #expect(try entries(ofFolder: temporary.path) == ["run.lock"])
+    }
+
+    @Test func `a lock that no run has signed goes, and whoever waits for it makes another`() throws {
+        let temporary = try TemporaryFolder()
+        var first = try FolderLock(temporary.path) as FolderLock?
+        do {
+            let second = try FolderLock(temporary.path) { _ in first = nil }
+            withExtendedLifetime(second) { #expect(FolderLock.isHeld(temporary.path) && first == nil) }
+        }
+        #expect(try entries(ofFolder: temporary.path) == [])
+    }
+
     @Test(arguments: ["a/model", "a", "a/model/.."])
     func `a run does not begin where its input's files would be removed`(_ input: String) throws {
         let temporary = try TemporaryFolder()
@@ -70,6 +92,7 @@ import Testing
         }
         #expect(error?.exitCode == .configuration && error?.description.contains("model.path") == true)
         #expect(try text(temporary.file("a/model/ternary.safetensors")) == "factors")
+        #expect(try entries(ofFolder: temporary.file(place)) == (place == "a" ? ["model"] : ["ternary.safetensors"]))
         // A folder within it is nobody's yet.
         try RunFolder(temporary.file("a/model/run"), isWriter: true).create(config, job: "eval")
     }

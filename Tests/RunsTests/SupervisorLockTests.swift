@@ -42,7 +42,7 @@ import Testing
         #expect(try SupervisorLock(path, supervisor: "a") == nil)
         #expect(try entries(ofFolder: path).isEmpty)
         try AtomicFile.write("a", to: file)
-        _ = try FolderLock(path, supervisor: nil)
+        try FolderLock(path, supervisor: nil).sign("a", path)
         #expect(FolderContents(path).foreign.isEmpty)
         #expect(try SupervisorLock(path, supervisor: "b") != nil)
     }

@@ -96,6 +96,7 @@ extension RunConfig {
         case PlannedJob.train.rawValue: linears = .floats
         default: linears = QuantizationRecipe(self, architecture).weights == nil ? .floats : .integers
         }
-        return ExpectedResult(linears: linears, hasRotations: job == PlannedJob.rotate.rawValue)
+        let bits = ([quantization.weights.bits] + quantization.overrides.entries.map(\.bits)).min()
+        return ExpectedResult(linears: linears, integerBits: bits, hasRotations: job == PlannedJob.rotate.rawValue)
     }
 }

@@ -87,7 +87,21 @@ package enum ModelRegistry {
     /// - Throws: ``FileError``; as ``configuration(of:)``.
     package static func configuration(at path: String) throws -> HFConfig {
         if GGUFFile.isNamed(by: path) { return try configuration(of: GGUFFile(path)) }
-        return try HFConfig(path.hasSuffix(".json") ? path : path + "/config.json")
+        return try path.hasSuffix(".json") ? HFConfig(path) : configuration(ofFolder: path)
+    }
+
+    /// The config.json of a folder.
+    ///
+    /// - Throws: ``FileError``; where the path is a file's, saying what would be read instead.
+    static func configuration(ofFolder path: String) throws(FileError) -> HFConfig {
+        guard PathKind(path, followsLinks: true) != .file else {
+            throw FileError(
+                .malformed, path,
+                GGUFFile.isNamed(by: path)
+                    ? "is a GGUF file, and a folder is read here; make one of it with sq-train import"
+                    : "is a file, and neither a model's folder nor a GGUF file; give the folder that holds config.json")
+        }
+        return try HFConfig(path + "/config.json")
     }
 
     /// The config.json of the model in a GGUF file.

@@ -29,7 +29,7 @@ package struct ModelFolder: Sendable {
     ///   throws.
     package init(_ path: String, packed: PackedWeightsReader = { _, _, _ in nil }) throws {
         self.path = path
-        var (config, warnings) = (try PackedModelType.restored(HFConfig(path + "/config.json")), [String]())
+        var (config, warnings) = (try PackedModelType.restored(ModelRegistry.configuration(ofFolder: path)), [String]())
         var description = try ModelRegistry.model(config)
         checkpoint = try Checkpoint(path)
         self.packed = try packed(checkpoint, config, description.architecture)

@@ -21,34 +21,69 @@ package struct FolderInUse: ReportableError, Equatable {
 /// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
 /// descriptor of the file that is closed. A file system without locks is used without.
 ///
-/// The file holds the name of the run that has begun here last.
+/// The file holds the name of the run that has begun here last. Where none begins after all, it goes with the lock that made it.
 package final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
     private static let timeout = Duration.seconds(5)
 
-    private let descriptor: Int32
+    /// After which whoever waits is told that it does.
+    private static let patience = Duration.seconds(0.5)
 
-    /// - Parameter supervisor: of the run; nil where it has none.
+    private let descriptor: Int32
+    /// Of a file that this lock has made, and no run has signed.
+    private var madePath: String?
+
+    /// - Parameters:
+    ///   - supervisor: of the run; nil where it has none.
+    ///   - tell: gets a line where another run has the folder, and this one waits for its end.
     /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would, or the folder is another
     ///   supervisor's; ``RunFolderError``.
-    package init(_ folder: String, supervisor: String? = nil) throws {
+    package init(
+        _ folder: String, supervisor: String? = nil, tell: (String) -> Void = Console.printError
+    ) throws {
         try SupervisorLock.check(folder, supervisor: supervisor)
         let name = "\(folder)/\(Self.fileName)"
-        descriptor = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
-        let deadline = ContinuousClock.now + Self.timeout
-        while flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
-            guard .now < deadline else { throw FolderInUse(path: folder) }
-            usleep(50_000)
+        let began = ContinuousClock.now
+        var hasTold = false
+        while true {
+            let (file, isNew) = try Self.open(name)
+            while flock(file, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
+                guard .now < began + Self.timeout else {
+                    close(file)
+                    throw FolderInUse(path: folder)
+                }
+                if !hasTold, .now > began + Self.patience {
+                    hasTold = true
+                    tell("\(folder): another run is writing into this folder; waits 5 seconds at most for its end".singleLine)
+                }
+                usleep(50_000)
+            }
+            if isNamed(file, name) {
+                (descriptor, madePath) = (file, isNew ? name : nil)
+                return
+            }
+            close(file)
         }
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        if let madePath { unlink(madePath) }
+        close(descriptor)
+    }
+
+    /// - Returns: whether it is made here, too.
+    private static func open(_ name: String) throws(RunFolderError) -> (file: Int32, isNew: Bool) {
+        let made = Glibc.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+        if made >= 0 { return (made, true) }
+        let file = Glibc.open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard file >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
+        return (file, false)
+    }
 
     /// Whether a run has the folder now. One that wants it at the same moment tries again.
     static func isHeld(_ folder: String) -> Bool {
-        let file = open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
+        let file = Glibc.open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return false }
         defer { close(file) }
         return flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
@@ -58,5 +93,12 @@ package final class FolderLock {
     func sign(_ run: String, _ folder: String) throws(RunFolderError) {
         let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno
         guard code == 0 else { throw RunFolderError("\(folder)/\(Self.fileName)", "cannot be written", code) }
+        madePath = nil
     }
+}
+
+/// Whether an open file is the one of this name: whoever had it before may have removed it.
+func isNamed(_ file: Int32, _ path: String) -> Bool {
+    var (held, named) = (stat(), stat())
+    return fstat(file, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev
 }

@@ -32,11 +32,7 @@ package final class SupervisorLock {
                 close(file)
                 throw FolderInUse(path: folder)
             }
-            // The one that had it before may have removed the file in between.
-            var (held, named) = (stat(), stat())
-            if fstat(file, &held) == 0, stat(path, &named) == 0, held.st_ino == named.st_ino, held.st_dev == named.st_dev {
-                return file
-            }
+            if isNamed(file, path) { return file }
             close(file)
         }
     }

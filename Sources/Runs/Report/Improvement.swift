@@ -47,12 +47,19 @@ package struct Improvement: Sendable {
         results["change"] = .string(change.rawValue)
     }
 
+    /// Both numbers; where they decide that something has changed, with as many digits as tell them apart.
+    private func arrow(_ from: Double, _ to: Double, decimals: Int, decides: Bool) -> String {
+        var decimals = decimals
+        func text(_ value: Double) -> String { value.formatted(decimals: decimals) }
+        while decides, change != .unchanged, decimals < 12, text(from) == text(to) { decimals += 1 }
+        return "\(text(from)) → \(text(to))"
+    }
+
     /// For the user.
     package var line: String {
-        let perplexity = "perplexity \(before.perplexity.formatted(decimals: 2)) → \(after.perplexity.formatted(decimals: 2))"
+        let perplexity = "perplexity \(arrow(before.perplexity, after.perplexity, decimals: 2, decides: divergences == nil))"
         let scores =
-            divergences.map { "KL \($0.before.formatted(decimals: 4)) → \($0.after.formatted(decimals: 4)), \(perplexity)" }
-            ?? perplexity
+            divergences.map { "KL \(arrow($0.before, $0.after, decimals: 4, decides: true)), \(perplexity)" } ?? perplexity
         let advice = remedy.map { "; \($0)" } ?? ""
         switch change {
         case .better: return "training has made the model better: \(scores)\(advice)"
