@@ -107,7 +107,7 @@ import Testing
 
     @Test(arguments: [
         "ternary.tolerance=1e-300", "ternary.tolerance=0.999999999", "optimizer.beta2=0.999999999",
-        "training.learning_rate=1e-50", "quantization.clip_ratios=key=1e-60", "plan.bandwidth=1e39",
+        "training.learning_rate=1e-50", "quantization.clip_ratios=key=1e-60", "ternary.prune_rate=1e39",
     ])
     func `a number that single precision makes one out of range is refused, too`(_ setting: String) {
         #expect(problem("", setting).contains("is not accepted, expected "), "\(problem("", setting))")

@@ -21,7 +21,8 @@ package struct FolderInUse: ReportableError, Equatable {
 /// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
 /// descriptor of the file that is closed. A file system without locks is used without.
 ///
-/// The file holds the name of the run that has begun here last. Where none begins after all, it goes with the lock that made it.
+/// The file holds the name of the run that has begun here last. Where none begins after all, it goes with the lock that made
+/// it.
 package final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
