@@ -104,7 +104,7 @@ extension CommandLineTests {
             let before = try (entries(ofFolder: model.file("out")), model.read("out/config.yaml"))
             try Program.expectRefusal(
                 arguments("out", settings + ["training.seed=1"]), in: model.path, ranks: ranks, code: 78,
-                fragment: "out: another run is writing")
+                fragment: "out: another run is writing", after: "out: another run is writing into this folder; waits")
             #expect(try before == (entries(ofFolder: model.file("out")), model.read("out/config.yaml")))
             run.send(SIGKILL)
             _ = try run.wait()

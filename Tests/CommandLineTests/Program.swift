@@ -113,8 +113,10 @@ struct Program {
     }
 
     /// Runs with wrong input, and expects one error line, this exit code, and nothing written.
+    ///
+    /// - Parameter line: what a line before that one says; nil for none.
     static func expectRefusal(
-        _ arguments: [String], in folder: String, ranks: Int, code: Int32, fragment: String,
+        _ arguments: [String], in folder: String, ranks: Int, code: Int32, fragment: String, after line: String? = nil,
         sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let before = try entries(ofFolder: folder)
@@ -124,7 +126,9 @@ struct Program {
         #expect(outcome.errorLines.count == 1, context, sourceLocation: sourceLocation)
         #expect(outcome.errorLines.first?.contains(fragment) == true, context, sourceLocation: sourceLocation)
         if ranks == 0 {
-            #expect(outcome.errors.split(separator: "\n").count == 1, context, sourceLocation: sourceLocation)
+            let lines = outcome.errors.split(separator: "\n")
+            #expect(lines.count == (line == nil ? 1 : 2), context, sourceLocation: sourceLocation)
+            #expect(line.map { lines[0].contains($0) } ?? true, context, sourceLocation: sourceLocation)
         }
         #expect(try entries(ofFolder: folder) == before, "something was written", sourceLocation: sourceLocation)
     }
