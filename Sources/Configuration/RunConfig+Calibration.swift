@@ -23,6 +23,12 @@ extension RunConfig {
         }
     }
 
+    /// Of a text's sequences, those that recipes are calibrated on, and those after them that they are compared on.
+    package func dividedForRecipes(_ count: Int) -> (calibrated: Int, compared: Int) {
+        let compared = min(quantize.heldOut, max(1, count / 4))
+        return (min(calibration.sequences, count - compared), compared)
+    }
+
     private func calibrates(_ transform: QuantizeSettings.Transform) -> Bool {
         switch transform {
         case .none, .hadamard: false

@@ -352,6 +352,19 @@ package struct TernarySettings: Sendable, Equatable {
             "layers", LayerPattern.all,
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")
     }
+
+    /// How `ternary.*` says that a matrix is decomposed.
+    package func options(seed: Int) -> TernaryOptions {
+        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode)
+        options.threshold = Float(threshold)
+        options.rounds = rounds
+        options.refinement = refinement
+        options.balance = balance
+        options.economy = economy
+        options.sparsity = sparsity
+        options.seed = UInt64(seed)
+        return options
+    }
 }
 
 extension RunConfig {

@@ -59,8 +59,7 @@ struct RecipeSearch<World: Communicator> {
             throw ConfigurationError(
                 "quantize.recipe", "auto needs two sequences of data.train.path at least, to calibrate on and to compare on")
         }
-        let compared = min(config.quantize.heldOut, max(1, text.count / 4))
-        let calibrated = min(config.calibration.sequences, text.count - compared)
+        let (calibrated, compared) = config.dividedForRecipes(text.count)
         calibration = (0..<calibrated).map { text[$0] }
         heldOut = (calibrated..<calibrated + compared).map { text[$0] }
         (self.run, self.recipe) = (run, recipe)

@@ -15,7 +15,7 @@ struct JobTime {
     init(_ workload: Workload) {
         self.workload = workload
         evaluation = Workload(.eval, workload.config, workload.shape)
-        learning = Self.learning(workload)
+        learning = workload.learning
         cost = ModelCost(workload.shape)
     }
 
@@ -45,16 +45,6 @@ struct JobTime {
         return seconds
     }
 
-    private static func learning(_ workload: Workload) -> Workload? {
-        var config = workload.config
-        let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
-        guard workload.job == .quantize, learns, config.rotation.path == nil else { return nil }
-        (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
-        config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
-        config.training.steps = config.quantize.learningSteps
-        return Workload(.rotate, config, workload.shape)
-    }
-
     // MARK: Evaluations
 
     /// Forward passes over the windows of the evaluation outside the steps.
@@ -77,7 +67,7 @@ struct JobTime {
         let rows: Double
         switch workload.job {
         case .rotate: rows = isRounded ? 4 : 0
-        case .eval: rows = !isRounded ? 0 : workload.config.rotation.path == nil ? 1 : 2
+        case .eval: rows = isRounded ? Double(workload.comparisons) : 0
         case .qat where workload.isTernary: rows = workload.config.eval.compare ? 2 : 0
         case .qat: rows = isRounded ? 2 : 0
         case .train, .ptq, .quantize: rows = 0
@@ -99,11 +89,23 @@ struct JobTime {
 
     // MARK: Sequences and files
 
-    /// Reading a stage's parameters, digesting and writing them.
+    /// Reading a stage's parameters, digesting and writing them: how often two bytes of each are digested, as measured, and
+    /// whether they are written as they are.
     private func files(_ part: StagePart) -> Work {
+        let (digests, isWritten) =
+            switch workload.job {
+            case .rotate: (3.0, true)
+            case .train, .qat: (1, true)
+            case .ptq: (9, true)
+            case .quantize: (1, false)
+            case .eval: (0, false)
+            }
+        let values =
+            CalibratedRates.valuesOfADigest * digests
+            + (isWritten ? CalibratedRates.valuesOfWriting : CalibratedRates.valuesOfReading)
         let blocks = part.layers.reduce(0) { $0 + Double(cost[$1].parameters) }
         let ends = Double((part.isFirst ? 1 : 0) + (part.isLast && !workload.shape.tiesHead ? 1 : 0)) * Double(cost.head)
-        return Work(values: CalibratedRates.valuesOfAFile * (blocks + ends))
+        return Work(values: values * (blocks + ends))
     }
 
     /// Sequences that the model draws where no text is given, some together and token by token: each position takes all
@@ -115,13 +117,15 @@ struct JobTime {
         if workload.readsText, data.train.path == nil {
             texts.append(workload.drawnSequences)
         }
-        let stages = parts.map { position($0, rows: Double(chunk)).seconds(on: cluster) }
-        let (one, slowest) = (stages.reduce(0, +), stages.max() ?? 0)
         let positions = Double(workload.length - 1)
         return texts.reduce(0) { sum, count in
-            let chunks = ((count + chunk - 1) / chunk + replicas - 1) / replicas
-            let groups = stride(from: 0, to: chunks, by: parts.count).map { min(parts.count, chunks - $0) }
-            return sum + positions * groups.reduce(0) { $0 + max(one, Double($1) * slowest) }
+            // The chunks of the first replica, which has most, by the group that is under way at once.
+            let own = stride(from: 0, to: count, by: chunk * replicas).map { min(chunk, count - $0) }
+            let groups = stride(from: 0, to: own.count, by: parts.count).map { own[$0..<min($0 + parts.count, own.count)] }
+            return groups.reduce(sum) { sum, group in
+                let stages = parts.map { position($0, rows: Double(group.max() ?? 0)).seconds(on: cluster) }
+                return sum + positions * max(stages.reduce(0, +), Double(group.count) * (stages.max() ?? 0))
+            }
         } * cluster.ranksPerCore
     }
 
@@ -131,6 +135,7 @@ struct JobTime {
         let weights = linears(part) + head
         return Work(
             products: 2 * rows * weights,
-            values: weights + (part.isLast ? 3 * rows * Double(workload.shape.vocabularySize) : 0))
+            values: CalibratedRates.valuesOfAWeight * weights
+                + (part.isLast ? 3 * rows * Double(workload.shape.vocabularySize) : 0))
     }
 }

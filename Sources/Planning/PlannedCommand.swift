@@ -20,11 +20,14 @@ struct PlannedCommand {
                 "sq-train \(job)",
             ]
         }
+        // Those that the job does not take by itself; a batch may differ from the one that is set.
+        let told = Set(config.assignments(job: job).map { $0.prefix { $0 != "=" } })
         var settings = config.descriptions.compactMap { key -> (String, String)? in
             let isPlans =
                 key.path == "out" || key.path == "model.path" || key.path.hasPrefix("plan.") || Self.chosen.contains(key.path)
             let value = key.path == "training.batch_size" && workload.learns ? "\(run.sequences)" : key.value
-            return isPlans || value == key.defaultValue ? nil : (key.path, value)
+            let isKnown = !told.contains(key.path[...]) && [key.value, key.defaultValue].contains(value)
+            return isPlans || isKnown ? nil : (key.path, value)
         }
         let folder =
             model.hasSuffix("/config.json")

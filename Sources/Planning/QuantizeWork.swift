@@ -17,7 +17,7 @@ struct QuantizeWork {
     private var searchesAll: Bool { config.quantize.recipe == .auto }
     /// Ways to transform the network that are calibrated.
     private var transforms: Double { searchesAll ? 3 : 1 }
-    private var calibrated: Double { Double(config.calibration.sequences * workload.length) }
+    private var calibrated: Double { Double(workload.calibration.calibrated * workload.length) }
 
     /// Of a stage's layers: what every replica does, what they divide, and of a replica's the part for which stages go one
     /// after the other.
@@ -30,7 +30,7 @@ struct QuantizeWork {
         var (divided, inTurn) = (Work(), Work())
         if searchesAll {
             // Two networks for each recipe.
-            let windows = Double(config.quantize.heldOut * workload.length)
+            let windows = Double(workload.calibration.compared * workload.length)
             divided.products += transforms * Double(methods.count) * 2 * windows * 2 * linears
         }
         for method in methods where method.inputs != nil {
@@ -85,7 +85,7 @@ struct QuantizeWork {
     func pass(_ index: Int) -> Work {
         Work(
             products: 2 * calibrated * Double(cost[index].linears)
-                + 2 * cost[index].attention(sequences: config.calibration.sequences, length: workload.length),
+                + 2 * cost[index].attention(sequences: workload.calibration.calibrated, length: workload.length),
             values: calibrated * cost[index].values(length: workload.length))
     }
 }

@@ -34,7 +34,8 @@ struct StageMemory {
     func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, isAlone: Bool) -> Int {
         let busy = max(activations(sequences: sequences, alive: alive), retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
-        let values = max(step, max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true))
+        let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
+        let values = max(step, ends, learning(replicas: replicas))
         return Self.process + (isAlone ? 0 : Self.messages) + Int(Self.slack * 4 * values)
     }
 
@@ -84,9 +85,6 @@ struct StageMemory {
         switch workload.job {
         case .rotate:
             let rounded = workload.roundsWeights ? 2 * linears : 0
-            let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension ?? 0))
-            // R1, and packed its skew gradient of the last step and each layer's in double precision.
-            let rotations = Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
             // What is rounded anew is rotated as weights, which no longer fit in half.
             let widened = isWidened && workload.roundsWeights ? embedding + head : 0
             return rotationBase + merged(sides) + widened + rounded + rotations + storedRows(replicas: replicas)
@@ -116,18 +114,35 @@ struct StageMemory {
         return base + max(rounded, asIntegers + calibration(replicas), 2 * asIntegers + head)
     }
 
+    /// What `quantize` holds while it learns rotations: the network, what folded norms change of it, the rotations, and the
+    /// rows that they are learned on.
+    private func learning(replicas: Int) -> Double {
+        guard let workload = workload.learning else { return 0 }
+        let learner = StageMemory(workload, part)
+        let changed = blocks.flatMap(\.linears).filter(\.ports.reads.readsResidual).reduce(0) { $0 + Double($1.spec.count) }
+        let folded = isWidened ? learner.rotationBase : changed + head
+        return (isWidened ? resting : 1) * parameters + folded + learner.rotations + learner.storedRows(replicas: replicas)
+            + max(learner.passing(sequences: 1, pair: false), learner.retraction)
+    }
+
     /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one,
     /// too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
-        let share = resting == 0 ? 1 : (workload.config.calibration.sequences + replicas - 1) / replicas
+        let share = resting == 0 ? 1 : (workload.calibration.calibrated + replicas - 1) / replicas
         let inputs = Double(share * workload.length * shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
-        let held = inputs + 2 * largest + 6 * widest * widest
+        let held = inputs + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
         let compares = workload.quantizations.contains { $0.inputs == .deviation }
         return held + (compares ? inputs + largest + 6 * widest * widest : 0)
+    }
+
+    /// Whether a calibration keeps more of inputs than their channels' sizes.
+    private var gathersMoments: Bool {
+        workload.job == .ptq || workload.config.quantizeTransforms.contains(.balance)
+            || workload.quantizations.contains { $0.inputs.map { $0 != .channels } ?? false }
     }
 
     /// The network, and beside it the largest of: this replica's factors as they are made, or a calibration; its ternary layers
@@ -140,6 +155,12 @@ struct StageMemory {
         let compared = !workload.config.eval.compare ? 0 : resting == 0 ? asIntegers : weights
         let written = resting * (parameters - weights) + entries / 16
         return resting * parameters + (isWidened ? widened : 0) + max(making, compared, written)
+    }
+
+    /// R1, and packed its skew gradient of the last step and each layer's in double precision; R2 of all layers.
+    private var rotations: Double {
+        let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension ?? 0))
+        return Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
     }
 
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.

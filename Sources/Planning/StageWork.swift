@@ -194,7 +194,15 @@ struct StageWork {
     private func withoutNetwork(_ part: StagePart) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
         guard workload.storedSequences > 0 else {
-            return Work(products: part.layers.reduce(0) { $0 + rotation.weightOperations($1, r1: r1, r2: r2) })
+            // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
+            let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
+            return part.layers.reduce(Work()) { sum, block in
+                let sites = Double(workload.shape.blocks[block].linears.count)
+                return sum
+                    + Work(
+                        products: rotation.weightOperations(block, r1: r1, r2: r2),
+                        values: 3 * Double(cost[block].linears) + sites * square)
+            }
         }
         let tokens = Double(workload.storedTokens)
         return part.layers.reduce(Work()) { sum, block in

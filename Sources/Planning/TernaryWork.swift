@@ -3,6 +3,25 @@ internal import Glibc
 internal import Models
 internal import TernarySVD
 
+/// How long the parts of a decomposition take, in values written, and what the small products and factorizations in it fall
+/// behind large ones, measured once: Benchmarks/plan.md.
+private enum TernaryRates {
+    /// A sixteenth for each addition; a fifth of the entries are not 0.
+    static let sum = 1.0 / (5 * 16)
+    /// An entry looked at, and written in two orders.
+    static let entry = 10.0
+    static let word = 2.4
+    static let projection = 75.0
+    static let copy = 3.0
+    /// Scales of rows and columns, for a weight.
+    static let balance = 60.0
+    /// An entry of U or V coded and written to the file of its layer.
+    static let packed = 150.0
+    static let narrow = 2.4
+    static let reduction = 1.6
+    static let basis = 6.0
+}
+
 /// What ternary layers cost: decomposing them, the transitions of training, and the bus that carries these.
 ///
 /// How many components a layer gets, and how often their entries are looked at, depends on the weights. The numbers here are
@@ -23,6 +42,7 @@ struct TernaryWork {
 
     private let workload: Workload
     private var settings: TernarySettings { workload.config.ternary }
+    private var options: TernaryOptions { settings.options(seed: workload.config.training.seed) }
 
     init(_ workload: Workload) { self.workload = workload }
 
@@ -42,16 +62,35 @@ struct TernaryWork {
         }
     }
 
-    /// At the default tolerance of 0.1 trained layers had 1.45·√(m·n) on average; the fewer the coarser the tolerance.
+    /// Components for which a trained layer's error falls by half, in √(m·n), and the error from which on it does: down to
+    /// there single directions stand out, which take few. Both are means of layers. Where nothing is balanced more stands out;
+    /// what is not reconsidered takes more components.
+    private var decay: (halving: Double, knee: Double) {
+        let more = options.refines ? 1 : 1.3
+        return options.balances ? (0.717 * more, 0.4) : (0.44 * more, 0.355)
+    }
+
+    /// Those of a layer at the tolerance, by which the error is bounded.
     private func components(_ rows: Double, _ columns: Double) -> Double {
-        let finer = max(0.2, 1 + 2.5 * log10(0.1 / settings.tolerance))
-        return (1.45 * (rows * columns).squareRoot() * finer).rounded()
+        let (halving, knee) = decay
+        let halvings = log2(1 + pow(knee / settings.tolerance, 3)) / 3
+        return max(1, (halving * halvings * (rows * columns).squareRoot()).rounded())
     }
 
     // MARK: Computing
 
-    /// The first factors: entries are chosen and reconsidered in many sweeps, and each round sums the residual anew.
-    private func decomposition(_ layer: Layer) -> Work { Work(values: 2400 * layer.entries + 2.2 * layer.sums) }
+    /// The first factors: balanced, found in rounds, packed and kept in a file.
+    private func decomposition(_ layer: Layer) -> Work {
+        let cost = options.cost(rows: Int(layer.rows), columns: Int(layer.columns), components: Int(layer.components))
+        typealias Rates = TernaryRates
+        var work = Work(products: Rates.narrow * cost.products)
+        work.solves = cost.solves + cost.decompositions
+        work.solves += Rates.reduction * cost.reductions + Rates.basis * cost.bases
+        work.values = Rates.sum * cost.sums + Rates.entry * cost.entries + Rates.word * cost.words
+        work.values += Rates.projection * cost.projections + Rates.copy * cost.copies
+        work.values += Rates.balance * layer.weights + Rates.packed * layer.entries
+        return work
+    }
 
     /// Scales by least squares: both sides' Gram matrices, half of each, the right-hand side, a factorization.
     private func refresh(_ layer: Layer) -> Work {
@@ -64,7 +103,7 @@ struct TernaryWork {
 
     /// What every rank does with a transition: W and ρ from the factors, a sixteenth of a write for each addition of the
     /// entries that are not 0, a fifth of them; and digests.
-    private func application(_ layer: Layer) -> Work { Work(values: layer.sums / (5 * 16) + 4 * layer.weights) }
+    private func application(_ layer: Layer) -> Work { Work(values: TernaryRates.sum * layer.sums + 4 * layer.weights) }
 
     /// Of a stage in a step of training: what the owner with most computes, and what all replicas do alike. In `ptq`: what
     /// the replica with most decomposes.

@@ -60,6 +60,8 @@ enum CalibratedRates {
     static let secondsOfStart = 0.15
     /// Of a training step: its line of metrics, and the ranks' agreement to go on.
     static let secondsOfStep = 2e-3
-    /// Reading a parameter of the model twice, its part in digests, and writing it, in values.
-    static let valuesOfAFile = 60.0
+    /// Of a parameter in files, in values: reading it; writing it as well and reading it back; its two bytes in a digest.
+    static let (valuesOfReading, valuesOfWriting, valuesOfADigest) = (10.0, 40.0, 10.0)
+    /// A weight taken from memory for the few rows that a token of some sequences has, in values.
+    static let valuesOfAWeight = 0.75
 }

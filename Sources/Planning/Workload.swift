@@ -65,6 +65,13 @@ package struct Workload: Sendable {
         return job == .rotate && config.rotation.objective.readsStoredRows ? min(drawn, config.rotation.sequences) : drawn
     }
 
+    /// Sequences that a job calibrates on, and that it compares recipes on. Of a text it is not known here how many it has.
+    var calibration: (calibrated: Int, compared: Int) {
+        let count = config.data.train.path == nil ? config.data.sampledSequences : .max
+        guard job == .quantize, config.quantize.recipe == .auto else { return (min(count, config.calibration.sequences), 0) }
+        return config.dividedForRecipes(max(2, count))
+    }
+
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
     package var runsNetwork: Bool { job != .rotate || config.rotation.objective.runsNetwork }
     /// Sequences whose activations are stored, over all replicas.
@@ -78,11 +85,22 @@ package struct Workload: Sendable {
     /// Tokens of these that a step looks at, over all replicas.
     var storedTokens: Int { min(config.rotation.tokens, storedSequences * length) }
 
+    /// Of the rotations that `quantize` learns itself; nil where it learns none.
+    var learning: Workload? {
+        let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
+        guard job == .quantize, learns, config.rotation.path == nil else { return nil }
+        var config = config
+        (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
+        config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
+        config.training.steps = config.quantize.learningSteps
+        return Workload(.rotate, config, shape)
+    }
+
     /// Networks that run forward in a step: the one of the job, and those it is compared with.
     var passes: Int {
         switch job {
-        // Full precision; rounded beside full precision; rotated beside full precision.
-        case .eval: config.rotation.path == nil ? 3 : 5
+        // Full precision; beside it rounded, the same with norms folded, with Hadamard rotations, with those of a file.
+        case .eval: config.scoresAsStored ? 1 : 5 + (config.eval.hadamard ? 2 : 0) + (config.rotation.path == nil ? 0 : 2)
         // Full precision; rounded beside full precision; as written beside full precision.
         case .quantize: 5
         // Full precision; as written beside it, and with integers of 4 and of 3 bits.

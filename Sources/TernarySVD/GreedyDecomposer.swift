@@ -96,13 +96,14 @@ struct GreedyDecomposer {
             let first = components.count
             try stallGuard.check(error, residual, components: first)
             decay.note(error, components: first)
-            let wanted = options.refines ? roundSize(after: first, decay) : stride
+            let wanted =
+                options.refines ? Self.roundSize(after: first, stride: stride, expected: forecast(decay, first)) : stride
             try addPairs(wanted)
             try refit(from: first)
             guard options.refines else { continue }
             let few = components.count < Self.fewComponents
             leadingWeight = few && options.economizes && error < Self.leadingReach * options.tolerance ? Self.leadingWeight : 0
-            for _ in 0..<(few ? 2 : 1) { try descend(price: price) }
+            for _ in 0..<Self.descents(components.count) { try descend(price: price) }
         }
         if options.refines { try trim() }
         try keepSparsity()
@@ -110,11 +111,18 @@ struct GreedyDecomposer {
     }
 
     /// A share of the components there are, but no more than the tolerance is expected to ask for.
-    private func roundSize(after count: Int, _ decay: ErrorDecay) -> Int {
-        let share = count < Self.fewComponents ? Self.earlyGrowth : count < Self.manyComponents ? Self.growth : Self.lateGrowth
-        let forecast = options.economizes || count >= Self.manyComponents ? decay.missing : nil
-        return max((stride + 3) / 4, min(Int(Double(count) * share), forecast ?? .max))
+    static func roundSize(after count: Int, stride: Int, expected: Int?) -> Int {
+        let share = count < fewComponents ? earlyGrowth : count < manyComponents ? growth : lateGrowth
+        return max((stride + 3) / 4, min(Int(Double(count) * share), expected ?? .max))
     }
+
+    /// Components that the tolerance still asks for, where a round heeds it.
+    private func forecast(_ decay: ErrorDecay, _ count: Int) -> Int? {
+        options.economizes || count >= Self.manyComponents ? decay.missing : nil
+    }
+
+    /// Descents of a round of so many components.
+    static func descents(_ count: Int) -> Int { count < fewComponents ? 2 : 1 }
 
     /// Solves for the scales after components `first...` were added or changed.
     private mutating func refit(from first: Int, left: Bool = true, right: Bool = true) throws {

@@ -45,9 +45,9 @@ package struct TernaryOptions: Sendable, Equatable {
     // The reference mode is the published algorithm: it neither balances nor refines.
 
     /// Whether rows and columns are scaled.
-    var balances: Bool { balance && mode == .default }
+    package var balances: Bool { balance && mode == .default }
     /// Whether components are reconsidered.
-    var refines: Bool { refinement && mode == .default }
+    package var refines: Bool { refinement && mode == .default }
     /// Whether few components are found with the tolerance alone in mind.
     var economizes: Bool { economy ?? !balance }
 

@@ -108,6 +108,31 @@ import Testing
         #expect(zip(running, running.dropFirst()).allSatisfy { $0.seconds <= 1.01 * $1.seconds })
     }
 
+    @Test func `quantize is planned with the defaults it has, and its command names none of them`() throws {
+        let given = Self.cluster + ["plan.job=quantize", "quantization.weights.bits=4"]
+        func planned(_ more: String...) throws -> RunConfig {
+            try SettingsRequest(assignments: given + more).configuration(job: PlanSettings.command)
+        }
+        let config = try planned()
+        #expect(config.quantization.activations.bits == 16 && config.quantization.kv.bits == 16)
+        #expect(try planned("quantization.activations.bits=4").quantization.activations.bits == 4)
+        #expect(try planned("plan.job=rotate").quantization.activations.bits == 4)
+        func command(_ config: RunConfig) throws -> String {
+            let shape = try #require(PlanShapes.published["llama-3-8b"])
+            let search = LayoutSearch(.quantize, config, shape, Cluster(config.plan), ranksPerNode: nil)
+            return try #require(PlanReport(search, config, model: "/models/llama").json["command"]?.string)
+        }
+        let (own, other) = (try command(config), try command(planned("quantization.activations.bits=4")))
+        #expect(own.contains("quantization.weights.bits=4") && !own.contains("activations") && !own.contains("kv.bits"))
+        #expect(other.contains("quantization.activations.bits=4"))
+    }
+
+    @Test func `the speed that is given is that of float32 products, and a plan in bfloat16 says what it makes of it`() throws {
+        let given = Self.cluster + ["plan.gemm_flops=2e11", "training.precision=bfloat16"]
+        let text = try search(.train, given).1.text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        #expect(text.contains("products 1.9 times as fast as the 200 GFLOPS of float32"))
+    }
+
     @Test func `the command carries what else is set, quoted for a shell`() throws {
         let (_, report) = try search(
             .rotate, Self.cluster + ["training.steps=7", "data.train.path=/a b/it's.txt", "plan.job=rotate", "out=x"])

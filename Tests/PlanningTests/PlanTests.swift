@@ -123,7 +123,8 @@ import Testing
 @Suite struct QuantizePlanTests {
     private func plan(_ layout: Layout, _ settings: String...) throws -> PlannedLayout {
         let config = try RunConfig(
-            assignments: ["quantization.weights.bits=4", "data.sequence_length=64", "data.eval.windows=8"] + settings)
+            assignments: ["quantization.weights.bits=4", "data.sequence_length=64", "data.eval.windows=8", "data.train.path=x"]
+                + settings)
         let cluster = Cluster(
             nodes: 1, ranksPerNode: layout.ranks, coresPerNode: layout.ranks, memoryPerNode: 64 << 30, bandwidth: 4e9,
             latency: 2e-6, productFlops: 1e11)

@@ -34,6 +34,7 @@ import Testing
         func planned(_ sequences: Int, _ transform: String) throws -> PlannedLayout {
             try planner(
                 .quantize, ranks: 1, "quantize.transform=\(transform)", "calibration.sequences=\(sequences)",
+                "data.train.path=x",
                 "data.eval.windows=1"
             ).plan(whole(1))
         }

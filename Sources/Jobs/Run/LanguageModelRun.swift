@@ -142,7 +142,7 @@ struct LanguageModelRun<World: Communicator> {
     func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
         let (config, world) = (context.config, context.communicator)
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
-        let peaks = try world.allGather(peak)
+        let (peaks, floatPeaks) = (try world.allGather(peak), try world.allGather(floatPeak))
         let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
         let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
         var summary = RunSummary(
@@ -151,7 +151,9 @@ struct LanguageModelRun<World: Communicator> {
             seconds: (.now - start) / .seconds(1),
             secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
             bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
-            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
+            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count),
+            floatPeakFlops: floatPeaks.reduce(0, +) / Double(peaks.count),
+            coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)
         summary.results["placement"] = try Placement(of: world).json

@@ -23,6 +23,8 @@ package struct RunSummary: Sendable {
     package var flopsPerStep: Double
     /// Operations per second of a large matrix product on one rank, while it has the cores that its threads want.
     package var gemmPeakFlops: Double
+    /// The same of float32 numbers, whatever the job's products are of.
+    package var floatPeakFlops: Double
     /// The part of these cores that a rank has, others running on them too; mean over the ranks.
     package var coreShare: Double
     /// What the kind of job adds.
@@ -32,7 +34,7 @@ package struct RunSummary: Sendable {
         job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int,
         seconds: Double,
         secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
-        gemmPeakFlops: Double, coreShare: Double
+        gemmPeakFlops: Double, floatPeakFlops: Double, coreShare: Double
     ) {
         self.job = job
         self.model = model
@@ -48,6 +50,7 @@ package struct RunSummary: Sendable {
         self.bytesSentPerStep = bytesSentPerStep
         self.flopsPerStep = flopsPerStep
         self.gemmPeakFlops = gemmPeakFlops
+        self.floatPeakFlops = floatPeakFlops
         self.coreShare = coreShare
     }
 
@@ -68,7 +71,7 @@ package struct RunSummary: Sendable {
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
             "bytes_sent_per_step": .integer(bytesSentPerStep),
             "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
-            "core_share": .double(coreShare),
+            "float32_gemm_peak_flops": .double(floatPeakFlops), "core_share": .double(coreShare),
             "model_flops_utilization": .double(modelFlopsUtilization),
         ]
         var object = common.object ?? JSONObject()

@@ -4,19 +4,6 @@ internal import TensorCore
 package import TernarySVD
 
 extension TernarySettings {
-    /// How `ternary.*` says that a matrix is decomposed.
-    package func options(seed: Int) -> TernaryOptions {
-        var options = TernaryOptions(tolerance: Float(tolerance), mode: mode)
-        options.threshold = Float(threshold)
-        options.rounds = rounds
-        options.refinement = refinement
-        options.balance = balance
-        options.economy = economy
-        options.sparsity = sparsity
-        options.seed = UInt64(seed)
-        return options
-    }
-
     /// How layers are projected in training.
     package func transition(seed: Int) throws(TernaryError) -> LayerTransition {
         try LayerTransition(options(seed: seed), pruneRate: pruneRate.map { Float($0) })
