@@ -1,8 +1,8 @@
 /// Little-endian fields of a byte array.
 extension [UInt8] {
     /// Adds the value's bytes, the lowest first.
-    package mutating func append<Value: FixedWidthInteger>(littleEndian value: Value) {
-        for shift in stride(from: 0, to: Value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> Value(shift))) }
+    @inlinable package mutating func append<Value: FixedWidthInteger>(littleEndian value: Value) {
+        Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
     }
 
     /// The numbers' bit patterns.
@@ -11,12 +11,16 @@ extension [UInt8] {
     }
 
     /// The value at a byte offset. - Precondition: it lies inside.
-    package func littleEndian<Value: FixedWidthInteger>(at offset: Int, _: Value.Type = Value.self) -> Value {
-        (0..<Value.bitWidth / 8).reduce(0) { $0 | Value(truncatingIfNeeded: self[offset + $1]) << Value(8 * $1) }
+    @inlinable package func littleEndian<Value: FixedWidthInteger & BitwiseCopyable>(
+        at offset: Int, _: Value.Type = Value.self
+    ) -> Value {
+        precondition(offset >= 0 && offset + Value.bitWidth / 8 <= count, "\(Value.bitWidth) bits at \(offset) of \(count)")
+        return withUnsafeBytes { Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Value.self)) }
     }
 
     /// The unsigned value at a byte offset; nil where it does not lie inside.
-    package func unsigned<Value: FixedWidthInteger & UnsignedInteger>(_: Value.Type, at offset: Int) -> Value? {
+    package func unsigned<Value: FixedWidthInteger & UnsignedInteger & BitwiseCopyable>(_: Value.Type, at offset: Int) -> Value?
+    {
         let size = Value.bitWidth / 8
         guard offset >= 0, size <= count, offset <= count - size else { return nil }
         return littleEndian(at: offset)

@@ -26,6 +26,23 @@ struct Components {
         self.s = s.elements
     }
 
+    /// u_j and v_j of each component in bits: which entries are 1, and which are -1.
+    var signs: [[UInt64]] {
+        func bits(_ vectors: [Float], length: Int) -> (words: [UInt64], stride: Int) {
+            let stride = (length + 63) / 64
+            var words = [UInt64](repeating: 0, count: count * 2 * stride)
+            words.withUnsafeMutableBufferPointer { words in
+                guard let target = words.baseAddress else { return }
+                ck_ternary_bits(vectors, count, length, target, stride)
+            }
+            return (words, 2 * stride)
+        }
+        let (u, v) = (bits(ut, length: m), bits(v, length: n))
+        return (0..<count).map { j in
+            Array(u.words[j * u.stride..<(j + 1) * u.stride] + v.words[j * v.stride..<(j + 1) * v.stride])
+        }
+    }
+
     /// Adds components given as rows; their s is 0 until the next refit.
     mutating func append(u: [Float], v: [Float]) {
         ut += u

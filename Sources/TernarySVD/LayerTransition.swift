@@ -278,12 +278,12 @@ package struct LayerTransition: Sendable {
         }
         let old = Components(u: state.u, s: state.s, v: state.v)
         let new = Components(u: result.u, s: result.s, v: result.v)
-        var places: [[Float]: [Int]] = [:]
-        for j in 0..<old.count { places[old.vectors(j), default: []].append(j) }
+        var places: [[UInt64]: [Int]] = [:]
+        for (j, signs) in old.signs.enumerated() { places[signs, default: []].append(j) }
         var keptFrom: [(old: Int, new: Int)] = []
         var fresh: [Int] = []
-        for j in 0..<new.count {
-            if let place = places[new.vectors(j)]?.popLast() { keptFrom.append((place, j)) } else { fresh.append(j) }
+        for (j, signs) in new.signs.enumerated() {
+            if let place = places[signs]?.popLast() { keptFrom.append((place, j)) } else { fresh.append(j) }
         }
         keptFrom.sort { $0.old < $1.old }
         let arranged = new.selecting(keptFrom.map(\.new) + fresh)
@@ -325,11 +325,6 @@ package struct LayerTransition: Sendable {
         state.s = update.s
         if let balance = update.balance { state.balance = balance }
     }
-}
-
-extension Components {
-    /// u_j and v_j in one array.
-    fileprivate func vectors(_ j: Int) -> [Float] { Array(ut[j * m..<(j + 1) * m]) + v[j * n..<(j + 1) * n] }
 }
 
 extension [Int] {

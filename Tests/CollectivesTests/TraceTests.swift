@@ -43,7 +43,7 @@ import Testing
         let folder = try TemporaryFolder()
         let path = folder.file("a.json")
         let session = try TraceSession(path, over: LoopbackCommunicator())
-        Trace.span(.step, 2) { Trace.span(.rotateWeights) { usleep(2000) } }
+        Trace.span(.step, 2) { Trace.span(.rotateWeights) { _ = usleep(2000) } }
         let result = try session.finish(title: "sq-train \"rotate\"", row: "rank 0")
         #expect(result.dropped == 0)
         let json = try InputFile.json(path)

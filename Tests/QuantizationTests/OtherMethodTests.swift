@@ -85,7 +85,7 @@ import Testing
     }
 
     @Test func `truncation clears the lowest bits of the fraction and nothing else`() {
-        let x = Tensor([1, -1.9999999, 3.1415927, 0, -0.0, 1e-42, .infinity], [7])
+        let x = Tensor([1, -1.9999999, 3.1415927, 0, -0.0, .leastNonzeroMagnitude, .infinity], [7])
         #expect(truncatedMantissa(x, bits: 0).elements == x.elements)
         // Sixteen bits less are the numbers of bfloat16, towards 0.
         #expect(truncatedMantissa(x, bits: 16).elements == [1, -1.9921875, 3.140625, 0, 0, 0, .infinity])

@@ -18,19 +18,41 @@ void CK_VARIANT(ck_ternary_deflate)(
     }
 }
 
+typedef float sign_floats __attribute__((ext_vector_type(LANES)));
+typedef _Bool sign_lanes __attribute__((ext_vector_type(LANES)));
+_Static_assert(LANES == 16, "a bit for each lane in 16");
+
+INLINE uint64_t lane_mask(sign_lanes lanes) {
+    uint16_t mask;
+    memcpy(&mask, &lanes, sizeof mask);
+    return mask;
+}
+
+// Bit j of plus (minus): whether the j-th of up to 64 numbers is above (below) zero.
+INLINE void sign_masks(const float *t, size_t count, uint64_t *plus, uint64_t *minus) {
+    uint64_t p = 0, m = 0;
+    size_t j = 0;
+    for (; j + LANES <= count; j += LANES) {
+        sign_floats x;
+        memcpy(&x, t + j, sizeof x);
+        p |= lane_mask(__builtin_convertvector(x > 0, sign_lanes)) << j;
+        m |= lane_mask(__builtin_convertvector(x < 0, sign_lanes)) << j;
+    }
+    for (; j < count; j++) {
+        p |= (uint64_t)(t[j] > 0) << j;
+        m |= (uint64_t)(t[j] < 0) << j;
+    }
+    *plus = p;
+    *minus = m;
+}
+
 void CK_VARIANT(ck_ternary_bits)(const float *t, size_t count, size_t n, uint64_t *bits, size_t words) {
     for (size_t i = 0; i < count; i++) {
         uint64_t *plus = bits + i * 2 * words, *minus = plus + words;
         const float *row = t + i * n;
         for (size_t w = 0; w < words; w++) {
-            uint64_t p = 0, m = 0;
-            size_t end = n - w * 64 < 64 ? n - w * 64 : 64;
-            for (size_t j = 0; j < end; j++) {
-                p |= (uint64_t)(row[w * 64 + j] > 0) << j;
-                m |= (uint64_t)(row[w * 64 + j] < 0) << j;
-            }
-            plus[w] = p;
-            minus[w] = m;
+            size_t left = n - w * 64;
+            sign_masks(row + w * 64, left < 64 ? left : 64, plus + w, minus + w);
         }
     }
 }

@@ -21,11 +21,17 @@ INLINE const uint8_t *signs_of(const uint8_t *packed, size_t count) {
 void CK_VARIANT(ck_ternary_pack)(const float *t, size_t count, uint8_t *packed) {
     uint8_t *signs = packed + (count + 7) / 8;
     size_t nonzeros = 0;
-    for (size_t e = 0; e < count; e++) {
-        unsigned isNonzero = t[e] != 0, isNegative = t[e] < 0;
-        packed[e >> 3] |= (uint8_t)(isNonzero << (e & 7));
-        signs[nonzeros >> 3] |= (uint8_t)(isNegative << (nonzeros & 7));
-        nonzeros += isNonzero;
+    for (size_t e = 0; e < count; e += 64) {
+        size_t left = count - e < 64 ? count - e : 64;
+        uint64_t positive, negative;
+        sign_masks(t + e, left, &positive, &negative);
+        uint64_t word = positive | negative;
+        // Bit e of the plane is bit e & 7 of its byte, as in a little-endian word.
+        memcpy(packed + (e >> 3), &word, (left + 7) / 8);
+        for (; word; word &= word - 1, nonzeros++) {
+            uint64_t isNegative = negative >> __builtin_ctzll(word) & 1;
+            signs[nonzeros >> 3] |= (uint8_t)(isNegative << (nonzeros & 7));
+        }
     }
 }
 

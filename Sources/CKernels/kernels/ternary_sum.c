@@ -9,12 +9,9 @@ size_t CK_VARIANT(ck_ternary_tile)(const float *t, size_t rows, size_t inner, ui
     for (size_t j0 = 0; j0 < inner; j0 += TILE) {
         size_t size = inner - j0 < TILE ? inner - j0 : TILE;
         for (size_t i = 0; i < rows; i++) {
-            const float *row = t + i * inner + j0;
-            uint64_t nonzero = 0, negative = 0;
-            for (size_t j = 0; j < size; j++) {
-                nonzero |= (uint64_t)(row[j] != 0) << j;
-                negative |= (uint64_t)(row[j] < 0) << j;
-            }
+            uint64_t positive, negative;
+            sign_masks(t + i * inner + j0, size, &positive, &negative);
+            uint64_t nonzero = positive | negative;
             *counts++ = (uint8_t)__builtin_popcountll(nonzero);
             for (; nonzero; nonzero &= nonzero - 1) {
                 size_t j = (size_t)__builtin_ctzll(nonzero);
