@@ -103,7 +103,8 @@ extension RunConfig {
         else { return }
         let ofWeights = ["weights.bits", "weights.symmetric", "weights.granularity", "weights.group_size"]
         let keys = (ofWeights + ["overrides", "embedding_bits", "head_bits"]).map { "quantization." + $0 }
-        for key in keys where asked[key] != nil {
+        let haveGroups = [run, changed].allSatisfy { $0.quantization.weights.granularity.isGroup }
+        for key in keys where asked[key] != nil && (haveGroups || !key.hasSuffix(".group_size")) {
             guard let value = run.values[key], let other = changed.values[key], value != other else { continue }
             throw ConfigurationError(key, "is \(other); \(path) is compressed and was made with \(value); leave it out")
         }

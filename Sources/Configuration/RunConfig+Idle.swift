@@ -26,7 +26,7 @@ extension RunConfig {
         let isHeeded: Bool
     }
 
-    private static let ofLearning = ["objective", "starts", "gradient", "pretrain_steps", "train_weight_bits"]
+    private static let ofLearning = ["objective", "starts", "pretrain_steps", "train_weight_bits"]
     private static let ofDecomposition = ["tolerance", "threshold", "rounds", "refinement", "balance", "economy"]
     private static let ofEval = ["tasks", "max_length", "limit", "hadamard", "product", "trained"]
 
@@ -47,6 +47,8 @@ extension RunConfig {
                 isHeeded: job != .ptq || ternary.bits == nil)
         }
         return learned + scoring + decomposing + [
+            // Before those of its parts, which are for other settings of jobs that heed any.
+            Rule(keys: "quantization.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
             Rule(
                 keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
             Rule(
@@ -78,7 +80,8 @@ extension RunConfig {
                     + "and rotation.balance=true",
                 isHeeded: calibrates(job)),
             Rule(
-                keys: "model.dense", purpose: "models that are written packed: quantization.weights.bits below 16, or factors",
+                keys: "model.dense",
+                purpose: "jobs that write packed models: of quantization.weights.bits below 16, or factors",
                 isHeeded: makesFactors || (rounds && (weights.bits < 16 || quantization.overrides != .none))),
             Rule(keys: "eval.max_length", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
             Rule(keys: "eval.limit", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
@@ -96,12 +99,14 @@ extension RunConfig {
             Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
             Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
             Rule(keys: "generate.", purpose: "generate", isHeeded: false),
-            Rule(keys: "quantization.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
+            Rule(
+                keys: "rotation.gradient", purpose: "rotate and qat.method=integer",
+                isHeeded: job == .rotate || (job == .qat && qat.method == .integer)),
             Rule(keys: "rotation.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
         ]
     }
 }
 
 extension QuantizerGranularity {
-    fileprivate var isGroup: Bool { if case .group = self { true } else { false } }
+    var isGroup: Bool { if case .group = self { true } else { false } }
 }

@@ -92,6 +92,12 @@ package struct Rule<Value: SettingValue>: Sendable {
 
     func accepts(_ value: Value) -> Bool { holds(value) && holds(value.computed) }
 
+    /// What is expected where `text` is refused, which may be for what single precision makes 0 or an end of the range.
+    func expectation(insteadOf text: String) -> String {
+        let isRounded = Value(settingText: text).map(holds) ?? false
+        return expectation + (isRounded ? ", in single precision too" : "")
+    }
+
     /// Every value of the type.
     static var any: Rule { Rule(expectation: Value.expectation) { _ in true } }
 

@@ -65,7 +65,8 @@ package struct Settings {
     ) -> Value {
         if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: [:]) }
         return read(
-            name, defaultValue, help, expectation: rule.expectation, isText: Value.isText,
+            name, defaultValue, help, expectation: rule.expectation, insteadOf: rule.expectation(insteadOf:),
+            isText: Value.isText,
             text: \.settingText, value: { Value(settingText: $0).flatMap { rule.accepts($0) ? $0 : nil } })
     }
 
@@ -80,7 +81,8 @@ package struct Settings {
     ) -> Value? {
         if let former { log.formerPaths[former] = CurrentKey(path: prefix + name, texts: texts) }
         return read(
-            name, defaultValue, help, expectation: "\(rule.expectation), or \(word)", isText: Value.isText,
+            name, defaultValue, help, expectation: "\(rule.expectation), or \(word)",
+            insteadOf: { "\(rule.expectation(insteadOf: $0)), or \(word)" }, isText: Value.isText,
             text: { (value: Value?) in value?.settingText ?? word },
             value: { text in
                 if text == word { return .some(nil) }
@@ -88,9 +90,12 @@ package struct Settings {
             })
     }
 
-    /// - Parameter value: reads a text; nil where it is not accepted.
+    /// - Parameters:
+    ///   - expected: in place of a text that is not accepted.
+    ///   - value: reads a text; nil where it is not accepted.
     private func read<Value>(
-        _ name: String, _ defaultValue: Value, _ help: String, expectation: String, isText: Bool,
+        _ name: String, _ defaultValue: Value, _ help: String, expectation: String,
+        insteadOf expected: (String) -> String, isText: Bool,
         text: (Value) -> String, value: (String) -> Value?
     ) -> Value {
         let path = prefix + name
@@ -101,7 +106,7 @@ package struct Settings {
             } else {
                 log.problems.append(
                     ConfigurationError(
-                        given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expectation)"))
+                        given.place, "\(path): '\(given.text.prefix(100))' is not accepted, expected \(expected(given.text))"))
             }
         }
         log.descriptions.append(

@@ -205,7 +205,7 @@ package struct ExportRequest: Sendable {
 
     /// - Throws: ``ExportError`` where `out` is within the folder of a model that is read.
     private func checkOutside() throws(ExportError) {
-        guard PathKind(source + "/config.json") == .file, let folder = resolvedPath(source),
+        guard PathKind(source + "/config.json", followsLinks: true) == .file, let folder = resolvedPath(source),
             let parent = resolvedPath(parentDirectory(of: out)), parent == folder || parent.hasPrefix(folder + "/")
         else { return }
         throw ExportError(.place, out, "is within \(source), which is read and stays as it is; give a place outside of it")

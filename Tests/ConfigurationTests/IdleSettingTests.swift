@@ -28,7 +28,8 @@ import Testing
         (
             "quantize", ["quantize.transform=learned", "rotation.objective=range"], ["rotate, which"]
         ),
-        ("eval", ["rotation.gradient=straight-through"], ["rotate, which"]),
+        ("eval", ["rotation.gradient=straight-through"], ["rotate and qat"]),
+        ("ptq", ["quantization.weights.group_size=128"], ["rotate, quantize, eval"]),
         ("ptq", ["training.precision=bfloat16"], ["rotate, train and qat"]),
         ("qat", ["qat.method=integer", "ternary.tolerance=0.2"], ["qat.method=ternary"]),
         ("quantize", ["quantization.weights.bits=4", "calibration.sequences=8"], ["GPTQ"]),
@@ -50,7 +51,7 @@ import Testing
             ["rotate, quantize, eval", "rotate, quantize, eval", "rotate, quantize, eval"]
         ),
         ("qat", ["quantization.kv.bits=8"], ["qat.method=integer"]),
-        ("train", ["quantization.weights.bits=4", "model.dense=true"], ["qat.method=integer", "written packed"]),
+        ("train", ["quantization.weights.bits=4", "model.dense=true"], ["qat.method=integer", "write packed"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -76,7 +77,10 @@ import Testing
         ("eval", ["eval.product=integer", "eval.compare=false"]),
         ("ptq", ["eval.compare=false", "data.eval.windows=2"]), ("qat", ["eval.compare=false"]),
         ("rotate", ["rotation.balance=true", "calibration.sequences=8"]), ("ptq", ["model.dense=true"]),
-        ("qat", ["qat.method=integer", "quantization.weights.bits=4", "rotation.r4=none", "model.dense=true"]),
+        (
+            "qat",
+            ["qat.method=integer", "quantization.weights.bits=4", "rotation.gradient=straight-through", "model.dense=true"]
+        ),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {

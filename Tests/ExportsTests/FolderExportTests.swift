@@ -81,6 +81,13 @@ import Testing
         }
         try FileManager.default.copyItem(atPath: model.file("out"), toPath: model.file("model/sub"))
         #expect(model.refusal("huggingface", to: "model/sub", overwrites: true)?.description.contains("is within") == true)
+        // A folder of a cache holds links.
+        try FileManager.default.moveItem(atPath: model.file("model/config.json"), toPath: model.file("blob"))
+        try FileManager.default.createSymbolicLink(
+            atPath: model.file("model/config.json"), withDestinationPath: model.file("blob"))
+        #expect(model.refusal("huggingface", to: "model/new")?.description.contains("is within") == true)
+        try FileManager.default.removeItem(atPath: model.file("model/config.json"))
+        try FileManager.default.moveItem(atPath: model.file("blob"), toPath: model.file("model/config.json"))
         // What is read is not replaced together with the folder that it lies in either.
         try FileManager.default.moveItem(atPath: model.file("model"), toPath: model.file("out/model"))
         try FileManager.default.createSymbolicLink(

@@ -23,7 +23,7 @@ import Testing
     }
 
     private func begin(_ job: String = "rotate", after steps: Int = 0, _ more: [String] = []) throws {
-        try RunFolder(path, isWriter: true).create(config(more), job: job, after: steps)
+        try RunFolder(path, run: "a", isWriter: true).create(config(more), job: job, after: steps)
     }
 
     private func save(_ step: Int) throws {

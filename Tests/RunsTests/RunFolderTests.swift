@@ -58,16 +58,23 @@ import Testing
         try RunFolder(path, isWriter: true).claim()
     }
 
-    @Test func `a run that waits for another one says so, once`() throws {
+    @Test(arguments: [false, true]) func `a run that waits for another one says so, once, and keeps its name`(
+        _ isSigned: Bool
+    ) throws {
         let temporary = try TemporaryFolder()
         let other = open(temporary.file("run.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         #expect(flock(other, LOCK_EX) == 0)
         DispatchQueue.global().asyncAfter(deadline: .now() + 1) { close(other) }
         var lines: [String] = []
-        let lock = try FolderLock(temporary.path) { lines.append($0) }
-        withExtendedLifetime(lock) {}
+        do {
+            let lock = try FolderLock(temporary.path) {
+                lines.append($0)
+                if isSigned { #expect(write(other, "a", 1) == 1) }
+            }
+            withExtendedLifetime(lock) {}
+        }
         #expect(lines.count == 1 && lines.first?.contains("waits 5 seconds at most") == true, "\(lines)")
-        #expect(try entries(ofFolder: temporary.path) == ["run.lock"])
+        #expect(try entries(ofFolder: temporary.path) == (isSigned ? ["run.lock"] : []))
     }
 
     @Test func `a lock that no run has signed goes, and whoever waits for it makes another`() throws {

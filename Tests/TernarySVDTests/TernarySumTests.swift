@@ -25,8 +25,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [false, true]) func `settling keeps W + ρ, and W is what the factors stand for`(_ isBalanced: Bool) {
-        let (m, k, n) = (9, 70, 33)
+    @Test(arguments: [[9, 70, 33], [9, 70, 300], [4, 0, 130]], [false, true])
+    func `settling keeps W + ρ, and W is what the factors stand for`(_ shape: [Int], _ isBalanced: Bool) {
+        let (m, k, n) = (shape[0], shape[1], shape[2])
         var random = RandomStream(seed: 3)
         let (u, v, s) = (trits([m, k], &random), trits([k, n], &random), Tensor(normal: [k], from: &random))
         let balance = isBalanced ? Balance(a: (1...m).map { Float($0) / 4 }, b: (1...n).map { 3 / Float($0) }) : nil
@@ -53,5 +54,23 @@ import Testing
         }
         #expect(results.allSatisfy { $0 == results[0] })
         #expect(results[0].0 == sum.product(s).elements)
+    }
+
+    /// Lengths around a vector's 16 entries and a word's 64.
+    @Test(arguments: [15, 16, 17, 63, 64, 65, 130]) func `the signs of components are those of their entries`(_ length: Int) {
+        var random = RandomStream(seed: UInt64(length))
+        let (m, k, n) = (length, 3, 70)
+        let (u, v) = (trits([m, k], &random), trits([k, n], &random))
+        let signs = Components(u: u, s: Tensor(normal: [k], from: &random), v: v).signs
+        func entry(_ words: ArraySlice<UInt64>, _ i: Int) -> Float {
+            let half = words.count / 2
+            func bit(_ start: Int) -> Float { Float(words[words.startIndex + start + i / 64] >> UInt64(i % 64) & 1) }
+            return bit(0) - bit(half)
+        }
+        for j in 0..<k {
+            let (left, right) = (signs[j].prefix(2 * ((m + 63) / 64)), signs[j].suffix(2 * ((n + 63) / 64)))
+            #expect((0..<m).map { entry(left, $0) } == (0..<m).map { u[flat: $0 * k + j] })
+            #expect((0..<n).map { entry(right, $0) } == (0..<n).map { v[flat: j * n + $0] })
+        }
     }
 }

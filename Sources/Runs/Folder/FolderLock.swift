@@ -21,8 +21,7 @@ package struct FolderInUse: ReportableError, Equatable {
 /// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
 /// descriptor of the file that is closed. A file system without locks is used without.
 ///
-/// The file holds the name of the run that has begun here last. Where none begins after all, it goes with the lock that made
-/// it.
+/// The file holds the name of the run that has begun here last. Where none has, it goes with the lock.
 package final class FolderLock {
     static let fileName = "run.lock"
     /// A run that was killed may have ranks that are still dying when it is started again.
@@ -32,8 +31,8 @@ package final class FolderLock {
     private static let patience = Duration.seconds(0.5)
 
     private let descriptor: Int32
-    /// Of a file that this lock has made, and no run has signed.
-    private var madePath: String?
+    /// Of a file that no run has signed.
+    private var unsignedPath: String?
 
     /// - Parameters:
     ///   - supervisor: of the run; nil where it has none.
@@ -48,7 +47,8 @@ package final class FolderLock {
         let began = ContinuousClock.now
         var hasTold = false
         while true {
-            let (file, isNew) = try Self.open(name)
+            let file = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+            guard file >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
             while flock(file, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK || errno == EINTR {
                 guard .now < began + Self.timeout else {
                     close(file)
@@ -56,35 +56,29 @@ package final class FolderLock {
                 }
                 if !hasTold, .now > began + Self.patience {
                     hasTold = true
-                    tell("\(folder): another run is writing into this folder; waits 5 seconds at most for its end".singleLine)
+                    let most = "\(Self.timeout.components.seconds) seconds at most"
+                    tell("\(folder): another run is writing into this folder; waits \(most) for its end".singleLine)
                 }
                 usleep(50_000)
             }
             if isNamed(file, name) {
-                (descriptor, madePath) = (file, isNew ? name : nil)
+                // Whoever had the lock before may have signed it since it was opened.
+                (descriptor, unsignedPath) = (file, isEmpty(file) ? name : nil)
                 return
             }
             close(file)
+            guard .now < began + Self.timeout else { throw FolderInUse(path: folder) }
         }
     }
 
     deinit {
-        if let madePath { unlink(madePath) }
+        if let unsignedPath { unlink(unsignedPath) }
         close(descriptor)
-    }
-
-    /// - Returns: whether it is made here, too.
-    private static func open(_ name: String) throws(RunFolderError) -> (file: Int32, isNew: Bool) {
-        let made = Glibc.open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-        if made >= 0 { return (made, true) }
-        let file = Glibc.open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        guard file >= 0 else { throw RunFolderError(name, "cannot be created", errno) }
-        return (file, false)
     }
 
     /// Whether a run has the folder now. One that wants it at the same moment tries again.
     static func isHeld(_ folder: String) -> Bool {
-        let file = Glibc.open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
+        let file = open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return false }
         defer { close(file) }
         return flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
@@ -94,8 +88,13 @@ package final class FolderLock {
     func sign(_ run: String, _ folder: String) throws(RunFolderError) {
         let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno
         guard code == 0 else { throw RunFolderError("\(folder)/\(Self.fileName)", "cannot be written", code) }
-        madePath = nil
+        unsignedPath = nil
     }
+}
+
+private func isEmpty(_ file: Int32) -> Bool {
+    var status = stat()
+    return fstat(file, &status) == 0 && status.st_size == 0
 }
 
 /// Whether an open file is the one of this name: whoever had it before may have removed it.

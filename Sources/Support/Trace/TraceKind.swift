@@ -15,7 +15,8 @@ extension Trace {
         /// New factors of a layer, the same for another rank that has more to do, and what the bus does with all ranks'
         /// factors.
         case transition, takenOver, exchange
-        /// A look for messages that does not wait, but where none has come gives the core to other ranks.
+        /// A look for messages. It does not wait, but where none has come it gives the core to other ranks: it counts as a
+        /// wait.
         case poll
         /// Calls that may wait for other ranks.
         case send, receive, wait, allReduce, broadcast, allGather, barrier, split
