@@ -35,7 +35,8 @@ extension RunConfig {
         let (activations, cache) = (quantization.activations, quantization.kv)
         let roundsInputs = activations.bits < 16
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
-        let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
+        let trainsIntegers = job == .qat && qat.method == .integer
+        let rounds = [.rotate, .quantize, .eval].contains(job) || trainsIntegers
         let learnsForRounding = isAuto || (quantize.transform == .learned && rotation.path == nil)
         let learned = Self.ofLearning.map {
             Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
@@ -101,7 +102,7 @@ extension RunConfig {
             Rule(keys: "generate.", purpose: "generate", isHeeded: false),
             Rule(
                 keys: "rotation.gradient", purpose: "rotate and qat.method=integer",
-                isHeeded: job == .rotate || (job == .qat && qat.method == .integer)),
+                isHeeded: job == .rotate || trainsIntegers),
             Rule(keys: "rotation.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
         ]
     }

@@ -47,9 +47,8 @@ package struct PlanSettings: Sendable, Equatable {
             .above(0, upTo: 10))
         productFlops = key.optional(
             "gemm_flops", orElse: "auto",
-            "operations per second of a float32 matrix product on one core, also where training.precision=bfloat16, whose "
-                + "products are taken to be 1.9 times as fast; auto: measured here where neither nodes nor cores_per_node is "
-                + "given, else "
+            "operations per second of a float32 matrix product on one core, also where training.precision=bfloat16; auto: "
+                + "measured here where neither nodes nor cores_per_node is given, else "
                 + AssumedNode.productFlops.settingText,
             .between(1e6, 1e18))
     }

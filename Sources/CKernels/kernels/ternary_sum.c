@@ -48,7 +48,7 @@ INLINE void add(float *sum, float (*x)[WIDTH], const uint8_t *codes, size_t coun
     for (size_t k = 0; k < CHUNKS; k++) target[k] = y[k];
 }
 
-// Up to WIDTH columns of y, from column c on.
+// Up to WIDTH columns of y, from column c on. Fewer go through a buffer, whose other columns are sums of nothing.
 static void sum_columns(const ck_ternary_tiled *t, const float *s, size_t c, size_t width, float *y) {
     _Alignas(64) float x[TILE][WIDTH], part[WIDTH];
     const uint8_t *codes = t->codes, *counts = t->counts;

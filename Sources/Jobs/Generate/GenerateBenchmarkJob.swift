@@ -47,6 +47,7 @@ package struct GenerateBenchmarkJob: Job {
         context.reporter.note("\n" + result.text)
         let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
         let peaks = try world.allGather(measureProductPeak())
+        let peak = peaks.reduce(0, +) / Double(peaks.count)
         var summary = RunSummary(
             job: Self.name, model: path, seed: config.training.seed, worldSize: world.size, dataParallel: 1,
             pipelineParallel: world.size, steps: settings.maxTokens, seconds: (.now - start) / .seconds(1),
@@ -54,8 +55,7 @@ package struct GenerateBenchmarkJob: Job {
             peakMemoryBytesPerRank: try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) },
             bytesSentPerStep: world.size > 1 ? MemoryLayout<Float>.stride * shape.hiddenSize : 0,
             flopsPerStep: ModelCost(shape).forward(sequences: 1, length: 1),
-            gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count),
-            floatPeakFlops: peaks.reduce(0, +) / Double(peaks.count), coreShare: shares.reduce(0, +) / Double(shares.count))
+            gemmPeakFlops: peak, floatPeakFlops: peak, coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results["generate"] = result.json
         summary.results["product"] = .string(config.eval.product.rawValue)
         summary.results["key_bits"] = .integer(model.keys.bits)
