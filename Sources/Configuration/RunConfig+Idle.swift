@@ -5,8 +5,21 @@ internal import Quantization
 ///
 /// Files of settings serve several jobs, so that what they hold for others is no mistake.
 extension RunConfig {
-    /// A line for each key of `--set` that the job does not heed, in the order of the keys.
-    func idleKeys(_ given: GivenSettings, _ job: PlannedJob) -> [String] {
+    /// The commands that are no job, and what the keys begin with that they heed.
+    static let heededKeys = [
+        "generate": [
+            "model.path", "generate.", "training.seed", "parallel.data", "parallel.pipeline", "parallel.threads",
+            "eval.product", "watchdog.", "events.", "out",
+        ],
+        "profile": ["model.path", "ternary.threshold"],
+        "verify": [
+            "data.eval.path", "data.field", "data.bad_lines", "data.sequence_length", "training.seed", "verify.tolerance",
+        ],
+    ]
+
+    /// A line for each key of `--set` that a job or command of this name does not heed, in the order of the keys. A plan heeds
+    /// what its job does.
+    func idleKeys(_ given: GivenSettings, _ name: String) -> [String] {
         // A file that the job does not read is refused.
         let own = descriptions.filter { key in
             // Who gives the size of a group means groups, even of the usual size.
@@ -14,9 +27,18 @@ extension RunConfig {
                 && given[key.path]?.place.hasPrefix(SettingsRequest.assignment) ?? false
         }
         return own.compactMap { key in
-            let rule = idleRules(job).first { key.path.hasPrefix($0.keys) && !$0.isHeeded }
-            return rule.map { "\(SettingsRequest.assignment)\(key.path): has no effect here; it is for \($0.purpose)" }
+            reasonOfIdleness(key.path, name).map { "\(SettingsRequest.assignment)\(key.path): has no effect here; \($0)" }
         }
+    }
+
+    /// What a key is for instead; nil where the job or command of this name heeds it.
+    private func reasonOfIdleness(_ key: String, _ name: String) -> String? {
+        if let heeded = Self.heededKeys[name] {
+            return heeded.contains { key.hasPrefix($0) } ? nil : "\(name) reads \(heeded.joined(separator: ", "))"
+        }
+        let isPlan = name == PlanSettings.command
+        guard let job = isPlan ? plan.job : PlannedJob(rawValue: name), !(isPlan && key.hasPrefix("plan.")) else { return nil }
+        return idleRules(job).first { key.hasPrefix($0.keys) && !$0.isHeeded }.map { "it is for \($0.purpose)" }
     }
 
     private struct Rule {
@@ -37,17 +59,13 @@ extension RunConfig {
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
         let trainsIntegers = job == .qat && qat.method == .integer
         let rounds = [.rotate, .quantize, .eval].contains(job) || trainsIntegers
-        let learnsForRounding = isAuto || (quantize.transform == .learned && rotation.path == nil)
-        let learned = Self.ofLearning.map {
-            Rule(keys: "rotation.\($0)", purpose: "rotate, which learns rotations with it", isHeeded: job == .rotate)
-        }
         let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isHeeded: job == .eval) }
         let decomposing = Self.ofDecomposition.map {
             Rule(
                 keys: "ternary.\($0)", purpose: "factors by a tolerance, without ternary.bits",
                 isHeeded: job != .ptq || ternary.bits == nil)
         }
-        return learned + scoring + decomposing + [
+        return scoring + decomposing + rotationRules(job, isAuto: isAuto) + [
             // Before those of its parts, which are for other settings of jobs that heed any.
             Rule(keys: "quantization.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
             Rule(
@@ -93,18 +111,48 @@ extension RunConfig {
             Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
             Rule(
                 keys: "quantize.learning_steps", purpose: "quantize.transform=learned and quantize.recipe=auto",
-                isHeeded: learnsForRounding),
+                isHeeded: isAuto || learnsForRounding),
             Rule(
                 keys: "ternary.", purpose: "ptq and qat.method=ternary",
                 isHeeded: makesFactors || (job == .eval && ternary.path != nil)),
             Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
             Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
             Rule(keys: "generate.", purpose: "generate", isHeeded: false),
-            Rule(
-                keys: "rotation.gradient", purpose: "rotate and qat.method=integer",
-                isHeeded: job == .rotate || trainsIntegers),
-            Rule(keys: "rotation.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
+            Rule(keys: "verify.", purpose: "verify and rotate", isHeeded: job == .rotate),
+            Rule(keys: "plan.", purpose: "plan", isHeeded: false),
         ]
+    }
+
+    /// Whether `quantize` learns rotations, where it searches for nothing.
+    private var learnsForRounding: Bool { quantize.transform == .learned && rotation.path == nil }
+
+    /// Those of `rotation.*`. `qat` takes R1 and R2 from a file or none, and has no R3 and R4.
+    private func rotationRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
+        let (isRotate, trainsIntegers) = (job == .rotate, job == .qat && qat.method == .integer)
+        let learns = isRotate || (job == .quantize && (isAuto || learnsForRounding))
+        let begins = rotation.path == nil && (isAuto || [.hadamard, .learned].contains(quantize.transform))
+        let usesOnline = (job == .quantize && quantize.online) || (job == .eval && (eval.hadamard || rotation.path != nil))
+        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
+            names.map { Rule(keys: "rotation.\($0)", purpose: purpose, isHeeded: isHeeded) }
+        }
+        return rules(Self.ofLearning, "rotate, which learns rotations with it", isRotate)
+            + rules(["gradient"], "rotate and qat.method=integer", isRotate || trainsIntegers)
+            // Before those that are for other settings of the jobs named.
+            + rules(
+                [""], "rotate, quantize, eval and qat.method=integer",
+                [.rotate, .quantize, .eval].contains(job) || trainsIntegers)
+            + rules(
+                ["r1", "r2"],
+                "rotations that begin without a file, in rotate, in quantize with quantize.transform=hadamard or learned or "
+                    + "quantize.recipe=auto, and in eval with eval.hadamard=true",
+                isRotate || (job == .quantize && begins) || (job == .eval && eval.hadamard))
+            + rules(
+                ["r3", "r4"],
+                "rotate, quantize with quantize.online=true, and eval with rotation.path or eval.hadamard=true",
+                isRotate || usesOnline)
+            + rules(
+                ["retraction", "momentum", "sequences", "tokens"],
+                "rotate, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
     }
 }
 

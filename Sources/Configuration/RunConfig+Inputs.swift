@@ -7,10 +7,9 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
-        if let planned = PlannedJob(rawValue: job) {
-            try config.quantization.checkUniform(job)
-            try config.checkFiles(planned.rawValue)
-        }
+        let isPlanned = PlannedJob(rawValue: job) != nil
+        if isPlanned { try config.quantization.checkUniform(job) }
+        if isPlanned || Self.heededKeys[job] != nil { try config.checkFiles(job) }
         switch job {
         case PlanSettings.command: try self.init(given, job: config.plan.job.rawValue)
         case PlannedJob.eval.rawValue:
@@ -32,7 +31,7 @@ extension RunConfig {
 
     /// - Throws: ``ConfigurationError`` where a file is given that this job, or other command, would not look at: what was
     ///   meant to be made with it would be made without.
-    package func checkFiles(_ command: String) throws(ConfigurationError) {
+    private func checkFiles(_ command: String) throws(ConfigurationError) {
         let readers: [(key: String, path: String?, jobs: [PlannedJob])] = [
             ("rotation.path", rotation.path, [.rotate, .eval, .quantize]), ("qat.rotations", qat.rotations, [.qat]),
             // ptq makes such factors, and says so itself.

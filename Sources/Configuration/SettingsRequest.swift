@@ -15,7 +15,7 @@ package struct SettingsRequest: Sendable {
     /// place of the defaults.
     ///
     /// - Parameters:
-    ///   - job: the job's name; empty for one that uses none of these.
+    ///   - job: the name of the job, or of the command.
     ///   - warn: gets a line for each key given by a name that it had before, and for each assignment to no effect.
     /// - Throws: ``ConfigurationError``; `FileError` where a file cannot be read.
     package func configuration(job: String = "", warn: (String) -> Void = { _ in }) throws -> RunConfig {
@@ -23,13 +23,11 @@ package struct SettingsRequest: Sendable {
             let given = try request.given()
             for source in try request.sources() { RunConfig.renamedKeys(source).forEach(warn) }
             let config = try RunConfig(given, job: job)
-            if let job = PlannedJob(rawValue: job) { config.idleKeys(given, job).forEach(warn) }
+            config.idleKeys(given, job).forEach(warn)
             return config
         }
         guard let model else { return try config(self) }
-        if let other = assignments.first(where: { $0.hasPrefix("model.path=") }) {
-            throw ConfigurationError("--set \(other)", "the model is given twice, here and as the argument \(model)")
-        }
+        try checkModel(isNot: model)
         guard job == PlannedJob.eval.rawValue, RunConfig.isRun(model) else {
             var request = self
             request.assignments.append("model.path=\(model)")
@@ -45,8 +43,16 @@ package struct SettingsRequest: Sendable {
         let (recorded, asked) = try (SettingsRequest(file: run.file, assignments: run.assignments).given(), own.given())
         try RunConfig.check(asked, over: recorded)
         let config = try RunConfig(recorded.merging(asked) { $1 }, job: job)
-        config.idleKeys(asked, .eval).forEach(warn)
+        config.idleKeys(asked, job).forEach(warn)
         return config
+    }
+
+    /// That no assignment names a model beside an argument.
+    ///
+    /// - Throws: ``ConfigurationError``.
+    package func checkModel(isNot model: String) throws(ConfigurationError) {
+        guard let other = assignments.first(where: { $0.hasPrefix("model.path=") }) else { return }
+        throw ConfigurationError("\(Self.assignment)\(other)", "the model is given twice, here and as the argument \(model)")
     }
 
     /// Where an assignment stands.

@@ -52,7 +52,7 @@ struct GenerateCommand: RankCommand {
         if bench || options.printConfig {
             return try GenerateBenchmarkJob().run(options, model: model.model, on: communicator)
         }
-        let config = try options.request(model.model).configuration(on: communicator)
+        let config = try options.request(model.model).configuration(job: GenerateBenchmarkJob.name, on: communicator)
         let placement = try config.chooseThreads(on: communicator)
         if placement.hasTooManyThreads, communicator.isRoot { Console.printError(placement.line) }
         let end = try GenerateJob(chat: chat ? .init(system: system) : nil) { try prompt ?? Self.standardInput() }

@@ -38,11 +38,13 @@ struct ConfigurationOptions: ParsableArguments {
 extension RankCommand {
     /// Does the work of a command without a run folder, with its settings; or prints them where that is asked for. Collective.
     ///
-    /// - Parameter job: whose settings they are; empty where they are no job's.
+    /// - Parameter model: what stands for `model.path`, where the command looks into the folder as it is given.
     func withSettings(
-        of job: String = "", on communicator: some Communicator, _ work: (RunConfig, Reporter) throws -> Void
+        model: String? = nil, on communicator: some Communicator, _ work: (RunConfig, Reporter) throws -> Void
     ) throws {
         let (request, reporter) = (options.request(), Reporter(isSpeaking: communicator.isRoot))
+        let job = Self.configuration.commandName ?? ""
+        try communicator.agree { if let model { try request.checkModel(isNot: model) } }
         guard !options.printConfig else { return reporter.note(try request.text(job: job, on: communicator)) }
         try work(request.configuration(job: job, on: communicator), reporter)
     }

@@ -24,7 +24,7 @@ struct PlanCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(of: PlanSettings.command, on: communicator) {
+        try withSettings(model: model, on: communicator) {
             try PlanJob(model, asJSON: json).run($0, communicator, $1)
         }
     }

@@ -18,9 +18,6 @@ struct ProfileCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(on: communicator) { config, reporter in
-            try communicator.agree { try config.checkFiles("profile") }
-            try ProfileJob(folder).run(config, communicator, reporter)
-        }
+        try withSettings(model: folder, on: communicator) { try ProfileJob(folder).run($0, communicator, $1) }
     }
 }

@@ -25,9 +25,6 @@ struct VerifyCommand: RankCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run(on communicator: some Communicator) throws {
-        try withSettings(on: communicator) { config, reporter in
-            try communicator.agree { try config.checkFiles("verify") }
-            try VerifyJob(first, second).run(config, communicator, reporter)
-        }
+        try withSettings(on: communicator) { try VerifyJob(first, second).run($0, communicator, $1) }
     }
 }

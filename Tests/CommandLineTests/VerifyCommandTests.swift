@@ -8,7 +8,14 @@ extension CommandLineTests {
         @Test func `the embedded model goes by its name`() throws {
             let folder = try TemporaryFolder()
             let outcome = try Program.run(["verify", "embedded", "embedded"], in: folder.path)
-            #expect(outcome.code == 0, "\(outcome.errors)")
+            #expect(outcome.code == 0 && outcome.errors.isEmpty, "\(outcome.errors)")
+        }
+
+        @Test(arguments: [["verify", "embedded", "embedded"], ["profile", "embedded"]])
+        func `a setting that a command without a run does not read is told`(words: [String]) throws {
+            let folder = try TemporaryFolder()
+            let outcome = try Program.run(words + ["--set", "qat.distill=true"], in: folder.path)
+            #expect(outcome.code == 0 && outcome.errors.contains("warning: --set qat.distill: has no effect here; \(words[0]) "))
         }
 
         @Test(arguments: [("model.embed_tokens.weight", 3), ("lm_head.weight", 250)])

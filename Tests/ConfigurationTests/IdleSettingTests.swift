@@ -52,6 +52,27 @@ import Testing
         ),
         ("qat", ["quantization.kv.bits=8"], ["qat.method=integer"]),
         ("train", ["quantization.weights.bits=4", "model.dense=true"], ["qat.method=integer", "write packed"]),
+        (
+            "qat",
+            [
+                "qat.method=integer", "rotation.r1=none", "rotation.r2=none", "rotation.r3=none", "rotation.r4=none",
+                "rotation.momentum=0.5",
+            ],
+            ["begin without a file", "begin without a file", "quantize.online", "quantize.online", "transform=learned"]
+        ),
+        ("quantize", ["rotation.r1=none", "rotation.r4=none", "rotation.tokens=8"], ["r1", "online", "transform=learned"]),
+        ("eval", ["rotation.r2=none", "rotation.r3=none"], ["eval.hadamard", "eval.hadamard"]),
+        ("train", ["verify.tolerance=0.1", "plan.nodes=2"], ["verify and rotate", "is for plan"]),
+        ("plan", ["plan.job=ptq", "plan.nodes=2", "ternary.tolerance=0.2", "qat.distill=true"], ["is for qat"]),
+        (
+            "profile", ["quantization.weights.bits=4", "ternary.tolerance=0.2", "out=a"],
+            ["model.path, ternary.threshold", "profile reads", "--set out"]
+        ),
+        (
+            "verify", ["model.path=a", "data.bos=sequence", "parallel.threads=2", "data.train.path=a.txt"],
+            ["model.path", "data.bos", "parallel.threads", "verify reads data.eval.path, "]
+        ),
+        ("generate", ["calibration.sequences=8", "qat.distill=true"], ["calibration", "generate reads"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -81,10 +102,29 @@ import Testing
             "qat",
             ["qat.method=integer", "quantization.weights.bits=4", "rotation.gradient=straight-through", "model.dense=true"]
         ),
+        ("quantize", ["quantize.transform=hadamard", "rotation.r1=none", "quantize.online=true", "rotation.r4=none"]),
+        ("quantize", ["quantize.recipe=auto", "rotation.r2=none", "rotation.momentum=0.5"]),
+        ("eval", ["eval.hadamard=true", "rotation.r2=none", "rotation.r3=none"]),
+        ("rotate", ["rotation.r1=none", "rotation.r3=none", "rotation.momentum=0.5", "verify.tolerance=0.1"]),
+        ("qat", ["qat.method=integer", "rotation.balance=true", "rotation.gradient=straight-through"]),
+        ("profile", ["ternary.threshold=0.6", "model.path=a"]),
+        ("verify", ["data.eval.path=a.txt", "data.sequence_length=32", "training.seed=3", "verify.tolerance=0.1"]),
+        ("generate", ["generate.max_tokens=8", "training.seed=3", "parallel.threads=1"]),
+        ("plan", ["plan.nodes=2", "optimizer.shard=true", "plan.job=train"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {
         #expect(try warnings(job, settings) == [])
+    }
+
+    @Test(arguments: ["profile", "verify", "generate", "train"])
+    func `a file that is not read is refused`(command: String) {
+        #expect(throws: ConfigurationError.self) { try warnings(command, ["rotation.path=r"]) }
+    }
+
+    @Test func `a model that an argument names is not given again`() {
+        let request = SettingsRequest(assignments: ["model.path=a"])
+        #expect(throws: ConfigurationError.self) { try request.checkModel(isNot: "b") }
     }
 
     @Test func `a file may hold settings of other jobs`() throws {
