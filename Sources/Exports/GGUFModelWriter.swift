@@ -86,6 +86,7 @@ package struct GGUFModelWriter: ModelWriter {
         try request.checkFile("GGUF file", beginning: GGUFFile.magic)
         let (folder, packed) = try request.openModel(for: self)
         let form = try form(of: folder)
+        try checkTernaryBlocks(form, folder)
         let (tokenizer, notes) = try tokenizer(of: folder)
         let values = try general(folder, form) + form.values + tokenizer.values
         var lost = 0
@@ -138,6 +139,14 @@ package struct GGUFModelWriter: ModelWriter {
                     "rows of \(width) are no whole blocks of \(encoding.blockLength), which \(encoding.name) has; use --format "
                         + (precision != .q8_0 && width % 32 == 0 ? "gguf-q8_0" : "gguf-f16"))
             }
+        }
+    }
+
+    /// That TQ2_0 holds what it is to hold: only the values tell, and are read once more for it.
+    private func checkTernaryBlocks(_ form: GGUFForm, _ folder: ModelFolder) throws {
+        for entry in form.entries where encoding(entry) == .tq2_0 {
+            guard let obstacle = GGUFEncoding.tq2_0.obstacle(to: try source(entry, folder)) else { continue }
+            throw ExportError(.unfit, "\(folder.path): tensor \(entry.parameter)", obstacle)
         }
     }
 

@@ -81,6 +81,23 @@ extension GGUFEncoding {
         return bytes
     }
 
+    /// Why a tensor cannot be written so, and what holds it; nil where it can.
+    ///
+    /// - Precondition: as of ``encode(_:_:)``, for all its elements.
+    package func obstacle(to tensor: Tensor) -> String? {
+        do throws(UnencodableElement) {
+            _ = try encode(tensor, 0..<tensor.count)
+            return nil
+        } catch {
+            return refusal(of: error)
+        }
+    }
+
+    func refusal(of element: UnencodableElement) -> String {
+        "element \(element.index) \(element.problem); \(name) cannot hold it"
+            + (self == .tq2_0 ? ", Q4_0 and Q8_0 hold any finite weights" : "")
+    }
+
     /// d = the value of the largest magnitude (the first of several) / −8; q = min(15, trunc(x/d + 8.5)).
     ///
     /// The product is rounded, then the sum, as in the package `gguf`: in ggml itself that depends on whether the compiler

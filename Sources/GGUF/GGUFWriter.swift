@@ -41,10 +41,7 @@ extension GGUFFile {
             do {
                 try write(tensor, of: source, to: file)
             } catch let element as UnencodableElement {
-                throw FileError(
-                    .malformed, "\(path): tensor \(source.name)",
-                    "element \(element.index) \(element.problem); \(source.encoding.name) cannot hold it"
-                        + (source.encoding == .tq2_0 ? ", Q4_0 and Q8_0 hold any finite weights" : ""))
+                throw FileError(.malformed, "\(path): tensor \(source.name)", source.encoding.refusal(of: element))
             }
             precondition(file.count - start == source.encoding.size(of: tensor.count), "\(source.name) has another size")
         }

@@ -74,9 +74,12 @@ import Testing
         #expect(try GGUFFile(model.file("a.gguf")).info("blk.0.attn_q.weight")?.encoding == .tq2_0)
         try model.import("a.gguf", to: "back")
         #expect(try model.logits("back").elements == model.logits("model").elements)
-        #expect(throws: FileError.self) {
-            try ExportedModel("foreign", ternaryWidth: 256, damaged: true).export("gguf-tq2_0", to: "a.gguf")
-        }
+        // Known before anything is written: the error is of the model, and not of a file that was begun.
+        let other = try ExportedModel("foreign", ternaryWidth: 256, damaged: true)
+        let before = try entries(ofFolder: other.folder.path)
+        let error = try #require(throws: ExportError.self) { try other.export("gguf-tq2_0", to: "a.gguf") }
+        #expect(error.kind == .unfit && error.place.contains("/model: tensor model.layers.0."), "\(error)")
+        #expect(try entries(ofFolder: other.folder.path) == before)
     }
 
     @Test(arguments: [
