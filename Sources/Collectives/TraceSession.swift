@@ -30,9 +30,7 @@ package struct TraceSession<World: Communicator> {
         guard PathKind(path) == .absent || PathKind(path) == .file else {
             throw FileError(.inputOutput, path, "is no file; --trace writes one")
         }
-        var run = own[...]
-        while run.count > 1, run.last == "/" { run.removeLast() }
-        guard folder != run else { return }
+        guard folder != own.withoutEndingSlashes else { return }
         guard PathKind(folder + "/.") == .folder else {
             throw FileError(.missing, folder, "there is no such folder for --trace to write into")
         }

@@ -3,14 +3,15 @@ internal import Support
 
 /// Paths as users give them: a run's folder stands for the file or the model in it that is meant.
 package enum GivenPath {
-    /// A model's folder or file as it is given, or the `model` in a run's folder. Nothing is read.
+    /// A model's folder or file as it is given, or the `model` in a run's folder, without slashes at the end. Nothing is read.
     ///
     /// - Throws: `FileError` for what is not here but looks like the name of a model elsewhere, with how to get that.
     package static func model(_ path: String) throws -> String {
+        let folder = path.withoutEndingSlashes
         if exists(path) {
-            return !exists("\(path)/config.json") && exists("\(path)/model/config.json") ? "\(path)/model" : path
+            return !exists("\(folder)/config.json") && exists("\(folder)/model/config.json") ? "\(folder)/model" : folder
         }
-        guard looksRemote(path), let name = path.split(separator: "/").last else { return path }
+        guard looksRemote(path), let name = path.split(separator: "/").last else { return folder }
         throw FileError(
             .missing, path,
             "is no folder here; sq-train does not download: hf download \(path) --local-dir \(name)")
@@ -18,7 +19,7 @@ package enum GivenPath {
 
     /// A file, or a run's folder with one of this name.
     package static func file(_ path: String, inRun name: String) -> String {
-        let inside = path.hasSuffix("/") ? path + name : "\(path)/\(name)"
+        let inside = "\(path.withoutEndingSlashes)/\(name)"
         return PathKind(path) != .file && exists(inside) ? inside : path
     }
 

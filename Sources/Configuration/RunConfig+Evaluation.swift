@@ -50,7 +50,8 @@ extension RunConfig {
     ///
     /// - Returns: the run's configuration file, and assignments over it.
     /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``FileError``.
-    static func reproducing(run: String) throws -> (file: String, assignments: [String]) {
+    static func reproducing(run path: String) throws -> (file: String, assignments: [String]) {
+        let run = path.withoutEndingSlashes
         let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")
         guard PathKind(file) == .file, PathKind(summary) == .file else {
             throw ConfigurationError(run, "holds no finished run (config.yaml, summary.json), and no model either")

@@ -92,20 +92,13 @@ package struct ExportRequest: Sendable {
         source: String, out: String, overwrites: Bool = false, shardBytes: Int = defaultShardBytes,
         elementType: ElementType? = nil
     ) {
-        self.source = source
-        self.out = Self.trimmed(out)
+        (self.source, self.out) = (source.withoutEndingSlashes, out.withoutEndingSlashes)
         self.overwrites = overwrites
         self.shardBytes = shardBytes
         self.elementType = elementType
     }
 
     package static let defaultShardBytes = 5_000_000_000
-
-    private static func trimmed(_ path: String) -> String {
-        var path = path[...]
-        while path.count > 1, path.last == "/" { path.removeLast() }
-        return String(path)
-    }
 
     /// The source, whose packed linears leave as the floats they stand for, and down projections without R4.
     ///

@@ -23,7 +23,7 @@ package final class HFFolderWriter {
     /// - Parameter besideOthers: other processes may be writing this folder, too: the temporary name is this writer's alone.
     ///   Else two at a time are refused.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
-        self.path = Self.trimmed(path)
+        self.path = path.withoutEndingSlashes
         guard [.absent, .folder].contains(PathKind(self.path)) else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
@@ -36,19 +36,13 @@ package final class HFFolderWriter {
     }
 
     /// Where the files of a folder go while it is being written.
-    package static func temporaryPath(of path: String) -> String { trimmed(path) + ".tmp" }
+    package static func temporaryPath(of path: String) -> String { path.withoutEndingSlashes + ".tmp" }
 
     /// What a folder is called while another takes its place.
     private static func oldPath(of path: String) -> String { path + ".old" }
 
     /// Before what makes a name one writer's alone.
     private static let mark = "-"
-
-    private static func trimmed(_ path: String) -> String {
-        var trimmed = path[...]
-        while trimmed.count > 1, trimmed.last == "/" { trimmed.removeLast() }
-        return String(trimmed)
-    }
 
     /// Where to write a file of the folder.
     package func file(_ name: String) -> String { temporaryPath + "/" + name }

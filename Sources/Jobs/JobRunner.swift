@@ -88,7 +88,7 @@ extension Job {
         try communicator.agree { try Self.check(config) }
         let asked = request.resume
         let path = try communicator.fromRoot {
-            config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
+            (config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)).withoutEndingSlashes
         }
         try communicator.agree {
             if communicator.isRoot, let file = request.trace {

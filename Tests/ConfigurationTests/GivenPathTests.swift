@@ -29,12 +29,23 @@ import Testing
     @Test func `what is no run's folder stays as it is given`() throws {
         let folder = try TemporaryFolder()
         try run(folder, "model/config.json", "R.bin")
-        for path in [folder.file("model"), folder.file("absent"), "absent", "./a/b", "../a", "a/b/c", "a/"] {
+        for path in [folder.file("model"), folder.file("absent"), "absent", "./a/b", "../a", "a/b/c"] {
             #expect(try GivenPath.model(path) == path)
         }
         for path in [folder.file("R.bin"), folder.path, "absent"] {
             #expect(GivenPath.file(path, inRun: "rotations.safetensors") == path)
         }
+    }
+
+    @Test func `slashes at the end are left out`() throws {
+        let folder = try TemporaryFolder()
+        try run(folder, "run/model/config.json", "run/rotations.safetensors", "model/config.json")
+        #expect(try GivenPath.model(folder.file("run//")) == folder.file("run/model"))
+        #expect(try GivenPath.model(folder.file("model/")) == folder.file("model"))
+        #expect(try GivenPath.model("absent/") == "absent")
+        let rotations = "rotations.safetensors"
+        #expect(GivenPath.file(folder.file("run//"), inRun: rotations) == folder.file("run/\(rotations)"))
+        #expect("/".withoutEndingSlashes == "/")
     }
 
     @Test func `the name of a model elsewhere is refused with how to get it`() {

@@ -153,7 +153,7 @@ package final class RunFolder {
     ///
     /// - Throws: ``FolderInUse``; what cannot be removed.
     package func clear(for job: String) throws {
-        guard isWriter, PathKind(path) == .folder else { return }
+        guard isWriter, PathKind(path, followsLinks: true) == .folder else { return }
         try claim()
         let names = outdatedNames(job: job, continues: false)
         try RunRecord(job: job, isReplacing: true).write(folder: path)

@@ -101,10 +101,18 @@ package final class AtomicFile {
     }
 }
 
+extension String {
+    /// A path without the slashes that it ends in, so that the name of what is in it may follow one.
+    package var withoutEndingSlashes: String {
+        var path = self[...]
+        while path.count > 1, path.last == "/" { path.removeLast() }
+        return String(path)
+    }
+}
+
 /// The folder a path's last component is in.
 package func parentDirectory(of path: String) -> String {
-    var path = path[...]
-    while path.count > 1, path.last == "/" { path.removeLast() }
+    let path = path.withoutEndingSlashes
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
 }
