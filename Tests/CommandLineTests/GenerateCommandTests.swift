@@ -32,11 +32,11 @@ import Testing
 
     @Test func `the newline that ends standard input is none of the prompt`() throws {
         func text(_ given: String) throws -> String {
-            let (code, output) = try shell("\(given) --set generate.max_tokens=8")
-            #expect(code == 0)
-            return output
+            let outcome = try Program.shell("\(given) --set generate.max_tokens=8", in: folder.path)
+            #expect(outcome.code == 0, "\(outcome.errors)")
+            return outcome.output
         }
-        let program = "\(Program.path) generate"
+        let program = #""$0" generate"#
         let (plain, longer) = (try text("\(program) --prompt 'The river'"), try text("\(program) --prompt $'The river\n'"))
         #expect(plain != longer)
         for input in ["The river", #"The river\n"#, #"The river\r\n"#] {
@@ -46,22 +46,9 @@ import Testing
     }
 
     @Test func `a text that nobody reads to its end is no run that had written nothing`() throws {
-        let (_, output) = try shell(
-            "{ \(Program.path) generate --prompt 'The river' --set generate.max_tokens=400 2>errors | head -c 3; } >text; "
-                + "cat errors")
-        #expect(output == "stopped: nobody reads the text any more\n")
-    }
-
-    private func shell(_ script: String) throws -> (code: Int32, output: String) {
-        let (shell, pipe) = (Process(), Pipe())
-        shell.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        shell.arguments = ["--default-signal", "bash", "-c", script]
-        shell.currentDirectoryURL = URL(fileURLWithPath: folder.path)
-        shell.standardOutput = pipe
-        try shell.run()
-        let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        shell.waitUntilExit()
-        return (shell.terminationStatus, output)
+        let outcome = try Program.shell(
+            #""$0" generate --prompt 'The river' --set generate.max_tokens=400 | head -c 3"#, in: folder.path)
+        #expect(outcome.errors == "stopped: nobody reads the text any more\n")
     }
 
     /// The same text as of a prompt that is what the template makes; the model's own template is none that it has learned.

@@ -112,6 +112,23 @@ struct Program {
         return ranks > 0 && first.errors.contains("PMIx_server_finalize") ? try outcome() : first
     }
 
+    /// Runs a script of bash, in which `"$0"` is the program: its path may hold spaces.
+    static func shell(_ script: String, in folder: String) throws -> Outcome {
+        let (shell, output, errors) = (Process(), Pipe(), try TemporaryFolder())
+        try AtomicFile.write("", to: errors.file("errors"))
+        shell.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        shell.arguments = ["--default-signal", "bash", "-c", script, path]
+        shell.currentDirectoryURL = URL(fileURLWithPath: folder)
+        shell.standardOutput = output
+        shell.standardError = FileHandle(forWritingAtPath: errors.file("errors"))
+        try shell.run()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        shell.waitUntilExit()
+        return Outcome(
+            code: shell.terminationStatus, output: text,
+            errors: String(decoding: try InputFile.contents(of: errors.file("errors"), limit: 16 << 20), as: UTF8.self))
+    }
+
     /// Runs with wrong input, and expects one error line, this exit code, and nothing written.
     ///
     /// - Parameter line: what a line before that one says; nil for none.

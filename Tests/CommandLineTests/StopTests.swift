@@ -90,16 +90,9 @@ extension CommandLineTests {
         }
 
         @Test func `a reader that leaves lets the run save itself`() throws {
-            let script = "\(Program.path) \(arguments.joined(separator: " ")) 2>errors | head -1; echo ${PIPESTATUS[0]} > code"
-            let shell = Process()
-            shell.executableURL = URL(fileURLWithPath: "/bin/bash")
-            shell.arguments = ["-c", script]
-            shell.currentDirectoryURL = URL(fileURLWithPath: model.path)
-            shell.standardOutput = FileHandle.nullDevice
-            try shell.run()
-            shell.waitUntilExit()
-            #expect(String(decoding: try model.read("code"), as: UTF8.self) == "141\n")
-            #expect(String(decoding: try model.read("errors"), as: UTF8.self).contains("stopped on request"))
+            let script = "\"$0\" \(arguments.joined(separator: " ")) | head -1; exit ${PIPESTATUS[0]}"
+            let outcome = try Program.shell(script, in: model.path)
+            #expect(outcome.code == 141 && outcome.errors.contains("stopped on request"), "\(outcome)")
         }
 
         private var arguments: [String] {

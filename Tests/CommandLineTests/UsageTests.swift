@@ -1,4 +1,3 @@
-import Foundation
 import Support
 import TestSupport
 import Testing
@@ -47,16 +46,10 @@ extension CommandLineTests {
             (#"launch -n 1 generate --prompt $'\x80'"#, "--prompt '"),
         ])
         func `a word that is no text is refused, and nothing else is taken for it`(_ words: String, _ fragment: String) throws {
-            let (folder, shell, pipe) = (try TemporaryFolder(), Process(), Pipe())
-            shell.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-            shell.arguments = ["--default-signal", "bash", "-c", "\(Program.path) \(words)"]
-            shell.currentDirectoryURL = URL(fileURLWithPath: folder.path)
-            shell.standardError = pipe
-            try shell.run()
-            let errors = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-            shell.waitUntilExit()
-            #expect(shell.terminationStatus == 64 && errors.contains(fragment), "\(errors)")
-            #expect(errors.split(separator: "\n").count == 1, "\(errors)")
+            let folder = try TemporaryFolder()
+            let outcome = try Program.shell(#""$0" "# + words, in: folder.path)
+            #expect(outcome.code == 64 && outcome.errors.contains(fragment), "\(outcome.errors)")
+            #expect(outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
             #expect(try entries(ofFolder: folder.path).isEmpty)
         }
 
@@ -76,9 +69,11 @@ extension CommandLineTests {
                 let outcome = try Program.run(words + ["--print-config"], in: model.path)
                 #expect(outcome.code == 0 && outcome.output.contains("  path: model\n"), "\(words): \(outcome.errors)")
             }
-            try Program.expectRefusal(
-                ["eval", "model", "--set", "model.path=other"], in: model.path, ranks: 0, code: 78,
-                fragment: "the model is given twice")
+            for command in ["eval", "profile", "plan"] {
+                try Program.expectRefusal(
+                    [command, "model", "--set", "model.path=other"], in: model.path, ranks: 0, code: 78,
+                    fragment: "the model is given twice")
+            }
         }
 
         @Test(arguments: [0, 2]) func `help is printed once`(_ ranks: Int) throws {
