@@ -53,45 +53,19 @@ extension RunConfig {
     private static let ofEval = ["tasks", "max_length", "limit", "hadamard", "product", "trained"]
 
     private func idleRules(_ job: PlannedJob) -> [Rule] {
-        let (weights, isAuto) = (quantization.weights, job == .quantize && quantize.recipe == .auto)
-        let (activations, cache) = (quantization.activations, quantization.kv)
-        let roundsInputs = activations.bits < 16
+        let isAuto = job == .quantize && quantize.recipe == .auto
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
-        let trainsIntegers = job == .qat && qat.method == .integer
-        let rounds = [.rotate, .quantize, .eval].contains(job) || trainsIntegers
+        let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
         let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isHeeded: job == .eval) }
         let decomposing = Self.ofDecomposition.map {
             Rule(
                 keys: "ternary.\($0)", purpose: "factors by a tolerance, without ternary.bits",
                 isHeeded: job != .ptq || ternary.bits == nil)
         }
-        return scoring + decomposing + rotationRules(job, isAuto: isAuto) + [
-            // Before those of its parts, which are for other settings of jobs that heed any.
-            Rule(keys: "quantization.", purpose: "rotate, quantize, eval and qat.method=integer", isHeeded: rounds),
+        let rounding = quantizationRules(job, rounds: rounds, isAuto: isAuto)
+        return scoring + decomposing + rotationRules(job, rounds: rounds, isAuto: isAuto) + rounding + [
             Rule(
                 keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
-            Rule(
-                keys: "quantization.weights.gptq.",
-                purpose: "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
-                isHeeded: job == .quantize && (weights.method.name == GPTQ.name || isAuto)),
-            Rule(
-                keys: "quantization.weights.group_size", purpose: "quantization.weights.granularity=group",
-                isHeeded: weights.granularity.isGroup),
-            Rule(
-                keys: "quantization.clip_ratios", purpose: "inputs, keys or values of fewer than 16 bits",
-                isHeeded: roundsInputs || cache.keys < 16 || cache.values < 16),
-            Rule(
-                keys: "quantization.activations.head_ranges",
-                purpose: "inputs of fewer than 16 bits (quantization.activations.bits)", isHeeded: roundsInputs),
-            Rule(
-                keys: "quantization.activations.symmetric",
-                purpose: "inputs of fewer than 16 bits (quantization.activations.bits)", isHeeded: roundsInputs),
-            Rule(
-                keys: "quantization.activations.symmetric_range", purpose: "quantization.activations.symmetric=true",
-                isHeeded: activations.symmetric),
-            Rule(
-                keys: "quantization.kv.symmetric", purpose: "keys or values of fewer than 16 bits (quantization.kv.bits)",
-                isHeeded: min(cache.keys, cache.values) < 16),
             Rule(
                 keys: "calibration.",
                 purpose:
@@ -101,7 +75,8 @@ extension RunConfig {
             Rule(
                 keys: "model.dense",
                 purpose: "jobs that write packed models: of quantization.weights.bits below 16, or factors",
-                isHeeded: makesFactors || (rounds && (weights.bits < 16 || quantization.overrides != .none))),
+                isHeeded: makesFactors
+                    || (rounds && (quantization.weights.bits < 16 || quantization.overrides != .none))),
             Rule(keys: "eval.max_length", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
             Rule(keys: "eval.limit", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
             Rule(
@@ -123,11 +98,37 @@ extension RunConfig {
         ]
     }
 
+    /// Those of `quantization.*`.
+    ///
+    /// - Parameter rounds: whether the job heeds any.
+    private func quantizationRules(_ job: PlannedJob, rounds: Bool, isAuto: Bool) -> [Rule] {
+        let (weights, activations, cache) = (quantization.weights, quantization.activations, quantization.kv)
+        let (roundsInputs, roundsCache) = (activations.bits < 16, min(cache.keys, cache.values) < 16)
+        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
+            names.map { Rule(keys: "quantization.\($0)", purpose: purpose, isHeeded: isHeeded) }
+        }
+        // The first is before those of its parts, which are for other settings of jobs that heed any.
+        return rules([""], "rotate, quantize, eval and qat.method=integer", rounds)
+            + rules(
+                ["weights.gptq."], "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
+                job == .quantize && (weights.method.name == GPTQ.name || isAuto))
+            + rules(["weights.group_size"], "quantization.weights.granularity=group", weights.granularity.isGroup)
+            + rules(
+                ["overrides", "embedding_bits", "head_bits"],
+                "weights that are not stored rounded (quantization.weights.method)", weights.method != .stored)
+            + rules(["clip_ratios"], "inputs, keys or values of fewer than 16 bits", roundsInputs || roundsCache)
+            + rules(
+                ["activations.head_ranges", "activations.symmetric"],
+                "inputs of fewer than 16 bits (quantization.activations.bits)", roundsInputs)
+            + rules(["activations.symmetric_range"], "quantization.activations.symmetric=true", activations.symmetric)
+            + rules(["kv.symmetric"], "keys or values of fewer than 16 bits (quantization.kv.bits)", roundsCache)
+    }
+
     /// Whether `quantize` learns rotations, where it searches for nothing.
     private var learnsForRounding: Bool { quantize.transform == .learned && rotation.path == nil }
 
     /// Those of `rotation.*`. `qat` takes R1 and R2 from a file or none, and has no R3 and R4.
-    private func rotationRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
+    private func rotationRules(_ job: PlannedJob, rounds: Bool, isAuto: Bool) -> [Rule] {
         let (isRotate, trainsIntegers) = (job == .rotate, job == .qat && qat.method == .integer)
         let learns = isRotate || (job == .quantize && (isAuto || learnsForRounding))
         let begins = rotation.path == nil && (isAuto || [.hadamard, .learned].contains(quantize.transform))
@@ -138,9 +139,7 @@ extension RunConfig {
         return rules(Self.ofLearning, "rotate, which learns rotations with it", isRotate)
             + rules(["gradient"], "rotate and qat.method=integer", isRotate || trainsIntegers)
             // Before those that are for other settings of the jobs named.
-            + rules(
-                [""], "rotate, quantize, eval and qat.method=integer",
-                [.rotate, .quantize, .eval].contains(job) || trainsIntegers)
+            + rules([""], "rotate, quantize, eval and qat.method=integer", rounds)
             + rules(
                 ["r1", "r2"],
                 "rotations that begin without a file, in rotate, in quantize with quantize.transform=hadamard or learned or "

@@ -60,7 +60,7 @@ package struct ExpectedResult: Sendable {
     package let linears: Linears
     /// The fewest that a linear's integers have; nil where that is not known.
     package let integerBits: Int?
-    /// Whether it leaves `rotations.safetensors`.
+    /// Whether it leaves `rotations.safetensors` with R1 or R2.
     package let hasRotations: Bool
     /// nil where it is floats, or that is not known.
     package let embedding: SharedForm.Embedding?

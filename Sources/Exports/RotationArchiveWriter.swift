@@ -17,7 +17,7 @@ package struct RotationArchiveWriter: ModelWriter {
     package init() {}
 
     package func obstacle(_ result: ExpectedResult) -> String? {
-        result.hasRotations ? nil : "the job leaves no rotations.safetensors, which the format is made of; rotate does"
+        result.hasRotations ? nil : "the job leaves no R1 and no R2, which the format is made of; rotate does"
     }
 
     /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.

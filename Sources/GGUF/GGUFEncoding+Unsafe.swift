@@ -134,11 +134,12 @@ extension GGUFEncoding {
         let d = x.reduce(0) { max($0, abs($1)) }
         guard Float(Float16(d)) == d else {
             throw UnencodableElement(
-                index: first, problem: "\(d), the scale of its block of 256, has no exact half-precision form")
+                index: first, problem: "begins a block of 256 whose scale, \(d), has no exact half-precision form")
         }
         if let stray = x.firstIndex(where: { $0 != 0 && abs($0) != d }) {
             throw UnencodableElement(
-                index: first + stray, problem: "is \(x[stray]), but its block of 256 has the scale \(d): one scale is not exact"
+                index: first + stray,
+                problem: "is \(x[stray]), and the largest of its block of 256 is \(d): they are no one scale times −1, 0, 1"
             )
         }
         for j in 0..<64 {
@@ -155,7 +156,7 @@ extension GGUFEncoding {
     private func append(scale d: Float, _ first: Int, _ bytes: inout [UInt8]) throws(UnencodableElement) {
         let rounded = Float16(d)
         guard rounded.isFinite else {
-            throw UnencodableElement(index: first, problem: "the scale \(d) of its block is beyond half precision")
+            throw UnencodableElement(index: first, problem: "begins a block whose scale, \(d), is beyond half precision")
         }
         bytes += [UInt8(truncatingIfNeeded: rounded.bitPattern), UInt8(rounded.bitPattern >> 8)]
     }

@@ -29,7 +29,7 @@ extension EvaluateJob {
     ) throws -> TaskNetwork {
         let (config, recipe, model) = (run.context.config, compressed.recipe, run.model)
         let bits = NetworkBits(config.quantization)
-        if run.inputs.isCompressed { return try packedTaskNetwork(original, compressed, run) }
+        if run.inputs.isCompressed { return packedTaskNetwork(original, compressed, run) }
         if let changed = compressed.changed {
             let (network, bits) = changedNetwork(changed, compressed, bits, model)
             return TaskNetwork(label: compressed.label, bits: bits, network: network)
@@ -39,9 +39,8 @@ extension EvaluateJob {
                 label: "as stored", bits: .full, network: CompressedModel(original).network(model))
         }
         guard config.rotation.path != nil || config.eval.hadamard else {
-            let plan = try WeightPlan(config, model.architecture)
             let label = ([RoundToNearest.label] + config.quantization.exceptions.map { "\($0)=\($1)" }).joined(separator: ", ")
-            return TaskNetwork(label: label, bits: bits, network: recipe.quantization.network(model, original, plan))
+            return TaskNetwork(label: label, bits: bits, network: recipe.quantization.network(model, original, compressed.plan))
         }
         let base = try RotationBase.of(original, run).applied(to: original)
         let scorer = RotatedScorer(model: model, base: base.folding(recipe.online), recipe: recipe, windows: [])
@@ -54,12 +53,12 @@ extension EvaluateJob {
     /// The folder's own network, with factors that were given instead of its own.
     private func packedTaskNetwork(
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
-    ) throws -> TaskNetwork {
-        var model = CompressedModel(compressed.changed?.parameters ?? original, run.inputs.execution)
-        let inIntegers = run.context.config.eval.product == .integer
-        if inIntegers { model = try run.context.communicator.agree { try model.inIntegers(run.model.architecture) } }
+    ) -> TaskNetwork {
+        let own = CompressedModel(compressed.changed?.parameters ?? original, run.inputs.execution)
+        let model = compressed.inIntegers ?? own
         return TaskNetwork(
-            label: (run.inputs.folder.packed?.form ?? "floats") + (inIntegers ? ", multiplied in integers" : ""),
+            label: (run.inputs.folder.packed?.form ?? "floats")
+                + (compressed.inIntegers == nil ? "" : ", multiplied in integers"),
             bits: packedBits(run), network: model.network(run.model))
     }
 

@@ -26,6 +26,8 @@ package struct EvaluateJob: Job {
     /// What is scored besides the model itself.
     struct Compressed {
         let recipe: RotationRecipe
+        /// How the weights as stored are rounded.
+        let plan: WeightPlan
         let factors: [String: TernaryFactors]?
         /// This rank's stage of what training has made of the model, with the factors' layers in their place.
         let changed: CompressedModel?
@@ -36,6 +38,9 @@ package struct EvaluateJob: Job {
         /// Whether the linears there are packed.
         let isPacked: Bool
         let tasks: TaskWork?
+        /// Of a folder that is compressed itself, with the factors that were given: where `eval.product` asks for products in
+        /// integers, the network of those; nil elsewhere.
+        let inIntegers: CompressedModel?
 
         /// What `changed` is called.
         var label: String {
@@ -119,13 +124,16 @@ package struct EvaluateJob: Job {
         // As a run of `rotate` on up to four replicas, whose numbers then are the same.
         let step = RotationPlan.tokens(perStep: config.training.batchSize * config.data.sequenceLength, replicas: 1)
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: step)
+        let plan = try WeightPlan(config, inputs.folder.architecture)
+        let own = CompressedModel(changed?.parameters ?? parameters, inputs.execution)
         return (
             parameters,
             Compressed(
-                recipe: recipe, factors: factors, changed: changed,
+                recipe: recipe, plan: plan, factors: factors, changed: changed,
                 size: try trained.map { try ModelSizes($0.folder).stored },
                 type: try (trained?.folder ?? inputs.folder).elementType, isPacked: trained?.folder.packed != nil,
-                tasks: try TaskWork(config, inputs.folder))
+                tasks: try TaskWork(config, inputs.folder),
+                inIntegers: config.eval.product == .integer ? try own.inIntegers(inputs.folder.architecture) : nil)
         )
     }
 
@@ -142,8 +150,10 @@ package struct EvaluateJob: Job {
         var table = ScoreTable(bits, windows: windows.count, length: config.data.sequenceLength)
         if run.inputs.isCompressed {
             // Factors that were given besides take the place of the folder's own.
-            guard let changed = compressed.changed else { return try scoreCompressed(original, table, run, windows) }
-            return try scoreCompressed(changed.parameters, table, run, windows)
+            let parameters: Parameters<StoredTensor>
+            if let changed = compressed.changed { parameters = changed.parameters } else { parameters = original }
+            let own = CompressedModel(parameters, run.inputs.execution)
+            return try scoreCompressed(own, inIntegers: compressed.inIntegers, table, run, windows)
         }
         if config.scoresAsStored {
             let score = try evaluate(
@@ -157,7 +167,7 @@ package struct EvaluateJob: Job {
         }
         let changed = try scoreChanged(original, compressed, table, run, windows)
         let base = try RotationBase.of(original, run)
-        let network = try table.addPlain(run, consume original, base, recipe.quantization, windows)
+        let network = try table.addPlain(run, consume original, base, compressed.plan, recipe.quantization, windows)
         try addRotated(&table, network, recipe, run, windows)
         for row in changed { table.add(row) }
         // With nothing made of the model, its own weights count as they are rounded, not what rotations would start from.
@@ -202,18 +212,14 @@ package struct EvaluateJob: Job {
     /// The row of a folder that is compressed itself: there is nothing to compare it with, but for the integer product, whose
     /// divergence is from the same roundings in floats. Collective.
     private func scoreCompressed(
-        _ parameters: Parameters<StoredTensor>, _ empty: ScoreTable, _ run: LanguageModelRun<some Communicator>,
-        _ windows: [[Int32]]
+        _ compressed: CompressedModel, inIntegers: CompressedModel?, _ empty: ScoreTable,
+        _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
     ) throws -> ScoreTable {
         var table = empty
-        let compressed = CompressedModel(parameters, run.inputs.execution)
-        let inIntegers = run.context.config.eval.product == .integer
-        let network = try run.context.communicator.agree {
-            try (inIntegers ? compressed.inIntegers(run.model.architecture) : compressed).network(run.model)
-        }
+        let network = (inIntegers ?? compressed).network(run.model)
         // What a product in integers changes beyond its roundings is nothing but the order of sums.
-        let reference = inIntegers ? compressed.inRoundedFloats().network(run.model) : nil
-        if inIntegers {
+        let reference = inIntegers == nil ? nil : compressed.inRoundedFloats().network(run.model)
+        if inIntegers != nil {
             run.context.reporter.note("KL and top-1: of products in integers, from the same roundings multiplied in float32")
         }
         let score = try evaluate(network, against: reference, windows: windows, run.context.groups)

@@ -99,6 +99,11 @@ package struct QuantizeJob: Job {
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws -> (QuantizeRecipe, Parameters<StoredTensor>) {
         let config = context.config
+        if config.quantize.recipe == .auto, inputs.training?.count ?? config.data.sampledSequences < 2 {
+            let key = inputs.training == nil ? "data.sampled_sequences" : "data.train.path"
+            throw ConfigurationError(
+                "quantize.recipe", "auto needs two sequences at least (\(key)), to calibrate on and to compare on")
+        }
         try inputs.checkOrigin(ofRotations: config.rotation.path, context)
         let weights = try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: config.model.storage)
         let recipe = try QuantizeRecipe(config, inputs)

@@ -48,17 +48,11 @@ struct RecipeSearch<World: Communicator> {
     private static var margin: Double { 0.1 }
 
     /// Divides the text: the first sequences for calibration, those after them to compare on. Collective.
-    ///
-    /// - Throws: ``ConfigurationError`` where the text has fewer than two sequences.
     init(
         _ run: LanguageModelRun<World>, _ recipe: QuantizeRecipe, _ original: Parameters<StoredTensor>
     ) throws {
         let config = run.context.config
         let text = try run.inputs.trainingWindows(run.model, original, run.context)
-        guard text.count >= 2 else {
-            throw ConfigurationError(
-                "quantize.recipe", "auto needs two sequences of data.train.path at least, to calibrate on and to compare on")
-        }
         let (calibrated, compared) = config.dividedForRecipes(text.count)
         calibration = (0..<calibrated).map { text[$0] }
         heldOut = (calibrated..<calibrated + compared).map { text[$0] }

@@ -172,8 +172,9 @@ package struct RotateJob: Job {
         let windows = try run.evaluationWindows(drawingFrom: network)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         let base = try RotationBase.of(network, run)
+        let plan = try WeightPlan(config, model.architecture)
         // Nobody else holds it, so that it is folded matrix by matrix, in its own memory.
-        network = try table.addPlain(run, consume network, base, recipe.quantization, windows).folding(recipe.online)
+        network = try table.addPlain(run, consume network, base, plan, recipe.quantization, windows).folding(recipe.online)
         StoragePool.shared.trim()
         let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
         let before = try recipe.startRow.map { row in

@@ -65,9 +65,9 @@ enum Main {
     /// Ends the job for an error the other ranks may not have: they may wait for this one.
     private static func end(_ error: AgreedError, _ communicator: some Communicator) -> Int32 {
         if communicator.size > 1 {
-            // Most errors hit all ranks at once; the one line is then rank 0's.
+            // Most errors hit all ranks at once; the one line is then rank 0's, at whose word mpirun asks the others to end.
             if !communicator.isRoot { usleep(300_000) }
-            report(error)
+            if communicator.isRoot || StopRequest.signal != SIGTERM { report(error) }
             communicator.abort(error.exitCode)
         }
         report(error)

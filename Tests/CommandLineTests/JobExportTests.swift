@@ -70,7 +70,8 @@ extension CommandLineTests {
 
         @Test(arguments: [
             ("quantize", ["quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
-            ("quantize", ["quantization.weights.bits=4"], "r-bin", "leaves no rotations.safetensors"),
+            ("quantize", ["quantization.weights.bits=4"], "r-bin", "leaves no R1 and no R2"),
+            ("rotate", ["rotation.r1=none", "rotation.r2=none"], "r-bin", "leaves no R1 and no R2"),
             ("rotate", [], "r-bin,onnx", "makes no ternary linears"),
             ("rotate", [], "compressed-tensors", "makes no packed integers"),
             ("train", [], "compressed-tensors-transforms", "makes no packed integers"),

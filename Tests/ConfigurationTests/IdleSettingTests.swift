@@ -62,6 +62,10 @@ import Testing
         ),
         ("quantize", ["rotation.r1=none", "rotation.r4=none", "rotation.tokens=8"], ["r1", "online", "transform=learned"]),
         ("eval", ["rotation.r2=none", "rotation.r3=none"], ["eval.hadamard", "eval.hadamard"]),
+        (
+            "eval", ["quantization.weights.method=stored", "quantization.overrides=*=4", "quantization.head_bits=4"],
+            ["stored rounded", "stored rounded"]
+        ),
         ("train", ["verify.tolerance=0.1", "plan.nodes=2"], ["verify and rotate", "is for plan"]),
         ("plan", ["plan.job=ptq", "plan.nodes=2", "ternary.tolerance=0.2", "qat.distill=true"], ["is for qat"]),
         (

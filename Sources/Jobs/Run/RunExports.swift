@@ -97,6 +97,8 @@ extension RunConfig {
         default: linears = QuantizationRecipe(self, architecture).weights == nil ? .floats : .integers
         }
         let bits = ([quantization.weights.bits] + quantization.overrides.entries.map(\.bits)).min()
-        return ExpectedResult(linears: linears, integerBits: bits, hasRotations: job == PlannedJob.rotate.rawValue)
+        let rotates = rotation.path != nil || rotation.r1 != .none || rotation.r2 != .none
+        return ExpectedResult(
+            linears: linears, integerBits: bits, hasRotations: job == PlannedJob.rotate.rawValue && rotates)
     }
 }

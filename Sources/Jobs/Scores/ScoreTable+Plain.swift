@@ -17,15 +17,16 @@ extension ScoreTable {
     /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
     /// all, as what rotations start from; says the first two. Collective.
     ///
-    /// - Parameter parameters: of this rank's stage, as the model's folder has them.
+    /// - Parameters:
+    ///   - parameters: of this rank's stage, as the model's folder has them.
+    ///   - plan: how they are rounded.
     /// - Returns: the parameters that rotations start from.
     mutating func addPlain(
         _ run: LanguageModelRun<some Communicator>, _ parameters: consuming Parameters<StoredTensor>, _ base: RotationBase,
-        _ recipe: QuantizationRecipe, _ windows: [[Int32]]
+        _ plan: WeightPlan, _ recipe: QuantizationRecipe, _ windows: [[Int32]]
     ) throws -> Parameters<StoredTensor> {
         let (model, groups) = (run.model, run.context.groups)
         var network = consume parameters
-        let plan = try WeightPlan(run.context.config, model.architecture)
         let plain = try PlainScore(model, network, plan, recipe, windows, groups)
         run.context.reporter.note(plain.line)
         let sizes = try ModelSizes(run.inputs.folder)
