@@ -58,6 +58,12 @@ import Testing
         #expect(try !card(["data.bos=sequence"]).text.contains("Check it with"))
     }
 
+    @Test func `a reader is told from where relative paths lead`() throws {
+        let text = try card(["data.eval.path=texts/a.txt"]).text
+        #expect(text.contains("quantize models/small --set data.eval.path=texts/a.txt"))
+        #expect(text.contains("relative ones from\nwhere the command was run"))
+    }
+
     @Test func `more ranks are a part of the command`() throws {
         let record = try card(["quantization.weights.bits=4"], ranks: 2).json
         #expect(record["command"]?.string == "mpirun -n 2 sq-train quantize models/small --set quantization.weights.bits=4")

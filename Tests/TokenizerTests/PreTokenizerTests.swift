@@ -17,7 +17,7 @@ private enum Fixtures {
 
 @Suite struct PreTokenizerTests {
     @Test func `There are fixtures`() {
-        #expect(Fixtures.names("pieces").count == 41)
+        #expect(Fixtures.names("pieces").count == 45)
         #expect(Fixtures.names("models").count == 9)
     }
 
@@ -50,7 +50,8 @@ private enum Fixtures {
 
     /// Time in proportion to the text is what the program promises of every expression it accepts.
     @Test(arguments: [
-        "(a+)+$", "a*b", #"\s+$"#, #"\w+"#, "a*b|a|a+", #"(?i:st)"#, "a{1,3}+", ".*", #"\s+(?!\S)"#, #"\p{Han}+"#, "[a-z",
+        "(a+)+$", "a*b", #"\s+$|a"#, #"a\s+$"#, #"\w+"#, "a*b|a|a+", #"(?i:st)"#, "a{1,3}+", ".*", #"\s+(?!\S)|a"#,
+        #"\p{Han}+"#, "[a-z", "$", "a*$",
         "a||b", "a*",
         "a+b+c|a+", "(a|b)+", "[a&&b]", "[[a]]", "", "a{1000}", #"\1"#, "^a", #"\bx"#, "a+?", #"(?<=a)b"#,
     ])
@@ -61,7 +62,10 @@ private enum Fixtures {
     @Test(.timeLimit(.minutes(2)), arguments: ["a", "A", " ", "\n", "a\n", "1", "\u{301}", "!", "漢"])
     func `A megabyte without a boundary takes no longer than another`(unit: String) throws {
         let text = Array(String(repeating: unit, count: 300_000).utf8)
-        for name in ["GPT-2", "GPT-4", "Llama 3", "Qwen 3.5", "GPT-4o", "Tekken", "DeepSeek V3"] {
+        let names = [
+            "GPT-2", "GPT-4", "Llama 3", "Qwen 3.5", "GPT-4o", "Tekken", "DeepSeek V3", "DeepSeek V2", "spaces at line ends",
+        ]
+        for name in names {
             let section = try #require(Fixtures.document?["pieces"]?[name]?["pre_tokenizer"])
             let steps = try PreTokenizer.steps(TokenizerSection(section, at: ""))
             var total = 0

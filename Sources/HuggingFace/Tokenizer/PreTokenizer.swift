@@ -115,7 +115,7 @@ struct Splitter: Sendable {
                 throw section.failure(
                     "pattern",
                     "the regular expression \(regex) is none of the known ones (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen 2 to 3.5, "
-                        + "Tekken, DeepSeek V3), nor as simple as they are")
+                        + "Tekken, DeepSeek V1 to V3), nor as simple as they are")
             }
             pattern = known
         } else {

@@ -35,6 +35,7 @@ struct RegexParser {
             guard let set = set(), take(")") else { return nil }
             return .notBefore(set)
         }
+        if take("$") { return .lineEnd }
         guard let set = set() else { return nil }
         return quantified(set)
     }

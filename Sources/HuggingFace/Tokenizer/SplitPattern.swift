@@ -3,12 +3,15 @@
 /// - characters, `[…]`, `\p{…}`, `\s`, `\d`, `\r`, `\n`, `\t`, with `?`, `*`, `+`, `{m}`, `{m,n}` or a possessive `?+`, `*+`,
 ///   `++`;
 /// - groups of literals `(?:…|…)`, `(?i:…|…)`, with or without `?`;
-/// - at the end, `(?!\S)` and the like.
+/// - at the end, `(?!\S)` and the like, or `$` for the end of a line.
 ///
-/// The known tokenizers' are of this kind (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen 2 to 3.5, Tekken, DeepSeek V3). What is outside,
-/// or could take more than time in proportion to the text, is refused.
+/// The known tokenizers' are of this kind (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen 2 to 3.5, Tekken, DeepSeek V1 to V3). What is
+/// outside, or could take more than time in proportion to the text, is refused.
 struct SplitPattern: Sendable {
     private let program: SplitProgram
+    /// Of an expression that is a run without limit and looks behind it: that run. Where no match begins at a character, none
+    /// begins at the others of the same run, which end where it does.
+    private let soleRun: CharacterSet?
 
     static let gpt2 = supported(#"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#)
     /// A digit, fraction or the like, as the step `Digits` takes it, which knows those of Unicode 17 too.
@@ -24,7 +27,8 @@ struct SplitPattern: Sendable {
         var parser = RegexParser(regex)
         guard let alternatives = parser.alternatives(), (1...64).contains(alternatives.count) else { return nil }
         guard alternatives.allSatisfy({ $0.contains(where: \.takesSomething) }) else { return nil }
-        for (index, nodes) in alternatives.enumerated() {
+        soleRun = Self.soleRun(alternatives)
+        for (index, nodes) in alternatives.enumerated() where soleRun == nil {
             guard Self.isLinear(nodes, before: alternatives[(index + 1)...]) else { return nil }
         }
         program = SplitProgram(alternatives)
@@ -33,6 +37,14 @@ struct SplitPattern: Sendable {
     /// A text to be found as it is. - Precondition: it is not empty.
     init(literal: String) {
         program = SplitProgram([literal.unicodeScalars.map { .run(CharacterSet($0), least: 1, most: 1, possessive: true) }])
+        soleRun = nil
+    }
+
+    private static func soleRun(_ alternatives: [[SplitProgram.Node]]) -> CharacterSet? {
+        guard alternatives.count == 1, case .run(let set, 1, .max, _) = alternatives[0][0],
+            alternatives[0].dropFirst().allSatisfy(\.isLook)
+        else { return nil }
+        return set
     }
 
     /// Whether an alternative takes time in proportion to what is consumed in the end.
@@ -57,7 +69,8 @@ struct SplitPattern: Sendable {
         var done = range.lowerBound, position = range.lowerBound
         while position < range.upperBound {
             guard let end = program.end(in: text, from: position, limit: range.upperBound) else {
-                position += UTF8Text.length(of: text[position])
+                position = soleRun.map { program.end(of: $0, in: text, from: position, limit: range.upperBound) } ?? position
+                if position < range.upperBound { position += UTF8Text.length(of: text[position]) }
                 continue
             }
             if done < position { body(done..<position, false) }
@@ -74,13 +87,19 @@ extension SplitProgram.Node {
         switch self {
         case .run(_, let least, _, _): least > 0
         case .oneOf(_, let isOptional): !isOptional
-        case .notBefore: false
+        case .notBefore, .lineEnd: false
         }
     }
 
-    fileprivate var canFail: Bool {
-        if case .notBefore = self { true } else { takesSomething }
+    /// Whether it looks at what follows and takes nothing.
+    fileprivate var isLook: Bool {
+        switch self {
+        case .notBefore, .lineEnd: true
+        case .run, .oneOf: false
+        }
     }
+
+    fileprivate var canFail: Bool { isLook || takesSomething }
 
     fileprivate var isEndless: Bool {
         if case .run(_, _, .max, _) = self { true } else { false }

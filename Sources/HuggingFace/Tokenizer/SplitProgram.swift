@@ -10,6 +10,8 @@ struct SplitProgram: Sendable {
         case oneOf([[CharacterSet]], isOptional: Bool)
         /// `(?!…)`
         case notBefore(CharacterSet)
+        /// `$`: the text ends, or a line feed follows.
+        case lineEnd
     }
 
     private let alternatives: [[Node]]
@@ -38,7 +40,7 @@ struct SplitProgram: Sendable {
             case .oneOf(let literals, let isOptional):
                 for literal in literals { kinds.formUnion(literal[0].possibleKinds) }
                 if !isOptional { return kinds }
-            case .notBefore: break
+            case .notBefore, .lineEnd: break
             }
         }
         preconditionFailure("an alternative matches nothing")
@@ -92,7 +94,21 @@ struct SplitProgram: Sendable {
                 if set.contains(next.scalar, kind: next.kind) { return nil }
             }
             return match(nodes, first + 1, in: text, at: start, limit: limit)
+        case .lineEnd:
+            guard start == limit || text[start] == UInt8(ascii: "\n") else { return nil }
+            return match(nodes, first + 1, in: text, at: start, limit: limit)
         }
+    }
+
+    /// Where the characters of a set end that begin at `start`.
+    func end(of set: CharacterSet, in text: [UInt8], from start: Int, limit: Int) -> Int {
+        var position = start
+        while position < limit {
+            let next = table.character(in: text, at: position)
+            guard set.contains(next.scalar, kind: next.kind) else { break }
+            position += next.length
+        }
+        return position
     }
 
     private func end(of literal: [CharacterSet], in text: [UInt8], at start: Int, limit: Int) -> Int? {

@@ -123,7 +123,8 @@ package struct ModelCard: Sendable {
 
             \(command)
 
-        from a checkpoint with SHA-256 `\(sourceDigest)`.
+        from a checkpoint with SHA-256 `\(sourceDigest)`. Paths are those of the machine that it was made on, relative ones from
+        where the command was run.
 
         | | bits per weight | bits of inputs, keys, values | perplexity | KL to full precision (nats) |
         |---|---|---|---|---|
