@@ -39,7 +39,7 @@ import Testing
         let bits = try rows.prefix(2).map { try #require($0["bits_per_weight"]?.number) }
         #expect(bits[0] < bits[1])
         #expect(rows[2]["failure"]?.string?.contains("nowhere") == true && rows[2]["perplexity"] == nil)
-        #expect(rows[2]["model"]?.string == "nowhere/" && rows[0]["model"]?.string == EmbeddedModel.path)
+        #expect(rows[2]["model"]?.string == "nowhere" && rows[0]["model"]?.string == EmbeddedModel.path)
         let csv = try InputFile.contents(of: folder.file("sweep/sweep.csv"), limit: 1 << 16)
         #expect(csv.count { $0 == UInt8(ascii: "\n") } == 4)
         let picture = try InputFile.contents(of: folder.file("sweep/sweep.svg"), limit: 1 << 20)

@@ -14,7 +14,7 @@ package enum ModelSource {
         try GGUFImport.folder(of: GivenPath.model(EmbeddedModel.resolve(path ?? EmbeddedModel.name)))
     }
 
-    /// The name of such a folder in tables, without a look into it: what is not to be found keeps the name it was given.
+    /// The name of such a folder in tables, without a look into it, whether or not it is to be found.
     static func name(_ path: String?) -> String {
         let given = EmbeddedModel.resolve(path ?? EmbeddedModel.name)
         return (try? GivenPath.model(given)) ?? given
