@@ -91,7 +91,9 @@ extension CommandLineTests {
         @Test func `plan prints its settings too, and a key's old name is said on standard error`() throws {
             let folder = try TemporaryFolder()
             let printed = try Program.run(
-                ["plan", "--print-config", "--set", "quantize.rotation=hadamard", "--set", "plan.nodes=3"], in: folder.path)
+                ["plan", "--print-config"]
+                    + ["quantize.rotation=hadamard", "plan.nodes=3", "plan.job=quantize"].flatMap { ["--set", $0] },
+                in: folder.path)
             #expect(printed.code == 0 && printed.output.hasPrefix("model:\n"))
             #expect(printed.output.contains("  nodes: 3\n") && printed.output.contains("  transform: hadamard\n"))
             #expect(

@@ -96,7 +96,7 @@ extension CommandLineTests {
                 try Program.expectRefusal(
                     [job] + model.arguments() + ["--set", "plan.memory_per_node=100000TiB"], in: model.path, ranks: ranks,
                     code: 78,
-                    fragment: "parallel: the run needs about")
+                    fragment: "parallel: the run needs about", after: "plan.memory_per_node: has no effect here")
             }
         }
 
