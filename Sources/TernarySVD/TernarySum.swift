@@ -15,9 +15,12 @@ package struct TernarySum: Sendable {
         precondition(u.shape == [rows, componentCount], "U \(u.shape) for V \(v.shape)")
         let tiles = (componentCount + Int(CK_TERNARY_TILE) - 1) / Int(CK_TERNARY_TILE)
         var counts = [UInt8](repeating: 0, count: tiles * rows)
-        codes = [UInt8](unsafeUninitializedCapacity: rows * componentCount) { [rows, componentCount] codes, length in
-            guard let codes = codes.baseAddress else { return }
-            length = ck_ternary_tile(u.pointer, rows, componentCount, codes, &counts)
+        let slack = Int(CK_TERNARY_SLACK)
+        codes = [UInt8](unsafeUninitializedCapacity: rows * componentCount + slack) { [rows, componentCount] codes, length in
+            guard let start = codes.baseAddress else { return }
+            let count = ck_ternary_tile(u.pointer, rows, componentCount, start, &counts)
+            (start + count).update(repeating: 0, count: slack)
+            length = count + slack
         }
         self.counts = counts
         self.v = [Int8](unsafeUninitializedCapacity: v.count) { bytes, length in

@@ -65,7 +65,7 @@ double ck_ternary_kernel_row(const float *a, const float *b, size_t n, float *ou
 
 // Tiled form of a ternary matrix (rows×inner): for each CK_TERNARY_TILE columns and each row a count, and for each of its
 // non-zeros a byte, the column within the tile, plus 64 where negative. codes: rows·inner bytes; counts: rows times the number
-// of tiles. Returns the number of codes.
+// of tiles. Returns the number of codes. CK_TERNARY_SLACK readable bytes must follow where they are read.
 #define CK_TERNARY_TILE 64
 size_t ck_ternary_tile(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts);
 // The factors of T·diag(s)·V as the sum reads them: codes and counts of tiled rows×inner T, and inner×columns ternary v.
