@@ -2,20 +2,20 @@ internal import TensorCore
 
 /// Images `[B, C, H, W]` as rows of patches `[B·H'·W', C·k1·k2]`, and back.
 enum ImagePatches {
-    /// Zeros, or the image mirrored at its edge, around each image.
+    /// Zeros, or what the mode takes from the image, around each image.
     static func pad(_ x: Tensor, _ padding: [Int], _ mode: ConvolutionGeometry.PaddingMode) -> Tensor {
         let (h, w) = (x.shape[2], x.shape[3])
         let (p, q) = (padding[0], padding[1])
         guard p > 0 || q > 0 else { return x }
-        precondition(mode == .zeros || (p < h && q < w), "reflection of \(padding) in an image of \([h, w])")
+        precondition(p <= mode.most(h) && q <= mode.most(w), "\(mode) by \(padding) around an image of \([h, w])")
         var result = Tensor(zeros: [x.shape[0], x.shape[1], h + 2 * p, w + 2 * q])
         let (source, target) = (x.pointer, result.mutablePointer)
-        func mirrored(_ i: Int, _ n: Int) -> Int { i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i }
         for plane in 0..<x.shape[0] * x.shape[1] {
             for i in -p..<h + p {
-                for j in -q..<w + q where mode == .reflect || (0..<h).contains(i) && (0..<w).contains(j) {
-                    target[(plane * (h + 2 * p) + i + p) * (w + 2 * q) + j + q] =
-                        source[(plane * h + mirrored(i, h)) * w + mirrored(j, w)]
+                guard let row = mode.place(i, in: h) else { continue }
+                for j in -q..<w + q {
+                    guard let column = mode.place(j, in: w) else { continue }
+                    target[(plane * (h + 2 * p) + i + p) * (w + 2 * q) + j + q] = source[(plane * h + row) * w + column]
                 }
             }
         }
@@ -119,5 +119,27 @@ enum ImagePatches {
             }
         }
         result = whole
+    }
+}
+
+extension ConvolutionGeometry.PaddingMode {
+    /// Rows or columns that can be added at either end of n.
+    fileprivate func most(_ n: Int) -> Int {
+        switch self {
+        case .zeros, .replicate: n > 0 ? .max : 0
+        case .reflect: n - 1
+        case .circular: n
+        }
+    }
+
+    /// Which of n rows or columns stands at place i, counted from the image's first; nil for a zero.
+    fileprivate func place(_ i: Int, in n: Int) -> Int? {
+        if (0..<n).contains(i) { return i }
+        return switch self {
+        case .zeros: nil
+        case .reflect: i < 0 ? -i : 2 * (n - 1) - i
+        case .replicate: i < 0 ? 0 : n - 1
+        case .circular: i < 0 ? i + n : i - n
+        }
     }
 }

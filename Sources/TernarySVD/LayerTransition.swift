@@ -211,7 +211,10 @@ package struct LayerTransition: Sendable {
         let strengths = (0..<k).map { j in
             abs(s[j]) * Float(state.u.columnCount(j) * state.v.rowCount(j)).squareRoot()
         }
-        let bar = try TernaryError.naming(name) { try pruneRate * strengthOfBestAbsent(refitted.residual(of: a, Workspace())) }
+        let bar = try TernaryError.naming(name) {
+            let residual = options.mode == .reference ? refitted.exactResidual(of: a) : refitted.residual(of: a, Workspace())
+            return try pruneRate * strengthOfBestAbsent(residual)
+        }
         let strong = (0..<k).filter { strengths[$0] >= bar }
         if strong.count == k { return refresh }
         let r = options.stride(rows: a.rows, columns: a.columns)
@@ -234,10 +237,10 @@ package struct LayerTransition: Sendable {
     /// The state's components with s by least squares on A.
     private func refit(_ a: Tensor, _ state: TernaryLayerState) throws -> Components {
         var components = Components(u: state.u, s: state.s, v: state.v)
-        var solver = ScaleSolver(a)
+        let isExact = options.mode == .reference
+        var solver = ScaleSolver(a, exact: isExact)
         solver.update(components, from: 0)
-        components.s =
-            options.mode == .reference ? try solver.exactSolution(sharedSquares: solver.kernelSquares()) : try solver.solution()
+        components.s = isExact ? try solver.exactSolution(sharedSquares: solver.kernelSquares()) : try solver.solution()
         return components
     }
 

@@ -2,8 +2,8 @@ internal import LinearAlgebra
 internal import TensorCore
 
 /// The published decomposition, step by step: a full SVD of the residual every round, the projections of its r leading pairs
-/// appended, all scales solved for again. Slow on purpose; it is what the default mode is compared with. The SVD and the scales
-/// are computed in double precision, because the projections hang on the last digits.
+/// appended, all scales solved for again. Slow on purpose; it is what the default mode is compared with. The SVD, the scales and
+/// the residual are computed in double precision, because the projections hang on the last digits.
 enum ReferenceDecomposer {
     /// Decomposes matrices of one shape together: a round adds the same number of components to each, the largest relative
     /// residual decides when to stop, and the damping is averaged over the batch.
@@ -43,7 +43,6 @@ enum ReferenceDecomposer {
         var solver: ScaleSolver
         var residual: Tensor
         private let norm: Float
-        private let workspace = Workspace()
         var error: Float = 0
         private var solved = 0
 
@@ -51,7 +50,7 @@ enum ReferenceDecomposer {
             matrix = problem.matrix
             norm = try matrix.spectralNorm()
             components = problem.start ?? Components(m: matrix.rows, n: matrix.columns)
-            solver = ScaleSolver(matrix, workspace)
+            solver = ScaleSolver(matrix, exact: true)
             residual = matrix
         }
 
@@ -71,7 +70,33 @@ enum ReferenceDecomposer {
 
         mutating func refit(sharedSquares: Double) throws {
             components.s = try solver.exactSolution(sharedSquares: sharedSquares)
-            residual = components.residual(of: matrix, workspace)
+            residual = components.exactResidual(of: matrix)
+        }
+    }
+}
+
+extension Components {
+    /// W − U·diag(s)·V `[m, n]`, summed in double precision and rounded once; 2·m·n·k operations.
+    func exactResidual(of w: Tensor) -> Tensor {
+        let scaled = DoubleStorage(Tensor(v, [count, n]), Double.init)
+        for j in 0..<count {
+            for l in j * n..<(j + 1) * n { scaled.pointer[l] *= Double(s[j]) }
+        }
+        let sum = multiply(m: m, n: n, k: count, DoubleStorage(u, Double.init), scaled)
+        var result = w.copy()
+        let target = result.mutablePointer
+        for index in 0..<result.count { target[index] = Float(Double(target[index]) - sum.pointer[index]) }
+        return result
+    }
+
+    /// x_j = u_jᵀ·W·v_j of components `first...`, in double precision.
+    func exactProjections(of w: Tensor, from first: Int) -> [Double] {
+        let rows = count - first
+        let images = multiply(
+            m: rows, n: m, k: n, DoubleStorage(Tensor(Array(v[(first * n)...]), [rows, n]), Double.init),
+            DoubleStorage(w.transposed(), Double.init))
+        return (0..<rows).map { j in
+            (0..<m).reduce(0) { $0 + Double(ut[(first + j) * m + $1]) * images.pointer[j * m + $1] }
         }
     }
 }

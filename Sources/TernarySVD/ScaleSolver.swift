@@ -5,7 +5,7 @@ internal import TensorCore
 /// Damped least squares for the scales: s = argmin ‖W − U·diag(s)·V‖_F, that is (K + λI)·s = x with K = (UᵀU)∘(VVᵀ),
 /// x_j = u_jᵀ·W·v_jᵀ and λ = 1e-5·√(ΣK²/k).
 ///
-/// UᵀU and VVᵀ are counted on bit rows; x needs additions only.
+/// UᵀU and VVᵀ are counted on bit rows; x needs additions only, in float32 unless asked for exactly.
 struct ScaleSolver {
     static let damping = 1e-5
 
@@ -44,7 +44,13 @@ struct ScaleSolver {
     }
 
     private let workspace: Workspace
-    private let targetTransposed: Tensor
+    /// W, in the form that x is computed from.
+    private enum Target {
+        case transposed(Tensor)
+        /// As it is, for sums in double precision.
+        case exact(Tensor)
+    }
+    private let target: Target
     private var left: Gram
     private var right: Gram
     /// x, one entry per component.
@@ -57,9 +63,10 @@ struct ScaleSolver {
     /// ΣK².
     private var squares = 0.0
 
-    init(_ target: Tensor, _ workspace: Workspace = Workspace()) {
+    /// - Parameter exact: whether x is summed in double precision.
+    init(_ target: Tensor, _ workspace: Workspace = Workspace(), exact: Bool = false) {
         self.workspace = workspace
-        targetTransposed = target.transposed()
+        self.target = exact ? .exact(target) : .transposed(target.transposed())
         left = Gram(length: target.rows)
         right = Gram(length: target.columns)
     }
@@ -82,6 +89,15 @@ struct ScaleSolver {
     ) {
         if leftChanged { left.update(components.ut, from: first) }
         if rightChanged { right.update(components.v, from: first) }
+        projections.removeLast(projections.count - min(projections.count, first))
+        switch target {
+        case .exact(let w): projections += components.exactProjections(of: w, from: first)
+        case .transposed(let w): project(components, on: w, from: first, rightChanged: rightChanged)
+        }
+        if first < factor.order { factor.reset() }
+    }
+
+    private mutating func project(_ components: Components, on transposed: Tensor, from first: Int, rightChanged: Bool) {
         let (m, n, k) = (components.m, components.n, components.count)
         // W·v_j of the components that are new or have another v, and one dot product each.
         let begin = rightChanged ? first : min(images.count / m, k)
@@ -90,10 +106,9 @@ struct ScaleSolver {
         components.v.withUnsafeBufferPointer { v in
             images.withUnsafeMutableBufferPointer { images in
                 guard let v = v.baseAddress, let images = images.baseAddress, k > begin else { return }
-                ck_ternary_accumulate(v + begin * n, k - begin, n, targetTransposed.pointer, m, 1, images + begin * m)
+                ck_ternary_accumulate(v + begin * n, k - begin, n, transposed.pointer, m, 1, images + begin * m)
             }
         }
-        projections.removeLast(projections.count - min(projections.count, first))
         components.ut.withUnsafeBufferPointer { u in
             for j in first..<k {
                 var sum = 0.0
@@ -101,7 +116,6 @@ struct ScaleSolver {
                 projections.append(sum)
             }
         }
-        if first < factor.order { factor.reset() }
     }
 
     /// Row i of K = (UᵀU)∘(VVᵀ) up to its diagonal; returns what the row adds to ΣK².

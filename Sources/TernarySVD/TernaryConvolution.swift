@@ -2,8 +2,16 @@ package import TensorCore
 
 /// Geometry of a two-dimensional convolution, height first.
 package struct ConvolutionGeometry: Sendable, Equatable {
-    /// What stands around an image: zeros, or the image mirrored at its edge.
-    package enum PaddingMode: String, Sendable { case zeros, reflect }
+    /// What stands around an image.
+    package enum PaddingMode: String, Sendable {
+        case zeros
+        /// The image mirrored at its edge, which is not repeated.
+        case reflect
+        /// Its edge.
+        case replicate
+        /// The image again, as on a ring.
+        case circular
+    }
 
     package var stride = [1, 1], padding = [0, 0], dilation = [1, 1]
     /// Rows and columns added at the end of a transposed convolution's output.

@@ -65,6 +65,19 @@ import Testing
         #expect(chosen.cost == own.min())
     }
 
+    /// The values of torch's `pad` in these modes.
+    @Test(
+        arguments: [
+            ("zeros", [0, 0, 1, 2, 3, 0, 0]), ("reflect", [3, 2, 1, 2, 3, 2, 1]), ("replicate", [1, 1, 1, 2, 3, 3, 3]),
+            ("circular", [2, 3, 1, 2, 3, 1, 2]),
+        ])
+    func `an image is padded in the four modes`(_ name: String, _ expected: [Float]) throws {
+        let mode = try #require(ConvolutionGeometry.PaddingMode(rawValue: name))
+        let row = Tensor([1, 2, 3], [1, 1, 1, 3])
+        #expect(ImagePatches.pad(row, [0, 2], mode).elements == expected)
+        #expect(ImagePatches.pad(row.reshaped([1, 1, 3, 1]), [2, 0], mode).elements == expected)
+    }
+
     private func geometry(of golden: GoldenCase) throws -> ConvolutionGeometry {
         let arguments = try #require(golden.params["kwargs"])
         func pair(_ key: String, _ otherwise: Int) -> [Int] {
