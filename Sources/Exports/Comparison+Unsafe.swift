@@ -17,13 +17,6 @@ func lostElements(_ original: Tensor, written: Tensor) -> Int {
     return (0..<original.count).reduce(0) { $0 + (y[$1] == 0 && x[$1] != 0 ? 1 : 0) }
 }
 
-/// The path without links; nil if it names nothing.
-func resolvedPath(_ path: String) -> String? {
-    guard let pointer = realpath(path, nil) else { return nil }
-    defer { free(pointer) }
-    return String(cString: pointer)
-}
-
 /// Bytes of a file.
 func bytes(at path: String) -> Int {
     var status = stat()

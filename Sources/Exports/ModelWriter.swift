@@ -145,6 +145,9 @@ package struct ExportRequest: Sendable {
         try withExtendedLifetime(place) {
             let path = place.path + "/file"
             try calledOut(path) { try body(path) }
+            guard overwrites || PathKind(out) == .absent else {
+                throw ExportError(.place, out, "has been made meanwhile; --overwrite replaces it")
+            }
             try renameDurably(path, to: out)
         }
     }

@@ -33,7 +33,7 @@ package struct RotationArchiveWriter: ModelWriter {
         }
         let rotations = try self.rotations(path)
         try request.makeFile { file in
-            try rotations.writeTorchArchive(to: file)
+            try rotations.writeTorchArchive(to: file, called: request.out)
             let archive = try TorchArchive(file)
             guard archive.names == rotations.named.map(\.name) else {
                 throw ExportError(.unequal, request.out, "holds other rotations than \(path)")

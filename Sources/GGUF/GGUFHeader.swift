@@ -12,7 +12,7 @@ struct GGUFHeader {
     /// No file's keys and names take more; keeps a hostile one from filling the memory.
     static let largest = 128 << 20
     /// What ggml holds of a name.
-    static let longestName = 64
+    static let longestName = 63
     static let mostAxes = 4
 
     private(set) var values: [(key: String, value: GGUFValue)] = []
@@ -120,7 +120,7 @@ struct GGUFHeader {
             var count = 1
             for extent in entry.shape {
                 let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-                guard !overflow, product <= cursor.fileSize * 8 else {
+                guard !overflow, product / 8 <= cursor.fileSize else {
                     throw failure("shape \(entry.shape) is larger than the file")
                 }
                 count = product

@@ -122,10 +122,6 @@ extension GGUFValue {
 }
 
 extension [UInt8] {
-    mutating func append(littleEndian value: some FixedWidthInteger) {
-        Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
-    }
-
     mutating func append(ggufString text: String) {
         append(littleEndian: UInt64(text.utf8.count))
         append(contentsOf: text.utf8)

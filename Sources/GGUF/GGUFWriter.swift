@@ -15,7 +15,7 @@ package struct GGUFTensorSource {
     package init(_ name: String, _ encoding: GGUFEncoding, _ shape: [Int], content: @escaping () throws -> Tensor) {
         precondition(
             (shape.last ?? 0) % encoding.blockLength == 0, "\(name): rows of \(shape) are no whole blocks of \(encoding.name)")
-        precondition((1..<GGUFHeader.longestName).contains(name.utf8.count), "\(name) is too long a name for ggml")
+        precondition((1...GGUFHeader.longestName).contains(name.utf8.count), "\(name) is too long a name for ggml")
         precondition((1...GGUFHeader.mostAxes).contains(shape.count) && !shape.contains(0), "\(name) has the shape \(shape)")
         (self.name, self.encoding, self.shape, self.content) = (name, encoding, shape, content)
     }

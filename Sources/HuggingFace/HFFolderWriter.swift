@@ -8,6 +8,8 @@ package final class HFFolderWriter {
     /// Where the files go until `commit()`.
     package var temporaryPath: String { place.path }
     private let place: WritingFolder
+    /// Whether a folder had the name when the writer began, which may then be replaced.
+    private let replaces: Bool
 
     /// Files of a model folder that belong to the tokenizer and to generation, and are passed through as they are.
     package static let passedThrough = [
@@ -24,7 +26,8 @@ package final class HFFolderWriter {
     ///   Else two at a time are refused.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = path.withoutEndingSlashes
-        guard [.absent, .folder].contains(PathKind(self.path)) else {
+        replaces = PathKind(self.path) == .folder
+        guard replaces || PathKind(self.path) == .absent else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
         if besideOthers {
@@ -63,26 +66,40 @@ package final class HFFolderWriter {
         }
     }
 
-    /// Makes the folder durable and gives it its name. A folder that has the name already is first moved to `<name>.old`, moved
-    /// back if the new one cannot take its place, and removed in the end.
+    /// Makes the folder durable and gives it its name. The folder that had the name when this one was begun is first moved to
+    /// `<name>.old-<random>`, moved back if the new one cannot take its place, and removed in the end; what a killed writer has
+    /// left of one goes with the next that is replaced.
+    ///
+    /// - Throws: `FileError` where a folder with something in it has got the name meanwhile.
     package func commit() throws(FileError) {
         try synchronizeDirectory(temporaryPath)
-        let oldPath = Self.oldPath(of: path)
-        let replaces = PathKind(path) == .folder
-        if replaces {
-            try removeTree(oldPath)
-            try move(path, to: oldPath)
-        }
-        do throws(FileError) {
+        guard replaces, PathKind(path) == .folder else {
             try move(temporaryPath, to: path)
+            place.keep(as: path)
+            return try synchronizeDirectory(parentDirectory(of: path))
+        }
+        let oldPath = oldPathOfItsOwn
+        try WritingFolder.mark(path)
+        do throws(FileError) {
+            try move(path, to: oldPath)
+            do throws(FileError) {
+                try move(temporaryPath, to: path)
+            } catch {
+                try move(oldPath, to: path)
+                throw error
+            }
         } catch {
-            if replaces { try move(oldPath, to: path) }
+            WritingFolder.unmark(path)
             throw error
         }
         place.keep(as: path)
         try synchronizeDirectory(parentDirectory(of: path))
-        if replaces { try removeTree(oldPath) }
+        try removeTree(oldPath)
+        WritingFolder.removeLeftovers(of: Self.oldPath(of: path) + Self.mark)
     }
+
+    /// What the folder is called while this one takes its place.
+    private var oldPathOfItsOwn: String { Self.oldPath(of: path) + Self.mark + WritingFolder.randomEnd }
 
     /// Makes the folder durable and gives it its name, unless one that serves as well has got it meanwhile: then this one is
     /// removed. One that does not serve is replaced.
@@ -95,7 +112,7 @@ package final class HFFolderWriter {
                 throw FileError(.inputOutput, temporaryPath, "cannot be renamed to \(path): \(systemMessage(errno))")
             }
             if try serves() { return }
-            let oldPath = Self.oldPath(of: path) + Self.mark + WritingFolder.randomEnd
+            let oldPath = oldPathOfItsOwn
             // Another process may have moved it first.
             guard rename(path, oldPath) == 0 || errno == ENOENT else {
                 throw FileError(.inputOutput, path, "cannot be renamed to \(oldPath): \(systemMessage(errno))")

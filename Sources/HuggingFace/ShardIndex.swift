@@ -61,7 +61,7 @@ struct ShardIndex {
     /// index would decide which of the user's files is read.
     private func refuseLinkOut(of folder: String, _ shardPath: String) throws(FileError) {
         guard PathKind(shardPath) == .link else { return }
-        guard let target = resolved(shardPath), let root = resolved(folder) else {
+        guard let target = resolvedPath(shardPath), let root = resolvedPath(folder) else {
             throw FileError(.missing, shardPath, "is a link to nothing; download the model again")
         }
         let isWithin = target.utf8.starts(with: (root == "/" ? root : root + "/").utf8)
@@ -79,13 +79,8 @@ struct ShardIndex {
         let parts = folder.split(separator: "/", omittingEmptySubsequences: false)
         guard let snapshots = parts.dropLast().lastIndex(of: "snapshots") else { return nil }
         let store = parts[..<snapshots].joined(separator: "/") + "/blobs"
-        return PathKind(store) == .folder ? resolved(store) : nil
+        return PathKind(store) == .folder ? resolvedPath(store) : nil
     }
 }
 
 /// The path without links; nil if it names nothing.
-private func resolved(_ path: String) -> String? {
-    guard let pointer = realpath(path, nil) else { return nil }
-    defer { free(pointer) }
-    return String(cString: pointer)
-}

@@ -33,10 +33,12 @@ package struct HadamardOrder: Sendable, Equatable {
     /// The largest order that divides `n`: the block of a block-diagonal transform where `n` itself has no matrix.
     package static func largestBlock(dividing n: Int) -> HadamardOrder {
         precondition(n >= 1, "a transform of \(n) values")
-        var divisor = 1
-        while divisor <= n {
-            if n % divisor == 0, let order = HadamardOrder(n / divisor) { return order }
-            divisor += 1
+        let root = Int(Double(n).squareRoot()) + 1
+        for divisor in 1...root where n % divisor == 0 {
+            if let order = HadamardOrder(n / divisor) { return order }
+        }
+        for factor in stride(from: root, through: 1, by: -1) where n % factor == 0 {
+            if let order = HadamardOrder(factor) { return order }
         }
         preconditionFailure("order 1 divides \(n)")
     }

@@ -27,7 +27,9 @@ extension Rotations {
     }
 
     /// Writes the file that `torch.save` makes of SpinQuant's rotations.
-    package func writeTorchArchive(to path: String) throws { try TorchArchive.write(named, to: path) }
+    package func writeTorchArchive(to path: String, called name: String? = nil) throws {
+        try TorchArchive.write(named, to: path, called: name)
+    }
 
     /// What `rotations.safetensors` says the rotations belong to; empty for an `R.bin`, which cannot say.
     package static func metadata(of path: String) throws(FileError) -> [String: String] {

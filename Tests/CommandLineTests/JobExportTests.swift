@@ -17,7 +17,7 @@ extension CommandLineTests {
             let (weights, summary) = try (model.read("\(lost)/model.safetensors"), model.read("out/summary.json"))
             try removeTree(model.file(lost))
             try makeFolder(model.file("\(lost).tmp"))
-            try model.write("half", to: "\(lost).tmp/config.json")
+            for name in ["config.json", ".writing"] { try model.write("half", to: "\(lost).tmp/\(name)") }
 
             let second = try Program.run(command, in: model.path, ranks: ranks)
             #expect(second.code == 0 && second.output.contains("which are made now: huggingface\n"), "\(second)")

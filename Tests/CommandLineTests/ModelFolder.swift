@@ -12,7 +12,7 @@ struct ModelFolder {
     /// - Parameter name: of a model folder of the golden suite.
     init(_ name: String = "llama_base_hf") throws {
         folder = try TemporaryFolder()
-        let golden = GoldenSuite.defaultFolder
+        let golden = GoldenSuite.ownFolder
         let model = golden + "/llama/\(name)/"
         try FileManager.default.createDirectory(atPath: file("model"), withIntermediateDirectories: true)
         for name in ["config.json", "model.safetensors"] {

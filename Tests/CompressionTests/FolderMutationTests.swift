@@ -16,7 +16,7 @@ import Testing
 
     init() throws {
         folder = try TemporaryFolder()
-        source = try ModelFolder(GoldenSuite.defaultFolder + "/llama/llama_rope3_hf")
+        source = try ModelFolder(GoldenSuite.ownFolder + "/llama/llama_rope3_hf")
     }
 
     /// A folder of asymmetric integers, and with `factors` of those beside ternary factors, run with rounded activations.

@@ -18,7 +18,7 @@ import Testing
 
     init() throws {
         folder = try TemporaryFolder()
-        source = try ModelFolder(GoldenSuite.defaultFolder + "/llama/llama_base_hf")
+        source = try ModelFolder(GoldenSuite.ownFolder + "/llama/llama_base_hf")
     }
 
     /// Packed integers whose down projections read rotated values, as compressed-tensors has them.

@@ -23,7 +23,7 @@ struct ExportedModel {
 
     init(_ name: String = "llama_base_hf", tokenizer: String = tokenizer) throws {
         folder = try TemporaryFolder()
-        try FileManager.default.copyItem(atPath: GoldenSuite.defaultFolder + "/llama/\(name)", toPath: folder.file("model"))
+        try FileManager.default.copyItem(atPath: GoldenSuite.ownFolder + "/llama/\(name)", toPath: folder.file("model"))
         try AtomicFile.write(tokenizer, to: folder.file("model/tokenizer.json"))
         try AtomicFile.write(
             #"{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": "{{ messages }}"}"#,
@@ -53,10 +53,11 @@ struct ExportedModel {
     }
 
     /// What an export is refused with; nil where it is not.
-    func refusal(_ format: String, to name: String = "out", overwrites: Bool = false) -> ExportError? {
+    /// - Throws: what is no ``ExportError``.
+    func refusal(_ format: String, to name: String = "out", overwrites: Bool = false) throws -> ExportError? {
         do {
             try export(format, to: name, overwrites: overwrites)
             return nil
-        } catch { return error as? ExportError }
+        } catch let error as ExportError { return error }
     }
 }

@@ -128,7 +128,32 @@ import Testing
         #expect(report.notes.contains { $0.contains("sliding window") })
     }
 
+    /// Replaces the model's rotary parameters.
+    private func rotary(_ parameters: JSONValue, of model: ExportedModel) throws {
+        let path = model.file("model/config.json")
+        guard var config = try InputFile.json(path).object else { return }
+        config["rope_parameters"] = parameters
+        try AtomicFile.write(JSONValue.object(config).text(), to: path)
+    }
+
+    @Test func `a linear scaling by 1 is none`() throws {
+        let model = try ExportedModel()
+        try rotary(["rope_theta": 10000.0, "rope_type": "linear", "factor": 1.0], of: model)
+        try model.export("gguf-f32", to: "a.gguf")
+        #expect(try GGUFFile(model.file("a.gguf"))["llama.rope.scaling.type"] == nil)
+    }
+
     // MARK: - Refusals
+
+    @Test func `factors of rotary frequencies are refused where llama cpp does not read them`() throws {
+        let model = try ExportedModel("qwen2_hf")
+        try rotary(
+            [
+                "rope_theta": 10000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            ], of: model)
+        #expect(try model.refusal("gguf-f32")?.description.contains("qwen2 has no factors of rotary frequencies") == true)
+    }
 
     @Test(arguments: [
         ("opt_hf", "gguf-f16", "llama.cpp runs no network of this family"), ("opt_hf", "gguf-f16", "use --format huggingface"),
@@ -166,21 +191,21 @@ import Testing
     @Test func `a folder without a tokenizer is refused`() throws {
         let model = try ExportedModel()
         try removeTree(model.file("model/tokenizer.json"))
-        #expect(model.refusal("gguf-f16")?.description.contains("has no tokenizer.json") == true)
+        #expect(try model.refusal("gguf-f16")?.description.contains("has no tokenizer.json") == true)
     }
 
     @Test func `a file that is there stays, unless it is to be replaced`() throws {
         let model = try ExportedModel()
         try AtomicFile.write("mine", to: model.file("out"))
-        #expect(model.refusal("gguf-f16")?.description.contains("--overwrite") == true)
-        #expect(model.refusal("gguf-f16", overwrites: true)?.description.contains("is no GGUF file") == true)
+        #expect(try model.refusal("gguf-f16")?.description.contains("--overwrite") == true)
+        #expect(try model.refusal("gguf-f16", overwrites: true)?.description.contains("is no GGUF file") == true)
         #expect(try InputFile.contents(of: model.file("out"), limit: 100) == Array("mine".utf8))
         try AtomicFile.write("", to: model.file("out"))
-        #expect(model.refusal("gguf-f16", overwrites: true) == nil)
-        #expect(model.refusal("gguf-q8_0", overwrites: true) == nil)
+        #expect(try model.refusal("gguf-f16", overwrites: true) == nil)
+        #expect(try model.refusal("gguf-q8_0", overwrites: true) == nil)
         #expect(try GGUFFile(model.file("out")).tensors.count > 10)
-        #expect(model.refusal("gguf-f16", to: "model", overwrites: true) != nil)
-        #expect(model.refusal("gguf-f16", to: "absent/out")?.description.contains("there is no folder") == true)
+        #expect(try model.refusal("gguf-f16", to: "model", overwrites: true) != nil)
+        #expect(try model.refusal("gguf-f16", to: "absent/out")?.description.contains("there is no folder") == true)
     }
 
     @Test func `no file is replaced of what is read`() throws {
@@ -188,10 +213,11 @@ import Testing
         let weights = model.file("model/model.safetensors")
         let bytes = try InputFile(weights).sha256()
         #expect(
-            model.refusal("gguf-f32", to: "model/model.safetensors", overwrites: true)?.description.contains("is read") == true)
+            try model.refusal("gguf-f32", to: "model/model.safetensors", overwrites: true)?.description.contains("is read")
+                == true)
         #expect(try InputFile(weights).sha256() == bytes)
-        #expect(model.refusal("gguf-f32", to: "model/new.gguf")?.description.contains("is within") == true)
-        #expect(model.refusal("gguf-f32", to: "new.gguf") == nil)
+        #expect(try model.refusal("gguf-f32", to: "model/new.gguf")?.description.contains("is within") == true)
+        #expect(try model.refusal("gguf-f32", to: "new.gguf") == nil)
         let file = model.file("new.gguf")
         let folder = try GGUFImport.folder(of: file)
         #expect(throws: ExportError.self) {

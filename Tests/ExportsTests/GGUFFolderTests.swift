@@ -52,14 +52,17 @@ import Testing
         try model.export("gguf-f32", to: "a.gguf")
         let living = try HFFolderWriter(path + ".folder", besideOthers: true)
         try living.write("{}", as: "config.json")
-        // As a version without locks left it, and as one that was killed before the lock was made.
+        // Killed later, and before the lock was made; and what no import has made.
         for name in ["a.gguf.folder.tmp-killed", "a.gguf.folder.tmp-empty", "a.gguf.folder.old-1", "b.gguf.folder.tmp-other"] {
             try makeFolder(model.file(name))
         }
-        try AtomicFile.write("{}", to: model.file("a.gguf.folder.tmp-killed/config.json"))
+        try makeFolder(model.file("a.gguf.folder.old-mine"))
+        for name in ["tmp-killed/config.json", "tmp-killed/.writing", "old-mine/config.json"] {
+            try AtomicFile.write("{}", to: model.file("a.gguf.folder." + name))
+        }
         _ = try GGUFImport.folder(of: path)
         let name = living.temporaryPath.split(separator: "/").last.map(String.init) ?? ""
-        let kept = ["a.gguf", "a.gguf.folder", name, "b.gguf.folder.tmp-other", "model"]
+        let kept = ["a.gguf", "a.gguf.folder", "a.gguf.folder.old-mine", name, "b.gguf.folder.tmp-other", "model"]
         #expect(try entries(ofFolder: model.folder.path) == kept)
         #expect(try entries(ofFolder: living.temporaryPath).contains("config.json"))
         #expect(try !entries(ofFolder: path + ".folder").contains { $0.hasPrefix(".") })

@@ -2,6 +2,7 @@ import GGUF
 import HuggingFace
 import Models
 import Support
+import TensorCore
 import TestSupport
 import Testing
 
@@ -17,13 +18,15 @@ import Testing
     }
 
     /// The configuration of the model's file with some values more or changed.
-    private func configuration(_ changes: [(key: String, value: GGUFValue)]) throws -> HFConfig {
+    private func configuration(
+        _ changes: [(key: String, value: GGUFValue)], _ more: GGUFTensorSource...
+    ) throws -> HFConfig {
         let file = try GGUFFile(model.file("a.gguf"))
         let kept = file.values.filter { value in !changes.contains { $0.key == value.key } }
         let tensors = file.tensors.map { info in
             GGUFTensorSource(info.name, info.encoding, info.shape) { try file.read(info.name) }
         }
-        try GGUFFile.write(kept + changes, tensors, to: model.file("b.gguf"))
+        try GGUFFile.write(kept + changes, tensors + more, to: model.file("b.gguf"))
         return try GGUFModel(model.file("b.gguf")).config
     }
 
@@ -53,6 +56,17 @@ import Testing
     func `what makes another network of it is refused by name`(_ key: String, _ value: GGUFValue, _ reason: String) throws {
         let error = #expect(throws: FileError.self) { try configuration([(key, value)]) }
         #expect(error?.description.contains("\(key): ") == true && error?.description.contains(reason) == true)
+    }
+
+    /// Whose computation would take minutes and gigabytes.
+    @Test func `more factors of rotary frequencies than the tensor has are refused before they are computed`() throws {
+        let factors = GGUFTensorSource("rope_freqs.weight", .f32, [2]) { Tensor([1, 1], [2]) }
+        let huge: [(key: String, value: GGUFValue)] = [
+            ("llama.attention.key_length", .uint32(2_000_000_000)), ("llama.attention.value_length", .uint32(2_000_000_000)),
+            ("llama.rope.dimension_count", .uint32(2_000_000_000)),
+        ]
+        let error = #expect(throws: FileError.self) { try configuration(huge, factors) }
+        #expect(error?.description.contains("rope_freqs.weight: has shape [2]") == true)
     }
 
     @Test func `values of another architecture or of the file's form do not matter`() throws {

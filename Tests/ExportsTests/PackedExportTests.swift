@@ -16,8 +16,10 @@ import Testing
     private let model: ExportedModel
     private let source: ModelFolder
 
-    init() throws {
-        model = try ExportedModel()
+    init() throws { try self.init("llama_base_hf") }
+
+    private init(_ name: String) throws {
+        model = try ExportedModel(name)
         source = try ModelFolder(model.file("model"))
     }
 
@@ -29,8 +31,8 @@ import Testing
     }
 
     /// Replaces the model by one with factors in a linear of each layer, the first one balanced.
-    private func makeTernary() throws -> [String: TernaryFactors] {
-        let linears = source.architecture.linears.filter { $0.name.hasSuffix("down_proj") }
+    private func makeTernary(_ suffix: String = "down_proj") throws -> [String: TernaryFactors] {
+        let linears = source.architecture.linears.filter { $0.name.hasSuffix(suffix) }
         var factors: [String: TernaryFactors] = [:]
         for (index, linear) in linears.enumerated() {
             let (m, n, rank) = (linear.shape[0], linear.shape[1], 37)
@@ -95,11 +97,28 @@ import Testing
         }
     }
 
+    @Test func `a layer's bias is in the file of ONNX`() throws {
+        let biased = try PackedExportTests("qwen2_hf")
+        let factors = try biased.makeTernary("q_proj")
+        try biased.model.export("onnx", to: "factors.onnx")
+        let bytes = try InputFile.contents(of: biased.model.file("factors.onnx"), limit: 1 << 24)
+        let list = try #require(ONNXGraph.initializers(of: bytes))
+        #expect(!factors.isEmpty)
+        for (name, own) in factors {
+            let bias = try biased.source.tensor(name + ".bias", shape: [own.u.rows])
+            let stored = try #require(list.first { $0.name == name + ".bias" })
+            #expect(bias.maxMagnitude > 0 && stored.shape == bias.shape)
+            #expect(stored.bytes == bias.elements.flatMap { x in (0..<4).map { UInt8(x.bitPattern >> (8 * $0) & 255) } })
+            // The node that adds it makes the output.
+            #expect(String(decoding: bytes, as: UTF8.self).contains("\(name).product"))
+        }
+    }
+
     @Test func `a model of floats has nothing for ONNX or compressed-tensors, and factors nothing for the latter`() throws {
-        #expect(model.refusal("onnx")?.problem.contains("sq-train ptq") == true)
-        #expect(model.refusal("compressed-tensors")?.problem.contains("sq-train quantize") == true)
+        #expect(try model.refusal("onnx")?.problem.contains("sq-train ptq") == true)
+        #expect(try model.refusal("compressed-tensors")?.problem.contains("sq-train quantize") == true)
         _ = try makeTernary()
-        #expect(model.refusal("compressed-tensors")?.kind == .unfit)
+        #expect(try model.refusal("compressed-tensors")?.kind == .unfit)
         #expect(PathKind(model.file("out")) == .absent)
     }
 
@@ -148,6 +167,6 @@ import Testing
             let weight = name + ".weight"
             #expect(try long.tensor(weight, shape: shape).elements == short.tensor(weight, shape: shape).elements)
         }
-        #expect(model.refusal("compressed-tensors-padded", to: "packed") != nil)
+        #expect(try model.refusal("compressed-tensors-padded", to: "packed") != nil)
     }
 }

@@ -123,12 +123,12 @@ import Testing
         }
         // What rounds after R4 has no other place for it.
         try replace(execution(8))
-        #expect(model.refusal("huggingface")?.problem.contains("activations that are rounded") == true)
+        #expect(try model.refusal("huggingface")?.problem.contains("activations that are rounded") == true)
     }
 
     @Test func `rounded inputs alone need no transform_config`() throws {
         try replace(execution(4, r4: false))
-        #expect(model.refusal("compressed-tensors-transforms")?.problem.contains("--format compressed-tensors ") == true)
+        #expect(try model.refusal("compressed-tensors-transforms")?.problem.contains("--format compressed-tensors ") == true)
         try model.export("compressed-tensors", to: "out")
         let config = try HFConfig(model.file("out/config.json"))
         #expect(config.json["quantization_config"]?["transform_config"] == nil)
@@ -147,7 +147,7 @@ import Testing
 
     @Test func `what compressed-tensors cannot say is refused with what works`() throws {
         func problem(_ format: String = "compressed-tensors-transforms") -> String {
-            let refusal = model.refusal(format)
+            let refusal = try model.refusal(format)
             #expect(refusal?.kind == .unfit && PathKind(model.file("out")) == .absent)
             return refusal?.problem ?? ""
         }

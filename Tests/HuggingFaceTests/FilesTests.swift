@@ -101,8 +101,8 @@ func truncate(_ path: String, to size: Int) throws {
             try living.commit()
         }
         #expect(try entries(ofFolder: target) == ["config.json"])
-        // As a version without locks left it, and as a killed one does.
-        for names in [["half"], ["half", ".writing"]] {
+        // Killed before its lock was made, and later.
+        for names in [[], ["half", ".writing"]] {
             try makeFolder(target + ".tmp")
             for name in names { try AtomicFile.write("", to: "\(target).tmp/\(name)") }
             let next = try HFFolderWriter(target)
@@ -111,6 +111,48 @@ func truncate(_ path: String, to size: Int) throws {
             #expect(try entries(ofFolder: target) == ["config.json"])
             #expect(try entries(ofFolder: folder.path) == ["model"])
         }
+    }
+
+    @Test func `what no writer has made stays where it is`() throws {
+        let target = folder.file("model")
+        func commit() throws {
+            let writer = try HFFolderWriter(target)
+            try writer.write("{}", as: "config.json")
+            try writer.commit()
+        }
+        try commit()
+        for name in ["old", "old-mine", "tmp"] {
+            try makeFolder("\(target).\(name)")
+            try AtomicFile.write("mine", to: "\(target).\(name)/notes.txt")
+        }
+        #expect { try commit() } throws: {
+            "\($0)".contains("model.tmp: is there, and is nothing that an earlier run has left")
+        }
+        try removeTree(target + ".tmp")
+        try commit()
+        for name in ["old", "old-mine"] { #expect(try entries(ofFolder: "\(target).\(name)") == ["notes.txt"]) }
+
+        // What has got the name meanwhile is not what was to be replaced.
+        try removeTree(target)
+        let late = try HFFolderWriter(target)
+        try makeFolder(target)
+        try AtomicFile.write("mine", to: target + "/notes.txt")
+        #expect { try late.commit() } throws: { "\($0)".contains("cannot be renamed") }
+        #expect(try entries(ofFolder: target) == ["notes.txt"])
+    }
+
+    @Test func `what a killed writer left of a folder that it replaced goes with the next one`() throws {
+        let target = folder.file("model")
+        for _ in 0..<2 {
+            let writer = try HFFolderWriter(target)
+            try writer.write("{}", as: "config.json")
+            try writer.commit()
+            try makeFolder(target + ".old-killed")
+            for name in ["config.json", ".writing"] { try AtomicFile.write("", to: "\(target).old-killed/\(name)") }
+        }
+        let last = try HFFolderWriter(target)
+        try last.commit()
+        #expect(try entries(ofFolder: folder.path) == ["model"])
     }
 
     @Test func `tokenizer files are passed through, absent ones left out`() throws {

@@ -22,5 +22,6 @@ worst = 0.0
 for value in session.get_outputs():
     name = value.name.removesuffix(".output")
     found, expected = session.run([value.name], inputs)[0], inputs[f"{name}.input"] @ weights[f"{name}.weight"].T
+    expected += weights.get(f"{name}.bias", 0)
     worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
 check(worst <= 1e-4, f"{len(inputs)} linears by ONNX Runtime within {worst:.1e} of the matrices")

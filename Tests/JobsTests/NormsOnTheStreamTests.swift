@@ -11,7 +11,7 @@ import Testing
 
 /// A model whose norms stand on the residual stream, with matrices between its embedding, its blocks and its head.
 @Suite struct NormsOnTheStreamTests {
-    private static let model = GoldenSuite.defaultFolder + "/llama/opt350_style_hf"
+    private static let model = GoldenSuite.ownFolder + "/llama/opt350_style_hf"
     private static let inEightBits = [
         "quantization.weights.bits=8", "quantization.activations.bits=8", "quantization.kv.bits=16",
     ]

@@ -10,7 +10,7 @@ import Testing
     func `a damaged config.json is read or refused`(name: String) throws {
         let folder = try TemporaryFolder()
         let model = folder.file("model")
-        try FileManager.default.copyItem(atPath: GoldenSuite.defaultFolder + "/llama/\(name)", toPath: model)
+        try FileManager.default.copyItem(atPath: GoldenSuite.ownFolder + "/llama/\(name)", toPath: model)
         let path = model + "/config.json"
         let original = try InputFile.contents(of: path, limit: 1 << 20)
         let mutations = Mutations(seed: 81, among: 5)

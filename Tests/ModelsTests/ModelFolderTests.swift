@@ -40,6 +40,19 @@ import Testing
         #expect(try ModelFolder(folder.path).architecture.tiesHead)
     }
 
+    @Test func `a head of integers that nothing says the meaning of is refused`() throws {
+        try TinyModel.write(to: folder.path, ["tie_word_embeddings": true]) { sources in
+            let head = TinyModel.parameters(TinyModel.configuration()).logitWeight
+            sources = sources.map {
+                guard $0.name == "lm_head.weight" else { return $0 }
+                return TensorSource($0.name, integers: [Int](repeating: 37, count: head.count), head.shape, as: .i8)
+            }
+        }
+        #expect { try ModelFolder(folder.path) } throws: {
+            ($0 as? FileError)?.kind == .malformed && "\($0)".contains("lm_head.weight: holds I8 numbers")
+        }
+    }
+
     @Test func `of two bases of the angles the one in the dictionary is used, and said`() throws {
         for key in ["rope_parameters", "rope_scaling"] {
             let inside: JSONValue = ["rope_type": "default", "rope_theta": 2e5]

@@ -70,7 +70,7 @@ import Testing
     func `tokens one after the other through the cache give what the whole sequence gives`(
         _ name: String
     ) throws {
-        let folder = try ModelFolder(GoldenSuite.defaultFolder + "/llama/" + name)
+        let folder = try ModelFolder(GoldenSuite.ownFolder + "/llama/" + name)
         let parameters = try folder.parameters().map { _, tensor in Variable(constant: tensor) }
         let model = folder.description.model(positions: 12)
         let sequences: [[Int32]] = [(0..<12).map { $0 * 7 % 180 }, (0..<12).map { ($0 * 11 + 5) % 180 }]

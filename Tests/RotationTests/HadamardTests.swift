@@ -40,6 +40,9 @@ import Testing
         #expect(HadamardOrder.largestBlock(dividing: 324).order == 108)
         #expect(HadamardOrder.largestBlock(dividing: 188).order == 4)
         #expect(HadamardOrder.largestBlock(dividing: 7).order == 1)
+        // In no more steps than the root: a prime that a hostile config.json may give as a width, and twice one.
+        #expect(HadamardOrder.largestBlock(dividing: 2_147_483_647).order == 1)
+        #expect(HadamardOrder.largestBlock(dividing: 2_147_483_646).order == 2)
         #expect(HadamardTransform(columns: 94).isBlockDiagonal)
     }
 

@@ -31,8 +31,11 @@ package struct GoldenSuite: Sendable {
 
     package static var defaultFolder: String {
         if let folder = getenv("SQ_GOLDEN_DIR") { return String(cString: folder) }
-        return testsFolder + "/Golden"
+        return ownFolder
     }
+
+    /// The suite of this project, whatever the environment names: for tests that know its models.
+    package static var ownFolder: String { testsFolder + "/Golden" }
 
     /// The folder `Tests` of the sources.
     package static var testsFolder: String {

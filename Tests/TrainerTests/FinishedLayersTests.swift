@@ -16,7 +16,7 @@ import Testing
     private let folder: TemporaryFolder
 
     init() throws {
-        weights = ModelWeights(try ModelFolder(GoldenSuite.defaultFolder + "/llama/llama_base_hf").parameters())
+        weights = ModelWeights(try ModelFolder(GoldenSuite.ownFolder + "/llama/llama_base_hf").parameters())
         folder = try TemporaryFolder()
     }
 

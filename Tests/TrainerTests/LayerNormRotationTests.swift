@@ -110,7 +110,7 @@ import Testing
             try RotationRecipe(config, Self.configuration().architecture, planTokens: 32)
         }
         #expect(error?.description.contains("does not keep the mean") == true)
-        let old = try ModelFolder(GoldenSuite.defaultFolder + "/llama/opt350_style_hf")
+        let old = try ModelFolder(GoldenSuite.ownFolder + "/llama/opt350_style_hf")
         let weights = try old.parameters()
         #expect(throws: ConfigurationError.self) { try old.checkRotatable(weights) }
         // Such a model stays as it is.

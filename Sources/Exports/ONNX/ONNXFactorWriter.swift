@@ -28,7 +28,9 @@ package struct ONNXFactorWriter: ModelWriter {
         var (graph, weights) = (ONNXGraph(), 0)
         for linear in linears {
             guard let factors = try folder.packed?.read(linear.name + ".weight") as? TernaryFactors else { continue }
-            graph.add(linear.name, factors)
+            let bias = linear.name + ".bias"
+            let hasBias = folder.checkpoint.contains(bias)
+            graph.add(linear.name, factors, bias: hasBias ? try folder.tensor(bias, shape: [linear.shape[0]]) : nil)
             weights += linear.shape[0] * linear.shape[1]
         }
         guard weights > 0 else {

@@ -4,10 +4,10 @@ internal import TernarySVD
 
 /// Linears as ternary factors in ONNX (opset 21): each a chain from `NAME.input` [tokens, n] to `NAME.output` [tokens, m],
 ///
-///     (b∘x) → MatMulNBits by diag(s)·V → MatMulNBits by diag(a)·U,
+///     (b∘x) → MatMulNBits by diag(s)·V → MatMulNBits by diag(a)·U (→ + bias),
 ///
 /// with entries as 2-bit codes 0, 1, 2, zero point 1, and the scale of a row repeated for each of its blocks: exact. The
-/// multiplication by b is there where the layer is balanced. `com.microsoft.MatMulNBits`, version 1: B [N, blocks, size/4] with
+/// multiplication by b is there where the layer is balanced, the sum where it has a bias. `com.microsoft.MatMulNBits`, version 1: B [N, blocks, size/4] with
 /// the lowest bits first, zero points four to a byte.
 struct ONNXGraph {
     /// Columns that share a scale; a power of two, 16 at least.
@@ -29,7 +29,8 @@ struct ONNXGraph {
     private var nodes: [ProtobufMessage] = []
     private var values: (inputs: [ProtobufMessage], outputs: [ProtobufMessage]) = ([], [])
 
-    mutating func add(_ name: String, _ factors: TernaryFactors) {
+    /// - Parameter bias: `[m]`; nil for a layer without.
+    mutating func add(_ name: String, _ factors: TernaryFactors, bias: Tensor? = nil) {
         let (input, output, inner) = ("\(name).input", "\(name).output", "\(name).components")
         values.inputs.append(Self.value(input, tokens: "\(name).tokens", width: factors.v.columns))
         values.outputs.append(Self.value(output, tokens: "\(name).tokens", width: factors.u.rows))
@@ -40,8 +41,12 @@ struct ONNXGraph {
             nodes.append(Self.node("Mul", [input, "\(name).b"], read))
         }
         product("\(name).V", factors.v, scales: factors.s, read, inner)
-        product(
-            "\(name).U", factors.u, scales: factors.balance?.a ?? [Float](repeating: 1, count: factors.u.rows), inner, output)
+        let product = bias == nil ? output : "\(name).product"
+        self.product(
+            "\(name).U", factors.u, scales: factors.balance?.a ?? [Float](repeating: 1, count: factors.u.rows), inner, product)
+        guard let bias else { return }
+        add(floats: "\(name).bias", bias.elements, bias.shape)
+        nodes.append(Self.node("Add", [product, "\(name).bias"], output))
     }
 
     /// y = x·(diag(scales)·T)ᵀ.

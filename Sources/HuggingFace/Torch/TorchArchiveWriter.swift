@@ -5,10 +5,14 @@ extension TorchArchive {
     /// Writes a dictionary of float32 tensors as `torch.save` does, atomically: the ZIP entries and the alignment of PyTorch 2,
     /// which `torch.load` reads with `weights_only=True`. The entry `extra/program` names the program.
     ///
+    /// - Parameter name: that the file will have, where `path` is another for a while; without its extension it is the folder
+    ///   of the archive's entries.
     /// - Precondition: no name twice.
-    package static func write(_ tensors: [(name: String, tensor: Tensor)], to path: String) throws(FileError) {
+    package static func write(
+        _ tensors: [(name: String, tensor: Tensor)], to path: String, called name: String? = nil
+    ) throws(FileError) {
         precondition(Set(tensors.map { UTF8Key($0.name) }).count == tensors.count, "a tensor's name occurs twice")
-        var zip = ZipWriter(try AtomicFile(path), root: rootName(path))
+        var zip = ZipWriter(try AtomicFile(path), root: rootName(name ?? path))
         try zip.add("data.pkl", pickle(tensors))
         try zip.add(".format_version", Array("1".utf8))
         try zip.add(".storage_alignment", Array("\(ZipWriter.alignment)".utf8))

@@ -107,9 +107,14 @@ extension Checkpoint {
         guard contains(name), let table = architecture.embedding?.name else { return false }
         // An embedding of integers is no head of floats.
         guard contains(table) else { return true }
-        let found = try info(name).shape
-        guard found == shape else {
-            throw FileError(.malformed, "\(folder): tensor \(name)", "has shape \(found); config.json says \(shape)")
+        let found = try info(name)
+        guard found.shape == shape else {
+            throw FileError(.malformed, "\(folder): tensor \(name)", "has shape \(found.shape); config.json says \(shape)")
+        }
+        guard found.type.isFloat else {
+            throw FileError(
+                .malformed, "\(folder): tensor \(name)",
+                "holds \(found.type.rawValue) numbers, of which nothing says what they stand for")
         }
         // Groups of rows, so that neither is held whole.
         let step = max(1, (1 << 22) / max(1, shape[1]))

@@ -123,14 +123,16 @@ package enum ModelRegistry {
 /// A model that config.json describes: its architecture, and how to make its network.
 package struct ModelDescription: Sendable {
     package let architecture: Architecture
-    /// The form that llama.cpp reads, or why there is none.
-    package let gguf: GGUFSupport
+    /// The form that llama.cpp reads, or why there is none. Computed when it is asked for: it may take as long as a head is
+    /// said to be wide, which the tensors have to agree with first.
+    package var gguf: GGUFSupport { form() }
+    private let form: @Sendable () -> GGUFSupport
     private let make: @Sendable (_ positions: Int) -> Model
 
     package init<Family: ModelFamily>(_ family: Family.Type, _ configuration: Family.Configuration) {
         let architecture = Family.architecture(configuration)
         self.architecture = architecture
-        gguf = Family.gguf(configuration)
+        form = { Family.gguf(configuration) }
         make = { Model(Family(configuration, positions: $0), architecture) }
     }
 

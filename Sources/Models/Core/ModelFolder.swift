@@ -63,8 +63,8 @@ package struct ModelFolder: Sendable {
         return result
     }
 
-    /// The type of all the model's float tensors where it is one of those that are written, else float32, which holds each of
-    /// them.
+    /// The type of all the model's float tensors where it is one of those that are written, else float32, to which float64 is
+    /// rounded.
     package var elementType: ElementType {
         get throws(FileError) {
             var types = Set<ElementType>()

@@ -46,9 +46,12 @@ extension Llama {
         ]
         var constants: [(name: String, tensor: Tensor)] = []
         switch c.rotary.kind {
-        case .none: break
+        case .none, .linear(factor: 1): break
         case .linear(let factor):
             values += [("rope.scaling.type", .string("linear")), ("rope.scaling.factor", .float32(Float(factor)))]
+        case .llama3 where architecture != "llama":
+            return .refused(
+                "llama.cpp's \(architecture) has no factors of rotary frequencies (rope_type llama3), and this model has")
         case .llama3(let factor, let low, let high, let positions):
             values.append((frequencyRecipe, .array(.float64, [factor, low, high, positions].map { .float64($0) })))
             constants.append((frequencyFactors, c.rotary.frequencyDivisors(headDimension: c.headDimension)))
@@ -160,9 +163,14 @@ extension Llama {
         let type = try keys.string("rope.scaling.type", default: "linear")
         let given = try keys.number("rope.scaling.factor", default: keys.number("rope.scale_linear", default: 0))
         let factor = given == 0 ? 1 : given
-        if file.info(frequencyFactors) != nil {
+        if let info = file.info(frequencyFactors) {
             guard type == "none" || factor == 1 else {
                 throw keys.failure("rope.scaling.factor", "stands beside \(frequencyFactors): this network is not run here")
+            }
+            // Before anything is computed for so many.
+            guard info.shape.reduce(1, *) == dimension / 2 else {
+                throw file.failure(
+                    "tensor \(frequencyFactors)", "has shape \(info.shape), and a head has \(dimension / 2) frequencies")
             }
             let factors = try file.read(frequencyFactors)
             // Other programs' files have the divisors only; the recipes of Llama 3.1 and 3.2 are known.
@@ -172,9 +180,7 @@ extension Llama {
                 let kind = RotaryScaling.Kind.llama3(
                     factor: recipe[0], lowFrequency: recipe[1], highFrequency: recipe[2], originalPositions: recipe[3])
                 let expected = RotaryScaling(base: base, kind: kind).frequencyDivisors(headDimension: dimension)
-                guard expected.count == factors.count,
-                    (expected - factors.reshaped(expected.shape)).maxMagnitude <= 1e-4 * Float(recipe[0])
-                else { continue }
+                guard (expected - factors.reshaped(expected.shape)).maxMagnitude <= 1e-4 * Float(recipe[0]) else { continue }
                 return [
                     "rope_type": "llama3", "factor": .double(recipe[0]), "low_freq_factor": .double(recipe[1]),
                     "high_freq_factor": .double(recipe[2]), "original_max_position_embeddings": .double(recipe[3]),

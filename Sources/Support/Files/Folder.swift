@@ -74,3 +74,10 @@ package func renameDurably(_ source: String, to target: String) throws(FileError
     }
     try synchronizeDirectory(parentDirectory(of: target))
 }
+
+/// The path without links; nil if it names nothing.
+package func resolvedPath(_ path: String) -> String? {
+    guard let pointer = realpath(path, nil) else { return nil }
+    defer { free(pointer) }
+    return String(cString: pointer)
+}

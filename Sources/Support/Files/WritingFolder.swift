@@ -21,15 +21,43 @@ package final class WritingFolder {
     /// The folder has another name now, and stays.
     package func keep(as path: String) {
         isKept = true
-        unlink("\(path)/\(Self.lockName)")
+        Self.unmark(path)
+    }
+
+    /// Says of a folder that a writer may remove it with all in it.
+    package static func mark(_ path: String) throws(FileError) { try AtomicFile.write("", to: "\(path)/\(lockName)") }
+
+    /// Takes the mark away.
+    package static func unmark(_ path: String) { unlink("\(path)/\(lockName)") }
+
+    /// Whether a folder may be emptied: a writer has made it, or nothing is in it. Others are their owner's.
+    private static func isWriters(_ path: String) throws(FileError) -> Bool {
+        let names = try entries(ofFolder: path)
+        return names.isEmpty || names.contains(lockName)
+    }
+
+    /// Whether nobody but writers has something there.
+    private static func isFree(_ path: String) throws(FileError) -> Bool {
+        switch PathKind(path) {
+        case .absent: return true
+        case .folder: return try isWriters(path)
+        case .file, .link, .other: return false
+        }
     }
 
     /// The folder of this name, empty.
     ///
-    /// - Throws: `FileError` where another process writes there, or the folder cannot be made.
+    /// - Throws: `FileError` where another process writes there, where something is that no writer has left, or the folder
+    ///   cannot be made.
     package static func alone(_ path: String) throws(FileError) -> WritingFolder {
         while true {
             let isNew = try makesNewFolder(path)
+            let isFree = try isFree(path)
+            guard isNew || isFree else {
+                throw FileError(
+                    .inputOutput, path,
+                    "is there, and is nothing that an earlier run has left; move it away, or choose another place")
+            }
             if let lock = try Lock(path, certainly: false) {
                 for name in try entries(ofFolder: path) where !isNew && name != lockName { try removeTree("\(path)/\(name)") }
                 return WritingFolder(path, lock)
@@ -61,7 +89,9 @@ package final class WritingFolder {
         let (parent, start) = (parentDirectory(of: beginning), beginning.split(separator: "/").last ?? "")
         for name in (try? entries(ofFolder: parent)) ?? [] where name.hasPrefix(start) {
             let path = "\(parent)/\(name)"
-            guard PathKind(path) == .folder, let lock = try? Lock(path, certainly: true) else { continue }
+            guard PathKind(path) == .folder, (try? isWriters(path)) == true, let lock = try? Lock(path, certainly: true) else {
+                continue
+            }
             try? removeTree(path)
             withExtendedLifetime(lock) {}
         }

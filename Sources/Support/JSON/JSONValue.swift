@@ -76,7 +76,7 @@ package struct JSONObject: Equatable, Sendable {
         for (position, member) in members.enumerated() { index[UTF8Key(member.key)] = position }
     }
 
-    /// Whether both have the same members, in whatever order.
+    /// Whether both have the same members in the same order.
     package static func == (a: JSONObject, b: JSONObject) -> Bool {
         a.members.elementsEqual(b.members) { UTF8Key($0.key) == UTF8Key($1.key) && $0.value == $1.value }
     }
