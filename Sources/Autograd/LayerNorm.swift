@@ -12,16 +12,20 @@ extension Tape {
         var y = Tensor(uninitialized: x.value.shape)
         var mean = Tensor(uninitialized: [rows])
         var reciprocal = Tensor(uninitialized: [rows])
-        let (input, g, s) = (x.value.pointer, gain?.value.pointer, shift?.value.pointer)
         let (output, m, r) = (y.mutablePointer, mean.mutablePointer, reciprocal.mutablePointer)
-        Team.share(rows, cost: columns) {
-            let (row, first) = ($0.lowerBound, $0.lowerBound * columns)
-            ck_layer_norm(input + first, g, s, epsilon, output + first, m + row, r + row, $0.count, columns)
+        // A value at rest may be made when it is asked for, and lives no longer than it is held.
+        withExtendedLifetime((x.value, gain?.value, shift?.value)) { x, gain, shift in
+            let (input, g, s) = (x.pointer, gain?.pointer, shift?.pointer)
+            Team.share(rows, cost: columns) {
+                let (row, first) = ($0.lowerBound, $0.lowerBound * columns)
+                ck_layer_norm(input + first, g, s, epsilon, output + first, m + row, r + row, $0.count, columns)
+            }
         }
         let toShift = shift?.sink
         return record(y, from: [x] + [gain, shift].compactMap(\.self)) { [mean, reciprocal] dy in
             var dx = Tensor(uninitialized: dy.shape)
-            let (d, input, g, target) = (dy.pointer, x.value.pointer, gain?.value.pointer, dx.mutablePointer)
+            let (value, gamma) = (x.value, gain?.value)
+            let (d, input, g, target) = (dy.pointer, value.pointer, gamma?.pointer, dx.mutablePointer)
             let (m, r) = (mean.pointer, reciprocal.pointer)
             let (wantsGain, wantsShift) = (gain?.sink.isWanted == true, toShift?.isWanted == true)
             // Both gradients side by side, so that chunks of rows have sums of their own for both.
@@ -32,7 +36,9 @@ extension Tape {
                     d + first, input + first, g, m + row, r + row, target + first, wantsGain ? sums : nil,
                     wantsShift ? sums + columns : nil, range.count, columns)
             }
-            Team.sum(rows, of: 2 * columns, cost: columns, into: sums.mutablePointer, run)
+            withExtendedLifetime((value, gamma)) {
+                Team.sum(rows, of: 2 * columns, cost: columns, into: sums.mutablePointer, run)
+            }
             if wantsGain { gain?.sink.add(sums.slice(0..<columns)) }
             if wantsShift { toShift?.add(sums.slice(columns..<2 * columns)) }
             x.sink.add(dx)

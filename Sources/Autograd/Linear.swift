@@ -28,9 +28,12 @@ extension Tape {
         var outputs = linearProducts(x.value, layers.map(\.weight.stored), in: precision)
         for (index, layer) in layers.enumerated() {
             guard let bias = layer.bias else { continue }
-            let (columns, y, b) = (outputs[index].columns, outputs[index].mutablePointer, bias.value.pointer)
-            Team.share(outputs[index].rows, cost: columns) {
-                ck_add_bias(y + $0.lowerBound * columns, b, $0.count, columns)
+            let (columns, y) = (outputs[index].columns, outputs[index].mutablePointer)
+            withExtendedLifetime(bias.value) { bias in
+                let b = bias.pointer
+                Team.share(outputs[index].rows, cost: columns) {
+                    ck_add_bias(y + $0.lowerBound * columns, b, $0.count, columns)
+                }
             }
         }
         let dx = x.sink

@@ -12,28 +12,35 @@ extension Tape {
         let rows = x.value.count / columns
         var y = Tensor(uninitialized: x.value.shape)
         var reciprocal = Tensor(uninitialized: [rows])
-        let (input, g, output, r) = (x.value.pointer, gain?.value.pointer, y.mutablePointer, reciprocal.mutablePointer)
-        Team.share(rows, cost: columns) {
-            let first = $0.lowerBound
-            ck_rms_norm(input + first * columns, g, epsilon, output + first * columns, r + first, $0.count, columns)
+        let (output, r) = (y.mutablePointer, reciprocal.mutablePointer)
+        // A value at rest may be made when it is asked for, and lives no longer than it is held.
+        withExtendedLifetime((x.value, gain?.value)) { x, gain in
+            let (input, g) = (x.pointer, gain?.pointer)
+            Team.share(rows, cost: columns) {
+                let first = $0.lowerBound
+                ck_rms_norm(input + first * columns, g, epsilon, output + first * columns, r + first, $0.count, columns)
+            }
         }
         return record(y, from: [x] + (gain.map { [$0] } ?? [])) { [reciprocal] dy in
             var dx = Tensor(uninitialized: dy.shape)
+            let (value, gamma) = (x.value, gain?.value)
             let (d, input, g, r, target) = (
-                dy.pointer, x.value.pointer, gain?.value.pointer, reciprocal.pointer, dx.mutablePointer
+                dy.pointer, value.pointer, gamma?.pointer, reciprocal.pointer, dx.mutablePointer
             )
             func run(_ range: Range<Int>, _ gainGradient: UnsafeMutablePointer<Float>?) {
                 let first = range.lowerBound * columns
                 ck_rms_norm_backward(
                     d + first, input + first, g, r + range.lowerBound, target + first, gainGradient, range.count, columns)
             }
-            if let sink = gain?.sink, sink.isWanted {
-                sink.update { dGain, beta in
-                    if beta == 0 { dGain.fill(0) }
-                    Team.sum(rows, of: columns, cost: columns, into: dGain.mutablePointer, run)
+            withExtendedLifetime((value, gamma)) {
+                if let sink = gain?.sink, sink.isWanted {
+                    sink.update { dGain, beta in
+                        if beta == 0 { dGain.fill(0) }
+                        Team.sum(rows, of: columns, cost: columns, into: dGain.mutablePointer, run)
+                    }
+                } else {
+                    Team.share(rows, cost: columns) { run($0, nil) }
                 }
-            } else {
-                Team.share(rows, cost: columns) { run($0, nil) }
             }
             x.sink.add(dx)
         }

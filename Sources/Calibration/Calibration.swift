@@ -33,7 +33,8 @@ package struct CalibratedLayers {
     /// sequential mode what its layers before have become. Where it is the same, so are the statistics, as long as the same
     /// is done at hook points.
     package let origin: Digest
-    /// Of all replicas' windows, the same on all of them. Collective, once; where nobody asks, no pass is spent on them.
+    /// Of all replicas' windows, the same on all of them. Collective, and computed the first time; where nobody asks, no pass
+    /// is spent on them.
     package let statistics: () throws -> InputStatistics
 }
 
@@ -276,13 +277,20 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private func replaceWeights(
         _ layers: [Int], _ replace: (CalibratedLayers) throws -> [Tensor], _ point: HookPoint, _ origin: Digest
     ) throws {
+        // Layers of several numbers of bits ask once each; the sums of all replicas are there after the first.
+        var gathered: InputStatistics?
         let calibrated = CalibratedLayers(
             block: block, point: point,
             layers: layers.map { index in
                 CalibratedLayers.Layer(
                     name: parameters.prefix + String(parameters.specs[index].name.dropLast(".weight".count)),
                     weight: parameters[index])
-            }, origin: origin, statistics: { try self.statistics(point, layers) })
+            }, origin: origin,
+            statistics: {
+                let result = try gathered ?? self.statistics(point, layers)
+                gathered = result
+                return result
+            })
         let new = try replace(calibrated)
         precondition(new.count == layers.count, "\(new.count) weights for \(layers.count) layers")
         for (index, weight) in zip(layers, new) {

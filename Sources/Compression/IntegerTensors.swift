@@ -156,7 +156,10 @@ package enum IntegerTensors {
         switch try checkpoint.info(tensor).type {
         case .f32:
             try check(tensor, [.f32], shape)
-            return try checkpoint.read(tensor)
+            let zeros = try checkpoint.read(tensor)
+            guard let fraction = zeros.elements.first(where: { $0 != $0.rounded() }) else { return zeros }
+            throw FileError(
+                .malformed, "\(checkpoint.folder): tensor \(tensor)", "holds \(fraction), and zero points are whole numbers")
         case .i8:
             try check(tensor, [.i8], shape)
             let zeros = try checkpoint.file(of: tensor).readInts(tensor)

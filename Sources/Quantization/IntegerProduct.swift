@@ -44,9 +44,8 @@ package struct IntegerProduct: Sendable {
             zero: weight.spec.symmetric
                 ? nil
                 : {
-                    // Far from what integers hold stays far, and is refused below; NaN too.
-                    let zero = weight.zeros[flat: perRow == 0 ? 0 : $0 * perRow + $1]
-                    return zero.magnitude < 1e9 ? Int(zero) : .max
+                    // What is no whole number is as far from what integers hold as what is too large, and refused below.
+                    Int(exactly: weight.zeros[flat: perRow == 0 ? 0 : $0 * perRow + $1]) ?? .max
                 },
             activations: activations)
     }

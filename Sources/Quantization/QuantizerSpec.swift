@@ -65,6 +65,12 @@ package struct QuantizerSpec: Sendable, Equatable {
     /// Whether the quantizer changes anything.
     package var isActive: Bool { bits < 16 }
 
+    /// Steps of the grid from one end of a range to the other; half a step outside each end still belongs to it.
+    package var steps: Double {
+        let codes = Double(1 << bits)
+        return symmetric && symmetricRange == .restricted ? codes - 2 : codes - 1
+    }
+
     /// Number of contiguous values that share a range in `tensor`; for ``QuantizerGranularity/column``, in its transpose.
     ///
     /// - Precondition: groups and heads divide the row.

@@ -50,6 +50,26 @@ import Testing
         check([x, shift]) { $0.layerNorm($1[0], gain: nil, shift: $1[1], epsilon: 0.1) }
     }
 
+    /// Each is made when it is asked for: none may take the memory of another that is still read.
+    @Test func `factors of norms that are made on demand are those in memory`() {
+        var random = RandomStream(seed: 5)
+        let (x, gain, shift) = (
+            Tensor(normal: [3, 64], from: &random), Tensor(normal: [64], from: &random), Tensor(normal: [64], from: &random)
+        )
+        func changed(_ value: Tensor) -> Variable {
+            Variable(constant: StoredTensor(value).deferred.mapped { _ in })
+        }
+        let tape = Tape(recording: false)
+        let input = Variable(constant: x)
+        let norm = tape.layerNorm(input, gain: Variable(constant: gain), shift: Variable(constant: shift), epsilon: 1e-5)
+        #expect(
+            tape.layerNorm(input, gain: changed(gain), shift: changed(shift), epsilon: 1e-5).value.elements
+                == norm.value.elements)
+        #expect(
+            tape.rmsNorm(changed(x), gain: changed(gain), epsilon: 1e-5).value.elements
+                == tape.rmsNorm(input, gain: Variable(constant: gain), epsilon: 1e-5).value.elements)
+    }
+
     @Test func `LayerNorm takes mean and deviation of each row away`() {
         var random = RandomStream(seed: 3)
         let x = Tensor(normal: [4, 21], from: &random)

@@ -164,7 +164,7 @@ import Testing
     ])
     func `what no block or program can hold is refused with what works`(name: String, format: String, reason: String) throws {
         let model = try ExportedModel(name)
-        let refusal = try #require(model.refusal(format))
+        let refusal = try #require(try model.refusal(format))
         #expect(refusal.exitCode == .configuration && refusal.description.contains(reason), "\(refusal)")
         #expect(PathKind(model.file("out")) == .absent)
     }
@@ -184,7 +184,7 @@ import Testing
     ])
     func `a tokenizer that llama.cpp has no like of is refused`(part: String, replacement: String, reason: String) throws {
         let model = try ExportedModel(tokenizer: ExportedModel.tokenizer.replacing(part, with: replacement))
-        let refusal = try #require(model.refusal("gguf-f16"))
+        let refusal = try #require(try model.refusal("gguf-f16"))
         #expect(refusal.description.contains(reason), "\(refusal)")
     }
 

@@ -108,7 +108,9 @@ import Testing
             let bias = try biased.source.tensor(name + ".bias", shape: [own.u.rows])
             let stored = try #require(list.first { $0.name == name + ".bias" })
             #expect(bias.maxMagnitude > 0 && stored.shape == bias.shape)
-            #expect(stored.bytes == bias.elements.flatMap { x in (0..<4).map { UInt8(x.bitPattern >> (8 * $0) & 255) } })
+            var bits: [UInt8] = []
+            for value in bias.elements { bits.append(littleEndian: value.bitPattern) }
+            #expect(stored.bytes == bits)
             // The node that adds it makes the output.
             #expect(String(decoding: bytes, as: UTF8.self).contains("\(name).product"))
         }

@@ -75,7 +75,7 @@ import Testing
             let result = try variant.method.quantize(weight, statistics, variant.quantizer)
             let theirs = try tensors.readFloat("\(variant.name).Q")
             let ours = result.dequantized()
-            let different = (0..<ours.count).count { abs(ours[flat: $0] - theirs[flat: $0]) > 1e-5 }
+            let different = (0..<ours.count).count { !(abs(ours[flat: $0] - theirs[flat: $0]) <= 1e-5) }
             #expect(Double(different) <= allowed * Double(ours.count), "\(variant.name): \(different)")
             let integers = try tensors.readInts("\(variant.name).int_weight_unpermuted_order")
             var unequal = 0
@@ -118,13 +118,16 @@ import Testing
         let tensors = try GoldenSuite.tensors(of: golden)
         let weight = try tensors.readFloat("W")
         var x = try tensors.readFloat("X")
-        for t in 0..<x.rows { x[t, 7] = 0 }
+        let prefix = "dead.X_zero_column_"
+        let name = try #require(tensors.names.first { $0.hasPrefix(prefix) && $0.hasSuffix(".Q") })
+        let dead = try #require(Int(name.dropFirst(prefix.count).dropLast(2)))
+        for t in 0..<x.rows { x[t, dead] = 0 }
         let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
         let ours = try GPTQ().quantize(weight, Self.statistics(x), quantizer).dequantized()
-        let theirs = try tensors.readFloat("dead.X_zero_column_7.Q")
-        let different = (0..<ours.count).count { abs(ours[flat: $0] - theirs[flat: $0]) > 1e-5 }
+        let theirs = try tensors.readFloat(name)
+        let different = (0..<ours.count).count { !(abs(ours[flat: $0] - theirs[flat: $0]) <= 1e-5) }
         #expect(Double(different) <= 0.02 * Double(ours.count))
-        for row in 0..<weight.rows { #expect(ours[row, 7] == 0) }
+        for row in 0..<weight.rows { #expect(ours[row, dead] == 0) }
     }
 
     /// The reference forgets the zero point; with it, and with ranges that take in what earlier columns have left, the output
@@ -134,7 +137,10 @@ import Testing
         let tensors = try GoldenSuite.tensors(of: golden)
         let (weight, x) = (try tensors.readFloat("W"), try tensors.readFloat("X"))
         let statistics = Self.statistics(x)
-        for granularity in [QuantizerGranularity.channel, .group(32), .group(8), .tensor] {
+        let groups = [32, 8].filter { weight.columns % $0 == 0 }.map { QuantizerGranularity.group($0) }
+        // How much is won depends on how the inputs hang together.
+        let bound = GoldenSuite.isOwn ? 0.8 : 1
+        for granularity in [QuantizerGranularity.channel, .tensor] + groups {
             for isSymmetric in [true, false] {
                 for method in [
                     GPTQ(), GPTQ(byActivation: true), GPTQ(staticGroups: true), GPTQ(byActivation: true, staticGroups: true),
@@ -144,7 +150,7 @@ import Testing
                     let nearest = Self.outputError(x, weight, quantizer.fakeQuantized(weight))
                     let rounded = try method.quantize(weight, statistics, quantizer).dequantized()
                     let error = Self.outputError(x, weight, rounded)
-                    #expect(error < 0.8 * nearest, "\(granularity) \(isSymmetric) \(method): \(error) of \(nearest)")
+                    #expect(error < bound * nearest, "\(granularity) \(isSymmetric) \(method): \(error) of \(nearest)")
                 }
             }
         }

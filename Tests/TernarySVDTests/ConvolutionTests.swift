@@ -31,7 +31,8 @@ import Testing
             let (h, w) = (own.shape[2] - beyond[0], own.shape[3] - beyond[1])
             var worst: Float = 0
             for index in 0..<own.count where index / own.shape[3] % own.shape[2] < h && index % own.shape[3] < w {
-                worst = max(worst, abs(own[flat: index] - recorded[flat: index]))
+                let difference = abs(own[flat: index] - recorded[flat: index])
+                if !(difference <= worst) { worst = difference }
             }
             let tolerance = try Float(#require(golden.tolerance["y_rel"]?.number))
             #expect(worst <= tolerance * recorded.maxMagnitude, "\(prefix)")

@@ -5,12 +5,12 @@ import Testing
 @testable import TernarySVD
 
 @Suite struct DispatchTests {
-    @Test func `layers are dealt as recorded`() throws {
-        let cases = try #require(InputFile.json(GoldenSuite.path("dispatch/greedy.json")).array)
+    @Test(arguments: GoldenSuite.cases(group: "dispatch")) func `layers are dealt as recorded`(golden: GoldenCase) throws {
+        let cases = try #require(InputFile.json(GoldenSuite.path(golden.file)).array)
         #expect(!cases.isEmpty)
-        for golden in cases {
-            let sizes = try #require(golden["sizes"]?.integers), owners = try #require(golden["owner"]?.integers)
-            let ranks = try #require(golden["world_size"]?.integer)
+        for entry in cases {
+            let sizes = try #require(entry["sizes"]?.integers), owners = try #require(entry["owner"]?.integers)
+            let ranks = try #require(entry["world_size"]?.integer)
             #expect(GreedyDispatch.owners(sizes: sizes, ranks: ranks) == owners)
         }
     }

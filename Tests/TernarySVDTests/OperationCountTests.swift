@@ -7,12 +7,12 @@ import Testing
 @testable import TernarySVD
 
 @Suite struct OperationCountTests {
-    /// Layers are told apart by the text between "tsvd." and "u"; positions come from the recorded nodes, non-zeros from the
-    /// tensors.
+    /// Layers are told apart by the text between "tsvd." and "u", and stand in the order of the recorded nodes; positions come
+    /// from these, non-zeros from the tensors.
     @Test(arguments: GoldenSuite.cases(group: "opcount"))
     func `operations are counted as recorded`(golden: GoldenCase) throws {
         let file = try GoldenSuite.tensors(of: golden)
-        let layers = file.names.filter { $0.hasPrefix("tsvd.") && $0.hasSuffix("u") }.map { $0.dropFirst(5).dropLast(1) }
+        let layers = golden.tensors.filter { $0.hasPrefix("tsvd.") && $0.hasSuffix("u") }.map { $0.dropFirst(5).dropLast(1) }
         func nodes(_ key: String) throws -> [(ternary: Bool, name: String, mul: Int, add: Int)] {
             try #require(golden.expected[key]?.array).map {
                 try (

@@ -14,6 +14,8 @@ package struct GoldenCase: Sendable, CustomStringConvertible {
     package let tolerance: JSONValue
     /// Null where the file's tensors say everything.
     package let expected: JSONValue
+    /// Names of the file's tensors, in the order in which they were made.
+    package let tensors: [String]
 
     package var description: String { id }
 }
@@ -54,7 +56,7 @@ package struct GoldenSuite: Sendable {
             }
             return GoldenCase(
                 id: id, file: file, group: group, params: entry["params"] ?? .null, tolerance: entry["tolerance"] ?? .null,
-                expected: entry["expected"] ?? .null)
+                expected: entry["expected"] ?? .null, tensors: entry["tensors"]?.object?.keys ?? [])
         }
     }
 

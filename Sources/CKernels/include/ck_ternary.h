@@ -45,7 +45,7 @@ size_t ck_ternary_descend_sparse(
 // is not 0, then one bit for each of these entries in their order, set where it is -1; both filled up to a byte.
 // CK_TERNARY_SLACK readable bytes follow.
 #define CK_TERNARY_SLACK 16
-// packed must be zeroed by the caller, and long enough for the non-zeros of t; the byte after the last one may be touched.
+// packed must be zeroed by the caller, and long enough for the non-zeros of t.
 void ck_ternary_pack(const float *t, size_t count, uint8_t *packed);
 void ck_ternary_unpack(const uint8_t *packed, size_t count, float *t);
 // Number of set bits among the first `count`: the non-zeros, of which only the mask is read.

@@ -235,20 +235,22 @@ size_t CK_VARIANT(ck_agreements)(const float *restrict a, const float *restrict 
 
 size_t CK_VARIANT(ck_sample)(const float *restrict logits, float temperature, float uniform, float *restrict scratch,
                              size_t columns) {
-    float top = row_max(logits, columns), inverse = 1.0f / temperature, sum = 0;
+    float top = row_max(logits, columns), inverse = 1.0f / temperature;
+    // In double: what float sums of so many terms lose would make the last token likelier than it is.
+    double sum = 0, reached = 0;
     for (size_t j = 0; j < columns; j++) {
         scratch[j] = ck_exp((logits[j] - top) * inverse);
         sum += scratch[j];
     }
-    float wanted = uniform * sum, reached = 0;
+    double wanted = uniform * sum;
     for (size_t j = 0; j < columns; j++) {
         reached += scratch[j];
         if (reached > wanted) return j;
     }
-    // Rounding can leave the total just below the target: the last index with any probability is the answer.
-    size_t last = columns - 1;
-    while (last > 0 && scratch[last] == 0) last--;
-    return last;
+    // Sums in two orders, or a number that was rounded to 1: nothing is left to draw, so the likeliest.
+    size_t likeliest = 0;
+    while (likeliest + 1 < columns && logits[likeliest] != top) likeliest++;
+    return likeliest;
 }
 
 void CK_VARIANT(ck_decode_attention)(const float *restrict q, const float *restrict keys, const float *restrict values,

@@ -1,4 +1,5 @@
 internal import Compression
+internal import HuggingFace
 package import Models
 internal import Support
 internal import TensorCore

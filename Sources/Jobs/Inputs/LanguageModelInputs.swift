@@ -68,11 +68,17 @@ package struct LanguageModelInputs {
             sequenceLength: config.data.sequenceLength, bos: config.data.bos, windowsAsked: config.data.evalWindows,
             training: training, evaluation: evaluation, tokenizer: loaded)
         (dataNotes, dataSummary) = (report.notes, report.json)
-        firstSampledToken = Int32(truncatingIfNeeded: folder.config.json["bos_token_id"]?.integer ?? 0)
-        guard (0..<Int32(shape.vocabularySize)).contains(firstSampledToken) else {
-            throw folder.config.failure(
-                "bos_token_id", "\(firstSampledToken) is outside the vocabulary of \(shape.vocabularySize)")
+        let draws = evaluation == nil || (needsTraining && training == nil)
+        firstSampledToken = draws ? try Self.firstSampledToken(folder.config, vocabulary: shape.vocabularySize) : 0
+    }
+
+    /// The token that starts a text, 0 where config.json names none.
+    private static func firstSampledToken(_ config: HFConfig, vocabulary: Int) throws(FileError) -> Int32 {
+        guard let value = config.json["bos_token_id"], value != .null else { return 0 }
+        guard let token = value.integer, (0..<vocabulary).contains(token) else {
+            throw config.failure("bos_token_id", "\(value.text(.compact)) is no token of the vocabulary of \(vocabulary)")
         }
+        return Int32(token)
     }
 }
 

@@ -174,9 +174,8 @@ extension RowLoss {
     /// Makes of the squared range the variance of what rounding takes away, in units of the row's mean square.
     fileprivate func weight(_ quantizer: QuantizerSpec) -> Double {
         guard case .range = self else { return 1 }
-        let steps = Double((1 << quantizer.bits) - (quantizer.symmetric ? 2 : 1))
-        let ratio = Double(quantizer.clipRatio)
-        return ratio * ratio / (12 * steps * steps)
+        let ratio = Double(quantizer.clipRatio) / quantizer.steps
+        return ratio * ratio / 12
     }
 }
 
