@@ -7,8 +7,8 @@ internal import TernarySVD
 ///     (b∘x) → MatMulNBits by diag(s)·V → MatMulNBits by diag(a)·U (→ + bias),
 ///
 /// with entries as 2-bit codes 0, 1, 2, zero point 1, and the scale of a row repeated for each of its blocks: exact. The
-/// multiplication by b is there where the layer is balanced, the sum where it has a bias. `com.microsoft.MatMulNBits`, version 1: B [N, blocks, size/4] with
-/// the lowest bits first, zero points four to a byte.
+/// multiplication by b is there where the layer is balanced, the sum where it has a bias. `com.microsoft.MatMulNBits`, version
+/// 1: B [N, blocks, size/4] with the lowest bits first, zero points four to a byte.
 struct ONNXGraph {
     /// Columns that share a scale; a power of two, 16 at least.
     static let blockLength = 32
