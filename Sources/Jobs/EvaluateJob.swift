@@ -1,10 +1,10 @@
 internal import Autograd
 package import Collectives
 internal import Compression
-internal import Configuration
+package import Configuration
 internal import Evaluation
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
@@ -22,6 +22,17 @@ package struct EvaluateJob: Job {
     static let rotated = "rotated"
 
     package init() {}
+
+    /// That such a model can be rotated where it is to be, rounded, and multiplied.
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
+        guard config.eval.product == .float else {
+            let made = config.eval.trained.map { "; to multiply \($0) in integers, score it alone: eval \($0)" } ?? ""
+            throw ConfigurationError("eval.product", "integer is for a compressed model; \(path) holds floats\(made)")
+        }
+        if config.rotation.path != nil || config.eval.hadamard { try shape.checkRotatable(path) }
+        try QuantizationRecipe(config, shape).checkGroups(learningWith: config.rotation, shape)
+        if !config.quantization.isUniform { _ = try WeightPlan(config, shape) }
+    }
 
     /// What is scored besides the model itself.
     struct Compressed {
@@ -267,16 +278,9 @@ extension LanguageModelInputs {
 
     /// That nothing else is to be done to a model that is compressed already.
     ///
-    /// - Throws: ``ConfigurationError``.
-    fileprivate func checkIsAlone(_ config: RunConfig) throws(ConfigurationError) {
-        guard isCompressed else {
-            guard config.eval.product == .float else {
-                let made = config.eval.trained.map { "; to multiply \($0) in integers, score it alone: eval \($0)" } ?? ""
-                throw ConfigurationError(
-                    "eval.product", "integer is for a compressed model; \(folder.path) holds floats\(made)")
-            }
-            return
-        }
+    /// - Throws: ``ConfigurationError``; as ``EvaluateJob/check(_:_:_:)``.
+    fileprivate func checkIsAlone(_ config: RunConfig) throws {
+        guard isCompressed else { return try EvaluateJob.check(config, folder.architecture, folder.path) }
         let others = [
             ("rotation.path", config.rotation.path != nil), ("eval.trained", config.eval.trained != nil),
             ("eval.hadamard", config.eval.hadamard),

@@ -22,8 +22,7 @@ struct IntegerQat<World: Communicator> {
         var rotations = Rotations.none
         let run = try FullTrainingRun(context, job: QatJob.name) { inputs, _ in
             let c = inputs.folder.architecture
-            try QuantizationRecipe(config, c).checkGroups(c, bits: config.quantization.weights.bits)
-            if QuantizationRecipe(config, c).weights != nil { try config.checkExports(Execution(config: config), c) }
+            try QatJob.check(config, c, inputs.folder.path)
             try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
             if let path = config.qat.rotations {
                 rotations = try Rotations(

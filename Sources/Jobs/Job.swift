@@ -1,5 +1,6 @@
 package import Collectives
 package import Configuration
+package import Models
 package import Runs
 
 /// A thing `sq-train` does on all ranks, such as learning rotations.
@@ -13,10 +14,35 @@ package protocol Job {
     static var hasReplicas: Bool { get }
     /// That the job can do what the settings say, as far as they alone tell.
     static func check(_ config: RunConfig) throws
+    /// The same of a model of floats, as far as its configuration tells besides.
+    ///
+    /// - Parameter path: the model's.
+    static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws
     func run(_ context: JobContext<some Communicator>) throws
 }
 
 extension Job {
     package static var hasReplicas: Bool { true }
     package static func check(_ config: RunConfig) throws {}
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {}
+
+    /// All that the settings tell before anything is read: what is common to the jobs on a model, and ``check(_:)``.
+    package static func checkSettings(_ config: RunConfig) throws {
+        if PlannedJob(rawValue: name) != nil { try config.checkStorage(job: name) }
+        try check(config)
+    }
+}
+
+extension PlannedJob {
+    /// What does it.
+    var job: any Job {
+        switch self {
+        case .rotate: RotateJob()
+        case .train: TrainJob()
+        case .qat: QatJob()
+        case .ptq: PtqJob()
+        case .quantize: QuantizeJob()
+        case .eval: EvaluateJob()
+        }
+    }
 }

@@ -85,7 +85,7 @@ extension Job {
             return reporter.note(try request.settings.text(job: Self.name, on: communicator))
         }
         let config = try request.settings.configuration(job: Self.name, on: communicator)
-        try communicator.agree { try Self.check(config) }
+        try communicator.agree { try Self.checkSettings(config) }
         let asked = request.resume
         let path = try communicator.fromRoot {
             (config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)).withoutEndingSlashes

@@ -38,7 +38,8 @@ package struct PlanJob {
     }
 
     private func report(_ config: RunConfig) throws -> PlanReport {
-        try config.quantization.checkUniform(config.plan.job.rawValue)
+        let job = type(of: config.plan.job.job)
+        try job.checkSettings(config)
         let path = try model.map { try GivenPath.model(EmbeddedModel.resolve($0)) } ?? config.model.path ?? EmbeddedModel.path
         let keys = try ModelRegistry.configuration(at: path)
         guard !CompressedFolder.isPacked(path, keys) else {
@@ -51,7 +52,8 @@ package struct PlanJob {
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
-        try Self.check(config, shape, path)
+        try job.check(config, shape, path)
+        try config.checkExports(job: job.name, shape)
         let cluster = Cluster(config.plan)
         let search = LayoutSearch(config.plan.job, config, shape, cluster, ranksPerNode: config.plan.ranksPerNode)
         guard !search.runs.isEmpty else {
@@ -61,20 +63,5 @@ package struct PlanJob {
                     + "\(shape.blocks.count) stages (one a layer); change parallel.* or plan.nodes and plan.ranks_per_node")
         }
         return PlanReport(search, config, model: path)
-    }
-
-    /// That the job would change a model of this kind as its settings say.
-    private static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws(ConfigurationError) {
-        let rotates =
-            switch config.plan.job {
-            case .rotate: true
-            case .eval: config.rotation.path != nil || config.eval.hadamard
-            case .qat: config.qat.method == .integer && config.qat.rotations != nil
-            case .train, .ptq, .quantize: false
-            }
-        if rotates { try shape.checkRotatable(path) }
-        if config.plan.job == .quantize, config.quantize.recipe == .given {
-            try config.quantizeTransforms.map(ModelTransforms.named).check(shape, path)
-        }
     }
 }

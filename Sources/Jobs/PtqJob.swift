@@ -4,7 +4,7 @@ internal import Compression
 package import Configuration
 internal import Evaluation
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Parallelism
 internal import Rotation
 package import Runs
@@ -32,6 +32,11 @@ package struct PtqJob: Job {
             throw ConfigurationError("ternary.bits", "needs ternary.weighting=inputs or both, by which bits are divided")
         }
         try config.ternary.options(seed: config.training.seed).validate()
+    }
+
+    /// That the model has the layers that are named.
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
+        _ = try config.ternary.layers.choose(among: shape.linears)
     }
 
     /// Decomposes, writes `model/` and `ternary.safetensors`, and scores what was written. Collective.

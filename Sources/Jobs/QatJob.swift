@@ -1,7 +1,10 @@
 package import Collectives
+internal import Compression
 package import Configuration
+package import Models
 package import Runs
 internal import TernarySVD
+internal import Trainer
 
 /// Trains a network to run with ternary factors or with integers of a few bits (`qat.method`).
 package struct QatJob: Job {
@@ -21,8 +24,23 @@ package struct QatJob: Job {
                     config.ternary.bits == nil ? "ternary.weighting" : "ternary.bits",
                     "is for ptq; qat starts from its factors with ternary.path=RUN")
             }
+            _ = try config.ternary.transition(seed: config.training.seed)
         case .integer:
             guard config.ternary.path == nil else { throw ConfigurationError("ternary.path", "is for qat.method=ternary") }
+        }
+    }
+
+    /// That the model has the layers that are named, or can be rounded and rotated so.
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
+        switch config.qat.method {
+        case .ternary:
+            // Of given factors the file has its own.
+            if config.ternary.path == nil { _ = try config.ternary.layers.choose(among: shape.linears) }
+        case .integer:
+            let recipe = QuantizationRecipe(config, shape)
+            try recipe.checkGroups(shape, bits: config.quantization.weights.bits)
+            if recipe.weights != nil { try config.checkExports(Execution(config: config), shape) }
+            if config.qat.rotations != nil { try shape.checkRotatable(path) }
         }
     }
 

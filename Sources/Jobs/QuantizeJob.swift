@@ -6,7 +6,7 @@ package import Configuration
 internal import Datasets
 internal import Evaluation
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
@@ -24,6 +24,12 @@ package struct QuantizeJob: Job {
 
     /// That there is something to round, and a way to.
     package static func check(_ config: RunConfig) throws { _ = try QuantizeRecipe.method(config) }
+
+    /// That the model has the layers that are named, its widths the groups, and that it can be changed as it is to be.
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
+        _ = try WeightPlan(config, shape)
+        if config.quantize.recipe == .given { try config.quantizeTransforms.map(ModelTransforms.named).check(shape, path) }
+    }
 
     /// Rounds by the recipe given or the best one, writes `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
@@ -105,9 +111,9 @@ package struct QuantizeJob: Job {
                 "quantize.recipe", "auto needs two sequences at least (\(key)), to calibrate on and to compare on")
         }
         try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+        try Self.check(config, inputs.folder.architecture, inputs.folder.path)
         let weights = try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: config.model.storage)
         let recipe = try QuantizeRecipe(config, inputs)
-        try recipe.transforms.check(inputs.folder.architecture, inputs.folder.path)
         if recipe.transforms.rotates { try inputs.folder.checkRotatable(weights) }
         try config.checkExports(recipe.expectedResults(inputs.folder.architecture), inputs.folder.architecture)
         return (recipe, weights)

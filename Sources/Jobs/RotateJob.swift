@@ -1,10 +1,10 @@
 internal import Autograd
 package import Collectives
 internal import Compression
-internal import Configuration
+package import Configuration
 internal import Evaluation
 internal import HuggingFace
-internal import Models
+package import Models
 internal import Parallelism
 internal import Quantization
 internal import Rotation
@@ -20,6 +20,17 @@ package struct RotateJob: Job {
 
     package init() {}
 
+    /// That such a model can be rotated, and rounded as it is to be.
+    package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
+        try shape.checkRotatable(path)
+        let recipe = QuantizationRecipe(config, shape)
+        try recipe.checkRows(config.rotation)
+        try recipe.checkGroups(learningWith: config.rotation, shape)
+        if packs(recipe, config) {
+            try config.checkExports(Execution(config: config, online: OnlineRotations(config, shape)), shape)
+        }
+    }
+
     /// Learns rotations, merges them, writes them and `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups, world) = (context.config, context.groups, context.communicator)
@@ -28,15 +39,13 @@ package struct RotateJob: Job {
             context, job: Self.name, needsTraining: config.readsText(.rotate)
         ) { inputs in
             try inputs.checkOrigin(ofRotations: config.rotation.path, context)
+            try Self.check(config, inputs.folder.architecture, inputs.folder.path)
             let weights = try weights(inputs, context)
             try inputs.folder.checkRotatable(weights)
-            try QuantizationRecipe(config, inputs.folder.architecture).checkRows(config.rotation)
             let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
-            let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims)
-            if packs(recipe, config) {
-                try config.checkExports(Execution(config: config, online: recipe.online), inputs.folder.architecture)
-            }
-            return (recipe, weights)
+            return (
+                try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
+            )
         }
         let outcome = try learn(run, recipe, consume original)
         let rotations = outcome.rotations
@@ -68,8 +77,8 @@ package struct RotateJob: Job {
     }
 
     /// Whether `model/` is packed integers; else it is floats.
-    private func packs(_ recipe: RotationRecipe, _ config: RunConfig) -> Bool {
-        recipe.quantization.weights != nil && config.quantization.weights.method == .nearest
+    private static func packs(_ recipe: QuantizationRecipe, _ config: RunConfig) -> Bool {
+        recipe.weights != nil && config.quantization.weights.method == .nearest
     }
 
     /// Writes `model/`: rotated, and where weights are quantized as integers, which are read back and scored. Collective.
@@ -84,7 +93,7 @@ package struct RotateJob: Job {
         let (context, config, inputs) = (run.context, run.context.config, run.inputs)
         let type = try inputs.writtenType(config)
         let name = outcome.base.prefix + recipe.merged
-        guard let quantizer = recipe.quantization.weights, packs(recipe, config) else {
+        guard let quantizer = recipe.quantization.weights, Self.packs(recipe.quantization, config) else {
             try noteRounding(type, merged, read, outcome, run)
             return (
                 outcome.scores.table,

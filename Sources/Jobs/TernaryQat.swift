@@ -99,7 +99,7 @@ struct TernaryQat<World: Communicator> {
                 // Factors in the model's own folder are its own.
                 if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }
             } else {
-                _ = try config.ternary.layers.choose(among: linears)
+                try QatJob.check(config, inputs.folder.architecture, inputs.folder.path)
                 try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))
             }
         }

@@ -48,12 +48,12 @@ struct LanguageModelRun<World: Communicator> {
     ) throws -> (run: Self, prepared: Prepared) {
         let (config, world) = (context.config, context.communicator)
         let start = ContinuousClock.now
-        try world.agree { try config.checkStorage(job: job) }
         let model = try ModelSource.folder(config.model.path, world)
         let inputs = try world.agree {
             let inputs = try LanguageModelInputs(model, config, context.groups.dims, needsTraining: needsTraining)
             try inputs.check(job, startsFrom: origin)
-            try config.checkExports(job: job, inputs.folder)
+            try config.checkExports(from: inputs.folder)
+            try config.checkExports(job: job, inputs.folder.architecture)
             return inputs
         }
         try world.agree { try context.folder.claim() }

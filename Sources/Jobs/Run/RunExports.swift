@@ -60,12 +60,16 @@ extension RunConfig {
         try checkExports { $0.obstacle(execution, architecture) }
     }
 
-    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold; as
-    ///   `ModelWriter.checkNetwork(of:)`.
-    func checkExports(job: String, _ folder: ModelFolder) throws {
+    /// That the forms of `export.formats` have a place for a model's network and tokenizer.
+    ///
+    /// - Throws: as `ModelWriter.checkNetwork(of:)`.
+    func checkExports(from folder: ModelFolder) throws {
         for format in export.formats.all { try ModelWriters.named(format).checkNetwork(of: folder) }
+    }
+
+    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold.
+    func checkExports(job: String, _ architecture: Architecture) throws(ConfigurationError) {
         guard !export.formats.all.isEmpty else { return }
-        let architecture = folder.architecture
         let result = expectedResult(job, architecture)
         try checkExports { $0.obstacle(result) }
         // Rotations at run time and rounded inputs come with packed integers alone.

@@ -21,10 +21,8 @@ package struct SweepJob {
         (self.file, self.sideBySide) = (file, sideBySide)
     }
 
-    /// Jobs that leave a table of scores.
-    private static var jobs: [any Job] { [RotateJob(), TrainJob(), QatJob(), PtqJob(), QuantizeJob(), EvaluateJob()] }
-
-    fileprivate static func job(_ name: String) -> (any Job)? { jobs.first { type(of: $0).name == name } }
+    /// Of the jobs that leave a table of scores, as all on a model do.
+    fileprivate static func job(_ name: String) -> (any Job)? { PlannedJob(rawValue: name)?.job }
 
     /// - Parameter request: settings of all runs, over those of the grid's file; its `out` is the sweep's folder.
     /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
@@ -137,7 +135,7 @@ package struct SweepJob {
         var named: [String: String] = [:]
         for run in grid.runs {
             guard let job = Self.job(run.job) else {
-                let names = Self.jobs.map { type(of: $0).name }.joined(separator: ", ")
+                let names = PlannedJob.allCases.map(\.rawValue).joined(separator: ", ")
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
             let config = try settings(run, request, "auto").configuration(job: run.job)
@@ -155,7 +153,7 @@ package struct SweepJob {
             }) {
                 throw ConfigurationError(key, "is varied by \(file), and given for all runs by --set; leave one out")
             }
-            try type(of: job).check(config)
+            try type(of: job).checkSettings(config)
             if overwrites { try place.checkInputs(of: config, outside: removed) }
             let path = "\(place.path)/\(run.name)"
             if PathKind(path) == .absent { continue }

@@ -33,6 +33,13 @@ package struct QuantizationRecipe {
         try checkGroups(architecture.linears)
     }
 
+    /// The same where weights may also be quantized while rotations are learned.
+    package func checkGroups(
+        learningWith rotation: RotationSettings, _ architecture: Architecture
+    ) throws(ConfigurationError) {
+        try checkGroups(architecture, bits: min(settings.weights.bits, rotation.trainWeightBits))
+    }
+
     /// The same of the linear layers that are quantized.
     package func checkGroups(_ linears: [LinearShape]) throws(ConfigurationError) {
         guard case .group(let size) = settings.weights.granularity,
@@ -101,6 +108,21 @@ extension Parameters where Value: TensorValue {
     }
 }
 
+extension OnlineRotations {
+    /// Those that settings ask for, of the widths that a model has.
+    package init(_ config: RunConfig, _ architecture: Architecture) {
+        let rotation = config.rotation
+        // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
+        let quantizesKeys = config.quantization.kv.keys < 16
+        let down = architecture.downWidth
+        self.init(
+            r3: architecture.headDimension.flatMap {
+                rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil
+            },
+            r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
+    }
+}
+
 /// What a configuration means for a model's rotations: where they start and how they are learned.
 package struct RotationRecipe {
     package let quantization: QuantizationRecipe
@@ -122,14 +144,10 @@ package struct RotationRecipe {
     package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, architecture)
-        try quantization.checkGroups(architecture, bits: min(config.quantization.weights.bits, rotation.trainWeightBits))
+        try quantization.checkGroups(learningWith: rotation, architecture)
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
-        // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
-        let quantizesKeys = config.quantization.kv.keys < 16
-        let (head, down, layers) = (architecture.headDimension, architecture.downWidth, architecture.blocks.count)
-        online = OnlineRotations(
-            r3: head.flatMap { rotation.r3 == .hadamard && quantizesKeys ? HadamardTransform(columns: $0) : nil },
-            r4: rotation.r4 == .hadamard && down > 0 ? HadamardTransform(columns: down) : nil)
+        let (head, layers) = (architecture.headDimension, architecture.blocks.count)
+        online = OnlineRotations(config, architecture)
         let candidates = (0..<rotation.starts).map { place in
             let random = Rotations.randomHadamard(
                 hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
