@@ -14,7 +14,10 @@ struct JobTime {
 
     init(_ workload: Workload) {
         self.workload = workload
-        evaluation = Workload(.eval, workload.config, workload.shape)
+        // Of the network alone, whatever is given to score besides.
+        var config = workload.config
+        (config.ternary.path, config.eval.trained) = (nil, nil)
+        evaluation = Workload(.eval, config, workload.shape)
         learning = workload.learning
         cost = ModelCost(workload.shape)
     }
@@ -39,9 +42,14 @@ struct JobTime {
         if let learning { seconds += Double(learning.steps) * step(learning) }
         if workload.job == .qat {
             let ternary = TernaryWork(workload)
-            // Before the first step, after the last one, and for the file.
-            seconds += longest { ternary.beginning($0, replicas: layout.data) + 3 * ternary.reporting($0) }
+            let tokens = Double(evaluation.sequences * workload.length) / Double(layout.data)
+            // Before the first step, after the last one, and for the file, which is scored.
+            seconds += longest {
+                ternary.beginning($0, replicas: layout.data) + 3 * ternary.reporting($0)
+                    + ternary.running($0, tokens: tokens)
+            }
         }
+        seconds += Double(checkpoints(on: cluster)) * longest { saving($0, replicas: layout.data) }
         return seconds
     }
 
@@ -67,7 +75,7 @@ struct JobTime {
         let rows: Double
         switch workload.job {
         case .rotate: rows = isRounded ? 4 : 0
-        case .eval: rows = isRounded ? Double(workload.comparisons) : 0
+        case .eval: rows = Double((isRounded ? workload.evaluated.rounded : 0) + workload.evaluated.integers)
         case .qat where workload.isTernary: rows = workload.config.eval.compare ? 2 : 0
         case .qat: rows = isRounded ? 2 : 0
         case .train, .ptq, .quantize: rows = 0
@@ -106,6 +114,20 @@ struct JobTime {
         let blocks = part.layers.reduce(0) { $0 + Double(cost[$1].parameters) }
         let ends = Double((part.isFirst ? 1 : 0) + (part.isLast && !workload.shape.tiesHead ? 1 : 0)) * Double(cost.head)
         return Work(values: values * (blocks + ends))
+    }
+
+    /// Those that a training waits for: the last, and where no core is idle the others, too, which are written beside the steps
+    /// that follow.
+    private func checkpoints(on cluster: Cluster) -> Int {
+        let every = workload.config.checkpoint.every
+        guard workload.trainsWeights, every > 0 else { return 0 }
+        let hasIdleCore = cluster.coresPerNode > cluster.ranksPerNode * cluster.threadsPerRank
+        return hasIdleCore ? 1 : (workload.steps + every - 1) / every
+    }
+
+    /// What a rank of a stage writes and digests of a checkpoint.
+    private func saving(_ part: StagePart, replicas: Int) -> Work {
+        Work(values: CalibratedRates.valuesOfSaving * StageMemory(workload, part).saved(replicas: replicas))
     }
 
     /// Sequences that the model draws where no text is given, some together and token by token: each position takes all

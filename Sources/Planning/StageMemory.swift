@@ -89,20 +89,24 @@ struct StageMemory {
             let widened = isWidened && workload.roundsWeights ? embedding + head : 0
             return rotationBase + merged(sides) + widened + rounded + rotations + storedRows(replicas: replicas)
         case .train, .qat:
-            let states = workload.config.training.optimizer == .adamw ? 2.0 : 1.0
-            let shared = workload.config.optimizer.shard ? states / Double(replicas) : states
+            let shared = workload.config.optimizer.shard ? optimizerStates / Double(replicas) : optimizerStates
             // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
             let largest = max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
             // While a checkpoint is written, the next step, if any, runs beside a copy of what the rank writes of it.
             let every = workload.config.checkpoint.every
             let isFollowed = every > 0 && every < workload.config.training.steps
-            let written = isFollowed ? ((1 + states) * parameters + ternaryState) / Double(replicas) : 0
+            let written = isFollowed ? saved(replicas: replicas) : 0
             return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
         case .ptq: return decomposed(replicas)
         case .quantize: return quantized(replicas: replicas)
         case .eval: return isWidened ? resting * parameters + widened : parameters
         }
     }
+
+    private var optimizerStates: Double { workload.config.training.optimizer == .adamw ? 2 : 1 }
+
+    /// What a rank writes of a training's checkpoint: its share of weights, optimizer's states, and ternary layers.
+    func saved(replicas: Int) -> Double { ((1 + optimizerStates) * parameters + ternaryState) / Double(replicas) }
 
     /// The network, and beside it the largest of: one rounded for comparison; its integers with what calibration holds, which
     /// is the inputs of a block for all of a replica's sequences, the block's matrices twice, and of the widest input the
@@ -151,11 +155,14 @@ struct StageMemory {
     private func decomposed(_ replicas: Int) -> Double {
         let layers = TernaryWork(workload).layers(part)
         let (weights, entries) = layers.reduce((0, 0)) { ($0.0 + $1.weights, $0.1 + $1.entries) }
-        let making = max(ternaryMaking + entries / Double(replicas), calibration(replicas) + entries / 16)
+        let making = max(ternaryMaking + entries / Double(replicas), calibration(replicas) + packedEntries(entries))
         let compared = !workload.config.eval.compare ? 0 : resting == 0 ? asIntegers : weights
-        let written = resting * (parameters - weights) + entries / 16
+        let written = resting * (parameters - weights) + packedEntries(entries)
         return resting * parameters + (isWidened ? widened : 0) + max(making, compared, written)
     }
+
+    /// Values that entries of U and V take at no more than two bits each.
+    private func packedEntries(_ entries: Double) -> Double { entries / 16 }
 
     /// R1, and packed its skew gradient of the last step and each layer's in double precision; R2 of all layers.
     private var rotations: Double {
@@ -204,18 +211,20 @@ struct StageMemory {
         let isRotated = workload.job == .rotate || config.rotation.path != nil || config.eval.hadamard
         let base = isRotated ? rotationBase : weightsInStep(sides, replicas: 1)
         // Of weights in their files the rounded ones are integers, and the ends stay there.
-        let copy = !isRounded ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
+        let isCopied = isRounded || workload.evaluated.integers > 0
+        let copy = !isCopied ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
         return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0) + besides(isRounded, isRotated)
     }
 
     /// What `eval` holds besides: the network as stored while tasks are scored on a rotated one, and what training has made of
-    /// it, packed with embedding and head of its own, or in floats.
+    /// it, packed with embedding and head of its own, or in floats; factors.
     private func besides(_ isRounded: Bool, _ isRotated: Bool) -> Double {
         let config = workload.config
         guard workload.job == .eval else { return 0 }
         let stored = isRotated && !config.eval.tasks.entries.isEmpty ? resting * parameters : 0
+        let factors = packedEntries(TernaryWork(workload).layers(part).reduce(0) { $0 + $1.entries })
         let trained = config.eval.trained == nil ? 0 : isRounded ? asIntegers + embedding + head : parameters
-        return stored + trained
+        return stored + trained + factors
     }
 
     /// What `rotate` ends with: the network with norms folded, read again, beside it as stored where channels are balanced too,

@@ -42,6 +42,7 @@ struct StageWork {
         var work = part.layers.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
         if part.isLast { work = work + Double(workload.passes + workload.comparisons) * headPass }
+        if workload.scoresFactors { work = work + TernaryWork(workload).running(part, tokens: tokens) }
         return work
     }
 

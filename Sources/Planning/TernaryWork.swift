@@ -17,6 +17,8 @@ private enum TernaryRates {
     static let balance = 60.0
     /// An entry of U or V coded and written to the file of its layer.
     static let packed = 150.0
+    /// An entry of U or V, of which a fifth are not 0, for sixteen tokens.
+    static let applied = 0.45
     static let narrow = 2.4
     static let reduction = 1.6
     static let basis = 6.0
@@ -48,7 +50,7 @@ struct TernaryWork {
 
     /// Of a stage, in the model's order.
     func layers(_ part: StagePart) -> [Layer] {
-        guard workload.isTernary else { return [] }
+        guard workload.isTernary || workload.scoresFactors else { return [] }
         return part.layers.flatMap { index -> [Layer] in
             let block = workload.shape.blocks[index]
             return block.linears.compactMap { linear in
@@ -147,6 +149,14 @@ struct TernaryWork {
     func beginning(_ part: StagePart, replicas: Int) -> Work {
         guard settings.path == nil else { return Work() }
         return busiest(layers(part).sorted { $0.weights > $1.weights }, replicas, decomposition) { Int($0.weights) }
+    }
+
+    /// What a pass through a stage differs by where factors stand in the layers' places: additions, sixteen tokens at a time,
+    /// instead of products.
+    func running(_ part: StagePart, tokens: Double) -> Work {
+        layers(part).reduce(Work()) { sum, layer in
+            sum + tokens * Work(products: -2 * layer.weights, values: TernaryRates.applied / 16 * layer.entries)
+        }
     }
 
     /// The error that each layer's factors leave, as a training measures it for its reports.

@@ -62,6 +62,8 @@ enum CalibratedRates {
     static let secondsOfStep = 2e-3
     /// Of a parameter in files, in values: reading it; writing it as well and reading it back; its two bytes in a digest.
     static let (valuesOfReading, valuesOfWriting, valuesOfADigest) = (10.0, 40.0, 10.0)
+    /// A value of a checkpoint: two digests of two bytes each, and writing them.
+    static let valuesOfSaving = 2 * valuesOfADigest + 8
     /// A weight taken from memory for the few rows that a token of some sequences has, in values.
     static let valuesOfAWeight = 0.75
 }

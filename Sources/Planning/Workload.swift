@@ -99,8 +99,8 @@ package struct Workload: Sendable {
     /// Networks that run forward in a step: the one of the job, and those it is compared with.
     var passes: Int {
         switch job {
-        // Full precision; beside it rounded, the same with norms folded, with Hadamard rotations, with those of a file.
-        case .eval: config.scoresAsStored ? 1 : 5 + (config.eval.hadamard ? 2 : 0) + (config.rotation.path == nil ? 0 : 2)
+        // Full precision, and beside it what each other row of the table has.
+        case .eval: 1 + 2 * (evaluated.rounded + evaluated.integers + evaluated.changed)
         // Full precision; rounded beside full precision; as written beside full precision.
         case .quantize: 5
         // Full precision; as written beside it, and with integers of 4 and of 3 bits.
@@ -108,6 +108,22 @@ package struct Workload: Sendable {
         case .rotate, .train, .qat: hasTeacher ? 2 : 1
         }
     }
+
+    /// Rows of `eval` besides full precision: whose weights it rounds (as stored, with norms folded, with Hadamard rotations,
+    /// with those of a file); the integers that ternary factors compete with; what has been made of the model.
+    var evaluated: (rounded: Int, integers: Int, changed: Int) {
+        guard !config.scoresAsStored else { return (0, 0, 0) }
+        let isRounded = config.quantization.weights.bits < 16 || config.quantization.activations.bits < 16
+        let rotated = (config.eval.hadamard ? 1 : 0) + (config.rotation.path == nil ? 0 : 1)
+        let isTernary = config.ternary.path != nil
+        return (
+            1 + (isRounded ? 1 : 0) + rotated, isTernary && config.eval.compare ? 2 : 0,
+            isTernary || config.eval.trained != nil ? 1 : 0
+        )
+    }
+
+    /// Whether one of the networks runs from ternary factors.
+    var scoresFactors: Bool { job == .ptq || job == .eval && config.ternary.path != nil }
 
     /// Of these, the ones whose divergence from full precision is measured, for which logits are formed once more.
     var comparisons: Int { learns ? 0 : passes / 2 }

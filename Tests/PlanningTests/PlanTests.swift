@@ -72,6 +72,44 @@ import Testing
         #expect(try memory(3) == memory(0) && memory(2) > memory(3))
     }
 
+    @Test func `where no core is idle every checkpoint takes time, else the last`() throws {
+        func seconds(_ every: Int, cores: Int) throws -> Double {
+            let planner = try planner(
+                .train, PlanShapes.deep, cluster(ranks: 2, cores: cores), "training.steps=8", "checkpoint.every=\(every)",
+                "data.train.path=x", "data.eval.path=x")
+            let planned = planner.plan(Layout(data: 2, pipeline: 1, microbatches: 4))
+            return JobTime(planner.workload).seconds(planned, on: planner.cluster)
+        }
+        for (cores, expected) in [(2, 3.0), (3, 1)] {
+            let (none, one, some) = try (seconds(0, cores: cores), seconds(8, cores: cores), seconds(3, cores: cores))
+            #expect(one > none && abs((some - none) / (one - none) - expected) < 1e-6, "\(none), \(one), \(some) s")
+        }
+    }
+
+    @Test(
+        arguments: [
+            ([], 5), (["eval.hadamard=true"], 7), (["eval.trained=x"], 7), (["ternary.path=x"], 11),
+            (["ternary.path=x", "eval.compare=false"], 7), (["ternary.path=x", "eval.trained=x"], 11),
+            (["quantization.activations.bits=16"], 3), (["eval.tasks=text=x"], 1),
+        ] as [([String], Int)])
+    func `an evaluation takes two passes for each row but the first`(_ settings: [String], _ passes: Int) throws {
+        let bits = settings.contains { $0.hasPrefix("eval.tasks") } ? ["quantization.activations.bits=16"] : []
+        let config = try RunConfig(
+            assignments: ["quantization.weights.bits=16", "quantization.kv.bits=16"] + bits + settings)
+        #expect(Workload(.eval, config, PlanShapes.deep).passes == passes)
+    }
+
+    @Test func `factors are applied by additions, which take longer than products`() throws {
+        func seconds(_ settings: String...) throws -> Double {
+            let config = try RunConfig(assignments: ["data.eval.windows=32"] + settings)
+            let planner = Planner(Workload(.eval, config, PlanShapes.embedded), cluster(flops: 2.4e11))
+            return planner.plan(Layout(data: 1, pipeline: 1, microbatches: 32)).secondsPerStep
+        }
+        let (plain, trained) = try (seconds(), seconds("eval.trained=x"))
+        let ternary = try seconds("ternary.path=x", "eval.compare=false")
+        #expect(ternary - plain > 1.5 * (trained - plain))
+    }
+
     @Test func `ranks beyond the cores gain nothing`() throws {
         func seconds(_ ranks: Int) throws -> Double {
             try planner(.rotate, PlanShapes.embedded, cluster(ranks: ranks, cores: 2)).plan(

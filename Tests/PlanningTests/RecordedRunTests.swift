@@ -84,7 +84,16 @@ import Testing
             job: .quantize, layout: windows(40, 1, 1),
             settings: learned + ["quantize.learning_steps=300", "quantization.activations.bits=8", "quantize.online=true"],
             seconds: 8.98, megabytes: 182),
+        Run(job: .eval, layout: windows(32, 1, 1), settings: factors, seconds: 6.71, megabytes: 81),
+        Run(job: .eval, layout: windows(32, 2, 1), settings: factors, seconds: 3.7, megabytes: 92),
+        Run(job: .eval, layout: windows(32, 1, 2), settings: factors, seconds: 3.85, megabytes: 80),
+        Run(
+            job: .eval, layout: windows(32, 1, 1), settings: factors + ["eval.compare=false"], seconds: 4.94, megabytes: 77),
+        Run(
+            job: .eval, layout: windows(32, 1, 1), settings: ["data.eval.windows=32", "eval.trained=run"], seconds: 3.99,
+            megabytes: 91),
     ]
+    private static let factors = ["data.eval.windows=32", "ternary.path=run"]
 
     @Test(arguments: runs + later) func `time and memory are those of the run within 15 percent`(_ run: Run) throws {
         let config = try RunConfig(assignments: ["data.eval.windows=8", "data.sampled_sequences=16"] + run.settings)
@@ -96,6 +105,18 @@ import Testing
         let seconds = workload.learns ? planned.secondsPerStep : JobTime(workload).seconds(planned, on: cluster)
         #expect(abs(seconds / run.seconds - 1) < 0.15, "\(seconds) s")
         #expect(abs(Double(planned.peakMemory) / 1e6 / run.megabytes - 1) < 0.15, "\(planned.peakMemory) bytes")
+    }
+
+    /// With as many ranks as cores a checkpoint takes its time from the steps it is written beside (2026-11-28).
+    @Test(arguments: [(two, 2.65), (stages, 2.82)] as [(Layout, Double)])
+    func `the whole of a training is that of the run within 15 percent`(_ layout: Layout, _ seconds: Double) throws {
+        let config = try RunConfig(assignments: ["data.eval.windows=8", "data.sampled_sequences=16"] + Self.train)
+        let cluster = Cluster(
+            nodes: 1, ranksPerNode: 2, coresPerNode: 2, memoryPerNode: 64 << 30, bandwidth: 4e9, latency: 2e-6,
+            productFlops: 2.36e11)
+        let workload = Workload(.train, config, PlanShapes.embedded)
+        let planned = JobTime(workload).seconds(Planner(workload, cluster).plan(layout), on: cluster)
+        #expect(abs(planned / seconds - 1) < 0.15, "\(planned) s")
     }
 
     /// SmolLM2-135M (2026-11-28): a chunk of two sequences takes the weights from memory as often as one of sixteen, but
