@@ -45,6 +45,8 @@ package struct QuantizeJob: Job {
         // With the bits that each weight will have.
         let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
         context.reporter.note(plain.line)
+        // Of the copy that was rounded: what is made now has matrices of other sizes.
+        StoragePool.shared.trim()
         let (sizes, type) = (try ModelSizes(run.inputs.folder), try run.inputs.writtenType(config))
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
         table.add(
@@ -54,6 +56,8 @@ package struct QuantizeJob: Job {
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
         let seconds = (.now - began) / .seconds(1)
+        // What is read back lies elsewhere than the matrices that were rounded for comparison and for the file.
+        StoragePool.shared.trim()
         let packed = made.packed
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
         let bytes = try run.inputs.write(
