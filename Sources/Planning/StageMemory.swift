@@ -153,9 +153,12 @@ struct StageMemory {
     /// rounded to integers, for comparison; itself as read back, its factors at no more than two bits an entry (one and the
     /// share of non-zeros, which is not known beforehand).
     private func decomposed(_ replicas: Int) -> Double {
-        let layers = TernaryWork(workload).layers(part)
-        let (weights, entries) = layers.reduce((0, 0)) { ($0.0 + $1.weights, $0.1 + $1.entries) }
-        let making = max(ternaryMaking + entries / Double(replicas), calibration(replicas) + packedEntries(entries))
+        let ternary = TernaryWork(workload)
+        let layers = ternary.layers(part)
+        let (weights, entries) = layers.reduce((0, 0)) { ($0.0 + $1.weights, $0.1 + ternary.entries($1)) }
+        // Digits are chosen layer by layer on the calibration text, and kept packed.
+        let alone = workload.config.ternary.bits == nil ? ternaryMaking + entries / Double(replicas) : 0
+        let making = max(alone, calibration(replicas) + packedEntries(entries) + digitMaking)
         let compared = !workload.config.eval.compare ? 0 : resting == 0 ? asIntegers : weights
         let written = resting * (parameters - weights) + packedEntries(entries)
         return resting * parameters + (isWidened ? widened : 0) + max(making, compared, written)
@@ -201,6 +204,14 @@ struct StageMemory {
     /// precision.
     private var ternaryMaking: Double {
         TernaryWork(workload).layers(part).map { 6 * result($0) + 6 * $0.components * $0.components }.max() ?? 0
+    }
+
+    /// One layer's digits: the matrix, its errors, their gradients and the numbers; each digit as a byte, as a column of U, and
+    /// of U twice as it is packed; V, which says of which inputs the digits are.
+    private var digitMaking: Double {
+        let ternary = TernaryWork(workload)
+        guard let digits = ternary.digits else { return 0 }
+        return ternary.layers(part).map { (3.5 + 3.25 * digits) * $0.weights + digits * $0.columns * $0.columns }.max() ?? 0
     }
 
     /// Beside the network itself, the one with rotations merged, on all sides where its weights are rounded.

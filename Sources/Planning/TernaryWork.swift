@@ -17,6 +17,10 @@ private enum TernaryRates {
     static let balance = 60.0
     /// An entry of U or V coded and written to the file of its layer.
     static let packed = 150.0
+    /// A weight's digits, drafts included.
+    static let digit = 2300.0
+    /// An entry of U or V in a round of the descent on a layer's outputs.
+    static let reconsidered = 60.0
     /// An entry of U or V, of which a fifth are not 0, for sixteen tokens.
     static let applied = 0.45
     static let narrow = 2.4
@@ -31,6 +35,7 @@ private enum TernaryRates {
 struct TernaryWork {
     /// A linear of a block that becomes ternary, U `[rows, components]` and V `[components, columns]`.
     struct Layer {
+        let name: String
         let block: Int
         let reads: HookPoint?
         let rows: Double, columns: Double, components: Double
@@ -58,7 +63,7 @@ struct TernaryWork {
                 guard settings.layers.matches(name) else { return nil }
                 let (rows, columns) = (Double(linear.spec.shape[0]), Double(linear.spec.shape[1]))
                 return Layer(
-                    block: index, reads: linear.ports.reads, rows: rows, columns: columns,
+                    name: name, block: index, reads: linear.ports.reads, rows: rows, columns: columns,
                     components: components(rows, columns))
             }
         }
@@ -77,6 +82,17 @@ struct TernaryWork {
         let (halving, knee) = decay
         let halvings = log2(1 + pow(knee / settings.tolerance, 3)) / 3
         return max(1, (halving * halvings * (rows * columns).squareRoot()).rounded())
+    }
+
+    /// Ternary digits of a weight where bits are divided: those of the largest numbers, about four times the standard deviation
+    /// that so many bits stand for (log₂(4.13·σ)). nil where a tolerance decides.
+    var digits: Double? {
+        settings.bits.map { bits in (log2(1 + 2 * exp2(bits)) / log2(3)).rounded(.up) }
+    }
+
+    /// Entries of U and V: of the components, or of the columns of digits.
+    func entries(_ layer: Layer) -> Double {
+        digits.map { $0 * layer.columns * (layer.rows + layer.columns) } ?? layer.entries
     }
 
     // MARK: Computing
@@ -112,9 +128,10 @@ struct TernaryWork {
     func step(_ part: StagePart, replicas: Int) -> (own: Work, alike: Work) {
         let layers = layers(part)
         guard workload.job == .qat else {
-            // Dealt as stored. With bits to divide no tolerance is decomposed to.
+            // With bits to divide no tolerance is decomposed to.
             guard settings.bits == nil else { return (Work(), Work()) }
-            return (busiest(layers, replicas, decomposition) { Int($0.weights) }, Work())
+            let owners = GreedyDispatch.owners(layers: layers.map { ($0.name, Int($0.weights)) }, ranks: replicas)
+            return (busiest(layers, owners, replicas, decomposition) { Int($0.weights) }, Work())
         }
         let largestFirst = layers.sorted { $0.entries > $1.entries }
         func owner(_ work: (Layer) -> Work) -> Work { busiest(largestFirst, replicas, work) { Int($0.entries) } }
@@ -137,12 +154,20 @@ struct TernaryWork {
                 let perWeight = settings.bits != nil
                 return sum
                     + busiest(layers, replicas) {
-                        Work(values: perWeight ? 2300 * $0.weights : 1600 * $0.entries)
+                        perWeight ? Work(values: TernaryRates.digit * $0.weights) : descent($0)
                     } size: {
                         Int($0.weights)
                     }
             }
         }
+    }
+
+    /// All rounds of a descent on the layer's outputs.
+    private func descent(_ layer: Layer) -> Work {
+        let cost = WeightedDescent.roundCost(
+            rows: Int(layer.rows), columns: Int(layer.columns), components: Int(layer.components))
+        return Double(WeightedDescent.rounds)
+            * Work(products: cost.products, solves: cost.solves, values: TernaryRates.reconsidered * layer.entries)
     }
 
     /// The first decomposition of a training.
@@ -169,8 +194,13 @@ struct TernaryWork {
 
     /// The work of the owner that has most, layers dealt as the run deals them.
     private func busiest(_ layers: [Layer], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int) -> Work {
+        busiest(layers, GreedyDispatch.owners(sizes: layers.map(size), ranks: replicas), replicas, work, size: size)
+    }
+
+    private func busiest(
+        _ layers: [Layer], _ owners: [Int], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int
+    ) -> Work {
         let sizes = layers.map(size)
-        let owners = GreedyDispatch.owners(sizes: sizes, ranks: replicas)
         var (totals, works) = ([Int](repeating: 0, count: replicas), [Work](repeating: Work(), count: replicas))
         for (number, owner) in owners.enumerated() {
             totals[owner] += sizes[number]

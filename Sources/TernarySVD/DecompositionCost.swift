@@ -52,7 +52,9 @@ extension GreedyDecomposer {
         cost.iterate(m, n, stride, times: 2)
         var count = 0
         while count < components {
-            let added = options.refines ? roundSize(after: count, stride: stride, expected: nil) : stride
+            // Where rounds heed a forecast, it is right.
+            let left = heedsForecast(options, count) ? components - count : nil
+            let added = options.refines ? roundSize(after: count, stride: stride, expected: left) : stride
             count += added
             cost.rounds += 1
             cost.iterate(m, n, stride, times: 2)
@@ -129,5 +131,16 @@ extension ReferenceDecomposer {
             decompose()
         }
         return cost
+    }
+}
+
+extension WeightedDescent {
+    /// What a round computes for a matrix `[m, n]` with k components, counted step by step: a descent over U (mnk + nk² + mk²
+    /// multiply-adds), one over V (2·mnk + 6·n²k + mk²), the scales after either (mnk + nk² + 2·mk² and a factorization).
+    ///
+    /// - Returns: operations of products, and of factorizations in double precision.
+    package static func roundCost(rows: Int, columns: Int, components: Int) -> (products: Double, solves: Double) {
+        let (m, n, k) = (Double(rows), Double(columns), Double(components))
+        return (2 * (5 * m * n * k + 6 * n * n * k + 3 * n * k * k + 6 * m * k * k), 2 * k * k * k / 3)
     }
 }

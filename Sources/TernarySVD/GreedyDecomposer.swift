@@ -118,7 +118,12 @@ struct GreedyDecomposer {
 
     /// Components that the tolerance still asks for, where a round heeds it.
     private func forecast(_ decay: ErrorDecay, _ count: Int) -> Int? {
-        options.economizes || count >= Self.manyComponents ? decay.missing : nil
+        Self.heedsForecast(options, count) ? decay.missing : nil
+    }
+
+    /// Whether a round after so many components is no larger than the tolerance is expected to ask for.
+    static func heedsForecast(_ options: TernaryOptions, _ count: Int) -> Bool {
+        options.economizes || count >= manyComponents
     }
 
     /// Descents of a round of so many components.

@@ -18,6 +18,18 @@ package enum GreedyDispatch {
         }
     }
 
+    /// The same of layers still to be decomposed: the largest first, and of those as large one kind after the other. A kind
+    /// takes about as many components in every block; another of its size may take a sixth of them.
+    ///
+    /// - Parameter layers: names, which but for numbers are those of a kind, and weights.
+    package static func owners(layers: [(name: String, size: Int)], ranks: Int) -> [Int] {
+        let kinds = layers.map { $0.name.split(separator: ".").filter { Int($0) == nil }.joined(separator: ".") }
+        let order = layers.indices.sorted { (layers[$1].size, kinds[$0], $0) < (layers[$0].size, kinds[$1], $1) }
+        var result = layers.map { _ in 0 }
+        for (layer, owner) in zip(order, owners(sizes: order.map { layers[$0].size }, ranks: ranks)) { result[layer] = owner }
+        return result
+    }
+
     private struct Load: Comparable {
         let total: Int, rank: Int
         static func < (a: Load, b: Load) -> Bool { (a.total, a.rank) < (b.total, b.rank) }

@@ -15,6 +15,8 @@ package import TensorCore
 package struct WeightedDescent {
     /// What a non-zero must save, as a share of its component's curvature there: their number stays near what it was.
     private static let price: Float = 0.05
+    /// Rounds that `ptq` takes.
+    package static let rounds = 6
     /// Passes over a row of U, and sweeps over the columns of V, in a round.
     private static let (passes, sweeps) = (4, 4)
     /// Columns of V whose changes reach the gradients of the others in one product.

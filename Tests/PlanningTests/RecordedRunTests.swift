@@ -84,6 +84,11 @@ import Testing
             job: .quantize, layout: windows(40, 1, 1),
             settings: learned + ["quantize.learning_steps=300", "quantization.activations.bits=8", "quantize.online=true"],
             seconds: 8.98, megabytes: 182),
+        Run(
+            job: .ptq, layout: windows(8, 1, 1), settings: ["ternary.weighting=inputs"], seconds: 18.95, megabytes: 148),
+        Run(
+            job: .ptq, layout: windows(8, 1, 1), settings: ["ternary.weighting=inputs", "ternary.bits=3"], seconds: 5.9,
+            megabytes: 121),
         Run(job: .eval, layout: windows(32, 1, 1), settings: factors, seconds: 6.71, megabytes: 81),
         Run(job: .eval, layout: windows(32, 2, 1), settings: factors, seconds: 3.7, megabytes: 92),
         Run(job: .eval, layout: windows(32, 1, 2), settings: factors, seconds: 3.85, megabytes: 80),

@@ -28,6 +28,32 @@ import Testing
         #expect((cost.entries > 0) == options.refines)
     }
 
+    /// 2048 components and more come in large steps, the last of which is no larger than it must be.
+    @Test func `many components are no more than a forecast asks for`() throws {
+        let options = TernaryOptions(tolerance: 0.1)
+        let costs = [2060, 2130, 2200].map { options.cost(rows: 512, columns: 512, components: $0) }
+        #expect(costs[0].solves < costs[1].solves && costs[1].solves < costs[2].solves)
+        #expect(costs[0].rounds == costs[2].rounds)
+
+        var random = RandomStream(seed: 7)
+        let weight = Tensor(normal: [320, 320], from: &random)
+        let fine = TernaryOptions(tolerance: 3e-4)
+        var looks = 0
+        let made = try TernaryDecomposition(weight, fine) { looks += 1 }
+        #expect(made.componentCount > GreedyDecomposer.manyComponents)
+        let cost = fine.cost(rows: 320, columns: 320, components: made.componentCount)
+        #expect(abs(Double(cost.rounds) / Double(looks - 1) - 1) < 0.05, "\(cost.rounds) for \(looks - 1)")
+    }
+
+    @Test func `a round of the descent on outputs costs more the more columns, and the cube of many components`() {
+        func cost(_ m: Int, _ n: Int, _ k: Int) -> (products: Double, solves: Double) {
+            WeightedDescent.roundCost(rows: m, columns: n, components: k)
+        }
+        #expect(cost(64, 64, 64).products == 40 * 64 * 64 * 64)
+        #expect(cost(64, 256, 64).products > cost(256, 64, 64).products)
+        #expect(cost(8, 8, 400).solves == 8 * cost(8, 8, 200).solves)
+    }
+
     @Test func `a round of many components descends once, of few twice`() {
         let options = TernaryOptions(tolerance: 0.1)
         func sums(_ components: Int) -> Double { options.cost(rows: 512, columns: 512, components: components).sums }

@@ -38,15 +38,12 @@ extension DigitNorm: InputNorm {}
 /// Factors changed for the error of the layer's outputs, from those of a decomposition.
 struct DescentWork: LayerWork {
     static let verb = "descending"
-    /// Rounds of ``WeightedDescent``.
-    private static let rounds = 6
-
     /// By the layers' names.
     let starts: [String: TernaryReport.Layer]
     let weighting: TernaryWeighting
     let sparsity: TernarySparsity
 
-    func settings(_ layer: String) -> String { "\(Self.rounds) rounds" }
+    func settings(_ layer: String) -> String { "\(WeightedDescent.rounds) rounds" }
 
     func make(
         _ layer: CalibratedLayers.Layer, _ norm: OutputNorm, eachStep: () throws -> Void
@@ -54,7 +51,7 @@ struct DescentWork: LayerWork {
         guard let start = starts[layer.name] else { preconditionFailure("\(layer.name) was not decomposed") }
         var descent = WeightedDescent(
             layer.weight, start.factors.decomposition(error: Float(start.relativeError)), norm, weighting, sparsity: sparsity)
-        try descent.run(rounds: Self.rounds, eachStep: eachStep)
+        try descent.run(rounds: WeightedDescent.rounds, eachStep: eachStep)
         let factors = TernaryFactors(descent.decomposition(), tolerance: start.factors.tolerance, sparsity: sparsity)
         return TernaryReport.Layer(
             name: layer.name, factors: factors, relativeError: try factors.relativeError(layer.weight),

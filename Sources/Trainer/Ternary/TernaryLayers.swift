@@ -20,7 +20,8 @@ package func decompose(
     over groups: ParallelGroups<some Communicator>,
     keeping finished: FinishedLayers? = nil, eachRound: () throws -> Void = {}, progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> [TernaryReport.Layer] {
-    let owners = GreedyDispatch.owners(sizes: indices.map { weights[$0].shape.reduce(1, *) }, ranks: groups.dims.data)
+    let layers = indices.map { (name: weights.layerName($0), size: weights[$0].shape.reduce(1, *)) }
+    let owners = GreedyDispatch.owners(layers: layers, ranks: groups.dims.data)
     let own = indices.indices.filter { owners[$0] == groups.replica }
     let decompositions = try groups.world.agree {
         let done = Atomic<Int>(0)
