@@ -49,6 +49,8 @@ struct JobTime {
                     + ternary.running($0, tokens: tokens)
             }
         }
+        // Every rank reads the factors of all stages.
+        seconds += parts.reduce(0) { $0 + TernaryWork(workload).reading($1).seconds(on: cluster) }
         seconds += Double(checkpoints(on: cluster)) * longest { saving($0, replicas: layout.data) }
         return seconds
     }
@@ -133,14 +135,9 @@ struct JobTime {
     /// Sequences that the model draws where no text is given, some together and token by token: each position takes all
     /// weights from memory, for few rows. With stages as many of these chunks are under way.
     private func drawing(_ parts: [StagePart], replicas: Int, on cluster: Cluster) -> Double {
-        let (data, chunk) = (workload.config.data, SampledTokens.chunk)
-        var texts: [Int] = []
-        if data.eval.path == nil { texts.append(evaluation.sequences) }
-        if workload.readsText, data.train.path == nil {
-            texts.append(workload.drawnSequences)
-        }
+        let chunk = SampledTokens.chunk
         let positions = Double(workload.length - 1)
-        return texts.reduce(0) { sum, count in
+        return workload.drawnTexts.reduce(0) { sum, count in
             // The chunks of the first replica, which has most, by the group that is under way at once.
             let own = stride(from: 0, to: count, by: chunk * replicas).map { min(chunk, count - $0) }
             let groups = stride(from: 0, to: own.count, by: parts.count).map { own[$0..<min($0 + parts.count, own.count)] }

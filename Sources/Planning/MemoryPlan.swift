@@ -15,7 +15,7 @@ struct MemoryPlan {
         bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
             let alive = schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches)
             return StageMemory(workload, part).bytes(
-                sequences: microbatch, alive: alive, sides: sides, replicas: layout.data, isAlone: layout.ranks == 1)
+                sequences: microbatch, alive: alive, sides: sides, replicas: layout.data, stages: layout.pipeline)
         }
     }
 }

@@ -1,5 +1,6 @@
 internal import Autograd
 internal import Configuration
+internal import Datasets
 internal import Models
 internal import Quantization
 internal import Rotation
@@ -30,13 +31,13 @@ struct StageMemory {
     ///   - alive: micro-batches between their forward and backward pass.
     ///   - sides: where R1 is merged into the weights in training.
     ///   - replicas: ranks that share the optimizer's state where it is sharded.
-    ///   - isAlone: whether there is no other rank.
-    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, isAlone: Bool) -> Int {
+    ///   - stages: among which the layers are divided.
+    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, stages: Int) -> Int {
         let busy = max(activations(sequences: sequences, alive: alive), retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
         let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
-        let values = max(step, ends, learning(replicas: replicas))
-        return Self.process + (isAlone ? 0 : Self.messages) + Int(Self.slack * 4 * values)
+        let values = max(step, ends, learning(replicas: replicas), drawing(replicas: replicas, stages: stages))
+        return Self.process + (replicas * stages == 1 ? 0 : Self.messages) + Int(Self.slack * 4 * values)
     }
 
     // MARK: Weights, in values
@@ -127,6 +128,14 @@ struct StageMemory {
         let folded = isWidened ? learner.rotationBase : changed + head
         return (isWidened ? resting : 1) * parameters + folded + learner.rotations + learner.storedRows(replicas: replicas)
             + max(learner.passing(sequences: 1, pair: false), learner.retraction)
+    }
+
+    /// What is read, and the keys and values of the sequences that are drawn together, of as many chunks as there are stages.
+    private func drawing(replicas: Int, stages: Int) -> Double {
+        let most = workload.drawnTexts.max() ?? 0
+        let rows = min((most + replicas - 1) / replicas, stages * SampledTokens.chunk)
+        let cached = blocks.reduce(0) { $0 + $1.width(.key) + $1.width(.value) }
+        return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length * cached)
     }
 
     /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one,
@@ -224,18 +233,22 @@ struct StageMemory {
         // Of weights in their files the rounded ones are integers, and the ends stay there.
         let isCopied = isRounded || workload.evaluated.integers > 0
         let copy = !isCopied ? 0 : resting == 0 ? asIntegers : linears + (isWidened ? embedding + head : 0)
-        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0) + besides(isRounded, isRotated)
+        return base + copy + (isRotated ? merged(isRounded ? .all : sides) : 0) + besides(isRotated)
     }
 
-    /// What `eval` holds besides: the network as stored while tasks are scored on a rotated one, and what training has made of
-    /// it, packed with embedding and head of its own, or in floats; factors.
-    private func besides(_ isRounded: Bool, _ isRotated: Bool) -> Double {
+    /// What `eval` holds besides: the network as stored while tasks are scored on a rotated one, and ``made``.
+    private func besides(_ isRotated: Bool) -> Double {
+        guard workload.job == .eval else { return 0 }
+        return (isRotated && !workload.config.eval.tasks.entries.isEmpty ? resting * parameters : 0) + made
+    }
+
+    /// What training has made of the model that `eval` scores, packed with embedding and head of its own, or in floats; factors.
+    private var made: Double {
         let config = workload.config
         guard workload.job == .eval else { return 0 }
-        let stored = isRotated && !config.eval.tasks.entries.isEmpty ? resting * parameters : 0
-        let factors = packedEntries(TernaryWork(workload).layers(part).reduce(0) { $0 + $1.entries })
+        let isRounded = config.quantization.weights.bits < 16
         let trained = config.eval.trained == nil ? 0 : isRounded ? asIntegers + embedding + head : parameters
-        return stored + trained + factors
+        return trained + packedEntries(TernaryWork(workload).layers(part).reduce(0) { $0 + $1.entries })
     }
 
     /// What `rotate` ends with: the network with norms folded, read again, beside it as stored where channels are balanced too,

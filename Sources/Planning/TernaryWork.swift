@@ -23,6 +23,8 @@ private enum TernaryRates {
     static let reconsidered = 60.0
     /// An entry of U or V, of which a fifth are not 0, for sixteen tokens.
     static let applied = 0.45
+    /// An entry read from a file's code, and packed.
+    static let decoded = 34.0
     static let narrow = 2.4
     static let reduction = 1.6
     static let basis = 6.0
@@ -174,6 +176,12 @@ struct TernaryWork {
     func beginning(_ part: StagePart, replicas: Int) -> Work {
         guard settings.path == nil else { return Work() }
         return busiest(layers(part).sorted { $0.weights > $1.weights }, replicas, decomposition) { Int($0.weights) }
+    }
+
+    /// Given factors, read from their file.
+    func reading(_ part: StagePart) -> Work {
+        guard settings.path != nil else { return Work() }
+        return Work(values: TernaryRates.decoded * layers(part).reduce(0) { $0 + $1.entries })
     }
 
     /// What a pass through a stage differs by where factors stand in the layers' places: additions, sixteen tokens at a time,

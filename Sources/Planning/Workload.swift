@@ -65,6 +65,13 @@ package struct Workload: Sendable {
         return job == .rotate && config.rotation.objective.readsStoredRows ? min(drawn, config.rotation.sequences) : drawn
     }
 
+    /// Sequences of each text that the model draws.
+    var drawnTexts: [Int] {
+        let windows = config.data.evalWindows ?? Self.unknownWindows
+        return (config.data.eval.path == nil ? [windows] : [])
+            + (readsText && config.data.train.path == nil ? [drawnSequences] : [])
+    }
+
     /// Sequences that a job calibrates on, and that it compares recipes on. Of a text it is not known here how many it has.
     var calibration: (calibrated: Int, compared: Int) {
         let count = config.data.train.path == nil ? config.data.sampledSequences : .max
