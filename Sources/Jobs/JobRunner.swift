@@ -209,19 +209,22 @@ extension Job {
                 "\(path): extends the finished run of \(steps) steps to \(config.training.steps), and replaces its results; "
                     + "from step \(steps) on the learning rate follows the longer schedule")
         }
-        return (admission, request.policy(admission, folder: path))
+        let namesOwn = try communicator.fromRoot { request.resume?.isFrom(path) == true ? "own" : "other" } == "own"
+        return (admission, request.policy(admission, folder: path, namesOwn: namesOwn))
     }
 }
 
 extension JobRequest {
     /// What the run resumes from.
-    fileprivate func policy(_ admission: FolderAdmission, folder: String) -> ResumePolicy {
+    ///
+    /// - Parameter namesOwn: `--resume` names the run's own folder or a checkpoint in it.
+    fileprivate func policy(_ admission: FolderAdmission, folder: String, namesOwn: Bool) -> ResumePolicy {
         switch (resume, admission) {
         case (nil, _): return .never
+        case (.from(let place), _) where namesOwn: return .from(place)
+        // It may have begun with another run's checkpoint, and has checkpoints of its own since.
         case (_, .extends): return .from(folder)
-        case (.from, .resumes) where !overwrites && resume?.runFolder != folder:
-            // It began with another run's checkpoint, and has checkpoints of its own since.
-            return .auto
+        case (.from, .resumes): return .auto
         case (.from(let place), _): return .from(place)
         case (_, .resumes): return .auto
         case (_, .begins), (_, .finished): return .never

@@ -164,6 +164,20 @@ extension CommandLineTests {
             #expect(try model.metrics("new") == model.metrics("out"))
         }
 
+        @Test func `a checkpoint that is named is taken, however the run's folder is spelled, or refused`() throws {
+            _ = try run("rotate", out: "out")
+            let whole = try model.results("out")
+            let overwritten = try run("rotate", out: "./out", resume: "out/checkpoints/step-2/", flags: ["--overwrite"])
+            #expect(overwritten.output.contains("resumes after step 2"))
+            #expect(try model.results("out") == whole)
+            let early = try run("rotate", out: "out", ["training.steps=8"], resume: "./out/checkpoints/step-2", code: 78)
+            #expect(early.errorLines.first?.contains("training.steps was 6 and is 8") == true, "\(early.errors)")
+            try interrupt("out")
+            let again = try run("rotate", out: model.file("out"), resume: "out/checkpoints/step-2")
+            #expect(again.output.contains("resumes after step 2"))
+            #expect(try model.results("out") == whole)
+        }
+
         @Test(arguments: ["flipped", "cut", "missing", "torn manifest"], [0, 2])
         func `a damaged checkpoint is named and the one before it taken`(_ damage: String, _ ranks: Int) throws {
             _ = try run("rotate", out: "out", ranks: ranks)

@@ -171,6 +171,46 @@ import Testing
         #expect(try entries(ofFolder: path) == ["checkpoints", "config.yaml", "metrics.jsonl", "run.json", "run.lock"])
     }
 
+    @Test func `a run that resumes from its own folder keeps its checkpoints, however the folder is spelled`() throws {
+        try FileManager.default.createSymbolicLink(atPath: temporary.file("link"), withDestinationPath: path)
+        try begin()
+        for step in [2, 4] { try save(step) }
+        for source in ["\(path)/", temporary.file("./run"), temporary.file("link")] {
+            try RunFolder(path, run: "a", isWriter: true).create(config(), job: "rotate", after: 2, source: source)
+            #expect(try CheckpointFolder(path: "\(path)/checkpoints").steps() == [4, 2], "\(source)")
+        }
+        try makeFolder(temporary.file("other"))
+        try RunFolder(path, run: "a", isWriter: true)
+            .create(config(), job: "rotate", after: 2, source: temporary.file("other"))
+        #expect(try CheckpointFolder(path: "\(path)/checkpoints").steps() == [])
+    }
+
+    @Test func `checkpoints behind a link are resumed from and added to`() throws {
+        try begin()
+        try save(2)
+        let (checkpoints, disk) = ("\(path)/checkpoints", temporary.file("disk"))
+        try FileManager.default.moveItem(atPath: checkpoints, toPath: disk)
+        try FileManager.default.createSymbolicLink(atPath: checkpoints, withDestinationPath: disk)
+        #expect(try check() == .resumes)
+        try begin(after: 2)
+        try save(4)
+        #expect(try CheckpointFolder(path: disk).steps() == [4, 2])
+        // A disk that is not there.
+        try FileManager.default.moveItem(atPath: disk, toPath: temporary.file("away"))
+        #expect(throws: FileError.self) { try check() }
+    }
+
+    /// Taken for empty, a folder that the system fails to list would be emptied.
+    @Test(arguments: ["checkpoints", "run.json", ""]) func `what cannot be read is not taken for absent`(_ name: String) throws
+    {
+        try begin()
+        let place = name.isEmpty ? path : "\(path)/\(name)"
+        try removeTree(place)
+        try FileManager.default.createSymbolicLink(atPath: place, withDestinationPath: place)
+        let error = #expect(throws: FileError.self) { try check() }
+        #expect(error?.exitCode == .io)
+    }
+
     /// As a kill between the first file that is written and the last that is removed leaves it.
     @Test func `what a killed start has left of an earlier run is no result of the new one`() throws {
         try begin()
@@ -181,7 +221,7 @@ import Testing
         #expect(try check("train") == .begins, "neither finished nor resumed")
         try begin("train")
         #expect(try entries(ofFolder: path) == ["config.yaml", "metrics.jsonl", "run.json", "run.lock"])
-        #expect(RunRecord(folder: path) == RunRecord(job: "train"))
+        #expect(try RunRecord(folder: path) == RunRecord(job: "train"))
     }
 
     @Test func `runs of versions that wrote no record are known by what they saved`() throws {

@@ -43,7 +43,7 @@ import Testing
         #expect(try entries(ofFolder: path).isEmpty)
         try AtomicFile.write("a", to: file)
         try FolderLock(path, supervisor: nil).sign("a", path)
-        #expect(FolderContents(path).foreign.isEmpty)
+        #expect(try FolderContents(path).foreign.isEmpty)
         #expect(try SupervisorLock(path, supervisor: "b") != nil)
     }
 }

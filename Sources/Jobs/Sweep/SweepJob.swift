@@ -131,7 +131,7 @@ package struct SweepJob {
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
         try place.check(overwrites: overwrites)
-        let removed = overwrites ? place.removed(runs: grid.runs.map(\.name)) : []
+        let removed = overwrites ? try place.removed(runs: grid.runs.map(\.name)) : []
         var named: [String: String] = [:]
         for run in grid.runs {
             guard let job = Self.job(run.job) else {

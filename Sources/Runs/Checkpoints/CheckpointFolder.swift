@@ -16,12 +16,16 @@ struct CheckpointFolder: Sendable {
 
     static func stateFile(rank: Int) -> String { "rank-\(rank).safetensors" }
 
-    /// Steps committed, newest first.
+    /// The step of a checkpoint's folder; nil for other names.
+    static func step(ofName name: some StringProtocol) -> Int? {
+        let step = name.hasPrefix(prefix) ? Int(name.dropFirst(prefix.count)) : nil
+        return step.flatMap { name == "\(prefix)\($0)" ? $0 : nil }
+    }
+
+    /// Steps committed, newest first. None where there is no folder; one that cannot be listed is an error, since a run that
+    /// took it for empty would begin anew and remove what is in it.
     func steps() throws(FileError) -> [Int] {
-        guard PathKind(path) == .folder else { return [] }
-        return try entries(ofFolder: path).compactMap { name in
-            name.hasPrefix(Self.prefix) ? Int(name.dropFirst(Self.prefix.count)) : nil
-        }.sorted(by: >)
+        try entriesIfPresent(ofFolder: path).compactMap { Self.step(ofName: $0) }.sorted(by: >)
     }
 
     /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed. Others may be writing nothing.

@@ -17,13 +17,21 @@ package enum ResumePolicy: Sendable, Equatable {
         }
     }
 
-    /// The run folder meant by ``from(_:)``.
+    /// The run folder meant by ``from(_:)``: the path, or what `checkpoints` or `checkpoints/step-N` at its end is in. A run's
+    /// folder may have that name, too, and then has its checkpoints in it.
     package var runFolder: String? {
         guard case .from(let path) = self else { return nil }
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        guard let place = parts.lastIndex(of: Substring(CheckpointFolder.name)), place > 0 else { return path }
-        return parts[..<place].joined(separator: "/")
+        func last(_ path: String) -> Substring { path.split(separator: "/").last ?? "" }
+        let isStep = CheckpointFolder.step(ofName: last(path)) != nil
+        let folder = isStep ? parentDirectory(of: path) : path
+        guard last(folder) == CheckpointFolder.name,
+            isStep || PathKind("\(folder)/\(CheckpointFolder.name)", followsLinks: true) != .folder
+        else { return path }
+        return parentDirectory(of: folder)
     }
+
+    /// Whether it names a run folder, or a checkpoint of the run there.
+    package func isFrom(_ folder: String) -> Bool { runFolder.map { isSamePlace($0, folder) } ?? false }
 
     /// Checkpoints to resume from, the newest first; those of `runFolder`, the run's own, or those of a place the user named.
     ///

@@ -90,7 +90,7 @@ package enum FolderAdmission: Equatable {
         _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool,
         acceptsRelayout: Bool = false, comparesUnfinished: Bool = false
     ) throws -> FolderAdmission {
-        let contents = FolderContents(path)
+        let contents = try FolderContents(path)
         if overwrites { return .begins }
         guard let run = contents.run else {
             guard contents.foreign.isEmpty else { throw FolderOccupied.foreign(path, contents.foreign) }

@@ -32,10 +32,11 @@ struct FolderContents {
     static let scratchNames = [RunFiles.finishedLayers]
     private static let logEndings = [".log", ".out", ".err"]
 
-    init(_ path: String) {
+    /// - Throws: what keeps the folder, or what says which run it holds, from being read: taken for absent, it would be lost.
+    init(_ path: String) throws(FileError) {
         self.path = path
-        let names = (try? entries(ofFolder: path)) ?? []
-        run = Self.run(path, Set(names))
+        let names = try entriesIfPresent(ofFolder: path)
+        run = try Self.run(path, Set(names))
         // Without a run beside them, files of a run's names are somebody's own.
         let others = names.filter { name in
             !name.hasPrefix(".") && name != FolderLock.fileName && name != SupervisorLock.fileName
@@ -44,8 +45,8 @@ struct FolderContents {
         foreign = run == nil ? others : []
     }
 
-    private static func run(_ path: String, _ names: Set<String>) -> Run? {
-        let record = RunRecord(folder: path)
+    private static func run(_ path: String, _ names: Set<String>) throws(FileError) -> Run? {
+        let record = try RunRecord(folder: path)
         // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.
         let hasMark = names.contains(FolderLock.fileName) || names.contains(RunFolder.metricsName)
         let hasFiles = !names.isDisjoint(
@@ -53,7 +54,7 @@ struct FolderContents {
         guard record != nil || (hasMark && hasFiles) else { return nil }
         if let record, record.isReplacing { return Run(job: record.job, isFinished: false) }
         let folder = CheckpointFolder(path: "\(path)/\(CheckpointFolder.name)")
-        let steps = (try? folder.steps()) ?? []
+        let steps = try folder.steps()
         func savedJob() -> String? {
             let summary = try? InputFile.json("\(path)/\(RunFolder.summaryName)")
             if let job = summary?["job"]?.string { return job }

@@ -123,8 +123,8 @@ package final class RunFolder {
         guard isWriter else { return }
         try Self.makeDirectories(path)
         try claim()
-        let continues = steps > 0 && (source ?? path) == path
-        let names = outdatedNames(job: job, continues: continues)
+        let continues = steps > 0 && isSamePlace(source ?? path, path)
+        let names = try outdatedNames(job: job, continues: continues)
         try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
@@ -142,8 +142,8 @@ package final class RunFolder {
     }
 
     /// What a run of `job` that begins or continues here does not leave beside its own.
-    private func outdatedNames(job: String, continues: Bool) -> [String] {
-        let isOwn = RunRecord(folder: path)?.job == job
+    private func outdatedNames(job: String, continues: Bool) throws(FileError) -> [String] {
+        let isOwn = try RunRecord(folder: path)?.job == job
         return FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
             + (isOwn ? [] : FolderContents.scratchNames)
     }
@@ -155,7 +155,7 @@ package final class RunFolder {
     package func clear(for job: String) throws {
         guard isWriter, PathKind(path, followsLinks: true) == .folder else { return }
         try claim()
-        let names = outdatedNames(job: job, continues: false)
+        let names = try outdatedNames(job: job, continues: false)
         try RunRecord(job: job, isReplacing: true).write(folder: path)
         for name in names { try removeTree(file(name)) }
     }

@@ -11,11 +11,18 @@ struct RunRecord: Equatable {
 
     init(job: String, isReplacing: Bool = false) { (self.job, self.isReplacing) = (job, isReplacing) }
 
-    /// nil where there is none that can be read.
-    init?(folder: String) {
-        guard let json = try? InputFile.json("\(folder)/\(Self.fileName)", limit: 1 << 16), let job = json["job"]?.string else {
+    /// nil where there is none that says anything.
+    ///
+    /// - Throws: where the system cannot read it.
+    init?(folder: String) throws(FileError) {
+        let json: JSONValue
+        do throws(FileError) {
+            json = try InputFile.json("\(folder)/\(Self.fileName)", limit: 1 << 16)
+        } catch {
+            guard error.kind != .inputOutput else { throw error }
             return nil
         }
+        guard let job = json["job"]?.string else { return nil }
         self.init(job: job, isReplacing: json["replacing"]?.bool ?? false)
     }
 

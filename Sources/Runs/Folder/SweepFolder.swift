@@ -22,7 +22,7 @@ package struct SweepFolder {
     /// - Throws: `FolderOccupied` where the folder holds another job's run, or files that are no sweep's.
     package func check(overwrites: Bool) throws {
         guard !overwrites else { return }
-        let contents = FolderContents(path)
+        let contents = try FolderContents(path)
         if let run = contents.run {
             guard run.job == Self.job else {
                 throw FolderOccupied.otherJob(path, holds: run.job ?? "an unknown job", asked: Self.job)
@@ -32,14 +32,16 @@ package struct SweepFolder {
         // A name with a dot is passed over, but this one would be emptied.
         let ledger = PathKind("\(path)/\(Self.ledgerName)") == .absent ? [] : [Self.ledgerName]
         let foreign = contents.foreign + ledger
-        guard foreign.isEmpty || isOfEarlierVersion else { throw FolderOccupied.foreign(path, foreign) }
+        guard try foreign.isEmpty || isOfEarlierVersion else { throw FolderOccupied.foreign(path, foreign) }
     }
 
     /// Earlier versions wrote no record.
     private var isOfEarlierVersion: Bool {
-        let names = Set((try? entries(ofFolder: path)) ?? [])
-        return names.contains(FolderLock.fileName)
-            && (names.contains(Self.ledgerName) || names.isSuperset(of: Self.tableNames))
+        get throws(FileError) {
+            let names = Set(try entriesIfPresent(ofFolder: path))
+            return names.contains(FolderLock.fileName)
+                && (names.contains(Self.ledgerName) || names.isSuperset(of: Self.tableNames))
+        }
     }
 
     /// Whether an earlier attempt of the run has begun here.
@@ -57,11 +59,12 @@ package struct SweepFolder {
     /// - Throws: ``FolderInUse``; what cannot be written.
     package func begin(run: String, supervisor: String?, clearing cleared: [(name: String, job: String)]?) throws -> FolderLock
     {
-        try makeFolder(parentDirectory(of: path))
-        try makeFolder(path)
+        try RunFolder.makeDirectories(path)
         let lock = try FolderLock(path, supervisor: supervisor)
         // A sweep that was killed as it began may have left some of another job's.
-        if cleared != nil && holdsOtherJob || RunRecord(folder: path)?.isReplacing == true {
+        let isCut = try RunRecord(folder: path)?.isReplacing == true
+        let holdsOther = try cleared != nil && holdsOtherJob
+        if isCut || holdsOther {
             try RunRecord(job: Self.job, isReplacing: true).write(folder: path)
             for name in Self.replacedNames { try removeTree("\(path)/\(name)") }
         }
@@ -77,7 +80,9 @@ package struct SweepFolder {
         return lock
     }
 
-    private var holdsOtherJob: Bool { FolderContents(path).run.map { $0.job != Self.job } ?? false }
+    private var holdsOtherJob: Bool {
+        get throws(FileError) { try FolderContents(path).run.map { $0.job != Self.job } ?? false }
+    }
 
     /// Another job's, all of it.
     private static let replacedNames =
@@ -87,8 +92,9 @@ package struct SweepFolder {
     /// What is lost when the sweep begins anew, for `checkInputs(of:outside:)`.
     ///
     /// - Parameter runs: folders of runs, by name.
-    package func removed(runs: [String]) -> Set<String> {
-        RunConfig.resolved(Self.tableNames + (holdsOtherJob ? Self.replacedNames : []) + runs, of: path)
+    package func removed(runs: [String]) throws(FileError) -> Set<String> {
+        let replaced = try holdsOtherJob ? Self.replacedNames : []
+        return RunConfig.resolved(Self.tableNames + replaced + runs, of: path)
     }
 
     /// That no input of a run is among what is removed.

@@ -38,6 +38,17 @@ package func entries(ofFolder path: String) throws(FileError) -> [String] {
     return names.sorted()
 }
 
+/// The names in a folder, sorted; none where nothing is there, not even a link that leads nowhere. What cannot be listed is an
+/// error and never taken for empty.
+package func entriesIfPresent(ofFolder path: String) throws(FileError) -> [String] {
+    do throws(FileError) {
+        return try entries(ofFolder: path)
+    } catch {
+        guard error.kind == .missing, PathKind(path) == .absent else { throw error }
+        return []
+    }
+}
+
 /// Removes a file, a link (not what it names), or a folder with all in it. Nothing to remove is no error.
 package func removeTree(_ path: String) throws(FileError) {
     if PathKind(path) == .folder {
@@ -51,10 +62,13 @@ package func removeTree(_ path: String) throws(FileError) {
     throw FileError(.inputOutput, path, "cannot be removed: \(systemMessage(code))")
 }
 
-/// Makes a folder, for good, unless there is one.
+/// Makes a folder, for good, unless there is one, or a link to one.
 package func makeFolder(_ path: String) throws(FileError) {
-    guard mkdir(path, 0o755) == 0 || (errno == EEXIST && PathKind(path) == .folder) else {
-        throw FileError(.inputOutput, path, "cannot be made a folder: \(systemMessage(errno))")
+    if mkdir(path, 0o755) != 0 {
+        let code = errno
+        guard code == EEXIST, PathKind(path, followsLinks: true) == .folder else {
+            throw FileError(.inputOutput, path, "cannot be made a folder: \(systemMessage(code))")
+        }
     }
     try synchronizeDirectory(parentDirectory(of: path))
 }
@@ -73,6 +87,11 @@ package func renameDurably(_ source: String, to target: String) throws(FileError
         throw FileError(.inputOutput, source, "cannot be renamed to \(target): \(systemMessage(errno))")
     }
     try synchronizeDirectory(parentDirectory(of: target))
+}
+
+/// Whether two paths lead to one place; where nothing is yet, whether they are the same text.
+package func isSamePlace(_ one: String, _ other: String) -> Bool {
+    (resolvedPath(one) ?? one) == (resolvedPath(other) ?? other)
 }
 
 /// The path without links; nil if it names nothing.
