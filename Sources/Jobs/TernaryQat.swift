@@ -264,8 +264,7 @@ struct TernaryQat<World: Communicator> {
                 perplexity: try state.number("start.perplexity"), klDivergence: try state.optionalNumber("start.divergence"),
                 agreement: try state.optionalNumber("start.agreement"))
             operations = OperationCount(
-                multiplications: Int(try state.number("start.multiplications")),
-                additions: Int(try state.number("start.additions")))
+                multiplications: try state.count("start.multiplications"), additions: try state.count("start.additions"))
         }
     }
 

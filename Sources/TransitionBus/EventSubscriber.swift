@@ -61,7 +61,7 @@ package final class EventSubscriber {
         }
         while let message = try events?.receive() {
             guard message.parts.first == EventPublisher.topic, let event = RunEvent(message.parts.dropFirst()) else { continue }
-            if event.sequence > last + 1 { nextRequest = now }
+            if event.sequence > last, event.sequence - last > 1 { nextRequest = now }
             last = max(last, event.sequence)
             take(event, into: &result)
         }

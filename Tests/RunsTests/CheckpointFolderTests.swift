@@ -129,6 +129,28 @@ import Testing
         #expect(ResumePolicy.auto.layout(runFolder: run) == nil)
     }
 
+    /// As a manifest may say with a digest that is right.
+    @Test(arguments: [
+        ["world_size": -1], ["world_size": 0], ["world_size": .max], ["timed_steps": .max], ["timed_steps": -1], ["step": 3],
+        ["step": 9], ["timed_steps": 5],
+    ]) func `a manifest of what cannot be is damaged`(_ changes: [String: Int]) throws {
+        try commit(4, settings: ["training.steps": "8"])
+        let path = "\(folder.checkpoint(4))/\(CheckpointManifest.fileName)"
+        var content = try #require(try InputFile.json(path).object)
+        for (key, value) in changes { content[key] = .integer(value) }
+        content["sha256"] = nil
+        content["sha256"] = .string(sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8)))
+        try AtomicFile.write(CheckpointManifest.text(content), to: path)
+        let error = #expect(throws: CheckpointError.self) { try CheckpointFolder.verified(folder.checkpoint(4)) }
+        #expect(error?.exitCode == .data, "\(error?.description ?? "")")
+    }
+
+    @Test func `a checkpoint that its owner has given another name is read`() throws {
+        try commit(4)
+        try renameDurably(folder.checkpoint(4), to: temporary.file("step-4 of Monday"))
+        #expect(try CheckpointFolder.verified(temporary.file("step-4 of Monday")).step == 4)
+    }
+
     /// Twelve files: ranks of two digits, too, check their own where there are as many.
     @Test(arguments: [1, 3, 5, 12, 20]) func `ranks share the checking, and none of the files goes unchecked`(_ ranks: Int)
         throws

@@ -1,4 +1,5 @@
 import Foundation
+import HuggingFace
 import Support
 import TensorCore
 import TernarySVD
@@ -79,6 +80,43 @@ import Testing
             try found.withUnsafeMutableBufferPointer { try files.read("m of w", 10..<30, into: #require($0.baseAddress)) }
         }
         #expect(refused > mutations.count / 4)
+    }
+
+    /// Of more dimensions, it would have a row's elements for each that is asked for.
+    @Test(arguments: [[20, 2], [40, 1], [1, 40]]) func `a stretch that is no vector is damaged`(_ shape: [Int]) throws {
+        let path = temporary.file("rank-0.safetensors")
+        _ = try SafetensorsFile.write(
+            [TensorSource("m", Tensor((0..<40).map(Float.init), shape))], to: path, metadata: ["format": TrainingState.format])
+        let files = SavedFiles([path], isOfOtherLayout: false)
+        var found = [Float](repeating: -1, count: 40)
+        let error = #expect(throws: CheckpointError.self) {
+            try found.withUnsafeMutableBufferPointer { try files.read("m", 0..<2, into: #require($0.baseAddress)) }
+        }
+        #expect(error?.exitCode == .data && found.allSatisfy { $0 == -1 })
+    }
+
+    @Test func `a stretch that would end past all numbers is damaged`() throws {
+        let path = temporary.file("rank-0.safetensors")
+        for first in ["\(Int.max)", "\(Int.max - 38)", "-1", "9223372036854775808"] {
+            _ = try SafetensorsFile.write(
+                [TensorSource("m", vector(40))], to: path,
+                metadata: ["format": TrainingState.format, TrainingState.firstKey("m"): first])
+            let error = #expect(throws: CheckpointError.self) { try SavedFiles([path], isOfOtherLayout: false).tensor("m") }
+            #expect(error?.exitCode == .data)
+        }
+    }
+
+    @Test(arguments: [.nan, -1, 0.5, .infinity, 1e19, 0x1p54]) func `a number that is no count is damaged`(
+        _ number: Double
+    ) throws {
+        var state = TrainingState()
+        state.numbers["steps"] = number
+        let read = try saved([state])
+        #expect(try read.number("steps").bitPattern == number.bitPattern && read.optionalCount("none") == 0)
+        let error = #expect(throws: CheckpointError.self) { try read.count("steps") }
+        #expect(error?.exitCode == .data && error?.description.contains(temporary.path) == true)
+        #expect(throws: CheckpointError.self) { try common().count("steps", atMost: 6) }
+        #expect(try common().count("steps", atMost: 7) == 7)
     }
 
     @Test func `what is written is the state as it was taken, whatever the next step makes of it`() throws {

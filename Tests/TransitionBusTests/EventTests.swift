@@ -60,6 +60,36 @@ import Testing
         #expect(throws: BusError.self) { try EventPublisher(messaging, address: "*", keys: .generate()) }
     }
 
+    @Test func `a port that is named and taken is a setting to change`() throws {
+        let messaging = try MessagingContext()
+        let port = try #require(Int(try EventPublisher(messaging).endpoint.split(separator: ":").last ?? ""))
+        let taken = try EventPublisher(MessagingContext(), port: port)
+        for port in [port, port - 1] {
+            let error = #expect(throws: BusError.self) { try EventPublisher(messaging, port: port) }
+            #expect(error?.exitCode == .configuration && error?.description.hasPrefix("events.endpoint: port") == true)
+        }
+        withExtendedLifetime(taken) {}
+    }
+
+    /// It may say anything of where its events have got to.
+    @Test func `a publisher of the largest number of events is followed`() throws {
+        let messaging = try MessagingContext()
+        let events = try ZeroMQSocket(messaging.context, .publisher, name: "events")
+        let snapshots = try ZeroMQSocket(messaging.context, .router, name: "snapshots")
+        let place = Array(try events.bind("tcp://127.0.0.1:*").utf8)
+        let subscriber = try EventSubscriber(try snapshots.bind("tcp://127.0.0.1:*"))
+        var seen: [RunEvent] = []
+        let deadline = ContinuousClock.now + .seconds(60)
+        while seen.isEmpty, ContinuousClock.now < deadline {
+            if let request = try snapshots.receive() {
+                _ = try snapshots.send([request.parts[0], [UInt8](repeating: 255, count: 8), place])
+            }
+            _ = try events.send([EventPublisher.topic] + RunEvent(sequence: 3, key: "step", json: [49]).parts)
+            seen += try subscriber.next(milliseconds: 5)
+        }
+        #expect(seen.map(\.sequence) == [3])
+    }
+
     @Test func `with keys, only listed monitors see the run`() throws {
         let (keys, monitor, unlisted) = (try CurveKeys.generate(), try CurveKeys.generate(), try CurveKeys.generate())
         let messaging = try MessagingContext()

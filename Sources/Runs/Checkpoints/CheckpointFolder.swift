@@ -64,6 +64,10 @@ struct CheckpointFolder: Sendable {
     /// - Throws: what is wrong with the checkpoint.
     static func verified(_ checkpoint: String, rank: Int = 0, of ranks: Int = 1) throws -> CheckpointManifest {
         let manifest = try CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")
+        // Another name its owner has given it.
+        if let named = step(ofName: checkpoint.split(separator: "/").last ?? ""), named != manifest.step {
+            throw CheckpointError.damaged(checkpoint, "is of step \(manifest.step), as its \(CheckpointManifest.fileName) says")
+        }
         // Numbers without leading zeros: a shorter name comes first.
         let files = manifest.files.sorted { ($0.key.count, $0.key) < ($1.key.count, $1.key) }
         for number in stride(from: rank, to: files.count, by: ranks) {

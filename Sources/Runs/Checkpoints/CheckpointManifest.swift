@@ -33,6 +33,8 @@ package struct CheckpointManifest: Equatable, Sendable {
     package var record: StepRecord
 
     private static let digestKey = "sha256"
+    /// Factors of a layout, too.
+    fileprivate static let mostRanks = 1 << 20
 
     /// As it stands on disk.
     static func text(_ json: JSONObject) -> String { JSONValue.object(json).text(.indented, sortedKeys: false) + "\n" }
@@ -89,6 +91,12 @@ package struct CheckpointManifest: Equatable, Sendable {
         else { throw damaged("loss or times") }
         let data = json["data_sha256"]?.string
         guard data != nil || version < 2 else { throw damaged("data_sha256") }
+        // The digest says that the text is whole, not that it makes sense.
+        let asked = settings[RunConfig.stepsKey]?.string.flatMap { Int($0) } ?? .max
+        guard step <= asked else { throw CheckpointError.damaged(path, "is of step \(step), and its run has \(asked) steps") }
+        guard (1...Self.mostRanks).contains(worldSize), (0...step).contains(timedSteps) else {
+            throw CheckpointError.damaged(path, "is of \(worldSize) ranks and \(timedSteps) timed steps")
+        }
         identity = Identity(job: job, worldSize: worldSize, model: model, data: data, settings: [:])
         for (key, value) in settings.members { identity.settings[key] = value.string }
         files = [:]
@@ -157,7 +165,7 @@ extension CheckpointManifest.Identity {
     /// nil where the manifest says nothing of the kind.
     var layout: ParallelDims? {
         let factors = settings[Self.layoutKey]?.split(separator: Self.times).compactMap { Int($0) } ?? []
-        guard factors.count == 2, factors.allSatisfy({ (1...1 << 20).contains($0) }) else { return nil }
+        guard factors.count == 2, factors.allSatisfy({ (1...CheckpointManifest.mostRanks).contains($0) }) else { return nil }
         return ParallelDims(data: factors[0], pipeline: factors[1])
     }
 }

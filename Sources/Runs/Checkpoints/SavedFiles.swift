@@ -9,9 +9,14 @@ internal import TernarySVD
 final class SavedFiles: Sendable {
     /// What a file has.
     private struct Contents {
-        /// Elements of each tensor, by their place in the vector it is a stretch of; a whole tensor begins at 0.
-        var tensors: [String: Range<Int>] = [:]
+        var tensors: [String: Part] = [:]
         var numbers: [String: Double] = [:]
+    }
+    private struct Part {
+        /// By their place in the vector that they are a stretch of; a whole tensor begins at 0.
+        let elements: Range<Int>
+        /// Of one dimension: only then is a row an element.
+        let isVector: Bool
     }
     private struct State {
         var contents: [Int: Contents] = [:]
@@ -60,7 +65,9 @@ final class SavedFiles: Sendable {
     func read(_ name: String, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>) throws(CheckpointError) {
         var missing = range.isEmpty ? [] : [range]
         for index in paths.indices where !missing.isEmpty {
-            guard let has = try contents(index).tensors[name] else { continue }
+            guard let part = try contents(index).tensors[name] else { continue }
+            guard part.isVector else { throw .damaged(paths[index], "\(name) is no stretch of a vector") }
+            let has = part.elements
             var still: [Range<Int>] = []
             for part in missing {
                 let found = part.clamped(to: has)
@@ -78,10 +85,13 @@ final class SavedFiles: Sendable {
         }
         guard missing.isEmpty else {
             throw .damaged(
-                parentDirectory(of: paths.first ?? ""),
+                folder,
                 "has no \(name), elements \(missing[0]); another version of this program has written it, or it is damaged")
         }
     }
+
+    /// The checkpoint.
+    var folder: String { parentDirectory(of: paths.first ?? "") }
 
     private func file(_ index: Int) throws(CheckpointError) -> SafetensorsFile {
         if let file = state.withLock({ $0.open[index] }) { return file }
@@ -102,7 +112,9 @@ final class SavedFiles: Sendable {
         for (name, info) in file.tensors {
             let first = file.metadata[TrainingState.firstKey(name)].map { Int($0) } ?? 0
             guard let first, first >= 0 else { throw .damaged(file.path, "\(name) begins nowhere") }
-            contents.tensors[name] = first..<first + info.shape.reduce(1, *)
+            let (end, isBeyond) = first.addingReportingOverflow(info.shape.reduce(1, *))
+            guard !isBeyond else { throw .damaged(file.path, "\(name) begins at \(first)") }
+            contents.tensors[name] = Part(elements: first..<end, isVector: info.shape.count == 1)
         }
         for (key, text) in file.metadata where key.hasPrefix(TrainingState.numberPrefix) {
             guard let bits = UInt64(text, radix: 16) else { throw .damaged(file.path, "\(key) is \(text)") }

@@ -110,6 +110,25 @@ extension TrainingState {
         return try files?.number(name)
     }
 
+    /// A number that counts something.
+    ///
+    /// - Parameter most: what is done with it has no room for more; without one, what a number holds exactly.
+    package func count(_ name: String, atMost most: Int = 1 << 53) throws(CheckpointError) -> Int {
+        try asCount(number(name), name, atMost: most)
+    }
+
+    /// 0 where there is none.
+    package func optionalCount(_ name: String) throws(CheckpointError) -> Int {
+        try asCount(optionalNumber(name) ?? 0, name, atMost: 1 << 53)
+    }
+
+    private func asCount(_ number: Double, _ name: String, atMost most: Int) throws(CheckpointError) -> Int {
+        guard let count = Int(exactly: number), (0...most).contains(count) else {
+            throw .damaged(files?.folder ?? "the checkpoint", "\(name) is \(number), which is no count")
+        }
+        return count
+    }
+
     /// A matrix of −1, 0 and 1.
     package func ternary(_ name: String) throws(CheckpointError) -> PackedTernary {
         if let matrix = ternary[name] { return PackedTernary(matrix) }

@@ -63,7 +63,7 @@ package struct Optimizer {
                 try memory.read(Self.name(index, names[piece.parameter]), piece.inParameter, into: target + piece.inSlice)
             }
         }
-        number = Int(try memory.number("optimizer.steps"))
+        number = try memory.count("optimizer.steps")
     }
 
     /// Bytes this rank sends in a step.

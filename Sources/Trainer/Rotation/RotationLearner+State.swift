@@ -22,7 +22,7 @@ extension RotationLearner {
             optimizers[index] = CayleySGD(
                 retraction: optimizer.retraction, momentum: optimizer.momentum, stepSize: optimizer.stepSize,
                 orthonormalization: optimizer.orthonormalization,
-                steps: Int(try state.number("steps.\(index)")), momentumBuffer: try state.optionalTensor("momentum.\(index)"))
+                steps: try state.count("steps.\(index)"), momentumBuffer: try state.optionalTensor("momentum.\(index)"))
         }
     }
 }

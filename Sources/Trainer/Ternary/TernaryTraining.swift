@@ -85,7 +85,7 @@ package final class TernaryTraining<World: Communicator> {
                 tolerance: transition.options.tolerance)
         }
         if let saved {
-            step = Int(try saved.number("transitions"))
+            step = try saved.count("transitions", atMost: Int(Int32.max))
             for number in layers.indices { try layers[number].restore(saved) }
         }
         let codecs = layers.map(\.codec)

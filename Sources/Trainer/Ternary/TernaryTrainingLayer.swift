@@ -141,10 +141,10 @@ extension TernaryTrainingLayer {
         if let tolerance = try saved.optionalNumber("\(name).tolerance") { self.tolerance = Float(tolerance) }
         hasShortScales = try saved.optionalNumber("\(name).short_scales") == 1
         adaptation = Adaptation(
-            budget: Int(try saved.number("\(name).budget")), price: Float(try saved.number("\(name).price")))
+            budget: try saved.count("\(name).budget"), price: Float(try saved.number("\(name).price")))
         branches = BranchCounts(
-            refresh: Int(try saved.number("\(name).refresh")), prune: Int(try saved.number("\(name).prune")),
-            full: Int(try saved.number("\(name).full")), refused: Int(try saved.optionalNumber("\(name).refused") ?? 0))
+            refresh: try saved.count("\(name).refresh"), prune: try saved.count("\(name).prune"),
+            full: try saved.count("\(name).full"), refused: try saved.optionalCount("\(name).refused"))
         factorsChanged()
         balanceChanged()
     }
