@@ -84,8 +84,10 @@ package protocol Communicator: AnyObject {
     ) throws(MPIError) -> Pending<Value>
 
     /// From here on a call that waits for other ranks ends the job where one of them gets nothing done for so long: see
-    /// ``Watchdog``. Parts split off later do the same. Collective.
-    func watch(longestWait: Duration) throws(MPIError)
+    /// ``Watchdog``. Parts split off later do the same. What looked after the ranks before no longer does. Collective.
+    ///
+    /// - Returns: why ranks that hang are not noticed; nil where they are.
+    func watch(longestWait: Duration) throws(MPIError) -> String?
     /// What looks after this rank and the others; nil before ``watch(longestWait:)``.
     var watchdog: Watchdog? { get }
     /// Ends every process of the job with this exit code.
@@ -94,7 +96,7 @@ package protocol Communicator: AnyObject {
 
 extension Communicator {
     /// Watches nothing: for communicators without a watchdog.
-    package func watch(longestWait: Duration) throws(MPIError) {}
+    package func watch(longestWait: Duration) throws(MPIError) -> String? { nil }
     package var watchdog: Watchdog? { nil }
 
     /// Does what may wait for other ranks in another way than by the calls above.

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Support
 
 /// Datagrams between the watchdogs of a job: questions, reports, and the word that the job ends.
 ///
@@ -23,40 +24,80 @@ final class Heartbeat: Sendable {
     /// Of every rank: addresses and a port.
     private let peers: [[(address: UInt32, port: UInt16)]]
 
-    /// Opens the socket of every rank and exchanges addresses; nil in a world of one. Collective.
-    static func open(_ world: some Communicator) throws(MPIError) -> Heartbeat? {
-        guard world.size > 1 else { return nil }
+    /// Opens the socket of every rank and exchanges addresses. Collective.
+    ///
+    /// - Returns: nil in a world of one. Where a rank cannot be asked there is none on any rank, and a line that says why: the
+    ///   others would take that rank for lost.
+    static func open(_ world: some Communicator) throws(MPIError) -> (heartbeat: Heartbeat?, problem: String?) {
+        guard world.size > 1 else { return (nil, nil) }
         let token = UInt64(bitPattern: try world.broadcast(Int64.random(in: .min ... .max)))
         let isOneNode = try world.ranksOnNode() == world.size
+        let addresses = isOneNode ? ["127.0.0.1"] : NetworkInterfaces.outward().map(\.text)
         let descriptor = socket(
             AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         let (loopback, any): (UInt32, UInt32) = (0x7F00_0001, 0)
-        var port: UInt16 = 0
-        if descriptor >= 0,
-            NetworkInterfaces.withSocketAddress(isOneNode ? loopback : any, port: 0, { bind(descriptor, $0, $1) }) == 0
-        {
-            port = NetworkInterfaces.boundAddress(descriptor)?.port ?? 0
+        let isBound =
+            descriptor >= 0
+            && NetworkInterfaces.withSocketAddress(isOneNode ? loopback : any, port: 0) { bind(descriptor, $0, $1) } == 0
+        let port = isBound ? NetworkInterfaces.boundAddress(descriptor)?.port : nil
+        let own = port.map { Place(addresses: addresses, port: $0) } ?? Place(addresses: addresses, code: errno)
+        let places: [Place]
+        do throws(MPIError) {
+            places = try world.allGather(Array(own.text.utf8)).map { Place(text: String(decoding: $0, as: UTF8.self)) }
+        } catch {
+            if descriptor >= 0 { close(descriptor) }
+            throw error
         }
-        let addresses = isOneNode ? ["127.0.0.1"] : NetworkInterfaces.outward().map(\.text)
-        let lines = try world.allGather(Array(([String(port)] + addresses).joined(separator: " ").utf8))
-        let peers = lines.map { line -> [(address: UInt32, port: UInt16)] in
-            let fields = String(decoding: line, as: UTF8.self).split(separator: " ")
-            let port = fields.first.flatMap { UInt16($0) } ?? 0
-            return fields.dropFirst().compactMap { NetworkInterfaces.parse($0) }.map { ($0, port) }
+        if let problem = problem(of: places) {
+            if descriptor >= 0 { close(descriptor) }
+            return (nil, problem)
         }
-        return Heartbeat(descriptor: descriptor, token: token, rank: world.rank, peers: peers)
+        let peers = places.map { place in place.addresses.compactMap { NetworkInterfaces.parse($0) }.map { ($0, place.port) } }
+        return (Heartbeat(descriptor: descriptor, token: token, rank: world.rank, peers: peers), nil)
+    }
+
+    /// Where a rank can be asked.
+    struct Place: Equatable {
+        let addresses: [String]
+        /// 0 where the rank has no socket.
+        let port: UInt16
+        /// The system's number for why not.
+        let code: Int32
+
+        var text: String { ([String(port), String(code)] + addresses).joined(separator: " ") }
+
+        init(addresses: [String], port: UInt16 = 0, code: Int32 = 0) {
+            (self.addresses, self.port, self.code) = (addresses, port, code)
+        }
+
+        /// - Parameter text: as ``text`` gives it.
+        init(text: String) {
+            let fields = text.split(separator: " ").map(String.init)
+            addresses = Array(fields.dropFirst(2))
+            port = fields.first.flatMap { UInt16($0) } ?? 0
+            code = fields.dropFirst().first.flatMap { Int32($0) } ?? 0
+        }
+    }
+
+    /// Why a rank cannot be asked; nil where all can.
+    static func problem(of places: [Place]) -> String? {
+        guard let rank = places.firstIndex(where: { $0.port == 0 || $0.addresses.isEmpty }) else { return nil }
+        let why =
+            places[rank].port == 0
+            ? "cannot open a UDP socket (\(systemMessage(places[rank].code)))" : "has no address that other machines reach"
+        return "rank \(rank) \(why), so that no rank notices another one that hangs: the job then waits until it is ended"
     }
 
     private init(descriptor: Int32, token: UInt64, rank: Int, peers: [[(address: UInt32, port: UInt16)]]) {
         (self.descriptor, self.token, self.rank, self.peers) = (descriptor, token, rank, peers)
     }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    deinit { close(descriptor) }
 
     var size: Int { peers.count }
 
     func send(_ message: Message, to peer: Int) {
-        for (address, port) in peers[peer] where port != 0 {
+        for (address, port) in peers[peer] {
             NetworkInterfaces.withSocketAddress(address, port: port) { send(message, to: $0, $1) }
         }
     }

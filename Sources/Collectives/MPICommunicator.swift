@@ -28,8 +28,12 @@ package final class MPICommunicator: Communicator {
     func limited(toPieces limit: Int) throws(MPIError) -> MPICommunicator { try MPICommunicator(handle, pieceLimit: limit) }
 
     /// Starts the watchdog of this rank, and the datagrams by which the watchdogs ask each other (`Heartbeat`). Collective.
-    package func watch(longestWait: Duration) throws(MPIError) {
-        watchdog = Watchdog(rank: rank, try Heartbeat.open(self), timeout: longestWait)
+    package func watch(longestWait: Duration) throws(MPIError) -> String? {
+        let (heartbeat, problem) = try Heartbeat.open(self)
+        // Every rank is here now: none still waits for an answer of the one before.
+        watchdog?.stop()
+        watchdog = Watchdog(rank: rank, heartbeat, timeout: longestWait)
+        return problem
     }
 
     /// Makes a call that may wait for other ranks.

@@ -95,7 +95,9 @@ extension Job {
                 try TraceSession<LoopbackCommunicator>.check(file, madeLater: path)
             }
         }
-        try communicator.watch(longestWait: .seconds(config.watchdog.step))
+        if let problem = try communicator.watch(longestWait: .seconds(config.watchdog.step)) {
+            reporter.note("warning: \(problem)")
+        }
         let placement = try config.chooseThreads(on: communicator)
         let (admission, policy) = try Self.admit(request, config, folder: path, reporter, on: communicator)
         if admission == .finished { return try Self.complete(config, request, path, reporter, on: communicator) }

@@ -1,3 +1,4 @@
+import Glibc
 import Support
 import TensorCore
 import Testing
@@ -38,6 +39,28 @@ import Testing
         #expect(try !pending.isComplete())
         _ = try world.startSend(Tensor([4, 5], [2]), to: 0)
         #expect(try pending.wait().elements == [4, 5])
+    }
+}
+
+@Suite struct WatchTests {
+    @Test func `a watchdog that another one takes the place of ends nothing`() async {
+        await #expect(processExitsWith: .success) {
+            let world = LoopbackCommunicator()
+            _ = try world.watch(longestWait: .seconds(1))
+            world.watchdog?.begin("a phase of the job before", limit: .milliseconds(500))
+            _ = try world.watch(longestWait: .seconds(1))
+            sleep(2)
+        }
+    }
+
+    @Test func `a rank that cannot be asked is named to all, with why`() {
+        typealias Place = Heartbeat.Place
+        let whole = Place(addresses: ["10.0.0.1", "10.1.0.1"], port: 4000)
+        #expect(Place(text: whole.text) == whole)
+        #expect(Heartbeat.problem(of: [whole, whole]) == nil)
+        let closed = Heartbeat.problem(of: [whole, Place(text: Place(addresses: ["10.0.0.2"], code: EACCES).text)])
+        #expect(closed?.hasPrefix("rank 1 cannot open a UDP socket (Permission denied)") == true, "\(closed ?? "")")
+        #expect(Heartbeat.problem(of: [Place(addresses: [], port: 4000)])?.contains("rank 0 has no address") == true)
     }
 }
 

@@ -176,6 +176,30 @@ extension RankTests {
             _ = try sending.wait()
         }
 
+        @Test(.enabled(if: RankWorld.shared is MPICommunicator), arguments: [false, true])
+        func `a message that is shorter than was asked for is an error`(_ polls: Bool) throws {
+            let (next, previous) = ((rank + 1) % size, (rank + size - 1) % size)
+            let receiving = try world.startReceive([4], from: previous, tag: 6)
+            try world.startSend(Tensor([1, 2], [2]), to: next, tag: 6).wait()
+            #expect(throws: MPIError.self) {
+                if polls { while try !receiving.isComplete() {} } else { _ = try receiving.wait() }
+            }
+        }
+
+        /// As the jobs of a sweep do.
+        @Test func `watching anew leaves no thread and no socket of before`() throws {
+            func open() throws -> [Int] { try ["task", "fd"].map { try entries(ofFolder: "/proc/self/\($0)").count } }
+            #expect(try world.watch(longestWait: .seconds(600)) == nil)
+            let first = try open()
+            for _ in 0..<10 { #expect(try world.watch(longestWait: .seconds(600)) == nil) }
+            // The threads look every 50 ms whether they are to end. Others of this process come and go.
+            func isLeft() throws -> Bool { try zip(open(), first).contains { $0 > $1 + 4 } }
+            let deadline = ContinuousClock.now + .seconds(30)
+            while try isLeft(), ContinuousClock.now < deadline { usleep(20_000) }
+            #expect(try !isLeft())
+            world.watchdog?.stop()
+        }
+
         /// 4 GiB and a little on each of two ranks, so only where SQ_TEST_LARGE_MESSAGES is set.
         @Test(.enabled(if: getenv("SQ_TEST_LARGE_MESSAGES") != nil))
         func `a message of more elements than one call of MPI takes arrives whole`() throws {
