@@ -1,4 +1,5 @@
 internal import CZeroMQ
+internal import Glibc
 internal import Support
 
 /// One thing a monitor may want to show: the newest value under a key, such as `step` or `layer/model.layers.0.mlp.up_proj`.
@@ -59,8 +60,21 @@ package final class EventPublisher {
             try socket.setHeartbeats()
             if let keys { try socket.secureAsServer(keys, domain: Self.authenticationDomain) }
         }
-        eventsEndpoint = try events.bind("tcp://\(address):\(port.map { String($0 + 1) } ?? "*")")
-        endpoint = try snapshots.bind("tcp://\(address):\(port.map(String.init) ?? "*")")
+        eventsEndpoint = try Self.bind(events, address, port.map { $0 + 1 })
+        endpoint = try Self.bind(snapshots, address, port)
+    }
+
+    /// - Throws: ``BusError/unsuitable(setting:rule:)`` for a port that was named and cannot be had: no other try gets it.
+    private static func bind(_ socket: ZeroMQSocket, _ address: String, _ port: Int?) throws -> String {
+        do throws(ZeroMQError) {
+            return try socket.bind("tcp://\(address):\(port.map(String.init) ?? "*")")
+        } catch {
+            guard let port, [EADDRINUSE, EACCES].contains(error.code) else { throw error }
+            let why = error.code == EACCES ? "may not be used by this user" : "is taken by another process"
+            throw BusError.unsuitable(
+                setting: "events.endpoint",
+                rule: "port \(port) of \(address) \(why); name another port, which is used with the one after it, or auto")
+        }
     }
 
     private let messaging: MessagingContext

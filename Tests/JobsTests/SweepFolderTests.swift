@@ -1,5 +1,6 @@
 import Collectives
 import Configuration
+import Foundation
 import Support
 import TestSupport
 import Testing
@@ -72,6 +73,17 @@ import Testing
         try makeFolder("\(path)/eval,seed=3")
         try AtomicFile.write("mine", to: "\(path)/eval,seed=3/thesis.tex")
         try refusal(["eval,seed=3: holds files that are no run's (thesis.tex)"], grid.replacing("1, 2", with: "1, 2, 3"))
+    }
+
+    @Test func `a sweep's folder is made with those that it is in, and may be behind a link`() throws {
+        try makeFolder(folder.file("disk"))
+        try FileManager.default.createSymbolicLink(atPath: folder.file("a"), withDestinationPath: folder.file("disk"))
+        let lock = try SweepFolder(folder.file("a/b/c")).begin(run: "", supervisor: nil, clearing: nil)
+        withExtendedLifetime(lock) {}
+        #expect(PathKind(folder.file("disk/b/c/run.json")) == .file)
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: folder.file("disk/b/c"))
+        try sweep(grid)
+        #expect(try rows().count == 2)
     }
 
     @Test func `a folder with another job's run is refused, and overwritten where that is asked for`() throws {

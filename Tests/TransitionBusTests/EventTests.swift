@@ -1,5 +1,6 @@
 import CZeroMQ
 import Glibc
+import Support
 import TensorCore
 import Testing
 

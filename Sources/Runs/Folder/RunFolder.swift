@@ -209,7 +209,7 @@ package final class RunFolder {
     }
 
     /// Makes a folder and those it is in.
-    private static func makeDirectories(_ path: String) throws(RunFolderError) {
+    static func makeDirectories(_ path: String) throws(RunFolderError) {
         var current = path.hasPrefix("/") ? "/" : ""
         for name in path.split(separator: "/") {
             current += (current.isEmpty || current == "/" ? "" : "/") + name

@@ -75,7 +75,7 @@ package struct SweepFolder {
             }
         }
         let own = RunRecord(job: Self.job)
-        if RunRecord(folder: path) != own { try own.write(folder: path) }
+        if try RunRecord(folder: path) != own { try own.write(folder: path) }
         try lock.sign(run, path)
         return lock
     }
