@@ -229,24 +229,33 @@ int cmpi_irecv(cmpi_comm comm, void *data, int count, cmpi_type type, int peer, 
     return code;
 }
 
-int cmpi_test(cmpi_request *request, int *done) {
-    MPI_Request value = unwrap_request(*request);
-    cmpi_enter();
-    int code = MPI_Test(&value, done, MPI_STATUS_IGNORE);
-    cmpi_leave();
-    if (*request != NULL && value == MPI_REQUEST_NULL) cmpi_completed();
-    *request = wrap_request(value);
-    return code;
+static int check_received(MPI_Status *status, int bytes) {
+    int received = 0;
+    int code = MPI_Get_count(status, MPI_BYTE, &received);
+    if (code != MPI_SUCCESS) return code;
+    return received == bytes ? MPI_SUCCESS : MPI_ERR_TRUNCATE;
 }
 
-int cmpi_wait(cmpi_request *request) {
+int cmpi_test(cmpi_request *request, int bytes, int *done) {
     MPI_Request value = unwrap_request(*request);
+    MPI_Status status;
     cmpi_enter();
-    int code = MPI_Wait(&value, MPI_STATUS_IGNORE);
+    int code = MPI_Test(&value, done, &status);
     cmpi_leave();
     if (*request != NULL && value == MPI_REQUEST_NULL) cmpi_completed();
     *request = wrap_request(value);
-    return code;
+    return code == MPI_SUCCESS && *done && bytes >= 0 ? check_received(&status, bytes) : code;
+}
+
+int cmpi_wait(cmpi_request *request, int bytes) {
+    MPI_Request value = unwrap_request(*request);
+    MPI_Status status;
+    cmpi_enter();
+    int code = MPI_Wait(&value, &status);
+    cmpi_leave();
+    if (*request != NULL && value == MPI_REQUEST_NULL) cmpi_completed();
+    *request = wrap_request(value);
+    return code == MPI_SUCCESS && bytes >= 0 ? check_received(&status, bytes) : code;
 }
 
 int cmpi_available_cores(void) {

@@ -179,7 +179,7 @@ package final class MPICommunicator: Communicator {
     ) throws(MPIError) -> Pending<Value> {
         let requests = Requests(rank: rank, watchdog)
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
-            try requests.start("MPI_Irecv") { request in
+            try requests.start("MPI_Irecv", receiving: count) { request in
                 cmpi_irecv(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request)
             }
         }
@@ -206,26 +206,30 @@ private final class Requests {
     private let rank: Int
     private let watchdog: Watchdog?
     private var operation = ""
-    private var open: [cmpi_request?] = []
+    /// With the bytes that a receive waits for; negative for others.
+    private var open: [(request: cmpi_request?, bytes: Int32)] = []
 
     init(rank: Int, _ watchdog: Watchdog?) {
         self.rank = rank
         self.watchdog = watchdog
     }
 
-    func start(_ operation: String, _ call: (inout cmpi_request?) -> Int32) throws(MPIError) {
+    func start(
+        _ operation: String, receiving bytes: Int32 = -1, _ call: (inout cmpi_request?) -> Int32
+    ) throws(MPIError) {
         var request: cmpi_request?
         try MPIError.check(operation, rank: rank, call(&request))
         self.operation = operation
-        open.append(request)
+        open.append((request, bytes))
     }
 
     func progress(wait: Bool) throws(MPIError) -> Bool {
-        while var request = open.last {
-            var done: Int32 = 1
+        while let (started, bytes) = open.last {
+            var (request, done) = (started, Int32(1))
             let code =
                 wait
-                ? Trace.span(.wait) { watchdog.waiting(in: operation) { cmpi_wait(&request) } } : cmpi_test(&request, &done)
+                ? Trace.span(.wait) { watchdog.waiting(in: operation) { cmpi_wait(&request, bytes) } }
+                : cmpi_test(&request, bytes, &done)
             try MPIError.check(operation, rank: rank, code)
             if done == 0 { return false }
             open.removeLast()

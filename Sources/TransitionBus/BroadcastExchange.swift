@@ -47,9 +47,7 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
             let mine = own[layer]
             precondition(owner != world.rank || mine != nil, "layer \(layer) was not published by its owner")
             var bytes = mine.map { [$0.codec] + $0.payload } ?? []
-            let start = ContinuousClock.now
             try world.broadcast(&bytes, root: owner)
-            statistics.collectSeconds += (ContinuousClock.now - start).seconds
             guard let codec = bytes.first else { continue }
             let payload = Array(bytes.dropFirst())
             let header = FrameHeader(
@@ -67,8 +65,6 @@ package final class BroadcastExchange<World: Communicator>: TransitionExchange {
     ///
     /// - Throws: ``BusError/replicasDiffer(step:details:)``.
     package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
-        let start = ContinuousClock.now
-        defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
         let own = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         var reduced = own + values
         try world.allReduce(&reduced, .min)

@@ -80,9 +80,6 @@ package struct BusStatistics: Equatable, Sendable {
     package var refused: [Refusal: Int] = [:]
     /// Connections turned away for want of a listed key.
     package var refusedKeys = 0
-    /// Seconds spent waiting for other ranks' transitions while there was nothing to apply, and in the sync step.
-    package var collectSeconds = 0.0
-    package var syncSeconds = 0.0
 }
 
 /// The way transitions take from their owners to all ranks, once per step:

@@ -1,14 +1,15 @@
 internal import TensorCore
 
-/// Faults in what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind the
-/// next one, or has a byte changed, with these probabilities.
+/// Faults in what arrives at a rank, to test that the bus repairs it: each message is dropped, doubled, held back behind its
+/// sender's next one, or has a byte changed, with these probabilities.
 package struct FaultInjection {
     package var drop = 0.0
     package var double = 0.0
     package var reorder = 0.0
     package var corrupt = 0.0
     private var random: RandomStream
-    private var held: [[UInt8]]?
+    /// Messages held back, by sender.
+    private var held: [Int: [[UInt8]]] = [:]
     /// Faults so far.
     package private(set) var count = 0
 
@@ -17,8 +18,8 @@ package struct FaultInjection {
         random = RandomStream(seed: seed, stream: UInt64(rank))
     }
 
-    /// The messages that take the place of this one.
-    mutating func inject(_ parts: [[UInt8]]) -> [[[UInt8]]] {
+    /// The messages that take the place of this one; all are its sender's.
+    mutating func inject(_ parts: [[UInt8]], from sender: Int) -> [[[UInt8]]] {
         var result: [[[UInt8]]] = []
         let choice = random.uniform()
         switch choice {
@@ -26,19 +27,16 @@ package struct FaultInjection {
         case ..<(drop + double):
             count += 1
             result = [parts, parts]
-        case ..<(drop + double + reorder) where held == nil:
+        case ..<(drop + double + reorder) where held[sender] == nil:
             count += 1
-            held = parts
+            held[sender] = parts
             return []
         case (drop + double + reorder)..<(drop + double + reorder + corrupt):
             count += 1
             result = [corrupted(parts)]
         default: result = [parts]
         }
-        if let late = held {
-            held = nil
-            result.append(late)
-        }
+        if let late = held.removeValue(forKey: sender) { result.append(late) }
         return result
     }
 

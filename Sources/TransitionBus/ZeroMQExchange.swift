@@ -29,8 +29,6 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     private var served: [Served: ContinuousClock.Instant] = [:]
     /// Keys turned away by then: the self-test's.
     private let refusedAtSetup: Int
-    /// The last step rank 0 has declared closed.
-    package private(set) var lastCommit: Int?
     package internal(set) var statistics = BusStatistics()
     /// Called whenever the exchange waits, to serve what else this thread owns (the events).
     package var whileWaiting: (() throws -> Void)?
@@ -138,10 +136,8 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
                 try poll(milliseconds: 0)
                 continue
             }
-            let start = ContinuousClock.now
             try poll(milliseconds: 5)
             let now = ContinuousClock.now
-            statistics.collectSeconds += (now - start).seconds
             // Own layers that others are to compute become due by themselves.
             for (owner, layers) in ledger.missing where owner != world.rank || !handover.isOwed {
                 let decision = schedule.decide(
@@ -171,7 +167,6 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
     /// - Throws: ``BusError/replicasDiffer(step:details:)``, ``BusError/timeout(what:rank:seconds:)``.
     package func finishStep(stateDigest: Digest, leastOf values: [Int64]) throws -> [Int64] {
         let start = ContinuousClock.now
-        defer { statistics.syncSeconds += (ContinuousClock.now - start).seconds }
         let vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         let pending = try world.startAllReduce(vector + values, .min)
         // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only
@@ -190,10 +185,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         }
         let reduced = try pending.wait().elements
         guard Agreement.holds(reduced[..<vector.count]) else { throw try Differences.find(ledger, stateDigest, world) }
-        if world.rank == 0 {
-            lastCommit = ledger.step
-            try publish(ReplayRing.Frame(header: header(.commit).encoded, payload: []))
-        }
+        if world.rank == 0 { try publish(ReplayRing.Frame(header: header(.commit).encoded, payload: [])) }
         return Array(reduced[vector.count...])
     }
 
@@ -236,17 +228,17 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
 
     private func handle(_ event: BusEvent) throws {
         switch event {
-        case .published(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: false) }
-        case .replayed(let owner, let parts): try withFaults(parts) { try take($0, from: owner, isReplay: true) }
-        case .asked(let peer, let parts): try withFaults(parts) { try serve($0, to: peer) }
+        case .published(let owner, let parts): try withFaults(parts, from: owner) { try take($0, from: owner, isReplay: false) }
+        case .replayed(let owner, let parts): try withFaults(parts, from: owner) { try take($0, from: owner, isReplay: true) }
+        case .asked(let peer, let parts): try withFaults(parts, from: peer) { try serve($0, to: peer) }
         case .subscribed, .unsubscribed: break
         case .garbage: count(.malformed)
         }
     }
 
-    private func withFaults(_ parts: [[UInt8]], _ take: ([[UInt8]]) throws -> Void) throws {
+    private func withFaults(_ parts: [[UInt8]], from sender: Int, _ take: ([[UInt8]]) throws -> Void) throws {
         guard faults != nil else { return try take(parts) }
-        for parts in faults?.inject(parts) ?? [] { try take(parts) }
+        for parts in faults?.inject(parts, from: sender) ?? [] { try take(parts) }
     }
 
     /// Takes header and payload that an owner published, or sent again.
@@ -263,7 +255,8 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
             case .refused(let refusal): refuse(refusal, of: owner)
             }
         case .end: ledger.noteEnd(header, from: owner)
-        case .commit where owner == 0: lastCommit = Int(clamping: header.step)
+        // The all-reduce has said so already: it only shows what was lost before it.
+        case .commit where owner == 0: break
         case .commit, .request, .claim, .grant, .result: return refuse(.malformed, of: owner)
         case .probe, .hello: return
         }

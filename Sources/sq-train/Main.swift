@@ -39,6 +39,7 @@ enum Main {
         do {
             try ProcessEnvironment.requireKernels()
             try ProcessEnvironment.requireThreadNumber()
+            try ProcessEnvironment.requireAttempt()
             try ProcessEnvironment.requireTexts()
             try SQTrain.checkCommand(arguments)
             let command = try SQTrain.parseAsRoot(arguments)

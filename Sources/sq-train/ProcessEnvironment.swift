@@ -21,8 +21,19 @@ enum ProcessEnvironment {
     /// From 1; Slurm counts too, where it has queued a job again.
     static var attempt: Int {
         let environment = MPIEnvironment.currentEnvironment()
-        func number(_ name: String) -> Int? { environment[name].flatMap { Int($0) } }
-        return (number(attemptVariable) ?? 1) + (number("SLURM_RESTART_COUNT") ?? 0)
+        func number(_ name: String, _ range: ClosedRange<Int>) -> Int? {
+            environment[name].flatMap { Int($0) }.flatMap { range.contains($0) ? $0 : nil }
+        }
+        return (number(attemptVariable, attempts) ?? 1) + (number("SLURM_RESTART_COUNT", 0...attempts.upperBound) ?? 0)
+    }
+
+    /// What messages have room for.
+    private static let attempts = 1...1 << 30
+
+    /// Throws where the number of the attempt is none.
+    static func requireAttempt() throws(AttemptError) {
+        guard let text = MPIEnvironment.currentEnvironment()[attemptVariable] else { return }
+        guard let number = Int(text), attempts.contains(number) else { throw AttemptError(value: text) }
     }
 
     /// What `launch` calls the run in all its attempts.
@@ -180,6 +191,16 @@ enum ProcessEnvironment {
     private static func restart() {
         // The bytes that were given: texts made of them would hide that they are none.
         execv("/proc/self/exe", CommandLine.unsafeArgv)
+    }
+}
+
+/// The environment says that this is an attempt which there cannot be.
+struct AttemptError: ReportableError {
+    let value: String
+
+    var exitCode: Support.ExitCode { .configuration }
+    var description: String {
+        "\(ProcessEnvironment.attemptVariable): \"\(value)\" is no number of an attempt: unset it, launch sets it".singleLine
     }
 }
 

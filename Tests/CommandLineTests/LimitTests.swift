@@ -75,6 +75,13 @@ extension CommandLineTests {
             }
         }
 
+        @Test(arguments: ["-3", "0", "two", "9223372036854775807"]) func `a number of an attempt that is none is refused`(
+            _ number: String
+        ) throws {
+            let outcome = try run("-n 1024", ["--version"], environment: ["SQ_TRAIN_ATTEMPT": number])
+            expectOneLine(outcome, "SQ_TRAIN_ATTEMPT: \"\(number)\" is no number of an attempt")
+        }
+
         @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int)
             throws
         {

@@ -63,9 +63,10 @@ int cmpi_isend(
 int cmpi_irecv(
     cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int peer, int tag,
     cmpi_request _Nullable *_Nonnull request);
-/// Sets `done` when the request has completed, and `request` to NULL with it.
-int cmpi_test(cmpi_request _Nullable *_Nonnull request, int *_Nonnull done);
-int cmpi_wait(cmpi_request _Nullable *_Nonnull request);
+/// Sets `done` when the request has completed, and `request` to NULL with it. Of a receive `bytes` must have arrived, exactly;
+/// negative for other requests.
+int cmpi_test(cmpi_request _Nullable *_Nonnull request, int bytes, int *_Nonnull done);
+int cmpi_wait(cmpi_request _Nullable *_Nonnull request, int bytes);
 
 /// Whether the kernel lets a process read another one's memory (process_vm_readv), tried on this process itself: containers
 /// often refuse the call to all. Open MPI would then warn of every longer message.
