@@ -64,7 +64,10 @@ import Testing
             "{% for x in l %}{% if x == 2 %}{% continue %}{% endif %}{{ x }}{% if x == 3 %}{% break %}{% endif %}{% endfor %}",
             "13"
         ),
-        ("{% set a, b = 1, 2 %}{{ a + b }}", "3"), ("{% set x %} q {% endset %}[{{ x }}]", "[ q ]"),
+        ("{% set a, b = 1, 2 %}{{ a + b }}", "3"),
+        ("{% for x in range(7, 0, -3) %}{{ x }}{% endfor %}{{ range(0, 6, 3)|length }}{{ range(1, 0)|length }}", "74120"),
+        ("{{ range(0, 1, 9223372036854775807)|list }}{{ range(0, -5, -9223372036854775807)|list }}", "[0][0]"),
+        ("{% set x %} q {% endset %}[{{ x }}]", "[ q ]"),
         ("{% macro f(a, b=2) %}{{ a }}{{ b }}{% endmacro %}{{ f(1) }}{{ f(3, b=4) }}{{ f() }}", "12342"),
         ("{% macro f() %}{{ x }}{% endmacro %}{% set x = 5 %}{{ f() }}", "5"),
         ("{% generation %}{% set x = 1 %}a{% endgeneration %}{{ x }}", "a"),

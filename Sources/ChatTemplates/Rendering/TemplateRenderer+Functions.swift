@@ -70,7 +70,8 @@ extension TemplateRenderer {
         guard !isTooFar, step != .min, abs(Double(distance) / Double(step)) <= Double(limit) else {
             throw TemplateFault(line, "a range of more than \(limit) numbers")
         }
-        let count = step > 0 ? max(0, (distance + step - 1) / step) : max(0, (distance + step + 1) / step)
+        // The distance's size, less one: adding a step to it may overflow.
+        let count = distance.signum() == step.signum() ? (distance - step.signum()) / step + 1 : 0
         try budget.spend(count, line)
         return .sequence(TemplateSequence((0..<count).map { .integer(bounds[0] + $0 * step) }, .range))
     }
