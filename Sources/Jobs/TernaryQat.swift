@@ -97,7 +97,9 @@ struct TernaryQat<World: Communicator> {
                     of: linears)
                 given = factors
                 // Factors in the model's own folder are its own.
-                if world.isRoot, config.ternary.path != nil { note = try factors.checkOrigin(inputs.folder) }
+                if world.isRoot, config.ternary.path != nil {
+                    note = try factors.checkOrigin(inputs.folder, allowsMismatch: config.allowMismatch)
+                }
             } else {
                 try QatJob.check(config, inputs.folder.architecture, inputs.folder.path)
                 try inputs.folder.checkIsNoTernaryProduct(ModelWeights(parameters))

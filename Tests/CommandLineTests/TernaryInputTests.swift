@@ -315,6 +315,18 @@ extension CommandLineTests {
                 fragment: "nothing")
         }
 
+        @Test func `qat starts from another model's factors only where that is asked for, and says so`() throws {
+            let model = try ModelFolder()
+            try decompose(model, [])
+            try model.fill("model.norm.weight", with: 0.5)
+            let given = arguments("qat", model, ["ternary.path=out"]) + ["--out", "qat"]
+            try Program.expectRefusal(given, in: model.path, ranks: 0, code: 78, fragment: "allow_mismatch=true")
+            let allowed = try Program.run(given + ["--set", "allow_mismatch=true"], in: model.path)
+            #expect(
+                allowed.code == 0 && allowed.output.contains("was made from another model than model"),
+                "\(allowed.output)\(allowed.errors)")
+        }
+
         @Test(arguments: [nil, 1e6] as [Double?]) func `iterative rotations are made orthogonal and written`(_ rate: Double?)
             throws
         {

@@ -51,16 +51,19 @@ package struct FactorsToStartFrom {
 
     /// That the factors were made from this model, or belong to it. On rank 0: it reads all weights.
     ///
+    /// - Parameter allowsMismatch: whether those of another model are used, too.
     /// - Returns: what the user should know.
-    package func checkOrigin(_ model: ModelFolder) throws -> String? {
+    package func checkOrigin(_ model: ModelFolder, allowsMismatch: Bool) throws -> String? {
         let origin = try TernaryFile.origin(of: file)
         guard origin.source != nil || !origin.targets.isEmpty else { return nil }
         let digest = try model.checkpoint.digest()
         if origin.targets.contains(digest) { return nil }
         guard origin.source == digest else {
+            let problem = "\(file) was made from another model than \(model.path)"
+            if allowsMismatch { return "note: \(problem)" }
             throw ConfigurationError(
                 "ternary.path",
-                "\(file) was made from another model than \(model.path); give that one, or the run's model/, as model.path")
+                "\(problem); give that one, or the run's model/, as model.path, or --set allow_mismatch=true")
         }
         return origin.targets.isEmpty
             ? nil
