@@ -67,8 +67,8 @@ package struct VerifyJob {
         let tolerance = try config.verify.tolerance(between: (a, weightsA), (b, weightsB))
         let rows = TokenRows(weightsA, a.architecture).differences(
             from: TokenRows(weightsB, b.architecture), tolerance: tolerance)
-        var comparisons = rows.map(comparison)
         let tensors = differingTensors(weightsA, weightsB, tolerance)
+        var comparisons = rows.map { comparison($0, tensors) }
         for text in try texts(a, length: length, config) {
             var logits = LogitComparison(name: text.name)
             for window in text.windows {
@@ -79,15 +79,16 @@ package struct VerifyJob {
         return ([a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }, comparisons, tolerance)
     }
 
-    private func comparison(_ rows: TokenRows.Difference) -> Comparison {
+    /// - Parameter tensors: those that differ, where they are known; the head's rows have the last norm's gain in them.
+    private func comparison(_ rows: TokenRows.Difference, _ tensors: [String]) -> Comparison {
         let named = rows.tokens.prefix(5).map(String.init).joined(separator: ", ")
         let plural = rows.tokens.count == 1 ? "" : "s"
         let more = rows.tokens.count > 5 ? " and \(rows.tokens.count - 5) more" : ""
         return Comparison(
             line: "\(rows.tensor): largest difference of a token's row \(rows.largest.threeDigits) of its length",
             change: rows.largest,
-            place:
-                "\(rows.tensor), the row\(plural) of token\(plural) \(named)\(more)"
+            place: (tensors.isEmpty || tensors.contains(rows.tensor) ? "" : "\(tensors.firstNames), which shows in ")
+                + "\(rows.tensor), the row\(plural) of token\(plural) \(named)\(more)"
         )
     }
 
@@ -184,12 +185,18 @@ private struct LogitComparison {
     func comparison(_ tensors: [String]) -> VerifyJob.Comparison {
         let relative = Double(change) / Double(max(largest, .leastNormalMagnitude))
         let share = (100 * Double(agreeing) / Double(max(1, positions))).formatted(decimals: 2)
-        let named = tensors.prefix(3).joined(separator: ", ") + (tensors.count > 3 ? " and \(tensors.count - 3) more" : "")
         return VerifyJob.Comparison(
             line:
                 "\(name): largest logit change \(relative.threeDigits) of the largest logit, same next token at \(share) % of "
                 + "positions",
-            change: relative, place: place + (tensors.isEmpty ? "" : "; tensors that differ: \(named)"))
+            change: relative, place: place + (tensors.isEmpty ? "" : "; tensors that differ: \(tensors.firstNames)"))
+    }
+}
+
+extension [String] {
+    /// Three, and how many more.
+    fileprivate var firstNames: String {
+        prefix(3).joined(separator: ", ") + (count > 3 ? " and \(count - 3) more" : "")
     }
 }
 

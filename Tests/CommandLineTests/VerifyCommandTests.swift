@@ -41,6 +41,19 @@ extension CommandLineTests {
                 "\(outcome.errors)")
         }
 
+        /// The last norm's gain is a part of the head's rows, through a rotation.
+        @Test func `models that differ in the last norm alone end with its name`() throws {
+            let model = try ModelFolder()
+            try FileManager.default.copyItem(atPath: model.file("model"), toPath: model.file("other"))
+            try model.fill("model.norm.weight", with: 0.5)
+            let outcome = try Program.run(
+                ["verify", "other", "model"]
+                    + ["data.eval.path=data.safetensors", "data.sequence_length=16"].flatMap { ["--set", $0] }, in: model.path)
+            let place = ": model.norm.weight, which shows in lm_head.weight, the rows of tokens "
+            #expect(outcome.code == 1 && outcome.errorLines.count == 1, "\(outcome.errors)")
+            #expect(outcome.errors.contains(place), "\(outcome.errors)")
+        }
+
         /// The folder's tokenizer has more tokens than the model, and without data.eval.path a paragraph of text goes through
         /// both.
         @Test func `a tokenizer with tokens that the model lacks is refused`() throws {
