@@ -29,8 +29,8 @@ package struct TextStream {
     private mutating func take(isLast: Bool) -> String {
         let before = tokenizer.decode(Array(tokens[..<given]), skipSpecialTokens: true)
         let all = tokenizer.decode(tokens, skipSpecialTokens: true)
-        guard isLast || !all.hasSuffix("\u{FFFD}") else { return "" }
-        // In bytes, since a mark that follows a letter makes one character of both.
+        // In bytes, since a mark that follows a letter, or a letter that follows a sign of a number, makes one character of both.
+        guard isLast || !all.utf8.reversed().starts(with: "\u{FFFD}".utf8.reversed()) else { return "" }
         let added = all.utf8.dropFirst(before.utf8.count)
         tokens = Array(tokens.suffix(max(Self.contextTokens, tokens.count - given)))
         given = tokens.count
