@@ -146,7 +146,7 @@ package struct TaskChoices: SettingValue {
         guard let named = text.settingPairs else { return nil }
         var pairs: [(task: any EvaluationTask.Type, path: String)] = []
         for (name, path) in named {
-            guard !path.isEmpty, let task = EvaluationTasks.named(String(name)) else { return nil }
+            guard !path.isEmpty, !path.utf8.contains(0), let task = EvaluationTasks.named(String(name)) else { return nil }
             pairs.append((task, String(path)))
         }
         let entries = pairs.map { pair in

@@ -212,7 +212,7 @@ extension RunConfig {
             case "\"", "\\": result += "\\" + String(scalar)
             case _
             where scalar.value < 0x20 || (0x7F...0xA0).contains(scalar.value) || scalar.value == 0xFEFF
-                || (0x2028...0x2029).contains(scalar.value):
+                || (0x2028...0x2029).contains(scalar.value) || (0xFFFE...0xFFFF).contains(scalar.value):
                 let digits = String(scalar.value, radix: 16)
                 result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
             default: result.unicodeScalars.append(scalar)

@@ -64,7 +64,7 @@ package struct SweepGrid: Sendable {
             var entries: [Node] = []
             for (key, value) in try grid.members(root, "a sweep") {
                 switch key {
-                case "settings": common = try grid.assignments(value).map { "\($0.key)=\($0.value)" }
+                case "settings": common = try grid.settings(value)
                 case "runs":
                     guard case .sequence(let list) = value else {
                         throw grid.failure(value, "runs is a list, of jobs with a grid")
@@ -101,7 +101,7 @@ package struct SweepGrid: Sendable {
         for (key, value) in try members(entry, "an entry of runs") {
             switch key {
             case "job": job = try text(value)
-            case "settings": own = try assignments(value).map { "\($0.key)=\($0.value)" }
+            case "settings": own = try settings(value)
             case "grid":
                 for (key, values) in try members(value, "a grid") { axes.append((key, try texts(values))) }
             default: throw failure(value, "unknown key '\(key.prefix(100))'; an entry has job, settings and grid")
@@ -134,19 +134,26 @@ package struct SweepGrid: Sendable {
         return members
     }
 
+    /// As `key.path=value`.
+    private func settings(_ node: Node) throws(ConfigurationError) -> [String] {
+        var (assignments, keys): ([String], Set<String>) = ([], [])
+        try collect(node, below: "", &assignments, &keys)
+        return assignments
+    }
+
     /// `a: {b: 1}` and `a.b: 1` alike.
-    private func assignments(_ node: Node, below prefix: String = "") throws(ConfigurationError) -> [(
-        key: String, value: String
-    )] {
-        var result: [(key: String, value: String)] = []
-        for (key, value) in try members(node, "settings") {
+    private func collect(
+        _ node: Node, below prefix: String, _ assignments: inout [String], _ keys: inout Set<String>
+    ) throws(ConfigurationError) {
+        for (name, value) in try members(node, "settings") {
+            let key = prefix + name
             if case .mapping = value {
-                result += try assignments(value, below: prefix + key + ".")
+                try collect(value, below: key + ".", &assignments, &keys)
             } else {
-                result.append((prefix + key, try text(value)))
+                guard keys.insert(key).inserted else { throw failure(value, "the key '\(key)' is given twice") }
+                assignments.append("\(key)=\(try text(value))")
             }
         }
-        return result
     }
 
     private func texts(_ node: Node) throws(ConfigurationError) -> [String] {

@@ -46,7 +46,8 @@ import Testing
 
     @Test func `the printed configuration reads back as the same one`() throws {
         let awkward = [
-            "model.path=a: \"b\" # \\ é\u{2028}&", "out=123", "data.train.path=- x", "data.eval.path=true", "training.seed=7",
+            "model.path=a: \"b\" # \\ é\u{2028}&\u{FFFE}\u{FFFF}", "out=123", "data.train.path=- x", "data.eval.path=true",
+            "training.seed=7",
         ]
         for assignments in [[], awkward, ["verify.tolerance=1e-07", "rotation.momentum=0.9", "data.eval.windows=all"]] {
             let config = try RunConfig(assignments: assignments)
@@ -61,6 +62,11 @@ import Testing
         #expect(try RunConfig(encoded: config.encoded) == config)
         let cut = try #require(config.encoded.lastIndex(of: "\0"))
         #expect(throws: ConfigurationError.self) { try RunConfig(encoded: String(config.encoded[..<cut])) }
+    }
+
+    @Test(arguments: ["model.path=a\0b", "eval.tasks=text=a\0b", "ternary.layers=a\0b", "quantization.overrides=a\0b=4"])
+    func `a text with a NUL is refused`(assignment: String) {
+        #expect(throws: ConfigurationError.self) { try RunConfig(assignments: [assignment]) }
     }
 
     @Test func `every key can be assigned its own printed value`() throws {

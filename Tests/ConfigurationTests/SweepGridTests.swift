@@ -41,6 +41,8 @@ import Testing
         ("runs: [{job: ptq, seeds: 3}]", "unknown key 'seeds'"),
         ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "without anchor or alias"),
         ("runs: [{job: ptq, grid: {a: [{b: 1}]}}]", "expected a plain value"),
+        ("settings: {a.b: 1, a: {b: 2}}\nruns: [{job: ptq}]", "grid.yaml:1: the key 'a.b' is given twice"),
+        ("runs: [{job: ptq, settings: {a: {b: 1}, a.b: 1}}]", "the key 'a.b' is given twice"),
     ])
     func `what is no grid is refused with its line`(text: String, reason: String) {
         #expect(problem(text).contains(reason), "\(problem(text))")
