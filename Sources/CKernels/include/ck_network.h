@@ -43,7 +43,7 @@ void ck_softmax_causal_again(float *scores, const float *log_sum, size_t rows, s
 // d_scores = p∘(dp − dot[i])·scale over the visible entries, 0 elsewhere; written to dp.
 void ck_softmax_backward(const float *p, float *dp, const float *dot, float scale, size_t rows, size_t columns, size_t stride,
                          size_t first, size_t window);
-// dot[i·dot_stride] = Σ_j a[i, j]·b[i, j] for rows of `columns` entries at distance `stride`.
+// dot[i] = Σ_j a[i, j]·b[i, j] for rows of `columns` entries at distance `stride`.
 void ck_row_dots(const float *a, const float *b, float *dot, size_t rows, size_t columns, size_t stride);
 
 // y[i, j] += bias[j]

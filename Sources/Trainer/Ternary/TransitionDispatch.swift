@@ -36,8 +36,8 @@ struct TransitionDispatch {
         measured[kind] = nanoseconds.map { Int(clamping: max(1, $0)) }
     }
 
-    /// Nanoseconds of processors' time that this process has taken, all threads together: of two layers it tells which is more
-    /// work, however many ranks share a core.
+    /// Nanoseconds of the processor's time that this thread has taken: of two layers it tells which is more work, however many
+    /// ranks share a core.
     static var processorTime: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
