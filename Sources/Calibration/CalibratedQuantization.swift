@@ -25,7 +25,7 @@ extension Calibration {
     ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
     ///   - quantizer: bits and groups of a layer, by its name; nil leaves it as it is.
     /// - Returns: the integers, by the layers' names without `.weight`.
-    /// - Throws: `CalibrationError`.
+    /// - Throws: `AgreedError` of a `CalibrationError`; what ``run(_:windows:hooks:exact:replace:)`` throws.
     package func quantize<Hooks: HookTransform>(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: Hooks, exact: Hooks? = nil,
         by method: some WeightQuantization, keeping finished: FinishedIntegers? = nil,
@@ -34,10 +34,13 @@ extension Calibration {
         precondition(method.inputs.map { $0 <= depth } ?? true, "\(method.name) needs more than \(depth)")
         var weights: [String: QuantizedWeight] = [:]
         guard method.inputs != nil else {
-            _ = try parameters.mapSpecs { name, spec, value in
-                let layer = String(name.dropLast(".weight".count))
-                guard spec.ports != nil, let own = quantizer(layer) else { return }
-                weights[layer] = try layerErrors(of: [layer]) { try method.quantize(value.tensor, nil, own) }
+            // A stage may fail at its layers.
+            try groups.world.agree {
+                _ = try parameters.mapSpecs { name, spec, value in
+                    let layer = String(name.dropLast(".weight".count))
+                    guard spec.ports != nil, let own = quantizer(layer) else { return }
+                    weights[layer] = try layerErrors(of: [layer]) { try method.quantize(value.tensor, nil, own) }
+                }
             }
             return weights
         }
@@ -76,6 +79,7 @@ extension Calibration {
         let areMissing = Int64(weights.count == names.count ? 0 : 1)
         guard try groups.replicas.allReduce(areMissing, .sum) > 0 else { return weights }
         let made = try work(calibrated.statistics())
+        // All stages learn of it from the pass through the blocks.
         try groups.replicas.agree {
             guard groups.replicas.isRoot else { return }
             for (name, weight) in zip(names, made) { try finished.keep(weight, name, calibrated.origin, settings) }
@@ -100,10 +104,11 @@ extension Calibration {
         guard replicas.size > 1, method.isByRow(quantizer.spec) else {
             return try method.quantize(weights, statistics, quantizer)
         }
-        // Before rows are shared: all replicas fail where one would, since they have the same statistics.
-        try method.check(weights, quantizer.spec)
-        let parts = weights.map { $0.rows(Self.share(of: $0.rows, replicas)) }
-        let own = try method.quantize(parts, statistics, quantizer)
+        // All replicas fail where one would.
+        let own = try replicas.agree {
+            try method.check(weights, quantizer.spec)
+            return try method.quantize(weights.map { $0.rows(Self.share(of: $0.rows, replicas)) }, statistics, quantizer)
+        }
         return try zip(weights, own).map { weight, part in
             let codes = try replicas.allGatherRows(Tensor(part.codes.map(Float.init), part.shape))
             return QuantizedWeight(

@@ -68,7 +68,9 @@ package struct Calibration<World: Communicator> {
     ///   - exact: those of the full-precision network, where deviations from it are gathered; nil: the same.
     ///   - replace: called for the layers of each hook point that layers read, in the order of the forward pass, on all
     ///     replicas alike; returns their new weights, in order.
-    /// - Throws: `CalibrationError`; `FileError` where the file for activations cannot be written; what `replace` throws.
+    /// - Throws: `CalibrationError`; `FileError` where the file for activations cannot be written; what `replace` throws. What
+    ///   all replicas of a stage have alike, a `CalibrationError` or what they have agreed on, becomes an `AgreedError` of all
+    ///   stages, before the next block.
     package func run<Hooks: HookTransform>(
         _ parameters: Parameters<some TensorValue>, windows: [[Int32]], hooks: Hooks, exact: Hooks? = nil,
         replace: (CalibratedLayers) throws -> [Tensor]
@@ -84,9 +86,12 @@ package struct Calibration<World: Communicator> {
             }
             return BlockInputs(rounded: try activations(), exact: depth == .deviation ? try activations() : nil)
         }
-        // All ranks go through all blocks, so that they look together whether one was asked to stop.
+        // Of this rank's stage, on all of its replicas.
+        var failure: (any ReportableError)?
+        // All ranks go through all blocks, so that they look together whether one was asked to stop, or a stage has failed.
+        func meet() throws { try groups.world.agree { if let failure { throw failure } } }
         for block in model.architecture.blocks.indices {
-            try StopRequest.check(on: groups.world)
+            try meet()
             try Trace.span(.calibrate, block) {
                 if held.contains(block) {
                     let entry = parameters.isFirst && block == held.lowerBound ? parameters.entry.tensors : nil
@@ -94,9 +99,22 @@ package struct Calibration<World: Communicator> {
                         calibration: self, entry: entry, block: block,
                         parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks,
                         exactHooks: exact ?? hooks, windows: own, inputs: inputs)
-                    try stretch.calibrate(replace)
+                    do {
+                        try stretch.calibrate(replace)
+                    } catch let error as CalibrationError {
+                        failure = error
+                    } catch let error as AgreedError {
+                        failure = error
+                    }
                     if block == held.upperBound - 1, !groups.isLast {
-                        try inputs.forEach { try groups.pipeline.send($0, to: groups.stage + 1) }
+                        // The next stage waits for them before it hears of a failure.
+                        let outputs = failure == nil ? nil : Tensor(zeros: [windows[0].count, hidden])
+                        for activations in inputs.all {
+                            for place in own.indices {
+                                guard let output = try outputs ?? activations.tensor(place) else { continue }
+                                try groups.pipeline.send(output, to: groups.stage + 1)
+                            }
+                        }
                     }
                 } else if block == held.lowerBound - 1 {
                     for activations in inputs.all {
@@ -108,6 +126,7 @@ package struct Calibration<World: Communicator> {
                 }
             }
         }
+        try meet()
     }
 }
 

@@ -14,6 +14,13 @@ package enum CalibrationError: ReportableError {
         }
     }
 
+    package var isCommon: Bool {
+        switch self {
+        case .noWindows: true
+        case .layer: false
+        }
+    }
+
     package var description: String {
         switch self {
         case .noWindows: "calibration text: no complete window; give more text or a smaller data.sequence_length"

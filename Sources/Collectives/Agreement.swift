@@ -43,6 +43,9 @@ extension Communicator {
     /// Does work on every rank that may fail on any, such as reading input: either it succeeds on all of them, or all throw the
     /// error of the first rank that failed, so that none waits for another. Where a rank was asked to stop, before the work or
     /// in it, all throw ``StopRequested``. The work must not communicate. Collective.
+    ///
+    /// An ``AgreedError`` ends the job in the belief that every rank has it. Ranks that are a part of the world must therefore
+    /// let the others know, by the world's ``agree(_:)``, before they throw theirs.
     package func agree<Result>(_ work: () throws -> Result) throws -> Result {
         var verdict: [UInt8] = []
         let outcome = Swift.Result<Result, any Error> {

@@ -9,6 +9,9 @@ package enum EvaluationError: ReportableError {
 
     package var exitCode: ExitCode { .data }
 
+    /// What is evaluated are sums over all ranks.
+    package var isCommon: Bool { true }
+
     package var description: String {
         switch self {
         case .noWindows: "evaluation text: no complete window; give more text or a smaller data.sequence_length"

@@ -131,6 +131,7 @@ extension Job {
             throw stop
         } catch {
             events.end(AgreedError(error))
+            if let common = error as? any ReportableError, common.isCommon { throw AgreedError(common) }
             throw error
         }
         events.end()

@@ -15,6 +15,9 @@ package enum RotationError: ReportableError, Equatable {
         }
     }
 
+    /// The gradient is the sum over all ranks.
+    package var isCommon: Bool { true }
+
     package var description: String {
         switch self {
         case .gradientNotFinite(let step):

@@ -51,6 +51,18 @@ import Testing
         #expect(try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16) == written)
     }
 
+    @Test func `a run whose loss overflows is a row, and the others go ahead`() throws {
+        let text = """
+            settings: {training.steps: 3, training.optimizer: sgd, optimizer.clip_norm: none}
+            runs: [{job: train, grid: {training.learning_rate: [1e6, 0.01]}}]
+            """
+        let error = #expect(throws: AgreedError.self) { try sweep(text) }
+        #expect(error?.description.contains("lower the rate") == true)
+        let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
+        #expect(rows.count == 2 && rows[0]["failure"]?.string == error?.description)
+        #expect(rows[1]["perplexity"]?.number?.isFinite == true)
+    }
+
     @Test func `of a model with nothing made of it, what counts is its own rounding, and each row says what was scored`() throws
     {
         try sweep("runs: [{job: eval, settings: {quantization.weights.bits: 4}, grid: {eval.hadamard: [false, true]}}]")

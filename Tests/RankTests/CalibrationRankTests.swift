@@ -71,6 +71,31 @@ extension RankTests {
             for (name, weight) in shared { #expect(weight.codes == alone[name]?.codes, "\(name)") }
         }
 
+        @Test(arguments: [true, false], [true, false])
+        func `what is wrong with a layer of one stage ends all of them`(_ isFirst: Bool, looksAtInputs: Bool) throws {
+            let groups = try ParallelGroups(ParallelDims(data: 1, pipeline: world.size), world)
+            let blocks = Self.configuration.layers
+            let stage = blocks * groups.stage / world.size..<blocks * (groups.stage + 1) / world.size
+            var parameters = Self.parameters(stage)
+            let block = isFirst ? 0 : blocks - 1
+            if stage.contains(block) {
+                let weight = try #require(parameters.blocks[block - stage.lowerBound].index("self_attn.o_proj.weight"))
+                parameters.blocks[block - stage.lowerBound][weight][flat: 3] = .nan
+            }
+            let broken = parameters
+            let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
+            let model = Self.configuration.description.model(positions: Self.length)
+            func quantize(by method: some WeightQuantization) throws {
+                _ = try Calibration(model, groups).quantize(
+                    broken, windows: Self.sequences, hooks: IdentityHooks(), by: method
+                ) { _ in quantizer }
+            }
+            let error = #expect(throws: AgreedError.self) {
+                if looksAtInputs { try quantize(by: GPTQ()) } else { try quantize(by: RoundToNearest()) }
+            }
+            #expect(error?.description.hasPrefix("model.layers.\(block).self_attn.o_proj: ") == true)
+        }
+
         /// Sums over replicas round differently in the sixteenth digit, which no weight here is near enough to a tie to show.
         @Test(arguments: [QuantizerGranularity.channel, .group(16), .tensor])
         func `replicas choose the integers that one rank chooses, and all the same`(_ granularity: QuantizerGranularity) throws

@@ -73,6 +73,7 @@ struct CalibratedTernary<World: Communicator> {
             let open = own.filter { dealt[$0].made == nil }
             if try groups.replicas.allReduce(Int64(open.count), .sum) > 0 {
                 let statistics = try calibrated.statistics()
+                // All stages learn of it from the pass through the blocks.
                 let made = try groups.replicas.agree {
                     let norm = try naming(calibrated.layers[first].name) { try Work.Norm(statistics) }
                     return try Team.map(open.count) { place, _ in
@@ -163,7 +164,7 @@ extension CalibratedTernary {
 extension CalibratedTernary {
     /// Layers as whole numbers with ternary digits that together take so many bits a weight. Collective.
     ///
-    /// - Throws: ``ConfigurationError`` where they cannot.
+    /// - Throws: `AgreedError` of a `ConfigurationError` where they cannot.
     func digits(bits: Double) throws -> [TernaryReport.Layer] {
         let linears = try config.ternary.layers.choose(among: run.model.architecture.linears)
         let counts = linears.map { $0.shape[0] * $0.shape[1] }
@@ -177,7 +178,9 @@ extension CalibratedTernary {
         } catch {
             let extra = headers / Double(counts.reduce(0, +))
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
-            throw ConfigurationError("ternary.bits", "must be from about \(ends[0]) to \(ends[1]) for these layers")
+            // Of drafts that all ranks have.
+            throw AgreedError(
+                ConfigurationError("ternary.bits", "must be from about \(ends[0]) to \(ends[1]) for these layers"))
         }
         // Stages go one after the other: each continues with what those before it have left of the budget.
         let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })

@@ -61,10 +61,17 @@ package struct SweepJob {
             grid: grid, folder: folder, ledger: ledger, request: request,
             reporter: isAlone ? reporter : reporter.speaking(part.isRoot),
             jobReporter: isAlone ? reporter : reporter.speaking(false))
-        while try group.runNext(on: part, settings) {}
+        // A group that cannot write down how a run has ended stops; the others take the runs that are left.
+        var failure: AgreedError?
+        do {
+            while try group.runNext(on: part, settings) {}
+        } catch let error as AgreedError {
+            failure = error
+        }
         // Until the last group is done.
         try world.barrier()
         try world.agree {
+            if let failure { throw failure }
             guard world.isRoot else { return }
             let report = try SweepReport(grid, ledger, in: folder)
             try report.write(to: folder)
@@ -99,9 +106,10 @@ package struct SweepJob {
             do {
                 guard let job = SweepJob.job(run.job) else { preconditionFailure("checked before") }
                 try job.run(own, jobReporter, on: part)
-            } catch let error as AgreedError {
+            } catch let error as any ReportableError where error is AgreedError || part.size == 1 {
+                // Where other ranks may wait for this one, an error that they do not have ends them all.
                 reporter.note("run \(run.name) failed: \(error.description)")
-                failure = error
+                failure = AgreedError(error)
             }
             try part.agree {
                 guard part.isRoot else { return }

@@ -105,4 +105,5 @@ struct TransformObstacle: ReportableError {
     let reason: String
     var description: String { "model.path: \(reason)" }
     var exitCode: ExitCode { .configuration }
+    var isCommon: Bool { true }
 }

@@ -16,6 +16,13 @@ package enum TrainingError: ReportableError, Equatable {
         }
     }
 
+    package var isCommon: Bool {
+        switch self {
+        case .diverged, .deadNetwork, .invarianceBroken: true
+        case .damagedFactors: false
+        }
+    }
+
     package var description: String {
         switch self {
         case .diverged(let step):

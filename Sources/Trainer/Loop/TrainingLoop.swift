@@ -121,14 +121,14 @@ package struct TrainingLoop {
             "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
     }
 
-    /// Does a step. One that diverges does so on all ranks, and leaves the checkpoint before it complete.
+    /// Does a step. One that fails on all ranks alike, such as one that diverges, leaves the checkpoint before it complete.
     private func finishing(
         _ checkpoints: RunCheckpoints<some Communicator>, _ step: () throws -> StepResult
     ) throws -> StepResult {
         do {
             return try step()
-        } catch let error as TrainingError {
-            if case .diverged = error { try checkpoints.finish() }
+        } catch let error as any ReportableError where error.isCommon {
+            try checkpoints.finish()
             throw error
         }
     }

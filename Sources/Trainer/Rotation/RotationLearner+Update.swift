@@ -46,10 +46,12 @@ extension RotationLearner {
         let columns = begun.map(\.start.columns)
         var own = Tensor(uninitialized: [shares.count(of: world.rank)])
         var target = own.mutablePointer
-        for piece in shares.pieces(of: world.rank) {
-            let rows = try begun[piece.rotation].rows(piece.rows)
-            target.update(from: rows.pointer, count: rows.count)
-            target += piece.rows.count * columns[piece.rotation]
+        try world.agree {
+            for piece in shares.pieces(of: world.rank) {
+                let rows = try begun[piece.rotation].rows(piece.rows)
+                target.update(from: rows.pointer, count: rows.count)
+                target += piece.rows.count * columns[piece.rotation]
+            }
         }
         // Pieces follow each other as the rotations and their rows do, rank by rank.
         var all = Tensor(uninitialized: [begun.reduce(0) { $0 + $1.start.count }])

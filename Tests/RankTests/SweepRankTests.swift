@@ -1,0 +1,75 @@
+import Collectives
+import Configuration
+import Glibc
+import Support
+import TestSupport
+import Testing
+
+@testable import Jobs
+@testable import Runs
+
+extension RankTests {
+    @Suite(.serialized) struct SweepTests {
+        let world = RankWorld.shared
+
+        /// Runs a sweep of small jobs of the embedded model in a folder that all ranks see, and says how it ended.
+        ///
+        /// - Parameter body: given the folder, and what the sweep has thrown on this rank.
+        private func sweep(
+            _ runs: String, sideBySide: Int, before: (String) throws -> Void = { _ in },
+            _ body: (String, AgreedError?) throws -> Void
+        ) throws {
+            let own = try world.agree { world.isRoot ? try TemporaryFolder() : nil }
+            let folder = try world.fromRoot { own?.path ?? "" }
+            if world.isRoot {
+                try AtomicFile.write(runs, to: "\(folder)/grid.yaml")
+                try before("\(folder)/sweep")
+            }
+            try world.barrier()
+            let settings = SettingsRequest(assignments: [
+                "out=\(folder)/sweep", "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false",
+            ])
+            var failure: AgreedError?
+            do {
+                try SweepJob("\(folder)/grid.yaml", sideBySide: sideBySide).run(
+                    JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: world)
+            } catch let error as AgreedError {
+                failure = error
+            }
+            try body("\(folder)/sweep", failure)
+            try world.barrier()
+            withExtendedLifetime(own) {}
+        }
+
+        @Test func `a run whose loss overflows is a row on all ranks, and the others go ahead`() throws {
+            let runs = """
+                settings: {training.steps: 3, training.optimizer: sgd, optimizer.clip_norm: none}
+                runs: [{job: train, grid: {training.learning_rate: [1e6, 0.01]}}]
+                """
+            try sweep(runs, sideBySide: 1) { folder, failure in
+                #expect(failure?.description.contains("lower the rate") == true)
+                let rows = try #require(try InputFile.json("\(folder)/sweep.json").array)
+                #expect(rows.count == 2 && rows[0]["failure"]?.string == failure?.description)
+                #expect(rows[1]["perplexity"]?.number?.isFinite == true)
+            }
+        }
+
+        @Test func `a group that cannot write down how a run has ended stops no other, and all end with its error`() throws {
+            let bits = (0..<max(2, world.size)).map { "\(8 - $0)" }.joined(separator: ", ")
+            let runs = "runs: [{job: quantize, grid: {quantization.weights.bits: [\(bits)]}}]"
+            var blocker: pthread_t?
+            defer { if let blocker { pthread_join(blocker, nil) } }
+            try sweep(runs, sideBySide: world.size) { folder in
+                let taken = "\(folder)/\(SweepFolder.ledgerName)/1"
+                blocker = try SystemThread.start {
+                    // As long as a test may take.
+                    for _ in 0..<60_000 where PathKind(taken) != .folder { usleep(1000) }
+                    _ = mkdir("\(taken)/outcome.json", 0o755)
+                }
+            } _: { folder, failure in
+                #expect(failure?.description.contains("outcome.json") == true)
+                #expect(PathKind("\(folder)/\(SweepFolder.ledgerName)/0/outcome.json") == .file)
+            }
+        }
+    }
+}
