@@ -29,7 +29,7 @@ package struct TextStream {
     private mutating func take(isLast: Bool) -> String {
         let before = tokenizer.decode(Array(tokens[..<given]), skipSpecialTokens: true)
         let all = tokenizer.decode(tokens, skipSpecialTokens: true)
-        // In bytes, since a mark that follows a letter, or a letter that follows a sign of a number, makes one character of both.
+        // In bytes, since a mark that follows a letter, or a letter after a number sign, makes one character of both.
         guard isLast || !all.utf8.reversed().starts(with: "\u{FFFD}".utf8.reversed()) else { return "" }
         let added = all.utf8.dropFirst(before.utf8.count)
         tokens = Array(tokens.suffix(max(Self.contextTokens, tokens.count - given)))

@@ -23,7 +23,7 @@ package enum ExitCode: Int32, Sendable {
 /// An error a user sees: one line that says what was wrong, where, and what to do, and the code the process ends with.
 package protocol ReportableError: Error, CustomStringConvertible {
     var exitCode: ExitCode { get }
-    /// Whether every rank of the job throws it at the same point, since all come to it by the same numbers: none has to be told.
+    /// Whether every rank of the job throws it at the same point, since all come to it by the same numbers: none need be told.
     var isCommon: Bool { get }
 }
 
