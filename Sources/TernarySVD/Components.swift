@@ -66,11 +66,45 @@ struct Components {
         }
     }
 
-    /// Keeps the components for which `keep` holds.
-    mutating func filter(_ keep: (Int) -> Bool) {
+    /// Keeps the components for which `keep` holds; returns whether it does not of some.
+    @discardableResult
+    mutating func filter(_ keep: (Int) -> Bool) -> Bool {
         let kept = (0..<count).filter(keep)
-        guard kept.count < count else { return }
+        guard kept.count < count else { return false }
         self = selecting(kept)
+        return true
+    }
+
+    /// Drops the components after the last one that has entries in both vectors, and those of which as many as are neighbors
+    /// have none; makes others that have none in one vector zeros. Returns whether anything has changed.
+    mutating func dropEmpty(neighbors: Int) -> Bool {
+        let alive = (0..<count).map(isAlive)
+        var cleared = false
+        for j in alive.indices where !alive[j] {
+            guard ut[j * m..<(j + 1) * m].contains(where: { $0 != 0 }) || v[j * n..<(j + 1) * n].contains(where: { $0 != 0 })
+            else { continue }
+            ut.replaceSubrange(j * m..<(j + 1) * m, with: repeatElement(0, count: m))
+            v.replaceSubrange(j * n..<(j + 1) * n, with: repeatElement(0, count: n))
+            s[j] = 0
+            cleared = true
+        }
+        let end = (alive.lastIndex(of: true) ?? -1) + 1
+        let dropped = filter { j in
+            let first = j / neighbors * neighbors
+            return j < end && alive[first..<min(end, first + neighbors)].contains(true)
+        }
+        return dropped || cleared
+    }
+
+    /// What a non-zero of the last components removes of the squared error: Σs²·|u|₀·|v|₀/Σ(|u|₀ + |v|₀).
+    func squaresPerNonzero(ofLast number: Int) -> Float {
+        var (removed, nonzeros) = (0.0, 0)
+        for j in max(0, count - number)..<count {
+            let (left, right) = (ut[j * m..<(j + 1) * m].count { $0 != 0 }, v[j * n..<(j + 1) * n].count { $0 != 0 })
+            removed += Double(s[j]) * Double(s[j]) * Double(left * right)
+            nonzeros += left + right
+        }
+        return Float(removed / Double(max(1, nonzeros)))
     }
 
     /// The components of these indices, in this order.

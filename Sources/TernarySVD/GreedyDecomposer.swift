@@ -46,8 +46,18 @@ struct GreedyDecomposer {
     private var leadingWeight: Float = 0
     /// Whether U has changed since the scales were last solved for.
     private var scalesAreStale = false
-    /// Whether components left without entries stay, so that all others keep their neighbors.
-    private var keepsPlaces = false
+    /// Which components left without entries stay, so that others keep their neighbors.
+    private var kept = Places.none
+    /// Whether the latest round has ended with no more components than before, since the neighbors of its own left them no
+    /// entries under 2:4.
+    private var lacksRoom = false
+
+    private enum Places {
+        case none
+        /// All but those that leave nobody other neighbors: the last ones, and four that are neighbors.
+        case amongOthers
+        case all
+    }
 
     /// Decomposes each matrix and fills all up to the largest number of components with components of scale 0.
     static func decompose(
@@ -81,6 +91,11 @@ struct GreedyDecomposer {
 
     /// Adds components until the residual is within the tolerance; returns its relative operator norm.
     private mutating func run(name: String, _ eachRound: () throws -> Void) throws -> Float {
+        if options.sparsity != .none, components.count > 0 {
+            // What this takes, rounds make up for.
+            pricePerNonzero = components.squaresPerNonzero(ofLast: stride)
+            try keepSparsity()
+        }
         guard norm > 0 else { return 0 }
         var stallGuard = StallGuard(tolerance: options.tolerance, name: name)
         var decay = ErrorDecay(tolerance: options.tolerance)
@@ -98,15 +113,18 @@ struct GreedyDecomposer {
             decay.note(error, components: first)
             let wanted =
                 options.refines ? Self.roundSize(after: first, stride: stride, expected: forecast(decay, first)) : stride
+            if lacksRoom { components.pad(to: Self.nextNeighbors(after: first)) }
             try addPairs(wanted)
             try refit(from: first)
             guard options.refines else { continue }
             let few = components.count < Self.fewComponents
             leadingWeight = few && options.economizes && error < Self.leadingReach * options.tolerance ? Self.leadingWeight : 0
             for _ in 0..<Self.descents(components.count) { try descend(price: price) }
+            lacksRoom = options.sparsity != .none && components.count <= first
+            // Without the places between them the next ones would be neighbors of the same again.
+            if lacksRoom { kept = .amongOthers }
         }
         if options.refines { try trim() }
-        try keepSparsity()
         return try residual.spectralNorm() / norm
     }
 
@@ -124,6 +142,12 @@ struct GreedyDecomposer {
     /// Whether a round after so many components is no larger than the tolerance is expected to ask for.
     static func heedsForecast(_ options: TernaryOptions, _ count: Int) -> Bool {
         options.economizes || count >= manyComponents
+    }
+
+    /// The number of components, this or more, that the next one has new neighbors after.
+    private static func nextNeighbors(after count: Int) -> Int {
+        let four = TernarySparsity.neighbors
+        return (count + four - 1) / four * four
     }
 
     /// Descents of a round of so many components.
@@ -227,8 +251,7 @@ extension GreedyDecomposer {
         let changes = changes(coefficients, gradients, length, left: left, price: price)
         guard changes > 0 || scalesAreStale else { return }
         components.replace(left: left, columns: coefficients)
-        if !keepsPlaces { components.filter(components.isAlive) }
-        let dropped = components.count < k
+        let dropped = dropEmpty()
         if left, !dropped, k >= Self.fewComponents {
             // The scales can wait for the descent over V that follows: a refit is the dearest part of a large round.
             solver.updateLeftDots(components)
@@ -238,6 +261,15 @@ extension GreedyDecomposer {
         }
         try refit(from: 0, left: left || dropped, right: !left || dropped)
         scalesAreStale = false
+    }
+
+    /// Drops components left without entries, but for places that are kept; returns whether any component has changed.
+    private mutating func dropEmpty() -> Bool {
+        switch kept {
+        case .none: components.filter(components.isAlive)
+        case .amongOthers: components.dropEmpty(neighbors: TernarySparsity.neighbors)
+        case .all: false
+        }
     }
 
     /// Descends over `length` rows of coefficients; returns the number of changes.
@@ -282,6 +314,7 @@ extension GreedyDecomposer {
             (components, residual) = before
             try refit(from: 0)
         }
+        // The solver stays as the last trial has left it: nothing descends from here.
         (components, residual) = best
     }
 
@@ -305,7 +338,7 @@ extension GreedyDecomposer {
         _ problem: Problem, _ options: TernaryOptions, _ adaptation: inout Adaptation, _ eachHalf: () throws -> Void
     ) throws -> Components {
         var decomposer = try GreedyDecomposer(problem, options, needsNorm: false)
-        decomposer.keepsPlaces = options.sparsity != .none
+        if options.sparsity != .none { decomposer.kept = .all }
         try decomposer.adapt(&adaptation, eachHalf)
         return decomposer.components
     }
