@@ -92,7 +92,7 @@ package struct SweepFolder {
     /// What is lost when the sweep begins anew, for `checkInputs(of:outside:)`.
     ///
     /// - Parameter runs: folders of runs, by name.
-    package func removed(runs: [String]) throws(FileError) -> Set<String> {
+    package func removed(runs: [String]) throws -> Set<String> {
         let replaced = try holdsOtherJob ? Self.replacedNames : []
         return RunConfig.resolved(Self.tableNames + replaced + runs, of: path)
     }
