@@ -53,11 +53,11 @@ import Testing
 
     @Test func `a run whose loss overflows is a row, and the others go ahead`() throws {
         let text = """
-            settings: {training.steps: 3, training.optimizer: sgd, optimizer.clip_norm: none}
+            settings: {training.steps: 6, training.optimizer: sgd, optimizer.clip_norm: none}
             runs: [{job: train, grid: {training.learning_rate: [1e6, 0.01]}}]
             """
         let error = #expect(throws: AgreedError.self) { try sweep(text) }
-        #expect(error?.description.contains("lower the rate") == true)
+        #expect(error?.description.contains("is not finite") == true)
         let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
         #expect(rows.count == 2 && rows[0]["failure"]?.string == error?.description)
         #expect(rows[1]["perplexity"]?.number?.isFinite == true)

@@ -43,11 +43,11 @@ extension RankTests {
 
         @Test func `a run whose loss overflows is a row on all ranks, and the others go ahead`() throws {
             let runs = """
-                settings: {training.steps: 3, training.optimizer: sgd, optimizer.clip_norm: none}
+                settings: {training.steps: 6, training.optimizer: sgd, optimizer.clip_norm: none}
                 runs: [{job: train, grid: {training.learning_rate: [1e6, 0.01]}}]
                 """
             try sweep(runs, sideBySide: 1) { folder, failure in
-                #expect(failure?.description.contains("lower the rate") == true)
+                #expect(failure?.description.contains("is not finite") == true)
                 let rows = try #require(try InputFile.json("\(folder)/sweep.json").array)
                 #expect(rows.count == 2 && rows[0]["failure"]?.string == failure?.description)
                 #expect(rows[1]["perplexity"]?.number?.isFinite == true)
