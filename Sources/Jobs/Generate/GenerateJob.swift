@@ -7,6 +7,7 @@ internal import Glibc
 internal import HuggingFace
 internal import Models
 internal import Parallelism
+internal import Runs
 
 /// Text that a model writes after a prompt, token by token. The ranks are stages of the model.
 package struct GenerateJob {
@@ -43,7 +44,8 @@ package struct GenerateJob {
             return tokenizer.encode(try conversation(chat, staged.folder.folder.path), addSpecialTokens: false)
         }
         // Whoever types the prompt may take their time.
-        try world.watch(longestWait: .seconds(config.watchdog.step))
+        let problem = try world.watch(longestWait: .seconds(config.watchdog.step))
+        if let problem, world.isRoot { Console.printError("warning: \(problem)") }
         let most = min(settings.maxTokens, staged.shape.maximumPositions - prompt.tokens.count)
         let capacity = prompt.tokens.count + most
         let model = try staged.model(config, positions: capacity, world)
