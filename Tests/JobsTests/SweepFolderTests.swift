@@ -78,8 +78,7 @@ import Testing
     @Test func `a sweep's folder is made with those that it is in, and may be behind a link`() throws {
         try makeFolder(folder.file("disk"))
         try FileManager.default.createSymbolicLink(atPath: folder.file("a"), withDestinationPath: folder.file("disk"))
-        let lock = try SweepFolder(folder.file("a/b/c")).begin(run: "", supervisor: nil, clearing: nil)
-        withExtendedLifetime(lock) {}
+        do { _ = try SweepFolder(folder.file("a/b/c")).begin(run: "", supervisor: nil, clearing: nil) }
         #expect(PathKind(folder.file("disk/b/c/run.json")) == .file)
         try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: folder.file("disk/b/c"))
         try sweep(grid)
