@@ -242,7 +242,8 @@ struct StageMemory {
         return (isRotated && !workload.config.eval.tasks.entries.isEmpty ? resting * parameters : 0) + made
     }
 
-    /// What training has made of the model that `eval` scores, packed with embedding and head of its own, or in floats; factors.
+    /// What training has made of the model that `eval` scores, packed with embedding and head of its own, or in floats;
+    /// factors.
     private var made: Double {
         let config = workload.config
         guard workload.job == .eval else { return 0 }

@@ -4,8 +4,7 @@ INLINE float ck_exp(float x) {
     x = x < -87.0f ? -87.0f : x;
     x = x > 88.0f ? 88.0f : x;
     const float shift = 12582912.0f;  // 1.5·2^23: adding and subtracting it rounds to the nearest integer
-    float shifted = x * 1.44269504f + shift;
-    float n = shifted - shift;
+    float n = (x * 1.44269504f + shift) - shift;
     float r = x - n * 0.693145752f;
     r -= n * 1.42860677e-6f;
     float p = 1.0f / 720.0f;
@@ -15,10 +14,7 @@ INLINE float ck_exp(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    // n is in the lowest bits of `shifted`, whose other bits are shifted out; what NaN leaves there times NaN is NaN.
-    uint32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits = (bits + 127) << 23;
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
     float power;
     memcpy(&power, &bits, 4);
     return p * power;

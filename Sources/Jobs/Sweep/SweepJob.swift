@@ -69,9 +69,8 @@ package struct SweepJob {
             failure = error
         }
         // Until the last group is done.
-        try world.barrier()
+        try world.agree { if let failure { throw failure } }
         try world.agree {
-            if let failure { throw failure }
             guard world.isRoot else { return }
             let report = try SweepReport(grid, ledger, in: folder)
             try report.write(to: folder)
