@@ -105,12 +105,7 @@ import Testing
     func `a decomposition keeps to 2:4 and to its tolerance`(shape: [Int], balance: Bool) throws {
         let w = weight(shape[0], shape[1])
         let options = options(balance: balance)
-        let result = try TernaryDecomposition(w, options)
-        #expect(TernarySparsity.twoOfFour.holds(result.u) && TernarySparsity.twoOfFour.holds(result.v))
-        #expect(result.relativeError < options.tolerance)
-        var free = options
-        free.sparsity = .none
-        let dense = try TernaryDecomposition(w, free)
+        let (result, dense) = try decomposed(w, options)
         #expect(!TernarySparsity.twoOfFour.holds(dense.u) || !TernarySparsity.twoOfFour.holds(dense.v))
         #expect(Double(result.nonzeros) < 1.15 * Double(dense.nonzeros), "\(result.nonzeros) for \(dense.nonzeros)")
         // What was given need not keep to it.
@@ -137,13 +132,20 @@ import Testing
         for seed in 0..<16 as Range<UInt64> { try keepsWithin(options(0.1), weight(shape[0], shape[1], seed: seed)) }
     }
 
-    private func keepsWithin(_ options: TernaryOptions, _ w: Tensor) throws {
+    /// With 2:4, which it has to keep to, and its tolerance; and without.
+    private func decomposed(
+        _ w: Tensor, _ options: TernaryOptions
+    ) throws -> (result: TernaryDecomposition, dense: TernaryDecomposition) {
         let result = try TernaryDecomposition(w, options)
         #expect(TernarySparsity.twoOfFour.holds(result.u) && TernarySparsity.twoOfFour.holds(result.v))
         #expect(result.relativeError < options.tolerance)
         var free = options
         free.sparsity = .none
-        let dense = try TernaryDecomposition(w, free)
+        return (result, try TernaryDecomposition(w, free))
+    }
+
+    private func keepsWithin(_ options: TernaryOptions, _ w: Tensor) throws {
+        let (result, dense) = try decomposed(w, options)
         #expect(result.nonzeros <= dense.nonzeros * 5 / 4 + 8, "\(result.nonzeros) for \(dense.nonzeros)")
         #expect(result.componentCount <= 2 * dense.componentCount + 2, "\(result.componentCount) for \(dense.componentCount)")
     }
