@@ -36,15 +36,14 @@ extension RunConfig {
         return try layout(worldSize: worldSize, data: 1)
     }
 
-    /// The layers of each stage.
-    /// - Throws: ``ConfigurationError`` where there are fewer layers than stages.
+    /// The blocks of each stage.
+    /// - Throws: ``ConfigurationError`` where there are fewer blocks than stages.
     package func stages(_ dims: ParallelDims, _ architecture: Architecture) throws(ConfigurationError) -> [Range<Int>] {
         guard dims.pipeline <= architecture.blocks.count else {
             throw ConfigurationError(
                 "parallel.pipeline",
-                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) layers of the model; at most one stage "
-                    + "per layer"
-            )
+                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) that the model's "
+                    + "\(architecture.layerCount) layers can be cut into; lower it")
         }
         return StageBalance.divide(
             architecture, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)

@@ -26,7 +26,7 @@ struct IntegerQat<World: Communicator> {
             try inputs.checkOrigin(ofRotations: config.qat.rotations, context)
             if let path = config.qat.rotations {
                 rotations = try Rotations(
-                    contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.blocks.count)
+                    contentsOf: path, hidden: c.hiddenSize, head: c.headDimension ?? 0, layers: c.layerCount)
                 try rotations.check(keepMeansOf: c, path: path)
                 try inputs.folder.checkRotatable(try inputs.folder.parameters(inputs.stages[context.groups.stage]))
             }

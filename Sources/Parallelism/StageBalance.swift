@@ -1,27 +1,27 @@
 package import Models
 
-/// Divides a model's layers into stages.
+/// Divides a model's blocks into stages.
 package enum StageBalance {
-    /// The layers of each stage: contiguous, at least one each, the most expensive stage as cheap as possible. Of equal
+    /// The blocks of each stage: contiguous, at least one each, the most expensive stage as cheap as possible. Of equal
     /// divisions the one whose later stages are smaller, since those wait longest for their first micro-batch.
     ///
-    /// Dynamic programming over prefix sums: best(s, n), the least possible maximum with the first n layers on s stages, is min
+    /// Dynamic programming over prefix sums: best(s, n), the least possible maximum with the first n blocks on s stages, is min
     /// over k of max(best(s − 1, k), cost(k ..< n)). The first term rises with k and the second falls, so that the minimum is
-    /// where they meet: O(stages · layers · log layers).
+    /// where they meet: O(stages · blocks · log blocks).
     ///
     /// - Parameters:
-    ///   - layers: cost of each layer.
+    ///   - blocks: cost of each block.
     ///   - first, last: what the first and the last stage do besides (embedding; norm, head and loss).
-    /// - Precondition: no more stages than layers; costs are not negative.
-    package static func divide(layers: [Double], first: Double = 0, last: Double = 0, stages: Int) -> [Range<Int>] {
-        precondition(stages >= 1 && stages <= layers.count, "\(stages) stages for \(layers.count) layers")
-        let count = layers.count
-        let sums = layers.reduce(into: [0.0]) { $0.append($0[$0.count - 1] + $1) }
+    /// - Precondition: no more stages than blocks; costs are not negative.
+    package static func divide(blocks: [Double], first: Double = 0, last: Double = 0, stages: Int) -> [Range<Int>] {
+        precondition(stages >= 1 && stages <= blocks.count, "\(stages) stages for \(blocks.count) blocks")
+        let count = blocks.count
+        let sums = blocks.reduce(into: [0.0]) { $0.append($0[$0.count - 1] + $1) }
         func cost(_ range: Range<Int>) -> Double {
             sums[range.upperBound] - sums[range.lowerBound] + (range.lowerBound == 0 ? first : 0)
                 + (range.upperBound == count ? last : 0)
         }
-        // cuts[s][n]: where the last of s + 1 stages begins that hold the first n layers.
+        // cuts[s][n]: where the last of s + 1 stages begins that hold the first n blocks.
         var best = (0...count).map { $0 == 0 ? .infinity : cost(0..<$0) }
         var cuts = [[Int](repeating: 0, count: count + 1)]
         for stage in stride(from: 1, to: stages, by: 1) {
@@ -61,15 +61,15 @@ package enum StageBalance {
 
     /// The division for steps on sequences of `length` tokens, by the operations of the stages' products and attention. An
     /// embedding is looked up, which costs nothing; the head, whose logits are formed once for forward and backward, costs as
-    /// much as its share of the layers' passes.
+    /// much as its share of the blocks' passes.
     ///
-    /// - Parameter recompute: whether layers, and not the head, run forward twice.
+    /// - Parameter recompute: whether blocks, and not the head, run forward twice.
     package static func divide(
         _ architecture: Architecture, stages: Int, length: Int, recompute: Bool = false
     ) -> [Range<Int>] {
         let cost = ModelCost(architecture)
         // Forward and the gradient of the input: two passes, three when the forward pass is repeated.
-        let layers = architecture.blocks.indices.map { cost[$0].forward(length: length) * (recompute ? 3 : 2) }
-        return divide(layers: layers, last: 2 * Double(cost.head), stages: stages)
+        let blocks = architecture.blocks.indices.map { cost[$0].forward(length: length) * (recompute ? 3 : 2) }
+        return divide(blocks: blocks, last: 2 * Double(cost.head), stages: stages)
     }
 }

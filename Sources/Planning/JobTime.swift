@@ -89,13 +89,13 @@ struct JobTime {
     private func rotating(_ part: StagePart) -> Work {
         guard workload.job == .rotate else { return Work() }
         let rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
-        let blocks = part.layers.reduce(0) { $0 + rotation.weightOperations($1, r1: true, r2: true) / 2 }
+        let blocks = part.blocks.reduce(0) { $0 + rotation.weightOperations($1, r1: true, r2: true) / 2 }
         let square = Double(workload.shape.hiddenSize * workload.shape.hiddenSize)
         let ends = Double((part.isFirst ? 1 : 0) + (part.isLast ? 1 : 0)) * 2 * Double(workload.shape.vocabularySize) * square
         return Work(products: 6 * (blocks + ends))
     }
 
-    private func linears(_ part: StagePart) -> Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
+    private func linears(_ part: StagePart) -> Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
 
     // MARK: Sequences and files
 
@@ -113,7 +113,7 @@ struct JobTime {
         let values =
             CalibratedRates.valuesOfADigest * digests
             + (isWritten ? CalibratedRates.valuesOfWriting : CalibratedRates.valuesOfReading)
-        let blocks = part.layers.reduce(0) { $0 + Double(cost[$1].parameters) }
+        let blocks = part.blocks.reduce(0) { $0 + Double(cost[$1].parameters) }
         let ends = Double((part.isFirst ? 1 : 0) + (part.isLast && !workload.shape.tiesHead ? 1 : 0)) * Double(cost.head)
         return Work(values: values * (blocks + ends))
     }

@@ -173,7 +173,7 @@ package struct PlanReport: Sendable {
             "microbatches": .integer(planned.layout.microbatches), "ranks_per_node": .integer(run.cluster.ranksPerNode),
             "threads_per_rank": .integer(run.cluster.threadsPerRank), "batch_size": .integer(run.sequences),
             "fits": .bool(planned.fits), "runs": .bool(planned.runs), "idle_replicas": .integer(planned.idleReplicas),
-            "layers_per_stage": .array(planned.stages.map { .integer($0.count) }),
+            "layers_per_stage": .array(planned.layersPerStage.map { .double($0) }),
             "memory_bytes_per_stage": .array(planned.memory.map { .integer($0) }),
             "flops_per_step": .double(planned.operationsPerStep), "bytes_sent_per_step": .integer(planned.bytesPerStep),
             "busy_seconds_per_stage": .array(planned.busySeconds.map { .double($0) }),

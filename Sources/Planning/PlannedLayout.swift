@@ -18,7 +18,7 @@ package struct Layout: Sendable, Hashable, CustomStringConvertible {
 package struct PlannedLayout: Sendable {
     package let layout: Layout
     /// Layers of each stage.
-    package let stages: [Range<Int>]
+    package let layersPerStage: [Double]
     /// Of a rank of each stage, in bytes.
     package let memory: [Int]
     /// What each stage computes in a step: micro-batches, and what is done once.

@@ -45,7 +45,8 @@ package struct Planner: Sendable {
         let idle = max(0, layout.data - workload.sequences)
         let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
         return PlannedLayout(
-            layout: layout, stages: parts.map(\.layers), memory: memory, busySeconds: busy,
+            layout: layout, layersPerStage: parts.map { workload.shape.layerCount(of: $0.blocks) }, memory: memory,
+            busySeconds: busy,
             operationsPerStep: Double(layout.data) * operations,
             bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
             bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),

@@ -22,7 +22,7 @@ struct QuantizeWork {
     /// Of a stage's layers: what every replica does, what they divide, and of a replica's the part for which stages go one
     /// after the other.
     func once(_ part: StagePart, replicas: Double) -> (alike: Work, divided: Work, inTurn: Work) {
-        let linears = part.layers.reduce(0) { $0 + Double(cost[$1].linears) }
+        let linears = part.blocks.reduce(0) { $0 + Double(cost[$1].linears) }
         // The row of plain rounding, and of each transform the methods that look at no inputs.
         let methods = workload.quantizations
         let rounded = 1 + transforms * Double(methods.count { $0.inputs == nil })
@@ -34,19 +34,19 @@ struct QuantizeWork {
             divided.products += transforms * Double(methods.count) * 2 * windows * 2 * linears
         }
         for method in methods where method.inputs != nil {
-            for block in part.layers { inTurn = inTurn + calibrating(method, block, replicas: replicas) }
+            for block in part.blocks { inTurn = inTurn + calibrating(method, block, replicas: replicas) }
         }
         if config.quantizeTransforms.contains(.balance) { inTurn = inTurn + 1 / replicas * balancing(part) }
         // The largest values of the inputs' channels.
         if config.quantizeTransforms.contains(.smoothquant) {
-            for block in part.layers { inTurn = inTurn + 1 / replicas * pass(block) }
+            for block in part.blocks { inTurn = inTurn + 1 / replicas * pass(block) }
         }
         return (alike, divided, inTurn)
     }
 
     /// Balancing channels on the calibration text: a pass, and the second moment at each hook point.
     func balancing(_ part: StagePart) -> Work {
-        part.layers.reduce(Work()) { sum, index in
+        part.blocks.reduce(Work()) { sum, index in
             let widths = Set(workload.shape.blocks[index].linears.map(\.ports.reads)).map {
                 Double(workload.shape.blocks[index].width($0))
             }

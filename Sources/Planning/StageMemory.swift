@@ -17,7 +17,7 @@ struct StageMemory {
     private let cost: ModelCost
     private let part: StagePart
     private let shape: Architecture
-    private var blocks: ArraySlice<Architecture.Block> { shape.blocks[part.layers] }
+    private var blocks: ArraySlice<Architecture.Block> { shape.blocks[part.blocks] }
 
     init(_ workload: Workload, _ part: StagePart) {
         self.workload = workload
@@ -42,8 +42,8 @@ struct StageMemory {
 
     // MARK: Weights, in values
 
-    private var linears: Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
-    private var blockParameters: Double { part.layers.reduce(0) { $0 + Double(cost[$1].parameters) } }
+    private var linears: Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
+    private var blockParameters: Double { part.blocks.reduce(0) { $0 + Double(cost[$1].parameters) } }
     private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
     private var head: Double { part.isLast ? Double(cost.head) : 0 }
 
@@ -145,7 +145,7 @@ struct StageMemory {
         let share = resting == 0 ? 1 : (workload.calibration.calibrated + replicas - 1) / replicas
         let inputs = Double(share * workload.length * shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
-        let largest = part.layers.map { Double(cost[$0].parameters) }.max() ?? 0
+        let largest = part.blocks.map { Double(cost[$0].parameters) }.max() ?? 0
         let held = inputs + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
         let compares = workload.quantizations.contains { $0.inputs == .deviation }
@@ -176,10 +176,10 @@ struct StageMemory {
     /// Values that entries of U and V take at no more than two bits each.
     private func packedEntries(_ entries: Double) -> Double { entries / 16 }
 
-    /// R1, and packed its skew gradient of the last step and each layer's in double precision; R2 of all layers.
+    /// R1, and packed its skew gradient of the last step and each block's in double precision; R2 of all layers.
     private var rotations: Double {
         let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension ?? 0))
-        return Double(2 + part.layers.count) * h * h + 4 * Double(shape.blocks.count) * d * d
+        return Double(2 + part.blocks.count) * h * h + 4 * Double(shape.layerCount) * d * d
     }
 
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.
@@ -271,18 +271,21 @@ struct StageMemory {
             return passing(sequences: workload.runsNetwork ? sequences : 1, pair: hasPair)
         }
         let tokens = Double(sequences * workload.length)
-        let layers = Double(part.layers.count)
         let input = Double(shape.hiddenSize)
-        let kinds = part.layers.map { Double(cost[$0].activations(weightGradients: workload.trainsWeights)) + quantizers($0) }
-        // Recomputing, a block keeps its input, unless that is tokens; one at a time has all the rest.
+        let layers = shape.layers(in: part.blocks).map { blocks in
+            blocks.reduce(0.0) {
+                $0 + Double(cost[$1].activations(weightGradients: workload.trainsWeights)) + quantizers($1)
+            }
+        }
+        // Recomputing, a layer keeps its input, unless that is tokens; one at a time has all the rest.
         let kept =
             workload.recomputes
-            ? Double(alive) * (part.isFirst ? layers - 1 : layers) * input + (kinds.max() ?? 0)
-            : Double(alive) * kinds.reduce(0, +)
+            ? Double(alive * (part.isFirst ? layers.count - 1 : layers.count)) * input + (layers.max() ?? 0)
+            : Double(alive) * layers.reduce(0, +)
         return tokens * kept + passing(sequences: sequences, pair: hasPair)
     }
 
-    /// What the quantizers of a layer keep per token: input and output where a gradient of R1 or R2 is gathered, the input
+    /// What the quantizers of a block keep per token: input and output where a gradient of R1 or R2 is gathered, the input
     /// elsewhere.
     private func quantizers(_ block: Int) -> Double {
         guard workload.quantizesActivations else { return 0 }

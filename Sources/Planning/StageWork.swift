@@ -2,16 +2,16 @@ internal import Configuration
 internal import Models
 internal import Rotation
 
-/// Some layers of a model, and its ends where the first or the last layer is among them.
+/// Some blocks of a model, and its ends where the first or the last block is among them.
 package struct StagePart: Sendable, Equatable {
-    package var layers: Range<Int>
+    package var blocks: Range<Int>
     package var isFirst: Bool
     package var isLast: Bool
 
-    package init(_ layers: Range<Int>, of shape: Int) {
-        self.layers = layers
-        isFirst = layers.lowerBound == 0
-        isLast = layers.upperBound == shape
+    package init(_ blocks: Range<Int>, of shape: Int) {
+        self.blocks = blocks
+        isFirst = blocks.lowerBound == 0
+        isLast = blocks.upperBound == shape
     }
 }
 
@@ -39,7 +39,7 @@ struct StageWork {
 
     func forward(_ part: StagePart) -> Work {
         guard workload.runsNetwork else { return Work() }
-        var work = part.layers.reduce(Work()) { $0 + blockForward($1) }
+        var work = part.blocks.reduce(Work()) { $0 + blockForward($1) }
         if part.isFirst { work = work + Work(products: usesRotations ? 2 * tokens * rotation.embedding.perToken : 0) }
         if part.isLast { work = work + Double(workload.passes + workload.comparisons) * headPass }
         if workload.scoresFactors { work = work + TernaryWork(workload).running(part, tokens: tokens) }
@@ -73,7 +73,7 @@ struct StageWork {
 
     func backward(_ part: StagePart) -> Work {
         guard workload.learns, workload.runsNetwork else { return Work() }
-        var work = part.layers.reduce(Work()) { $0 + blockBackward($1) }
+        var work = part.blocks.reduce(Work()) { $0 + blockBackward($1) }
         if part.isLast {
             // The logits' gradient goes to the hidden states and, where it learns, to the head.
             work.products += 2 * tokens * Double(cost.head) * (workload.trainsWeights ? 2 : 1)
@@ -169,13 +169,13 @@ struct StageWork {
         var (work, bytes) = (Work(), 0.0)
         if usesRotations {
             let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
-            var sites = part.layers.reduce(0) { $0 + rotation.block($1).once }
+            var sites = part.blocks.reduce(0) { $0 + rotation.block($1).once }
             if part.isFirst { sites += rotation.embedding.once }
             if part.isLast { sites += rotation.head.once }
             work.products += 2 * sites
             bytes += 4 * sites / h
             if workload.config.rotation.r2 != .none {
-                let rows = part.layers.reduce(0.0) { sum, block in
+                let rows = part.blocks.reduce(0.0) { sum, block in
                     sum + Double(workload.shape.blocks[block].width(.value) + workload.shape.blocks[block].width(.outputInput))
                 }
                 work.products += 2 * rows * h * d
@@ -189,7 +189,7 @@ struct StageWork {
         return (work, bytes)
     }
 
-    private func linears(_ part: StagePart) -> Double { part.layers.reduce(0) { $0 + Double(cost[$1].linears) } }
+    private func linears(_ part: StagePart) -> Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
 
     /// A step on stored rows or on the weights, over all replicas.
     private func withoutNetwork(_ part: StagePart) -> Work {
@@ -197,7 +197,7 @@ struct StageWork {
         guard workload.storedSequences > 0 else {
             // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
             let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
-            return part.layers.reduce(Work()) { sum, block in
+            return part.blocks.reduce(Work()) { sum, block in
                 let sites = Double(workload.shape.blocks[block].linears.count)
                 return sum
                     + Work(
@@ -206,7 +206,7 @@ struct StageWork {
             }
         }
         let tokens = Double(workload.storedTokens)
-        return part.layers.reduce(Work()) { sum, block in
+        return part.blocks.reduce(Work()) { sum, block in
             // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each
             // twice.
             let rows = rotation.rowOperations(block, tokens: tokens, r1: r1, r2: r2)
@@ -218,7 +218,7 @@ struct StageWork {
     func beforeSteps(_ part: StagePart) -> Work {
         guard usesRotations else { return Work() }
         let tokens = Double(workload.storedSequences * workload.length)
-        let stored = part.layers.reduce(Work()) { sum, block in
+        let stored = part.blocks.reduce(Work()) { sum, block in
             sum
                 + Work(
                     products: 2 * tokens * Double(cost[block].linears),
@@ -228,7 +228,7 @@ struct StageWork {
     }
 
     private func parameters(_ part: StagePart) -> Int {
-        part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
+        part.blocks.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
     }
 
     /// The Cayley steps of all rotations, for n³: each factorization (⅔), which every rank that makes rows of it takes for
@@ -239,7 +239,7 @@ struct StageWork {
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         let cubes =
             (workload.learnsR1 ? cube(h) : 0)
-            + (workload.learnsR2 ? Double(workload.shape.blocks.count) * cube(d) : 0)
+            + (workload.learnsR2 ? Double(workload.shape.layerCount) * cube(d) : 0)
         var (alike, byRow) = (Work(), Work(products: 2 * cubes))
         if workload.config.rotation.retraction == .exact {
             alike.solves = 2.0 / 3 * cubes
@@ -255,7 +255,7 @@ struct StageWork {
     /// Bytes of all learned rotations.
     var rotationBytes: Double {
         let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
-        return 4 * ((workload.learnsR1 ? h * h : 0) + (workload.learnsR2 ? Double(workload.shape.blocks.count) * d * d : 0))
+        return 4 * ((workload.learnsR1 ? h * h : 0) + (workload.learnsR2 ? Double(workload.shape.layerCount) * d * d : 0))
     }
 }
 

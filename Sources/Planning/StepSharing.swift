@@ -28,7 +28,7 @@ package struct StepSharing: Sendable, Equatable {
             isRotate && workload.runsNetwork
             && pays(
                 weights?.work ?? Work(), bytes: weights?.bytes ?? 0, ranks: layout.data,
-                messages: 8 * (parts.map(\.layers.count).max() ?? 0))
+                messages: 8 * (parts.map(\.blocks.count).max() ?? 0))
     }
 }
 

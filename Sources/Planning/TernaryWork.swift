@@ -58,7 +58,7 @@ struct TernaryWork {
     /// Of a stage, in the model's order.
     func layers(_ part: StagePart) -> [Layer] {
         guard workload.isTernary || workload.scoresFactors else { return [] }
-        return part.layers.flatMap { index -> [Layer] in
+        return part.blocks.flatMap { index -> [Layer] in
             let block = workload.shape.blocks[index]
             return block.linears.compactMap { linear in
                 let name = block.prefix + String(linear.spec.name.dropLast(".weight".count))
@@ -147,7 +147,7 @@ struct TernaryWork {
     func calibration(_ part: StagePart, replicas: Int) -> Work {
         guard settings.weighting != .none else { return Work() }
         let (network, layers) = (QuantizeWork(workload), Dictionary(grouping: layers(part), by: \.block))
-        return part.layers.reduce(Work()) { sum, index in
+        return part.blocks.reduce(Work()) { sum, index in
             let points = Dictionary(grouping: layers[index] ?? [], by: \.reads).values
             // Drafts of digits are made on the network as it is.
             let passes = network.passes(points: points.count) + (settings.bits == nil ? 0 : 1)

@@ -26,7 +26,7 @@ struct Traffic {
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         guard workload.trainsWeights else {
             let r1 = workload.learnsR1 ? h * (h - 1) / 2 : 0
-            return 8 * (r1 + (workload.learnsR2 ? workload.shape.blocks.count * d * (d - 1) / 2 : 0))
+            return 8 * (r1 + (workload.learnsR2 ? workload.shape.layerCount * d * (d - 1) / 2 : 0))
         }
         guard layout.data > 1 else { return 0 }
         let parameters = parameters(part)
@@ -35,7 +35,7 @@ struct Traffic {
 
     private func parameters(_ part: StagePart) -> Int {
         let cost = ModelCost(workload.shape)
-        return part.layers.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0)
+        return part.blocks.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0)
             + (part.isLast && !(part.isFirst && workload.shape.tiesHead) ? cost.head : 0)
     }
 

@@ -65,16 +65,13 @@ package struct QuantizedHooks: HookTransform {
     package var r3: HadamardTransform?
     /// Transform of the input of down (R4); nil without.
     package var r4: HadamardTransform?
-    /// Where the gradients of R1 and R2 gather, block by block; nil where they are not wanted.
-    package var r1Gradients: [RotationGradient]?
-    package var r2Gradients: [RotationGradient]?
-    /// The block that the first of the gradients belongs to.
-    package var firstBlock: Int
+    /// Where the gradients of R1 and R2 gather, by block; none where they are not wanted.
+    package var r1Gradients: [Int: RotationGradient]
+    package var r2Gradients: [Int: RotationGradient]
 
     package init(
         quantization: ActivationQuantization, r1: Tensor? = nil, sides: RotatedSides = .all, r3: HadamardTransform? = nil,
-        r4: HadamardTransform? = nil, r1Gradients: [RotationGradient]? = nil, r2Gradients: [RotationGradient]? = nil,
-        firstBlock: Int = 0
+        r4: HadamardTransform? = nil, r1Gradients: [Int: RotationGradient] = [:], r2Gradients: [Int: RotationGradient] = [:]
     ) {
         self.quantization = quantization
         self.r1 = r1
@@ -83,12 +80,11 @@ package struct QuantizedHooks: HookTransform {
         self.r4 = r4
         self.r1Gradients = r1Gradients
         self.r2Gradients = r2Gradients
-        self.firstBlock = firstBlock
     }
 
     /// Rotates and rounds as this hook point asks: R1 where the stream is entered or left, R3 and R4 before the quantizers.
     package func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
-        func gradient(_ gradients: [RotationGradient]?) -> RotationGradient? { block.flatMap { gradients?[$0 - firstBlock] } }
+        func gradient(_ gradients: [Int: RotationGradient]) -> RotationGradient? { block.flatMap { gradients[$0] } }
         switch point {
         case .embedding, .attentionResidual, .mlpResidual: return enter(x, unless: sides.contains(point), on: tape)
         case .attentionInput, .mlpInput:

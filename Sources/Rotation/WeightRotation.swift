@@ -44,7 +44,7 @@ extension Parameters {
             result.exit[shift] = result.exit[shift].rotatedVector(by: r1)
         }
         for index in blocks.indices {
-            result.blocks[index].rotate(r1, rotations.r2?[firstBlock + index], sides)
+            result.blocks[index].rotate(r1, rotations.r2?[architecture.blocks[firstBlock + index].layer], sides)
         }
         return result
     }

@@ -101,11 +101,13 @@ import Testing
             // Replaced by nothing: later layers must not notice.
             return layers.layers.map { Tensor(zeros: $0.weight.shape) }
         }
-        let block = [
-            "attentionInput B q_proj k_proj v_proj", "outputInput B o_proj", "mlpInput B gate_proj up_proj",
-            "downInput B down_proj",
-        ]
-        #expect(seen == (0..<3).flatMap { number in block.map { $0.replacing(" B ", with: " \(number) ") } })
+        let blocks = (0..<3).flatMap { layer in
+            [
+                "attentionInput \(2 * layer) q_proj k_proj v_proj", "outputInput \(2 * layer) o_proj",
+                "mlpInput \(2 * layer + 1) gate_proj up_proj", "downInput \(2 * layer + 1) down_proj",
+            ]
+        }
+        #expect(seen == blocks)
     }
 
     @Test func `in sequence layers see what the replaced ones before them give`() throws {
@@ -118,7 +120,7 @@ import Testing
             Self.expectClose(try layers.statistics().meanSquares, try Self.meanSquares(inputs, key), key)
             return Self.shrunk(layers, in: &current)
         }
-        let last = [current, parameters].map { $0.blocks[2].required("mlp.down_proj.weight").elements }
+        let last = [current, parameters].map { $0.blocks[5].required("mlp.down_proj.weight").elements }
         #expect(last[0] != last[1])
     }
 
@@ -236,8 +238,8 @@ import Testing
                 let place = changed.named.first { $0.name == name + ".weight" }
                 #expect(place?.value.elements == weight.dequantized().elements)
             }
-            let key = parameters.blocks[1].required("self_attn.k_proj.weight").elements
-            #expect(changed.blocks[1].required("self_attn.k_proj.weight").elements == key)
+            let key = parameters.blocks[2].required("self_attn.k_proj.weight").elements
+            #expect(changed.blocks[2].required("self_attn.k_proj.weight").elements == key)
             let (before, after) = (Self.model.constantNetwork(parameters), Self.model.constantNetwork(changed))
             return Self.windows.reduce(0.0) {
                 $0 + (before.outputs([$1], from: nil) - after.outputs([$1], from: nil)).squaredNorm
@@ -251,8 +253,8 @@ import Testing
 
     @Test func `an error names its layers, and no window is an error`() throws {
         var parameters = Self.parameters()
-        let index = try #require(parameters.blocks[1].index("self_attn.o_proj.weight"))
-        parameters.blocks[1][index][flat: 3] = .nan
+        let index = try #require(parameters.blocks[2].index("self_attn.o_proj.weight"))
+        parameters.blocks[2][index][flat: 3] = .nan
         let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
         let broken = parameters
         func run(_ parameters: Parameters<Tensor>, _ windows: [[Int32]]) throws {
@@ -268,7 +270,7 @@ import Testing
     @Test func `smoothing divides what norms give by what the weights take, and leaves the function`() throws {
         let parameters = Self.parameters()
         let maxima = try Self.calibration(.fullPrecision).channelMaxima(parameters, windows: Self.windows)
-        #expect(maxima.count == 3 && maxima[1]?[.mlpInput]?.count == 16)
+        #expect(maxima.count == 6 && maxima[3]?[.mlpInput]?.count == 16)
         let smoothed = parameters.map { _, value in StoredTensor(value) }.smoothed(
             by: maxima, Self.configuration.architecture)
         let tokens = Self.windows[0]
@@ -276,8 +278,8 @@ import Testing
         #expect(maxDifference(before, after) <= 1e-4 * before.maxMagnitude)
         // Inputs and weights have met halfway: max|x_j/s_j| = max|W_j·s_j|.
         let met = try Self.calibration(.fullPrecision).channelMaxima(smoothed, windows: Self.windows)
-        let inputs = try #require(met[2]?[.mlpInput])
-        let readers = ["mlp.gate_proj.weight", "mlp.up_proj.weight"].map { smoothed.blocks[2].required($0).tensor }
+        let inputs = try #require(met[5]?[.mlpInput])
+        let readers = ["mlp.gate_proj.weight", "mlp.up_proj.weight"].map { smoothed.blocks[5].required($0).tensor }
         for j in 0..<16 {
             let weights = readers.flatMap { weight in (0..<weight.rows).map { abs(weight[$0, j]) } }.max() ?? 0
             #expect(abs(inputs[j] - weights) <= 1e-3 * weights)

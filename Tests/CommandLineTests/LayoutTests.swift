@@ -14,11 +14,11 @@ extension CommandLineTests {
 
         @Test func `a layout that cannot be run is one line and exit code 78`() throws {
             let model = try ModelFolder()
-            let stages = try layers(model) + 1
+            let stages = 2 * (try layers(model)) + 1
             let large = settings("training.batch_size=\(2 * stages)")
             let cases: [([String], Int, String)] = [
                 (settings("parallel.data=2", "parallel.pipeline=2"), 2, "but there are 2 ranks"),
-                (settings("parallel.pipeline=\(stages)") + large, stages, "more than the \(stages - 1) layers"),
+                (settings("parallel.pipeline=\(stages)") + large, stages, "more than the \(stages - 1) that"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=1"), 2, "too few for 2 stages"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=3"), 2, "more than the 2 sequences"),
                 (settings("parallel.pipeline=2", "training.batch_size=1"), 2, "too few micro-batches"),
@@ -30,11 +30,11 @@ extension CommandLineTests {
             }
         }
 
-        /// One shard per stage, which together are the function that was read; and the losses are one rank's of the same
-        /// micro-batches to the last digit.
+        /// Two stages a layer, one shard per stage, which together are the function that was read; and the losses are one rank's
+        /// of the same micro-batches to the last digit.
         @Test func `stages write a model that computes the same function, and eval reads it in stages`() throws {
             let model = try ModelFolder()
-            let stages = try layers(model)
+            let stages = 2 * (try layers(model))
             func metrics(_ ranks: Int) throws -> String {
                 let arguments =
                     model.arguments() + ["--out", "out\(ranks)"]

@@ -324,7 +324,7 @@ import Testing
         let opened = try CompressedFolder(folder.file("model"))
         #expect(opened.folder.packed?.weights == [name + ".weight"])
         #expect(!opened.folder.checkpoint.contains(name + ".weight"))
-        let read = try CompressedModel(reading: opened).parameters.blocks[1].required("mlp.up_proj.weight")
+        let read = try CompressedModel(reading: opened).parameters.blocks[3].required("mlp.up_proj.weight")
         #expect(read.tensor.elements == factors.unpacked().elements)
         let x = Tensor((0..<512).map { Float($0 % 13) - 6 }, [2, 256])
         #expect(read.linearOperator?.product(x).elements == factors.apply(x).elements)

@@ -49,7 +49,11 @@ import Testing
     @Test func `the agreement is the share of positions with the same likeliest token`() throws {
         let (one, other) = (parameters(seed: 91), parameters(seed: 92))
         var near = one
-        for index in near.blocks[0].specs.indices { near.blocks[0][index].add(other.blocks[0][index], scale: 0.1) }
+        for block in 0..<2 {
+            for index in near.blocks[block].specs.indices {
+                near.blocks[block][index].add(other.blocks[block][index], scale: 0.1)
+            }
+        }
         func best(_ parameters: Parameters<Tensor>, _ window: [Int32]) -> [Int] {
             logProbabilities(parameters, window).map { row in row.indices.max { row[$0] < row[$1] } ?? 0 }
         }

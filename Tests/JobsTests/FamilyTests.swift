@@ -168,7 +168,7 @@ private struct ForeignFamily: ModelFamily {
             entry: [ParameterSpec("words", [vocabulary, width], .embedding)],
             blocks: (0..<depth).map {
                 Architecture.Block(
-                    prefix: "floor\($0).", parameters: block, norms: [.init(gain: "scale", output: .mlpInput)], heads: nil)
+                    layer: $0, prefix: "floor\($0).", parameters: block, norms: [.init(gain: "scale", output: .mlpInput)])
             },
             exit: [ParameterSpec("answers", [vocabulary, width], .head)], norms: [], tiesHead: isTied)
     }

@@ -19,8 +19,8 @@ import Testing
 
     private var rotated: Parameters<Tensor> {
         let rotations = Rotations.randomHadamard(
-            hidden: folder.architecture.hiddenSize, head: folder.architecture.headDimension, layers: weights.blocks.count,
-            seed: 9)
+            hidden: folder.architecture.hiddenSize, head: folder.architecture.headDimension,
+            layers: folder.architecture.layerCount, seed: 9)
         return weights.fusingNorms(folder.architecture).rotated(by: rotations, folder.architecture)
     }
 

@@ -4,7 +4,7 @@ import TensorCore
 import Testing
 
 @Suite struct StageBalanceTests {
-    /// Every way to cut `count` layers into `stages` stretches.
+    /// Every way to cut `count` blocks into `stages` stretches.
     private func divisions(_ count: Int, _ stages: Int, from begin: Int = 0) -> [[Range<Int>]] {
         guard stages > 1 else { return [[begin..<count]] }
         return (begin + 1...count - stages + 1).flatMap { end in
@@ -16,14 +16,14 @@ import Testing
         var random = RandomStream(seed: 1)
         for count in 1...8 {
             for stages in 1...count {
-                let layers = (0..<count).map { _ in random.uniform() }
+                let blocks = (0..<count).map { _ in random.uniform() }
                 let (first, last) = (random.uniform(), 2 * random.uniform())
                 func largest(_ division: [Range<Int>]) -> Double {
                     division.enumerated().map { index, range in
-                        layers[range].reduce(0, +) + (index == 0 ? first : 0) + (index == stages - 1 ? last : 0)
+                        blocks[range].reduce(0, +) + (index == 0 ? first : 0) + (index == stages - 1 ? last : 0)
                     }.max() ?? 0
                 }
-                let chosen = StageBalance.divide(layers: layers, first: first, last: last, stages: stages)
+                let chosen = StageBalance.divide(blocks: blocks, first: first, last: last, stages: stages)
                 #expect(
                     chosen.count == stages && chosen.allSatisfy { !$0.isEmpty } && chosen.flatMap { $0 } == Array(0..<count))
                 let best = divisions(count, stages).map(largest).min() ?? 0
@@ -34,13 +34,13 @@ import Testing
     }
 
     @Test func `of equal divisions the one with smaller later stages is chosen`() {
-        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1, 1, 1], stages: 3) == [0..<3, 3..<6, 6..<7])
+        #expect(StageBalance.divide(blocks: [1, 1, 1, 1, 1, 1, 1], stages: 3) == [0..<3, 3..<6, 6..<7])
         // Nothing makes the last stage cheaper: the others are equal among themselves.
-        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1], last: 5, stages: 3) == [0..<2, 2..<4, 4..<5])
+        #expect(StageBalance.divide(blocks: [1, 1, 1, 1, 1], last: 5, stages: 3) == [0..<2, 2..<4, 4..<5])
     }
 
-    @Test func `a large head takes layers from the last stage`() {
-        #expect(StageBalance.divide(layers: [1, 1, 1, 1, 1, 1], last: 2, stages: 2) == [0..<4, 4..<6])
-        #expect(StageBalance.divide(layers: [1, 1, 1, 1], last: 9, stages: 2) == [0..<3, 3..<4])
+    @Test func `a large head takes blocks from the last stage`() {
+        #expect(StageBalance.divide(blocks: [1, 1, 1, 1, 1, 1], last: 2, stages: 2) == [0..<4, 4..<6])
+        #expect(StageBalance.divide(blocks: [1, 1, 1, 1], last: 9, stages: 2) == [0..<3, 3..<4])
     }
 }

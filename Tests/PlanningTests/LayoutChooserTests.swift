@@ -66,7 +66,7 @@ import Testing
 
     @Test func `where no layout can be, there is nothing to choose`() throws {
         #expect(try choose(ranks: 6, memory: 1 << 40, "parallel.data=2", "parallel.pipeline=2") == nil)
-        #expect(try choose(ranks: 32, memory: 1 << 40, "parallel.pipeline=32", "training.batch_size=64") == nil)
+        #expect(try choose(ranks: 64, memory: 1 << 40, "parallel.pipeline=64", "training.batch_size=64") == nil)
         // Eight sequences are too few for twelve stages.
         #expect(try choose(ranks: 12, memory: 1 << 40, "parallel.pipeline=12") == nil)
         #expect(try choose(ranks: 8, memory: 1 << 40, "parallel.pipeline=8", "parallel.microbatches=4") == nil)

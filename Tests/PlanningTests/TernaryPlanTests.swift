@@ -19,7 +19,7 @@ import Testing
     private func whole(_ replicas: Int) -> Layout { Layout(data: replicas, pipeline: 1, microbatches: max(1, 8 / replicas)) }
 
     @Test func `layers that stay as they are cost nothing`() throws {
-        let part = StagePart(0..<4, of: 4)
+        let part = StagePart(0..<8, of: 8)
         let all = TernaryWork(try planner(.qat, ranks: 1).workload)
         let some = TernaryWork(try planner(.qat, ranks: 1, "ternary.layers=model.layers.1.mlp.*").workload)
         #expect(all.layers(part).count == 28 && some.layers(part).count == 3)
@@ -44,7 +44,7 @@ import Testing
     }
 
     @Test func `layers divide among owners as they are dealt, and beyond the largest layer not at all`() throws {
-        let part = StagePart(0..<4, of: 4)
+        let part = StagePart(0..<8, of: 8)
         let work = TernaryWork(try planner(.qat, ranks: 1).workload)
         let cluster = try planner(.qat, ranks: 1).cluster
         let owner = [1, 2, 4, 28, 64].map { work.step(part, replicas: $0).own.seconds(on: cluster) }
@@ -57,7 +57,7 @@ import Testing
 
     @Test func `transitions travel once to each rank, or to each node where ranks share a relay`() throws {
         let planner = try planner(.qat, ranks: 64, "training.batch_size=64")
-        let bytes = TernaryWork(planner.workload).publishedBytes(StagePart(0..<4, of: 4))
+        let bytes = TernaryWork(planner.workload).publishedBytes(StagePart(0..<8, of: 8))
         // 210252 in a run of 16 steps on two ranks.
         #expect(abs(bytes / 210_252 - 1) < 0.15)
         func seconds(_ topology: String) throws -> Double {

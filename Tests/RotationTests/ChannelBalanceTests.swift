@@ -84,13 +84,10 @@ import Testing
             // Rows of eight times the size make attention sharp: rounding alone comes to 1e-4.
             #expect(relativeLogitChange(model.logits(window, before), model.logits(window, after)) < 2e-4)
         }
-        for name in changed {
-            let isKept = after.blocks[1].required(name).elements == before.blocks[1].required(name).elements
-            #expect(!isKept, "\(name)")
-        }
-        for name in kept {
-            let isKept = after.blocks[1].required(name).elements == before.blocks[1].required(name).elements
-            #expect(isKept, "\(name)")
+        for (name, value) in before.named {
+            let isKept = after.named.first { $0.name == name }?.value.elements == value.elements
+            #expect(!isKept || !changed.contains { name.hasSuffix($0) }, "\(name)")
+            #expect(isKept || !kept.contains { name.hasSuffix($0) }, "\(name)")
         }
     }
 
@@ -124,12 +121,15 @@ import Testing
         let before = Self.parameters(description.architecture)
         let after = try balanced(before, description)
         func costs(_ parameters: Parameters<Tensor>) throws -> (values: Double, keys: [Double], inner: [Double]) {
-            let (group, seen) = (parameters.blocks[0], try #require(statistics(model, parameters)[0]))
-            func squares(_ point: HookPoint) throws -> [Double] { try #require(seen[point]).meanSquares }
-            let down = group.required("mlp.down_proj.weight")
+            // The first layer's two blocks.
+            let (attention, feedForward, seen) = (parameters.blocks[0], parameters.blocks[1], statistics(model, parameters))
+            func squares(_ point: HookPoint) throws -> [Double] {
+                try #require(seen[0]?[point] ?? seen[1]?[point]).meanSquares
+            }
+            let down = feedForward.required("mlp.down_proj.weight")
             let inner = try squares(.downInput).enumerated().map { j, square in columnSquare(down, j) / square }
             // The first key-value head, which the first two query heads read.
-            let output = group.required("self_attn.o_proj.weight")
+            let output = attention.required("self_attn.o_proj.weight")
             let weights = (0..<16).map { columnSquare(output, $0) }.reduce(0, +)
             let made = try squares(.value)[0..<8].reduce(0, +)
             let read = try squares(.outputInput)[0..<16].reduce(0, +)

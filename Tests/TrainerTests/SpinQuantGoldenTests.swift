@@ -64,7 +64,7 @@ import Testing
         let file = try GoldenSuite.tensors(of: golden)
         let (folder, fused) = try model(golden, centered: false)
         let (_, centered) = try model(golden, centered: true)
-        let rotations = try rotations(file, layers: fused.blocks.count)
+        let rotations = try rotations(file, layers: folder.architecture.layerCount)
         let tokens = try sequences(file)
         let tolerance = try #require(golden.tolerance["logits_abs"]?.number)
         let llama = folder.description.model(positions: tokens[0].count)
@@ -115,14 +115,15 @@ import Testing
             #require(golden.tolerance["grad_R1_rel_fro"]?.number), #require(golden.tolerance["grad_R2_rel_fro"]?.number)
         )
         let start = learner.rotations
-        // One layer's after the other, added up.
-        let layers = try #require(learner.r1Gradients).map { Array($0.skew.elements) }
-        let r1 = layers[0].indices.map { entry in layers.reduce(0) { $0 + $1[entry] } }
+        // One block's after the other, added up.
+        let blocks = learner.base.blockRange
+        let parts = blocks.compactMap { learner.r1Gradients[$0]?.skew.elements }.map(Array.init)
+        let r1 = try #require(parts.first).indices.map { entry in parts.reduce(0) { $0 + $1[entry] } }
         var result = [(try distance(r1, start.r1, file.readFloat(prefix + "grad.R1")), toleranceR1)]
         let r2 = try #require(start.r2)
-        #expect(!r2.isEmpty)
-        for layer in r2.indices {
-            let gradient = (learner.r2Gradients?[layer].skew.elements).map(Array.init)
+        #expect(!r2.isEmpty && learner.r2Gradients.count == r2.count)
+        for (layer, block) in zip(r2.indices, blocks.filter { learner.r2Gradients[$0] != nil }) {
+            let gradient = (learner.r2Gradients[block]?.skew.elements).map(Array.init)
             result.append((try distance(gradient, r2[layer], file.readFloat("\(prefix)grad.R2.\(layer)")), toleranceR2))
         }
         return result
@@ -164,6 +165,6 @@ import Testing
         return RotationLearner(
             settings, folder.description.model(positions: try sequences(file)[0].count),
             base: online.r4.map { fused.rotatedDown(by: $0) } ?? fused, online: online,
-            from: try start ?? rotations(file, layers: fused.blocks.count))
+            from: try start ?? rotations(file, layers: folder.architecture.layerCount))
     }
 }

@@ -36,7 +36,9 @@ package struct GenerateBenchmarkJob: Job {
         let model = try staged.model(config, positions: capacity, world)
         try world.agree { try context.folder.create(config, job: Self.name) }
         context.reporter.note("model \(path): \(shape.summary)")
-        if let line = LanguageModelInputs.stageLine(context.groups.dims, staged.stages) { context.reporter.note(line) }
+        if let line = LanguageModelInputs.stageLine(context.groups.dims, staged.stages, shape) {
+            context.reporter.note(line)
+        }
         let result = try GenerationBenchmark(
             model, promptTokens: settings.bench.promptTokens, tokens: settings.maxTokens,
             repetitions: settings.bench.repetitions, seed: UInt64(config.training.seed), over: RankStages(world)

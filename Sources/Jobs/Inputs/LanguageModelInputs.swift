@@ -123,14 +123,13 @@ extension LanguageModelInputs {
     private static var drawnWindows: Int { DataSettings.defaultEvalWindows }
 
     /// Which layers each stage holds, for the user; nil where there is one stage.
-    func stageLine(_ dims: ParallelDims) -> String? { Self.stageLine(dims, stages) }
+    func stageLine(_ dims: ParallelDims) -> String? { Self.stageLine(dims, stages, folder.architecture) }
 
-    static func stageLine(_ dims: ParallelDims, _ stages: [Range<Int>]) -> String? {
+    static func stageLine(_ dims: ParallelDims, _ stages: [Range<Int>], _ architecture: Architecture) -> String? {
         guard dims.pipeline > 1 else { return nil }
-        let layers = stages.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)–\($0.upperBound - 1)" }
         return
-            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: layers "
-            + "\(layers.joined(separator: ", "))"
+            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: "
+            + stages.map(architecture.summary(of:)).joined(separator: "; ")
     }
 
     /// The windows to learn from: of the text given, or drawn from the model itself. Collective.

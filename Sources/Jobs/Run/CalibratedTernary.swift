@@ -208,9 +208,11 @@ extension CalibratedTernary {
 
     /// The stages that have some of these layers, in order.
     private func stagesOfLayers(_ linears: [LinearShape]) -> [Int] {
-        let blocks = run.model.architecture.blocks
+        let (blocks, names) = (run.model.architecture.blocks, Set(linears.map(\.name)))
         return run.inputs.stages.indices.filter { stage in
-            run.inputs.stages[stage].contains { block in linears.contains { $0.name.hasPrefix(blocks[block].prefix) } }
+            blocks[run.inputs.stages[stage]].contains { block in
+                block.linears.contains { names.contains(block.prefix + $0.spec.layerName) }
+            }
         }
     }
 

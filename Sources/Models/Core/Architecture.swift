@@ -88,8 +88,10 @@ package struct Architecture: Sendable, Equatable {
         package let ports: ParameterSpec.Ports
     }
 
-    /// A stretch of the network between two possible cuts.
+    /// A stretch of the network between two possible cuts: a layer, or attention or the feed-forward network of one.
     package struct Block: Sendable, Equatable {
+        /// The place of the layer in the model, counted from 0. A layer's blocks stand together.
+        package let layer: Int
         /// Of its parameters' names in a checkpoint, such as `model.layers.3.`.
         package let prefix: String
         package let parameters: [ParameterSpec]
@@ -104,10 +106,11 @@ package struct Architecture: Sendable, Equatable {
         package let scalesKeys: Bool
 
         package init(
-            prefix: String, parameters: [ParameterSpec], norms: [NormRule], heads: Heads?, innerProducer: String? = nil,
-            scalesKeys: Bool = false
+            layer: Int, prefix: String, parameters: [ParameterSpec], norms: [NormRule], heads: Heads? = nil,
+            innerProducer: String? = nil, scalesKeys: Bool = false
         ) {
-            (self.prefix, self.parameters, self.norms, self.heads) = (prefix, parameters, norms, heads)
+            (self.layer, self.prefix, self.parameters) = (layer, prefix, parameters)
+            (self.norms, self.heads) = (norms, heads)
             (self.innerProducer, self.scalesKeys) = (innerProducer, scalesKeys)
         }
     }

@@ -28,7 +28,7 @@ package struct Model: Sendable {
     ///
     /// - Parameters:
     ///   - input: rows of sequences one after the other, as `context` cuts them; tokens into the first stage.
-    ///   - recompute: keep only each block's input (tokens, of the first one) for the backward pass and run the block again
+    ///   - recompute: keep only each layer's input (tokens, of the first one) for the backward pass and run the layer again
     ///     there.
     package func hiddenStates(
         _ input: StageInput, _ parameters: Parameters<Variable>, context: some AttentionContext,
@@ -42,11 +42,14 @@ package struct Model: Sendable {
         hooks: some HookTransform, recompute: Bool, on tape: Tape
     ) -> Variable {
         var before: Variable?
-        for (index, block) in zip(parameters.blockRange, parameters.blocks) {
+        for layer in architecture.layers(in: parameters.blockRange) {
             let body = { [before] (tape: Tape) in
-                // The first block is recomputed from the tokens: its input need not be kept.
+                // The first layer is recomputed from the tokens: its input need not be kept.
                 let x = before ?? enter(family, input, parameters, context: context, hooks: hooks, on: tape)
-                return family.block(x, index, block, context: context, hooks: hooks, on: tape)
+                return layer.reduce(x) { x, index in
+                    let block = parameters.blocks[index - parameters.firstBlock]
+                    return family.block(x, index, block, context: context, hooks: hooks, on: tape)
+                }
             }
             before = recompute ? tape.recomputing(body) : body(tape)
         }

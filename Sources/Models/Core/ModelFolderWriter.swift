@@ -14,7 +14,7 @@ package struct ModelFolderWriter {
 
     /// - Parameters:
     ///   - source: where configuration and tokenizer come from.
-    ///   - stages: the layers of every stage, in order.
+    ///   - stages: the blocks of every stage, in order.
     ///   - folder: replaced as a whole by ``commit(_:tied:)``.
     package init(from source: ModelFolder, as type: ElementType, stages: [Range<Int>], to folder: String) {
         self.source = source

@@ -1,35 +1,38 @@
 extension Llama {
-    /// Blocks of attention and a gated feed-forward network, each behind an RMSNorm; rotatable.
+    /// Attention and a gated feed-forward network in turn, each a block with an RMSNorm before it; rotatable.
     package static func architecture(_ c: LlamaConfiguration) -> Architecture {
         let (h, f, d) = (c.hiddenSize, c.intermediateSize, c.headDimension)
-        var block = [ParameterSpec("input_layernorm.weight", [h], .gain)]
-        block += linearSpecs("self_attn.q_proj", c.heads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .query)
-        block += linearSpecs(
+        var attention = [ParameterSpec("input_layernorm.weight", [h], .gain)]
+        attention += linearSpecs("self_attn.q_proj", c.heads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .query)
+        attention += linearSpecs(
             "self_attn.k_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .key)
-        block += linearSpecs(
+        attention += linearSpecs(
             "self_attn.v_proj", c.keyValueHeads * d, h, bias: c.inputBias, reads: .attentionInput, writes: .value)
-        block += linearSpecs(
+        attention += linearSpecs(
             "self_attn.o_proj", h, c.heads * d, bias: c.outputBias, reads: .outputInput, writes: .attentionResidual)
         if c.headNorms {
-            block += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map { ParameterSpec($0, [d], .gain) }
+            attention += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"].map { ParameterSpec($0, [d], .gain) }
         }
-        block.append(ParameterSpec("post_attention_layernorm.weight", [h], .gain))
-        block += linearSpecs("mlp.gate_proj", f, h, bias: c.feedForwardBias, reads: .mlpInput)
-        block += linearSpecs("mlp.up_proj", f, h, bias: c.feedForwardBias, reads: .mlpInput)
-        block += linearSpecs("mlp.down_proj", h, f, bias: c.feedForwardBias, reads: .downInput, writes: .mlpResidual)
-        let norms = [
-            Architecture.NormRule(gain: "input_layernorm.weight", output: .attentionInput),
-            Architecture.NormRule(gain: "post_attention_layernorm.weight", output: .mlpInput),
-        ]
+        var feedForward = [ParameterSpec("post_attention_layernorm.weight", [h], .gain)]
+        feedForward += linearSpecs("mlp.gate_proj", f, h, bias: c.feedForwardBias, reads: .mlpInput)
+        feedForward += linearSpecs("mlp.up_proj", f, h, bias: c.feedForwardBias, reads: .mlpInput)
+        feedForward += linearSpecs("mlp.down_proj", h, f, bias: c.feedForwardBias, reads: .downInput, writes: .mlpResidual)
         return Architecture(
             type: c.family.rawValue, summary: c.summary, hiddenSize: h, vocabularySize: c.vocabularySize,
             maximumPositions: c.maximumPositions,
             entry: [ParameterSpec("model.embed_tokens.weight", [c.vocabularySize, h], .embedding)],
-            blocks: (0..<c.layers).map { layer in
-                Architecture.Block(
-                    prefix: "model.layers.\(layer).", parameters: block, norms: norms,
-                    heads: c.attentionHeads(layer), innerProducer: "mlp.up_proj.weight",
-                    scalesKeys: !c.headNorms && d % 2 == 0)
+            blocks: (0..<c.layers).flatMap { layer in
+                let prefix = "model.layers.\(layer)."
+                return [
+                    Architecture.Block(
+                        layer: layer, prefix: prefix, parameters: attention,
+                        norms: [Architecture.NormRule(gain: "input_layernorm.weight", output: .attentionInput)],
+                        heads: c.attentionHeads(layer), scalesKeys: !c.headNorms && d % 2 == 0),
+                    Architecture.Block(
+                        layer: layer, prefix: prefix, parameters: feedForward,
+                        norms: [Architecture.NormRule(gain: "post_attention_layernorm.weight", output: .mlpInput)],
+                        innerProducer: "mlp.up_proj.weight"),
+                ]
             },
             exit: [
                 ParameterSpec("model.norm.weight", [h], .gain), ParameterSpec("lm_head.weight", [c.vocabularySize, h], .head),

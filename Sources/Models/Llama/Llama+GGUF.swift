@@ -79,8 +79,8 @@ extension Llama {
                 interleavedHeads: c.family.ggufInterleaves ? heads : nil)
         }
         return architecture.entry.map { entry("", "", $0, endNames) }
-            + architecture.blocks.enumerated().flatMap { index, block in
-                block.parameters.map { entry(block.prefix, "blk.\(index).", $0, blockNames) }
+            + architecture.blocks.flatMap { block in
+                block.parameters.map { entry(block.prefix, "blk.\(block.layer).", $0, blockNames) }
             } + architecture.exit.map { entry("", "", $0, endNames) }
     }
 

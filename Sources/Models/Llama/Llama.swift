@@ -28,15 +28,19 @@ package struct Llama: ModelFamily {
         return hooks.transform(x, at: .embedding, block: nil, on: tape)
     }
 
-    /// x + attention(norm(x)), then the same with the feed-forward network.
+    /// x + attention(norm(x)), or the same with the feed-forward network.
     package func block(
         _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
         hooks: some HookTransform, on tape: Tape
     ) -> Variable {
-        let attended = attention(x, index, parameters, context: context, hooks: hooks, on: tape)
-        let middle = tape.add(x, hooks.transform(attended, at: .attentionResidual, block: index, on: tape))
-        let fed = feedForward(middle, index, parameters, hooks: hooks, on: tape)
-        return tape.add(middle, hooks.transform(fed, at: .mlpResidual, block: index, on: tape))
+        switch DecoderBlock(index) {
+        case .attention:
+            let attended = attention(x, index, parameters, context: context, hooks: hooks, on: tape)
+            return tape.add(x, hooks.transform(attended, at: .attentionResidual, block: index, on: tape))
+        case .feedForward:
+            let fed = feedForward(x, index, parameters, hooks: hooks, on: tape)
+            return tape.add(x, hooks.transform(fed, at: .mlpResidual, block: index, on: tape))
+        }
     }
 
     /// The last norm.
@@ -62,7 +66,8 @@ package struct Llama: ModelFamily {
         q = hook(context.rotate(q, rotary, on: tape), .query)
         k = hook(context.rotate(k, rotary, on: tape), .key)
         let v = hook(projected[2], .value)
-        let mixed = context.attend(q, k, v, block: index, configuration.attentionHeads(index), on: tape)
+        let mixed = context.attend(
+            q, k, v, block: index, configuration.attentionHeads(DecoderBlock.layer(of: index)), on: tape)
         return tape.linear(hook(mixed, .outputInput), p.linear("self_attn.o_proj"))
     }
 

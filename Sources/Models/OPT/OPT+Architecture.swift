@@ -1,6 +1,6 @@
 extension OPT {
-    /// Blocks of attention and ReLU with LayerNorms before or after them, learned positions, and projections at both ends where
-    /// embeddings are narrower than blocks.
+    /// Attention and ReLU in turn, each a block with a LayerNorm before or after it; learned positions, and projections at both
+    /// ends where embeddings are narrower than blocks.
     package static func architecture(_ c: OPTConfiguration) -> Architecture {
         let (h, e, decoder) = (c.hiddenSize, c.embeddingSize, "model.decoder.")
         var entry = [
@@ -14,44 +14,49 @@ extension OPT {
             exit.append(ParameterSpec(decoder + "project_out.weight", [e, h], .projection))
         }
         exit.append(ParameterSpec("lm_head.weight", [c.vocabularySize, e], .head))
-        let (parameters, norms) = (blockSpecs(c), blockNorms(c))
+        let (attention, feedForward) = (attentionSpecs(c), feedForwardSpecs(c))
         return Architecture(
             type: "opt", summary: c.summary, hiddenSize: h, vocabularySize: c.vocabularySize,
             maximumPositions: c.maximumPositions,
             entry: entry,
-            blocks: (0..<c.layers).map { layer in
-                Architecture.Block(
-                    prefix: decoder + "layers.\(layer).", parameters: parameters, norms: norms, heads: c.attentionHeads,
-                    innerProducer: "fc1.weight", scalesKeys: c.headDimension % 2 == 0)
+            blocks: (0..<c.layers).flatMap { layer in
+                let prefix = decoder + "layers.\(layer)."
+                return [
+                    Architecture.Block(
+                        layer: layer, prefix: prefix, parameters: attention,
+                        norms: [normRule("self_attn_layer_norm", .attentionInput, c, isStream: !c.normsBefore)],
+                        heads: c.attentionHeads, scalesKeys: c.headDimension % 2 == 0),
+                    Architecture.Block(
+                        layer: layer, prefix: prefix, parameters: feedForward,
+                        norms: [normRule("final_layer_norm", .mlpInput, c, isStream: !c.normsBefore)],
+                        innerProducer: "fc1.weight"),
+                ]
             },
             exit: exit, norms: c.finalNorm ? [normRule(decoder + "final_layer_norm", .headInput, c)] : [],
             tiesHead: c.tiedEmbeddings, rotatability: rotatability(c))
     }
 
-    private static func blockSpecs(_ c: OPTConfiguration) -> [ParameterSpec] {
-        let (h, f) = (c.hiddenSize, c.feedForwardSize)
-        func linear(_ name: String, _ out: Int, _ into: Int, reads: HookPoint, writes: HookPoint? = nil) -> [ParameterSpec] {
-            linearSpecs(name, out, into, bias: c.bias, reads: reads, writes: writes)
+    private static func attentionSpecs(_ c: OPTConfiguration) -> [ParameterSpec] {
+        func linear(_ name: String, reads: HookPoint, writes: HookPoint) -> [ParameterSpec] {
+            linearSpecs("self_attn." + name, c.hiddenSize, c.hiddenSize, bias: c.bias, reads: reads, writes: writes)
         }
-        return linear("self_attn.k_proj", h, h, reads: .attentionInput, writes: .key)
-            + linear("self_attn.v_proj", h, h, reads: .attentionInput, writes: .value)
-            + linear("self_attn.q_proj", h, h, reads: .attentionInput, writes: .query)
-            + linear("self_attn.out_proj", h, h, reads: .outputInput, writes: .attentionResidual)
+        return linear("k_proj", reads: .attentionInput, writes: .key)
+            + linear("v_proj", reads: .attentionInput, writes: .value)
+            + linear("q_proj", reads: .attentionInput, writes: .query)
+            + linear("out_proj", reads: .outputInput, writes: .attentionResidual)
             + normSpecs("self_attn_layer_norm", c)
-            + linear("fc1", f, h, reads: .mlpInput)
-            + linear("fc2", h, f, reads: .downInput, writes: .mlpResidual)
+    }
+
+    private static func feedForwardSpecs(_ c: OPTConfiguration) -> [ParameterSpec] {
+        let (h, f) = (c.hiddenSize, c.feedForwardSize)
+        return linearSpecs("fc1", f, h, bias: c.bias, reads: .mlpInput)
+            + linearSpecs("fc2", h, f, bias: c.bias, reads: .downInput, writes: .mlpResidual)
             + normSpecs("final_layer_norm", c)
     }
 
     private static func normSpecs(_ name: String, _ c: OPTConfiguration) -> [ParameterSpec] {
         guard c.affineNorms else { return [] }
         return [ParameterSpec(name + ".weight", [c.hiddenSize], .gain), ParameterSpec(name + ".bias", [c.hiddenSize], .shift)]
-    }
-
-    private static func blockNorms(_ c: OPTConfiguration) -> [Architecture.NormRule] {
-        [("self_attn_layer_norm", HookPoint.attentionInput), ("final_layer_norm", .mlpInput)].map {
-            normRule($0, $1, c, isStream: !c.normsBefore)
-        }
     }
 
     private static func normRule(

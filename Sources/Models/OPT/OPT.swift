@@ -27,24 +27,28 @@ package struct OPT: ModelFamily {
         return hooks.transform(tape.add(x, positions), at: .embedding, block: nil, on: tape)
     }
 
-    /// x + attention, then x + the feed-forward network, each with its norm before it, or after the sum.
+    /// x + attention, or x + the feed-forward network, with the norm before it, or after the sum.
     package func block(
         _ x: Variable, _ index: Int, _ parameters: ParameterGroup<Variable>, context: some AttentionContext,
         hooks: some HookTransform, on tape: Tape
     ) -> Variable {
         func hook(_ x: Variable, _ point: HookPoint) -> Variable { hooks.transform(x, at: point, block: index, on: tape) }
-        func residual(_ x: Variable, _ name: String, _ branch: (Variable) -> Variable) -> Variable {
+        func residual(_ name: String, _ branch: (Variable) -> Variable) -> Variable {
             let before = configuration.normsBefore
             let sum = tape.add(x, branch(before ? norm(x, name, parameters, on: tape) : x))
             return before ? sum : norm(sum, name, parameters, on: tape)
         }
-        let middle = residual(x, "self_attn_layer_norm") { input in
-            let attended = attention(hook(input, .attentionInput), index, parameters, context: context, hook, on: tape)
-            return hook(attended, .attentionResidual)
-        }
-        return residual(middle, "final_layer_norm") { input in
-            let inner = tape.relu(tape.linear(hook(input, .mlpInput), parameters.linear("fc1")))
-            return hook(tape.linear(hook(inner, .downInput), parameters.linear("fc2")), .mlpResidual)
+        switch DecoderBlock(index) {
+        case .attention:
+            return residual("self_attn_layer_norm") { input in
+                let attended = attention(hook(input, .attentionInput), index, parameters, context: context, hook, on: tape)
+                return hook(attended, .attentionResidual)
+            }
+        case .feedForward:
+            return residual("final_layer_norm") { input in
+                let inner = tape.relu(tape.linear(hook(input, .mlpInput), parameters.linear("fc1")))
+                return hook(tape.linear(hook(inner, .downInput), parameters.linear("fc2")), .mlpResidual)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ internal import Models
 package import Parallelism
 package import Rotation
 internal import TensorCore
+internal import TernarySVD
 
 /// Steps that do not run the network: on stored rows, or on the weights alone.
 extension RotationLearner {
@@ -25,14 +26,13 @@ extension RotationLearner {
 
     /// Gathers this rank's share of a step's gradients. Returns that of the loss, on the last stage; 0 on others.
     func accumulateStored(step: Int, _ groups: ParallelGroups<some Communicator>) throws -> Double {
-        for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
-        let blocks = model.architecture.blocks.count
+        resetGradients()
         var losses: [Double]
         if settings.objective == .weights {
             losses = weightLosses(groups)
         } else {
             guard let stored else { preconditionFailure("\(settings.objective) before rows are stored") }
-            losses = try stored.accumulate(step: step, rotations, blocks: blocks, r1: r1Gradients, r2: r2Gradients)
+            losses = try stored.accumulate(step: step, rotations, r1: r1Gradients, r2: r2Gradients)
         }
         // A block's is one stage's: the sum over stages is exact, and taken in the order of one rank.
         try groups.pipeline.allReduce(&losses, .sum)
@@ -40,15 +40,17 @@ extension RotationLearner {
     }
 
     /// This replica's and this stage's share of the mean kurtosis of the rotated linears' weights, by block of the model; adds
-    /// what they say of the rotations to the gradients. Replicas take blocks in turn.
+    /// what they say of the rotations to the gradients. Each replica takes some of the blocks.
     ///
     /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)²; Σ z² is what it was.
     private func weightLosses(_ groups: ParallelGroups<some Communicator>) -> [Double] {
         let architecture = model.architecture
         var losses = [Double](repeating: 0, count: architecture.blocks.count)
+        let sizes = architecture.blocks.map { $0.linears.reduce(0) { $0 + $1.spec.count } }
+        let owners = GreedyDispatch.owners(sizes: sizes, ranks: groups.dims.data)
         for (index, block) in base.blocks.enumerated() {
             let place = base.firstBlock + index
-            guard place % groups.dims.data == groups.replica else { continue }
+            guard owners[place] == groups.replica else { continue }
             let none = ParameterGroup<StoredTensor>([], [])
             let rotated = Parameters(firstBlock: place, entry: none, blocks: [block], exit: none, isLast: false)
                 .rotated(by: rotations, architecture).blocks[0]
@@ -60,7 +62,7 @@ extension RotationLearner {
                 var slope = Tensor(uninitialized: weight.shape)
                 let scale = Double(weight.count) / (square * square * Double(architecture.linears.count))
                 losses[place] += ck_fourth_power_loss(weight.pointer, slope.mutablePointer, weight.count, scale)
-                addWeightTerm(index, ports, weight, slope)
+                addWeightTerm(place, ports, weight, slope)
             }
         }
         return losses
@@ -71,8 +73,8 @@ extension RotationLearner {
     package func start(from candidates: [Rotations], _ groups: ParallelGroups<some Communicator>) throws {
         guard candidates.count > 1 else { return }
         guard let stored else { preconditionFailure("nothing to choose a start by") }
-        let (blocks, width) = (model.architecture.blocks.count, model.architecture.blocks.count + 1)
-        var losses = try candidates.flatMap { try stored.losses(step: 0, $0, blocks: blocks) }
+        let width = model.architecture.layerCount + 1
+        var losses = try candidates.flatMap { try stored.losses(step: 0, $0) }
         try groups.world.allReduce(&losses, .sum)
         func best(_ place: Int) -> Rotations {
             candidates[candidates.indices.min { losses[$0 * width + place] < losses[$1 * width + place] } ?? 0]

@@ -12,11 +12,11 @@ package import TensorCore
 
 /// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
 ///
-/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its layers. Those of R1
+/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its blocks. Those of R1
 /// are added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the
 /// loss, and every rank takes the same step of all rotations: these stay equal everywhere without being sent.
 ///
-/// **The number of stages does not change a bit.** A layer's gradient is summed over micro-batches in their order, layers are
+/// **The number of stages does not change a bit.** A block's gradient is summed over micro-batches in their order, blocks are
 /// added to R1's gradient from the last to the first, and one rank goes the same way: see `gatherGradients(loss:_:)`.
 /// Replicas add in another order, but in double precision: where `RotationPlan` is the same, they hardly ever change a bit
 /// either.
@@ -74,9 +74,10 @@ package final class RotationLearner {
     /// The teacher's parameters: what is rotated each step.
     package let base: Parameters<StoredTensor>
     package let online: OnlineRotations
-    /// The gradients of R1 and R2 at each of this stage's layers.
-    let r1Gradients: [RotationGradient]?
-    let r2Gradients: [RotationGradient]?
+    /// The gradients of R1 at each of this stage's blocks, and of a layer's R2 at its block with attention; none where they do
+    /// not learn.
+    let r1Gradients: [Int: RotationGradient]
+    let r2Gradients: [Int: RotationGradient]
     /// R1's, then the layers' R2's, of those that are learned.
     var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
@@ -106,8 +107,15 @@ package final class RotationLearner {
             hooks: QuantizedHooks(quantization: .none, r4: online.r4))
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil
-        r1Gradients = r1.map { r1 in base.blocks.map { _ in RotationGradient(n: r1.rows, precision: settings.precision) } }
-        r2Gradients = r2.map { $0[base.blockRange].map { RotationGradient(n: $0.rows, precision: settings.precision) } }
+        func gradients(_ rotation: (_ block: Int) -> Tensor?) -> [Int: RotationGradient] {
+            let learned = base.blockRange.compactMap { block in rotation(block).map { (block, $0.rows) } }
+            return Dictionary(
+                uniqueKeysWithValues: learned.map { ($0, RotationGradient(n: $1, precision: settings.precision)) })
+        }
+        let shapes = model.architecture.blocks
+        r1Gradients = gradients { _ in r1 }
+        r2Gradients = gradients { shapes[$0].heads == nil ? nil : r2?[shapes[$0].layer] }
+        precondition(r2.map { $0.count == shapes.count { $0.heads != nil } } ?? true, "a layer has one block with attention")
         let learned = [r1].compactMap(\.self) + (r2 ?? [])
         optimizers = learned.map { _ in
             CayleySGD(
@@ -156,14 +164,14 @@ package final class RotationLearner {
     }
 }
 
-/// A rank's part of a step: its stage of the passes, and how the layers' gradients come together.
+/// A rank's part of a step: its stage of the passes, and how the blocks' gradients come together.
 extension RotationLearner {
-    /// Runs this stage for the replica's sequences and gathers the gradients of its layers. Returns the replica's part of the
+    /// Runs this stage for the replica's sequences and gathers the gradients of its blocks. Returns the replica's part of the
     /// mean loss, on the last stage; 0 on others.
     func accumulate(
         _ sequences: [[Int32]], globalSequences: Int, _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
-        for gradient in (r1Gradients ?? []) + (r2Gradients ?? []) { gradient.reset() }
+        resetGradients()
         guard let length = sequences.first?.count else {
             // The other replicas count on this one's share.
             if settings.dividesWeights { _ = try studentWeights(groups.replicas) }
@@ -174,7 +182,7 @@ extension RotationLearner {
             model: model, parameters: weights ?? rotated.map { _, value in Variable(constant: value) },
             hooks: QuantizedHooks(
                 quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
-                r1Gradients: r1Gradients, r2Gradients: r2Gradients, firstBlock: base.firstBlock))
+                r1Gradients: r1Gradients, r2Gradients: r2Gradients))
         let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
         let passes = StagePasses(
             hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
@@ -188,7 +196,7 @@ extension RotationLearner {
 
     /// What the quantized weights contribute to the gradients of the rotations merged into them.
     private func addWeightTerms(unquantized: Parameters<StoredTensor>, quantized: Parameters<Variable>) {
-        for (index, (full, block)) in zip(unquantized.blocks, quantized.blocks).enumerated() {
+        for (index, (full, block)) in zip(base.blockRange, zip(unquantized.blocks, quantized.blocks)) {
             for (place, spec) in block.specs.enumerated() {
                 guard let ports = spec.ports, let slope = block[place].gradient else { continue }
                 addWeightTerm(index, ports, full[place].tensor - block[place].value, slope)
@@ -196,10 +204,14 @@ extension RotationLearner {
         }
     }
 
-    /// Adds what one weight of the stage's block says of the rotations merged into it: see
+    func resetGradients() {
+        for gradients in [r1Gradients, r2Gradients] { for gradient in gradients.values { gradient.reset() } }
+    }
+
+    /// Adds what one weight of a block says of the rotations merged into it: see
     /// ``RotationGradient/add(weightError:gradient:side:)``.
     func addWeightTerm(_ block: Int, _ ports: ParameterSpec.Ports, _ error: Tensor, _ slope: Tensor) {
-        let (r1, r2) = (r1Gradients?[block], r2Gradients?[block])
+        let (r1, r2) = (r1Gradients[block], r2Gradients[block])
         if ports.reads.readsResidual { r1?.add(weightError: error, gradient: slope, side: .input) }
         if ports.writes?.writesResidual == true { r1?.add(weightError: error, gradient: slope, side: .output) }
         if ports.writes == .value { r2?.add(weightError: error, gradient: slope, side: .output) }
@@ -210,15 +222,15 @@ extension RotationLearner {
 
     private static var chainTag: Int { 0 }
 
-    /// Skew gradients of all rotations summed over layers (R1), micro-batches and replicas, and the loss, the same bits on all
+    /// Skew gradients of all rotations summed over blocks (R1), micro-batches and replicas, and the loss, the same bits on all
     /// ranks.
     ///
     /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage
-    /// R1 and the R2 of its layers, others the R2 of theirs, the last one also the loss. It sums its own over the replicas;
+    /// R1 and the R2 of its blocks, others the R2 of theirs, the last one also the loss. It sums its own over the replicas;
     /// then the stages exchange theirs. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
         let r1 = try chainedR1(groups.pipeline)
-        let parts = [r1].compactMap(\.self) + (r2Gradients ?? []).map(\.skew)
+        let parts = [r1].compactMap(\.self) + base.blockRange.compactMap { r2Gradients[$0]?.skew }
         let own = DoubleStorage(zeros: parts.reduce(groups.isLast ? 1 : 0) { $0 + $1.count })
         var end = own.pointer
         for part in parts {
@@ -233,16 +245,19 @@ extension RotationLearner {
         return all.reshaped([all.count])
     }
 
-    /// The skew gradient of R1 summed over the layers of this replica, the last layer first, through one stage after the other:
+    /// The skew gradient of R1 summed over the blocks of this replica, the last one first, through one stage after the other:
     /// on the first stage; nil on others, and where R1 is not learned.
     ///
     /// The order of the additions is that of one rank, whatever the number of stages.
     private func chainedR1(_ pipeline: some Communicator) throws -> DoubleStorage? {
-        guard let r1Gradients, let first = r1Gradients.first else { return nil }
-        let sum = DoubleStorage(zeros: first.skew.count)
+        guard let any = r1Gradients.values.first else { return nil }
+        let sum = DoubleStorage(zeros: any.skew.count)
         let bytes = UnsafeMutableRawBufferPointer(sum.elements)
         if pipeline.rank < pipeline.size - 1 { try pipeline.receive(bytes, from: pipeline.rank + 1, tag: Self.chainTag) }
-        for gradient in r1Gradients.reversed() { ck_add_doubles(sum.pointer, gradient.skew.pointer, sum.count) }
+        for block in base.blockRange.reversed() {
+            guard let gradient = r1Gradients[block] else { continue }
+            ck_add_doubles(sum.pointer, gradient.skew.pointer, sum.count)
+        }
         guard pipeline.rank > 0 else { return sum }
         try pipeline.send(UnsafeRawBufferPointer(bytes), to: pipeline.rank - 1, tag: Self.chainTag)
         return nil

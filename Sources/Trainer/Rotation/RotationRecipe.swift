@@ -146,7 +146,7 @@ package struct RotationRecipe {
         quantization = QuantizationRecipe(config, architecture)
         try quantization.checkGroups(learningWith: rotation, architecture)
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
-        let (head, layers) = (architecture.headDimension, architecture.blocks.count)
+        let (head, layers) = (architecture.headDimension, architecture.layerCount)
         online = OnlineRotations(config, architecture)
         let candidates = (0..<rotation.starts).map { place in
             let random = Rotations.randomHadamard(

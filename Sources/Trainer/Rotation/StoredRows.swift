@@ -20,6 +20,7 @@ struct StoredRows {
     struct Site {
         let point: HookPoint
         let block: Int
+        let layer: Int
         /// Vectors of a token that R2 turns alike; nil where R1 turns the token.
         let heads: Int?
         let loss: RowLoss
@@ -40,9 +41,10 @@ struct StoredRows {
     /// Of a window, in a step.
     private let tokens: Int
     private let seed: UInt64
-    private let firstBlock: Int
-    /// Of the whole model: the loss is their mean.
+    /// Of the whole model: the loss is their mean over sites.
     private let siteCount: Int
+    private let blockCount: Int
+    private let layerCount: Int
 
     var tokensPerStep: Int { tokens * windowCount }
 
@@ -62,7 +64,7 @@ struct StoredRows {
         let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }
         (self.own, self.length, windowCount, seed) = (own, length, windows.count, settings.seed)
         self.tokens = min(length, max(1, tokens / windows.count))
-        firstBlock = network.parameters.firstBlock
+        (blockCount, layerCount) = (architecture.blocks.count, architecture.layerCount)
         let all = architecture.blocks.indices.flatMap { Self.sites(architecture, block: $0, rotations, settings) }
         siteCount = all.count
         sites = all.filter { network.parameters.blockRange.contains($0.block) }
@@ -84,14 +86,14 @@ struct StoredRows {
             guard let quantizer = quantization[point], let loss = settings.objective.rowLoss(quantizer), shape.width(point) > 0
             else { return nil }
             return Site(
-                point: point, block: block, heads: heads, loss: loss, weight: loss.weight(quantizer),
+                point: point, block: block, layer: shape.layer, heads: heads, loss: loss, weight: loss.weight(quantizer),
                 width: shape.width(point))
         }
         var result: [Site?] = []
         if rotations.r1 != nil { result += shape.residualInputs.map { site($0, heads: nil) } }
-        if rotations.r2 != nil, let dimension = architecture.headDimension {
-            result.append(site(.value, heads: shape.width(.value) / dimension))
-            result.append(site(.outputInput, heads: shape.width(.outputInput) / dimension))
+        if rotations.r2 != nil, let heads = shape.heads {
+            result.append(site(.value, heads: heads.keyValue))
+            result.append(site(.outputInput, heads: heads.query))
         }
         return result.compactMap(\.self)
     }
@@ -101,15 +103,14 @@ struct StoredRows {
     ///
     /// - Throws: `FileError` where rows are in a file that cannot be read.
     func accumulate(
-        step: Int, _ rotations: Rotations, blocks: Int, r1 r1Gradients: [RotationGradient]?, r2 r2Gradients: [RotationGradient]?
+        step: Int, _ rotations: Rotations, r1 r1Gradients: [Int: RotationGradient], r2 r2Gradients: [Int: RotationGradient]
     ) throws(FileError) -> [Double] {
-        var losses = [Double](repeating: 0, count: blocks)
+        var losses = [Double](repeating: 0, count: blockCount)
         let chosen = own.map { chosenTokens(step: step, window: $0) }
         for (index, site) in sites.enumerated() {
-            let place = site.block - firstBlock
             let isR1 = site.heads == nil
-            guard let rotation = isR1 ? rotations.r1 : rotations.r2?[site.block],
-                let gradient = (isR1 ? r1Gradients : r2Gradients)?[place], !own.isEmpty
+            guard let rotation = isR1 ? rotations.r1 : rotations.r2?[site.layer],
+                let gradient = (isR1 ? r1Gradients : r2Gradients)[site.block], !own.isEmpty
             else { continue }
             let rows = Double(tokens * windowCount * (site.heads ?? 1))
             losses[site.block] += site.loss.add(
@@ -121,14 +122,14 @@ struct StoredRows {
 
     /// This replica's and this stage's share of the losses of some rotations on a step's rows: of R1, then of each R2.
     ///
-    /// - Throws: as ``accumulate(step:_:blocks:r1:r2:)``.
-    func losses(step: Int, _ rotations: Rotations, blocks: Int) throws(FileError) -> [Double] {
-        var result = [Double](repeating: 0, count: 1 + blocks)
+    /// - Throws: as ``accumulate(step:_:r1:r2:)``.
+    func losses(step: Int, _ rotations: Rotations) throws(FileError) -> [Double] {
+        var result = [Double](repeating: 0, count: 1 + layerCount)
         let chosen = own.map { chosenTokens(step: step, window: $0) }
         for (index, site) in sites.enumerated() where !own.isEmpty {
-            guard let rotation = site.heads == nil ? rotations.r1 : rotations.r2?[site.block] else { continue }
+            guard let rotation = site.heads == nil ? rotations.r1 : rotations.r2?[site.layer] else { continue }
             let rows = Double(tokens * windowCount * (site.heads ?? 1))
-            result[site.heads == nil ? 0 : 1 + site.block] +=
+            result[site.heads == nil ? 0 : 1 + site.layer] +=
                 site.weight / rows * site.loss.loss(matmul(try gathered(index, chosen), .asStored, rotation))
         }
         return result
