@@ -30,7 +30,7 @@ extension CommandLineTests {
             }
         }
 
-        /// Two stages a layer, one shard per stage, which together are the function that was read; and the losses are one rank's
+        /// Two stages a layer, one shard a stage, which together are the function that was read; and the losses are one rank's
         /// of the same micro-batches to the last digit.
         @Test func `stages write a model that computes the same function, and eval reads it in stages`() throws {
             let model = try ModelFolder()
