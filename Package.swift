@@ -81,7 +81,7 @@ let package = Package(
             "Exports",
             ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "TernarySVD", "Compression"]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
-        module("Parallelism", ["Support", "TensorCore", "Autograd", "Models", "Collectives", "CKernels"]),
+        module("Parallelism", ["Support", "TensorCore", "Autograd", "Collectives", "CKernels"]),
         module(
             "Calibration",
             ["Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Collectives", "Parallelism"]),
@@ -219,7 +219,7 @@ let package = Package(
                 "Evaluation",
                 "Parallelism",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
-                "Quantization", "Calibration", "Compression", "HuggingFace", "Generation", "Jobs",
+                "Quantization", "Calibration", "Compression", "HuggingFace", "Generation", "Planning", "Jobs",
             ],
             swiftSettings: strict),
         tests("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),

@@ -1,7 +1,6 @@
-package import Models
 package import Parallelism
 
-/// The configuration against the ranks there are and the model's layers.
+/// The configuration against the ranks there are.
 extension RunConfig {
     /// The number of replicas and stages for a world of this size.
     /// - Throws: ``ConfigurationError`` where data × pipeline is not the world size.
@@ -34,19 +33,6 @@ extension RunConfig {
             )
         }
         return try layout(worldSize: worldSize, data: 1)
-    }
-
-    /// The blocks of each stage.
-    /// - Throws: ``ConfigurationError`` where there are fewer blocks than stages.
-    package func stages(_ dims: ParallelDims, _ architecture: Architecture) throws(ConfigurationError) -> [Range<Int>] {
-        guard dims.pipeline <= architecture.blocks.count else {
-            throw ConfigurationError(
-                "parallel.pipeline",
-                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) that the model's "
-                    + "\(architecture.layerCount) layers can be cut into; lower it")
-        }
-        return StageBalance.divide(
-            architecture, stages: dims.pipeline, length: data.sequenceLength, recompute: training.recompute)
     }
 
     /// Sequences of a micro-batch where `parallel.microbatches` leaves it open: about 512 tokens, enough rows for a product to

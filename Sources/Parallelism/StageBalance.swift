@@ -1,5 +1,3 @@
-package import Models
-
 /// Divides a model's blocks into stages.
 package enum StageBalance {
     /// The blocks of each stage: contiguous, at least one each, the most expensive stage as cheap as possible. Of equal
@@ -57,19 +55,5 @@ package enum StageBalance {
             range = holds(middle) ? range.lowerBound..<middle : middle + 1..<range.upperBound
         }
         return range.lowerBound
-    }
-
-    /// The division for steps on sequences of `length` tokens, by the operations of the stages' products and attention. An
-    /// embedding is looked up, which costs nothing; the head, whose logits are formed once for forward and backward, costs as
-    /// much as its share of the blocks' passes.
-    ///
-    /// - Parameter recompute: whether blocks, and not the head, run forward twice.
-    package static func divide(
-        _ architecture: Architecture, stages: Int, length: Int, recompute: Bool = false
-    ) -> [Range<Int>] {
-        let cost = ModelCost(architecture)
-        // Forward and the gradient of the input: two passes, three when the forward pass is repeated.
-        let blocks = architecture.blocks.indices.map { cost[$0].forward(length: length) * (recompute ? 3 : 2) }
-        return divide(blocks: blocks, last: 2 * Double(cost.head), stages: stages)
     }
 }

@@ -30,7 +30,7 @@ struct JobTime {
             let whole = Layout(data: layout.data, pipeline: layout.pipeline, microbatches: share)
             return Planner(workload, cluster).seconds(whole)
         }
-        let parts = workload.parts(layout.pipeline)
+        let parts = workload.parts(layout)
         /// Of the stage that takes longest.
         func longest(_ work: (StagePart) -> Work) -> Double { parts.map { work($0).seconds(on: cluster) }.max() ?? 0 }
         var seconds = CalibratedRates.secondsOfStart + longest(files) + Double(workload.steps) * planned.secondsPerStep

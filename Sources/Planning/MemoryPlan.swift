@@ -12,19 +12,10 @@ struct MemoryPlan {
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let schedule = workload.config.parallel.schedule
         let sides = workload.rotationPlan(replicas: layout.data).sides
-        bytes = workload.parts(layout.pipeline).enumerated().map { stage, part in
+        bytes = workload.parts(layout).enumerated().map { stage, part in
             let alive = schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches)
             return StageMemory(workload, part).bytes(
                 sequences: microbatch, alive: alive, sides: sides, replicas: layout.data, stages: layout.pipeline)
-        }
-    }
-}
-
-extension Workload {
-    /// The stages as the run itself divides the layers.
-    func parts(_ stages: Int) -> [StagePart] {
-        StageBalance.divide(shape, stages: stages, length: length, recompute: recomputes).map {
-            StagePart($0, of: shape.blocks.count)
         }
     }
 }

@@ -18,7 +18,7 @@ package struct Planner: Sendable {
     package func plan(_ layout: Layout) -> PlannedLayout {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
-        let parts = workload.parts(layout.pipeline)
+        let parts = workload.parts(layout)
         let microbatches = Double(layout.microbatches)
         let stages = stages(layout)
         let perMicrobatch = stages.map(\.perMicrobatch)
@@ -59,7 +59,7 @@ package struct Planner: Sendable {
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
         let sharing = StepSharing(workload, layout, on: cluster)
-        return workload.parts(layout.pipeline).map { part in
+        return workload.parts(layout).map { part in
             let passes = work.forward(part) + work.backward(part)
             return (workload.narrowsProducts ? passes.narrowed : passes, work.once(part, layout, sharing))
         }

@@ -8,10 +8,12 @@ package struct StagePart: Sendable, Equatable {
     package var isFirst: Bool
     package var isLast: Bool
 
+    init(blocks: Range<Int>, isFirst: Bool, isLast: Bool) {
+        (self.blocks, self.isFirst, self.isLast) = (blocks, isFirst, isLast)
+    }
+
     package init(_ blocks: Range<Int>, of shape: Int) {
-        self.blocks = blocks
-        isFirst = blocks.lowerBound == 0
-        isLast = blocks.upperBound == shape
+        self.init(blocks: blocks, isFirst: blocks.lowerBound == 0, isLast: blocks.upperBound == shape)
     }
 }
 

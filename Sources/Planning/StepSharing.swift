@@ -22,7 +22,7 @@ package struct StepSharing: Sendable, Equatable {
         dividesUpdate =
             isRotate && workload.config.rotation.retraction == .exact
             && pays(work.retraction.byRow, bytes: work.rotationBytes, ranks: layout.ranks, messages: 2)
-        let parts = workload.parts(layout.pipeline)
+        let parts = workload.parts(layout)
         let weights = parts.map { work.weightsOnce($0) }.max { $0.bytes < $1.bytes }
         dividesWeights =
             isRotate && workload.runsNetwork

@@ -142,6 +142,25 @@ struct TernaryWork {
         return (own, layers.reduce(Work()) { $0 + application($1) })
     }
 
+    /// The same block by block, for replicas that have as much each.
+    func blocks(replicas: Int) -> [Work] {
+        var decompositions: [[Double]: Work] = [:]
+        func first(_ layer: Layer) -> Work {
+            let shape = [layer.rows, layer.columns]
+            let work = decompositions[shape] ?? decomposition(layer)
+            decompositions[shape] = work
+            return work
+        }
+        let every = adaptationShare
+        return workload.shape.blocks.indices.map { block in
+            layers(StagePart(blocks: block..<block + 1, isFirst: false, isLast: false)).reduce(Work()) { sum, layer in
+                guard workload.job == .qat else { return sum + first(layer) }
+                let own = (1 - every) * refresh(layer) + every * adaptation(layer)
+                return sum + 1 / Double(replicas) * own + application(layer)
+            }
+        }
+    }
+
     /// `ptq` with `ternary.weighting`: passes of the calibration text, the second moments at the hook points that ternary
     /// layers read, and their descent or their digits, which the replicas divide hook point by hook point.
     func calibration(_ part: StagePart, replicas: Int) -> Work {

@@ -4,6 +4,7 @@ import Collectives
 import Evaluation
 import Models
 import Parallelism
+import Planning
 import Rotation
 import TensorCore
 import TestSupport
@@ -60,7 +61,7 @@ extension RankTests {
             let config = try RunConfig(
                 assignments: ["data.sequence_length=\(Self.length)", "parallel.microbatches=\(Self.batch / dims.data)"]
                     + assignments)
-            let stage = try config.stages(dims, c.architecture)[groups.stage]
+            let stage = try config.stages("rotate", dims, c.architecture)[groups.stage]
             let recipe = try RotationRecipe(config, c.architecture, planTokens: Self.length * Self.batch / 4, dims: dims)
             let model = c.description.model(positions: Self.length)
             let original = Self.parameters(stage)
@@ -139,8 +140,7 @@ extension RankTests {
         @Test func `stages draw one rank's tokens`() throws {
             func draw(_ dims: ParallelDims, _ world: some Communicator) throws -> [[Int32]] {
                 let groups = try ParallelGroups(dims, world)
-                let stage = StageBalance.divide(Self.configuration.architecture, stages: dims.pipeline, length: Self.length)[
-                    groups.stage]
+                let stage = evenStages(Self.configuration.architecture, dims.pipeline)[groups.stage]
                 let network = Self.configuration.description.model(positions: Self.length).constantNetwork(
                     Self.parameters(stage))
                 return try SampledTokens.draw(40, length: 9, first: 3, seed: 5, stream: 100, from: network, groups) { _ in }

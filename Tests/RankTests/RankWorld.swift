@@ -1,5 +1,7 @@
 import Collectives
 import Glibc
+import Models
+import Parallelism
 import Testing
 
 /// All tests that communicate. Run under mpirun with 1, 2 and 4 ranks, and without it as a world of one; every rank runs the
@@ -18,4 +20,9 @@ enum RankWorld {
             exit(1)
         }
     }()
+}
+
+/// The blocks of so many stages, each block taken for as expensive as any other.
+func evenStages(_ architecture: Architecture, _ stages: Int) -> [Range<Int>] {
+    StageBalance.divide(blocks: architecture.blocks.map { _ in 1 }, stages: stages)
 }

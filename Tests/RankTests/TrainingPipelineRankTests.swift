@@ -3,6 +3,7 @@ import Collectives
 import Evaluation
 import Models
 import Parallelism
+import Planning
 import Quantization
 import Rotation
 import TensorCore
@@ -91,7 +92,7 @@ extension RankTests {
                     "ternary.tolerance=0.2",
                     "quantization.weights.bits=4",
                 ] + testCase.assignments)
-            let stage = try config.stages(dims, c.architecture)[groups.stage]
+            let stage = try config.stages("train", dims, c.architecture)[groups.stage]
             let model = c.description.model(positions: Self.length)
             let parameters = Self.parameters(c, stage)
             let recipe = QuantizationRecipe(config, c.architecture)
@@ -164,7 +165,7 @@ extension RankTests {
                 let c = Self.configuration(tied: true)
                 let weights = ModelWeights(
                     Self.parameters(
-                        c, StageBalance.divide(c.architecture, stages: dims.pipeline, length: Self.length)[groups.stage]))
+                        c, evenStages(c.architecture, dims.pipeline)[groups.stage]))
                 let indices = try weights.linears(matching: .all, of: c.architecture.linears)
                 let layers = try Trainer.decompose(weights, indices, TernaryOptions(tolerance: 0.2), over: groups)
                 return try StageLayers.gather(layers, groups)

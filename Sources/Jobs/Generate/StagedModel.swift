@@ -4,8 +4,9 @@ internal import Configuration
 internal import Generation
 internal import Models
 internal import Parallelism
+internal import Planning
 
-/// A model's folder, and the layers of it that each rank runs.
+/// A model's folder, and the blocks of it that each rank runs.
 struct StagedFolder {
     let folder: CompressedFolder
     let stages: [Range<Int>]
@@ -21,7 +22,7 @@ struct StagedFolder {
                 throw ConfigurationError(
                     "eval.product", "integer is for a compressed model; \(folder.folder.path) holds floats")
             }
-            return (folder, try config.stages(dims, folder.folder.architecture))
+            return (folder, try config.stages("generate", dims, folder.folder.architecture))
         }
     }
 

@@ -7,6 +7,7 @@ internal import Evaluation
 internal import HuggingFace
 package import Models
 package import Parallelism
+internal import Planning
 package import Runs
 package import Support
 package import TensorCore
@@ -17,7 +18,7 @@ package struct LanguageModelInputs {
     package let folder: ModelFolder
     /// What the folder's network does to activations.
     package let execution: Execution
-    /// The layers of every stage.
+    /// The blocks of every stage.
     package let stages: [Range<Int>]
     /// The training windows; nil where the model is to draw them.
     package let training: Windows?
@@ -36,14 +37,16 @@ package struct LanguageModelInputs {
     /// - Throws: ``FileError``, ``DataError``, ``TokenizerError``, ``ConfigurationError``.
     ///
     /// - Parameter model: the model's folder.
-    package init(_ model: String, _ config: RunConfig, _ dims: ParallelDims, needsTraining: Bool) throws {
+    package init(
+        _ model: String, _ config: RunConfig, _ dims: ParallelDims, job: String, needsTraining: Bool
+    ) throws {
         let opened = try CompressedFolder(model)
         (folder, execution) = (opened.folder, opened.execution)
         let shape = folder.architecture
-        stages = try config.stages(dims, shape)
         guard config.data.sequenceLength <= shape.maximumPositions else {
             throw DataError.sequenceTooLong(length: config.data.sequenceLength, maximum: shape.maximumPositions)
         }
+        stages = try config.stages(job, dims, shape)
         var loaded: Tokenizer?
         let folderPath = folder.path
         func tokenizer() throws -> Tokenizer {

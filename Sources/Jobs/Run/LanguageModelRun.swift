@@ -50,7 +50,8 @@ struct LanguageModelRun<World: Communicator> {
         let start = ContinuousClock.now
         let model = try ModelSource.folder(config.model.path, world)
         let inputs = try world.agree {
-            let inputs = try LanguageModelInputs(model, config, context.groups.dims, needsTraining: needsTraining)
+            let inputs = try LanguageModelInputs(
+                model, config, context.groups.dims, job: job, needsTraining: needsTraining)
             try inputs.check(job, startsFrom: origin)
             try config.checkExports(from: inputs.folder)
             try config.checkExports(job: job, inputs.folder.architecture)

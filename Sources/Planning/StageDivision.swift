@@ -1,0 +1,60 @@
+package import Configuration
+package import Models
+package import Parallelism
+
+extension RunConfig {
+    /// The blocks of each stage, in order.
+    ///
+    /// - Parameter job: a command's name; one that is not planned is divided by its forward passes.
+    /// - Throws: ``ConfigurationError`` where there are fewer blocks than stages.
+    package func stages(
+        _ job: String, _ dims: ParallelDims, _ architecture: Architecture
+    ) throws(ConfigurationError) -> [Range<Int>] {
+        guard dims.pipeline <= architecture.blocks.count else {
+            throw ConfigurationError(
+                "parallel.pipeline",
+                "\(dims.pipeline) stages are more than the \(architecture.blocks.count) that the model's "
+                    + "\(architecture.layerCount) layers can be cut into; lower it")
+        }
+        let workload = Workload(PlannedJob(rawValue: job) ?? .eval, self, architecture)
+        return workload.division(stages: dims.pipeline, replicas: dims.data)
+    }
+}
+
+extension Workload {
+    /// The stages as the run itself divides the blocks: what the busiest stage computes in a step is as little as can be.
+    ///
+    /// Work is counted in seconds of assumed cores, not of those at hand, so that a run that is started again, on whatever
+    /// machine, is divided as before.
+    func division(stages: Int, replicas: Int) -> [Range<Int>] {
+        let share = (sequences + replicas - 1) / replicas
+        let (work, ternary) = (
+            StageWork(self, sequences: share, replicaSequences: share), TernaryWork(self).blocks(replicas: replicas)
+        )
+        let last = shape.blocks.count - 1
+        func seconds(_ block: Int, isFirst: Bool = false, isLast: Bool = false) -> Double {
+            let part = StagePart(blocks: block..<block + 1, isFirst: isFirst, isLast: isLast)
+            // One decomposition of every layer takes so much longer than the passes of `ptq` that these count for nothing.
+            let passes = job == .ptq ? Work() : work.forward(part) + work.backward(part)
+            return (passes + ternary[block]).seconds(on: .assumedCore)
+        }
+        let blocks = shape.blocks.indices.map { seconds($0) }
+        return StageBalance.divide(
+            blocks: blocks, first: seconds(0, isFirst: true) - blocks[0], last: seconds(last, isLast: true) - blocks[last],
+            stages: stages)
+    }
+
+    /// The same for a layout.
+    func parts(_ layout: Layout) -> [StagePart] {
+        division(stages: layout.pipeline, replicas: layout.data).map { StagePart($0, of: shape.blocks.count) }
+    }
+}
+
+extension Cluster {
+    /// A core of a machine that nothing is known of.
+    static var assumedCore: Cluster {
+        Cluster(
+            nodes: 1, ranksPerNode: 1, coresPerNode: 1, memoryPerNode: 0, bandwidth: assumedBandwidth(nodes: 1),
+            latency: assumedLatency(nodes: 1), productFlops: AssumedNode.productFlops)
+    }
+}
