@@ -94,13 +94,12 @@ package struct CompressedTensorsWriter: ModelWriter {
                 .unfit, path,
                 "holds floats; sq-train quantize \(path) --set quantization.weights.bits=4 writes packed integers")
         }
-        guard !opened.isShared || rotates || opened.execution.r4 else { return nil }
-        if let reason = try SharedForm.obstacle(opened, rotates: rotates)
-            ?? obstacle(opened.execution, opened.folder.architecture)
-        {
-            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)")
-        }
-        return try SharedForm(opened)
+        let isItself = opened.isShared && !rotates && !opened.execution.r4
+        // Also of a folder that says it is one: it may hold what only this program reads.
+        var reason = try SharedForm.obstacle(opened, rotates: rotates)
+        if !isItself { reason = try reason ?? obstacle(opened.execution, opened.folder.architecture) }
+        if let reason { throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)") }
+        return isItself ? nil : try SharedForm(opened)
     }
 
     private func card(_ path: String, _ opened: CompressedFolder, _ form: SharedForm?) -> RotatingFolderCard {

@@ -10,12 +10,25 @@ package struct TextStream {
     /// - Parameter context: tokens before the first, whose text is known.
     package init(_ tokenizer: Tokenizer, after context: [Int32] = []) {
         self.tokenizer = tokenizer
-        tokens = Array(context.suffix(Self.contextTokens))
+        tokens = Self.end(of: context, atLeast: Self.contextTokens, tokenizer)
         given = tokens.count
     }
 
-    /// Enough for what a decoder makes of a token that begins a text, and for the longest character.
+    /// Enough for what a decoder makes of a token that begins a text.
     private static let contextTokens = 8
+    /// A token for each byte of the longest character.
+    private static let tokensOfACharacter = 4
+
+    /// The last tokens, beginning with a whole character: of a part of one, a decoder that falls back to bytes makes nothing of
+    /// the bytes that follow either.
+    private static func end(of tokens: [Int32], atLeast least: Int, _ tokenizer: Tokenizer) -> [Int32] {
+        let ends = (least..<least + tokensOfACharacter).lazy.map { Array(tokens.suffix($0)) }
+        let whole = ends.first { end in
+            end.count == tokens.count
+                || !tokenizer.decode(end, skipSpecialTokens: true).utf8.starts(with: "\u{FFFD}".utf8)
+        }
+        return whole ?? Array(tokens.suffix(least))
+    }
 
     /// The text that a token adds; empty while a character is incomplete.
     package mutating func append(_ token: Int32) -> String {
@@ -32,7 +45,7 @@ package struct TextStream {
         // In bytes, since a mark that follows a letter, or a letter after a number sign, makes one character of both.
         guard isLast || !all.utf8.reversed().starts(with: "\u{FFFD}".utf8.reversed()) else { return "" }
         let added = all.utf8.dropFirst(before.utf8.count)
-        tokens = Array(tokens.suffix(max(Self.contextTokens, tokens.count - given)))
+        tokens = Self.end(of: tokens, atLeast: max(Self.contextTokens, tokens.count - given), tokenizer)
         given = tokens.count
         return String(decoding: Array(added), as: UTF8.self)
     }

@@ -51,10 +51,10 @@ extension Workload {
 }
 
 extension Cluster {
-    /// A core of a machine that nothing is known of.
+    /// A core of a machine that nothing is known of but that it has AVX-512, which doubles its products.
     static var assumedCore: Cluster {
         Cluster(
             nodes: 1, ranksPerNode: 1, coresPerNode: 1, memoryPerNode: 0, bandwidth: assumedBandwidth(nodes: 1),
-            latency: assumedLatency(nodes: 1), productFlops: AssumedNode.productFlops)
+            latency: assumedLatency(nodes: 1), productFlops: 2 * AssumedNode.productFlops)
     }
 }

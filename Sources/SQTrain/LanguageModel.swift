@@ -47,9 +47,13 @@ public struct LanguageModel {
     ///
     /// - Throws: as ``logits(of:)``.
     public func continuation(of tokens: [Int32], most: Int) throws(SQTrainError) -> [Int32] {
-        try check(tokens + [Int32](repeating: 0, count: max(0, most)))
+        try check(tokens)
+        guard (0...positions - tokens.count).contains(most) else {
+            throw SQTrainError(
+                description: "\(most) tokens after \(tokens.count) for a model of 1 to \(positions) positions", exitCode: 65)
+        }
+        let capacity = tokens.count + most
         return try SQTrainError.translating {
-            let capacity = tokens.count + most
             let model = try RunnableModel(folder, product: .float, cacheBits: nil, positions: capacity)
             var generator = Generator(model, capacity: capacity, choice: TokenChoice(), endTokens: [])
             var made: [Int32] = []
@@ -58,12 +62,12 @@ public struct LanguageModel {
         }
     }
 
+    private var positions: Int { folder.folder.architecture.maximumPositions }
+
     private func check(_ tokens: [Int32]) throws(SQTrainError) {
-        let architecture = folder.folder.architecture
-        guard !tokens.isEmpty, tokens.count <= architecture.maximumPositions else {
+        guard !tokens.isEmpty, tokens.count <= positions else {
             throw SQTrainError(
-                description: "\(tokens.count) tokens for a model of 1 to \(architecture.maximumPositions) positions",
-                exitCode: 65)
+                description: "\(tokens.count) tokens for a model of 1 to \(positions) positions", exitCode: 65)
         }
         if let outside = tokens.first(where: { !(0..<Int32(vocabularySize)).contains($0) }) {
             throw SQTrainError(description: "token \(outside) is outside the vocabulary of \(vocabularySize)", exitCode: 65)

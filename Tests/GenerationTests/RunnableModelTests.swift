@@ -258,4 +258,27 @@ import Testing
             #expect(!pieces.dropLast().contains { $0.contains("\u{FFFD}") }, "\(text)")
         }
     }
+
+    /// A decoder that falls back to bytes makes nothing of a run of them that begins inside a character.
+    @Test(arguments: ["", "字語", "a你界"]) func `characters outside the vocabulary come whole`(_ before: String) throws {
+        let bytes = (0..<256).map { "\"<0x\(hex(UInt8($0)))>\": \($0)" }.joined(separator: ", ")
+        let json = """
+            {"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+             "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+             "model": {"type": "BPE", "byte_fallback": true, "vocab": {\(bytes), "a": 256}, "merges": []}}
+            """
+        let folder = try TemporaryFolder()
+        try AtomicFile.write(json, to: folder.file("tokenizer.json"))
+        let tokenizer = try Tokenizer(contentsOf: folder.file("tokenizer.json"))
+        let text = "你界文字語韓a"
+        var stream = TextStream(tokenizer, after: tokenizer.encode(before).ids)
+        var pieces = tokenizer.encode(text).ids.map { stream.append($0) }
+        pieces.append(stream.finish())
+        #expect(pieces.joined() == text)
+    }
+
+    private func hex(_ byte: UInt8) -> String {
+        let digits = String(byte, radix: 16, uppercase: true)
+        return byte < 16 ? "0" + digits : digits
+    }
 }

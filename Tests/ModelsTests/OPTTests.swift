@@ -98,7 +98,10 @@ import Testing
     }
 
     @Test func `defaults are those of the family`() throws {
-        let c = try Self.read(["dropout": 0.1, "layerdrop": 0.0, "prefix": "</s>", "init_std": 0.02, "activation_dropout": 0.0])
+        let c = try Self.read([
+            "dropout": 0.1, "layerdrop": 0.0, "prefix": "</s>", "init_std": 0.02, "activation_dropout": 0.0,
+            "output_projection": true,
+        ])
         #expect(c.normsBefore && c.finalNorm && c.bias && c.affineNorms && c.tiedEmbeddings && !c.projects)
         let table = try #require(c.architecture.entry.first { $0.role == .positions })
         #expect(table.shape == [66, 48])

@@ -62,12 +62,12 @@ import Testing
         #expect(abs(bytes / 210_252 - 1) < 0.15)
         func seconds(_ topology: String) throws -> Double {
             let planner = try self.planner(.qat, ranks: 64, "training.batch_size=64", "bus.topology=\(topology)")
-            let parts = planner.workload.parts(1)
+            let parts = planner.workload.parts(whole(64))
             return Traffic(planner.workload, whole(64), parts, microbatch: 1).busSeconds(on: planner.cluster)
         }
         #expect(try seconds("auto") == seconds("relay"))
         #expect(try seconds("relay") < seconds("direct"))
-        let alone = Traffic(planner.workload, whole(1), planner.workload.parts(1), microbatch: 1)
+        let alone = Traffic(planner.workload, whole(1), planner.workload.parts(whole(1)), microbatch: 1)
         #expect(alone.busSeconds(on: planner.cluster) == 0)
     }
 }

@@ -53,6 +53,9 @@ import Testing
         let model = try LanguageModel(folder: EmbeddedModel.path)
         let prompt = try model.tokens(of: "The river had been")
         let made = try model.continuation(of: prompt, most: 3)
+        for most in [-1, Int.max] {
+            #expect(throws: SQTrainError.self) { try model.continuation(of: prompt, most: most) }
+        }
         for count in 0..<3 {
             let logits = try model.logits(of: prompt + made.prefix(count))
             let last = logits.rows - 1

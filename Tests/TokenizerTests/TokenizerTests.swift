@@ -65,4 +65,17 @@ import Testing
         try AtomicFile.write(#"{"bos_token": "<absent>"}"#, to: folder.file("tokenizer_config.json"))
         #expect(throws: FileError.self) { try Tokenizer(folder: folder.path) }
     }
+
+    /// What the token before has taken is not there for one that strips white space on its left.
+    @Test func `white space that a token has stripped is no token of its own`() throws {
+        var small = SmallTokenizer()
+        small.addedTokens = """
+            [{"id": 6, "content": "<s>", "special": true, "rstrip": true}, {"id": 7, "content": "  ", "lstrip": true},
+             {"id": 8, "content": "\\t"}]
+            """
+        #expect(try small.load().encode("<s>  a", addSpecialTokens: false) == [6, 0])
+        #expect(try small.load().encode("a  b", addSpecialTokens: false) == [0, 7, 1])
+        // One that does not strip counts all the same.
+        #expect(try small.load().encode("<s>\ta", addSpecialTokens: false) == [6, 8, 0])
+    }
 }

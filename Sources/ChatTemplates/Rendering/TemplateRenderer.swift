@@ -93,16 +93,19 @@ final class TemplateRenderer {
             }
             items = kept
         }
-        guard !items.isEmpty else { return try run(loop.otherwise, TemplateScope(in: scope)) }
         let state = TemplateLoop(items)
+        // As in Jinja, `else` is for a loop no turn of which has come to the end of the body.
+        var hasEnded = false
         for (index, item) in items.enumerated() {
             state.index = index
             let inner = TemplateScope(in: scope)
             inner["loop"] = .loop(state)
             try assign(item, to: loop.target, inner, line)
-            if try run(loop.body, inner) == .leavesLoop { break }
+            let flow = try run(loop.body, inner)
+            if flow == .leavesLoop { break }
+            if flow == .goesOn { hasEnded = true }
         }
-        return .goesOn
+        return hasEnded ? .goesOn : try run(loop.otherwise, TemplateScope(in: scope))
     }
 
     private func assign(

@@ -34,7 +34,7 @@ struct TemplateJSON {
         case .integer(let value): append(String(value))
         case .float(let value):
             guard value.isFinite else { return false }
-            append(value.description)
+            append(value.pythonText)
         case .string(let bytes): write(bytes)
         case .sequence(let sequence):
             guard sequence.kind == .list || sequence.kind == .tuple else { return false }

@@ -105,7 +105,7 @@ indirect enum TemplateValue {
         case .none: Array("None".utf8)
         case .bool(let value): Array((value ? "True" : "False").utf8)
         case .integer(let value): Array(String(value).utf8)
-        case .float(let value): Array(value.description.utf8)
+        case .float(let value): Array(value.pythonText.utf8)
         case .string(let text): text
         case .sequence, .iterator, .mapping, .namespace, .loop, .function: nil
         }
@@ -254,5 +254,13 @@ final class TemplateScope {
     subscript(name: String) -> TemplateValue? {
         get { values[name] ?? outer?[name] }
         set { values[name] = newValue }
+    }
+}
+
+extension Double {
+    /// `repr(x)`: whole numbers below 10¹⁶ without an exponent.
+    var pythonText: String {
+        guard magnitude >= 0x1p53, magnitude < 1e16 else { return description }
+        return String(Int64(self)) + ".0"
     }
 }

@@ -105,10 +105,11 @@ private struct TokenMatcher: Sendable {
             let start = position
             position = end
             guard !token.singleWord || standsAlone(in: text, start..<end) else { continue }
-            // As in Hugging Face's library, a token counts even if the one before has taken its leading white space.
+            // As in Hugging Face's library, a token counts even if the one before has taken its leading white space, unless it
+            // strips white space on its left itself, and that is all there is of it.
             let taken = extent(of: token, in: text, start..<end, after: done)
             if taken.lowerBound > done { parts.append(.text(done..<taken.lowerBound)) }
-            parts.append(.token(token.id))
+            if !token.stripsLeft || done < taken.upperBound { parts.append(.token(token.id)) }
             done = taken.upperBound
         }
         if done < text.count { parts.append(.text(done..<text.count)) }

@@ -65,6 +65,8 @@ package struct OPTConfiguration: Sendable, Equatable {
         "layer_norm_elementwise_affine", "tie_word_embeddings",
         // Training, under this family's names.
         "dropout", "activation_dropout", "layerdrop", "init_std",
+        // Published with opt-13b, and read by nobody.
+        "output_projection",
     ]
 
     /// Reads a `config.json` with the defaults of the family's own configuration class.
