@@ -60,8 +60,8 @@ package struct PlanJob {
             throw ConfigurationError(
                 "parallel",
                 "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
-                    + "\(shape.blocks.count) stages, into which its \(shape.layerCount) layers can be cut; change parallel.* or "
-                    + "plan.nodes and plan.ranks_per_node")
+                    + "\(shape.blocks.count) stages, into which its \(shape.layerCount) layers can be cut; change parallel.* "
+                    + "or plan.nodes and plan.ranks_per_node")
         }
         return PlanReport(search, config, model: path)
     }

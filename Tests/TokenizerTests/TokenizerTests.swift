@@ -70,12 +70,9 @@ import Testing
     @Test func `white space that a token has stripped is no token of its own`() throws {
         var small = SmallTokenizer()
         small.addedTokens = """
-            [{"id": 6, "content": "<s>", "special": true, "rstrip": true}, {"id": 7, "content": "  ", "lstrip": true},
-             {"id": 8, "content": "\\t"}]
+            [{"id": 6, "content": "<s>", "special": true, "rstrip": true}, {"id": 7, "content": "  ", "lstrip": true}]
             """
         #expect(try small.load().encode("<s>  a", addSpecialTokens: false) == [6, 0])
         #expect(try small.load().encode("a  b", addSpecialTokens: false) == [0, 7, 1])
-        // One that does not strip counts all the same.
-        #expect(try small.load().encode("<s>\ta", addSpecialTokens: false) == [6, 8, 0])
     }
 }
