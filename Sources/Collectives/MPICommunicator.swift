@@ -42,6 +42,9 @@ package final class MPICommunicator: Communicator {
         try MPIError.check(operation, rank: rank, code)
     }
 
+    /// A group of one hands nothing over, whatever is summed over it.
+    private func noteSent(_ bytes: Int) { if size > 1 { bytesSent += bytes } }
+
     /// Calls `body` with the address and element count of each piece of `data`.
     private func forEachPiece(
         of data: UnsafeMutableRawBufferPointer, _ type: CommunicationType,
@@ -66,7 +69,7 @@ package final class MPICommunicator: Communicator {
         try forEachPiece(of: UnsafeMutableRawBufferPointer(data), type) { (piece, count) throws(MPIError) in
             try wait("MPI_Allreduce", .allReduce) { cmpi_allreduce(handle, piece, count, type.mpi, reduction.mpi) }
         }
-        bytesSent += data.count * type.stride
+        noteSent(data.count * type.stride)
     }
 
     /// `MPI_Iallreduce` in place, a request a piece.
@@ -80,7 +83,7 @@ package final class MPICommunicator: Communicator {
                 cmpi_iallreduce(handle, piece, count, type.mpi, reduction.mpi, &request)
             }
         }
-        bytesSent += data.count * type.stride
+        noteSent(data.count * type.stride)
         return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
     }
 
@@ -89,7 +92,7 @@ package final class MPICommunicator: Communicator {
         try forEachPiece(of: data, .byte) { (piece, count) throws(MPIError) in
             try wait("MPI_Bcast", .broadcast) { cmpi_bcast(handle, piece, count, CMPI_TYPE_BYTE, Int32(root)) }
         }
-        if rank == root { bytesSent += data.count }
+        if rank == root { noteSent(data.count) }
     }
 
     /// `MPI_Allgatherv` of bytes; where the result is too long for MPI's offsets, a broadcast of each rank's part.
@@ -105,7 +108,7 @@ package final class MPICommunicator: Communicator {
                     handle, part.baseAddress, Int32(part.count), CMPI_TYPE_BYTE, result.baseAddress, lengths.map { Int32($0) },
                     offsets.map { Int32($0) })
             }
-            bytesSent += part.count
+            noteSent(part.count)
         } else {
             // MPI's offsets are `int` too: past that, every rank broadcasts its part.
             UnsafeMutableRawBufferPointer(rebasing: result[offsets[rank]..<offsets[rank] + part.count]).copyMemory(from: part)
@@ -149,7 +152,7 @@ package final class MPICommunicator: Communicator {
         try forEachPiece(of: UnsafeMutableRawBufferPointer(mutating: data), .byte) { (piece, count) throws(MPIError) in
             try wait("MPI_Send", .send) { cmpi_send(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag)) }
         }
-        bytesSent += data.count
+        noteSent(data.count)
     }
 
     /// `MPI_Recv` of exactly so many bytes, in pieces.
@@ -169,7 +172,7 @@ package final class MPICommunicator: Communicator {
                 Trace.span(.send) { cmpi_isend(handle, piece, count, CMPI_TYPE_BYTE, Int32(peer), Int32(tag), &request) }
             }
         }
-        bytesSent += data.count
+        noteSent(data.count)
         return Pending(value) { (wait) throws(MPIError) in try requests.progress(wait: wait) }
     }
 

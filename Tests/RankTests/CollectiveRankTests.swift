@@ -143,6 +143,16 @@ extension RankTests {
             #expect((roots == nil) == (rank != 0))
         }
 
+        @Test func `a group of one hands nothing over`() throws {
+            let alone = try #require(try world.split(color: rank, key: 0))
+            var tensor = Tensor(repeating: 1, [1000])
+            try alone.allReduceSum(&tensor)
+            _ = try alone.startAllReduceSum(tensor).wait()
+            _ = try alone.allGather([UInt8](repeating: 1, count: 3))
+            _ = try alone.broadcast(Int64(7), root: 0)
+            #expect(alone.bytesSent == 0)
+        }
+
         @Test func `tensors travel round a ring, also before they are asked for`() throws {
             let (next, previous) = ((rank + 1) % size, (rank + size - 1) % size)
             let receiving = try world.startReceive([2, 2], from: previous, tag: 1)
