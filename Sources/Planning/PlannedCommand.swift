@@ -35,7 +35,9 @@ struct PlannedCommand {
         if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
         words += settings.map { "--set \(Self.shellWord("\($0)=\($1)"))" }
         let chosen = run.planned.layout
-        layout = zip(Self.chosen, [chosen.data, chosen.pipeline, chosen.microbatches]).map { "--set \($0)=\($1)" }
+        // A job without steps takes one window after the other, and checks micro-batches against a batch it does not have.
+        let values = [chosen.data, chosen.pipeline] + (workload.learns ? [chosen.microbatches] : [])
+        layout = zip(Self.chosen, values).map { "--set \($0)=\($1)" }
         self.words = words + layout
     }
 

@@ -138,10 +138,11 @@ package struct RotationRecipe {
 
     /// - Parameters:
     ///   - planTokens: see `RotationPlan`.
-    ///   - dims: replicas and stages that the steps run on.
+    ///   - dims: replicas and stages that the steps run the network on; nil where none does, whatever `parallel.*` says of
+    ///     steps.
     /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``FileError`` where `rotation.path`
     ///   names a file that does not hold this model's rotations.
-    package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims = .alone) throws {
+    package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims? = nil) throws {
         let rotation = config.rotation
         quantization = QuantizationRecipe(config, architecture)
         try quantization.checkGroups(learningWith: rotation, architecture)
@@ -168,7 +169,7 @@ package struct RotationRecipe {
             objective: rotation.objective, quantization: quantization.activations,
             weightQuantizer: trainingQuantizer, learnsR1: rotation.r1 == .learned, learnsR2: rotation.r2 == .learned,
             momentum: Float(rotation.momentum), retraction: rotation.retraction,
-            seed: UInt64(config.training.seed), microBatches: try config.microBatches(dims),
+            seed: UInt64(config.training.seed), microBatches: try dims.map(config.microBatches) ?? .count(1),
             schedule: config.parallel.schedule, recompute: config.training.recompute,
             precision: config.training.precision,
             plan: RotationPlan(
