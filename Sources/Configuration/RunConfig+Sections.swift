@@ -122,6 +122,9 @@ package struct TrainingSettings: Sendable, Equatable {
     /// Of all of a network's parameters; rotations have their own.
     package var optimizer: OptimizerKind
 
+    /// The most sequences that a step may have.
+    package static let largestBatch = 1_048_576
+
     /// The learning rates that `auto` stands for. That of rotations suits the divergence, whose gradient is small; for the
     /// cross-entropy it is the published one; without a backward pass, it is in units of 1/‖S‖₁.
     package static func automaticRate(_ objective: RotationObjective) -> Double {
@@ -142,7 +145,7 @@ package struct TrainingSettings: Sendable, Equatable {
 
     init(_ key: Settings) {
         steps = key("steps", 100, "optimizer steps", .range(1...10_000_000))
-        batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...1_048_576))
+        batchSize = key("batch_size", 8, "sequences per step, over all ranks", .range(1...Self.largestBatch))
         learningRate = key.optional(
             "learning_rate", orElse: "auto",
             "learning rate after the warm-up; auto: \(Self.automaticRate(.divergence).settingText) for rotations (objective "

@@ -236,7 +236,8 @@ package struct RotateJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         let (context, config, record) = (run.context, run.context.config, outcome.record)
-        let (costs, learner) = (RotationCost(run.model.architecture, recipe.learner.plan), recipe.learner)
+        let learner = recipe.learner
+        let costs = RotationCost(run.model.architecture, learner.plan, hasR1: recipe.start.r1 != nil)
         let cost =
             learner.objective.runsNetwork
             ? costs.operationsPerStep(

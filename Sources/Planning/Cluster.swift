@@ -11,24 +11,33 @@ package struct Cluster: Sendable, Equatable {
     package var coresPerNode: Int
     /// Bytes.
     package var memoryPerNode: Int
+    /// Bytes that a process may have, whatever a node has.
+    package var memoryPerProcess = Int.max
     /// Bytes per second that leave a node; on one node, that pass between two ranks.
     package var bandwidth: Double
     /// Seconds of a small message.
     package var latency: Double
     /// Operations per second of a matrix product on one core.
     package var productFlops: Double
+    /// Threads of a rank; nil for its share of the cores.
+    package var threads: Int?
 
     /// What was taken for granted of machines that are not this one, as sentences.
     package var assumptions: [String] = []
 
     package var ranks: Int { nodes * ranksPerNode }
-    package var memoryPerRank: Int { memoryPerNode / ranksPerNode }
-    /// Threads a rank's products run on: its share of the cores.
-    package var threadsPerRank: Int { max(1, coresPerNode / ranksPerNode) }
-    /// Ranks that share one core; 1 where there are enough.
-    package var ranksPerCore: Double { max(1, Double(ranksPerNode) / Double(coresPerNode)) }
+    package var memoryPerRank: Int { min(memoryPerNode / ranksPerNode, memoryPerProcess) }
+    /// Threads a rank's products run on.
+    package var threadsPerRank: Int { threads ?? max(1, coresPerNode / ranksPerNode) }
+    /// Threads that share one core; 1 where there are enough cores.
+    package var threadsPerCore: Double { max(1, Double(ranksPerNode * threadsPerRank) / Double(coresPerNode)) }
     /// Bytes per second for one rank while all others send too.
     package var bandwidthPerRank: Double { nodes == 1 ? bandwidth : bandwidth / Double(ranksPerNode) }
+    /// Bytes per second from a stage to the next, its neighbor. A node that holds whole replicas has all of these within itself;
+    /// of any other one boundary leads to the next node, and has its network for itself.
+    func boundaryBandwidth(stages: Int) -> Double {
+        nodes == 1 || ranksPerNode % stages != 0 ? bandwidth : Self.assumedBandwidth(nodes: 1)
+    }
 
     package init(
         nodes: Int, ranksPerNode: Int, coresPerNode: Int, memoryPerNode: Int, bandwidth: Double, latency: Double,
@@ -57,6 +66,10 @@ package struct Cluster: Sendable, Equatable {
             productFlops: settings.productFlops ?? (isHere ? Self.measuredFlops() : AssumedNode.productFlops))
         let speed = "\((productFlops / 1e9).formatted(decimals: 0)) GFLOPS a core"
         if isHere {
+            if let room = AvailableMemory.processRoom, room < memory {
+                memoryPerProcess = room
+                assumptions.append("\(ByteCount(room).rounded) a rank: its limit of addresses here (ulimit -v or -d)")
+            }
             if settings.memoryPerNode == nil {
                 assumptions.append("\(ByteCount(memory).rounded) are what this machine has free now")
             }
@@ -70,10 +83,15 @@ package struct Cluster: Sendable, Equatable {
         if settings.productFlops == nil {
             assumptions.append("\(speed) (AVX2 at 2 GHz; AVX-512: about twice that): give plan.gemm_flops")
         }
-        if !isAlone, settings.bandwidth == nil {
+        let between = isAlone ? "ranks of a node" : "nodes"
+        if settings.bandwidth == nil {
             assumptions.append(
-                "\((8 * bandwidth / 1e9).formatted(decimals: 0)) Gbit/s between nodes: give plan.bandwidth, in "
-                    + "bytes a second")
+                "\((8 * bandwidth / 1e9).formatted(decimals: 0)) Gbit/s between \(between): give plan.bandwidth, in bytes a second"
+            )
+        }
+        if settings.latency == nil {
+            assumptions.append(
+                "\((1e6 * latency).formatted(decimals: 0)) µs for a message between \(between): give plan.latency, in seconds")
         }
     }
 

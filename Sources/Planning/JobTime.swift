@@ -8,7 +8,7 @@ internal import Rotation
 struct JobTime {
     private let workload: Workload
     private let evaluation: Workload
-    /// Of the rotations that `quantize` learns itself.
+    /// Of rotations that are learned besides the job's steps.
     private let learning: Workload?
     private let cost: ModelCost
 
@@ -31,14 +31,15 @@ struct JobTime {
             return Planner(workload, cluster).seconds(whole)
         }
         let parts = workload.parts(layout)
+        func time(_ work: Work) -> Double { work.seconds(on: cluster) * cluster.threadsPerCore }
         /// Of the stage that takes longest.
-        func longest(_ work: (StagePart) -> Work) -> Double { parts.map { work($0).seconds(on: cluster) }.max() ?? 0 }
+        func longest(_ work: (StagePart) -> Work) -> Double { parts.map { time(work($0)) }.max() ?? 0 }
         var seconds = CalibratedRates.secondsOfStart + longest(files) + Double(workload.steps) * planned.secondsPerStep
         seconds += passes / Double(evaluation.passes) * step(evaluation)
         seconds += drawing(parts, replicas: layout.data, on: cluster)
         seconds += longest { rounding($0) + rotating($0) }
-        let before = StageWork(workload, sequences: 1, replicaSequences: 1)
-        seconds += 1 / Double(layout.data) * parts.reduce(0) { $0 + before.beforeSteps($1).seconds(on: cluster) }
+        let before = StageWork(learning ?? workload, sequences: 1, replicas: layout.data)
+        seconds += parts.reduce(0) { $0 + time(before.beforeSteps($1, replicas: layout.data)) }
         if let learning { seconds += Double(learning.steps) * step(learning) }
         if workload.job == .qat {
             let ternary = TernaryWork(workload)
@@ -50,7 +51,7 @@ struct JobTime {
             }
         }
         // Every rank reads the factors of all stages.
-        seconds += parts.reduce(0) { $0 + TernaryWork(workload).reading($1).seconds(on: cluster) }
+        seconds += parts.reduce(0) { $0 + time(TernaryWork(workload).reading($1)) }
         seconds += Double(checkpoints(on: cluster)) * longest { saving($0, replicas: layout.data) }
         return seconds
     }
@@ -60,9 +61,8 @@ struct JobTime {
     /// Forward passes over the windows of the evaluation outside the steps.
     private var passes: Double {
         switch workload.job {
-        // Full precision alone; beside it rounded, with norms folded, with Hadamard rotations, with learned ones, and as
-        // written. Two sequences of a pass each by which the written network is checked, and one rounded to 16 bits.
-        case .rotate: 11 + 4 / Double(evaluation.sequences)
+        // Full precision alone; beside it rounded, with norms folded, with rotations, and as written. Two sequences of a pass each by which the written network is checked, and one rounded to 16 bits.
+        case .rotate: 7 + 2 * Double(rotatedRows) + 4 / Double(evaluation.sequences)
         // Full precision alone, and beside the trained network.
         case .train: 3
         // Full precision alone; beside it before and after, and ternary layers' rivals.
@@ -71,12 +71,15 @@ struct JobTime {
         }
     }
 
+    /// Rows of `rotate` with rotations: with those of the start, where there are any, and with learned ones.
+    private var rotatedRows: Int { workload.rotates ? workload.runsBackward ? 2 : 1 : 0 }
+
     /// Rounding all weights of a stage, once for each row of the job's table that is rounded.
     private func rounding(_ part: StagePart) -> Work {
         let isRounded = workload.config.quantization.weights.bits < 16
         let rows: Double
         switch workload.job {
-        case .rotate: rows = isRounded ? 4 : 0
+        case .rotate: rows = isRounded ? 2 + Double(rotatedRows) : 0
         case .eval: rows = Double((isRounded ? workload.evaluated.rounded : 0) + workload.evaluated.integers)
         case .qat where workload.isTernary: rows = workload.config.eval.compare ? 2 : 0
         case .qat: rows = isRounded ? 2 : 0
@@ -89,8 +92,10 @@ struct JobTime {
     private func rotating(_ part: StagePart) -> Work {
         guard workload.job == .rotate else { return Work() }
         let rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
-        let blocks = part.blocks.reduce(0) { $0 + rotation.weightOperations($1, r1: true, r2: true) / 2 }
-        let square = Double(workload.shape.hiddenSize * workload.shape.hiddenSize)
+        let blocks = part.blocks.reduce(0) {
+            $0 + rotation.weightOperations($1, r1: workload.hasR1, r2: workload.hasR2) / 2
+        }
+        let square = workload.hasR1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
         let ends = Double((part.isFirst ? 1 : 0) + (part.isLast ? 1 : 0)) * 2 * Double(workload.shape.vocabularySize) * square
         return Work(products: 6 * (blocks + ends))
     }
@@ -113,9 +118,7 @@ struct JobTime {
         let values =
             CalibratedRates.valuesOfADigest * digests
             + (isWritten ? CalibratedRates.valuesOfWriting : CalibratedRates.valuesOfReading)
-        let blocks = part.blocks.reduce(0) { $0 + Double(cost[$1].parameters) }
-        let ends = Double((part.isFirst ? 1 : 0) + (part.isLast && !workload.shape.tiesHead ? 1 : 0)) * Double(cost.head)
-        return Work(values: values * (blocks + ends))
+        return Work(values: values * workload.parameters(part))
     }
 
     /// Those that a training waits for: the last, and where no core is idle the others, too, which are written beside the steps
@@ -145,7 +148,7 @@ struct JobTime {
                 let stages = parts.map { position($0, rows: Double(group.max() ?? 0)).seconds(on: cluster) }
                 return sum + positions * max(stages.reduce(0, +), Double(group.count) * (stages.max() ?? 0))
             }
-        } * cluster.ranksPerCore
+        } * cluster.threadsPerCore
     }
 
     /// A token of each sequence of a chunk.

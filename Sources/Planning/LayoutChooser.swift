@@ -2,6 +2,7 @@ package import Collectives
 package import Configuration
 internal import Models
 internal import Parallelism
+internal import Support
 
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
@@ -41,10 +42,7 @@ package struct LayoutChooser: Sendable {
         return fitting.first { $0.pipeline == stages } ?? fewest
     }
 
-    private func layout(_ stages: Int) -> Layout {
-        let data = ranks / stages
-        return Layout(data: data, pipeline: stages, microbatches: workload.microbatches(data: data, stages: stages))
-    }
+    private func layout(_ stages: Int) -> Layout { workload.layout(data: ranks / stages, stages: stages) }
 
     private func memory(_ layout: Layout) -> Int { MemoryPlan(workload, layout).bytes.max() ?? 0 }
 
@@ -68,7 +66,7 @@ package struct LayoutChooser: Sendable {
         for stages in 1...most {
             let layout = Layout(data: 1, pipeline: stages, microbatches: workload.sequences)
             guard memory(layout) <= memoryPerRank else { continue }
-            return "the smallest layout that fits is \(stages) ranks with parallel.pipeline=\(stages) and "
+            return "the smallest layout that fits is \(counted(stages, "rank")) with parallel.pipeline=\(stages) and "
                 + "parallel.microbatches=\(workload.sequences), with as much memory each"
         }
         let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
@@ -79,6 +77,11 @@ package struct LayoutChooser: Sendable {
 }
 
 extension Workload {
+    /// With micro-batches as a run itself cuts them.
+    package func layout(data: Int, stages: Int) -> Layout {
+        Layout(data: data, pipeline: stages, microbatches: microbatches(data: data, stages: stages))
+    }
+
     /// Into how many a run itself divides a replica's sequences.
     func microbatches(data: Int, stages: Int) -> Int {
         let share = (sequences + data - 1) / data

@@ -10,7 +10,11 @@ package struct PlannedRun: Sendable {
     package let planned: PlannedLayout
     /// Of the whole job.
     package let seconds: Double
+    /// Of the tokens that steps look at.
     package let tokensPerSecond: Double
+
+    /// To compare batches by: steps that do not run the network take no more tokens of a larger one.
+    fileprivate let speed: Double
 
     package var hours: Double { seconds / 3600 }
     /// Of all cores of the cluster, whether they are busy or not.
@@ -21,7 +25,8 @@ package struct PlannedRun: Sendable {
         self.planned = planned
         sequences = workload.sequences
         seconds = time.seconds(planned, on: cluster)
-        tokensPerSecond = Double(workload.sequences * workload.length) / planned.secondsPerStep
+        tokensPerSecond = Double(workload.tokensPerStep) / planned.secondsPerStep
+        speed = workload.runsNetwork ? tokensPerSecond : 1 / seconds
     }
 }
 
@@ -32,7 +37,7 @@ package struct LayoutSearch: Sendable {
     package let cluster: Cluster
     /// Of the batch that is set, the best first: those that run, by time, then those that do not.
     package let runs: [PlannedRun]
-    /// The best of each larger batch whose tokens a second are a twentieth more than of any smaller one.
+    /// The best of each larger batch that is a twentieth faster than any smaller one.
     package let largerBatches: [PlannedRun]
 
     /// - Parameter ranksPerNode: nil to search.
@@ -42,6 +47,7 @@ package struct LayoutSearch: Sendable {
         let clusters = Self.ranksPerNode(ranksPerNode, cores: cluster.coresPerNode).map { ranks in
             var cluster = cluster
             cluster.ranksPerNode = ranks
+            cluster.threads = config.parallel.threads
             return cluster
         }
         runs = Self.runs(workload, clusters)
@@ -50,15 +56,13 @@ package struct LayoutSearch: Sendable {
             return
         }
         let most = clusters.map(\.ranks).max() ?? 1
-        var fastest = runs.first.map { $0.planned.runs ? $0.tokensPerSecond : 0 } ?? 0
+        var fastest = runs.first.map { $0.planned.runs ? $0.speed : 0 } ?? 0
         var found: [PlannedRun] = []
         var larger = config
-        while larger.training.batchSize < 4 * most, larger.training.batchSize < 1 << 16 {
+        while larger.training.batchSize < 4 * most, larger.training.batchSize <= TrainingSettings.largestBatch / 2 {
             larger.training.batchSize *= 2
-            guard let best = Self.best(Workload(job, larger, shape), clusters), best.tokensPerSecond > 1.05 * fastest else {
-                continue
-            }
-            fastest = best.tokensPerSecond
+            guard let best = Self.best(Workload(job, larger, shape), clusters), best.speed > 1.05 * fastest else { continue }
+            fastest = best.speed
             found.append(best)
         }
         largerBatches = found

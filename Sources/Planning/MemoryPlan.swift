@@ -19,3 +19,13 @@ struct MemoryPlan {
         }
     }
 }
+
+extension Workload {
+    /// Values of a stage's parameters, each once. A head that is the embedding, too, is a copy where that is another stage's.
+    func parameters(_ part: StagePart) -> Double {
+        func count(_ specs: [ParameterSpec]) -> Double { specs.reduce(0) { $0 + Double($1.count) } }
+        let blocks = part.blocks.reduce(0) { $0 + count(shape.blocks[$1].parameters) }
+        let exit = shape.exit.filter { !(part.isFirst && shape.tiesHead && $0.role == .head) }
+        return blocks + (part.isFirst ? count(shape.entry) : 0) + (part.isLast ? count(exit) : 0)
+    }
+}

@@ -27,7 +27,7 @@ package struct PlanReport: Sendable {
         var lines = [model] + workload.shape.summary.wrapped(indent: 2)
         lines +=
             ("\(workload.job.rawValue): "
-            + (learns ? "\(workload.steps) steps of \(sequences(workload.sequences))" : sequences(workload.sequences)))
+            + (learns ? "\(workload.steps) steps \(lookingAt)" : sequences(workload.sequences)))
             .wrapped(indent: 2)
         lines +=
             ("\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and "
@@ -46,12 +46,22 @@ package struct PlanReport: Sendable {
         return lines.joined(separator: "\n")
     }
 
+    /// What a step looks at.
+    private var lookingAt: String {
+        if workload.runsNetwork { return "of \(sequences(workload.sequences))" }
+        guard workload.storedSequences > 0 else { return "on the weights" }
+        return "on \(workload.storedTokens) tokens stored of \(sequences(workload.storedSequences))"
+    }
+
     private func sequences(_ count: Int) -> String { "\(count) sequence\(count == 1 ? "" : "s") of \(workload.length) tokens" }
 
     private var assumptions: [String] {
         var all = cluster.assumptions
         if config.data.evalWindows == nil {
             all.append("\(Workload.unknownWindows) windows are evaluated, where data.eval.windows says all")
+        }
+        if workload.job == .eval, !config.eval.tasks.entries.isEmpty {
+            all.append("no time for eval.tasks, whose length is in their files")
         }
         if workload.narrowsProducts {
             all.append(
@@ -78,8 +88,25 @@ package struct PlanReport: Sendable {
         return table.text
     }
 
+    private func time(_ run: PlannedRun) -> String {
+        run.hours < 0.1 ? "\(run.seconds.formatted(digits: 3)) seconds" : "\(run.hours.formatted(digits: 3)) hours"
+    }
+
+    private func threadsEach(_ cluster: Cluster) -> String {
+        let count = counted(cluster.threadsPerRank, "thread") + " each"
+        return cluster.threadsPerCore > 1 ? count + " (\(threads(cluster)))" : count
+    }
+
+    /// Of layouts that fit, where none runs: the one with fewest replicas.
+    private var withIdleReplicas: PlannedRun? {
+        let fitting = search.best == nil ? search.runs.filter(\.planned.fits) : []
+        return fitting.min { $0.planned.layout.data < $1.planned.layout.data }
+    }
+
     private func threads(_ cluster: Cluster) -> String {
-        cluster.ranksPerCore > 1 ? "1/\(cluster.ranksPerCore.formatted(decimals: 1)) core" : "\(cluster.threadsPerRank)"
+        guard cluster.threadsPerCore > 1 else { return "\(cluster.threadsPerRank)" }
+        let each = "1/\(cluster.threadsPerCore.formatted(decimals: 1)) core"
+        return cluster.threadsPerRank > 1 ? "\(cluster.threadsPerRank) × \(each)" : each
     }
 
     private func legend(_ running: [PlannedRun]) -> [String] {
@@ -119,16 +146,20 @@ package struct PlanReport: Sendable {
         if let best = search.best {
             let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
             return
-                "best: \(best.hours.formatted(digits: 3)) hours, \(best.coreHours.formatted(digits: 3)) core-hours for the "
+                "best: \(time(best)), \(best.coreHours.formatted(digits: 3)) core-hours for the "
                 + "whole job, with \(ranks) "
-                + "rank\(ranks == 1 ? "" : "s") a node, \(threads(best.cluster)) "
-                + "thread\(best.cluster.threadsPerRank == 1 ? "" : "s") each, and "
+                + "rank\(ranks == 1 ? "" : "s") a node, \(threadsEach(best.cluster)), and "
                 + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) "
                 + "stage\(layout.pipeline == 1 ? "" : "s")"
         }
+        if let idle = withIdleReplicas {
+            return
+                "nothing runs: \(idle.planned.layout.data) replicas and more have \(workload.sequences) sequences a step, and "
+                + "each needs one; take fewer ranks (plan.nodes, plan.ranks_per_node) or more stages (parallel.pipeline)"
+        }
         guard let least = search.runs.min(by: { $0.planned.peakMemory < $1.planned.peakMemory }) else { return "" }
         return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
-            + "\(least.cluster.ranksPerNode) ranks a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take "
+            + "\(counted(least.cluster.ranksPerNode, "rank")) a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take "
             + "nodes with more memory (plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or "
             + "file"
     }
@@ -136,6 +167,10 @@ package struct PlanReport: Sendable {
     /// What the job ends with where no layout runs on this cluster.
     package var problem: ConfigurationError? {
         guard search.best == nil else { return nil }
+        guard withIdleReplicas == nil else {
+            return ConfigurationError(
+                "training.batch_size", "no batch has a sequence for every replica; take fewer ranks, or more stages")
+        }
         return ConfigurationError(
             "plan.memory_per_node", "no layout fits; take nodes with more memory, or more of them (plan.nodes)")
     }

@@ -26,9 +26,10 @@ package struct PlannedLayout: Sendable {
     package let operationsPerStep: Double
     /// Sent by the rank that sends most.
     package let bytesPerStep: Int
+    /// Of sums, exchanges and the bus. What stages hand on is in the passes' time.
     package let communicationSeconds: Double
     package let secondsPerStep: Double
-    /// Share of a step in which a stage waits for others.
+    /// Share of the passes' time in which a stage waits for others; 0 without passes.
     package let bubbleFraction: Double
     package let fits: Bool
     /// Replicas without a sequence of the step.

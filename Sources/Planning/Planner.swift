@@ -20,7 +20,8 @@ package struct Planner: Sendable {
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let parts = workload.parts(layout)
         let microbatches = Double(layout.microbatches)
-        let stages = stages(layout)
+        let sharing = StepSharing(workload, layout, on: cluster)
+        let stages = stages(layout, sharing)
         let perMicrobatch = stages.map(\.perMicrobatch)
         let once = stages.map(\.once.total)
         let seconds = perMicrobatch.map { $0.seconds(on: cluster) }
@@ -29,17 +30,17 @@ package struct Planner: Sendable {
 
         let traffic = Traffic(workload, layout, parts, microbatch: microbatch)
         // The first micro-batch passes all stages forward and backward, the slowest stage sets the pace of the others.
-        let fill =
-            seconds.reduce(0, +) + Double(2 * (layout.pipeline - 1))
-            * (cluster.latency + Double(traffic.boundaryBytes) / cluster.bandwidthPerRank)
-        let pipeline = fill + (microbatches - 1) * (seconds.max() ?? 0)
-        let communication = traffic.reductionSeconds(on: cluster) + traffic.busSeconds(on: cluster)
+        let crossing = traffic.crossingSeconds(on: cluster)
+        let fill = seconds.reduce(0, +) + Double(layout.pipeline - 1) * crossing.boundary
+        let pipeline = fill + (microbatches - 1) * ((seconds.max() ?? 0) + crossing.stage)
+        let communication =
+            traffic.reductionSeconds(on: cluster) + traffic.busSeconds(on: cluster) + sharing.exchangeSeconds
         let inTurn = stages.map { $0.once.inTurn.seconds(on: cluster) }
         let longestOnce = inTurn.reduce(0, +) + (zip(onceSeconds, inTurn).map { $0 - $1 }.max() ?? 0)
         let always = workload.learns ? CalibratedRates.secondsOfStep : 0
         let longest = pipeline + longestOnce + communication + always
         // Ranks that share a core wait for each other, or for a core: whichever is longer.
-        let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.ranksPerCore + communication
+        let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.threadsPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes
         let fits = (memory.max() ?? 0) <= cluster.memoryPerRank
         let idle = max(0, layout.data - workload.sequences)
@@ -48,17 +49,17 @@ package struct Planner: Sendable {
             layout: layout, layersPerStage: parts.map { workload.shape.layerCount(of: $0.blocks) }, memory: memory,
             busySeconds: busy,
             operationsPerStep: Double(layout.data) * operations,
-            bytesPerStep: traffic.bytesPerStep, communicationSeconds: communication, secondsPerStep: max(longest, shared),
-            bubbleFraction: 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline),
+            bytesPerStep: traffic.bytesPerStep(exchanged: sharing.exchangedBytes), communicationSeconds: communication,
+            secondsPerStep: max(longest, shared),
+            bubbleFraction: pipeline > 0 ? 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline) : 0,
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
 
     /// What a rank of each stage computes: for a micro-batch, and once in a step.
-    func stages(_ layout: Layout) -> [(perMicrobatch: Work, once: StageWork.Once)] {
+    func stages(_ layout: Layout, _ sharing: StepSharing) -> [(perMicrobatch: Work, once: StageWork.Once)] {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
-        let work = StageWork(workload, sequences: microbatch, replicaSequences: share)
-        let sharing = StepSharing(workload, layout, on: cluster)
+        let work = StageWork(workload, sequences: microbatch, replicas: layout.data)
         return workload.parts(layout).map { part in
             let passes = work.forward(part) + work.backward(part)
             return (workload.narrowsProducts ? passes.narrowed : passes, work.once(part, layout, sharing))
@@ -77,8 +78,12 @@ package struct Planner: Sendable {
     private var candidates: [Layout] {
         workload.stageCounts(ranks: cluster.ranks).flatMap { stages in
             let data = cluster.ranks / stages
-            return microbatchCounts(smallestShare(data: data), stages: stages)
-                .map { Layout(data: data, pipeline: stages, microbatches: $0) }
+            // Steps that do not run the network cut nothing.
+            let counts =
+                workload.runsNetwork
+                ? microbatchCounts(smallestShare(data: data), stages: stages)
+                : [workload.layout(data: data, stages: stages).microbatches]
+            return counts.map { Layout(data: data, pipeline: stages, microbatches: $0) }
         }
     }
 

@@ -18,10 +18,12 @@ struct QuantizeWork {
     /// Ways to transform the network that are calibrated.
     private var transforms: Double { searchesAll ? 3 : 1 }
     private var calibrated: Double { Double(workload.calibration.calibrated * workload.length) }
+    /// Of the calibration text, the part of the replica with most: they take sequences in turn.
+    func share(_ replicas: Int) -> Double { workload.calibration.calibrated.largestShare(replicas) }
 
     /// Of a stage's layers: what every replica does, what they divide, and of a replica's the part for which stages go one
     /// after the other.
-    func once(_ part: StagePart, replicas: Double) -> (alike: Work, divided: Work, inTurn: Work) {
+    func once(_ part: StagePart, replicas: Int) -> (alike: Work, divided: Work, inTurn: Work) {
         let linears = part.blocks.reduce(0) { $0 + Double(cost[$1].linears) }
         // The row of plain rounding, and of each transform the methods that look at no inputs.
         let methods = workload.quantizations
@@ -36,10 +38,10 @@ struct QuantizeWork {
         for method in methods where method.inputs != nil {
             for block in part.blocks { inTurn = inTurn + calibrating(method, block, replicas: replicas) }
         }
-        if config.quantizeTransforms.contains(.balance) { inTurn = inTurn + 1 / replicas * balancing(part) }
+        if config.quantizeTransforms.contains(.balance) { inTurn = inTurn + share(replicas) * balancing(part) }
         // The largest values of the inputs' channels.
         if config.quantizeTransforms.contains(.smoothquant) {
-            for block in part.blocks { inTurn = inTurn + 1 / replicas * pass(block) }
+            for block in part.blocks { inTurn = inTurn + share(replicas) * pass(block) }
         }
         return (alike, divided, inTurn)
     }
@@ -54,25 +56,28 @@ struct QuantizeWork {
         }
     }
 
+    private var granularity: QuantizerGranularity { config.quantization.weights.granularity }
     private var isSearched: Bool { config.quantization.weights.clip == .search }
 
     /// A block calibrated, by one of the replicas: the second moments of the inputs at each hook point (half a product), passes
-    /// of the block to get at them, and what the method makes of them, which in part each does for itself.
-    private func calibrating(_ method: any WeightQuantization, _ index: Int, replicas: Double) -> Work {
+    /// of the block to get at them, and what the method makes of them: each does a part for itself, the rest they divide by
+    /// rows.
+    private func calibrating(_ method: any WeightQuantization, _ index: Int, replicas: Int) -> Work {
         let block = workload.shape.blocks[index]
         let widths = Dictionary(grouping: block.linears, by: { $0.ports.reads }).values.map { layers in
             (columns: layers[0].spec.shape[1], rows: layers.reduce(0) { $0 + $1.spec.shape[0] })
         }
         // The full-precision network goes along where inputs are compared with its own.
         let compares = method.inputs == .deviation
-        var (alike, divided) = (Work(), passes(points: widths.count) * (compares ? 2 : 1) * pass(index))
+        var (alike, byRow) = (Work(), Work())
+        var byWindow = passes(points: widths.count) * (compares ? 2 : 1) * pass(index)
         for (columns, rows) in widths {
-            let cost = method.cost(rows: rows, columns: columns)
-            if let read = method.inputs, read != .channels { divided = divided + (compares ? 3 : 1) * moments(columns) }
-            divided = divided + Work(products: cost.products, searches: isSearched ? Double(rows * columns) : 0)
+            let cost = method.cost(rows: rows, columns: columns, granularity)
+            if let read = method.inputs, read != .channels { byWindow = byWindow + (compares ? 3 : 1) * moments(columns) }
+            byRow = byRow + Work(products: cost.products, searches: isSearched ? Double(rows * columns) : 0)
             alike.solves += cost.solves
         }
-        return transforms * (alike + 1 / replicas * divided)
+        return transforms * (alike + share(replicas) * byWindow + 1 / Double(replicas) * byRow)
     }
 
     /// Passes of the calibration text through a block of which the inputs at so many hook points are looked at.

@@ -29,7 +29,7 @@ extension Workload {
     func division(stages: Int, replicas: Int) -> [Range<Int>] {
         let share = (sequences + replicas - 1) / replicas
         let (work, ternary) = (
-            StageWork(self, sequences: share, replicaSequences: share), TernaryWork(self).blocks(replicas: replicas)
+            StageWork(self, sequences: share, replicas: replicas), TernaryWork(self).blocks(replicas: replicas)
         )
         let last = shape.blocks.count - 1
         func seconds(_ block: Int, isFirst: Bool = false, isLast: Bool = false) -> Double {

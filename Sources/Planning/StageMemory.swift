@@ -37,22 +37,18 @@ struct StageMemory {
         let step = weightsInStep(sides, replicas: replicas) + busy
         let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
         let values = max(step, ends, learning(replicas: replicas), drawing(replicas: replicas, stages: stages))
-        return Self.process + (replicas * stages == 1 ? 0 : Self.messages) + Int(Self.slack * 4 * values)
+        let fixed = Self.process + (replicas * stages == 1 ? 0 : Self.messages)
+        return Int(bytes: Double(fixed) + Self.slack * 4 * values)
     }
 
     // MARK: Weights, in values
 
     private var linears: Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
-    private var blockParameters: Double { part.blocks.reduce(0) { $0 + Double(cost[$1].parameters) } }
     private var embedding: Double { part.isFirst ? Double(cost.head) : 0 }
     private var head: Double { part.isLast ? Double(cost.head) : 0 }
 
-    /// Every parameter of the stage once; an embedding that may stay in bfloat16 counts in full, since only its file tells.
-    /// Tied, the matrix is held once where both ends are one stage's.
-    private var parameters: Double {
-        let ends = shape.tiesHead && part.isFirst && part.isLast ? embedding : embedding + head
-        return blockParameters + ends
-    }
+    /// An embedding that may stay in bfloat16 counts in full, since only its file tells.
+    private var parameters: Double { workload.parameters(part) }
 
     /// Values that a resting weight takes: a half in bfloat16, none in its file. Either has float32 copies, one at a time.
     private var resting: Double {
@@ -67,7 +63,7 @@ struct StageMemory {
     /// The full-precision network with norms fused and R4 in the down projections. A fused head is no longer tied.
     private var rotationBase: Double {
         if isWidened { return resting * parameters + widened }
-        return blockParameters + embedding + head
+        return parameters + (shape.tiesHead && part.isFirst && part.isLast ? head : 0)
     }
 
     /// A block's matrices that R2 rotates in float32, twice; the largest of the others; and the head.
@@ -122,7 +118,7 @@ struct StageMemory {
     /// What `quantize` holds while it learns rotations: the network, what folded norms change of it, the rotations, and the
     /// rows that they are learned on.
     private func learning(replicas: Int) -> Double {
-        guard let workload = workload.learning else { return 0 }
+        guard workload.job == .quantize, let workload = workload.learning else { return 0 }
         let learner = StageMemory(workload, part)
         let changed = blocks.flatMap(\.linears).filter(\.ports.reads.readsResidual).reduce(0) { $0 + Double($1.spec.count) }
         let folded = isWidened ? learner.rotationBase : changed + head
@@ -135,7 +131,7 @@ struct StageMemory {
         let most = workload.drawnTexts.max() ?? 0
         let rows = min((most + replicas - 1) / replicas, stages * SampledTokens.chunk)
         let cached = blocks.reduce(0) { $0 + $1.width(.key) + $1.width(.value) }
-        return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length * cached)
+        return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length) * Double(cached)
     }
 
     /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one,
@@ -143,7 +139,7 @@ struct StageMemory {
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
         let share = resting == 0 ? 1 : (workload.calibration.calibrated + replicas - 1) / replicas
-        let inputs = Double(share * workload.length * shape.hiddenSize)
+        let inputs = Double(share * workload.length) * Double(shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.blocks.map { Double(cost[$0].parameters) }.max() ?? 0
         let held = inputs + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
@@ -179,28 +175,26 @@ struct StageMemory {
     /// R1, and packed its skew gradient of the last step and each block's in double precision; R2 of all layers.
     private var rotations: Double {
         let (h, d) = (Double(shape.hiddenSize), Double(shape.headDimension ?? 0))
-        return Double(2 + part.blocks.count) * h * h + 4 * Double(shape.layerCount) * d * d
+        let gradients = workload.learnsR1 ? Double(1 + part.blocks.count) * h * h : 0
+        return (workload.hasR1 ? h * h : 0) + gradients + (workload.hasR2 ? 4 * Double(shape.layerCount) * d * d : 0)
     }
 
     /// What rotated quantizers read of the stored sequences, and of one site what a step makes of it.
     private func storedRows(replicas: Int) -> Double {
-        let share = 1 / Double(max(1, replicas))
+        let share = workload.storedSequences.largestShare(replicas)
         // With weights in their file the rows are in one, too.
         let widths = resting == 0 ? 0 : blocks.reduce(0) { $0 + $1.quantizedWidth }
         return share
-            * (Double(workload.storedSequences * workload.length * widths)
+            * (Double(workload.storedSequences * workload.length) * Double(widths)
                 + Double(3 * workload.storedTokens * max(shape.hiddenSize, blocks.map { $0.width(.outputInput) }.max() ?? 0)))
     }
 
     /// The Cayley step's system and solution in double precision and its matrices, when activations are gone.
     private var retraction: Double { workload.learnsR1 ? 7 * Double(shape.hiddenSize * shape.hiddenSize) : 0 }
 
-    /// Copies of the matrices that a step rotates: those with R1 on a side in the weights; v and o always, with R2.
+    /// Copies of the matrices that a step rotates.
     private func merged(_ sides: RotatedSides) -> Double {
-        guard !isWidened else { return 0 }
-        let linears = blocks.flatMap(\.linears).filter { $0.ports.carriesR2 || $0.ports.carriesR1(sides) }
-        return linears.reduce(0) { $0 + Double($1.spec.count) } + (sides.contains(.embedding) ? embedding : 0)
-            + (sides.contains(.headInput) ? head : 0)
+        isWidened ? 0 : workload.rotatedValues(part, sides)
     }
 
     /// Values of a ternary layer's matrix and of its factors.
@@ -267,7 +261,7 @@ struct StageMemory {
     // MARK: Activations, in values
 
     private func activations(sequences: Int, alive: Int) -> Double {
-        guard workload.learns, workload.runsNetwork else {
+        guard workload.runsBackward, workload.runsNetwork else {
             return passing(sequences: workload.runsNetwork ? sequences : 1, pair: hasPair)
         }
         let tokens = Double(sequences * workload.length)
@@ -307,6 +301,18 @@ struct StageMemory {
             ? Double((pair ? 2 : 1) * min(tokens, LogitBlock.rows(vocabulary: shape.vocabularySize)) * shape.vocabularySize)
             : 0
         return Double(tokens) * (widest + (part.isLast ? Double(2 * shape.hiddenSize) : 0)) + logits
+    }
+}
+
+extension Workload {
+    /// Values of a stage's matrices that are rotated: those with R1 on a side, where it is in the weights; v and o, with R2.
+    func rotatedValues(_ part: StagePart, _ sides: RotatedSides) -> Double {
+        let sides = hasR1 ? sides : .none
+        let linears = shape.blocks[part.blocks].flatMap(\.linears).filter {
+            hasR2 && $0.ports.carriesR2 || $0.ports.carriesR1(sides)
+        }
+        let ends = (part.isFirst && sides.contains(.embedding) ? 1 : 0) + (part.isLast && sides.contains(.headInput) ? 1 : 0)
+        return linears.reduce(0) { $0 + Double($1.spec.count) } + Double(ends) * Double(shape.head.count)
     }
 }
 

@@ -22,17 +22,21 @@ struct StageWork {
     private let workload: Workload
     private let cost: ModelCost
     private let rotation: RotationCost
+    /// Where R1 is in the weights.
+    private let sides: RotatedSides
     private let sequences: Int
     private var tokens: Double { Double(sequences * workload.length) }
 
     /// - Parameters:
     ///   - sequences: of a micro-batch.
-    ///   - replicaSequences: of a step, of one replica.
-    init(_ workload: Workload, sequences: Int, replicaSequences: Int) {
+    ///   - replicas: of the job.
+    init(_ workload: Workload, sequences: Int, replicas: Int) {
         self.workload = workload
         self.sequences = sequences
         cost = ModelCost(workload.shape)
-        rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: workload.sequences / max(1, replicaSequences)))
+        let plan = workload.rotationPlan(replicas: replicas)
+        sides = plan.sides
+        rotation = RotationCost(workload.shape, plan, hasR1: workload.hasR1)
     }
 
     private var usesRotations: Bool { workload.job == .rotate }
@@ -74,7 +78,7 @@ struct StageWork {
     }
 
     func backward(_ part: StagePart) -> Work {
-        guard workload.learns, workload.runsNetwork else { return Work() }
+        guard workload.runsBackward, workload.runsNetwork else { return Work() }
         var work = part.blocks.reduce(Work()) { $0 + blockBackward($1) }
         if part.isLast {
             // The logits' gradient goes to the hidden states and, where it learns, to the head.
@@ -124,7 +128,7 @@ struct StageWork {
             once.byAll = retraction.alike
             if ranks > 1 { once.own = 1 / ranks * retraction.byRow } else { once.byAll = once.byAll + retraction.byRow }
             guard workload.runsNetwork else {
-                once.own = once.own + 1 / replicas * withoutNetwork(part)
+                once.own = once.own + withoutNetwork(part, replicas: layout.data)
                 return once
             }
         }
@@ -136,7 +140,7 @@ struct StageWork {
         }
         if workload.trainsWeights {
             // Emptying the gradients; their norm; the update of weights and moments.
-            let count = Double(parameters(part))
+            let count = workload.parameters(part)
             once.own.values += count
             once.byReplicas.values += count
             if workload.config.optimizer.shard {
@@ -146,7 +150,7 @@ struct StageWork {
             }
         }
         if workload.job == .quantize {
-            let work = QuantizeWork(workload).once(part, replicas: replicas)
+            let work = QuantizeWork(workload).once(part, replicas: layout.data)
             once.byReplicas = once.byReplicas + work.alike
             once.own = once.own + 1 / replicas * work.divided
             once.inTurn = once.inTurn + work.inTurn
@@ -175,13 +179,12 @@ struct StageWork {
             if part.isFirst { sites += rotation.embedding.once }
             if part.isLast { sites += rotation.head.once }
             work.products += 2 * sites
-            bytes += 4 * sites / h
-            if workload.config.rotation.r2 != .none {
+            bytes += 4 * workload.rotatedValues(part, sides)
+            if workload.hasR2 {
                 let rows = part.blocks.reduce(0.0) { sum, block in
                     sum + Double(workload.shape.blocks[block].width(.value) + workload.shape.blocks[block].width(.outputInput))
                 }
                 work.products += 2 * rows * h * d
-                bytes += 4 * rows * h
             }
         }
         if workload.roundsWeights {
@@ -193,21 +196,22 @@ struct StageWork {
 
     private func linears(_ part: StagePart) -> Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
 
-    /// A step on stored rows or on the weights, over all replicas.
-    private func withoutNetwork(_ part: StagePart) -> Work {
+    /// A step on stored rows or on the weights, of the replica with most: replicas divide the stored sequences, or the blocks.
+    private func withoutNetwork(_ part: StagePart, replicas: Int) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
         guard workload.storedSequences > 0 else {
             // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
             let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
-            return part.blocks.reduce(Work()) { sum, block in
-                let sites = Double(workload.shape.blocks[block].linears.count)
-                return sum
-                    + Work(
-                        products: rotation.weightOperations(block, r1: r1, r2: r2),
-                        values: 3 * Double(cost[block].linears) + sites * square)
-            }
+            return part.blocks.count.largestShare(replicas)
+                * part.blocks.reduce(Work()) { sum, block in
+                    let sites = Double(workload.shape.blocks[block].linears.count)
+                    return sum
+                        + Work(
+                            products: rotation.weightOperations(block, r1: r1, r2: r2),
+                            values: 3 * Double(cost[block].linears) + sites * square)
+                }
         }
-        let tokens = Double(workload.storedTokens)
+        let tokens = workload.storedSequences.largestShare(replicas) * Double(workload.storedTokens)
         return part.blocks.reduce(Work()) { sum, block in
             // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each
             // twice.
@@ -216,21 +220,24 @@ struct StageWork {
         }
     }
 
-    /// Before the first step: the pass that stores activations, and balancing; over all replicas.
-    func beforeSteps(_ part: StagePart) -> Work {
+    /// Before the first step, of the replica with most: the pass that stores activations, rotations to choose the start from,
+    /// and balancing.
+    func beforeSteps(_ part: StagePart, replicas: Int) -> Work {
         guard usesRotations else { return Work() }
-        let tokens = Double(workload.storedSequences * workload.length)
+        let tokens =
+            workload.storedSequences.largestShare(replicas) * Double(workload.storedSequences * workload.length)
         let stored = part.blocks.reduce(Work()) { sum, block in
             sum
                 + Work(
                     products: 2 * tokens * Double(cost[block].linears),
                     values: tokens * cost[block].values(length: workload.length))
         }
-        return workload.config.rotation.balance ? stored + QuantizeWork(workload).balancing(part) : stored
-    }
-
-    private func parameters(_ part: StagePart) -> Int {
-        part.blocks.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0) + (part.isLast ? cost.head : 0)
+        // Each is turned as in a step, and nothing multiplied by a gradient.
+        let starts = workload.config.rotation.starts > 1 ? Double(workload.config.rotation.starts) / 2 : 0
+        let chosen = starts > 0 ? stored + starts * withoutNetwork(part, replicas: replicas) : stored
+        guard workload.config.rotation.balance else { return chosen }
+        let balancing = QuantizeWork(workload)
+        return chosen + balancing.share(replicas) * balancing.balancing(part)
     }
 
     /// The Cayley steps of all rotations, for n³: each factorization (⅔), which every rank that makes rows of it takes for

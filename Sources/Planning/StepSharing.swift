@@ -11,12 +11,19 @@ package struct StepSharing: Sendable, Equatable {
     package let dividesUpdate: Bool
     /// Rotating and rounding weights, by matrices, among the replicas of a stage.
     package let dividesWeights: Bool
+    /// Of what is divided, until each has what the others have done; and what a rank gives them.
+    let exchangeSeconds: Double
+    let exchangedBytes: Double
 
     package init(_ workload: Workload, _ layout: Layout, on cluster: Cluster) {
-        let work = StageWork(workload, sequences: 1, replicaSequences: workload.sequences / max(1, layout.data))
+        let work = StageWork(workload, sequences: 1, replicas: layout.data)
+        var (seconds, exchanged) = (0.0, 0.0)
         func pays(_ alone: Work, bytes: Double, ranks: Int, messages: Int) -> Bool {
             let saved = (1 - 1 / Double(ranks)) * alone.seconds(on: cluster)
-            return ranks > 1 && saved > cluster.gatherSeconds(bytes: bytes, ranks: ranks, messages: messages)
+            let gathering = cluster.gatherSeconds(bytes: bytes, ranks: ranks, messages: messages)
+            guard ranks > 1, saved > gathering else { return false }
+            (seconds, exchanged) = (seconds + gathering, exchanged + bytes / Double(ranks))
+            return true
         }
         let isRotate = workload.job == .rotate
         dividesUpdate =
@@ -29,6 +36,7 @@ package struct StepSharing: Sendable, Equatable {
             && pays(
                 weights?.work ?? Work(), bytes: weights?.bytes ?? 0, ranks: layout.data,
                 messages: 8 * (parts.map(\.blocks.count).max() ?? 0))
+        (exchangeSeconds, exchangedBytes) = (seconds, exchanged)
     }
 }
 
@@ -52,7 +60,7 @@ extension Cluster {
     /// Until every rank has what all have a part of.
     func gatherSeconds(bytes: Double, ranks: Int, messages: Int) -> Double {
         let share = (Double(ranks) - 1) / Double(ranks)
-        return share * bytes / bandwidthPerRank * ranksPerCore + Double(messages) * log2(Double(ranks)) * latency
+        return share * bytes / bandwidthPerRank * threadsPerCore + Double(messages) * log2(Double(ranks)) * latency
     }
 }
 
@@ -60,7 +68,7 @@ extension Planner {
     /// Of the operations of a step on all ranks, the share that more than one rank does alike. A value that is written counts
     /// as an operation, a weight that is rounded with a search as 80 candidates of 8.
     package func replicatedShare(_ layout: Layout) -> Double {
-        let stages = stages(layout)
+        let stages = stages(layout, StepSharing(workload, layout, on: cluster))
         let (alike, all) = stages.reduce(into: (0.0, 0.0)) { sums, stage in
             if layout.ranks > 1 { sums.0 += stage.once.byAll.countedOperations }
             if layout.data > 1 { sums.0 += stage.once.byReplicas.countedOperations }

@@ -132,8 +132,9 @@ struct TernaryWork {
         guard workload.job == .qat else {
             // With bits to divide no tolerance is decomposed to.
             guard settings.bits == nil else { return (Work(), Work()) }
-            let owners = GreedyDispatch.owners(layers: layers.map { ($0.name, Int($0.weights)) }, ranks: replicas)
-            return (busiest(layers, owners, replicas, decomposition) { Int($0.weights) }, Work())
+            let owners = GreedyDispatch.owners(
+                layers: layers.map { ($0.name, Int($0.weights)) }, ranks: owners(layers, replicas))
+            return (busiest(layers, owners, decomposition) { Int($0.weights) }, Work())
         }
         let largestFirst = layers.sorted { $0.entries > $1.entries }
         func owner(_ work: (Layer) -> Work) -> Work { busiest(largestFirst, replicas, work) { Int($0.entries) } }
@@ -171,7 +172,7 @@ struct TernaryWork {
             // Drafts of digits are made on the network as it is.
             let passes = network.passes(points: points.count) + (settings.bits == nil ? 0 : 1)
             let moments = points.reduce(Work()) { $0 + network.moments(Int($1[0].columns)) }
-            return points.reduce(sum + 1 / Double(replicas) * (passes * network.pass(index) + moments)) { sum, layers in
+            return points.reduce(sum + network.share(replicas) * (passes * network.pass(index) + moments)) { sum, layers in
                 let perWeight = settings.bits != nil
                 return sum
                     + busiest(layers, replicas) {
@@ -221,14 +222,18 @@ struct TernaryWork {
 
     /// The work of the owner that has most, layers dealt as the run deals them.
     private func busiest(_ layers: [Layer], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int) -> Work {
-        busiest(layers, GreedyDispatch.owners(sizes: layers.map(size), ranks: replicas), replicas, work, size: size)
+        let owners = GreedyDispatch.owners(sizes: layers.map(size), ranks: owners(layers, replicas))
+        return busiest(layers, owners, work, size: size)
     }
 
+    /// Replicas that may be dealt a layer: no more than there are layers.
+    private func owners(_ layers: [Layer], _ replicas: Int) -> Int { max(1, min(replicas, layers.count)) }
+
     private func busiest(
-        _ layers: [Layer], _ owners: [Int], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int
+        _ layers: [Layer], _ owners: [Int], _ work: (Layer) -> Work, size: (Layer) -> Int
     ) -> Work {
-        let sizes = layers.map(size)
-        var (totals, works) = ([Int](repeating: 0, count: replicas), [Work](repeating: Work(), count: replicas))
+        let (sizes, count) = (layers.map(size), 1 + (owners.max() ?? 0))
+        var (totals, works) = ([Int](repeating: 0, count: count), [Work](repeating: Work(), count: count))
         for (number, owner) in owners.enumerated() {
             totals[owner] += sizes[number]
             works[owner] = works[owner] + work(layers[number])

@@ -8,41 +8,62 @@ struct Traffic {
     private let workload: Workload
     private let layout: Layout
     private let parts: [StagePart]
-    /// Of the hidden states and their gradient that cross a stage boundary for a micro-batch, forward and backward together.
-    let boundaryBytes: Int
+    /// That cross a stage boundary for a micro-batch: hidden states, of each network that runs forward, and the gradient that
+    /// comes back.
+    private let forwardBytes: Double
+    private let backwardBytes: Double
 
     init(_ workload: Workload, _ layout: Layout, _ parts: [StagePart], microbatch: Int) {
         self.workload = workload
         self.layout = layout
         self.parts = parts
-        let tensor = 4 * microbatch * workload.length * workload.shape.hiddenSize
-        boundaryBytes = !workload.runsNetwork ? 0 : tensor * ((workload.hasTeacher ? 2 : 1) + (workload.learns ? 1 : 0))
+        let tensor = workload.runsNetwork ? 4 * Double(microbatch * workload.length) * Double(workload.shape.hiddenSize) : 0
+        (forwardBytes, backwardBytes) = (Double(workload.passes) * tensor, workload.runsBackward ? tensor : 0)
     }
 
     /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and
     /// the slices of a sharded optimizer.
-    private func reductionBytes(_ part: StagePart) -> Int {
+    private func reductionBytes(_ part: StagePart) -> Double {
         guard layout.ranks > 1, workload.learns else { return 0 }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
         guard workload.trainsWeights else {
             let r1 = workload.learnsR1 ? h * (h - 1) / 2 : 0
-            return 8 * (r1 + (workload.learnsR2 ? workload.shape.layerCount * d * (d - 1) / 2 : 0))
+            return 8 * Double(r1 + (workload.learnsR2 ? workload.shape.layerCount * d * (d - 1) / 2 : 0))
         }
         guard layout.data > 1 else { return 0 }
-        let parameters = parameters(part)
-        return 4 * parameters + (workload.config.optimizer.shard ? 4 * parameters / layout.data : 0)
+        let bytes = 4 * workload.parameters(part)
+        return bytes + (workload.config.optimizer.shard ? bytes / Double(layout.data) : 0)
     }
 
-    private func parameters(_ part: StagePart) -> Int {
-        let cost = ModelCost(workload.shape)
-        return part.blocks.reduce(0) { $0 + cost[$1].parameters } + (part.isFirst ? cost.head : 0)
-            + (part.isLast && !(part.isFirst && workload.shape.tiesHead) ? cost.head : 0)
+    /// The gradient of a head that is the embedding, too, which the first and the last stage give each other.
+    private var tiedBytes: Double {
+        let crosses = workload.trainsWeights && workload.shape.tiesHead && layout.pipeline > 1
+        return crosses ? 4 * Double(workload.shape.head.count) : 0
     }
 
-    /// Handed over by the rank with most: a stage in the middle sends forward and backward.
-    var bytesPerStep: Int {
-        let crossing = layout.pipeline > 1 ? layout.microbatches * boundaryBytes : 0
-        return crossing + (parts.map(reductionBytes).max() ?? 0) + Int(busBytes / Double(layout.data))
+    /// Handed over by the stage with most for a micro-batch: one in the middle sends forward and backward.
+    private var crossingBytes: Double {
+        switch layout.pipeline {
+        case 1: 0
+        case 2: max(forwardBytes, backwardBytes)
+        default: forwardBytes + backwardBytes
+        }
+    }
+
+    /// Handed over by the rank with most.
+    ///
+    /// - Parameter exchanged: see ``StepSharing``.
+    func bytesPerStep(exchanged: Double) -> Int {
+        let sums = (parts.map(reductionBytes).max() ?? 0) + tiedBytes
+        return Int(bytes: Double(layout.microbatches) * crossingBytes + sums + busBytes / Double(layout.data) + exchanged)
+    }
+
+    /// Of a micro-batch at a stage, which computes nothing meanwhile; and of one over a boundary there and back.
+    func crossingSeconds(on cluster: Cluster) -> (stage: Double, boundary: Double) {
+        guard layout.pipeline > 1 else { return (0, 0) }
+        let bandwidth = cluster.boundaryBandwidth(stages: layout.pipeline)
+        let messages = Double(workload.passes + (workload.runsBackward ? 1 : 0)) * cluster.latency
+        return (messages + crossingBytes / bandwidth, messages + (forwardBytes + backwardBytes) / bandwidth)
     }
 
     /// Of the transitions of a stage's ternary layers, which every replica of it gets.
@@ -58,18 +79,19 @@ struct Traffic {
         let choice = workload.config.bus.route.topology
         let isRelayed = choice == .relay || choice == .auto && layout.data > BusTopology.directRanks
         let bandwidth = isRelayed ? cluster.bandwidth : cluster.bandwidthPerRank
-        let shared = isRelayed ? cluster.ranksPerCore / Cluster.assumedBandwidth(nodes: 1) : 0
+        let shared = isRelayed ? cluster.threadsPerCore / Cluster.assumedBandwidth(nodes: 1) : 0
         let bytes = busBytes * (replicas - 1) / replicas
-        return bytes * (cluster.ranksPerCore / bandwidth + shared) + (isRelayed ? 6 : 4) * log2(replicas) * cluster.latency
+        return bytes * (cluster.threadsPerCore / bandwidth + shared) + (isRelayed ? 6 : 4) * log2(replicas) * cluster.latency
     }
 
     /// A ring moves 2(n − 1)/n of the buffer through every rank, and takes 2·log₂ n messages' time besides. Rotations are
-    /// summed over all ranks, weights over the replicas of a stage.
+    /// summed over all ranks, weights over the replicas of a stage, a tied head over its two stages besides.
     func reductionSeconds(on cluster: Cluster) -> Double {
         let bytes = parts.map(reductionBytes).max() ?? 0
         let ranks = Double(workload.trainsWeights ? layout.data : layout.ranks)
-        guard bytes > 0, ranks > 1 else { return 0 }
-        return 2 * (ranks - 1) / ranks * Double(bytes) / cluster.bandwidthPerRank * cluster.ranksPerCore + 2 * log2(ranks)
+        let tied = tiedBytes > 0 ? tiedBytes / cluster.bandwidthPerRank + cluster.latency : 0
+        guard bytes > 0, ranks > 1 else { return tied }
+        return tied + 2 * (ranks - 1) / ranks * bytes / cluster.bandwidthPerRank * cluster.threadsPerCore + 2 * log2(ranks)
             * cluster.latency
     }
 }

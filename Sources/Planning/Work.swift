@@ -46,6 +46,14 @@ package struct Work: Sendable, Equatable {
     }
 }
 
+extension Int {
+    /// So many things dealt in turn: the largest part, of all.
+    func largestShare(_ parts: Int) -> Double { self > 0 ? Double((self + parts - 1) / parts) / Double(self) : 0 }
+
+    /// A count of bytes; of more than an integer holds, which no machine has, the largest.
+    init(bytes: Double) { self = bytes < 0x1p63 ? Int(bytes) : .max }
+}
+
 /// How fast this program computes what is not a large matrix product, measured once: Benchmarks/plan.md.
 enum CalibratedRates {
     /// What the products of a network reach of the peak of a large one.

@@ -90,16 +90,30 @@ package struct Workload: Sendable {
         return config.data.train.path == nil ? min(config.data.sampledSequences, rotation.sequences) : rotation.sequences
     }
     /// Tokens of these that a step looks at, over all replicas.
-    var storedTokens: Int { min(config.rotation.tokens, storedSequences * length) }
+    var storedTokens: Int {
+        storedSequences * RotationObjective.tokens(config.rotation.tokens, ofEach: storedSequences, length: length)
+    }
+    /// Tokens that a step looks at, over all replicas; none where it looks at weights alone.
+    var tokensPerStep: Int { runsNetwork ? sequences * length : storedTokens }
 
-    /// Of the rotations that `quantize` learns itself; nil where it learns none.
+    /// Of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where it is none.
     var learning: Workload? {
-        let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
-        guard job == .quantize, learns, config.rotation.path == nil else { return nil }
         var config = config
-        (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
-        config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
-        config.training.steps = config.quantize.learningSteps
+        switch job {
+        case .quantize:
+            let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
+            guard learns, config.rotation.path == nil else { return nil }
+            (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
+            // Counted with what the job makes of the calibration text.
+            config.rotation.balance = false
+            config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
+            config.training.steps = config.quantize.learningSteps
+        case .rotate:
+            guard config.rotation.pretrainSteps > 0 else { return nil }
+            (config.rotation.objective, config.rotation.trainWeightBits) = (.range, 16)
+            (config.training.steps, config.rotation.pretrainSteps) = (config.rotation.pretrainSteps, 0)
+        case .train, .qat, .ptq, .eval: return nil
+        }
         return Workload(.rotate, config, shape)
     }
 
@@ -147,12 +161,22 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Whether a backward pass runs.
+    /// Whether the job takes steps.
     package var learns: Bool { job == .rotate || trainsWeights }
+    /// Whether a backward pass runs in them: where no rotation is learned nothing wants a gradient.
+    var runsBackward: Bool { trainsWeights || learnsR1 || learnsR2 }
     /// Whether the backward pass forms gradients of the linears' weights.
     package var needsWeightGradients: Bool { trainsWeights || (job == .rotate && roundsWeights) }
     package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
     package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
+    /// Whether there is an R1. A file may hold one, whatever is set besides.
+    var hasR1: Bool { config.rotation.r1 != .none || config.rotation.path != nil }
+    var hasR2: Bool { config.rotation.r2 != .none || config.rotation.path != nil }
+    /// Whether there are rotations at all, those at run time included.
+    var rotates: Bool {
+        let online = config.rotation.r4 != .none || config.rotation.r3 != .none && config.quantization.kv.keys < 16
+        return hasR1 || hasR2 || online
+    }
     package var recomputes: Bool { learns && config.training.recompute }
     /// Whether the network's passes multiply bfloat16 numbers.
     package var narrowsProducts: Bool { learns && config.training.precision == .bfloat16 }

@@ -48,12 +48,23 @@ package struct GPTQ: WeightQuantization {
     }
 
     /// Half a product with the n×n factor for each row; n³ for the factor. What inputs are compensated with is a product and
-    /// two halves of one in double precision for each row, and another factor.
-    package func cost(rows: Int, columns: Int) -> WeightQuantizationCost {
+    /// two halves of one in double precision for each row, and another factor. The running weights of a group take half a
+    /// product with a g×g part of the factor for each row, but for the first group.
+    package func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost {
         let (m, n) = (Double(rows), Double(columns))
-        let compensated = WeightQuantizationCost(products: 9 * m * n * n, solves: 2 * n * n * n)
-        return compensation > 0 ? compensated : WeightQuantizationCost(products: m * n * n, solves: n * n * n)
+        var cost = WeightQuantizationCost(products: m * n * n, solves: n * n * n)
+        if compensation > 0 { cost = WeightQuantizationCost(products: 9 * m * n * n, solves: 2 * n * n * n) }
+        switch granularity {
+        case .group(let size), .head(let size):
+            let running = Double(groupRanges == .blockStart ? max(size, Self.block) : size)
+            if !staticGroups { cost.products += m * running * max(0, n - running) }
+        case .tensor, .channel, .column, .token: break
+        }
+        return cost
     }
+
+    /// Columns that are rounded before what they leave goes into the rest.
+    fileprivate static let block = 128
 
     /// Codes chosen column by column, each column's error added to the later ones by H⁻¹.
     package func quantize(
@@ -99,7 +110,7 @@ private struct GPTQRounding {
 
     private var out: Int { original.columns }
     private var columns: Int { original.rows }
-    private static let block = 128
+    private static let block = GPTQ.block
     private static let segment = Int(CK_GPTQ_COLUMNS)
 
     init(_ weight: Tensor, _ method: GPTQ, _ factor: GPTQFactor, _ quantizer: WeightQuantizer) {

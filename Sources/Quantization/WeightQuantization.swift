@@ -15,7 +15,7 @@ package protocol WeightQuantization: Sendable {
     var inputs: InputStatistics.Depth? { get }
 
     /// What choosing the integers of weights with these inputs and, together, these rows takes, but for the statistics.
-    func cost(rows: Int, columns: Int) -> WeightQuantizationCost
+    func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost
 
     /// The setting this way needs, such as `quantization.weights.symmetric=false`, where the quantizer says otherwise; nil
     /// where it takes the quantizer.
@@ -54,7 +54,9 @@ extension WeightQuantization {
     package var isTried: Bool { Self.isTried }
 
     /// None but the search for ranges.
-    package func cost(rows: Int, columns: Int) -> WeightQuantizationCost { WeightQuantizationCost() }
+    package func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost {
+        WeightQuantizationCost()
+    }
 
     /// None: every quantizer is taken.
     package func conflict(with quantizer: WeightQuantizer) -> String? { nil }

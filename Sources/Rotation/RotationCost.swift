@@ -13,11 +13,13 @@ package struct RotationCost: Sendable {
     private let model: ModelCost
     private let architecture: Architecture
     private let plan: RotationPlan
+    private let hasR1: Bool
 
-    package init(_ architecture: Architecture, _ plan: RotationPlan) {
+    /// - Parameter hasR1: whether there is an R1 to apply, learned or not.
+    package init(_ architecture: Architecture, _ plan: RotationPlan, hasR1: Bool = true) {
         model = ModelCost(architecture)
         self.architecture = architecture
-        self.plan = plan
+        (self.plan, self.hasR1) = (plan, hasR1)
     }
 
     /// Rotating a block's sides, as planned.
@@ -33,6 +35,7 @@ package struct RotationCost: Sendable {
     private func sites(_ sites: [(point: HookPoint, rows: Int)], passes: Int = 2) -> Sites {
         let square = Double(architecture.hiddenSize * architecture.hiddenSize)
         var result = Sites()
+        guard hasR1 else { return result }
         for site in sites {
             if plan.sides.contains(site.point) {
                 result.once += Double(site.rows) * square

@@ -13,4 +13,11 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     package var runsNetwork: Bool { self == .crossEntropy || self == .divergence }
     /// Whether steps look at rows that one pass has stored.
     package var readsStoredRows: Bool { self == .range || self == .whip || self == .kurtosis }
+
+    /// Tokens of each stored sequence that a step looks at: as many of each, and at least one.
+    ///
+    /// - Parameter tokens: that a step is to look at, of all sequences together.
+    package static func tokens(_ tokens: Int, ofEach sequences: Int, length: Int) -> Int {
+        min(length, max(1, tokens / max(1, sequences)))
+    }
 }

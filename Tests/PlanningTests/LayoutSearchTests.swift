@@ -63,8 +63,10 @@ import Testing
                     && cluster.productFlops == AssumedNode.productFlops)
             #expect(cluster.assumptions.contains { $0.contains("plan.memory_per_node") })
             #expect(cluster.assumptions.contains { $0.contains("plan.gemm_flops") })
+            #expect(cluster.assumptions.contains { $0.contains("plan.bandwidth") })
+            #expect(cluster.assumptions.contains { $0.contains("plan.latency") })
         }
-        let given = Self.cluster + ["plan.gemm_flops=1e11", "plan.bandwidth=1e10"]
+        let given = Self.cluster + ["plan.gemm_flops=1e11", "plan.bandwidth=1e10", "plan.latency=1e-6"]
         #expect(Cluster(try RunConfig(assignments: given).plan).assumptions.isEmpty)
         #expect(try search(.rotate, Self.cluster).1.text == search(.rotate, Self.cluster).1.text)
     }

@@ -149,14 +149,45 @@ import Testing
     }
 
     @Test func `traffic is what a run hands over`() throws {
-        let planner = try planner(.rotate, PlanShapes.embedded, cluster(ranks: 2, cores: 2))
-        // 256·255/2 + 4·64·63/2 doubles: what the learner itself hands over, but for the loss.
+        func bytes(_ job: PlannedJob, _ layout: Layout, _ shape: Architecture = PlanShapes.embedded, _ settings: String...)
+            throws -> Int
+        {
+            let config = try RunConfig(assignments: settings)
+            return Planner(Workload(job, config, shape), cluster(ranks: 2, cores: 2)).plan(layout).bytesPerStep
+        }
+        let (replicas, stages) = (
+            Layout(data: 2, pipeline: 1, microbatches: 2), Layout(data: 1, pipeline: 2, microbatches: 4)
+        )
+        // 256·255/2 + 4·64·63/2 doubles: what the learner itself hands over, but for the loss. And half of the next rotations.
+        let (gradients, next) = (8 * (256 * 255 / 2 + 4 * 64 * 63 / 2), 4 * (256 * 256 + 4 * 64 * 64))
+        let rotations = gradients + next / 2
+        // Half of the matrices with R1 in the weights: 512 rows of queries, keys and values, 256 and 768 of outputs.
+        let matrices = 4 * 4 * 256 * (512 + 256 + 768) / 2
+        #expect(try bytes(.rotate, replicas) == rotations + matrices)
+        // 3,930,178 in a run (2026-11-29), whose ranks divide whole matrices; 522,338 where none are rotated.
+        #expect(abs(Double(rotations + matrices) / 3_930_178 - 1) < 0.1)
+        #expect(try bytes(.rotate, replicas, PlanShapes.embedded, "rotation.objective=range") == rotations)
+        // Of two stages the first sends the hidden states of two networks, and the last a gradient.
+        let tensor = 4 * 2048 * 256
+        #expect(try bytes(.rotate, stages) == rotations + 2 * tensor)
+        #expect(try bytes(.rotate, Layout(data: 1, pipeline: 4, microbatches: 8)) == gradients + next / 4 + 3 * tensor)
+        #expect(try bytes(.train, stages) == tensor)
+        // Stages that are embedding and head of one matrix give each other its gradient.
+        let tied = PlanShapes.smolLM2
+        let (untied, own) = (4 * 2048 * 576, 4 * 49_152 * 576)
+        #expect(try bytes(.train, stages, tied) == untied + own)
+        // An evaluation sends the hidden states of each of its passes: 5 of 2 windows, 2,621,504 in a run.
         #expect(
-            planner.plan(Layout(data: 2, pipeline: 1, microbatches: 2)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2))
-        let crossing = 3 * 4 * 2048 * 256
-        #expect(
-            planner.plan(Layout(data: 1, pipeline: 2, microbatches: 4)).bytesPerStep == 8 * (256 * 255 / 2 + 4 * 64 * 63 / 2)
-                + crossing)
+            try bytes(.eval, Layout(data: 1, pipeline: 2, microbatches: 2), PlanShapes.embedded, "data.eval.windows=2")
+                == 5 * 2 * 4 * 256 * 256)
+    }
+
+    @Test func `a head that is the embedding, too, is counted where it is held`() throws {
+        let workload = Workload(.train, try RunConfig(), PlanShapes.smolLM2)
+        let matrix = Double(49_152 * 576)
+        let (whole, stages) = (workload.parts(1).map(workload.parameters), workload.parts(2).map(workload.parameters))
+        #expect(stages.reduce(0, +) == whole[0] + matrix)
+        #expect(whole[0] == PlanShapes.smolLM2.parameterCount - matrix)
     }
 }
 

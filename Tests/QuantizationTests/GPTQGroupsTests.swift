@@ -34,6 +34,17 @@ import Testing
     private static let asStored = PublishedGPTQ(x)
     private static let byActivation = PublishedGPTQ(x, byActivation: true)
 
+    /// Of five groups of 64 four need the running weights; taken where a block of 128 begins, all of a block's at once.
+    @Test func `what the ranges of groups take is counted`() {
+        func extra(_ method: GPTQ, _ size: Int) -> Double {
+            method.cost(rows: 24, columns: 320, .group(size)).products
+                - method.cost(rows: 24, columns: 320, .channel).products
+        }
+        #expect(extra(GPTQ(), 64) == 24 * 4 * 64 * 64)
+        #expect(extra(GPTQ(groupRanges: .blockStart), 64) == 24 * 128 * (320 - 128))
+        #expect(extra(GPTQ(), 320) == 0 && extra(GPTQ(staticGroups: true), 64) == 0)
+    }
+
     struct Variant: CustomStringConvertible {
         let size: Int
         let byActivation: Bool

@@ -114,7 +114,7 @@ struct LanguageModelRun<World: Communicator> {
     /// What the ranks divide of a step's work that all could do alike. Collective.
     func sharing() throws -> StepSharing {
         let planner = try planner(.rotate)
-        return StepSharing(planner.workload, layout, on: planner.cluster)
+        return StepSharing(planner.workload, layout(planner.workload), on: planner.cluster)
     }
 
     /// What a step costs on these machines, at the speed that was measured at the start. Collective.
@@ -123,16 +123,15 @@ struct LanguageModelRun<World: Communicator> {
         return Planner(Workload(job, context.config, model.architecture), cluster)
     }
 
-    private var layout: Layout {
+    private func layout(_ workload: Workload) -> Layout {
         let dims = context.groups.dims
-        let share = (context.config.training.batchSize + dims.data - 1) / dims.data
-        let microbatches = (try? context.config.microBatches(dims))?.ranges(share).count ?? share
-        return Layout(data: dims.data, pipeline: dims.pipeline, microbatches: max(1, microbatches))
+        return workload.layout(data: dims.data, stages: dims.pipeline)
     }
 
     /// Adds `replicated_flops_share` to a job's part of `summary.json`. Collective.
     func addReplicatedShare(to results: inout JSONObject, _ job: PlannedJob) throws {
-        results["replicated_flops_share"] = .double(try planner(job).replicatedShare(layout))
+        let planner = try planner(job)
+        results["replicated_flops_share"] = .double(planner.replicatedShare(layout(planner.workload)))
     }
 
     /// Tokens of a training step, over all ranks.

@@ -63,7 +63,7 @@ struct StoredRows {
         let architecture = network.model.architecture
         let own = windows.indices.filter { $0 % groups.dims.data == groups.replica }
         (self.own, self.length, windowCount, seed) = (own, length, windows.count, settings.seed)
-        self.tokens = min(length, max(1, tokens / windows.count))
+        self.tokens = RotationObjective.tokens(tokens, ofEach: windows.count, length: length)
         (blockCount, layerCount) = (architecture.blocks.count, architecture.layerCount)
         let all = architecture.blocks.indices.flatMap { Self.sites(architecture, block: $0, rotations, settings) }
         siteCount = all.count
