@@ -71,9 +71,10 @@ package struct GradientSink: Sendable {
     /// Spares the temporary and the addition of ``add(_:)`` where a product can add to its output itself.
     package func update(_ body: (_ gradient: inout Tensor, _ beta: Float) -> Void) {
         guard let slot else { return }
-        let present = slot.take()
-        var gradient = present ?? Tensor(uninitialized: shape)
-        body(&gradient, present == nil ? 0 : 1)
+        let beta: Float = slot.sum == nil ? 0 : 1
+        // The only reference to what is there: a second one would have all of it copied before `body` writes.
+        var gradient = slot.take() ?? Tensor(uninitialized: shape)
+        body(&gradient, beta)
         slot.sum = gradient
     }
 }

@@ -79,7 +79,8 @@ package final class GradientBuckets<World: Communicator> {
         let buffer = buffers[index]
         buffers[index] = .nothing
         do {
-            pending.append(try world.startAllReduceSum(buffer))
+            // Given away: a reference that stayed here would have the sum made in a copy.
+            pending.append(try world.startAllReduceSum(consume buffer))
         } catch {
             failure = error
         }

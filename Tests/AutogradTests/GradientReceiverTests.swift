@@ -38,6 +38,20 @@ import Testing
         #expect(x.gradient?.elements == [1, 1])
     }
 
+    @Test func `a gradient that grows stays where it is`() {
+        let x = Variable(parameter: Tensor(zeros: [64, 64]))
+        var places: [UnsafeMutablePointer<Float>] = []
+        for _ in 0..<3 {
+            x.sink.update { gradient, beta in
+                places.append(gradient.mutablePointer)
+                if beta == 0 { gradient.fill(0) }
+                gradient[1, 2] += 1
+            }
+        }
+        #expect(Set(places).count == 1)
+        #expect(x.gradient?[1, 2] == 3)
+    }
+
     @Test func `a leaf that nothing reaches hands nothing over`() {
         let log = Log()
         let (a, b) = (leaf("a", [1], log), leaf("b", [2], log))
