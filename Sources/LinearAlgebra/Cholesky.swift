@@ -27,9 +27,8 @@ package struct CholeskyFactor: Sendable {
     /// Adds rows `order..<order + count` of the matrix and of the right-hand side.
     ///
     /// - Parameter fill: writes row `order + i` of the matrix, up to its diagonal, at the pointer it is given plus `i` times
-    ///   the
-    ///   distance it is given.
-    /// - Throws: `LAPACKError` where the matrix is not positive definite; the factor is then as before.
+    ///   the distance it is given.
+    /// - Throws: `LAPACKError` where the matrix is not positive definite, or a value is NaN; the factor is then as before.
     package mutating func append(
         count: Int, diagonal: Float, rightHandSide: [Float], fill: (UnsafeMutablePointer<Float>, Int) -> Void
     ) throws(LAPACKError) {
@@ -50,7 +49,7 @@ package struct CholeskyFactor: Sendable {
         }
         // Row-major lower is column-major upper.
         let code = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), Int32(count), corner, Int32(ld))
-        try LAPACKError.check(code, "spotrf", [k + count, k + count])
+        try LAPACKError.check(code, "spotrf", [k + count, k + count], count: count) { corner[$0 * (ld + 1)] }
         var y = rightHandSide
         if k > 0 {
             cblas_sgemv(CblasRowMajor, CblasNoTrans, Int32(count), Int32(k), -1, left, Int32(ld), forward, 1, 1, &y, 1)
@@ -81,7 +80,7 @@ package struct CholeskyFactor: Sendable {
 
 /// Solves (A + λI)·s = x in double precision; `a` holds A's lower triangle, row-major k×k, and is overwritten.
 ///
-/// - Throws: `LAPACKError` where the matrix is not positive definite.
+/// - Throws: `LAPACKError` where the matrix is not positive definite, or a value is NaN.
 package func solvePositiveDefinite(_ a: inout [Double], diagonal: Double, _ x: [Double]) throws(LAPACKError) -> [Double] {
     let k = x.count
     precondition(a.count == k * k, "\(a.count) elements for a \(k)×\(k) matrix")
@@ -89,6 +88,6 @@ package func solvePositiveDefinite(_ a: inout [Double], diagonal: Double, _ x: [
     for i in 0..<k { a[i * k + i] += diagonal }
     var result = x
     let code = LAPACKE_dposv_work(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "U")), Int32(k), 1, &a, Int32(k), &result, Int32(k))
-    try LAPACKError.check(code, "dposv", [k, k])
+    try LAPACKError.check(code, "dposv", [k, k], count: k) { result[$0] }
     return result
 }

@@ -21,5 +21,5 @@ package func factorizeCholesky(_ a: DoubleStorage, order: Int) throws(LAPACKErro
     guard order > 0 else { return }
     // Row-major upper is column-major lower.
     let code = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), Int32(order), a.pointer, Int32(order))
-    try LAPACKError.check(code, "dpotrf", [order, order])
+    try LAPACKError.check(code, "dpotrf", [order, order], count: order) { a.pointer[$0 * (order + 1)] }
 }

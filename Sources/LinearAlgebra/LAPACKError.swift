@@ -6,7 +6,8 @@ package struct LAPACKError: ReportableError, Equatable {
     package let routine: String
     /// Rows and columns of the matrix.
     package let shape: [Int]
-    /// LAPACK's `info`: negative for an argument (a NaN among them), positive for a matrix that resists.
+    /// LAPACK's `info`: negative for an argument (a NaN among them), positive for a matrix that resists, or the number of the
+    /// first result that is not finite.
     package let code: Int
 
     package var exitCode: ExitCode { code < 0 ? .software : .data }
@@ -21,5 +22,17 @@ package struct LAPACKError: ReportableError, Equatable {
     static func check(_ code: Int32, _ routine: String, _ shape: [Int]) throws(LAPACKError) {
         WorkProgress.note()
         if code != 0 { throw LAPACKError(routine: routine, shape: shape, code: Int(code)) }
+    }
+
+    /// The same of a routine that goes on with NaN as with a number: throws, too, unless what it has made is finite.
+    ///
+    /// - Parameter result: the values that tell, by their number in 0..<count.
+    static func check<Value: BinaryFloatingPoint>(
+        _ code: Int32, _ routine: String, _ shape: [Int], count: Int, _ result: (_ index: Int) -> Value
+    ) throws(LAPACKError) {
+        try check(code, routine, shape)
+        for index in 0..<count where !result(index).isFinite {
+            throw LAPACKError(routine: routine, shape: shape, code: index + 1)
+        }
     }
 }

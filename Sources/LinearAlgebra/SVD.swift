@@ -12,7 +12,7 @@ package struct SingularValueDecomposition: Sendable {
 
     /// Divide and conquer (LAPACK gesdd), O(m·n·p).
     ///
-    /// LAPACK is given the transpose, which is what row-major memory is to it: no copies.
+    /// LAPACK is given the transpose, which is what row-major memory is to it: nothing is transposed. It overwrites a copy.
     package init(_ a: Tensor) throws(LAPACKError) {
         let (m, n) = (a.rows, a.columns)
         let p = min(m, n)

@@ -26,7 +26,8 @@ package struct GPTQFactor: Sendable {
         try statistics.check()
         let n = statistics.width
         let diagonal = statistics.meanSquares
-        isDead = diagonal.map { $0 == 0 }
+        // Not by the diagonal: squares of what is below 1e-23 are 0 in float32.
+        isDead = statistics.maxima.map { $0 == 0 }
         let live = diagonal.filter { $0 > 0 }
         let mean = live.reduce(0, +) / Double(live.count)
         // Ties keep their order: the same on all ranks.

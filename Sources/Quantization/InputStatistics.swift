@@ -129,10 +129,12 @@ package final class InputStatistics {
         }
     }
 
-    /// - Throws: ``QuantizationError`` where there were no tokens, a value was not finite, or all are 0.
+    /// - Throws: ``QuantizationError`` where there were no tokens, a value was not finite, or all are 0, or so small that their
+    ///   second moments are.
     package func check() throws(QuantizationError) {
         guard rows > 0 else { throw .noInputs }
         guard maxima.allSatisfy(\.isFinite), sums.elements.allSatisfy(\.isFinite) else { throw .inputsNotFinite }
         guard maxima.contains(where: { $0 > 0 }) else { throw .inputsZero }
+        if depth >= .secondMoment, !meanSquares.contains(where: { $0 > 0 }) { throw .inputsZero }
     }
 }

@@ -126,7 +126,10 @@ extension QuantizationError {
     }
 
     static var inputsZero: QuantizationError {
-        QuantizationError(.data, "the inputs are 0 on all of the calibration text; check the model's weights")
+        QuantizationError(
+            .data,
+            "the inputs are 0, or too small for their squares to be told from 0, on all of the calibration text; check the "
+                + "model's weights")
     }
 
     static func singular(damping: Double) -> QuantizationError {

@@ -76,6 +76,23 @@ import Testing
         #expect(try solvePositiveDefinite(&nothing, diagonal: 1, []).isEmpty)
     }
 
+    @Test func `a value that is not a number is refused`() throws {
+        var factor = CholeskyFactor()
+        #expect(throws: LAPACKError(routine: "spotrf", shape: [2, 2], code: 2)) {
+            try factor.append(count: 2, diagonal: 1, rightHandSide: [1, 1]) { target, distance in
+                (target[0], target[distance], target[distance + 1]) = (1, .nan, 1)
+            }
+        }
+        #expect(factor.order == 0)
+        var matrix = [1, 0, .nan, 1]
+        #expect(throws: LAPACKError(routine: "dposv", shape: [2, 2], code: 1)) {
+            try solvePositiveDefinite(&matrix, diagonal: 0, [1, 1])
+        }
+        let storage = DoubleStorage(zeros: 4)
+        (storage.pointer[0], storage.pointer[1], storage.pointer[3]) = (1, .nan, 1)
+        #expect(throws: LAPACKError(routine: "dpotrf", shape: [2, 2], code: 2)) { try factorizeCholesky(storage, order: 2) }
+    }
+
     @Test func `division from the right undoes the product`() throws {
         let (rows, n) = (5, 8)
         var random = RandomStream(seed: 43)

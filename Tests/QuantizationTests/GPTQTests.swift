@@ -116,6 +116,10 @@ import Testing
         #expect(throws: QuantizationError.inputsZero) {
             try GPTQ().quantize(weight, Self.statistics(Tensor(zeros: [3, 12])), quantizer(.channel))
         }
+        // The squares underflow.
+        #expect(throws: QuantizationError.inputsZero) {
+            try GPTQ().quantize(weight, Self.statistics(Tensor(repeating: 1e-25, [3, 12])), quantizer(.channel))
+        }
         // One token has a second moment of rank 1.
         let one = Self.statistics(Self.inputs(1, 12, seed: 80))
         #expect(throws: QuantizationError.singular(damping: 0)) {
@@ -131,6 +135,15 @@ import Testing
             let x = Self.statistics(Tensor(repeating: value, [2, 12]))
             #expect(throws: QuantizationError.inputsNotFinite) { try GPTQ().quantize(weight, x, quantizer(.channel)) }
         }
+    }
+
+    @Test func `inputs whose squares underflow beside larger ones keep their weights`() throws {
+        var inputs = Self.inputs(50, 8, seed: 81)
+        for row in 0..<50 { inputs[row, 3] *= 1e-25 }
+        let weight = Self.inputs(6, 8, seed: 82)
+        let quantizer = WeightQuantizer(QuantizerSpec(bits: 8, symmetric: true, granularity: .channel))
+        let result = try GPTQ().quantize(weight, Self.statistics(inputs), quantizer)
+        #expect(relativeError(result.dequantized(), weight) < 0.02)
     }
 
     @Test func `methods are found by their names`() {
