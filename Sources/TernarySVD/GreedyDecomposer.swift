@@ -51,6 +51,9 @@ struct GreedyDecomposer {
     /// Whether the latest round has ended with no more components than before, since the neighbors of its own left them no
     /// entries under 2:4.
     private var lacksRoom = false
+    /// Factor of the price: halved with every round in a row that ``lacksRoom``. Pairs are priced before they are thinned out,
+    /// and what 2:4 leaves of one may save less than that.
+    private var discount: Float = 1
 
     private enum Places {
         case none
@@ -123,6 +126,7 @@ struct GreedyDecomposer {
             lacksRoom = options.sparsity != .none && components.count <= first
             // Without the places between them the next ones would be neighbors of the same again.
             if lacksRoom { kept = .amongOthers }
+            discount = lacksRoom ? discount / 2 : 1
         }
         if options.refines { try trim() }
         return try residual.spectralNorm() / norm
@@ -196,7 +200,7 @@ extension GreedyDecomposer {
     private static let passes = 2
 
     /// What a non-zero costs.
-    private var price: Float { options.price * pricePerNonzero * (leadingWeight > 0 ? Self.leadingPrice : 1) }
+    private var price: Float { options.price * pricePerNonzero * (leadingWeight > 0 ? Self.leadingPrice : 1) * discount }
 
     /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers
     /// the sum of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α

@@ -132,6 +132,14 @@ import Testing
         for seed in 0..<16 as Range<UInt64> { try keepsWithin(options(0.1), weight(shape[0], shape[1], seed: seed)) }
     }
 
+    /// Of a pair that is priced before it is thinned out next to nothing is worth its price afterwards.
+    @Test(arguments: [1, 2]) func `a matrix of hardly any rank gets places for its entries`(rank: Int) throws {
+        for seed in 0..<4 as Range<UInt64> {
+            let w = matmul(weight(96, rank, seed: seed), .asStored, weight(rank, 48, seed: seed + 10))
+            for balance in [true, false] { _ = try decomposed(w, options(0.3, balance: balance)) }
+        }
+    }
+
     /// With 2:4, which it has to keep to, and its tolerance; and without.
     private func decomposed(
         _ w: Tensor, _ options: TernaryOptions
