@@ -101,7 +101,12 @@ package struct TernaryDigits {
     ///
     /// - Parameter eachStep: called before every step; what it throws ends the work.
     package func factors(epsilon: Double, eachStep: () throws -> Void = {}) throws -> Result {
-        guard let unit = unit(epsilon) else { return Result(factors: packed(numbers(1), 0), relativeError: 0) }
+        guard let unit = unit(epsilon) else {
+            let zeros = WholeNumbers(
+                rows: shape[0], columns: shape[1], scales: [Float](repeating: 1, count: shape[1]), price: 0,
+                largest: Self.largest)
+            return Result(factors: packed(zeros, 0), relativeError: 0)
+        }
         var numbers = numbers(unit)
         for pass in 0...Self.passes {
             try eachStep()

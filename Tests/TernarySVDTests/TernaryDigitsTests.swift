@@ -113,6 +113,8 @@ import Testing
         #expect((0..<Self.n).allSatisfy { matrix[5, $0] == 0 })
         let nothing = try TernaryDigits(Tensor(zeros: [Self.m, Self.n]), norm, .both).factors(epsilon: 0.1)
         #expect(nothing.factors.componentCount == 0 && nothing.relativeError == 0)
+        // No unit says what columns are worth: scales that no product makes infinite.
+        #expect(nothing.factors.balance?.b == [Float](repeating: 1, count: Self.n))
     }
 
     @Test func `a budget gives equal slopes, follows what layers take, and says what it cannot reach`() throws {
