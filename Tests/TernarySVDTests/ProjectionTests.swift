@@ -27,6 +27,12 @@ import Testing
         #expect(out == equal)
         #expect(projection.project([Float](repeating: 0, count: 1000), count: 1000, to: &out) == 0)
         #expect(out.allSatisfy { $0 == 0 })
+        for value in [Float.nan, -.nan, .infinity] {
+            var broken = equal
+            broken[700] = value
+            #expect(projection.project(broken, count: 1000, to: &out) == 0)
+            #expect(out.allSatisfy { $0 == 0 })
+        }
     }
 
     @Test func `the scan over buckets agrees with a full sort`() {

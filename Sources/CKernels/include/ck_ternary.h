@@ -6,8 +6,8 @@
 
 // Ternary projection: out ← signs of the entries of a that are at least the j-th largest magnitude, where j is the smallest
 // count with (sum of the j largest magnitudes)/sqrt(j) >= target, or the count of the largest such quotient if none reaches
-// target. A target of 0 keeps every entry (0 as +1). scratch: n floats. Returns the number of non-zeros. A vector of zeros
-// gives zeros.
+// target. A target of 0 keeps every entry (0 as +1). scratch: n floats. Returns the number of non-zeros. A vector of zeros,
+// or with an entry that is not finite, gives zeros.
 size_t ck_ternary_project(const float *a, size_t n, double target, float *out, float *scratch);
 
 // y ← Σ_i t_i·rows_i over m rows of n floats: additions of the rows where t is not 0.

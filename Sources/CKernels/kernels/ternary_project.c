@@ -33,8 +33,8 @@ static void sort_descending(float *x, size_t n) {
 // Magnitudes are dealt to buckets of equal width, largest first, and a bucket is sorted only when the scan reaches it: the scan
 // usually ends after a quarter of the entries.
 size_t CK_VARIANT(ck_ternary_project)(const float *a, size_t n, double target, float *out, float *scratch) {
-    float largest = 0;
-    for (size_t i = 0; i < n; i++) largest = fabsf(a[i]) > largest ? fabsf(a[i]) : largest;
+    // NaN where any entry is: it has no bucket.
+    float largest = CK_VARIANT(ck_max_abs)(a, n);
     if (!(largest > 0) || !isfinite(largest)) {
         memset(out, 0, n * sizeof *out);
         return 0;
