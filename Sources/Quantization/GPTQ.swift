@@ -253,11 +253,7 @@ private struct GPTQRounding {
     private mutating func setGrids(_ group: Int, of part: Tensor) {
         var byRow = quantizer
         let spec = quantizer.spec
-        if spec.granularity != .tensor {
-            byRow.spec = QuantizerSpec(
-                bits: spec.bits, symmetric: spec.symmetric, granularity: .channel, clipRatio: spec.clipRatio,
-                includesZero: spec.includesZero)
-        }
+        if spec.granularity != .tensor { byRow.spec.granularity = .channel }
         let grids = byRow.grids(of: part)
         let (scale, zero) = (scales.mutablePointer + group * out, zeros.mutablePointer + group * out)
         for row in 0..<out {

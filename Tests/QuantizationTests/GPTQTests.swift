@@ -137,6 +137,14 @@ import Testing
         }
     }
 
+    @Test(arguments: [SymmetricRange.restricted, .full]) func `groups keep the symmetric range`(range: SymmetricRange) throws {
+        let (weight, statistics) = (Self.inputs(6, 16, seed: 83), Self.statistics(Self.inputs(50, 16, seed: 84)))
+        let quantizer = WeightQuantizer(
+            QuantizerSpec(bits: 4, symmetric: true, granularity: .group(8), symmetricRange: range))
+        let result = try GPTQ(staticGroups: true).quantize(weight, statistics, quantizer)
+        #expect(result.scales.elements == quantizer.quantized(weight).scales.elements)
+    }
+
     @Test func `inputs whose squares underflow beside larger ones keep their weights`() throws {
         var inputs = Self.inputs(50, 8, seed: 81)
         for row in 0..<50 { inputs[row, 3] *= 1e-25 }
