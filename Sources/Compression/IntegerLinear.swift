@@ -66,13 +66,16 @@ final class IntegerLinear: LinearOperator {
 
 /// Ternary factors that round as their ``IntegerLinear`` does, and multiply in float32.
 private struct RoundedFactors: LinearOperator {
-    let factors: TernaryFactors
+    private let factors: TernaryFactors
+    private let areWhole: Bool
+
+    init(_ factors: TernaryFactors) { (self.factors, areWhole) = (factors, factors.areWholeNumbers) }
 
     var shape: [Int] { factors.shape }
     var tensor: Tensor { factors.tensor }
     var byteCount: Int { factors.byteCount }
 
-    func product(_ x: Tensor) -> Tensor { factors.fakeQuantizedProduct(x) }
+    func product(_ x: Tensor) -> Tensor { factors.fakeQuantizedProduct(x, whole: areWhole) }
 }
 
 extension CompressedModel {
@@ -81,7 +84,7 @@ extension CompressedModel {
     package func inRoundedFloats() -> CompressedModel {
         var result = self
         result.parameters = parameters.map { _, value in
-            (value.linearOperator as? TernaryFactors).map { StoredTensor(RoundedFactors(factors: $0)) } ?? value
+            (value.linearOperator as? TernaryFactors).map { StoredTensor(RoundedFactors($0)) } ?? value
         }
         return result
     }

@@ -13,7 +13,7 @@ package import TensorCore
 /// and their components are not rounded: y = a∘(N·x̂)·d₁.
 ///
 /// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
-/// `TernaryFactors/fakeQuantizedProduct(_:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8
+/// `TernaryFactors/fakeQuantizedProduct(_:whole:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8
 /// bits.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
@@ -139,9 +139,15 @@ extension TernaryFactors {
         return WholeMatrix(rows: m, columns: n, transposed: transposed, most: Int(most))
     }
 
+    /// Whether ``IntegerTernaryProduct`` multiplies them as whole numbers, and rounds no components. As long as a pass over all
+    /// of U: ask once.
+    package var areWholeNumbers: Bool { wholeNumbers != nil }
+
     /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and, but for whole numbers, the components are rounded to 8 bits
     /// and back.
-    package func fakeQuantizedProduct(_ x: Tensor) -> Tensor {
+    ///
+    /// - Parameter whole: ``areWholeNumbers``.
+    package func fakeQuantizedProduct(_ x: Tensor, whole: Bool) -> Tensor {
         precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
         let shape = Array(x.shape.dropLast()) + [u.rows]
         guard componentCount > 0, v.columns > 0 else { return Tensor(zeros: shape) }
@@ -149,7 +155,7 @@ extension TernaryFactors {
         if let b = balance?.b { tokens.scaleColumns(by: b) }
         var components = v.apply(tokens.roundedRows())
         components.scaleColumns(by: s)
-        var result = u.apply(wholeNumbers == nil ? components.roundedRows() : components)
+        var result = u.apply(whole ? components : components.roundedRows())
         if let a = balance?.a { result.scaleColumns(by: a) }
         return result.reshaped(shape)
     }
