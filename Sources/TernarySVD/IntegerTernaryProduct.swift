@@ -13,8 +13,8 @@ package import TensorCore
 /// and their components are not rounded: y = a∘(N·x̂)·d₁.
 ///
 /// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
-/// `TernaryFactors/fakeQuantizedProduct(_:whole:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4 or 8
-/// bits.
+/// `TernaryFactors/fakeQuantizedProduct(_:whole:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4
+/// or 8 bits.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
     private let b: [Float]?
