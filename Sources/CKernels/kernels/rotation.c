@@ -36,26 +36,10 @@ void CK_VARIANT(ck_add_doubles)(double *restrict a, const double *restrict b, si
     for (size_t i = 0; i < n; i++) a[i] += b[i];
 }
 
-// The least and the largest of n values.
-INLINE void ck_extremes(const float *restrict y, size_t n, float *least, float *most) {
-    float low[LANES], high[LANES];
-    for (size_t k = 0; k < LANES; k++) low[k] = high[k] = y[0];
-    size_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        for (size_t k = 0; k < LANES; k++) {
-            low[k] = y[j + k] < low[k] ? y[j + k] : low[k];
-            high[k] = y[j + k] > high[k] ? y[j + k] : high[k];
-        }
-    for (; j < n; j++) {
-        low[0] = y[j] < low[0] ? y[j] : low[0];
-        high[0] = y[j] > high[0] ? y[j] : high[0];
-    }
-    for (size_t k = 1; k < LANES; k++) {
-        low[0] = low[k] < low[0] ? low[k] : low[0];
-        high[0] = high[k] > high[0] ? high[k] : high[0];
-    }
-    *least = low[0];
-    *most = high[0];
+INLINE float sum_of_floats(const float sums[LANES]) {
+    float sum = sums[0];
+    for (size_t k = 1; k < LANES; k++) sum += sums[k];
+    return sum;
 }
 
 // target ← e^(p·(y − most)); their sum.
@@ -69,8 +53,7 @@ INLINE float ck_weights(const float *restrict y, size_t n, float p, float most, 
             sums[k] += e;
         }
     for (; j < n; j++) sums[0] += target[j] = ck_exp(p * (y[j] - most));
-    for (size_t k = 1; k < LANES; k++) sums[0] += sums[k];
-    return sums[0];
+    return sum_of_floats(sums);
 }
 
 // dy ← a·dy − b·e^(p·(least − y)).
@@ -85,17 +68,15 @@ INLINE float ck_weights_below(const float *restrict y, size_t n, float p, float 
     for (; j + LANES <= n; j += LANES)
         for (size_t k = 0; k < LANES; k++) sums[k] += ck_exp(p * (least - y[j + k]));
     for (; j < n; j++) sums[0] += ck_exp(p * (least - y[j]));
-    for (size_t k = 1; k < LANES; k++) sums[0] += sums[k];
-    return sums[0];
+    return sum_of_floats(sums);
 }
 
 double CK_VARIANT(ck_range_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n, float p, int symmetric,
                                  int zero) {
     double sum = 0;
     for (size_t i = 0; i < rows; i++, y += n, dy += n) {
-        float least, most;
-        ck_extremes(y, n, &least, &most);
-        if (zero) least = least < 0 ? least : 0, most = most > 0 ? most : 0;
+        range_t r = widened(range_of(y, n), zero);
+        float least = r.low, most = r.high;
         if (symmetric) {
             most = most > -least ? most : -least;
             least = -most;
@@ -115,26 +96,39 @@ double CK_VARIANT(ck_range_loss)(const float *restrict y, float *restrict dy, si
     return sum;
 }
 
+// e^−|y|, and its derivative.
+INLINE float whip(float y, float *dy) {
+    float e = ck_exp(y < 0 ? y : -y);
+    *dy = y > 0 ? -e : y < 0 ? e : 0;
+    return e;
+}
+
 double CK_VARIANT(ck_whip_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n) {
     double sum = 0;
     for (size_t i = 0; i < rows; i++, y += n, dy += n) {
-        float row = 0;
-        for (size_t j = 0; j < n; j++) {
-            float e = ck_exp(y[j] < 0 ? y[j] : -y[j]);
-            row += e;
-            dy[j] = y[j] > 0 ? -e : y[j] < 0 ? e : 0;
-        }
-        sum += row;
+        float sums[LANES] = {0};
+        size_t j = 0;
+        for (; j + LANES <= n; j += LANES)
+            for (size_t k = 0; k < LANES; k++) sums[k] += whip(y[j + k], dy + j + k);
+        for (; j < n; j++) sums[0] += whip(y[j], dy + j);
+        sum += sum_of_floats(sums);
     }
     return sum;
+}
+
+INLINE float sum_of_fourth_powers(const float *y, size_t n) {
+    float sums[LANES] = {0};
+    size_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (size_t k = 0; k < LANES; k++) sums[k] += y[j + k] * y[j + k] * y[j + k] * y[j + k];
+    for (; j < n; j++) sums[0] += y[j] * y[j] * y[j] * y[j];
+    return sum_of_floats(sums);
 }
 
 double CK_VARIANT(ck_kurtosis_loss)(const float *restrict y, float *restrict dy, size_t rows, size_t n, float target) {
     double sum = 0;
     for (size_t i = 0; i < rows; i++, y += n, dy += n) {
-        float fourth = 0;
-        for (size_t j = 0; j < n; j++) fourth += y[j] * y[j] * y[j] * y[j];
-        float rest = fourth / (float)n - target;
+        float rest = sum_of_fourth_powers(y, n) / (float)n - target;
         float slope = rest < 0 ? -4 / (float)n : 4 / (float)n;
         sum += rest < 0 ? -rest : rest;
         for (size_t j = 0; j < n; j++) dy[j] = slope * y[j] * y[j] * y[j];
@@ -147,12 +141,8 @@ double CK_VARIANT(ck_fourth_power_loss)(const float *restrict w, float *restrict
     double sum = 0;
     for (size_t first = 0; first < n; first += PART) {
         size_t last = first + PART < n ? first + PART : n;
-        float part = 0;
-        for (size_t j = first; j < last; j++) {
-            part += w[j] * w[j] * w[j] * w[j];
-            dw[j] = (float)(4 * scale) * w[j] * w[j] * w[j];
-        }
-        sum += part;
+        sum += sum_of_fourth_powers(w + first, last - first);
+        for (size_t j = first; j < last; j++) dw[j] = (float)(4 * scale) * w[j] * w[j] * w[j];
     }
     return scale * sum;
 }
