@@ -14,6 +14,7 @@
 #define SQRT(x) __builtin_elementwise_sqrt(x)
 
 #include "exponential.h"
+#include "squares.h"
 
 #include "convert.c"
 #include "digest.c"

@@ -34,12 +34,38 @@ float CK_VARIANT(ck_max_abs)(const float *x, size_t n) {
     return result;
 }
 
+// A line of the cache to a row of a tile, of the source and of the target.
+enum { TRANSPOSED_TILE = 16 };
+
+INLINE void transpose_square(const float *source, size_t columns, float *target, size_t rows) {
+    panel_lane v[PANEL_LANES];
+    _Pragma("unroll") for (size_t i = 0; i < PANEL_LANES; i++) v[i] = *(const panel_lane *)(source + i * columns);
+    transpose_lanes(v);
+    _Pragma("unroll") for (size_t j = 0; j < PANEL_LANES; j++) *(panel_lane *)(target + j * rows) = v[j];
+}
+
+INLINE void transpose_tile(const float *source, size_t columns, float *target, size_t rows, size_t height, size_t width) {
+    if (height < TRANSPOSED_TILE || width < TRANSPOSED_TILE) {
+        for (size_t j = 0; j < width; j++)
+            for (size_t i = 0; i < height; i++) target[j * rows + i] = source[i * columns + j];
+        return;
+    }
+    for (size_t j = 0; j < TRANSPOSED_TILE; j += PANEL_LANES)
+        for (size_t i = 0; i < TRANSPOSED_TILE; i += PANEL_LANES)
+            transpose_square(source + i * columns + j, columns, target + j * rows + i, rows);
+}
+
+// One goes along the target's rows: lines of the cache that are read may lie as far apart as they like, lines that are written
+// evict each other. What a block's rows bring into the cache is read to its end.
 void CK_VARIANT(ck_transpose)(const float *restrict source, size_t rows, size_t columns, float *restrict target) {
-    enum { TILE = 16 };
-    for (size_t i0 = 0; i0 < rows; i0 += TILE)
-        for (size_t j0 = 0; j0 < columns; j0 += TILE) {
-            size_t iEnd = i0 + TILE < rows ? i0 + TILE : rows, jEnd = j0 + TILE < columns ? j0 + TILE : columns;
-            for (size_t j = j0; j < jEnd; j++)
-                for (size_t i = i0; i < iEnd; i++) target[j * rows + i] = source[i * columns + j];
+    enum { TILE = TRANSPOSED_TILE, BLOCK = 256 };
+    for (size_t top = 0; top < rows; top += BLOCK) {
+        size_t bottom = top + BLOCK < rows ? top + BLOCK : rows;
+        for (size_t j = 0; j < columns; j += TILE) {
+            size_t width = j + TILE < columns ? TILE : columns - j;
+            for (size_t i = top; i < bottom; i += TILE)
+                transpose_tile(source + i * columns + j, columns, target + j * rows + i, rows,
+                               i + TILE < bottom ? TILE : bottom - i, width);
         }
+    }
 }
