@@ -65,11 +65,17 @@ package struct IntegerTokens: Sendable {
         let quantizer = ck_quantizer(
             bits: Int32(rounding.bits), symmetric: rounding.symmetric ? 1 : 0, include_zero: rounding.includesZero ? 1 : 0,
             clip_ratio: rounding.clipRatio, least_magnitude: 0, full_range: rounding.symmetricRange == .full ? 1 : 0)
-        let scratch = ByteStorage(uninitialized: 5 * columns)
-        var out = kernel
-        ck_integer_round(
-            x, factor, row, quantizer, range, &out, scratch.pointer.assumingMemoryBound(to: Float.self),
-            (scratch.pointer + 4 * columns).assumingMemoryBound(to: Int8.self))
+        // Whole tiles: each lies where it would if one thread rounded all.
+        let (tile, whole) = (ck_integer_tile(count), kernel)
+        Team.share((count + tile - 1) / tile, cost: 4 * tile * columns) { tiles in
+            let (first, last) = (tiles.lowerBound * tile, min(count, tiles.upperBound * tile))
+            let scratch = ByteStorage(uninitialized: 5 * columns)
+            var out = whole.tokens(first..<last, row)
+            ck_integer_round(
+                x + first * columns, factor, row, quantizer, range, &out,
+                scratch.pointer.assumingMemoryBound(to: Float.self),
+                (scratch.pointer + 4 * columns).assumingMemoryBound(to: Int8.self))
+        }
     }
 
     /// What the kernels take; valid while these tokens are.
@@ -78,5 +84,15 @@ package struct IntegerTokens: Sendable {
             tokens: count, codes: codes.pointer.assumingMemoryBound(to: Int8.self),
             sums: sums.pointer.assumingMemoryBound(to: Int32.self), scales: scales.pointer.assumingMemoryBound(to: Float.self),
             zeros: zeros?.pointer.assumingMemoryBound(to: Float.self))
+    }
+}
+
+extension ck_integer_tokens {
+    /// Some of the tokens, from the beginning of a tile to the end of one.
+    fileprivate func tokens(_ range: Range<Int>, _ row: ck_integer_row) -> ck_integer_tokens {
+        let (first, groups) = (range.lowerBound, ck_integer_groups(row))
+        return ck_integer_tokens(
+            tokens: range.count, codes: codes + 4 * ck_integer_steps(row) * first, sums: sums + groups * first,
+            scales: scales + groups * first, zeros: zeros.map { $0 + groups * first })
     }
 }

@@ -29,7 +29,7 @@ extension RowMatrix {
     /// All rows as float32.
     package var tensor: Tensor {
         var result = Tensor(uninitialized: shape)
-        widen(0..<shape[0], into: result.mutablePointer)
+        widenShared(0..<shape[0], into: result.mutablePointer)
         return result
     }
 
@@ -44,6 +44,14 @@ extension RowMatrix {
         return result
     }
 
+    /// ``widen(_:into:)``, the rows shared among threads.
+    private func widenShared(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
+        let (first, columns) = (rows.lowerBound, shape[1])
+        Team.share(rows.count, cost: columns) {
+            widen(first + $0.lowerBound..<first + $0.upperBound, into: target + $0.lowerBound * columns)
+        }
+    }
+
     /// By widening.
     package func multiplyMany(_ x: Tensor) -> Tensor { multiplyWidened(x) }
 
@@ -55,7 +63,7 @@ extension RowMatrix {
         var some = Tensor(uninitialized: [min(step, shape[0]), shape[1]])
         for first in stride(from: 0, to: shape[0], by: step) {
             let range = first..<min(first + step, shape[0])
-            widen(range, into: some.mutablePointer)
+            widenShared(range, into: some.mutablePointer)
             multiply(x, some.pointer, range, into: target)
         }
         return result
