@@ -45,7 +45,7 @@ extension Tape {
         var logits = Tensor(uninitialized: [chunk, vocabulary])
         var reference = Tensor(uninitialized: teacher == nil ? [0] : [chunk, vocabulary])
         var dx = Tensor(uninitialized: wanted && x.requiresGradient ? x.value.shape : [0])
-        var dHead = Tensor(zeros: wanted && head.requiresGradient ? head.shape : [0])
+        var dHead = Tensor(uninitialized: wanted && head.requiresGradient ? head.shape : [0])
         var sum = 0.0
         for first in stride(from: 0, to: rows, by: chunk) {
             let count = min(chunk, rows - first)
@@ -61,7 +61,7 @@ extension Tape {
             if dHead.count > 0 {
                 gemm(
                     .transposed, .asStored, m: vocabulary, n: h, k: count, l, lda: vocabulary,
-                    x.value.pointer + first * h, ldb: h, beta: 1, dHead.mutablePointer, ldc: h, in: precision)
+                    x.value.pointer + first * h, ldb: h, beta: first == 0 ? 0 : 1, dHead.mutablePointer, ldc: h, in: precision)
             }
         }
         let (toX, toHead) = (x.sink, head.sink)

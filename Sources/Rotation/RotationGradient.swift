@@ -34,16 +34,10 @@ package final class RotationGradient: QuantizerObserver {
     /// Sets the sum to 0.
     package func reset() { skew.reset() }
 
-    private func add(_ contribution: Tensor) {
+    /// Adds a share of M, or of what has the same skew part.
+    func add(_ contribution: Tensor) {
         let (source, target, n) = (contribution.pointer, skew.pointer, n)
         Team.share(n, cost: n / 2) { ck_add_skew(source, target, n, $0.lowerBound, $0.upperBound) }
-    }
-
-    /// Adds a share of M, or of what has the same skew part.
-    func add(_ contribution: Tensor, scale: Double) {
-        var scaled = contribution
-        if scale != 1 { scaled.scale(by: Float(scale)) }
-        add(scaled)
     }
 
     /// A quantizer's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).

@@ -28,17 +28,28 @@ package enum RowLoss: Sendable, Equatable {
         guard rows > 0 else { return 0 }
         var slope = Tensor(uninitialized: y.shape)
         let target = slope.mutablePointer
-        let loss =
-            switch self {
-            case .range(let symmetric, let includesZero):
-                ck_range_loss(
-                    y.pointer, target, rows, n, Self.sharpness, symmetric ? 1 : 0, includesZero && !symmetric ? 1 : 0)
-            case .whip: ck_whip_loss(y.pointer, target, rows, n)
-            case .kurtosis: ck_kurtosis_loss(y.pointer, target, rows, n, Self.uniformKurtosis)
+        var losses = [Double](repeating: 0, count: rows)
+        losses.withUnsafeMutableBufferPointer { losses in
+            // An exponential takes as long as some elements that are gone through.
+            Team.share(rows, cost: 8 * n) {
+                for row in $0 { losses[row] = self.loss(y.pointer + row * n, slope: target + row * n, n) }
             }
-        let product = matmul(y, .transposed, slope)
-        gradient.add(product, scale: weight)
+        }
+        let loss = losses.reduce(0, +)
+        var product = Tensor(uninitialized: [n, n])
+        matmul(y, .transposed, slope, .asStored, alpha: Float(weight), into: &product)
+        gradient.add(product)
         return weight * loss
+    }
+
+    /// Of one row.
+    private func loss(_ y: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>, _ n: Int) -> Double {
+        switch self {
+        case .range(let symmetric, let includesZero):
+            ck_range_loss(y, slope, 1, n, Self.sharpness, symmetric ? 1 : 0, includesZero && !symmetric ? 1 : 0)
+        case .whip: ck_whip_loss(y, slope, 1, n)
+        case .kurtosis: ck_kurtosis_loss(y, slope, 1, n, Self.uniformKurtosis)
+        }
     }
 
     /// The loss alone.

@@ -75,8 +75,7 @@ package struct TernaryDigits {
         let rows = Array(stride(from: 0, to: m, by: max(1, m / Self.draftRows)))
         (shape, inputs, a) = ([rows.count, n], whole.inputs, rows.map { whole.a[$0] })
         sparsity = whole.sparsity
-        let all = whole.target.transposed()
-        target = Tensor(rows.flatMap { all.rows($0..<$0 + 1).elements }, shape).transposed()
+        target = Tensor((0..<n).flatMap { j in rows.map { whole.target.pointer[j * m + $0] } }, [n, rows.count])
         energy = whole.energy * Double(rows.count) / Double(m)
     }
 
