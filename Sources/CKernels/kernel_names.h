@@ -93,7 +93,6 @@ CK_KERNEL(ck_ternary_deflate)
 CK_KERNEL(ck_ternary_bits)
 CK_KERNEL(ck_ternary_gram)
 CK_KERNEL(ck_ternary_descend)
-CK_KERNEL(ck_ternary_descend_priced)
 CK_KERNEL(ck_ternary_accumulate)
 CK_KERNEL(ck_ternary_kernel_row)
 // kernels/ternary_digits.c

@@ -17,12 +17,6 @@ extension Tensor {
     /// Sets every element.
     package mutating func fill(_ value: Float) { mutablePointer.update(repeating: value, count: count) }
 
-    /// self ← the elements of `other`, in place.
-    package mutating func assign(_ other: Tensor) {
-        precondition(count == other.count, "assign \(other.shape) to \(shape)")
-        mutablePointer.update(from: other.pointer, count: count)
-    }
-
     /// Σ x².
     package var squaredNorm: Double { ck_sum_squares(pointer, count) }
 

@@ -283,12 +283,12 @@ extension GreedyDecomposer {
     ) -> Int {
         let (dots, ld) = left ? solver.rightDots : solver.leftDots
         let (k, s, passes) = (components.count, components.s, Int32(Self.passes))
+        let prices = [Float](repeating: price, count: k)
         guard options.sparsity == .twoOfFour else {
-            return ck_ternary_descend(coefficients, gradients, length, k, s, dots.pointer, ld, price, passes)
+            return ck_ternary_descend(coefficients, gradients, length, k, s, dots.pointer, ld, prices, passes)
         }
         // A row of coefficients is one of U, or holds an entry of each of V's.
         let across: Int32 = left == isTransposed ? 1 : 0
-        let prices = [Float](repeating: price, count: k)
         return ck_ternary_thin(coefficients, gradients, length, k, s, dots.pointer, ld, nil, across)
             + ck_ternary_descend_sparse(
                 coefficients, gradients, length, k, s, dots.pointer, ld, prices, passes, across, 0, length)

@@ -3,7 +3,8 @@ internal import LinearAlgebra
 package import TensorCore
 
 /// Ternary factors changed entry by entry so that the error of the layer's outputs falls: tr(O·E·H·Eᵀ) with
-/// E = W − diag(a)·U·diag(s)·V·diag(b), see ``OutputNorm``. Each step leaves it as it was or lowers it.
+/// E = W − diag(a)·U·diag(s)·V·diag(b), see ``OutputNorm``. A change of an entry lowers the error plus the price of the
+/// non-zeros: the error alone may rise where an entry is not worth its price.
 ///
 /// Rows of U do not depend on each other: of each, with F = diag(s)·V·diag(b), p = w·H·Fᵀ and G = F·H·Fᵀ say all, and
 /// coordinates take their best of {−1, 0, 1} in turn. Columns of V do, through H: they go one after the other, and what the
@@ -126,7 +127,7 @@ extension WeightedDescent {
         let prices = (0..<k).map { Self.price * s[$0] * s[$0] * gram.pointer[$0 * (k + 1)] }
         let (entries, slopes, passes) = (u.mutablePointer, gradients.mutablePointer, Int32(Self.passes))
         guard sparsity == .twoOfFour else {
-            _ = ck_ternary_descend_priced(entries, slopes, m, k, s, gram.pointer, k, prices, passes)
+            _ = ck_ternary_descend(entries, slopes, m, k, s, gram.pointer, k, prices, passes)
             return
         }
         _ = ck_ternary_thin(entries, slopes, m, k, s, gram.pointer, k, nil, 0)
@@ -164,7 +165,7 @@ extension WeightedDescent {
                     if sparsity == .twoOfFour {
                         _ = ck_ternary_descend_sparse(entries, &current, 1, k, ones, gram.pointer, k, prices, 1, 1, c, n)
                     } else {
-                        _ = ck_ternary_descend_priced(entries, &current, 1, k, ones, gram.pointer, k, prices, 1)
+                        _ = ck_ternary_descend(entries, &current, 1, k, ones, gram.pointer, k, prices, 1)
                     }
                     for j in 0..<k { moved[j] -= current[j] }
                     for other in first..<last { ck_axpy(-norm.pointer[c * n + other], moved, q + other * k, k) }

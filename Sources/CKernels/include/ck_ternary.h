@@ -20,13 +20,11 @@ void ck_ternary_bits(const float *t, size_t count, size_t n, uint64_t *bits, siz
 // gram[i·ld + j] = gram[j·ld + i] ← dot product of bit rows i and j for first <= i < count, j <= i.
 void ck_ternary_gram(const uint64_t *bits, size_t words, size_t first, size_t count, float *gram, size_t ld);
 
-// Coordinate descent over ternary coefficients u (rows×k, row i in u + i·k) of ½‖r_i − Σ_j (u_ij − u°_ij)·s_j·v_j‖² with a
-// price for each non-zero: h = R·Vᵀ (rows×k, overwritten by its value at the end), gram = V·Vᵀ (leading dimension ld). Up to
-// `passes` passes over each row, ended early by one that changes nothing. Returns the number of changes.
+// Coordinate descent over ternary coefficients u (rows×k, row i in u + i·k) of ‖r_i − Σ_j (u_ij − u°_ij)·s_j·v_j‖² plus the
+// prices of the non-zeros, one for each of the k coefficients: h = R·Vᵀ (rows×k, overwritten by its value at the end), gram =
+// V·Vᵀ (leading dimension ld), of any inner product. Up to `passes` passes over each row, ended early by one that changes
+// nothing. Returns the number of changes.
 size_t ck_ternary_descend(
-    float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, float price, int passes);
-// The same with a price for each of the k coefficients, and gram and h of any inner product, not only the plain one.
-size_t ck_ternary_descend_priced(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *prices, int passes);
 
 // 2:4: of the entries 4g … 4g + 3 of a row at most two are not 0; with `across`, of those of the rows 4g … 4g + 3 in a column.
@@ -34,7 +32,7 @@ size_t ck_ternary_descend_priced(
 // the number of changes.
 size_t ck_ternary_thin(
     float *u, float *h, size_t rows, size_t k, const float *s, const float *gram, size_t ld, const float *weights, int across);
-// ck_ternary_descend_priced whose changes keep to 2:4, a non-zero moved to its neighbor's place among them where neighbors are
+// ck_ternary_descend whose changes keep to 2:4, a non-zero moved to its neighbor's place among them where neighbors are
 // in one row. The rows are `first` and those that follow it, of `total` in all; with `across` the neighbors of the first and
 // the last of them are read.
 size_t ck_ternary_descend_sparse(

@@ -10,6 +10,7 @@
 #define INLINE static inline __attribute__((always_inline))
 // Floats to a vector of 512 bits; narrower processors take two or four.
 #define LANES 16
+typedef float lane16 __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define CK_PAIRS CK_PAIRS_PLAIN
 #define SQRT(x) __builtin_elementwise_sqrt(x)
 

@@ -1,6 +1,5 @@
 // One token at a time: each number of a matrix, or of a cache, is read once and used once or a few times.
 
-typedef float lane16 __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t word16 __attribute__((vector_size(64)));
 typedef uint16_t half16 __attribute__((vector_size(32), aligned(2), may_alias));
 typedef _Float16 float16 __attribute__((vector_size(32), aligned(2), may_alias));

@@ -12,7 +12,6 @@
 #define MIX_WIDTH 32
 
 typedef float vector_t __attribute__((vector_size(4 * LANES)));
-typedef float unaligned_t __attribute__((vector_size(4 * LANES), aligned(4)));
 
 // What a pass does beside its stages between vectors.
 enum { PLAIN = 0, LANES_1_2 = 1, LANES_4_8 = 2, SCALED = 4 };
@@ -77,7 +76,7 @@ INLINE void scaled_quad_stage(vector_t *v, const int radix, const int distance, 
 // the others, so that shuffles and additions overlap.
 INLINE void stages(float *x, size_t stride, const int radix, const int does, float scale) {
     vector_t v[16];
-    UNROLLED for (int i = 0; i < radix; i++) v[i] = *(const unaligned_t *)(x + i * stride);
+    UNROLLED for (int i = 0; i < radix; i++) v[i] = *(const lane16 *)(x + i * stride);
     if (does & LANES_1_2) lane_stage(v, radix, 1);
     if (does & LANES_4_8) lane_stage(v, radix, 8);
     if (radix == 16) quad_stage(v, radix, 1);
@@ -89,7 +88,7 @@ INLINE void stages(float *x, size_t stride, const int radix, const int does, flo
     if (radix == 2) pair_stage(v, radix, 1);
     if (radix < 4 && does & SCALED)
         UNROLLED for (int i = 0; i < radix; i++) v[i] *= scale;
-    UNROLLED for (int i = 0; i < radix; i++) *(unaligned_t *)(x + i * stride) = v[i];
+    UNROLLED for (int i = 0; i < radix; i++) *(lane16 *)(x + i * stride) = v[i];
 }
 
 // The stages between vectors of x that lie less than radix·stride values apart, for all n values.

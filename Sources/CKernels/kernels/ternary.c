@@ -83,9 +83,9 @@ void CK_VARIANT(ck_ternary_gram)(
     }
 }
 
-INLINE size_t descend(
+size_t CK_VARIANT(ck_ternary_descend)(
     float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
-    size_t ld, float common, const float *restrict prices, int passes) {
+    size_t ld, const float *restrict prices, int passes) {
     size_t changes = 0;
     for (size_t i = 0; i < rows; i++) {
         float *ui = u + i * k, *hi = h + i * k;
@@ -94,7 +94,7 @@ INLINE size_t descend(
             for (size_t j = 0; j < k; j++) {
                 // Cost of replacing u by t, up to a constant: curve·t² − 2·slope·t + price·[t ≠ 0].
                 float curve = s[j] * s[j] * gram[j * ld + j], slope = s[j] * hi[j] + curve * ui[j];
-                float price = prices ? prices[j] : common, magnitude = slope < 0 ? -slope : slope;
+                float price = prices[j], magnitude = slope < 0 ? -slope : slope;
                 float cost = curve - 2 * magnitude + price;
                 float present = ui[j] == 0 ? 0 : curve - 2 * slope * ui[j] + price;
                 float best = cost < 0 ? cost : 0;
@@ -112,20 +112,6 @@ INLINE size_t descend(
     }
     return changes;
 }
-
-size_t CK_VARIANT(ck_ternary_descend)(
-    float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
-    size_t ld, float price, int passes) {
-    return descend(u, h, rows, k, s, gram, ld, price, NULL, passes);
-}
-
-size_t CK_VARIANT(ck_ternary_descend_priced)(
-    float *restrict u, float *restrict h, size_t rows, size_t k, const float *restrict s, const float *restrict gram,
-    size_t ld, const float *restrict prices, int passes) {
-    return descend(u, h, rows, k, s, gram, ld, 0, prices, passes);
-}
-
-typedef float chunk __attribute__((vector_size(64), aligned(4), may_alias));
 
 void CK_VARIANT(ck_ternary_accumulate)(
     const float *t, size_t rows, size_t inner, const float *x, size_t n, float sign, float *y) {
@@ -145,10 +131,10 @@ void CK_VARIANT(ck_ternary_accumulate)(
             float *row = y + i * n;
             size_t c = 0;
             for (; c + 4 * WIDTH <= n; c += 4 * WIDTH) {
-                chunk *target = (chunk *)(row + c);
-                chunk y0 = target[0], y1 = target[1], y2 = target[2], y3 = target[3];
+                lane16 *target = (lane16 *)(row + c);
+                lane16 y0 = target[0], y1 = target[1], y2 = target[2], y3 = target[3];
                 for (size_t e = 0; e < count; e++) {
-                    const chunk *from = (const chunk *)(source[e] + c);
+                    const lane16 *from = (const lane16 *)(source[e] + c);
                     float f = factor[e];
                     y0 += f * from[0];
                     y1 += f * from[1];

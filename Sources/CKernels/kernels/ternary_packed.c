@@ -52,7 +52,7 @@ size_t CK_VARIANT(ck_ternary_count)(const uint8_t *packed, size_t count) {
     return total;
 }
 
-typedef float lanes __attribute__((vector_size(4 * CK_TERNARY_LANES), aligned(4), may_alias));
+_Static_assert(CK_TERNARY_LANES == LANES, "a column to a lane");
 typedef uint32_t lane_bits __attribute__((vector_size(4 * CK_TERNARY_LANES), aligned(4), may_alias));
 
 // sum += or -= the next entry's lanes of x: bit j of `sign`, moved to the sign's place, turns them round. A macro, since a
@@ -60,7 +60,7 @@ typedef uint32_t lane_bits __attribute__((vector_size(4 * CK_TERNARY_LANES), ali
 #define ADD_NEXT(sum, sign, j) \
     do { \
         lane_bits turned = ((const lane_bits *)block)[__builtin_ctzll(word)] ^ (((sign) << (31 - (j))) & 0x80000000u); \
-        sum += (lanes)turned; \
+        sum += (lane16)turned; \
         word &= word - 1; \
     } while (0)
 
@@ -69,12 +69,12 @@ void CK_VARIANT(ck_ternary_apply)(const uint8_t *packed, size_t rows, size_t col
     size_t position = 0;
     for (size_t i = 0; i < rows; i++) {
         // Two sums, taken alternately: an addition need not wait for the one before.
-        lanes even = {0}, odd = {0};
+        lane16 even = {0}, odd = {0};
         for (size_t c = 0; c < columns; c += 64) {
             uint64_t word = entries(packed, i * columns + c, columns - c), sign = bits(signs, position);
             size_t left = (size_t)__builtin_popcountll(word);
             position += left;
-            const lanes *block = (const lanes *)(x + c * CK_TERNARY_LANES);
+            const lane16 *block = (const lane16 *)(x + c * CK_TERNARY_LANES);
             // In fours, since what costs most is a loop's end that the processor did not foresee.
             for (; left >= 4; left -= 4, sign >>= 4) {
                 lane_bits four = (lane_bits){0} + (uint32_t)sign;
@@ -91,6 +91,6 @@ void CK_VARIANT(ck_ternary_apply)(const uint8_t *packed, size_t rows, size_t col
             }
             if (left & 1) ADD_NEXT(even, last, 0);
         }
-        *(lanes *)(y + i * CK_TERNARY_LANES) = even + odd;
+        *(lane16 *)(y + i * CK_TERNARY_LANES) = even + odd;
     }
 }

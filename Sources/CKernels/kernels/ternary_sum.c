@@ -4,7 +4,6 @@ static const uint32_t ONE = 0x3f800000, SIGN = 0x80000000;
 _Static_assert(TILE <= NEGATIVE, "a component's number within its tile leaves a bit for the sign");
 
 typedef float aligned_chunk __attribute__((vector_size(64), aligned(64), may_alias));
-typedef float chunk __attribute__((vector_size(64), aligned(4), may_alias));
 
 size_t CK_VARIANT(ck_ternary_tile)(const float *t, size_t rows, size_t inner, uint8_t *codes, uint8_t *counts) {
     uint8_t *end = codes;
@@ -39,8 +38,8 @@ INLINE void fill(
 
 // sum ← Σ ±x over a row's codes, onto what is there unless it is the first tile.
 INLINE void add(float *sum, float (*x)[WIDTH], const uint8_t *codes, size_t count, int isFirst) {
-    chunk *target = (chunk *)sum, y[CHUNKS];
-    for (size_t k = 0; k < CHUNKS; k++) y[k] = isFirst ? (chunk){0} : target[k];
+    lane16 *target = (lane16 *)sum, y[CHUNKS];
+    for (size_t k = 0; k < CHUNKS; k++) y[k] = isFirst ? (lane16){0} : target[k];
     // Loads are what the loop waits for: codes come eight at a time, and 1 or -1 is made of the sign's bit.
     for (size_t first = 0; first < count; first += sizeof(uint64_t)) {
         uint64_t word;
