@@ -46,7 +46,8 @@ let package = Package(
         .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
         .target(name: "CMPI", dependencies: ["COpenMPI"]),
         .target(name: "CProcess", cSettings: [.define("CPROCESS_COMMIT", to: "\"\(commit)\"")]),
-        // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set.
+        // The files in kernels/ are compiled by avx512.c, avx2.c and baseline.c, once for each instruction set, some of them by
+        // avx512vnni.c or avx512bf16.c, too.
         .target(name: "CKernels", exclude: ["kernels"], linkerSettings: [.linkedLibrary("m")]),
         module("Support", ["CSodium"]),
         module("TensorCore", ["Support", "CKernels"]),

@@ -57,16 +57,16 @@ extension Tape {
     /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
     /// computed again for the observer, which costs less memory traffic than keeping it does memory.
     ///
-    /// - Parameter observer: called in the backward pass, if `x` wants a gradient; also where the quantizer is inactive.
+    /// - Parameter observer: called in the backward pass, if `x` wants a gradient and the quantizer is active.
     /// - Precondition: any granularity but ``QuantizerGranularity/column``.
     package func fakeQuantize(
         _ x: Variable, _ spec: QuantizerSpec, gradient: QuantizerGradient = .straightThrough,
         observer: (any QuantizerObserver)? = nil
     ) -> Variable {
         precondition(spec.granularity != .column, "activations are not quantized by columns")
+        guard spec.isActive else { return x }
         let value = x.value
-        let usesRange = gradient == .range && spec.isActive
-        if !spec.isActive && observer == nil { return x }
+        let usesRange = gradient == .range
         let output = fakeQuantized(value, spec)
         let dx = x.sink
         guard usesRange || observer != nil else {

@@ -1,13 +1,13 @@
 package import Support
 internal import TensorCore
 
-/// A quantized layer that there is no product of integers for.
+/// Weights that cannot be quantized as asked, or a quantized layer that there is no product of integers for.
 package struct QuantizationError: ReportableError, Equatable {
-    /// What is wrong: the weights, what was seen of the inputs, or the method.
+    /// What is wrong.
     package enum Kind: Sendable {
-        /// A setting that no product of integers has.
+        /// A setting: what the method, or a product of integers, does not have.
         case configuration
-        /// Codes or zero points outside what the bits allow.
+        /// Weights, what was seen of their inputs, or codes and zero points outside what the bits allow.
         case data
     }
 

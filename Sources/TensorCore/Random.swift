@@ -16,7 +16,7 @@ package struct RandomStream: RandomNumberGenerator, Sendable {
         self.stream = stream
     }
 
-    /// Draw `position` of the stream, without moving it.
+    /// Draws 2·`index` and 2·`index` + 1 of the stream.
     private func block(_ index: UInt64) -> (UInt64, UInt64) {
         var c0 = UInt32(truncatingIfNeeded: index), c1 = UInt32(truncatingIfNeeded: index >> 32)
         var c2 = UInt32(truncatingIfNeeded: stream), c3 = UInt32(truncatingIfNeeded: stream >> 32)

@@ -1,6 +1,6 @@
-// Hot loops in C. Each is compiled for AVX-512, AVX2 and baseline x86-64 and chosen when the program starts (ck_cpu.h).
-// Arrays are float32, row-major and contiguous unless a stride is given. None allocates but the team and
-// the product, which keep what they take.
+// Hot loops in C. Each is compiled for AVX-512, AVX2 and baseline x86-64, products of bytes for VNNI, too, those of matrices
+// for AVX512_BF16, and chosen when the program starts (ck_cpu.h). Arrays are float32, row-major and contiguous unless a stride
+// is given. None allocates but the team and the product, which keep what they take.
 #pragma once
 #include "ck_convert.h"
 #include "ck_cpu.h"

@@ -9,14 +9,13 @@ typedef enum { CK_FLOAT32, CK_BFLOAT16 } ck_factors;
 // C ← alpha·op(A)·op(B) + beta·C on row-major floats, op(A) m×k, op(B) k×n, on up to `threads` threads of the team. The strides
 // are the distances between rows as stored; C may overlap neither factor. With beta 0, C's numbers are not read.
 //
-// Each number of C adds its products in the order of the sum, in blocks of CK_PRODUCT_DEPTH words (a float, or two factors in
-// bfloat16). It depends neither on the
-// number of threads nor on what other rows and columns the product has.
+// Each number of C adds its products in the order of the sum, in equal blocks of at most CK_PRODUCT_DEPTH words (a float, or
+// two factors in bfloat16). It depends neither on the number of threads nor on what other rows and columns the product has.
 void ck_product(ck_factors factors, int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,
                 const float *a, size_t a_stride, const float *b, size_t b_stride, float beta, float *c, size_t c_stride,
                 size_t threads);
 
-// Words of a column that a tile adds up in registers: a panel of B of so many fits a cache of the first level.
+// The most words of a column that a tile adds up in registers: a panel of B of so many fits a cache of the first level.
 #define CK_PRODUCT_DEPTH 256
 
 // What ck_product is made of, kernels/product.c: rows and columns of a tile; panels of A and of B, of `words` words a row or
