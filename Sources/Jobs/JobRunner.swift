@@ -213,17 +213,23 @@ extension Job {
                     + "from step \(steps) on the learning rate follows the longer schedule")
         }
         let namesOwn = try communicator.fromRoot { request.resume?.isFrom(path) == true ? "own" : "other" } == "own"
-        return (admission, request.policy(admission, folder: path, namesOwn: namesOwn))
+        let policy = request.policy(admission, folder: path, namesOwn: namesOwn, isLaterAttempt: isLaterAttempt)
+        return (admission, policy)
     }
 }
 
 extension JobRequest {
     /// What the run resumes from.
     ///
-    /// - Parameter namesOwn: `--resume` names the run's own folder or a checkpoint in it.
-    fileprivate func policy(_ admission: FolderAdmission, folder: String, namesOwn: Bool) -> ResumePolicy {
+    /// - Parameters:
+    ///   - namesOwn: `--resume` names the run's own folder or a checkpoint in it.
+    ///   - isLaterAttempt: an earlier one of the same run has begun there.
+    fileprivate func policy(
+        _ admission: FolderAdmission, folder: String, namesOwn: Bool, isLaterAttempt: Bool
+    ) -> ResumePolicy {
         switch (resume, admission) {
         case (nil, _): return .never
+        case (.from(let place), _) where namesOwn && isLaterAttempt: return .since(place, run: run ?? "")
         case (.from(let place), _) where namesOwn: return .from(place)
         // It may have begun with another run's checkpoint, and has checkpoints of its own since.
         case (_, .extends): return .from(folder)

@@ -178,6 +178,35 @@ extension CommandLineTests {
             #expect(try model.results("out") == whole)
         }
 
+        @Test(arguments: [0, 2]) func `a later attempt goes on where the run has saved since the checkpoint that was named`(
+            _ ranks: Int
+        ) throws {
+            func attempt(_ number: Int, of run: String) -> [String: String?] {
+                ["SQ_TRAIN_RUN": run, "SQ_TRAIN_ATTEMPT": String(number)]
+            }
+            _ = try run("rotate", out: "out", ranks: ranks, environment: attempt(1, of: "a"))
+            let whole = try model.results("out")
+            let named = "out/checkpoints/step-2"
+            try interrupt("out")
+            // It fails before it has saved anything: what stands there of step 4 is of the run that was given up.
+            let config = model.file("out/config.yaml")
+            try FileManager.default.removeItem(atPath: config)
+            try FileManager.default.createDirectory(atPath: config, withIntermediateDirectories: false)
+            _ = try run("rotate", out: "out", resume: named, ranks: ranks, code: 74, environment: attempt(1, of: "b"))
+            try FileManager.default.removeItem(atPath: config)
+            let second = try run("rotate", out: "out", resume: named, ranks: ranks, environment: attempt(2, of: "b"))
+            #expect(second.output.contains("resumes after step 2"), "\(second.output)")
+            try interrupt("out")
+            let third = try run("rotate", out: "out", resume: named, ranks: ranks, environment: attempt(3, of: "b"))
+            #expect(third.output.contains("resumes after step 4"), "\(third.output)")
+            #expect(try model.results("out") == whole)
+            // Where more have been saved since than are kept, the one that was named is gone.
+            try interrupt("out")
+            try FileManager.default.removeItem(atPath: model.file(named))
+            let fourth = try run("rotate", out: "out", resume: named, ranks: ranks, environment: attempt(4, of: "b"))
+            #expect(fourth.output.contains("resumes after step 4"), "\(fourth.output)")
+        }
+
         @Test(arguments: ["flipped", "cut", "missing", "torn manifest"], [0, 2])
         func `a damaged checkpoint is named and the one before it taken`(_ damage: String, _ ranks: Int) throws {
             _ = try run("rotate", out: "out", ranks: ranks)

@@ -28,6 +28,8 @@ package struct CheckpointManifest: Equatable, Sendable {
     var identity: Identity
     /// Steps taken: the next one's number.
     package var step: Int
+    /// What all attempts of the run that saved it are called; empty where it has no name, or before it stood here.
+    var run = ""
     var files: [String: File]
     /// Losses and times of the steps so far.
     package var record: StepRecord
@@ -51,7 +53,7 @@ package struct CheckpointManifest: Equatable, Sendable {
             entries[name] = ["bytes": .integer(file.bytes), "sha256": .string(file.sha256)]
         }
         let content: JSONValue = [
-            "version": .integer(Self.version), "job": .string(identity.job), "step": .integer(step),
+            "version": .integer(Self.version), "job": .string(identity.job), "run": .string(run), "step": .integer(step),
             "world_size": .integer(identity.worldSize),
             "model_sha256": .string(identity.model), "data_sha256": .string(identity.data ?? ""), "settings": .object(settings),
             "files": .object(entries),
@@ -107,11 +109,12 @@ package struct CheckpointManifest: Equatable, Sendable {
             files[name] = File(bytes: bytes, sha256: digest)
         }
         self.step = step
+        run = json["run"]?.string ?? ""
         record = StepRecord(firstLoss: first, lastLoss: last, timedSteps: timedSteps, timedSeconds: timedSeconds)
     }
 
-    init(identity: Identity, step: Int, files: [String: File], record: StepRecord) {
-        (self.identity, self.step, self.files, self.record) = (identity, step, files, record)
+    init(identity: Identity, step: Int, run: String = "", files: [String: File], record: StepRecord) {
+        (self.identity, self.step, self.run, self.files, self.record) = (identity, step, run, files, record)
     }
 }
 

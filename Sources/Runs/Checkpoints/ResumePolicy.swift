@@ -8,6 +8,9 @@ package enum ResumePolicy: Sendable, Equatable {
     case never
     /// From a run folder, or from one of its checkpoints.
     case from(String)
+    /// A later attempt of a run that has begun from a checkpoint of its own folder, which the user named: where the run has
+    /// saved since, or there. What later steps the folder has besides is of the run before, which was given up.
+    case since(String, run: String)
 
     package init(_ text: String) {
         switch text {
@@ -52,6 +55,18 @@ package enum ResumePolicy: Sendable, Equatable {
                 if !steps.isEmpty { return steps.map(folder.checkpoint) }
             }
             throw CheckpointError.nothing(path)
+        case .since(let path, let run):
+            let folder = CheckpointFolder(path: "\(runFolder)/\(CheckpointFolder.name)")
+            let own = try folder.steps().map(folder.checkpoint).filter { checkpoint in
+                (try? CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)"))?.run == run
+            }
+            do {
+                return own + (try Self.from(path).checkpoints(runFolder: runFolder))
+            } catch {
+                // It goes where `checkpoint.keep` newer ones are there.
+                guard !own.isEmpty else { throw error }
+                return own
+            }
         }
     }
 

@@ -39,6 +39,7 @@ package final class RunCheckpoints<World: Communicator> {
     }
 
     private let folder: CheckpointFolder
+    private let run: String
     private let settings: CheckpointSettings
     private let groups: ParallelGroups<World>
     private var world: World { groups.world }
@@ -65,6 +66,7 @@ package final class RunCheckpoints<World: Communicator> {
         settings = config.checkpoint
         (acceptsOtherData, acceptsRelayout) = (context.acceptsOtherData, context.acceptsRelayout)
         folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
+        run = context.folder.run
         let size = world.size
         let identifying = config.identifyingSettings.merging(
             CheckpointManifest.Identity.setting(of: context.groups.dims)
@@ -207,7 +209,7 @@ package final class RunCheckpoints<World: Communicator> {
 
     /// - Parameter entries: bytes and digest of every rank's file.
     private func commit(_ step: Int, _ record: StepRecord, _ entries: [[UInt8]]) -> BackgroundWork<Bool> {
-        let (folder, identity, keep) = (self.folder, self.identity, settings.keep)
+        let (folder, identity, run, keep) = (self.folder, self.identity, self.run, settings.keep)
         return BackgroundWork {
             var files: [String: CheckpointManifest.File] = [:]
             for (rank, text) in entries.enumerated() {
@@ -215,7 +217,7 @@ package final class RunCheckpoints<World: Communicator> {
                 files[CheckpointFolder.stateFile(rank: rank)] = .init(bytes: Int(parts[0]) ?? 0, sha256: String(parts[1]))
             }
             try folder.commit(
-                CheckpointManifest(identity: identity.value(), step: step, files: files, record: record), keep: keep)
+                CheckpointManifest(identity: identity.value(), step: step, run: run, files: files, record: record), keep: keep)
             return true
         }
     }

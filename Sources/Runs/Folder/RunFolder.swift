@@ -22,7 +22,8 @@ package struct RunFolderError: ReportableError, Equatable {
 /// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
 package final class RunFolder {
     package let path: String
-    private let run: String
+    /// What all attempts of the run are called; see ``lastRun(_:)``.
+    package let run: String
     private let supervisor: String?
     private let isWriter: Bool
     private let events: RunEvents
@@ -36,7 +37,6 @@ package final class RunFolder {
     /// Nothing is touched before `create(_:job:after:source:)`.
     ///
     /// - Parameters:
-    ///   - run: what all attempts of the run are called; see ``lastRun(_:)``.
     ///   - supervisor: the name of the process that starts them; see ``SupervisorLock``.
     ///   - events: told what is written here.
     package init(
