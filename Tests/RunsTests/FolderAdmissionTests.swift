@@ -195,6 +195,13 @@ import Testing
         try begin(after: 2)
         try save(4)
         #expect(try CheckpointFolder(path: disk).steps() == [4, 2])
+        // A run that begins anew keeps its checkpoints there, too, and no file that is none of them is lost.
+        for name in ["step-6.tmp", "notes.txt"] { try AtomicFile.write("", to: "\(disk)/\(name)") }
+        try begin()
+        #expect(PathKind(checkpoints) == .link)
+        #expect(try entries(ofFolder: disk) == ["notes.txt"])
+        try save(2)
+        #expect(try CheckpointFolder(path: disk).steps() == [2])
         // A disk that is not there.
         try FileManager.default.moveItem(atPath: disk, toPath: temporary.file("away"))
         #expect(throws: FileError.self) { try check() }

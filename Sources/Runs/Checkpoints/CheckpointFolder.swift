@@ -8,6 +8,7 @@ struct CheckpointFolder: Sendable {
     let path: String
 
     static let name = "checkpoints"
+    static let latestName = "LATEST"
     private static let prefix = "step-"
     private static let temporarySuffix = ".tmp"
 
@@ -41,6 +42,16 @@ struct CheckpointFolder: Sendable {
     /// Removes `step-N.tmp`, which could not be completed.
     func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }
 
+    /// Removes the folder. Where it is a link, to another disk say, that stays and checkpoints go to the same place again: what
+    /// is there of these goes.
+    func remove() throws(FileError) {
+        guard PathKind(path) == .link else { return try removeTree(path) }
+        for name in try entries(ofFolder: path)
+        where name == Self.latestName || name.contains(Self.temporarySuffix) || Self.step(ofName: name) != nil {
+            try removeTree("\(path)/\(name)")
+        }
+    }
+
     /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later
     /// steps are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
     func commit(_ manifest: CheckpointManifest, keep: Int) throws(FileError) {
@@ -52,7 +63,7 @@ struct CheckpointFolder: Sendable {
         // A rename takes no folder's place; one of this step, of an earlier attempt, is as good as this one until it is gone.
         try removeTree(checkpoint(step))
         try renameDurably(temporary(step), to: checkpoint(step))
-        try AtomicFile.write("\(Self.prefix)\(step)\n", to: "\(path)/LATEST")
+        try AtomicFile.write("\(Self.prefix)\(step)\n", to: "\(path)/\(Self.latestName)")
         let steps = try steps()
         let kept = steps.filter { $0 <= step }.prefix(keep)
         for other in steps where !kept.contains(other) { try removeTree(checkpoint(other)) }

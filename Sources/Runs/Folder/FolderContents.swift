@@ -45,6 +45,17 @@ struct FolderContents {
         foreign = run == nil ? others : []
     }
 
+    /// Removes what is there of these names.
+    static func remove(_ names: [String], from folder: String) throws(FileError) {
+        for name in names {
+            if name == CheckpointFolder.name {
+                try CheckpointFolder(path: "\(folder)/\(name)").remove()
+            } else {
+                try removeTree("\(folder)/\(name)")
+            }
+        }
+    }
+
     private static func run(_ path: String, _ names: Set<String>) throws(FileError) -> Run? {
         let record = try RunRecord(folder: path)
         // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.

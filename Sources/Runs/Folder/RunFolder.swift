@@ -60,7 +60,8 @@ package final class RunFolder {
 
     /// The step a run in this folder has saved last, as `CheckpointFolder` names it.
     package static func newestCheckpoint(_ path: String) -> String? {
-        try? String(decoding: InputFile.contents(of: "\(path)/\(CheckpointFolder.name)/LATEST", limit: 100), as: UTF8.self)
+        let latest = "\(path)/\(CheckpointFolder.name)/\(CheckpointFolder.latestName)"
+        return try? String(decoding: InputFile.contents(of: latest, limit: 100), as: UTF8.self)
     }
 
     /// What becomes of a run that is stopped now, in a line.
@@ -129,7 +130,7 @@ package final class RunFolder {
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
         try RunRecord(job: job, isReplacing: !continues).write(folder: path)
-        for name in names { try removeTree(file(name)) }
+        try FolderContents.remove(names, from: path)
         // From here on nothing in the folder is an earlier run's.
         try lock?.sign(run, path)
         // Where this run writes is not among its settings: whoever takes the file for another run would write into this one.
@@ -157,7 +158,7 @@ package final class RunFolder {
         try claim()
         let names = try outdatedNames(job: job, continues: false)
         try RunRecord(job: job, isReplacing: true).write(folder: path)
-        for name in names { try removeTree(file(name)) }
+        try FolderContents.remove(names, from: path)
     }
 
     /// The lines of the first `steps`; nothing where there is no such file.

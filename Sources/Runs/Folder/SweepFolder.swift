@@ -66,7 +66,7 @@ package struct SweepFolder {
         let holdsOther = try cleared != nil && holdsOtherJob
         if isCut || holdsOther {
             try RunRecord(job: Self.job, isReplacing: true).write(folder: path)
-            for name in Self.replacedNames { try removeTree("\(path)/\(name)") }
+            try FolderContents.remove(Self.replacedNames, from: path)
         }
         if let cleared {
             for name in Self.tableNames { try removeTree("\(path)/\(name)") }
