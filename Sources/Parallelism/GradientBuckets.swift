@@ -49,9 +49,18 @@ package final class GradientBuckets<World: Communicator> {
     }
 
     /// A leaf for parameter `index` whose gradient comes here; the value is what the forward pass uses.
-    package func parameter(_ value: Tensor, at index: Int) -> Variable {
+    ///
+    /// - Parameter frozenRow: of the value, a matrix: one that gets no gradient.
+    package func parameter(_ value: Tensor, at index: Int, frozenRow: Int? = nil) -> Variable {
         precondition(value.count == layout.places[index].count, "parameter \(index) has \(value.count) elements")
-        return Variable(parameter: value) { [unowned self] gradient in receive(gradient, of: index) }
+        return Variable(parameter: value) { [unowned self] gradient in
+            var gradient = gradient
+            if let frozenRow {
+                let width = gradient.columns
+                (gradient.mutablePointer + frozenRow * width).update(repeating: 0, count: width)
+            }
+            receive(gradient, of: index)
+        }
     }
 
     private func receive(_ gradient: Tensor, of index: Int) {

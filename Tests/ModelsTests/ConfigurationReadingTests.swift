@@ -127,6 +127,15 @@ import Testing
         #expect(try read(harmless) == plain)
     }
 
+    /// As `nn.Embedding(vocab_size, hidden_size, padding_idx)` counts it.
+    @Test func `the row that padding names is one of the embedding's, or none`() throws {
+        for (token, row) in [(0, 0), (31, 31), (-1, 31), (-32, 0)] {
+            #expect(try read(["pad_token_id": .integer(token)]).paddingRow == row, "\(token)")
+        }
+        for token in [32, -33, .max, .min] { #expect(try read(["pad_token_id": .integer(token)]).paddingRow == nil) }
+        for token: JSONValue? in [nil, .null] { #expect(try read(["pad_token_id": token]).paddingRow == nil) }
+    }
+
     @Test func `what a family leaves out has that family's default`() throws {
         let absent: [String: JSONValue?] = ["num_key_value_heads": nil, "head_dim": nil]
         #expect(try read(absent).keyValueHeads == 2 && read(absent).headDimension == 8)

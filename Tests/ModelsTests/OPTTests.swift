@@ -105,6 +105,7 @@ import Testing
         #expect(c.normsBefore && c.finalNorm && c.bias && c.affineNorms && c.tiedEmbeddings && !c.projects)
         let table = try #require(c.architecture.entry.first { $0.role == .positions })
         #expect(table.shape == [66, 48])
+        #expect(try Self.read([:]).paddingRow == 1 && Self.read(["pad_token_id": .null]).paddingRow == nil)
     }
 
     @Test(

@@ -28,7 +28,7 @@ extension RankTests {
                 family: .llama, vocabularySize: 64, hiddenSize: 32, intermediateSize: 48, layers: 5, heads: 4, keyValueHeads: 2,
                 headDimension: 8, maximumPositions: 32, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
                 tiedEmbeddings: tied,
-                inputBias: false, outputBias: false, feedForwardBias: false)
+                inputBias: false, outputBias: false, feedForwardBias: false, paddingRow: 3)
         }
 
         /// Each weight is drawn from a stream of its own, so that any stage draws the whole model's.

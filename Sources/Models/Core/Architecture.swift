@@ -19,10 +19,13 @@ package struct Architecture: Sendable, Equatable {
     /// Whether the embedding serves as head too.
     package var tiesHead: Bool
     package let rotatability: Rotatability
+    /// The row of the embedding that learns nothing from being looked up; nil where all do.
+    package let paddingRow: Int?
 
     package init(
         type: String, summary: String, hiddenSize: Int, vocabularySize: Int, maximumPositions: Int, entry: [ParameterSpec],
-        blocks: [Block], exit: [ParameterSpec], norms: [NormRule], tiesHead: Bool, rotatability: Rotatability = .rotatable
+        blocks: [Block], exit: [ParameterSpec], norms: [NormRule], tiesHead: Bool, rotatability: Rotatability = .rotatable,
+        paddingRow: Int? = nil
     ) {
         self.type = type
         self.summary = summary
@@ -32,6 +35,7 @@ package struct Architecture: Sendable, Equatable {
         (self.entry, self.blocks, self.exit, self.norms) = (entry, blocks, exit, norms)
         self.tiesHead = tiesHead
         self.rotatability = rotatability
+        self.paddingRow = paddingRow
     }
 
     /// Whether R1 and R2 leave the function as it is, when norms are fused.

@@ -25,8 +25,10 @@ private let harmlessKeys: Set<String> = [
     "initializer_range", "initializer_factor", "attention_dropout", "hidden_dropout", "hidden_dropout_prob", "resid_dropout",
     "resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_probs_dropout_prob", "mlp_dropout", "neftune_noise_alpha",
     "router_aux_loss_coef",
+    // What is trained, see ``HFConfig/paddingRow(of:default:)``.
+    "pad_token_id",
     // Tokens and drawing text.
-    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id",
+    "bos_token_id", "eos_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id",
     "bos_token", "eos_token", "pad_token", "unk_token", "prefix", "decoder_start_token_id", "max_length", "min_length",
     "max_new_tokens",
     "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p",
@@ -97,5 +99,18 @@ extension HFConfig {
                         + "it does not")
             }
         }
+    }
+
+    /// The row of the embedding that `pad_token_id` names. Transformers makes the table as torch's
+    /// `nn.Embedding(vocab_size, hidden_size, padding_idx=pad_token_id)`: no gradient flows from where that row is looked up,
+    /// and one below 0 counts from the end (where it names no row, transformers does not make the model).
+    ///
+    /// - Parameters:
+    ///   - vocabulary: rows of the table.
+    ///   - default: where the key is absent.
+    func paddingRow(of vocabulary: Int, default: Int? = nil) -> Int? {
+        let token = json["pad_token_id"] == nil ? `default` : value("pad_token_id")?.integer
+        guard let token, token < vocabulary, token >= -vocabulary else { return nil }
+        return token < 0 ? vocabulary + token : token
     }
 }

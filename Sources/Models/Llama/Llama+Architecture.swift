@@ -37,7 +37,8 @@ extension Llama {
             exit: [
                 ParameterSpec("model.norm.weight", [h], .gain), ParameterSpec("lm_head.weight", [c.vocabularySize, h], .head),
             ],
-            norms: [Architecture.NormRule(gain: "model.norm.weight", output: .headInput)], tiesHead: c.tiedEmbeddings)
+            norms: [Architecture.NormRule(gain: "model.norm.weight", output: .headInput)], tiesHead: c.tiedEmbeddings,
+            paddingRow: c.paddingRow)
     }
 }
 

@@ -42,15 +42,17 @@ extension LlamaConfiguration {
         }
         let attentionBias = family.readsAttentionBias ? try keys.bool("attention_bias", default: false) : false
         let positions = try keys.extent("max_position_embeddings")
+        let vocabulary = try keys.extent("vocab_size")
         self.init(
-            family: family, vocabularySize: try keys.extent("vocab_size"), hiddenSize: hidden,
+            family: family, vocabularySize: vocabulary, hiddenSize: hidden,
             intermediateSize: try keys.extent("intermediate_size"), layers: layers, heads: heads,
             keyValueHeads: keyValueHeads, headDimension: d, maximumPositions: positions, normEpsilon: Float(epsilon),
             rotary: try RotaryScaling(keys),
             tiedEmbeddings: try keys.bool("tie_word_embeddings", default: false),
             inputBias: family == .qwen2 || attentionBias, outputBias: attentionBias,
             feedForwardBias: family == .llama ? try keys.bool("mlp_bias", default: false) : false,
-            windows: try keys.windows(family, layers: layers, positions: positions))
+            windows: try keys.windows(family, layers: layers, positions: positions),
+            paddingRow: keys.paddingRow(of: vocabulary))
     }
 }
 

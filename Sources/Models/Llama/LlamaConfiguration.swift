@@ -25,6 +25,8 @@ package struct LlamaConfiguration: Sendable, Equatable {
 
     /// Tokens that each layer's queries see, themselves included; nil for all. Empty where no layer has a window.
     package var windows: [Int?]
+    /// See ``Architecture/paddingRow``.
+    package var paddingRow: Int?
 
     /// Families that share the Llama's graph.
     package enum Family: String, Sendable, CaseIterable {
@@ -46,7 +48,8 @@ package struct LlamaConfiguration: Sendable, Equatable {
     package init(
         family: Family, vocabularySize: Int, hiddenSize: Int, intermediateSize: Int, layers: Int, heads: Int,
         keyValueHeads: Int, headDimension: Int, maximumPositions: Int, normEpsilon: Float, rotary: RotaryScaling,
-        tiedEmbeddings: Bool, inputBias: Bool, outputBias: Bool, feedForwardBias: Bool, windows: [Int?] = []
+        tiedEmbeddings: Bool, inputBias: Bool, outputBias: Bool, feedForwardBias: Bool, windows: [Int?] = [],
+        paddingRow: Int? = nil
     ) {
         self.family = family
         self.vocabularySize = vocabularySize
@@ -65,6 +68,7 @@ package struct LlamaConfiguration: Sendable, Equatable {
         self.feedForwardBias = feedForwardBias
         precondition(windows.isEmpty || windows.count == layers, "\(windows.count) windows for \(layers) layers")
         self.windows = windows
+        self.paddingRow = paddingRow
     }
 }
 

@@ -21,6 +21,8 @@ package struct OPTConfiguration: Sendable, Equatable {
     /// Gain and shift of all norms.
     package var affineNorms: Bool
     package var tiedEmbeddings: Bool
+    /// See ``Architecture/paddingRow``.
+    package var paddingRow: Int?
 
     /// What the norms add to the variance; no file sets it.
     static let normEpsilon: Float = 1e-5
@@ -43,7 +45,7 @@ package struct OPTConfiguration: Sendable, Equatable {
     package init(
         vocabularySize: Int, hiddenSize: Int, embeddingSize: Int? = nil, feedForwardSize: Int, layers: Int, heads: Int,
         maximumPositions: Int, normsBefore: Bool = true, finalNorm: Bool = true, bias: Bool = true, affineNorms: Bool = true,
-        tiedEmbeddings: Bool = true
+        tiedEmbeddings: Bool = true, paddingRow: Int? = nil
     ) {
         self.vocabularySize = vocabularySize
         self.hiddenSize = hiddenSize
@@ -57,6 +59,7 @@ package struct OPTConfiguration: Sendable, Equatable {
         self.bias = bias
         self.affineNorms = affineNorms
         self.tiedEmbeddings = tiedEmbeddings
+        self.paddingRow = paddingRow
     }
 
     private static let keys: Set<String> = [
@@ -88,14 +91,16 @@ package struct OPTConfiguration: Sendable, Equatable {
             throw keys.failure("num_hidden_layers", "\(layers) is more than \(Self.mostLayers)")
         }
         let before = try keys.bool("do_layer_norm_before", default: true)
+        let vocabulary = try keys.extent("vocab_size")
         self.init(
-            vocabularySize: try keys.extent("vocab_size"), hiddenSize: hidden,
+            vocabularySize: vocabulary, hiddenSize: hidden,
             embeddingSize: try keys.extent("word_embed_proj_dim", default: hidden),
             feedForwardSize: try keys.extent("ffn_dim"), layers: layers, heads: heads,
             maximumPositions: try keys.extent("max_position_embeddings"), normsBefore: before,
             finalNorm: try !keys.bool("_remove_final_layer_norm", default: false) && before,
             bias: try keys.bool("enable_bias", default: true),
             affineNorms: try keys.bool("layer_norm_elementwise_affine", default: true),
-            tiedEmbeddings: try keys.bool("tie_word_embeddings", default: true))
+            tiedEmbeddings: try keys.bool("tie_word_embeddings", default: true),
+            paddingRow: keys.paddingRow(of: vocabulary, default: 1))
     }
 }

@@ -26,6 +26,9 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     private let groups: ParallelGroups<World>
     private let buckets: GradientBuckets<World>
     private let tied: TiedEmbedding
+    /// Where tokens enter, and the row of that table that they teach nothing; the head's gradient, of a matrix that is both,
+    /// reaches it.
+    private let padding: (table: Int, row: Int)?
     private var optimizer: Optimizer
     /// Time of the pipeline's passes and of waiting in them.
     package private(set) var timing = PipelineTiming()
@@ -49,6 +52,8 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
             recompute: settings.recompute, precision: settings.precision, teacher: teacher)
         weights = ModelWeights(parameters)
         tied = try TiedEmbedding(parameters, weights, groups.pipeline)
+        let table = parameters.isFirst ? weights.embedding : nil
+        padding = table.flatMap { table in model.architecture.paddingRow.map { (table, $0) } }
         let counts = weights.tensors.map(\.count)
         // The head's gradient of an embedding tied on one stage comes last, so that the weights' own places stay as they are.
         buckets = GradientBuckets(
@@ -127,7 +132,9 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
 
     /// The network for one micro-batch, with leaves of its own.
     private func student(_ views: [Tensor]) -> Network<Hooks> {
-        var parameters = weights.parameters { index, _ in buckets.parameter(views[index], at: index) }
+        var parameters = weights.parameters { index, _ in
+            buckets.parameter(views[index], at: index, frozenRow: index == padding?.table ? padding?.row : nil)
+        }
         if let embedding = tied.tableAndHead {
             parameters.untie(model.architecture.head, head: buckets.parameter(views[embedding], at: weights.count))
         }
