@@ -14,7 +14,12 @@ INLINE float ck_exp(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
+    // Adding it once more puts n, whole, into the lowest bits; the other bits are shifted out. A conversion of n to an integer
+    // would take as long, and is not defined for NaN, which p is here, whatever power it is multiplied by.
+    float shifted = n + shift;
+    uint32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (bits + 127) << 23;
     float power;
     memcpy(&power, &bits, 4);
     return p * power;
