@@ -120,13 +120,18 @@ package enum IntegerTensors {
                 .malformed, "\(checkpoint.folder): tensor \(name + zero)",
                 "is there, and config.json says the weight is symmetric")
         }
-        var zeros = Tensor(zeros: scaleShape)
-        if !spec.symmetric { zeros = try readZeros(name + zero, scaleShape, out, bits, check, checkpoint) }
         var codes: [Int16]
         // Codes are kept signed where symmetric, and else from 0 on.
         let half = Int16(1 << (bits - 1))
         switch layout {
         case .packed:
+            let words = try checkpoint.file(of: name + packed).readBytes(name + packed)
+            guard !PackedIntegers.isOfWholeWords(words, rows: out, columns: columns, bits: bits) else {
+                throw FileError(
+                    .malformed, "\(checkpoint.folder): tensor \(name + packed)",
+                    "has \(32 / bits) integers of \(bits) bits in each word, as compressed-tensors packed them before "
+                        + "mid-2026; newer versions and this program let them cross words: save the model with a newer one")
+            }
             try check(name + packed, [.i32], [out, PackedIntegers.words(columns, bits: bits)])
             try check(name + shape, [.i64], [2])
             let said = try checkpoint.file(of: name + shape).readInts(name + shape)
@@ -134,7 +139,6 @@ package enum IntegerTensors {
                 throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(name + shape)", "is \(said); config.json says \(expected)")
             }
-            let words = try checkpoint.file(of: name + packed).readBytes(name + packed)
             codes = PackedIntegers.unpack(words, rows: out, columns: columns, bits: bits)
             if spec.symmetric { codes = codes.map { $0 - half } }
         case .bytes:
@@ -146,6 +150,8 @@ package enum IntegerTensors {
             }
             if !spec.symmetric { codes = codes.map { $0 + half } }
         }
+        var zeros = Tensor(zeros: scaleShape)
+        if !spec.symmetric { zeros = try readZeros(name + zero, scaleShape, out, bits, check, checkpoint) }
         return QuantizedWeight(codes: codes, scales: scales, zeros: zeros, shape: expected, spec: spec)
     }
 

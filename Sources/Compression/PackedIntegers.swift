@@ -1,3 +1,5 @@
+internal import Support
+
 /// Integers of b bits in rows of 32-bit words, as compressed-tensors lays them out (`pack-quantized`).
 ///
 /// Element i of a row stands at bits [i·b, (i+1)·b) of the row's words, lowest bit first, across words where b does not divide
@@ -5,6 +7,23 @@
 package enum PackedIntegers {
     /// Words of a row.
     package static func words(_ count: Int, bits: Int) -> Int { (count * bits + 31) / 32 }
+
+    /// Whether the words hold ⌊32/b⌋ values each and nothing above them: compressed-tensors' layout before mid-2026, another one
+    /// where b does not divide 32. Rows of few words may have as many in both. Then the bits above are all 0 in that one, and
+    /// those behind the last value in this one.
+    package static func isOfWholeWords(_ bytes: [UInt8], rows: Int, columns: Int, bits: Int) -> Bool {
+        let used = 32 / bits * bits
+        let (dense, whole) = (words(columns, bits: bits), (columns * bits + used - 1) / used)
+        guard used < 32, whole > 1, bytes.count == 4 * rows * whole else { return false }
+        guard whole == dense else { return true }
+        var (above, behind): (UInt32, UInt32) = (0, 0)
+        for row in 0..<rows {
+            for word in 0..<whole { above |= bytes.littleEndian(at: 4 * (row * whole + word), UInt32.self) >> UInt32(used) }
+            let last = bytes.littleEndian(at: 4 * (row * whole + whole - 1), UInt32.self)
+            behind |= last >> UInt32(columns * bits - 32 * (whole - 1))
+        }
+        return above == 0 && behind != 0
+    }
 
     /// - Parameter values: row-major, of `columns` each; 0 to 2^bits − 1.
     package static func pack(_ values: [Int16], columns: Int, bits: Int) -> [UInt8] {

@@ -83,6 +83,26 @@ import Testing
             refusal().contains("tensor \(linear).weight: is floats that are still to be rounded with \(linear).weight_scale"))
     }
 
+    @Test func `words of compressed-tensors before mid-2026 are refused by name`() throws {
+        try write { packing in
+            let groups = try #require(packing["config_groups"]?.object), key = try #require(groups.keys.first)
+            var group = try #require(groups[key]?.object), weights = try #require(group["weights"]?.object)
+            weights["num_bits"] = 3
+            group["weights"] = .object(weights)
+            packing["config_groups"] = [key: .object(group)]
+        } tensors: { sources in
+            for (index, source) in sources.enumerated() where source.name.hasSuffix(".weight_packed") {
+                let (rows, columns) = (source.shape[0], source.shape[1] * 4)
+                let codes = (0..<rows * columns).map { Int16($0 % 7) }
+                let bytes = PackedIntegersTests.wholeWords(codes, columns: columns, bits: 3)
+                sources[index] = TensorSource(source.name, .i32, [rows, bytes.count / 4 / rows]) { .bytes(bytes) }
+            }
+        }
+        let model = try CompressedFolder(folder.file("model")).folder
+        let error = #expect(throws: FileError.self) { try model.parameters() }
+        #expect(error?.description.contains("10 integers of 3 bits in each word, as compressed-tensors packed") == true)
+    }
+
     @Test(arguments: [
         ("weight_g_idx", "in the order of activations"), ("input_scale", "a fixed range of the layer's inputs"),
         ("input_zero_point", "a fixed range"), ("output_scale", "a fixed range of what the layer computes"),
