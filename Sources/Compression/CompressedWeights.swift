@@ -128,15 +128,15 @@ package struct CompressedWeights: PackedWeights {
         return names
     }
 
-    /// Bytes of the tensors that this linear's weight is packed in. - Precondition: it is packed.
+    /// Bytes of this linear's codes, scales and zero points, or of its factors: what `ModelSizes` counts of one that is still to
+    /// be packed. - Precondition: it is packed.
     package func byteCount(of weight: String) throws -> Int {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {
         case .ternary(let layer): return layer.byteCount
         case .integer(_, let layout, _):
-            return try IntegerTensors.names(name, layout, in: checkpoint).reduce(0) {
-                $0 + (try checkpoint.info($1).byteRange.count)
-            }
+            let numbers = IntegerTensors.names(name, layout, in: checkpoint).filter { $0 != name + IntegerTensors.shape }
+            return try numbers.reduce(0) { $0 + (try checkpoint.info($1).byteRange.count) }
         case nil: preconditionFailure("\(weight) is not packed")
         }
     }

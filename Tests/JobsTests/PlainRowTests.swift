@@ -18,10 +18,10 @@ import Testing
         // The job's own method is rounding to nearest, too.
         #expect(plain?["perplexity"]?.number == written?["perplexity"]?.number)
         let (bits, writtenBits) = (plain?["bits_per_weight"]?.number ?? 0, written?["bits_per_weight"]?.number ?? 0)
-        // A folder holds the shapes of packed weights besides.
-        #expect(bits > 4 && writtenBits - bits < 0.01 && writtenBits >= bits)
+        // Codes and scales, and not the shapes that a folder holds besides.
+        #expect(bits > 4 && writtenBits == bits)
         let (bytes, writtenBytes) = (plain?["bytes"]?.integer ?? 0, written?["bytes"]?.integer ?? 0)
-        #expect(writtenBytes - bytes < 1000 && writtenBytes >= bytes)
+        #expect(writtenBytes == bytes && bytes > 0)
 
         let whole = ["quantization.activations.bits=16", "quantization.kv.bits=16"]
         let scored = try summary(of: EvaluateJob(), in: folder, "b", common + whole)["rows"]?.array ?? []
