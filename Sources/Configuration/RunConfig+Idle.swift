@@ -63,9 +63,8 @@ extension RunConfig {
                 isHeeded: job != .ptq || ternary.bits == nil)
         }
         let rounding = quantizationRules(job, rounds: rounds, isAuto: isAuto)
-        return scoring + decomposing + rotationRules(job, rounds: rounds, isAuto: isAuto) + rounding + [
-            Rule(
-                keys: "training.precision", purpose: "rotate, train and qat", isHeeded: [.rotate, .train, .qat].contains(job)),
+        let training = trainingRules(job, isAuto: isAuto)
+        return scoring + decomposing + rotationRules(job, rounds: rounds, isAuto: isAuto) + rounding + training + [
             Rule(
                 keys: "calibration.",
                 purpose:
@@ -96,6 +95,26 @@ extension RunConfig {
             Rule(keys: "verify.", purpose: "verify and rotate", isHeeded: job == .rotate),
             Rule(keys: "plan.", purpose: "plan", isHeeded: false),
         ]
+    }
+
+    /// Those of `training.*`, `checkpoint.*` and the training text.
+    private func trainingRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
+        let trains = [.rotate, .train, .qat].contains(job)
+        let learns = trains || (job == .quantize && (isAuto || learnsForRounding))
+        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
+            names.map { Rule(keys: $0, purpose: purpose, isHeeded: isHeeded) }
+        }
+        return rules(
+            ["training.steps", "training.learning_rate", "training.warmup_steps", "training.precision", "checkpoint."],
+            "rotate, train and qat", trains)
+            + rules(
+                ["training.batch_size", "training.schedule", "training.recompute"],
+                "rotate, train, qat, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
+            + rules(["training.optimizer"], "train and qat", [.train, .qat].contains(job))
+            + rules(
+                ["data.train.path"],
+                "jobs that train or learn rotations by a text, and those that calibrate (quantize with GPTQ, smoothing or "
+                    + "balancing, ptq with ternary.weighting, rotation.balance=true)", readsText(job))
     }
 
     /// Those of `quantization.*`.

@@ -77,6 +77,18 @@ import Testing
             ["model.path", "data.bos", "parallel.threads", "verify reads data.eval.path, "]
         ),
         ("generate", ["calibration.sequences=8", "qat.distill=true"], ["calibration", "generate reads"]),
+        (
+            "ptq",
+            [
+                "training.steps=5", "training.batch_size=2", "training.optimizer=sgd", "checkpoint.every=2",
+                "data.train.path=a.txt",
+            ],
+            ["rotate, train and qat", "quantize.recipe=auto", "train and qat", "rotate, train and qat", "calibrate"]
+        ),
+        ("quantize", ["quantize.transform=learned", "training.learning_rate=1"], ["rotate, train and qat"]),
+        ("quantize", ["quantization.weights.bits=4", "data.train.path=a.txt", "training.recompute=true"], ["GPTQ", "auto"]),
+        ("eval", ["training.warmup_steps=2", "checkpoint.keep=3", "training.schedule=constant"], ["qat", "qat", "auto"]),
+        ("rotate", ["rotation.objective=weights", "data.train.path=a.txt"], ["learn rotations by a text"]),
     ]) func `an assignment to no effect is told, with what it is for`(
         _ job: String, _ settings: [String], _ purposes: [String]
     ) throws {
@@ -115,6 +127,11 @@ import Testing
         ("verify", ["data.eval.path=a.txt", "data.sequence_length=32", "training.seed=3", "verify.tolerance=0.1"]),
         ("generate", ["generate.max_tokens=8", "training.seed=3", "parallel.threads=1"]),
         ("plan", ["plan.nodes=2", "optimizer.shard=true", "plan.job=train"]),
+        ("ptq", ["ternary.weighting=inputs", "data.train.path=a.txt", "training.seed=2"]),
+        ("quantize", ["quantize.transform=learned", "training.batch_size=2", "training.schedule=constant"]),
+        ("quantize", ["quantization.weights.bits=4", "quantization.weights.method=gptq", "data.train.path=a.txt"]),
+        ("rotate", ["training.steps=5", "training.batch_size=2", "checkpoint.every=2", "data.train.path=a.txt"]),
+        ("plan", ["plan.job=train", "training.steps=5", "training.optimizer=sgd", "checkpoint.every=2"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
     ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {
