@@ -10,7 +10,8 @@ package struct FolderInUse: ReportableError, Equatable {
     /// Another try would find the same run, or take its results for its own.
     package var exitCode: ExitCode { .configuration }
     package var description: String {
-        "\(path): another run is writing into this folder; wait for its end, or give this one another --out".singleLine
+        ("\(path): another run is writing into this folder, on this machine or one that shares it; wait for its end, or give "
+            + "this one another --out").singleLine
     }
 }
 
