@@ -33,8 +33,8 @@ package struct Cluster: Sendable, Equatable {
     package var threadsPerCore: Double { max(1, Double(ranksPerNode * threadsPerRank) / Double(coresPerNode)) }
     /// Bytes per second for one rank while all others send too.
     package var bandwidthPerRank: Double { nodes == 1 ? bandwidth : bandwidth / Double(ranksPerNode) }
-    /// Bytes per second from a stage to the next, its neighbor. A node that holds whole replicas has all of these within itself;
-    /// of any other one boundary leads to the next node, and has its network for itself.
+    /// Bytes per second from a stage to the next, its neighbor. A node that holds whole replicas has all of these within
+    /// itself; of any other one boundary leads to the next node, and has its network for itself.
     func boundaryBandwidth(stages: Int) -> Double {
         nodes == 1 || ranksPerNode % stages != 0 ? bandwidth : Self.assumedBandwidth(nodes: 1)
     }
@@ -86,8 +86,8 @@ package struct Cluster: Sendable, Equatable {
         let between = isAlone ? "ranks of a node" : "nodes"
         if settings.bandwidth == nil {
             assumptions.append(
-                "\((8 * bandwidth / 1e9).formatted(decimals: 0)) Gbit/s between \(between): give plan.bandwidth, in bytes a second"
-            )
+                "\((8 * bandwidth / 1e9).formatted(decimals: 0)) Gbit/s between \(between): give plan.bandwidth, in "
+                    + "bytes a second")
         }
         if settings.latency == nil {
             assumptions.append(

@@ -61,7 +61,8 @@ struct JobTime {
     /// Forward passes over the windows of the evaluation outside the steps.
     private var passes: Double {
         switch workload.job {
-        // Full precision alone; beside it rounded, with norms folded, with rotations, and as written. Two sequences of a pass each by which the written network is checked, and one rounded to 16 bits.
+        // Full precision alone; beside it rounded, with norms folded, with rotations, and as written. Two sequences of a pass
+        // each by which the written network is checked, and one rounded to 16 bits.
         case .rotate: 7 + 2 * Double(rotatedRows) + 4 / Double(evaluation.sequences)
         // Full precision alone, and beside the trained network.
         case .train: 3

@@ -159,7 +159,8 @@ package struct PlanReport: Sendable {
         }
         guard let least = search.runs.min(by: { $0.planned.peakMemory < $1.planned.peakMemory }) else { return "" }
         return "nothing fits: the smallest layout needs \(ByteCount(least.planned.peakMemory).rounded) a rank, and with "
-            + "\(counted(least.cluster.ranksPerNode, "rank")) a node each has \(ByteCount(least.cluster.memoryPerRank).rounded); take "
+            + "\(counted(least.cluster.ranksPerNode, "rank")) a node each has "
+            + "\(ByteCount(least.cluster.memoryPerRank).rounded); take "
             + "nodes with more memory (plan.memory_per_node), more of them, training.recompute=true, or model.storage=bf16 or "
             + "file"
     }
