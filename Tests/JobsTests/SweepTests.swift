@@ -33,7 +33,7 @@ import Testing
             """
         #expect(throws: AgreedError.self) { try sweep(text) }
         let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
-        #expect(rows.count == 3)
+        try #require(rows.count == 3)
         let summary = try InputFile.json(folder.file("sweep/quantize,bits=3/summary.json"))
         #expect(rows[0]["perplexity"]?.number == summary["rows"]?.array?.last?["perplexity"]?.number)
         let bits = try rows.prefix(2).map { try #require($0["bits_per_weight"]?.number) }
@@ -59,7 +59,8 @@ import Testing
         let error = #expect(throws: AgreedError.self) { try sweep(text) }
         #expect(error?.description.contains("is not finite") == true)
         let rows = try #require(try InputFile.json(folder.file("sweep/sweep.json")).array)
-        #expect(rows.count == 2 && rows[0]["failure"]?.string == error?.description)
+        try #require(rows.count == 2)
+        #expect(rows[0]["failure"]?.string == error?.description)
         #expect(rows[1]["perplexity"]?.number?.isFinite == true)
     }
 

@@ -49,7 +49,8 @@ extension RankTests {
             try sweep(runs, sideBySide: 1) { folder, failure in
                 #expect(failure?.description.contains("is not finite") == true)
                 let rows = try #require(try InputFile.json("\(folder)/sweep.json").array)
-                #expect(rows.count == 2 && rows[0]["failure"]?.string == failure?.description)
+                try #require(rows.count == 2)
+                #expect(rows[0]["failure"]?.string == failure?.description)
                 #expect(rows[1]["perplexity"]?.number?.isFinite == true)
             }
         }
