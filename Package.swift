@@ -105,16 +105,12 @@ let package = Package(
             ]),
         // The model that ships with the program.
         module("EmbeddedModel", resources: [.copy("Resources/wiki-llama-4m")]),
-        module(
-            "Datasets",
-            [
-                "Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism", "Evaluation",
-            ]),
+        module("Datasets", ["Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism"]),
         module(
             "Configuration",
             [
-                "Support", "Models", "Quantization", "Rotation", "TernarySVD", "Parallelism", "TransitionBus",
-                "EmbeddedModel", "Datasets", "Evaluation", "Compression", "Calibration", "TensorCore", "Yams",
+                "Support", "TensorCore", "LinearAlgebra", "Models", "Quantization", "Rotation", "TernarySVD", "Compression",
+                "Parallelism", "Calibration", "Evaluation", "TransitionBus", "EmbeddedModel", "Datasets", "Yams",
             ]),
         module(
             "Planning",
@@ -183,15 +179,22 @@ let package = Package(
         tests("Datasets", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Configuration"]),
         tests(
             "Configuration",
-            ["Support", "Parallelism", "Quantization", "EmbeddedModel", "HuggingFace", "Models", "TensorCore"]),
+            [
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "Parallelism",
+            ]),
         tests("Planning", ["Support", "HuggingFace", "Models", "Rotation", "Collectives", "Parallelism", "Configuration"]),
-        tests("Runs", ["Support", "TensorCore", "HuggingFace", "Parallelism", "Evaluation", "Configuration"]),
+        tests(
+            "Runs",
+            [
+                "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Parallelism", "Evaluation",
+                "Configuration",
+            ]),
         tests(
             "Trainer",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
-                "TernarySVD",
-                "Collectives", "Parallelism", "Evaluation", "EmbeddedModel", "Configuration",
+                "TernarySVD", "Collectives", "Parallelism", "Calibration", "Evaluation", "TransitionBus", "EmbeddedModel",
+                "Configuration", "Runs",
             ]),
         tests(
             "Jobs",
@@ -200,27 +203,26 @@ let package = Package(
                 "Collectives", "Parallelism", "Evaluation",
                 "EmbeddedModel", "Configuration", "Runs", "Quantization", "TernarySVD",
             ]),
-        tests("Autograd", ["Support", "TensorCore"]),
+        tests("Autograd", ["Support", "TensorCore", "LinearAlgebra"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),
         tests("Models", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "CKernels"]),
         tests("HuggingFace", ["Support", "TensorCore"]),
-        tests("ChatTemplates", ["Support", "TensorCore"]),
+        tests("ChatTemplates", ["Support"]),
         tests("GGUF", ["Support", "TensorCore", "HuggingFace"]),
         tests("Collectives", ["Support", "TensorCore"]),
         .target(
             name: "BusTestSupport", dependencies: ["Support", "TensorCore", "Collectives", "TransitionBus"],
             path: "Tests/BusTestSupport", swiftSettings: strict),
         tests("TransitionBus", ["Support", "TensorCore", "Collectives", "CZeroMQ", "BusTestSupport"]),
-        tests("TernarySVD", ["Support", "TensorCore", "LinearAlgebra", "HuggingFace"]),
+        tests("TernarySVD", ["Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Quantization"]),
         // Run under mpirun, see launch/test; without it a world of one.
         .testTarget(
             name: "RankTests",
             dependencies: [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "Models", "Rotation", "TernarySVD", "Collectives",
-                "Evaluation",
-                "Parallelism",
-                "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Trainer", "BusTestSupport", "TestSupport",
-                "Quantization", "Calibration", "Compression", "HuggingFace", "Generation", "Planning", "Jobs",
+                "Evaluation", "Parallelism", "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Runs", "Trainer",
+                "BusTestSupport", "TestSupport", "Quantization", "Calibration", "Compression", "HuggingFace", "Generation",
+                "Planning", "Jobs",
             ],
             swiftSettings: strict),
         tests("Quantization", ["Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace"]),
@@ -235,7 +237,7 @@ let package = Package(
         tests(
             "Generation",
             [
-                "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "Models", "Quantization", "Rotation",
+                "Support", "TensorCore", "LinearAlgebra", "HuggingFace", "Models", "Quantization", "Rotation", "TernarySVD",
                 "Compression", "EmbeddedModel",
             ]),
         tests(

@@ -1,5 +1,4 @@
 package import Support
-internal import TensorCore
 
 /// Weights that cannot be quantized as asked, or a quantized layer that there is no product of integers for.
 package struct QuantizationError: ReportableError, Equatable {

@@ -1,5 +1,4 @@
 package import Configuration
-internal import Evaluation
 package import Support
 
 /// The result of learning rotations: the ways to quantize the model, compared on the evaluation windows.

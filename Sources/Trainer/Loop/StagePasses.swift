@@ -1,6 +1,5 @@
 internal import Autograd
 internal import Collectives
-internal import Evaluation
 internal import Models
 internal import Parallelism
 internal import Support

@@ -1,6 +1,5 @@
 internal import Autograd
 package import Collectives
-internal import Evaluation
 package import Models
 package import Parallelism
 package import Runs

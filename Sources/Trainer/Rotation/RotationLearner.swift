@@ -2,7 +2,6 @@ internal import Autograd
 internal import CKernels
 package import Collectives
 internal import Configuration
-internal import Evaluation
 package import Models
 package import Parallelism
 package import Quantization
