@@ -109,7 +109,7 @@ import Testing
             job: "rotate", model: "embedded", seed: 1, worldSize: 2, dataParallel: 2, pipelineParallel: 1, steps: 10,
             seconds: 30,
             secondsPerStep: 2, tokensPerStep: 2048, peakMemoryBytesPerRank: [5, 6], bytesSentPerStep: 7, flopsPerStep: 8e9,
-            gemmPeakFlops: 1e10, floatPeakFlops: 5e9, coreShare: 0.5)
+            gemmPeakFlops: 1e10, floatPeakFlops: 5e9, openBLASCore: "Haswell", kernels: "avx2", coreShare: 0.5)
     }
 
     @Test func `the summary has the keys scripts rely on`() throws {
@@ -122,7 +122,7 @@ import Testing
             "job", "world_size", "data_parallel", "pipeline_parallel", "steps", "seconds", "seconds_per_step",
             "tokens_per_second",
             "peak_memory_bytes_per_rank", "bytes_sent_per_step", "model", "seed", "flops_per_step", "gemm_peak_flops",
-            "float32_gemm_peak_flops", "core_share", "model_flops_utilization",
+            "float32_gemm_peak_flops", "openblas_core", "kernels", "core_share", "model_flops_utilization",
         ]
         #expect(json.object?.keys.sorted() == keys.sorted())
     }

@@ -57,7 +57,8 @@ package struct GenerateBenchmarkJob: Job {
             peakMemoryBytesPerRank: try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) },
             bytesSentPerStep: world.size > 1 ? MemoryLayout<Float>.stride * shape.hiddenSize : 0,
             flopsPerStep: ModelCost(shape).forward(sequences: 1, length: 1),
-            gemmPeakFlops: peak, floatPeakFlops: peak, coreShare: shares.reduce(0, +) / Double(shares.count))
+            gemmPeakFlops: peak, floatPeakFlops: peak, openBLASCore: OpenBLAS.core, kernels: KernelSet.chosen,
+            coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results["generate"] = result.json
         summary.results["product"] = .string(config.eval.product.rawValue)
         summary.results["key_bits"] = .integer(model.keys.bits)

@@ -153,6 +153,7 @@ struct LanguageModelRun<World: Communicator> {
             bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count),
             floatPeakFlops: floatPeaks.reduce(0, +) / Double(peaks.count),
+            openBLASCore: OpenBLAS.core, kernels: KernelSet.chosen,
             coreShare: shares.reduce(0, +) / Double(shares.count))
         summary.results = results
         summary.results["data"] = .object(inputs.dataSummary)

@@ -25,6 +25,9 @@ package struct RunSummary: Sendable {
     package var gemmPeakFlops: Double
     /// The same of float32 numbers, whatever the job's products are of.
     package var floatPeakFlops: Double
+    /// Whose kernels OpenBLAS and this program have chosen, on rank 0: what they round differs from one to another.
+    package var openBLASCore: String
+    package var kernels: String
     /// The part of these cores that a rank has, others running on them too; mean over the ranks.
     package var coreShare: Double
     /// What the kind of job adds.
@@ -34,7 +37,7 @@ package struct RunSummary: Sendable {
         job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int,
         seconds: Double,
         secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
-        gemmPeakFlops: Double, floatPeakFlops: Double, coreShare: Double
+        gemmPeakFlops: Double, floatPeakFlops: Double, openBLASCore: String, kernels: String, coreShare: Double
     ) {
         self.job = job
         self.model = model
@@ -51,6 +54,8 @@ package struct RunSummary: Sendable {
         self.flopsPerStep = flopsPerStep
         self.gemmPeakFlops = gemmPeakFlops
         self.floatPeakFlops = floatPeakFlops
+        self.openBLASCore = openBLASCore
+        self.kernels = kernels
         self.coreShare = coreShare
     }
 
@@ -71,7 +76,8 @@ package struct RunSummary: Sendable {
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
             "bytes_sent_per_step": .integer(bytesSentPerStep),
             "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
-            "float32_gemm_peak_flops": .double(floatPeakFlops), "core_share": .double(coreShare),
+            "float32_gemm_peak_flops": .double(floatPeakFlops),
+            "openblas_core": .string(openBLASCore), "kernels": .string(kernels), "core_share": .double(coreShare),
             "model_flops_utilization": .double(modelFlopsUtilization),
         ]
         var object = common.object ?? JSONObject()
