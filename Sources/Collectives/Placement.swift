@@ -66,7 +66,7 @@ package struct Placement: Sendable, Equatable {
     /// Such as "4 ranks × 2 threads on 2 nodes of 4 cores, each bound to 2 of them".
     package var line: String {
         let counts = nodes.map(\.ranks.count)
-        var line = Self.number(ranks.count, "rank") + " × " + Self.range(ranks.map(\.threads), "thread")
+        var line = counted(ranks.count, "rank") + " × " + Self.range(ranks.map(\.threads), "thread")
         line += nodes.count > 1 ? " on \(nodes.count) nodes of " : " on "
         line += Self.range(nodes.map(\.cores), "core")
         if Set(counts).count > 1 { line += ", \(Self.range(counts, "rank")) each" }
@@ -81,7 +81,7 @@ package struct Placement: Sendable, Equatable {
             full.ranks.contains(where: \.isBound)
             ? "mpirun binds ranks to cores unless told --bind-to none"
             : full.ranks.count > full.cores
-                ? "\(full.cores) rank\(full.cores == 1 ? "" : "s") fit"
+                ? "\(counted(full.cores, "rank")) fit"
                 : "parallel.threads=\(full.cores / full.ranks.count) fits"
         return line + ": oversubscribed, \(full.load.formatted(decimals: 1)) threads to a core wait for each other (\(advice))"
     }
@@ -97,10 +97,8 @@ package struct Placement: Sendable, Equatable {
         ]
     }
 
-    private static func number(_ count: Int, _ what: String) -> String { "\(count) \(what)\(count == 1 ? "" : "s")" }
-
     private static func range(_ counts: [Int], _ what: String) -> String {
-        guard let least = counts.min(), let most = counts.max(), least < most else { return number(counts.first ?? 0, what) }
+        guard let least = counts.min(), let most = counts.max(), least < most else { return counted(counts.first ?? 0, what) }
         return "\(least) to \(most) \(what)s"
     }
 }

@@ -149,7 +149,7 @@ extension Job {
             let row =
                 "rank \(world.rank)" + (world.size > 1 ? ": replica \(groups.replica), stage \(groups.stage)" : "")
             let written = try session.finish(title: "sq-train \(Self.name)", row: row)
-            reporter.note("\(path): a timeline of \(world.size) rank\(world.size == 1 ? "" : "s"), for ui.perfetto.dev")
+            reporter.note("\(path): a timeline of \(counted(world.size, "rank")), for ui.perfetto.dev")
             if written.dropped > 0 {
                 reporter.note(
                     "warning: \(path) lacks the last \(written.dropped) spans: it keeps the first \(written.limit) of a rank")

@@ -44,7 +44,7 @@ package enum BusError: ReportableError, Equatable {
         case .unsuitable(let setting, let rule): "\(setting): \(rule)"
         case .tooFewDescriptors(let ranks, let needed, let limit, let fitting, let relaysHelp):
             "the transition bus of \(ranks) ranks takes \(needed) open files a rank, and \(limit) are allowed: raise the limit "
-                + "(ulimit -n \(needed)), use at most \(fitting) rank\(fitting == 1 ? "" : "s"), or set "
+                + "(ulimit -n \(needed)), use at most \(counted(fitting, "rank")), or set "
                 + (relaysHelp ? "bus.topology=relay" : "bus.transport=mpi")
         }
     }

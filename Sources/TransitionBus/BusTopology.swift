@@ -1,3 +1,5 @@
+internal import Support
+
 /// Who connects to whom. A value, found from the ranks' machines and the settings; the same on all ranks.
 package struct BusTopology: Equatable, Sendable {
     /// `bus.topology`.
@@ -81,6 +83,6 @@ package struct BusTopology: Equatable, Sendable {
     package var line: String {
         form == .direct
             ? "every rank connected to every other"
-            : "\(groups.count) relay\(groups.count == 1 ? "" : "s") for up to \(groups.map(\.count).max() ?? 0) ranks each"
+            : "\(counted(groups.count, "relay")) for up to \(groups.map(\.count).max() ?? 0) ranks each"
     }
 }

@@ -3,7 +3,6 @@ package import Collectives
 package import Compression
 package import Configuration
 package import Datasets
-internal import Evaluation
 internal import HuggingFace
 package import Models
 package import Parallelism
@@ -131,7 +130,7 @@ extension LanguageModelInputs {
     static func stageLine(_ dims: ParallelDims, _ stages: [Range<Int>], _ architecture: Architecture) -> String? {
         guard dims.pipeline > 1 else { return nil }
         return
-            "\(dims.data) replica\(dims.data == 1 ? "" : "s") of \(dims.pipeline) stages: "
+            "\(counted(dims.data, "replica")) of \(dims.pipeline) stages: "
             + stages.map(architecture.summary(of:)).joined(separator: "; ")
     }
 

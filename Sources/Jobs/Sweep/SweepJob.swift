@@ -126,7 +126,7 @@ package struct SweepJob {
         return settings
     }
 
-    /// That every run's settings are known, its job is one that can heed them, no other run is the same, and the folder is a
+    /// That every run's settings are known, its job is one that can use them, no other run is the same, and the folder is a
     /// sweep's with the same runs, or will be. Looks only.
     private func check(
         _ grid: SweepGrid, _ request: JobRequest, _ place: SweepFolder, ranks: Int, overwrites: Bool
@@ -134,7 +134,7 @@ package struct SweepJob {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
                 "--side-by-side",
-                "\(ranks) rank\(ranks == 1 ? "" : "s") cannot be divided into \(sideBySide) groups of as many; "
+                "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) groups of as many; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
         try place.check(overwrites: overwrites)
