@@ -77,7 +77,7 @@ package struct QuantizationSettings: Sendable, Equatable {
     init(_ key: Settings) {
         let weightKey = key.section("weights")
         weights = Weights(
-            bits: weightKey("bits", 16, "bits of a weight; 16: not quantized", bitChoices),
+            bits: weightKey("bits", 16, "bits of a weight; 16: not quantized (quantize: 4 unless given)", bitChoices),
             symmetric: weightKey("symmetric", true, "range symmetric about zero"),
             granularity: Self.granularity(weightKey),
             method: weightKey(

@@ -5,8 +5,8 @@ internal import Quantization
 ///
 /// Files of settings serve several jobs, so that what they hold for others is no mistake.
 extension RunConfig {
-    /// The commands that are no job, and what the keys begin with that they heed.
-    static let heededKeys = [
+    /// The commands that are no job, and what the keys begin with that they use.
+    static let usedKeys = [
         "generate": [
             "model.path", "generate.", "training.seed", "parallel.data", "parallel.pipeline", "parallel.threads",
             "eval.product", "watchdog.", "events.", "out",
@@ -17,7 +17,7 @@ extension RunConfig {
         ],
     ]
 
-    /// A line for each key of `--set` that a job or command of this name does not heed, in the order of the keys. A plan heeds
+    /// A line for each key of `--set` that a job or command of this name does not use, in the order of the keys. A plan uses
     /// what its job does.
     func idleKeys(_ given: GivenSettings, _ name: String) -> [String] {
         // A file that the job does not read is refused.
@@ -27,25 +27,25 @@ extension RunConfig {
                 && given[key.path]?.place.hasPrefix(SettingsRequest.assignment) ?? false
         }
         return own.compactMap { key in
-            reasonOfIdleness(key.path, name).map { "\(SettingsRequest.assignment)\(key.path): has no effect here; \($0)" }
+            reasonUnused(key.path, name).map { "\(SettingsRequest.assignment)\(key.path): has no effect here; \($0)" }
         }
     }
 
-    /// What a key is for instead; nil where the job or command of this name heeds it.
-    private func reasonOfIdleness(_ key: String, _ name: String) -> String? {
-        if let heeded = Self.heededKeys[name] {
-            return heeded.contains { key.hasPrefix($0) } ? nil : "\(name) reads \(heeded.joined(separator: ", "))"
+    /// What a key is for instead; nil where the job or command of this name uses it.
+    private func reasonUnused(_ key: String, _ name: String) -> String? {
+        if let used = Self.usedKeys[name] {
+            return used.contains { key.hasPrefix($0) } ? nil : "\(name) reads \(used.joined(separator: ", "))"
         }
         let isPlan = name == PlanSettings.command
         guard let job = isPlan ? plan.job : PlannedJob(rawValue: name), !(isPlan && key.hasPrefix("plan.")) else { return nil }
-        return idleRules(job).first { key.hasPrefix($0.keys) && !$0.isHeeded }.map { "it is for \($0.purpose)" }
+        return idleRules(job).first { key.hasPrefix($0.keys) && !$0.isUsed }.map { "it is for \($0.purpose)" }
     }
 
     private struct Rule {
         /// What the keys begin with.
         let keys: String
         let purpose: String
-        let isHeeded: Bool
+        let isUsed: Bool
     }
 
     private static let ofLearning = ["objective", "starts", "pretrain_steps", "train_weight_bits"]
@@ -56,11 +56,11 @@ extension RunConfig {
         let isAuto = job == .quantize && quantize.recipe == .auto
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
         let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
-        let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isHeeded: job == .eval) }
+        let scoring = Self.ofEval.map { Rule(keys: "eval.\($0)", purpose: "eval", isUsed: job == .eval) }
         let decomposing = Self.ofDecomposition.map {
             Rule(
                 keys: "ternary.\($0)", purpose: "factors by a tolerance, without ternary.bits",
-                isHeeded: job != .ptq || ternary.bits == nil)
+                isUsed: job != .ptq || ternary.bits == nil)
         }
         let rounding = quantizationRules(job, rounds: rounds, isAuto: isAuto)
         let training = trainingRules(job, isAuto: isAuto)
@@ -70,30 +70,30 @@ extension RunConfig {
                 purpose:
                     "quantize by what reads a text (GPTQ, smoothing, balancing), ptq with ternary.weighting=inputs or both, "
                     + "and rotation.balance=true",
-                isHeeded: calibrates(job)),
+                isUsed: calibrates(job)),
             Rule(
                 keys: "model.dense",
                 purpose: "jobs that write packed models: of quantization.weights.bits below 16, or factors",
-                isHeeded: makesFactors
+                isUsed: makesFactors
                     || (rounds && (quantization.weights.bits < 16 || quantization.overrides != .none))),
-            Rule(keys: "eval.max_length", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
-            Rule(keys: "eval.limit", purpose: "eval.tasks", isHeeded: !eval.tasks.entries.isEmpty),
+            Rule(keys: "eval.max_length", purpose: "eval.tasks", isUsed: !eval.tasks.entries.isEmpty),
+            Rule(keys: "eval.limit", purpose: "eval.tasks", isUsed: !eval.tasks.entries.isEmpty),
             Rule(
                 keys: "eval.compare", purpose: "ternary layers, in eval, ptq and qat",
-                isHeeded: makesFactors || job == .eval),
-            Rule(keys: "quantize.", purpose: "quantize", isHeeded: job == .quantize),
-            Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isHeeded: isAuto),
+                isUsed: makesFactors || job == .eval),
+            Rule(keys: "quantize.", purpose: "quantize", isUsed: job == .quantize),
+            Rule(keys: "quantize.held_out", purpose: "quantize.recipe=auto", isUsed: isAuto),
             Rule(
                 keys: "quantize.learning_steps", purpose: "quantize.transform=learned and quantize.recipe=auto",
-                isHeeded: isAuto || learnsForRounding),
+                isUsed: isAuto || learnsForRounding),
             Rule(
                 keys: "ternary.", purpose: "ptq and qat.method=ternary",
-                isHeeded: makesFactors || (job == .eval && ternary.path != nil)),
-            Rule(keys: "qat.", purpose: "qat", isHeeded: job == .qat),
-            Rule(keys: "optimizer.", purpose: "train and qat", isHeeded: [.train, .qat].contains(job)),
-            Rule(keys: "generate.", purpose: "generate", isHeeded: false),
-            Rule(keys: "verify.", purpose: "verify and rotate", isHeeded: job == .rotate),
-            Rule(keys: "plan.", purpose: "plan", isHeeded: false),
+                isUsed: makesFactors || (job == .eval && ternary.path != nil)),
+            Rule(keys: "qat.", purpose: "qat", isUsed: job == .qat),
+            Rule(keys: "optimizer.", purpose: "train and qat", isUsed: [.train, .qat].contains(job)),
+            Rule(keys: "generate.", purpose: "generate", isUsed: false),
+            Rule(keys: "verify.", purpose: "verify and rotate", isUsed: job == .rotate),
+            Rule(keys: "plan.", purpose: "plan", isUsed: false),
         ]
     }
 
@@ -101,8 +101,8 @@ extension RunConfig {
     private func trainingRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
         let trains = [.rotate, .train, .qat].contains(job)
         let learns = trains || (job == .quantize && (isAuto || learnsForRounding))
-        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
-            names.map { Rule(keys: $0, purpose: purpose, isHeeded: isHeeded) }
+        func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
+            names.map { Rule(keys: $0, purpose: purpose, isUsed: isUsed) }
         }
         return rules(
             ["training.steps", "training.learning_rate", "training.warmup_steps", "training.precision", "checkpoint."],
@@ -119,14 +119,14 @@ extension RunConfig {
 
     /// Those of `quantization.*`.
     ///
-    /// - Parameter rounds: whether the job heeds any.
+    /// - Parameter rounds: whether the job uses any.
     private func quantizationRules(_ job: PlannedJob, rounds: Bool, isAuto: Bool) -> [Rule] {
         let (weights, activations, cache) = (quantization.weights, quantization.activations, quantization.kv)
         let (roundsInputs, roundsCache) = (activations.bits < 16, min(cache.keys, cache.values) < 16)
-        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
-            names.map { Rule(keys: "quantization.\($0)", purpose: purpose, isHeeded: isHeeded) }
+        func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
+            names.map { Rule(keys: "quantization.\($0)", purpose: purpose, isUsed: isUsed) }
         }
-        // The first is before those of its parts, which are for other settings of jobs that heed any.
+        // The first is before those of its parts, which are for other settings of jobs that use any.
         return rules([""], "rotate, quantize, eval and qat.method=integer", rounds)
             + rules(
                 ["weights.gptq."], "quantize with quantization.weights.method=gptq or quantize.recipe=auto",
@@ -152,8 +152,8 @@ extension RunConfig {
         let learns = isRotate || (job == .quantize && (isAuto || learnsForRounding))
         let begins = rotation.path == nil && (isAuto || [.hadamard, .learned].contains(quantize.transform))
         let usesOnline = (job == .quantize && quantize.online) || (job == .eval && (eval.hadamard || rotation.path != nil))
-        func rules(_ names: [String], _ purpose: String, _ isHeeded: Bool) -> [Rule] {
-            names.map { Rule(keys: "rotation.\($0)", purpose: purpose, isHeeded: isHeeded) }
+        func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
+            names.map { Rule(keys: "rotation.\($0)", purpose: purpose, isUsed: isUsed) }
         }
         return rules(Self.ofLearning, "rotate, which learns rotations with it", isRotate)
             + rules(["gradient"], "rotate and qat.method=integer", isRotate || trainsIntegers)

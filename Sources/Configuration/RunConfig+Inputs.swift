@@ -9,7 +9,7 @@ extension RunConfig {
         let config = try RunConfig(given)
         let isPlanned = PlannedJob(rawValue: job) != nil
         if isPlanned { try config.quantization.checkUniform(job) }
-        if isPlanned || Self.heededKeys[job] != nil { try config.checkFiles(job) }
+        if isPlanned || Self.usedKeys[job] != nil { try config.checkFiles(job) }
         switch job {
         case PlanSettings.command: try self.init(given, job: config.plan.job.rawValue)
         case PlannedJob.eval.rawValue:
@@ -78,10 +78,12 @@ extension RunConfig {
             && quantization.kv.keys == 16 && quantization.kv.values == 16 && quantization.isUniform
     }
 
-    /// For `quantize`: activations and cache stay as they are unless their bits are given, and a file of rotations says which
+    /// For `quantize`: 4 bits of weights, activations and cache as they are, unless their bits are given; and a file of rotations says which
     /// of R3 and R4 it was learned with, and whether after balancing.
     private func quantizing(_ given: GivenSettings) throws -> GivenSettings {
-        var defaults = ["quantization.activations.bits": "16", "quantization.kv.bits": "16"]
+        var defaults = [
+            "quantization.weights.bits": "4", "quantization.activations.bits": "16", "quantization.kv.bits": "16",
+        ]
         if let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) {
             let saysBalance = given["quantize.balance"] != nil
             let adopted = ["rotation.r3", "rotation.r4"] + (saysBalance ? [] : [RotationMetadata.balanceKey])

@@ -44,7 +44,7 @@ struct ImportCommand: SingleCommand {
         commandName: "import",
         abstract: "Make a Hugging Face folder of a GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, TQ2_0).",
         discussion: """
-            config.json, tokenizer.json and the weights as floats, in the type that holds them exactly unless --dtype names
+            config.json, tokenizer.json and the weights as floats, in the type that holds them exactly unless --dtype names \
             another. What is written is read back and compared before it gets its name.
             """)
 
@@ -64,8 +64,11 @@ struct TargetOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Type of dense weights: input, float32, float16 or bfloat16.", valueName: "type"))
     var dtype = "input"
 
-    @Option(help: ArgumentHelp("Largest file of weights in a folder, such as 5GiB.", valueName: "size"))
-    var shardBytes = String(ExportRequest.defaultShardBytes)
+    @Option(
+        help: ArgumentHelp(
+            "Largest file of weights in a folder, such as 5GiB (default: \(ExportRequest.defaultShardBytes / 1_000_000_000) GB).",
+            valueName: "size"))
+    var shardBytes: String?
 
     @Flag(help: "Replace the file or the model's folder that is there.")
     var overwrite = false
@@ -75,6 +78,7 @@ struct TargetOptions: ParsableArguments {
         guard dtype == "input" || ElementType(frameworkName: dtype) != nil else {
             throw ValidationError("--dtype '\(dtype)': expected input, float32, float16 or bfloat16")
         }
+        guard let shardBytes else { return }
         guard let size = ByteCount(settingText: shardBytes), size.bytes > 0 else {
             throw ValidationError("--shard-bytes '\(shardBytes)': expected \(ByteCount.expectation)")
         }
@@ -83,7 +87,7 @@ struct TargetOptions: ParsableArguments {
     func request(_ source: String) -> ExportRequest {
         ExportRequest(
             source: source, out: out, overwrites: overwrite,
-            shardBytes: ByteCount(settingText: shardBytes)?.bytes ?? ExportRequest.defaultShardBytes,
+            shardBytes: shardBytes.flatMap(ByteCount.init(settingText:))?.bytes ?? ExportRequest.defaultShardBytes,
             elementType: ElementType(frameworkName: dtype))
     }
 

@@ -57,8 +57,7 @@ struct QatCommand: JobCommand {
         abstract: "Train a model to run with ternary factors, or with integers of a few bits.",
         discussion: """
             qat.method=ternary (the default) projects every linear layer onto ternary factors after each step, as ternary.* \
-            says;
-            the ranks share that work. qat.method=integer trains with the quantizers of quantization.*.
+            says; the ranks share that work. qat.method=integer trains with the quantizers of quantization.*.
             """)
 
     @OptionGroup var model: ModelArgument
@@ -87,8 +86,11 @@ struct QuantizeCommand: JobCommand {
     static let configuration = CommandConfiguration(
         commandName: "quantize",
         abstract: "Round a model's linear layers to integers of a few bits and write them packed.",
-        discussion: "quantization.* says how, and whether embedding and head are rounded too; rotation.path or "
-            + "quantize.transform what is done first; see --print-config.")
+        discussion: """
+            quantization.* says how, and whether embedding and head are rounded too; weights get 4 bits unless \
+            quantization.weights.bits says otherwise, activations and cache none. rotation.path or quantize.transform says \
+            what is done first; see --print-config.
+            """)
 
     @OptionGroup var model: ModelArgument
     @OptionGroup var options: ConfigurationOptions
@@ -103,7 +105,8 @@ struct EvaluateCommand: JobCommand {
         abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
         discussion: """
             Windows of data.eval.path, or sequences the model draws itself where no text is given.
-            With a run folder of rotate, ptq, qat or train it makes that run's table again, from the run's settings and files.
+            With a run folder of rotate, quantize, ptq, qat, train or eval it scores what that run made again, from the run's \
+            settings and files, beside the model the run began with.
             """)
 
     @OptionGroup var model: ModelArgument

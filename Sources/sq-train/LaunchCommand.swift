@@ -9,12 +9,14 @@ struct LaunchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "launch",
         abstract: "Run sq-train under mpirun with the flags this machine needs.",
-        usage: "sq-train launch -n 8 [--max-restarts 3] [rotate --set key.path=value …]")
+        usage: "sq-train launch -n 8 [--max-restarts 3 [--allow-relayout]] [rotate --set key.path=value …]")
 
     @Option(name: [.customShort("n"), .customLong("ranks")], help: "Number of ranks.")
     var ranks: Int
 
-    @Option(help: "How often to start again after a failure that may be temporary.")
+    @Option(
+        help: ArgumentHelp(
+            "How often to start again after a failure that may be temporary (exit codes \(Supervisor.restartedCodes))."))
     var maxRestarts = 0
 
     @Flag(
@@ -140,8 +142,7 @@ struct TooFewDescriptors: ReportableError, Equatable {
 
     var exitCode: Support.ExitCode { .configuration }
     var description: String {
-        "mpirun needs \(needed) open files to start \(ranks) rank\(ranks == 1 ? "" : "s"), and \(limit) are allowed: raise the "
-            + "limit "
+        "mpirun needs \(needed) open files to start \(counted(ranks, "rank")), and \(limit) are allowed: raise the limit "
             + "(ulimit -n \(needed))" + (fitting > 0 ? ", or start at most \(fitting)" : "")
     }
 }

@@ -30,6 +30,10 @@ struct Supervisor {
     static let temporaryCodes: Set<Int32> = [1, 75, 110, 134, 137, 139, 205]
     /// What mpirun says where it cannot start anything on a host. That may not come back where it could before.
     private static let unreachableCode: Int32 = 255
+    /// These codes, for people.
+    static var restartedCodes: String {
+        "\(temporaryCodes.sorted().map(String.init).joined(separator: ", ")), after a restart also \(unreachableCode)"
+    }
     /// The exit code of ranks that have stopped on request; no error has it.
     static let stopCode: Int32 = 80
 

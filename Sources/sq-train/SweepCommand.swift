@@ -15,9 +15,9 @@ struct SweepCommand: RankCommand {
                   grid: {quantization.weights.bits: [3, 4], quantization.weights.method: [rtn, gptq]}
                 - job: ptq
                   grid: {ternary.tolerance: [0.1, 0.2]}
-            Below --out each run has a folder, named after its job and grid; sweep.csv and sweep.json have a row for each,
-            sweep.svg is the picture. The same command resumes: finished runs are not made again. The grid may have more
-            or fewer runs then; for other settings of those that are there give another --out, or --overwrite to begin anew.
+            Below --out each run has a folder, named after its job and grid; sweep.csv and sweep.json have a row for each, \
+            sweep.svg is the picture. The same command resumes: finished runs are not made again. The grid may have more \
+            or fewer runs then; for other settings of those that are there give another --out, or --overwrite to start over.
             """)
 
     @Argument(help: ArgumentHelp("A YAML file with runs.", valueName: "file"))

@@ -5,7 +5,7 @@ internal import Support
 enum ThreadNumber {
     /// nil where none are asked for. A list of OpenMP's is one number for each level of nesting: the first one counts.
     static func given(_ environment: [String: String]) throws(ThreadNumberError) -> Int? {
-        // A number set for want of addresses is no choice of the user's.
+        // A number set for lack of addresses is no choice of the user's.
         let openBLAS = environment[CPROCESS_THREAD_LIMIT] ?? environment["OPENBLAS_NUM_THREADS"]
         for (name, text) in [("OPENBLAS_NUM_THREADS", openBLAS), ("OMP_NUM_THREADS", environment["OMP_NUM_THREADS"])] {
             let text = (text ?? "").filter { !$0.isWhitespace }

@@ -10,7 +10,7 @@ struct WatchCommand: ParsableCommand {
         commandName: "watch",
         abstract: "Show a run that is under way.",
         discussion: """
-            A run names its endpoint when it starts (events.endpoint), and in its folder while it lasts. On a terminal its
+            A run names its endpoint when it starts (events.endpoint), and in its folder while it lasts. On a terminal its \
             progress, metrics and layers are shown, elsewhere a line of JSON for each event. Ends when the run does.
             """)
 

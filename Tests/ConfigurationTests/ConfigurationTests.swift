@@ -21,6 +21,17 @@ import Testing
         }
     }
 
+    @Test func `quantize rounds weights alone, to 4 bits, unless bits are given`() throws {
+        func bits(_ given: [String], job: String = "quantize") throws -> [Int] {
+            let quantization = try SettingsRequest(assignments: given).configuration(job: job).quantization
+            return [quantization.weights.bits, quantization.activations.bits, quantization.kv.keys, quantization.kv.values]
+        }
+        #expect(try bits([]) == [4, 16, 16, 16])
+        #expect(try bits(["quantization.weights.bits=3", "quantization.activations.bits=8"]) == [3, 8, 16, 16])
+        #expect(try bits(["quantization.kv.bits=8"]) == [4, 16, 8, 8])
+        #expect(try bits([], job: "rotate") == [16, 4, 4, 4])
+    }
+
     @Test func `without a file every key has its default`() throws {
         let config = try RunConfig()
         #expect(config.training.steps == 100)

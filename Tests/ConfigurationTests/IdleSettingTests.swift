@@ -134,7 +134,7 @@ import Testing
         ("plan", ["plan.job=train", "training.steps=5", "training.optimizer=sgd", "checkpoint.every=2"]),
         // A default says nothing.
         ("train", ["ternary.tolerance=0.1"]), ("rotate", ["quantization.clip_ratios=none"]),
-    ]) func `what a job heeds is not`(_ job: String, _ settings: [String]) throws {
+    ]) func `what a job uses is not`(_ job: String, _ settings: [String]) throws {
         #expect(try warnings(job, settings) == [])
     }
 

@@ -49,8 +49,8 @@ struct QuantizeRecipe {
     static func method(_ config: RunConfig) throws(ConfigurationError) -> any WeightQuantization {
         guard config.quantization.weights.bits < 16 else {
             throw ConfigurationError(
-                "quantization.weights.bits", "is 16; give 2 to 8 (quantization.overrides='*=16' leaves all linears as they are)"
-            )
+                "quantization.weights.bits",
+                "is 16; give 2 to 8 (without it they are 4; quantization.overrides='*=16' leaves all linears as they are)")
         }
         guard let method = config.weightQuantization else {
             throw ConfigurationError("quantization.weights.method", "stored is for eval; quantize rounds weights itself")
