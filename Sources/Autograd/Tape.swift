@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// A value on the tape, and the place where its gradient gathers if it wants one.
+/// A value on the tape, and the place where its gradient gathers if it requires one.
 package struct Variable: Sendable {
     package let stored: StoredTensor
     fileprivate let slot: GradientSlot?
@@ -127,7 +127,7 @@ package final class Tape {
     /// The result of an operation with one output.
     ///
     /// - Parameters:
-    ///   - inputs: the variables the result depends on; if none of them wants a gradient, nothing is recorded.
+    ///   - inputs: the variables the result depends on; if none of them requires a gradient, nothing is recorded.
     ///   - backward: gets ∂loss/∂value (which it may overwrite and pass on) and accumulates into the inputs.
     package func record(_ value: Tensor, from inputs: [Variable], _ backward: @escaping (Tensor) -> Void) -> Variable {
         record([value], from: inputs) { gradients in

@@ -32,7 +32,7 @@ long cprocess_thread_limit(void) {
     return limit < MIB_AT_LEAST ? 1 : 1 + (long)((limit - MIB_AT_LEAST) / MIB_PER_THREAD);
 }
 
-static void heed_address_limit(int count, char **arguments, char **environment) {
+static void apply_address_limit(int count, char **arguments, char **environment) {
     (void)count, (void)arguments, (void)environment;
     // An earlier choice of this kind, as of the process that has started this one, is made anew.
     const char *earlier = getenv(CPROCESS_THREAD_LIMIT);
@@ -73,4 +73,4 @@ static void heed_address_limit(int count, char **arguments, char **environment) 
 
 // Runs before the constructors of all libraries.
 __attribute__((section(".preinit_array"), used))
-static void (*const before_libraries)(int, char **, char **) = heed_address_limit;
+static void (*const before_libraries)(int, char **, char **) = apply_address_limit;

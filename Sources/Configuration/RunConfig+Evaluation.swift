@@ -96,7 +96,7 @@ extension RunConfig {
     /// - Parameters:
     ///   - asked: what is asked for besides.
     ///   - recorded: of a run, with what ``reproducing(run:)`` adds.
-    /// - Throws: ``ConfigurationError`` where that says of a packed `model/` what its row would not heed.
+    /// - Throws: ``ConfigurationError`` where that says of a packed `model/` what its row would not use.
     static func check(_ asked: GivenSettings, over recorded: GivenSettings) throws {
         let (run, changed) = try (RunConfig(recorded), RunConfig(recorded.merging(asked) { $1 }))
         guard changed.ternary.path == nil, let path = changed.eval.trained,

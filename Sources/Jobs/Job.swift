@@ -3,7 +3,7 @@ package import Configuration
 package import Models
 package import Runs
 
-/// A thing `sq-train` does on all ranks, such as learning rotations.
+/// A command that runs on all ranks, such as learning rotations.
 ///
 /// Input is read and checked inside `Communicator/agree(_:)`, so that bad input ends all ranks with the same error; an error
 /// thrown elsewhere ends the others by MPI_Abort. The run folder is created once nothing can be wrong with the input any more.

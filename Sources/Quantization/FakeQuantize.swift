@@ -57,7 +57,7 @@ extension Tape {
     /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
     /// computed again for the observer, which costs less memory traffic than keeping it does memory.
     ///
-    /// - Parameter observer: called in the backward pass, if `x` wants a gradient and the quantizer is active.
+    /// - Parameter observer: called in the backward pass, if `x` requires a gradient and the quantizer is active.
     /// - Precondition: any granularity but ``QuantizerGranularity/column``.
     package func fakeQuantize(
         _ x: Variable, _ spec: QuantizerSpec, gradient: QuantizerGradient = .straightThrough,

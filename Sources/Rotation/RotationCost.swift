@@ -91,7 +91,7 @@ package struct RotationCost: Sendable {
         let attention = model.attention(sequences: sequences, length: length)
         let products = tokens * Double(model.linears + model.head)
         let forward = products + attention
-        // Where no rotation is learned nothing wants a gradient.
+        // Where no rotation is learned nothing requires a gradient.
         let backward = r1 || r2 ? products + 2 * attention + (weightGradients ? tokens * Double(model.linears) : 0) : 0
         let blocks = architecture.blocks.indices
         let gradients = tokens * blocks.reduce(0) { $0 + self.gradients($1, r1: r1, r2: r2) }

@@ -52,8 +52,8 @@ extension GreedyDecomposer {
         cost.iterate(m, n, stride, times: 2)
         var count = 0
         while count < components {
-            // Where rounds heed a forecast, it is right.
-            let left = heedsForecast(options, count) ? components - count : nil
+            // Where rounds use a forecast, it is right.
+            let left = usesForecast(options, count) ? components - count : nil
             let added = options.refines ? roundSize(after: count, stride: stride, expected: left) : stride
             count += added
             cost.rounds += 1

@@ -57,7 +57,7 @@ struct GreedyDecomposer {
 
     private enum Places {
         case none
-        /// All but those that leave nobody other neighbors: the last ones, and four that are neighbors.
+        /// Keep empty components except where removing them moves no other component out of its group of four.
         case amongOthers
         case all
     }
@@ -138,13 +138,13 @@ struct GreedyDecomposer {
         return max((stride + 3) / 4, min(Int(Double(count) * share), expected ?? .max))
     }
 
-    /// Components that the tolerance still asks for, where a round heeds it.
+    /// Components that the tolerance still asks for, where a round uses it.
     private func forecast(_ decay: ErrorDecay, _ count: Int) -> Int? {
-        Self.heedsForecast(options, count) ? decay.missing : nil
+        Self.usesForecast(options, count) ? decay.missing : nil
     }
 
     /// Whether a round after so many components is no larger than the tolerance is expected to ask for.
-    static func heedsForecast(_ options: TernaryOptions, _ count: Int) -> Bool {
+    static func usesForecast(_ options: TernaryOptions, _ count: Int) -> Bool {
         options.economizes || count >= manyComponents
     }
 

@@ -78,7 +78,7 @@ package struct BusStatistics: Equatable, Sendable {
     /// Transitions that arrived again and were ignored.
     package var duplicates = 0
     package var refused: [Refusal: Int] = [:]
-    /// Connections turned away for want of a listed key.
+    /// Connections turned away for lack of a listed key.
     package var refusedKeys = 0
 }
 

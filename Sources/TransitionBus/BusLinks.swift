@@ -47,7 +47,7 @@ protocol BusLinks: AnyObject {
     var subscribers: Int { get }
     /// The ranks with whom a request and its answer show that the connections for these work.
     var correspondents: Set<Int> { get }
-    /// Connections turned away here for want of a listed key.
+    /// Connections turned away here for lack of a listed key.
     var refusedKeys: Int { get }
 
     /// To all ranks; false where there is no room.

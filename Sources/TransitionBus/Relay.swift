@@ -37,7 +37,7 @@ final class Relay: GuardedSocket, @unchecked Sendable {
     private let malformed = Atomic<Int>(0)
     private let failure = Mutex<(any Error)?>(nil)
 
-    /// Connections turned away for want of a listed key.
+    /// Connections turned away for lack of a listed key.
     var refusedKeys: Int { refused.load(ordering: .relaxed) }
     /// Messages dropped: of the wrong form, or from an unlisted peer.
     var dropped: Int { malformed.load(ordering: .relaxed) }

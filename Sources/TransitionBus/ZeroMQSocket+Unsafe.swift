@@ -125,7 +125,7 @@ final class ZeroMQSocket {
             var result = zmq_send(handle, part, part.count, flags)
             while result == -1, zmq_errno() == EINTR { result = zmq_send(handle, part, part.count, flags) }
             guard result == -1 else { continue }
-            // Only the first part can be refused for want of room or of a peer: the mark counts whole messages.
+            // Only the first part can be refused for lack of room or of a peer: the mark counts whole messages.
             if i == 0, zmq_errno() == EAGAIN { return .wouldBlock }
             if i == 0, zmq_errno() == EHOSTUNREACH { return .unreachable }
             try ZeroMQError.check("zmq_send", name, result)

@@ -19,7 +19,7 @@ extension CommandLineTests {
         }
 
         /// OpenBLAS asks for ever where its buffer cannot be had, and takes one for each thread.
-        @Test(arguments: [150, 200, 350, 390]) func `a limit of addresses is heeded before anything is read`(_ mebibytes: Int)
+        @Test(arguments: [150, 200, 350, 390]) func `a limit of addresses is kept before anything is read`(_ mebibytes: Int)
             throws
         {
             expectOneLine(
@@ -82,7 +82,7 @@ extension CommandLineTests {
             expectOneLine(outcome, "SQ_TRAIN_ATTEMPT: \"\(number)\" is no number of an attempt")
         }
 
-        @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for want of descriptors`(_ files: Int)
+        @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for lack of descriptors`(_ files: Int)
             throws
         {
             expectOneLine(try run("-n \(files)", ["launch", "-n", "4", "eval"] + model.arguments()), "ulimit -n 48")

@@ -9,7 +9,7 @@
 /// Returns 0, or the system's error number where it cannot be started.
 int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_Nonnull mask, pid_t *_Nonnull process);
 
-/// Names the variable that is set where OpenBLAS has been given fewer threads for want of addresses: to what the user has asked
+/// Names the variable that is set where OpenBLAS has been given fewer threads for lack of addresses: to what the user has asked
 /// for, which is empty where nobody has.
 #define CPROCESS_THREAD_LIMIT "SQ_TRAIN_THREAD_LIMIT"
 

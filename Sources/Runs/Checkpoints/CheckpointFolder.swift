@@ -24,7 +24,7 @@ struct CheckpointFolder: Sendable {
     }
 
     /// Steps committed, newest first. None where there is no folder; one that cannot be listed is an error, since a run that
-    /// took it for empty would begin anew and remove what is in it.
+    /// took it for empty would start over and remove what is in it.
     func steps() throws(FileError) -> [Int] {
         try entriesIfPresent(ofFolder: path).compactMap { Self.step(ofName: $0) }.sorted(by: >)
     }

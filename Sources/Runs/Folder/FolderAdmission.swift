@@ -43,7 +43,7 @@ enum FolderOccupied: ReportableError, Equatable {
             "\(path): holds a finished run of \(job) without a checkpoint, so that more steps cannot resume it "
                 + "(checkpoint.every was 0); \(Self.advice)"
         case .beginsAnew(let path, let job):
-            "\(path): holds a run of \(job), and --resume never begins anew; \(Self.advice)"
+            "\(path): holds a run of \(job), and --resume never starts over; \(Self.advice)"
         case .input(let path, let setting):
             "\(path): \(setting) is in this folder and would be removed or overwritten; give another --out"
         }

@@ -83,7 +83,7 @@ package final class RunFolder {
             return
                 "stopped on request; \(layers) has the layers finished so far, and the same command with \(flags) resumes there"
         }
-        return "stopped on request before anything was saved; the same command with \(flags) begins anew"
+        return "stopped on request before anything was saved; the same command with \(flags) starts over"
     }
 
     /// What the run is called that has begun in this folder last.
@@ -149,7 +149,7 @@ package final class RunFolder {
             + (isOwn ? [] : FolderContents.scratchNames)
     }
 
-    /// Removes what stands in the folder, so that a run of `job` begins anew here, whenever that is. Nothing happens where
+    /// Removes what stands in the folder, so that a run of `job` starts over here, whenever that is. Nothing happens where
     /// there is no folder.
     ///
     /// - Throws: ``FolderInUse``; what cannot be removed.

@@ -52,7 +52,7 @@ package struct SweepFolder {
     ///
     /// - Parameters:
     ///   - run: what all attempts of the sweep are called.
-    ///   - cleared: the runs of a sweep that begins anew, by the names of their folders, with their jobs. What is in these goes
+    ///   - cleared: the runs of a sweep that starts over, by the names of their folders, with their jobs. What is in these goes
     ///     before the first one begins, so that the sweep may be stopped and go on; so do the table and what another job's run
     ///     has left. nil where nothing may go.
     /// - Returns: what keeps the others out, for as long as it lives.
@@ -89,7 +89,7 @@ package struct SweepFolder {
         FolderContents.resultNames + FolderContents.stateNames + FolderContents.scratchNames
         + [RunFolder.configurationName, RunFolder.metricsName]
 
-    /// What is lost when the sweep begins anew, for `checkInputs(of:outside:)`.
+    /// What is lost when the sweep starts over, for `checkInputs(of:outside:)`.
     ///
     /// - Parameter runs: folders of runs, by name.
     package func removed(runs: [String]) throws -> Set<String> {
