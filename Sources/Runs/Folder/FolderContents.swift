@@ -23,7 +23,7 @@ struct FolderContents {
     /// What a run computes; none of it stands beside another run's configuration.
     static let resultNames = [RunFolder.summaryName] + readNames + [RunFiles.harness, RunFiles.exports]
     /// Of these, what other jobs read.
-    static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, "model"]
+    static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.model, RunFiles.dense]
     /// What a run resumes from; it goes when a run begins at step 0.
     static let stateNames = [CheckpointFolder.name]
     /// What says which run it is and how far it has come.
