@@ -8,7 +8,8 @@ internal import Yams
 struct ConfigurationDocument {
     private static let sizeLimit = 1 << 20
     private static let depthLimit = 16
-    /// More aliases than this are refused before parsing: k^d copies need k·d aliases, and 8 of them make less than 20.
+    /// Where something could be an anchor, more aliases than this are refused before parsing: k^d copies need k·d aliases, and
+    /// 8 of them make less than 20. Without an anchor no alias stands for anything; patterns of layers begin with asterisks.
     private static let aliasLimit = 8
 
     private(set) var settings: GivenSettings = [:]
@@ -50,7 +51,7 @@ struct ConfigurationDocument {
     static func withRoot<Result>(
         of text: String, name: String, _ body: (Node?) throws(ConfigurationError) -> Result
     ) throws(ConfigurationError) -> Result {
-        guard Self.possibleAliases(in: text) <= Self.aliasLimit else {
+        guard Self.possibleMarks("&", in: text) == 0 || Self.possibleMarks("*", in: text) <= Self.aliasLimit else {
             throw ConfigurationError(name, "holds aliases (*name), which are not accepted; quote a text that begins with '*'")
         }
         // Every untagged scalar gets this tag, so that any other one was written in the file.
@@ -81,12 +82,13 @@ struct ConfigurationDocument {
 
     private static let untagged = Tag.Name(rawValue: "untagged")
 
-    /// Asterisks where an alias could begin: after a blank or an indicator.
-    private static func possibleAliases(in text: String) -> Int {
+    /// Where an anchor (`&`) or an alias (`*`) could begin: after a blank, an indicator, or what may be one of Unicode's line
+    /// breaks.
+    private static func possibleMarks(_ mark: Unicode.Scalar, in text: String) -> Int {
         var count = 0
         var previous = UInt8(ascii: "\n")
         for byte in text.utf8 {
-            if byte == UInt8(ascii: "*"), " \t\r\n[{,:".utf8.contains(previous) { count += 1 }
+            if byte == UInt8(ascii: mark), previous >= 0x80 || " \t\r\n[{,:".utf8.contains(previous) { count += 1 }
             previous = byte
         }
         return count

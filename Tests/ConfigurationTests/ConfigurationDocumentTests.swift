@@ -68,6 +68,12 @@ import Testing
         #expect(time < .seconds(30) && keys < .seconds(30))
     }
 
+    @Test func `asterisks of many patterns are none of aliases`() throws {
+        let patterns = (0..<10).map { "*.\($0)_proj=4" }.joined(separator: ",")
+        let config = try RunConfig(assignments: ["quantization.overrides=\(patterns)", "model.path=a &b"])
+        #expect(try RunConfig(ConfigurationDocument(config.yaml, name: "f").settings) == config)
+    }
+
     @Test(arguments: [
         ("a: &x 1\nb: *x\n", "anchors"), ("a: &x 1\n", "anchors"), ("&x a: 1\n", "plain word"), ("a: &x {b: 1}\n", "anchors"),
         ("a: *x\n", "undefined alias"), ("a: {b: &x 1, c: *x}\n", "anchors"), ("? &k a\n: 1\n? *k\n: 2\n", "twice"),
