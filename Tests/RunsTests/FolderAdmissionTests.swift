@@ -83,6 +83,16 @@ import Testing
         #expect(try compared(["training.seed=2"]) == .begins)
     }
 
+    @Test func `settings that only another job heeds are no difference, and a job's own are`() throws {
+        try begin("generate")
+        try finish()
+        #expect(try check("generate", ["verify.tolerance=0.5"], resume: nil) == .finished)
+        refusal("other settings: generate.max_tokens") { _ = try check("generate", ["generate.max_tokens=7"], resume: nil) }
+        try begin("eval")
+        try finish()
+        #expect(try check("eval", ["generate.max_tokens=7"], resume: nil) == .finished)
+    }
+
     @Test func `a folder that is cleared is one that a run begins in, and has no results until then`() throws {
         try begin()
         try save(4)

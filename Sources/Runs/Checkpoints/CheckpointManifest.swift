@@ -144,6 +144,8 @@ extension CheckpointManifest.Identity {
             {
                 continue
             }
+            // Forms are made when the run has ended.
+            if key == RunConfig.formatsKey { continue }
             let isLayout = key == Self.layoutKey || RunConfig.isLayoutKey(key)
             if isLayout, acceptsRelayout { continue }
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"
@@ -174,7 +176,7 @@ extension CheckpointManifest.Identity {
 }
 
 extension RunConfig {
-    /// Sections that say where, when and how loudly, not what is computed.
+    /// Sections that say where, when and how loudly, or what another job does, not what is computed.
     private static let withoutEffect = [
         "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "generate.", "parallel.threads",
     ]
@@ -182,10 +184,11 @@ extension RunConfig {
     /// Whether a setting says how the work is divided among the ranks: what it changes is in which order numbers are added.
     static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }
 
-    /// The settings a run's numbers depend on. Steps are among them: the learning rate follows from their number.
-    var identifyingSettings: [String: String] {
+    /// The settings a job's numbers depend on. Steps are among them: the learning rate follows from their number.
+    func identifyingSettings(of job: String) -> [String: String] {
+        let withoutEffect = Self.withoutEffect.filter { $0 != "\(job)." }
         var result: [String: String] = [:]
-        for key in descriptions where !Self.withoutEffect.contains(where: key.path.hasPrefix) { result[key.path] = key.value }
+        for key in descriptions where !withoutEffect.contains(where: key.path.hasPrefix) { result[key.path] = key.value }
         return result
     }
 }

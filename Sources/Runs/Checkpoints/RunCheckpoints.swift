@@ -68,7 +68,7 @@ package final class RunCheckpoints<World: Communicator> {
         folder = CheckpointFolder(path: context.folder.file(CheckpointFolder.name))
         run = context.folder.run
         let size = world.size
-        let identifying = config.identifyingSettings.merging(
+        let identifying = config.identifyingSettings(of: job).merging(
             CheckpointManifest.Identity.setting(of: context.groups.dims)
         ) { $1 }
         identity = Lazy {
@@ -216,6 +216,7 @@ package final class RunCheckpoints<World: Communicator> {
                 let parts = String(decoding: text, as: UTF8.self).split(separator: " ")
                 files[CheckpointFolder.stateFile(rank: rank)] = .init(bytes: Int(parts[0]) ?? 0, sha256: String(parts[1]))
             }
+            try RunFolder.synchronizeMetrics(parentDirectory(of: folder.path))
             try folder.commit(
                 CheckpointManifest(identity: identity.value(), step: step, run: run, files: files, record: record), keep: keep)
             return true

@@ -103,7 +103,9 @@ package enum FolderAdmission: Equatable {
         // Other forms are made of the results that are there.
         func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
         guard run.isFinished else {
-            if comparesUnfinished, let begun = run.config, let difference = difference(begun, config, ignoring: accepted) {
+            if comparesUnfinished, let begun = run.config,
+                let difference = difference(begun, config, of: job, ignoring: accepted)
+            {
                 throw FolderOccupied.otherUnfinished(path, job: job, difference: difference)
             }
             return run.checkpointStep == nil ? .begins : .resumes
@@ -112,14 +114,14 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherSettings(
                 path, job: job, difference: "its \(RunFolder.configurationName) cannot be read by this version")
         }
-        guard let difference = difference(finished, config, ignoring: accepted) else {
+        guard let difference = difference(finished, config, of: job, ignoring: accepted) else {
             if let setting = config.inputChanged(since: "\(path)/\(RunFolder.summaryName)") {
                 throw FolderOccupied.otherInput(path, job: job, setting: setting)
             }
             return .finished
         }
         if resume != nil, config.training.steps > finished.training.steps,
-            Self.difference(finished, config, ignoring: { $0 == RunConfig.stepsKey || accepted($0) }) == nil
+            Self.difference(finished, config, of: job, ignoring: { $0 == RunConfig.stepsKey || accepted($0) }) == nil
         {
             guard run.checkpointStep == finished.training.steps else { throw FolderOccupied.withoutCheckpoint(path, job: job) }
             return .extends(from: finished.training.steps)
@@ -128,8 +130,10 @@ package enum FolderAdmission: Equatable {
     }
 
     /// The first setting that matters and differs, in words; nil where none does.
-    private static func difference(_ old: RunConfig, _ new: RunConfig, ignoring: (String) -> Bool) -> String? {
-        let (old, new) = (old.identifyingSettings, new.identifyingSettings)
+    private static func difference(
+        _ old: RunConfig, _ new: RunConfig, of job: String, ignoring: (String) -> Bool
+    ) -> String? {
+        let (old, new) = (old.identifyingSettings(of: job), new.identifyingSettings(of: job))
         let keys = Set(old.keys).union(new.keys).sorted()
         guard let key = keys.first(where: { old[$0] != new[$0] && !ignoring($0) }) else { return nil }
         return "\(key) was \(old[key] ?? "not there") and is \(new[key] ?? "not there")"
