@@ -17,8 +17,11 @@ package struct NetworkAddress: Equatable, Sendable {
     /// Whether the interface leads to containers and virtual machines of this machine only: what Docker, Podman, Kubernetes'
     /// plug-ins, libvirt and others call theirs.
     package var isVirtual: Bool {
-        [
-            "docker", "br-", "veth", "virbr", "vnet", "vmnet", "vboxnet", "lxc", "lxd", "cni", "flannel", "cali", "cilium",
+        // Docker's networks; of other programs such a name may be a bridge that leads outward (OVN's br-ex).
+        let number = interface.dropFirst("br-".count)
+        if interface.hasPrefix("br-"), number.count == 12, number.allSatisfy(\.isHexDigit) { return true }
+        return [
+            "docker", "veth", "virbr", "vnet", "vmnet", "vboxnet", "lxc", "lxd", "cni", "flannel", "cali", "cilium",
             "podman", "kube", "tunl",
         ]
         .contains { interface.hasPrefix($0) }
@@ -52,6 +55,15 @@ package enum NetworkInterfaces {
 
     /// Those that may reach other machines.
     package static func outward() -> [NetworkAddress] { addresses().filter { !$0.isLoopback && !$0.isVirtual } }
+
+    /// The interfaces that Open MPI is to leave alone: it takes bridges of containers for ways to other nodes, since they have
+    /// the same network on all. A list of ours stands in place of its own, in which the loopback is; without a way outward
+    /// that is all that ranks have to reach each other. None where there are no bridges.
+    package static func excluded(among addresses: [NetworkAddress]) -> [String] {
+        let bridges = Set(addresses.filter(\.isVirtual).map(\.interface)).sorted()
+        let leadsOutward = addresses.contains { !$0.isLoopback && !$0.isVirtual }
+        return bridges.isEmpty ? [] : (leadsOutward ? ["lo"] : []) + bridges
+    }
 
     /// The own address that messages to another one would leave from, as the system's routes say; nil where none leads there.
     /// Nothing is sent.

@@ -25,12 +25,21 @@ import Testing
         #expect(throws: Never.self) { try Endpoints.check("lo") }
     }
 
-    @Test(arguments: ["docker0", "br-1a2b3c", "veth12ab", "virbr0", "cni0", "flannel.1", "cali1"])
+    @Test(arguments: ["docker0", "br-1a2b3c4d5e6f", "veth12ab", "virbr0", "cni0", "flannel.1", "cali1"])
     func `bridges of containers are no way to other machines`(_ name: String) {
         #expect(Self.address(name, "172.17.0.1").isVirtual)
         #expect(
             !Self.address("eth0", "10.0.0.1").isVirtual && !Self.address("br0", "10.0.0.1").isVirtual
-                && !Self.address("ib0", "10.1.0.1").isVirtual)
+                && !Self.address("ib0", "10.1.0.1").isVirtual && !Self.address("br-ex", "10.0.0.1").isVirtual)
+    }
+
+    /// Without the loopback mpirun ends with 1 and no word where there is nothing else.
+    @Test func `Open MPI keeps to ways to other nodes, and to the loopback where there are none`() {
+        let loopback = NetworkAddress(interface: "lo", text: "127.0.0.1", address: 127 << 24, mask: 255 << 24, isLoopback: true)
+        let (outward, bridge) = (Self.address("eth0", "10.0.0.1"), Self.address("docker0", "172.17.0.1"))
+        #expect(NetworkInterfaces.excluded(among: [loopback, outward]) == [])
+        #expect(NetworkInterfaces.excluded(among: [loopback, outward, bridge]) == ["lo", "docker0"])
+        #expect(NetworkInterfaces.excluded(among: [loopback, bridge]) == ["docker0"])
     }
 
     @Test func `the network that holds rank 0's address is taken, whatever else there is`() {
