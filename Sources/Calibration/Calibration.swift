@@ -87,7 +87,7 @@ package struct Calibration<World: Communicator> {
             return BlockInputs(rounded: try activations(), exact: depth == .deviation ? try activations() : nil)
         }
         // Of this rank's stage, on all of its replicas.
-        var failure: (any ReportableError)?
+        var failure: (any Error)?
         // All ranks go through all blocks, so that they look together whether one was asked to stop, or a stage has failed.
         func meet() throws { try groups.world.agree { if let failure { throw failure } } }
         for block in model.architecture.blocks.indices {
@@ -98,13 +98,16 @@ package struct Calibration<World: Communicator> {
                     let stretch = BlockRun(
                         calibration: self, entry: entry, block: block,
                         parameters: parameters.blocks[block - held.lowerBound].tensors, hooks: hooks,
-                        exactHooks: exact ?? hooks, windows: own, inputs: inputs)
+                        exactHooks: exact ?? hooks, windows: own, length: windows[0].count,
+                        rounds: (windows.count + groups.dims.data - 1) / groups.dims.data, inputs: inputs)
                     do {
                         try stretch.calibrate(replace)
                     } catch let error as CalibrationError {
                         failure = error
                     } catch let error as AgreedError {
                         failure = error
+                    } catch let stop as StopRequested {
+                        failure = stop
                     }
                     if block == held.upperBound - 1, !groups.isLast {
                         // The next stage waits for them before it hears of a failure.
@@ -167,16 +170,19 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private let windows: [[Int32]]
     /// Of each window; none where tokens enter. The block's outputs in the end.
     private let inputs: BlockInputs
+    /// Of a window, of which the replica that has most has so many.
+    private let (length, rounds): (Int, Int)
     /// Of the pass through the block as it was, where one was called for: the outputs have taken the inputs' places.
     private var whole: [HookPoint: InputStatistics]?
 
     init(
         calibration: Calibration<World>, entry: ParameterGroup<Tensor>?, block: Int, parameters: ParameterGroup<Tensor>,
-        hooks: Hooks, exactHooks: Hooks, windows: [[Int32]], inputs: BlockInputs
+        hooks: Hooks, exactHooks: Hooks, windows: [[Int32]], length: Int, rounds: Int, inputs: BlockInputs
     ) {
         (self.calibration, self.entry, self.block) = (calibration, entry, block)
         (self.hooks, self.exactHooks) = (hooks, exactHooks)
         (self.parameters, self.windows, self.inputs) = (parameters, windows, inputs)
+        (self.length, self.rounds) = (length, rounds)
         original = calibration.mode == .fullPrecision || inputs.exact != nil ? parameters : nil
     }
 
@@ -204,15 +210,27 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         }
         if whole == nil {
             let replaced = calibration.mode == .fullPrecision ? original : nil
-            for place in windows.indices {
+            try forEachWindow { place in
                 let input = try inputs.rounded.tensor(place)
                 try inputs.rounded.set(place, output(place, replaced ?? parameters, hooks, input))
             }
         }
         if let exact = inputs.exact, let original {
-            for place in windows.indices {
+            try forEachWindow { place in
                 try exact.set(place, output(place, original, exactHooks, try exact.tensor(place)))
             }
+        }
+    }
+
+    /// Multiplications of a replica between two looks at whether one was asked to stop, about a second's.
+    private static var pause: Int { 20_000_000_000 }
+
+    /// Goes through this replica's windows. Now and then the replicas look together whether one was asked to stop. Collective.
+    private func forEachWindow(_ body: (_ place: Int) throws -> Void) throws {
+        let pause = max(1, Self.pause / max(1, length * parameters.values.reduce(0) { $0 + $1.count }))
+        for round in 0..<rounds {
+            if round % pause == 0 { try StopRequest.check(on: calibration.groups.replicas) }
+            if round < windows.count { try body(round) }
         }
     }
 
@@ -274,15 +292,13 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         if calibration.mode == .fullPrecision, let original {
             let all = whole ?? Dictionary(uniqueKeysWithValues: points.map { ($0.point, empty($0.layers)) })
             if whole == nil {
-                for place in windows.indices { try inputs.rounded.set(place, gather(place, original, all)) }
+                try forEachWindow { try inputs.rounded.set($0, gather($0, original, all)) }
                 whole = all
             }
             result = all[point] ?? empty(layers)
         } else {
             result = empty(layers)
-            for place in windows.indices {
-                _ = try gather(place, parameters, [point: result], exact: exactValue(place, point))
-            }
+            try forEachWindow { _ = try gather($0, parameters, [point: result], exact: exactValue($0, point)) }
         }
         let replicas = calibration.groups.replicas
         if replicas.size > 1 {

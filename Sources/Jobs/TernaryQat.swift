@@ -39,7 +39,7 @@ struct TernaryQat<World: Communicator> {
             try trainer.restore(saved)
             before = try Start(saved)
         } else {
-            try ternary.begin(&trainer.weights, from: given?.factors, keeping: finished)
+            try begin(ternary, &trainer.weights, given, finished)
             before = try start(ternary, trainer, run)
         }
         var steps = Steps()
@@ -124,6 +124,21 @@ struct TernaryQat<World: Communicator> {
         }
     }
 
+    /// The first factors. Collective.
+    private func begin(
+        _ ternary: TernaryTraining<World>, _ weights: inout ModelWeights<Tensor>, _ given: FactorsToStartFrom?,
+        _ finished: FinishedLayers
+    ) throws {
+        var stop: StopRequested?
+        do {
+            try ternary.begin(&weights, from: given?.factors, keeping: finished)
+        } catch let asked as StopRequested {
+            stop = asked
+        }
+        // A stage with fewer layers is done before, and does not hear of it.
+        try context.communicator.agree { if let stop { throw stop } }
+    }
+
     /// The network's score before the first step. Collective.
     private func start(
         _ ternary: TernaryTraining<World>, _ trainer: NetworkTrainer<IdentityHooks, World>, _ run: FullTrainingRun<World>
@@ -148,8 +163,14 @@ struct TernaryQat<World: Communicator> {
             state.merge(start.state)
             return state
         }
+        var hasWarned = false
         return try run.train(trainer, remembering: remembered) { metrics in
             let step = try ternary.update(&trainer.weights)
+            if !hasWarned, let refusal = ternary.refusal {
+                hasWarned = true
+                let rank = context.communicator.rank
+                Console.printError("warning: rank \(rank) has refused \(refusal) on the bus; transition.refused counts them")
+            }
             steps.add(step)
             metrics["transition_seconds"] = .double(step.seconds)
             metrics["branches"] = try step.branches.sum(over: context.groups.pipeline).json
@@ -299,8 +320,10 @@ struct TernaryQat<World: Communicator> {
         func summary(
             _ ternary: TernaryTraining<World>, _ route: BusRoute, over groups: ParallelGroups<World>
         ) throws -> JSONValue {
-            let (count, world) = (max(1, seconds.count), groups.world)
+            let (count, world) = (seconds.count, groups.world)
+            // Null in an attempt without steps.
             func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(count) }
+            func mean(_ bytes: Int64) -> JSONValue { .init(count > 0 ? Int(bytes) / count : nil) }
             var longest = computeSeconds
             try world.allReduce(&longest, .max)
             var added = zip(seconds, computeSeconds).map { $0 - $1 }
@@ -313,8 +336,8 @@ struct TernaryQat<World: Communicator> {
             return [
                 "seconds_per_step": .double(mean(seconds)), "longest_owner_seconds_per_step": .double(mean(longest)),
                 "bus_seconds_per_step": .double(mean(added)), "bus_overhead": .double(mean(added) / mean(stepSeconds)),
-                "bytes_published_per_step": .integer(Int(published) / count),
-                "bytes_reference_per_step": .integer(Int(reference) / count), "replays": .integer(Int(replays)),
+                "bytes_published_per_step": mean(published), "bytes_reference_per_step": mean(reference),
+                "replays": .integer(Int(replays)), "refused": .object(try ternary.refusals(over: world)),
                 "taken_over": .integer(Int(takenOver)), "bus": route.summary,
             ]
         }

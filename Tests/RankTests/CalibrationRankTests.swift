@@ -101,6 +101,21 @@ extension RankTests {
             #expect(error?.description.hasPrefix("model.layers.\(block / 2).self_attn.o_proj: ") == true)
         }
 
+        @Test func `a stage that is asked to stop ends all of them`() throws {
+            let groups = try ParallelGroups(ParallelDims(data: 1, pipeline: world.size), world)
+            let blocks = Self.configuration.layers
+            let stage = blocks * groups.stage / world.size..<blocks * (groups.stage + 1) / world.size
+            let model = Self.configuration.description.model(positions: Self.length)
+            #expect(throws: StopRequested(signal: 10)) {
+                try Calibration(model, groups).run(
+                    Self.parameters(stage), windows: Self.sequences, hooks: IdentityHooks()
+                ) { layers in
+                    if groups.stage == 0 { throw StopRequested(signal: 10) }
+                    return layers.layers.map(\.weight)
+                }
+            }
+        }
+
         /// Sums over replicas round differently in the sixteenth digit, which no weight here is near enough to a tie to show.
         @Test(arguments: [QuantizerGranularity.channel, .group(16), .tensor])
         func `replicas choose the integers that one rank chooses, and all the same`(_ granularity: QuantizerGranularity) throws

@@ -1,7 +1,7 @@
 package import Collectives
 package import Configuration
 package import Runs
-internal import Support
+package import Support
 package import TensorCore
 package import TernarySVD
 internal import TransitionBus
@@ -58,6 +58,13 @@ package final class TernaryTraining<World: Communicator> {
     /// Bytes published by this rank in the steps after the first decomposition.
     package var publishedBytes: Int { exchange.statistics.bytesPublished - initialBytes }
     package var replays: Int { exchange.statistics.replays }
+    /// Something that this rank has refused of the bus's messages; nil where there is nothing but what is late.
+    package var refusal: String? {
+        let statistics = exchange.statistics
+        let reason = Refusal.allCases.first { $0 != .stale && statistics.refused[$0] != nil }
+        return reason.map { "a message (\($0.rawValue))" }
+            ?? (statistics.refusedKeys > 0 ? "a connection with an unknown key" : nil)
+    }
     private var initialBytes = 0
     /// The first transition of a layer, while there is one to make.
     private var first: ((TernaryTrainingLayer, _ poll: () throws -> Void) throws -> TransitionUpdate)?
@@ -270,6 +277,16 @@ package final class TernaryTraining<World: Communicator> {
         let update = message.update
         observe(LayerReport(name: name, branch: update.branch, componentCount: update.s.count, isRefusal: update.isRefusal))
         return update
+    }
+
+    /// What all ranks have refused of the bus's messages, by the reason, and of connections. Collective.
+    package func refusals(over world: some Communicator) throws -> JSONObject {
+        let statistics = exchange.statistics
+        var counts = Refusal.allCases.map { Int64(statistics.refused[$0] ?? 0) } + [Int64(statistics.refusedKeys)]
+        try world.allReduce(&counts, .sum)
+        var result = JSONObject()
+        for (name, count) in zip(Refusal.allCases.map(\.rawValue) + ["keys"], counts) { result[name] = .integer(Int(count)) }
+        return result
     }
 
     // MARK: Checkpoints
