@@ -53,6 +53,6 @@ import Testing
         let (data, pipeline) = (try #require(config.parallel.data), try #require(config.parallel.pipeline))
         #expect(data * pipeline == nodes * tasks)
         #expect(script.contains("configs/\(name).yaml"))
-        #expect(script.contains("sq-train \(config.plan.job.rawValue) "))
+        #expect(script.contains("-- \(config.plan.job.rawValue) "))
     }
 }
