@@ -87,8 +87,11 @@ extension Job {
         let config = try request.settings.configuration(job: Self.name, on: communicator)
         try communicator.agree { try Self.checkSettings(config) }
         let asked = request.resume
+        // What is made here on rank 0 is, like the lock in it, gone again where the run is refused.
+        let new = NewRunFolder(job: Self.name)
+        defer { new.release() }
         let path = try communicator.fromRoot {
-            (config.out ?? asked?.runFolder ?? request.runFolder ?? RunFolder.newPath(job: Self.name)).withoutEndingSlashes
+            (config.out ?? asked?.runFolder ?? request.runFolder ?? new.make()).withoutEndingSlashes
         }
         try communicator.agree {
             if communicator.isRoot, let file = request.trace {

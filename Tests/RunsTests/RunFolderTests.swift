@@ -87,6 +87,51 @@ import Testing
         #expect(try entries(ofFolder: temporary.path) == [])
     }
 
+    @Test func `the copy in floats of an earlier run goes with its results, and nothing that is read from it`() throws {
+        let temporary = try TemporaryFolder()
+        let (path, dense) = (temporary.file("a"), temporary.file("a/dense"))
+        try RunFolder(path, isWriter: true).create(RunConfig(), job: "quantize")
+        try makeFolder(dense)
+        let config = try RunConfig(assignments: ["model.path=\(dense)"])
+        #expect(throws: FolderOccupied.self) { try RunFolder(path, isWriter: true).create(config, job: "quantize") }
+        #expect(PathKind(dense) == .folder)
+        try RunFolder(path, isWriter: true).create(RunConfig(), job: "quantize")
+        #expect(PathKind(dense) == .absent)
+    }
+
+    @Test func `runs that name no folder and begin in the same second have one each, and one that is refused leaves none`()
+        throws
+    {
+        let temporary = try TemporaryFolder()
+        let parent = temporary.file("runs")
+        let folders = (0..<3).map { _ in NewRunFolder(job: "eval", below: parent) }
+        let paths = folders.map { $0.make() }
+        #expect(Set(paths).count == 3)
+        try AtomicFile.write("", to: paths[1] + "/run.json")
+        for folder in folders { folder.release() }
+        #expect(try entries(ofFolder: parent).map { "\(parent)/\($0)" } == [paths[1]])
+        let other = NewRunFolder(job: "eval", below: temporary.file("new"))
+        #expect(PathKind(other.make()) == .folder)
+        other.release()
+        #expect(PathKind(temporary.file("new")) == .absent)
+    }
+
+    @Test func `what runs of a sweep have saved, and how far they are, is its own progress`() throws {
+        let temporary = try TemporaryFolder()
+        func add(_ name: String, _ content: String = "") throws { try AtomicFile.write(content, to: temporary.file(name)) }
+        for folder in ["a", "a/checkpoints", "b"] { try makeFolder(temporary.file(folder)) }
+        try add("a/checkpoints/LATEST", "step-4")
+        #expect(RunFolder.saved(temporary.path).isEmpty)
+        try add("a/run.json")
+        let (saved, place) = (RunFolder.saved(temporary.path), RunFolder.place(temporary.path))
+        try add("b/run.json")
+        let withSecond = RunFolder.saved(temporary.path)
+        try add("b/summary.json")
+        try add("b/metrics.jsonl", "{}\n{}\n")
+        #expect(Set([saved, withSecond, RunFolder.saved(temporary.path)]).count == 3)
+        #expect(place != RunFolder.place(temporary.path) && RunFolder.place(temporary.path).steps == 2)
+    }
+
     @Test(arguments: ["a/model", "a", "a/model/.."])
     func `a run does not begin where its input's files would be removed`(_ input: String) throws {
         let temporary = try TemporaryFolder()

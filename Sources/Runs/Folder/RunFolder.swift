@@ -103,11 +103,11 @@ package final class RunFolder {
         let claimed = try FolderLock(path, supervisor: supervisor)
         if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
         lock = claimed
-        // Whoever could be watched there lives no more.
+        // Whoever could be watched there lives no more, nor does whoever has left a file half written.
         let endpoint = RunEndpoint.fileName
-        for name in try entries(ofFolder: path) where name == endpoint || name.hasPrefix(endpoint + ".tmp-") {
-            try removeTree(file(name))
-        }
+        let written = [endpoint] + FolderContents.resultNames + FolderContents.recordNames
+        for name in try entries(ofFolder: path)
+        where name == endpoint || written.contains(where: { name.hasPrefix($0 + ".tmp-") }) { try removeTree(file(name)) }
     }
 
     /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed:
@@ -187,6 +187,14 @@ package final class RunFolder {
         events.publish("step", .object(step))
     }
 
+    /// Makes the lines of the steps taken so far durable: a checkpoint that stands for them outlives a loss of power.
+    static func synchronizeMetrics(_ path: String) throws(RunFolderError) {
+        let file = open("\(path)/\(metricsName)", O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return }
+        defer { close(file) }
+        guard fsync(file) == 0 else { throw RunFolderError("\(path)/\(metricsName)", "cannot be made durable", errno) }
+    }
+
     /// Writes `summary.json`.
     package func write(_ summary: RunSummary) throws {
         guard isWriter else { return }
@@ -194,19 +202,6 @@ package final class RunFolder {
         object["version"] = .string(ProgramVersion.text)
         try AtomicFile.write(
             JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
-    }
-
-    /// A folder below `runs/` that is not there yet, such as `runs/rotate-20261121-031500`.
-    package static func newPath(job: String) -> String {
-        var now = time(nil)
-        var parts = tm()
-        localtime_r(&now, &parts)
-        var text = [CChar](repeating: 0, count: 32)
-        strftime(&text, text.count, "%Y%m%d-%H%M%S", &parts)
-        let time = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let path = "runs/\(job)-\(time)"
-        let candidates = [path] + (2...999).map { "\(path)-\($0)" }
-        return candidates.first { access($0, F_OK) != 0 } ?? path
     }
 
     /// Makes a folder and those it is in.
