@@ -9,14 +9,16 @@
 
 // The child's side. Other threads may have held locks when the process was forked: only system calls from here on (glibc's
 // execvp allocates nothing). Returns the error number where the program cannot be started.
-static int become(char *const *arguments, const sigset_t *mask, pid_t parent) {
+static int become(char *const *arguments, const sigset_t *mask, int reads_input, pid_t parent) {
     if (setpgid(0, 0) != 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) return errno;
     // A parent that died before the call above sends nothing any more.
     if (getppid() != parent) return ESRCH;
     // A process group in the background would be stopped when it reads from the terminal.
-    int input = open("/dev/null", O_RDONLY);
-    if (input < 0 || dup2(input, STDIN_FILENO) < 0) return errno;
-    if (input != STDIN_FILENO) close(input);
+    if (!reads_input || isatty(STDIN_FILENO)) {
+        int input = open("/dev/null", O_RDONLY);
+        if (input < 0 || dup2(input, STDIN_FILENO) < 0) return errno;
+        if (input != STDIN_FILENO) close(input);
+    }
     if (sigprocmask(SIG_SETMASK, mask, NULL) != 0) return errno;
     execvp(arguments[0], arguments);
     return errno;
@@ -25,14 +27,14 @@ static int become(char *const *arguments, const sigset_t *mask, pid_t parent) {
 // Package.swift defines it for this file alone: another commit compiles no more than this.
 const char *cprocess_commit(void) { return CPROCESS_COMMIT; }
 
-int cprocess_start(char *const *arguments, const sigset_t *mask, pid_t *process) {
+int cprocess_start(char *const *arguments, const sigset_t *mask, int reads_input, pid_t *process) {
     // Closed by the program's start, or brings the error number before.
     int report[2];
     if (pipe2(report, O_CLOEXEC) != 0) return errno;
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0) {
-        int code = become(arguments, mask, parent);
+        int code = become(arguments, mask, reads_input, parent);
         ssize_t written = write(report[1], &code, sizeof code);
         _exit(written == sizeof code ? 127 : 126);
     }

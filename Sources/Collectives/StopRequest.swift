@@ -31,8 +31,8 @@ package enum StopRequest {
     private static let state = Mutex(State())
 
     private struct State {
-        /// The exit code after an answered request, in place of the usual ones, for a supervisor that repeats SIGUSR1 until it
-        /// is heard.
+        /// The first of the exit codes after an answered request, in place of the usual ones, for a supervisor that repeats
+        /// SIGUSR1 until it is heard.
         var agreedCode: Int32?
         var advice: @Sendable () -> String = { "stopped on request; nothing had been written yet" }
         /// Whether this rank writes ``advice``.
@@ -92,7 +92,17 @@ package enum StopRequest {
     package static func exitCode(of signal: Int32) -> Int32 { signal == SIGUSR1 ? 0 : 128 + signal }
 
     /// The same for this process, whose supervisor may want another code.
-    package static func ownExitCode(of signal: Int32) -> Int32 { state.withLock { $0.agreedCode } ?? exitCode(of: signal) }
+    package static func ownExitCode(of signal: Int32) -> Int32 {
+        let own = state.withLock { $0.agreedCode }.flatMap { first in
+            agreedCodes(from: first).first { $0.value == signal }?.key
+        }
+        return own ?? exitCode(of: signal)
+    }
+
+    /// The codes that a supervisor is told of a request by, with the signals they stand for.
+    package static func agreedCodes(from first: Int32) -> [Int32: Int32] {
+        Dictionary(uniqueKeysWithValues: zip(first..., signals + [SIGPIPE]))
+    }
 
     /// Sets the line that says where the run's state is and how to resume; it is made when it is needed, on any thread.
     package static func setAdvice(_ advice: @escaping @Sendable () -> String) { state.withLock { $0.advice = advice } }
@@ -110,7 +120,8 @@ package enum StopRequest {
     /// From here on signals ask. Call it first of all, on the thread that will communicate.
     ///
     /// - Parameters:
-    ///   - agreedCode: the exit code a supervisor wants after an answered request. It may repeat SIGUSR1.
+    ///   - agreedCode: the first of the exit codes a supervisor wants after an answered request, see ``agreedCodes(from:)``. It
+    ///     may repeat SIGUSR1.
     ///   - supervisor: where it ends, this process ends too, a few seconds later: nobody else would end it if whoever started
     ///     it (mpirun) has gone with the supervisor.
     package static func listen(agreedCode: Int32? = nil, supervisor: ProcessIdentity? = nil) {
@@ -189,10 +200,9 @@ package enum StopRequest {
         while true {
             let number = SignalPipe.next(milliseconds: first != nil ? 50 : supervisor == nil ? -1 : 1000)
             if number == releaseMark { return }
-            if orphaned != nil || supervisor?.hasEnded == true {
-                orphaned = orphaned ?? .now
-                if let orphaned, .now - orphaned > .seconds(orphanTimeout) { endOrphaned() }
-            }
+            // What cannot be read once, as where no file can be opened, says nothing.
+            orphaned = supervisor?.hasEnded == true ? orphaned ?? .now : nil
+            if let orphaned, .now - orphaned > .seconds(orphanTimeout) { endOrphaned() }
             if let number, let asked = first {
                 if peerSignals.contains(number) || .now - asked < .seconds(repetition) { continue }
                 if number == SIGUSR1, state.withLock({ $0.agreedCode != nil }) { continue }

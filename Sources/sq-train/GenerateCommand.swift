@@ -35,6 +35,9 @@ struct GenerateCommand: RankCommand {
 
     @OptionGroup var options: ConfigurationOptions
 
+    /// Whether the text comes from standard input.
+    var readsInput: Bool { prompt == nil && !bench && !options.printConfig }
+
     func validate() throws {
         if system != nil, !chat { throw ValidationError("--system is for a conversation; add --chat") }
         if bench, let given = [("--prompt", prompt != nil), ("--chat", chat)].first(where: \.1)?.0 {

@@ -46,10 +46,17 @@ struct LaunchCommand: ParsableCommand {
         // Attempts share a folder, so that each resumes where the last one was saved; the command may name one. What is wrong
         // with the command, the ranks will say.
         let command = try? SQTrain.parseAsRoot(arguments) as? any RankCommand
+        let readsInput = (command as? GenerateCommand)?.readsInput ?? false
+        if readsInput, maxRestarts > 0 {
+            throw ValidationError("--max-restarts cannot read standard input a second time; give generate a --prompt")
+        }
         let resumed = (command as? any JobCommand)?.resumption.flatMap { ResumePolicy($0.resume).runFolder }
-        let folder =
-            (try? command?.options.request().configuration().out) ?? resumed ?? RunFolder.newPath(job: "launch")
-        if maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
+        let given = (try? command?.options.request().configuration().out) ?? resumed
+        // Without restarts every run finds a folder of its own.
+        let new = NewRunFolder(job: "launch")
+        defer { new.release() }
+        let folder = given ?? (maxRestarts > 0 ? new.make() : nil)
+        if let folder, maxRestarts > 0 { setenv(ProcessEnvironment.runFolderVariable, folder, 0) }
         setenv(ProcessEnvironment.stopCodeVariable, String(Supervisor.stopCode), 1)
         setenv(ProcessEnvironment.supervisorVariable, ProcessIdentity.own.text, 1)
         StopRequest.handOver()
@@ -59,7 +66,7 @@ struct LaunchCommand: ParsableCommand {
         let supervisor = Supervisor(
             command: { attempt in attempt > 1 && allowRelayout ? mpirun.onNodesLeft(variables).commandLine : mpirun.commandLine
             },
-            maxRestarts: maxRestarts, runFolder: folder,
+            maxRestarts: maxRestarts, runFolder: folder, readsInput: readsInput,
             answers: command.map { type(of: $0).answers } ?? [])
         let code = try supervisor.run()
         if code != 0 { throw ArgumentParser.ExitCode(code) }
@@ -95,7 +102,8 @@ struct MPIRun {
     /// What the ranks find in their environment, on every node, unless the user has set it.
     var environment: [(name: String, value: String)] {
         var variables: [(name: String, value: String)] = []
-        if (try? ThreadNumber.given(MPIEnvironment.currentEnvironment())) == nil {
+        let given = MPIEnvironment.currentEnvironment()
+        if (try? ThreadNumber.given(given)) == nil {
             let threads = ProcessEnvironment.threadsPerRank(cores: cores, localRanks: localRanks)
             variables.append(("OPENBLAS_NUM_THREADS", String(threads)))
         }
@@ -103,11 +111,10 @@ struct MPIRun {
         if getuid() == 0 {
             variables += [("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]
         }
-        // Open MPI takes bridges of containers for ways to other nodes, since they have the same network on all.
-        let bridges = Set(NetworkInterfaces.addresses().filter(\.isVirtual).map(\.interface)).sorted()
-        if !bridges.isEmpty {
-            let list = (["lo"] + bridges).joined(separator: ",")
-            variables += [("OMPI_MCA_btl_tcp_if_exclude", list), ("OMPI_MCA_oob_tcp_if_exclude", list)]
+        let excluded = NetworkInterfaces.excluded(among: NetworkInterfaces.addresses()).joined(separator: ",")
+        // Open MPI takes one list or the other.
+        for layer in ["btl", "oob"] where !excluded.isEmpty && given["OMPI_MCA_\(layer)_tcp_if_include"] == nil {
+            variables.append(("OMPI_MCA_\(layer)_tcp_if_exclude", excluded))
         }
         return variables
     }

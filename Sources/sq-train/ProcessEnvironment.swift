@@ -53,7 +53,7 @@ enum ProcessEnvironment {
         return isatty(STDOUT_FILENO) == 1
     }
 
-    /// Set by `launch`: the exit code of ranks that have stopped on request, which it translates.
+    /// Set by `launch`: the first of the exit codes of ranks that have stopped on request, which it translates.
     static let stopCodeVariable = "SQ_TRAIN_STOP_CODE"
     static var stopCode: Int32? { MPIEnvironment.currentEnvironment()[stopCodeVariable].flatMap { Int32($0) } }
 

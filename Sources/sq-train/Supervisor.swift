@@ -11,16 +11,18 @@ internal import Support
 ///
 /// The command has a process group of its own, and gets no signal but from here. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1
 /// arrives as SIGUSR1, whichever it was: mpirun passes that on to the ranks and waits, so that they can save the run, while
-/// after any of the others it leaves them a second. They end with ``stopCode``, and this process with the code of the signal it
-/// got. The second signal kills the ranks. A run that was asked to stop is not started again. A supervisor that is killed takes
-/// the command with it: nobody would be left to stop it. A command that outlives its run (mpirun, which waits for a host that
-/// it has lost) is killed, and the run has ended as by a time limit.
+/// after any of the others it leaves them a second. They end with one of ``stopCodes``, and this process with the code of the
+/// signal it got, or else of the one that a rank got. The second signal kills the ranks. A run that was asked to stop is not
+/// started again. A supervisor that is killed takes the command with it: nobody would be left to stop it. A command that
+/// outlives its run (mpirun, which waits for a host that it has lost) is killed, and the run has ended as by a time limit.
 struct Supervisor {
     /// Of an attempt, from 1.
     let command: (_ attempt: Int) -> [String]
     let maxRestarts: Int
-    /// Where the command saves itself.
-    let runFolder: String
+    /// Where the command saves itself; nil where nobody knows before it has begun.
+    let runFolder: String?
+    /// Whether the command gets this process's standard input.
+    let readsInput: Bool
     /// Exit codes that are the command's answer.
     let answers: Set<Int32>
 
@@ -34,7 +36,9 @@ struct Supervisor {
     static var restartedCodes: String {
         "\(temporaryCodes.sorted().map(String.init).joined(separator: ", ")), after a restart also \(unreachableCode)"
     }
-    /// The exit code of ranks that have stopped on request; no error has it.
+    /// The exit codes of ranks that have stopped on request, one for each signal; no error has them.
+    static let stopCodes = StopRequest.agreedCodes(from: stopCode)
+    /// The first of them.
     static let stopCode: Int32 = 80
 
     /// Seconds before a restart: 1, 2, 4, and 4 from there on.
@@ -57,7 +61,7 @@ struct Supervisor {
     func run() throws -> Int32 {
         var (attempt, restarts) = (1, 0)
         var lock = try claim()
-        var saved = newestCheckpoint
+        var saved = runFolder.map(RunFolder.saved)
         var hung: RunFolder.Place?
         var watch = LauncherWatch()
         if let signal = StopRequest.signal { return stopped(by: signal) }
@@ -65,13 +69,14 @@ struct Supervisor {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
             if lock == nil { lock = try claim() }
             let end = wait(for: try start(command(attempt)), &lock, &watch)
-            let newest = newestCheckpoint
+            let newest = runFolder.map(RunFolder.saved)
             if newest != saved { (restarts, saved) = (0, newest) }
             if let signal = end.asked { return exitCode(end, signal) }
             // A rank was told to stop by somebody else.
-            if end.code == Self.stopCode { return 0 }
+            if let signal = Self.stopCodes[end.code] { return StopRequest.exitCode(of: signal) }
             let isTemporary = Self.temporaryCodes.subtracting(answers).contains(end.code)
             guard isTemporary || attempt > 1 && end.code == Self.unreachableCode, restarts < maxRestarts else {
+                if end.code == 1, !answers.contains(1) { sayHowToAsk(command(attempt)) }
                 if end.code == Self.unreachableCode {
                     Console.printError(
                         "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
@@ -79,7 +84,7 @@ struct Supervisor {
                 }
                 return end.code
             }
-            let place = end.code == ExitCode.temporary.rawValue ? RunFolder.place(runFolder) : nil
+            let place = end.code == ExitCode.temporary.rawValue ? runFolder.map(RunFolder.place) : nil
             if let place, place == hung {
                 Console.printError("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
                 return end.code
@@ -96,8 +101,8 @@ struct Supervisor {
     private func exitCode(_ end: End, _ signal: Int32) -> Int32 {
         if let forced = end.forced { return 128 + forced }
         if end.isAbandoned { return stopped(by: signal) }
+        if Self.stopCodes[end.code] != nil { return StopRequest.exitCode(of: signal) }
         switch end.code {
-        case Self.stopCode: return StopRequest.exitCode(of: signal)
         // Nobody had listened yet: the program was still being loaded, or mpirun lost the pipe to a rank it had just started.
         case 128 + SIGUSR1, 128 + SIGPIPE: return stopped(by: signal)
         // mpirun itself, of which a signal at the wrong moment is too much.
@@ -107,17 +112,27 @@ struct Supervisor {
         }
     }
 
+    /// mpirun says nothing where it is told to be quiet, not even why it cannot begin.
+    private func sayHowToAsk(_ command: [String]) {
+        let words = command.filter { $0 != "-q" }.map { word in
+            let isPlain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:=,+@%".contains($0)) }
+            return isPlain && !word.isEmpty ? word : "'\(word.replacing("'", with: "'\\''"))'"
+        }
+        Console.printError(
+            "mpirun ended with code 1 and, told to be quiet, does not say why; this does: "
+                + words.joined(separator: " ").singleLine)
+    }
+
     /// The code where no rank is there to say what has been saved.
     private func stopped(by signal: Int32) -> Int32 {
-        Console.printOutput(RunFolder.stopAdvice(runFolder) + "\n")
+        let advice = runFolder.map { RunFolder.stopAdvice($0) }
+        Console.printOutput((advice ?? "stopped on request; the run folder, if there is one, tells what was saved") + "\n")
         return StopRequest.exitCode(of: signal)
     }
 
-    /// What `LATEST` names.
-    private var newestCheckpoint: String? { RunFolder.newestCheckpoint(runFolder) }
-
     private func claim() throws(FolderInUse) -> SupervisorLock? {
-        try SupervisorLock(runFolder, supervisor: ProcessIdentity.own.text)
+        guard let runFolder else { return nil }
+        return try SupervisorLock(runFolder, supervisor: ProcessIdentity.own.text)
     }
 
     private func start(_ command: [String]) throws(LaunchFailure) -> pid_t {
@@ -127,7 +142,7 @@ struct Supervisor {
         var (process, mask) = (pid_t(), sigset_t())
         pthread_sigmask(SIG_BLOCK, nil, &mask)
         for signal in StopRequest.signals { sigdelset(&mask, signal) }
-        let code = cprocess_start(&arguments, &mask, &process)
+        let code = cprocess_start(&arguments, &mask, readsInput ? 1 : 0, &process)
         guard code == 0 else { throw LaunchFailure(program: command[0], code: code) }
         return process
     }
@@ -155,7 +170,7 @@ struct Supervisor {
                 // mpirun stays, too, where it has output that nobody reads yet.
                 let elapsed = Console.isStalled ? .zero : now - looked
                 let verdict = watch.note(
-                    hasRanks: !ranks.isEmpty, folderIsHeld: RunFolder.isInUse(runFolder), elapsed: elapsed)
+                    hasRanks: !ranks.isEmpty, folderIsHeld: runFolder.map(RunFolder.isInUse) ?? false, elapsed: elapsed)
                 if let verdict { abandon(process, verdict) }
                 end.isAbandoned = verdict != nil
                 looked = now

@@ -102,6 +102,8 @@ extension CommandLineTests {
             let (outcome, calls) = try launch(["-n", "2"], codes: String(code))
             #expect(outcome.code == code)
             #expect(calls.count == 1)
+            // Of itself mpirun says nothing.
+            #expect(outcome.errors.contains("does not say why; this does: mpirun -") == (code == 1), "\(outcome.errors)")
         }
 
         @Test func `temporary failures are tried again, with a pause`() throws {
@@ -124,7 +126,7 @@ extension CommandLineTests {
         @Test func `that models differ is the answer of verify, and not tried again; a node that is lost is`() throws {
             let restarts = ["-n", "2", "--max-restarts", "3"]
             let differ = try launch(restarts + ["verify", "a", "b"], codes: "1 0")
-            #expect(differ.outcome.code == 1 && differ.calls.count == 1)
+            #expect(differ.outcome.code == 1 && differ.calls.count == 1 && !differ.outcome.errors.contains("why"))
             // The stand-in counts on: its second and third run.
             let lost = try launch(restarts + ["train"], codes: "_ 1 0")
             #expect(lost.outcome.code == 0 && lost.calls.count == 3)
@@ -163,6 +165,28 @@ extension CommandLineTests {
                 ["-n", "2", "--max-restarts", "1"] + arguments, codes: "137 137 137 0", savingIn: "run")
             #expect(outcome.code == 0)
             #expect(calls.count == 4)
+        }
+
+        @Test func `a sweep is started again as often as its runs save themselves`() throws {
+            try FileManager.default.createDirectory(atPath: folder.file("run/a"), withIntermediateDirectories: true)
+            try AtomicFile.write("{}", to: folder.file("run/a/run.json"))
+            let (outcome, calls) = try launch(
+                ["-n", "2", "--max-restarts", "1", "sweep", "grid.yaml", "--out", "run"], codes: "137 137 137 0",
+                savingIn: "run/a")
+            #expect(outcome.code == 0 && calls.count == 4, "\(outcome.errors)")
+        }
+
+        @Test func `ranks read standard input where the command does, once`() throws {
+            try AtomicFile.write("#!/bin/sh\ncat\n", to: folder.file("mpirun"))
+            chmod(folder.file("mpirun"), 0o755)
+            func launched(_ arguments: String) throws -> Program.Outcome {
+                try Program.shell("echo word | PATH=.:$PATH \"$0\" launch -n 2 \(arguments)", in: folder.path)
+            }
+            #expect(try launched("generate").output == "word\n")
+            #expect(try launched("generate --prompt x").output.isEmpty)
+            #expect(try launched("eval").output.isEmpty)
+            let again = try launched("--max-restarts 1 generate")
+            #expect(again.code == 64 && again.errors.contains("--prompt"), "\(again.errors)")
         }
 
         @Test func `without mpirun there is one clear line`() throws {

@@ -62,6 +62,7 @@ extension CommandLineTests {
             let mpirun = try #require(try Self.children(of: run.identifier).first)
             kill(try #require(try Self.children(of: mpirun).last), SIGTERM)
             let outcome = try run.wait()
+            #expect(outcome.code == 128 + SIGTERM)
             #expect(outcome.output.components(separatedBy: "stopped on request").count == 2, "\(outcome)")
             #expect(!outcome.errors.contains("restart"))
         }

@@ -3,11 +3,13 @@
 #include <signal.h>
 #include <sys/types.h>
 
-/// Starts a program of the PATH in a process group of its own, with this signal mask and nothing on standard input. When the
-/// calling thread ends, however it ends, the program gets SIGTERM. Returns once the program has been loaded.
+/// Starts a program of the PATH in a process group of its own, with this signal mask and nothing on standard input, or, if it
+/// reads that, with this process's where that is no terminal. When the calling thread ends, however it ends, the program gets
+/// SIGTERM. Returns once the program has been loaded.
 ///
 /// Returns 0, or the system's error number where it cannot be started.
-int cprocess_start(char *_Nullable const *_Nonnull arguments, const sigset_t *_Nonnull mask, pid_t *_Nonnull process);
+int cprocess_start(
+    char *_Nullable const *_Nonnull arguments, const sigset_t *_Nonnull mask, int reads_input, pid_t *_Nonnull process);
 
 /// Names the variable that is set where OpenBLAS has been given fewer threads for lack of addresses: to what the user has asked
 /// for, which is empty where nobody has.

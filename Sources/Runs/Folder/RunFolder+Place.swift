@@ -2,9 +2,9 @@ internal import Configuration
 internal import Support
 
 extension RunFolder {
-    /// How far a run has come, as its folder tells.
+    /// How far a run has come, as its folder tells; a sweep, as its runs' folders do.
     package struct Place: Equatable, CustomStringConvertible {
-        let checkpoint: String?
+        let saved: [String]
         /// Lines of metrics.jsonl.
         let steps: Int
         /// What is kept of layers: decompositions, drafts, digits.
@@ -15,13 +15,34 @@ extension RunFolder {
         }
     }
 
+    /// What cannot be lost any more: the newest checkpoint, and of each run of a sweep its newest one and whether it has
+    /// finished.
+    package static func saved(_ folder: String) -> [String] {
+        let own = newestCheckpoint(folder).map { [$0] } ?? []
+        return own
+            + runs(in: folder).map { run in
+                "\(run) \(newestCheckpoint(run) ?? "") \(PathKind("\(run)/\(summaryName)") == .file)"
+            }
+    }
+
     /// Counts what is in a folder, damaged or not; nothing where there is no folder.
     package static func place(_ folder: String) -> Place {
-        let metrics = "\(folder)/metrics.jsonl"
+        let folders = [folder] + runs(in: folder)
+        let steps = folders.reduce(0) { $0 + countSteps("\($1)/\(metricsName)") }
+        let layers = folders.reduce(0) { $0 + countFiles("\($1)/\(RunFiles.finishedLayers)") }
+        return Place(saved: saved(folder), steps: steps, layers: layers)
+    }
+
+    /// The folders of a sweep's runs; none in another run's folder.
+    private static func runs(in folder: String) -> [String] {
+        ((try? entries(ofFolder: folder)) ?? []).map { "\(folder)/\($0)" }.filter {
+            PathKind("\($0)/\(RunRecord.fileName)") == .file
+        }
+    }
+
+    private static func countSteps(_ metrics: String) -> Int {
         let bytes = PathKind(metrics) == .file ? (try? InputFile.contents(of: metrics, limit: 1 << 30)) ?? [] : []
-        let layers = countFiles("\(folder)/\(RunFiles.finishedLayers)")
-        return Place(
-            checkpoint: newestCheckpoint(folder), steps: bytes.count { $0 == UInt8(ascii: "\n") }, layers: layers)
+        return bytes.count { $0 == UInt8(ascii: "\n") }
     }
 
     /// Files in a folder and in its folders.
