@@ -51,6 +51,16 @@ import Testing
         #expect(try InputFile.contents(of: folder.file("sweep/quantize,bits=3/summary.json"), limit: 1 << 16) == written)
     }
 
+    @Test func `no run is taken any more once some ranks were asked to stop`() throws {
+        let ledger = SweepLedger(in: folder.path)
+        try ledger.begin()
+        #expect(try ledger.take(from: 0..<3) == 0)
+        ledger.stop()
+        #expect(try ledger.take(from: 0..<3) == nil)
+        try ledger.begin()
+        #expect(try ledger.take(from: 0..<3) == 0)
+    }
+
     @Test func `a run whose loss overflows is a row, and the others go ahead`() throws {
         let text = """
             settings: {training.steps: 6, training.optimizer: sgd, optimizer.clip_norm: none}

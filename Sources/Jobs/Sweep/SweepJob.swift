@@ -30,9 +30,11 @@ package struct SweepJob {
     ///   the grid that failed. Collective.
     package func run(_ request: JobRequest, _ reporter: Reporter, on world: some Communicator) throws {
         let grid = try world.agree { try SweepGrid(file: file) }
+        let new = NewRunFolder(job: Self.name)
+        defer { new.release() }
         let folder = try world.fromRoot {
             let given = try RunConfig(assignments: request.settings.assignments.filter { $0.hasPrefix("out=") }).out
-            return given ?? request.runFolder ?? RunFolder.newPath(job: Self.name)
+            return given ?? request.runFolder ?? new.make()
         }
         let place = SweepFolder(folder)
         let ledger = SweepLedger(in: folder)
@@ -62,14 +64,18 @@ package struct SweepJob {
             reporter: isAlone ? reporter : reporter.speaking(part.isRoot),
             jobReporter: isAlone ? reporter : reporter.speaking(false))
         // A group that cannot write down how a run has ended stops; the others take the runs that are left.
-        var failure: AgreedError?
+        var failure: (any Error)?
         do {
             while try group.runNext(on: part, settings) {}
         } catch let error as AgreedError {
             failure = error
+        } catch let stop as StopRequested {
+            if part.isRoot { ledger.stop() }
+            failure = stop
         }
-        // Until the last group is done.
-        try world.agree { if let failure { throw failure } }
+        // Until the last group is done; one that is asked to stop first lets the others save their runs.
+        func meet() throws { try world.agree { if let failure { throw failure } } }
+        try failure is StopRequested ? StopRequest.shielded(meet) : meet()
         try world.agree {
             guard world.isRoot else { return }
             let report = try SweepReport(grid, ledger, in: folder)

@@ -10,6 +10,7 @@ struct SweepLedger {
     private let folder: String
 
     private static let outcomeFile = "outcome.json"
+    private static let stopFile = "stopped"
 
     /// - Parameter sweep: the sweep's folder.
     init(in sweep: String) { folder = "\(sweep)/\(SweepFolder.ledgerName)" }
@@ -25,8 +26,12 @@ struct SweepLedger {
     /// When the last run has ended.
     func end() throws(FileError) { try removeTree(folder) }
 
+    /// No more runs are to be taken: some ranks were asked to stop. Where that cannot be written the others hear of it later.
+    func stop() { try? AtomicFile.write("", to: "\(folder)/\(Self.stopFile)") }
+
     /// The number of a run that nobody else has taken or will take; nil where there is none.
     func take(from runs: Range<Int>) throws(FileError) -> Int? {
+        if PathKind("\(folder)/\(Self.stopFile)") == .file { return nil }
         for run in runs where try makesNewFolder(entry(run)) { return run }
         return nil
     }
