@@ -32,8 +32,10 @@ package final class MPICommunicator: Communicator {
         let (heartbeat, problem) = try Heartbeat.open(self)
         // Every rank is here now: none still waits for an answer of the one before.
         watchdog?.stop()
-        watchdog = Watchdog(rank: rank, heartbeat, timeout: longestWait)
-        return problem
+        let own = Watchdog(rank: rank, heartbeat, timeout: longestWait)
+        watchdog = own
+        let isDeaf = try allReduce(Int64(own.isWatching ? 0 : 1), .max) > 0
+        return isDeaf ? "a rank has no thread for its watchdog: one that hangs may not be noticed" : problem
     }
 
     /// Makes a call that may wait for other ranks.

@@ -40,7 +40,7 @@ package struct QuantizeJob: Job {
         let model = run.model
         try run.noteOrigin(ofRotations: config.rotation.path)
         let windows = try run.evaluationWindows(drawingFrom: original)
-        let start = ContinuousClock.now
+        let (start, sent) = (ContinuousClock.now, groups.bytesSent)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         // With the bits that each weight will have.
         let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
@@ -85,7 +85,8 @@ package struct QuantizeJob: Job {
         try run.finish(
             .init(
                 steps: 1, secondsPerStep: (.now - start) / .seconds(1),
-                tokensPerStep: windows.count * config.data.sequenceLength, bytesSentPerStep: 0, flopsPerStep: 5 * forward),
+                tokensPerStep: windows.count * config.data.sequenceLength, bytesSentPerStep: groups.bytesSent - sent,
+                flopsPerStep: 5 * forward),
             results)
         if let search = made.search { context.reporter.note("\n" + search.text) }
         context.reporter.note("\n" + table.text)

@@ -12,6 +12,16 @@ extension RankTests {
         var rank: Int { world.rank }
         var size: Int { world.size }
 
+        @Test func `a rank alone in its group sends nothing`() throws {
+            let alone = try #require(try world.split(color: world.rank, key: 0))
+            let before = (alone.bytesSent, world.bytesSent)
+            _ = try alone.allReduce(Int64(1), .sum)
+            _ = try alone.allGather(Int64(1))
+            #expect(alone.bytesSent == before.0)
+            _ = try world.allReduce(Int64(1), .sum)
+            #expect((world.bytesSent > before.1) == (world.size > 1))
+        }
+
         @Test func `sum, minimum and maximum are those of all ranks`() throws {
             var tensor = Tensor([Float(rank), 1, -Float(rank)], [3])
             try world.allReduceSum(&tensor)

@@ -32,8 +32,8 @@ struct LanguageModelRun<World: Communicator> {
         var secondsPerStep: Double
         /// Over all ranks.
         var tokensPerStep: Int
-        /// By this rank.
-        var bytesSentPerStep: Int
+        /// By this rank; nil where it was not measured.
+        var bytesSentPerStep: Int?
         /// Floating-point operations the algorithm needs for a step, over all ranks.
         var flopsPerStep: Double
     }
@@ -144,13 +144,13 @@ struct LanguageModelRun<World: Communicator> {
         let memory = try world.allGather(Int64(RunSummary.peakMemoryBytes)).map { Int($0) }
         let (peaks, floatPeaks) = (try world.allGather(peak), try world.allGather(floatPeak))
         let shares = try world.allGather(min(1, world.coreShare() / Double(Team.threads)))
-        let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep), .max))
+        let sent = Int(try world.allReduce(Int64(measured.bytesSentPerStep ?? -1), .max))
         var summary = RunSummary(
             job: job, model: inputs.folder.path, seed: config.training.seed, worldSize: world.size,
             dataParallel: context.groups.dims.data, pipelineParallel: context.groups.dims.pipeline, steps: measured.steps,
             seconds: (.now - start) / .seconds(1),
             secondsPerStep: measured.secondsPerStep, tokensPerStep: measured.tokensPerStep, peakMemoryBytesPerRank: memory,
-            bytesSentPerStep: sent, flopsPerStep: measured.flopsPerStep,
+            bytesSentPerStep: sent < 0 ? nil : sent, flopsPerStep: measured.flopsPerStep,
             gemmPeakFlops: peaks.reduce(0, +) / Double(peaks.count),
             floatPeakFlops: floatPeaks.reduce(0, +) / Double(peaks.count),
             openBLASCore: OpenBLAS.core, kernels: KernelSet.chosen,
@@ -164,7 +164,9 @@ struct LanguageModelRun<World: Communicator> {
             "final_seconds": .double(cost.finalSeconds),
         ]
         try world.agree {
-            if world.isRoot { for name in [RunFiles.model, RunFiles.dense] { try writeCard(results, in: name) } }
+            guard world.isRoot else { return }
+            try writeCard(results, in: RunFiles.model)
+            if config.model.dense { try writeCard(results, in: RunFiles.dense) }
         }
         // Once the summary is there the run has ended: it is not stopped any more.
         try StopRequest.check(on: world)

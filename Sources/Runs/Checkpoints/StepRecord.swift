@@ -7,8 +7,8 @@ package struct StepRecord: Equatable {
     /// All steps of an attempt but its first, which also fills the memory pool.
     package var timedSteps: Int
     package var timedSeconds: Double
-    /// By this rank, in the attempt.
-    package var bytesSentPerStep = 0
+    /// By this rank, in the attempt; nil where that has taken no step.
+    package var bytesSentPerStep: Int?
     package var secondsPerStep: Double { timedSeconds / Double(max(1, timedSteps)) }
 
     package init(firstLoss: Double = 0, lastLoss: Double = 0, timedSteps: Int = 0, timedSeconds: Double = 0) {

@@ -17,8 +17,8 @@ package struct RunSummary: Sendable {
     /// Over all ranks.
     package var tokensPerStep: Int
     package var peakMemoryBytesPerRank: [Int]
-    /// By the rank that sends most.
-    package var bytesSentPerStep: Int
+    /// By the rank that sends most; nil where it was not measured.
+    package var bytesSentPerStep: Int?
     /// Floating-point operations the algorithm needs for a step, over all ranks.
     package var flopsPerStep: Double
     /// Operations per second of a large matrix product on one rank, while it has the cores that its threads want.
@@ -36,7 +36,7 @@ package struct RunSummary: Sendable {
     package init(
         job: String, model: String, seed: Int, worldSize: Int, dataParallel: Int, pipelineParallel: Int, steps: Int,
         seconds: Double,
-        secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int, flopsPerStep: Double,
+        secondsPerStep: Double, tokensPerStep: Int, peakMemoryBytesPerRank: [Int], bytesSentPerStep: Int?, flopsPerStep: Double,
         gemmPeakFlops: Double, floatPeakFlops: Double, openBLASCore: String, kernels: String, coreShare: Double
     ) {
         self.job = job
@@ -74,7 +74,7 @@ package struct RunSummary: Sendable {
             "steps": .integer(steps), "seconds": .double(seconds), "seconds_per_step": .double(secondsPerStep),
             "tokens_per_second": .double(tokensPerSecond),
             "peak_memory_bytes_per_rank": .array(peakMemoryBytesPerRank.map { .integer($0) }),
-            "bytes_sent_per_step": .integer(bytesSentPerStep),
+            "bytes_sent_per_step": .init(bytesSentPerStep),
             "flops_per_step": .double(flopsPerStep), "gemm_peak_flops": .double(gemmPeakFlops),
             "float32_gemm_peak_flops": .double(floatPeakFlops),
             "openblas_core": .string(openBLASCore), "kernels": .string(kernels), "core_share": .double(coreShare),

@@ -5,7 +5,8 @@ package import Support
 /// How long the stages of a run waited for each other.
 package struct PipelineReport {
     private let stages: Int
-    private let waiting: PipelineTiming.Waiting
+    /// nil where this attempt of the run has taken no step.
+    private let waiting: PipelineTiming.Waiting?
     private let ideal: Double
 
     /// Collective.
@@ -21,22 +22,23 @@ package struct PipelineReport {
         let timings = stride(from: 0, to: times.count, by: 2).map {
             PipelineTiming(total: times[$0], waiting: times[$0 + 1])
         }
-        waiting = PipelineTiming.waiting(timings, stages: stages, microbatches: count)
+        let hasSteps = timings.contains { $0.total > 0 }
+        waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: count) : nil
         ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: count)
     }
 
     /// Adds `bubble_fraction`, of which `least_bubble_fraction` is what these stages must wait and `ideal_bubble_fraction` what
-    /// equal ones must, and `pipeline_efficiency` to a job's part of `summary.json`.
+    /// equal ones must, and `pipeline_efficiency` to a job's part of `summary.json`; null where nothing was measured.
     package func add(to results: inout JSONObject) {
-        results["bubble_fraction"] = .double(waiting.measured)
-        results["least_bubble_fraction"] = .double(waiting.least)
+        results["bubble_fraction"] = .init(waiting?.measured)
+        results["least_bubble_fraction"] = .init(waiting?.least)
         results["ideal_bubble_fraction"] = .double(ideal)
-        results["pipeline_efficiency"] = .double(waiting.efficiency)
+        results["pipeline_efficiency"] = .init(waiting?.efficiency)
     }
 
-    /// For the user; nil where there is one stage.
+    /// For the user; nil where there is one stage, or nothing was measured.
     package var line: String? {
-        guard stages > 1 else { return nil }
+        guard stages > 1, let waiting else { return nil }
         func percent(_ fraction: Double) -> String { "\((100 * fraction).formatted(decimals: 1)) %" }
         return
             "stages waited \(percent(waiting.measured)) of their passes' time; with free messages these stages would have "

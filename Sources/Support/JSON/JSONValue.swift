@@ -132,6 +132,9 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Ex
     package init(booleanLiteral value: Bool) { self = .bool(value) }
     package init(arrayLiteral elements: JSONValue...) { self = .array(elements) }
     package init(nilLiteral: ()) { self = .null }
+    /// Null where there is no number.
+    package init(_ number: Double?) { self = number.map { .double($0) } ?? .null }
+    package init(_ number: Int?) { self = number.map { .integer($0) } ?? .null }
     /// - Precondition: no key twice.
     package init(dictionaryLiteral elements: (String, JSONValue)...) {
         var object = JSONObject()

@@ -97,7 +97,7 @@ package struct TrainingLoop {
         for number in first..<training.steps { try Trace.span(.step, number) { try step(number) } }
         world.watchdog?.begin("the last checkpoint", limit: .seconds(config.watchdog.checkpoint))
         try Trace.span(.checkpoint) { try checkpoints.finish() }
-        record.bytesSentPerStep = (groups.bytesSent - sent) / max(1, training.steps - first)
+        if training.steps > first { record.bytesSentPerStep = (groups.bytesSent - sent) / (training.steps - first) }
         return record
     }
 
