@@ -2,7 +2,7 @@
 ///
 /// Connections keep order. So a frame of an owner shows that what it published before and has not arrived is lost, and nothing
 /// else shows it: an owner from which nothing comes still computes, or waits for the processor, and is not asked. Once it has
-/// said that it has published everything, five requests in a row without any effect, or 30 s, are a failure.
+/// said that it has published everything, five requests in a row without any effect, or 30 s without one, are a failure.
 struct RepairSchedule {
     enum Decision: Equatable { case wait, ask, giveUp(afterSeconds: Double) }
 
@@ -13,7 +13,7 @@ struct RepairSchedule {
         var missing: Int
         /// Whether its stream has shown a gap.
         var hasGap = false
-        /// When the owner was first known to have published everything.
+        /// When the owner was first known to have published everything, or of the last progress since.
         var ended: ContinuousClock.Instant?
     }
 
@@ -39,10 +39,11 @@ struct RepairSchedule {
             (state.missing, state.tries, state.interval) = (missing, 0, timing.query)
             state.next = max(state.next, now + timing.query)
             start = now
+            if state.ended != nil { state.ended = now }
         }
         if hasGap { (state.hasGap, state.next) = (true, now) }
         if hasEnded, state.ended == nil { (state.ended, state.next) = (now, now) }
-        if let ended = state.ended, now - ended > timing.repair || state.tries > timing.repairTries {
+        if let ended = state.ended, now - ended > timing.repair || state.tries >= timing.repairTries && now >= state.next {
             return .giveUp(afterSeconds: (now - ended).seconds)
         }
         if let silence = timing.silence, now - start > silence { return .giveUp(afterSeconds: (now - start).seconds) }

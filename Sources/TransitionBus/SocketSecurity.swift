@@ -17,8 +17,8 @@ extension ZeroMQSocket {
     }
 
     /// A local socket without a file has no permissions, so libzmq asks the kernel who connects: only processes of this user
-    /// may.
-    func admitOwnUserOnly() throws(ZeroMQError) { try set(ZMQ_IPC_FILTER_UID, Int(geteuid())) }
+    /// may. Options are numbers of 32 bits with a sign, users of 32 without.
+    func admitOwnUserOnly() throws(ZeroMQError) { try set(ZMQ_IPC_FILTER_UID, Int(Int32(bitPattern: geteuid()))) }
 
     /// Notices a peer that is gone (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.
     func setHeartbeats() throws(ZeroMQError) {
