@@ -1,8 +1,9 @@
 // MPI moves messages only while it is called. Between the calls of a rank that computes for long, a thread calls it.
 #pragma once
 
-/// Entered around every call of MPI but MPI_Abort: one thread at a time may be in it (MPI_THREAD_SERIALIZED). The thread
-/// stays away while another one is inside, which moves messages itself.
+/// Entered around every call of MPI that moves messages, but MPI_Abort: one thread at a time may be in it
+/// (MPI_THREAD_SERIALIZED). Not around MPI_Init and MPI_Finalize, when the thread is not there, nor around what only looks
+/// something up. The thread stays away while another one is inside, which moves messages itself.
 void cmpi_enter(void);
 void cmpi_leave(void);
 

@@ -31,8 +31,11 @@ package final class Watchdog: Sendable {
 
     init(rank: Int, _ heartbeat: Heartbeat?, timeout: Duration) {
         (self.rank, self.heartbeat, self.timeout) = (rank, heartbeat, timeout)
-        if let thread = try? SystemThread.start({ self.watch() }) { pthread_detach(thread) }
+        if let thread = try? SystemThread.start({ self.watch() }) { pthread_detach(thread) } else { stop() }
     }
+
+    /// Whether the thread is there, which the system may have refused.
+    var isWatching: Bool { !isStopped.load(ordering: .acquiring) }
 
     /// Begins a phase in which something must get done every `limit`; replaces the one before.
     package func begin(_ name: String, limit: Duration) {
@@ -62,13 +65,13 @@ package final class Watchdog: Sendable {
     }
 
     private func watch() {
-        var (count, last, before) = (WorkProgress.count, Self.now(), Self.now())
+        var (count, last, before) = (WorkProgress.count, Trace.now(), Trace.now())
         var silence = Silence(rank: rank, size: heartbeat?.size ?? 1, now: last)
         var nextQuestion = last
         var ending: UInt64?
         while !isStopped.load(ordering: .acquiring) {
             usleep(Self.tick)
-            let now = Self.now()
+            let now = Trace.now()
             let current = state.withLock { $0 }
             // Stopped itself, or starved: the others' silence may be this rank's deafness.
             if now - before > Self.second {
@@ -131,12 +134,6 @@ package final class Watchdog: Sendable {
                 "no rank has made progress for \(rounded(seconds)) s\(place): all wait for each other\(waiting)"
             }
         return "sq-train: error: \(what); the job ends (watchdog.step), and the same command resumes from what was saved"
-    }
-
-    private static func now() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 }
 

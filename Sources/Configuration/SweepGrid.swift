@@ -110,10 +110,10 @@ package struct SweepGrid: Sendable {
         guard let job else { throw failure(entry, "names no job") }
         var combinations: [[(key: String, value: String)]] = [[]]
         for axis in axes {
-            combinations = combinations.flatMap { begun in axis.values.map { begun + [(axis.key, $0)] } }
-            guard combinations.count <= Self.mostRuns else {
+            guard combinations.count * axis.values.count <= Self.mostRuns else {
                 throw failure(entry, "stands for more than \(Self.mostRuns) runs")
             }
+            combinations = combinations.flatMap { begun in axis.values.map { begun + [(axis.key, $0)] } }
         }
         return combinations.map { varied in
             Run(job: job, assignments: common + own + varied.map { "\($0.key)=\($0.value)" }, varied: varied)

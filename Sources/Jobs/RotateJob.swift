@@ -61,10 +61,7 @@ package struct RotateJob: Job {
         // Balancing must leave the function as it is, too.
         let stored = outcome.base.isBalanced ? try world.agree { try weights(run.inputs, context) } : read
         let invariance = try run.model.logitChange(outcome.windows[0], stored, merged, groups)
-        let tolerance = config.verify.tolerance ?? VerifySettings.exactTolerance
-        guard invariance <= tolerance else {
-            throw TrainingError.invarianceBroken(error: invariance, tolerance: tolerance)
-        }
+        try check(invariance, config.verify.tolerance)
         try world.agree {
             guard world.isRoot else { return }
             try write(rotations, run.inputs, context)
@@ -221,6 +218,19 @@ package struct RotateJob: Job {
             rotations: learner.rotations, base: base, orthogonalityError: learner.orthogonalityError,
             scores: Scores(table: table, improvement: improvement), windows: windows, record: record,
             tokensPerStep: loop.tokensPerStep, timing: learner.timing)
+    }
+
+    /// That logits have changed by no more than is allowed, relative to the largest; the same on all ranks.
+    private func check(_ invariance: Double, _ given: Double?) throws {
+        guard invariance > given ?? VerifySettings.exactTolerance else { return }
+        guard let given, invariance <= VerifySettings.exactTolerance else {
+            throw TrainingError.invarianceBroken(
+                error: invariance, tolerance: given ?? VerifySettings.exactTolerance)
+        }
+        let problem =
+            "\(given) is less than rounding takes: the rotated model's logits differ by "
+            + "\(invariance.formatted(digits: 2)) of the largest; give more, or leave it at auto"
+        throw AgreedError(ConfigurationError("verify.tolerance", problem))
     }
 
     private func write(

@@ -111,7 +111,8 @@ package struct VerifyJob {
             let source = try TokenSource(contentsOf: path, lines: config.data.lines, vocabularySize: vocabulary) {
                 try Tokenizer(folder: folder.path)
             }
-            let windows = try Windows(source, length: min(length, source.tokens.count), maximum: length, limit: 4)
+            // Of a single token nothing follows.
+            let windows = try Windows(source, length: min(length, max(2, source.tokens.count)), maximum: length, limit: 4)
             result.append(("\(path), \(windows.count) windows", (0..<windows.count).map { windows[$0] }))
         } else {
             let text = Array(try Tokenizer(folder: folder.path).encode(Self.sample, addSpecialTokens: true).prefix(length))
