@@ -222,8 +222,9 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         }
     }
 
-    /// Multiplications of a replica between two looks at whether one was asked to stop, about a second's.
-    private static var pause: Int { 20_000_000_000 }
+    /// Multiplications of a replica between two looks at whether one was asked to stop: some hundredths of a second, and not
+    /// many on a machine that has other work, too.
+    private static var pause: Int { 1_000_000_000 }
 
     /// Goes through this replica's windows. Now and then the replicas look together whether one was asked to stop. Collective.
     private func forEachWindow(_ body: (_ place: Int) throws -> Void) throws {
