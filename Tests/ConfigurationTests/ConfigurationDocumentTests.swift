@@ -70,7 +70,7 @@ import Testing
 
     @Test func `asterisks of many patterns are none of aliases`() throws {
         let patterns = (0..<10).map { "*.\($0)_proj=4" }.joined(separator: ",")
-        let config = try RunConfig(assignments: ["quantization.overrides=\(patterns)", "model.path=a &b"])
+        let config = try RunConfig(assignments: ["quantization.overrides=\(patterns)"])
         #expect(try RunConfig(ConfigurationDocument(config.yaml, name: "f").settings) == config)
     }
 
