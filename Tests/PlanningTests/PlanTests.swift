@@ -185,7 +185,10 @@ import Testing
     @Test func `a head that is the embedding, too, is counted where it is held`() throws {
         let workload = Workload(.train, try RunConfig(), PlanShapes.smolLM2)
         let matrix = Double(49_152 * 576)
-        let (whole, stages) = (workload.parts(1).map(workload.parameters), workload.parts(2).map(workload.parameters))
+        func held(_ stages: Int) -> [Double] {
+            workload.parts(Layout(data: 1, pipeline: stages, microbatches: 8)).map(workload.parameters)
+        }
+        let (whole, stages) = (held(1), held(2))
         #expect(stages.reduce(0, +) == whole[0] + matrix)
         #expect(whole[0] == PlanShapes.smolLM2.parameterCount - matrix)
     }
