@@ -78,8 +78,8 @@ extension RunConfig {
             && quantization.kv.keys == 16 && quantization.kv.values == 16 && quantization.isUniform
     }
 
-    /// For `quantize`: 4 bits of weights, activations and cache as they are, unless their bits are given; and a file of rotations says which
-    /// of R3 and R4 it was learned with, and whether after balancing.
+    /// For `quantize`: 4 bits of weights, activations and cache as they are, unless their bits are given; and a file of
+    /// rotations says which of R3 and R4 it was learned with, and whether after balancing.
     private func quantizing(_ given: GivenSettings) throws -> GivenSettings {
         var defaults = [
             "quantization.weights.bits": "4", "quantization.activations.bits": "16", "quantization.kv.bits": "16",

@@ -66,7 +66,8 @@ struct TargetOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Largest file of weights in a folder, such as 5GiB (default: \(ExportRequest.defaultShardBytes / 1_000_000_000) GB).",
+            "Largest file of weights in a folder, such as 5GiB (default: "
+                + "\(ExportRequest.defaultShardBytes / 1_000_000_000) GB).",
             valueName: "size"))
     var shardBytes: String?
 

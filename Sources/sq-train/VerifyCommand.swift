@@ -9,8 +9,8 @@ struct VerifyCommand: RankCommand {
         commandName: "verify",
         abstract: "Compare the logits of two model folders, and fail where they differ by more than verify.tolerance.",
         discussion: """
-            Compared are every token's row of embedding and head, the logits of all tokens in random order, and the logits of a \
-            text: data.eval.path, or a paragraph that the program brings. It ends with exit code 1 where the models differ.
+            Compared are every token's row of embedding and head, the logits of all tokens in random order, and the logits of \
+            a text: data.eval.path, or a paragraph that the program brings. It ends with exit code 1 where the models differ.
             """)
 
     /// The models differ.
