@@ -13,8 +13,8 @@ struct GenerateCommand: RankCommand {
         abstract: "Text that a model writes after a prompt, from any folder that model.path takes.",
         discussion: """
             The likeliest tokens, or drawn ones (generate.temperature, generate.top_p, training.seed). Compressed folders run \
-            as they say; eval.product=integer multiplies their packed linears in integers. Without --prompt the text comes from \
-            standard input, without the newline that ends its last line.
+            as they say; eval.product=integer multiplies their packed linears in integers. Without --prompt the text comes \
+            from standard input, without the newline that ends its last line.
             Under mpirun each rank holds a part of the layers, and the text is that of one process.
             --bench measures prefill and decode instead, and writes summary.json into a run folder.
             """)
