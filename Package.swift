@@ -186,8 +186,8 @@ let package = Package(
         tests(
             "Runs",
             [
-                "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Parallelism", "Evaluation",
-                "Configuration",
+                "Support", "TensorCore", "HuggingFace", "Models", "Quantization", "TernarySVD", "Collectives", "Parallelism",
+                "Evaluation", "Configuration",
             ]),
         tests(
             "Trainer",

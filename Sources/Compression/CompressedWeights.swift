@@ -128,7 +128,7 @@ package struct CompressedWeights: PackedWeights {
         return names
     }
 
-    /// Bytes of this linear's codes, scales and zero points, or of its factors: what `ModelSizes` counts of one that is still to
+    /// Bytes of this linear's codes, scales and zero points, or of its factors: what `ModelSizes` counts of one still to
     /// be packed. - Precondition: it is packed.
     package func byteCount(of weight: String) throws -> Int {
         let name = String(weight.dropLast(Self.suffix.count))

@@ -29,10 +29,10 @@ import Testing
     }
 
     @Test func `the command has what was set, as a shell takes it, and gives the same settings`() throws {
-        let record = try card(["quantization.weights.bits=4", "ternary.layers=*.mlp.*", "out=runs/x"]).json
+        let record = try card(["quantization.weights.bits=3", "ternary.layers=*.mlp.*", "out=runs/x"]).json
         #expect(
             record["command"]?.string
-                == "sq-train quantize models/small --set quantization.weights.bits=4 --set 'ternary.layers=*.mlp.*'")
+                == "sq-train quantize models/small --set quantization.weights.bits=3 --set 'ternary.layers=*.mlp.*'")
     }
 
     /// `quantize` leaves inputs and cache as they are unless told, other jobs do not.
@@ -65,8 +65,8 @@ import Testing
     }
 
     @Test func `more ranks are a part of the command`() throws {
-        let record = try card(["quantization.weights.bits=4"], ranks: 2).json
-        #expect(record["command"]?.string == "mpirun -n 2 sq-train quantize models/small --set quantization.weights.bits=4")
+        let record = try card(["quantization.weights.bits=3"], ranks: 2).json
+        #expect(record["command"]?.string == "mpirun -n 2 sq-train quantize models/small --set quantization.weights.bits=3")
     }
 
     @Test func `zero points are said to need the padded form in transformers`() throws {
