@@ -9,8 +9,8 @@ package enum PackedIntegers {
     package static func words(_ count: Int, bits: Int) -> Int { (count * bits + 31) / 32 }
 
     /// Whether the words hold ⌊32/b⌋ values each and nothing above them: compressed-tensors' layout before mid-2026, another
-    /// one where b does not divide 32. Rows of few words may have as many in both. Then the bits above are all 0 in that one, and
-    /// those behind the last value in this one.
+    /// one where b does not divide 32. Rows of few words may have as many in both. Then the bits above are all 0 in that one,
+    /// and those behind the last value in this one.
     package static func isOfWholeWords(_ bytes: [UInt8], rows: Int, columns: Int, bits: Int) -> Bool {
         let used = 32 / bits * bits
         let (dense, whole) = (words(columns, bits: bits), (columns * bits + used - 1) / used)

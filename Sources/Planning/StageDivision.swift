@@ -35,8 +35,9 @@ extension Workload {
         func seconds(_ block: Int, isFirst: Bool = false, isLast: Bool = false) -> Double {
             let part = StagePart(blocks: block..<block + 1, isFirst: isFirst, isLast: isLast)
             // One decomposition of every layer takes so much longer than the passes of `ptq` that these count for nothing.
-            let passes = job == .ptq ? Work() : work.forward(part) + work.backward(part)
-            return (passes + ternary[block]).seconds(on: .assumedCore)
+            if job == .ptq { return ternary[block].seconds(on: .assumedCore) }
+            guard runsNetwork else { return work.withoutNetwork(part, replicas: replicas).seconds(on: .assumedCore) }
+            return (work.forward(part) + work.backward(part) + ternary[block]).seconds(on: .assumedCore)
         }
         let blocks = shape.blocks.indices.map { seconds($0) }
         return StageBalance.divide(

@@ -197,7 +197,7 @@ struct StageWork {
     private func linears(_ part: StagePart) -> Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
 
     /// A step on stored rows or on the weights, of the replica with most: replicas divide the stored sequences, or the blocks.
-    private func withoutNetwork(_ part: StagePart, replicas: Int) -> Work {
+    func withoutNetwork(_ part: StagePart, replicas: Int) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
         guard workload.storedSequences > 0 else {
             // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.

@@ -28,7 +28,7 @@ package struct DimensionReport: Sendable {
         let head = architecture.headDimension ?? 0
         rows = [
             merged.r1.flatMap { _ in row("R1 (residual stream)", architecture.hiddenSize) },
-            merged.r2.flatMap { _ in row("R2 (values, each block)", head) },
+            merged.r2.flatMap { _ in row("R2 (values, each layer)", head) },
             online.r3.flatMap { _ in row("R3 (queries and keys)", head) },
             online.r4.flatMap { _ in row("R4 (down projection)", architecture.downWidth) },
         ].compactMap(\.self)

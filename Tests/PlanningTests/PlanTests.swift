@@ -182,6 +182,28 @@ import Testing
                 == 5 * 2 * 4 * 256 * 256)
     }
 
+    /// Of 32 blocks before a head of 16 columns.
+    @Test(
+        arguments: [
+            (.rotate, []), (.rotate, ["rotation.objective=range"]), (.rotate, ["rotation.objective=weights"]),
+            (.rotate, ["rotation.r1=none", "rotation.r2=none"]), (.train, []), (.qat, []),
+            (.qat, ["qat.method=integer", "quantization.weights.bits=4"]), (.ptq, []), (.quantize, []), (.eval, []),
+        ] as [(PlannedJob, [String])])
+    func `whatever steps compute, blocks alike are divided evenly`(_ job: PlannedJob, _ settings: [String]) throws {
+        let workload = Workload(job, try RunConfig(assignments: settings), PlanShapes.deep)
+        for stages in [2, 4, 32] {
+            let counts = workload.division(stages: stages, replicas: 2).map(\.count)
+            #expect(counts.allSatisfy { abs($0 - 32 / stages) <= 2 }, "\(counts)")
+        }
+    }
+
+    @Test func `a large head takes blocks from the last stage, but for a decomposition`() throws {
+        func last(_ job: PlannedJob) throws -> Int {
+            Workload(job, try RunConfig(), PlanShapes.embedded).division(stages: 2, replicas: 1)[1].count
+        }
+        #expect(try last(.rotate) == 3 && last(.ptq) == 4)
+    }
+
     @Test func `a head that is the embedding, too, is counted where it is held`() throws {
         let workload = Workload(.train, try RunConfig(), PlanShapes.smolLM2)
         let matrix = Double(49_152 * 576)

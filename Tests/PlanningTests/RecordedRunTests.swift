@@ -3,8 +3,8 @@ import Testing
 @testable import Configuration
 @testable import Planning
 
-/// Runs that were measured (Benchmarks/plan.md, 2026-11-27): what the plan says of them is within 15 %. GPTQ's, which half layers
-/// have made faster, were measured in turn with the program before (2026-11-29): 0.85, 0.89 and 0.80 of its time.
+/// Runs that were measured (Benchmarks/plan.md, 2026-11-27): what the plan says of them is within 15 %. GPTQ's, which half
+/// layers have made faster, were measured in turn with the program before (2026-11-29): 0.85, 0.89 and 0.80 of its time.
 @Suite struct RecordedRunTests {
     struct Run: CustomTestStringConvertible {
         let job: PlannedJob
