@@ -1,5 +1,6 @@
 internal import Configuration
 internal import EmbeddedModel
+internal import Support
 
 /// The command that starts a run as planned, to be pasted into a shell.
 struct PlannedCommand {
@@ -33,7 +34,7 @@ struct PlannedCommand {
             model.hasSuffix("/config.json")
             ? String(model.dropLast("/config.json".count)) : model == "config.json" ? "." : model
         if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
-        words += settings.map { "--set \(Self.shellWord("\($0)=\($1)"))" }
+        words += settings.map { "--set \("\($0)=\($1)".shellWord)" }
         let chosen = run.planned.layout
         // A job without steps takes one window after the other, and checks micro-batches against a batch it does not have.
         let values = [chosen.data, chosen.pipeline] + (workload.learns ? [chosen.microbatches] : [])
@@ -57,14 +58,5 @@ struct PlannedCommand {
             }
         }
         return lines + [line + " \\", layout.joined(separator: " ")]
-    }
-
-    /// Between quotes where a shell would read more than the text.
-    static func shellWord(_ text: String) -> String {
-        let isPlain = text.utf8.allSatisfy { byte in
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
-                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "/._-=:,+%@".utf8.contains(byte)
-        }
-        return isPlain ? text : "'" + text.replacing("'", with: "'\\''") + "'"
     }
 }

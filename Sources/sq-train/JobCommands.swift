@@ -105,7 +105,7 @@ struct EvaluateCommand: JobCommand {
         abstract: "Perplexity of a model, as it is and rounded to nearest as quantization.* says.",
         discussion: """
             Windows of data.eval.path, or sequences the model draws itself where no text is given.
-            With a run folder of rotate, quantize, ptq, qat, train or eval it scores what that run made again, from the run's \
+            With a run folder of rotate, quantize, ptq, qat, train or eval it scores again what that run made, from the run's \
             settings and files, beside the model the run began with.
             """)
 

@@ -114,10 +114,7 @@ struct Supervisor {
 
     /// mpirun says nothing where it is told to be quiet, not even why it cannot begin.
     private func sayHowToAsk(_ command: [String]) {
-        let words = command.filter { $0 != "-q" }.map { word in
-            let isPlain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:=,+@%".contains($0)) }
-            return isPlain && !word.isEmpty ? word : "'\(word.replacing("'", with: "'\\''"))'"
-        }
+        let words = command.filter { $0 != "-q" }.map(\.shellWord)
         Console.printError(
             "mpirun ended with code 1 and, told to be quiet, does not say why; this does: "
                 + words.joined(separator: " ").singleLine)

@@ -46,9 +46,9 @@ package struct ModelCard: Sendable {
         self.sharedFormat = sharedFormat
         beginOfSequence = config.data.bos.settingText
         rows = results["rows"]?.array ?? []
-        let settings = config.assignments(job: job).map { "--set \(Self.quoted($0))" }
+        let settings = config.assignments(job: job).map { "--set \($0.shellWord)" }
         let launcher = ranks > 1 ? "mpirun -n \(ranks) " : ""
-        command = (["\(launcher)sq-train \(job) \(Self.quoted(source))"] + settings).joined(separator: " ")
+        command = (["\(launcher)sq-train \(job) \(source.shellWord)"] + settings).joined(separator: " ")
         let weights = config.quantization.weights
         isAsymmetric = isPacked && weights.bits < 16 && !weights.symmetric
         let isRepeatable = isPacked && config.data.eval.path != nil
@@ -62,16 +62,7 @@ package struct ModelCard: Sendable {
         let keys = ["data.eval.windows", "data.sequence_length", "data.bos", "data.field", "data.bad_lines"]
         return config.descriptions.filter { key in
             keys.contains(key.path) && (key.value != key.defaultValue || key.path == "data.sequence_length")
-        }.map { "--set \(quoted("\($0.path)=\($0.value)"))" }
-    }
-
-    /// A word as a shell takes it.
-    private static func quoted(_ word: String) -> String {
-        let plain = word.utf8.allSatisfy {
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "/._-=,:+@%".utf8.contains($0)
-        }
-        return plain ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+        }.map { "--set \("\($0.path)=\($0.value)".shellWord)" }
     }
 
     package var json: JSONValue {
