@@ -195,9 +195,9 @@ package struct RotateJob: Job {
         let loop = TrainingLoop(
             config: config, windows: recipe.learner.objective.runsNetwork ? text : nil, tokensPerStep: learner.tokensPerStep,
             verb: "learning", automaticRate: TrainingSettings.automaticRate(config.rotation.objective))
-        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, sequences, rate, metrics in
+        let record = try loop.run(context, run.checkpoints, state: { learner.state }) { step, batch, rate, metrics in
             let result = try learner.step(
-                step, sequences, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
+                step, batch, globalSequences: config.training.batchSize, learningRate: rate, context.groups)
             let error = try Trace.span(.cayley) { () throws(MPIError) in
                 try learner.orthogonalityError(over: context.communicator)
             }

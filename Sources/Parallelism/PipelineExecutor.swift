@@ -1,56 +1,16 @@
 package import Collectives
+internal import Glibc
 internal import Support
 package import TensorCore
-
-/// Where the time of a stage's passes went, in seconds.
-package struct PipelineTiming: Sendable, Equatable {
-    package var total = 0.0
-    /// Of `total`, what was spent waiting for messages.
-    package var waiting = 0.0
-
-    package init() {}
-
-    /// Adds the times of further passes.
-    package static func += (timing: inout PipelineTiming, other: PipelineTiming) {
-        timing.total += other.total
-        timing.waiting += other.waiting
-    }
-
-    package init(total: Double, waiting: Double) { (self.total, self.waiting) = (total, waiting) }
-
-    /// Fractions of the stages' time, over all ranks.
-    package struct Waiting: Sendable, Equatable {
-        /// In which they waited.
-        package var measured = 0.0
-        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets
-        /// the pace of the others.
-        package var least = 0.0
-
-        /// The time of passes that wait no more than they must, over what they took.
-        package var efficiency: Double { (1 - measured) / (1 - least) }
-    }
-
-    /// - Parameters:
-    ///   - timings: of all ranks, the stages of a replica one after the other.
-    ///   - microbatches: of a step, of one replica.
-    package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
-        let total = timings.reduce(0) { $0 + $1.total }
-        let busy = timings.map { max(0, $0.total - $0.waiting) }
-        let least = stride(from: 0, to: busy.count, by: stages).reduce(0.0) { sum, first in
-            let replica = busy[first..<first + stages]
-            let fill = replica.reduce(0, +) / Double(max(1, microbatches))
-            return sum + Double(stages) * (fill + (1 - 1 / Double(max(1, microbatches))) * (replica.max() ?? 0))
-        }
-        let work = busy.reduce(0, +)
-        return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
-    }
-}
 
 /// Runs a stage's schedule: receives what an action needs, performs it, and sends what comes of it, while messages travel in
 /// the background.
 ///
 /// A micro-batch crosses a stage boundary forward as `streams` tensors (the student's hidden states, and a teacher's) and
 /// backward as one (the gradient of the student's), all [rows, h].
+///
+/// Where a message is not here yet, and ``PassesAside`` are given, it makes these instead of waiting. When they are made depends
+/// on time, what comes of them does not.
 ///
 /// With one stage nothing is received or sent, and the actions run one after the other: one rank goes the same way as many.
 package final class PipelineExecutor<World: Communicator> {
@@ -67,6 +27,8 @@ package final class PipelineExecutor<World: Communicator> {
     /// Thrown by a progress call inside an action, which cannot throw.
     private var failure: MPIError?
     package private(set) var timing = PipelineTiming()
+    /// Waited for a message or a pass aside, whichever came first.
+    private var idleSeconds = 0.0
 
     package init(_ pipeline: World) {
         self.pipeline = pipeline
@@ -82,12 +44,13 @@ package final class PipelineExecutor<World: Communicator> {
     /// - Parameters:
     ///   - shape: [rows, h] of a micro-batch.
     ///   - streams: tensors of a forward message.
+    ///   - aside: made while messages are waited for; those that are left then, at the end.
     ///   - forward: gets what the stage before sent (nothing on the first stage), returns what goes to the next one (nothing
     ///     on the last stage).
     ///   - backward: gets the gradient of what `forward` sent (nil on the last stage), returns that of the first tensor it
     ///     got (nil on the first stage).
     package func run(
-        _ actions: [PipelineAction], shape: (_ microbatch: Int) -> [Int], streams: Int,
+        _ actions: [PipelineAction], shape: (_ microbatch: Int) -> [Int], streams: Int, aside: PassesAside<World>? = nil,
         forward: (_ microbatch: Int, _ inputs: [Tensor]) throws -> [Tensor],
         backward: (_ microbatch: Int, _ gradient: Tensor?) throws -> Tensor? = { _, _ in nil }
     ) throws {
@@ -105,6 +68,7 @@ package final class PipelineExecutor<World: Communicator> {
         for action in actions {
             switch action {
             case .forward(let m):
+                try fill(with: aside, until: inputs)
                 let received = try inputs?.next() ?? []
                 let outputs = try Trace.span(.forward, m) { try forward(m, received) }
                 if !isLast {
@@ -114,17 +78,56 @@ package final class PipelineExecutor<World: Communicator> {
                     }
                 }
             case .backward(let m):
+                try fill(with: aside, until: gradients)
                 let received = try gradients?.next()[0]
                 let gradient = try Trace.span(.backward, m) { try backward(m, received) }
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
             }
             WorkProgress.note()
             Trace.span(.poll) { progress() }
+            try aside?.progress()
             if let failure { throw failure }
         }
         try outbox.finish()
         timing.total += (.now - start) / .seconds(1)
         timing.waiting += (inputs?.waitSeconds ?? 0) + (gradients?.waitSeconds ?? 0) + outbox.waitSeconds - sendWait
+        timing.waiting += idleSeconds
+        idleSeconds = 0
+        timing.total += try seconds { try aside?.finish() }
+        timing += aside?.timing ?? PipelineTiming()
+    }
+
+    /// Makes these passes when no others are under way.
+    package func run(_ aside: PassesAside<World>) throws {
+        timing.total += try seconds { try aside.finish() }
+        timing += aside.timing
+    }
+
+    /// Makes passes aside until a message is here, or none of them is left.
+    private func fill(with aside: PassesAside<World>?, until inbox: Inbox<World>?) throws {
+        guard let aside, let inbox else { return }
+        while try !aside.isFinished && !inbox.hasNext() {
+            if try aside.isReady() {
+                try aside.advance()
+            } else {
+                idleSeconds += try seconds { () throws(MPIError) in try waitForEither(inbox, aside) }
+            }
+        }
+    }
+
+    /// Waits for a message, or until a pass aside can be made.
+    private func waitForEither(_ inbox: Inbox<World>, _ aside: PassesAside<World>) throws(MPIError) {
+        try Trace.span(.wait) { () throws(MPIError) in
+            try pipeline.waiting(in: "MPI_Test") { () throws(MPIError) in
+                while true {
+                    if try inbox.hasNext() { return }
+                    if try aside.isReady() { return }
+                    try outbox.progress()
+                    // As MPI does where it waits: a rank on the same core may be what is waited for.
+                    sched_yield()
+                }
+            }
+        }
     }
 
     /// Lets MPI move messages: it does so only when it is called. To be called now and then by long actions.

@@ -28,6 +28,12 @@ package final class Outbox<World: Communicator> {
         pending[peer, default: []].append(try communicator.startSend(tensor, to: peer, tag: tag))
     }
 
+    /// Whether a message to this peer could be sent at once.
+    func hasRoom(for peer: Int) throws(MPIError) -> Bool {
+        try progress()
+        return pending[peer, default: []].count < limit
+    }
+
     /// Lets MPI move what is under way, and releases what has arrived.
     package func progress() throws(MPIError) {
         for peer in Array(pending.keys) {
@@ -80,9 +86,15 @@ struct Inbox<World: Communicator> {
     }
 
     func progress() throws(MPIError) { for message in posted { _ = try message.isComplete() } }
+
+    /// Whether the next message is here. - Precondition: one is expected.
+    func hasNext() throws(MPIError) -> Bool {
+        for message in posted { guard try message.isComplete() else { return false } }
+        return true
+    }
 }
 
-private func seconds(_ work: () throws(MPIError) -> Void) throws(MPIError) -> Double {
+func seconds<Failure: Error>(_ work: () throws(Failure) -> Void) throws(Failure) -> Double {
     let start = ContinuousClock.now
     try work()
     return (.now - start) / .seconds(1)

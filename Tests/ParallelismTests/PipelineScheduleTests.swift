@@ -88,6 +88,10 @@ import Testing
         let ideal = PipelineTiming.waiting(equal + timings, stages: 2, microbatches: 4)
         #expect(abs(ideal.least - (1 - 12 / (2 * 5 + 2 * 3.25))) < 1e-12)
         #expect(abs(PipelineTiming.waiting(equal, stages: 2, microbatches: 4).efficiency - 1) < 1e-12)
+        // Half a second of other passes takes the place of waiting; the slower stage, 3.5 s, then sets the time.
+        let filled = [PipelineTiming(total: 4, waiting: 0.5, aside: 0.5), PipelineTiming(total: 4, waiting: 2.5, aside: 0.5)]
+        let rest = PipelineTiming.waiting(filled, stages: 2, microbatches: 4)
+        #expect(abs(rest.measured - 3.0 / 8) < 1e-12 && abs(rest.least - (1 - 5 / 7.0)) < 1e-12)
         #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, microbatches: 0).efficiency == 1)
     }
 }

@@ -68,7 +68,7 @@ extension RankTests {
             let groups = try ParallelGroups.dataParallel(world)
             let losses = try (0..<steps).map { step in
                 try learner.step(
-                    step, share(setup, step: step, world), globalSequences: Self.batch, learningRate: rate, groups
+                    step, ReplicaBatch(share(setup, step: step, world)), globalSequences: Self.batch, learningRate: rate, groups
                 ).loss
             }
             return (learner, losses)
@@ -102,7 +102,7 @@ extension RankTests {
                 }
                 return (
                     learner,
-                    try (0..<5).map { try learner.step($0, [], globalSequences: 0, learningRate: 0.5, groups).loss }
+                    try (0..<5).map { try learner.step($0, ReplicaBatch([]), globalSequences: 0, learningRate: 0.5, groups).loss }
                 )
             }
             let ((shared, losses), (single, expected)) = (try learn(world), try learn(LoopbackCommunicator()))
@@ -142,7 +142,7 @@ extension RankTests {
                 let learner = RotationLearner(recipe.learner, model, base: base, online: recipe.online, from: recipe.start)
                 let own = slice(of: Self.batch, rank: world.rank, ranks: world.size)
                 _ = try learner.step(
-                    0, own.map { sequences[$0] }, globalSequences: Self.batch,
+                    0, ReplicaBatch(own.map { sequences[$0] }), globalSequences: Self.batch,
                     learningRate: Float(TrainingSettings.automaticRate(.divergence)), .dataParallel(world))
                 return learner.rotations
             }
@@ -162,7 +162,8 @@ extension RankTests {
             func run(_ groups: ParallelGroups<some Communicator>) throws {
                 func step(_ index: Int) throws {
                     _ = try learner.step(
-                        index, share(setup, step: index, groups.world), globalSequences: Self.batch, learningRate: 20, groups)
+                        index, ReplicaBatch(share(setup, step: index, groups.world)), globalSequences: Self.batch,
+                        learningRate: 20, groups)
                 }
                 try step(0)
                 let before = StoragePool.shared.systemAllocations
@@ -188,7 +189,7 @@ extension RankTests {
                 from: recipe.start)
             let tokens = (0..<length).map { Int32($0 * 37 % c.vocabularySize) }
             let before = GEMMOperations.performed
-            _ = try learner.step(0, [tokens], globalSequences: 1, learningRate: 1, .dataParallel(LoopbackCommunicator()))
+            _ = try learner.step(0, ReplicaBatch([tokens]), globalSequences: 1, learningRate: 1, .dataParallel(LoopbackCommunicator()))
             let performed = Double(GEMMOperations.performed - before)
             let needed = RotationCost(c, recipe.learner.plan).operationsPerStep(
                 sequences: 1, length: length, teacher: true, weightGradients: false, r1: true, r2: true)

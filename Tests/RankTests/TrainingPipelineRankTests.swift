@@ -115,8 +115,9 @@ extension RankTests {
             var run = Run()
             for step in 0..<steps {
                 let own = slice(of: Self.batch, rank: groups.replica, ranks: dims.data)
+                func sequences(_ step: Int) -> [[Int32]] { own.map { Self.sequences[(step * Self.batch + $0) % 16] } }
                 let result = try trainer.step(
-                    step, own.map { Self.sequences[(step * Self.batch + $0) % 16] }, globalSequences: Self.batch,
+                    step, ReplicaBatch(sequences(step), next: sequences(step + 1)), globalSequences: Self.batch,
                     learningRate: 3e-3)
                 _ = try ternary?.update(&trainer.weights)
                 run.losses.append(result.loss)

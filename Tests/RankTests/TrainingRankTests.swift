@@ -47,7 +47,7 @@ extension RankTests {
                 over: .dataParallel(world))
             let own = Self.sequences[slice(of: Self.batch, rank: world.rank, ranks: world.size)]
             let results = try (0..<steps).map {
-                try trainer.step($0, Array(own), globalSequences: Self.batch, learningRate: 0.02)
+                try trainer.step($0, ReplicaBatch(Array(own)), globalSequences: Self.batch, learningRate: 0.02)
             }
             return (trainer.weights, results.map(\.loss), results.map(\.gradientNorm))
         }

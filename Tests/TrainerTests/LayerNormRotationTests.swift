@@ -90,7 +90,8 @@ import Testing
         let groups = try ParallelGroups(.alone, LoopbackCommunicator())
         var losses: [Double] = []
         for step in 0..<12 {
-            losses.append(try learner.step(step, Self.sequences, globalSequences: 8, learningRate: 0.3, groups).loss)
+            let batch = ReplicaBatch(Self.sequences)
+            losses.append(try learner.step(step, batch, globalSequences: 8, learningRate: 0.3, groups).loss)
         }
         #expect(learner.rotations.meanError <= 1e-4)
         try learner.finish()

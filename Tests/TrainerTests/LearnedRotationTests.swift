@@ -31,7 +31,8 @@ import Testing
         let rate = LearningRate(config.training, automatic: TrainingSettings.automaticRate(config.rotation.objective))
         for step in 0..<steps {
             let own = (0..<batch).map { sequences[(step * batch + $0) % 64] }
-            _ = try learner.step(step, own, globalSequences: batch, learningRate: Float(rate.rate(step: step)), groups)
+            _ = try learner.step(
+                step, ReplicaBatch(own), globalSequences: batch, learningRate: Float(rate.rate(step: step)), groups)
         }
         let after = try scorer.score(learner.rotations, groups)
         let ratio = try #require(after.klDivergence) / #require(before.klDivergence)

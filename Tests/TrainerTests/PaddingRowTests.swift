@@ -32,7 +32,8 @@ import Testing
         let trainer = try NetworkTrainer(
             settings, c.description.model(positions: 8), parameters,
             hooks: IdentityHooks(), over: groups)
-        let (gradients, _) = try trainer.gradients([[1, 5, 9, 5, 2, 5, 30, 4], [5, 5, 3, 8, 7, 1, 0, 2]], globalSequences: 2)
+        let (gradients, _) = try trainer.gradients(
+            ReplicaBatch([[1, 5, 9, 5, 2, 5, 30, 4], [5, 5, 3, 8, 7, 1, 0, 2]]), globalSequences: 2)
         let index = try #require(trainer.weights.embedding)
         let place = BucketLayout(counts: trainer.weights.tensors.map(\.count), bytes: settings.bucketBytes).places[index]
         return Array(gradients[place.bucket].elements[place.offset..<place.offset + place.count])

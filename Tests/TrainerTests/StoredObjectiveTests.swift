@@ -55,7 +55,7 @@ import Testing
         }
 
         func step(_ index: Int, rate: Float) throws -> StepResult {
-            try learner.step(index, [], globalSequences: 0, learningRate: rate, groups)
+            try learner.step(index, ReplicaBatch([]), globalSequences: 0, learningRate: rate, groups)
         }
     }
 

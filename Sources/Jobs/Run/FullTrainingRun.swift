@@ -92,9 +92,9 @@ struct FullTrainingRun<World: Communicator> {
             state.merge(try more())
             return state
         }
-        return try loop.run(context, run.checkpoints, state: state) { step, sequences, rate, metrics in
+        return try loop.run(context, run.checkpoints, state: state) { step, batch, rate, metrics in
             let result = try trainer.step(
-                step, sequences, globalSequences: context.config.training.batchSize, learningRate: rate)
+                step, batch, globalSequences: context.config.training.batchSize, learningRate: rate)
             try afterUpdate(&metrics)
             return result
         }

@@ -15,7 +15,7 @@ extension LanguageModelRun {
         for step in 0..<steps {
             try StopRequest.check(on: context.communicator)
             let result = try learner.step(
-                step, [], globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
+                step, ReplicaBatch([]), globalSequences: 0, learningRate: Float(rate.rate(step: step)), context.groups)
             context.reporter.progress(verb, step + 1, of: steps, "loss \(result.loss.formatted(decimals: 5))")
         }
         try learner.finish()

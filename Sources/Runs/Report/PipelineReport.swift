@@ -18,9 +18,9 @@ package struct PipelineReport {
         stages = groups.dims.pipeline
         let share = slice(of: batchSize, rank: 0, ranks: groups.dims.data).count
         let count = microBatches.ranges(share).count
-        let times = try groups.world.allGather([timing.total, timing.waiting])
-        let timings = stride(from: 0, to: times.count, by: 2).map {
-            PipelineTiming(total: times[$0], waiting: times[$0 + 1])
+        let times = try groups.world.allGather([timing.total, timing.waiting, timing.aside])
+        let timings = stride(from: 0, to: times.count, by: 3).map {
+            PipelineTiming(total: times[$0], waiting: times[$0 + 1], aside: times[$0 + 2])
         }
         let hasSteps = timings.contains { $0.total > 0 }
         waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: count) : nil

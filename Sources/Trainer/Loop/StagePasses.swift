@@ -6,7 +6,10 @@ internal import Support
 internal import TensorCore
 
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
-struct StagePasses<TeacherHooks: HookTransform> {
+///
+/// A teacher's passes wait for no update: with several stages those over the next step's sequences are made while the stages
+/// would wait for each other in this one.
+final class StagePasses<TeacherHooks: HookTransform> {
     /// Width of what crosses from stage to stage.
     let hidden: Int
     let microBatches: MicroBatches
@@ -15,6 +18,22 @@ struct StagePasses<TeacherHooks: HookTransform> {
     let precision: ProductPrecision
     /// This stage of the network whose predictions are learned; nil learns the text's tokens.
     let teacher: Network<TeacherHooks>?
+    /// Sequences that this stage of the teacher has been run on ahead of their step.
+    private var made: [[Int32]] = []
+    /// What came of it by micro-batch, on the last stage, until it is used.
+    private var references: [Int: Tensor] = [:]
+
+    init(
+        hidden: Int, microBatches: MicroBatches, schedule: PipelineSchedule, recompute: Bool, precision: ProductPrecision,
+        teacher: Network<TeacherHooks>?
+    ) {
+        self.hidden = hidden
+        self.microBatches = microBatches
+        self.schedule = schedule
+        self.recompute = recompute
+        self.precision = precision
+        self.teacher = teacher
+    }
 
     /// What a micro-batch leaves on a stage between its passes.
     private struct Alive {
@@ -34,28 +53,34 @@ struct StagePasses<TeacherHooks: HookTransform> {
     }
 
     /// - Parameters:
-    ///   - sequences: of equal lengths, of this rank's replica.
+    ///   - batch: of equal lengths, of this rank's replica.
     ///   - counted: predictions of the whole step; the loss is their mean.
     ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time,
     ///     and leaves that hand their gradients over must be each one's own.
     ///   - beforeBackward: told before each backward pass whether it is the last.
     /// - Returns: the losses summed, on the last stage; 0 on others.
-    func run<Hooks: HookTransform>(
-        _ sequences: [[Int32]], counted: Int, _ groups: ParallelGroups<some Communicator>, student: () -> Network<Hooks>,
+    func run<Hooks: HookTransform, World: Communicator>(
+        _ batch: ReplicaBatch, counted: Int, _ groups: ParallelGroups<World>, student: () -> Network<Hooks>,
         beforeBackward: (_ isLast: Bool) -> Void = { _ in }
     ) throws -> (sum: Double, timing: PipelineTiming) {
-        let batches = microBatches.ranges(sequences.count).map { Array(sequences[$0]) }
+        let batches = cut(batch.sequences)
         let executor = PipelineExecutor(groups.pipeline)
+        if batch.sequences != made, let own = try teacherPasses(batch.sequences, groups.pipeline) { try executor.run(own) }
+        var current = references
+        references = [:]
+        let ahead = try teacherPasses(batch.next, groups.pipeline)
         var alive: [Int: Alive] = [:]
         var sum = 0.0
         try executor.run(
             schedule.actions(stage: groups.stage, stages: groups.dims.pipeline, microbatches: batches.count),
-            shape: { index in [batches[index].reduce(0) { $0 + $1.count }, hidden] }, streams: teacher == nil ? 1 : 2,
+            shape: { self.shape(batches[$0]) }, streams: 1, aside: ahead,
             forward: { index, inputs in
-                let pass = forward(index, batches[index], inputs, student(), counted: counted, isLast: groups.isLast)
+                let reference = groups.isLast ? current.removeValue(forKey: index) ?? teacherStates(index, batches[index]) : nil
+                let pass = forward(
+                    index, batches[index], inputs.first, student(), reference, counted: counted, isLast: groups.isLast)
                 alive[index] = pass.alive
                 sum += pass.loss
-                return pass.outputs
+                return pass.output.map { [$0] } ?? []
             },
             backward: { index, gradient in
                 guard let pass = alive.removeValue(forKey: index) else { preconditionFailure("backward before forward") }
@@ -65,22 +90,48 @@ struct StagePasses<TeacherHooks: HookTransform> {
         return (sum, executor.timing)
     }
 
-    private func forward(
-        _ index: Int, _ batch: [[Int32]], _ inputs: [Tensor], _ student: Network<some HookTransform>, counted: Int,
-        isLast: Bool
-    ) -> (alive: Alive, loss: Double, outputs: [Tensor]) {
-        let tape = Tape(precision: precision)
-        let input = inputs.first.map { Variable(parameter: $0) }
-        let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
-        let reference = teacher.map { teacher in
-            let state = inputs.isEmpty ? nil : Variable(constant: inputs[1])
-            return Trace.span(.teacher, index) {
-                teacher.hiddenStates(batch, from: state, on: Tape(recording: false, precision: precision)).value
+    private func cut(_ sequences: [[Int32]]) -> [[[Int32]]] {
+        microBatches.ranges(sequences.count).map { Array(sequences[$0]) }
+    }
+
+    private func shape(_ batch: [[Int32]]) -> [Int] { [batch.reduce(0) { $0 + $1.count }, hidden] }
+
+    /// The teacher's passes over sequences through all stages, the results of which ``references`` will hold; nil without a
+    /// teacher, and with one stage, which runs it where its results are used.
+    private func teacherPasses<World: Communicator>(
+        _ sequences: [[Int32]], _ pipeline: World
+    ) throws(MPIError) -> PassesAside<World>? {
+        guard teacher != nil, pipeline.size > 1 else { return nil }
+        made = sequences
+        let batches = cut(sequences)
+        let isLast = pipeline.rank == pipeline.size - 1
+        return try PassesAside(pipeline, shapes: batches.map(shape)) { [unowned self] index, input in
+            guard let states = teacherStates(index, batches[index], from: input) else { preconditionFailure("no teacher") }
+            if isLast { references[index] = states }
+            return states
+        }
+    }
+
+    /// What the teacher's stage makes of a micro-batch; nil without a teacher.
+    private func teacherStates(_ index: Int, _ batch: [[Int32]], from input: Tensor? = nil) -> Tensor? {
+        teacher.map { teacher in
+            Trace.span(.teacher, index) {
+                teacher.hiddenStates(
+                    batch, from: input.map { Variable(constant: $0) }, on: Tape(recording: false, precision: precision)
+                ).value
             }
         }
-        guard isLast else {
-            return (Alive(tape: tape, input: input, output: x.sink), 0, [x.value] + (reference.map { [$0] } ?? []))
-        }
+    }
+
+    /// - Parameter reference: the teacher's states behind its last block, on the last stage.
+    private func forward(
+        _ index: Int, _ batch: [[Int32]], _ input: Tensor?, _ student: Network<some HookTransform>, _ reference: Tensor?,
+        counted: Int, isLast: Bool
+    ) -> (alive: Alive, loss: Double, output: Tensor?) {
+        let tape = Tape(precision: precision)
+        let input = input.map { Variable(parameter: $0) }
+        let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
+        guard isLast else { return (Alive(tape: tape, input: input, output: x.sink), 0, x.value) }
         let target: LogitTarget =
             if let reference, let teacher {
                 .teacher(hidden: reference, head: teacher.parameters.logitWeight)
@@ -90,6 +141,6 @@ struct StagePasses<TeacherHooks: HookTransform> {
         let (loss, sum) = Trace.span(.loss, index) {
             tape.languageModelLoss(x, head: student.parameters.logitWeight, target, scale: 1 / Float(counted))
         }
-        return (Alive(tape: tape, input: input, output: loss.sink), sum, [])
+        return (Alive(tape: tape, input: input, output: loss.sink), sum, nil)
     }
 }

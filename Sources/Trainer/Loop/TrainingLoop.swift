@@ -39,11 +39,11 @@ package struct TrainingLoop {
     ///
     /// - Parameters:
     ///   - state: what this rank must remember of the steps taken.
-    ///   - step: takes one, on this replica's sequences of the global batch; may add to the step's metrics.
+    ///   - step: takes one, on this replica's part of the global batch; may add to the step's metrics.
     /// - Throws: ``StopRequested``, after a checkpoint, when asked to stop; what the steps and the checkpoints throw.
     package func run<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
-        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+        step take: (_ step: Int, _ batch: ReplicaBatch, _ learningRate: Float, _ metrics: inout JSONObject) throws ->
             StepResult
     ) throws -> StepRecord {
         // A step that is left half done is lost: requests to stop wait for its end, and for the checkpoint.
@@ -52,7 +52,7 @@ package struct TrainingLoop {
 
     private func takeSteps<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
-        step take: (_ step: Int, _ sequences: [[Int32]], _ learningRate: Float, _ metrics: inout JSONObject) throws ->
+        step take: (_ step: Int, _ batch: ReplicaBatch, _ learningRate: Float, _ metrics: inout JSONObject) throws ->
             StepResult
     ) throws -> StepRecord {
         let (training, groups, world) = (config.training, context.groups, context.communicator)
@@ -62,6 +62,11 @@ package struct TrainingLoop {
                 windows: $0.count, batchSize: training.batchSize,
                 random: RandomStream(seed: UInt64(training.seed), stream: SeedStream.batchOrder))
         }
+        func own(_ step: Int) -> [[Int32]] {
+            let places = order?.sequences(step: step, rank: groups.replica, ranks: groups.dims.data) ?? []
+            return places.compactMap { windows?[$0] }
+        }
+        var next: [[Int32]]?
         let schedule = LearningRate(training, automatic: automaticRate)
         let first = checkpoints.resumed?.manifest.step ?? 0
         var record = checkpoints.resumed?.manifest.record ?? StepRecord()
@@ -70,12 +75,14 @@ package struct TrainingLoop {
             let begin = ContinuousClock.now
             world.watchdog?.begin("step \(step)", limit: .seconds(config.watchdog.step))
             let rate = schedule.rate(step: step)
-            let own = Trace.span(.data) {
-                let places = order?.sequences(step: step, rank: groups.replica, ranks: groups.dims.data) ?? []
-                return places.compactMap { windows?[$0] }
+            let batch = Trace.span(.data) {
+                let sequences = next ?? own(step)
+                let following = step + 1 < training.steps ? own(step + 1) : []
+                next = following
+                return ReplicaBatch(sequences, next: following)
             }
             var more = JSONObject()
-            let result = try finishing(checkpoints) { try take(step, own, Float(rate), &more) }
+            let result = try finishing(checkpoints) { try take(step, batch, Float(rate), &more) }
             let seconds = (.now - begin) / .seconds(1)
             if step == 0 { record.firstLoss = result.loss }
             record.lastLoss = result.loss

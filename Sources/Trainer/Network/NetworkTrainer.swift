@@ -62,15 +62,15 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
             isSharded: settings.isSharded, over: groups.replicas)
     }
 
-    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
+    /// One step on `batch` (sequences of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
     /// Collective.
     ///
     /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks
     ///   alike.
     package func step(
-        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float
+        _ index: Int, _ batch: ReplicaBatch, globalSequences: Int, learningRate: Float
     ) throws -> StepResult {
-        let (gradients, loss) = try gradients(sequences, globalSequences: globalSequences)
+        let (gradients, loss) = try gradients(batch, globalSequences: globalSequences)
         let norm = try Trace.span(.gradients) { () throws(MPIError) in try gradientNorm(gradients) }
         guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: index) }
         try Trace.span(.optimizer) { () throws(MPIError) in
@@ -108,13 +108,13 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
 
     /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
     /// loss, the same on all ranks. Collective.
-    func gradients(_ sequences: [[Int32]], globalSequences: Int) throws -> ([Tensor], loss: Double) {
+    func gradients(_ batch: ReplicaBatch, globalSequences: Int) throws -> ([Tensor], loss: Double) {
         Trace.span(.gradients) { buckets.begin() }
         var loss = 0.0
-        if let length = sequences.first?.count {
+        if let length = batch.sequences.first?.count {
             let counted = globalSequences * (passes.teacher == nil ? length - 1 : length)
             let views = Trace.span(.quantizeWeights) { weights.tensors.indices.map { seen($0, weights[$0]) } }
-            let result = try passes.run(sequences, counted: counted, groups) {
+            let result = try passes.run(batch, counted: counted, groups) {
                 student(views)
             } beforeBackward: { isLast in
                 buckets.isLastPass = isLast

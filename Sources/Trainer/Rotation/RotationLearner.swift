@@ -70,6 +70,7 @@ package final class RotationLearner {
     package let model: Model
     /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
     package let teacher: Network<QuantizedHooks>
+    private let passes: StagePasses<QuantizedHooks>
     /// The teacher's parameters: what is rotated each step.
     package let base: Parameters<StoredTensor>
     package let online: OnlineRotations
@@ -104,6 +105,10 @@ package final class RotationLearner {
         teacher = Network(
             model: model, parameters: base.map { _, value in Variable(constant: value) },
             hooks: QuantizedHooks(quantization: .none, r4: online.r4))
+        passes = StagePasses(
+            hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
+            recompute: settings.recompute, precision: settings.precision,
+            teacher: settings.objective == .divergence ? teacher : nil)
         let r1 = settings.learnsR1 ? rotations.r1 : nil
         let r2 = settings.learnsR2 ? rotations.r2 : nil
         func gradients(_ rotation: (_ block: Int) -> Tensor?) -> [Int: RotationGradient] {
@@ -128,18 +133,18 @@ package final class RotationLearner {
     /// max|RᵀR − I| over the rotations.
     package var orthogonalityError: Double { rotations.named.map { Double(Rotation.orthogonalityError($0.tensor)) }.max() ?? 0 }
 
-    /// One step on `sequences` (of equal lengths), the share of this rank's replica of a global batch of `globalSequences`; an
+    /// One step on `batch` (sequences of equal lengths), the share of this rank's replica of a global batch of `globalSequences`; an
     /// objective that does not run the network looks at none. Collective.
     ///
     /// - Throws: ``MPIError``; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not
     ///   finite, on all ranks alike.
     package func step(
-        _ index: Int, _ sequences: [[Int32]], globalSequences: Int, learningRate: Float,
+        _ index: Int, _ batch: ReplicaBatch, globalSequences: Int, learningRate: Float,
         _ groups: ParallelGroups<some Communicator>
     ) throws -> StepResult {
         let loss =
             try settings.objective.runsNetwork
-            ? accumulate(sequences, globalSequences: globalSequences, groups) : accumulateStored(step: index, groups)
+            ? accumulate(batch, globalSequences: globalSequences, groups) : accumulateStored(step: index, groups)
         let start = ContinuousClock.now
         packed = try Trace.span(.gradients) { try gatherGradients(loss: loss, groups) }
         let communication = (ContinuousClock.now - start) / .seconds(1)
@@ -168,10 +173,10 @@ extension RotationLearner {
     /// Runs this stage for the replica's sequences and gathers the gradients of its blocks. Returns the replica's part of the
     /// mean loss, on the last stage; 0 on others.
     func accumulate(
-        _ sequences: [[Int32]], globalSequences: Int, _ groups: ParallelGroups<some Communicator>
+        _ batch: ReplicaBatch, globalSequences: Int, _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
         resetGradients()
-        guard let length = sequences.first?.count else {
+        guard let length = batch.sequences.first?.count else {
             // The other replicas count on this one's share.
             if settings.dividesWeights { _ = try studentWeights(groups.replicas) }
             return 0
@@ -183,11 +188,7 @@ extension RotationLearner {
                 quantization: settings.quantization, r1: rotations.r1, sides: settings.plan.sides, r3: online.r3, r4: online.r4,
                 r1Gradients: r1Gradients, r2Gradients: r2Gradients))
         let counted = globalSequences * (settings.objective == .crossEntropy ? length - 1 : length)
-        let passes = StagePasses(
-            hidden: model.architecture.hiddenSize, microBatches: settings.microBatches, schedule: settings.schedule,
-            recompute: settings.recompute, precision: settings.precision,
-            teacher: settings.objective == .divergence ? teacher : nil)
-        let result = try passes.run(sequences, counted: counted, groups) { student }
+        let result = try passes.run(batch, counted: counted, groups) { student }
         timing += result.timing
         if let weights { Trace.span(.weightTerms) { addWeightTerms(unquantized: rotated, quantized: weights) } }
         return result.sum / Double(counted)
