@@ -29,10 +29,7 @@ package struct Planner: Sendable {
         let busy = zip(seconds, onceSeconds).map { microbatches * $0 + $1 }
 
         let traffic = Traffic(workload, layout, parts, microbatch: microbatch)
-        // The first micro-batch passes all stages forward and backward, the slowest stage sets the pace of the others.
-        let crossing = traffic.crossingSeconds(on: cluster)
-        let fill = seconds.reduce(0, +) + Double(layout.pipeline - 1) * crossing.boundary
-        let pipeline = fill + (microbatches - 1) * ((seconds.max() ?? 0) + crossing.stage)
+        let pipeline = passes(stages, layout, traffic.crossingSeconds(on: cluster))
         let communication =
             traffic.reductionSeconds(on: cluster) + traffic.busSeconds(on: cluster) + sharing.exchangeSeconds
         let inTurn = stages.map { $0.once.inTurn.seconds(on: cluster) }
@@ -55,14 +52,39 @@ package struct Planner: Sendable {
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
 
-    /// What a rank of each stage computes: for a micro-batch, and once in a step.
-    func stages(_ layout: Layout, _ sharing: StepSharing) -> [(perMicrobatch: Work, once: StageWork.Once)] {
+    /// Seconds of a step's passes. The first micro-batch passes all stages forward and backward, the slowest stage sets the pace
+    /// of the others, and the teacher's passes take the place of waiting, as far as there is any.
+    private func passes(
+        _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
+    ) -> Double {
+        let microbatches = Double(layout.microbatches)
+        let all = stages.map { $0.perMicrobatch.seconds(on: cluster) }
+        let inOrder = layout.pipeline == 1 ? all : zip(all, stages).map { $0 - $1.teacher.seconds(on: cluster) }
+        let fill = inOrder.reduce(0, +) + Double(layout.pipeline - 1) * crossing.boundary
+        return max(
+            fill + (microbatches - 1) * ((inOrder.max() ?? 0) + crossing.stage),
+            microbatches * ((all.max() ?? 0) + crossing.stage))
+    }
+
+    /// What a rank of a stage computes.
+    struct StagePlan {
+        /// Of it the teacher's part is ``teacher``.
+        var perMicrobatch: Work
+        var teacher: Work
+        /// Once in a step.
+        var once: StageWork.Once
+    }
+
+    func stages(_ layout: Layout, _ sharing: StepSharing) -> [StagePlan] {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let work = StageWork(workload, sequences: microbatch, replicas: layout.data)
         return workload.parts(layout).map { part in
             let passes = work.forward(part) + work.backward(part)
-            return (workload.narrowsProducts ? passes.narrowed : passes, work.once(part, layout, sharing))
+            let teacher = work.teacher(part)
+            return StagePlan(
+                perMicrobatch: workload.narrowsProducts ? passes.narrowed : passes,
+                teacher: workload.narrowsProducts ? teacher.narrowed : teacher, once: work.once(part, layout, sharing))
         }
     }
 

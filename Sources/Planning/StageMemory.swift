@@ -29,11 +29,14 @@ struct StageMemory {
     /// - Parameters:
     ///   - sequences: of a micro-batch.
     ///   - alive: micro-batches between their forward and backward pass.
+    ///   - ahead: micro-batches of which a teacher's states are kept.
     ///   - sides: where R1 is merged into the weights in training.
     ///   - replicas: ranks that share the optimizer's state where it is sharded.
     ///   - stages: among which the layers are divided.
-    func bytes(sequences: Int, alive: Int, sides: RotatedSides, replicas: Int, stages: Int) -> Int {
-        let busy = max(activations(sequences: sequences, alive: alive), retraction, workload.job == .qat ? ternaryMaking : 0)
+    func bytes(sequences: Int, alive: Int, ahead: Int, sides: RotatedSides, replicas: Int, stages: Int) -> Int {
+        let states = Double(ahead * sequences * workload.length) * Double(shape.hiddenSize)
+        let passes = activations(sequences: sequences, alive: alive) + states
+        let busy = max(passes, retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
         let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
         let values = max(step, ends, learning(replicas: replicas), drawing(replicas: replicas, stages: stages))

@@ -52,12 +52,20 @@ struct StageWork {
         return work
     }
 
-    private func blockForward(_ block: Int) -> Work {
+    /// Of what ``forward(_:)`` counts, the teacher's passes through the blocks, which stages may make while others work.
+    func teacher(_ part: StagePart) -> Work {
+        workload.hasTeacher ? part.blocks.reduce(Work()) { $0 + networkForward($1) } : Work()
+    }
+
+    private func networkForward(_ block: Int) -> Work {
         let cost = cost[block]
-        let network = Work(
+        return Work(
             products: 2 * (tokens * Double(cost.linears) + cost.attention(sequences: sequences, length: workload.length)),
             values: tokens * cost.values(length: workload.length))
-        var work = Double(workload.passes) * network
+    }
+
+    private func blockForward(_ block: Int) -> Work {
+        var work = Double(workload.passes) * networkForward(block)
         if workload.quantizesActivations { work.values += tokens * quantizerValues(block) }
         // Half of what is rotated in activations is rotated forward, the other half backward.
         if usesRotations { work.products += tokens * rotation.block(block).perToken }

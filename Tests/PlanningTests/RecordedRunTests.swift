@@ -38,7 +38,7 @@ import Testing
     private static let runs = [
         Run(job: .rotate, layout: one, settings: rotate, seconds: 0.338, megabytes: 113),
         Run(job: .rotate, layout: two, settings: rotate, seconds: 0.171, megabytes: 122),
-        Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.236, megabytes: 117),
+        Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.175, megabytes: 117),
         Run(
             job: .rotate, layout: one, settings: rotate + ["training.precision=bfloat16"], seconds: 0.22, megabytes: 114),
         Run(job: .rotate, layout: one, settings: rounded, seconds: 0.491, megabytes: 162),

@@ -100,10 +100,11 @@ extension RankTests {
                 if objective == .range {
                     try learner.store(Array(setup.sequences.prefix(10)), tokens: 100, in: .memory, groups)
                 }
-                return (
-                    learner,
-                    try (0..<5).map { try learner.step($0, ReplicaBatch([]), globalSequences: 0, learningRate: 0.5, groups).loss }
-                )
+                let nothing = ReplicaBatch([])
+                let losses = try (0..<5).map {
+                    try learner.step($0, nothing, globalSequences: 0, learningRate: 0.5, groups).loss
+                }
+                return (learner, losses)
             }
             let ((shared, losses), (single, expected)) = (try learn(world), try learn(LoopbackCommunicator()))
             for (a, b) in zip(losses, expected) { #expect(abs(a - b) <= 1e-5 * b) }
@@ -189,7 +190,8 @@ extension RankTests {
                 from: recipe.start)
             let tokens = (0..<length).map { Int32($0 * 37 % c.vocabularySize) }
             let before = GEMMOperations.performed
-            _ = try learner.step(0, ReplicaBatch([tokens]), globalSequences: 1, learningRate: 1, .dataParallel(LoopbackCommunicator()))
+            _ = try learner.step(
+                0, ReplicaBatch([tokens]), globalSequences: 1, learningRate: 1, .dataParallel(LoopbackCommunicator()))
             let performed = Double(GEMMOperations.performed - before)
             let needed = RotationCost(c, recipe.learner.plan).operationsPerStep(
                 sequences: 1, length: length, teacher: true, weightGradients: false, r1: true, r2: true)

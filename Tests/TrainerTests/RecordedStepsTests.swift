@@ -58,7 +58,7 @@ import Testing
             let learner = try golden.learner(
                 testCase, file, bits, rotatesActivations: false, from: state(file, before: step, layers: layers(file)))
             let loss = try learner.accumulate(
-                tokens, globalSequences: tokens.count, ParallelGroups.dataParallel(LoopbackCommunicator()))
+                ReplicaBatch(tokens), globalSequences: tokens.count, ParallelGroups.dataParallel(LoopbackCommunicator()))
             let difference = abs(loss - Double(losses[flat: step - 1]))
             let distances = try golden.gradientDistances(learner, file, prefix: "opt5.step\(step).", testCase)
             #expect(difference <= 0.05 && distances.allSatisfy { $0.distance <= 0.3 }, "step \(step)")

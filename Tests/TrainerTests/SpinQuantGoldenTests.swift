@@ -98,7 +98,7 @@ import Testing
         let tokens = try sequences(file)
         let learner = try learner(golden, file, bits, rotatesActivations: rotatesActivations)
         let loss = try learner.accumulate(
-            tokens, globalSequences: tokens.count, ParallelGroups.dataParallel(LoopbackCommunicator()))
+            ReplicaBatch(tokens), globalSequences: tokens.count, ParallelGroups.dataParallel(LoopbackCommunicator()))
         let expected = Double(try file.readFloat("loss")[flat: 0])
         #expect(abs(loss - expected) <= (try #require(golden.tolerance["loss_abs"]?.number)))
         for (distance, tolerance) in try gradientDistances(learner, file, prefix: "", golden) {
