@@ -83,15 +83,22 @@ struct ConfigurationDocument {
     private static let untagged = Tag.Name(rawValue: "untagged")
 
     /// Where an anchor (`&`) or an alias (`*`) could begin: after a blank, an indicator, or what may be one of Unicode's line
-    /// breaks.
+    /// breaks, and before a character of a name.
     private static func possibleMarks(_ mark: Unicode.Scalar, in text: String) -> Int {
         var count = 0
-        var previous = UInt8(ascii: "\n")
+        var (before, previous) = (UInt8(ascii: " "), UInt8(ascii: "\n"))
         for byte in text.utf8 {
-            if byte == UInt8(ascii: mark), previous >= 0x80 || " \t\r\n[{,:".utf8.contains(previous) { count += 1 }
-            previous = byte
+            let isMark = previous == UInt8(ascii: mark) && (before >= 0x80 || " \t\r\n[{,:?".utf8.contains(before))
+            if isMark, Self.isInNames(byte) { count += 1 }
+            (before, previous) = (previous, byte)
         }
         return count
+    }
+
+    /// Whether libyaml takes it as part of an anchor's name.
+    private static func isInNames(_ byte: UInt8) -> Bool {
+        let character = Unicode.Scalar(byte)
+        return character.properties.isAlphabetic || ("0"..."9").contains(character) || "_-".unicodeScalars.contains(character)
     }
 
     private func failure(_ node: Node, _ problem: String) -> ConfigurationError {

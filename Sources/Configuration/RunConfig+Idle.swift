@@ -108,8 +108,13 @@ extension RunConfig {
             ["training.steps", "training.learning_rate", "training.warmup_steps", "training.precision", "checkpoint."],
             "rotate, train and qat", trains)
             + rules(
-                ["training.batch_size", "training.schedule", "training.recompute"],
+                ["training.schedule", "training.recompute"],
                 "rotate, train, qat, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
+            // Where rotations are applied, which rounds differently, follows from the tokens of a step.
+            + rules(
+                ["training.batch_size"],
+                "rotate, train, qat, quantize with quantize.transform=learned or quantize.recipe=auto, and eval with rotations",
+                learns || job == .eval && (eval.hadamard || rotation.path != nil))
             + rules(["training.optimizer"], "train and qat", [.train, .qat].contains(job))
             + rules(
                 ["data.train.path"],

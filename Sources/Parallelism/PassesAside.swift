@@ -1,8 +1,9 @@
 package import Collectives
+internal import Support
 package import TensorCore
 
 /// Forward passes of a stage that no other pass of the step waits for, such as a fixed teacher's over the next step's tokens: a
-/// stage makes them while it would otherwise wait (see ``PipelineExecutor``), in their order, whenever what the stage before
+/// stage makes them while it would otherwise wait (see `PipelineExecutor`), in their order, whenever what the stage before
 /// sent of them is here.
 ///
 /// They go from the first stage to the last as one tensor a micro-batch, beside the other messages.
@@ -14,7 +15,7 @@ package final class PassesAside<World: Communicator> {
     /// - Returns: what goes to the next stage; the last one keeps it.
     package typealias Pass = (_ microbatch: Int, _ input: Tensor?) throws -> Tensor
 
-    /// Apart from those of ``PipelineExecutor``.
+    /// Apart from those of `PipelineExecutor`.
     private static var tag: Int { 65 }
 
     private let pipeline: World
@@ -59,6 +60,7 @@ package final class PassesAside<World: Communicator> {
         let output = try pass(made, inputs?.next()[0])
         if !isLast { try outbox.send(output, to: pipeline.rank + 1, tag: Self.tag) }
         made += 1
+        WorkProgress.note()
         seconds += (.now - begin) / .seconds(1)
     }
 

@@ -6,10 +6,10 @@ package import TensorCore
 /// Runs a stage's schedule: receives what an action needs, performs it, and sends what comes of it, while messages travel in
 /// the background.
 ///
-/// A micro-batch crosses a stage boundary forward as `streams` tensors (the student's hidden states, and a teacher's) and
-/// backward as one (the gradient of the student's), all [rows, h].
+/// A micro-batch crosses a stage boundary forward as `streams` tensors (the hidden states of as many networks) and
+/// backward as one (the gradient of the first one's), all [rows, h].
 ///
-/// Where a message is not here yet, and ``PassesAside`` are given, it makes these instead of waiting. When they are made depends
+/// Where a message is not here yet, and `PassesAside` are given, it makes these instead of waiting. When they are made depends
 /// on time, what comes of them does not.
 ///
 /// With one stage nothing is received or sent, and the actions run one after the other: one rank goes the same way as many.

@@ -3,7 +3,7 @@ package struct PipelineTiming: Sendable, Equatable {
     package var total = 0.0
     /// Of `total`, what was spent waiting for messages.
     package var waiting = 0.0
-    /// Of `total`, what ``PassesAside`` took.
+    /// Of `total`, what `PassesAside` took.
     package var aside = 0.0
 
     package init() {}

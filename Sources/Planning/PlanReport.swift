@@ -113,7 +113,7 @@ package struct PlanReport: Sendable {
         let (tooLarge, idle) = (
             search.runs.count { !$0.planned.fits }, search.runs.count { $0.planned.fits && !$0.planned.runs }
         )
-        var parts = ["layout: replicas × stages of layers × micro-batches of a replica"]
+        var parts = ["layout: replicas × stages × micro-batches of a replica"]
         if running.count > Self.shown { parts.append("\(running.count - Self.shown) more run (see --json)") }
         if tooLarge > 0 { parts.append("\(tooLarge) need more memory than a rank has") }
         if idle > 0 { parts.append("\(idle) would leave replicas idle") }

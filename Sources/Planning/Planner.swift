@@ -52,8 +52,8 @@ package struct Planner: Sendable {
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
 
-    /// Seconds of a step's passes. The first micro-batch passes all stages forward and backward, the slowest stage sets the pace
-    /// of the others, and the teacher's passes take the place of waiting, as far as there is any.
+    /// Seconds of a step's passes. The first micro-batch passes all stages forward and backward, the slowest stage sets the
+    /// pace of the others, and the teacher's passes take the place of waiting, as far as there is any.
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {

@@ -64,6 +64,11 @@ import Testing
         let clock = ContinuousClock()
         let time = clock.measure { #expect(problem(text).contains("alias")) }
         let keys = clock.measure { #expect(problem(text + "? *a9\n: 1\n? *a9\n: 2\n").contains("alias")) }
+        let tens = (0..<10).map { level in
+            let below = level == 0 ? "x" : "*k\(level - 1)"
+            return "?&k\(level) [" + Array(repeating: below, count: 10).joined(separator: ",") + "]: 1"
+        }
+        #expect(problem("model: {" + tens.joined(separator: ", ") + "}\n").contains("alias"))
         // Expanded they would take minutes; parsing takes a millisecond.
         #expect(time < .seconds(30) && keys < .seconds(30))
     }
@@ -72,6 +77,10 @@ import Testing
         let patterns = (0..<10).map { "*.\($0)_proj=4" }.joined(separator: ",")
         let config = try RunConfig(assignments: ["quantization.overrides=\(patterns)"])
         #expect(try RunConfig(ConfigurationDocument(config.yaml, name: "f").settings) == config)
+        let beside = try RunConfig(assignments: [
+            "quantization.overrides=\(patterns.replacing(",", with: ", "))", "model.path=R & D/m",
+        ])
+        #expect(try RunConfig(ConfigurationDocument(beside.yaml, name: "f").settings) == beside)
     }
 
     @Test(arguments: [

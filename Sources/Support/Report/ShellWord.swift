@@ -5,6 +5,8 @@ extension String {
             (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte)
                 || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "/._-=:,+@%".utf8.contains(byte)
         }
-        return isPlain && !isEmpty ? self : "'" + replacing("'", with: "'\\''") + "'"
+        // By scalars: with an accent that follows it a quote is another character.
+        let escaped = unicodeScalars.reduce(into: "") { $0 += $1 == "'" ? "'\\''" : String($1) }
+        return isPlain && !isEmpty ? self : "'" + escaped + "'"
     }
 }

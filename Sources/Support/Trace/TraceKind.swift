@@ -5,7 +5,8 @@ extension Trace {
         case step
         case data
         case rotateWeights, quantizeWeights
-        /// Passes of a micro-batch through this rank's stage; ``teacher`` and ``loss`` lie within ``forward``.
+        /// Passes of a micro-batch through this rank's stage; ``loss`` lies within ``forward``, and ``teacher`` where there is
+        /// one stage.
         case forward, teacher, loss, backward
         /// What quantized weights say of the rotations.
         case weightTerms

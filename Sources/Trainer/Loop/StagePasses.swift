@@ -75,7 +75,8 @@ final class StagePasses<TeacherHooks: HookTransform> {
             schedule.actions(stage: groups.stage, stages: groups.dims.pipeline, microbatches: batches.count),
             shape: { self.shape(batches[$0]) }, streams: 1, aside: ahead,
             forward: { index, inputs in
-                let reference = groups.isLast ? current.removeValue(forKey: index) ?? teacherStates(index, batches[index]) : nil
+                let reference =
+                    groups.isLast ? current.removeValue(forKey: index) ?? teacherStates(index, batches[index]) : nil
                 let pass = forward(
                     index, batches[index], inputs.first, student(), reference, counted: counted, isLast: groups.isLast)
                 alive[index] = pass.alive

@@ -62,8 +62,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
             isSharded: settings.isSharded, over: groups.replicas)
     }
 
-    /// One step on `batch` (sequences of equal lengths), the share of this rank's replica of a global batch of `globalSequences`.
-    /// Collective.
+    /// One step on `batch` (sequences of equal lengths), the share of this rank's replica of `globalSequences`. Collective.
     ///
     /// - Throws: ``MPIError``; ``TrainingError/diverged(step:)`` where the loss or the gradient is not finite, on all ranks
     ///   alike.
