@@ -222,7 +222,8 @@ package struct RotateJob: Job {
 
     /// That logits have changed by no more than is allowed, relative to the largest; the same on all ranks.
     private func check(_ invariance: Double, _ given: Double?) throws {
-        guard invariance > given ?? VerifySettings.exactTolerance else { return }
+        // Nor by NaN, which is not more than anything.
+        if invariance <= given ?? VerifySettings.exactTolerance { return }
         guard let given, invariance <= VerifySettings.exactTolerance else {
             throw TrainingError.invarianceBroken(
                 error: invariance, tolerance: given ?? VerifySettings.exactTolerance)

@@ -44,12 +44,14 @@ extension Cluster {
     /// The machines that a job runs on. Collective.
     ///
     /// - Parameters:
-    ///   - threads: of a rank's products.
+    ///   - threads: of this rank's products; the least of all ranks counts.
     ///   - productFlops: operations per second of a large product, on this rank, while the others measure theirs.
     package init(of world: some Communicator, threads: Int, productFlops: Double) throws(MPIError) {
         let perNode = Int(try world.allReduce(Int64(world.ranksOnNode()), .max))
         let nodes = (world.size + perNode - 1) / perNode
         let speed = try world.allReduce(productFlops, .sum) / Double(world.size)
+        // What follows from a cluster all ranks must decide alike.
+        let threads = Int(try world.allReduce(Int64(threads), .min))
         // Ranks that share cores have measured that already.
         self.init(
             nodes: nodes, ranksPerNode: perNode, coresPerNode: perNode * threads, memoryPerNode: 0,
