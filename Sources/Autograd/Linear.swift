@@ -39,14 +39,14 @@ extension Tape {
         let dx = x.sink
         let input = layers.contains { $0.weight.requiresGradient } ? x.value : nil
         return record(outputs, from: [x] + layers.flatMap { [$0.weight, $0.bias].compactMap(\.self) }) {
-            [precision] gradients in
+            [precision, weightGradients] gradients in
             for (layer, gradient) in zip(layers, gradients) {
                 guard let dy = gradient else { continue }
                 dx.update { dx, beta in
                     matmul(dy, .asStored, layer.weight.value, .asStored, beta: beta, in: precision, into: &dx)
                 }
                 if let input {
-                    layer.weight.sink.update { dW, beta in
+                    layer.weight.sink.update(in: weightGradients) { dW, beta in
                         matmul(dy, .transposed, input, .asStored, beta: beta, in: precision, into: &dW)
                     }
                 }

@@ -77,13 +77,18 @@ package struct GradientSink: Sendable {
         body(&gradient, beta)
         slot.sum = gradient
     }
+
+    /// A further operation adds to the gradient later; to be ended by ``endUse()``.
+    func beginUse() { slot?.beginUse() }
+
+    func endUse() { slot?.endUse() }
 }
 
 /// Where the gradient of one variable gathers. Used by the one thread that computes.
 private final class GradientSlot: @unchecked Sendable {
     var sum: Tensor?
     let receiver: ((Tensor) -> Void)?
-    /// Recorded operations that use the variable and have not been gone through; counted where there is a receiver.
+    /// Recorded operations that use the variable and have not added to its gradient.
     private var uses = 0
 
     init(receiver: ((Tensor) -> Void)? = nil) { self.receiver = receiver }
@@ -92,7 +97,7 @@ private final class GradientSlot: @unchecked Sendable {
 
     func endUse() {
         uses -= 1
-        if uses == 0, let sum = take() { receiver?(sum) }
+        if uses == 0, let receiver, let sum = take() { receiver(sum) }
     }
 
     func take() -> Tensor? {
@@ -118,10 +123,15 @@ package final class Tape {
     package let isRecording: Bool
     /// Of the products of linear layers and of the head, forward and backward.
     package let precision: ProductPrecision
+    /// What makes the products of weights' gradients later; nil has a backward pass make them itself.
+    package let weightGradients: WeightGradientQueue?
 
-    package init(recording: Bool = true, precision: ProductPrecision = .float32) {
+    package init(
+        recording: Bool = true, precision: ProductPrecision = .float32, weightGradients: WeightGradientQueue? = nil
+    ) {
         isRecording = recording
         self.precision = precision
+        self.weightGradients = weightGradients
     }
 
     /// The result of an operation with one output.

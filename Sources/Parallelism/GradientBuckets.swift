@@ -8,22 +8,20 @@ package import TensorCore
 ///
 /// Use, once per step:
 ///
-///     buckets.begin()
-///     for each micro-batch: buckets.isLastPass = …; run forward and backward with the variables of parameter(_:at:)
+///     buckets.begin(passes: microBatches)
+///     for each micro-batch: run forward and backward with the variables of parameter(_:at:)
 ///     let gradients = try buckets.finish()   // summed over ranks
 ///
-/// Several micro-batches add up in the buffers; sums start during the last one's backward pass. They start in the order of the
-/// buckets on every rank, whatever the order in which gradients come, as collective operations must. A rank without any
-/// micro-batch contributes zeros.
+/// Several micro-batches add up in the buffers; a buffer's sum starts when the last one's gradients are in it. Sums start in
+/// the order of the buckets on every rank, whatever the order in which gradients come, as collective operations must. A rank
+/// without any micro-batch contributes zeros.
 package final class GradientBuckets<World: Communicator> {
     /// Where each parameter's gradient lies.
     package let layout: BucketLayout
     private let world: World
     private var buffers: [Tensor]
-    /// Parameters of each bucket whose gradients are still to come in the last backward pass.
+    /// Gradients of each bucket's parameters that are still to come, of all backward passes.
     private var missing: [Int] = []
-    /// To be set before the last micro-batch's backward pass: sums start only then.
-    package var isLastPass = false
     private var pending: [Pending<Tensor>] = []
     /// Thrown by a reduction that was started inside the backward pass.
     private var failure: MPIError?
@@ -40,10 +38,11 @@ package final class GradientBuckets<World: Communicator> {
     package var bytesPerStep: Int { world.size > 1 ? layout.count * MemoryLayout<Float>.stride : 0 }
 
     /// Empties the buckets.
-    package func begin() {
+    ///
+    /// - Parameter passes: backward passes to come, each of which gives every parameter one gradient.
+    package func begin(passes: Int) {
         for index in buffers.indices { buffers[index].fill(0) }
-        isLastPass = false
-        missing = layout.parametersPerBucket
+        missing = layout.parametersPerBucket.map { passes * $0 }
         pending = []
         failure = nil
     }
@@ -53,20 +52,17 @@ package final class GradientBuckets<World: Communicator> {
     /// - Parameter frozenRow: of the value, a matrix: one that gets no gradient.
     package func parameter(_ value: Tensor, at index: Int, frozenRow: Int? = nil) -> Variable {
         precondition(value.count == layout.places[index].count, "parameter \(index) has \(value.count) elements")
-        return Variable(parameter: value) { [unowned self] gradient in
-            var gradient = gradient
-            if let frozenRow {
-                let width = gradient.columns
-                (gradient.mutablePointer + frozenRow * width).update(repeating: 0, count: width)
-            }
-            receive(gradient, of: index)
-        }
+        let width = frozenRow == nil ? 0 : value.columns
+        let frozen = frozenRow.map { $0 * width..<($0 + 1) * width }
+        return Variable(parameter: value) { [unowned self] gradient in receive(gradient, of: index, without: frozen) }
     }
 
-    private func receive(_ gradient: Tensor, of index: Int) {
+    private func receive(_ gradient: Tensor, of index: Int, without frozen: Range<Int>?) {
         let place = layout.places[index]
-        ck_axpy(1, gradient.pointer, buffers[place.bucket].mutablePointer + place.offset, place.count)
-        guard isLastPass else { return }
+        let (source, target) = (gradient.pointer, buffers[place.bucket].mutablePointer + place.offset)
+        let frozen = frozen ?? place.count..<place.count
+        ck_axpy(1, source, target, frozen.lowerBound)
+        ck_axpy(1, source + frozen.upperBound, target + frozen.upperBound, place.count - frozen.upperBound)
         missing[place.bucket] -= 1
         startFilled()
         progress()

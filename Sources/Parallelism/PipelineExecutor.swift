@@ -1,3 +1,4 @@
+package import Autograd
 package import Collectives
 internal import Glibc
 internal import Support
@@ -9,8 +10,8 @@ package import TensorCore
 /// A micro-batch crosses a stage boundary forward as `streams` tensors (the hidden states of as many networks) and
 /// backward as one (the gradient of the first one's), all [rows, h].
 ///
-/// Where a message is not here yet, and `PassesAside` are given, it makes these instead of waiting. When they are made depends
-/// on time, what comes of them does not.
+/// Where a message is not here yet, it makes instead of waiting what a ``WeightGradientQueue`` has, then `PassesAside`. When
+/// these are made depends on time, what comes of them does not.
 ///
 /// With one stage nothing is received or sent, and the actions run one after the other: one rank goes the same way as many.
 package final class PipelineExecutor<World: Communicator> {
@@ -45,12 +46,15 @@ package final class PipelineExecutor<World: Communicator> {
     ///   - shape: [rows, h] of a micro-batch.
     ///   - streams: tensors of a forward message.
     ///   - aside: made while messages are waited for; those that are left then, at the end.
+    ///   - weightGradients: where `backward` puts products off; made while messages are waited for, and sooner where they are
+    ///     of more than `deferred` backward passes; those that are left then, at the end.
     ///   - forward: gets what the stage before sent (nothing on the first stage), returns what goes to the next one (nothing
     ///     on the last stage).
     ///   - backward: gets the gradient of what `forward` sent (nil on the last stage), returns that of the first tensor it
     ///     got (nil on the first stage).
     package func run(
         _ actions: [PipelineAction], shape: (_ microbatch: Int) -> [Int], streams: Int, aside: PassesAside<World>? = nil,
+        weightGradients: WeightGradientQueue? = nil, deferred: Int = 0,
         forward: (_ microbatch: Int, _ inputs: [Tensor]) throws -> [Tensor],
         backward: (_ microbatch: Int, _ gradient: Tensor?) throws -> Tensor? = { _, _ in nil }
     ) throws {
@@ -65,10 +69,11 @@ package final class PipelineExecutor<World: Communicator> {
             let shapes = actions.compactMap { if case .backward(let m) = $0 { shape(m) } else { nil } }
             gradients = try Inbox(pipeline, from: pipeline.rank + 1, tags: Tag.backward, shapes: shapes)
         }
+        let fillers = Fillers(weightGradients: weightGradients, aside: aside)
         for action in actions {
             switch action {
             case .forward(let m):
-                try fill(with: aside, until: inputs)
+                try fill(with: fillers, until: inputs)
                 let received = try inputs?.next() ?? []
                 let outputs = try Trace.span(.forward, m) { try forward(m, received) }
                 if !isLast {
@@ -78,16 +83,21 @@ package final class PipelineExecutor<World: Communicator> {
                     }
                 }
             case .backward(let m):
-                try fill(with: aside, until: gradients)
+                try fill(with: fillers, until: gradients)
                 let received = try gradients?.next()[0]
                 let gradient = try Trace.span(.backward, m) { try backward(m, received) }
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
+                if let weightGradients {
+                    weightGradients.endPass()
+                    try make(weightGradients) { weightGradients.passCount > deferred }
+                }
             }
             WorkProgress.note()
             Trace.span(.poll) { progress() }
             try aside?.progress()
             if let failure { throw failure }
         }
+        if let weightGradients { try make(weightGradients) { true } }
         try outbox.finish()
         timing.total += (.now - start) / .seconds(1)
         timing.waiting += (inputs?.waitSeconds ?? 0) + (gradients?.waitSeconds ?? 0) + outbox.waitSeconds - sendWait
@@ -103,9 +113,19 @@ package final class PipelineExecutor<World: Communicator> {
         timing += aside.timing
     }
 
-    /// Makes passes aside until a message is here, or none of them is left.
-    private func fill(with aside: PassesAside<World>?, until inbox: Inbox<World>?) throws {
-        guard let aside, let inbox else { return }
+    /// What is made while a message is waited for.
+    private struct Fillers {
+        let weightGradients: WeightGradientQueue?
+        let aside: PassesAside<World>?
+    }
+
+    /// Makes what there is to make until a message is here.
+    private func fill(with fillers: Fillers, until inbox: Inbox<World>?) throws {
+        guard let inbox else { return }
+        if let weightGradients = fillers.weightGradients {
+            try make(weightGradients) { () throws(MPIError) in try !inbox.hasNext() }
+        }
+        guard let aside = fillers.aside else { return }
         while try !aside.isFinished && !inbox.hasNext() {
             if try aside.isReady() {
                 try aside.advance()
@@ -113,6 +133,24 @@ package final class PipelineExecutor<World: Communicator> {
                 idleSeconds += try seconds { () throws(MPIError) in try waitForEither(inbox, aside) }
             }
         }
+    }
+
+    /// Makes products that were put off, as many as there are while they are wanted.
+    private func make(
+        _ weightGradients: WeightGradientQueue, while areWanted: () throws(MPIError) -> Bool
+    ) throws(MPIError) {
+        guard weightGradients.passCount > 0, try areWanted() else { return }
+        timing.weightGradients += try seconds { () throws(MPIError) in
+            try Trace.span(.weightGradients) { () throws(MPIError) in
+                repeat {
+                    weightGradients.advance()
+                    progress()
+                    if let failure { throw failure }
+                    guard try areWanted() else { return }
+                } while weightGradients.passCount > 0
+            }
+        }
+        WorkProgress.note()
     }
 
     /// Waits for a message, or until a pass aside can be made.

@@ -5,6 +5,8 @@ package struct PipelineTiming: Sendable, Equatable {
     package var waiting = 0.0
     /// Of `total`, what `PassesAside` took.
     package var aside = 0.0
+    /// Of `total`, what products took that backward passes put off.
+    package var weightGradients = 0.0
 
     package init() {}
 
@@ -13,21 +15,25 @@ package struct PipelineTiming: Sendable, Equatable {
         timing.total += other.total
         timing.waiting += other.waiting
         timing.aside += other.aside
+        timing.weightGradients += other.weightGradients
     }
 
-    package init(total: Double, waiting: Double, aside: Double = 0) {
-        (self.total, self.waiting, self.aside) = (total, waiting, aside)
+    package init(total: Double, waiting: Double, aside: Double = 0, weightGradients: Double = 0) {
+        (self.total, self.waiting, self.aside, self.weightGradients) = (total, waiting, aside, weightGradients)
     }
 
-    /// What was computed in the step's order.
-    private var inOrder: Double { max(0, total - waiting - aside) }
+    /// What a stage computed, in the time of the whole step.
+    private var work: StageSeconds {
+        StageSeconds(
+            inOrder: max(0, total - waiting - aside - weightGradients), weightGradients: weightGradients, aside: aside)
+    }
 
     /// Fractions of the stages' time, over all ranks.
     package struct Waiting: Sendable, Equatable {
         /// In which they waited.
         package var measured = 0.0
         /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets
-        /// the pace of the others, and passes aside take the place of waiting.
+        /// the pace of the others, and passes aside and weights' gradients that are put off take the place of waiting.
         package var least = 0.0
 
         /// The time of passes that wait no more than they must, over what they took.
@@ -39,19 +45,11 @@ package struct PipelineTiming: Sendable, Equatable {
     ///   - microbatches: of a step, of one replica.
     package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
         let total = timings.reduce(0) { $0 + $1.total }
-        let work = timings.reduce(0) { $0 + $1.inOrder + $1.aside }
+        let work = timings.reduce(0) { $0 + $1.work.total }
         let least = stride(from: 0, to: timings.count, by: stages).reduce(0.0) { sum, first in
-            sum + Double(stages) * leastSeconds(timings[first..<first + stages], microbatches: microbatches)
+            let replica = timings[first..<first + stages].map(\.work)
+            return sum + Double(stages) * PipelineSchedule.seconds(replica, microbatches: microbatches)
         }
         return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
-    }
-
-    /// No replica with stages that compute so long is faster: its busiest stage must do all of its work, and without what is
-    /// made aside the pipeline fills and empties.
-    private static func leastSeconds(_ replica: ArraySlice<PipelineTiming>, microbatches: Int) -> Double {
-        let inOrder = replica.map(\.inOrder)
-        let part = 1 / Double(max(1, microbatches))
-        let filled = part * inOrder.reduce(0, +) + (1 - part) * (inOrder.max() ?? 0)
-        return max(filled, replica.map { $0.inOrder + $0.aside }.max() ?? 0)
     }
 }

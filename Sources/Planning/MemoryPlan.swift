@@ -14,10 +14,11 @@ struct MemoryPlan {
         let sides = workload.rotationPlan(replicas: layout.data).sides
         bytes = workload.parts(layout).enumerated().map { stage, part in
             let alive = schedule.alive(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches)
+            let deferred = schedule.deferred(stage: stage, stages: layout.pipeline, microbatches: layout.microbatches)
             // The last stage's, of the next step.
             let isAhead = workload.hasTeacher && layout.pipeline > 1 && part.isLast
             return StageMemory(workload, part).bytes(
-                sequences: microbatch, alive: alive, ahead: isAhead ? layout.microbatches : 0, sides: sides,
+                sequences: microbatch, alive: alive, deferred: deferred, ahead: isAhead ? layout.microbatches : 0, sides: sides,
                 replicas: layout.data, stages: layout.pipeline)
         }
     }

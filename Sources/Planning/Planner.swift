@@ -1,5 +1,6 @@
 internal import Configuration
 internal import Models
+internal import Parallelism
 
 /// Predicts what a job needs on a cluster, layout by layout.
 package struct Planner: Sendable {
@@ -52,25 +53,29 @@ package struct Planner: Sendable {
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
 
-    /// Seconds of a step's passes. The first micro-batch passes all stages forward and backward, the slowest stage sets the
-    /// pace of the others, and the teacher's passes take the place of waiting, as far as there is any.
+    /// Seconds of a step's passes: those of `PipelineSchedule/seconds(_:microbatches:)`, and messages that cross boundaries.
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {
         let microbatches = Double(layout.microbatches)
-        let all = stages.map { $0.perMicrobatch.seconds(on: cluster) }
-        let inOrder = layout.pipeline == 1 ? all : zip(all, stages).map { $0 - $1.teacher.seconds(on: cluster) }
-        let fill = inOrder.reduce(0, +) + Double(layout.pipeline - 1) * crossing.boundary
-        return max(
-            fill + (microbatches - 1) * ((inOrder.max() ?? 0) + crossing.stage),
-            microbatches * ((all.max() ?? 0) + crossing.stage))
+        let computed = stages.map { stage in
+            let all = microbatches * stage.perMicrobatch.seconds(on: cluster)
+            guard layout.pipeline > 1 else { return StageSeconds(inOrder: all) }
+            let aside = microbatches * stage.teacher.seconds(on: cluster)
+            let weightGradients = microbatches * stage.weightGradients.seconds(on: cluster)
+            return StageSeconds(
+                inOrder: all - aside - weightGradients, weightGradients: weightGradients, aside: aside)
+        }
+        return PipelineSchedule.seconds(computed, microbatches: layout.microbatches)
+            + Double(layout.pipeline - 1) * crossing.boundary + (microbatches - 1) * crossing.stage
     }
 
     /// What a rank of a stage computes.
     struct StagePlan {
-        /// Of it the teacher's part is ``teacher``.
+        /// Of it ``teacher`` and ``weightGradients`` can be made while a stage would wait.
         var perMicrobatch: Work
         var teacher: Work
+        var weightGradients: Work
         /// Once in a step.
         var once: StageWork.Once
     }
@@ -80,11 +85,10 @@ package struct Planner: Sendable {
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
         let work = StageWork(workload, sequences: microbatch, replicas: layout.data)
         return workload.parts(layout).map { part in
-            let passes = work.forward(part) + work.backward(part)
-            let teacher = work.teacher(part)
+            func narrowed(_ work: Work) -> Work { workload.narrowsProducts ? work.narrowed : work }
             return StagePlan(
-                perMicrobatch: workload.narrowsProducts ? passes.narrowed : passes,
-                teacher: workload.narrowsProducts ? teacher.narrowed : teacher, once: work.once(part, layout, sharing))
+                perMicrobatch: narrowed(work.forward(part) + work.backward(part)), teacher: narrowed(work.teacher(part)),
+                weightGradients: narrowed(work.weightGradients(part)), once: work.once(part, layout, sharing))
         }
     }
 

@@ -29,13 +29,14 @@ struct StageMemory {
     /// - Parameters:
     ///   - sequences: of a micro-batch.
     ///   - alive: micro-batches between their forward and backward pass.
+    ///   - deferred: micro-batches of which the weights' gradients are put off.
     ///   - ahead: micro-batches of which a teacher's states are kept.
     ///   - sides: where R1 is merged into the weights in training.
     ///   - replicas: ranks that share the optimizer's state where it is sharded.
     ///   - stages: among which the layers are divided.
-    func bytes(sequences: Int, alive: Int, ahead: Int, sides: RotatedSides, replicas: Int, stages: Int) -> Int {
+    func bytes(sequences: Int, alive: Int, deferred: Int, ahead: Int, sides: RotatedSides, replicas: Int, stages: Int) -> Int {
         let states = Double(ahead * sequences * workload.length) * Double(shape.hiddenSize)
-        let passes = activations(sequences: sequences, alive: alive) + states
+        let passes = activations(sequences: sequences, alive: alive) + putOff(sequences: deferred * sequences) + states
         let busy = max(passes, retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
         let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
@@ -280,6 +281,17 @@ struct StageMemory {
             ? Double(alive * (part.isFirst ? layers.count - 1 : layers.count)) * input + (layers.max() ?? 0)
             : Double(alive) * layers.reduce(0, +)
         return tokens * kept + passing(sequences: sequences, pair: hasPair)
+    }
+
+    /// What backward passes keep that put the gradients of weights and rotations off: what linears, and quantizers that are
+    /// observed, read, and the gradients of what they write.
+    private func putOff(sequences: Int) -> Double {
+        guard workload.putsOffGradients else { return 0 }
+        let values = part.blocks.reduce(0) {
+            $0 + (workload.needsWeightGradients ? cost[$1].linearsEnds : 0)
+                + (workload.learnsR1 || workload.learnsR2 ? 2 * shape.blocks[$1].quantizedWidth : 0)
+        }
+        return Double(sequences * workload.length * values)
     }
 
     /// What the quantizers of a block keep per token: input and output where a gradient of R1 or R2 is gathered, the input

@@ -57,6 +57,18 @@ struct StageWork {
         workload.hasTeacher ? part.blocks.reduce(Work()) { $0 + networkForward($1) } : Work()
     }
 
+    /// Of what ``backward(_:)`` counts, the products that stages may put off.
+    func weightGradients(_ part: StagePart) -> Work {
+        guard workload.putsOffGradients else { return Work() }
+        return part.blocks.reduce(Work()) { $0 + Work(products: 2 * blockGradients($1)) }
+    }
+
+    /// Multiply-adds of the gradients of a block's weights and rotations.
+    private func blockGradients(_ block: Int) -> Double {
+        let weights = workload.needsWeightGradients ? Double(cost[block].linears) : 0
+        return tokens * (weights + rotation.gradients(block, r1: workload.learnsR1, r2: workload.learnsR2))
+    }
+
     private func networkForward(_ block: Int) -> Work {
         let cost = cost[block]
         return Work(
@@ -100,11 +112,10 @@ struct StageWork {
         let cost = cost[block]
         // Attention's scores are formed again: five products for the two of the forward pass.
         let attention = 2.5 * cost.attention(sequences: sequences, length: workload.length)
-        let linears = tokens * Double(cost.linears) * (workload.needsWeightGradients ? 2 : 1)
-        let gradients = tokens * rotation.gradients(block, r1: workload.learnsR1, r2: workload.learnsR2)
+        let linears = tokens * Double(cost.linears)
         let quantizers = workload.quantizesActivations ? 2 * quantizerValues(block) : 0
         let values = tokens * (2 * cost.values(length: workload.length) + quantizers)
-        var work = Work(products: 2 * (linears + attention + gradients), values: values)
+        var work = Work(products: 2 * (linears + attention + blockGradients(block)), values: values)
         if usesRotations { work.products += tokens * rotation.block(block).perToken }
         // Gradients of a micro-batch are added to those before it.
         if workload.trainsWeights { work.values += Double(cost.parameters) }

@@ -57,7 +57,8 @@ extension Tape {
     /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
     /// computed again for the observer, which costs less memory traffic than keeping it does memory.
     ///
-    /// - Parameter observer: called in the backward pass, if `x` requires a gradient and the quantizer is active.
+    /// - Parameter observer: called in the backward pass, or when the tape's queue of weight gradients comes to it, if `x`
+    ///   requires a gradient and the quantizer is active.
     /// - Precondition: any granularity but ``QuantizerGranularity/column``.
     package func fakeQuantize(
         _ x: Variable, _ spec: QuantizerSpec, gradient: QuantizerGradient = .straightThrough,
@@ -72,11 +73,15 @@ extension Tape {
         guard usesRange || observer != nil else {
             return record(output, from: [x]) { dx.add($0) }
         }
-        return record(output, from: [x]) { outputGradient in
+        return record(output, from: [x]) { [weightGradients] outputGradient in
             let inputGradient = usesRange ? rangeGradient(value, outputGradient, spec) : outputGradient
-            observer?.observe(
-                input: value, output: fakeQuantized(value, spec), outputGradient: outputGradient,
-                inputGradient: inputGradient)
+            if let observer {
+                weightGradients.run {
+                    observer.observe(
+                        input: value, output: fakeQuantized(value, spec), outputGradient: outputGradient,
+                        inputGradient: inputGradient)
+                }
+            }
             dx.add(inputGradient)
         }
     }

@@ -31,12 +31,9 @@ import Testing
 
         let buckets = GradientBuckets(BucketLayout(counts: [12, 36], bytes: 4), over: LoopbackCommunicator())
         for _ in 0..<2 {
-            buckets.begin()
+            buckets.begin(passes: batches.count)
             let (bucketV, bucketW) = (buckets.parameter(v, at: 0), buckets.parameter(w, at: 1))
-            for (i, x) in batches.enumerated() {
-                buckets.isLastPass = i == 2
-                pass(Tape(), x, w: bucketW, v: bucketV)
-            }
+            for x in batches { pass(Tape(), x, w: bucketW, v: bucketV) }
             let sums = try buckets.finish()
             let (gradientV, gradientW) = (try #require(plainV.gradient), try #require(plainW.gradient))
             // The same products; sums of three in another order.
@@ -48,7 +45,7 @@ import Testing
     @Test func `sums are made in the buckets' own memory`() throws {
         let buckets = GradientBuckets(BucketLayout(counts: [512, 512], bytes: 4), over: LoopbackCommunicator())
         func step() throws -> [UnsafePointer<Float>] {
-            buckets.begin()
+            buckets.begin(passes: 0)
             return try buckets.finish().map(\.pointer)
         }
         let first = try step()
@@ -57,7 +54,7 @@ import Testing
 
     @Test func `a rank without sequences contributes zeros`() throws {
         let buckets = GradientBuckets(BucketLayout(counts: [3, 4], bytes: 4), over: LoopbackCommunicator())
-        buckets.begin()
+        buckets.begin(passes: 0)
         let gradients = try buckets.finish()
         #expect(gradients.map(\.elements) == [[0, 0, 0], [0, 0, 0, 0]])
     }

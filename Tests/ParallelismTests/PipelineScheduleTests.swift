@@ -34,6 +34,36 @@ import Testing
         }
     }
 
+    @Test(arguments: PipelineSchedule.allCases, layouts)
+    func `no stage needs more memory than the first for what it puts off`(
+        _ schedule: PipelineSchedule, _ layout: (Int, Int)
+    ) {
+        let (stages, microbatches) = layout
+        func most(_ stage: Int) -> Int { schedule.alive(stage: stage, stages: stages, microbatches: microbatches) }
+        for stage in 0..<stages {
+            let deferred = schedule.deferred(stage: stage, stages: stages, microbatches: microbatches)
+            #expect(deferred >= 0 && most(stage) + deferred == most(0))
+        }
+        #expect(PipelineSchedule.gpipe.deferred(stage: stages - 1, stages: stages, microbatches: microbatches) == 0)
+        if microbatches >= stages {
+            let last = PipelineSchedule.oneForwardOneBackward.deferred(
+                stage: stages - 1, stages: stages, microbatches: microbatches)
+            #expect(last == stages - 1)
+        }
+    }
+
+    /// Four equal stages of three units a pass: forward, backward, and the gradients of weights.
+    @Test func `weights' gradients shorten the bubble to a third`() {
+        func seconds(weightGradients: Double) -> Double {
+            let stage = StageSeconds(inOrder: 24 - weightGradients, weightGradients: weightGradients)
+            return PipelineSchedule.seconds(Array(repeating: stage, count: 4), microbatches: 8)
+        }
+        #expect(seconds(weightGradients: 0) == 24 + 3 * 3)
+        #expect(seconds(weightGradients: 8) == 24 + 3 * 1)
+        // What one stage puts off fills no more than its own waiting.
+        #expect(seconds(weightGradients: 20) == 24)
+    }
+
     /// Stages advance whenever what they wait for has been done; a schedule that no stage can go on with is a deadlock. With
     /// passes of one unit of time the last action ends when the ideal bubble says.
     @Test(arguments: PipelineSchedule.allCases, layouts)
@@ -92,6 +122,10 @@ import Testing
         let filled = [PipelineTiming(total: 4, waiting: 0.5, aside: 0.5), PipelineTiming(total: 4, waiting: 2.5, aside: 0.5)]
         let rest = PipelineTiming.waiting(filled, stages: 2, microbatches: 4)
         #expect(abs(rest.measured - 3.0 / 8) < 1e-12 && abs(rest.least - (1 - 5 / 7.0)) < 1e-12)
+        // So does half a second of weights' gradients, which leaves less to be filled.
+        let deferring = [1.0, 3].map { PipelineTiming(total: 4, waiting: $0, weightGradients: 0.5) }
+        let shorter = PipelineTiming.waiting(deferring, stages: 2, microbatches: 4)
+        #expect(abs(shorter.measured - 0.5) < 1e-12 && abs(shorter.least - (1 - 4 / (2 * 3.0))) < 1e-12)
         #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, microbatches: 0).efficiency == 1)
     }
 }

@@ -38,10 +38,16 @@ import Testing
 
     @Test(arguments: [(2, 8), (4, 8), (4, 4), (8, 8)])
     func `stages of equal work wait as the formula says`(stages: Int, microbatches: Int) throws {
-        let planned = try planner(.train, PlanShapes.deep, cluster(ranks: stages, cores: stages), "parallel.pipeline=\(stages)")
-            .plan(Layout(data: 1, pipeline: stages, microbatches: microbatches))
-        let ideal = Double(stages - 1) / Double(microbatches + stages - 1)
-        #expect(abs(planned.bubbleFraction - ideal) < 0.02)
+        func bubble(_ recompute: Bool) throws -> Double {
+            try planner(
+                .train, PlanShapes.deep, cluster(ranks: stages, cores: stages), "parallel.pipeline=\(stages)",
+                "training.recompute=\(recompute)"
+            ).plan(Layout(data: 1, pipeline: stages, microbatches: microbatches)).bubbleFraction
+        }
+        let others = Double(stages - 1)
+        #expect(abs(try bubble(true) - others / (Double(microbatches) + others)) < 0.02)
+        // The gradients of weights, a third of the work, are put off: a third of the waiting is left.
+        #expect(abs(try bubble(false) - others / (3 * Double(microbatches) + others)) < 0.02)
     }
 
     @Test func `each stage holds less than the model, and the stages together hold all of it`() throws {
@@ -54,16 +60,25 @@ import Testing
         }
     }
 
-    @Test func `the first stage keeps as many micro-batches as there are stages, the last one keeps one`() throws {
+    /// What backward passes keep that put gradients off is as much as what forward passes keep.
+    @Test func `what the last stage puts off takes the memory that the first one has for micro-batches`() throws {
         // Nothing is drawn, which would keep more.
         let settings = ["data.sequence_length=2048", "training.batch_size=8", "data.train.path=x", "data.eval.path=x"]
-        let planner = Planner(Workload(.train, try RunConfig(assignments: settings), PlanShapes.deep), cluster())
-        let memory = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
+        func difference(_ setting: String) throws -> Double {
+            let config = try RunConfig(assignments: settings + [setting])
+            let planner = Planner(Workload(.train, config, PlanShapes.deep), cluster())
+            let memory = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
+            return Double(memory[0] - memory[3])
+        }
         // Of the eight blocks that each stage has.
         let cost = ModelCost(PlanShapes.deep)
         let activations = 4 * 2048 * (0..<8).reduce(0.0) { $0 + Double(cost[$1].activations(weightGradients: true)) }
-        let difference = Double(memory[0] - memory[3])
-        #expect(abs(difference / (StageMemory.slack * 3 * activations) - 1) < 0.02)
+        let deferring = try difference("training.recompute=false") / (StageMemory.slack * activations)
+        #expect(abs(deferring) < 0.06)
+        // Three layers' inputs of four micro-batches, four of one.
+        let inputs = 4 * 2048 * Double(PlanShapes.deep.hiddenSize) * (4 * 3 - 1 * 4)
+        let recomputing = try difference("training.recompute=true") / (StageMemory.slack * inputs)
+        #expect(abs(recomputing - 1) < 0.06, "\(recomputing)")
     }
 
     @Test func `a checkpoint has a copy where a step follows it`() throws {

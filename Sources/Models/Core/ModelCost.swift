@@ -78,4 +78,11 @@ package struct BlockCost: Sendable {
         let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) } + block.width(.downInput)
         return block.norms.count * hiddenSize + inner + block.width(.outputInput) + (weightGradients ? inputs : 0)
     }
+
+    /// Values kept per token for the products of the weights' gradients: what the linears read, and the gradients of what they
+    /// write.
+    package var linearsEnds: Int {
+        let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) } + block.width(.outputInput)
+        return inputs + block.width(.downInput) + block.linears.reduce(0) { $0 + $1.spec.shape[0] }
+    }
 }

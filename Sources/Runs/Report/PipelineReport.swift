@@ -18,9 +18,10 @@ package struct PipelineReport {
         stages = groups.dims.pipeline
         let share = slice(of: batchSize, rank: 0, ranks: groups.dims.data).count
         let count = microBatches.ranges(share).count
-        let times = try groups.world.allGather([timing.total, timing.waiting, timing.aside])
-        let timings = stride(from: 0, to: times.count, by: 3).map {
-            PipelineTiming(total: times[$0], waiting: times[$0 + 1], aside: times[$0 + 2])
+        let own = [timing.total, timing.waiting, timing.aside, timing.weightGradients]
+        let times = try groups.world.allGather(own)
+        let timings = stride(from: 0, to: times.count, by: own.count).map {
+            PipelineTiming(total: times[$0], waiting: times[$0 + 1], aside: times[$0 + 2], weightGradients: times[$0 + 3])
         }
         let hasSteps = timings.contains { $0.total > 0 }
         waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: count) : nil

@@ -8,6 +8,8 @@ extension Trace {
         /// Passes of a micro-batch through this rank's stage; ``loss`` lies within ``forward``, and ``teacher`` where there is
         /// one stage.
         case forward, teacher, loss, backward
+        /// Products of weights' gradients that a backward pass put off.
+        case weightGradients
         /// What quantized weights say of the rotations.
         case weightTerms
         /// Gradients brought together: over layers, stages and replicas.
@@ -30,6 +32,7 @@ extension Trace {
             case .rotateWeights: "rotate weights"
             case .quantizeWeights: "quantize weights"
             case .loss: "loss and head"
+            case .weightGradients: "weight gradients"
             case .weightTerms: "rotation gradients of weights"
             case .takenOver: "transition for another rank"
             case .cayley: "Cayley step"
@@ -47,8 +50,8 @@ extension Trace {
             switch self {
             case .step: "step"
             case .data, .draw: "data"
-            case .rotateWeights, .quantizeWeights, .forward, .teacher, .loss, .backward, .weightTerms, .cayley, .optimizer,
-                .evaluate, .calibrate, .decompose:
+            case .rotateWeights, .quantizeWeights, .forward, .teacher, .loss, .backward, .weightGradients, .weightTerms,
+                .cayley, .optimizer, .evaluate, .calibrate, .decompose:
                 "compute"
             case .transition, .takenOver, .exchange: "transition"
             case .send: "send"

@@ -8,7 +8,7 @@ internal import TensorCore
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
 ///
 /// A teacher's passes wait for no update: with several stages those over the next step's sequences are made while the stages
-/// would wait for each other in this one.
+/// would wait for each other in this one. So are products of weights' gradients, which only the step's end needs.
 final class StagePasses<TeacherHooks: HookTransform> {
     /// Width of what crosses from stage to stage.
     let hidden: Int
@@ -57,11 +57,9 @@ final class StagePasses<TeacherHooks: HookTransform> {
     ///   - counted: predictions of the whole step; the loss is their mean.
     ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time,
     ///     and leaves that hand their gradients over must be each one's own.
-    ///   - beforeBackward: told before each backward pass whether it is the last.
     /// - Returns: the losses summed, on the last stage; 0 on others.
     func run<Hooks: HookTransform, World: Communicator>(
-        _ batch: ReplicaBatch, counted: Int, _ groups: ParallelGroups<World>, student: () -> Network<Hooks>,
-        beforeBackward: (_ isLast: Bool) -> Void = { _ in }
+        _ batch: ReplicaBatch, counted: Int, _ groups: ParallelGroups<World>, student: () -> Network<Hooks>
     ) throws -> (sum: Double, timing: PipelineTiming) {
         let batches = cut(batch.sequences)
         let executor = PipelineExecutor(groups.pipeline)
@@ -69,23 +67,26 @@ final class StagePasses<TeacherHooks: HookTransform> {
         var current = references
         references = [:]
         let ahead = try teacherPasses(batch.next, groups.pipeline)
+        let (stage, stages, count) = (groups.stage, groups.dims.pipeline, batches.count)
+        let weightGradients = stages > 1 ? WeightGradientQueue() : nil
         var alive: [Int: Alive] = [:]
         var sum = 0.0
         try executor.run(
-            schedule.actions(stage: groups.stage, stages: groups.dims.pipeline, microbatches: batches.count),
-            shape: { self.shape(batches[$0]) }, streams: 1, aside: ahead,
+            schedule.actions(stage: stage, stages: stages, microbatches: count), shape: { self.shape(batches[$0]) }, streams: 1,
+            aside: ahead, weightGradients: weightGradients,
+            deferred: schedule.deferred(stage: stage, stages: stages, microbatches: count),
             forward: { index, inputs in
                 let reference =
                     groups.isLast ? current.removeValue(forKey: index) ?? teacherStates(index, batches[index]) : nil
                 let pass = forward(
-                    index, batches[index], inputs.first, student(), reference, counted: counted, isLast: groups.isLast)
+                    index, batches[index], inputs.first, student(), reference, counted: counted, isLast: groups.isLast,
+                    on: Tape(precision: precision, weightGradients: weightGradients))
                 alive[index] = pass.alive
                 sum += pass.loss
                 return pass.output.map { [$0] } ?? []
             },
             backward: { index, gradient in
                 guard let pass = alive.removeValue(forKey: index) else { preconditionFailure("backward before forward") }
-                beforeBackward(index == batches.count - 1)
                 return pass.backward(gradient)
             })
         return (sum, executor.timing)
@@ -127,9 +128,8 @@ final class StagePasses<TeacherHooks: HookTransform> {
     /// - Parameter reference: the teacher's states behind its last block, on the last stage.
     private func forward(
         _ index: Int, _ batch: [[Int32]], _ input: Tensor?, _ student: Network<some HookTransform>, _ reference: Tensor?,
-        counted: Int, isLast: Bool
+        counted: Int, isLast: Bool, on tape: Tape
     ) -> (alive: Alive, loss: Double, output: Tensor?) {
-        let tape = Tape(precision: precision)
         let input = input.map { Variable(parameter: $0) }
         let x = student.hiddenStates(batch, from: input, recompute: recompute, on: tape)
         guard isLast else { return (Alive(tape: tape, input: input, output: x.sink), 0, x.value) }

@@ -108,16 +108,13 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
     /// loss, the same on all ranks. Collective.
     func gradients(_ batch: ReplicaBatch, globalSequences: Int) throws -> ([Tensor], loss: Double) {
-        Trace.span(.gradients) { buckets.begin() }
+        let count = settings.microBatches.ranges(batch.sequences.count).count
+        Trace.span(.gradients) { buckets.begin(passes: count) }
         var loss = 0.0
         if let length = batch.sequences.first?.count {
             let counted = globalSequences * (passes.teacher == nil ? length - 1 : length)
             let views = Trace.span(.quantizeWeights) { weights.tensors.indices.map { seen($0, weights[$0]) } }
-            let result = try passes.run(batch, counted: counted, groups) {
-                student(views)
-            } beforeBackward: { isLast in
-                buckets.isLastPass = isLast
-            }
+            let result = try passes.run(batch, counted: counted, groups) { student(views) }
             timing += result.timing
             loss = result.sum / Double(counted)
         }
