@@ -43,9 +43,9 @@ package struct RotateJob: Job {
             let weights = try weights(inputs, context)
             try inputs.folder.checkRotatable(weights)
             let planTokens = RotationPlan.tokens(perStep: tokens, replicas: groups.dims.data)
-            return (
-                try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: groups.dims), weights
-            )
+            // Steps that do not run the network have no micro-batches.
+            let dims = config.rotation.objective.runsNetwork ? groups.dims : nil
+            return (try RotationRecipe(config, inputs.folder.architecture, planTokens: planTokens, dims: dims), weights)
         }
         let outcome = try learn(run, recipe, consume original)
         let rotations = outcome.rotations

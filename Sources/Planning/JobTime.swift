@@ -7,7 +7,7 @@ internal import Rotation
 /// before and after, weights rotated and rounded for these, and the first decomposition of a ternary training.
 struct JobTime {
     private let workload: Workload
-    private let evaluation: Workload
+    let evaluation: Workload
     /// Of rotations that are learned besides the job's steps.
     private let learning: Workload?
     private let cost: ModelCost
@@ -17,7 +17,7 @@ struct JobTime {
         // Of the network alone, whatever is given to score besides.
         var config = workload.config
         (config.ternary.path, config.eval.trained) = (nil, nil)
-        evaluation = Workload(.eval, config, workload.shape)
+        evaluation = Workload(.eval, config, workload.shape).part(of: workload)
         learning = workload.learning
         cost = ModelCost(workload.shape)
     }
@@ -39,7 +39,8 @@ struct JobTime {
         seconds += drawing(parts, replicas: layout.data, on: cluster)
         seconds += longest { rounding($0) + rotating($0) }
         let before = StageWork(learning ?? workload, sequences: 1, replicas: layout.data)
-        seconds += parts.reduce(0) { $0 + time(before.beforeSteps($1, replicas: layout.data)) }
+        seconds += longest { before.beforeSteps($0).own }
+        seconds += parts.reduce(0) { $0 + time(before.beforeSteps($1).inTurn) }
         if let learning { seconds += Double(learning.steps) * step(learning) }
         if workload.job == .qat {
             let ternary = TernaryWork(workload)

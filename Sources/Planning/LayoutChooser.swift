@@ -62,12 +62,14 @@ package struct LayoutChooser: Sendable {
 
     /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.
     private var advice: String {
-        let most = workload.learns ? min(workload.shape.blocks.count, workload.sequences) : workload.shape.blocks.count
+        let blocks = workload.shape.blocks.count
+        let most = workload.cutsSteps ? min(blocks, workload.sequences) : blocks
         for stages in 1...most {
             let layout = Layout(data: 1, pipeline: stages, microbatches: workload.sequences)
             guard memory(layout) <= memoryPerRank else { continue }
-            return "the smallest layout that fits is \(counted(stages, "rank")) with parallel.pipeline=\(stages) and "
-                + "parallel.microbatches=\(workload.sequences), with as much memory each"
+            let cut = workload.cutsSteps ? " and parallel.microbatches=\(workload.sequences)" : ""
+            return "the smallest layout that fits is \(counted(stages, "rank")) with parallel.pipeline=\(stages)\(cut), "
+                + "with as much memory each"
         }
         let deepest = memory(Layout(data: 1, pipeline: most, microbatches: workload.sequences))
         return
@@ -85,7 +87,7 @@ extension Workload {
     /// Into how many a run itself divides a replica's sequences.
     func microbatches(data: Int, stages: Int) -> Int {
         let share = (sequences + data - 1) / data
-        guard learns else { return max(1, share) }
+        guard cutsSteps else { return learns ? 1 : max(1, share) }
         let batches = try? config.microBatches(ParallelDims(data: data, pipeline: stages))
         return max(1, batches?.ranges(share).count ?? share)
     }

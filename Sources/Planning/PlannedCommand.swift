@@ -36,8 +36,8 @@ struct PlannedCommand {
         if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
         words += settings.map { "--set \("\($0)=\($1)".shellWord)" }
         let chosen = run.planned.layout
-        // A job without steps takes one window after the other, and checks micro-batches against a batch it does not have.
-        let values = [chosen.data, chosen.pipeline] + (workload.learns ? [chosen.microbatches] : [])
+        // A job without steps takes one window after the other, and steps without the network have none to cut.
+        let values = [chosen.data, chosen.pipeline] + (workload.cutsSteps ? [chosen.microbatches] : [])
         layout = zip(Self.chosen, values).map { "--set \($0)=\($1)" }
         self.words = words + layout
     }

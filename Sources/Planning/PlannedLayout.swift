@@ -34,7 +34,7 @@ package struct PlannedLayout: Sendable {
     package let fits: Bool
     /// Replicas without a sequence of the step.
     package let idleReplicas: Int
-    /// Whether a run takes this layout: it fits, and a job that learns has a sequence for every replica.
+    /// Whether a run takes this layout: it fits, and steps of the network have a sequence for every replica.
     package let runs: Bool
 
     package var peakMemory: Int { memory.max() ?? 0 }

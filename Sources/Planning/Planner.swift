@@ -41,7 +41,7 @@ package struct Planner: Sendable {
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.threadsPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes
         let fits = (memory.max() ?? 0) <= cluster.memoryPerRank
-        let idle = max(0, layout.data - workload.sequences)
+        let idle = workload.runsNetwork ? max(0, layout.data - workload.sequences) : 0
         let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
         return PlannedLayout(
             layout: layout, layersPerStage: parts.map { workload.shape.layerCount(of: $0.blocks) }, memory: memory,
@@ -57,6 +57,7 @@ package struct Planner: Sendable {
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {
+        guard workload.runsNetwork else { return 0 }
         let microbatches = Double(layout.microbatches)
         let computed = stages.map { stage in
             let all = microbatches * stage.perMicrobatch.seconds(on: cluster)

@@ -36,7 +36,7 @@ extension Workload {
             let part = StagePart(blocks: block..<block + 1, isFirst: isFirst, isLast: isLast)
             // One decomposition of every layer takes so much longer than the passes of `ptq` that these count for nothing.
             if job == .ptq { return ternary[block].seconds(on: .assumedCore) }
-            guard runsNetwork else { return work.withoutNetwork(part, replicas: replicas).seconds(on: .assumedCore) }
+            guard runsNetwork else { return work.withoutNetwork(part).seconds(on: .assumedCore) }
             return (work.forward(part) + work.backward(part) + ternary[block]).seconds(on: .assumedCore)
         }
         let blocks = shape.blocks.indices.map { seconds($0) }
@@ -47,7 +47,7 @@ extension Workload {
 
     /// The same for a layout.
     func parts(_ layout: Layout) -> [StagePart] {
-        division(stages: layout.pipeline, replicas: layout.data).map { StagePart($0, of: shape.blocks.count) }
+        divided.division(stages: layout.pipeline, replicas: layout.data).map { StagePart($0, of: shape.blocks.count) }
     }
 }
 

@@ -25,6 +25,9 @@ struct StageWork {
     /// Where R1 is in the weights.
     private let sides: RotatedSides
     private let sequences: Int
+    private let replicas: Int
+    /// The replica that looks at each block's weights; empty where steps look at something else.
+    private let owners: [Int]
     private var tokens: Double { Double(sequences * workload.length) }
 
     /// - Parameters:
@@ -32,7 +35,8 @@ struct StageWork {
     ///   - replicas: of the job.
     init(_ workload: Workload, sequences: Int, replicas: Int) {
         self.workload = workload
-        self.sequences = sequences
+        (self.sequences, self.replicas) = (sequences, replicas)
+        owners = workload.looksAtWeights ? workload.shape.weightOwners(replicas: replicas) : []
         cost = ModelCost(workload.shape)
         let plan = workload.rotationPlan(replicas: replicas)
         sides = plan.sides
@@ -76,8 +80,14 @@ struct StageWork {
             values: tokens * cost.values(length: workload.length))
     }
 
+    /// All passes of the block.
     private func blockForward(_ block: Int) -> Work {
-        var work = Double(workload.passes) * networkForward(block)
+        Double(workload.passes - 1) * networkForward(block) + recorded(block)
+    }
+
+    /// The pass that a backward pass goes back through.
+    private func recorded(_ block: Int) -> Work {
+        var work = networkForward(block)
         if workload.quantizesActivations { work.values += tokens * quantizerValues(block) }
         // Half of what is rotated in activations is rotated forward, the other half backward.
         if usesRotations { work.products += tokens * rotation.block(block).perToken }
@@ -119,7 +129,7 @@ struct StageWork {
         if usesRotations { work.products += tokens * rotation.block(block).perToken }
         // Gradients of a micro-batch are added to those before it.
         if workload.trainsWeights { work.values += Double(cost.parameters) }
-        if workload.recomputes { work = work + blockForward(block) }
+        if workload.recomputes { work = work + recorded(block) }
         return work
     }
 
@@ -147,7 +157,7 @@ struct StageWork {
             once.byAll = retraction.alike
             if ranks > 1 { once.own = 1 / ranks * retraction.byRow } else { once.byAll = once.byAll + retraction.byRow }
             guard workload.runsNetwork else {
-                once.own = once.own + withoutNetwork(part, replicas: layout.data)
+                once.own = once.own + withoutNetwork(part)
                 return once
             }
         }
@@ -216,47 +226,56 @@ struct StageWork {
     private func linears(_ part: StagePart) -> Double { part.blocks.reduce(0) { $0 + Double(cost[$1].linears) } }
 
     /// A step on stored rows or on the weights, of the replica with most: replicas divide the stored sequences, or the blocks.
-    func withoutNetwork(_ part: StagePart, replicas: Int) -> Work {
+    func withoutNetwork(_ part: StagePart) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
-        guard workload.storedSequences > 0 else {
-            // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
-            let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
-            return part.blocks.count.largestShare(replicas)
-                * part.blocks.reduce(Work()) { sum, block in
-                    let sites = Double(workload.shape.blocks[block].linears.count)
-                    return sum
-                        + Work(
-                            products: rotation.weightOperations(block, r1: r1, r2: r2),
-                            values: 3 * Double(cost[block].linears) + sites * square)
-                }
+        guard workload.looksAtWeights else { return rows(part) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) } }
+        // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
+        let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
+        var works = [Work](repeating: Work(), count: replicas)
+        for block in part.blocks {
+            let sites = Double(workload.shape.blocks[block].linears.count)
+            let work = Work(
+                products: rotation.weightOperations(block, r1: r1, r2: r2),
+                values: 3 * Double(cost[block].linears) + sites * square)
+            works[owners[block]] = works[owners[block]] + work
         }
+        return works.max { $0.seconds(on: .assumedCore) < $1.seconds(on: .assumedCore) } ?? Work()
+    }
+
+    /// Of the stored rows that a step looks at, each site turned, and a soft range taken, the exponentials twice.
+    ///
+    /// - Parameter products: of a block's rows of so many tokens: of a row's n values n² are turned.
+    private func rows(_ part: StagePart, _ products: (_ block: Int, _ tokens: Double) -> Double) -> Work {
         let tokens = workload.storedSequences.largestShare(replicas) * Double(workload.storedTokens)
         return part.blocks.reduce(Work()) { sum, block in
-            // Of a row's n values, n² are turned and n² multiplied by the gradient; a soft range takes the exponential of each
-            // twice.
-            let rows = rotation.rowOperations(block, tokens: tokens, r1: r1, r2: r2)
-            return sum + Work(products: rows, values: 4 * tokens * Double(workload.shape.blocks[block].quantizedWidth))
+            let values = 4 * tokens * Double(workload.shape.blocks[block].quantizedWidth)
+            return sum + Work(products: products(block, tokens), values: values)
         }
     }
 
     /// Before the first step, of the replica with most: the pass that stores activations, rotations to choose the start from,
-    /// and balancing.
-    func beforeSteps(_ part: StagePart, replicas: Int) -> Work {
-        guard usesRotations else { return Work() }
+    /// and, in turn, balancing.
+    func beforeSteps(_ part: StagePart) -> Once {
+        guard usesRotations else { return Once() }
         let tokens =
             workload.storedSequences.largestShare(replicas) * Double(workload.storedSequences * workload.length)
-        let stored = part.blocks.reduce(Work()) { sum, block in
+        var once = Once()
+        once.own = part.blocks.reduce(Work()) { sum, block in
             sum
                 + Work(
                     products: 2 * tokens * Double(cost[block].linears),
                     values: tokens * cost[block].values(length: workload.length))
         }
-        // Each is turned as in a step, and nothing multiplied by a gradient.
-        let starts = workload.config.rotation.starts > 1 ? Double(workload.config.rotation.starts) / 2 : 0
-        let chosen = starts > 0 ? stored + starts * withoutNetwork(part, replicas: replicas) : stored
-        guard workload.config.rotation.balance else { return chosen }
-        let balancing = QuantizeWork(workload)
-        return chosen + balancing.share(replicas) * balancing.balancing(part)
+        // Whatever is learned of them. Nothing is multiplied by a gradient.
+        let (starts, r1, r2) = (workload.config.rotation.starts, workload.hasR1, workload.hasR2)
+        if starts > 1 {
+            once.own = once.own + Double(starts) * rows(part) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) / 2 }
+        }
+        if workload.config.rotation.balance {
+            let balancing = QuantizeWork(workload)
+            once.inTurn = balancing.share(replicas) * balancing.balancing(part)
+        }
+        return once
     }
 
     /// The Cayley steps of all rotations, for n³: each factorization (⅔), which every rank that makes rows of it takes for

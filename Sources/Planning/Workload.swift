@@ -13,6 +13,8 @@ package struct Workload: Sendable {
     /// Of a step, over all replicas; for `ptq`, `quantize` and `eval`, whose only step is the whole job, of the evaluation.
     package let sequences: Int
     package let length: Int
+    /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
+    private var whole: (job: PlannedJob, config: RunConfig)?
 
     /// Windows counted where all of a text are evaluated: their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
@@ -27,6 +29,16 @@ package struct Workload: Sendable {
         case .ptq, .quantize, .eval: sequences = config.data.evalWindows ?? Self.unknownWindows
         }
     }
+
+    /// The same as a part of another job.
+    func part(of whole: Workload) -> Workload {
+        var part = self
+        part.whole = (whole.job, whole.config)
+        return part
+    }
+
+    /// By whose work the blocks are divided into stages.
+    var divided: Workload { whole.map { Workload($0.job, $0.config, shape) } ?? self }
 
     /// Steps of the job; `ptq`, `quantize` and `eval` are one.
     package var steps: Int { learns ? config.training.steps : 1 }
@@ -81,6 +93,10 @@ package struct Workload: Sendable {
 
     /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
     package var runsNetwork: Bool { job != .rotate || config.rotation.objective.runsNetwork }
+    /// Whether steps cut a replica's sequences into micro-batches.
+    var cutsSteps: Bool { learns && runsNetwork }
+    /// Whether they look at the weights alone.
+    var looksAtWeights: Bool { job == .rotate && config.rotation.objective == .weights }
     /// Sequences whose activations are stored, over all replicas.
     var storedSequences: Int {
         let rotation = config.rotation
@@ -103,7 +119,10 @@ package struct Workload: Sendable {
         case .quantize:
             let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
             guard learns, config.rotation.path == nil else { return nil }
-            (config.rotation.r1, config.rotation.r2) = (.learned, .learned)
+            if config.rotation.r1 != .none { config.rotation.r1 = .learned }
+            if config.rotation.r2 != .none { config.rotation.r2 = .learned }
+            // Nothing else comes before these steps, whatever is set for `rotate`.
+            (config.rotation.starts, config.rotation.pretrainSteps) = (1, 0)
             // Counted with what the job makes of the calibration text.
             config.rotation.balance = false
             config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
@@ -114,7 +133,7 @@ package struct Workload: Sendable {
             (config.training.steps, config.rotation.pretrainSteps) = (config.rotation.pretrainSteps, 0)
         case .train, .qat, .ptq, .eval: return nil
         }
-        return Workload(.rotate, config, shape)
+        return Workload(.rotate, config, shape).part(of: self)
     }
 
     /// Networks that run forward in a step: the one of the job, and those it is compared with.
@@ -200,7 +219,7 @@ package struct Workload: Sendable {
             let replicas = ranks / stages
             guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
             // A stage without a micro-batch of its own would always wait.
-            return stages == 1 || !learns
+            return stages == 1 || !cutsSteps
                 || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
         }
     }

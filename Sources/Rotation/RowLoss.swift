@@ -27,19 +27,32 @@ package enum RowLoss: Sendable, Equatable {
         precondition(n == gradient.n, "rows \(y.shape) for a rotation of order \(gradient.n)")
         guard rows > 0 else { return 0 }
         var slope = Tensor(uninitialized: y.shape)
-        let target = slope.mutablePointer
-        var losses = [Double](repeating: 0, count: rows)
-        losses.withUnsafeMutableBufferPointer { losses in
-            // An exponential takes as long as some elements that are gone through.
-            Team.share(rows, cost: 8 * n) {
-                for row in $0 { losses[row] = self.loss(y.pointer + row * n, slope: target + row * n, n) }
-            }
-        }
-        let loss = losses.reduce(0, +)
+        let loss = sum(y, slopes: slope.mutablePointer)
         var product = Tensor(uninitialized: [n, n])
         matmul(y, .transposed, slope, .asStored, alpha: Float(weight), into: &product)
         gradient.add(product)
         return weight * loss
+    }
+
+    /// The loss of rows `y`, as ``add(_:weight:to:)`` returns it.
+    package func loss(_ y: Tensor) -> Double { sum(y, slopes: nil) }
+
+    /// - Parameter slopes: where the rows' go; nil where they are not wanted.
+    private func sum(_ y: Tensor, slopes: UnsafeMutablePointer<Float>?) -> Double {
+        let (rows, n) = (y.rows, y.columns)
+        var losses = [Double](repeating: 0, count: rows)
+        losses.withUnsafeMutableBufferPointer { losses in
+            // An exponential takes as long as some elements that are gone through.
+            Team.share(rows, cost: 8 * n) { run in
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: slopes == nil ? n : 0) { unused in
+                    for row in run {
+                        guard let slope = slopes.map({ $0 + row * n }) ?? unused.baseAddress else { return }
+                        losses[row] = self.loss(y.pointer + row * n, slope: slope, n)
+                    }
+                }
+            }
+        }
+        return losses.reduce(0, +)
     }
 
     /// Of one row.
@@ -51,9 +64,6 @@ package enum RowLoss: Sendable, Equatable {
         case .kurtosis: ck_kurtosis_loss(y, slope, 1, n, Self.uniformKurtosis)
         }
     }
-
-    /// The loss alone.
-    package func loss(_ y: Tensor) -> Double { add(y, to: RotationGradient(n: y.columns)) }
 }
 
 extension Tensor {

@@ -25,6 +25,9 @@ enum PlanShapes {
     /// Layers that dwarf their ends.
     static let deep = llama(
         hidden: 512, intermediate: 1536, layers: 16, heads: 8, keyValueHeads: 8, headDimension: 64, vocabulary: 16)
+    /// The same with a layer for each of 32 stages.
+    static let deeper = llama(
+        hidden: 512, intermediate: 1536, layers: 32, heads: 8, keyValueHeads: 8, headDimension: 64, vocabulary: 16)
     /// As published, by the beginning of their configurations' names.
     static let published = [
         "llama-3.2-1b": llama(

@@ -36,11 +36,38 @@ import Testing
         #expect(abs(planned.operationsPerStep / forward - 3) < 0.02)
     }
 
-    @Test(arguments: [(2, 8), (4, 8), (4, 4), (8, 8)])
+    /// A teacher's pass is not gone back through.
+    @Test(
+        arguments: [
+            (.train, []), (.qat, ["qat.distill=true"]), (.rotate, []), (.rotate, ["rotation.objective=ce"]),
+        ] as [(PlannedJob, [String])])
+    func `recomputing takes one more forward pass of the blocks, whatever runs beside`(
+        _ job: PlannedJob, _ settings: [String]
+    ) throws {
+        func operations(_ recompute: Bool) throws -> Double {
+            let config = try RunConfig(assignments: settings + ["training.recompute=\(recompute)"])
+            return Planner(Workload(job, config, PlanShapes.deep), cluster())
+                .plan(Layout(data: 1, pipeline: 1, microbatches: 1)).operationsPerStep
+        }
+        let cost = ModelCost(PlanShapes.deep)
+        let blocks = cost.forward(sequences: 8, length: 256) - 2 * 8 * 256 * Double(cost.head)
+        let rotation = RotationCost(
+            PlanShapes.deep,
+            RotationPlan(
+                PlanShapes.deep, tokens: RotationPlan.tokens(perStep: 8 * 256, replicas: 1), weightsQuantized: false))
+        // What is rotated in activations is so forward, too.
+        let turned = job == .rotate ? (0..<32).reduce(0) { $0 + 8 * 256 * rotation.block($1).perToken } : 0
+        let more = try (operations(true) - operations(false)) / (blocks + turned)
+        #expect(abs(more - 1) < 0.02, "\(more) passes")
+    }
+
+    @Test(arguments: [(2, 8), (4, 8), (4, 4), (8, 8), (32, 64)])
     func `stages of equal work wait as the formula says`(stages: Int, microbatches: Int) throws {
+        // Of as many layers as stages: halves of one are not alike.
+        let shape = stages == 32 ? PlanShapes.deeper : PlanShapes.deep
         func bubble(_ recompute: Bool) throws -> Double {
             try planner(
-                .train, PlanShapes.deep, cluster(ranks: stages, cores: stages), "parallel.pipeline=\(stages)",
+                .train, shape, cluster(ranks: stages, cores: stages), "training.batch_size=\(microbatches)",
                 "training.recompute=\(recompute)"
             ).plan(Layout(data: 1, pipeline: stages, microbatches: microbatches)).bubbleFraction
         }
@@ -79,6 +106,50 @@ import Testing
         let inputs = 4 * 2048 * Double(PlanShapes.deep.hiddenSize) * (4 * 3 - 1 * 4)
         let recomputing = try difference("training.recompute=true") / (StageMemory.slack * inputs)
         #expect(abs(recomputing - 1) < 0.06, "\(recomputing)")
+    }
+
+    /// Of 32 layers: each stage one, alike but for what it keeps of micro-batches and, the last one, of the teacher.
+    @Test func `of 32 stages each holds its layer, and what its place asks for`() throws {
+        func memory(_ settings: String..., microbatches: Int = 64) throws -> [Double] {
+            // Tokens enough for what is kept to outweigh the end of the run.
+            let long = ["data.sequence_length=2048", "training.batch_size=\(microbatches)", "data.train.path=x"]
+            let config = try RunConfig(assignments: long + ["data.eval.path=x"] + settings)
+            let workload = Workload(.rotate, config, PlanShapes.deeper)
+            let layout = Layout(data: 1, pipeline: 32, microbatches: microbatches)
+            #expect(workload.parts(layout).allSatisfy { $0.blocks.count == 2 && $0.blocks.lowerBound % 2 == 0 })
+            return MemoryPlan(workload, layout).bytes.map { Double($0) / StageMemory.slack }
+        }
+        let cost = ModelCost(PlanShapes.deeper)
+        let (alone, taught) = (try memory("rotation.objective=ce"), try memory())
+        // A stage keeps a micro-batch more than the next one, which puts the rotations' gradients of one more off.
+        let kept = zip(alone, alone.dropFirst()).map { $0 - $1 }.dropFirst().dropLast()
+        #expect(kept.allSatisfy { abs($0 / kept[5] - 1) < 1e-6 } && kept[5] > 0)
+        let blocks = (0..<2).reduce(0.0) { $0 + Double(cost[$1].activations(weightGradients: false)) }
+        let observed = (0..<2).reduce(0) { $0 + 2 * PlanShapes.deeper.blocks[$1].quantizedWidth }
+        #expect(kept[5] > 4 * 2048 * (blocks - Double(observed)))
+        // The states of all micro-batches of the next step wait on the last stage.
+        let others = zip(alone, taught).dropLast()
+        #expect(others.allSatisfy { abs($1 - $0) < 1024 })
+        let states = Double(4 * 64 * 2048 * PlanShapes.deeper.hiddenSize)
+        let added = taught[31] - alone[31]
+        #expect(abs(added / states - 1) < 0.05)
+        let fewer = try memory(microbatches: 32)
+        let half = taught[31] - fewer[31]
+        #expect(abs(2 * half / states - 1) < 0.05 && fewer[0] == taught[0])
+    }
+
+    @Test func `a teacher fills what 32 stages would wait`() throws {
+        func planned(_ settings: String...) throws -> PlannedLayout {
+            let recomputing = ["training.batch_size=64", "training.recompute=true"]
+            let config = try RunConfig(assignments: settings + recomputing)
+            return Planner(Workload(.rotate, config, PlanShapes.deeper), cluster(ranks: 32, cores: 32)).plan(
+                Layout(data: 1, pipeline: 32, microbatches: 64))
+        }
+        let (alone, taught) = (try planned("rotation.objective=ce"), try planned())
+        #expect(abs(alone.bubbleFraction - 31 / 95) < 0.03, "\(alone.bubbleFraction)")
+        // A quarter of the work moves into a third that was waiting: 95·¾ passes of 64 against 64 whole ones.
+        #expect(taught.bubbleFraction < 0.5 * alone.bubbleFraction, "\(taught.bubbleFraction)")
+        #expect(taught.secondsPerStep < 1.02 * alone.secondsPerStep)
     }
 
     @Test func `a checkpoint has a copy where a step follows it`() throws {
@@ -197,7 +268,7 @@ import Testing
                 == 5 * 2 * 4 * 256 * 256)
     }
 
-    /// Of 32 blocks before a head of 16 columns.
+    /// Of 32 blocks, and of 64, before a head of 16 columns.
     @Test(
         arguments: [
             (.rotate, []), (.rotate, ["rotation.objective=range"]), (.rotate, ["rotation.objective=weights"]),
@@ -205,10 +276,13 @@ import Testing
             (.qat, ["qat.method=integer", "quantization.weights.bits=4"]), (.ptq, []), (.quantize, []), (.eval, []),
         ] as [(PlannedJob, [String])])
     func `whatever steps compute, blocks alike are divided evenly`(_ job: PlannedJob, _ settings: [String]) throws {
-        let workload = Workload(job, try RunConfig(assignments: settings), PlanShapes.deep)
-        for stages in [2, 4, 32] {
-            let counts = workload.division(stages: stages, replicas: 2).map(\.count)
-            #expect(counts.allSatisfy { abs($0 - 32 / stages) <= 2 }, "\(counts)")
+        for (shape, blocks) in [(PlanShapes.deep, 32), (PlanShapes.deeper, 64)] {
+            let workload = Workload(job, try RunConfig(assignments: settings), shape)
+            for stages in [2, 4, 32, blocks] {
+                let counts = workload.division(stages: stages, replicas: 2).map(\.count)
+                #expect(counts.allSatisfy { abs($0 - blocks / stages) <= (stages < 32 ? 2 : 1) }, "\(counts)")
+                #expect(counts.reduce(0, +) == blocks && counts.allSatisfy { $0 > 0 })
+            }
         }
     }
 

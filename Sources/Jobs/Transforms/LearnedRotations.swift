@@ -2,6 +2,7 @@ internal import Collectives
 internal import Configuration
 internal import Models
 internal import Parallelism
+internal import Planning
 internal import Rotation
 internal import Runs
 internal import TensorCore
@@ -31,6 +32,7 @@ struct LearnedRotations: ModelTransform {
         let (recipe, config) = (input.recipe, input.run.context.config)
         var learning = recipe.rotation.learner
         (learning.learnsR1, learning.learnsR2, learning.weightQuantizer) = (true, true, nil)
+        learning.dividesUpdate = try input.run.sharing().dividesUpdate
         learning.objective = config.roundsTurnedActivations ? .range : .weights
         let learner = RotationLearner(
             learning, input.run.model, base: input.network.fusingNorms(input.architecture), online: OnlineRotations(),

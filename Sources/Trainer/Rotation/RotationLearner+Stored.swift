@@ -1,11 +1,11 @@
 internal import CKernels
 package import Calibration
 package import Collectives
+internal import Configuration
 internal import Models
 package import Parallelism
 package import Rotation
 internal import TensorCore
-internal import TernarySVD
 
 /// Steps that do not run the network: on stored rows, or on the weights alone.
 extension RotationLearner {
@@ -46,8 +46,7 @@ extension RotationLearner {
     private func weightLosses(_ groups: ParallelGroups<some Communicator>) -> [Double] {
         let architecture = model.architecture
         var losses = [Double](repeating: 0, count: architecture.blocks.count)
-        let sizes = architecture.blocks.map { $0.linears.reduce(0) { $0 + $1.spec.count } }
-        let owners = GreedyDispatch.owners(sizes: sizes, ranks: groups.dims.data)
+        let owners = architecture.weightOwners(replicas: groups.dims.data)
         for (index, block) in base.blocks.enumerated() {
             let place = base.firstBlock + index
             guard owners[place] == groups.replica else { continue }
