@@ -156,23 +156,26 @@ private struct BlockInputs {
     }
 }
 
-/// One block, with the entry before it where the model begins.
+/// The calibration of one block: gathers statistics of its layers' inputs over all windows, replaces its parameters hook point
+/// by hook point, and runs the windows through the block. The first block runs after the entry.
 private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     private let calibration: Calibration<World>
     private let entry: ParameterGroup<Tensor>?
     private let block: Int
-    /// Layers are replaced one hook point after the other.
+    /// The block's parameters. Layers are replaced one hook point after the other.
     private var parameters: ParameterGroup<Tensor>
-    /// As they were, where layers see what the network as it is gives them, or are compared with it.
+    /// The parameters before any was replaced, where layers see the activations of the unchanged network (full-precision mode)
+    /// or are compared with them; nil elsewhere.
     private let original: ParameterGroup<Tensor>?
     private let hooks: Hooks
     private let exactHooks: Hooks
     private let windows: [[Int32]]
-    /// Of each window; none where tokens enter. The block's outputs in the end.
+    /// The block's input for each window, later replaced by its output. Empty at the first block, which reads tokens.
     private let inputs: BlockInputs
-    /// Of a window, of which the replica that has most has so many.
+    /// `length`: tokens of a window; `rounds`: windows of the replica that has most.
     private let (length, rounds): (Int, Int)
-    /// Of the pass through the block as it was, where one was called for: the outputs have taken the inputs' places.
+    /// Statistics of the pass through the unchanged block, where one was made. They are kept because the outputs have then
+    /// replaced the inputs.
     private var whole: [HookPoint: InputStatistics]?
 
     init(

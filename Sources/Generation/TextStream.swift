@@ -19,8 +19,8 @@ package struct TextStream {
     /// A token for each byte of the longest character.
     private static let tokensOfACharacter = 4
 
-    /// The last tokens, beginning with a whole character: of a part of one, a decoder that falls back to bytes makes nothing of
-    /// the bytes that follow either.
+    /// The last tokens, from the beginning of a whole character on. Where they began within a character, a decoder with byte
+    /// fallback could not decode the bytes after that part either.
     private static func end(of tokens: [Int32], atLeast least: Int, _ tokenizer: Tokenizer) -> [Int32] {
         let ends = (least..<least + tokensOfACharacter).lazy.map { Array(tokens.suffix($0)) }
         let whole = ends.first { end in

@@ -17,16 +17,16 @@ package struct Layout: Sendable, Hashable, CustomStringConvertible {
 /// What a layout costs.
 package struct PlannedLayout: Sendable {
     package let layout: Layout
-    /// Layers of each stage.
+    /// Layers of each stage. A layer whose two blocks are on two stages counts a half on each.
     package let layersPerStage: [Double]
-    /// Of a rank of each stage, in bytes.
+    /// Memory of one rank of each stage, in bytes.
     package let memory: [Int]
-    /// What each stage computes in a step: micro-batches, and what is done once.
+    /// Seconds that each stage computes in a step: its micro-batches, and what it does once a step.
     package let busySeconds: [Double]
     package let operationsPerStep: Double
-    /// Sent by the rank that sends most.
+    /// Bytes sent in a step by the rank that sends most.
     package let bytesPerStep: Int
-    /// Of sums, exchanges and the bus. What stages hand on is in the passes' time.
+    /// Seconds of sums, exchanges and the bus in a step. What stages send to each other is in the passes' time.
     package let communicationSeconds: Double
     package let secondsPerStep: Double
     /// Share of the passes' time in which a stage waits for others; 0 without passes.
@@ -41,8 +41,8 @@ package struct PlannedLayout: Sendable {
 }
 
 extension PlannedLayout {
-    /// Order of a list of layouts, the best first: those that run, by time, then those that do not, by memory; of equal ones
-    /// the one of fewer ranks, stages and micro-batches.
+    /// Orders a list of layouts, the best first: those that run, by time, then those that do not, by memory. Of equal ones the
+    /// one with fewer ranks, stages or micro-batches comes first.
     func isBetter(than other: PlannedLayout) -> Bool {
         if runs != other.runs { return runs }
         if !runs, fits != other.fits { return fits }

@@ -18,11 +18,13 @@ struct QuantizeWork {
     /// Ways to transform the network that are calibrated.
     private var transforms: Double { searchesAll ? 3 : 1 }
     private var calibrated: Double { Double(workload.calibration.calibrated * workload.length) }
-    /// Of the calibration text, the part of the replica with most: they take sequences in turn.
+    /// The share of the calibration text that the replica with most sequences has: replicas take sequences in turn.
     func share(_ replicas: Int) -> Double { workload.calibration.calibrated.largestShare(replicas) }
 
-    /// Of a stage's layers: what every replica does, what they divide, and of a replica's the part for which stages go one
-    /// after the other.
+    /// Work on the layers of a stage that is done once in the job.
+    ///
+    /// - Returns: `alike`, which every replica does; `divided`, the sum over the replicas of what they divide; and `inTurn`,
+    ///   the work of one replica during which the other stages wait, since stages calibrate one after the other.
     func once(_ part: StagePart, replicas: Int) -> (alike: Work, divided: Work, inTurn: Work) {
         let linears = part.blocks.reduce(0) { $0 + Double(cost[$1].linears) }
         // The row of plain rounding, and of each transform the methods that look at no inputs.

@@ -10,13 +10,14 @@ package struct Workload: Sendable {
     package let job: PlannedJob
     package let shape: Architecture
     package let config: RunConfig
-    /// Of a step, over all replicas; for `ptq`, `quantize` and `eval`, whose only step is the whole job, of the evaluation.
+    /// Sequences of a step, over all replicas. For `ptq`, `quantize` and `eval`, whose only step is the whole job: those of
+    /// the evaluation.
     package let sequences: Int
     package let length: Int
     /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
     private var whole: (job: PlannedJob, config: RunConfig)?
 
-    /// Windows counted where all of a text are evaluated: their number is not known here.
+    /// Windows that are assumed where a whole text is evaluated, since their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
 
     package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
@@ -56,7 +57,7 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Whether integers or ternary factors are chosen, or channels scaled, by what layers' inputs show.
+    /// Whether integers or ternary factors are chosen, or channels scaled, by statistics of the layers' inputs.
     var calibrates: Bool {
         quantizations.contains { $0.inputs != nil } || job == .ptq && config.ternary.weighting != .none
             || job == .quantize && !Set(config.quantizeTransforms).isDisjoint(with: [.smoothquant, .balance])
@@ -84,14 +85,14 @@ package struct Workload: Sendable {
             + (readsText && config.data.train.path == nil ? [drawnSequences] : [])
     }
 
-    /// Sequences that a job calibrates on, and that it compares recipes on. Of a text it is not known here how many it has.
+    /// Sequences that a job calibrates on, and sequences that it compares recipes on. How many a text has is not known here.
     var calibration: (calibrated: Int, compared: Int) {
         let count = config.data.train.path == nil ? config.data.sampledSequences : .max
         guard job == .quantize, config.quantize.recipe == .auto else { return (min(count, config.calibration.sequences), 0) }
         return config.dividedForRecipes(max(2, count))
     }
 
-    /// Whether steps run the network: some objectives of rotations look at stored activations, or at the weights, alone.
+    /// Whether steps run the network: some objectives of rotations look only at stored activations or at the weights.
     package var runsNetwork: Bool { job != .rotate || config.rotation.objective.runsNetwork }
     /// Whether steps cut a replica's sequences into micro-batches.
     var cutsSteps: Bool { learns && runsNetwork }
@@ -102,17 +103,18 @@ package struct Workload: Sendable {
         let rotation = config.rotation
         let isAsked = rotation.objective.readsStoredRows || rotation.starts > 1 || rotation.pretrainSteps > 0
         guard job == .rotate, isAsked else { return 0 }
-        // Of a text it is not known here how many it has.
+        // How many sequences a text has is not known here.
         return config.data.train.path == nil ? min(config.data.sampledSequences, rotation.sequences) : rotation.sequences
     }
-    /// Tokens of these that a step looks at, over all replicas.
+    /// Tokens of the stored sequences that a step looks at, over all replicas.
     var storedTokens: Int {
         storedSequences * RotationObjective.tokens(config.rotation.tokens, ofEach: storedSequences, length: length)
     }
-    /// Tokens that a step looks at, over all replicas; none where it looks at weights alone.
+    /// Tokens that a step looks at, over all replicas; 0 where it looks only at weights.
     var tokensPerStep: Int { runsNetwork ? sequences * length : storedTokens }
 
-    /// Of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where it is none.
+    /// The learning of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where
+    /// there is none.
     var learning: Workload? {
         var config = config
         switch job {
@@ -123,7 +125,7 @@ package struct Workload: Sendable {
             if config.rotation.r2 != .none { config.rotation.r2 = .learned }
             // Nothing else comes before these steps, whatever is set for `rotate`.
             (config.rotation.starts, config.rotation.pretrainSteps) = (1, 0)
-            // Counted with what the job makes of the calibration text.
+            // Counted with the job's own use of the calibration text.
             config.rotation.balance = false
             config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
             config.training.steps = config.quantize.learningSteps
@@ -136,10 +138,10 @@ package struct Workload: Sendable {
         return Workload(.rotate, config, shape).part(of: self)
     }
 
-    /// Networks that run forward in a step: the one of the job, and those it is compared with.
+    /// Forward passes of networks in a step: the job's own, and those that it is compared with.
     var passes: Int {
         switch job {
-        // Full precision, and beside it what each other row of the table has.
+        // Full precision; then each other row of the table, with full precision beside it.
         case .eval: 1 + 2 * (evaluated.rounded + evaluated.integers + evaluated.changed)
         // Full precision; rounded beside full precision; as written beside full precision.
         case .quantize: 5
@@ -165,7 +167,7 @@ package struct Workload: Sendable {
     /// Whether one of the networks runs from ternary factors.
     var scoresFactors: Bool { job == .ptq || job == .eval && config.ternary.path != nil }
 
-    /// Of these, the ones whose divergence from full precision is measured, for which logits are formed once more.
+    /// Those of `passes` whose divergence from full precision is measured, for which logits are formed once more.
     var comparisons: Int { learns ? 0 : passes / 2 }
 
     /// Whether activations and cache pass through quantizers in the step.
@@ -182,13 +184,13 @@ package struct Workload: Sendable {
 
     /// Whether the job takes steps.
     package var learns: Bool { job == .rotate || trainsWeights }
-    /// Whether a backward pass runs in them: where no rotation is learned nothing wants a gradient.
+    /// Whether these steps run a backward pass. Where no rotation is learned, nothing needs a gradient.
     var runsBackward: Bool { trainsWeights || learnsR1 || learnsR2 }
     /// Whether the backward pass forms gradients of the linears' weights.
     package var needsWeightGradients: Bool { trainsWeights || (job == .rotate && roundsWeights) }
     package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }
     package var learnsR2: Bool { job == .rotate && config.rotation.r2 == .learned }
-    /// Whether there is an R1. A file may hold one, whatever is set besides.
+    /// Whether there is an R1. A file may hold one, whatever the other settings say.
     var hasR1: Bool { config.rotation.r1 != .none || config.rotation.path != nil }
     var hasR2: Bool { config.rotation.r2 != .none || config.rotation.path != nil }
     /// Whether there are rotations at all, those at run time included.
@@ -218,7 +220,7 @@ package struct Workload: Sendable {
         return (1...min(ranks, shape.blocks.count)).filter { stages in
             let replicas = ranks / stages
             guard stages * replicas == ranks, stages == pipeline ?? stages, replicas == data ?? replicas else { return false }
-            // A stage without a micro-batch of its own would always wait.
+            // With fewer micro-batches than stages, some stage would always wait.
             return stages == 1 || !cutsSteps
                 || (sequences / replicas >= stages && config.parallel.microbatches ?? stages >= stages)
         }

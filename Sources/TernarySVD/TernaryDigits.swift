@@ -69,7 +69,7 @@ package struct TernaryDigits {
         energy = inputs.norm.squared(scaled, rowWeights: [Float](repeating: 1, count: m))
     }
 
-    /// Every so manieth row, as if there were no others.
+    /// A sample of evenly spaced rows, at least `draftRows` of them where there are so many, taken as a matrix of its own.
     private init(sampling whole: TernaryDigits) {
         let (m, n) = (whole.shape[0], whole.shape[1])
         let rows = Array(stride(from: 0, to: m, by: max(1, m / Self.draftRows)))

@@ -105,8 +105,8 @@ private struct TokenMatcher: Sendable {
             let start = position
             position = end
             guard !token.singleWord || standsAlone(in: text, start..<end) else { continue }
-            // As in Hugging Face's library, a token counts even if the one before has taken its leading white space, unless it
-            // strips white space on its left itself, and that is all there is of it.
+            // As in Hugging Face's library, a token counts even if the token before it has taken white space at its beginning.
+            // A token that strips white space on its left does not count if nothing of it is left.
             let taken = extent(of: token, in: text, start..<end, after: done)
             if taken.lowerBound > done { parts.append(.text(done..<taken.lowerBound)) }
             if !token.stripsLeft || done < taken.upperBound { parts.append(.token(token.id)) }

@@ -124,7 +124,8 @@ extension LanguageModelInputs {
     /// Windows to draw for an evaluation that is given neither a text nor a number.
     private static var drawnWindows: Int { DataSettings.defaultEvalWindows }
 
-    /// Which layers each stage holds, for the user; nil where there is one stage.
+    /// A line that tells the user which layers each stage holds, such as `1 replica of 2 stages: layers 0–2, attention of 3;
+    /// feed-forward of 3, layer 4`; nil where there is only one stage.
     func stageLine(_ dims: ParallelDims) -> String? { Self.stageLine(dims, stages, folder.architecture) }
 
     static func stageLine(_ dims: ParallelDims, _ stages: [Range<Int>], _ architecture: Architecture) -> String? {
