@@ -75,7 +75,8 @@ package final class PipelineExecutor<World: Communicator> {
             case .forward(let m):
                 try fill(with: fillers, until: inputs)
                 let received = try inputs?.next() ?? []
-                let outputs = try Trace.span(.forward, m) { try forward(m, received) }
+                var outputs: [Tensor] = []
+                timing.forward += try seconds { try Trace.span(.forward, m) { outputs = try forward(m, received) } }
                 if !isLast {
                     precondition(outputs.count == streams, "\(outputs.count) tensors of \(streams) to send")
                     for (tag, output) in zip(Tag.forward(streams), outputs) {

@@ -1,19 +1,3 @@
-/// Seconds of a step that a stage computes.
-package struct StageSeconds: Sendable, Equatable {
-    /// Passes of which other stages wait for the results.
-    package var inOrder: Double
-    /// Products that backward passes put off.
-    package var weightGradients = 0.0
-    /// `PassesAside`.
-    package var aside = 0.0
-
-    package init(inOrder: Double, weightGradients: Double = 0, aside: Double = 0) {
-        (self.inOrder, self.weightGradients, self.aside) = (inOrder, weightGradients, aside)
-    }
-
-    package var total: Double { inOrder + weightGradients + aside }
-}
-
 /// What a stage does next.
 package enum PipelineAction: Sendable, Equatable {
     case forward(Int)
@@ -63,21 +47,6 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
     package func deferred(stage: Int, stages: Int, microbatches: Int) -> Int {
         alive(stage: 0, stages: stages, microbatches: microbatches)
             - alive(stage: stage, stages: stages, microbatches: microbatches)
-    }
-
-    /// Seconds of a step where messages take none.
-    ///
-    /// The slowest stage, of a_s seconds in order and w_s of weights' gradients put off, sets the pace of the others, and while
-    /// the pipeline fills and empties it waits for their passes of one micro-batch, which are a_s − w_s longer than what it has
-    /// to fill that time with (Qi et al., arXiv 2401.10241, table 2): max(a + w) + Σ over the others max(0, a_s − w_s)/M. No
-    /// stage takes less than its passes aside with the rest of its work.
-    package static func seconds(_ stages: [StageSeconds], microbatches: Int) -> Double {
-        let paces = stages.map { $0.inOrder + $0.weightGradients }
-        guard let slowest = paces.indices.max(by: { paces[$0] < paces[$1] }) else { return 0 }
-        let others = stages.indices.filter { $0 != slowest }.reduce(0) {
-            $0 + max(0, stages[$1].inOrder - stages[$1].weightGradients)
-        }
-        return max(paces[slowest] + others / Double(max(1, microbatches)), stages.map(\.total).max() ?? 0)
     }
 
     /// Forward passes alone, for evaluation.

@@ -3,37 +3,45 @@ package struct PipelineTiming: Sendable, Equatable {
     package var total = 0.0
     /// Of `total`, what was spent waiting for messages.
     package var waiting = 0.0
+    /// Of `total`, what forward passes took.
+    package var forward = 0.0
     /// Of `total`, what `PassesAside` took.
     package var aside = 0.0
     /// Of `total`, what products took that backward passes put off.
     package var weightGradients = 0.0
 
-    package init() {}
+    package init(
+        total: Double = 0, waiting: Double = 0, forward: Double = 0, aside: Double = 0, weightGradients: Double = 0
+    ) {
+        (self.total, self.waiting, self.forward) = (total, waiting, forward)
+        (self.aside, self.weightGradients) = (aside, weightGradients)
+    }
+
+    /// From what ``seconds`` gave.
+    package init(seconds: some Collection<Double>) {
+        let seconds = Array(seconds)
+        self.init(
+            total: seconds[0], waiting: seconds[1], forward: seconds[2], aside: seconds[3], weightGradients: seconds[4])
+    }
+
+    /// All of them in one order.
+    package var seconds: [Double] { [total, waiting, forward, aside, weightGradients] }
 
     /// Adds the times of further passes.
     package static func += (timing: inout PipelineTiming, other: PipelineTiming) {
-        timing.total += other.total
-        timing.waiting += other.waiting
-        timing.aside += other.aside
-        timing.weightGradients += other.weightGradients
+        timing = PipelineTiming(seconds: zip(timing.seconds, other.seconds).map(+))
     }
 
-    package init(total: Double, waiting: Double, aside: Double = 0, weightGradients: Double = 0) {
-        (self.total, self.waiting, self.aside, self.weightGradients) = (total, waiting, aside, weightGradients)
-    }
-
-    /// What a stage computed, in the time of the whole step.
-    private var work: StageSeconds {
-        StageSeconds(
-            inOrder: max(0, total - waiting - aside - weightGradients), weightGradients: weightGradients, aside: aside)
-    }
+    /// What was computed.
+    private var work: Double { max(0, total - waiting) }
+    /// What backward passes took, without what they put off.
+    private var backward: Double { max(0, work - forward - aside - weightGradients) }
 
     /// Fractions of the stages' time, over all ranks.
     package struct Waiting: Sendable, Equatable {
         /// In which they waited.
         package var measured = 0.0
-        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets
-        /// the pace of the others, and passes aside and weights' gradients that are put off take the place of waiting.
+        /// In which they must wait at least, in whatever order they make their passes and however fast messages are.
         package var least = 0.0
 
         /// The time of passes that wait no more than they must, over what they took.
@@ -45,11 +53,25 @@ package struct PipelineTiming: Sendable, Equatable {
     ///   - microbatches: of a step, of one replica.
     package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
         let total = timings.reduce(0) { $0 + $1.total }
-        let work = timings.reduce(0) { $0 + $1.work.total }
+        let work = timings.reduce(0) { $0 + $1.work }
         let least = stride(from: 0, to: timings.count, by: stages).reduce(0.0) { sum, first in
-            let replica = timings[first..<first + stages].map(\.work)
-            return sum + Double(stages) * PipelineSchedule.seconds(replica, microbatches: microbatches)
+            sum + Double(stages) * leastSeconds(timings[first..<first + stages], microbatches: microbatches)
         }
         return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
+    }
+
+    /// No replica with stages that compute so long is faster. A stage begins when the first of M micro-batches has gone forward
+    /// through the stages before it, of f seconds, and the last one has yet to go back through them, for b seconds, when it has
+    /// gone back through this one; meanwhile the stage can do what others do not wait for:
+    /// max over stages s of Σ_{j<s} f_j/M + max(work_s, f_s + b_s + Σ_{j<s} b_j/M).
+    private static func leastSeconds(_ replica: ArraySlice<PipelineTiming>, microbatches: Int) -> Double {
+        let part = 1 / Double(max(1, microbatches))
+        var (before, after, least) = (0.0, 0.0, 0.0)
+        for stage in replica {
+            least = max(least, before + max(stage.work, stage.forward + stage.backward + after))
+            before += part * stage.forward
+            after += part * stage.backward
+        }
+        return least
     }
 }

@@ -1,6 +1,5 @@
 internal import Configuration
 internal import Models
-internal import Parallelism
 
 /// Predicts what a job needs on a cluster, layout by layout.
 package struct Planner: Sendable {
@@ -53,27 +52,28 @@ package struct Planner: Sendable {
             fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
     }
 
-    /// Seconds of a step's passes: those of `PipelineSchedule/seconds(_:microbatches:)`, and messages that cross boundaries.
+    /// Seconds of a step's passes.
+    ///
+    /// The slowest stage sets the pace of the others. While the pipeline fills and empties it waits for their passes of one
+    /// micro-batch, which for p seconds of a pass, w of them of gradients that are put off, are p − 2w longer than what fills
+    /// that time (Qi et al., arXiv 2401.10241, table 2). The teacher's passes take the place of waiting, as far as there is any.
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {
-        guard workload.runsNetwork else { return 0 }
         let microbatches = Double(layout.microbatches)
-        let computed = stages.map { stage in
-            let all = microbatches * stage.perMicrobatch.seconds(on: cluster)
-            guard layout.pipeline > 1 else { return StageSeconds(inOrder: all) }
-            let aside = microbatches * stage.teacher.seconds(on: cluster)
-            let weightGradients = microbatches * stage.weightGradients.seconds(on: cluster)
-            return StageSeconds(
-                inOrder: all - aside - weightGradients, weightGradients: weightGradients, aside: aside)
-        }
-        return PipelineSchedule.seconds(computed, microbatches: layout.microbatches)
-            + Double(layout.pipeline - 1) * crossing.boundary + (microbatches - 1) * crossing.stage
+        let all = stages.map { $0.perMicrobatch.seconds(on: cluster) }
+        let inOrder = layout.pipeline == 1 ? all : zip(all, stages).map { $0 - $1.teacher.seconds(on: cluster) }
+        let fill = zip(inOrder, stages).map { max(0, $0 - 2 * $1.weightGradients.seconds(on: cluster)) }
+        let slowest = inOrder.indices.max { inOrder[$0] < inOrder[$1] } ?? 0
+        let others = fill.reduce(0, +) - fill[slowest] + Double(layout.pipeline - 1) * crossing.boundary
+        return max(
+            microbatches * inOrder[slowest] + others + (microbatches - 1) * crossing.stage,
+            microbatches * ((all.max() ?? 0) + crossing.stage))
     }
 
     /// What a rank of a stage computes.
     struct StagePlan {
-        /// Of it ``teacher`` and ``weightGradients`` can be made while a stage would wait.
+        /// Of it stages make ``teacher`` and ``weightGradients`` while they would wait.
         var perMicrobatch: Work
         var teacher: Work
         var weightGradients: Work

@@ -199,9 +199,9 @@ package struct Workload: Sendable {
         return hasR1 || hasR2 || online
     }
     package var recomputes: Bool { learns && config.training.recompute }
-    /// Whether backward passes leave the gradients of weights and rotations for later where there are stages: recomputing, what
-    /// these need would stay in memory.
-    var putsOffGradients: Bool { runsBackward && runsNetwork && !recomputes }
+    /// Whether backward passes leave the gradients of weights and rotations for later where there are stages: not where a
+    /// teacher's passes fill the time, nor recomputing, since what they need would stay in memory.
+    var putsOffGradients: Bool { runsBackward && runsNetwork && !hasTeacher && !recomputes }
     /// Whether the network's passes multiply bfloat16 numbers.
     package var narrowsProducts: Bool { learns && config.training.precision == .bfloat16 }
 

@@ -52,18 +52,6 @@ import Testing
         }
     }
 
-    /// Four equal stages of three units a pass: forward, backward, and the gradients of weights.
-    @Test func `weights' gradients shorten the bubble to a third`() {
-        func seconds(weightGradients: Double) -> Double {
-            let stage = StageSeconds(inOrder: 24 - weightGradients, weightGradients: weightGradients)
-            return PipelineSchedule.seconds(Array(repeating: stage, count: 4), microbatches: 8)
-        }
-        #expect(seconds(weightGradients: 0) == 24 + 3 * 3)
-        #expect(seconds(weightGradients: 8) == 24 + 3 * 1)
-        // What one stage puts off fills no more than its own waiting.
-        #expect(seconds(weightGradients: 20) == 24)
-    }
-
     /// Stages advance whenever what they wait for has been done; a schedule that no stage can go on with is a deadlock. With
     /// passes of one unit of time the last action ends when the ideal bubble says.
     @Test(arguments: PipelineSchedule.allCases, layouts)
@@ -107,25 +95,38 @@ import Testing
         #expect(MicroBatches.count(3).ranges(0).isEmpty)
     }
 
-    /// Stages of 3 and 1 seconds a step in four micro-batches of ¾ and ¼: the first passes both, three more the slower.
-    @Test func `the least waiting is that of these stages with free messages`() {
-        let timings = [PipelineTiming(total: 4, waiting: 1), PipelineTiming(total: 4, waiting: 3)]
-        let waiting = PipelineTiming.waiting(timings, stages: 2, microbatches: 4)
-        #expect(abs(waiting.measured - 0.5) < 1e-12)
-        let least = 1 - 4 / (2 * (1 + 3 * 0.75))
-        #expect(abs(waiting.least - least) < 1e-12 && abs(waiting.efficiency - 3.25 / 4) < 1e-12)
-        let equal = [PipelineTiming(total: 5, waiting: 1), PipelineTiming(total: 5, waiting: 1)]
-        let ideal = PipelineTiming.waiting(equal + timings, stages: 2, microbatches: 4)
-        #expect(abs(ideal.least - (1 - 12 / (2 * 5 + 2 * 3.25))) < 1e-12)
-        #expect(abs(PipelineTiming.waiting(equal, stages: 2, microbatches: 4).efficiency - 1) < 1e-12)
-        // Half a second of other passes takes the place of waiting; the slower stage, 3.5 s, then sets the time.
-        let filled = [PipelineTiming(total: 4, waiting: 0.5, aside: 0.5), PipelineTiming(total: 4, waiting: 2.5, aside: 0.5)]
-        let rest = PipelineTiming.waiting(filled, stages: 2, microbatches: 4)
-        #expect(abs(rest.measured - 3.0 / 8) < 1e-12 && abs(rest.least - (1 - 5 / 7.0)) < 1e-12)
-        // So does half a second of weights' gradients, which leaves less to be filled.
-        let deferring = [1.0, 3].map { PipelineTiming(total: 4, waiting: $0, weightGradients: 0.5) }
-        let shorter = PipelineTiming.waiting(deferring, stages: 2, microbatches: 4)
-        #expect(abs(shorter.measured - 0.5) < 1e-12 && abs(shorter.least - (1 - 4 / (2 * 3.0))) < 1e-12)
+    private func waiting(_ timings: PipelineTiming...) -> PipelineTiming.Waiting {
+        PipelineTiming.waiting(timings, stages: 2, microbatches: 4)
+    }
+
+    @Test func `equal stages must wait as the formula says`() {
+        let stage = PipelineTiming(total: 5, waiting: 1, forward: 1.5)
+        let equal = waiting(stage, stage)
+        #expect(abs(equal.measured - 0.2) < 1e-12 && abs(equal.least - 1 / 5.0) < 1e-12 && abs(equal.efficiency - 1) < 1e-12)
         #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, microbatches: 0).efficiency == 1)
+    }
+
+    /// Of four micro-batches; a stage of 3 seconds before or behind one of 1.
+    @Test func `a slow stage waits for the passes of the stages before it`() {
+        let slow = PipelineTiming(total: 4, waiting: 1, forward: 1)
+        let quick = PipelineTiming(total: 4, waiting: 3, forward: 0.4)
+        let (last, first) = (waiting(quick, slow), waiting(slow, quick))
+        #expect(abs(last.measured - 0.5) < 1e-12)
+        #expect(abs(last.least - (1 - 4 / (2 * 3.25))) < 1e-12 && abs(last.efficiency - 3.25 / 4) < 1e-12)
+        // The first stage can make other passes while the last micro-batch is with the second one.
+        #expect(abs(first.least - (1 - 4 / (2 * 3.0))) < 1e-12)
+        let both = PipelineTiming.waiting([quick, slow, slow, quick], stages: 2, microbatches: 4)
+        #expect(abs(both.least - (1 - 8 / (2 * 3.25 + 2 * 3))) < 1e-12)
+    }
+
+    /// The 2 s of backward passes take ½ s of a micro-batch to go back through the first stage; this the second stage can fill.
+    @Test(arguments: [
+        PipelineTiming(total: 5, waiting: 1, forward: 1, aside: 1),
+        PipelineTiming(total: 5, waiting: 1, forward: 1, weightGradients: 1),
+    ])
+    func `what no other stage waits for takes the place of waiting`(_ stage: PipelineTiming) {
+        // ¼ s until a micro-batch is here; then 4 s of work, of which 1 is done in the last ½ s and before.
+        let filled = waiting(stage, stage)
+        #expect(abs(filled.least - (1 - 4 / 4.25)) < 1e-12)
     }
 }

@@ -17,15 +17,13 @@ package struct PipelineReport {
     ) throws(MPIError) {
         stages = groups.dims.pipeline
         let share = slice(of: batchSize, rank: 0, ranks: groups.dims.data).count
-        let count = microBatches.ranges(share).count
-        let own = [timing.total, timing.waiting, timing.aside, timing.weightGradients]
-        let times = try groups.world.allGather(own)
-        let timings = stride(from: 0, to: times.count, by: own.count).map {
-            PipelineTiming(total: times[$0], waiting: times[$0 + 1], aside: times[$0 + 2], weightGradients: times[$0 + 3])
-        }
+        let microbatches = microBatches.ranges(share).count
+        let count = timing.seconds.count
+        let times = try groups.world.allGather(timing.seconds)
+        let timings = stride(from: 0, to: times.count, by: count).map { PipelineTiming(seconds: times[$0..<$0 + count]) }
         let hasSteps = timings.contains { $0.total > 0 }
-        waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: count) : nil
-        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: count)
+        waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: microbatches) : nil
+        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: microbatches)
     }
 
     /// Adds `bubble_fraction`, of which `least_bubble_fraction` is what these stages must wait and `ideal_bubble_fraction` what
@@ -42,8 +40,8 @@ package struct PipelineReport {
         guard stages > 1, let waiting else { return nil }
         func percent(_ fraction: Double) -> String { "\((100 * fraction).formatted(decimals: 1)) %" }
         return
-            "stages waited \(percent(waiting.measured)) of their passes' time; with free messages these stages would have "
-            + "waited \(percent(waiting.least)), equal ones (P−1)/(M+P−1) = \(percent(ideal)): "
+            "stages waited \(percent(waiting.measured)) of their passes' time; these stages must wait "
+            + "\(percent(waiting.least)) at least, equal ones one pass after the other (P−1)/(M+P−1) = \(percent(ideal)): "
             + "\(waiting.efficiency.formatted(decimals: 2)) of the possible speed"
     }
 }

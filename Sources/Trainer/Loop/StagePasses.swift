@@ -8,7 +8,8 @@ internal import TensorCore
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
 ///
 /// A teacher's passes wait for no update: with several stages those over the next step's sequences are made while the stages
-/// would wait for each other in this one. So are products of weights' gradients, which only the step's end needs.
+/// would wait for each other in this one. Without a teacher they make products of weights' gradients then, which only the step's
+/// end needs; both together would keep more in memory, and hardly shorten what is left of the waiting.
 final class StagePasses<TeacherHooks: HookTransform> {
     /// Width of what crosses from stage to stage.
     let hidden: Int
@@ -68,13 +69,14 @@ final class StagePasses<TeacherHooks: HookTransform> {
         references = [:]
         let ahead = try teacherPasses(batch.next, groups.pipeline)
         let (stage, stages, count) = (groups.stage, groups.dims.pipeline, batches.count)
-        let weightGradients = stages > 1 ? WeightGradientQueue() : nil
+        let deferred = teacher == nil ? schedule.deferred(stage: stage, stages: stages, microbatches: count) : 0
+        let weightGradients = deferred > 0 ? WeightGradientQueue() : nil
         var alive: [Int: Alive] = [:]
         var sum = 0.0
         try executor.run(
             schedule.actions(stage: stage, stages: stages, microbatches: count), shape: { self.shape(batches[$0]) }, streams: 1,
             aside: ahead, weightGradients: weightGradients,
-            deferred: schedule.deferred(stage: stage, stages: stages, microbatches: count),
+            deferred: deferred,
             forward: { index, inputs in
                 let reference =
                     groups.isLast ? current.removeValue(forKey: index) ?? teacherStates(index, batches[index]) : nil
