@@ -11,7 +11,7 @@ package import TensorCore
 package struct GPTQFactor: Sendable {
     /// The column of the weight at each place of the order.
     package let order: [Int32]
-    /// Channels that were 0 in all tokens.
+    /// See ``InputStatistics/isDead``.
     package let isDead: [Bool]
     /// M_ij/M_jj at [j, i] for i < j, in the order; `[in, in]`. What is not below the diagonal has no defined value.
     package let ratios: Tensor
@@ -25,13 +25,10 @@ package struct GPTQFactor: Sendable {
     package init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
         try statistics.check()
         let n = statistics.width
-        let diagonal = statistics.meanSquares
-        // Not by the diagonal: squares of what is below 1e-23 are 0 in float32.
-        isDead = statistics.maxima.map { $0 == 0 }
-        let live = diagonal.filter { $0 > 0 }
-        let mean = live.reduce(0, +) / Double(live.count)
+        isDead = statistics.isDead
+        let (squares, diagonal) = (statistics.meanSquares, statistics.diagonal(damping: damping))
         // Ties keep their order: the same on all ranks.
-        let sorted = byActivation ? (0..<n).sorted { (diagonal[$0], $1) > (diagonal[$1], $0) } : Array(0..<n)
+        let sorted = byActivation ? (0..<n).sorted { (squares[$0], $1) > (squares[$1], $0) } : Array(0..<n)
         order = sorted.map(Int32.init)
         // LAPACK factors Uᵀ·U; with rows and columns in reverse, U in reverse is Mᵀ.
         let matrix = DoubleStorage(uninitialized: n * n)
@@ -47,9 +44,7 @@ package struct GPTQFactor: Sendable {
                 let products = statistics.productRow(j)
                 for b in a..<n { row[b] = products[n - 1 - b] / tokens }
             }
-            row[a] += damping * mean
-            // An input that never comes takes no part: its row is 0 but for the diagonal.
-            if isDead[j] { row[a] = mean }
+            row[a] = diagonal[j]
         }
         do {
             try factorizeCholesky(matrix, order: n)

@@ -19,8 +19,7 @@ struct InputCompensation {
     /// - Throws: ``QuantizationError`` where H is singular.
     init(_ statistics: InputStatistics, damping: Double) throws(QuantizationError) {
         let (n, tokens) = (statistics.width, Double(statistics.rows))
-        let live = statistics.meanSquares.filter { $0 > 0 }
-        let mean = live.reduce(0, +) / Double(live.count)
+        let diagonal = statistics.diagonal(damping: damping)
         let matrix = DoubleStorage(uninitialized: n * n)
         deviation = DoubleStorage(uninitialized: n * n)
         for i in 0..<n {
@@ -29,8 +28,7 @@ struct InputCompensation {
                 let value = products[j] / tokens
                 (matrix.pointer[i * n + j], matrix.pointer[j * n + i]) = (value, value)
             }
-            // An input that never comes deviates with none.
-            matrix.pointer[i * n + i] = products[i] > 0 ? products[i] / tokens + damping * mean : mean
+            matrix.pointer[i * n + i] = diagonal[i]
             for j in 0..<n { deviation.pointer[i * n + j] = deviations[j] / tokens }
         }
         do {

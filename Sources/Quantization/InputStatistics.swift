@@ -55,6 +55,18 @@ package final class InputStatistics {
         return (0..<width).map { squares[depth == .channels ? $0 : $0 * ($0 + 3) / 2] / rows }
     }
 
+    /// Which channels were 0 in all tokens. Not by their squares: those of what is below 1e-23 are 0 in float32.
+    package var isDead: [Bool] { maxima.map { $0 == 0 } }
+
+    /// The diagonal of the second moment that a weight is solved with: E[x²] and `damping` times its mean over the channels
+    /// whose squares are not 0; of a dead channel, whose row and column are 0 besides, that mean, so that it takes no part.
+    func diagonal(damping: Double) -> [Double] {
+        let squares = meanSquares
+        let live = squares.filter { $0 > 0 }
+        let mean = live.reduce(0, +) / Double(live.count)
+        return zip(squares, isDead).map { $1 ? mean : $0 + damping * mean }
+    }
+
     /// Row `i` of the lower triangle of Σ x·xᵀ: entries j ≤ i. - Precondition: second moments are gathered.
     package func productRow(_ i: Int) -> UnsafePointer<Double> {
         precondition(depth >= .secondMoment && i < width, "row \(i) of the products of \(width) channels")

@@ -33,6 +33,22 @@ import Testing
 
     @Test(arguments: refused.indices) func `what a job refuses its plan refuses in the same words`(_ index: Int) throws {
         let (job, settings, key) = Self.refused[index]
+        let (planned, run) = try outcomes(job, settings)
+        #expect(planned?.hasPrefix(key) == true, "\(planned ?? "planned")")
+        #expect(planned == run, "\(run ?? "done")")
+    }
+
+    /// More than there are sequences: of steps that have none.
+    @Test(arguments: ["range", "weights"]) func `steps without the network take any number of micro-batches`(
+        _ objective: String
+    ) throws {
+        let (planned, run) = try outcomes(
+            .rotate, ["rotation.objective=\(objective)", "parallel.microbatches=8", "quantization.activations.bits=8"])
+        #expect(planned == nil && run == nil, "\(planned ?? ""); \(run ?? "")")
+    }
+
+    /// What a job's plan and its run end with; nil where they do all.
+    private func outcomes(_ job: PlannedJob, _ settings: [String]) throws -> (planned: String?, run: String?) {
         let folder = try TemporaryFolder()
         let (world, reporter) = (LoopbackCommunicator(), Reporter(isSpeaking: false))
         let request = SettingsRequest(
@@ -54,8 +70,6 @@ import Testing
             request.assignments += cluster
             try PlanJob(nil, asJSON: true).run(request.configuration(job: PlanSettings.command), world, reporter)
         }
-        let run = words { try job.job.run(JobRequest(request), reporter, on: world) }
-        #expect(planned?.hasPrefix(key) == true, "\(planned ?? "planned")")
-        #expect(planned == run, "\(run ?? "done")")
+        return (planned, words { try job.job.run(JobRequest(request), reporter, on: world) })
     }
 }

@@ -62,6 +62,22 @@ import Testing
         #expect(errors[2] < errors[1] && errors[1] < 0.95 * errors[0], "\(errors)")
     }
 
+    /// One whose squares are 0 in float32 is none that never comes, and undamped nothing can be solved with it.
+    @Test func `the compensation and GPTQ agree on which inputs never come`() {
+        let (exact, given, before) = Self.statistics()
+        #expect(before.isDead == (0..<Self.width).map { $0 == 5 })
+        var rounded = given
+        // In a token without the others, so that all its products are 0.
+        for j in 0..<Self.width { rounded[7, j] = j == 5 ? 1e-25 : 0 }
+        let statistics = InputStatistics(width: Self.width, depth: .deviation)
+        statistics.add(rounded, exact: exact)
+        #expect(statistics.meanSquares[5] == 0 && !statistics.isDead.contains(true))
+        let expected = QuantizationError.singular(damping: 0)
+        #expect(throws: expected) { try InputCompensation(statistics, damping: 0) }
+        #expect(throws: expected) { try GPTQFactor(statistics, damping: 0, byActivation: false) }
+        #expect(throws: Never.self) { try InputCompensation(statistics, damping: 0.01) }
+    }
+
     @Test func `inputs without a factor are an error`() {
         let statistics = InputStatistics(width: 3, depth: .deviation)
         let x = Tensor([1, 1, 1, 2, 2, 2], [2, 3])
