@@ -1,9 +1,9 @@
-/// Where the time of a stage's passes went, in seconds.
+/// How the time of a stage's passes was spent, in seconds.
 package struct PipelineTiming: Sendable, Equatable {
     package var total = 0.0
-    /// Of `total`, what was spent waiting for messages.
+    /// The part of `total` that was spent waiting for messages.
     package var waiting = 0.0
-    /// Of `total`, what `PassesAside` took.
+    /// The part of `total` that `PassesAside` took.
     package var aside = 0.0
 
     package init() {}
@@ -19,24 +19,24 @@ package struct PipelineTiming: Sendable, Equatable {
         (self.total, self.waiting, self.aside) = (total, waiting, aside)
     }
 
-    /// What was computed in the step's order.
+    /// Seconds of the passes in the schedule's order.
     private var inOrder: Double { max(0, total - waiting - aside) }
 
-    /// Fractions of the stages' time, over all ranks.
+    /// Shares of the stages' time, over all ranks.
     package struct Waiting: Sendable, Equatable {
-        /// In which they waited.
+        /// The share in which they waited.
         package var measured = 0.0
-        /// In which they would have waited with free messages: the first micro-batch passes all stages, the slowest one sets
-        /// the pace of the others, and passes aside take the place of waiting.
+        /// The share in which they would have waited if messages took no time: the first micro-batch passes through all stages,
+        /// the slowest one sets the pace, and passes aside fill some of the waiting.
         package var least = 0.0
 
-        /// The time of passes that wait no more than they must, over what they took.
+        /// The least possible time of the passes over the time that they took.
         package var efficiency: Double { (1 - measured) / (1 - least) }
     }
 
     /// - Parameters:
-    ///   - timings: of all ranks, the stages of a replica one after the other.
-    ///   - microbatches: of a step, of one replica.
+    /// - timings: one for each rank, with the stages of a replica one after the other.
+    /// - microbatches: number of one replica's micro-batches in a step.
     package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
         let total = timings.reduce(0) { $0 + $1.total }
         let work = timings.reduce(0) { $0 + $1.inOrder + $1.aside }
@@ -46,8 +46,8 @@ package struct PipelineTiming: Sendable, Equatable {
         return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
     }
 
-    /// No replica with stages that compute so long is faster: its busiest stage must do all of its work, and without what is
-    /// made aside the pipeline fills and empties.
+    /// A lower bound on a replica's seconds, given how long its stages compute: the busiest stage must do all of its work, and
+    /// the pipeline has to fill and drain, not counting passes aside.
     private static func leastSeconds(_ replica: ArraySlice<PipelineTiming>, microbatches: Int) -> Double {
         let inOrder = replica.map(\.inOrder)
         let part = 1 / Double(max(1, microbatches))

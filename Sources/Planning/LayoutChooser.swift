@@ -30,8 +30,7 @@ package struct LayoutChooser: Sendable {
     }
 
     /// The layout with the fewest stages that fit, and as many replicas as possible; nil where these ranks allow no layout,
-    /// which
-    /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
+    /// which ``RunConfig/layout(worldSize:)`` and the checks after it then explain.
     ///
     /// - Parameter stages: preferred if they fit, since a checkpoint resumes with the layout it was made with. 0: no
     ///   preference.
