@@ -16,8 +16,8 @@ package enum PipelineSchedule: String, Sendable, CaseIterable {
     /// The same, but all stages except the last run one micro-batch further ahead and keep it alive. Then unequal times of
     /// passes, and the time of a message, do not stall a stage immediately.
     case slack = "1f1b-slack"
-    /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive in between. A reference for
-    /// tests.
+    /// All forward, then all backward (Huang et al., arXiv 1811.06965). All micro-batches are alive in between. Other
+    /// schedules are tested against this one.
     case gpipe
 
     /// The passes of a stage in order, one forward and one backward for each micro-batch.

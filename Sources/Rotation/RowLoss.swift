@@ -2,14 +2,14 @@ internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
-/// How badly rows that a rotation turns are quantized, told from the rows alone: rotations learn from stored activations,
-/// without a backward pass through the network.
+/// A loss that estimates from rotated rows alone how badly they are quantized. So rotations can be learned from stored
+/// activations, without a backward pass through the network.
 ///
-/// Rows come at root mean square 1, which no rotation changes. With y = x·R and dy = ∂loss/∂y, R ← R·exp(εA) changes the loss
+/// Rows have a root mean square of 1, which no rotation changes. With y = x·R and dy = ∂loss/∂y, R ← R·exp(εA) changes the loss
 /// by ε·⟨A, yᵀ·dy⟩: M = Σ yᵀ·dy, as from a backward pass (``RotationGradient``).
 package enum RowLoss: Sendable, Equatable {
-    /// w², w = max y − min y, or 2·max|y| where the range is symmetric: 12·(2^b − 1)² times the variance of what rounding to b
-    /// bits takes away. The extremes are soft, so that all entries near them learn: ln(Σ e^py)/p for the maximum, p = 4.
+    /// w², w = max y − min y, or 2·max|y| where the range is symmetric: 12·(2^b − 1)² times the variance of the error of
+    /// rounding to b bits. The extremes are soft, so that all entries near them learn: ln(Σ e^py)/p for the maximum, p = 4.
     case range(symmetric: Bool, includesZero: Bool)
     /// Σ e^−|y| (DartQuant, arXiv 2511.04063).
     case whip
@@ -20,8 +20,8 @@ package enum RowLoss: Sendable, Equatable {
     private static let sharpness: Float = 4
     private static let uniformKurtosis: Float = 1.8
 
-    /// Adds what rows `y` `[rows, n]`, rotated already, say of the rotation to `gradient`, `weight` times, and returns their
-    /// loss so weighted.
+    /// Adds the gradient of the rotated rows `y` `[rows, n]`, times `weight`, to `gradient`, and returns their loss, times
+    /// `weight`.
     package func add(_ y: Tensor, weight: Double = 1, to gradient: RotationGradient) -> Double {
         let (rows, n) = (y.rows, y.columns)
         precondition(n == gradient.n, "rows \(y.shape) for a rotation of order \(gradient.n)")
@@ -30,7 +30,7 @@ package enum RowLoss: Sendable, Equatable {
         let target = slope.mutablePointer
         var losses = [Double](repeating: 0, count: rows)
         losses.withUnsafeMutableBufferPointer { losses in
-            // An exponential takes as long as some elements that are gone through.
+            // The cost of an exponential is that of several simple operations.
             Team.share(rows, cost: 8 * n) {
                 for row in $0 { losses[row] = self.loss(y.pointer + row * n, slope: target + row * n, n) }
             }
