@@ -28,7 +28,7 @@ struct BinaryFactors: PackedWeights {
 
     static func isThere(_ folder: String) -> Bool { PathKind("\(folder)/\(marker)") != .absent }
 
-    /// - Returns: nil where the folder is none of NanoQuant's, or holds floats alone.
+    /// - Returns: nil where the folder is not NanoQuant's, or holds only floats.
     /// - Throws: `FileError` where one of these tensors is missing or has another shape.
     init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws(FileError) {
         guard Self.isThere(checkpoint.folder) else { return nil }
@@ -78,7 +78,7 @@ struct BinaryFactors: PackedWeights {
             tolerance: Self.tolerance)
     }
 
-    /// Factors of a rank that was given have none; a file of them takes any between 0 and 1.
+    /// Factors of a given rank have no tolerance; their file accepts any number between 0 and 1.
     private static let tolerance: Float = 0.5
 
     private func name(of weight: String) -> String { String(weight.dropLast(".weight".count)) }
@@ -89,7 +89,7 @@ struct BinaryFactors: PackedWeights {
             + [Self.pre, Self.mid, Self.post].map { name + $0 }.filter { $0 != name + Self.mid || checkpoint.contains($0) }
     }
 
-    /// The rank, once all of the linear's tensors are known to be as they should.
+    /// The rank of a linear, after all of its tensors have been checked.
     private func rank(of name: String) throws(FileError) -> Int {
         let shape = linears[name] ?? []
         func check(_ tensor: String, _ types: [ElementType], _ shape: [Int]) throws(FileError) {

@@ -6,10 +6,10 @@ internal import Support
 internal import TensorCore
 package import TernarySVD
 
-/// A Hugging Face folder whose linears, embedding and head may be packed: what `ptq`, `qat`, `rotate` and `quantize` leave,
-/// other programs' in compressed-tensors, and NanoQuant's. `model.path` takes them all.
+/// A Hugging Face folder whose linears, embedding and head may be packed: a folder of `ptq`, `qat`, `rotate` or `quantize`, of
+/// another program in the format of compressed-tensors, or of NanoQuant. `model.path` accepts all of these.
 package struct CompressedFolder: Sendable {
-    /// Of factors, beside the checkpoint.
+    /// The file of factors, beside the checkpoint.
     package static let factorFileName = "ternary.safetensors"
 
     package let folder: ModelFolder
@@ -32,7 +32,8 @@ package struct CompressedFolder: Sendable {
         execution = try own.map { try Execution($0, folder.architecture) } ?? said ?? .plain
         isShared =
             own?.has("model_type") != true && !(folder.packed is BinaryFactors) && execution.activationRange == .full
-        // Folders from before there were two symmetric ranges run as they were scored, in the other one than others take.
+        // Folders from before there were two symmetric ranges run as they were scored, with the restricted range, not the one
+        // that other programs use.
         if let own, !isOwn, own.json["activations"]?["symmetric_range"] == nil {
             said?.activationRange = execution.activationRange
         }
@@ -43,7 +44,7 @@ package struct CompressedFolder: Sendable {
                 "stands beside weights that config.json does not say to be ternary factors; remove the file, or give the "
                     + "folder that it belongs to")
         }
-        // Where others run the folder, they are told the same.
+        // Where other programs run the folder, both descriptions have to agree.
         if own != nil, let said, said != (isOwn ? .plain : execution) {
             throw FileError(
                 .malformed, "\(path)/config.json: \(WeightPacking.key)",
@@ -51,15 +52,15 @@ package struct CompressedFolder: Sendable {
         }
     }
 
-    /// Whether a folder's linears are another program's binary factors, which no file of this program's holds.
+    /// Whether a folder's linears are another program's binary factors, for which this program has no file format.
     package static func isBinary(_ folder: ModelFolder) -> Bool { folder.packed is BinaryFactors }
 
-    /// Whether a folder says by its files alone that its linears are packed.
+    /// Whether the names of a folder's files already show that its linears are packed.
     package static func isPacked(_ path: String, _ config: HFConfig) -> Bool {
         config.has(PackedModelType.key) || BinaryFactors.isThere(path)
     }
 
-    /// What a compressed folder's network does to activations; nil where the folder is none, or not there.
+    /// What the network of a compressed folder does to activations; nil where the folder is not compressed, or does not exist.
     ///
     /// - Throws: `FileError`, `TernaryError`.
     package static func execution(of path: String?) throws -> Execution? {
@@ -72,21 +73,21 @@ package struct CompressedFolder: Sendable {
         return opened.isPlain ? nil : opened.execution
     }
 
-    /// Whether nothing is packed and nothing done to activations.
+    /// Whether nothing is packed and activations are left alone.
     package var isPlain: Bool { folder.packed == nil && execution == .plain }
 }
 
 // MARK: - Writing
 
-/// What a compressed folder says of its weights and of how it runs, in config.json.
+/// What config.json of a compressed folder says about its weights and how it runs.
 package struct FolderPacking: Sendable {
     /// By the linear's name, of the whole model.
     package var integers: [String: QuantizerSpec]
-    /// Of the embedding; nil where it is floats.
+    /// The embedding's quantizer; nil where it is floats.
     package var embedding: QuantizerSpec?
-    /// Of the head; nil where it is floats. Nothing is said of it where the embedding serves as head.
+    /// The head's quantizer; nil where it is floats. It is not described where the embedding serves as head.
     package var head: QuantizerSpec?
-    /// Of the whole model, on the rank that writes the folder's description.
+    /// Factors of the whole model, on the rank that writes the folder's description.
     package var factors: [String: TernaryFactors]
     package var origin: TernaryFile.Origin
     package var execution: Execution
@@ -103,8 +104,9 @@ package struct FolderPacking: Sendable {
         (self.execution, self.isPortable) = (execution, isPortable)
     }
 
-    /// Whether other programs can run the folder: integers they read, and activations as they are or, where all linears have 8
-    /// bits, rounded by token. They round no inputs of linears that are floats, and multiply a tied head's codes as they are.
+    /// Whether other programs can run the folder: it has integers that they read, and activations that are left alone or, where
+    /// all linears have 8 bits, rounded by token. Other programs do not round the inputs of float linears, and they would
+    /// multiply by the codes of a tied head.
     private func isShared(_ architecture: Architecture, tied: Bool) -> Bool {
         guard factors.isEmpty, isPortable else { return false }
         if let embedding, tied || layout(ofEmbedding: embedding) != .bytes { return false }
@@ -117,16 +119,16 @@ package struct FolderPacking: Sendable {
         return execution == inputs
     }
 
-    /// Of the linears: a byte for each integer where that takes no more and inputs are quantized, which others read in that
-    /// form alone. The head is packed.
+    /// The layout of the linears: a byte for each integer where all have 8 bits and inputs are quantized, since other programs
+    /// read such folders only in that layout. The head is packed.
     package var layout: WeightPacking.Layout {
         execution.activationBits < 16 && !integers.isEmpty && integers.values.allSatisfy { $0.bits == 8 } ? .bytes : .packed
     }
 
-    /// transformers looks for a tensor of the embedding's own name, which bytes have.
+    /// transformers looks for a tensor with the embedding's own name, which the layout of bytes has.
     func layout(ofEmbedding spec: QuantizerSpec) -> WeightPacking.Layout { spec.bits == 8 ? .bytes : .packed }
 
-    /// What the checkpoint holds of a parameter; factors have a file of their own.
+    /// The tensors that the checkpoint holds for a parameter; factors have a file of their own.
     package func sources(
         _ name: String, _ value: CompressedValue, as type: ElementType, _ architecture: Architecture
     ) -> [TensorSource] {
@@ -141,7 +143,7 @@ package struct FolderPacking: Sendable {
         }
     }
 
-    /// Members of config.json, of a folder made from `source`.
+    /// Members of config.json for a folder made from `source`.
     ///
     /// - Parameter tied: whether the embedding serves as head.
     private func members(_ source: ModelFolder, tied: Bool) -> JSONObject {
@@ -150,7 +152,7 @@ package struct FolderPacking: Sendable {
         let packing = WeightPacking.Written(
             linears: integers, layout: layout, embedding: embedding.map { ($0, layout(ofEmbedding: $0)) },
             head: tied ? nil : head, hasFactors: !factors.isEmpty, isShared: isShared)
-        // A folder of floats needs no word.
+        // A folder of floats needs no description.
         guard execution != .plain || !packing.isEmpty else { return JSONObject() }
         var (result, own) = (JSONObject(), execution.json(architecture))
         if !isShared {
@@ -181,7 +183,7 @@ package struct FolderPacking: Sendable {
         try source.finish(writer, as: type, tied: tied, more: members(source, tied: tied))
     }
 
-    /// Ends what ``ModelFolderWriter`` began, on the rank that opened it.
+    /// Completes the folder that ``ModelFolderWriter`` began, on the rank that opened it.
     package func commit(_ writer: ModelFolderWriter, _ opened: HFFolderWriter, tied: Bool) throws {
         try writer.writeIndex(opened)
         try writeFactors(opened)

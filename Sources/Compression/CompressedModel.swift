@@ -4,8 +4,7 @@ package import Models
 package import Rotation
 package import TensorCore
 
-/// A compressed network, or the stage of one that a rank holds: each linear in the form that runs, and what is done to
-/// activations.
+/// A compressed network, or a rank's stage of one: each linear in the form that runs, and what is done to activations.
 package struct CompressedModel: Sendable {
     package var parameters: Parameters<StoredTensor>
     package var execution: Execution
@@ -26,7 +25,7 @@ package struct CompressedModel: Sendable {
         self.init(try folder.folder.parameters(stage, storage: storage), folder.execution)
     }
 
-    /// The model as a network: its parameters as constants, and hooks that do what ``execution`` says.
+    /// The model as a network, with its parameters as constants and hooks that apply ``execution``.
     package func network(_ model: Model) -> Network<QuantizedHooks> {
         var hooks = execution.hooks(model.architecture)
         if roundsInLinears {

@@ -2,7 +2,7 @@ package import Quantization
 package import TensorCore
 package import TernarySVD
 
-/// A parameter of a compressed network: a linear layer's weight in the form that products are made with, or anything as floats.
+/// A parameter of a compressed network: a linear layer's weight in the form that products use, or any parameter as floats.
 package enum CompressedValue: TensorValue {
     case dense(StoredTensor)
     case integer(QuantizedWeight)
@@ -26,12 +26,12 @@ package enum CompressedValue: TensorValue {
         }
     }
 
-    /// What is changed is a matrix of floats again.
+    /// The changed value, which is always a matrix of floats.
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> CompressedValue {
         .dense(stored.mapped(change))
     }
 
-    /// What is changed is a matrix of floats again, made some rows at a time.
+    /// The changed value, which is always a matrix of floats, made some rows at a time.
     package func mappedRows(_ change: @escaping @Sendable (inout Tensor) -> Void) -> CompressedValue {
         .dense(stored.mappedRows(change))
     }

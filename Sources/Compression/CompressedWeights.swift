@@ -5,7 +5,7 @@ internal import Support
 package import TensorCore
 internal import TernarySVD
 
-/// The packed linears of a folder: integers in the checkpoint, as embedding and head may be, and ternary factors in a file
+/// The packed linears of a folder: integers in the checkpoint (also of embedding and head), and ternary factors in a file
 /// beside it.
 package struct CompressedWeights: PackedWeights {
     private enum Place {
@@ -16,7 +16,7 @@ package struct CompressedWeights: PackedWeights {
     /// By the linear's name.
     private let places: [String: Place]
     private let checkpoint: Checkpoint
-    /// Names of embedding and head, which are no linears.
+    /// Names of embedding and head, which are not linears.
     private let tables: Set<String>
     /// What `quantization_config` says is done to activations.
     let execution: Execution
@@ -29,8 +29,8 @@ package struct CompressedWeights: PackedWeights {
     private static let suffix = ".weight"
 
     /// - Returns: nil where config.json says nothing of packed weights.
-    /// - Throws: ``FileError``, ``TernaryError`` for what the files and config.json do not agree on, or what this program
-    ///   does not know.
+    /// - Throws: ``FileError``, ``TernaryError`` where the files and config.json disagree, or for what this program does not
+    ///   know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
         let tables = Set(architecture.tables.map(\.name))
         guard let packing = try WeightPacking(config, tables: tables, linears: architecture.linears.map(\.name)) else {
@@ -72,7 +72,7 @@ package struct CompressedWeights: PackedWeights {
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
             throw TernaryError(.data, "\(Self.factorFile(checkpoint.folder)): layer \(stray) is none of the model's linears")
         }
-        // What this program writes says in a member of its own whose inputs are rounded.
+        // This program's own folders say in a member of their own which inputs are rounded.
         if packing.execution.activationBits < 16, !config.has(PackedModelType.key),
             let float = architecture.linears.first(where: { places[$0.name] == nil })
         {
@@ -98,7 +98,7 @@ package struct CompressedWeights: PackedWeights {
     package var integerCount: Int { places.count - ternaryCount - tableCount }
     package var tableCount: Int { places.keys.count(where: tables.contains) }
 
-    /// Why other readers of compressed-tensors cannot have them, and what works; nil where they can.
+    /// Why other programs that read compressed-tensors cannot read these weights, and what to do instead; nil where they can.
     ///
     /// - Throws: ``FileError``.
     func obstacle(_ architecture: Architecture, _ execution: Execution) throws(FileError) -> String? {
@@ -128,8 +128,8 @@ package struct CompressedWeights: PackedWeights {
         return names
     }
 
-    /// Bytes of this linear's codes, scales and zero points, or of its factors: what `ModelSizes` counts of one still to
-    /// be packed. - Precondition: it is packed.
+    /// Bytes of this linear's codes, scales and zero points, or of its factors, as `ModelSizes` counts them for a linear that
+    /// is still to be packed. - Precondition: it is packed.
     package func byteCount(of weight: String) throws -> Int {
         let name = String(weight.dropLast(Self.suffix.count))
         switch places[name] {

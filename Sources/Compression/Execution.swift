@@ -5,19 +5,19 @@ internal import Quantization
 package import Rotation
 package import Support
 
-/// What a compressed network does to activations at run time: quantizers, and rotations that no weight can hold.
+/// What a compressed network does to activations at run time: quantizers, and rotations that cannot be merged into weights.
 package struct Execution: Sendable, Equatable {
-    /// Bits of a linear layer's input; 16: as it is.
+    /// Bits of a linear layer's input; 16: not rounded.
     package var activationBits = 16
     package var activationSymmetric = false
-    /// Of symmetric ranges; `full` for others, whose steps are the same in both.
+    /// The kind of symmetric ranges; `full` for asymmetric ones, which have the same steps either way.
     package var activationRange = SymmetricRange.full
     /// Whether the output projection's input has a range for each head, instead of one for the token.
     package var activationPerHead = true
     package var keyBits = 16
     package var valueBits = 16
     package var cacheSymmetric = false
-    /// Of what is rounded; 1 elsewhere.
+    /// Clip ratios of what is rounded; 1 elsewhere.
     package var clipRatios = ClipRatios.none
     /// Hadamard transforms of queries and keys (R3), and of the down projection's input (R4).
     package var r3 = false
@@ -25,7 +25,7 @@ package struct Execution: Sendable, Equatable {
 
     package init() {}
 
-    /// Weights alone are compressed.
+    /// Only weights are compressed.
     package static let plain = Execution()
 
     /// The same with nothing rounded.
@@ -35,7 +35,7 @@ package struct Execution: Sendable, Equatable {
         return result
     }
 
-    /// The settings by which this finds other ranges than another, of what both round.
+    /// The settings in which the ranges of this differ from those of another, for values that both round.
     package func otherRanges(than other: Execution) -> [String] {
         let (roundsInputs, cache) = (max(activationBits, other.activationBits) < 16, max(keyBits, other.keyBits) < 16)
         let roundsCache = cache || max(valueBits, other.valueBits) < 16
@@ -52,7 +52,7 @@ package struct Execution: Sendable, Equatable {
         return differences.filter(\.1).map { "quantization." + $0.0 }
     }
 
-    /// The network's hooks that do this.
+    /// The hooks of a network that apply this.
     package func hooks(_ architecture: Architecture) -> QuantizedHooks {
         let head = architecture.headDimension ?? 1
         let quantization = ActivationQuantization(
@@ -91,9 +91,9 @@ package struct Execution: Sendable, Equatable {
         return result
     }
 
-    /// Reads what ``json(_:)`` has made.
+    /// Reads the result of ``json(_:)``.
     ///
-    /// - Throws: ``FileError`` at a key that is missing, unknown, or of a value this program cannot run.
+    /// - Throws: ``FileError`` for a key that is missing, unknown, or has a value that this program cannot run.
     package init(_ keys: HFConfig, _ architecture: Architecture) throws(FileError) {
         try keys.allow(["version", "model_type", "activations", "kv", "clip_ratios", "r3", "r4"])
         guard try keys.integer("version") == 1 else {
@@ -115,7 +115,7 @@ package struct Execution: Sendable, Equatable {
     }
 
     private static func range(_ keys: HFConfig) throws(FileError) -> SymmetricRange {
-        // Folders from before there were two.
+        // Folders from before there were two ranges.
         let name = try keys.string("symmetric_range", default: SymmetricRange.restricted.rawValue)
         guard let range = SymmetricRange(rawValue: name) else {
             throw keys.failure("symmetric_range", "\(name) is neither full nor restricted")
@@ -124,7 +124,7 @@ package struct Execution: Sendable, Equatable {
     }
 
     private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(FileError) -> Bool {
-        // A rotation that nobody speaks of is not one that is not there.
+        // A missing key does not mean that there is no rotation.
         guard keys.json[name] != nil else { throw keys.failure(name, "is missing; it is null where there is none") }
         guard let rotation = try keys.object(name) else { return false }
         try rotation.allow(["type", "columns", "block"])
@@ -147,7 +147,7 @@ extension ClipRatios {
         return .object(result)
     }
 
-    /// - Throws: ``FileError`` naming a site that there is none of, or whose ratio is none.
+    /// - Throws: ``FileError`` naming a site that does not exist, or whose ratio is invalid.
     fileprivate init(_ keys: HFConfig) throws(FileError) {
         self.init()
         try keys.allow(Set(Self.sites.map(\.rawValue)))
@@ -160,7 +160,7 @@ extension ClipRatios {
 }
 
 extension HFConfig {
-    /// - Throws: at a key with a value that is none of these.
+    /// - Throws: for a key that is none of these.
     func allow(_ known: Set<String>) throws(FileError) {
         for (key, value) in json.members where !known.contains(key) && value != .null {
             throw failure(key, "is not known to this program and may change what the network computes")

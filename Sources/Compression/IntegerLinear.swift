@@ -6,10 +6,10 @@ internal import TernarySVD
 
 /// How the packed linears of a compressed network multiply.
 package enum LinearProduct: String, Sendable, CaseIterable {
-    /// In float32, of weights as they are and activations as they come: the reference.
+    /// In float32, with dequantized weights and the given activations: the reference.
     case float
-    /// In integers: activations rounded to codes, exact sums of 32 bits. Ternary layers round their inputs and components to
-    /// 8 bits.
+    /// In integers: activations are rounded to codes, and sums in 32 bits are exact. Ternary layers round their inputs and
+    /// components to 8 bits.
     case integer
 }
 
@@ -23,7 +23,7 @@ final class IntegerLinear: LinearOperator {
     private let weight: any LinearOperator
     private let product: Product
 
-    /// - Throws: ``QuantizationError`` for a weight or activations that have no product in integers.
+    /// - Throws: ``QuantizationError`` for a weight or activations without an integer product.
     init(_ weight: QuantizedWeight, activations: QuantizerSpec) throws(QuantizationError) {
         self.weight = weight
         product = .integer(try IntegerProduct(weight, activations: activations))
@@ -37,7 +37,7 @@ final class IntegerLinear: LinearOperator {
     var shape: [Int] { weight.shape }
     var tensor: Tensor { weight.tensor }
 
-    /// Of the layout that products read.
+    /// Bytes of the layout that products read.
     var byteCount: Int {
         switch product {
         case .integer(let product): product.byteCount
@@ -52,7 +52,7 @@ final class IntegerLinear: LinearOperator {
         }
     }
 
-    /// Where all round x alike, x is rounded once, and threads share the rows of all.
+    /// Where all layers round x alike, x is rounded once, and threads divide the rows of all layers.
     func products(_ x: Tensor, and others: [any LinearOperator]) -> [Tensor] {
         guard case .integer(let own) = product else { return [product(x)] + others.map { $0.product(x) } }
         let alike = others.compactMap { other -> IntegerProduct? in
@@ -64,7 +64,7 @@ final class IntegerLinear: LinearOperator {
     }
 }
 
-/// Ternary factors that round as their ``IntegerLinear`` does, and multiply in float32.
+/// Ternary factors that round like their ``IntegerLinear``, and multiply in float32.
 private struct RoundedFactors: LinearOperator {
     private let factors: TernaryFactors
     private let areWhole: Bool
@@ -79,8 +79,8 @@ private struct RoundedFactors: LinearOperator {
 }
 
 extension CompressedModel {
-    /// What `inIntegers(_:)` computes, in float32: the same roundings, with sums in another order. What its divergence is
-    /// taken from.
+    /// The same roundings as in `inIntegers(_:)`, computed in float32 with sums in another order: the reference for its
+    /// divergence.
     package func inRoundedFloats() -> CompressedModel {
         var result = self
         result.parameters = parameters.map { _, value in
@@ -91,11 +91,11 @@ extension CompressedModel {
 
     /// The model with its packed linears multiplying in integers.
     ///
-    /// Where activations are quantized, a linear's own rounding takes the place of the quantizer before it: the same codes.
-    /// Linears that stay floats then read unrounded inputs, so that they are refused.
+    /// Where activations are quantized, a linear's own rounding replaces the quantizer before it, with the same codes. Float
+    /// linears would then read unrounded inputs, so they are refused.
     ///
-    /// - Throws: ``QuantizationError`` where integer weights have activations of 16 bits, linears are floats beside them, or a
-    ///   zero point is out of reach.
+    /// - Throws: ``QuantizationError`` where integer weights have activations of 16 bits, where there are float linears beside
+    ///   them, or where a zero point is out of range.
     package func inIntegers(_ architecture: Architecture) throws -> CompressedModel {
         var result = self
         let quantization = execution.hooks(architecture).quantization

@@ -10,18 +10,18 @@ internal import TensorCore
 ///     NAME.weight_shape       I64 [2]                      out and in
 ///     NAME.weight_zero_point  I32 [⌈out·b/32⌉, in/g]       asymmetric only: packed along the rows; I8 [1] for a tensor
 ///
-/// transformers 5 makes room for zero points of [out, in/g] and unpacks the first ⌈out·b/32⌉ rows: `paddedRows(_:in:)`.
+/// transformers 5 allocates zero points of shape [out, in/g] and unpacks only the first ⌈out·b/32⌉ rows: `paddedRows(_:in:)`.
 ///
-/// A zero point outside the codes (a group whose range does not contain 0) is beyond that layout: then all of the weight's are
-/// F32 [out, in/g], which this program alone reads.
+/// A zero point outside the codes (of a group whose range does not contain 0) does not fit this layout. Then all zero points of
+/// the weight are F32 [out, in/g], which only this program reads.
 ///
-/// In the layout `int-quantized`, codes are bytes, `NAME.weight` I8 [out, in], from −2^(b−1) on, without a shape; zero points
-/// are I8 shaped as the scales.
+/// In the layout `int-quantized`, codes are bytes from −2^(b−1) on, `NAME.weight` I8 [out, in], without `weight_shape`. Zero
+/// points are I8 with the shape of the scales.
 package enum IntegerTensors {
     static let packed = ".weight_packed", bytes = ".weight", scale = ".weight_scale", shape = ".weight_shape",
         zero = ".weight_zero_point"
 
-    /// Whether other readers of compressed-tensors can have the weight.
+    /// Whether other programs that read compressed-tensors can read the weight.
     package static func isPortable(_ weight: QuantizedWeight) -> Bool {
         let codes = Float(0)...Float((1 << weight.spec.bits) - 1)
         return weight.spec.symmetric || weight.zeros.withElements { $0.allSatisfy(codes.contains) }
@@ -56,21 +56,21 @@ package enum IntegerTensors {
         guard !spec.symmetric else { return sources }
         guard isPortable(weight) else { return sources + [TensorSource(name + zero, weight.zeros)] }
         guard weight.zeros.shape.count == 2 else {
-            // One for the tensor is not packed, and counts from the middle of the codes.
+            // A single zero point for the tensor is not packed, and counts from the middle of the codes.
             let zeros = weight.zeros.elements.map { Int($0) - Int(half) }
             return sources + [TensorSource(name + zero, integers: zeros, weight.zeros.shape, as: .i8)]
         }
         let groups = weight.zeros.columns
         let zeros = TensorSource(name + zero, .i32, [PackedIntegers.words(out, bits: bits), groups]) {
-            // Packed along the rows: as the transpose's rows are, and turned back.
+            // Packed along the rows: the rows of the transpose are packed, then transposed back.
             let codes = weight.zeros.transposed().elements.map { Int16($0) }
             return .bytes(transposedWords(PackedIntegers.pack(codes, columns: out, bits: bits), rows: groups))
         }
         return sources + [zeros]
     }
 
-    /// How many rows transformers 5 wants a tensor of a checkpoint to have, with zeros after those that are used: as many as
-    /// the weight, for packed zero points. nil for every other tensor.
+    /// The number of rows that transformers 5 expects of packed zero points: as many as the weight has, with zeros after the
+    /// used ones. nil for every other tensor.
     package static func paddedRows(_ tensor: String, in checkpoint: Checkpoint) throws(FileError) -> Int? {
         guard tensor.hasSuffix(zero), try checkpoint.info(tensor).type == .i32 else { return nil }
         return try checkpoint.info(tensor.dropLast(zero.count) + packed).shape.first
@@ -86,7 +86,7 @@ package enum IntegerTensors {
         }
     }
 
-    /// Which of a checkpoint's tensors hold the linear of this name.
+    /// Names of the checkpoint's tensors that hold the linear of this name.
     static func names(_ name: String, _ layout: WeightPacking.Layout, in checkpoint: Checkpoint) -> [String] {
         ([layout == .packed ? packed : bytes, scale, zero] + (layout == .packed ? [shape] : [])).map { name + $0 }
             .filter(checkpoint.contains)
@@ -94,7 +94,7 @@ package enum IntegerTensors {
 
     /// - Parameters:
     ///   - expected: the weight's shape.
-    ///   - spec: as the configuration describes the weight.
+    /// - spec: the weight's quantizer as the configuration describes it.
     /// - Throws: ``FileError`` naming the tensor.
     static func read(
         _ name: String, _ expected: [Int], _ spec: QuantizerSpec, _ layout: WeightPacking.Layout, from checkpoint: Checkpoint
@@ -121,7 +121,7 @@ package enum IntegerTensors {
                 "is there, and config.json says the weight is symmetric")
         }
         var codes: [Int16]
-        // Codes are kept signed where symmetric, and else from 0 on.
+        // Codes are kept signed where symmetric, else from 0 on.
         let half = Int16(1 << (bits - 1))
         switch layout {
         case .packed:

@@ -8,21 +8,21 @@ struct LayerTarget {
     let kind: Kind
     private let expression: NameExpression?
 
-    /// In the order in which compressed-tensors looks for the group of a layer.
+    /// Kinds in the order in which compressed-tensors looks for a layer's group.
     enum Kind: Comparable {
         case name, expression, moduleClass
     }
 
-    /// What a module is, by its raw value what `targets` may call it.
+    /// The class of a module. The raw value is its name in `targets`.
     enum ModuleClass: String {
         case linear = "Linear", embedding = "Embedding"
-        /// Has no integers, and no name here.
+        /// A module without integers, which has no name here.
         case other = ""
 
         static let named = [linear, embedding]
     }
 
-    /// - Throws: ``NameExpression/Refusal`` for an expression that is not read.
+    /// - Throws: ``NameExpression/Refusal`` for an unsupported expression.
     init(_ text: String) throws(NameExpression.Refusal) {
         self.text = text
         guard text.hasPrefix(Self.prefix) else {
@@ -35,7 +35,7 @@ struct LayerTarget {
 
     private static let prefix = "re:"
 
-    /// - Parameter module: what the module of this name is.
+    /// - Parameter module: the class of the module with this name.
     func matches(_ name: String, _ module: ModuleClass) -> Bool {
         switch kind {
         case .name: text == name
@@ -44,13 +44,13 @@ struct LayerTarget {
         }
     }
 
-    /// States that all expressions of a configuration may have together, so that it is checked in seconds at most.
+    /// States that all expressions of a configuration may have together, so that it is checked within seconds.
     static let budget = 8 * NameExpression.limit
 
     /// A key's names, one or a list.
     ///
-    /// - Parameter budget: less what these expressions take.
-    /// - Throws: `FileError` for a regular expression that is not read, with the place and the reason.
+    /// - Parameter budget: reduced by the states of these expressions.
+    /// - Throws: `FileError` for an unsupported regular expression, with the place and the reason.
     static func list(_ keys: HFConfig, _ key: String, _ budget: inout Int) throws(FileError) -> [LayerTarget] {
         let texts = if let one = keys.value(key)?.string { [one] } else { try keys.strings(key, default: []) }
         var result: [LayerTarget] = []

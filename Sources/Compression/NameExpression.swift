@@ -1,21 +1,21 @@
 /// A regular expression of compressed-tensors' `targets` and `ignore`, in the regular part of Python's syntax: characters, `.`,
 /// `[…]`, `\d`, `\w`, `\s` and their negations, `(…)`, `(?:…)`, `|`, `*`, `+`, `?`, `{m}`, `{m,}`, `{m,n}`, `^` and `$`.
 ///
-/// It comes from a file, so that matching has to end in time whatever it is: the expression becomes a nondeterministic
+/// The expression comes from a file, so that matching has to be fast for any expression. It becomes a nondeterministic
 /// automaton whose states are followed all at once (Thompson, CACM 11(6), 1968), in time proportional to its ``size`` times the
-/// name's length, and ``limit`` bounds the size. Swift's `Regex` backtracks: `(a+)+$` takes twice as long for every further
-/// character of a name, and its literals and classes are of grapheme clusters, not of Python's characters.
+/// name's length; ``limit`` bounds the size. Swift's `Regex` backtracks: `(a+)+$` takes twice as long for every further
+/// character of a name. Its literals and classes match grapheme clusters, not characters as in Python.
 ///
-/// Layers' names are ASCII. Therefore `\d`, `\w` and `\s` are ASCII's, where Python's are Unicode's.
+/// Names of layers are ASCII. Therefore `\d`, `\w` and `\s` match only ASCII, whereas Python's match Unicode.
 struct NameExpression: Equatable {
-    /// Why an expression is not read.
+    /// Why an expression is not supported.
     struct Refusal: Error, Equatable {
-        /// Of the character where it cannot go on, from 1.
+        /// The position of the character where parsing fails, from 1.
         let position: Int
         let problem: String
     }
 
-    /// States at most.
+    /// The most states of an expression.
     static let limit = 4096
 
     enum Instruction: Equatable {
@@ -31,10 +31,11 @@ struct NameExpression: Equatable {
 
     private let program: [Instruction]
 
-    /// What it takes to match it: states of the automaton.
+    /// States of the automaton, to which the time for matching is proportional.
     var size: Int { program.count }
 
-    /// - Throws: ``Refusal`` for what Python refuses, and for what is no regular language or not in the part above.
+    /// - Throws: ``Refusal`` for what Python refuses, for what is not a regular language, and for syntax that is not listed
+    ///   above.
     init(_ text: String) throws(Refusal) {
         var parser = NameExpressionParser(text)
         let node = try parser.whole()
@@ -82,7 +83,7 @@ struct NameExpression: Equatable {
         }
     }
 
-    /// Whether it matches a beginning of the name, as Python's `re.match`.
+    /// Whether it matches from the beginning of the name, as Python's `re.match` does.
     func matches(_ name: String) -> Bool {
         let name = name.unicodeScalars.map(\.value)
         var states = States(count: program.count)
@@ -101,7 +102,7 @@ struct NameExpression: Equatable {
         return false
     }
 
-    /// Which states have been met at the place of the name under way.
+    /// The states that have been reached at the current position in the name.
     private struct States {
         private var met: [Int]
         private var round = 1
@@ -117,7 +118,8 @@ struct NameExpression: Equatable {
         }
     }
 
-    /// Adds the states that take a character, of all that lead on from `first` without one; true where one of them is the end.
+    /// Adds the states reachable from `first` without consuming a character that then consume one. True where the end is
+    /// reachable, too.
     private func follow(
         _ first: Int, at position: Int, _ name: [UInt32], _ states: inout States, _ taking: inout [Int]
     ) -> Bool {

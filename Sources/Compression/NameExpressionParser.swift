@@ -5,13 +5,13 @@ struct NameExpressionParser {
         case beginning, end
         case sequence([Node])
         case either([Node])
-        /// - Parameter most: nil without end.
+        /// - Parameter most: nil for no limit.
         case repeated(Node, least: Int, most: Int?)
     }
 
     typealias Refusal = NameExpression.Refusal
 
-    /// Of groups within groups.
+    /// The deepest allowed nesting of groups.
     private static let deepest = 32
 
     private let scalars: [Unicode.Scalar]
@@ -38,13 +38,13 @@ struct NameExpressionParser {
         return node
     }
 
-    /// Up to the end of the group or the text, with the states that it takes.
+    /// Parses up to the end of the group or the text; also returns the number of states.
     private mutating func alternatives() throws(Refusal) -> (Node, size: Int) {
         var (choices, size) = ([Node](), 0)
         repeat {
             let (node, own) = try sequence()
             choices.append(node)
-            // The way to it, and the one from it.
+            // A state that leads to it, and one that leads from it.
             size += own + 2
             try check(size)
         } while take("|")
@@ -76,7 +76,7 @@ struct NameExpressionParser {
         case .beginning, .end: throw refusal("nothing to repeat", at: place)
         default: break
         }
-        // Fewer characters first or more, the same names match.
+        // Lazy or not, the same names match.
         if !take("?"), next == "+" { throw refusal("a possessive count, which is not read") }
         if let scalar = next, "*+?".unicodeScalars.contains(scalar) || scalar == "{" {
             throw refusal("a count of a count")
@@ -85,7 +85,7 @@ struct NameExpressionParser {
         return (.repeated(node, least: least, most: most), states)
     }
 
-    /// nil where none follows.
+    /// nil where no count follows.
     private mutating func counts() throws(Refusal) -> (least: Int, most: Int?)? {
         if take("*") { return (0, nil) }
         if take("+") { return (1, nil) }
@@ -151,11 +151,11 @@ struct NameExpressionParser {
         guard depth <= Self.deepest else { throw refusal("groups within groups deeper than \(Self.deepest)", at: start) }
         let (node, size) = try alternatives()
         guard take(")") else { throw refusal("a ( without a )", at: start) }
-        // A sequence, so that what is repeated is a group even where it holds ^ alone.
+        // A sequence, so that a repeated item is a group even where it contains only ^.
         return (.sequence([node]), size)
     }
 
-    /// `\d` and its like, or a character that means itself.
+    /// `\d` and similar classes, or an escaped character.
     private mutating func escape() throws(Refusal) -> CharacterRanges {
         let start = position
         position += 1
@@ -180,7 +180,7 @@ struct NameExpressionParser {
             guard let scalar = next else { throw refusal("a [ without a ]", at: start) }
             let place = position
             let member = try self.member(scalar)
-            // A hyphen before the end is itself.
+            // A hyphen before the end is literal.
             guard next == "-", position + 1 < scalars.count, scalars[position + 1] != "]" else {
                 result.formUnion(member)
                 continue

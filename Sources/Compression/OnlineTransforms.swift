@@ -4,14 +4,14 @@ internal import Rotation
 internal import Support
 internal import TensorCore
 
-/// What `transform_config` of compressed-tensors says is done at run time: x ↦ x·M/√n on the input of all down projections
-/// (R4), M the Hadamard matrix that this program has there, or nothing.
+/// The run-time transforms that `transform_config` of compressed-tensors describes: x ↦ x·M/√n on the input of all down
+/// projections (R4), with M the Hadamard matrix that this program uses there, or nothing.
 ///
-/// A scheme is a matrix, and where it is applied. At `weight_input` and `weight_output` it is in the weights already that the
-/// folder has. At `input` it is computed for every token; every other place, and every other matrix, is refused.
+/// A scheme is a matrix and the places where it is applied. At `weight_input` and `weight_output` it is already merged into the
+/// folder's weights. At `input` it is computed for every token. Every other place and every other matrix is refused.
 struct OnlineTransforms {
     static let key = "transform_config"
-    /// Where R4 is.
+    /// The place of R4.
     static let input = "input"
 
     /// How a scheme's matrix is made.
@@ -31,8 +31,8 @@ struct OnlineTransforms {
     private let architecture: Architecture
     private var budget = LayerTarget.budget
 
-    /// - Parameter keys: of `transform_config`; nil where it is absent or empty.
-    /// - Throws: ``FileError`` naming the key, or the tensor, that this program does not know or runs otherwise.
+    /// - Parameter keys: the keys of `transform_config`; nil where it is absent or empty.
+    /// - Throws: ``FileError`` naming the key or tensor that this program does not know or would compute differently.
     init(_ keys: HFConfig?, _ checkpoint: Checkpoint, _ architecture: Architecture) throws(FileError) {
         (self.checkpoint, self.architecture) = (checkpoint, architecture)
         guard let keys else { return }
@@ -65,7 +65,7 @@ struct OnlineTransforms {
         }
     }
 
-    /// The transform of this program.
+    /// This program's transform.
     private var transform: HadamardTransform { HadamardTransform(columns: architecture.downWidth) }
 
     /// - Throws: where the matrix is not this program's R4.
@@ -97,7 +97,7 @@ struct OnlineTransforms {
         }
     }
 
-    /// - Throws: where an entry is for other modules than the down projections.
+    /// - Throws: where an entry applies to modules other than the down projections.
     private mutating func checkTargets(_ entry: HFConfig) throws(FileError) {
         let (modules, downs) = (architecture.modules, Set(architecture.downProjections))
         let targets = try LayerTarget.list(entry, "targets", &budget)
@@ -119,7 +119,7 @@ struct OnlineTransforms {
         }
     }
 
-    /// - Throws: where the stored matrix is missing, or another one than this program's.
+    /// - Throws: where the stored matrix is missing, or is not this program's.
     private mutating func addTensors(_ scheme: String, _ matrix: Matrix, isInverse: Bool) throws(FileError) {
         let names = architecture.downProjections.map { Self.tensor(of: $0, scheme) }
         let found = names.filter(checkpoint.contains)
@@ -157,7 +157,7 @@ struct OnlineTransforms {
 struct SignMatrix {
     let order: Int
 
-    /// Groups of rows that are made at once.
+    /// The groups of rows that are made together.
     var parts: [Range<Int>] {
         let step = max(1, (1 << 20) / order)
         return stride(from: 0, to: order, by: step).map { $0..<min($0 + step, order) }
@@ -174,7 +174,7 @@ struct SignMatrix {
 }
 
 extension HFConfig {
-    /// The objects of a list; none where the key is absent.
+    /// The objects of a list; empty where the key is absent.
     ///
     /// - Throws: ``FileError`` naming the key where it is anything else.
     func objects(_ key: String) throws(FileError) -> [HFConfig] {
@@ -189,7 +189,7 @@ extension HFConfig {
 }
 
 extension Architecture {
-    /// The model's modules by name, those that hold others too, and what `targets` may call them.
+    /// The class of each of the model's modules by name, containers included.
     var modules: [String: LayerTarget.ModuleClass] {
         var result: [String: LayerTarget.ModuleClass] = [:]
         for (name, spec) in parameters().named {
@@ -205,7 +205,7 @@ extension Architecture {
         return result
     }
 
-    /// Linear layers that read the inner values of feed-forward networks, a block after the other.
+    /// Linear layers that read the inner values of feed-forward networks, block by block.
     var downProjections: [String] {
         blocks.flatMap { block in
             block.linears.filter { $0.ports.reads == .downInput }.map { block.prefix + $0.spec.layerName }

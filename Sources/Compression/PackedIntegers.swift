@@ -2,15 +2,15 @@ internal import Support
 
 /// Integers of b bits in rows of 32-bit words, as compressed-tensors lays them out (`pack-quantized`).
 ///
-/// Element i of a row stands at bits [i·b, (i+1)·b) of the row's words, lowest bit first, across words where b does not divide
-/// 32. Rows begin at a word.
+/// Element i of a row is at bits [i·b, (i+1)·b) of the row's words, lowest bit first. It may cross words where b does not
+/// divide 32. Rows begin at a word.
 package enum PackedIntegers {
     /// Words of a row.
     package static func words(_ count: Int, bits: Int) -> Int { (count * bits + 31) / 32 }
 
-    /// Whether the words hold ⌊32/b⌋ values each and nothing above them: compressed-tensors' layout before mid-2026, another
-    /// one where b does not divide 32. Rows of few words may have as many in both. Then the bits above are all 0 in that one,
-    /// and those behind the last value in this one.
+    /// Whether the words hold ⌊32/b⌋ values each and nothing above them. That was compressed-tensors' layout before mid-2026,
+    /// which differs where b does not divide 32. Rows of few words may have equally many in both layouts. Then the old layout
+    /// has zeros in the top bits of every word, and the present one only after the last value.
     package static func isOfWholeWords(_ bytes: [UInt8], rows: Int, columns: Int, bits: Int) -> Bool {
         let used = 32 / bits * bits
         let (dense, whole) = (words(columns, bits: bits), (columns * bits + used - 1) / used)

@@ -5,28 +5,28 @@ internal import Rotation
 internal import Support
 internal import TensorCore
 
-/// What another program is told of a compressed folder, in compressed-tensors' words: `quantization_config`, with
+/// The description of a compressed folder for other programs, in the format of compressed-tensors: `quantization_config`, with
 /// `transform_config` where the input of the down projections is rotated at run time (R4).
 package struct SharedForm {
     /// config.json.
     package let config: HFConfig
-    /// Those of the folder's tensors that it has.
+    /// Names of the folder's tensors that belong to it.
     package let tensors: [String]
-    /// To be written beside them: the matrix of R4 where no other program makes it.
+    /// Tensors to be written beside them: the matrix of R4 where other programs cannot make it.
     package let matrices: [TensorSource]
     /// What is done at run time, as it is read back.
     package let execution: Execution
 }
 
 extension SharedForm {
-    /// The scheme's name, a part of the matrix's.
+    /// The scheme's name, which is part of the matrix's name.
     private static let scheme = "R4"
-    /// compressed-tensors makes matrices of a power of two, times one of its own of this order or less.
+    /// compressed-tensors makes matrices of a power of two, times one of its own matrices of this order or less.
     private static let largestFactor = 256
 
     /// Why compressed-tensors cannot describe a folder, and what works; nil where it can.
     ///
-    /// - Parameter rotates: whether it may be `transform_config`.
+    /// - Parameter rotates: whether `transform_config` may be used.
     /// - Throws: `FileError`.
     package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
         let (execution, architecture) = (opened.execution, opened.folder.architecture)
@@ -37,9 +37,9 @@ extension SharedForm {
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
     }
 
-    /// The format in which compressed-tensors holds a folder's network; nil where none does.
+    /// The format of compressed-tensors that can hold a folder's network; nil where there is none.
     ///
-    /// - Parameter isPadded: whether zero points have the rows that transformers makes room for.
+    /// - Parameter isPadded: whether zero points have the number of rows that transformers allocates.
     /// - Throws: `FileError`.
     package static func format(of opened: CompressedFolder, isPadded: Bool) throws -> ExportFormat? {
         let rotates = opened.execution.r4
@@ -47,10 +47,10 @@ extension SharedForm {
         return .compressedTensors(rotates: rotates, isPadded: isPadded)
     }
 
-    /// An embedding that is integers.
+    /// An embedding in integers.
     package struct Embedding: Sendable {
         let bits: Int
-        /// Whether codes share words; else a byte each.
+        /// Whether codes are packed into words; otherwise they are bytes.
         let isPacked: Bool
         let isHead: Bool
 
@@ -136,8 +136,8 @@ extension SharedForm {
         (self.config, self.execution) = (config, execution)
     }
 
-    /// The groups of linears with what is done to their inputs. Each says how it lies: compressed-tensors takes it for bytes
-    /// where inputs are rounded.
+    /// The groups of linears, with what is done to their inputs. Each group states its layout, since compressed-tensors assumes
+    /// bytes where inputs are rounded.
     private static func groups(
         _ keys: HFConfig, _ architecture: Architecture, _ execution: Execution
     ) throws(FileError) -> JSONObject {
@@ -177,7 +177,7 @@ extension SharedForm {
         ]
     }
 
-    /// With the first of the modules, since all have the same; bfloat16 holds ±1.
+    /// The matrix is stored with the first module, since all modules have the same one; bfloat16 holds ±1.
     private static func matrices(_ architecture: Architecture) -> [TensorSource] {
         let block = HadamardTransform(columns: architecture.downWidth).block
         guard block.factor > 1, let module = architecture.downProjections.first else { return [] }
@@ -206,7 +206,8 @@ extension Execution {
 }
 
 extension Architecture {
-    /// The down projections in compressed-tensors' words: by the end of their names where no other layer has that.
+    /// Patterns for the down projections in compressed-tensors: the ending of their names where no other layer has the same
+    /// ending.
     fileprivate var downTargets: [String] {
         let names = downProjections
         guard let last = names.first?.split(separator: ".").last else { return names }

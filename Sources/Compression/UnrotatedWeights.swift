@@ -6,11 +6,11 @@ internal import TensorCore
 
 /// Weights of a folder with R4 taken back out of the down projections (W ← W·Hᵀ): as floats they need nothing at run time.
 struct UnrotatedWeights: PackedWeights {
-    /// nil where all are floats.
+    /// The packed weights; nil where all are floats.
     private let base: (any PackedWeights)?
     private let checkpoint: Checkpoint
     private let transform: HadamardTransform
-    /// By the name of the weight.
+    /// Names of the weights that contain R4.
     private let rotated: Set<String>
 
     init(_ folder: ModelFolder) {
@@ -49,6 +49,6 @@ struct UnrotatedWeights: PackedWeights {
 }
 
 extension CompressedFolder {
-    /// The model without R4: another folder's worth of floats, which do nothing at run time where R4 was all that was done.
+    /// The model without R4, as floats. It does nothing at run time if R4 was the only thing done there.
     package var unrotated: ModelFolder { execution.r4 ? folder.replacing(UnrotatedWeights(folder)) : folder }
 }

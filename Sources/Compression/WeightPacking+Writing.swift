@@ -4,17 +4,17 @@ internal import Quantization
 internal import Support
 
 extension WeightPacking {
-    /// What is packed in a folder to be written.
+    /// The packed parts of a folder that is to be written.
     struct Written {
         /// By the linear's name.
         let linears: [String: QuantizerSpec]
-        /// Of the linears.
+        /// The layout of the linears.
         let layout: WeightPacking.Layout
         let embedding: (spec: QuantizerSpec, layout: WeightPacking.Layout)?
-        /// nil also where the embedding serves as head.
+        /// The head's quantizer; nil also where the embedding serves as head.
         let head: QuantizerSpec?
         let hasFactors: Bool
-        /// Whether others can run the folder: they are told of quantized inputs here.
+        /// Whether other programs can run the folder. They find quantized inputs described here.
         let isShared: Bool
 
         var isEmpty: Bool { linears.isEmpty && embedding == nil && head == nil && !hasFactors }
@@ -26,7 +26,7 @@ extension WeightPacking.Written {
         let spec: QuantizerSpec
         let layout: WeightPacking.Layout
         var targets: [String]
-        /// Whether the inputs of these layers are rounded where those of linears are.
+        /// Whether the inputs of these layers are rounded like those of linears.
         let isLinear: Bool
     }
 
@@ -52,7 +52,7 @@ extension WeightPacking.Written {
         return .object(object)
     }
 
-    /// Layers that other programs would take for linears like the packed ones: linears that are not packed, matrices between
+    /// Layers that other programs would otherwise treat like the packed linears: linears that are not packed, matrices between
     /// embedding, blocks and head, and the head.
     private func ignored(_ architecture: Architecture) -> [String] {
         architecture.linears.map(\.name).filter { linears[$0] == nil }
@@ -60,7 +60,7 @@ extension WeightPacking.Written {
             + (head == nil ? [architecture.head.layerName] : [])
     }
 
-    /// Linears of one form together; where there is one form, it is that of all. A name counts before the kind of layer.
+    /// Linears grouped by form. A single form applies to all linears. Names take precedence over the class of a layer.
     private func groups(_ architecture: Architecture) -> [Group] {
         var groups: [Group] = []
         for name in architecture.linears.map(\.name) {

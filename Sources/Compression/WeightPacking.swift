@@ -3,22 +3,22 @@ internal import Models
 internal import Quantization
 internal import Support
 
-/// What config.json says of packed weights (`quantization_config`).
+/// What config.json says about packed weights (`quantization_config`).
 ///
-/// A folder that other readers of compressed-tensors can run as well says so; any other names a method of this program's own,
-/// which they refuse instead of running it as something else.
+/// A folder that other programs can also run says so with compressed-tensors' method. Any other folder names this program's own
+/// method, which others refuse instead of running the folder incorrectly.
 package struct WeightPacking {
     static let key = "quantization_config", ownMethod = "sq-train", sharedMethod = "compressed-tensors"
 
-    /// How integers lie in the checkpoint.
+    /// The layout of integers in the checkpoint.
     package enum Layout: String, Sendable, CaseIterable {
         /// ``IntegerTensors``: b bits each.
         case packed = "pack-quantized"
-        /// A byte each, `NAME.weight` in I8: what other programs read where inputs are quantized, too.
+        /// A byte each, `NAME.weight` in I8: the layout that other programs read where inputs are quantized, too.
         case bytes = "int-quantized"
     }
 
-    /// The `format` of a folder whose groups have formats of their own.
+    /// The `format` of a folder whose groups have different formats.
     static let mixed = "mixed-precision"
 
     private struct Group {
@@ -30,16 +30,16 @@ package struct WeightPacking {
     }
 
     let isOwn: Bool
-    /// Of all linears.
+    /// What is done to the inputs of all linears.
     let execution: Execution
     let hasFactors: Bool
     /// `transform_config`; nil where it is absent or empty. See ``OnlineTransforms``.
     let transforms: HFConfig?
-    /// What the user should know, a sentence each.
+    /// Warnings for the user, one sentence each.
     let warnings: [String]
     private let groups: [Group]
     private let tables: Set<String>
-    /// Linears that are said to be as they were.
+    /// Linears listed as not quantized.
     private let ignored: [LayerTarget]
 
     /// - Parameters:
@@ -54,7 +54,7 @@ package struct WeightPacking {
             return nil
         }
         let method = try keys.string("quant_method")
-        // Others' methods are named where their tensors are found.
+        // Methods of other programs are named when their tensors are found.
         guard method == Self.ownMethod || method == Self.sharedMethod else { return nil }
         isOwn = method == Self.ownMethod
         self.tables = tables
@@ -67,7 +67,7 @@ package struct WeightPacking {
             throw keys.failure(key, "is not supported; this program runs packed integer weights without it")
         }
         let warning = try Self.statusWarning(keys)
-        // Other programs do not read this one's form, whatever it says.
+        // Other programs do not read this program's own method, whatever status it states.
         warnings = isOwn ? [] : [warning].compactMap(\.self)
         let described = try keys.object(OnlineTransforms.key)
         transforms = described?.json.count == 0 ? nil : described
@@ -94,12 +94,12 @@ package struct WeightPacking {
         (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
     }
 
-    /// What compressed-tensors calls weights that are stored as integers. `initialized` and `calibration` have no scales yet,
-    /// and those that are `frozen` or `decompressed` are floats. But of published folders many say `frozen`, or nothing, and
-    /// hold integers (transformers' pull request 47152): their tensors say what they are.
+    /// The status in compressed-tensors of weights that are stored as integers. With `initialized` and `calibration` there are
+    /// no scales yet; with `frozen` and `decompressed` the weights are floats. But many published folders say `frozen`, or
+    /// nothing, and hold integers (transformers' pull request 47152). There the tensors decide.
     private static let integers = "compressed", settled = "frozen"
 
-    /// - Throws: for a status in which weights are no integers.
+    /// - Throws: for a status in which weights are not integers.
     private static func statusWarning(_ keys: HFConfig) throws(FileError) -> String? {
         let key = "quantization_status"
         let status = try keys.string(key, default: "")
@@ -140,7 +140,7 @@ package struct WeightPacking {
         return execution
     }
 
-    /// - Parameter shared: the layout of all groups that have none of their own.
+    /// - Parameter shared: the layout of all groups that do not state their own.
     private static func group(_ keys: HFConfig, _ shared: Layout?, _ budget: inout Int) throws(FileError) -> Group {
         try keys.allow(["targets", "weights", "format", "input_activations"])
         let weights = try keys.required("weights")
@@ -148,7 +148,8 @@ package struct WeightPacking {
             "num_bits", "type", "symmetric", "strategy", "group_size", "dynamic", "observer", "observer_kwargs", "scale_dtype",
             "zp_dtype", "actorder",
         ])
-        // Columns that were rounded in another order lie as ever; groups of columns that are not neighbors have an index.
+        // Columns that were rounded in another order are still stored in the usual order. Groups of columns that are not
+        // neighbors have an index.
         if let order = weights.value("actorder"), order != .bool(false), !["weight", "static"].contains(order.string ?? "") {
             throw weights.failure(
                 "actorder",
@@ -179,8 +180,9 @@ package struct WeightPacking {
             execution: try inputs(try keys.object("input_activations")))
     }
 
-    /// The group of a layer where targets overlap, as compressed-tensors has it: its own name goes before regular expressions,
-    /// these, the first by their text, before its class; of one text in several groups the last counts.
+    /// The group of a layer where targets overlap, as in compressed-tensors: the layer's own name takes precedence over regular
+    /// expressions (of which the first in order of their text counts), and these over its class. If one target is in several
+    /// groups, the last counts.
     private static func group(of name: String, _ module: LayerTarget.ModuleClass, among groups: [Group]) -> Group? {
         let matching = groups.flatMap { group in
             group.targets.filter { $0.matches(name, module) }.map { (target: $0, group: group) }
@@ -193,10 +195,10 @@ package struct WeightPacking {
         one.kind == other.kind ? one.text.utf8.lexicographicallyPrecedes(other.text.utf8) : one.kind < other.kind
     }
 
-    /// How a matrix is packed: as the group that names it says or, for a linear, the one of all linears.
+    /// How a matrix is packed: as stated by the group that names it or, for a linear, by the group of all linears.
     ///
-    /// - Parameter found: how its tensors lie.
-    /// - Throws: ``FileError`` where none does, in another layout, or where groups do not divide its inputs.
+    /// - Parameter found: the layout of its tensors.
+    /// - Throws: ``FileError`` where no group covers it, where the layouts differ, or where groups do not divide its inputs.
     func spec(
         of linear: LinearShape, _ module: LayerTarget.ModuleClass, _ found: Layout, _ config: HFConfig
     ) throws(FileError) -> QuantizerSpec {

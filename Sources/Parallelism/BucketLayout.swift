@@ -1,9 +1,9 @@
-/// Parameters one after the other in a few buckets, each parameter whole in one of them.
+/// The arrangement of parameters, one after the other, in a few buckets, each parameter whole in one of them.
 package struct BucketLayout: Sendable {
     /// Where a parameter's elements lie.
     package struct Place: Sendable, Equatable {
         package let bucket: Int
-        /// Of its first element, in the bucket.
+        /// Index of its first element in the bucket.
         package let offset: Int
         package let count: Int
     }
@@ -14,8 +14,8 @@ package struct BucketLayout: Sendable {
     /// Elements of all parameters.
     package let count: Int
 
-    /// Bytes after which a bucket is closed: a sum over ranks of this size is paced by the memory's speed, not by its fixed
-    /// cost.
+    /// Bytes after which a bucket is closed. The time of a sum over ranks of this size depends on the memory's speed, not on
+    /// the fixed cost of a message.
     package static let defaultBytes = 4 << 20
 
     /// - Parameter counts: elements of each parameter, in the order in which a backward pass completes their gradients.

@@ -1,5 +1,4 @@
-/// How the sequences that fall to a replica in a step are cut into micro-batches, which run through the stages one behind the
-/// other.
+/// How a replica's sequences of a step are divided into micro-batches, which run through the stages one after the other.
 package struct MicroBatches: Sendable, Equatable {
     private enum Size: Sendable, Equatable {
         case count(Int)
@@ -7,7 +6,7 @@ package struct MicroBatches: Sendable, Equatable {
     }
     private let size: Size
 
-    /// This many micro-batches, whatever there is.
+    /// This many micro-batches, whatever the number of sequences.
     package static func count(_ count: Int) -> MicroBatches {
         precondition(count > 0, "\(count) micro-batches")
         return MicroBatches(size: .count(count))

@@ -2,9 +2,9 @@ package import Collectives
 
 /// How the ranks of a job are arranged: replicas of the model, each divided into stages.
 ///
-/// rank = replica · stages + stage. The stages of a replica are neighbors, so that a node holds whole replicas where it can: in
-/// a step a replica hands 3 · tokens · h numbers over each stage boundary when rotations are learned, while replicas exchange
-/// h²/2.
+/// rank = replica · stages + stage. The stages of a replica are neighbors, so that a node holds whole replicas where possible:
+/// when rotations are learned, a replica sends 3 · tokens · h numbers over each stage boundary in a step, while replicas
+/// exchange h²/2.
 package struct ParallelDims: Sendable, Equatable {
     package let data: Int
     package let pipeline: Int
@@ -23,7 +23,7 @@ package struct ParallelDims: Sendable, Equatable {
     /// The replica that a rank belongs to.
     package func replica(of rank: Int) -> Int { rank / pipeline }
 
-    /// The stage of its replica that a rank is.
+    /// The stage that a rank holds in its replica.
     package func stage(of rank: Int) -> Int { rank % pipeline }
 }
 
@@ -41,7 +41,7 @@ package struct ParallelGroups<World: Communicator> {
     package var stage: Int { pipeline.rank }
     package var isFirst: Bool { stage == 0 }
     package var isLast: Bool { stage == dims.pipeline - 1 }
-    /// Bytes this rank has handed over in all groups so far.
+    /// Bytes that this rank has sent in all groups so far.
     package var bytesSent: Int { world.bytesSent + pipeline.bytesSent + replicas.bytesSent }
 
     /// Collective over `world`.
@@ -59,12 +59,12 @@ package struct ParallelGroups<World: Communicator> {
         self.replicas = replicas
     }
 
-    /// Every rank a replica of the whole model.
+    /// Groups in which every rank is a replica of the whole model.
     package static func dataParallel(_ world: World) throws(MPIError) -> ParallelGroups {
         try ParallelGroups(ParallelDims(data: world.size, pipeline: 1), world)
     }
 
-    /// Sums over the replicas what the last stages have computed, and gives it to all ranks, the same bits. Collective.
+    /// Sums the values of the last stages over the replicas, and gives the result to all ranks with the same bits. Collective.
     package func sumFromLastStage(_ values: [Double]) throws(MPIError) -> [Double] {
         var sums = values
         if isLast { try replicas.allReduce(&sums, .sum) }

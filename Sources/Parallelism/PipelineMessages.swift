@@ -2,10 +2,10 @@ package import Collectives
 internal import Support
 package import TensorCore
 
-/// Messages on their way to other ranks. Sending returns at once; memory is given back as messages arrive.
+/// Messages under way to other ranks. Sending returns at once; memory is released as messages arrive.
 ///
-/// At most `limit` messages are under way to each peer; then sending waits for the oldest. That cannot end in ranks waiting for
-/// each other as long as receivers keep a receive posted for the next message they will need (see ``Inbox``).
+/// At most `limit` messages are under way to each peer; after that sending waits for the oldest. This cannot deadlock as long
+/// as receivers keep a receive posted for the next message that they will need (see ``Inbox``).
 package final class Outbox<World: Communicator> {
     private let communicator: World
     private let limit: Int
@@ -18,7 +18,7 @@ package final class Outbox<World: Communicator> {
         self.limit = limit
     }
 
-    /// Starts to send a tensor; waits for the oldest message to this peer where as many as allowed are under way.
+    /// Starts to send a tensor. Waits for the oldest message to this peer if as many as allowed are under way.
     package func send(_ tensor: Tensor, to peer: Int, tag: Int) throws(MPIError) {
         try Trace.span(.poll) { () throws(MPIError) in try progress() }
         while let oldest = pending[peer]?.first, pending[peer, default: []].count >= limit {
@@ -34,7 +34,7 @@ package final class Outbox<World: Communicator> {
         return pending[peer, default: []].count < limit
     }
 
-    /// Lets MPI move what is under way, and releases what has arrived.
+    /// Lets MPI make progress with messages under way, and releases those that have arrived.
     package func progress() throws(MPIError) {
         for peer in Array(pending.keys) {
             while let oldest = pending[peer]?.first, try oldest.isComplete() { pending[peer]?.removeFirst() }
@@ -50,19 +50,19 @@ package final class Outbox<World: Communicator> {
     }
 }
 
-/// Messages expected from one rank, in order. The receives of the next one are always posted, so that it can arrive while this
-/// rank computes.
+/// Messages expected from one rank, in order. The receives of the next message are always posted, so that it can arrive while
+/// this rank computes.
 struct Inbox<World: Communicator> {
     private let communicator: World
     private let peer: Int
     /// One tag per tensor of a message.
     private let tags: Range<Int>
-    /// Shapes of the tensors of the messages to come, after the one posted.
+    /// Shapes of the tensors in later messages, after the one whose receives are posted.
     private var shapes: ArraySlice<[Int]>
     private var posted: [Pending<Tensor>] = []
     private(set) var waitSeconds = 0.0
 
-    /// - Parameter shapes: of each message; all its tensors have one shape.
+    /// - Parameter shapes: the shape of the tensors of each message, which all tensors of a message share.
     init(_ communicator: World, from peer: Int, tags: Range<Int>, shapes: [[Int]]) throws(MPIError) {
         (self.communicator, self.peer, self.tags, self.shapes) = (communicator, peer, tags, shapes[...])
         try post()
@@ -87,7 +87,7 @@ struct Inbox<World: Communicator> {
 
     func progress() throws(MPIError) { for message in posted { _ = try message.isComplete() } }
 
-    /// Whether the next message is here. - Precondition: one is expected.
+    /// Whether the next message has arrived. - Precondition: one is expected.
     func hasNext() throws(MPIError) -> Bool {
         for message in posted { guard try message.isComplete() else { return false } }
         return true

@@ -1,11 +1,11 @@
-/// Where the time of a stage's passes went, in seconds.
+/// How the time of a stage's passes was spent, in seconds.
 package struct PipelineTiming: Sendable, Equatable {
     package var total = 0.0
-    /// Of `total`, what was spent waiting for messages.
+    /// The part of `total` that was spent waiting for messages.
     package var waiting = 0.0
-    /// Of `total`, what forward passes took.
+    /// The part of `total` that forward passes took.
     package var forward = 0.0
-    /// Of `total`, what `PassesAside` took.
+    /// The part of `total` that `PassesAside` took.
     package var aside = 0.0
     /// Of `total`, what products took that backward passes put off.
     package var weightGradients = 0.0
@@ -37,20 +37,20 @@ package struct PipelineTiming: Sendable, Equatable {
     /// What backward passes took, without what they put off.
     private var backward: Double { max(0, work - forward - aside - weightGradients) }
 
-    /// Fractions of the stages' time, over all ranks.
+    /// Shares of the stages' time, over all ranks.
     package struct Waiting: Sendable, Equatable {
-        /// In which they waited.
+        /// The share in which they waited.
         package var measured = 0.0
-        /// In which they must wait at least, in whatever order they make their passes and however fast messages are.
+        /// The share in which they must wait, in whatever order they make their passes and however fast messages are.
         package var least = 0.0
 
-        /// The time of passes that wait no more than they must, over what they took.
+        /// The least possible time of the passes over the time that they took.
         package var efficiency: Double { (1 - measured) / (1 - least) }
     }
 
     /// - Parameters:
-    ///   - timings: of all ranks, the stages of a replica one after the other.
-    ///   - microbatches: of a step, of one replica.
+    /// - timings: one for each rank, with the stages of a replica one after the other.
+    /// - microbatches: number of one replica's micro-batches in a step.
     package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
         let total = timings.reduce(0) { $0 + $1.total }
         let work = timings.reduce(0) { $0 + $1.work }
@@ -60,9 +60,11 @@ package struct PipelineTiming: Sendable, Equatable {
         return Waiting(measured: total > 0 ? 1 - work / total : 0, least: least > 0 ? 1 - work / least : 0)
     }
 
-    /// No replica with stages that compute so long is faster. A stage begins when the first of M micro-batches has gone forward
-    /// through the stages before it, of f seconds, and the last one has yet to go back through them, for b seconds, when it has
-    /// gone back through this one; meanwhile the stage can do what others do not wait for:
+    /// A lower bound on a replica's seconds, given how long its stages compute, for any order of their passes.
+    ///
+    /// A stage begins when the first of M micro-batches has gone forward through the stages before it, which take f seconds a
+    /// step for forward passes. When the last micro-batch has gone back through it, that one has yet to go back through the
+    /// stages before it, which take b seconds a step for backward passes; meanwhile the stage can do what no other waits for:
     /// max over stages s of Σ_{j<s} f_j/M + max(work_s, f_s + b_s + Σ_{j<s} b_j/M).
     private static func leastSeconds(_ replica: ArraySlice<PipelineTiming>, microbatches: Int) -> Double {
         let part = 1 / Double(max(1, microbatches))

@@ -3,12 +3,12 @@ internal import Glibc
 
 /// Memory that processes on this machine may still take.
 package enum AvailableMemory {
-    /// Bytes: the least of what the kernel believes it can give without swapping, and of what the control groups of this
-    /// process leave. Where neither is known, no limit.
+    /// Bytes: the smaller of the memory that the kernel expects to provide without swapping and the memory that this process's
+    /// control groups leave. Where neither is known there is no limit.
     package static var bytes: Int { bytes(in: ControlGroups()) }
 
-    /// Of the addresses a process may have, what OpenBLAS's buffer for packed matrices and the stacks of threads yet to start
-    /// take.
+    /// Address space reserved for OpenBLAS's buffer of packed matrices and the stacks of threads that have not started yet, in
+    /// bytes.
     private static let reserve = 160 << 20
 
     static func bytes(in groups: ControlGroups) -> Int {
@@ -41,27 +41,27 @@ package enum AvailableMemory {
         return bytes > 0 ? bytes : nil
     }
 
-    /// Bytes that a line `name: 123 kB` of a file of the kernel's stands for; 0 where there is none.
+    /// Bytes given by a line `name: 123 kB` of a kernel file; 0 where there is no such line.
     private static func kibibytes(_ name: String, _ path: String) -> Int {
         let line = ControlGroups.text(path).split(separator: "\n").first { $0.hasPrefix("\(name):") }
         return line?.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) }.map { $0 << 10 } ?? 0
     }
 }
 
-/// Where a control group says how much memory its processes may have and have, in bytes.
+/// The files in which a control group states its memory limit and usage, in bytes.
 struct GroupFiles {
     let limit: String
     let usage: String
-    /// Of usage: files that were read or written, such as a model, which the kernel lets go of when memory is asked for. In
-    /// `memory.stat`.
+    /// Entries of `memory.stat` for the page cache, such as a model that was read. They are a part of the usage that the kernel
+    /// releases when memory is needed.
     let cache: Set<Substring>
 
     static let version1 = GroupFiles(
         limit: "memory.limit_in_bytes", usage: "memory.usage_in_bytes", cache: ["total_active_file", "total_inactive_file"])
     static let version2 = GroupFiles(limit: "memory.max", usage: "memory.current", cache: ["active_file", "inactive_file"])
 
-    /// Bytes left in a group's folder. A limit that is not there, or not a number (`max`), is none; one beyond any machine's
-    /// memory does no harm.
+    /// Bytes that the group of a folder may still use. A limit that is missing or not a number (`max`) is no limit; one beyond
+    /// any machine's memory does no harm.
     func room(_ folder: String) -> Int? {
         func text(_ name: String) -> String { ControlGroups.text("\(folder)/\(name)") }
         guard let limit = Int(text(limit)) else { return nil }

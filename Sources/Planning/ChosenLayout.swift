@@ -6,19 +6,18 @@ internal import Models
 package import Parallelism
 
 extension RunConfig {
-    /// Replicas and stages of a job on this world: what `parallel.*` says, and of what it leaves open the fewest stages that
-    /// the ranks' memory can hold, or what the run to resume had. Of the model its config.json is read, or a GGUF file's head.
-    /// Collective.
+    /// Chooses replicas and stages of a job on this world: what `parallel.*` says and, where it leaves them open, the layout of
+    /// the run to resume or the fewest stages that the ranks' memory can hold. Of the model only config.json is read, or the
+    /// header of a GGUF file. Collective.
     ///
     /// - Parameter before: asked on rank 0 for the stages that the run to resume had; nil from the beginning.
-    /// - Throws: ``ConfigurationError`` where nothing fits, or the numbers do not go with the ranks; what is wrong with
-    ///   config.json.
+    /// - Throws: ``ConfigurationError`` where nothing fits or the numbers do not match the ranks; errors of config.json.
     package func chooseLayout(
         job: String, stagesBefore before: () -> Int?, over world: some Communicator
     ) throws -> ParallelDims {
         let path = model.path ?? EmbeddedModel.path
         let shape = try world.agree { try ModelRegistry.model(ModelRegistry.configuration(at: path)).architecture }
-        // What is wrong with the input besides is found when it is read.
+        // Other errors of the input are found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
         if canPlan, let job = PlannedJob(rawValue: job) {
             let chooser = try LayoutChooser(Workload(job, self, shape), over: world)
@@ -32,9 +31,9 @@ extension RunConfig {
 }
 
 extension Architecture {
-    /// Whether the model has fewer than 10¹⁵ parameters, as it is and as ternary factors with as many components as the longer
-    /// side is long, so that no count of operations or bytes overflows. Any other is a config.json that no checkpoint goes
-    /// with.
+    /// Whether the model has fewer than 10¹⁵ parameters, both as it is and as ternary factors with as many components as the
+    /// longer side of each matrix. Then no count of operations or bytes overflows. No checkpoint can match a larger
+    /// config.json.
     package var isOfPlannableSize: Bool {
         let longest = Double(linears.flatMap(\.shape).max() ?? 0)
         let factors = Double(linears.count) * 2 * longest * longest

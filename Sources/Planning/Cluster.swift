@@ -11,30 +11,30 @@ package struct Cluster: Sendable, Equatable {
     package var coresPerNode: Int
     /// Bytes.
     package var memoryPerNode: Int
-    /// Bytes that a process may have, whatever a node has.
+    /// Bytes that a single process may use, whatever a node has.
     package var memoryPerProcess = Int.max
-    /// Bytes per second that leave a node; on one node, that pass between two ranks.
+    /// Bytes per second that can leave a node; on a single node, bytes per second between two ranks.
     package var bandwidth: Double
-    /// Seconds of a small message.
+    /// Seconds that a small message takes.
     package var latency: Double
     /// Operations per second of a matrix product on one core.
     package var productFlops: Double
     /// Threads of a rank; nil for its share of the cores.
     package var threads: Int?
 
-    /// What was taken for granted of machines that are not this one, as sentences.
+    /// What is assumed about machines other than this one, as sentences.
     package var assumptions: [String] = []
 
     package var ranks: Int { nodes * ranksPerNode }
     package var memoryPerRank: Int { min(memoryPerNode / ranksPerNode, memoryPerProcess) }
-    /// Threads a rank's products run on.
+    /// Threads that a rank's products run on.
     package var threadsPerRank: Int { threads ?? max(1, coresPerNode / ranksPerNode) }
     /// Threads that share one core; 1 where there are enough cores.
     package var threadsPerCore: Double { max(1, Double(ranksPerNode * threadsPerRank) / Double(coresPerNode)) }
-    /// Bytes per second for one rank while all others send too.
+    /// Bytes per second for one rank while all others send, too.
     package var bandwidthPerRank: Double { nodes == 1 ? bandwidth : bandwidth / Double(ranksPerNode) }
-    /// Bytes per second from a stage to the next, its neighbor. A node that holds whole replicas has all of these within
-    /// itself; of any other one boundary leads to the next node, and has its network for itself.
+    /// Bytes per second from a stage to the next one. Where a node holds whole replicas, all stage boundaries are within the
+    /// node. Otherwise one boundary leads to the next node, and has that node's network to itself.
     func boundaryBandwidth(stages: Int) -> Double {
         nodes == 1 || ranksPerNode % stages != 0 ? bandwidth : Self.assumedBandwidth(nodes: 1)
     }
@@ -52,8 +52,9 @@ package struct Cluster: Sendable, Equatable {
         self.productFlops = productFlops
     }
 
-    /// As configured. What is left open is what this machine has, where the plan is for this machine: one node, whose cores
-    /// nobody has named. Of another cluster it is assumed, whatever this machine is, and said in ``assumptions``.
+    /// The cluster that the settings describe. A plan for one node without a number of cores is for this machine, whose
+    /// properties then fill what is left open. For any other cluster, open properties are assumed, independently of this
+    /// machine, and listed in ``assumptions``.
     package init(_ settings: PlanSettings) {
         let isHere = settings.nodes == 1 && settings.coresPerNode == nil
         let isAlone = settings.nodes == 1
@@ -95,7 +96,7 @@ package struct Cluster: Sendable, Equatable {
         }
     }
 
-    /// Of memory that ranks share, or of the network between machines.
+    /// Assumed bytes per second: of shared memory on one node, of the network on several.
     static func assumedBandwidth(nodes: Int) -> Double {
         nodes == 1 ? AssumedNode.sharedBandwidth : AssumedNode.bandwidth
     }

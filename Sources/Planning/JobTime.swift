@@ -3,18 +3,18 @@ internal import Datasets
 internal import Models
 internal import Rotation
 
-/// What a job does besides its steps, for the time the whole of it takes: files, sequences that the model draws, evaluations
-/// before and after, weights rotated and rounded for these, and the first decomposition of a ternary training.
+/// The work of a job besides its steps, for the time of the whole job: files, sequences that the model draws, evaluations
+/// before and after, weights rotated and rounded for these, and the first decomposition of ternary training.
 struct JobTime {
     private let workload: Workload
     let evaluation: Workload
-    /// Of rotations that are learned besides the job's steps.
+    /// The learning of rotations outside the job's own steps.
     private let learning: Workload?
     private let cost: ModelCost
 
     init(_ workload: Workload) {
         self.workload = workload
-        // Of the network alone, whatever is given to score besides.
+        // Only the network counts here, whatever else is given to score.
         var config = workload.config
         (config.ternary.path, config.eval.trained) = (nil, nil)
         evaluation = Workload(.eval, config, workload.shape).part(of: workload)
@@ -32,7 +32,7 @@ struct JobTime {
         }
         let parts = workload.parts(layout)
         func time(_ work: Work) -> Double { work.seconds(on: cluster) * cluster.threadsPerCore }
-        /// Of the stage that takes longest.
+        /// Seconds of the stage that takes longest.
         func longest(_ work: (StagePart) -> Work) -> Double { parts.map { time(work($0)) }.max() ?? 0 }
         var seconds = CalibratedRates.secondsOfStart + longest(files) + Double(workload.steps) * planned.secondsPerStep
         seconds += passes / Double(evaluation.passes) * step(evaluation)
@@ -45,7 +45,7 @@ struct JobTime {
         if workload.job == .qat {
             let ternary = TernaryWork(workload)
             let tokens = Double(evaluation.sequences * workload.length) / Double(layout.data)
-            // Before the first step, after the last one, and for the file, which is scored.
+            // Before the first step, after the last one, and for the written file, which is scored.
             seconds += longest {
                 ternary.beginning($0, replicas: layout.data) + 3 * ternary.reporting($0)
                     + ternary.running($0, tokens: tokens)
@@ -62,18 +62,19 @@ struct JobTime {
     /// Forward passes over the windows of the evaluation outside the steps.
     private var passes: Double {
         switch workload.job {
-        // Full precision alone; beside it rounded, with norms folded, with rotations, and as written. Two sequences of a pass
-        // each by which the written network is checked, and one rounded to 16 bits.
+        // Full precision alone; then rounded, with norms folded, with rotations, and as written, each beside full precision.
+        // Also the passes of two sequences each that check the written network, and one that is rounded to 16 bits.
         case .rotate: 7 + 2 * Double(rotatedRows) + 4 / Double(evaluation.sequences)
-        // Full precision alone, and beside the trained network.
+        // Full precision alone; then the trained network beside full precision.
         case .train: 3
-        // Full precision alone; beside it before and after, and ternary layers' rivals.
+        // Full precision alone; then, beside it, the network before and after, and the integers that ternary layers are
+        // compared with.
         case .qat: workload.isTernary ? (workload.config.eval.compare ? 9 : 5) : 5
         case .ptq, .quantize, .eval: 0
         }
     }
 
-    /// Rows of `rotate` with rotations: with those of the start, where there are any, and with learned ones.
+    /// Rows of `rotate` with rotations: with the initial ones, if there are any, and with learned ones.
     private var rotatedRows: Int { workload.rotates ? workload.runsBackward ? 2 : 1 : 0 }
 
     /// Rounding all weights of a stage, once for each row of the job's table that is rounded.
@@ -90,7 +91,8 @@ struct JobTime {
         return Work(searches: rows * linears(part))
     }
 
-    /// Rotating all weights of a stage: for the scores of two rows, the check, the file, and twice to see what 16 bits leave.
+    /// Rotating all weights of a stage: for the scores of two rows, for the check, for the file, and twice to measure the
+    /// effect of 16 bits.
     private func rotating(_ part: StagePart) -> Work {
         guard workload.job == .rotate else { return Work() }
         let rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
@@ -106,8 +108,7 @@ struct JobTime {
 
     // MARK: Sequences and files
 
-    /// Reading a stage's parameters, digesting and writing them: how often two bytes of each are digested, as measured, and
-    /// whether they are written as they are.
+    /// Reading, hashing and writing a stage's parameters. How often two bytes of each are hashed was measured for each job.
     private func files(_ part: StagePart) -> Work {
         let (digests, isWritten) =
             switch workload.job {
@@ -123,8 +124,8 @@ struct JobTime {
         return Work(values: values * workload.parameters(part))
     }
 
-    /// Those that a training waits for: the last, and where no core is idle the others, too, which are written beside the steps
-    /// that follow.
+    /// Number of checkpoints that training waits for: the last one and, where no core is idle, also the others, which are
+    /// written during the following steps.
     private func checkpoints(on cluster: Cluster) -> Int {
         let every = workload.config.checkpoint.every
         guard workload.trainsWeights, every > 0 else { return 0 }
@@ -132,18 +133,18 @@ struct JobTime {
         return hasIdleCore ? 1 : (workload.steps + every - 1) / every
     }
 
-    /// What a rank of a stage writes and digests of a checkpoint.
+    /// Hashing and writing one rank's share of a checkpoint.
     private func saving(_ part: StagePart, replicas: Int) -> Work {
         Work(values: CalibratedRates.valuesOfSaving * StageMemory(workload, part).saved(replicas: replicas))
     }
 
-    /// Sequences that the model draws where no text is given, some together and token by token: each position takes all
-    /// weights from memory, for few rows. With stages as many of these chunks are under way.
+    /// Sequences that the model draws where no text is given, in chunks of sequences and token by token: each position reads
+    /// all weights from memory for few rows. As many chunks as there are stages are under way at once.
     private func drawing(_ parts: [StagePart], replicas: Int, on cluster: Cluster) -> Double {
         let chunk = SampledTokens.chunk
         let positions = Double(workload.length - 1)
         return workload.drawnTexts.reduce(0) { sum, count in
-            // The chunks of the first replica, which has most, by the group that is under way at once.
+            // The chunks of the first replica, which has the most, in groups that are under way at once.
             let own = stride(from: 0, to: count, by: chunk * replicas).map { min(chunk, count - $0) }
             let groups = stride(from: 0, to: own.count, by: parts.count).map { own[$0..<min($0 + parts.count, own.count)] }
             return groups.reduce(sum) { sum, group in
@@ -153,7 +154,7 @@ struct JobTime {
         } * cluster.threadsPerCore
     }
 
-    /// A token of each sequence of a chunk.
+    /// One token of each sequence of a chunk.
     private func position(_ part: StagePart, rows: Double) -> Work {
         let head = part.isLast ? Double(cost.head) : 0
         let weights = linears(part) + head

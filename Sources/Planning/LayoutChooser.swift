@@ -6,8 +6,8 @@ internal import Support
 
 /// Chooses replicas, stages and micro-batches for a run, and refuses a run that the ranks' memory cannot hold.
 ///
-/// The choice depends on shapes and memory alone, never on measured speed: a run started again on machines as free as before is
-/// divided the same way, and one that resumes from a checkpoint as it was before, if that fits.
+/// The choice depends only on shapes and memory, never on measured speed. So a run that is started again on machines with as
+/// much free memory is divided in the same way. A run that resumes from a checkpoint keeps its layout, if that fits.
 package struct LayoutChooser: Sendable {
     private let workload: Workload
     private let ranks: Int
@@ -20,19 +20,20 @@ package struct LayoutChooser: Sendable {
         self.memoryPerRank = memoryPerRank
     }
 
-    /// For the ranks of a job: memory is what each machine has available, divided among its ranks; the least counts. What
-    /// `plan.memory_per_node` says of another cluster is of no interest here. Collective.
+    /// For the ranks of a job. Memory is what each machine has available, divided among its ranks; the smallest share counts.
+    /// `plan.memory_per_node`, which describes another cluster, is not used. Collective.
     package init(_ workload: Workload, over world: some Communicator) throws(MPIError) {
         let share = AvailableMemory.bytes / (try world.ranksOnNode())
-        // A limit of the process is each rank's own.
+        // A limit of the process applies to each rank separately.
         let least = Int64(min(share, AvailableMemory.processRoom ?? .max))
         self.init(workload, ranks: world.size, memoryPerRank: Int(try world.allReduce(least, .min)))
     }
 
-    /// As few stages as fit, and replicas otherwise; nil where no layout can be made of these ranks, which is for
-    /// ``RunConfig/layout(worldSize:)`` and the checks after it to explain.
+    /// The layout with the fewest stages that fit, and as many replicas as possible; nil where these ranks allow no layout,
+    /// which ``RunConfig/layout(worldSize:)`` and the checks after it then explain.
     ///
-    /// - Parameter stages: as many where they fit: a checkpoint resumes with the layout it was made with. 0: no matter.
+    /// - Parameter stages: preferred if they fit, since a checkpoint resumes with the layout it was made with. 0: no
+    ///   preference.
     /// - Throws: ``ConfigurationError`` where none fits; it names the smallest that would.
     package func choose(preferring stages: Int = 0) throws(ConfigurationError) -> Layout? {
         let layouts = workload.stageCounts(ranks: ranks).map(layout)
@@ -54,13 +55,14 @@ package struct LayoutChooser: Sendable {
                 + "\(ByteCount(memoryPerRank).rounded)\(cause); " + advice)
     }
 
-    /// What keeps a rank from having more, where it is no lack of memory.
+    /// Why a rank cannot have more memory, where the machine has enough.
     private var cause: String {
         guard let room = AvailableMemory.processRoom, room <= memoryPerRank else { return "" }
         return " below its limit of addresses (ulimit -v or -d)"
     }
 
-    /// The fewest ranks, as stages of one replica with micro-batches of one sequence, that the memory of a rank would do for.
+    /// Advice with the smallest number of ranks for which a rank's memory would suffice: stages of one replica with
+    /// micro-batches of one sequence.
     private var advice: String {
         let blocks = workload.shape.blocks.count
         let most = workload.cutsSteps ? min(blocks, workload.sequences) : blocks
@@ -79,12 +81,12 @@ package struct LayoutChooser: Sendable {
 }
 
 extension Workload {
-    /// With micro-batches as a run itself cuts them.
+    /// The layout with micro-batches as a run itself divides them.
     package func layout(data: Int, stages: Int) -> Layout {
         Layout(data: data, pipeline: stages, microbatches: microbatches(data: data, stages: stages))
     }
 
-    /// Into how many a run itself divides a replica's sequences.
+    /// Into how many micro-batches a run itself divides a replica's sequences.
     func microbatches(data: Int, stages: Int) -> Int {
         let share = (sequences + data - 1) / data
         guard cutsSteps else { return learns ? 1 : max(1, share) }

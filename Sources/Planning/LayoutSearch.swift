@@ -1,23 +1,23 @@
 package import Configuration
 package import Models
 
-/// A job on so many ranks a node, divided in one way.
+/// A job with some number of ranks per node, in one layout.
 package struct PlannedRun: Sendable {
-    /// With the ranks a node of this run.
+    /// The cluster, with this run's ranks per node.
     package let cluster: Cluster
     /// Sequences of a step, or of the evaluation where that is the job.
     package let sequences: Int
     package let planned: PlannedLayout
-    /// Of the whole job.
+    /// Seconds of the whole job.
     package let seconds: Double
-    /// Of the tokens that steps look at.
+    /// Tokens per second, of those that steps look at.
     package let tokensPerSecond: Double
 
-    /// To compare batches by: steps that do not run the network take no more tokens of a larger one.
+    /// A speed to compare batch sizes by. Steps that do not run the network look at no more tokens of a larger batch.
     fileprivate let speed: Double
 
     package var hours: Double { seconds / 3600 }
-    /// Of all cores of the cluster, whether they are busy or not.
+    /// Core-hours of all cores of the cluster, whether they are busy or not.
     package var coreHours: Double { hours * Double(cluster.nodes * cluster.coresPerNode) }
 
     init(_ planned: PlannedLayout, _ workload: Workload, _ time: JobTime, on cluster: Cluster) {
@@ -30,14 +30,14 @@ package struct PlannedRun: Sendable {
     }
 }
 
-/// Every way to place a job on a cluster that its settings leave open: ranks a node, with the threads that the cores leave
-/// each, replicas × stages, micro-batches. And what larger batches would bring.
+/// Every way to place a job on a cluster that its settings leave open: ranks per node with the threads that the cores leave for
+/// each, replicas × stages, and micro-batches. Also the gain of larger batches.
 package struct LayoutSearch: Sendable {
     package let workload: Workload
     package let cluster: Cluster
-    /// Of the batch that is set, the best first: those that run, by time, then those that do not.
+    /// Runs with the batch size that is set, the best first: those that run, by time, then those that do not.
     package let runs: [PlannedRun]
-    /// The best of each larger batch that is a twentieth faster than any smaller one.
+    /// The best run of each larger batch size that is at least a twentieth faster than all smaller ones.
     package let largerBatches: [PlannedRun]
 
     /// - Parameter ranksPerNode: nil to search.
@@ -68,18 +68,18 @@ package struct LayoutSearch: Sendable {
         largerBatches = found
     }
 
-    /// The run to take: the best with the batch that is set, or where none has a sequence for every replica, with the smallest
-    /// that has.
+    /// The recommended run: the best with the batch size that is set or, if none of these has a sequence for every replica,
+    /// with the smallest batch size for which one has.
     package var best: PlannedRun? { runs.first.flatMap { $0.planned.runs ? $0 : nil } ?? largerBatches.first }
 
-    /// The number asked for; else whatever divides the cores, and powers of two.
+    /// The number asked for; otherwise all divisors of the number of cores, and powers of two.
     private static func ranksPerNode(_ asked: Int?, cores: Int) -> [Int] {
         if let asked { return [asked] }
         return (1...cores).filter { cores % $0 == 0 || $0 & ($0 - 1) == 0 }
     }
 
-    /// Those that run come first, by time; of some that are as fast as the fastest among them, nearly, the one of fewest ranks
-    /// a node and stages, then with micro-batches as a run cuts them itself, then the one that takes least memory.
+    /// Runs that work come first, by time. Among those nearly as fast as the fastest, the first has the fewest ranks per node,
+    /// then the fewest stages, then micro-batches as a run itself divides them, then the least memory.
     private static func runs(_ workload: Workload, _ clusters: [Cluster]) -> [PlannedRun] {
         let time = JobTime(workload)
         let all = clusters.flatMap { cluster in
@@ -99,7 +99,7 @@ package struct LayoutSearch: Sendable {
         return ordered + all.filter { !$0.planned.runs }.sorted { $0.planned.isBetter(than: $1.planned) }
     }
 
-    /// Times that are no further apart are as good as equal: predictions are less exact.
+    /// Times within this ratio count as equal, since predictions are less accurate than that.
     private static let nearly = 1.01
 
     /// The best that runs.

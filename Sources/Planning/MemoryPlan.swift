@@ -25,7 +25,8 @@ struct MemoryPlan {
 }
 
 extension Workload {
-    /// Values of a stage's parameters, each once. A head that is the embedding, too, is a copy where that is another stage's.
+    /// Number of values of a stage's parameters, each counted once. A tied head counts as a copy where the embedding is on
+    /// another stage.
     func parameters(_ part: StagePart) -> Double {
         func count(_ specs: [ParameterSpec]) -> Double { specs.reduce(0) { $0 + Double($1.count) } }
         let blocks = part.blocks.reduce(0) { $0 + count(shape.blocks[$1].parameters) }

@@ -97,7 +97,7 @@ package struct PlanReport: Sendable {
         return cluster.threadsPerCore > 1 ? count + " (\(threads(cluster)))" : count
     }
 
-    /// Of layouts that fit, where none runs: the one with fewest replicas.
+    /// Where no layout runs: of those that fit, the one with the fewest replicas.
     private var withIdleReplicas: PlannedRun? {
         let fitting = search.best == nil ? search.runs.filter(\.planned.fits) : []
         return fitting.min { $0.planned.layout.data < $1.planned.layout.data }
@@ -165,7 +165,7 @@ package struct PlanReport: Sendable {
             + "file"
     }
 
-    /// What the job ends with where no layout runs on this cluster.
+    /// The error to end with where no layout runs on this cluster.
     package var problem: ConfigurationError? {
         guard search.best == nil else { return nil }
         guard withIdleReplicas == nil else {

@@ -4,7 +4,7 @@ internal import Support
 
 /// The command that starts a run as planned, to be pasted into a shell.
 struct PlannedCommand {
-    /// Unbroken.
+    /// The words of the command, without line breaks.
     let words: [String]
     private let layout: [String]
 
@@ -21,7 +21,7 @@ struct PlannedCommand {
                 "sq-train \(job)",
             ]
         }
-        // Those that the job does not take by itself; a batch may differ from the one that is set.
+        // Settings that differ from the job's defaults; the batch size may differ from the one that is set.
         let told = Set(config.assignments(job: job).map { $0.prefix { $0 != "=" } })
         var settings = config.descriptions.compactMap { key -> (String, String)? in
             let isPlans =
@@ -45,7 +45,8 @@ struct PlannedCommand {
     /// What a plan chooses.
     private static let chosen = ["parallel.data", "parallel.pipeline", "parallel.microbatches"]
 
-    /// Broken behind words into lines of at most 80 characters where the words allow, the layout together on the last.
+    /// The command broken after words into lines of at most 80 characters where the words allow it, with the layout together on
+    /// the last line.
     var lines: [String] {
         var lines: [String] = []
         var line = ""

@@ -11,10 +11,10 @@ package struct Planner: Sendable {
         self.cluster = cluster
     }
 
-    /// Sequences of a step that the first replica, which has most, computes.
+    /// Sequences of a step that the first replica computes, which has the most.
     private func replicaSequences(_ layout: Layout) -> Int { (workload.sequences + layout.data - 1) / layout.data }
 
-    /// Memory, traffic and time of one layout; whether it fits and runs.
+    /// Memory, traffic and time of one layout, and whether it fits and runs.
     package func plan(_ layout: Layout) -> PlannedLayout {
         let share = replicaSequences(layout)
         let microbatch = (share + layout.microbatches - 1) / layout.microbatches
@@ -54,9 +54,9 @@ package struct Planner: Sendable {
 
     /// Seconds of a step's passes.
     ///
-    /// The slowest stage sets the pace of the others. While the pipeline fills and empties it waits for their passes of one
-    /// micro-batch, which for p seconds of a pass, w of them of gradients that are put off, are p − 2w longer than what fills
-    /// that time (Qi et al., arXiv 2401.10241, table 2). The teacher's passes take the place of waiting, as far as there is any.
+    /// The slowest stage sets the pace of the others. While the pipeline fills and drains it waits for their passes of one
+    /// micro-batch. Of p seconds of such a pass, w may be gradients that are put off: then p − 2w are not filled (Qi et al.,
+    /// arXiv 2401.10241, table 2). The teacher's passes fill the rest of the waiting as far as there is any.
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {
@@ -73,7 +73,7 @@ package struct Planner: Sendable {
 
     /// What a rank of a stage computes.
     struct StagePlan {
-        /// Of it stages make ``teacher`` and ``weightGradients`` while they would wait.
+        /// Work of one micro-batch, including ``teacher`` and ``weightGradients``, which stages do while they would wait.
         var perMicrobatch: Work
         var teacher: Work
         var weightGradients: Work
@@ -98,14 +98,14 @@ package struct Planner: Sendable {
 
     // MARK: Which layouts there are
 
-    /// Every layout of the cluster's ranks that the configuration leaves open, the best first: those that run, by time, then
-    /// those that do not, by memory.
+    /// Every layout of the cluster's ranks that the configuration allows, the best first: those that run, by time, then those
+    /// that do not, by memory.
     package func layouts() -> [PlannedLayout] { candidates.map(plan).sorted { $0.isBetter(than: $1) } }
 
     private var candidates: [Layout] {
         workload.stageCounts(ranks: cluster.ranks).flatMap { stages in
             let data = cluster.ranks / stages
-            // Steps that do not run the network cut nothing.
+            // Steps that do not run the network have no micro-batches.
             let counts =
                 workload.runsNetwork
                 ? microbatchCounts(smallestShare(data: data), stages: stages)
@@ -114,14 +114,14 @@ package struct Planner: Sendable {
         }
     }
 
-    /// Sequences of a step that the replica with fewest computes; the run cuts no replica's share into more parts. For idle
-    /// replicas 1.
+    /// Sequences of a step of the replica that has the fewest, since a run divides no replica's share into more parts. 1 where
+    /// replicas are idle.
     private func smallestShare(data: Int) -> Int {
         max(1, workload.learns ? workload.sequences / data : (workload.sequences + data - 1) / data)
     }
 
-    /// Powers of two, and one sequence each; as many as there are stages at least. A job that does not learn takes one window
-    /// after the other, whatever is set.
+    /// Powers of two, and one micro-batch per sequence; at least as many as there are stages. A job that does not learn takes
+    /// one window after the other, whatever is set.
     private func microbatchCounts(_ sequences: Int, stages: Int) -> [Int] {
         guard workload.learns else { return [sequences] }
         if let count = workload.config.parallel.microbatches { return [min(count, sequences)] }

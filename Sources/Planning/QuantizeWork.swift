@@ -27,7 +27,7 @@ struct QuantizeWork {
     ///   the work of one replica during which the other stages wait, since stages calibrate one after the other.
     func once(_ part: StagePart, replicas: Int) -> (alike: Work, divided: Work, inTurn: Work) {
         let linears = part.blocks.reduce(0) { $0 + Double(cost[$1].linears) }
-        // The row of plain rounding, and of each transform the methods that look at no inputs.
+        // The row of plain rounding, and for each transform the methods that need no statistics of inputs.
         let methods = workload.quantizations
         let rounded = 1 + transforms * Double(methods.count { $0.inputs == nil })
         let alike = Work(searches: isSearched ? rounded * linears : 0)
@@ -61,15 +61,15 @@ struct QuantizeWork {
     private var granularity: QuantizerGranularity { config.quantization.weights.granularity }
     private var isSearched: Bool { config.quantization.weights.clip == .search }
 
-    /// A block calibrated, by one of the replicas: the second moments of the inputs at each hook point (half a product), passes
-    /// of the block to get at them, and what the method makes of them: each does a part for itself, the rest they divide by
-    /// rows.
+    /// Work of one replica to calibrate a block: the second moments of the inputs at each hook point (half a product), the
+    /// passes of the block that they need, and the work of the method. Each replica repeats a part of the latter; the rest is
+    /// divided by rows.
     private func calibrating(_ method: any WeightQuantization, _ index: Int, replicas: Int) -> Work {
         let block = workload.shape.blocks[index]
         let widths = Dictionary(grouping: block.linears, by: { $0.ports.reads }).values.map { layers in
             (columns: layers[0].spec.shape[1], rows: layers.reduce(0) { $0 + $1.spec.shape[0] })
         }
-        // The full-precision network goes along where inputs are compared with its own.
+        // The full-precision network runs, too, where inputs are compared with its own.
         let compares = method.inputs == .deviation
         var (alike, byRow) = (Work(), Work())
         var byWindow = passes(points: widths.count) * (compares ? 2 : 1) * pass(index)
@@ -82,13 +82,13 @@ struct QuantizeWork {
         return transforms * (alike + share(replicas) * byWindow + 1 / Double(replicas) * byRow)
     }
 
-    /// Passes of the calibration text through a block of which the inputs at so many hook points are looked at.
+    /// Passes of the calibration text through a block whose inputs are gathered at `points` hook points.
     func passes(points: Int) -> Double { config.calibration.mode == .sequential ? Double(points) + 1 : 1 }
 
-    /// Adding up the second moments of inputs of a width.
+    /// Summing the second moments of inputs of width `width`.
     func moments(_ width: Int) -> Work { Work(products: calibrated * Double(width * width)) }
 
-    /// The calibration text through a block.
+    /// One pass of the calibration text through a block.
     func pass(_ index: Int) -> Work {
         Work(
             products: 2 * calibrated * Double(cost[index].linears)

@@ -5,7 +5,7 @@ package import Parallelism
 extension RunConfig {
     /// The blocks of each stage, in order.
     ///
-    /// - Parameter job: a command's name; one that is not planned is divided by its forward passes.
+    /// - Parameter job: a command's name; a job that cannot be planned is divided by the cost of its forward passes.
     /// - Throws: ``ConfigurationError`` where there are fewer blocks than stages.
     package func stages(
         _ job: String, _ dims: ParallelDims, _ architecture: Architecture
@@ -22,10 +22,10 @@ extension RunConfig {
 }
 
 extension Workload {
-    /// The stages as the run itself divides the blocks: what the busiest stage computes in a step is as little as can be.
+    /// The stages as the run itself divides the blocks: the work of the busiest stage in a step is as small as possible.
     ///
-    /// Work is counted in seconds of assumed cores, not of those at hand, so that a run that is started again, on whatever
-    /// machine, is divided as before.
+    /// Work is counted in seconds of an assumed core, not of this machine's cores, so that a run is divided as before if it is
+    /// started again on another machine.
     func division(stages: Int, replicas: Int) -> [Range<Int>] {
         let share = (sequences + replicas - 1) / replicas
         let (work, ternary) = (
@@ -34,7 +34,7 @@ extension Workload {
         let last = shape.blocks.count - 1
         func seconds(_ block: Int, isFirst: Bool = false, isLast: Bool = false) -> Double {
             let part = StagePart(blocks: block..<block + 1, isFirst: isFirst, isLast: isLast)
-            // One decomposition of every layer takes so much longer than the passes of `ptq` that these count for nothing.
+            // Decomposing every layer once takes so much longer than the passes of `ptq` that these can be neglected.
             if job == .ptq { return ternary[block].seconds(on: .assumedCore) }
             guard runsNetwork else { return work.withoutNetwork(part).seconds(on: .assumedCore) }
             return (work.forward(part) + work.backward(part) + ternary[block]).seconds(on: .assumedCore)
@@ -52,7 +52,7 @@ extension Workload {
 }
 
 extension Cluster {
-    /// A core of a machine that nothing is known of but that it has AVX-512, which doubles its products.
+    /// A core of an assumed machine with AVX-512, which doubles the speed of its products.
     static var assumedCore: Cluster {
         Cluster(
             nodes: 1, ranksPerNode: 1, coresPerNode: 1, memoryPerNode: 0, bandwidth: assumedBandwidth(nodes: 1),

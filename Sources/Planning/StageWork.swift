@@ -228,7 +228,9 @@ struct StageWork {
     /// A step on stored rows or on the weights, of the replica with most: replicas divide the stored sequences, or the blocks.
     func withoutNetwork(_ part: StagePart) -> Work {
         let (r1, r2) = (workload.learnsR1, workload.learnsR2)
-        guard workload.looksAtWeights else { return rows(part) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) } }
+        guard workload.looksAtWeights else {
+            return rows(part, values: 4) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) }
+        }
         // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
         let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
         var works = [Work](repeating: Work(), count: replicas)
@@ -242,14 +244,18 @@ struct StageWork {
         return works.max { $0.seconds(on: .assumedCore) < $1.seconds(on: .assumedCore) } ?? Work()
     }
 
-    /// Of the stored rows that a step looks at, each site turned, and a soft range taken, the exponentials twice.
+    /// Of the stored rows that a step looks at, each site turned, and a soft range taken.
     ///
-    /// - Parameter products: of a block's rows of so many tokens: of a row's n values n² are turned.
-    private func rows(_ part: StagePart, _ products: (_ block: Int, _ tokens: Double) -> Double) -> Work {
+    /// - Parameters:
+    ///   - values: that this takes as long as to write, of each: exponentials, and how the range depends on it.
+    ///   - products: of a block's rows of so many tokens: of a row's n values n² are turned.
+    private func rows(
+        _ part: StagePart, values: Double, _ products: (_ block: Int, _ tokens: Double) -> Double
+    ) -> Work {
         let tokens = workload.storedSequences.largestShare(replicas) * Double(workload.storedTokens)
         return part.blocks.reduce(Work()) { sum, block in
-            let values = 4 * tokens * Double(workload.shape.blocks[block].quantizedWidth)
-            return sum + Work(products: products(block, tokens), values: values)
+            let width = Double(workload.shape.blocks[block].quantizedWidth)
+            return sum + Work(products: products(block, tokens), values: values * tokens * width)
         }
     }
 
@@ -269,7 +275,8 @@ struct StageWork {
         // Whatever is learned of them. Nothing is multiplied by a gradient.
         let (starts, r1, r2) = (workload.config.rotation.starts, workload.hasR1, workload.hasR2)
         if starts > 1 {
-            once.own = once.own + Double(starts) * rows(part) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) / 2 }
+            let start = rows(part, values: 2.5) { rotation.rowOperations($0, tokens: $1, r1: r1, r2: r2) / 2 }
+            once.own = once.own + Double(starts) * start
         }
         if workload.config.rotation.balance {
             let balancing = QuantizeWork(workload)

@@ -4,14 +4,14 @@ internal import Glibc
 internal import Models
 internal import Rotation
 
-/// What the ranks of a job divide of the work that each could do for itself: where all doing it takes longer than to exchange
-/// what each has done. No result depends on it.
+/// Which work the ranks of a job divide although each could do all of it: where repeating the work takes longer than exchanging
+/// the results. No result depends on this choice.
 package struct StepSharing: Sendable, Equatable {
-    /// The Cayley steps, and the test of what comes of them, by rows, among all ranks.
+    /// The Cayley steps, and the test of their results, are divided by rows among all ranks.
     package let dividesUpdate: Bool
-    /// Rotating and rounding weights, by matrices, among the replicas of a stage.
+    /// Rotating and rounding weights is divided by matrices among the replicas of a stage.
     package let dividesWeights: Bool
-    /// Of what is divided, until each has what the others have done; and what a rank gives them.
+    /// Seconds until each rank has the others' results, and bytes that a rank sends to them.
     let exchangeSeconds: Double
     let exchangedBytes: Double
 
@@ -44,22 +44,22 @@ extension Cluster {
     /// The machines that a job runs on. Collective.
     ///
     /// - Parameters:
-    ///   - threads: of this rank's products; the least of all ranks counts.
+    /// - threads: threads of this rank's products; the smallest number of all ranks counts.
     ///   - productFlops: operations per second of a large product, on this rank, while the others measure theirs.
     package init(of world: some Communicator, threads: Int, productFlops: Double) throws(MPIError) {
         let perNode = Int(try world.allReduce(Int64(world.ranksOnNode()), .max))
         let nodes = (world.size + perNode - 1) / perNode
         let speed = try world.allReduce(productFlops, .sum) / Double(world.size)
-        // What follows from a cluster all ranks must decide alike.
+        // All ranks must decide alike from the description of the cluster.
         let threads = Int(try world.allReduce(Int64(threads), .min))
-        // Ranks that share cores have measured that already.
+        // Where ranks share cores, the measured speed includes that already.
         self.init(
             nodes: nodes, ranksPerNode: perNode, coresPerNode: perNode * threads, memoryPerNode: 0,
             bandwidth: Self.assumedBandwidth(nodes: nodes), latency: Self.assumedLatency(nodes: nodes),
             productFlops: speed / Double(threads))
     }
 
-    /// Until every rank has what all have a part of.
+    /// Seconds to gather a buffer of `bytes` bytes, of which each rank has a part, on all ranks.
     func gatherSeconds(bytes: Double, ranks: Int, messages: Int) -> Double {
         let share = (Double(ranks) - 1) / Double(ranks)
         return share * bytes / bandwidthPerRank * threadsPerCore + Double(messages) * log2(Double(ranks)) * latency
@@ -67,8 +67,8 @@ extension Cluster {
 }
 
 extension Planner {
-    /// Of the operations of a step on all ranks, the share that more than one rank does alike. A value that is written counts
-    /// as an operation, a weight that is rounded with a search as 80 candidates of 8.
+    /// The share of a step's operations on all ranks that several ranks repeat. A written value counts as one operation, a
+    /// weight rounded with a search as 80 candidates of 8 operations each.
     package func replicatedShare(_ layout: Layout) -> Double {
         let stages = stages(layout, StepSharing(workload, layout, on: cluster))
         let (alike, all) = stages.reduce(into: (0.0, 0.0)) { sums, stage in

@@ -3,27 +3,27 @@ internal import Glibc
 internal import Models
 internal import TernarySVD
 
-/// How long the parts of a decomposition take, in values written, and what the small products and factorizations in it fall
-/// behind large ones, measured once: Benchmarks/plan.md.
+/// Costs of the parts of a decomposition, in written values, and the relative speed of its small products and factorizations.
+/// Measured once: Benchmarks/plan.md.
 private enum TernaryRates {
     /// A sixteenth for each addition; a fifth of the entries are not 0.
     static let sum = 1.0 / (5 * 16)
-    /// An entry looked at, and written in two orders.
+    /// An entry that is examined and written in two orders.
     static let entry = 10.0
     static let word = 2.4
     static let projection = 75.0
     static let copy = 3.0
     /// Scales of rows and columns, for a weight.
     static let balance = 60.0
-    /// An entry of U or V coded and written to the file of its layer.
+    /// An entry of U or V that is encoded and written to its layer's file.
     static let packed = 150.0
     /// A weight's digits, drafts included.
     static let digit = 2300.0
-    /// An entry of U or V in a round of the descent on a layer's outputs.
+    /// An entry of U or V in one round of the descent in the norm of a layer's outputs.
     static let reconsidered = 60.0
     /// An entry of U or V, of which a fifth are not 0, for sixteen tokens.
     static let applied = 0.45
-    /// An entry read from a file's code, and packed.
+    /// An entry that is decoded from a file and packed.
     static let decoded = 34.0
     static let narrow = 2.4
     static let reduction = 1.6
@@ -32,8 +32,8 @@ private enum TernaryRates {
 
 /// What ternary layers cost: decomposing them, the transitions of training, and the bus that carries these.
 ///
-/// How many components a layer gets, and how often their entries are looked at, depends on the weights. The numbers here are
-/// those of two trained models (Benchmarks/plan.md); single layers take from half to twice as much.
+/// The number of components of a layer, and how often their entries are examined, depend on the weights. The numbers here come
+/// from two trained models (Benchmarks/plan.md); single layers take from half to twice as much.
 struct TernaryWork {
     /// A linear of a block that becomes ternary, U `[rows, components]` and V `[components, columns]`.
     struct Layer {
@@ -43,9 +43,9 @@ struct TernaryWork {
         let rows: Double, columns: Double, components: Double
 
         var weights: Double { rows * columns }
-        /// Of U and V.
+        /// Entries of U and V.
         var entries: Double { components * (rows + columns) }
-        /// Additions of U·diag(s)·V were no entry 0.
+        /// Additions of U·diag(s)·V if no entry were 0.
         var sums: Double { components * rows * columns }
     }
 
@@ -55,7 +55,7 @@ struct TernaryWork {
 
     init(_ workload: Workload) { self.workload = workload }
 
-    /// Of a stage, in the model's order.
+    /// The ternary layers of a stage, in the model's order.
     func layers(_ part: StagePart) -> [Layer] {
         guard workload.isTernary || workload.scoresFactors else { return [] }
         return part.blocks.flatMap { index -> [Layer] in
@@ -71,35 +71,35 @@ struct TernaryWork {
         }
     }
 
-    /// Components for which a trained layer's error falls by half, in √(m·n), and the error from which on it does: down to
-    /// there single directions stand out, which take few. Both are means of layers. Where nothing is balanced more stands out;
-    /// what is not reconsidered takes more components.
+    /// `halving`: the number of components, in units of √(m·n), that halves a trained layer's error. `knee`: the error below
+    /// which this holds; above it a few single directions dominate, which need few components. Both are means over layers. In
+    /// layers that are not balanced more directions dominate; without refinement layers need more components.
     private var decay: (halving: Double, knee: Double) {
         let more = options.refines ? 1 : 1.3
         return options.balances ? (0.717 * more, 0.4) : (0.44 * more, 0.355)
     }
 
-    /// Those of a layer at the tolerance, by which the error is bounded.
+    /// Components of a layer whose error is within the tolerance.
     private func components(_ rows: Double, _ columns: Double) -> Double {
         let (halving, knee) = decay
         let halvings = log2(1 + pow(knee / settings.tolerance, 3)) / 3
         return max(1, (halving * halvings * (rows * columns).squareRoot()).rounded())
     }
 
-    /// Ternary digits of a weight where bits are divided: those of the largest numbers, about four times the standard deviation
-    /// that so many bits stand for (log₂(4.13·σ)). nil where a tolerance decides.
+    /// Ternary digits of a weight with `ternary.bits`: those of the largest numbers, which are about four times the standard
+    /// deviation σ that corresponds to these bits (log₂(4.13·σ)). nil where a tolerance decides.
     var digits: Double? {
         settings.bits.map { bits in (log2(1 + 2 * exp2(bits)) / log2(3)).rounded(.up) }
     }
 
-    /// Entries of U and V: of the components, or of the columns of digits.
+    /// Entries of U and V, of components or of columns of digits.
     func entries(_ layer: Layer) -> Double {
         digits.map { $0 * layer.columns * (layer.rows + layer.columns) } ?? layer.entries
     }
 
     // MARK: Computing
 
-    /// The first factors: balanced, found in rounds, packed and kept in a file.
+    /// The first factors: balancing, the rounds, packing and writing the file.
     private func decomposition(_ layer: Layer) -> Work {
         let cost = options.cost(rows: Int(layer.rows), columns: Int(layer.columns), components: Int(layer.components))
         typealias Rates = TernaryRates
@@ -118,19 +118,19 @@ struct TernaryWork {
         return Work(products: 2 * layer.sums + k * layer.entries, solves: k * k * k / 3, values: 8 * layer.entries)
     }
 
-    /// Entries of U and V reconsidered.
+    /// Coordinate descent over the entries of U and V.
     private func adaptation(_ layer: Layer) -> Work { Work(values: 240 * layer.entries) }
 
-    /// What every rank does with a transition: W and ρ from the factors, a sixteenth of a write for each addition of the
-    /// entries that are not 0, a fifth of them; and digests.
+    /// Work of every rank for a transition: W and ρ from the factors, at a sixteenth of a written value for each addition (a
+    /// fifth of the entries are not 0), and digests.
     private func application(_ layer: Layer) -> Work { Work(values: TernaryRates.sum * layer.sums + 4 * layer.weights) }
 
-    /// Of a stage in a step of training: what the owner with most computes, and what all replicas do alike. In `ptq`: what
-    /// the replica with most decomposes.
+    /// Work of a stage in a training step: `own`, of the owner with the most work, and `alike`, which all replicas repeat. In
+    /// `ptq`: of the replica with the most decompositions.
     func step(_ part: StagePart, replicas: Int) -> (own: Work, alike: Work) {
         let layers = layers(part)
         guard workload.job == .qat else {
-            // With bits to divide no tolerance is decomposed to.
+            // With `ternary.bits` nothing is decomposed to a tolerance.
             guard settings.bits == nil else { return (Work(), Work()) }
             let owners = GreedyDispatch.owners(
                 layers: layers.map { ($0.name, Int($0.weights)) }, ranks: owners(layers, replicas))
@@ -143,7 +143,7 @@ struct TernaryWork {
         return (own, layers.reduce(Work()) { $0 + application($1) })
     }
 
-    /// The same block by block, for replicas that have as much each.
+    /// The same for each block, if all replicas had equal work.
     func blocks(replicas: Int) -> [Work] {
         var decompositions: [[Double]: Work] = [:]
         func first(_ layer: Layer) -> Work {
@@ -169,7 +169,7 @@ struct TernaryWork {
         let (network, layers) = (QuantizeWork(workload), Dictionary(grouping: layers(part), by: \.block))
         return part.blocks.reduce(Work()) { sum, index in
             let points = Dictionary(grouping: layers[index] ?? [], by: \.reads).values
-            // Drafts of digits are made on the network as it is.
+            // Drafts of digits are made on the unchanged network.
             let passes = network.passes(points: points.count) + (settings.bits == nil ? 0 : 1)
             let moments = points.reduce(Work()) { $0 + network.moments(Int($1[0].columns)) }
             return points.reduce(sum + network.share(replicas) * (passes * network.pass(index) + moments)) { sum, layers in
@@ -184,7 +184,7 @@ struct TernaryWork {
         }
     }
 
-    /// All rounds of a descent on the layer's outputs.
+    /// All rounds of a descent in the norm of the layer's outputs.
     private func descent(_ layer: Layer) -> Work {
         let cost = WeightedDescent.roundCost(
             rows: Int(layer.rows), columns: Int(layer.columns), components: Int(layer.components))
@@ -192,19 +192,19 @@ struct TernaryWork {
             * Work(products: cost.products, solves: cost.solves, values: TernaryRates.reconsidered * layer.entries)
     }
 
-    /// The first decomposition of a training.
+    /// The first decomposition of ternary training.
     func beginning(_ part: StagePart, replicas: Int) -> Work {
         guard settings.path == nil else { return Work() }
         return busiest(layers(part).sorted { $0.weights > $1.weights }, replicas, decomposition) { Int($0.weights) }
     }
 
-    /// Given factors, read from their file.
+    /// Reading given factors from their file.
     func reading(_ part: StagePart) -> Work {
         guard settings.path != nil else { return Work() }
         return Work(values: TernaryRates.decoded * layers(part).reduce(0) { $0 + $1.entries })
     }
 
-    /// What a pass through a stage differs by where factors stand in the layers' places: additions, sixteen tokens at a time,
+    /// The change in the work of a pass through a stage where factors replace the layers: additions, sixteen tokens at a time,
     /// instead of products.
     func running(_ part: StagePart, tokens: Double) -> Work {
         layers(part).reduce(Work()) { sum, layer in
@@ -212,21 +212,21 @@ struct TernaryWork {
         }
     }
 
-    /// The error that each layer's factors leave, as a training measures it for its reports.
+    /// Measuring the error of each layer's factors, which training does for its reports.
     func reporting(_ part: StagePart) -> Work { Work(values: 0.5 * layers(part).reduce(0) { $0 + $1.sums }) }
 
-    /// Of the steps, those in which U and V follow the weights.
+    /// The share of steps in which U and V are adapted to the weights.
     private var adaptationShare: Double {
         settings.adaptEvery > 0 && settings.mode == .default ? 1 / Double(settings.adaptEvery) : 0
     }
 
-    /// The work of the owner that has most, layers dealt as the run deals them.
+    /// The work of the owner with the most, with layers dealt as the run deals them.
     private func busiest(_ layers: [Layer], _ replicas: Int, _ work: (Layer) -> Work, size: (Layer) -> Int) -> Work {
         let owners = GreedyDispatch.owners(sizes: layers.map(size), ranks: owners(layers, replicas))
         return busiest(layers, owners, work, size: size)
     }
 
-    /// Replicas that may be dealt a layer: no more than there are layers.
+    /// The number of replicas that own layers: no more than there are layers.
     private func owners(_ layers: [Layer], _ replicas: Int) -> Int { max(1, min(replicas, layers.count)) }
 
     private func busiest(
@@ -243,8 +243,8 @@ struct TernaryWork {
 
     // MARK: The bus
 
-    /// Bytes of a stage's transitions in a step, on average: four for a scale, half a bit for an entry where U and V are new,
-    /// and some for headers.
+    /// Average bytes of a stage's transitions in a step: four for a scale, half a bit for an entry where U and V are new, and
+    /// some for headers.
     func publishedBytes(_ part: StagePart) -> Double {
         guard workload.job == .qat else { return 0 }
         return layers(part).reduce(0) { $0 + 110 + 4 * $1.components + adaptationShare * $1.entries / 16 }

@@ -8,8 +8,8 @@ struct Traffic {
     private let workload: Workload
     private let layout: Layout
     private let parts: [StagePart]
-    /// That cross a stage boundary for a micro-batch: hidden states, of each network that runs forward, and the gradient that
-    /// comes back.
+    /// Bytes that cross a stage boundary for a micro-batch: the hidden states of each network that runs forward, and the
+    /// gradient in the other direction.
     private let forwardBytes: Double
     private let backwardBytes: Double
 
@@ -21,8 +21,8 @@ struct Traffic {
         (forwardBytes, backwardBytes) = (Double(workload.passes) * tensor, workload.runsBackward ? tensor : 0)
     }
 
-    /// A rank's part in the sum over replicas: skew gradients, which are doubles, or those of all the stage's parameters and
-    /// the slices of a sharded optimizer.
+    /// Bytes of a rank in the sum over replicas: skew gradients in double precision, or the gradients of all parameters of the
+    /// stage and the slices of a sharded optimizer.
     private func reductionBytes(_ part: StagePart) -> Double {
         guard layout.ranks > 1, workload.learns else { return 0 }
         let (h, d) = (workload.shape.hiddenSize, workload.shape.headDimension ?? 0)
@@ -35,13 +35,13 @@ struct Traffic {
         return bytes + (workload.config.optimizer.shard ? bytes / Double(layout.data) : 0)
     }
 
-    /// The gradient of a head that is the embedding, too, which the first and the last stage give each other.
+    /// Bytes of the gradient of a tied head, which the first and the last stage exchange.
     private var tiedBytes: Double {
         let crosses = workload.trainsWeights && workload.shape.tiesHead && layout.pipeline > 1
         return crosses ? 4 * Double(workload.shape.head.count) : 0
     }
 
-    /// Handed over by the stage with most for a micro-batch: one in the middle sends forward and backward.
+    /// Bytes sent for a micro-batch by the stage that sends most: a middle stage sends forward and backward.
     private var crossingBytes: Double {
         switch layout.pipeline {
         case 1: 0
@@ -50,7 +50,7 @@ struct Traffic {
         }
     }
 
-    /// Handed over by the rank with most.
+    /// Bytes sent in a step by the rank that sends most.
     ///
     /// - Parameter exchanged: see ``StepSharing``.
     func bytesPerStep(exchanged: Double) -> Int {
@@ -58,7 +58,8 @@ struct Traffic {
         return Int(bytes: Double(layout.microbatches) * crossingBytes + sums + busBytes / Double(layout.data) + exchanged)
     }
 
-    /// Of a micro-batch at a stage, which computes nothing meanwhile; and of one over a boundary there and back.
+    /// Seconds of a micro-batch's messages: `stage`, during which the stage computes nothing, and `boundary`, over one boundary
+    /// in both directions.
     func crossingSeconds(on cluster: Cluster) -> (stage: Double, boundary: Double) {
         guard layout.pipeline > 1 else { return (0, 0) }
         let bandwidth = cluster.boundaryBandwidth(stages: layout.pipeline)
@@ -66,13 +67,13 @@ struct Traffic {
         return (messages + crossingBytes / bandwidth, messages + (forwardBytes + backwardBytes) / bandwidth)
     }
 
-    /// Of the transitions of a stage's ternary layers, which every replica of it gets.
+    /// Bytes of the transitions of a stage's ternary layers, which each of its replicas receives.
     private var busBytes: Double {
         layout.data > 1 ? parts.map { TernaryWork(workload).publishedBytes($0) }.max() ?? 0 : 0
     }
 
-    /// Until every replica has all transitions, and all have agreed that they have. Between nodes a transition travels once to
-    /// each rank, or once to each node where its ranks share a relay; that passes it on in memory.
+    /// Seconds until every replica has all transitions and all have agreed on that. Between nodes a transition is sent once to
+    /// each rank, or once to each node if its ranks share a relay, which passes it on in memory.
     func busSeconds(on cluster: Cluster) -> Double {
         guard busBytes > 0 else { return 0 }
         let replicas = Double(layout.data)
@@ -84,8 +85,9 @@ struct Traffic {
         return bytes * (cluster.threadsPerCore / bandwidth + shared) + (isRelayed ? 6 : 4) * log2(replicas) * cluster.latency
     }
 
-    /// A ring moves 2(n − 1)/n of the buffer through every rank, and takes 2·log₂ n messages' time besides. Rotations are
-    /// summed over all ranks, weights over the replicas of a stage, a tied head over its two stages besides.
+    /// Seconds of the sums. A ring moves 2(n − 1)/n of the buffer through every rank, and takes the latency of 2·log₂ n
+    /// messages. Gradients of rotations are summed over all ranks, those of weights over the replicas of a stage, and that of a
+    /// tied head also over its two stages.
     func reductionSeconds(on cluster: Cluster) -> Double {
         let bytes = parts.map(reductionBytes).max() ?? 0
         let ranks = Double(workload.trainsWeights ? layout.data : layout.ranks)

@@ -1,31 +1,31 @@
-/// Computing of one rank, by kind: each kind has a speed of its own.
+/// The computation of one rank, by kind, since each kind has its own speed.
 package struct Work: Sendable, Equatable {
     /// Operations of float32 matrix products.
     package var products = 0.0
     /// Operations of products of bfloat16 numbers.
     package var narrowProducts = 0.0
-    /// Operations of double-precision solves, which alone run on one thread.
+    /// Operations of double-precision solves, the only kind that runs on one thread.
     package var solves = 0.0
     /// Values written one by one: norms, softmax, quantizers, transforms, sums.
     package var values = 0.0
     /// Weights rounded to integers with a search for the best range.
     package var searches = 0.0
 
-    /// Both, kind by kind.
+    /// The sum of two, kind by kind.
     package static func + (a: Work, b: Work) -> Work {
         Work(
             products: a.products + b.products, narrowProducts: a.narrowProducts + b.narrowProducts, solves: a.solves + b.solves,
             values: a.values + b.values, searches: a.searches + b.searches)
     }
 
-    /// So many times this.
+    /// This work `factor` times.
     package static func * (factor: Double, a: Work) -> Work {
         Work(
             products: factor * a.products, narrowProducts: factor * a.narrowProducts, solves: factor * a.solves,
             values: factor * a.values, searches: factor * a.searches)
     }
 
-    /// The same with all products of bfloat16 numbers.
+    /// The same work with all products in bfloat16.
     var narrowed: Work {
         var work = self
         work.narrowProducts += work.products
@@ -36,7 +36,7 @@ package struct Work: Sendable, Equatable {
     /// Floating-point operations of all products and solves.
     package var operations: Double { products + narrowProducts + solves }
 
-    /// Seconds on a rank that has its cores for itself.
+    /// Seconds on a rank that has its cores to itself.
     package func seconds(on cluster: Cluster) -> Double {
         (products + narrowProducts / CalibratedRates.narrowSpeed)
             / (cluster.productFlops * Double(cluster.threadsPerRank) * CalibratedRates.productUtilization)
@@ -47,31 +47,31 @@ package struct Work: Sendable, Equatable {
 }
 
 extension Int {
-    /// So many things dealt in turn: the largest part, of all.
+    /// The share of the largest part if `self` items are dealt in turn to `parts` parts.
     func largestShare(_ parts: Int) -> Double { self > 0 ? Double((self + parts - 1) / parts) / Double(self) : 0 }
 
-    /// A count of bytes; of more than an integer holds, which no machine has, the largest.
+    /// A count of bytes; the largest integer where it exceeds that, which no machine has.
     init(bytes: Double) { self = bytes < 0x1p63 ? Int(bytes) : .max }
 }
 
-/// How fast this program computes what is not a large matrix product, measured once: Benchmarks/plan.md.
+/// Speed of computations other than large matrix products, measured once: Benchmarks/plan.md.
 enum CalibratedRates {
-    /// What the products of a network reach of the peak of a large one.
+    /// The share of a large product's peak speed that the products of a network reach.
     static let productUtilization = 0.85
-    /// Products of bfloat16 numbers against those of floats, on a processor that has instructions for them.
+    /// Speed of bfloat16 products relative to float32 products, on a processor that has instructions for them.
     static let narrowSpeed = 1.9
-    /// Solving in double precision, against the float32 peak.
+    /// Speed of solving in double precision, relative to the float32 peak.
     static let solveRatio = 0.25
     static let secondsPerValue = 4e-10
     static let secondsPerSearch = 2.9e-8
-    /// Of a job: libraries, the tokenizer, measuring the peak.
+    /// Seconds at the start of a job: libraries, the tokenizer, measuring the peak.
     static let secondsOfStart = 0.15
-    /// Of a training step: its line of metrics, and the ranks' agreement to go on.
+    /// Seconds of a training step for its line of metrics and the ranks' agreement to continue.
     static let secondsOfStep = 2e-3
-    /// Of a parameter in files, in values: reading it; writing it as well and reading it back; its two bytes in a digest.
+    /// File work for a parameter, in written values: reading it; writing it and reading it back; hashing its two bytes.
     static let (valuesOfReading, valuesOfWriting, valuesOfADigest) = (10.0, 40.0, 10.0)
     /// A value of a checkpoint: two digests of two bytes each, and writing them.
     static let valuesOfSaving = 2 * valuesOfADigest + 8
-    /// A weight taken from memory for the few rows that a token of some sequences has, in values.
+    /// Reading a weight from memory for a product with few rows, in written values.
     static let valuesOfAWeight = 0.75
 }

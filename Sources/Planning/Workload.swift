@@ -5,7 +5,7 @@ internal import Rotation
 internal import TensorCore
 internal import TernarySVD
 
-/// What a job computes in a step, as far as costs go: its configuration on a model of some shape.
+/// The work of a job, for estimates of its cost: a configuration applied to a model's shape.
 package struct Workload: Sendable {
     package let job: PlannedJob
     package let shape: Architecture
@@ -151,8 +151,9 @@ package struct Workload: Sendable {
         }
     }
 
-    /// Rows of `eval` besides full precision: whose weights it rounds (as stored, with norms folded, with Hadamard rotations,
-    /// with those of a file); the integers that ternary factors compete with; what has been made of the model.
+    /// Rows of `eval` besides full precision: those whose weights it rounds (as stored, with norms folded, with Hadamard
+    /// rotations, with a file's rotations); the integers that ternary factors are compared with; the changed model (ternary or
+    /// trained).
     var evaluated: (rounded: Int, integers: Int, changed: Int) {
         guard !config.scoresAsStored else { return (0, 0, 0) }
         let isRounded = config.quantization.weights.bits < 16 || config.quantization.activations.bits < 16
@@ -173,7 +174,7 @@ package struct Workload: Sendable {
     /// Whether activations and cache pass through quantizers in the step.
     package var quantizesActivations: Bool { job == .rotate || isInteger || job == .quantize || job == .eval }
 
-    /// Whether the linears' weights are rounded anew in every step.
+    /// Whether the linears' weights are rounded again in every step.
     package var roundsWeights: Bool {
         switch job {
         case .rotate: config.rotation.trainWeightBits < 16

@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// Signed integers with s = max|w|/(2^(b−1)−1) of each group, and nothing clipped.
+/// Signed integers with s = max|w|/(2^(b−1)−1) for each group, without clipping.
 package struct AbsMax: WeightQuantization {
     package static let name = "absmax"
     package static let label = "absmax"
@@ -8,13 +8,14 @@ package struct AbsMax: WeightQuantization {
 
     package init() {}
 
-    /// `quantization.weights.symmetric=true` where the quantizer is asymmetric, or what else it cannot keep.
+    /// `quantization.weights.symmetric=true` where the quantizer is asymmetric, or another setting that does not fit this
+    /// method.
     package func conflict(with quantizer: WeightQuantizer) -> String? {
         if !quantizer.spec.symmetric { return "quantization.weights.symmetric=true" }
         return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
     }
 
-    /// With the ranges that this way has.
+    /// The quantizer with this method's ranges.
     private func quantizer(_ given: WeightQuantizer) -> WeightQuantizer {
         let spec = given.spec
         return WeightQuantizer(

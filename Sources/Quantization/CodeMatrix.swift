@@ -2,10 +2,10 @@ internal import CKernels
 internal import LinearAlgebra
 internal import TensorCore
 
-/// A weight of integers for products with floats: ŵ = (code − zero)·scale is made in registers, so that a product with one
-/// token reads the codes, of 4 or 8 bits each, and nothing else.
+/// A weight in integers for products with floats. ŵ = (code − zero)·scale is computed in registers, so that a product with one
+/// token reads only the codes, of 4 or 8 bits each.
 ///
-/// With q the codes as they rest, from 0 on, and X_g = Σ_{c in g} x_c, over the groups g of a row r,
+/// With q the stored codes, from 0 on, and X_g = Σ_{c in g} x_c, over the groups g of a row r,
 ///
 ///     y_r = Σ_g s_rg·(Σ_{c in g} q_rc·x_c − z_rg·X_g)
 ///
@@ -19,11 +19,11 @@ package struct CodeMatrix: RowMatrix {
     private let scales: Tensor
     private let zeros: Tensor
 
-    /// Columns that the kernels read together; groups consist of them.
+    /// Columns that the kernels read together; each group is a multiple of these.
     private static let run = 32
 
-    /// - Returns: nil where the kernels have no form for it: more than 8 bits, scales by columns, groups that are no neighbors
-    ///   or do not consist of 32 columns.
+    /// - Returns: nil where the kernels do not support the weight: more than 8 bits, scales by column, groups whose columns are
+    ///   not neighbors or whose size is not a multiple of 32.
     package init?(_ weight: QuantizedWeight) {
         let (rows, columns) = (weight.shape[0], weight.shape[1])
         let perRow = weight.scales.count == 1 ? 1 : weight.scales.count / max(1, rows)
@@ -33,7 +33,7 @@ package struct CodeMatrix: RowMatrix {
         shape = weight.shape
         bits = weight.spec.bits <= 4 ? 4 : 8
         group = columns / perRow
-        // A tensor's scale is repeated for each row.
+        // A scale of the whole tensor is repeated for each row.
         let offset = weight.spec.symmetric ? 1 << (weight.spec.bits - 1) : 0
         func byRow(_ values: Tensor, plus: Float) -> Tensor {
             let isOne = values.count == 1
@@ -61,7 +61,7 @@ package struct CodeMatrix: RowMatrix {
             zeros: zeros.pointer)
     }
 
-    /// Some rows as float32.
+    /// The rows in `rows` as float32.
     package func widen(_ rows: Range<Int>, into target: UnsafeMutablePointer<Float>) {
         var kernel = kernel
         ck_codes_widen(&kernel, rows.lowerBound, rows.upperBound, target)

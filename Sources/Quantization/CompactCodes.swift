@@ -1,6 +1,6 @@
 internal import CKernels
 
-/// Codes at rest: two a byte where they differ by less than 16, one a byte where by less than 256, else as they are.
+/// Stored codes: two per byte where their range is less than 16, one per byte where it is less than 256, else as they are.
 struct CompactCodes: Sendable {
     private enum Form {
         case halves([UInt8])

@@ -2,15 +2,15 @@ package import Autograd
 internal import CKernels
 package import TensorCore
 
-/// What the backward pass makes of the rounding and of the range.
+/// How the backward pass treats the rounding and the range.
 package enum QuantizerGradient: String, Sendable, CaseIterable {
     /// The gradient also flows through max and min. docs/algorithms.md, section 1, "Range gradient".
     case range
-    /// dx = dx̂: the scale counts as a constant (arXiv 2405.16406).
+    /// dx = dx̂: the scale is treated as a constant (arXiv 2405.16406).
     case straightThrough = "straight-through"
 }
 
-/// Sees both sides of a quantizer in the backward pass: where the gradient of a rotation gathers.
+/// Receives both sides of a quantizer in the backward pass. The gradient of a rotation is gathered this way.
 package protocol QuantizerObserver: AnyObject {
     /// - Parameters:
     ///   - input: x; `output`: x̂.
@@ -18,7 +18,7 @@ package protocol QuantizerObserver: AnyObject {
     func observe(input: Tensor, output: Tensor, outputGradient: Tensor, inputGradient: Tensor)
 }
 
-/// x̂: the values the quantizer can represent that are nearest to `x`.
+/// x̂: the representable values that are nearest to `x`.
 package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
     guard spec.isActive, x.count > 0 else { return x }
     if spec.granularity == .column {
@@ -39,7 +39,7 @@ package func fakeQuantized(_ x: Tensor, _ spec: QuantizerSpec) -> Tensor {
 /// ∂loss/∂x with the range gradient: besides dx = dx̂, each group's ds = Σ dx̂·(x̂ − x)/s reaches the entries that attain
 /// its extrema, by +c·ds/(2^b−1) and −c·ds/(2^b−1) (symmetric: the entry of largest magnitude, by its sign·c·ds/(2^(b−1)−1),
 /// in the full range sign·c·ds/(2^(b−1)−½)).
-/// An end of the range that is the 0 it was widened to belongs to no entry.
+/// Where the range was widened to 0, that end belongs to no entry and gives no gradient.
 func rangeGradient(_ x: Tensor, _ outputGradient: Tensor, _ spec: QuantizerSpec) -> Tensor {
     let size = spec.groupSize(in: x)
     var result = Tensor(uninitialized: x.shape)
@@ -52,10 +52,10 @@ func rangeGradient(_ x: Tensor, _ outputGradient: Tensor, _ spec: QuantizerSpec)
 }
 
 extension Tape {
-    /// x̂ of `x`, with the derivative `gradient` names.
+    /// x̂ of `x`, with the derivative that `gradient` names.
     ///
-    /// Straight-through without an observer keeps nothing for the backward pass; otherwise x alone is kept, and x̂ is
-    /// computed again for the observer, which costs less memory traffic than keeping it does memory.
+    /// Straight-through without an observer keeps nothing for the backward pass. Otherwise only x is kept, and x̂ is computed
+    /// again for the observer, which saves its memory for little traffic.
     ///
     /// - Parameter observer: called in the backward pass, or when the tape's queue of weight gradients comes to it, if `x`
     ///   requires a gradient and the quantizer is active.

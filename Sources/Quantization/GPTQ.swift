@@ -3,39 +3,39 @@ internal import LinearAlgebra
 internal import Support
 package import TensorCore
 
-/// Columns are rounded one after the other, and what each loses goes into those still to come, so that ‖(W − Ŵ)·X‖² stays
-/// small (Frantar et al., arXiv 2210.17323).
+/// Columns are rounded one after the other, and the error of each is compensated in the remaining columns, so that ‖(W − Ŵ)·X‖²
+/// stays small (Frantar et al., arXiv 2210.17323).
 ///
-/// H = E[x·xᵀ] with `damping` times its mean diagonal added; columns whose input never comes become 0. Blocks of 128 columns
-/// are rounded by a kernel, and what they leave goes into the rest of the weight in one product: out·in² multiply-adds and
-/// in³/3 for the factorization, which weights of the same inputs share. Ranges of groups of g columns take out·in·g/2 more.
+/// H = E[x·xᵀ] with `damping` times its mean diagonal added; columns whose input is always 0 become 0. A kernel rounds blocks
+/// of 128 columns, and one product carries their errors to the rest of the weight. Cost: out·in² multiply-adds, and in³/3 for
+/// the factorization, which weights with the same inputs share. Ranges of groups of g columns take out·in·g/2 more.
 package struct GPTQ: WeightQuantization {
     package static let name = "gptq"
     package static let label = "GPTQ"
     package static let isTried = true
 
-    /// When the range of a group is taken from the running weights, where it is not taken before any column is rounded.
+    /// When the range of a group is taken from the running weights, unless it is taken before any column is rounded.
     ///
-    /// Running weights are the best real values once some columns are rounded: the W of the paper, to which each rounded
-    /// column adds −e_i·U_ik.
+    /// Running weights are the best real values of the remaining columns once some columns are rounded: the W of the paper, to
+    /// which each rounded column adds −e_i·U_ik.
     package enum GroupRanges: Sendable {
-        /// When the columns before the group are rounded, all of them: the paper's.
+        /// When all columns before the group are rounded, as in the paper.
         case compensated
-        /// When the columns before the block of 128 in which the group begins are rounded, as published programs have it.
+        /// When the columns before the block of 128 in which the group begins are rounded, as in published programs.
         case blockStart
     }
 
     package var inputs: InputStatistics.Depth? { compensation > 0 ? .deviation : .secondMoment }
-    /// Part of the mean diagonal of H that is added to its diagonal.
+    /// The fraction of H's mean diagonal that is added to the diagonal.
     package var damping = 0.01
-    /// Columns of the largest inputs first (activation order).
+    /// Whether columns with the largest inputs are rounded first (activation order).
     package var byActivation = false
-    /// Groups are neighbors as stored, with ranges taken from the weight as it was. Otherwise they are neighbors in the order
-    /// of rounding: see ``QuantizedWeight/columnGroups``.
+    /// Whether groups are neighboring columns as stored, with ranges taken from the original weight. Otherwise groups are
+    /// neighbors in the order of rounding: see ``QuantizedWeight/columnGroups``.
     package var staticGroups = false
     package var groupRanges = GroupRanges.compensated
-    /// The part of what rounding has changed in the inputs, here and before, that the weights make up for before they are
-    /// rounded: see `InputCompensation`.
+    /// The fraction of the change that rounding causes in the inputs, in this layer and before, that the weights compensate
+    /// before they are rounded: see `InputCompensation`.
     package var compensation = 0.0
 
     package init(
@@ -47,9 +47,9 @@ package struct GPTQ: WeightQuantization {
         (self.staticGroups, self.groupRanges) = (staticGroups, groupRanges)
     }
 
-    /// Half a product with the n×n factor for each row; n³ for the factor. What inputs are compensated with is a product and
-    /// two halves of one in double precision for each row, and another factor. The running weights of a group take half a
-    /// product with a g×g part of the factor for each row, but for the first group.
+    /// For each row half a product with the n×n factor; n³ for the factor. Compensation of inputs takes a product and two half
+    /// products in double precision for each row, and another factor. The running weights of each group but the first take half
+    /// a product with a g×g part of the factor for each row.
     package func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost {
         let (m, n) = (Double(rows), Double(columns))
         var cost = WeightQuantizationCost(products: m * n * n, solves: n * n * n)
@@ -63,7 +63,7 @@ package struct GPTQ: WeightQuantization {
         return cost
     }
 
-    /// Columns that are rounded before what they leave goes into the rest.
+    /// Columns that are rounded before their errors are carried to the remaining columns.
     fileprivate static let block = 128
 
     /// Codes chosen column by column, each column's error added to the later ones by H⁻¹.
@@ -86,24 +86,24 @@ package struct GPTQ: WeightQuantization {
     }
 }
 
-/// One weight on its way to integers. Columns are counted in the order of rounding; the weight is transposed, so that a column
-/// lies together.
+/// The rounding of one weight. Columns are counted in the order of rounding. The weight is transposed, so that each column is
+/// contiguous.
 private struct GPTQRounding {
     private let method: GPTQ
     private let factor: GPTQFactor
     private let quantizer: WeightQuantizer
-    /// Columns of a group of its own; nil where the row, or the whole weight, is one.
+    /// Columns of a group; nil where a row, or the whole weight, is one group.
     private let groupSize: Int?
     /// The weight, 0 where the input is dead, `[in, out]`.
     private let original: Tensor
-    /// The same with what rounded columns have left in it.
+    /// The same, with the errors of the rounded columns added.
     private var weights: Tensor
-    /// A row of `out` values per group.
+    /// Scales, a row of `out` values per group.
     private var scales: Tensor
     private var zeros: Tensor
     /// Each column's group.
     private let groups: [Int32]
-    /// `[in, out]`, by the columns of the weight.
+    /// Codes `[in, out]`, in the weight's column order.
     private let codes: CodeBuffer
     /// w° − ŵ of the columns of a block, `[128, out]`.
     private var errors: Tensor
@@ -131,7 +131,7 @@ private struct GPTQRounding {
         original = method.byActivation ? Self.reordered(transposed, factor.order) : transposed
         weights = original
         if groupSize == nil {
-            // Of the weight as it is: what is rounded to 0 counts, as in published programs.
+            // From the given weight: dead columns, which are rounded to 0, count too, as in published programs.
             setGrids(0, of: weight)
         } else if isStatic {
             for group in 0..<columns / size {
@@ -158,7 +158,7 @@ private struct GPTQRounding {
             columnGroups: columnGroups)
     }
 
-    /// By the columns of the weight; nil where groups are neighbors there.
+    /// The group of each column in the weight's order; nil where groups are neighbors there.
     private var columnGroups: [Int32]? {
         guard method.byActivation, !method.staticGroups, groupSize != nil else { return nil }
         var result = groups
@@ -166,19 +166,20 @@ private struct GPTQRounding {
         return result
     }
 
-    /// The size of groups at whose first column all before it must have been carried on.
+    /// The size of groups before whose first column all earlier errors must have been carried over; nil where there is no such
+    /// rule.
     private var alignment: Int? { method.staticGroups || method.groupRanges == .blockStart ? nil : groupSize }
 
-    /// Columns that are rounded before what they leave goes into the rest: no aligned group straddles two of them that is not
-    /// larger.
+    /// Blocks of columns that are rounded before their errors are carried to the rest. An aligned group never lies in two
+    /// blocks unless it is larger than a block.
     private var blocks: [Range<Int>] {
         guard let size = alignment else { return Self.cut(0..<columns, Self.block) }
         guard size > Self.block else { return Self.cut(0..<columns, Self.block / size * size) }
         return Self.cut(0..<columns, size).flatMap { Self.cut($0, Self.block) }
     }
 
-    /// The parts of a block that go through the kernel one by one: within an aligned group, and few columns, since the kernel's
-    /// operations grow with their square.
+    /// The parts of a block that are passed to the kernel one by one. They lie within an aligned group and have few columns,
+    /// since the kernel's operations grow with the square of their number.
     private func segments(of block: Range<Int>) -> [Range<Int>] {
         guard let size = alignment else { return Self.cut(block, Self.segment) }
         return Self.cut(block, size).flatMap { Self.cut($0, Self.segment) }
@@ -202,10 +203,10 @@ private struct GPTQRounding {
     }
 
     /// The running weights u of the columns `range`, `[range, out]`, once all columns before it are rounded. (From column 0 on,
-    /// more rows may follow.)
+    /// the result may have more rows.)
     ///
-    /// `weights` has s_k there, w°_k and what the rounded columns have left. The running weights also have what those between
-    /// would leave if they kept their best real values: with d = w° − u, by substitution,
+    /// There `weights` holds s_k, which is w°_k plus the errors of the rounded columns. The running weights also include the
+    /// differences of the columns in between if these kept their best real values. With d = w° − u, by substitution,
     ///
     ///     d_k = (w°_k − s_k) − Σ_{i<k} d_i·M_ik/M_kk
     ///
@@ -234,7 +235,7 @@ private struct GPTQRounding {
     private func substitute(_ segment: Range<Int>, in target: UnsafeMutablePointer<Float>) {
         let (count, out, columns) = (segment.count, out, columns)
         let ratios = factor.ratios.pointer + segment.lowerBound * columns + segment.lowerBound
-        // So many rows of the weight that their columns stay in the first-level cache.
+        // Rows of the weight whose columns fit into the first-level cache.
         let tile = 128
         Team.share((out + tile - 1) / tile, cost: tile * count * count / 2) { tiles in
             for first in stride(from: tiles.lowerBound * tile, to: min(out, tiles.upperBound * tile), by: tile) {
@@ -264,7 +265,7 @@ private struct GPTQRounding {
 
     private mutating func round(_ segment: Range<Int>, errorsAt place: Int) {
         let (first, count, kernel) = (segment.lowerBound, segment.count, quantizer.kernel)
-        // The kernel goes along the columns behind each one.
+        // The kernel processes the columns after each one.
         var ratios = Tensor(uninitialized: [count, count])
         let target = ratios.mutablePointer
         for j in 0..<count {
@@ -290,7 +291,7 @@ private struct GPTQRounding {
         WorkProgress.note()
     }
 
-    /// W ← W + E·ratios for the columns of `rest`, E what rounding the columns of `done` has cost.
+    /// W ← W + E·ratios for the columns `rest`, where E is the rounding error of the columns `done`.
     private mutating func compensate(_ rest: Range<Int>, for done: Range<Int>, errorsAt place: Int) {
         guard !rest.isEmpty else { return }
         gemm(
@@ -324,7 +325,7 @@ private final class CodeBuffer {
     deinit { pointer.deallocate() }
 
     func transposed() -> [Int16] {
-        // Rows that lie a power of two apart share a few lines of the cache: no more of them at a time than it keeps.
+        // Rows that are a power of two apart compete for a few cache lines, so only as many as fit are processed at a time.
         let tile = 8
         return [Int16](unsafeUninitializedCapacity: rows * columns) { target, count in
             for i0 in stride(from: 0, to: rows, by: tile) {

@@ -1,36 +1,36 @@
 internal import LinearAlgebra
 package import TensorCore
 
-/// What GPTQ makes of the second moment of a layer's inputs: the order in which columns are rounded, and what the error of a
-/// column adds to each column behind it.
+/// What GPTQ derives from the second moment of a layer's inputs: the order in which columns are rounded, and how much of a
+/// column's error is added to each later column.
 ///
 /// The published procedure updates w_j ← w_j − (w_i − ŵ_i)·U_ij/U_ii with U the upper Cholesky factor of H⁻¹. With H = M·Mᵀ, M
-/// upper triangular, U is M⁻¹, and unrolling the updates gives w_j plus Σ (w°_i − ŵ_i)·M_ij/M_jj over the columns i < j, where
-/// w° are the weights as they were (Babai's nearest plane in the lattice of M). So one factorization takes the place of two and
-/// an inversion.
+/// upper triangular, U is M⁻¹, and unrolling the updates gives w°_j plus Σ (w°_i − ŵ_i)·M_ij/M_jj over the columns i < j, where
+/// w° are the original weights (Babai's nearest plane in the lattice of M). So one factorization replaces two factorizations
+/// and an inversion.
 package struct GPTQFactor: Sendable {
     /// The column of the weight at each place of the order.
     package let order: [Int32]
     /// See ``InputStatistics/isDead``.
     package let isDead: [Bool]
-    /// M_ij/M_jj at [j, i] for i < j, in the order; `[in, in]`. What is not below the diagonal has no defined value.
+    /// M_ij/M_jj at [j, i] for i < j, in the order of rounding; `[in, in]`. Other entries are undefined.
     package let ratios: Tensor
-    /// M_jj, in the order: what remains of an input's size once the inputs behind it are known.
+    /// M_jj, in the order of rounding: the part of an input's size that the later inputs do not predict.
     package let diagonal: [Float]
 
     /// - Parameters:
-    ///   - damping: part of the mean diagonal that is added to the diagonal.
-    ///   - byActivation: columns of the largest inputs first.
-    /// - Throws: ``QuantizationError``, also where H is singular and hardly damped.
+    /// - damping: fraction of the mean diagonal that is added to the diagonal.
+    /// - byActivation: whether columns with the largest inputs come first.
+    /// - Throws: ``QuantizationError``, also where H is singular and the damping is too small.
     package init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
         try statistics.check()
         let n = statistics.width
         isDead = statistics.isDead
         let (squares, diagonal) = (statistics.meanSquares, statistics.diagonal(damping: damping))
-        // Ties keep their order: the same on all ranks.
+        // Ties keep their order, which makes it the same on all ranks.
         let sorted = byActivation ? (0..<n).sorted { (squares[$0], $1) > (squares[$1], $0) } : Array(0..<n)
         order = sorted.map(Int32.init)
-        // LAPACK factors Uᵀ·U; with rows and columns in reverse, U in reverse is Mᵀ.
+        // LAPACK computes Uᵀ·U; with rows and columns reversed, the reversed U is Mᵀ.
         let matrix = DoubleStorage(uninitialized: n * n)
         let tokens = Double(statistics.rows)
         for a in 0..<n {

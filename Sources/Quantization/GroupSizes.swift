@@ -1,13 +1,14 @@
-/// Sizes of groups that a row's weights split into.
+/// Group sizes that divide a row's weights evenly.
 package enum GroupSizes {
-    /// The largest divisor of all the numbers that is not above `size`, and the smallest that is not below, where there is one.
+    /// The largest common divisor of the numbers that is at most `size`, and the smallest that is at least `size`, if there is
+    /// one.
     package static func nearest(to size: Int, dividing numbers: [Int]) -> [Int] {
         let common = numbers.reduce(0, greatestCommonDivisor)
         let divisors = (1...max(1, common)).filter { common % $0 == 0 }
         return [divisors.last { $0 <= size }, divisors.first { $0 > size }].compactMap(\.self)
     }
 
-    /// The same for the user.
+    /// The same as a text for the user.
     package static func advice(for size: Int, dividing numbers: [Int]) -> String {
         let sizes = nearest(to: size, dividing: numbers).map(String.init).joined(separator: " and ")
         return "the nearest that divide all: \(sizes)"

@@ -1,21 +1,21 @@
 internal import LinearAlgebra
 internal import TensorCore
 
-/// The weights that, on inputs x changed by rounding, give most nearly what a weight W gives on the full-precision network's
-/// inputs x° (asymmetric calibration, Li et al., arXiv 2504.02692).
+/// The weights whose outputs on inputs x, changed by rounding, are closest to those of a weight W on the full-precision
+/// network's inputs x° (asymmetric calibration, Li et al., arXiv 2504.02692).
 ///
-/// E‖W·x° − Ŵ·x‖² is E‖(W′ − Ŵ)·x‖² and what no Ŵ changes, where W′ = W + W·D·H⁻¹, D = E[(x° − x)·xᵀ] and H = E[x·xᵀ]. H is
-/// damped as GPTQ's, which keeps W′ near W. All in double precision: H⁻¹ makes much of small differences, so that in float32 W′
-/// would be another one wherever sums were added in another order.
+/// E‖W·x° − Ŵ·x‖² equals E‖(W′ − Ŵ)·x‖² plus a part that does not depend on Ŵ, where W′ = W + W·D·H⁻¹, D = E[(x° − x)·xᵀ] and H
+/// = E[x·xᵀ]. H is damped as in GPTQ, which keeps W′ near W. Everything is in double precision, since H⁻¹ amplifies small
+/// differences: in float32 another order of sums would give a different W′.
 struct InputCompensation {
     /// D, `[in, in]`.
     private let deviation: DoubleStorage
-    /// Of H.
+    /// LU factors of H.
     private let factors: LUFactors
 
     /// - Parameters:
     ///   - statistics: with deviations.
-    ///   - damping: part of the mean diagonal of H that is added to it.
+    /// - damping: fraction of H's mean diagonal that is added to the diagonal.
     /// - Throws: ``QuantizationError`` where H is singular.
     init(_ statistics: InputStatistics, damping: Double) throws(QuantizationError) {
         let (n, tokens) = (statistics.width, Double(statistics.rows))
@@ -38,7 +38,7 @@ struct InputCompensation {
         }
     }
 
-    /// W + part·W·D·H⁻¹ for W `[out, in]`.
+    /// W + `part`·W·D·H⁻¹ for W `[out, in]`.
     func applied(to weight: Tensor, part: Double) throws(QuantizationError) -> Tensor {
         let (rows, n) = (weight.rows, weight.columns)
         let values = DoubleStorage(weight) { Double($0) }

@@ -2,12 +2,12 @@ internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
-/// What calibration has seen of the input of linear layers that read one place: sums over tokens x `[width]` of x, of x² or
-/// x·xᵀ, and the largest |x|; and how far x is from what the network as it was gives.
+/// Statistics of the common input of some linear layers: sums over tokens x `[width]` of x, and of x² or x·xᵀ, and the largest
+/// |x|; also, where gathered, how far x is from the full-precision network's input.
 ///
-/// The products of one `add(_:exact:)` are formed in float32 and added up in double precision: where a call has a window's
-/// tokens, what it adds does not depend on which other windows a rank has. All sums lie in one buffer, so that ranks add theirs
-/// in one reduction; maxima are reduced apart.
+/// The products of one `add(_:exact:)` are formed in float32 and added in double precision. If each call has the tokens of one
+/// window, what it adds does not depend on which other windows a rank has. All sums are in one buffer, so that ranks add them
+/// in one reduction; maxima are reduced separately.
 package final class InputStatistics {
     /// How much is gathered.
     package enum Depth: Sendable, Comparable {
@@ -15,24 +15,24 @@ package final class InputStatistics {
         case channels
         /// The second moment E[x·xᵀ] too: width·(width + 1)/2 numbers.
         case secondMoment
-        /// Beside it E[(x° − x)·xᵀ], x° being what the full-precision network has in the place of x: width² numbers.
+        /// Also E[(x° − x)·xᵀ], where x° is the full-precision network's input: width² numbers.
         case deviation
     }
 
     package let width: Int
     package let depth: Depth
-    /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row after row; then Σ (x° − x)·xᵀ where it is
+    /// The number of tokens; Σ x; then Σ x², or the lower triangle of Σ x·xᵀ, row by row; then Σ (x° − x)·xᵀ where it is
     /// gathered.
     package let sums: DoubleStorage
-    /// max |x| of each channel; NaN where a value was.
+    /// max |x| of each channel; NaN where a value was NaN.
     package var maxima: [Float]
 
-    /// The most tokens of a product, since float32 sums of more lose digits.
+    /// The most tokens in a product, since float32 sums of more would lose digits.
     private static let limit = 1024
-    /// Columns of a product: its result then stays in the cache until it is added.
+    /// Columns of a product. With so few, the result stays in the cache until it is added.
     private static let panel = 512
 
-    /// Sums over no rows yet.
+    /// Empty statistics.
     package init(width: Int, depth: Depth) {
         precondition(width > 0, "inputs of \(width) channels")
         self.width = width
@@ -73,7 +73,7 @@ package final class InputStatistics {
         return UnsafePointer(sums.pointer + 1 + width + i * (i + 1) / 2)
     }
 
-    /// Row `i` of Σ (x° − x)·xᵀ: of channel `i` of x° − x with all of x. - Precondition: deviations are gathered.
+    /// Row `i` of Σ (x° − x)·xᵀ: channel `i` of x° − x with all channels of x. - Precondition: deviations are gathered.
     package func deviationRow(_ i: Int) -> UnsafePointer<Double> {
         precondition(depth == .deviation && i < width, "row \(i) of the deviations of \(width) channels")
         return UnsafePointer(sums.pointer + 1 + width + width * (width + 1) / 2 + i * width)
@@ -141,8 +141,8 @@ package final class InputStatistics {
         }
     }
 
-    /// - Throws: ``QuantizationError`` where there were no tokens, a value was not finite, or all are 0, or so small that their
-    ///   second moments are.
+    /// - Throws: ``QuantizationError`` where there were no tokens, where a value was not finite, or where all values are 0 or
+    ///   so small that their second moments are 0.
     package func check() throws(QuantizationError) {
         guard rows > 0 else { throw .noInputs }
         guard maxima.allSatisfy(\.isFinite), sums.elements.allSatisfy(\.isFinite) else { throw .inputsNotFinite }

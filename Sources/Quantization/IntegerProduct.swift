@@ -7,8 +7,8 @@ package import TensorCore
 ///
 ///     y[t, r] = Σ_g (D·s_w[r, g])·s_x[t, g],   D = Σ_{c in g} (q_w − z_w)·(q_x − z_x)
 ///
-/// over the groups g in which the scales of both are constant. D is exact: y is x̂·ŵᵀ but for the rounding of one conversion,
-/// two products and one addition a group, and the same bits on every processor.
+/// over the groups g in which the scales of both are constant. D is exact, so that y is x̂·ŵᵀ up to the rounding of one
+/// conversion, two products and one addition per group. It has the same bits on every processor.
 package struct IntegerProduct: Sendable {
     /// How `apply(_:)` rounds.
     package let activations: QuantizerSpec
@@ -19,11 +19,11 @@ package struct IntegerProduct: Sendable {
     /// Bytes held.
     package var byteCount: Int { matrix.byteCount }
 
-    /// 8 bits, symmetric, one scale a token.
+    /// 8 bits, symmetric, one scale per token.
     package static let eightBits = QuantizerSpec(bits: 8, symmetric: true)
 
-    /// - Throws: ``QuantizationError``: where weights or activations have more than 8 bits, weights have a scale a column,
-    ///   activations have one for all tokens, or a zero point is too far from its codes.
+    /// - Throws: ``QuantizationError`` where weights or activations have more than 8 bits, weights have a scale per column,
+    ///   activations have one scale for all tokens, or a zero point is too far from its codes.
     package init(_ weight: QuantizedWeight, activations: QuantizerSpec = Self.eightBits) throws(QuantizationError) {
         let perRow = weight.scales.count == 1 ? 0 : weight.scales.count / max(1, weight.shape[0])
         guard weight.spec.granularity != .column else {
@@ -44,7 +44,7 @@ package struct IntegerProduct: Sendable {
             zero: weight.spec.symmetric
                 ? nil
                 : {
-                    // What is no whole number is as far from what integers hold as what is too large, and refused below.
+                    // A zero point that is not a whole number is treated like one that is too large, and refused below.
                     Int(exactly: weight.zeros[flat: perRow == 0 ? 0 : $0 * perRow + $1]) ?? .max
                 },
             activations: activations)
@@ -52,10 +52,10 @@ package struct IntegerProduct: Sendable {
 
     /// - Parameters:
     ///   - codes: `[rows, columns]`, either −2^(bits−1) … 2^(bits−1)−1 or 0 … 2^bits−1.
-    ///   - scales: `[rows, groups]`, of groups of equal size.
-    ///   - zeros: shaped as `scales`, in the codes' own numbers; nil where all are 0.
+    /// - scales: `[rows, groups]`, for groups of equal size.
+    /// - zeros: in the shape of `scales`, in the same numbers as the codes; nil where all are 0.
     /// - Throws: ``QuantizationError``, as above and for a code outside both ranges.
-    /// - Precondition: scales of equal groups for each row.
+    /// - Precondition: each row has scales of equal groups.
     package init(
         codes: [Int8], rows: Int, columns: Int, scales: [Float], zeros: [Int]? = nil, bits: Int,
         activations: QuantizerSpec = Self.eightBits
@@ -74,7 +74,7 @@ package struct IntegerProduct: Sendable {
 
     /// - Parameters:
     ///   - width: columns that share a scale of the weight.
-    ///   - offset: what makes a code unsigned.
+    /// - offset: added to a code to make it unsigned.
     private init<Code: FixedWidthInteger>(
         codes: [Code], rows: Int, columns: Int, width: Int, bits: Int, offset: Int,
         scale: (_ row: Int, _ group: Int) -> Float, zero: ((_ row: Int, _ group: Int) -> Int)?, activations: QuantizerSpec
@@ -90,7 +90,7 @@ package struct IntegerProduct: Sendable {
             throw QuantizationError(.data, "the code \(code) of a weight does not fit \(bits) bits")
         }
         if let zero {
-            // What sums of 32 bits hold, see IntegerMatrix.
+            // The limit of sums in 32 bits, see IntegerMatrix.
             let farthest = min(Int(Int16.max), Int(Int32.max) / (128 * group) - (1 << bits)) - offset
             for row in 0..<rows {
                 for g in 0..<columns / width where !(-farthest...farthest).contains(zero(row, g)) {
@@ -116,7 +116,7 @@ package struct IntegerProduct: Sendable {
         }
     }
 
-    /// Columns that share a range; nil for a token.
+    /// Columns that share a range; nil where a token has one range.
     private static func range(of spec: QuantizerSpec, columns: Int) throws(QuantizationError) -> Int? {
         guard (2...8).contains(spec.bits) else {
             throw QuantizationError(.configuration, "a product of integers takes activations of 2 to 8 bits, not \(spec.bits)")
@@ -157,7 +157,7 @@ package struct IntegerProduct: Sendable {
             group: matrix.group)
     }
 
-    /// Whether this product reads what the other rounds.
+    /// Whether this product can use the tokens that the other has rounded.
     package func reads(_ other: IntegerProduct) -> Bool {
         matrix.columns == other.matrix.columns && matrix.group == other.matrix.group && activations == other.activations
     }
@@ -168,10 +168,10 @@ package struct IntegerProduct: Sendable {
         return apply(rounded(x)).reshaped(Array(x.shape.dropLast()) + [rows])
     }
 
-    /// y, `[tokens, rows]`, of tokens that ``rounded(_:)`` has made.
+    /// y, `[tokens, rows]`, of tokens from ``rounded(_:)``.
     package func apply(_ tokens: IntegerTokens) -> Tensor { matrix.product(tokens) }
 
-    /// The same of several products that read the same tokens.
+    /// The same for several products that read the same tokens.
     package static func apply(_ products: [IntegerProduct], _ tokens: IntegerTokens) -> [Tensor] {
         IntegerMatrix.products(products.map(\.matrix), tokens)
     }

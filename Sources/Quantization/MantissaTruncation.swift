@@ -2,7 +2,7 @@ package import TensorCore
 
 /// The lowest `bits` of the 23 fraction bits of every value set to 0: numbers of 32 − `bits` bits, rounded towards 0.
 ///
-/// Infinities stay; so does NaN, whose fraction keeps a bit.
+/// Infinities stay; so does NaN, whose fraction keeps one bit set.
 /// - Precondition: 0 ≤ bits ≤ 23.
 package func truncatedMantissa(_ x: Tensor, bits: Int) -> Tensor {
     precondition((0...23).contains(bits), "\(bits) of 23 fraction bits")

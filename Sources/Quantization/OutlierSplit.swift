@@ -1,9 +1,9 @@
 internal import LinearAlgebra
 package import TensorCore
 
-/// A linear layer in 8 bits but for the few input channels that are large (Dettmers et al., LLM.int8(), arXiv 2208.07339).
+/// A linear layer in 8 bits, except for the few input channels that are large (Dettmers et al., LLM.int8(), arXiv 2208.07339).
 ///
-/// Channels with max|x_j| ≥ `threshold` stay in high precision; of the others, weights have a scale per row and inputs one per
+/// Channels with max|x_j| ≥ `threshold` stay in high precision. For the others, weights have a scale per row and inputs one per
 /// token (vector-wise absmax): y = x_O·W_Oᵀ + (s_x·s_wᵀ)∘(q_x·q_wᵀ).
 package struct OutlierSplit: Sendable {
     /// The published threshold.
@@ -15,7 +15,7 @@ package struct OutlierSplit: Sendable {
     package let regular: [Int]
     /// `[out, outliers]`.
     package let outlierWeight: Tensor
-    /// Of the columns `regular`; nil where all channels are outliers.
+    /// The weight's columns `regular` in integers; nil where all channels are outliers.
     package let quantized: QuantizedWeight?
     private let dequantized: Tensor?
 
@@ -23,7 +23,7 @@ package struct OutlierSplit: Sendable {
     /// - Precondition: a weight `[out, in]`, as many maxima as columns.
     package init(_ weight: Tensor, inputMaxima: [Float], threshold: Float = threshold) {
         precondition(weight.columns == inputMaxima.count, "\(inputMaxima.count) maxima for a weight \(weight.shape)")
-        // A maximum that is not a number is not small.
+        // A maximum that is NaN does not count as small.
         outliers = inputMaxima.indices.filter { !(inputMaxima[$0] < threshold) }
         regular = inputMaxima.indices.filter { inputMaxima[$0] < threshold }
         outlierWeight = Self.columns(outliers, of: weight)

@@ -1,12 +1,12 @@
 package import Support
 
-/// Weights that cannot be quantized as asked, or a quantized layer that there is no product of integers for.
+/// An error: weights cannot be quantized as asked, or a quantized layer has no integer product.
 package struct QuantizationError: ReportableError, Equatable {
     /// What is wrong.
     package enum Kind: Sendable {
-        /// A setting: what the method, or a product of integers, does not have.
+        /// A setting that the method, or an integer product, does not support.
         case configuration
-        /// Weights, what was seen of their inputs, or codes and zero points outside what the bits allow.
+        /// Weights, statistics of their inputs, or codes and zero points outside the range of the bits.
         case data
     }
 

@@ -14,11 +14,11 @@ package enum QuantizerGranularity: Sendable, Equatable {
     case group(Int)
     /// Each row of an activation `[tokens, features]`.
     case token
-    /// Each `size` contiguous values of a row, as heads of that size lie in it.
+    /// Each `size` contiguous values of a row, which are those of one head.
     case head(Int)
 }
 
-/// How values become integers of a few bits and back.
+/// How values are converted to integers of a few bits and back.
 ///
 /// With `c` the clip ratio, `b` the bits and ⌊·⌉ rounding to nearest, ties to even:
 /// - symmetric: s = c·max|x|/(2^(b−1)−1), q = clamp(⌊x/s⌉, −2^(b−1), 2^(b−1)−1), x̂ = q·s; in the full range
@@ -65,13 +65,13 @@ package struct QuantizerSpec: Sendable, Equatable {
     /// Whether the quantizer changes anything.
     package var isActive: Bool { bits < 16 }
 
-    /// Steps of the grid from one end of a range to the other; half a step outside each end still belongs to it.
+    /// Steps of the grid from one end of a range to the other. Values up to half a step outside an end still round to its code.
     package var steps: Double {
         let codes = Double(1 << bits)
         return symmetric && symmetricRange == .restricted ? codes - 2 : codes - 1
     }
 
-    /// Number of contiguous values that share a range in `tensor`; for ``QuantizerGranularity/column``, in its transpose.
+    /// Number of contiguous values of `tensor` that share a range; for ``QuantizerGranularity/column``, of its transpose.
     ///
     /// - Precondition: groups and heads divide the row.
     func groupSize(in tensor: Tensor) -> Int {
@@ -85,7 +85,7 @@ package struct QuantizerSpec: Sendable, Equatable {
         }
     }
 
-    /// The parameters the kernels take.
+    /// The parameters for the kernels.
     func kernel(leastMagnitude: Float = 0) -> ck_quantizer {
         ck_quantizer(
             bits: Int32(bits), symmetric: symmetric ? 1 : 0, include_zero: includesZero ? 1 : 0, clip_ratio: clipRatio,

@@ -9,7 +9,7 @@ package struct RoundToNearest: WeightQuantization {
 
     package init() {}
 
-    /// The nearest codes, in ranges of the extremes or of the least error among shrunken ones.
+    /// The nearest codes. Ranges are given by the extremes, or are the shrunken ones with the least error.
     package func quantize(
         _ weights: [Tensor], _ statistics: InputStatistics?, _ quantizer: WeightQuantizer
     ) throws -> [QuantizedWeight] {

@@ -1,18 +1,18 @@
 internal import Glibc
 package import TensorCore
 
-/// How the difficulty of quantizing moves from a layer's inputs to its weights (Xiao et al., arXiv 2211.10438): x ← x/s,
-/// W ← W·diag(s) with s_j = max|x_j|^a / max|W_j|^(1−a), so that the product stays and channels of large inputs shrink.
+/// Moves the difficulty of quantization from a layer's inputs to its weights (Xiao et al., arXiv 2211.10438): x ← x/s, W ←
+/// W·diag(s) with s_j = max|x_j|^a / max|W_j|^(1−a). The product is unchanged, and channels with large inputs shrink.
 package struct SmoothQuant: Sendable, Equatable {
     /// s, one per input channel, all positive.
     package let scales: [Float]
 
     /// - Parameters:
-    ///   - inputMaxima: max|x_j| over the calibration text, of the inputs that all `weights` read.
-    ///   - weights: `[out, in]`; max|W_j| is over the rows of all of them.
-    ///   - strength: a, from 0 (everything stays with the inputs) to 1.
+    /// - inputMaxima: max|x_j| over the calibration text, for the inputs that all `weights` read.
+    /// - weights: each `[out, in]`; max|W_j| is over the rows of all of them.
+    /// - strength: a, from 0 (the difficulty stays with the inputs) to 1.
     ///
-    /// A channel whose input or weights are all 0 keeps s = 1: there is nothing to move.
+    /// A channel whose input or weights are all 0 keeps s = 1.
     /// - Precondition: 0 ≤ strength ≤ 1; as many maxima as columns.
     package init(inputMaxima: [Float], weights: [Tensor], strength: Double = 0.5) {
         precondition((0...1).contains(strength), "a strength of \(strength)")
@@ -37,7 +37,8 @@ package struct SmoothQuant: Sendable, Equatable {
         return result
     }
 
-    /// What makes the inputs, divided by s: a norm's gain or shift `[in]`, or the rows and biases of a layer `[in, …]`.
+    /// A parameter that produces the inputs, divided by s: a norm's gain or shift `[in]`, or the rows and biases of a layer
+    /// `[in, …]`.
     package func divided(_ producer: Tensor) -> Tensor {
         precondition(producer.shape.first == scales.count, "\(producer.shape) makes \(scales.count) channels")
         var result = producer.copy()

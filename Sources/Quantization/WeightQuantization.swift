@@ -1,33 +1,33 @@
 internal import Support
 package import TensorCore
 
-/// A way to choose the integers of a weight. To add one, write it in a file of its own and list it in
+/// A method that chooses the integers of a weight. To add one, write it in a file of its own and list it in
 /// ``WeightQuantizations``.
 package protocol WeightQuantization: Sendable {
-    /// As settings name it.
+    /// Its name in settings.
     static var name: String { get }
-    /// For the user.
+    /// Its name for the user.
     static var label: String { get }
     /// Whether `quantize.recipe=auto` tries it.
     static var isTried: Bool { get }
 
-    /// What it must know of the layer's inputs; nil for nothing.
+    /// The statistics of the layer's inputs that it needs; nil for none.
     var inputs: InputStatistics.Depth? { get }
 
-    /// What choosing the integers of weights with these inputs and, together, these rows takes, but for the statistics.
+    /// The cost of choosing the integers of weights with `columns` inputs and `rows` rows in all, without the statistics.
     func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost
 
-    /// The setting this way needs, such as `quantization.weights.symmetric=false`, where the quantizer says otherwise; nil
-    /// where it takes the quantizer.
+    /// The setting that this method needs, such as `quantization.weights.symmetric=false`, where the quantizer differs; nil
+    /// where it supports the quantizer.
     func conflict(with quantizer: WeightQuantizer) -> String?
 
-    /// Whether the integers of a row depend on that row alone, given the inputs: ranks can then share a weight's rows.
+    /// Whether, given the inputs, the integers of a row depend only on that row. Ranks can then divide a weight's rows.
     func isByRow(_ spec: QuantizerSpec) -> Bool
 
     /// The integers of weights `[out, in]` that read the same inputs.
     ///
     /// - Parameters:
-    ///   - statistics: of these inputs, at least as deep as ``inputs`` asks for.
+    /// - statistics: statistics of these inputs, at least as deep as ``inputs`` asks for.
     ///   - quantizer: bits, groups, and the search for a clip ratio.
     /// - Throws: ``QuantizationError``.
     /// - Precondition: fewer than 16 bits.
@@ -36,11 +36,11 @@ package protocol WeightQuantization: Sendable {
     ) throws -> [QuantizedWeight]
 }
 
-/// Arithmetic that a method takes besides a search for ranges.
+/// The arithmetic of a method, besides a search for ranges.
 package struct WeightQuantizationCost: Sendable, Equatable {
-    /// Floating-point operations of matrix products; shared by the ranks that share rows.
+    /// Floating-point operations of matrix products, which ranks that divide rows divide, too.
     package var products = 0.0
-    /// Operations in double precision that every rank does.
+    /// Operations in double precision that every rank repeats.
     package var solves = 0.0
 
     package init(products: Double = 0, solves: Double = 0) { (self.products, self.solves) = (products, solves) }
@@ -53,15 +53,15 @@ extension WeightQuantization {
     package var label: String { Self.label }
     package var isTried: Bool { Self.isTried }
 
-    /// None but the search for ranges.
+    /// No cost besides the search for ranges.
     package func cost(rows: Int, columns: Int, _ granularity: QuantizerGranularity) -> WeightQuantizationCost {
         WeightQuantizationCost()
     }
 
-    /// None: every quantizer is taken.
+    /// nil: every quantizer is supported.
     package func conflict(with quantizer: WeightQuantizer) -> String? { nil }
 
-    /// Where no group reaches over rows.
+    /// True where no group spans several rows.
     package func isByRow(_ spec: QuantizerSpec) -> Bool {
         switch spec.granularity {
         case .channel, .token, .group, .head: true
@@ -76,7 +76,7 @@ extension WeightQuantization {
         try quantize([weight], statistics, quantizer)[0]
     }
 
-    /// - Throws: ``QuantizationError`` for weights that cannot be divided into these groups, or have values that are not
+    /// - Throws: ``QuantizationError`` for weights that cannot be divided into these groups, or that have values that are not
     ///   finite.
     package func check(_ weights: [Tensor], _ spec: QuantizerSpec) throws(QuantizationError) {
         for weight in weights {
@@ -91,7 +91,7 @@ extension WeightQuantization {
     }
 }
 
-/// The ways there are: `quantization.weights.method` names one. The first is the default, which every job can do.
+/// All methods; `quantization.weights.method` names one. The first is the default, which every job supports.
 package enum WeightQuantizations {
     package static let all: [any WeightQuantization] = [
         RoundToNearest(), GPTQ(), AbsMax(), ZeroPoint(),
@@ -99,7 +99,7 @@ package enum WeightQuantizations {
 
     package static var names: [String] { all.map(\.name) }
 
-    /// The one of this name, with its own settings as they are by default; nil if there is none.
+    /// The method of this name, with its default settings; nil if there is none.
     package static func named(_ name: String) -> (any WeightQuantization)? { all.first { $0.name == name } }
 }
 

@@ -2,14 +2,14 @@ internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
-/// A weight as integers, with what turns them back: ŵ = (code − zero)·scale.
+/// A weight as integers, with scales and zero points to convert them back: ŵ = (code − zero)·scale.
 package struct QuantizedWeight: Sendable {
-    /// Row-major, of shape `shape`; made anew each time they are asked for.
+    /// Codes, row-major, of shape `shape`; made again at each access.
     package var codes: [Int16] { compact.all }
     private let compact: CompactCodes
-    /// One per group: `[out, in/g]` for rows or groups of them, `[in]` by columns, `[1]` for the whole tensor.
+    /// One per group: `[out, in/g]` for rows or groups within rows, `[in]` for columns, `[1]` for the whole tensor.
     package let scales: Tensor
-    /// Zero points, whole numbers, shaped as `scales`; 0 where symmetric.
+    /// Zero points, whole numbers, in the shape of `scales`; 0 where symmetric.
     package let zeros: Tensor
     /// `[out, in]`.
     package let shape: [Int]
@@ -28,7 +28,7 @@ package struct QuantizedWeight: Sendable {
         self.columnGroups = columnGroups
     }
 
-    /// ŵ, `[out, in]`; the very floats that fake quantization gives.
+    /// ŵ, `[out, in]`; exactly the floats of fake quantization.
     package func dequantized() -> Tensor {
         if let columnGroups { return dequantized(columnGroups: columnGroups) }
         var result = Tensor(uninitialized: shape)
@@ -48,10 +48,10 @@ extension QuantizedWeight {
     /// Codes unpacked at a time.
     private static let chunk = 1 << 14
 
-    /// Groups of neighbors, some at a time: what lies between the codes and the floats stays in the cache.
+    /// Dequantizes groups of neighbors, some at a time, so that intermediate values stay in the cache.
     private func dequantize(into target: UnsafeMutablePointer<Float>) {
         let size = compact.count / max(1, scales.count)
-        // A chunk begins at an even code.
+        // Chunks begin at an even code.
         let step = max(2, Self.chunk / max(1, size) & ~1)
         let (count, scale, zero) = (scales.count, scales.pointer, zeros.pointer)
         Team.share((count + step - 1) / step, cost: 2 * step * size) { chunks in
@@ -71,7 +71,7 @@ extension QuantizedWeight: LinearOperator {
     package var tensor: Tensor { dequantized() }
     package var byteCount: Int { compact.byteCount + 4 * (scales.count + zeros.count) + 4 * (columnGroups?.count ?? 0) }
 
-    /// Rows of ŵ; no other is made.
+    /// Some rows of ŵ, without making the others.
     package func rows(at indices: [Int32]) -> Tensor {
         let (columns, perRow) = (shape[1], scales.count / max(1, shape[0]))
         guard columnGroups == nil, spec.granularity != .column, perRow > 0, columns % (2 * perRow) == 0 else {
@@ -97,13 +97,13 @@ extension QuantizedWeight: LinearOperator {
     package func product(_ x: Tensor) -> Tensor { matmul(x, .asStored, dequantized(), .transposed) }
 }
 
-/// Round-to-nearest quantization of weights `[out, in]`, each group clipped to its full range or to the best of 80.
+/// Round-to-nearest quantization of weights `[out, in]`, each group clipped to its full range or to the best of 80 ranges.
 ///
 /// The search tries the ratios 1 − i/100, i < 80, and keeps the one with the least Σ|ŵ − w|^2.4 per group, the largest on a
 /// tie. A symmetric range is at least 1e-5, so that a row of zeros has a finite scale. docs/algorithms.md, section 2.
 package struct WeightQuantizer: Sendable, Equatable {
     package var spec: QuantizerSpec
-    /// Whether each group's clip ratio is searched for; `spec.clipRatio` is used otherwise.
+    /// Whether each group's clip ratio is searched for; otherwise `spec.clipRatio` is used.
     package var searchesClip: Bool
 
     private static let leastMagnitude: Float = 1e-5
@@ -153,7 +153,7 @@ package struct WeightQuantizer: Sendable, Equatable {
         return QuantizedWeight(codes: codes, scales: scales, zeros: zeros, shape: weight.shape, spec: spec)
     }
 
-    /// Scale and zero point of every group, as ``quantized(_:)`` finds them, one after the other.
+    /// Scale and zero point of every group in order, as ``quantized(_:)`` finds them.
     ///
     /// - Precondition: any granularity but ``QuantizerGranularity/column``.
     func grids(of weight: Tensor) -> (scales: Tensor, zeros: Tensor) {
@@ -166,10 +166,10 @@ package struct WeightQuantizer: Sendable, Equatable {
         return (scales, zeros)
     }
 
-    /// The parameters the kernels take.
+    /// The parameters for the kernels.
     var kernel: ck_quantizer { spec.kernel(leastMagnitude: Self.leastMagnitude) }
 
-    /// The same quantizer for the transposed weight.
+    /// The same quantizer, for the transposed weight.
     private var byRows: WeightQuantizer {
         var result = self
         result.spec.granularity = .channel

@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// Integers from 0 with s = (max − min)/(2^b−1) and a zero point, of each group's range widened to contain 0; nothing is
+/// Integers from 0 on with s = (max − min)/(2^b−1) and a zero point, for each group's range widened to contain 0. Nothing is
 /// clipped, and 0 stays 0.
 package struct ZeroPoint: WeightQuantization {
     package static let name = "zero-point"
@@ -9,13 +9,14 @@ package struct ZeroPoint: WeightQuantization {
 
     package init() {}
 
-    /// `quantization.weights.symmetric=false` where the quantizer is symmetric, or what else it cannot keep.
+    /// `quantization.weights.symmetric=false` where the quantizer is symmetric, or another setting that does not fit this
+    /// method.
     package func conflict(with quantizer: WeightQuantizer) -> String? {
         if quantizer.spec.symmetric { return "quantization.weights.symmetric=false" }
         return quantizer.searchesClip ? "quantization.weights.clip=none" : nil
     }
 
-    /// With the ranges that this way has.
+    /// The quantizer with this method's ranges.
     private func quantizer(_ given: WeightQuantizer) -> WeightQuantizer {
         let spec = given.spec
         return WeightQuantizer(

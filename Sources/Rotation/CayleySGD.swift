@@ -13,26 +13,25 @@ package import TensorCore
 package struct CayleySGD: Sendable {
     /// How the transform is computed.
     package enum Retraction: String, Sendable, CaseIterable {
-        /// By solving the linear system in double precision: RᵀR stays I to rounding.
+        /// By solving the linear system in double precision: RᵀR stays I up to rounding.
         case exact
-        /// Five fixed-point iterations after the rows are scaled to unit length; R drifts from orthogonal between the
-        /// occasional orthonormalizations, and `orthonormalized(_:)` ends the drift. For comparison with the published
-        /// method.
+        /// Five fixed-point iterations after the rows are scaled to unit length. R drifts away from orthogonality between the
+        /// occasional orthonormalizations, which `orthonormalized(_:)` performs. For comparison with the published method.
         case iterative
     }
 
-    /// What the learning rate is.
+    /// The meaning of the learning rate.
     package enum StepSize: Sendable {
-        /// α, as far as 1/‖S‖₁ allows.
+        /// α, at most 1/‖S‖₁.
         case absolute
-        /// α in units of 1/‖S‖₁: steps of a loss whose scale means nothing.
+        /// α in units of 1/‖S‖₁, for losses whose scale has no meaning.
         case relative
     }
 
-    /// When the iterative form makes the rows orthonormal first.
+    /// When the iterative form first makes the rows orthonormal.
     package enum Orthonormalization: Sendable, Equatable {
         case never, always
-        /// At one step in 101 on average, the same steps on every rank: a function of seed and step alone; and where R has
+        /// At one step in 101 on average, a function of seed and step only and so the same on every rank; also where R has
         /// drifted further than `CayleySGD/driftLimit`.
         case scheduled(seed: UInt64)
 
@@ -48,7 +47,7 @@ package struct CayleySGD: Sendable {
         }
     }
 
-    /// The largest max|RRᵀ − I| that a scheduled orthonormalization waits with.
+    /// The largest max|RRᵀ − I| before R is orthonormalized outside the schedule.
     static let driftLimit: Float = 1e-3
     private static let iterations = 5
     private static let epsilon = 1e-8
@@ -57,9 +56,9 @@ package struct CayleySGD: Sendable {
     package let momentum: Float
     package let stepSize: StepSize
     package let orthonormalization: Orthonormalization
-    /// Steps taken; with `momentumBuffer`, what a checkpoint needs.
+    /// Steps taken. A checkpoint needs this and `momentumBuffer`.
     package private(set) var steps: Int
-    /// B = R·S of the last step, shaped as R; nil before the first step and without momentum.
+    /// B = R·S of the last step, in the shape of R; nil before the first step and without momentum.
     package private(set) var momentumBuffer: Tensor?
 
     package init(
@@ -82,7 +81,7 @@ package struct CayleySGD: Sendable {
         guard packed.isFinite else { throw .gradientNotFinite(step: steps) }
         let skew = SkewMatrix.unpack(packed, order: rotation.columns)
         if retraction == .iterative {
-            // Only the skew part is known here; the symmetric part of M changes nothing but the first guess.
+            // Only the skew part is known here; the symmetric part of M would affect only the first guess.
             try step(&rotation, gradient: matmul(rotation, .asStored, skew, .asStored), learningRate: learningRate)
             return
         }
@@ -91,7 +90,7 @@ package struct CayleySGD: Sendable {
         finish(&rotation, next, from: rotation, begun.direction)
     }
 
-    /// Begins an exact step, whose rows may then be made by several ranks; ``finish(_:_:next:)`` ends it.
+    /// Begins an exact step, whose rows several ranks may then compute; ``finish(_:_:next:)`` ends it.
     ///
     /// - Throws: ``RotationError``.
     package func begin(_ rotation: Tensor, skew packed: Tensor, learningRate: Float) throws(RotationError) -> CayleyStep {
@@ -179,7 +178,7 @@ package struct CayleySGD: Sendable {
         return next
     }
 
-    /// R with rows of unit length, and orthonormal when that is due.
+    /// R with rows of unit length, orthonormalized when that is due.
     private func iterationStart(_ rotation: Tensor) throws(RotationError) -> Tensor {
         var unit = rotation.copy()
         let n = rotation.columns
@@ -195,14 +194,14 @@ package struct CayleySGD: Sendable {
         return try Self.orthonormalized(unit)
     }
 
-    /// The orthonormal rows next to those of R, to rounding.
+    /// The orthonormal rows nearest to those of R, up to rounding.
     package static func orthonormalized(_ rotation: Tensor) throws(RotationError) -> Tensor {
         do { return try orthonormalizedRows(rotation) } catch { throw .linearAlgebra(error) }
     }
 }
 
-/// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row: what crosses the
-/// network.
+/// The skew part S = ½(M − Mᵀ) of an n×n matrix as its n(n−1)/2 entries above the diagonal, row by row. Ranks exchange it in
+/// this form.
 package enum SkewMatrix {
     /// n·(n − 1)/2: the entries above the diagonal.
     package static func packedCount(order n: Int) -> Int { n * (n - 1) / 2 }
@@ -241,7 +240,7 @@ package enum SkewMatrix {
 
 /// max|RRᵀ − I|, for square R the same as max|RᵀR − I| up to rounding.
 ///
-/// - Parameter rows: of RRᵀ; nil for all.
+/// - Parameter rows: the rows of RRᵀ to look at; nil for all.
 package func orthogonalityError(_ rotation: Tensor, rows: Range<Int>? = nil) -> Float {
     let rows = rows ?? 0..<rotation.rows
     guard !rows.isEmpty else { return 0 }

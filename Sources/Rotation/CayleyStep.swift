@@ -1,9 +1,9 @@
 internal import LinearAlgebra
 package import TensorCore
 
-/// An exact Cayley step that has been begun: from R along W by α to R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R.
+/// An exact Cayley step under way: from R along W by α to R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R.
 ///
-/// Its rows do not depend on each other, so that ranks can divide them; each factorizes I + ½αW for itself.
+/// Rows of the result do not depend on each other, so that ranks can divide them; each rank factorizes I + ½αW itself.
 package struct CayleyStep: Sendable {
     /// R `[p, n]`.
     package let start: Tensor
@@ -12,10 +12,10 @@ package struct CayleyStep: Sendable {
     /// α.
     package let size: Float
 
-    /// Where the rows that are asked for begin and end at multiples of it, they have the same bits whichever are asked for.
+    /// If requested ranges of rows begin and end at multiples of this, the bits of a row do not depend on the range.
     package static let chunk = LUFactors.chunk
 
-    /// Some of the next R's rows, solved for in double precision and rounded once.
+    /// Some rows of the next R, solved in double precision and rounded once.
     package func rows(_ range: Range<Int>) throws(RotationError) -> Tensor {
         let n = start.columns
         let half = 0.5 * Double(size)

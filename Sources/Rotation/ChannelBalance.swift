@@ -4,9 +4,9 @@ package import Models
 package import Quantization
 package import TensorCore
 
-/// Second moments of a block's queries, keys, values, and of what its output and down projections read.
+/// Second moments of a block's queries, keys and values, and of the inputs of its output and down projections.
 package struct ChannelMoments: Sendable {
-    /// E[v·vᵀ] of each head, `[d, d]`; of what the output projection reads, the same of each query head.
+    /// E[v·vᵀ] of each head, `[d, d]`; for the output projection's inputs, the same for each query head.
     fileprivate var queries: [Tensor] = []
     fileprivate var keys: [Tensor] = []
     fileprivate var values: [Tensor] = []
@@ -16,7 +16,7 @@ package struct ChannelMoments: Sendable {
 
     package init() {}
 
-    /// Takes what it needs of the inputs that calibration has seen at a hook point of the block.
+    /// Takes the needed moments from the statistics that calibration has gathered at a hook point of the block.
     ///
     /// Queries, keys and values are linear in their inputs x: E[y·yᵀ] = W·E[x·xᵀ]·Wᵀ + (W·E[x])·bᵀ + b·(W·E[x])ᵀ + b·bᵀ.
     package mutating func note(
@@ -64,25 +64,25 @@ package struct ChannelMoments: Sendable {
     }
 }
 
-/// Changes of a block that leave its function as it is, and even out what rounding costs (ours).
+/// Changes of a block that leave its function unchanged and balance the cost of rounding (ours).
 ///
-/// A group of values that is spread by a Hadamard matrix and rounded gets an error of a share of E‖x‖², alike in all
-/// directions. Where x passes through an invertible A first and the next layer takes A⁻¹, the error of the layer's output is in
-/// proportion to tr(A·S·Aᵀ)·tr(A⁻ᵀ·G·A⁻¹), S = E[x·xᵀ], G = WᵀW. It is least for AᵀA = S^-½·(S^½·G·S^½)^½·S^-½, the geometric
-/// mean of S⁻¹ and G: (tr (S^½·G·S^½)^½)² where it was tr S·tr G. Three places take such an A for nothing:
+/// A group of values that is spread by a Hadamard matrix and rounded has an error that is a fixed share of E‖x‖², equal in all
+/// directions. If x is first multiplied by an invertible A and the next layer by A⁻¹, the error of the layer's output is
+/// proportional to tr(A·S·Aᵀ)·tr(A⁻ᵀ·G·A⁻¹), S = E[x·xᵀ], G = WᵀW. It is least for AᵀA = S^-½·(S^½·G·S^½)^½·S^-½, the geometric
+/// mean of S⁻¹ and G: (tr (S^½·G·S^½)^½)² instead of tr S·tr G. Such an A costs nothing in three places:
 /// - values, per key-value head: W_v ← A·W_v, W_o ← W_o·A⁻¹ per query head;
 /// - the down projection's inputs, A diagonal: s_j = √(‖W_j‖/rms x_j) goes into the rows of the layer that makes them;
 /// - queries and keys, one factor for the two channels that the rotary embedding turns into each other: k·s, q/s with
 ///   s² = rms q/rms k.
 package struct ChannelBalance: Sendable {
-    /// Of a share of the mean: what is weaker counts as so strong.
+    /// The least strength of a channel, as a share of the mean; weaker channels count as this strong.
     private static let least = 1e-3
 
     /// A and its inverse, symmetric, by key-value head; none where a head's values or weights are 0.
     private let values: [(a: Tensor, inverse: Tensor)?]
-    /// What the down projection's inputs are multiplied by; empty where their layer cannot be.
+    /// Factors of the down projection's inputs; empty where the layer that makes them cannot be scaled.
     private let inner: [Float]
-    /// What keys are multiplied by, by row of their projection; empty where they cannot be.
+    /// Factors of the keys, by row of their projection; empty where keys cannot be scaled.
     private let keys: [Float]
 
     /// - Throws: `LAPACKError`.
@@ -118,7 +118,7 @@ package struct ChannelBalance: Sendable {
             ? Self.keyScales(moments.queries, moments.keys) : []
     }
 
-    /// b/a for each of two lists of mean squares, their geometric mean 1.
+    /// b/a for two lists of mean squares, entry by entry, with a geometric mean of 1.
     private static func middle(_ a: [Double], _ b: [Double]) -> [Double] {
         let floors = [a, b].map { least * least * $0.reduce(0, +) / Double(max(1, $0.count)) }
         guard floors.allSatisfy({ $0 > 0 && $0.isFinite }) else { return a.map { _ in 1 } }
@@ -159,7 +159,7 @@ package struct ChannelBalance: Sendable {
 // MARK: - Changing a block
 
 extension ChannelBalance {
-    /// The block with the changes made.
+    /// The changed block.
     package func applied<Value: TensorValue>(
         to group: ParameterGroup<Value>, _ block: Architecture.Block
     ) -> ParameterGroup<Value> {
@@ -197,7 +197,7 @@ extension ChannelBalance {
         return result
     }
 
-    /// What queries are multiplied by: every query head by the inverse of its key head's factors.
+    /// Factors of the queries: the inverse factors of each query head's key head.
     private func queries(_ heads: Architecture.Heads) -> [Float] {
         let (d, shared) = (heads.dimension, heads.query / heads.keyValue)
         return (0..<heads.query * d).map { 1 / keys[$0 / d / shared * d + $0 % d] }
@@ -262,7 +262,7 @@ extension InputStatistics {
 }
 
 extension Tensor {
-    /// Divided by the mean of its diagonal; nil where that is no positive number.
+    /// The matrix divided by the mean of its diagonal; nil where that is not a positive number.
     fileprivate var withUnitTrace: Tensor? {
         let mean = (0..<rows).reduce(0.0) { $0 + Double(self[$1, $1]) } / Double(max(1, rows))
         guard mean > 0, mean.isFinite, Float(1 / mean).isFinite else { return nil }

@@ -2,9 +2,9 @@ package import Models
 
 /// Factors on the ranges in which activations and the KV cache are rounded, by site (docs/algorithms.md, section 2).
 ///
-/// With a ratio c both ends of a range are c times as far from 0: what lies outside is clamped, and steps are c times as wide.
-/// Rotated values have thin tails, so that some c < 1 costs less in the tails than it gains within. SpinQuant
-/// (arXiv 2405.16406) has a_clip_ratio, k_clip_ratio and v_clip_ratio, with one for all inputs of linears.
+/// With a ratio c both ends of a range are c times as far from 0. Values outside are clamped, and steps are c times as wide.
+/// Rotated values have thin tails, so that some c < 1 loses less in the tails than the finer steps gain. SpinQuant (arXiv
+/// 2405.16406) has a_clip_ratio, k_clip_ratio and v_clip_ratio, with one ratio for all inputs of linears.
 package struct ClipRatios: Sendable, Equatable {
     /// Where values are rounded, in the order of a block's forward pass: inputs of linears, keys and values.
     package static let sites: [HookPoint] = [.attentionInput, .key, .value, .outputInput, .mlpInput, .downInput]
@@ -12,8 +12,8 @@ package struct ClipRatios: Sendable, Equatable {
     /// The extremes everywhere.
     package static let none = ClipRatios()
 
-    /// For networks with all four rotations and 4 bits: what learning ratios for each site of each block found, as one number a
-    /// site (docs/rotation.md).
+    /// Ratios for networks with all four rotations and 4 bits: one number per kind of site, which summarizes ratios learned for
+    /// each site of each block (docs/rotation.md).
     package static let rotated: ClipRatios = {
         var result = ClipRatios()
         (result[.attentionInput], result[.mlpInput], result[.downInput]) = (0.93, 0.93, 0.85)
@@ -21,13 +21,13 @@ package struct ClipRatios: Sendable, Equatable {
         return result
     }()
 
-    /// Of the sites where it is not 1.
+    /// The ratios of sites where they are not 1.
     private var ratios: [HookPoint: Double] = [:]
 
     package init() {}
 
     private static let largest = 1.5
-    /// Which numbers are ratios, in words.
+    /// The accepted numbers, in words.
     package static let accepted = "greater than 0 and at most \(largest)"
 
     /// Whether a number can be a ratio.
@@ -44,7 +44,7 @@ package struct ClipRatios: Sendable, Equatable {
         }
     }
 
-    /// Those of sites that are rounded.
+    /// Only the ratios of sites that are rounded.
     ///
     /// - Parameters: bits of inputs of linears, of keys and of values; 16 and more leave values as they are.
     package func rounding(activations: Int, keys: Int, values: Int) -> ClipRatios {

@@ -1,7 +1,7 @@
 package import Models
 
-/// What each rotation of a model will be, said before the work starts: sizes, and where no Hadamard matrix of the full size is
-/// known, the blocks used instead.
+/// A description of a model's rotations for the user before the work starts: sizes and, where no Hadamard matrix of the full
+/// size is known, the blocks used instead.
 package struct DimensionReport: Sendable {
     /// A rotation, its size, and how its random Hadamard is composed.
     package struct Row: Sendable, Equatable {
@@ -20,7 +20,7 @@ package struct DimensionReport: Sendable {
     }
     package let rows: [Row]
 
-    /// Of the rotations in use.
+    /// A report of the rotations in use.
     package init(_ architecture: Architecture, merged: Rotations, online: OnlineRotations) {
         func row(_ rotation: String, _ n: Int) -> Row? {
             n == 0 ? nil : Row(rotation: rotation, size: n, block: HadamardOrder.largestBlock(dividing: n).order)

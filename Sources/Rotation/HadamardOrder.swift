@@ -7,7 +7,7 @@ package struct HadamardOrder: Sendable, Equatable {
     /// 2^a.
     package var power: Int { order / factor }
 
-    /// A factor larger than this costs more than it gives: such orders are split into blocks.
+    /// A larger factor costs more than it gains: such orders are split into blocks.
     static let largestFactor = 1024
 
     /// - Returns: nil if no construction here reaches `order`.

@@ -95,9 +95,9 @@ package struct HadamardTransform: Sendable {
         return result
     }
 
-    /// - Parameter target: x's own elements, or as many elsewhere: a thread copies what it transforms.
+    /// - Parameter target: x's own elements, or equally many elsewhere, to which each thread copies what it transforms.
     private func transform(_ x: Tensor, into target: UnsafeMutablePointer<Float>, _ orientation: Orientation) {
-        // Rows may hold several vectors that are transformed alike: the heads of q and k.
+        // Rows may hold several vectors that are transformed in the same way: the heads of q and k.
         precondition(x.columns % columns == 0, "a transform of \(columns) values on rows of \(x.columns)")
         let (order, m, power) = (block.order, block.factor, block.power)
         let scale = 1 / Float(order).squareRoot()

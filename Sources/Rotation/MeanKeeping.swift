@@ -1,11 +1,11 @@
 package import TensorCore
 
-// A norm that takes the mean away commutes with R1 only where R1 leaves the direction of the mean as it is: u·R1 = u with
-// u = 1/√n, and then R1·u = u too.
+// A norm that subtracts the mean commutes with R1 only if R1 preserves the direction of the mean: u·R1 = u with the entries of
+// u 1/√n, and then R1·u = u too.
 
 extension Rotations {
-    /// The rotations with R1 ← R1·T, T orthogonal with u·R1·T = u: the turn from u·R1 to u, which is near I where R1 nearly
-    /// keeps the mean already, or else the reflection that maps one to the other (Householder).
+    /// The rotations with R1 ← R1·T, T orthogonal with u·R1·T = u. T is the plane rotation from u·R1 to u, which is near I
+    /// where R1 nearly preserves the mean already, or otherwise the reflection that maps one to the other (Householder).
     package func keepingMean() -> Rotations { Rotations(r1: r1.map(Self.keepingMean), r2: r2) }
 
     /// Largest entry of R1·1 − 1; 0 without R1.
@@ -19,7 +19,7 @@ extension Rotations {
     private static func keepingMean(_ r: Tensor) -> Tensor {
         let n = r.columns
         let source = r.pointer
-        // v = u·R, of unit length but for rounding, which must not count for a direction.
+        // v = u·R has unit length except for rounding, which must not be taken for a direction.
         var v = [Double](repeating: 0, count: n)
         for row in 0..<n { for j in 0..<n { v[j] += Double(source[row * n + j]) } }
         let length = v.reduce(0) { $0 + $1 * $1 }.squareRoot()
@@ -32,7 +32,8 @@ extension Rotations {
             let x = (0..<n).map { Double(source[row * n + $0]) }
             let (alongU, alongV) = (x.reduce(0, +) * u, zip(x, v).reduce(0) { $0 + $1.0 * $1.1 })
             for j in 0..<n {
-                // The turn from v to u leaves all else where it is; far from u, where it is badly determined, the reflection.
+                // The plane rotation from v to u leaves everything else unchanged. Far from u it is badly conditioned, and the
+                // reflection is used.
                 let turned =
                     cosine > 0
                     ? x[j] - (alongU + alongV) / (1 + cosine) * (v[j] + u) + 2 * alongV * u
@@ -45,7 +46,7 @@ extension Rotations {
 }
 
 extension SkewMatrix {
-    /// P·S·P of a packed S, P = I − uᵀu: the part that turns nothing into or out of the direction of the mean.
+    /// P·S·P of a packed S, P = I − uᵀu: the part that does not rotate anything into or out of the direction of the mean.
     package static func keepingMean(_ packed: Tensor, order n: Int) -> Tensor {
         precondition(packed.count == packedCount(order: n), "\(packed.count) entries of a skew matrix of order \(n)")
         var sums = [Double](repeating: 0, count: n)

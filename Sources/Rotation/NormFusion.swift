@@ -18,8 +18,8 @@ extension Parameters where Value: TensorValue {
         } || architecture.norms.contains { $0.output == .headInput && folds($0, in: exit) }
     }
 
-    /// Whether every gain of this stage can be folded: the head has no bias to take the last norm's shift β, which stays with
-    /// the norm as β/γ, and so γ must not be 0 where β is not.
+    /// Whether every gain of this stage can be folded. Since the head has no bias for the last norm's shift β, the shift stays
+    /// in the norm as β/γ, and γ must not be 0 where β is not.
     package func foldsNorms(_ architecture: Architecture) -> Bool { !architecture.norms.contains { exit.losesShift($0) } }
 }
 
@@ -28,11 +28,11 @@ extension Parameters {
     /// γ, γ ← 1, β ← 0) and the language model head untied from the embedding: the form in which R1 commutes with the norms
     /// (SpinQuant, section 3.1). The last norm, whose reader has no bias, keeps β/γ as shift.
     ///
-    /// Where norms take the mean away, it is also taken from all that is written to the residual stream, so that they are
-    /// RMSNorms there (SliceGPT, arXiv 2401.15024, section 3.1). A model that is not rotatable, or a stage whose norms cannot
-    /// be folded, stays as it is.
+    /// Where norms subtract the mean, the mean is also removed from everything that is written to the residual stream, so that
+    /// they act as RMSNorms there (SliceGPT, arXiv 2401.15024, section 3.1). A model that cannot be rotated, or a stage whose
+    /// norms cannot be folded, is unchanged.
     ///
-    /// Of parameters that nobody else holds, no more than a block exists twice at a time.
+    /// If nobody else holds the parameters, at most one block exists twice at a time.
     package consuming func fusingNorms(_ architecture: Architecture) -> Self where Value: TensorValue {
         guard architecture.rotatability == .rotatable, foldsNorms(architecture) else { return self }
         for index in blocks.indices {
@@ -50,7 +50,7 @@ extension Parameters {
         return self
     }
 
-    /// Takes the mean from every value that is written to the residual stream.
+    /// Removes the mean from every value that is written to the residual stream.
     private mutating func takeMeans() where Value: TensorValue {
         for index in entry.specs.indices where entry.specs[index].role.isTable {
             entry[index] = entry[index].mappedRows { $0.takeRowMeans() }
@@ -94,7 +94,7 @@ extension ParameterGroup where Value: TensorValue {
         fill(norm.gain, 1)
     }
 
-    /// Whether the norm adds something where its gain is 0.
+    /// Whether the norm has a non-zero shift where its gain is 0.
     fileprivate func losesShift(_ norm: Architecture.NormRule) -> Bool {
         guard let gain = norm.gain.flatMap({ self[$0] })?.tensor, let shift = norm.shift.flatMap({ self[$0] })?.tensor else {
             return false
@@ -114,7 +114,7 @@ extension ParameterSpec.Role {
 }
 
 extension Tensor {
-    /// Of each row (the whole vector, where it is one), its mean.
+    /// Subtracts its mean from each row (from the whole, for a vector).
     fileprivate mutating func takeRowMeans() {
         let columns = shape.last ?? 1
         let target = mutablePointer
@@ -126,7 +126,7 @@ extension Tensor {
         }
     }
 
-    /// Of each column, its mean.
+    /// Subtracts its mean from each column.
     fileprivate mutating func takeColumnMeans() {
         let (rows, columns) = (self.rows, self.columns)
         let target = mutablePointer

@@ -14,13 +14,13 @@ package struct ActivationQuantization: Sendable {
         activationBits: 16, activationSymmetric: false, keyBits: 16, valueBits: 16, cacheSymmetric: false, headDimension: 1,
         gradient: .straightThrough)
 
-    /// Bits of 16 or more mean no quantizer. The inputs of q, k and v, of gate and up, and of down have a range a token,
-    /// widened to contain 0; keys, after the rotary embedding, one a head and token, widened too; values one a head and
-    /// token, as it is.
+    /// Bits of 16 or more mean no quantizer. The inputs of q, k and v, of gate and up, and of down have a range per token,
+    /// widened to contain 0. Keys, after the rotary embedding, have one per head and token, widened, too. Values have one per
+    /// head and token, not widened.
     ///
     /// - Parameters:
-    ///   - outputPerHead: whether the output projection's input has a range for each head, as it is; else it is rounded as
-    ///     other linears' inputs.
+    /// - outputPerHead: whether the output projection's input has a range for each head, not widened; otherwise it is rounded
+    ///   like other linears' inputs.
     ///   - clipRatios: factors on these ranges.
     package init(
         activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted,
@@ -54,8 +54,8 @@ package struct ActivationQuantization: Sendable {
     }
 }
 
-/// The sites of a rotated, quantized network: online rotations, then quantizers, whose errors are observed where a gradient of
-/// R1 or R2 is wanted.
+/// The hooks of a rotated, quantized network: online rotations, then quantizers, whose errors are observed where a gradient of
+/// R1 or R2 is needed.
 package struct QuantizedHooks: HookTransform {
     package var quantization: ActivationQuantization
     /// R1, for the sides that the plan does not rotate in the weights.
@@ -65,7 +65,7 @@ package struct QuantizedHooks: HookTransform {
     package var r3: HadamardTransform?
     /// Transform of the input of down (R4); nil without.
     package var r4: HadamardTransform?
-    /// Where the gradients of R1 and R2 gather, by block; none where they are not wanted.
+    /// Accumulators of the gradients of R1 and R2, by block; empty where they are not needed.
     package var r1Gradients: [Int: RotationGradient]
     package var r2Gradients: [Int: RotationGradient]
 
@@ -82,7 +82,8 @@ package struct QuantizedHooks: HookTransform {
         self.r2Gradients = r2Gradients
     }
 
-    /// Rotates and rounds as this hook point asks: R1 where the stream is entered or left, R3 and R4 before the quantizers.
+    /// Rotates and rounds as required at this hook point: R1 where the stream is entered or left, R3 and R4 before the
+    /// quantizers.
     package func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
         func gradient(_ gradients: [Int: RotationGradient]) -> RotationGradient? { block.flatMap { gradients[$0] } }
         switch point {
@@ -115,7 +116,7 @@ package struct QuantizedHooks: HookTransform {
 
     private func quantize(_ x: Variable, at point: HookPoint, _ observer: RotationGradient?, on tape: Tape) -> Variable {
         guard let spec = quantization[point] else { return x }
-        // A gradient that is observed is wanted even where nothing before the quantizer wants one.
+        // An observed gradient is needed even where nothing before the quantizer requires one.
         let observed = observer != nil && tape.isRecording && !x.requiresGradient ? Variable(parameter: x.value) : x
         return tape.fakeQuantize(observed, spec, gradient: quantization.gradient, observer: observer)
     }

@@ -1,7 +1,7 @@
 package import Models
 
-/// Floating-point operations that learning rotations needs beside the network's own: the products of the definition, each once,
-/// and attention below the diagonal only. Recomputation, and what ranks do alike, is not counted twice.
+/// Floating-point operations of learning rotations, besides the network's own: each product of the definition once, and
+/// attention only below the diagonal. Recomputation, and work that ranks repeat, is not counted twice.
 package struct RotationCost: Sendable {
     /// Multiply-adds of applying R1 at some sites: once a step where it is merged into the weights, else for each token,
     /// forward and backward.
@@ -28,7 +28,7 @@ package struct RotationCost: Sendable {
         return sites((block.residualInputs + block.residualOutputs).map { ($0, block.rotatedRows($0)) })
     }
 
-    /// Nothing flows back from the embedding: in the activations, one pass.
+    /// No gradient flows back from the embedding, so that rotating its activations takes one pass.
     package var embedding: Sites { sites([(.embedding, architecture.vocabularySize)], passes: 1) }
     package var head: Sites { sites([(.headInput, architecture.vocabularySize)]) }
 
@@ -55,12 +55,12 @@ package struct RotationCost: Sendable {
             (r1 ? block.residualInputs.count * h * h : 0) + (r2 ? (block.width(.value) + block.width(.outputInput)) * d : 0))
     }
 
-    /// Operations of turning a block's stored rows and of their products with what they say of the rotations.
+    /// Operations of rotating a block's stored rows, and of the products that give their gradients of the rotations.
     package func rowOperations(_ index: Int, tokens: Double, r1: Bool, r2: Bool) -> Double {
         4 * tokens * gradients(index, r1: r1, r2: r2)
     }
 
-    /// Operations of rotating a block's weights and of their products with what they say of the rotations.
+    /// Operations of rotating a block's weights, and of the products that give their gradients of the rotations.
     package func weightOperations(_ index: Int, r1: Bool, r2: Bool) -> Double {
         let block = architecture.blocks[index]
         let (h, d) = (Double(architecture.hiddenSize), Double(block.heads?.dimension ?? 0))
@@ -69,7 +69,8 @@ package struct RotationCost: Sendable {
         return 4 * ((r1 ? Double(sides) * h * h : 0) + (r2 ? values * h * d : 0))
     }
 
-    /// Of a step that does not run the network, over all ranks; `tokens` of stored ones, or nil on the weights.
+    /// Operations of a step that does not run the network, over all ranks. `tokens` is the number of stored tokens; nil for the
+    /// objective on weights.
     package func operationsPerStep(storedTokens tokens: Int?, r1: Bool, r2: Bool) -> Double {
         architecture.blocks.indices.reduce(0) { sum, block in
             sum
@@ -78,7 +79,7 @@ package struct RotationCost: Sendable {
         }
     }
 
-    /// Of a step, over all ranks.
+    /// Operations of a step, over all ranks.
     ///
     /// - Parameters:
     ///   - sequences: sequences of `length` tokens in a step, over all ranks.

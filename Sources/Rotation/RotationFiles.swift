@@ -21,17 +21,17 @@ extension Rotations {
     /// Largest deviation from RᵀR = I that a rotation read from a file may have.
     private static let orthogonalityTolerance: Float = 1e-4
 
-    /// Writes `rotations.safetensors`; `metadata` says what the rotations belong to.
+    /// Writes `rotations.safetensors`; `metadata` describes the model and settings that the rotations were learned for.
     package func write(to path: String, metadata: [String: String]) throws {
         try SafetensorsFile.write(named.map { TensorSource($0.name, $0.tensor) }, to: path, metadata: metadata)
     }
 
-    /// Writes the file that `torch.save` makes of SpinQuant's rotations.
+    /// Writes the file that `torch.save` would make of SpinQuant's rotations.
     package func writeTorchArchive(to path: String, called name: String? = nil) throws {
         try TorchArchive.write(named, to: path, called: name)
     }
 
-    /// What `rotations.safetensors` says the rotations belong to; empty for an `R.bin`, which cannot say.
+    /// The metadata of `rotations.safetensors`; empty for an `R.bin`, which has none.
     package static func metadata(of path: String) throws(FileError) -> [String: String] {
         path.hasSuffix(".safetensors") ? try SafetensorsFile(path).metadata : [:]
     }

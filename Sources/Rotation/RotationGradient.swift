@@ -13,14 +13,14 @@ package import TensorCore
 ///     M ≡ dẑᵀ·ẑ − dzᵀ·z        (mod symmetric matrices)
 ///
 /// and with the straight-through gradient, dz = dẑ, this is dẑᵀ·(ẑ − z). A quantized weight contributes likewise (see
-/// `add(weightError:gradient:side:)`). So two sites a layer are visited instead of four, embedding and head not at all, and
-/// the small numbers are summed instead of differences of large ones.
+/// `add(weightError:gradient:side:)`). So two sites per layer are visited instead of four, the embedding and the head not at
+/// all, and small numbers are summed instead of differences of large ones.
 ///
-/// The skew parts of the contributions are added in double precision: rounded to float32, the sum is then the same in whatever
-/// order micro-batches and replicas come, but for one entry in 10⁸.
+/// The skew parts of the contributions are added in double precision. Rounded to float32, the sum is then the same in any order
+/// of micro-batches and replicas, except for one entry in 10⁸.
 package final class RotationGradient: QuantizerObserver {
     package let n: Int
-    /// Of the products that contributions are.
+    /// Precision of the products that give the contributions.
     let precision: ProductPrecision
     /// The skew part of the sum so far, as ``SkewMatrix`` packs it.
     package let skew: DoubleStorage
@@ -34,13 +34,13 @@ package final class RotationGradient: QuantizerObserver {
     /// Sets the sum to 0.
     package func reset() { skew.reset() }
 
-    /// Adds a share of M, or of what has the same skew part.
+    /// Adds a part of M, or of a matrix with the same skew part.
     func add(_ contribution: Tensor) {
         let (source, target, n) = (contribution.pointer, skew.pointer, n)
         Team.share(n, cost: n / 2) { ck_add_skew(source, target, n, $0.lowerBound, $0.upperBound) }
     }
 
-    /// A quantizer's contribution. Rows longer than n hold several vectors that the rotation turns alike (heads).
+    /// A quantizer's contribution. Rows longer than n hold several vectors that are rotated alike (heads).
     package func observe(input z: Tensor, output quantized: Tensor, outputGradient: Tensor, inputGradient: Tensor) {
         let shape = [z.count / n, n]
         // dẑᵀ·ẑ − dzᵀ·z = dẑᵀ·(ẑ − z) − (dz − dẑ)ᵀ·z; the second term is zero for the straight-through gradient and has two
@@ -67,7 +67,7 @@ package final class RotationGradient: QuantizerObserver {
         case output
     }
 
-    /// A quantized weight's contribution: with E = W' − Ŵ' (what quantization took away) and G = ∂loss/∂Ŵ', both [out, in],
+    /// A quantized weight's contribution: with E = W' − Ŵ' (the quantization error) and G = ∂loss/∂Ŵ', both [out, in],
     /// M ≡ Eᵀ·G on the input side and E·Gᵀ on the output side, straight-through.
     ///
     /// Blocks of n columns (input side) or n rows (output side) are summed: the heads that share R2.

@@ -4,7 +4,7 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     case divergence = "kl"
     /// Cross-entropy of the next token (SpinQuant, arXiv 2405.16406).
     case crossEntropy = "ce"
-    /// Of rows stored in one pass, without a backward pass: see ``RowLoss``.
+    /// A loss of rows stored in one pass, without a backward pass: see ``RowLoss``.
     case range, whip, kurtosis
     /// Mean kurtosis of the rotated weights (OptRot, arXiv 2512.24124): no text at all.
     case weights
@@ -14,9 +14,9 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     /// Whether steps look at rows that one pass has stored.
     package var readsStoredRows: Bool { self == .range || self == .whip || self == .kurtosis }
 
-    /// Tokens of each stored sequence that a step looks at: as many of each, and at least one.
+    /// Tokens of each stored sequence that a step looks at: equally many of each, and at least one.
     ///
-    /// - Parameter tokens: that a step is to look at, of all sequences together.
+    /// - Parameter tokens: number of tokens that a step should look at, over all sequences.
     package static func tokens(_ tokens: Int, ofEach sequences: Int, length: Int) -> Int {
         min(length, max(1, tokens / max(1, sequences)))
     }

@@ -7,16 +7,16 @@ package import Models
 package struct RotationPlan: Sendable, Equatable {
     package let sides: RotatedSides
 
-    /// The tokens to plan for: those a replica processes in a step, but on fewer than four replicas as on four.
+    /// The number of tokens to plan for: those of a replica in a step, where fewer than four replicas count as four.
     ///
-    /// Rotating weights or activations gives the same numbers but for rounding, which quantizers amplify: with one plan, up to
-    /// four replicas learn what one learns. It costs one replica a few percent of a step.
+    /// Rotating weights or activations gives the same numbers except for rounding, which quantizers amplify. With one common
+    /// plan, up to four replicas learn the same as one. This costs one replica a few percent of a step.
     package static func tokens(perStep tokens: Int, replicas: Int) -> Int { tokens / max(4, replicas) }
 
     /// - Parameters:
     ///   - tokens: see ``tokens(perStep:replicas:)``.
     ///   - weightsQuantized: quantized weights must be rotated as weights.
-    ///   - storage: rotated weights would be float32 ones; what rests in bfloat16 or in its file stays as it is.
+    /// - storage: rotated weights would be float32, so weights stored in bfloat16 or read from their file are not rotated.
     package init(_ architecture: Architecture, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
         guard !weightsQuantized, storage == .f32 else {
             sides = weightsQuantized ? .all : .none
@@ -26,7 +26,7 @@ package struct RotationPlan: Sendable, Equatable {
         sides = RotatedSides(
             HookPoint.allCases.filter { point in
                 switch point {
-                // Nothing flows back from the embedding.
+                // No gradient flows back from the embedding.
                 case .embedding: return vocabulary <= tokens
                 case .headInput: return vocabulary <= 2 * tokens
                 default:

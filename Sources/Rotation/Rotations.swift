@@ -1,7 +1,7 @@
 package import TensorCore
 
-/// The rotations that are merged into a model's weights: R1 turns the residual stream, R2 each layer's values
-/// (SpinQuant, arXiv 2405.16406, section 3). Float32 masters, whatever the model is stored in.
+/// The rotations that are merged into a model's weights: R1 of the residual stream, R2 of each layer's values (SpinQuant, arXiv
+/// 2405.16406, section 3). They are float32, whatever type the model is stored in.
 package struct Rotations: Sendable {
     /// [h, h], or nil for the identity.
     package var r1: Tensor?
@@ -30,7 +30,7 @@ package struct Rotations: Sendable {
             r2: head.map { d in (0..<layers).map { rotation(d, RandomPurpose.r2 + UInt64($0)) } })
     }
 
-    /// Streams of the seed, so that no two draws share one.
+    /// Random streams, one for each purpose, so that no two draws share one.
     private enum RandomPurpose {
         static let r1: UInt64 = 0x5231
         static let r2: UInt64 = 0x5232_0000

@@ -3,8 +3,8 @@ internal import LinearAlgebra
 package import Models
 package import TensorCore
 
-/// Where R1 is merged into a model's matrices. What is not rotated in the weights is rotated in the activations
-/// (see ``RotationPlan``); R2 is always in the weights, where it costs d/h of what R1 does.
+/// The sides of a model's matrices into which R1 is merged. At other places activations are rotated instead (see
+/// ``RotationPlan``). R2 is always merged into the weights, where it costs d/h of what R1 costs.
 package struct RotatedSides: Sendable, Equatable {
     /// The points of the residual stream whose readers or writers carry R1.
     private let points: Set<HookPoint>
@@ -15,7 +15,7 @@ package struct RotatedSides: Sendable, Equatable {
     package func contains(_ point: HookPoint) -> Bool { points.contains(point) }
 
     package static let all = RotatedSides(HookPoint.allCases.filter { $0.readsResidual || $0.writesResidual })
-    /// All in the activations.
+    /// Everything is rotated in the activations.
     package static let none = RotatedSides([])
 }
 
@@ -24,8 +24,8 @@ extension Parameters {
     ///
     /// Tables of the entry and head: E·R1, H·R1; linears that read the residual stream: W·R1; that write it: R1ᵀ·W and R1ᵀ·b;
     /// values per key-value head: R2ᵀ·W_head and R2ᵀ·b_head; the output projection per query head's columns: W_head·R2. The
-    /// function is unchanged when norms have been fused (``fusingNorms(_:)``) and all sides are rotated, and, where norms take
-    /// the mean away, R1 keeps it (``Rotations/keepingMean()``). What the last norm still adds becomes β·R1.
+    /// function is unchanged when norms have been fused (``fusingNorms(_:)``), all sides are rotated and, where norms subtract
+    /// the mean, R1 preserves its direction (``Rotations/keepingMean()``). The shift that the last norm keeps becomes β·R1.
     package func rotated(by rotations: Rotations, sides: RotatedSides = .all, _ architecture: Architecture) -> Self
     where Value: TensorValue {
         var result = self
@@ -39,7 +39,7 @@ extension Parameters {
             result.untie(architecture.head, head: logitWeight.rotatedInput(by: r1))
         }
         for norm in architecture.norms where norm.output == .headInput {
-            // What the last norm adds is turned wherever the stream is, in the weights or not.
+            // The last norm's shift is rotated, whether R1 is in the weights or in the activations.
             guard let shift = norm.shift.flatMap(result.exit.index) else { continue }
             result.exit[shift] = result.exit[shift].rotatedVector(by: r1)
         }
@@ -54,7 +54,7 @@ extension Parameters {
         mappedDown { r4.apply(&$0) }
     }
 
-    /// The parameters with R4 taken back (W ← W·Hᵀ): nothing must be transformed online.
+    /// The parameters with R4 removed (W ← W·Hᵀ): no online transform is needed.
     package consuming func unrotatedDown(by r4: HadamardTransform) -> Self where Value: TensorValue {
         mappedDown { r4.applyInverse(&$0) }
     }

@@ -31,7 +31,7 @@ import Testing
         let config = try RunConfig(assignments: ["data.train.path=x", "rotation.objective=range"])
         let step = StageWork(Workload(.rotate, config, PlanShapes.deep), sequences: 1, replicas: 1)
             .withoutNetwork(StagePart(0..<32, of: 32))
-        let expected = Work(products: step.products / 2, values: step.values).seconds(on: cluster(1))
+        let expected = Work(products: step.products / 2, values: 2.5 / 4 * step.values).seconds(on: cluster(1))
         #expect(abs(try starts() / (101 * expected) - 1) < 1e-6)
         // They are turned, whether they are to be learned or not.
         #expect(abs(try starts("rotation.r1=hadamard") / starts() - 1) < 1e-6)

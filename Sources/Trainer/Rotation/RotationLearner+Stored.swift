@@ -69,16 +69,21 @@ extension RotationLearner {
 
     /// Starts from the best of several rotations: R1, and each R2, with the least loss on the stored rows of one step.
     /// Collective.
-    package func start(from candidates: [Rotations], _ groups: ParallelGroups<some Communicator>) throws {
+    package func start(from candidates: RandomStarts, _ groups: ParallelGroups<some Communicator>) throws {
         guard candidates.count > 1 else { return }
         guard let stored else { preconditionFailure("nothing to choose a start by") }
         let width = model.architecture.layerCount + 1
         var losses = try candidates.flatMap { try stored.losses(step: 0, $0) }
         try groups.world.allReduce(&losses, .sum)
-        func best(_ place: Int) -> Rotations {
-            candidates[candidates.indices.min { losses[$0 * width + place] < losses[$1 * width + place] } ?? 0]
+        let best = (0..<width).map { place in
+            candidates.indices.min { losses[$0 * width + place] < losses[$1 * width + place] } ?? 0
         }
-        rotations = Rotations(
-            r1: best(0).r1, r2: rotations.r2.map { $0.indices.compactMap { best(1 + $0).r2?[$0] } })
+        // Each of them made once more.
+        for number in Set(best) {
+            let candidate = candidates[number]
+            if best[0] == number { rotations.r1 = candidate.r1 }
+            guard let r2 = candidate.r2 else { continue }
+            for layer in r2.indices where best[1 + layer] == number { rotations.r2?[layer] = r2[layer] }
+        }
     }
 }

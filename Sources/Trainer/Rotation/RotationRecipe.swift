@@ -132,7 +132,7 @@ package struct RotationRecipe {
     /// Where they would start without a file.
     package let hadamard: Rotations
     /// Of which the best is to be the start; `hadamard` is the first.
-    package let candidates: [Rotations]
+    package let candidates: RandomStarts
     /// Whether `start` is from a file.
     private let isGiven: Bool
 
@@ -149,14 +149,12 @@ package struct RotationRecipe {
         let trainingQuantizer = quantization.weights(bits: rotation.trainWeightBits)
         let (head, layers) = (architecture.headDimension, architecture.layerCount)
         online = OnlineRotations(config, architecture)
-        let candidates = (0..<rotation.starts).map { place in
-            let random = Rotations.randomHadamard(
-                hidden: rotation.r1 == .none ? nil : architecture.hiddenSize, head: rotation.r2 == .none ? nil : head,
-                layers: layers, seed: UInt64(config.training.seed) ^ UInt64(place) << 48)
-            return architecture.takesMeans ? random.keepingMean() : random
-        }
+        candidates = RandomStarts(
+            endIndex: rotation.starts, hidden: rotation.r1 == .none ? nil : architecture.hiddenSize,
+            head: rotation.r2 == .none ? nil : head, layers: layers, seed: UInt64(config.training.seed),
+            keepsMean: architecture.takesMeans)
         let random = candidates[0]
-        (hadamard, self.candidates) = (random, candidates)
+        hadamard = random
         start =
             try rotation.path.map {
                 let given = try Rotations(contentsOf: $0, hidden: architecture.hiddenSize, head: head ?? 0, layers: layers)
