@@ -206,11 +206,13 @@ import Testing
         try save(4)
         #expect(try CheckpointFolder(path: disk).steps() == [4, 2])
         // A run that begins anew keeps its checkpoints there, too, and no file that is none of them is lost.
-        for name in ["step-6.tmp", "notes.txt"] { try AtomicFile.write("", to: "\(disk)/\(name)") }
+        let own = ["a.tmp", "notes.tmp.txt", "step-06.tmp", "step-6.tmp.txt"]
+        for name in own + ["LATEST.tmp-1a", "step-6.tmp"] { try AtomicFile.write("", to: "\(disk)/\(name)") }
         try begin()
         #expect(PathKind(checkpoints) == .link)
-        #expect(try entries(ofFolder: disk) == ["notes.txt"])
+        #expect(try entries(ofFolder: disk) == own)
         try save(2)
+        #expect(try entries(ofFolder: disk) == ["LATEST", "a.tmp", "notes.tmp.txt", "step-06.tmp", "step-2", "step-6.tmp.txt"])
         #expect(try CheckpointFolder(path: disk).steps() == [2])
         // A disk that is not there.
         try FileManager.default.moveItem(atPath: disk, toPath: temporary.file("away"))
