@@ -219,6 +219,25 @@ import Testing
         #expect(throws: FileError.self) { try check() }
     }
 
+    /// Files that no run has made, since `run.json` is not there, may be overwritten; `checkpoints` comes after the results.
+    @Test func `a link to checkpoints that leads nowhere is told before anything is removed`() throws {
+        try begin()
+        try finish()
+        try removeTree("\(path)/run.json")
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(path)/checkpoints", withDestinationPath: temporary.file("away"))
+        let before = try entries(ofFolder: path)
+        func clear() throws { try RunFolder(path, isWriter: true).clear(for: "rotate") }
+        for start in [{ try begin() }, clear] {
+            let error = #expect(throws: FileError.self, performing: start)
+            #expect(error?.exitCode == .noInput && error?.description.contains("leads nowhere") == true)
+            #expect(try entries(ofFolder: path) == before)
+        }
+        try makeFolder(temporary.file("away"))
+        try clear()
+        #expect(PathKind("\(path)/summary.json") == .absent)
+    }
+
     /// Taken for empty, a folder that the system fails to list would be emptied.
     @Test(arguments: ["checkpoints", "run.json", ""]) func `what cannot be read is not taken for absent`(_ name: String) throws
     {

@@ -49,6 +49,11 @@ struct CheckpointFolder: Sendable {
     /// Removes `step-N.tmp`, which could not be completed.
     func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }
 
+    /// That the folder can be listed where it is a link: ``remove()`` fails at one that leads nowhere.
+    func checkLink() throws(FileError) {
+        if PathKind(path) == .link { _ = try entries(ofFolder: path) }
+    }
+
     /// Removes the folder. Where it is a link, to another disk say, that stays and checkpoints go to the same place again: what
     /// is there of these goes.
     func remove() throws(FileError) {
