@@ -105,11 +105,13 @@ private struct TokenMatcher: Sendable {
             let start = position
             position = end
             guard !token.singleWord || standsAlone(in: text, start..<end) else { continue }
-            // As in Hugging Face's library, a token counts even if the one before has taken its leading white space, unless it
-            // strips white space on its left itself, and that is all there is of it.
+            // As in Hugging Face's library, a token counts even if the one before has taken its leading white space, and what
+            // is behind it counts again; unless it strips white space on its left itself, and that is all there is of it.
+            // (The library fails where the one before has taken more than that.)
             let taken = extent(of: token, in: text, start..<end, after: done)
+            if token.stripsLeft, taken.upperBound <= done { continue }
             if taken.lowerBound > done { parts.append(.text(done..<taken.lowerBound)) }
-            if !token.stripsLeft || done < taken.upperBound { parts.append(.token(token.id)) }
+            parts.append(.token(token.id))
             done = taken.upperBound
         }
         if done < text.count { parts.append(.text(done..<text.count)) }
