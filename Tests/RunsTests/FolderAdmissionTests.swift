@@ -83,7 +83,7 @@ import Testing
         #expect(try compared(["training.seed=2"]) == .begins)
     }
 
-    @Test func `settings that only another job heeds are no difference, and a job's own are`() throws {
+    @Test func `settings that only another job uses are no difference, and a job's own are`() throws {
         try begin("generate")
         try finish()
         #expect(try check("generate", ["verify.tolerance=0.5"], resume: nil) == .finished)
