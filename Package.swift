@@ -201,7 +201,7 @@ let package = Package(
             [
                 "Support", "Compression", "Exports", "TensorCore", "Autograd", "HuggingFace", "Models", "Rotation",
                 "Collectives", "Parallelism", "Evaluation",
-                "EmbeddedModel", "Configuration", "Runs", "Quantization", "TernarySVD",
+                "EmbeddedModel", "Configuration", "Runs", "Quantization", "TernarySVD", "Trainer",
             ]),
         tests("Autograd", ["Support", "TensorCore", "LinearAlgebra"]),
         tests("Parallelism", ["TensorCore", "Autograd", "Models", "Collectives"]),

@@ -95,10 +95,11 @@ package struct CompressedTensorsWriter: ModelWriter {
                 "holds floats; sq-train quantize \(path) --set quantization.weights.bits=4 writes packed integers")
         }
         let isItself = opened.isShared && !rotates && !opened.execution.r4
+        let own = isItself ? nil : obstacle(opened.execution, opened.folder.architecture)
         // Also of a folder that says it is one: it may hold what only this program reads.
-        var reason = try SharedForm.obstacle(opened, rotates: rotates)
-        if !isItself { reason = try reason ?? obstacle(opened.execution, opened.folder.architecture) }
-        if let reason { throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)") }
+        if let reason = try SharedForm.obstacle(opened, rotates: rotates) ?? own {
+            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)")
+        }
         return isItself ? nil : try SharedForm(opened)
     }
 

@@ -221,7 +221,7 @@ package struct RotateJob: Job {
     }
 
     /// That logits have changed by no more than is allowed, relative to the largest; the same on all ranks.
-    private func check(_ invariance: Double, _ given: Double?) throws {
+    func check(_ invariance: Double, _ given: Double?) throws {
         // Nor by NaN, which is not more than anything.
         if invariance <= given ?? VerifySettings.exactTolerance { return }
         guard let given, invariance <= VerifySettings.exactTolerance else {

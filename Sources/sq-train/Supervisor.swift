@@ -16,7 +16,7 @@ internal import Support
 /// started again. A supervisor that is killed takes the command with it: nobody would be left to stop it. A command that
 /// outlives its run (mpirun, which waits for a host that it has lost) is killed, and the run has ended as by a time limit.
 struct Supervisor {
-    /// Of an attempt, from 1.
+    /// Of an attempt, from 1; asked once for each, since it may look at the machine and change the environment.
     let command: (_ attempt: Int) -> [String]
     let maxRestarts: Int
     /// Where the command saves itself; nil where nobody knows before it has begun.
@@ -68,7 +68,8 @@ struct Supervisor {
         while true {
             setenv(ProcessEnvironment.attemptVariable, String(attempt), 1)
             if lock == nil { lock = try claim() }
-            let end = wait(for: try start(command(attempt)), &lock, &watch)
+            let command = command(attempt)
+            let end = wait(for: try start(command), &lock, &watch)
             let newest = runFolder.map(RunFolder.saved)
             if newest != saved { (restarts, saved) = (0, newest) }
             if let signal = end.asked { return exitCode(end, signal) }
@@ -76,7 +77,7 @@ struct Supervisor {
             if let signal = Self.stopCodes[end.code] { return StopRequest.exitCode(of: signal) }
             let isTemporary = Self.temporaryCodes.subtracting(answers).contains(end.code)
             guard isTemporary || attempt > 1 && end.code == Self.unreachableCode, restarts < maxRestarts else {
-                if end.code == 1, !answers.contains(1) { sayHowToAsk(command(attempt)) }
+                if end.code == 1, !answers.contains(1) { sayHowToAsk(command) }
                 if end.code == Self.unreachableCode {
                     Console.printError(
                         "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
@@ -114,7 +115,9 @@ struct Supervisor {
 
     /// mpirun says nothing where it is told to be quiet, not even why it cannot begin.
     private func sayHowToAsk(_ command: [String]) {
-        let words = command.filter { $0 != "-q" }.map(\.shellWord)
+        var words = command.map(\.shellWord)
+        // Its own comes first; the ranks may have one, too.
+        if let quiet = words.firstIndex(of: "-q") { words.remove(at: quiet) }
         Console.printError(
             "mpirun ended with code 1 and, told to be quiet, does not say why; this does: "
                 + words.joined(separator: " ").singleLine)

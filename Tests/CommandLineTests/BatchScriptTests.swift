@@ -45,6 +45,7 @@ extension CommandLineTests {
             let cut = try submit(script, ["--set", "a=b"], Self.begins)
             #expect(cut.code == 0 && cut.calls.count == 2 && cut.calls.last == "scontrol requeue 7", "\(cut)")
             #expect(cut.calls.first?.hasSuffix("--set a=b --out runs/n-7") == true)
+            #expect(cut.calls.first?.hasPrefix("srun --mpi=pmix --cpus-per-task=2 --hint=nomultithread ") == true)
             let ended = try submit(script, [], Self.begins + "; touch $out/summary.json")
             #expect(ended.code == 0 && ended.calls.count == 1, "\(ended)")
             let printed = try submit(script, ["--print-config"], "")
@@ -53,7 +54,7 @@ extension CommandLineTests {
             #expect(failed.code == 65 && failed.calls.count == 1, "\(failed)")
         }
 
-        @Test(arguments: [["--out", "mine"], ["--out=mine"], ["--set", "out=mine"]])
+        @Test(arguments: [["--out", "mine"], ["--out=mine"], ["--set", "out=mine"], ["--set=out=mine"]])
         func `another folder is refused, where it would never be known whether the run has ended`(_ words: [String]) throws {
             let outcome = try submit("rotate", words, Self.begins)
             #expect(outcome.code == 64 && outcome.calls.isEmpty, "\(outcome)")

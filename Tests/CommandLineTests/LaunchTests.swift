@@ -53,6 +53,21 @@ extension CommandLineTests {
             #expect(outcome.errors.contains("3 nodes left (n[1-3]): 6 ranks instead of 8") == mayRelayout)
         }
 
+        /// A node more is lost each time that Slurm is asked.
+        @Test func `the hint names the command that was run, with the ranks' own options`() throws {
+            let squeue = "#!/bin/sh\necho >> asked\nn=$((4 - $(wc -l < asked)))\necho \"$n n[1-$n]\"\n"
+            try AtomicFile.write(squeue, to: folder.file("squeue"))
+            chmod(folder.file("squeue"), 0o755)
+            let (outcome, calls) = try launch(
+                ["-n", "8", "--max-restarts", "1", "--allow-relayout", "eval", "-q", "x y"], codes: "137 1",
+                environment: ["SLURM_JOB_ID": "5", "SLURM_JOB_NUM_NODES": "4", "SLURM_TASKS_PER_NODE": "2(x4)"])
+            #expect(outcome.code == 1 && calls.count == 2)
+            let hint = outcome.errors.split(separator: "this does: ").last ?? ""
+            #expect(hint.contains(" -n 6 ") && hint.hasSuffix("eval -q 'x y'\n"), "\(outcome.errors)")
+            #expect(outcome.errors.split(separator: "ranks instead of 8").count == 2, "\(outcome.errors)")
+            #expect(!hint.contains("mpirun -q"))
+        }
+
         @Test func `mpirun gets the ranks, this program and the arguments as they are`() throws {
             let (outcome, calls) = try launch(["-n", "3", "rotate", "--set", "a=b", "--out", "x"], codes: "0")
             #expect(outcome.code == 0)

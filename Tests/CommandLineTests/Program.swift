@@ -143,7 +143,7 @@ struct Program {
         #expect(outcome.errorLines.count == 1, context, sourceLocation: sourceLocation)
         #expect(outcome.errorLines.first?.contains(fragment) == true, context, sourceLocation: sourceLocation)
         if ranks == 0 {
-            // What is told of settings that other jobs heed does not count, but for the line itself.
+            // What is told of settings that only other jobs use does not count, but for the line itself.
             let lines = outcome.errors.split(separator: "\n").filter { text in
                 !text.contains("has no effect here") || line.map { text.contains($0) } ?? false
             }

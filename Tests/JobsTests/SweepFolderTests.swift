@@ -121,6 +121,19 @@ import Testing
         #expect(PathKind("\(path)/eval,seed=3/summary.json") == .file)
     }
 
+    @Test func `a run's link to checkpoints that leads nowhere is told before another run's results go`() throws {
+        try sweep(grid)
+        let names = ["sweep.csv", "eval,seed=1/summary.json", "eval,seed=2/summary.json"].map { "\(path)/\($0)" }
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(path)/eval,seed=2/checkpoints", withDestinationPath: folder.file("away"))
+        let error = #expect(throws: AgreedError.self) { try sweep(grid, overwrites: true) }
+        #expect(error?.exitCode == .noInput, "\(error?.description ?? "")")
+        for name in names { #expect(PathKind(name) == .file, "\(name)") }
+        try makeFolder(folder.file("away"))
+        try sweep(grid, overwrites: true)
+        #expect(try rows().count == 2)
+    }
+
     @Test func `an unfinished run with other settings is refused before anything runs`() throws {
         let run = "\(path)/eval,seed=2"
         let config = try RunConfig(assignments: Self.common + ["training.seed=2", "data.eval.windows=3"])

@@ -17,10 +17,18 @@ extension RankTests {
             family: .llama, vocabularySize: 48, hiddenSize: 32, intermediateSize: 48, layers: 5, heads: 4, keyValueHeads: 2,
             headDimension: 8, maximumPositions: 64, normEpsilon: 1e-5, rotary: RotaryScaling(base: 10_000),
             tiedEmbeddings: true, inputBias: false, outputBias: false, feedForwardBias: false)
+        /// Two a layer, of which attention comes first.
+        private static let blocks = 2 * configuration.layers
         private static let sequences: [[Int32]] = {
             var random = RandomStream(seed: 42)
             return (0..<11).map { _ in (0..<length).map { _ in Int32(random.next() % 48) } }
         }()
+
+        /// This rank's blocks, of all that there are.
+        private static func stage(_ groups: ParallelGroups<some Communicator>) -> Range<Int> {
+            let stages = groups.dims.pipeline
+            return blocks * groups.stage / stages..<blocks * (groups.stage + 1) / stages
+        }
 
         private static func parameters(_ stage: Range<Int>) -> Parameters<Tensor> {
             let streams = configuration.architecture.parameters().named.map(\.name)
@@ -35,8 +43,7 @@ extension RankTests {
             storage: ActivationStorage = .memory, _ method: GPTQ = GPTQ()
         ) throws -> [String: QuantizedWeight] {
             let groups = try ParallelGroups(dims, world)
-            let blocks = Self.configuration.layers
-            let stage = blocks * groups.stage / dims.pipeline..<blocks * (groups.stage + 1) / dims.pipeline
+            let stage = Self.stage(groups)
             let quantizer = WeightQuantizer(QuantizerSpec(bits: 4, symmetric: true, granularity: granularity))
             let model = Self.configuration.description.model(positions: Self.length)
             let depth = method.inputs ?? .secondMoment
@@ -78,11 +85,9 @@ extension RankTests {
 
         private func breakLayer(_ isFirst: Bool, looksAtInputs: Bool, on world: some Communicator) throws {
             let groups = try ParallelGroups(ParallelDims(data: 1, pipeline: world.size), world)
-            // Two a layer, of which attention comes first.
-            let blocks = 2 * Self.configuration.layers
-            let stage = blocks * groups.stage / world.size..<blocks * (groups.stage + 1) / world.size
+            let stage = Self.stage(groups)
             var parameters = Self.parameters(stage)
-            let block = isFirst ? 0 : blocks - 2
+            let block = isFirst ? 0 : Self.blocks - 2
             if stage.contains(block) {
                 let weight = try #require(parameters.blocks[block - stage.lowerBound].index("self_attn.o_proj.weight"))
                 parameters.blocks[block - stage.lowerBound][weight][flat: 3] = .nan
@@ -105,8 +110,7 @@ extension RankTests {
 
         private func stopFirstStage(_ world: some Communicator) throws {
             let groups = try ParallelGroups(ParallelDims(data: 1, pipeline: world.size), world)
-            let blocks = Self.configuration.layers
-            let stage = blocks * groups.stage / world.size..<blocks * (groups.stage + 1) / world.size
+            let stage = Self.stage(groups)
             let model = Self.configuration.description.model(positions: Self.length)
             #expect(throws: StopRequested(signal: 10)) {
                 try Calibration(model, groups).run(
@@ -124,7 +128,7 @@ extension RankTests {
         {
             let alone = try quantize(.alone, LoopbackCommunicator(), .fullPrecision, granularity)
             let shared = try quantize(ParallelDims(data: world.size, pipeline: 1), world, .fullPrecision, granularity)
-            #expect(shared.count == alone.count)
+            #expect(shared.count == alone.count && alone.count == 7 * Self.configuration.layers)
             for name in shared.keys.sorted() {
                 let (ours, theirs) = (try #require(shared[name]), try #require(alone[name]))
                 #expect(ours.scales.shape == theirs.scales.shape && ours.zeros.shape == theirs.zeros.shape)

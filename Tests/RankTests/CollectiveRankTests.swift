@@ -1,4 +1,5 @@
 import Glibc
+import Planning
 import Support
 import Synchronization
 import TensorCore
@@ -30,6 +31,13 @@ extension RankTests {
             #expect(try world.allReduce(Int64(rank), .max) == Int64(size - 1))
             #expect(try world.allReduce(Int64(rank) - 5, .min) == -5)
             #expect(try world.allReduce(Double(rank) + 0.5, .sum) == Double(total) + 0.5 * Double(size))
+        }
+
+        /// What they decide by it they must decide alike.
+        @Test func `ranks that have other numbers of threads count on the least of them`() throws {
+            let cluster = try Cluster(of: world, threads: 2 + (rank + 1) % size, productFlops: 1e9 * Double(1 + rank))
+            #expect(cluster.threadsPerRank == 2 && cluster.threadsPerCore == 1)
+            #expect(abs(cluster.productFlops / (1e9 * Double(1 + size) / 4) - 1) < 1e-12)
         }
 
         /// 70,001 elements: Open MPI reduces short and long messages by different algorithms; both kinds are covered.

@@ -83,7 +83,7 @@ import Testing
         #expect(try compared(["training.seed=2"]) == .begins)
     }
 
-    @Test func `settings that only another job heeds are no difference, and a job's own are`() throws {
+    @Test func `settings that only another job uses are no difference, and a job's own are`() throws {
         try begin("generate")
         try finish()
         #expect(try check("generate", ["verify.tolerance=0.5"], resume: nil) == .finished)
@@ -206,15 +206,36 @@ import Testing
         try save(4)
         #expect(try CheckpointFolder(path: disk).steps() == [4, 2])
         // A run that begins anew keeps its checkpoints there, too, and no file that is none of them is lost.
-        for name in ["step-6.tmp", "notes.txt"] { try AtomicFile.write("", to: "\(disk)/\(name)") }
+        let own = ["a.tmp", "notes.tmp.txt", "step-06.tmp", "step-6.tmp.txt"]
+        for name in own + ["LATEST.tmp-1a", "step-6.tmp"] { try AtomicFile.write("", to: "\(disk)/\(name)") }
         try begin()
         #expect(PathKind(checkpoints) == .link)
-        #expect(try entries(ofFolder: disk) == ["notes.txt"])
+        #expect(try entries(ofFolder: disk) == own)
         try save(2)
+        #expect(try entries(ofFolder: disk) == ["LATEST", "a.tmp", "notes.tmp.txt", "step-06.tmp", "step-2", "step-6.tmp.txt"])
         #expect(try CheckpointFolder(path: disk).steps() == [2])
         // A disk that is not there.
         try FileManager.default.moveItem(atPath: disk, toPath: temporary.file("away"))
         #expect(throws: FileError.self) { try check() }
+    }
+
+    /// Files that no run has made, since `run.json` is not there, may be overwritten; `checkpoints` comes after the results.
+    @Test func `a link to checkpoints that leads nowhere is told before anything is removed`() throws {
+        try begin()
+        try finish()
+        try removeTree("\(path)/run.json")
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(path)/checkpoints", withDestinationPath: temporary.file("away"))
+        let before = try entries(ofFolder: path)
+        func clear() throws { try RunFolder(path, isWriter: true).clear(for: "rotate") }
+        for start in [{ try begin() }, clear] {
+            let error = #expect(throws: FileError.self, performing: start)
+            #expect(error?.exitCode == .noInput && error?.description.contains("leads nowhere") == true)
+            #expect(try entries(ofFolder: path) == before)
+        }
+        try makeFolder(temporary.file("away"))
+        try clear()
+        #expect(PathKind("\(path)/summary.json") == .absent)
     }
 
     /// Taken for empty, a folder that the system fails to list would be emptied.

@@ -66,13 +66,21 @@ import Testing
         #expect(throws: FileError.self) { try Tokenizer(folder: folder.path) }
     }
 
-    /// What the token before has taken is not there for one that strips white space on its left.
+    /// What the token before has taken is not there for one that strips white space on its left. All but the third are what
+    /// tokenizers 0.23 answers; there it fails.
     @Test func `white space that a token has stripped is no token of its own`() throws {
         var small = SmallTokenizer()
         small.addedTokens = """
-            [{"id": 6, "content": "<s>", "special": true, "rstrip": true}, {"id": 7, "content": "  ", "lstrip": true}]
+            [{"id": 6, "content": "<s>", "special": true, "rstrip": true},
+             {"id": 7, "content": "  ", "lstrip": true, "normalized": false},
+             {"id": 8, "content": "\\t", "normalized": false}, {"id": 9, "content": "\\n\\n", "normalized": false}]
             """
-        #expect(try small.load().encode("<s>  a", addSpecialTokens: false) == [6, 0])
-        #expect(try small.load().encode("a  b", addSpecialTokens: false) == [0, 7, 1])
+        let tokenizer = try small.load()
+        #expect(tokenizer.encode("<s>  a", addSpecialTokens: false) == [6, 0])
+        #expect(tokenizer.encode("a  b", addSpecialTokens: false) == [0, 7, 1])
+        #expect(tokenizer.encode("<s>   a", addSpecialTokens: false) == [6, 0])
+        // One that does not strip counts all the same, and so does white space behind it.
+        #expect(tokenizer.encode("<s>\ta", addSpecialTokens: false) == [6, 8, 0])
+        #expect(tokenizer.encode("<s>\n\n a", addSpecialTokens: false) == [6, 9, 5, 0])
     }
 }

@@ -23,6 +23,13 @@ struct CheckpointFolder: Sendable {
         return step.flatMap { name == "\(prefix)\($0)" ? $0 : nil }
     }
 
+    /// Whether an interrupted write leaves what has this name: `step-N.tmp`, or `LATEST.tmp-…` of `AtomicFile`. Where a link
+    /// leads, other names are a user's.
+    private static func isTemporary(_ name: String) -> Bool {
+        if name.hasPrefix(latestName + temporarySuffix + "-") { return true }
+        return name.hasSuffix(temporarySuffix) && step(ofName: name.dropLast(temporarySuffix.count)) != nil
+    }
+
     /// Steps committed, newest first. None where there is no folder; one that cannot be listed is an error, since a run that
     /// took it for empty would start over and remove what is in it.
     func steps() throws(FileError) -> [Int] {
@@ -32,7 +39,7 @@ struct CheckpointFolder: Sendable {
     /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed. Others may be writing nothing.
     func begin(_ step: Int) throws(FileError) {
         try makeFolder(path)
-        for name in try entries(ofFolder: path) where name.contains(Self.temporarySuffix) { try removeTree("\(path)/\(name)") }
+        for name in try entries(ofFolder: path) where Self.isTemporary(name) { try removeTree("\(path)/\(name)") }
         try makeFolder(temporary(step))
     }
 
@@ -42,12 +49,17 @@ struct CheckpointFolder: Sendable {
     /// Removes `step-N.tmp`, which could not be completed.
     func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }
 
+    /// That the folder can be listed where it is a link: ``remove()`` fails at one that leads nowhere.
+    func checkLink() throws(FileError) {
+        if PathKind(path) == .link { _ = try entries(ofFolder: path) }
+    }
+
     /// Removes the folder. Where it is a link, to another disk say, that stays and checkpoints go to the same place again: what
     /// is there of these goes.
     func remove() throws(FileError) {
         guard PathKind(path) == .link else { return try removeTree(path) }
         for name in try entries(ofFolder: path)
-        where name == Self.latestName || name.contains(Self.temporarySuffix) || Self.step(ofName: name) != nil {
+        where name == Self.latestName || Self.isTemporary(name) || Self.step(ofName: name) != nil {
             try removeTree("\(path)/\(name)")
         }
     }

@@ -45,6 +45,12 @@ struct FolderContents {
         foreign = run == nil ? others : []
     }
 
+    /// That ``remove(_:from:)`` will not stop halfway at a link to checkpoints whose folder is not there.
+    static func checkRemovable(_ names: [String], from folder: String) throws(FileError) {
+        guard names.contains(CheckpointFolder.name) else { return }
+        try CheckpointFolder(path: "\(folder)/\(CheckpointFolder.name)").checkLink()
+    }
+
     /// Removes what is there of these names.
     static func remove(_ names: [String], from folder: String) throws(FileError) {
         for name in names {

@@ -5,6 +5,8 @@ extension RunFolder {
     /// How far a run has come, as its folder tells; a sweep, as its runs' folders do.
     package struct Place: Equatable, CustomStringConvertible {
         let saved: [String]
+        /// Folders of a sweep's runs that have begun.
+        let runs: [String]
         /// Lines of metrics.jsonl.
         let steps: Int
         /// What is kept of layers: decompositions, drafts, digits.
@@ -16,21 +18,23 @@ extension RunFolder {
     }
 
     /// What cannot be lost any more: the newest checkpoint, and of each run of a sweep its newest one and whether it has
-    /// finished.
+    /// finished. A run that has only begun has saved nothing.
     package static func saved(_ folder: String) -> [String] {
         let own = newestCheckpoint(folder).map { [$0] } ?? []
         return own
-            + runs(in: folder).map { run in
-                "\(run) \(newestCheckpoint(run) ?? "") \(PathKind("\(run)/\(summaryName)") == .file)"
+            + runs(in: folder).compactMap { run in
+                let (checkpoint, isFinished) = (newestCheckpoint(run), PathKind("\(run)/\(summaryName)") == .file)
+                return checkpoint == nil && !isFinished ? nil : "\(run) \(checkpoint ?? "") \(isFinished)"
             }
     }
 
     /// Counts what is in a folder, damaged or not; nothing where there is no folder.
     package static func place(_ folder: String) -> Place {
-        let folders = [folder] + runs(in: folder)
+        let runs = runs(in: folder)
+        let folders = [folder] + runs
         let steps = folders.reduce(0) { $0 + countSteps("\($1)/\(metricsName)") }
         let layers = folders.reduce(0) { $0 + countFiles("\($1)/\(RunFiles.finishedLayers)") }
-        return Place(saved: saved(folder), steps: steps, layers: layers)
+        return Place(saved: saved(folder), runs: runs, steps: steps, layers: layers)
     }
 
     /// The folders of a sweep's runs; none in another run's folder.

@@ -127,6 +127,7 @@ package final class RunFolder {
         let continues = steps > 0 && isSamePlace(source ?? path, path)
         let names = try outdatedNames(job: job, continues: continues)
         try config.checkInputs(outside: names + FolderContents.recordNames, of: path)
+        try FolderContents.checkRemovable(names, from: path)
         let metricsFile = file(Self.metricsName)
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
         try RunRecord(job: job, isReplacing: !continues).write(folder: path)
@@ -157,6 +158,7 @@ package final class RunFolder {
         guard isWriter, PathKind(path, followsLinks: true) == .folder else { return }
         try claim()
         let names = try outdatedNames(job: job, continues: false)
+        try FolderContents.checkRemovable(names, from: path)
         try RunRecord(job: job, isReplacing: true).write(folder: path)
         try FolderContents.remove(names, from: path)
     }

@@ -64,6 +64,9 @@ package struct SweepFolder {
         // A sweep that was killed as it began may have left some of another job's.
         let isCut = try RunRecord(folder: path)?.isReplacing == true
         let holdsOther = try cleared != nil && holdsOtherJob
+        // Nothing goes where something of it cannot.
+        if isCut || holdsOther { try FolderContents.checkRemovable(Self.replacedNames, from: path) }
+        for run in cleared ?? [] { try FolderContents.checkRemovable(FolderContents.stateNames, from: "\(path)/\(run.name)") }
         if isCut || holdsOther {
             try RunRecord(job: Self.job, isReplacing: true).write(folder: path)
             try FolderContents.remove(Self.replacedNames, from: path)

@@ -25,7 +25,10 @@ package enum PathKind {
 package func entries(ofFolder path: String) throws(FileError) -> [String] {
     guard let stream = opendir(path) else {
         let code = errno
-        throw FileError(code == ENOENT ? .missing : .inputOutput, path, "cannot be listed: \(systemMessage(code))")
+        let isLost = code == ENOENT && PathKind(path) == .link
+        let problem = isLost ? "is a link that leads nowhere; bring back what it names, or remove it" : nil
+        throw FileError(
+            code == ENOENT ? .missing : .inputOutput, path, problem ?? "cannot be listed: \(systemMessage(code))")
     }
     defer { closedir(stream) }
     var names: [String] = []

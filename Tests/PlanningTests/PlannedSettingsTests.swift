@@ -6,8 +6,8 @@ import Testing
 @testable import Configuration
 @testable import Planning
 
-/// Settings that a job heeds, and numbers beyond what is usual.
-@Suite struct HeededSettingsTests {
+/// What settings change of a plan, and numbers beyond what is usual.
+@Suite struct PlannedSettingsTests {
     private func cluster(nodes: Int = 1, ranks: Int = 1, cores: Int = 1, bandwidth: Double = 1e10) -> Cluster {
         Cluster(
             nodes: nodes, ranksPerNode: ranks, coresPerNode: cores, memoryPerNode: 1 << 40, bandwidth: bandwidth,
@@ -68,7 +68,8 @@ import Testing
 
     @Test func `layers are dealt to no more owners than there are layers`() throws {
         let work = TernaryWork(try workload(.ptq))
-        let part = StagePart(0..<4, of: 4)
+        let part = StagePart(0..<8, of: 8)
+        #expect(work.layers(part).count == 28)
         #expect(work.step(part, replicas: 1 << 40).own == work.step(part, replicas: 28).own)
     }
 
@@ -147,7 +148,7 @@ import Testing
                 "data.train.path=x",
                 "data.eval.windows=1",
             ]
-            let part = StagePart(0..<4, of: 4)
+            let part = StagePart(0..<8, of: 8)
             return QuantizeWork(try workload(.quantize, settings)).once(part, replicas: replicas).inTurn.seconds(on: cluster())
         }
         #expect(try seconds(7) > 0.95 * seconds(4) && seconds(4) < 0.6 * seconds(1))
