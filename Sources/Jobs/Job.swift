@@ -35,7 +35,7 @@ extension Job {
 }
 
 extension PlannedJob {
-    /// The job of this name.
+    /// The job that does the work.
     var job: any Job {
         switch self {
         case .rotate: RotateJob()

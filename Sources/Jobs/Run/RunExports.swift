@@ -22,7 +22,7 @@ struct RunExports {
 
     /// Makes the missing exports.
     ///
-    /// - Returns: those made.
+    /// - Returns: the formats that were made.
     /// - Throws: as `ModelWriter.write(_:)`.
     @discardableResult
     func makeMissing() throws -> [ExportFormat] {
@@ -43,7 +43,7 @@ struct RunExports {
 
     /// Makes the missing exports of a finished run, while no other run uses its folder.
     ///
-    /// - Returns: those made.
+    /// - Returns: the formats that were made.
     /// - Throws: ``FolderInUse``; as ``makeMissing()``.
     func complete(job: String) throws -> [ExportFormat] {
         guard Self.jobs.contains(job), !missing.isEmpty else { return [] }
