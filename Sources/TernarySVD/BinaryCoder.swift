@@ -14,7 +14,7 @@ struct AdaptiveBit {
 
     /// - Parameters:
     ///   - chance: of 65,536, that a bit is 1.
-    ///   - bits: as if so many had been seen.
+    /// - bits: the number of bits of experience that the chance counts as.
     init(chance: UInt32 = 1 << 15, bits: UInt32 = 1) {
         let all = bits * Self.unit
         ones = min(max(UInt32((UInt64(all) * UInt64(chance)) >> 16), 1), all - 1)

@@ -59,7 +59,7 @@ extension GreedyDecomposer {
             cost.rounds += 1
             cost.iterate(m, n, stride, times: 2)
             for _ in 0..<(added - 1) / stride { cost.iterate(m, n, stride, times: 1) }
-            // For each pair both sides, and its deflation of the residual, which is kept in both orders.
+            // For each pair both sides, and its deflation of the residual, which is stored both as it is and transposed.
             let (sides, sums) = options.refines ? (2 * alternations + 1, 2 * alternations + 2) : (2, 0)
             cost.projections += 0.5 * Double(sides * added * (m + n))
             cost.sums += Double(sums * added) * Double(m) * Double(n)

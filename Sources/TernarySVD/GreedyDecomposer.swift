@@ -155,7 +155,7 @@ struct GreedyDecomposer {
         return (count + four - 1) / four * four
     }
 
-    /// Descents of a round of so many components.
+    /// Number of descents in a round with `count` components.
     static func descents(_ count: Int) -> Int { count < fewComponents ? 2 : 1 }
 
     /// Solves for the scales after components `first...` were added or changed.

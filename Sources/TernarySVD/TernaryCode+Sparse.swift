@@ -43,8 +43,8 @@ extension TernaryCoder {
         }
     }
 
-    /// Chances for the components of one kind, as in the other form; also whether an entry is not 0 where the next component
-    /// with the same unit has a non-zero entry. For digits of powers of 2 this never happens.
+    /// Chances for the components of one kind, as in the other form; also whether an entry is not 0 where the previous
+    /// component with the same unit has a non-zero entry. For digits of powers of 2 this never happens.
     private struct Kind {
         var alone = [Inheritance](repeating: Inheritance(), count: TernarySparsity.most)
         var beside = Inheritance(), adjacent = Inheritance(), agrees = Inheritance()
