@@ -94,7 +94,7 @@ package enum IntegerTensors {
 
     /// - Parameters:
     ///   - expected: the weight's shape.
-    /// - spec: the weight's quantizer as the configuration describes it.
+    ///   - spec: the weight's quantizer as the configuration describes it.
     /// - Throws: ``FileError`` naming the tensor.
     static func read(
         _ name: String, _ expected: [Int], _ spec: QuantizerSpec, _ layout: WeightPacking.Layout, from checkpoint: Checkpoint

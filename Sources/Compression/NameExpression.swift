@@ -118,7 +118,7 @@ struct NameExpression: Equatable {
         }
     }
 
-    /// Adds the states reachable from `first` without consuming a character that then consume one. True where the end is
+    /// Adds the states that consume a character and are reachable from `first` without consuming one. True if a match is
     /// reachable, too.
     private func follow(
         _ first: Int, at position: Int, _ name: [UInt32], _ states: inout States, _ taking: inout [Int]

@@ -9,7 +9,7 @@ internal import Runs
 internal import TensorCore
 internal import Trainer
 
-/// The network that tasks are scored on, and what it is called.
+/// The network that tasks are scored on, and its label.
 struct TaskNetwork {
     let label: String
     let bits: NetworkBits
@@ -20,10 +20,10 @@ struct TaskNetwork {
 }
 
 extension EvaluateJob {
-    /// The network that the job was asked to look at: packed, with given factors, trained, rotated or rounded, and as stored
-    /// where nothing is. Collective.
+    /// The network that the job was asked to score: packed, with given factors, trained, rotated or rounded, or otherwise as
+    /// stored. Collective.
     ///
-    /// - Parameter original: this rank's stage, as the model's folder has it.
+    /// - Parameter original: this rank's stage, as stored in the model's folder.
     func taskNetwork(
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
     ) throws -> TaskNetwork {
@@ -50,7 +50,7 @@ extension EvaluateJob {
             network: scorer.network(isGiven ? recipe.start : recipe.hadamard))
     }
 
-    /// The folder's own network, with factors that were given instead of its own.
+    /// The folder's own network, or with given factors instead of its own.
     private func packedTaskNetwork(
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>
     ) -> TaskNetwork {
@@ -62,7 +62,7 @@ extension EvaluateJob {
             bits: packedBits(run), network: model.network(run.model))
     }
 
-    /// Of a network that its folder says itself how to run.
+    /// The bits of a network whose folder describes how it runs.
     func packedBits(_ run: LanguageModelRun<some Communicator>) -> NetworkBits {
         var bits = NetworkBits(run.inputs.execution)
         // Ternary layers round their inputs to 8 bits to multiply in integers.
@@ -71,12 +71,13 @@ extension EvaluateJob {
         return bits
     }
 
-    /// The network that has other weights than the model's folder, and its bits.
+    /// The network with other weights than the model's folder, and its bits.
     func changedNetwork(
         _ changed: CompressedModel, _ compressed: Compressed, _ bits: NetworkBits, _ model: Model
     ) -> (network: Network<QuantizedHooks>, bits: NetworkBits) {
         var network = changed.network(model)
-        // Packed integers say what is done to activations; floats and factors have what the settings say. Weights as they are.
+        // A folder of packed integers says what is done to activations; for floats and factors the settings do. Weights are not
+        // rounded.
         if compressed.isPacked && compressed.factors == nil || changed.execution != .plain {
             return (network, NetworkBits(changed.execution))
         }
@@ -88,7 +89,7 @@ extension EvaluateJob {
 }
 
 extension NetworkBits {
-    /// Of a compressed folder's network.
+    /// The bits of a compressed folder's network.
     init(_ execution: Execution) {
         self.init(
             weights: nil, activations: execution.activationBits, keys: execution.keyBits, values: execution.valueBits)

@@ -14,8 +14,8 @@ internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 
-/// Perplexity of a model on windows of text, as it is, rounded to nearest as `quantization` says, and with the rotations, the
-/// ternary factors, or what training has made of it.
+/// Perplexity of a model on windows of text: as it is, rounded to nearest as `quantization` says, and with rotations, with
+/// ternary factors, or as trained.
 package struct EvaluateJob: Job {
     package static let name = PlannedJob.eval.rawValue
     /// The row of `rotation.path`.
@@ -23,7 +23,7 @@ package struct EvaluateJob: Job {
 
     package init() {}
 
-    /// That such a model can be rotated where it is to be, rounded, and multiplied.
+    /// Checks that such a model can be rotated, rounded, and multiplied as the settings ask.
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
         guard config.eval.product == .float else {
             let made = config.eval.trained.map { "; to multiply \($0) in integers, score it alone: eval \($0)" } ?? ""
@@ -34,26 +34,27 @@ package struct EvaluateJob: Job {
         if !config.quantization.isUniform { _ = try WeightPlan(config, shape) }
     }
 
-    /// What is scored besides the model itself.
+    /// What is to be scored besides the model itself.
     struct Compressed {
         let recipe: RotationRecipe
         /// How the weights as stored are rounded.
         let plan: WeightPlan
         let factors: [String: TernaryFactors]?
-        /// This rank's stage of what training has made of the model, with the factors' layers in their place.
+        /// This rank's stage of the changed model: trained, or with ternary factors in place of their layers.
         let changed: CompressedModel?
-        /// Of what training has made, as its folder has it.
+        /// Size of the trained model, as in its folder.
         let size: ModelSize?
-        /// Of what is not ternary there, or in the model's folder: what the factors compete with is counted in it, too.
+        /// Type of the weights that are not ternary, there or in the model's folder. The integers that factors are compared
+        /// with count these weights in the same type.
         let type: ElementType
         /// Whether the linears there are packed.
         let isPacked: Bool
         let tasks: TaskWork?
-        /// Of a folder that is compressed itself, with the factors that were given: where `eval.product` asks for products in
-        /// integers, the network of those; nil elsewhere.
+        /// The network with integer products of a compressed folder, with factors if given, where `eval.product` asks for
+        /// these; nil elsewhere.
         let inIntegers: CompressedModel?
 
-        /// What `changed` is called.
+        /// The label of `changed`.
         var label: String {
             factors != nil ? "ternary" : isPacked ? "as written" : "trained, weights as stored"
         }
@@ -67,7 +68,7 @@ package struct EvaluateJob: Job {
         ) { try read($0, context) }
         try run.noteOrigin(ofRotations: config.rotation.path)
         try run.noteOrigin(ofFactors: config.ternary.path)
-        // Where tasks alone are asked for, the model need not draw a text.
+        // Where only tasks are asked for, the model need not sample a text.
         let isScored = compressed.tasks == nil || run.inputs.evaluation != nil
         let windows = isScored ? try run.evaluationWindows(drawingFrom: original) : []
         let start = ContinuousClock.now
@@ -85,8 +86,8 @@ package struct EvaluateJob: Job {
             context.reporter.note("\n" + line)
         }
 
-        // Forward passes a window: the network alone, and each quantized one beside it.
-        // Products in integers have one in floats beside them.
+        // Forward passes per window: the network alone, and each quantized one beside it.
+        // Integer products have a pass in floats beside them.
         let passes = Double(1 + 2 * max(0, (table?.rows.count ?? 1) - 1) + (config.eval.product == .integer ? 1 : 0))
         let operations = ModelCost(run.model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         table?.add(to: &results)
@@ -132,7 +133,7 @@ package struct EvaluateJob: Job {
         if let factors {
             changed = CompressedModel((changed?.parameters ?? parameters).packed(factors), changed?.execution ?? .plain)
         }
-        // As a run of `rotate` on up to four replicas, whose numbers then are the same.
+        // As in a run of `rotate` on up to four replicas, which then gives the same numbers.
         let step = RotationPlan.tokens(perStep: config.training.batchSize * config.data.sequenceLength, replicas: 1)
         let recipe = try RotationRecipe(config, inputs.folder.architecture, planTokens: step)
         let plan = try WeightPlan(config, inputs.folder.architecture)
@@ -150,7 +151,7 @@ package struct EvaluateJob: Job {
 
     /// Collective.
     ///
-    /// - Parameter original: this rank's stage, as the model's folder has it.
+    /// - Parameter original: this rank's stage, as stored in the model's folder.
     private func score(
         _ original: consuming Parameters<StoredTensor>, _ compressed: Compressed, _ run: LanguageModelRun<some Communicator>,
         _ windows: [[Int32]]
@@ -160,7 +161,7 @@ package struct EvaluateJob: Job {
         if run.inputs.isCompressed { bits.weights = nil }
         var table = ScoreTable(bits, windows: windows.count, length: config.data.sequenceLength)
         if run.inputs.isCompressed {
-            // Factors that were given besides take the place of the folder's own.
+            // Given factors replace the folder's own.
             let parameters: Parameters<StoredTensor>
             if let changed = compressed.changed { parameters = changed.parameters } else { parameters = original }
             let own = CompressedModel(parameters, run.inputs.execution)
@@ -181,12 +182,12 @@ package struct EvaluateJob: Job {
         let network = try table.addPlain(run, consume original, base, compressed.plan, recipe.quantization, windows)
         try addRotated(&table, network, recipe, run, windows)
         for row in changed { table.add(row) }
-        // With nothing made of the model, its own weights count as they are rounded, not what rotations would start from.
+        // Without a changed model, the result is the stored weights rounded, not the weights from which rotations would start.
         if table.rows.last?.key == ScoreTable.folded { table.choose(RoundToNearest.name) }
         return table
     }
 
-    /// The rows of a network that has other weights, and of what it competes with.
+    /// The rows of a network with other weights, and of those that it is compared with.
     private func scoreChanged(
         _ original: Parameters<StoredTensor>, _ compressed: Compressed, _ empty: ScoreTable,
         _ run: LanguageModelRun<some Communicator>,
@@ -220,15 +221,15 @@ package struct EvaluateJob: Job {
         return table.rows
     }
 
-    /// The row of a folder that is compressed itself: there is nothing to compare it with, but for the integer product, whose
-    /// divergence is from the same roundings in floats. Collective.
+    /// The row of a compressed folder. There is nothing to compare it with, except with integer products, whose divergence is
+    /// from the same rounded values in floats. Collective.
     private func scoreCompressed(
         _ compressed: CompressedModel, inIntegers: CompressedModel?, _ empty: ScoreTable,
         _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
     ) throws -> ScoreTable {
         var table = empty
         let network = (inIntegers ?? compressed).network(run.model)
-        // What a product in integers changes beyond its roundings is nothing but the order of sums.
+        // Beyond its rounding, an integer product changes only the order of sums.
         let reference = inIntegers == nil ? nil : compressed.inRoundedFloats().network(run.model)
         if inIntegers != nil {
             run.context.reporter.note("KL and top-1: of products in integers, from the same roundings multiplied in float32")
@@ -240,9 +241,9 @@ package struct EvaluateJob: Job {
         return table
     }
 
-    /// Rows of the rotations asked for.
+    /// Rows with the rotations that were asked for.
     ///
-    /// - Parameter base: what they start from.
+    /// - Parameter base: the network that they start from.
     private func addRotated(
         _ table: inout ScoreTable, _ base: consuming Parameters<StoredTensor>, _ recipe: RotationRecipe,
         _ run: LanguageModelRun<some Communicator>, _ windows: [[Int32]]
@@ -261,7 +262,7 @@ package struct EvaluateJob: Job {
 }
 
 extension LanguageModelInputs {
-    /// The folder of what training has made of this model.
+    /// The folder of the trained model.
     ///
     /// - Throws: ``OriginError`` where it has another shape; ``FileError``.
     fileprivate func trained(_ path: String) throws -> CompressedFolder {
@@ -276,7 +277,7 @@ extension LanguageModelInputs {
         return trained
     }
 
-    /// That nothing else is to be done to a model that is compressed already.
+    /// Checks that nothing else is to be done to a model that is already compressed.
     ///
     /// - Throws: ``ConfigurationError``; as ``EvaluateJob/check(_:_:_:)``.
     fileprivate func checkIsAlone(_ config: RunConfig) throws {

@@ -12,8 +12,8 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// Trains a network as its quantized self: weights and activations rounded to integers of a few bits in the forward pass, the
-/// gradient passing straight through to float32 masters (LLM-QAT, arXiv 2305.17888, without its data generation).
+/// Trains a quantized network: in the forward pass weights and activations are rounded to integers of a few bits, and the
+/// gradient passes straight through to float32 master weights (LLM-QAT, arXiv 2305.17888, without its data generation).
 struct IntegerQat<World: Communicator> {
     let context: JobContext<World>
 
@@ -33,7 +33,7 @@ struct IntegerQat<World: Communicator> {
         }
         let c = run.inputs.folder.architecture
         let rotates = config.qat.rotations != nil
-        // R1 commutes with norms without gains only.
+        // R1 commutes only with norms without gains.
         let base = try run.rotationBase().applied(to: run.parameters, foldsNorms: rotations.r1 != nil).rotated(by: rotations, c)
         let recipe = QuantizationRecipe(config, c)
         let stored = try ModelSizes(run.inputs.folder).stored
@@ -80,7 +80,7 @@ struct IntegerQat<World: Communicator> {
 
     /// Writes the trained network, as integers where weights are quantized, and scores what was written. Collective.
     ///
-    /// - Parameter masters: the weights before rounding.
+    /// - Parameter masters: the master weights, before rounding.
     private func write(
         _ masters: Parameters<Tensor>, _ recipe: QuantizationRecipe, _ run: FullTrainingRun<World>, _ prefix: String
     ) throws -> (score: LanguageModelScore, bytes: Int) {

@@ -6,17 +6,17 @@ package import Runs
 /// A command that runs on all ranks, such as learning rotations.
 ///
 /// Input is read and checked inside `Communicator/agree(_:)`, so that bad input ends all ranks with the same error; an error
-/// thrown elsewhere ends the others by MPI_Abort. The run folder is created once nothing can be wrong with the input any more.
+/// thrown elsewhere ends the other ranks by MPI_Abort. The run folder is created after all input has been checked.
 package protocol Job {
-    /// As in the command line and in `summary.json`.
+    /// The name on the command line and in `summary.json`.
     static var name: String { get }
     /// Whether replicas of the model share the job's work; if not, all ranks are stages.
     static var hasReplicas: Bool { get }
-    /// That the job can do what the settings say, as far as they alone tell.
+    /// Checks that the job can do what the settings ask, as far as the settings alone show.
     static func check(_ config: RunConfig) throws
-    /// The same of a model of floats, as far as its configuration tells besides.
+    /// The same for a model of floats, as far as its configuration shows.
     ///
-    /// - Parameter path: the model's.
+    /// - Parameter path: path of the model.
     static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws
     func run(_ context: JobContext<some Communicator>) throws
 }
@@ -26,7 +26,8 @@ extension Job {
     package static func check(_ config: RunConfig) throws {}
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {}
 
-    /// All that the settings tell before anything is read: what is common to the jobs on a model, and ``check(_:)``.
+    /// Checks everything that the settings show before anything is read: the checks common to all jobs on a model, and
+    /// ``check(_:)``.
     package static func checkSettings(_ config: RunConfig) throws {
         if PlannedJob(rawValue: name) != nil { try config.checkStorage(job: name) }
         try check(config)
@@ -34,7 +35,7 @@ extension Job {
 }
 
 extension PlannedJob {
-    /// What does it.
+    /// The job that does the work.
     var job: any Job {
         switch self {
         case .rotate: RotateJob()

@@ -7,32 +7,32 @@ package import Runs
 internal import Support
 internal import TensorCore
 
-/// How a job was asked for: its settings, and what the command line and whoever started it say besides.
+/// A request for a job: its settings, and further information from the command line and the supervisor.
 package struct JobRequest {
     package var settings: SettingsRequest
-    /// Show the settings and do nothing.
+    /// Whether to show the settings and do nothing else.
     package var printsSettings: Bool
-    /// nil for jobs that keep no checkpoints.
+    /// How to resume; nil for jobs that keep no checkpoints.
     package var resume: ResumePolicy?
-    /// What the run folder holds may be removed.
+    /// Whether the contents of the run folder may be removed.
     package var overwrites: Bool
-    /// Checkpoints of a run on other training data are resumed.
+    /// Whether checkpoints of a run on other training data are accepted.
     package var acceptsOtherData: Bool
-    /// Checkpoints of ranks in another layout are resumed.
+    /// Whether checkpoints of another layout are accepted.
     package var acceptsRelayout: Bool
     /// Number of this start of the run, from 1.
     package var attempt: Int
-    /// What all attempts of the run are called; nil where nobody counts them.
+    /// The name shared by all attempts of the run; nil without a supervisor.
     package var run: String?
-    /// The name of the process that starts all attempts, where there is one.
+    /// The name of the process that starts all attempts, if there is one.
     package var supervisor: String?
-    /// Where all attempts write, if neither `out` nor `--resume` names a folder.
+    /// The folder for all attempts, if neither `out` nor `--resume` names one.
     package var runFolder: String?
-    /// The file that gets a timeline of all ranks; nil for none.
+    /// The file for a timeline of all ranks; nil for none.
     package var trace: String?
-    /// What is said where the run is stopped, if it is a part of something else; nil: where its own state is.
+    /// The advice when the run is stopped, if it is part of something else; nil: advice on the run's own state.
     package var stopAdvice: (@Sendable () -> String)?
-    /// An unfinished run with other settings is refused, whatever it has left.
+    /// Whether an unfinished run with other settings is always refused.
     package var comparesUnfinished = false
 
     package init(
@@ -49,27 +49,27 @@ package struct JobRequest {
 }
 
 extension SettingsRequest {
-    /// The settings of a job, which rank 0 reads and checks for all; where they name run folders, the files that are meant.
-    /// Collective.
+    /// The settings of a job, which rank 0 reads and checks for all ranks. Paths of run folders are replaced by the files that
+    /// are meant. Collective.
     ///
     /// - Parameter job: see ``configuration(job:)``.
     package func configuration(job: String = "", on communicator: some Communicator) throws -> RunConfig {
         try RunConfig(encoded: communicator.fromRoot { try checked(job).resolvingRunFolders().encoded })
     }
 
-    /// The settings of a job; the user is told of keys that have another name now.
+    /// The settings of a job, with a warning for keys that have a new name.
     fileprivate func checked(_ job: String) throws -> RunConfig {
         try configuration(job: job) { Console.printError("warning: \($0)") }
     }
 
-    /// All settings as a YAML file, with paths as they are given. Collective.
+    /// All settings as a YAML file, with the given paths. Collective.
     package func text(job: String = "", on communicator: some Communicator) throws -> String {
         try communicator.fromRoot { String(try checked(job).yaml.dropLast()) }
     }
 }
 
 extension RunConfig {
-    /// As many threads as the settings ask for, and there is room for; where they are. Collective.
+    /// Starts as many threads as the settings ask for and limits allow, and returns their placement. Collective.
     package func chooseThreads(on communicator: some Communicator) throws -> Placement {
         if let threads = parallel.threads { Team.threads = threads }
         return try Placement(of: communicator)
@@ -77,9 +77,9 @@ extension RunConfig {
 }
 
 extension Job {
-    /// Runs this job in its folder: from the beginning, or where it stopped, or not at all where it has finished. Collective.
+    /// Runs this job in its folder: from the beginning, from where it stopped, or not at all if it has finished. Collective.
     ///
-    /// - Throws: ``ConfigurationError``, ``FolderOccupied`` before anything is read or written; what the job throws.
+    /// - Throws: ``ConfigurationError``, ``FolderOccupied`` before anything is read or written; errors of the job.
     package func run(_ request: JobRequest, _ reporter: Reporter, on communicator: some Communicator) throws {
         if request.printsSettings {
             return reporter.note(try request.settings.text(job: Self.name, on: communicator))
@@ -87,7 +87,7 @@ extension Job {
         let config = try request.settings.configuration(job: Self.name, on: communicator)
         try communicator.agree { try Self.checkSettings(config) }
         let asked = request.resume
-        // What is made here on rank 0 is, like the lock in it, gone again where the run is refused.
+        // The folder that rank 0 makes here, and the lock in it, are removed again if the run is refused.
         let new = NewRunFolder(job: Self.name)
         defer { new.release() }
         let path = try communicator.fromRoot {
@@ -140,8 +140,7 @@ extension Job {
         events.end()
     }
 
-    /// Does the job's work, and writes what the ranks' time went into, where that is asked for: also of a run that is stopped.
-    /// Collective.
+    /// Does the job's work, and writes the timeline of the ranks if asked for, also when the run is stopped. Collective.
     private func traced<World: Communicator>(
         _ path: String?, _ groups: ParallelGroups<World>, _ reporter: Reporter, _ work: () throws -> Void
     ) throws {
@@ -167,7 +166,7 @@ extension Job {
         try StopRequest.shielded(finish)
     }
 
-    /// Makes the exports that a finished run lacks, since it was killed or failed at them, and tells what was done. Collective.
+    /// Makes the missing exports of a finished run that was killed or failed during them, and reports that. Collective.
     private static func complete(
         _ config: RunConfig, _ request: JobRequest, _ path: String, _ reporter: Reporter, on communicator: some Communicator
     ) throws {
@@ -185,14 +184,14 @@ extension Job {
         }
     }
 
-    /// Whether the run may begin in its folder, and from what; the user is told where it is neither new nor resumed.
+    /// Decides whether the run may begin in its folder, and from what. The user gets a note if it is neither new nor resumed.
     /// Collective.
     private static func admit(
         _ request: JobRequest, _ config: RunConfig, folder path: String, _ reporter: Reporter,
         on communicator: some Communicator
     ) throws -> (FolderAdmission, ResumePolicy) {
         var request = request
-        // What the user asked for was meant for the first attempt of a supervised run.
+        // The user's request applies to the first attempt of a supervised run.
         let isLaterAttempt =
             try communicator.fromRoot {
                 request.attempt > 1 && RunFolder.lastRun(path) == (request.run ?? "") ? "later" : "first"
@@ -222,11 +221,11 @@ extension Job {
 }
 
 extension JobRequest {
-    /// What the run resumes from.
+    /// Where the run resumes.
     ///
     /// - Parameters:
-    ///   - namesOwn: `--resume` names the run's own folder or a checkpoint in it.
-    ///   - isLaterAttempt: an earlier one of the same run has begun there.
+    ///   - namesOwn: whether `--resume` names the run's own folder or a checkpoint in it.
+    ///   - isLaterAttempt: whether an earlier attempt of the same run has begun there.
     fileprivate func policy(
         _ admission: FolderAdmission, folder: String, namesOwn: Bool, isLaterAttempt: Bool
     ) -> ResumePolicy {
@@ -234,7 +233,7 @@ extension JobRequest {
         case (nil, _): return .never
         case (.from(let place), _) where namesOwn && isLaterAttempt: return .since(place, run: run ?? "")
         case (.from(let place), _) where namesOwn: return .from(place)
-        // It may have begun with another run's checkpoint, and has checkpoints of its own since.
+        // It may have begun from another run's checkpoint, and has had its own checkpoints since.
         case (_, .extends): return .from(folder)
         case (.from, .resumes): return .auto
         case (.from(let place), _): return .from(place)

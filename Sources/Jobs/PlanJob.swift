@@ -12,7 +12,7 @@ internal import Support
 internal import Trainer
 
 /// Prints what a job would need on a cluster, for each way to divide its ranks into replicas and stages. Nothing is run or
-/// written, and of the model only its config.json is read, or a GGUF file's head.
+/// written, and of the model only config.json is read, or the header of a GGUF file.
 package struct PlanJob {
     private let model: String?
     private let asJSON: Bool

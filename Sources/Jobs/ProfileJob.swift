@@ -11,15 +11,15 @@ internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 
-/// Prints what each linear layer costs per token: of a run folder with ternary factors, dense and ternary; of a model folder,
-/// dense, with the rank a ternary form must stay below.
+/// Prints the operations of each linear layer per token: for a run folder with ternary factors, dense and ternary; for a model
+/// folder, dense, with the number of components at which a ternary form breaks even.
 package struct ProfileJob {
     private let folder: String?
 
     /// - Parameter folder: nil for the model of `model.path`.
     package init(_ folder: String?) { self.folder = folder }
 
-    /// Prints what each layer costs per token; writes nothing.
+    /// Prints the operations of each layer per token; writes nothing.
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
         let text = try world.fromRoot { try describe(config) }
         reporter.note(text)
@@ -46,7 +46,7 @@ package struct ProfileJob {
         return profile.table.text + "\n\n" + cost.joined(separator: "\n")
     }
 
-    /// Those of a model's folder that another program has factorized; none of any other.
+    /// The binary factors of a model's folder that another program has factorized; empty for any other folder.
     private func binaryFactors(_ path: String) throws -> [String: TernaryFactors] {
         guard PathKind(path + "/config.json") != .absent else { return [:] }
         let folder = try CompressedFolder(path).folder
@@ -58,7 +58,7 @@ package struct ProfileJob {
             })
     }
 
-    /// Those of a folder, or as they are in a GGUF file: nothing is written.
+    /// The weights of a folder or of a GGUF file; nothing is written.
     private func weights(_ path: String) throws -> ModelWeights<Tensor> {
         let path = try GivenPath.model(path)
         return ModelWeights(try GGUFImport.parameters(of: path) ?? CompressedFolder(path).folder.parameters())

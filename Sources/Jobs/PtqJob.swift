@@ -15,15 +15,15 @@ internal import Trainer
 
 /// Replaces a model's linear layers by ternary factors, without training: post-training TSVD (arXiv 2308.07641, section 4).
 ///
-/// Norms are left as they are. Folding a gain into the layers that read it scales their columns, which balancing undoes: the
-/// balanced matrix, and with it every trit, would be the same. What is written then has the checkpoint's own shape, tied head
-/// included.
+/// Norms are not folded. Folding a gain into the layers that read it scales their columns, which balancing undoes: the balanced
+/// matrix, and with it every trit, would be the same. So the written model has the same form as the checkpoint, including a
+/// tied head.
 package struct PtqJob: Job {
     package static let name = PlannedJob.ptq.rawValue
 
     package init() {}
 
-    /// That the model is to be decomposed, in a way there is.
+    /// Checks that the settings ask for a possible decomposition.
     package static func check(_ config: RunConfig) throws {
         guard config.ternary.path == nil else {
             throw ConfigurationError("ternary.path", "is for eval and qat; ptq makes factors of the model itself")
@@ -34,7 +34,7 @@ package struct PtqJob: Job {
         try config.ternary.options(seed: config.training.seed).validate()
     }
 
-    /// That the model has the layers that are named.
+    /// Checks that the model has the layers that the settings name.
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
         _ = try config.ternary.layers.choose(among: shape.linears)
     }
@@ -72,7 +72,7 @@ package struct PtqJob: Job {
         let report = TernaryReport(try StageLayers.gather(layers, groups), of: model.architecture.linears)
         let bytes = try write(original, layers, report, inputs, context)
         try world.agree { if world.isRoot { try finished.remove() } }
-        // What is scored is what was written, run from its packed factors.
+        // The written model is scored, run from its packed factors.
         let packed = try inputs.readBack(context)
         let after = try score(packed.network(model), against: original, windows, context)
         let (factors, sizes) = (report.factors, try ModelSizes(inputs.folder))
@@ -114,7 +114,7 @@ package struct PtqJob: Job {
         return try CalibratedTernary(run, original, indices, keeping: finished).descending(from: layers)
     }
 
-    /// A network's perplexity on the windows, and how long it took.
+    /// A network's perplexity on the windows, and the time that it took.
     private struct Score {
         var score: LanguageModelScore
         var seconds: Double
@@ -126,12 +126,12 @@ package struct PtqJob: Job {
         var ternary: Score
         var report: TernaryReport
         var decompositionSeconds: Double
-        /// By this rank, to share its layers.
+        /// Bytes that this rank has sent to share its layers.
         var bytesSent: Int
         var windows: Int
-        /// Of `model/`.
+        /// Bytes of `model/`.
         var modelBytes: Int
-        /// Bits a weight of the ternary layers alone, where others stay as they are.
+        /// Bits per weight of only the ternary layers, where other layers stay dense.
         var someBits: Double?
     }
 
@@ -152,7 +152,7 @@ package struct PtqJob: Job {
             as: try inputs.writtenType(context.config), "\(report.layers.count) linears as packed ternary factors", context)
         try context.communicator.agree {
             guard isRoot else { return }
-            // Nothing but the layers themselves differs between the two models, so that the factors belong to both.
+            // The two models differ only in these layers, so that the factors belong to both.
             origin.targets.append(try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest())
             try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName), origin: origin)
         }
@@ -183,7 +183,7 @@ package struct PtqJob: Job {
         results["decomposition_seconds"] = .double(result.decompositionSeconds)
         results["model_bytes"] = .integer(result.modelBytes)
         result.report.add(to: &results)
-        // A step is a pass of the network over the evaluation windows. What the ranks send is sent once, to share the factors.
+        // A step is a pass of the network over the evaluation windows. Ranks send only once, to share the factors.
         let forward = ModelCost(run.model.architecture).forward(sequences: result.windows, length: config.data.sequenceLength)
         try run.finish(
             .init(

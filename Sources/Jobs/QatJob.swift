@@ -12,7 +12,7 @@ package struct QatJob: Job {
 
     package init() {}
 
-    /// That no setting is another method's or job's.
+    /// Checks that no setting belongs to another method or job.
     package static func check(_ config: RunConfig) throws {
         switch config.qat.method {
         case .ternary:
@@ -30,11 +30,11 @@ package struct QatJob: Job {
         }
     }
 
-    /// That the model has the layers that are named, or can be rounded and rotated so.
+    /// Checks that the model has the layers that the settings name, or can be rounded and rotated as asked.
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
         switch config.qat.method {
         case .ternary:
-            // Of given factors the file has its own.
+            // With given factors, the file determines the layers.
             if config.ternary.path == nil { _ = try config.ternary.layers.choose(among: shape.linears) }
         case .integer:
             let recipe = QuantizationRecipe(config, shape)

@@ -15,23 +15,24 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// Rounds a model's linears to integers of a few bits, rotated or as they are, and writes them packed: one command from a
-/// folder to a folder.
+/// Rounds a model's linears to integers of a few bits, rotated or not, and writes them packed: one command from a folder to a
+/// folder.
 package struct QuantizeJob: Job {
     package static let name = QuantizeSettings.job
 
     package init() {}
 
-    /// That there is something to round, and a way to.
+    /// Checks that there is something to round, and a method to do it.
     package static func check(_ config: RunConfig) throws { _ = try QuantizeRecipe.method(config) }
 
-    /// That the model has the layers that are named, its widths the groups, and that it can be changed as it is to be.
+    /// Checks that the model has the layers that the settings name, that groups divide its widths, and that it can be
+    /// transformed as asked.
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
         _ = try WeightPlan(config, shape)
         if config.quantize.recipe == .given { try config.quantizeTransforms.map(ModelTransforms.named).check(shape, path) }
     }
 
-    /// Rounds by the recipe given or the best one, writes `model/`, and scores what was written. Collective.
+    /// Rounds by the given recipe or the best one, writes `model/`, and scores what was written. Collective.
     package func run(_ context: JobContext<some Communicator>) throws {
         let (config, groups) = (context.config, context.groups)
         let (run, (recipe, original)) = try LanguageModelRun.open(
@@ -42,10 +43,10 @@ package struct QuantizeJob: Job {
         let windows = try run.evaluationWindows(drawingFrom: original)
         let (start, sent) = (ContinuousClock.now, groups.bytesSent)
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
-        // With the bits that each weight will have.
+        // Rounded with the bits that each weight will have.
         let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
         context.reporter.note(plain.line)
-        // Of the copy that was rounded: what is made now has matrices of other sizes.
+        // Returns the memory of the rounded copy, since the next matrices have other sizes.
         StoragePool.shared.trim()
         let (sizes, type) = (try ModelSizes(run.inputs.folder), try run.inputs.writtenType(config))
         table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
@@ -56,7 +57,7 @@ package struct QuantizeJob: Job {
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
         let seconds = (.now - began) / .seconds(1)
-        // What is read back lies elsewhere than the matrices that were rounded for comparison and for the file.
+        // Returns the memory of the matrices rounded for comparison and for the file, since reading back uses other memory.
         StoragePool.shared.trim()
         let packed = made.packed
         let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
@@ -105,7 +106,7 @@ package struct QuantizeJob: Job {
         context.reporter.note("\nresults in \(context.folder.path)")
     }
 
-    /// This rank's stage as stored, and what is to be made of it.
+    /// This rank's stage as stored, and the recipe for it.
     private func read(
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws -> (QuantizeRecipe, Parameters<StoredTensor>) {
@@ -124,17 +125,17 @@ package struct QuantizeJob: Job {
         return (recipe, weights)
     }
 
-    /// The network with linears as integers, this rank's stage of it, and what it is.
+    /// The network with linears as integers: this rank's stage of it, and its description.
     private struct Made<World: Communicator> {
         let packed: Parameters<CompressedValue>
         let execution: Execution
         let names: QuantizeRecipe.Names
         let transforms: [any ModelTransform]
-        /// Where the recipe was searched for.
+        /// The result of the search for a recipe, if there was one.
         let search: RecipeSearch<World>.Result?
     }
 
-    /// Rounds this rank's stage as the settings say, or as does best. Collective.
+    /// Rounds this rank's stage as the settings say, or by the best recipe. Collective.
     private func make<World: Communicator>(
         _ recipe: QuantizeRecipe, _ run: LanguageModelRun<World>, _ original: Parameters<StoredTensor>
     ) throws -> Made<World> {
@@ -155,9 +156,9 @@ package struct QuantizeJob: Job {
 }
 
 extension Parameters<StoredTensor> {
-    /// The parameters with linears as the integers that a method chooses, where the plan rounds them. Collective.
+    /// The parameters with linears as integers chosen by a method, where the plan rounds them. Collective.
     ///
-    /// - Parameter network: a word for these parameters, by which finished layers are found again.
+    /// - Parameter network: a name for these parameters, by which finished layers are found again.
     func packed<World>(
         _ run: LanguageModelRun<World>, windows: [[Int32]], _ execution: Execution, by method: any WeightQuantization,
         keepingAs network: String, _ plan: WeightPlan

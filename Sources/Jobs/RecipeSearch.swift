@@ -12,25 +12,25 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// `quantize.recipe=auto`: the network as stored, smoothed, and rotated by R1 and R2, each rounded to nearest and by GPTQ,
-/// compared by their divergence from full precision on text that none of them has seen.
+/// `quantize.recipe=auto`: compares the network as stored, smoothed, and rotated by R1 and R2, each rounded to nearest and by
+/// GPTQ, by the divergence from full precision on held-out text.
 struct RecipeSearch<World: Communicator> {
     let run: LanguageModelRun<World>
     let recipe: QuantizeRecipe
-    /// This rank's stage of the network, changed by what every recipe begins with.
+    /// This rank's stage of the network, after the transforms that every recipe begins with.
     let original: Parameters<StoredTensor>
     private let calibration: [[Int32]]
     private let heldOut: [[Int32]]
     private var context: JobContext<World> { run.context }
     private var config: RunConfig { context.config }
 
-    /// A way to quantize the network, and what came of it.
+    /// A way to quantize the network, and its result.
     struct Candidate {
         let transform: any ModelTransform
         let method: any WeightQuantization
         var score: LanguageModelScore?
         var seconds = 0.0
-        /// Why it was not tried, or has lost; or that it is what is written.
+        /// Why it was not tried, or why it lost; or that it is the one that is written.
         var verdict = ""
 
         var label: String { "\(transform.label), \(method.label)" }
@@ -44,10 +44,11 @@ struct RecipeSearch<World: Communicator> {
         let candidates: [Candidate]
     }
 
-    /// What a transform must gain on a simpler one to be preferred: less can turn into a loss on another text.
+    /// The relative gain over a simpler transform that a transform needs to be preferred, since a smaller gain can become a
+    /// loss on another text.
     private static var margin: Double { 0.1 }
 
-    /// Divides the text: the first sequences for calibration, those after them to compare on. Collective.
+    /// Divides the text: the first sequences are for calibration, the following ones for comparison. Collective.
     init(
         _ run: LanguageModelRun<World>, _ recipe: QuantizeRecipe, _ original: Parameters<StoredTensor>
     ) throws {
@@ -61,7 +62,7 @@ struct RecipeSearch<World: Communicator> {
             TransformInput(run: run, recipe: recipe, network: original, calibration: calibration))
     }
 
-    /// Tries them all. Collective.
+    /// Tries all candidates and returns the best. Collective.
     func best() throws -> Result {
         context.reporter.note(
             "comparing recipes on \(heldOut.count) sequences after the \(calibration.count) calibrated on")
@@ -105,7 +106,7 @@ struct RecipeSearch<World: Communicator> {
             packed: best.packed, execution: best.execution, winner: candidates[best.place], candidates: candidates)
     }
 
-    /// The network to round; or why it cannot be made. Collective.
+    /// The network to round, or the reason why it cannot be made. Collective.
     private func base(_ transform: any ModelTransform) throws -> Swift.Result<Parameters<StoredTensor>, TransformObstacle> {
         let input = TransformInput(run: run, recipe: recipe, network: original, calibration: calibration)
         do { return .success(try transform.apply(input)) } catch let obstacle as TransformObstacle { return .failure(obstacle) }
@@ -121,7 +122,7 @@ struct RecipeSearch<World: Communicator> {
 }
 
 extension LanguageModelScore {
-    /// Whether a candidate's divergence is lower than that of the best so far; of another transform, by a margin.
+    /// Whether a candidate's divergence is lower than that of the best so far, with a margin for another transform.
     fileprivate func isBetter<World>(
         than best: RecipeSearch<World>.Candidate, by margin: Double, _ own: RecipeSearch<World>.Candidate
     ) -> Bool {
@@ -131,7 +132,7 @@ extension LanguageModelScore {
 }
 
 extension RecipeSearch.Result {
-    /// For the user: what was tried, and why the others have lost.
+    /// A text for the user: what was tried, and why the others lost.
     var text: String {
         var table = Table(columns: ["recipe, on text held out", "perplexity", "KL", "top-1", "seconds", ""])
         for candidate in candidates {

@@ -9,7 +9,7 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// What comes before the first step.
+/// The work before the first step.
 extension RotateJob {
     /// The text that rotations learn from; nil where they need none. Collective.
     func text(
@@ -21,8 +21,8 @@ extension RotateJob {
         return try run.inputs.trainingWindows(run.model, network, run.context, limit: limit)
     }
 
-    /// The learner at its start: the best of several random rotations, and with some steps on stored activations behind it,
-    /// where that is asked for; or where an earlier attempt has stopped. Collective.
+    /// The learner at its start: with the best of several random rotations, and after some steps on stored activations, where
+    /// these are asked for; or where an earlier attempt has stopped. Collective.
     func learner(
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
     ) throws -> RotationLearner {

@@ -13,14 +13,14 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// Learns rotations for a model and shows what they are worth: perplexity and divergence from full precision, quantized by
-/// rounding to nearest, with random Hadamard rotations, and with learned ones.
+/// Learns rotations for a model and shows their gain: perplexity and divergence from full precision, quantized by rounding to
+/// nearest, with random Hadamard rotations, and with learned ones.
 package struct RotateJob: Job {
     package static let name = PlannedJob.rotate.rawValue
 
     package init() {}
 
-    /// That such a model can be rotated, and rounded as it is to be.
+    /// Checks that such a model can be rotated, and rounded as asked.
     package static func check(_ config: RunConfig, _ shape: Architecture, _ path: String) throws {
         try shape.checkRotatable(path)
         let recipe = QuantizationRecipe(config, shape)
@@ -51,14 +51,14 @@ package struct RotateJob: Job {
         let rotations = outcome.rotations
 
         StoragePool.shared.trim()
-        // Learning, R4 was in the down projections; a second set of them in memory all the time would cost more than reading
+        // While learning, R4 was in the down projections. Keeping a second set of them in memory would cost more than reading
         // again.
         let read = try world.agree { outcome.base.applied(to: try weights(run.inputs, context)) }
-        // Gaps between matrices as read and as folded.
+        // Returns gaps between matrices as read and as folded.
         StoragePool.shared.trim()
-        // Each matrix is used twice, by the check and by the file: it is made when its turn comes.
+        // Each matrix is used twice, by the check and by the file, and made each time.
         let merged = read.merging(rotations, OnlineRotations(), run.model.architecture)
-        // Balancing must leave the function as it is, too.
+        // Balancing must not change the function, either.
         let stored = outcome.base.isBalanced ? try world.agree { try weights(run.inputs, context) } : read
         let invariance = try run.model.logitChange(outcome.windows[0], stored, merged, groups)
         try check(invariance, config.verify.tolerance)
@@ -73,16 +73,16 @@ package struct RotateJob: Job {
         try summarize(result, outcome, recipe, bytes, run)
     }
 
-    /// Whether `model/` is packed integers; else it is floats.
+    /// Whether `model/` has packed integers; otherwise it has floats.
     private static func packs(_ recipe: QuantizationRecipe, _ config: RunConfig) -> Bool {
         recipe.weights != nil && config.quantization.weights.method == .nearest
     }
 
-    /// Writes `model/`: rotated, and where weights are quantized as integers, which are read back and scored. Collective.
+    /// Writes `model/`, rotated, with integers where weights are quantized, which are then read back and scored. Collective.
     ///
     /// - Parameters:
     ///   - read: this rank's stage with norms fused; `merged` with R1 and R2 as well.
-    /// - Returns: the table with what was written, and its bytes on rank 0.
+    /// - Returns: the table with the row of the written model, and its bytes on rank 0.
     private func writeModel(
         _ read: Parameters<StoredTensor>, _ merged: Parameters<StoredTensor>, _ outcome: Outcome, _ recipe: RotationRecipe,
         _ run: LanguageModelRun<some Communicator>
@@ -97,7 +97,7 @@ package struct RotateJob: Job {
                 try inputs.write(merged.dense, as: type, "\(name), weights not quantized", context)
             )
         }
-        // In the order in which the scores were taken.
+        // Merged in the same order as for the scores.
         let packed = read.merging(outcome.rotations, recipe.online, run.model.architecture)
             .packed(WeightPlan(quantizer, run.model.architecture))
         let packing = try FolderPacking(
@@ -116,7 +116,7 @@ package struct RotateJob: Job {
         return (table, bytes)
     }
 
-    /// Says what rounding the merged weights to a type of 16 bits changes. Collective.
+    /// Reports the effect of rounding the merged weights to a type of 16 bits. Collective.
     private func noteRounding(
         _ type: ElementType, _ merged: Parameters<StoredTensor>, _ read: Parameters<StoredTensor>, _ outcome: Outcome,
         _ run: LanguageModelRun<some Communicator>
@@ -134,37 +134,37 @@ package struct RotateJob: Job {
                 + "\(change.formatted(decimals: 4)) of the largest; model.dtype=f32 keeps more")
     }
 
-    /// This rank's stage of the model as the files have it.
+    /// This rank's stage of the model, as stored in its files.
     private func weights(
         _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws -> Parameters<StoredTensor> {
         try inputs.folder.parameters(inputs.stages[context.groups.stage], storage: context.config.model.storage)
     }
 
-    /// What learning leaves behind.
+    /// The results of learning.
     private struct Outcome {
         let rotations: Rotations
-        /// What they are merged into.
+        /// The network that the rotations are merged into.
         let base: RotationBase
         /// max|RᵀR − I| over the rotations.
         let orthogonalityError: Double
         let scores: Scores
-        /// What the scores were taken on.
+        /// The windows of the scores.
         let windows: [[Int32]]
         let record: StepRecord
         let tokensPerStep: Int
         let timing: PipelineTiming
     }
 
-    /// The ways to quantize the model, and whether learning was worth it; nil where nothing was learned.
+    /// The ways to quantize the model, and whether learning improved it; nil where nothing was learned.
     private struct Scores {
         var table: ScoreTable
         var improvement: Improvement?
     }
 
-    /// Learns, and scores what there was before and is after. Collective.
+    /// Learns, and scores before and after. Collective.
     ///
-    /// - Parameter original: this rank's stage of the model; gone from memory when this returns.
+    /// - Parameter original: this rank's stage of the model, which is released before this returns.
     private func learn(
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, _ original: consuming Parameters<StoredTensor>
     ) throws -> Outcome {
@@ -179,7 +179,7 @@ package struct RotateJob: Job {
         var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
         let base = try RotationBase.of(network, run)
         let plan = try WeightPlan(config, model.architecture)
-        // Nobody else holds it, so that it is folded matrix by matrix, in its own memory.
+        // Nobody else holds it, so that it is folded matrix by matrix in its own memory.
         network = try table.addPlain(run, consume network, base, plan, recipe.quantization, windows).folding(recipe.online)
         StoragePool.shared.trim()
         let scorer = RotatedScorer(model: model, base: network, recipe: recipe, windows: windows)
@@ -205,7 +205,7 @@ package struct RotateJob: Job {
             return result
         }
         try learner.finish()
-        // The steps' buffers are of no use to the scores.
+        // Scoring does not need the steps' buffers.
         StoragePool.shared.trim()
         var improvement: Improvement?
         if recipe.learns, let before {
@@ -220,9 +220,9 @@ package struct RotateJob: Job {
             tokensPerStep: loop.tokensPerStep, timing: learner.timing)
     }
 
-    /// That logits have changed by no more than is allowed, relative to the largest; the same on all ranks.
+    /// Checks that logits have changed by no more than is allowed, relative to the largest; the same on all ranks.
     func check(_ invariance: Double, _ given: Double?) throws {
-        // Nor by NaN, which is not more than anything.
+        // Written so that NaN fails, too.
         if invariance <= given ?? VerifySettings.exactTolerance { return }
         guard let given, invariance <= VerifySettings.exactTolerance else {
             throw TrainingError.invarianceBroken(

@@ -13,8 +13,8 @@ internal import TernarySVD
 internal import Trainer
 internal import TransitionBus
 
-/// Trains a network whose linear layers are ternary: after every optimizer step their weights are projected onto factors anew,
-/// and what a projection cuts off is carried to the next one (TSVD, arXiv 2308.07641, section on training).
+/// Trains a network whose linear layers are ternary: after every optimizer step their weights are projected onto factors again,
+/// and the residual of a projection is carried to the next one (TSVD, arXiv 2308.07641, section on training).
 struct TernaryQat<World: Communicator> {
     let context: JobContext<World>
 
@@ -72,7 +72,7 @@ struct TernaryQat<World: Communicator> {
         }
     }
 
-    /// How layers are projected, once the bus's way to the other ranks is checked. Collective.
+    /// How layers are projected, and the bus's route to the other ranks, which is checked. Collective.
     private func transition() throws -> (LayerTransition, BusRoute) {
         let config = context.config
         let route = try BusRoute.find(config.bus.route, over: context.groups.replicas)
@@ -85,7 +85,7 @@ struct TernaryQat<World: Communicator> {
         return (transition, route)
     }
 
-    /// The run, and the factors it starts from; nil where it decomposes. Collective.
+    /// The run, and the factors that it starts from; nil where it decomposes. Collective.
     private func open() throws -> (FullTrainingRun<World>, FactorsToStartFrom?) {
         let (config, world) = (context.config, context.communicator)
         var (given, note): (FactorsToStartFrom?, String?)
@@ -96,7 +96,7 @@ struct TernaryQat<World: Communicator> {
                     path: path, config.ternary.layers, keepingTo: config.ternary.sparsity, mode: config.ternary.mode,
                     of: linears)
                 given = factors
-                // Factors in the model's own folder are its own.
+                // Factors in the model's own folder belong to it.
                 if world.isRoot, config.ternary.path != nil {
                     note = try factors.checkOrigin(inputs.folder, allowsMismatch: config.allowMismatch)
                 }
@@ -110,7 +110,7 @@ struct TernaryQat<World: Communicator> {
         return (run, given)
     }
 
-    /// Publishes what becomes of each layer, and warns once of a layer whose adaptation was refused.
+    /// Publishes each layer's transition, and warns once about a layer whose adaptation was refused.
     private func layerObserver() -> (TernaryTraining<World>.LayerReport) -> Void {
         var refused: Set<String> = []
         return { layer in
@@ -135,7 +135,7 @@ struct TernaryQat<World: Communicator> {
         } catch let asked as StopRequested {
             stop = asked
         }
-        // A stage with fewer layers is done before, and does not hear of it.
+        // A stage with fewer layers finishes earlier, and would not notice.
         try context.communicator.agree { if let stop { throw stop } }
     }
 
@@ -211,12 +211,12 @@ struct TernaryQat<World: Communicator> {
         return result
     }
 
-    /// What the layers are before the first step.
+    /// The label of the layers before the first step.
     private func startLabel(_ run: FullTrainingRun<World>) -> String {
         context.config.ternary.path == nil && run.inputs.factorFile == nil ? "ternary, as decomposed" : "ternary, as given"
     }
 
-    /// The ways to run the model, all with activations and cache as they are. Collective.
+    /// The ways to run the model, all without rounding of activations and cache. Collective.
     private func scores(
         _ fullPrecision: Double, _ before: Start, _ trained: LanguageModelScore, _ after: TernaryReport, _ own: Set<String>,
         _ run: FullTrainingRun<World>
@@ -246,7 +246,7 @@ struct TernaryQat<World: Communicator> {
         return table
     }
 
-    /// Of all stages' layers, on rank 0. Collective.
+    /// The report on all stages' layers, on rank 0. Collective.
     private func report(
         _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ run: FullTrainingRun<World>
     ) throws -> TernaryReport {
@@ -291,13 +291,13 @@ struct TernaryQat<World: Communicator> {
         }
     }
 
-    /// What the transitions of the attempt's steps took on this rank.
+    /// Times of the transitions of this attempt's steps on this rank.
     private struct Steps {
         private(set) var bytes = 0
         private var takenOver = 0
         private var seconds: [Double] = []
         private var computeSeconds: [Double] = []
-        /// From the end of the transitions before.
+        /// Seconds from the end of the previous transitions.
         private var stepSeconds: [Double] = []
         private var end = ContinuousClock.now
 
@@ -312,11 +312,11 @@ struct TernaryQat<World: Communicator> {
 
         /// Means per step.
         ///
-        /// What the bus adds to a step is all time of the slowest owner from the optimizer's update to the sync step's end
-        /// beyond computing layers: sending, checking, decoding, W and ρ of all layers, digests, the sync step. All
-        /// ranks end a step together, so the slowest owner is the rank that has least of such time: the others have, besides,
-        /// waited for what it computed, or for the processor. Its share (`bus_overhead`) is of whole steps, forward and
-        /// backward pass included. Collective.
+        /// What the bus adds to a step is the time of the slowest owner, from the optimizer's update to the end of the
+        /// synchronization, without computing layers: sending, checking, decoding, W and ρ of all layers, digests,
+        /// synchronization. All ranks end a step together, so the slowest owner is the rank with the least of such time, since
+        /// the others have also waited for its layers, or for the processor. The share (`bus_overhead`) is relative to whole
+        /// steps, forward and backward pass included. Collective.
         func summary(
             _ ternary: TernaryTraining<World>, _ route: BusRoute, over groups: ParallelGroups<World>
         ) throws -> JSONValue {
@@ -345,7 +345,7 @@ struct TernaryQat<World: Communicator> {
 }
 
 extension TernaryReport {
-    /// What is to be said of adaptations that were not made; nil where there were none.
+    /// A warning about refused adaptations; nil where there were none.
     fileprivate var refusals: String? {
         let refused = layers.filter { ($0.branchCounts?["refused"]?.integer ?? 0) > 0 }
         guard let first = refused.first else { return nil }

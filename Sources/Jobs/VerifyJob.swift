@@ -10,8 +10,8 @@ package import Runs
 package import Support
 internal import TensorCore
 
-/// Compares two model folders: every token's row of embedding and head, and the logits of all tokens and of text. Whether a
-/// merge of rotations, or a conversion, left the function as it was.
+/// Compares two model folders: every token's row of embedding and head, and the logits of all tokens and of text. This shows
+/// whether a merge of rotations, or a conversion, left the function unchanged.
 package struct VerifyJob {
     private let first: String
     private let second: String
@@ -21,11 +21,11 @@ package struct VerifyJob {
         self.second = second
     }
 
-    /// What was compared, how far apart it is, and where.
+    /// A compared part, its difference, and the place of that.
     package struct Comparison: Sendable {
-        /// For the user.
+        /// The line for the user.
         package let line: String
-        /// Relative; to be at most `verify.tolerance`.
+        /// The relative difference, which should be at most `verify.tolerance`.
         package let change: Double
         package let place: String
     }
@@ -36,7 +36,7 @@ package struct VerifyJob {
         for warning in warnings { reporter.note("warning: \(warning)") }
         for comparison in comparisons { reporter.note(comparison.line) }
         try world.agree {
-            // The first that differs says most of where: rows of tokens, then weights, then logits.
+            // The first difference is the most specific: rows of tokens, then weights, then logits.
             if let found = comparisons.first(where: { !($0.change <= tolerance) }) {
                 throw VerifyError.differ(change: found.change, tolerance: tolerance, place: found.place)
             }
@@ -44,7 +44,7 @@ package struct VerifyJob {
         reporter.note("the two models compute the same function, to \(tolerance) of the largest logit")
     }
 
-    /// The two folders, whose weights, packed or not, are all that sets them apart.
+    /// The two folders, which may differ only in their weights, packed or not.
     private static func folders(_ a: String, _ b: String) throws -> (ModelFolder, ModelFolder) {
         let (first, second) = (try CompressedFolder(a), try CompressedFolder(b))
         guard first.execution == second.execution else {
@@ -79,7 +79,7 @@ package struct VerifyJob {
         return ([a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }, comparisons, tolerance)
     }
 
-    /// - Parameter tensors: those that differ, where they are known; the head's rows have the last norm's gain in them.
+    /// - Parameter tensors: the tensors that differ, if known; the head's rows include the last norm's gain.
     private func comparison(_ rows: TokenRows.Difference, _ tensors: [String]) -> Comparison {
         let named = rows.tokens.prefix(5).map(String.init).joined(separator: ", ")
         let plural = rows.tokens.count == 1 ? "" : "s"
@@ -92,7 +92,7 @@ package struct VerifyJob {
         )
     }
 
-    /// The tensors that differ, where most do not: then no rotation stands between the models. Empty where it may.
+    /// The tensors that differ, if most do not, so that the models cannot differ by a rotation. Empty where they may.
     private func differingTensors(_ a: Parameters<Tensor>, _ b: Parameters<Tensor>, _ tolerance: Double) -> [String] {
         let (x, y) = (a.named, b.named)
         guard x.map(\.name) == y.map(\.name), x.map(\.value.shape) == y.map(\.value.shape) else { return [] }
@@ -111,7 +111,7 @@ package struct VerifyJob {
             let source = try TokenSource(contentsOf: path, lines: config.data.lines, vocabularySize: vocabulary) {
                 try Tokenizer(folder: folder.path)
             }
-            // Of a single token nothing follows.
+            // A single token has no next token to predict.
             let windows = try Windows(source, length: min(length, max(2, source.tokens.count)), maximum: length, limit: 4)
             result.append(("\(path), \(windows.count) windows", (0..<windows.count).map { windows[$0] }))
         } else {
@@ -126,7 +126,7 @@ package struct VerifyJob {
         return result
     }
 
-    /// Every token once, in random order; of a model for which that takes long, as many as are soon done.
+    /// Every token once, in random order, or fewer tokens for a model for which that would take long.
     private func everyToken(_ c: Architecture, length: Int, seed: Int) -> (name: String, windows: [[Int32]]) {
         var tokens = (0..<Int32(c.vocabularySize)).map(\.self)
         var random = RandomStream(seed: UInt64(seed), stream: 0x7665_7269_6679)
@@ -135,15 +135,15 @@ package struct VerifyJob {
         let limit = max(1, Int(min(Self.mostOperations / perWindow, 1e9)))
         let starts = Array(stride(from: 0, to: tokens.count, by: length).prefix(limit))
         let windows = starts.map { start in
-            // The last window is filled up with the first tokens again.
+            // The last window is filled with the first tokens again.
             (0..<length).map { tokens[(start + $0) % tokens.count] }
         }
         let fed = min(tokens.count, windows.count * length)
         return (fed == tokens.count ? "every token (\(fed))" : "\(fed) of \(tokens.count) tokens at random", windows)
     }
 
-    /// Operations that each model may spend on random tokens: seconds on a few cores. The rows of all tokens are compared
-    /// besides.
+    /// The most operations that each model spends on random tokens, which take seconds on a few cores. The rows of all tokens
+    /// are compared in addition.
     private static let mostOperations = 5e11
 
     /// Text for the comparison where no file is given.
@@ -195,7 +195,7 @@ private struct LogitComparison {
 }
 
 extension [String] {
-    /// Three, and how many more.
+    /// The first three names, and the number of others.
     fileprivate var firstNames: String {
         prefix(3).joined(separator: ", ") + (count > 3 ? " and \(count - 3) more" : "")
     }
@@ -210,7 +210,7 @@ extension Double {
     }
 }
 
-/// Two models that are not the same function; exit code 1.
+/// An error: two models are not the same function; exit code 1.
 package enum VerifyError: ReportableError, Equatable {
     case differ(change: Double, tolerance: Double, place: String)
     case vocabularies(Int, Int)

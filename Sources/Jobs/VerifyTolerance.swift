@@ -4,8 +4,8 @@ internal import Models
 internal import TensorCore
 
 extension VerifySettings {
-    /// The tolerance between two folders. Left open, it is what rounding may do: that of sums where most tensors are the same
-    /// ones, or none is of 16 bits; else that of weights that were rotated and rounded.
+    /// The tolerance between two folders. If not set, it allows for rounding: of sums where most tensors are the same, or none
+    /// has 16 bits; otherwise of weights that were rotated and rounded.
     func tolerance(
         between a: (folder: ModelFolder, weights: Parameters<Tensor>), _ b: (folder: ModelFolder, weights: Parameters<Tensor>)
     ) throws -> Double {

@@ -49,8 +49,8 @@ package struct PipelineTiming: Sendable, Equatable {
     }
 
     /// - Parameters:
-    /// - timings: one for each rank, with the stages of a replica one after the other.
-    /// - microbatches: number of one replica's micro-batches in a step.
+    ///   - timings: one for each rank, with the stages of a replica one after the other.
+    ///   - microbatches: number of one replica's micro-batches in a step.
     package static func waiting(_ timings: [PipelineTiming], stages: Int, microbatches: Int) -> Waiting {
         let total = timings.reduce(0) { $0 + $1.total }
         let work = timings.reduce(0) { $0 + $1.work }

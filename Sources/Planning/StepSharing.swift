@@ -44,7 +44,7 @@ extension Cluster {
     /// The machines that a job runs on. Collective.
     ///
     /// - Parameters:
-    /// - threads: threads of this rank's products; the smallest number of all ranks counts.
+    ///   - threads: threads of this rank's products; the smallest number of all ranks counts.
     ///   - productFlops: operations per second of a large product, on this rank, while the others measure theirs.
     package init(of world: some Communicator, threads: Int, productFlops: Double) throws(MPIError) {
         let perNode = Int(try world.allReduce(Int64(world.ranksOnNode()), .max))

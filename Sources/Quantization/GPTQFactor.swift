@@ -19,8 +19,8 @@ package struct GPTQFactor: Sendable {
     package let diagonal: [Float]
 
     /// - Parameters:
-    /// - damping: fraction of the mean diagonal that is added to the diagonal.
-    /// - byActivation: whether columns with the largest inputs come first.
+    ///   - damping: fraction of the mean diagonal that is added to the diagonal.
+    ///   - byActivation: whether columns with the largest inputs come first.
     /// - Throws: ``QuantizationError``, also where H is singular and the damping is too small.
     package init(_ statistics: InputStatistics, damping: Double, byActivation: Bool) throws(QuantizationError) {
         try statistics.check()

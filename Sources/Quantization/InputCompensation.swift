@@ -15,7 +15,7 @@ struct InputCompensation {
 
     /// - Parameters:
     ///   - statistics: with deviations.
-    /// - damping: fraction of H's mean diagonal that is added to the diagonal.
+    ///   - damping: fraction of H's mean diagonal that is added to the diagonal.
     /// - Throws: ``QuantizationError`` where H is singular.
     init(_ statistics: InputStatistics, damping: Double) throws(QuantizationError) {
         let (n, tokens) = (statistics.width, Double(statistics.rows))

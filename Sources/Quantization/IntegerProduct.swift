@@ -52,8 +52,8 @@ package struct IntegerProduct: Sendable {
 
     /// - Parameters:
     ///   - codes: `[rows, columns]`, either −2^(bits−1) … 2^(bits−1)−1 or 0 … 2^bits−1.
-    /// - scales: `[rows, groups]`, for groups of equal size.
-    /// - zeros: in the shape of `scales`, in the same numbers as the codes; nil where all are 0.
+    ///   - scales: `[rows, groups]`, for groups of equal size.
+    ///   - zeros: in the shape of `scales`, in the same numbers as the codes; nil where all are 0.
     /// - Throws: ``QuantizationError``, as above and for a code outside both ranges.
     /// - Precondition: each row has scales of equal groups.
     package init(
@@ -74,7 +74,7 @@ package struct IntegerProduct: Sendable {
 
     /// - Parameters:
     ///   - width: columns that share a scale of the weight.
-    /// - offset: added to a code to make it unsigned.
+    ///   - offset: added to a code to make it unsigned.
     private init<Code: FixedWidthInteger>(
         codes: [Code], rows: Int, columns: Int, width: Int, bits: Int, offset: Int,
         scale: (_ row: Int, _ group: Int) -> Float, zero: ((_ row: Int, _ group: Int) -> Int)?, activations: QuantizerSpec

@@ -8,9 +8,9 @@ package struct SmoothQuant: Sendable, Equatable {
     package let scales: [Float]
 
     /// - Parameters:
-    /// - inputMaxima: max|x_j| over the calibration text, for the inputs that all `weights` read.
-    /// - weights: each `[out, in]`; max|W_j| is over the rows of all of them.
-    /// - strength: a, from 0 (the difficulty stays with the inputs) to 1.
+    ///   - inputMaxima: max|x_j| over the calibration text, for the inputs that all `weights` read.
+    ///   - weights: each `[out, in]`; max|W_j| is over the rows of all of them.
+    ///   - strength: a, from 0 (the difficulty stays with the inputs) to 1.
     ///
     /// A channel whose input or weights are all 0 keeps s = 1.
     /// - Precondition: 0 ≤ strength ≤ 1; as many maxima as columns.

@@ -27,7 +27,7 @@ package protocol WeightQuantization: Sendable {
     /// The integers of weights `[out, in]` that read the same inputs.
     ///
     /// - Parameters:
-    /// - statistics: statistics of these inputs, at least as deep as ``inputs`` asks for.
+    ///   - statistics: statistics of these inputs, at least as deep as ``inputs`` asks for.
     ///   - quantizer: bits, groups, and the search for a clip ratio.
     /// - Throws: ``QuantizationError``.
     /// - Precondition: fewer than 16 bits.

@@ -19,8 +19,8 @@ package struct ActivationQuantization: Sendable {
     /// head and token, not widened.
     ///
     /// - Parameters:
-    /// - outputPerHead: whether the output projection's input has a range for each head, not widened; otherwise it is rounded
-    ///   like other linears' inputs.
+    ///   - outputPerHead: whether the output projection's input has a range for each head, not widened; otherwise it is rounded
+    ///     like other linears' inputs.
     ///   - clipRatios: factors on these ranges.
     package init(
         activationBits: Int, activationSymmetric: Bool, activationRange: SymmetricRange = .restricted,

@@ -2,7 +2,7 @@ package import Collectives
 package import Configuration
 package import Parallelism
 
-/// What a job works with.
+/// The environment of a job.
 package struct JobContext<World: Communicator> {
     package let config: RunConfig
     /// This rank's place among replicas and stages.
@@ -11,12 +11,12 @@ package struct JobContext<World: Communicator> {
     package var communicator: World { groups.world }
     package let folder: RunFolder
     package let reporter: Reporter
-    /// For what monitors may want to know beyond metrics and progress, which folder and reporter tell them.
+    /// Events for monitors, beyond metrics and progress, which the folder and the reporter send.
     package let events: RunEvents
     package let resume: ResumePolicy
-    /// Whether a checkpoint of a run on other training data is resumed.
+    /// Whether a checkpoint of a run on other training data is accepted.
     package let acceptsOtherData: Bool
-    /// Whether one of ranks in another layout is.
+    /// Whether a checkpoint of another layout is accepted.
     package let acceptsRelayout: Bool
     /// Number of this start of the run: 1, and more where a supervisor or Slurm has started it again.
     package let attempt: Int

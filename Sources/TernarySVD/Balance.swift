@@ -2,23 +2,23 @@ package import TensorCore
 
 /// Scales a (rows) and b (columns) such that W' = diag(a)⁻¹·W·diag(b)⁻¹ has rows and columns of root mean square 1.
 ///
-/// The tolerance of a decomposition is relative to the largest singular value, which a few large rows or columns may own; on W'
-/// it means the same for all.
+/// The tolerance of a decomposition is relative to the largest singular value, which a few large rows or columns may dominate.
+/// On W' it means the same for all rows and columns.
 ///
-/// No scale is below `leastShare` of the median of its side: a row or column that is next to nothing stays next to nothing on
-/// W', and nothing is divided by it.
+/// No scale is below `leastShare` of the median of its side. So a row or column that is almost zero stays almost zero on W',
+/// and nothing is divided by its size.
 package struct Balance: Sendable {
     /// One factor per row, per column.
     package let a: [Float], b: [Float]
 
-    /// The smallest scale, as a share of the median of those that are not of zeros. A channel weaker than this says nothing
-    /// that activations a thousand times the usual ones, as large models have them, could carry into a result.
+    /// The smallest scale, as a share of the median over channels that are not all 0. A weaker channel does not affect a result
+    /// even if its activations are a thousand times the usual ones, as in large models.
     static let leastShare = 1e-4
-    /// By this factor a row's or a column's root mean square on W' may leave what it was before the balance follows it.
+    /// The factor by which the root mean square of a row or column of W' may change before the balance is adjusted.
     static let slack = 2.0
 
-    /// Mean squares of the rows and columns of W' that are no drift: nil for 1, as those of a matrix are that was balanced.
-    /// Scales chosen on data, or as units of whole numbers, have others from the beginning.
+    /// Mean squares of the rows and columns of W' that count as no drift. nil means 1, as in a balanced matrix. With scales
+    /// chosen on data, or as units of whole numbers, they differ from 1 from the beginning.
     package private(set) var origin: Origin?
 
     /// Mean squares of rows and of columns.
@@ -30,7 +30,7 @@ package struct Balance: Sendable {
 
     package init(a: [Float], b: [Float], origin: Origin? = nil) { (self.a, self.b, self.origin) = (a, b, origin) }
 
-    /// The same scales, whose drift counts from a matrix that has them now.
+    /// The same scales, with drift measured from the present matrix `w`.
     package func standing(at w: Tensor) -> Balance {
         let (rows, columns) = applied(to: w).meanSquares
         return Balance(a: a, b: b, origin: Origin(rows: rows.map { Float($0) }, columns: columns.map { Float($0) }))
@@ -43,19 +43,19 @@ package struct Balance: Sendable {
         b = Self.bounded(sides.columns.map { Float($0.squareRoot()) }, sides.columnIsZero)
     }
 
-    /// The balance of a matrix that has moved away from this one's; nil while no row and no column has moved far.
+    /// A new balance for a matrix that has moved away from this one; nil while no row and no column has moved far.
     ///
-    /// A few steps of an optimizer, whose size does not depend on the weight's, make of a channel next to nothing one of many
-    /// times its scale. On W' it would be a giant, and every other entry would be priced by it.
+    /// An optimizer's steps do not depend on the weight's size. A few of them can turn an almost empty channel into one of many
+    /// times its scale. On W' it would be huge and would set the price of every other entry.
     ///
-    /// - Parameter balanced: the matrix as it is now, ``applied(to:)`` by this balance.
+    /// - Parameter balanced: the present matrix, after ``applied(to:)`` of this balance.
     func following(_ balanced: Tensor) -> Balance? {
         let (rows, columns) = balanced.meanSquares
         guard Self.hasDrifted(a, rows, from: origin?.rows) || Self.hasDrifted(b, columns, from: origin?.columns) else {
             return nil
         }
         let sides = Sides(balanced)
-        // What all rows gain and all columns lose, or the other way round, changes nothing: the rows' median stays.
+        // A factor that all rows gain and all columns lose changes nothing, so the median of the rows is kept.
         let gauge = Self.median(sides.rows, without: sides.rowIsZero) ?? 1
         func moved(_ scales: [Float], _ squares: [Double], _ isZero: [Bool], gauge: Double) -> [Float] {
             let moved = scales.indices.map {
@@ -68,11 +68,12 @@ package struct Balance: Sendable {
             b: moved(b, sides.columns, sides.columnIsZero, gauge: gauge))
     }
 
-    /// Whether a channel has left its scale: one of zeros has none, and one at the least scale may be as small as it likes.
+    /// Whether a channel has left its scale. A channel of zeros has no scale, and one at the smallest scale may be arbitrarily
+    /// small.
     private static func hasDrifted(_ scales: [Float], _ meanSquares: [Double], from origin: [Float]?) -> Bool {
         let least = (median(scales.map(Double.init), without: meanSquares.map { $0 == 0 }) ?? 0) * leastShare * slack
         return scales.indices.contains { i in
-            // A channel that had nothing in it grows from 1, as one of a matrix does that was balanced.
+            // A channel that was empty is measured from 1, as in a balanced matrix.
             let usual = origin.map { $0[i] > 0 ? Double($0[i]) : 1 } ?? 1
             return meanSquares[i] > slack * slack * usual
                 || meanSquares[i] > 0 && meanSquares[i] < usual / (slack * slack) && Double(scales[i]) > least
@@ -85,13 +86,13 @@ package struct Balance: Sendable {
         return scales.map { max($0, Float(leastShare * median)) }
     }
 
-    /// Of the channels that are not of zeros; nil without any.
+    /// The median over channels that are not all 0; nil if there is none.
     private static func median(_ values: [Double], without isZero: [Bool]) -> Double? {
         let sorted = values.indices.filter { !isZero[$0] }.map { values[$0] }.sorted()
         return sorted.isEmpty ? nil : sorted[sorted.count / 2]
     }
 
-    /// diag(a)⁻¹·W·diag(b)⁻¹. Where a·b leaves float32's range the quotient need not.
+    /// diag(a)⁻¹·W·diag(b)⁻¹, divided in turn, since a·b may overflow float32 where the quotient does not.
     package func applied(to w: Tensor) -> Tensor {
         scaled(w) { value, i, j in
             let product = a[i] * b[j]

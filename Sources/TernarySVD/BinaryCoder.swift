@@ -1,12 +1,12 @@
-/// How likely a bit is to be 1, from the bits of its kind so far.
+/// An estimate of the probability that a bit is 1, from the previous bits of its kind.
 ///
-/// Counts in steps of ``unit``, so that fractions of a bit of experience can be handed on; integers only: the same on every
-/// machine.
+/// Counts are in steps of ``unit``, so that fractions of a bit of experience can be passed on. Integers only, so that it is the
+/// same on every machine.
 struct AdaptiveBit {
     private static let unit: UInt32 = 32
     /// Counts above this are halved.
     private static let limit: UInt32 = 1 << 26
-    /// Of 65,536: no bit is ever believed to be surer, so that each costs a thousandth of a bit or more.
+    /// Limits of the chance, of 65,536, so that each bit costs at least a thousandth of a bit.
     private static let (least, most): (UInt32, UInt32) = (48, 65_536 - 48)
 
     private var zeros: UInt32
@@ -14,7 +14,7 @@ struct AdaptiveBit {
 
     /// - Parameters:
     ///   - chance: of 65,536, that a bit is 1.
-    ///   - bits: as if so many had been seen.
+    ///   - bits: the number of bits of experience that the chance counts as.
     init(chance: UInt32 = 1 << 15, bits: UInt32 = 1) {
         let all = bits * Self.unit
         ones = min(max(UInt32((UInt64(all) * UInt64(chance)) >> 16), 1), all - 1)
@@ -36,7 +36,7 @@ struct AdaptiveBit {
 /// Bits as an arithmetic code (a carryless range coder of 32 bits), or back. A coder of either direction goes through the same
 /// calls, so that one description of a format serves both.
 protocol BinaryCoder {
-    /// Codes a bit that is 1 with a chance of so many in 65,536; a decoder gives its own answer.
+    /// Codes a bit that is 1 with probability `chance`/65,536. A decoder ignores the given bit and returns the decoded one.
     mutating func code(_ bit: Bool, chance: UInt32) -> Bool
 }
 
@@ -47,7 +47,7 @@ extension BinaryCoder {
         return result
     }
 
-    /// A bit of which nothing is known.
+    /// A bit with probability ½.
     @inline(__always) mutating func code(_ bit: Bool) -> Bool { code(bit, chance: 1 << 15) }
 }
 
@@ -65,7 +65,7 @@ struct BinaryEncoder: BinaryCoder {
         return bit
     }
 
-    /// All of the code; nothing is to be coded after it.
+    /// The complete code. Nothing may be coded afterwards.
     mutating func finish() -> [UInt8] {
         bytes.append(contentsOf: (0..<4).map { UInt8(truncatingIfNeeded: low >> (24 - 8 * UInt32($0))) })
         return bytes
@@ -82,7 +82,7 @@ struct BinaryDecoder: BinaryCoder {
         for _ in 0..<4 { take() }
     }
 
-    /// Whether the code has ended where its bytes do.
+    /// Whether the code ends exactly at the end of its bytes.
     var isAtEnd: Bool { position == bytes.count }
 
     @inline(__always) mutating func code(_ bit: Bool, chance: UInt32) -> Bool {

@@ -66,7 +66,7 @@ struct Components {
         }
     }
 
-    /// Keeps the components for which `keep` holds; returns whether it does not of some.
+    /// Keeps the components for which `keep` is true; returns whether any were dropped.
     @discardableResult
     mutating func filter(_ keep: (Int) -> Bool) -> Bool {
         let kept = (0..<count).filter(keep)
@@ -75,8 +75,8 @@ struct Components {
         return true
     }
 
-    /// Drops the components after the last one that has entries in both vectors, and those of which as many as are neighbors
-    /// have none; makes others that have none in one vector zeros. Returns whether anything has changed.
+    /// Drops the components after the last one that has entries in both vectors, and groups of neighbors that are all empty.
+    /// Sets other components without entries in one vector to zero. Returns whether anything has changed.
     mutating func dropEmpty(neighbors: Int) -> Bool {
         let alive = (0..<count).map(isAlive)
         var cleared = false
@@ -96,7 +96,7 @@ struct Components {
         return dropped || cleared
     }
 
-    /// What a non-zero of the last components removes of the squared error: Σs²·|u|₀·|v|₀/Σ(|u|₀ + |v|₀).
+    /// The squared error that a non-zero of the last components removes: Σs²·|u|₀·|v|₀/Σ(|u|₀ + |v|₀).
     func squaresPerNonzero(ofLast number: Int) -> Float {
         var (removed, nonzeros) = (0.0, 0)
         for j in max(0, count - number)..<count {
@@ -118,7 +118,7 @@ struct Components {
         return result
     }
 
-    /// Whether U and V keep to a sparsity; the left vectors are the rows of V where they are transposed.
+    /// Whether U and V satisfy a sparsity; if transposed, the left vectors are the rows of V.
     func keep(to sparsity: TernarySparsity, isTransposed: Bool) -> Bool {
         guard sparsity != .none, count > 0 else { return true }
         let (left, right) = (Tensor(ut, [count, m]), Tensor(v, [count, n]))

@@ -1,10 +1,10 @@
 package import TensorCore
 
-/// How a convolution's weight `[G·O, I, K1, K2]` becomes one matrix per group, O·a × I·b: which of the kernel's axes stand in
-/// U's rows (a) and which in V's columns (b).
+/// How a convolution's weight `[G·O, I, K1, K2]` becomes one matrix per group, O·a × I·b: which of the kernel's axes are in U's
+/// rows (a) and which in V's columns (b).
 ///
-/// The layer then runs as two convolutions, V's with kernel b and U's with kernel a; on each axis stride and dilation go with
-/// the kernel.
+/// The layer then runs as two convolutions, V's with kernel b and U's with kernel a. On each axis, stride and dilation belong
+/// to the convolution that has the kernel.
 package enum ConvolutionForm: Int, Sendable, CaseIterable {
     /// a = 1, b = K1·K2.
     case kernelInV
@@ -40,7 +40,7 @@ package enum ConvolutionForm: Int, Sendable, CaseIterable {
         return result
     }
 
-    /// The weight of the shape given whose matrices these are.
+    /// The weight of shape `shape` that has these matrices.
     package func weight(_ matrices: Tensor, shape: [Int]) -> Tensor {
         let map = FormMap(shape, matrices.shape[0], self)
         precondition(matrices.shape == [map.groups, map.rows, map.columns], "matrices \(matrices.shape) for a weight \(shape)")
@@ -51,7 +51,7 @@ package enum ConvolutionForm: Int, Sendable, CaseIterable {
     }
 }
 
-/// Where each element of a weight lies in its form's matrices.
+/// The place of each element of a weight in its form's matrices.
 private struct FormMap {
     let groups: Int, outputs: Int, inputs: Int
     let kernel: (Int, Int), kernelU: (Int, Int), kernelV: (Int, Int)
@@ -82,11 +82,11 @@ private struct FormMap {
     }
 }
 
-/// A convolution's weight decomposed in one form, one decomposition per group, each with as many components.
+/// A convolution's weight decomposed in one form, with one decomposition per group and equally many components in each.
 package struct ConvolutionDecomposition: Sendable {
     package let form: ConvolutionForm
     package let groups: [TernaryDecomposition]
-    /// Components of a group over those at which the layer breaks even: below 1 the ternary layer is cheaper.
+    /// Components of a group divided by the number at which the layer breaks even. Below 1 the ternary layer is cheaper.
     package let cost: Double
 
     /// Decomposes `weight` in every form allowed and keeps the cheapest; the lower form where costs are equal.

@@ -1,17 +1,17 @@
-/// What decomposing one matrix computes, counted round by round by the loop's own rules (see `GreedyDecomposer`,
-/// `ReferenceDecomposer`). How many components a matrix takes depends on its entries; the count begins with that number.
+/// The work of decomposing one matrix, counted round by round with the loop's own rules (see `GreedyDecomposer`,
+/// `ReferenceDecomposer`). The number of components of a matrix depends on its entries, and has to be given.
 package struct DecompositionCost: Sendable, Equatable {
     /// Rounds that add components.
     package var rounds = 0
-    /// Additions that sums by the entries of U or V would have were none of these 0: k·m·n each.
+    /// Additions of sums over the entries of U or V if none of these were 0: k·m·n each.
     package var sums = 0.0
-    /// Entries of U and V that descents look at, once for each descent.
+    /// Entries of U and V that descents examine, counted once for each descent.
     package var entries = 0.0
     /// Pairs of 64 entries compared for UᵀU and VVᵀ, by counting bits.
     package var words = 0.0
     /// Entries of vectors that are projected to −1, 0 and 1, by sorting them.
     package var projections = 0.0
-    /// Entries of the matrix that are written anew.
+    /// Entries of the matrix that are written again.
     package var copies = 0.0
     /// Operations of products with a few vectors, in float32.
     package var products = 0.0
@@ -26,7 +26,7 @@ package struct DecompositionCost: Sendable, Equatable {
 }
 
 extension TernaryOptions {
-    /// What decomposing a matrix of m rows and n columns to this many components computes.
+    /// The work of decomposing a matrix of m rows and n columns into this many components.
     package func cost(rows: Int, columns: Int, components: Int) -> DecompositionCost {
         let (m, n) = (min(rows, columns), max(rows, columns))
         return switch mode {
@@ -37,8 +37,8 @@ extension TernaryOptions {
 }
 
 extension GreedyDecomposer {
-    /// Rises of the price that are tried after the last round, as most matrices have it: the last one goes too far, or the
-    /// last four where it is halved again and again.
+    /// Increases of the price that are tried after the last round for most matrices. The last one goes too far, or the last
+    /// four if increases are halved again and again.
     private static let (usualTrials, economicTrials) = (2, 8)
 
     /// - Parameters:
@@ -47,19 +47,19 @@ extension GreedyDecomposer {
     static func cost(rows m: Int, columns n: Int, components: Int, _ options: TernaryOptions) -> DecompositionCost {
         let stride = min(options.stride(rows: m, columns: n), m)
         var cost = DecompositionCost()
-        // Of the matrix before, of the residual once it seems to be within the tolerance, and after.
+        // Singular values of the matrix before, of the residual when it seems to be within the tolerance, and afterwards.
         for _ in 0..<3 { cost.takeSingularValues(m, n) }
         cost.iterate(m, n, stride, times: 2)
         var count = 0
         while count < components {
-            // Where rounds use a forecast, it is right.
+            // Forecasts that rounds use are assumed to be right.
             let left = usesForecast(options, count) ? components - count : nil
             let added = options.refines ? roundSize(after: count, stride: stride, expected: left) : stride
             count += added
             cost.rounds += 1
             cost.iterate(m, n, stride, times: 2)
             for _ in 0..<(added - 1) / stride { cost.iterate(m, n, stride, times: 1) }
-            // Of each pair both sides, and what it takes from the residual, which is kept as stored and transposed.
+            // For each pair both sides, and its deflation of the residual, which is stored both as it is and transposed.
             let (sides, sums) = options.refines ? (2 * alternations + 1, 2 * alternations + 2) : (2, 0)
             cost.projections += 0.5 * Double(sides * added * (m + n))
             cost.sums += Double(sums * added) * Double(m) * Double(n)
@@ -79,7 +79,8 @@ extension GreedyDecomposer {
 }
 
 extension DecompositionCost {
-    /// Twice as many vectors as a stride has: products, an orthonormal basis each time, and their singular values.
+    /// With twice as many vectors as components in a stride: products, an orthonormal basis each time, and their singular
+    /// values.
     fileprivate mutating func iterate(_ m: Int, _ n: Int, _ stride: Int, times: Int) {
         let (m, n, vectors) = (Double(m), Double(n), Double(min(2 * stride, m)))
         products += Double(4 * times + 2) * m * n * vectors
@@ -126,7 +127,7 @@ extension ReferenceDecomposer {
             cost.rounds += 1
             cost.projections += Double(stride * (m + n))
             cost.solve(m, n, new: stride, of: count)
-            // In double precision, and anew.
+            // In double precision, from the beginning.
             cost.solves += 2 * Double(count) * Double(count) * Double(count) / 3
             decompose()
         }
@@ -135,7 +136,7 @@ extension ReferenceDecomposer {
 }
 
 extension WeightedDescent {
-    /// What a round computes for a matrix `[m, n]` with k components, counted step by step: a descent over U (mnk + nk² + mk²
+    /// The work of a round for a matrix `[m, n]` with k components, counted step by step: a descent over U (mnk + nk² + mk²
     /// multiply-adds), one over V (2·mnk + 6·n²k + mk²), the scales after either (mnk + nk² + 2·mk² and a factorization).
     ///
     /// - Returns: operations of products, and of factorizations in double precision.

@@ -35,7 +35,7 @@ struct Deflation {
         return Pair(u: u, v: v, nonzeros: countU + countV)
     }
 
-    /// The projections of a left singular vector and of its partner Rᵀu, R left as it is: the published choice.
+    /// The projections of a left singular vector and of its partner Rᵀu, without changing R: the published choice.
     func projectedPair(_ start: Tensor, _ projection: inout TernaryProjection) -> Pair {
         let (m, n) = (matrix.rows, matrix.columns)
         var (u, v, image) = ([Float](repeating: 0, count: m), [Float](repeating: 0, count: n), [Float](repeating: 0, count: n))

@@ -1,34 +1,35 @@
 internal import Glibc
 internal import Support
 
-/// Bits divided among layers by the slope of their errors: one more or less changes every layer's loss, as a share of its
-/// output's energy, by the same.
+/// Bits divided among layers by the slope of their errors: one bit more or less changes each layer's loss, as a share of its
+/// output's energy, by the same amount.
 ///
-/// A layer that loses the share ε² of its energy has units of unit² = 12·ε²·energy/(m·n), and a bit more for each number takes
-/// three quarters of that away: so ε²/(m·n) is the same for all, ε = t·√(m·n/mean m·n), and t is what the budget decides.
+/// A layer that loses the share ε² of its energy has unit² = 12·ε²·energy/(m·n), and one more bit for each number removes three
+/// quarters of the loss. So ε²/(m·n) is the same for all layers, ε = t·√(m·n/mean m·n), and the budget decides t.
 package struct DigitBudget: Sendable {
-    /// The t that drafts are made for; between them bits are linear in its logarithm.
+    /// The values of t that drafts are made for; between them bits are interpolated linearly in log t.
     package static let drafts: [Double] = (0..<8).map { 0.01 * Double(1 << $0) }
-    /// How far t follows what the layers so far have taken: small layers at coarse units take much less than drafts say.
+    /// The factor by which t may be adjusted for the bits that earlier layers have taken, since small layers with coarse units
+    /// take far fewer bits than their drafts.
     private static let reach = 4.0
-    /// The least share of what it should take that a draft is trusted with.
+    /// The smallest ratio of taken to planned bits that is assumed of later layers.
     private static let leastRatio = 0.25
 
     private let counts: [Int]
-    /// Of each layer, its bits for each draft.
+    /// Bits of each layer for each draft.
     private let bits: [[Double]]
-    /// t as planned, and of the layers still to come.
+    /// The planned t, and the t for the remaining layers.
     private let plan: Double
     private(set) var level: Double
-    /// Layers still to come, and what they and those before them may take.
+    /// The remaining layers, and the bits for them and all earlier ones together.
     private var open: Set<Int>
     private let share: Double
-    /// What is behind.
+    /// The bits of the finished layers.
     package private(set) var spent = Spent()
 
-    /// What the layers so far were to take, and what they have taken.
+    /// Bits that the finished layers were planned to take, and bits that they have taken.
     package struct Spent: Sendable, Equatable {
-        /// As a message has them.
+        /// Bytes of this in a message.
         package static let byteCount = 16
 
         fileprivate(set) var (planned, taken): (Double, Double) = (0, 0)
@@ -48,14 +49,14 @@ package struct DigitBudget: Sendable {
         }
     }
 
-    /// Bits a weight that the layers can have.
+    /// The error that a budget is out of reach, with the bits per weight that are possible.
     package struct Unreachable: Error, Equatable {
         package let least: Double, most: Double
     }
 
     /// - Parameters:
     ///   - counts: each layer's weights.
-    ///   - bits: of each layer, what it takes for each of ``drafts``.
+    ///   - bits: bits of each layer for each of ``drafts``.
     ///   - total: bits for all layers together.
     /// - Throws: ``Unreachable``.
     package init(counts: [Int], bits: [[Double]], total: Double) throws(Unreachable) {
@@ -72,7 +73,7 @@ package struct DigitBudget: Sendable {
         share = Self.sum(all, bits, at: plan)
     }
 
-    /// A layer's ε as things stand.
+    /// A layer's ε at the present t.
     package func epsilon(_ layer: Int) -> Double { Self.epsilon(level, layer, of: counts) }
 
     /// A layer's ε for some t.
@@ -80,7 +81,7 @@ package struct DigitBudget: Sendable {
         level * (Double(counts[layer]) * Double(counts.count) / Double(counts.reduce(0, +))).squareRoot()
     }
 
-    /// What a layer has really taken: those still to come make up for the difference.
+    /// Notes the bits that a layer has actually taken. The remaining layers make up for the difference.
     package mutating func note(_ layer: Int, bits taken: Double) {
         guard open.remove(layer) != nil else { return }
         spent.planned += Self.sum([layer], bits, at: plan)
@@ -97,9 +98,9 @@ package struct DigitBudget: Sendable {
 
     private mutating func follow() {
         guard !open.isEmpty, spent.planned > 0 else { return }
-        // What the others will take is off by as much, most likely.
+        // The remaining layers are likely to deviate from their drafts by the same ratio.
         let (ratio, left) = (spent.taken / spent.planned, share - spent.taken)
-        // Below the finest draft nobody knows what a layer takes.
+        // Bits are not known for units finer than the finest draft.
         let ends = (max(plan / Self.reach, Self.drafts[0]), plan * Self.reach)
         level = Self.level(left / max(Self.leastRatio, ratio), within: ends) { [open, bits] in
             Self.sum(open, bits, at: $0)
@@ -113,7 +114,7 @@ package struct DigitBudget: Sendable {
         return layers.sorted().reduce(0) { $0 + (1 - part) * bits[$1][first] + part * bits[$1][first + 1] }
     }
 
-    /// Where a falling function comes down to a value.
+    /// The argument at which a decreasing function reaches a value.
     private static func level(
         _ value: Double, within ends: (Double, Double), _ function: (Double) -> Double
     ) -> Double {

@@ -2,13 +2,13 @@ internal import Glibc
 
 /// The digits of whole numbers `[m, n]` as columns of U.
 struct DigitColumns {
-    /// One after the other, m each.
+    /// Columns of digits one after the other, m entries each.
     private(set) var columns: [Float] = []
-    /// Of each, the column of the numbers, and what its digits count.
+    /// For each column of digits, the column of the numbers; likewise the value of its digits.
     private(set) var places: [Int] = []
     private(set) var scales: [Float] = []
 
-    /// By digit, the highest first, then by column; columns of zeros are left out.
+    /// Ordered by digit, the highest first, then by column. Columns of zeros are left out.
     init(ternary codes: [Int16], _ n: Int) {
         let m = codes.count / n
         var planes: [[Int8]] = []
@@ -37,7 +37,7 @@ struct DigitColumns {
         }
     }
 
-    /// By column, the highest digit first; of each column an even number of digits.
+    /// Ordered by column, then by digit, the highest first, with an even number of digits for each column.
     init(binary codes: [Int16], _ n: Int) {
         let m = codes.count / n
         for j in 0..<n {
@@ -67,6 +67,6 @@ struct DigitColumns {
         return rest == 2 ? -1 : rest
     }
 
-    /// The lowest digit of the non-adjacent form, −1, 0 or 1: where it is not 0, the next one is.
+    /// The lowest digit of the non-adjacent form, −1, 0 or 1. If it is not 0, the next digit is 0.
     static func lowestBinaryDigit(of number: Int) -> Int { number % 2 == 0 ? 0 : number & 3 == 1 ? 1 : -1 }
 }

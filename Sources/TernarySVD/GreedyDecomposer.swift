@@ -10,22 +10,22 @@ internal import TensorCore
 /// change) or O(k²·r) without (the factor is extended). With refinement a round adds a fixed share of k, so that all rounds
 /// together cost a constant number of last rounds.
 struct GreedyDecomposer {
-    /// Share of the components that a round of refinement adds, at least a quarter of the stride: few components, and many.
-    /// Rounds cost the cube of their components, so that thousands come in large steps; fewer gain more from a second look at
-    /// each other.
+    /// Share of the components that a round with refinement adds (at least a quarter of the stride), for few, usual and many
+    /// components. A round costs the cube of the number of components, so that thousands are added in large steps. Fewer
+    /// components gain more from further refinement.
     static let (earlyGrowth, growth, lateGrowth) = (1.0 / 32, 1.0 / 16, 1.0 / 10)
     /// Alternations v ← tern(Rᵀu), u ← tern(Rv) per new pair.
     static let alternations = 3
-    /// Below this number of components a round descends twice: it costs little there, and few components leave few second
-    /// chances.
+    /// Below this number of components a round descends twice. It costs little there, and with few components there are few
+    /// later rounds.
     static let fewComponents = 512
     /// From this number of components on rounds grow in large steps.
     static let manyComponents = 2048
-    /// α of ``weightedResidual()`` for few components, in rounds and at the end, and the factor of the price that goes with it:
-    /// the weight alone finds fewer components with more non-zeros.
+    /// α of ``weightedResidual()`` for few components, in rounds and at the end, and the corresponding factor of the price,
+    /// without which there would be fewer components but more non-zeros.
     static let (leadingWeight, finalLeadingWeight, leadingPrice): (Float, Float, Float) = (0.3, 0.4, 1.1)
-    /// Rounds weigh all directions alike before the error is down to this many tolerances: large matrices are past few
-    /// components by then, and lose no time.
+    /// Rounds give all directions the same weight until the error is down to this many tolerances. Large matrices have more
+    /// than few components by then, and lose no time.
     static let leadingReach: Float = 8
 
     private let options: TernaryOptions
@@ -48,11 +48,11 @@ struct GreedyDecomposer {
     private var scalesAreStale = false
     /// Which components left without entries stay, so that others keep their neighbors.
     private var kept = Places.none
-    /// Whether the latest round has ended with no more components than before, since the neighbors of its own left them no
-    /// entries under 2:4.
+    /// Whether the latest round ended with no more components than before, because under 2:4 the neighbors of its new
+    /// components left no room for their entries.
     private var lacksRoom = false
-    /// Factor of the price: halved with every round in a row that ``lacksRoom``. Pairs are priced before they are thinned out,
-    /// and what 2:4 leaves of one may save less than that.
+    /// Factor of the price, halved with every consecutive round that ``lacksRoom``. Pairs are priced before they are thinned
+    /// out, and under 2:4 the remaining entries may save less than that price.
     private var discount: Float = 1
 
     private enum Places {
@@ -62,7 +62,7 @@ struct GreedyDecomposer {
         case all
     }
 
-    /// Decomposes each matrix and fills all up to the largest number of components with components of scale 0.
+    /// Decomposes each matrix, and pads all to the largest number of components with components of scale 0.
     static func decompose(
         _ problems: [Problem], _ options: TernaryOptions, name: String, _ eachRound: () throws -> Void
     ) throws -> [(components: Components, error: Float)] {
@@ -77,7 +77,7 @@ struct GreedyDecomposer {
         return results
     }
 
-    /// - Parameter needsNorm: false where the error is of no interest.
+    /// - Parameter needsNorm: false where the error is not needed.
     private init(_ problem: Problem, _ options: TernaryOptions, needsNorm: Bool = true) throws {
         self.options = options
         (matrix, isTransposed) = (problem.matrix, problem.isTransposed)
@@ -95,7 +95,7 @@ struct GreedyDecomposer {
     /// Adds components until the residual is within the tolerance; returns its relative operator norm.
     private mutating func run(name: String, _ eachRound: () throws -> Void) throws -> Float {
         if options.sparsity != .none, components.count > 0 {
-            // What this takes, rounds make up for.
+            // Later rounds make up for what this removes.
             pricePerNonzero = components.squaresPerNonzero(ofLast: stride)
             try keepSparsity()
         }
@@ -107,7 +107,7 @@ struct GreedyDecomposer {
             try subspace.iterate(residual, times: 2)
             var error = subspace.values[0] / norm
             if error < options.tolerance {
-                // Ritz values are lower bounds: the promise is kept by the full set of singular values.
+                // Ritz values are lower bounds, so the tolerance is checked with the full set of singular values.
                 error = try residual.spectralNorm() / norm
                 if error < options.tolerance { break }
             }
@@ -124,7 +124,7 @@ struct GreedyDecomposer {
             leadingWeight = few && options.economizes && error < Self.leadingReach * options.tolerance ? Self.leadingWeight : 0
             for _ in 0..<Self.descents(components.count) { try descend(price: price) }
             lacksRoom = options.sparsity != .none && components.count <= first
-            // Without the places between them the next ones would be neighbors of the same again.
+            // Without the empty places the next components would have the same neighbors again.
             if lacksRoom { kept = .amongOthers }
             discount = lacksRoom ? discount / 2 : 1
         }
@@ -132,29 +132,30 @@ struct GreedyDecomposer {
         return try residual.spectralNorm() / norm
     }
 
-    /// A share of the components there are, but no more than the tolerance is expected to ask for.
+    /// The number of components that a round adds: a share of the present ones, but no more than are expected to be missing for
+    /// the tolerance.
     static func roundSize(after count: Int, stride: Int, expected: Int?) -> Int {
         let share = count < fewComponents ? earlyGrowth : count < manyComponents ? growth : lateGrowth
         return max((stride + 3) / 4, min(Int(Double(count) * share), expected ?? .max))
     }
 
-    /// Components that the tolerance still asks for, where a round uses it.
+    /// Expected number of components that are still missing for the tolerance, where a round uses it.
     private func forecast(_ decay: ErrorDecay, _ count: Int) -> Int? {
         Self.usesForecast(options, count) ? decay.missing : nil
     }
 
-    /// Whether a round after so many components is no larger than the tolerance is expected to ask for.
+    /// Whether a round after this many components is limited to the number expected to be missing for the tolerance.
     static func usesForecast(_ options: TernaryOptions, _ count: Int) -> Bool {
         options.economizes || count >= manyComponents
     }
 
-    /// The number of components, this or more, that the next one has new neighbors after.
+    /// The smallest number of components, at least this, after which the next component has new neighbors.
     private static func nextNeighbors(after count: Int) -> Int {
         let four = TernarySparsity.neighbors
         return (count + four - 1) / four * four
     }
 
-    /// Descents of a round of so many components.
+    /// Number of descents in a round with `count` components.
     static func descents(_ count: Int) -> Int { count < fewComponents ? 2 : 1 }
 
     /// Solves for the scales after components `first...` were added or changed.
@@ -168,7 +169,7 @@ struct GreedyDecomposer {
 // MARK: - New components
 
 extension GreedyDecomposer {
-    /// Appends `count` pairs, each found on what the ones before it in the round left.
+    /// Appends `count` pairs, each found on the residual of the earlier ones in the round.
     private mutating func addPairs(_ count: Int) throws {
         var deflated = Deflation(residual)
         var (us, vs): ([Float], [Float]) = ([], [])
@@ -199,11 +200,11 @@ extension GreedyDecomposer {
     /// Passes over each row of U, then of V, per descent.
     private static let passes = 2
 
-    /// What a non-zero costs.
+    /// The price of a non-zero.
     private var price: Float { options.price * pricePerNonzero * (leadingWeight > 0 ? Self.leadingPrice : 1) * discount }
 
     /// (I + α·QQᵀ)·R with the leading subspace Q of R. The tolerance bounds the largest singular value, but the descent lowers
-    /// the sum of all squares; with its gradients taken from here, what an entry does to the leading directions counts 1 + α
+    /// the sum of all squares. With gradients from this matrix, the effect of an entry on the leading directions counts 1 + α
     /// times.
     private func weightedResidual() -> Tensor {
         guard leadingWeight > 0 else { return residual }
@@ -222,19 +223,19 @@ extension GreedyDecomposer {
                 try eachHalf()
                 try descend(left: left, price: price)
             }
-            // Components that were dropped have given those after them other neighbors.
+            // Dropping components has changed the neighbors of later ones.
         } while !keepsSparsity
     }
 
     private var keepsSparsity: Bool { components.keep(to: options.sparsity, isTransposed: isTransposed) }
 
-    /// Of what was given and needed no descent.
+    /// Makes a given start satisfy 2:4 if it needed no descent.
     private mutating func keepSparsity() throws {
         if !keepsSparsity { try descend(price: price) }
     }
 
-    /// Reconsiders every entry of U (or V) with the other factor and the scales kept: ‖R‖² + price·non-zeros falls with
-    /// every change where all directions weigh alike.
+    /// Optimizes every entry of U (or V) with the other factor and the scales fixed. If all directions have the same weight,
+    /// every change lowers ‖R‖² + price·non-zeros.
     private mutating func descend(left: Bool, price: Float) throws {
         let k = components.count
         let (m, n) = (components.m, components.n)
@@ -257,7 +258,7 @@ extension GreedyDecomposer {
         components.replace(left: left, columns: coefficients)
         let dropped = dropEmpty()
         if left, !dropped, k >= Self.fewComponents {
-            // The scales can wait for the descent over V that follows: a refit is the dearest part of a large round.
+            // The scales can wait for the following descent over V, since a refit is the most expensive part of a large round.
             solver.updateLeftDots(components)
             residual = components.residual(of: matrix, workspace)
             scalesAreStale = true
@@ -267,7 +268,7 @@ extension GreedyDecomposer {
         scalesAreStale = false
     }
 
-    /// Drops components left without entries, but for places that are kept; returns whether any component has changed.
+    /// Drops components left without entries, except for places that are kept. Returns whether any component has changed.
     private mutating func dropEmpty() -> Bool {
         switch kept {
         case .none: components.filter(components.isAlive)
@@ -287,16 +288,16 @@ extension GreedyDecomposer {
         guard options.sparsity == .twoOfFour else {
             return ck_ternary_descend(coefficients, gradients, length, k, s, dots.pointer, ld, prices, passes)
         }
-        // A row of coefficients is one of U, or holds an entry of each of V's.
+        // A row of coefficients is a row of U, or holds one entry of each row of V.
         let across: Int32 = left == isTransposed ? 1 : 0
         return ck_ternary_thin(coefficients, gradients, length, k, s, dots.pointer, ld, nil, across)
             + ck_ternary_descend_sparse(
                 coefficients, gradients, length, k, s, dots.pointer, ld, prices, passes, across, 0, length)
     }
 
-    /// Raises the price of a non-zero as long as the residual stays within the tolerance: spends what the last round left over.
-    /// With economy and few components a rise that was too much is halved and tried again; a trial costs a round, and a round
-    /// of many is expensive.
+    /// Raises the price of a non-zero for as long as the residual stays within the tolerance, which uses up the margin of the
+    /// last round. With economy and few components an increase that was too large is halved and tried again. With many
+    /// components a trial, which costs as much as a round, is too expensive for that.
     private mutating func trim() throws {
         let few = components.count < Self.fewComponents
         let economizes = few && options.economizes
@@ -318,11 +319,12 @@ extension GreedyDecomposer {
             (components, residual) = before
             try refit(from: 0)
         }
-        // The solver stays as the last trial has left it: nothing descends from here.
+        // The solver keeps the state of the last trial, since no descent follows.
         (components, residual) = best
     }
 
-    /// Ritz values are lower bounds: they only spare the full set of singular values where they are too large already.
+    /// Whether the residual is within the tolerance. Ritz values are lower bounds: where they are already too large, the full
+    /// set of singular values need not be computed.
     private mutating func isWithinTolerance(iterations: Int) throws -> Bool {
         try subspace.iterate(residual, times: iterations)
         let limit = options.tolerance * norm
@@ -333,9 +335,9 @@ extension GreedyDecomposer {
 // MARK: - In training
 
 extension GreedyDecomposer {
-    /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink; no
-    /// component is added. Under 2:4 none is dropped either: digits keep to it by where they stand, and the neighbors that a
-    /// component's leaving gives to all after it would have to be thinned out.
+    /// Adapts components to a matrix that has changed a little since they were found. The residual may grow or shrink, and no
+    /// component is added. Under 2:4 no component is dropped either: 2:4 holds for digits because of their places, and all
+    /// components after a dropped one would get new neighbors and have to be thinned out.
     ///
     /// - Parameter eachHalf: called before every descent over U and over V; what it throws ends the adaptation.
     static func adapt(
@@ -347,19 +349,20 @@ extension GreedyDecomposer {
         return decomposer.components
     }
 
-    /// Share of the budget that an adaptation leaves unused at most, if it can.
+    /// The largest share of the budget that an adaptation leaves unused, if possible.
     private static let unused = 0.005
-    /// Descents of an adaptation at most, and how many of them may lower the price.
+    /// The most descents of an adaptation, and how many of them may lower the price.
     private static let (descents, lowering) = (24, 8)
-    /// Next to none: a layer that has lost components may never come up to its budget again.
+    /// Almost 0, since a layer that has lost components may never reach its budget again.
     private static let leastPrice: Float = 0.01
 
-    /// Descends until the non-zeros meet the budget. The price is the multiplier of this constraint, and is sought from both
-    /// sides: what too high a price takes, a lower one gives back. A step of the price aims at the middle of what is allowed;
-    /// the non-zeros change by about its tenth root. Where that finds nothing the price rises until they are within the budget.
+    /// Descends until the non-zeros meet the budget. The price is the multiplier of this constraint, and is searched from both
+    /// sides: non-zeros that too high a price removes come back with a lower one. A step of the price aims at the middle of the
+    /// allowed range; the number of non-zeros changes by about its tenth root. If that does not succeed, the price rises until
+    /// the non-zeros are within the budget.
     ///
-    /// The price is a multiple of the squared residual of an entry of the usual row: one outstanding channel, such as one that
-    /// has just left its scale, has no say in it.
+    /// The price is a multiple of the squared residual of an entry in a typical row, so that a single large channel, such as
+    /// one that has just left its scale, does not affect it.
     private mutating func adapt(_ adaptation: inout Adaptation, _ eachHalf: () throws -> Void) throws {
         guard components.count > 0, let usual = residual.usualMeanSquare else { return try keepSparsity() }
         let budget = Double(adaptation.budget)

@@ -2,7 +2,7 @@ internal import HeapModule
 
 /// Which rank decomposes which layer.
 package enum GreedyDispatch {
-    /// Deals layers, in order, each to the rank with the least total so far, the lowest rank winning ties.
+    /// Assigns layers in order, each to the rank with the smallest total so far, the lowest rank winning ties.
     ///
     /// - Parameters:
     ///   - sizes: weights per layer.
@@ -18,10 +18,10 @@ package enum GreedyDispatch {
         }
     }
 
-    /// The same of layers still to be decomposed: the largest first, and of those as large one kind after the other. A kind
-    /// takes about as many components in every block; another of its size may take a sixth of them.
+    /// The same for layers that are still to be decomposed: the largest first, and equally large ones kind by kind. Layers of
+    /// one kind take about as many components in every block; another kind of the same size may take a sixth of them.
     ///
-    /// - Parameter layers: names, which but for numbers are those of a kind, and weights.
+    /// - Parameter layers: names and numbers of weights. Layers whose names differ only in numbers are of one kind.
     package static func owners(layers: [(name: String, size: Int)], ranks: Int) -> [Int] {
         let kinds = layers.map { $0.name.split(separator: ".").filter { Int($0) == nil }.joined(separator: ".") }
         let order = layers.indices.sorted { (layers[$1].size, kinds[$0], $0) < (layers[$0].size, kinds[$1], $1) }

@@ -2,7 +2,7 @@ internal import TensorCore
 
 /// Images `[B, C, H, W]` as rows of patches `[B·H'·W', C·k1·k2]`, and back.
 enum ImagePatches {
-    /// Zeros, or what the mode takes from the image, around each image.
+    /// Each image with zeros, or the values that the mode takes from the image, around it.
     static func pad(_ x: Tensor, _ padding: [Int], _ mode: ConvolutionGeometry.PaddingMode) -> Tensor {
         let (h, w) = (x.shape[2], x.shape[3])
         let (p, q) = (padding[0], padding[1])
@@ -88,8 +88,8 @@ enum ImagePatches {
         return result
     }
 
-    /// `padding` cut from every side, then `extra` rows and columns at the end: what the uncut image has there, zeros beyond
-    /// it.
+    /// Removes `padding` from every side, then adds `extra` rows and columns at the end: those of the original image there, or
+    /// zeros beyond it.
     static func crop(_ x: Tensor, _ padding: [Int], _ extra: [Int]) -> Tensor {
         let (h, w) = (x.shape[2], x.shape[3])
         let size = [h - 2 * padding[0] + extra[0], w - 2 * padding[1] + extra[1]]
@@ -132,7 +132,7 @@ extension ConvolutionGeometry.PaddingMode {
         }
     }
 
-    /// Which of n rows or columns stands at place i, counted from the image's first; nil for a zero.
+    /// The row or column of n that is at place i, counted from the image's first; nil for a zero.
     fileprivate func place(_ i: Int, in n: Int) -> Int? {
         if (0..<n).contains(i) { return i }
         return switch self {

@@ -2,8 +2,8 @@ internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
-/// The product with ternary factors in integers: tokens and components are rounded to 8 bits, and the additions of U and V are
-/// made on bytes.
+/// The product with ternary factors in integers: tokens and components are rounded to 8 bits, and the additions of U and V work
+/// on bytes.
 ///
 /// For each token, with ⌊·⌉₈ the rounding to codes −127 … 127 by the largest magnitude:
 ///
@@ -13,7 +13,7 @@ package import TensorCore
 /// and their components are not rounded: y = a∘(N·x̂)·d₁.
 ///
 /// V·x̂, U·ẑ and N·x̂ are exact sums of 32 bits. `TernaryFactors/apply(_:)` is the product without rounding, and
-/// `TernaryFactors/fakeQuantizedProduct(_:whole:)` the same in floats. Factors take two bits an entry here, whole numbers 2, 4
+/// `TernaryFactors/fakeQuantizedProduct(_:whole:)` the same in floats. Factors take two bits per entry here, whole numbers 2, 4
 /// or 8 bits.
 package struct IntegerTernaryProduct: Sendable {
     package let rows: Int, columns: Int
@@ -50,7 +50,7 @@ package struct IntegerTernaryProduct: Sendable {
         }
     }
 
-    /// Tokens whose components wait in the caches between V and U.
+    /// Tokens whose components stay in the caches between V and U.
     private static let block = 24
 
     /// y for each row of x, `[…, columns]`: `[…, rows]`.
@@ -86,13 +86,13 @@ package struct IntegerTernaryProduct: Sendable {
     }
 }
 
-/// Whole numbers, at most `most` large, by columns.
+/// Whole numbers of magnitude at most `most`, by column.
 struct WholeMatrix {
     let rows: Int, columns: Int
     let transposed: [Int32]
     let most: Int
 
-    /// As codes of as few bits as hold them.
+    /// The matrix as codes with as few bits as possible.
     fileprivate func integers(scale: (_ row: Int) -> Float) -> IntegerMatrix {
         let (bits, zero) = most <= 1 ? (2, 1) : most <= 7 ? (4, 8) : (8, 128)
         return IntegerMatrix(
@@ -120,9 +120,9 @@ extension PackedTernary {
 }
 
 extension TernaryFactors {
-    /// U·diag(s)·V where its entries are whole numbers of 8 bits and no two entries of V are in one row.
+    /// U·diag(s)·V if its entries are whole numbers of 8 bits and no row of V has two entries; otherwise nil.
     var wholeNumbers: WholeMatrix? {
-        // So many of so large components still sum up within 32 bits.
+        // Sums of components up to this size still fit into 32 bits.
         let largest: Float = 32768
         guard componentCount < 65536, s.allSatisfy({ abs($0) <= largest && $0 == $0.rounded() }) else { return nil }
         let (m, n, k) = (u.rows, v.columns, componentCount)
@@ -139,12 +139,12 @@ extension TernaryFactors {
         return WholeMatrix(rows: m, columns: n, transposed: transposed, most: Int(most))
     }
 
-    /// Whether ``IntegerTernaryProduct`` multiplies them as whole numbers, and rounds no components. As long as a pass over all
-    /// of U: ask once.
+    /// Whether ``IntegerTernaryProduct`` multiplies the factors as whole numbers, without rounding components. This takes a
+    /// pass over all of U, so keep the answer.
     package var areWholeNumbers: Bool { wholeNumbers != nil }
 
-    /// What ``IntegerTernaryProduct`` computes, in floats: b∘x and, but for whole numbers, the components are rounded to 8 bits
-    /// and back.
+    /// The result of ``IntegerTernaryProduct`` in floats: b∘x and, except for whole numbers, the components are rounded to 8
+    /// bits and back.
     ///
     /// - Parameter whole: ``areWholeNumbers``.
     package func fakeQuantizedProduct(_ x: Tensor, whole: Bool) -> Tensor {

@@ -2,7 +2,7 @@ internal import LinearAlgebra
 internal import Support
 package import TensorCore
 
-/// What a ternary layer carries from step to step: W, the rest ρ that the last projection cut off, and the factors.
+/// The state of a ternary layer between steps: W, the residual ρ that the last projection cut off, and the factors.
 package struct TernaryLayerState: Sendable {
     /// W `[m, n]`.
     package var weight: Tensor
@@ -10,10 +10,10 @@ package struct TernaryLayerState: Sendable {
     package var rest: Tensor
     /// `[m, k]`, `[k]`, `[k, n]`.
     package var u: Tensor, s: Tensor, v: Tensor
-    /// Scales of rows and columns, chosen at the first decomposition; they follow the weight.
+    /// Scales of rows and columns, chosen at the first decomposition and adjusted to the weight.
     package var balance: Balance?
 
-    /// Of a layer that has no components yet: W as it is, no rest.
+    /// The state of a layer without components: W unchanged, and ρ = 0.
     package static func empty(_ weight: Tensor, _ balance: Balance? = nil) -> TernaryLayerState {
         TernaryLayerState(
             weight: weight, rest: Tensor(zeros: weight.shape), u: Tensor(zeros: [weight.rows, 0]), s: Tensor(zeros: [0]),
@@ -25,23 +25,24 @@ package struct TernaryLayerState: Sendable {
 package struct Adaptation: Sendable {
     /// Non-zeros of U and V at most.
     package let budget: Int
-    /// What a non-zero must be worth: the squared error it removes, as a multiple of what the components leave of an entry.
+    /// The squared error that a non-zero must remove, as a multiple of an entry's squared residual.
     package internal(set) var price: Float
 
     package init(budget: Int, price: Float = 3) { (self.budget, self.price) = (budget, price) }
 }
 
-/// Which way a transition went.
+/// The kind of a transition.
 package enum TransitionBranch: String, Sendable {
     /// U and V kept, s solved for again.
     case refresh
     /// Weak components dropped, the others a warm start.
     case prune
-    /// From nothing.
+    /// A new decomposition.
     case full
 }
 
-/// The outcome of a transition as its owner publishes it: everything another rank needs besides A = W + ρ, which it has.
+/// The outcome of a transition as its owner publishes it: everything that another rank needs besides A = W + ρ, which it
+/// already has.
 package struct TransitionUpdate: Sendable {
     package let branch: TransitionBranch
     /// Old components that remain, ascending; new ones follow them. All of them for a refresh, none for a full update.
@@ -50,10 +51,10 @@ package struct TransitionUpdate: Sendable {
     package let newU: Tensor, newV: Tensor
     /// All scales, kept components first.
     package let s: Tensor
-    /// A balanced layer's scales, where they are new: with its first decomposition, and whenever its weight has left the old
-    /// ones.
+    /// A balanced layer's scales, where they are new: with its first decomposition, and whenever its weight has moved away from
+    /// the old ones.
     package let balance: Balance?
-    /// Whether this refresh stands in the place of an adaptation that would have emptied the layer.
+    /// Whether this refresh replaces an adaptation that would have emptied the layer.
     package let isRefusal: Bool
 
     package init(
@@ -77,9 +78,9 @@ package struct LayerTransition: Sendable {
 
     package static let publishedPruneRate = 5
 
-    /// - Parameter pruneRate: nil for the published one in the reference mode, and else 0: with the published rate nearly every
-    ///   component of a fresh decomposition counts as weak, and each step decomposes anew; where U and V follow the weights
-    ///   (`ternary.adapt_every`), none needs to be dropped.
+    /// - Parameter pruneRate: nil for the published rate in the reference mode, and 0 in the default mode. With the published
+    ///   rate nearly every component of a fresh decomposition counts as weak, and each step decomposes again. Where U and V are
+    ///   adapted to the weights (`ternary.adapt_every`), none needs to be dropped.
     /// - Throws: `TernaryError` (configuration).
     package init(_ options: TernaryOptions, pruneRate: Float? = nil) throws(TernaryError) {
         try options.validate()
@@ -101,7 +102,7 @@ package struct LayerTransition: Sendable {
         try full(weight, options, nil, name: name, eachRound)
     }
 
-    /// The first projection, where the factors are there already.
+    /// The first projection, where factors are given.
     package static func begin(with factors: TernaryFactors) -> TransitionUpdate {
         TransitionUpdate(
             branch: .full, kept: [], newU: factors.u.unpacked, newV: factors.v.unpacked,
@@ -119,9 +120,9 @@ package struct LayerTransition: Sendable {
     /// Adapts the entries of U and V to the weight the optimizer has changed, by coordinate descent (default mode):
     /// ``TransitionBranch/prune`` with nothing dropped.
     ///
-    /// An adaptation that would leave less than half of the layer's non-zeros is not made: they are never won back, and so
-    /// sudden a loss says more of the step (a learning rate too high) than of the layer. The scales are then solved for with U
-    /// and V as they were.
+    /// An adaptation that would leave less than half of the layer's non-zeros is refused. They would never come back, and so
+    /// sudden a loss points to a bad step (too high a learning rate), not to the layer. Instead, the scales are solved for with
+    /// U and V unchanged.
     package func adapt(
         _ state: TernaryLayerState, name: String = "the matrix", _ adaptation: inout Adaptation
     ) throws -> TransitionUpdate {
@@ -129,11 +130,11 @@ package struct LayerTransition: Sendable {
         return try adapt(to: a, balance, state, name: name, &adaptation)
     }
 
-    /// One of the two: an adaptation where it is due, or where `follows` and a channel has left its scale, which its entries of
-    /// U or V know nothing of; else ``update(_:name:eachRound:)``.
+    /// An adaptation where it is due, or where `follows` is true and a channel has left its scale, so that its entries of U or
+    /// V no longer fit; otherwise ``update(_:name:eachRound:)``.
     ///
-    /// - Parameter eachRound: called again and again meanwhile, but not where the scales alone are solved for; what it throws
-    ///   ends the transition.
+    /// - Parameter eachRound: called repeatedly, except where only the scales are solved for. An error that it throws ends the
+    ///   transition.
     package func step(
         _ state: TernaryLayerState, name: String = "the matrix", adapts: Bool, follows: Bool, _ adaptation: inout Adaptation,
         eachRound: () throws -> Void = {}
@@ -154,14 +155,14 @@ package struct LayerTransition: Sendable {
                 (state.u, state.v), to: a, options.scaledAlready, &adaptation, eachRound: eachRound)
         }
         let present = state.u.nonzeroCount + state.v.nonzeroCount
-        // Of the first ones, too: many small losses empty a layer as one large does.
+        // Compared with the first number, too, since many small losses empty a layer like one large loss.
         guard 2 * adapted.nonzeros >= present, 2 * adapted.nonzeros >= min(2 * present, adaptation.budget) else {
             return try refresh(a, state, balance, name: name, isRefusal: true).update
         }
         return difference(adapted, from: state, balance)
     }
 
-    /// A = W + ρ, balanced where the layer is, and the balance where A has left the old one.
+    /// A = W + ρ, balanced where the layer is; also the new balance where A has moved away from the old one.
     private func target(of state: TernaryLayerState, name: String) throws(TernaryError) -> (a: Tensor, balance: Balance?) {
         let sum = state.weight + state.rest
         guard sum.isFinite else {
@@ -186,8 +187,8 @@ package struct LayerTransition: Sendable {
         return (update, refitted)
     }
 
-    /// As ``update(_:name:)``; `order` arranges the components kept, given with their strengths, before the last ones beyond a
-    /// multiple of the stride are dropped.
+    /// As ``update(_:name:)``. `order` arranges the kept components, given with their strengths; then those beyond a multiple
+    /// of the stride are dropped.
     func update(
         _ state: TernaryLayerState, name: String, eachRound: () throws -> Void = {}, order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
@@ -199,13 +200,13 @@ package struct LayerTransition: Sendable {
         to a: Tensor, _ balance: Balance?, _ state: TernaryLayerState, name: String, eachRound: () throws -> Void,
         order: ([Int], [Float]) -> [Int]
     ) throws -> TransitionUpdate {
-        // The layer's own balance stands; the scaled weight is decomposed as it is.
+        // The layer keeps its balance, so the scaled weight is decomposed without balancing.
         let options = options.scaledAlready
         let k = state.s.count
         guard pruneRate.isFinite, k > 0 else { return try full(a, options, balance, name: name, eachRound) }
 
         let (refresh, refitted) = try refresh(a, state, balance, name: name)
-        // No component is weaker than nothing.
+        // With a rate of 0 no component counts as weak.
         guard pruneRate > 0 else { return refresh }
         let s = refitted.s
         let strengths = (0..<k).map { j in
@@ -271,12 +272,12 @@ package struct LayerTransition: Sendable {
         return entries > 0 ? Float(abs(overlap) / entries.squareRoot()) : 0
     }
 
-    /// The new factors as changes to the old: components found in both are named, the others sent.
+    /// The new factors as changes to the old ones: components found in both are named, the others are sent.
     private func difference(
         _ result: TernaryDecomposition, from state: TernaryLayerState, _ balance: Balance?
     ) -> TransitionUpdate {
         guard options.sparsity == .none else {
-            // Components keep their places, since neighbors do.
+            // Components keep their places, so that they keep their neighbors.
             return TransitionUpdate(branch: .prune, kept: [], newU: result.u, newV: result.v, s: result.s, balance: balance)
         }
         let old = Components(u: state.u, s: state.s, v: state.v)
@@ -310,7 +311,7 @@ package struct LayerTransition: Sendable {
     package static func apply(_ update: TransitionUpdate, to state: TernaryLayerState) -> TernaryLayerState {
         var result = state
         takeFactors(of: update, into: &result)
-        // A refresh leaves W and ρ as they are: their sum is A already, and W is U·diag(s)·V but for the step just taken.
+        // A refresh leaves W and ρ unchanged: their sum already is A, and W is U·diag(s)·V except for the step just taken.
         if update.branch != .refresh {
             TernarySum(u: result.u, v: result.v).carryResidual(
                 result.s, result.balance, weight: &result.weight, rest: &result.rest)
@@ -318,7 +319,7 @@ package struct LayerTransition: Sendable {
         return result
     }
 
-    /// The part of ``apply(_:to:)`` that concerns U, s, V and the balance.
+    /// The part of ``apply(_:to:)`` that updates U, s, V and the balance.
     package static func takeFactors(of update: TransitionUpdate, into state: inout TernaryLayerState) {
         if update.branch != .refresh {
             let runs = update.kept.runs
@@ -346,14 +347,14 @@ extension [Int] {
 }
 
 extension Tensor {
-    /// Columns that are kept, and new ones after them.
+    /// The kept columns, followed by new ones.
     fileprivate func keepingColumns(_ runs: [Range<Int>], then new: Tensor) -> Tensor {
         var result = Tensor(uninitialized: [shape[0], runs.reduce(new.columns) { $0 + $1.count }])
         keep(runs, ofEach: shape[0], then: new, into: result.mutablePointer)
         return result
     }
 
-    /// Rows that are kept, and new ones below them.
+    /// The kept rows, followed by new ones.
     fileprivate func keepingRows(_ runs: [Range<Int>], then new: Tensor) -> Tensor {
         var result = Tensor(uninitialized: [runs.reduce(new.shape[0]) { $0 + $1.count }, columns])
         let runs = runs.map { $0.lowerBound * columns..<$0.upperBound * columns }
@@ -361,8 +362,8 @@ extension Tensor {
         return result
     }
 
-    /// Of each of so many equal parts the elements of `runs`, then the new one's part. Most transitions keep nearly all
-    /// components, so runs are long.
+    /// For each of the equal parts, the elements of `runs`, then the part of `new`. Most transitions keep nearly all
+    /// components, so that runs are long.
     private func keep(
         _ runs: [Range<Int>], ofEach parts: Int, then new: Tensor, into result: UnsafeMutablePointer<Float>
     ) {

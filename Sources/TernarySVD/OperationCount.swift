@@ -9,7 +9,7 @@ package struct OperationCount: Sendable, Equatable {
         (self.multiplications, self.additions) = (multiplications, additions)
     }
 
-    /// Both together.
+    /// The sum of both.
     package static func + (a: OperationCount, b: OperationCount) -> OperationCount {
         OperationCount(multiplications: a.multiplications + b.multiplications, additions: a.additions + b.additions)
     }

@@ -2,9 +2,9 @@ internal import LinearAlgebra
 package import Quantization
 package import TensorCore
 
-/// What an error of a layer's weight counts by (`ternary.weighting`).
+/// How errors of a layer's weight are weighted (`ternary.weighting`).
 package enum TernaryWeighting: String, Sendable, CaseIterable {
-    /// Every entry alike, rows and columns as they are balanced: no data.
+    /// All entries of the balanced matrix equally, without data.
     case none
     /// By the second moment of the layer's inputs.
     case inputs
@@ -18,10 +18,10 @@ package struct OutputNorm: Sendable {
     /// H, `[n, n]`, symmetric.
     package let inputs: Tensor
 
-    /// Part of the mean diagonal of H that is added to its diagonal.
+    /// The fraction of H's mean diagonal that is added to the diagonal.
     package static let damping = 0.01
 
-    /// With a second moment H, `[n, n]`, taken as it is.
+    /// With a second moment H, `[n, n]`, without damping.
     package init(inputs: Tensor) {
         precondition(inputs.rows == inputs.columns, "a second moment of shape \(inputs.shape)")
         self.inputs = inputs

@@ -1,15 +1,16 @@
 internal import CKernels
 package import TensorCore
 
-/// A matrix of −1, 0 and 1 at one bit an entry and one a non-zero: at most two bits an entry, and 1.2 where a fifth are not 0.
+/// A matrix of −1, 0 and 1 with one bit per entry and one per non-zero: at most two bits per entry, and 1.2 where a fifth are
+/// not 0.
 ///
-/// Its form, in memory, in files and between ranks (``bytes``): the mask, a bit for each entry, row-major without padding, set
-/// where it is not 0; then the signs, a bit for each non-zero in the same order, set where it is −1. The lowest bit of a byte
-/// comes first; mask and signs are each filled up to a byte with zeros.
+/// Its form in memory, in files and between ranks (``bytes``): the mask, a bit for each entry, row-major without padding, set
+/// where the entry is not 0; then the signs, a bit for each non-zero in the same order, set where it is −1. The lowest bit of a
+/// byte comes first. Mask and signs are each padded to a byte with zeros.
 package struct PackedTernary: Sendable, Equatable {
     package let rows: Int, columns: Int
     package let nonzeros: Int
-    /// The bytes, and what the kernels may read beyond them.
+    /// The bytes, and the padding that kernels may read beyond them.
     private let storage: [UInt8]
 
     /// - Precondition: two axes; every element is −1, 0 or 1.
@@ -22,8 +23,8 @@ package struct PackedTernary: Sendable, Equatable {
         self.storage = storage
     }
 
-    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or the signs are not as many as the mask's
-    ///   bits.
+    /// - Returns: nil where a bit beyond the last entry or the last sign is set, or where the number of signs differs from the
+    ///   number of set bits in the mask.
     package init?(bytes: [UInt8], rows: Int, columns: Int) {
         let maskBytes = Self.maskBytes(rows: rows, columns: columns)
         guard bytes.count >= maskBytes, Self.endsClean(bytes[..<maskBytes], bits: rows * columns) else { return nil }
@@ -50,7 +51,7 @@ package struct PackedTernary: Sendable, Equatable {
 
     private static func bytes(bits: Int) -> Int { (bits + 7) / 8 }
 
-    /// Whether the last byte has no bit set beyond so many in all.
+    /// Whether the last byte has no bit set after the first `bits` bits in all.
     private static func endsClean(_ bytes: ArraySlice<UInt8>, bits: Int) -> Bool {
         bits % 8 == 0 || bytes.last.map { $0 >> UInt8(bits % 8) == 0 } ?? true
     }
@@ -62,7 +63,7 @@ package struct PackedTernary: Sendable, Equatable {
         return result
     }
 
-    /// Writes the codes 0, 1 and 2 of the −1, 0 and 1 of some rows, before which there are `position` non-zeros.
+    /// Writes some rows as codes 0, 1 and 2 for −1, 0 and 1. There are `position` non-zeros before these rows.
     ///
     /// - Returns: the non-zeros before the end of these rows.
     func writeCodes(of rows: Range<Int>, after position: Int, to codes: UnsafeMutablePointer<UInt8>) -> Int {
@@ -75,7 +76,7 @@ package struct PackedTernary: Sendable, Equatable {
     /// Tokens that go through a product together.
     static let lanes = Int(CK_TERNARY_LANES)
 
-    /// y ← T·x for one block: x is `[columns, lanes]`, y is `[rows, lanes]`. As many additions as there are non-zeros.
+    /// y ← T·x for one block: x is `[columns, lanes]`, y is `[rows, lanes]`. It takes one addition per non-zero.
     func apply(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>) {
         ck_ternary_apply(storage, rows, columns, x, y)
     }

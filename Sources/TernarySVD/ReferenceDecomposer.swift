@@ -1,9 +1,9 @@
 internal import LinearAlgebra
 internal import TensorCore
 
-/// The published decomposition, step by step: a full SVD of the residual every round, the projections of its r leading pairs
-/// appended, all scales solved for again. Slow on purpose; it is what the default mode is compared with. The SVD, the scales
-/// and the residual are computed in double precision, because the projections hang on the last digits.
+/// The published decomposition, step by step: each round takes a full SVD of the residual, appends the projections of its r
+/// leading pairs, and solves for all scales again. It is not optimized, since it is only the reference for the default mode.
+/// The SVD, the scales and the residual are computed in double precision, because the projections depend on the last digits.
 enum ReferenceDecomposer {
     /// Decomposes matrices of one shape together: a round adds the same number of components to each, the largest relative
     /// residual decides when to stop, and the damping is averaged over the batch.

@@ -47,7 +47,7 @@ struct ScaleSolver {
     /// W, in the form that x is computed from.
     private enum Target {
         case transposed(Tensor)
-        /// As it is, for sums in double precision.
+        /// The matrix itself, for sums in double precision.
         case exact(Tensor)
     }
     private let target: Target
@@ -55,10 +55,10 @@ struct ScaleSolver {
     private var right: Gram
     /// x, one entry per component.
     private var projections: [Double] = []
-    /// W·v_j of all components as rows, which stand while V does.
+    /// W·v_j of all components as rows, valid while V is unchanged.
     private var images: [Float] = []
     private var factor = CholeskyFactor()
-    /// λ of the factor at hand.
+    /// λ of the present factor.
     private var factorDamping = 0.0
     /// ΣK².
     private var squares = 0.0
@@ -76,14 +76,13 @@ struct ScaleSolver {
     /// UᵀU and its leading dimension.
     var leftDots: (Tensor, Int) { (left.dots, left.capacity) }
 
-    /// Takes in changed left vectors for ``leftDots`` alone; ``update(_:from:left:right:)`` must follow before the next
-    /// solution.
+    /// Uses changed left vectors only for ``leftDots``; ``update(_:from:left:right:)`` must follow before the next solution.
     mutating func updateLeftDots(_ components: Components) {
         left.update(components.ut, from: 0)
         factor.reset()
     }
 
-    /// Takes in components `first...`, which are new, or whose vectors on the sides named have changed.
+    /// Updates for components `first...`, which are new or whose vectors on the given sides have changed.
     mutating func update(
         _ components: Components, from first: Int, left leftChanged: Bool = true, right rightChanged: Bool = true
     ) {
@@ -99,7 +98,7 @@ struct ScaleSolver {
 
     private mutating func project(_ components: Components, on transposed: Tensor, from first: Int, rightChanged: Bool) {
         let (m, n, k) = (components.m, components.n, components.count)
-        // W·v_j of the components that are new or have another v, and one dot product each.
+        // W·v_j of the components that are new or have a changed v, and one dot product for each.
         let begin = rightChanged ? first : min(images.count / m, k)
         images.removeLast(images.count - begin * m)
         images += [Float](repeating: 0, count: (k - begin) * m)
@@ -132,7 +131,7 @@ struct ScaleSolver {
         return (0..<right.count).map { Self.kernelRow($0, left, right, into: &row) }.reduce(0, +)
     }
 
-    /// The scales in double precision with everything recomputed, as the reference does.
+    /// The scales in double precision with everything recomputed, as in the reference.
     ///
     /// - Parameter sharedSquares: ΣK² averaged over a batch of matrices, which share one damping.
     func exactSolution(sharedSquares: Double) throws(LAPACKError) -> [Float] {
@@ -147,10 +146,10 @@ struct ScaleSolver {
         return try solvePositiveDefinite(&matrix, diagonal: lambda, projections).map { Float($0) }
     }
 
-    /// The scales, by the Cholesky factor of the call before extended to the new components.
+    /// The scales, from the previous call's Cholesky factor, extended to the new components.
     ///
-    /// λ follows K and would change every row of the factor; the factor keeps the λ it began with until K's own differs by a
-    /// quarter, which changes s by less than 3e-6 of itself, and is then computed anew.
+    /// λ depends on K and would change every row of the factor. The factor keeps its first λ until the correct one differs by a
+    /// quarter, which changes s by less than 3e-6 of itself. Then it is computed again.
     mutating func solution() throws(LAPACKError) -> [Float] {
         do {
             try extend()
@@ -161,7 +160,7 @@ struct ScaleSolver {
             }
             return factor.solution()
         } catch {
-            // Nearly equal components: float32 cannot tell the kernel from a singular one, double precision can.
+            // Nearly equal components: in float32 the system looks singular, in double precision it does not.
             factor.reset()
             return try exactSolution(sharedSquares: kernelSquares())
         }

@@ -1,15 +1,15 @@
 internal import TensorCore
 
-/// Ends a loop that finds the same components again and again: at low thresholds a projection may differ so much from the
-/// singular vector that it removes nothing, and the published loop then runs for ever.
+/// Ends a loop that finds the same components again and again. At low thresholds a projection may differ so much from the
+/// singular vector that it removes nothing, and the published loop then runs forever.
 ///
-/// Progress is a fall of the largest singular value or of the sum of squares: of a matrix whose singular values are all the
-/// same the largest stays until every direction has been dealt with.
+/// Progress is a decrease of the largest singular value or of the sum of squares. In a matrix whose singular values are all
+/// equal, the largest one stays until every direction has been reduced.
 struct StallGuard {
     /// Rounds within which one of the two must fall by one part in a hundred.
     static let mostIdleRounds = 60
-    /// Components for each row or column of the longer side; the residual of a matrix that still is not within its tolerance is
-    /// rounding errors of those before.
+    /// Components per row or column of the longer side. If a matrix still is not within its tolerance, its residual consists of
+    /// rounding errors of earlier components.
     static let mostComponents = 128
 
     let tolerance: Float
@@ -21,8 +21,8 @@ struct StallGuard {
 
     /// - Parameters:
     ///   - error: the residual's largest singular value over the matrix's.
-    ///   - residual: what the components leave of the matrix.
-    ///   - components: how many they are.
+    ///   - residual: the matrix minus the components.
+    ///   - components: number of components.
     /// - Throws: `TernaryError` (stalled) after ``mostIdleRounds`` rounds without progress, and with ``mostComponents``.
     mutating func check(_ error: Float, _ residual: Tensor, components: Int) throws(TernaryError) {
         let squares = residual.squaredNorm

@@ -1,7 +1,7 @@
-/// The form of factors that keep to 2:4.
+/// The form of factors that satisfy 2:4.
 extension TernaryCoder {
-    /// V, row by row. A unit's place is counted from the last unit's own place, since digits of one column stand beside each
-    /// other; the chances that it is passed over depend on how many are there already.
+    /// V, row by row. A unit's place is counted from the last unit's own place, since the digits of a column are beside each
+    /// other. The chances that this place is passed over depend on how many units it already has.
     mutating func sparseRight() {
         let (n, k) = (parts.columns, parts.componentCount)
         var (isUnit, isNegative) = (AdaptiveBit(), AdaptiveBit())
@@ -28,7 +28,7 @@ extension TernaryCoder {
         }
     }
 
-    /// A row of V that is no unit: chances by how many neighbors before an entry are not 0.
+    /// A row of V that is not a unit: chances depend on how many neighbors before an entry are not 0.
     private mutating func sparseRow(_ row: Range<Int>, _ entries: inout [Inheritance]) {
         for number in entries.indices { entries[number].begin() }
         var present = 0
@@ -43,8 +43,8 @@ extension TernaryCoder {
         }
     }
 
-    /// Chances for the components of one kind: as in the other form, and whether an entry is not 0 beside one of the component
-    /// before it with the same unit: never, where they are digits of powers of 2.
+    /// Chances for the components of one kind, as in the other form; also whether an entry is not 0 where the previous
+    /// component with the same unit has a non-zero entry. For digits of powers of 2 this never happens.
     private struct Kind {
         var alone = [Inheritance](repeating: Inheritance(), count: TernarySparsity.most)
         var beside = Inheritance(), adjacent = Inheritance(), agrees = Inheritance()
@@ -56,7 +56,7 @@ extension TernaryCoder {
         }
     }
 
-    /// How many components with the same unit follow, which says what a digit counts; nil where V's row is no unit.
+    /// How many components with the same unit follow, which gives the value of a digit; nil where V's row is not a unit.
     var places: [Int?] {
         var following: [Int: Int] = [:]
         var result = [Int?](repeating: nil, count: units.count)
@@ -68,7 +68,7 @@ extension TernaryCoder {
         return result
     }
 
-    /// What components with the same unit have had in each row of U: the last non-zero, and the last entry.
+    /// For components with the same unit, in each row of U: the last non-zero, and the last entry.
     private struct Context {
         var nonzeros: [Int8], entries: [Int8]
     }

@@ -1,8 +1,8 @@
 internal import TensorCore
 
-/// Ternary factors as an arithmetic code: what files hold and what ranks send each other. Exact.
+/// Ternary factors as an arithmetic code, for files and messages between ranks. Lossless.
 ///
-/// In this order, each bit by the chances that the bits before it suggest (`AdaptiveBit`):
+/// The order is as follows; each bit is coded with chances estimated from earlier bits (`AdaptiveBit`):
 ///
 /// 1. whether there are a and b, an even chance;
 /// 2. V, row by row: whether the row has one non-zero only (a unit). A unit's place, counted from the place after the last
@@ -15,20 +15,21 @@ internal import TensorCore
 ///    before it, and otherwise its bits, the highest byte first: two bytes with chances for each of their bits given those
 ///    before, and the rest, if any, with even chances.
 ///
-/// Factors that keep to 2:4 (``TernarySparsity``) have a form of their own, in which no others can be coded: where two of the
-/// neighbors before an entry are not 0, it is, and takes no bits; and the digits of a column stand beside each other. See
+/// Factors that satisfy 2:4 (``TernarySparsity``) have a form of their own, which cannot represent others: where two of the
+/// neighbors before an entry are not 0, the entry is 0 and takes no bits. The digits of a column are beside each other. See
 /// `TernaryCode+Sparse.swift`.
 ///
-/// A row's or column's own chances begin with those that its predecessors of the same kind ended with, as if `inherited` bits
+/// The chances of a row or column begin with those that its predecessors of the same kind ended with, as if `inherited` bits
 /// had been seen.
 package enum TernaryCode {
-    /// Bytes that are the code of no factors of the shape given.
+    /// An error: the bytes are not a code of factors of the given shape.
     package struct Malformed: Error {}
 
-    /// Bits of experience that a row of V or a column of U begins with, and how many count in what is handed on.
+    /// The number of bits of experience that a row of V or a column of U begins with, and the number that counts in what is
+    /// passed on.
     fileprivate static let (inherited, memory): (UInt32, Int) = (8, 64)
 
-    /// The code of these factors, which has one length and gives them back bit for bit.
+    /// The code of these factors, which has exactly one length and restores them bit for bit.
     package static func encode(_ factors: TernaryFactors) -> [UInt8] {
         var coder = TernaryCoder(BinaryEncoder(), TernaryParts(factors))
         coder.run()
@@ -38,12 +39,12 @@ package enum TernaryCode {
 
     /// - Parameters:
     ///   - rows, componentCount, columns: m, k and n.
-    /// - Throws: ``Malformed`` where the bytes are no code of such factors.
+    /// - Throws: ``Malformed`` where the bytes are not a code of such factors.
     package static func decode(
         _ bytes: [UInt8], rows: Int, componentCount: Int, columns: Int, tolerance: Float, form: String,
         sparsity: TernarySparsity = .none
     ) throws(Malformed) -> TernaryFactors {
-        // No code is shorter: an entry of U, a or b costs a thousandth of a bit.
+        // No code is shorter, since an entry of U, a or b costs at least a thousandth of a bit.
         let most = 8192 * bytes.count
         guard rows > 0, columns > 0, componentCount >= 0, rows <= most, columns <= most, componentCount <= most / rows,
             componentCount <= (1 << 34) / max(rows, columns)
@@ -97,7 +98,7 @@ struct TernaryParts {
     }
 }
 
-/// Chances of a row or column, handed on from one to the next of its kind.
+/// Chances of a row or column, which are passed on to the next of its kind.
 struct Inheritance {
     private var chance: UInt32 = 1 << 14
     private var (zeros, ones) = (0, 0)
@@ -122,9 +123,9 @@ struct Inheritance {
 struct TernaryCoder<Coder: BinaryCoder> {
     var coder: Coder
     var parts: TernaryParts
-    /// Whether what was read makes sense.
+    /// Whether the decoded values are valid.
     var isWhole = true
-    /// The place of each component's only non-zero of V; nil where it has another number of them.
+    /// The place of each component's only non-zero in V; nil where it has none or several.
     var units: [Int?] = []
 
     init(_ coder: Coder, _ parts: TernaryParts) { (self.coder, self.parts) = (coder, parts) }
@@ -192,7 +193,8 @@ struct TernaryCoder<Coder: BinaryCoder> {
 
     private mutating func left() {
         let m = parts.rows
-        // By how many components have the unit already, the last for all that are more, and for no unit at all.
+        // Indexed by how many earlier components have the same unit, with larger numbers together; the last is for rows that
+        // are not units.
         var kinds = [Kind](repeating: Kind(), count: 5)
         var contexts: [Int: (depth: Int, entries: [Int8])] = [:]
         let none = [Int8](repeating: 0, count: m)
@@ -218,7 +220,7 @@ struct TernaryCoder<Coder: BinaryCoder> {
 
     // MARK: Numbers
 
-    /// - Parameter kinds: of each number; the one before it is the last one of its kind. nil: all are of one.
+    /// - Parameter kinds: the kind of each number, which is compared with the last one of its kind. nil: all are of one kind.
     private mutating func numbers(_ array: WritableKeyPath<TernaryParts, [UInt32]>, kinds: [Int]? = nil) {
         let isShort = coder.code(parts[keyPath: array].allSatisfy { $0 & 0xFFFF == 0 })
         var isRepeated = AdaptiveBit()

@@ -2,7 +2,7 @@ package import TensorCore
 
 /// Geometry of a two-dimensional convolution, height first.
 package struct ConvolutionGeometry: Sendable, Equatable {
-    /// What stands around an image.
+    /// What surrounds an image.
     package enum PaddingMode: String, Sendable {
         case zeros
         /// The image mirrored at its edge, which is not repeated.
@@ -22,13 +22,13 @@ package struct ConvolutionGeometry: Sendable, Equatable {
     package init() {}
 }
 
-/// A convolution in ternary form: conv(V), scale by s, conv(U), both by additions straight from the packed bits.
+/// A convolution in ternary form: conv(V), scale by s, conv(U), both with additions directly from the packed bits.
 package struct TernaryConvolution: Sendable {
     package let geometry: ConvolutionGeometry
     package let form: ConvolutionForm
     package let isTransposed: Bool
     private let kernel: (Int, Int)
-    /// Per group: the first product's matrix, the scales, the second's.
+    /// Per group: the matrix of the first product, the scales, the matrix of the second product.
     private let stages: [(first: PackedTernary, s: [Float], second: PackedTernary)]
     private let bias: [Float]?
 
@@ -51,7 +51,8 @@ package struct TernaryConvolution: Sendable {
             let right = v.reshaped([g * k, v.count / (g * k)]).rows(group * k..<(group + 1) * k)
             let scales = Array(s.elements[group * k..<(group + 1) * k])
             if !transposed { return (PackedTernary(right), scales, PackedTernary(left)) }
-            // The transposed layer runs the other way: inputs through Uᵀ to k·a values, those through Vᵀ to O·b values.
+            // The transposed layer runs in the other direction: inputs through Uᵀ to k·a values, and those through Vᵀ to O·b
+            // values.
             return (
                 PackedTernary(left.reshaped([o, left.count / o]).transposed()), scales,
                 PackedTernary(right.reshaped([k, right.count / k]).transposed())
@@ -66,7 +67,7 @@ package struct TernaryConvolution: Sendable {
         return isTransposed ? applyTransposed(x) : applyForward(x)
     }
 
-    /// Stride and dilation of the convolution that has, or has not, the kernel's axes of U.
+    /// Kernel, stride and dilation of U's convolution (`inU`) or of V's.
     private func geometry(inU: Bool) -> (kernel: [Int], stride: [Int], dilation: [Int]) {
         let axes = [form.axesInU.height == inU, form.axesInU.width == inU]
         let size = [kernel.0, kernel.1]

@@ -29,7 +29,8 @@ package struct TernaryDecomposition: Sendable {
     /// Whether a matrix is left alone: nine weights or fewer.
     package static func isTooSmall(_ shape: [Int]) -> Bool { shape.reduce(1, *) <= 9 }
 
-    /// The matrix the factors stand for, by additions in a fixed order: the same bits on every rank and processor.
+    /// The matrix that the factors stand for, summed in a fixed order, so that its bits are the same on every rank and
+    /// processor.
     package func reconstruction() -> Tensor {
         let product = Self.product(u: u, s: s, v: v)
         return balance?.restored(product) ?? product
@@ -37,7 +38,7 @@ package struct TernaryDecomposition: Sendable {
 
     /// U·diag(s)·V for U `[m, k]` and V `[k, n]`, by additions in a fixed order.
     package static func product(u: Tensor, s: Tensor, v: Tensor) -> Tensor {
-        // Where rows of V have little more than one non-zero, most of the terms are 0, and the sums are the same without them.
+        // Where rows of V have little more than one non-zero, most terms are 0, and leaving them out does not change the sums.
         v.nonzeroCount <= 2 * s.count ? sparseProduct(u, s, v) : TernarySum(u: u, v: v).product(s)
     }
 
@@ -58,9 +59,9 @@ package struct TernaryDecomposition: Sendable {
     ///
     /// - Parameters:
     ///   - weight: `[m, n]`.
-    ///   - name: how an error names the matrix.
+    ///   - name: the matrix's name in errors.
     ///   - start: components to begin with (`u`, `v` of the shapes above), for a warm start.
-    ///   - eachRound: called every round; a caller that others wait for can answer them there. What it throws ends the
+    ///   - eachRound: called every round, for example to answer messages of waiting ranks. An error that it throws ends the
     ///     decomposition.
     /// - Throws: `TernaryError`: a setting out of range, a weight that is not finite or that LAPACK cannot work on, a stalled
     ///   loop.
@@ -90,7 +91,7 @@ package struct TernaryDecomposition: Sendable {
         return problem.finish(try GreedyDecomposer.adapt(problem, options, &adaptation, eachRound), error: .nan, scale: scale)
     }
 
-    /// Decomposes matrices of one shape to as many components each, as the groups of a convolution need it.
+    /// Decomposes matrices of one shape into equally many components, as the groups of a convolution require.
     ///
     /// - Parameters:
     ///   - weights: `[B, m, n]`.

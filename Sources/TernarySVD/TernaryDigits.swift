@@ -4,7 +4,7 @@ internal import LinearAlgebra
 package import Quantization
 package import TensorCore
 
-/// What the digits of a layer's weight are chosen by: the second moment of its inputs, factored.
+/// The norm by which the digits of a layer's weight are chosen: the second moment of its inputs, factored.
 package struct DigitNorm: Sendable {
     let norm: OutputNorm
     let factor: GPTQFactor
@@ -19,36 +19,37 @@ package struct DigitNorm: Sendable {
 /// A weight as whole numbers with ternary digits: W ≈ diag(a)·(Σ_p 3^p·T_p)·diag(b), that is U = (… T₁ T₀), V a stack of
 /// identities, s the powers of 3. Columns of zeros are left out.
 ///
-/// The numbers are chosen for tr(O·E·H·Eᵀ) + price·bits, see ``OutputNorm``. With H = M·Mᵀ, M upper triangular, and columns in
-/// order, what earlier columns lose is taken up by later ones, and the loss is Σ_j (M_jj·e_j)²: so that each column loses as
-/// much as any other, its unit is b_j ∝ 1/M_jj. A price of bits, which adaptive coding makes real (``TernaryCode``), then
-/// thins out what is hardly worth them, and coordinate descent on E·H·Eᵀ itself takes back what the order of the columns cost.
+/// The numbers minimize tr(O·E·H·Eᵀ) + price·bits, see ``OutputNorm``. With H = M·Mᵀ, M upper triangular, and columns in order,
+/// later columns compensate the errors of earlier ones, and the loss is Σ_j (M_jj·e_j)². The units b_j ∝ 1/M_jj make all
+/// columns lose equally. A price of bits, which adaptive coding realizes (``TernaryCode``), then removes digits that are hardly
+/// worth them, and coordinate descent on E·H·Eᵀ itself recovers the loss due to the order of the columns.
 ///
-/// Under 2:4 digits are −1, 0 and 1 of powers of 2, of two neighbors at most one not 0 (the non-adjacent form, which every
-/// whole number has once): W ≈ diag(a)·(Σ_p 2^p·T_p)·diag(b). The digits of a column stand beside each other, an even number of
-/// them, so that no four neighbors hold more than two non-zeros, whatever the numbers.
+/// Under 2:4 the digits −1, 0 and 1 are those of powers of 2, and of two neighbors at most one is not 0 (the non-adjacent form,
+/// which is unique for every whole number): W ≈ diag(a)·(Σ_p 2^p·T_p)·diag(b). The digits of a column are beside each other, an
+/// even number of them, so that no four neighbors hold more than two non-zeros, whatever the numbers.
 ///
 /// Units of a quarter of an octave cost a file few bits. 3·m·n²/2 multiply-adds for the passes over the columns, and m·n² for
 /// each descent and about n per changed number.
 package struct TernaryDigits {
-    /// Digits of a number: a channel of much larger inputs than the others has units as much smaller.
+    /// The most digits of a number. A channel with much larger inputs than the others has correspondingly smaller units.
     private static let digits = 9
     /// The largest number, (3^digits − 1)/2.
     private static let largest = 9841
-    /// Rows that a draft looks at, about.
+    /// Approximate number of rows in a draft.
     private static let draftRows = 128
-    /// Price of a bit over the square of the unit. At a high rate the error of a number is its unit²/12 and falls fourfold with
-    /// a bit: ln 2/6 = 0.116 is where they balance; less has measured better, since what is thinned out is always too small.
+    /// Price of a bit divided by the square of the unit. At high rates the error of a number is unit²/12 and falls fourfold
+    /// with a bit, so that they balance at ln 2/6 = 0.116. Measurements favor less, since the price always makes numbers too
+    /// small.
     private static let price: Float = 0.04
-    /// Passes that know the frequencies of the pass before, and descents.
+    /// Passes that use the frequencies of the previous pass, and descents.
     private static let (passes, descents) = (2, 2)
 
     private let shape: [Int]
     private let inputs: DigitNorm
     private let sparsity: TernarySparsity
-    /// Of rows.
+    /// Scales of rows.
     private let a: [Float]
-    /// diag(a)⁻¹·W, `[n, m]`, 0 where an input never comes.
+    /// diag(a)⁻¹·W, `[n, m]`, 0 where an input is always 0.
     private let target: Tensor
     /// tr(O·W·H·Wᵀ).
     package let energy: Double
@@ -79,7 +80,7 @@ package struct TernaryDigits {
         energy = whole.energy * Double(rows.count) / Double(m)
     }
 
-    /// What the code of the factors for ε will take, about, in bits: one pass over some of the rows.
+    /// An estimate of the bits that the factors' code takes for ε: one pass over some of the rows.
     package func draftedBits(epsilon: Double) -> Double {
         let sample = TernaryDigits(sampling: self)
         guard let unit = sample.unit(epsilon) else { return 0 }
@@ -95,8 +96,8 @@ package struct TernaryDigits {
         package let relativeError: Double
     }
 
-    /// The factors for a unit that would lose a share ε² of the energy if all numbers were exact to half of it:
-    /// unit² = 12·ε²·energy/(m·n).
+    /// The factors for the unit that would lose a share ε² of the energy if all numbers were rounded to nearest: unit² =
+    /// 12·ε²·energy/(m·n).
     ///
     /// - Parameter eachStep: called before every step; what it throws ends the work.
     package func factors(epsilon: Double, eachStep: () throws -> Void = {}) throws -> Result {
@@ -128,7 +129,7 @@ package struct TernaryDigits {
         return unit > 0 && unit.isFinite ? unit : nil
     }
 
-    /// Zeros, whose columns' units make every column lose as much.
+    /// Numbers that are all 0, with units that make all columns lose equally.
     private func numbers(_ unit: Float) -> WholeNumbers {
         WholeNumbers(
             rows: shape[0], columns: shape[1], scales: inputs.factor.diagonal.map { (unit / $0).roundedToQuarterOctave },
@@ -158,19 +159,19 @@ package struct TernaryDigits {
     }
 }
 
-/// The numbers of a weight, and how many bits each takes by the frequencies in its column.
+/// The numbers of a weight, and the bits of each, estimated from frequencies in its column.
 private struct WholeNumbers {
     let rows: Int, columns: Int
     let scales: [Float]
     private let price: Float
     private let largest: Int
-    /// Numbers that have frequencies of their own; all that are larger count as the largest of these.
+    /// Numbers with their own frequencies; all larger ones count as the largest of these.
     private static let table = 121
     private(set) var codes: [Int16]
     /// `[columns, 2·limit + 1]`; nil before anything is known.
     private var rates: [Float]?
     private var limit: Int
-    /// As if so many numbers of a column had been those of the whole.
+    /// Weight of the whole matrix's frequencies in a column's, as a number of entries.
     private static let common = 8.0
 
     init(rows: Int, columns: Int, scales: [Float], price: Float, largest: Int) {
@@ -185,7 +186,7 @@ private struct WholeNumbers {
         let width = 2 * limit + 1
         var counts = [Double](repeating: 0, count: columns * width)
         for (place, code) in codes.enumerated() {
-            // Both signs are as likely.
+            // Both signs are equally likely.
             let first = place % columns * width + limit
             let number = min(limit, max(-limit, Int(code)))
             counts[first + number] += 0.5

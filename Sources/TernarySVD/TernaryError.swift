@@ -1,9 +1,9 @@
 internal import LinearAlgebra
 package import Support
 
-/// A ternary decomposition that cannot be made, or a packed file that cannot be used.
+/// An error: a ternary decomposition that cannot be made, or a packed file that cannot be used.
 package struct TernaryError: ReportableError, Equatable {
-    /// What is wrong: a setting, the data, or a loop that gets no nearer.
+    /// The kind of error: a setting, the data, or a loop without progress.
     package enum Kind: Sendable {
         /// A setting outside its range.
         case configuration
@@ -21,7 +21,7 @@ package struct TernaryError: ReportableError, Equatable {
         self.problem = problem
     }
 
-    /// Does linear algebra on a layer: what LAPACK cannot do is the weight's fault, and the error names the layer.
+    /// Does linear algebra for a layer. If LAPACK fails, the weight is the cause, and the error names the layer.
     static func naming<Result>(_ name: String, _ work: () throws -> Result) throws -> Result {
         do { return try work() } catch let error as LAPACKError { throw TernaryError(.data, "\(name): \(error)") }
     }

@@ -13,12 +13,12 @@ package struct TernaryFactors: Sendable {
     package let balance: Balance?
     /// Tolerance of the decomposition.
     package let tolerance: Float
-    /// How the matrix came from the layer's weight: `linear`, or a convolution's form.
+    /// How the matrix was made from the layer's weight: `linear`, or a convolution's form.
     package let form: String
-    /// What U and V keep to.
+    /// The sparsity that U and V satisfy.
     package let sparsity: TernarySparsity
 
-    /// - Precondition: the factors keep to the sparsity, which is not looked at here.
+    /// - Precondition: the factors satisfy the sparsity, which is not checked here.
     package init(
         u: PackedTernary, s: [Float], v: PackedTernary, balance: Balance? = nil, tolerance: Float, form: String = "linear",
         sparsity: TernarySparsity = .none
@@ -44,12 +44,12 @@ package struct TernaryFactors: Sendable {
             u: u.unpacked, s: Tensor(s, [componentCount]), v: v.unpacked, balance: balance, relativeError: error)
     }
 
-    /// Whether s, a and b have no more than the 16 bits of bfloat16, which a file then takes for them.
+    /// Whether all numbers of s, a and b fit into the 16 bits of bfloat16, which a file then uses for them.
     package var hasShortScales: Bool {
         (s + (balance.map { $0.a + $0.b } ?? [])).allSatisfy { $0 == $0.roundedToBFloat16 }
     }
 
-    /// The same with s, a and b rounded to these.
+    /// The same factors with s, a and b rounded to bfloat16.
     package var withShortScales: TernaryFactors {
         func short(_ scales: [Float]) -> [Float] { scales.map(\.roundedToBFloat16) }
         return TernaryFactors(
@@ -75,7 +75,7 @@ package struct TernaryFactors: Sendable {
 
     /// y = a∘U(s∘V(b∘x)) for each row of x `[tokens, n]`; `[tokens, m]`.
     ///
-    /// Sixteen tokens at a time; the products with U and V are additions straight from the bits.
+    /// Sixteen tokens at a time; the products with U and V are additions directly from the bits.
     package func apply(_ x: Tensor) -> Tensor {
         precondition(x.columns == v.columns, "a layer of \(v.columns) inputs for \(x.shape)")
         let lanes = PackedTernary.lanes

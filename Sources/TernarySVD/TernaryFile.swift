@@ -8,8 +8,8 @@ internal import TensorCore
 ///
 /// Metadata: `format` is `sq-train.ternary`, `version` is `5`, and per layer `NAME.shape` is `m,k,n`, `NAME.form` (`linear`, or
 /// a convolution's form), `NAME.tolerance` and `NAME.sha256`. The last is, in hexadecimal, of these three texts, each with a
-/// line feed after it, and of the bytes of the tensor: nearly any code is one of some matrix, so that nothing else would show a
-/// changed bit. The reader refuses everything else.
+/// line feed after it, and of the bytes of the tensor. Nearly every code is valid for some matrix, so that nothing else would
+/// show a changed bit. The reader refuses everything else.
 ///
 /// Files of version 4 hold plain tensors instead, and are read, too; so is version 3, which lacks `metadata_sha256`:
 ///
@@ -18,12 +18,12 @@ internal import TensorCore
 ///     NAME.v  U8  [⌈k·n/8⌉ + ⌈z/8⌉]   V, likewise
 ///     NAME.a  F32 [m]                 and NAME.b F32 [n], where the layer is balanced: both or neither
 ///
-/// Their `NAME.sha256` is of the texts and the bytes of u, s, v and, where they are, a and b.
+/// Their `NAME.sha256` is of the texts and the bytes of u, s, v and, where present, a and b.
 ///
 /// Optional, see ``Origin``: `source_model_sha256`, one digest, and `target_model_sha256`, one or more divided by commas.
 /// `metadata_sha256` is of all other metadata, a line `key=value` each, sorted.
 ///
-/// A file with layers that keep to 2:4 has version 6 and, of each of them, `NAME.sparsity`, `2:4`, a fourth text of
+/// A file with layers that satisfy 2:4 has version 6 and, for each of these, `NAME.sparsity` = `2:4`, a fourth text of
 /// `NAME.sha256`.
 package enum TernaryFile {
     static let format = "sq-train.ternary"
@@ -40,12 +40,12 @@ package enum TernaryFile {
         return sha256(of: lines.flatMap { Array($0.utf8) })
     }
 
-    /// Which models factors have to do with, by the SHA-256 of their tensors as hexadecimal digits (`Checkpoint.digest`).
+    /// The models that factors belong to, by the SHA-256 of their tensors in hexadecimal digits (`Checkpoint.digest`).
     package struct Origin: Sendable, Equatable {
         /// The model the factors were made from.
         package var source: String?
-        /// The models whose other weights belong to the factors: scored in any of them, the factors give the numbers they had
-        /// when they were made. Empty where the file does not say.
+        /// The models whose other weights belong to the factors. In any of them the factors give the scores that they had when
+        /// they were made. Empty where the file does not say.
         package var targets: [String]
 
         package init(source: String? = nil, targets: [String] = []) { (self.source, self.targets) = (source, targets) }
@@ -68,22 +68,22 @@ package enum TernaryFile {
         }
     }
 
-    /// What a file of a layer that a run keeps says besides.
+    /// Additional metadata in the file of a layer that a run keeps.
     package enum Remark: String, CaseIterable, Sendable {
-        /// Of all that decides the layer's factors.
+        /// A digest of everything that determines the layer's factors.
         case fingerprint
         /// The layer's errors, of its weight and of its outputs.
         case relativeError = "relative_error", weightedError = "weighted_error"
     }
 
-    /// The metadata's word on the models, without the factors.
+    /// The models named in the metadata, without reading the factors.
     ///
     /// - Throws: as ``read(_:)``.
     package static func origin(of path: String) throws -> Origin { try Origin(try opened(path).metadata, path: path) }
 
     /// Writes layers by name, atomically.
     ///
-    /// - Parameter remarks: metadata of the caller's own.
+    /// - Parameter remarks: additional metadata of the caller.
     package static func write(
         _ layers: [String: TernaryFactors], to path: String, origin: Origin = Origin(), remarks: [Remark: String] = [:]
     ) throws {
@@ -105,9 +105,9 @@ package enum TernaryFile {
         try SafetensorsFile.write(sources, to: path, metadata: metadata)
     }
 
-    /// Of a layer's tensors, in all versions.
+    /// Suffixes of a layer's tensors, in all versions.
     private static let suffixes = ["code", "u", "s", "v", "a", "b"]
-    /// What the metadata say of a layer, besides the digest of it; the last one of sparse layers only.
+    /// Metadata keys of a layer, besides its digest; the last one only for sparse layers.
     private static let described = ["shape", "form", "tolerance", sparsityKey]
     private static let sparsityKey = "sparsity"
 
@@ -115,7 +115,7 @@ package enum TernaryFile {
         sha256(of: texts.flatMap { Array("\($0)\n".utf8) } + tensors.joined())
     }
 
-    /// The file, once it is known to be one of packed layers that this program reads.
+    /// Opens the file, after checking that it is a file of packed layers that this program reads.
     private static func opened(_ path: String) throws -> SafetensorsFile {
         let file = try SafetensorsFile(path)
         guard file.metadata["format"] == format else {
@@ -138,7 +138,7 @@ package enum TernaryFile {
         ["format", "version", ProgramVersion.key, sealKey, Origin.sourceKey, Origin.targetKey] + Remark.allCases.map(\.rawValue)
     )
 
-    /// That the metadata say nothing that this program does not know, and that the version is the one for what the layers are.
+    /// Checks that the metadata has only known keys, and that the version fits the layers.
     private static func checkKeys(of file: SafetensorsFile) throws(TernaryError) {
         let names = names(in: file)
         let layerKeys = names.flatMap { name in (described + ["sha256"]).map { "\(name).\($0)" } }
@@ -156,18 +156,18 @@ package enum TernaryFile {
         }
     }
 
-    /// A file's metadata of the caller's own.
+    /// The additional metadata of a file.
     package static func remarks(of path: String) throws -> [Remark: String] {
         let metadata = try opened(path).metadata
         return Dictionary(
             uniqueKeysWithValues: Remark.allCases.compactMap { remark in metadata[remark.rawValue].map { (remark, $0) } })
     }
 
-    /// What a layer takes in a file.
+    /// Shape and size of a layer in a file.
     package struct Layer: Sendable {
         /// `[m, n]`.
         package let shape: [Int]
-        /// Of its tensors and, of all layers together, the whole file.
+        /// Bytes of its tensors and of its share of the header; over all layers these add up to the whole file.
         package let byteCount: Int
     }
 
@@ -178,7 +178,7 @@ package enum TernaryFile {
         let file = try opened(path)
         var layers: [String: Layer] = [:]
         let names = names(in: file).sorted()
-        // What is no tensor's is told the first layers, a byte more than the others.
+        // Bytes that belong to no tensor are divided evenly, with one more for the first layers.
         let header = file.byteCount - file.tensors.values.reduce(0) { $0 + $1.byteRange.count }
         for (place, name) in names.enumerated() {
             let (m, _, n) = try dimensions(of: name, in: file)
@@ -263,7 +263,7 @@ package enum TernaryFile {
         [version, sparseVersion].contains(file.metadata["version"])
     }
 
-    /// What a layer is said to keep to; only files of the newest version say anything.
+    /// The sparsity stated for a layer; only files of the newest version state one.
     private static func sparsity(of name: String, in file: SafetensorsFile) throws(TernaryError) -> TernarySparsity {
         guard let text = file.metadata["\(name).\(sparsityKey)"] else { return .none }
         guard file.metadata["version"] == sparseVersion, let result = TernarySparsity(rawValue: text), result != .none else {
@@ -273,7 +273,7 @@ package enum TernaryFile {
         return result
     }
 
-    /// That a layer's tensors, and what the metadata say of it, are as they were written.
+    /// Checks that a layer's tensors and metadata are unchanged since they were written.
     static func check(_ name: String, _ tensors: [[UInt8]], in file: SafetensorsFile) throws(TernaryError) {
         let texts = described.compactMap { key in
             file.metadata["\(name).\(key)"] ?? (key == sparsityKey ? nil : "")

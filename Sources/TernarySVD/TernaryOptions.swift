@@ -1,6 +1,6 @@
-/// How a matrix is decomposed. Defaults and what one option says of another stand here; settings and the public API take them.
+/// How a matrix is decomposed. Defaults and dependencies between options are defined here, for settings and the public API.
 package struct TernaryOptions: Sendable, Equatable {
-    /// By which algorithm components are found.
+    /// The algorithm that finds components.
     package enum Mode: String, Sendable, CaseIterable {
         /// Pairs near the residual's leading subspace, found by alternation; after each round coordinate descent over all
         /// entries of U and V, which minimizes ‖W − U·diag(s)·V‖² plus a price for each non-zero: fewer additions in less time.
@@ -21,15 +21,16 @@ package struct TernaryOptions: Sendable, Equatable {
     /// Whether the default mode first scales rows and columns to equal root mean square; the tolerance then refers to the
     /// scaled matrix.
     package var balance = true
-    /// What a non-zero costs in coordinate descent, as a share of the squared error that the next components remove per
-    /// non-zero: above 1 saves additions, below 1 saves components.
+    /// The price of a non-zero in coordinate descent, as a share of the squared error that the next components remove per
+    /// non-zero. Above 1 saves additions, below 1 saves components.
     package var price: Float = 0.85
-    /// Whether few components are found with the tolerance alone in mind, which bounds the largest singular value: the
-    /// residual's leading directions count more in coordinate descent, and what the tolerance leaves is used up in small steps.
-    /// Saves components and additions, but leaves a larger sum of squares. nil: unless the matrix is balanced; the tolerance is
-    /// then a means to a low loss and no promise about W, and training gets further without (Benchmarks/ternary.md).
+    /// Whether, with few components, only the tolerance counts, which bounds the largest singular value. The residual's leading
+    /// directions then count more in coordinate descent, and the remaining margin is used up in small steps. This saves
+    /// components and additions, but leaves a larger sum of squares. nil: only if the matrix is not balanced, since for a
+    /// balanced matrix the tolerance is a means to a low loss and no promise about W, and training gets better results without
+    /// this (Benchmarks/ternary.md).
     package var economy: Bool?
-    /// What U and V keep to: in the default mode with refinement.
+    /// The sparsity of U and V, in the default mode with refinement.
     package var sparsity = TernarySparsity.none
     /// Key of the random start of the subspace.
     package var seed: UInt64 = 0
@@ -48,18 +49,18 @@ package struct TernaryOptions: Sendable, Equatable {
     package var balances: Bool { balance && mode == .default }
     /// Whether components are reconsidered.
     package var refines: Bool { refinement && mode == .default }
-    /// Whether few components are found with the tolerance alone in mind.
+    /// Whether, with few components, only the tolerance counts.
     var economizes: Bool { economy ?? !balance }
 
-    /// The same for a matrix that has been scaled already.
+    /// The same options for a matrix that has already been scaled.
     var scaledAlready: TernaryOptions {
         var options = self
         (options.economy, options.balance) = (economizes, false)
         return options
     }
 
-    /// Below it nothing is found: the scales are damped by 1e-5 of their size, and residuals are sums in float32 (about 6e-8 a
-    /// term).
+    /// The smallest tolerance that can be reached, since the scales are damped by 1e-5 of their size, and residuals are sums in
+    /// float32 (errors of about 6e-8 per term).
     package static let leastTolerance: Float = 1e-5
 
     /// - Throws: `TernaryError` (configuration) naming the first setting out of range.

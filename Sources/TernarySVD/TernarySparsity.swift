@@ -2,17 +2,17 @@ package import TensorCore
 
 /// How many of a factor's neighbors may be non-zeros (`ternary.sparsity`).
 ///
-/// Neighbors stand beside each other along the axis that a product sums over: four entries of a row of U or V, from its
-/// beginning. What is left at a row's end are neighbors, too.
+/// Neighbors are four adjacent entries along the axis that a product sums over: of a row of U or V, counted from its beginning.
+/// The remaining entries at a row's end are neighbors, too.
 package enum TernarySparsity: String, Sendable, CaseIterable {
     case none
     /// At most two of four.
     case twoOfFour = "2:4"
 
-    /// Entries that are neighbors, and non-zeros among them at most.
+    /// The number of neighbors, and the most non-zeros among them.
     static let (neighbors, most) = (4, 2)
 
-    /// Whether the rows of a matrix keep to it.
+    /// Whether the rows of a matrix satisfy it.
     package func holds(_ matrix: Tensor) -> Bool {
         let n = matrix.columns
         guard self == .twoOfFour, n > 0 else { return true }
@@ -25,7 +25,7 @@ package enum TernarySparsity: String, Sendable, CaseIterable {
         }
     }
 
-    /// Whether U and V keep to it.
+    /// Whether U and V satisfy it.
     package func holds(_ factors: TernaryFactors) -> Bool {
         self == .none || holds(factors.u.unpacked) && holds(factors.v.unpacked)
     }

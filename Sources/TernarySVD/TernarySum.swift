@@ -1,7 +1,7 @@
 internal import CKernels
 package import TensorCore
 
-/// U·diag(s)·V for one U and V and many s: the factors in the form in which the product reads them, an eighth of their size as
+/// U·diag(s)·V for one U and V and many s. The factors are in the form that the product reads, an eighth of their size as
 /// floats.
 package struct TernarySum: Sendable {
     /// U: see `ck_ternary_tile`.
@@ -53,7 +53,7 @@ package struct TernarySum: Sendable {
     /// Vectors of additions for a block of columns.
     private static let costOfACode = Int(CK_TERNARY_WIDTH) / 16
 
-    /// Calls `body` for runs of columns that together are all of them, on all threads.
+    /// Divides all columns into runs, and calls `body` for them on all threads.
     private func share(_ s: Tensor, _ body: (UnsafePointer<ck_ternary_tiled>, Range<Int>) -> Void) {
         precondition(s.count == componentCount, "\(s.count) scales for \(componentCount) components")
         let width = Int(CK_TERNARY_WIDTH)

@@ -7,8 +7,8 @@ internal import TensorCore
 /// - changes (codec 1): a bit for each old component, set where it stays, and the new ones;
 /// - whole (codec 2): all components.
 ///
-/// Each can bring the row and column scales of a balanced layer, with its first components or where they have followed the
-/// weight.
+/// Each form can include the row and column scales of a balanced layer, with its first components or where they were adjusted
+/// to the weight.
 ///
 /// Layout, little-endian: branch u8 (0 refresh, 1 prune, 2 full), balanced u8, refused u8 (1: a refresh in the place of an
 /// adaptation that would have emptied the layer), zero u8, old number of components u32, new components k' u32, then what stays
@@ -16,27 +16,27 @@ internal import TensorCore
 /// ``PackedTernary/bytes`` (a mask, then as many signs as it has bits set), s as float32 (kept components, then new ones), and
 /// a [m] and b [n] where balanced, positive.
 ///
-/// A payload says all that is needed to check it but the old number of components, which the receiver compares when it applies
-/// the transition: a payload for the next step can arrive before this one is applied.
+/// A payload has everything needed to check it except the old number of components. The receiver compares that when it applies
+/// the transition, since a payload for the next step can arrive before this step is applied.
 package struct TransitionCodec {
     /// m×n.
     package let rows: Int, columns: Int
 
     package init(rows: Int, columns: Int) { (self.rows, self.columns) = (rows, columns) }
 
-    /// What a payload holds: scales alone, changes of components, or all of them.
+    /// The contents of a payload: only scales, changes of components, or all components.
     package enum Form: UInt8 { case scales, changes, whole }
 
     private static let headerBytes = 12
 
-    /// The largest payload accepted: components are bounded by sixteen times the longer side, which no useful tolerance comes
-    /// near.
+    /// The largest accepted payload. Components are limited to sixteen times the longer side, far more than any useful
+    /// tolerance needs.
     package var limit: Int {
         let componentCount = 16 * max(rows, columns)
         return Self.headerBytes + componentCount * (1 + 4) + packedBytes(componentCount) + 4 * (rows + columns)
     }
 
-    /// The most that U and V of so many components take.
+    /// The most bytes of U and V with this many components.
     private func packedBytes(_ componentCount: Int) -> Int {
         PackedTernary.maximumBytes(rows: rows, columns: componentCount)
             + PackedTernary.maximumBytes(rows: componentCount, columns: columns)
@@ -49,7 +49,7 @@ package struct TransitionCodec {
     package func encode(_ update: TransitionUpdate, oldCount: Int, name: String) throws(TernaryError) -> (
         form: Form, payload: [UInt8]
     ) {
-        // A mask is shorter than one column wherever anything stays.
+        // If anything is kept, a mask is shorter than one column.
         let form: Form = update.branch == .refresh ? .scales : update.kept.isEmpty ? .whole : .changes
         let added = update.newV.shape[0]
         var bytes: [UInt8] = [update.branch.code, update.balance == nil ? 0 : 1, update.isRefusal ? 1 : 0, 0]
@@ -76,12 +76,12 @@ package struct TransitionCodec {
 
     // MARK: Reading
 
-    /// A payload that breaks a rule of the layout.
+    /// An error: a payload that breaks a rule of the layout.
     package struct Malformed: Error {
         package init() {}
     }
 
-    /// What a payload holds, its factors still packed.
+    /// The contents of a payload, with factors still packed.
     private struct Content {
         let branch: TransitionBranch, isRefusal: Bool
         let oldCount: Int, kept: [Int]
@@ -117,8 +117,8 @@ package struct TransitionCodec {
         guard balanced <= 1, refused <= (form == .scales ? 1 : 0), try reader.byte() == 0 else { throw Malformed() }
         guard (form == .scales) == (branch == .refresh) else { throw Malformed() }
         let (oldCount, added) = (try reader.count(), try reader.count())
-        // Bounds every product below before anything of that size is made. Nothing is made of the old components where all is
-        // new.
+        // Bounds every product below before anything of that size is allocated. Nothing is allocated for the old components
+        // where all are new.
         guard form == .whole || oldCount <= payload.count * 8, added <= payload.count * 8, form != .scales || added == 0
         else { throw Malformed() }
         var kept: [Int] = []
@@ -166,7 +166,7 @@ extension TransitionBranch {
     }
 }
 
-/// Takes a payload apart from the front; never reads past the end.
+/// Reads a payload from the front, and never past the end.
 private struct ByteReader {
     private let payload: [UInt8]
     private var position = 0

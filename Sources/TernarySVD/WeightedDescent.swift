@@ -6,21 +6,24 @@ package import TensorCore
 /// E = W − diag(a)·U·diag(s)·V·diag(b), see ``OutputNorm``. A change of an entry lowers the error plus the price of the
 /// non-zeros: the error alone may rise where an entry is not worth its price.
 ///
-/// Rows of U do not depend on each other: of each, with F = diag(s)·V·diag(b), p = w·H·Fᵀ and G = F·H·Fᵀ say all, and
-/// coordinates take their best of {−1, 0, 1} in turn. Columns of V do, through H: they go one after the other, and what the
-/// changes of one do to the gradients of the others is added to them. The scales s and a are least squares in between.
+/// Rows of U are independent of each other. For each, with F = diag(s)·V·diag(b), p = w·H·Fᵀ and G = F·H·Fᵀ are sufficient, and
+/// entries take their best value of {−1, 0, 1} in turn. Columns of V depend on each other through H: they are updated one after
+/// the other, and the effect of each change on the gradients of the other columns is added to these. In between, the scales s
+/// and a are solved for by least squares.
 ///
-/// Under 2:4 (``TernarySparsity``) what breaks it is thinned out first, where it costs least, and no change breaks it again.
+/// Under 2:4 (``TernarySparsity``) entries that break it are removed first, where that costs least, and no later change breaks
+/// it again.
 ///
 /// A round costs 4·k·n² + 4·m·n·k multiply-adds in products and about 2·k·(m + n) per changed entry.
 package struct WeightedDescent {
-    /// What a non-zero must save, as a share of its component's curvature there: their number stays near what it was.
+    /// The saving that a non-zero must bring, as a share of its component's curvature. The number of non-zeros then stays about
+    /// the same.
     private static let price: Float = 0.05
-    /// Rounds that `ptq` takes.
+    /// Number of rounds in `ptq`.
     package static let rounds = 6
     /// Passes over a row of U, and sweeps over the columns of V, in a round.
     private static let (passes, sweeps) = (4, 4)
-    /// Columns of V whose changes reach the gradients of the others in one product.
+    /// Columns of V whose changes are carried to the gradients of the others in one product.
     private static let block = 32
 
     private let norm: Tensor
@@ -44,7 +47,7 @@ package struct WeightedDescent {
 
     /// - Parameters:
     ///   - weight: `[m, n]`.
-    ///   - start: a decomposition of it. Its scales are rounded to the 16 bits of bfloat16.
+    ///   - start: a decomposition of the weight, whose scales are rounded to bfloat16.
     package init(
         _ weight: Tensor, _ start: TernaryDecomposition, _ outputs: OutputNorm, _ weighting: TernaryWeighting,
         sparsity: TernarySparsity = .none
@@ -63,14 +66,14 @@ package struct WeightedDescent {
         energy = OutputNorm(inputs: norm).squared(target, rowWeights: rowWeights)
     }
 
-    /// tr(O·E·H·Eᵀ) of the factors as they are.
+    /// tr(O·E·H·Eᵀ) of the present factors.
     package var objective: Double { OutputNorm(inputs: norm).squared(residual, rowWeights: rowWeights) }
 
     /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)).
     package var relativeError: Double { energy > 0 ? (max(0, objective) / energy).squareRoot() : 0 }
 
-    /// The factors as they are, components without entries left out unless others' neighbors would change. The error in the
-    /// spectral norm is not computed: NaN.
+    /// The present factors, without empty components unless others would get new neighbors. The error in the spectral norm is
+    /// not computed, and is NaN.
     package func decomposition() -> TernaryDecomposition {
         let (m, n, k) = (u.shape[0], v.shape[1], componentCount)
         let kept = (0..<k).filter { j in
@@ -157,7 +160,8 @@ extension WeightedDescent {
                 let last = min(first + Self.block, n)
                 let (q, change) = (gradients.mutablePointer, changes.mutablePointer)
                 for c in first..<last {
-                    // A column by itself is a row of the problem above: its gradients over H_cc, with G in the place of V·Vᵀ.
+                    // A single column is like a row of the problem above: its gradients divided by H_cc, with G instead of
+                    // V·Vᵀ.
                     let (curve, own, moved) = (norm.pointer[c * (n + 1)], q + c * k, change + (c - first) * k)
                     for j in 0..<k { current[j] = own[j] / curve }
                     moved.update(from: current, count: k)
@@ -184,7 +188,7 @@ extension WeightedDescent {
 }
 
 extension WeightedDescent {
-    /// V made to keep to 2:4, by what each entry is worth alone.
+    /// Makes V satisfy 2:4, judging each entry separately.
     private mutating func thinRight(_ gram: Tensor, _ weighted: Tensor) {
         let (k, n) = (componentCount, v.shape[1])
         guard !sparsity.holds(v) else { return }
@@ -201,7 +205,7 @@ extension WeightedDescent {
 // MARK: - Scales
 
 extension WeightedDescent {
-    /// s, then a: least squares, each with all else kept.
+    /// s, then a, by least squares, each with everything else fixed.
     private mutating func refit() throws {
         let (m, k) = (u.shape[0], componentCount)
         let gram = matmul(images, .asStored, v, .transposed)
@@ -240,7 +244,7 @@ extension WeightedDescent {
         var matrix = kernel
         let damping = ScaleSolver.damping * (squares / Double(k)).squareRoot()
         let solved = try solvePositiveDefinite(&matrix, diagonal: damping, x).map { Float($0).roundedToBFloat16 }
-        // The damping and the rounding cost something: what they cost may be more than there is to gain.
+        // Damping and rounding may cost more than there is to gain.
         func value(_ s: [Float]) -> Double {
             var sum = 0.0
             for i in 0..<k {

@@ -1,7 +1,7 @@
 internal import TensorCore
 
-/// Buffers that grow with the components and are used again: a tensor of a new size every round would take new pages from the
-/// system every round, and clearing them costs more than the arithmetic.
+/// Reusable buffers that grow with the components. A tensor of a new size in every round would take new pages from the system,
+/// and clearing these costs more than the arithmetic.
 final class Workspace {
     enum Purpose: Int, CaseIterable {
         /// Factors as columns.
@@ -14,7 +14,7 @@ final class Workspace {
 
     private var buffers = Purpose.allCases.map { _ in Tensor(zeros: [0]) }
 
-    /// Room for `count` floats, undefined, valid until the next call with the same purpose.
+    /// Space for `count` floats, uninitialized, valid until the next call with the same purpose.
     func take(_ purpose: Purpose, _ count: Int) -> UnsafeMutablePointer<Float> {
         if buffers[purpose.rawValue].count < count {
             buffers[purpose.rawValue] = Tensor(uninitialized: [count + count / 2])

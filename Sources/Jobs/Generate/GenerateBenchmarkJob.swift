@@ -9,8 +9,8 @@ package import Runs
 internal import Support
 internal import TensorCore
 
-/// Measures how fast a model reads a prompt and makes tokens, and leaves that in a run folder. The ranks are stages of the
-/// model.
+/// Measures how fast a model reads a prompt and generates tokens, and writes the result to a run folder. The ranks are stages
+/// of the model.
 package struct GenerateBenchmarkJob: Job {
     package static let name = "generate"
     package static let hasReplicas = false

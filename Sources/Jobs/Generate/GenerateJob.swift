@@ -9,14 +9,14 @@ internal import Models
 internal import Parallelism
 internal import Runs
 
-/// Text that a model writes after a prompt, token by token. The ranks are stages of the model.
+/// Generates text after a prompt, token by token. The ranks are stages of the model.
 package struct GenerateJob {
     private let prompt: () throws -> String
     private let chat: Chat?
 
-    /// That the prompt is what a user says, and the model answers.
+    /// Settings of a chat, in which the prompt is a user's message that the model answers.
     package struct Chat: Sendable {
-        /// What the model is told before; nil for nothing.
+        /// The system message; nil for none.
         let system: String?
 
         package init(system: String? = nil) { self.system = system }
@@ -24,12 +24,12 @@ package struct GenerateJob {
 
     /// - Parameters:
     ///   - chat: nil where the text continues the prompt itself.
-    ///   - prompt: asked on the first rank.
+    ///   - prompt: called on the first rank.
     package init(chat: Chat? = nil, prompt: @escaping () throws -> String) { (self.chat, self.prompt) = (chat, prompt) }
 
     /// Collective.
     ///
-    /// - Parameter output: gets the text in pieces, on the first rank.
+    /// - Parameter output: receives the text in pieces, on the first rank.
     /// - Throws: `GenerationError`, `ConfigurationError`; errors of reading and of the chat template; what `prompt` throws.
     @discardableResult
     package func run(
@@ -40,10 +40,10 @@ package struct GenerateJob {
         let staged = try StagedFolder(config, dims, world)
         let prompt = try GenerationPrompt(staged.folder.folder, world) { tokenizer in
             guard let chat else { return tokenizer.encode(try self.prompt(), addSpecialTokens: true) }
-            // The template names the special tokens itself, the first too.
+            // The template adds the special tokens itself, including the first one.
             return tokenizer.encode(try conversation(chat, staged.folder.folder.path), addSpecialTokens: false)
         }
-        // Whoever types the prompt may take their time.
+        // Typing the prompt may take any time.
         let problem = try world.watch(longestWait: .seconds(config.watchdog.step))
         if let problem, world.isRoot { Console.printError("warning: \(problem)") }
         let most = min(settings.maxTokens, staged.shape.maximumPositions - prompt.tokens.count)
@@ -65,17 +65,17 @@ package struct GenerateJob {
             if let rest = text?.finish() { output(rest + "\n") }
             return end == .length && most < settings.maxTokens ? .positions : end
         } catch let error as GenerationError {
-            // All ranks have it at once.
+            // All ranks have this error at the same time.
             throw AgreedError(error)
         }
     }
 
-    /// What a user reads who has stopped the text in the middle of a line, or whose other program reads no more of it.
+    /// The message where the user has stopped the text in the middle of a line, or where the program that reads it has ended.
     private static func advice() -> String {
         StopRequest.signal == SIGPIPE ? "stopped: nobody reads the text any more" : "\nstopped on request before the text's end"
     }
 
-    /// The conversation as the folder's template has it.
+    /// The conversation, rendered by the folder's template.
     private func conversation(_ chat: Chat, _ folder: String) throws -> String {
         let template = try FolderChat(folder: folder)
         let system = chat.system.map { [FolderChat.Message(role: "system", $0)] } ?? []

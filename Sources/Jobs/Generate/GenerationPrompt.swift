@@ -6,16 +6,16 @@ internal import Support
 
 /// The tokens that a text continues, and the tokens that end it.
 ///
-/// The first rank alone needs the tokenizer.
+/// Only the first rank needs the tokenizer.
 struct GenerationPrompt {
     let tokens: [Int32]
     let endTokens: Set<Int32>
-    /// On the first rank.
+    /// The tokenizer, on the first rank.
     let tokenizer: Tokenizer?
 
     /// Collective.
     ///
-    /// - Parameter encode: called on the first rank; the tokens of the prompt.
+    /// - Parameter encode: called on the first rank; returns the tokens of the prompt.
     /// - Throws: ``GenerationError``, ``FileError``; what `encode` throws.
     init(
         _ folder: ModelFolder, _ world: some Communicator, encode: (Tokenizer) throws -> [Int32]
@@ -54,7 +54,7 @@ struct GenerationPrompt {
 extension ModelFolder {
     /// The tokens that end a text: those of generation_config.json or, where that names none, of config.json or the tokenizer.
     ///
-    /// - Throws: ``FileError`` for what is no token of the model.
+    /// - Throws: ``FileError`` for an ID that is not a token of the model.
     fileprivate func endTokens(_ tokenizer: Tokenizer) throws(FileError) -> Set<Int32> {
         let name = path + "/generation_config.json"
         for file in [PathKind(name) == .absent ? nil : try HFConfig(name), config].compactMap(\.self) {

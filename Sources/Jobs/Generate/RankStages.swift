@@ -4,8 +4,8 @@ internal import TensorCore
 
 /// The ranks of a group as stages of a network, in their order.
 ///
-/// Sending waits for the receiver, so that no more than one message a stage is in memory. While a prompt is read in pieces,
-/// each stage works on another of them.
+/// Sending waits for the receiver, so that at most one message per stage is in memory. While a prompt is read in pieces, each
+/// stage works on a different piece.
 struct RankStages<Ranks: Communicator>: StageLink {
     private let ranks: Ranks
 

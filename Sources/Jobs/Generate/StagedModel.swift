@@ -6,14 +6,15 @@ internal import Models
 internal import Parallelism
 internal import Planning
 
-/// A model's folder, and the blocks of it that each rank runs.
+/// A model's folder, and the blocks that each rank runs.
 struct StagedFolder {
     let folder: CompressedFolder
     let stages: [Range<Int>]
 
     /// Checks the folder; no weight is read yet. Collective.
     ///
-    /// - Throws: ``ConfigurationError`` where there are more ranks than layers, or the folder has no product in integers.
+    /// - Throws: ``ConfigurationError`` where there are too many ranks for the model, or where the folder does not support
+    ///   integer products.
     init(_ config: RunConfig, _ dims: ParallelDims, _ world: some Communicator) throws {
         let model = try ModelSource.folder(config.model.path, world)
         (folder, stages) = try world.agree {

@@ -6,8 +6,8 @@ internal import Runs
 internal import TernarySVD
 
 extension LanguageModelInputs {
-    /// That ternary factors belong to this model: that its other weights are those that they were scored with. Said on rank 0
-    /// alone, since it reads all weights.
+    /// Checks that ternary factors belong to this model, which means that its other weights are those with which they were
+    /// scored. Only on rank 0, since it reads all weights.
     ///
     /// - Throws: ``OriginError``, unless `allow_mismatch`.
     func checkOrigin(ofFactors path: String?, _ model: ModelFolder, _ context: JobContext<some Communicator>) throws {
@@ -19,7 +19,7 @@ extension LanguageModelInputs {
 }
 
 extension LanguageModelRun {
-    /// Says where ternary factors are used with another model's other weights, or may be. Collective.
+    /// Notes where ternary factors are, or may be, used with another model's other weights. Collective.
     func noteOrigin(ofFactors path: String?) throws {
         guard let path else { return }
         let context = context
@@ -37,7 +37,8 @@ extension LanguageModelRun {
 }
 
 extension TernaryFile.Origin {
-    /// What factors are to a model that they do not belong to, as ``OriginError`` words it; nil where they do, or do not say.
+    /// The relation of factors to a model that they do not belong to, for ``OriginError``; nil where they belong to it, or do
+    /// not say.
     fileprivate func mismatch(with model: ModelFolder) throws -> String? {
         guard source != nil || !targets.isEmpty else { return nil }
         let digest = try model.checkpoint.digest()

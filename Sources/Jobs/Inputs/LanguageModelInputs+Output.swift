@@ -10,7 +10,7 @@ internal import Support
 internal import TensorCore
 
 extension ElementType {
-    /// Of the types that weights are written in.
+    /// The name of a type that weights are written in.
     var name: String {
         switch self {
         case .bf16: "bfloat16"
@@ -21,7 +21,7 @@ extension ElementType {
 }
 
 extension Tensor {
-    /// The values that a file of this type would hold.
+    /// The values as a file of this type would hold them.
     func rounded(to type: ElementType) -> Tensor {
         switch type {
         case .bf16: StoredTensor(roundingToBFloat16: self).tensor
@@ -41,11 +41,11 @@ extension LanguageModelInputs {
         }
     }
 
-    /// Writes `model/` in the run folder: a stage's parameters from each rank of the first replica, its shard. Collective.
+    /// Writes `model/` in the run folder. Each rank of the first replica writes its stage's parameters as a shard. Collective.
     ///
     /// - Parameters:
-    ///   - packing: what the folder says of its packed linears; nil where all are floats.
-    ///   - description: what the weights are, for the line that says where and how large they are.
+    ///   - packing: the description of the folder's packed linears; nil where all are floats.
+    ///   - description: a description of the weights, for the line that states their place and size.
     /// - Returns: bytes of the weights written, on rank 0.
     @discardableResult
     func write(
@@ -57,7 +57,7 @@ extension LanguageModelInputs {
             try write(parameters, packing ?? FolderPacking(), as: type, to: path, context)
             if let packing, context.config.model.dense {
                 var floats = parameters.map { _, value in StoredTensor(value.tensor) }
-                // Other programs transform nothing online. R3 is in no weight.
+                // Other programs transform nothing online, so R4 is removed. R3 is in no weight.
                 if let r4 = packing.execution.hooks(folder.architecture).r4 { floats = floats.unrotatedDown(by: r4) }
                 try write(floats.dense, FolderPacking(), as: type, to: context.folder.file(RunFiles.dense), context)
             }
@@ -71,7 +71,7 @@ extension LanguageModelInputs {
         return bytes
     }
 
-    /// This rank's stage of what `model/` holds.
+    /// This rank's stage of `model/`.
     func readBack(_ context: JobContext<some Communicator>) throws -> CompressedModel {
         try Trace.span(.readModel) {
             try context.communicator.agree {
@@ -103,7 +103,7 @@ extension LanguageModelInputs {
                 packing.sources(name, value, as: type, folder.architecture)
             }
         }
-        // Whether the embedding is the head too, the last stage knows.
+        // Only the last stage knows whether the embedding is also the head.
         let tied = try groups.pipeline.broadcast(
             Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: groups.dims.pipeline - 1)
         try world.agree { if let opened { try packing.commit(writer, opened, tied: tied == 1) } }

@@ -11,24 +11,24 @@ package import Runs
 package import Support
 package import TensorCore
 
-/// What a job on a language model reads before it starts: the model's folder (of the weights, nothing yet) and the tokens, all
-/// checked.
+/// The checked input of a job on a language model, before it starts: the model's folder (without reading weights yet) and the
+/// tokens.
 package struct LanguageModelInputs {
     package let folder: ModelFolder
     /// What the folder's network does to activations.
     package let execution: Execution
     /// The blocks of every stage.
     package let stages: [Range<Int>]
-    /// The training windows; nil where the model is to draw them.
+    /// The training windows; nil where the model is to sample them.
     package let training: Windows?
-    /// The evaluation windows; nil where the model is to draw them.
+    /// The evaluation windows; nil where the model is to sample them.
     package let evaluation: Windows?
     /// The token that sampled sequences begin with.
     package let firstSampledToken: Int32
-    /// SHA-256 of all token windows that training reads (`Windows/digest()`); "sampled" where the model draws them, "none" in
+    /// SHA-256 of all token windows that training reads (`Windows/digest()`); "sampled" where the model samples them, "none" in
     /// a job that does not train.
     package let dataDigest: String
-    /// What the user should know of the data, one line each.
+    /// Notes for the user on the data, one line each.
     package let dataNotes: [String]
     /// The data's entry in `summary.json`.
     package let dataSummary: JSONObject
@@ -74,7 +74,7 @@ package struct LanguageModelInputs {
         firstSampledToken = draws ? try Self.firstSampledToken(folder.config, vocabulary: shape.vocabularySize) : 0
     }
 
-    /// The token that starts a text, 0 where config.json names none.
+    /// The token that starts a text; 0 where config.json names none.
     private static func firstSampledToken(_ config: HFConfig, vocabulary: Int) throws(FileError) -> Int32 {
         guard let value = config.json["bos_token_id"], value != .null else { return 0 }
         guard let token = value.integer, (0..<vocabulary).contains(token) else {
@@ -85,13 +85,13 @@ package struct LanguageModelInputs {
 }
 
 extension LanguageModelInputs {
-    /// What a job can start from.
+    /// The kinds of models that a job can start from.
     enum StartingPoint {
         /// Weights as floats.
         case floats
-        /// These, or ternary factors.
+        /// Floats, or ternary factors.
         case factors
-        /// Any folder that a job has written.
+        /// Any folder that a job writes.
         case compressed
     }
 
@@ -108,7 +108,7 @@ extension LanguageModelInputs {
                 + "sq-train export --format huggingface makes of it")
     }
 
-    /// Whether the model runs in another way than as plain floats.
+    /// Whether the model runs in any other way than as plain floats.
     var isCompressed: Bool { folder.packed != nil || execution != .plain }
 
     /// The factors in the model's folder; nil where there are none.
@@ -121,7 +121,7 @@ extension LanguageModelInputs {
         (evaluation?.count ?? config.data.evalWindows ?? Self.drawnWindows) * config.data.sequenceLength
     }
 
-    /// Windows to draw for an evaluation that is given neither a text nor a number.
+    /// Windows to sample for an evaluation without a text and without a number.
     private static var drawnWindows: Int { DataSettings.defaultEvalWindows }
 
     /// A line that tells the user which layers each stage holds, such as `1 replica of 2 stages: layers 0–2, attention of 3;
@@ -135,9 +135,9 @@ extension LanguageModelInputs {
             + stages.map(architecture.summary(of:)).joined(separator: "; ")
     }
 
-    /// The windows to learn from: of the text given, or drawn from the model itself. Collective.
+    /// The windows to learn from: from the given text, or sampled from the model itself. Collective.
     ///
-    /// - Parameter limit: how many are drawn at most.
+    /// - Parameter limit: the most windows that are sampled.
     package func trainingWindows(
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>,
         limit: Int = .max
@@ -151,7 +151,7 @@ extension LanguageModelInputs {
         return try Windows(TokenSource(tokens: drawn.flatMap(\.self), name: "sampled tokens"), length: length, maximum: length)
     }
 
-    /// The windows to evaluate on: of the text given, or drawn from the model itself. Collective.
+    /// The windows to evaluate on: from the given text, or sampled from the model itself. Collective.
     package func evaluationWindows(
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ context: JobContext<some Communicator>
     ) throws -> [[Int32]] {

@@ -3,24 +3,24 @@ internal import Configuration
 internal import EmbeddedModel
 internal import Exports
 
-/// From what a user calls a model to the folder that is read. Here alone a GGUF file becomes a folder: reading settings,
+/// Finds the folder to read for the model that the user names. Only here is a GGUF file turned into a folder: reading settings,
 /// planning and profiling write nothing.
 package enum ModelSource {
-    /// The folder of a model: one as it is given, the `model` in a run's folder, the embedded model for its name or for nil, or
-    /// what is made of a GGUF file beside it.
+    /// The folder of a model: the given folder, the `model` in a run's folder, the embedded model for its name or for nil, or
+    /// the folder that is made from a GGUF file beside it.
     ///
     /// - Throws: as `GivenPath/model(_:)` and `GGUFImport/folder(of:)`.
     package static func folder(_ path: String?) throws -> String {
         try GGUFImport.folder(of: GivenPath.model(EmbeddedModel.resolve(path ?? EmbeddedModel.name)))
     }
 
-    /// The name of such a folder in tables, without a look into it, whether or not it is to be found.
+    /// The name of such a folder in tables, without reading it, whether or not it exists.
     static func name(_ path: String?) -> String {
         let given = EmbeddedModel.resolve(path ?? EmbeddedModel.name)
         return (try? GivenPath.model(given)) ?? given
     }
 
-    /// The folder for all ranks, of which the first does what is to be done. Collective.
+    /// The folder for all ranks; the first rank does any import. Collective.
     static func folder(_ path: String?, _ world: some Communicator) throws -> String {
         try world.fromRoot { try folder(path) }
     }

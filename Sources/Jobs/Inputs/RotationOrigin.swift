@@ -6,7 +6,7 @@ internal import Rotation
 internal import Runs
 package import Support
 
-/// A file that belongs to another model than the one it is given to.
+/// An error: a file belongs to a model other than the one it is used with.
 package struct OriginError: ReportableError, Equatable {
     package let file: String
     package let model: String
@@ -21,7 +21,7 @@ package struct OriginError: ReportableError, Equatable {
 }
 
 extension LanguageModelInputs {
-    /// That rotations belong to this model; said on rank 0 alone, since it reads all weights.
+    /// Checks that rotations belong to this model. Only on rank 0, since it reads all weights.
     ///
     /// - Throws: ``OriginError``, unless `allow_mismatch`.
     func checkOrigin(ofRotations path: String?, _ context: JobContext<some Communicator>) throws {
@@ -35,7 +35,7 @@ extension LanguageModelInputs {
 }
 
 extension LanguageModelRun {
-    /// Says where rotations are used for something else than they were learned for. Collective.
+    /// Notes where rotations are used for something other than they were learned for. Collective.
     func noteOrigin(ofRotations path: String?) throws {
         guard let path else { return }
         let world = context.communicator

@@ -4,7 +4,7 @@ internal import Models
 internal import Runs
 
 extension JobContext {
-    /// Where calibrations keep activations: with the weights in their files, these are in a file, too.
+    /// Where calibrations keep activations: in a file, if weights are read from their files, too.
     var activationStorage: ActivationStorage {
         switch config.model.storage {
         case .f32, .bf16: .memory

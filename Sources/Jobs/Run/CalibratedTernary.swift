@@ -10,7 +10,7 @@ internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 
-/// Ternary layers that are made by what a calibration text shows of their inputs.
+/// Ternary layers that are made by statistics of their inputs on a calibration text.
 struct CalibratedTernary<World: Communicator> {
     private let run: LanguageModelRun<World>
     private let original: ModelWeights<StoredTensor>
@@ -21,18 +21,18 @@ struct CalibratedTernary<World: Communicator> {
 
     /// Windows that drafts of digits are made on.
     private static var draftWindows: Int { 32 }
-    /// What a file takes for a layer besides its code, at most about: entries of the header.
+    /// An upper estimate of a layer's bytes in a file besides its code, for entries of the header.
     private static var headerBytes: Int { 400 }
-    /// Of the budget, so that what the last layer takes more than was thought does not exceed it.
+    /// The share of the budget that is kept back, so that an underestimate of the last layer does not exceed the budget.
     private static var margin: Double { 0.002 }
 
-    /// Of messages that say what a stage has taken of the budget; hidden states have 0.
+    /// The tag of messages on the bits that stages have taken; hidden states have 0.
     private static var budgetTag: Int { 1 }
 
     private var config: RunConfig { run.context.config }
     private var groups: ParallelGroups<World> { run.context.groups }
 
-    /// - Parameter indices: of this stage's layers. Collective.
+    /// - Parameter indices: indices of this stage's layers. Collective.
     init(
         _ run: LanguageModelRun<World>, _ original: ModelWeights<StoredTensor>, _ indices: [Int],
         keeping finished: FinishedLayers
@@ -42,14 +42,14 @@ struct CalibratedTernary<World: Communicator> {
         windows = try run.calibrationWindows(drawingFrom: original.parameters)
     }
 
-    /// Goes through the blocks; the layers that read one hook point are dealt to the replicas. Collective.
+    /// Goes through the blocks. The layers that read the same hook point are dealt to the replicas. Collective.
     ///
-    /// What a run that was ended in the middle has made of a layer is taken back. Where that is all of a hook point's layers,
-    /// no pass is spent on what their inputs look like.
+    /// Results of an interrupted run are restored. Where these cover all layers of a hook point, no pass is needed for the
+    /// statistics of their inputs.
     ///
     /// - Parameters:
-    ///   - work: what is made of a layer, by its owner.
-    ///   - finish: called on all replicas with the layers of a hook point; returns their new weights.
+    ///   - work: the work on a layer, by its owner.
+    ///   - finish: called on all replicas with the results for the layers of a hook point; returns their new weights.
     private func calibrate<Work: LayerWork>(
         _ mode: CalibrationMode, _ windows: [[Int32]], _ work: Work,
         finish: (CalibratedLayers, _ own: [DealtLayer<Work.Made>]) throws -> [Tensor]
@@ -73,7 +73,7 @@ struct CalibratedTernary<World: Communicator> {
             let open = own.filter { dealt[$0].made == nil }
             if try groups.replicas.allReduce(Int64(open.count), .sum) > 0 {
                 let statistics = try calibrated.statistics()
-                // All stages learn of it from the pass through the blocks.
+                // All stages learn of an error in the pass through the blocks.
                 let made = try groups.replicas.agree {
                     let norm = try naming(calibrated.layers[first].name) { try Work.Norm(statistics) }
                     return try Team.map(open.count) { place, _ in
@@ -93,7 +93,7 @@ struct CalibratedTernary<World: Communicator> {
         }
     }
 
-    /// As ``calibrate(_:_:_:finish:)``, layers that take the weights' places. Collective.
+    /// As ``calibrate(_:_:_:finish:)``, for layers that replace the weights. Collective.
     ///
     /// - Parameter done: called on all replicas with the layers of a hook point.
     private func replaced<Work: LayerWork>(
@@ -116,7 +116,7 @@ struct CalibratedTernary<World: Communicator> {
         return names.compactMap { results[$0] }
     }
 
-    /// Does work on a layer; what goes wrong names it.
+    /// Does work on a layer; errors name the layer.
     private func naming<Result>(_ layer: String, _ work: () throws -> Result) throws -> Result {
         do {
             return try work()
@@ -125,7 +125,7 @@ struct CalibratedTernary<World: Communicator> {
         }
     }
 
-    /// What decides a layer, besides the options of the decomposition.
+    /// Everything that determines a layer besides the options of the decomposition.
     private func source(_ layer: CalibratedLayers.Layer, _ origin: Digest, _ detail: String) -> FinishedLayers.Source {
         FinishedLayers.Source(
             weight: layer.weight, name: layer.name, inputs: origin,
@@ -138,9 +138,9 @@ struct CalibratedTernary<World: Communicator> {
     }
 }
 
-/// A layer of a hook point, whose it is, and what has been made of it there.
+/// A layer of a hook point, its owner, and its result there.
 private struct DealtLayer<Made> {
-    /// Among the hook point's layers.
+    /// Index among the hook point's layers.
     let index: Int
     let owner: Int
     let source: FinishedLayers.Source
@@ -150,7 +150,7 @@ private struct DealtLayer<Made> {
 // MARK: - Descent
 
 extension CalibratedTernary {
-    /// Layers whose factors have been changed for the error of the layers' outputs. Collective.
+    /// Layers whose factors have been changed to lower the error of the layers' outputs. Collective.
     func descending(from layers: [TernaryReport.Layer]) throws -> [TernaryReport.Layer] {
         try replaced(
             by: DescentWork(
@@ -162,9 +162,9 @@ extension CalibratedTernary {
 // MARK: - Digits
 
 extension CalibratedTernary {
-    /// Layers as whole numbers with ternary digits that together take so many bits a weight. Collective.
+    /// Layers as whole numbers with ternary digits that together take `bits` bits per weight. Collective.
     ///
-    /// - Throws: `AgreedError` of a `ConfigurationError` where they cannot.
+    /// - Throws: `AgreedError` of a `ConfigurationError` where that is not possible.
     func digits(bits: Double) throws -> [TernaryReport.Layer] {
         let linears = try config.ternary.layers.choose(among: run.model.architecture.linears)
         let counts = linears.map { $0.shape[0] * $0.shape[1] }
@@ -178,11 +178,11 @@ extension CalibratedTernary {
         } catch {
             let extra = headers / Double(counts.reduce(0, +))
             let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
-            // Of drafts that all ranks have.
+            // From drafts, which all ranks have.
             throw AgreedError(
                 ConfigurationError("ternary.bits", "must be from about \(ends[0]) to \(ends[1]) for these layers"))
         }
-        // Stages go one after the other: each continues with what those before it have left of the budget.
+        // Stages work one after the other, each with the budget that the earlier ones have left.
         let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })
         let earlier = stages.last { $0 < groups.stage }
         let work = DigitWork(
@@ -216,7 +216,7 @@ extension CalibratedTernary {
         }
     }
 
-    /// What each layer takes for each of ``DigitBudget/drafts``, on the full-precision network's activations. Collective.
+    /// The bits of each layer for each of ``DigitBudget/drafts``, on the full-precision network's activations. Collective.
     private func drafts(_ places: [String: Int], _ counts: [Int]) throws -> [[Double]] {
         let levels = DigitBudget.drafts.count
         var table = [Double](repeating: 0, count: counts.count * levels)

@@ -11,7 +11,7 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// What `train` and `qat` have in common before and after their steps.
+/// The common work of `train` and `qat` before and after their steps.
 struct FullTrainingRun<World: Communicator> {
     private let run: LanguageModelRun<World>
     /// This rank's stage, as read from the model's folder.
@@ -23,9 +23,9 @@ struct FullTrainingRun<World: Communicator> {
     var context: JobContext<World> { run.context }
     var inputs: LanguageModelInputs { run.inputs }
 
-    /// Reads and checks the input, makes the run folder, and draws tokens where no text is given. Collective.
+    /// Reads and checks the input, makes the run folder, and samples tokens where no text is given. Collective.
     ///
-    /// - Parameter check: what the job asks of the input besides; on every rank, without communication.
+    /// - Parameter check: additional checks of the input by the job; called on every rank, without communication.
     init(
         _ context: JobContext<World>, job: String, from origin: LanguageModelInputs.StartingPoint = .floats,
         check: (LanguageModelInputs, Parameters<Tensor>) throws -> Void = { _, _ in }
@@ -41,26 +41,26 @@ struct FullTrainingRun<World: Communicator> {
         evaluation = try run.evaluationWindows(drawingFrom: parameters)
     }
 
-    /// The stage as it was read.
+    /// The network of the stage as read.
     var fullPrecision: Network<IdentityHooks> {
         run.model.constantNetwork(parameters)
     }
 
-    /// The network of other parameters.
+    /// The network with other parameters.
     func network(_ parameters: Parameters<Tensor>) -> Network<IdentityHooks> { run.model.constantNetwork(parameters) }
 
-    /// The same with something at its sites.
+    /// The same, with hooks.
     func network<Hooks: HookTransform>(_ parameters: Parameters<Tensor>, hooks: Hooks) -> Network<Hooks> {
         Network(model: run.model, parameters: parameters.map { _, tensor in Variable(constant: tensor) }, hooks: hooks)
     }
 
-    /// What rotations are merged into. Collective.
+    /// The network that rotations are merged into. Collective.
     func rotationBase() throws -> RotationBase { try RotationBase.of(parameters.map { StoredTensor($1) }, run) }
 
     /// Collective.
     ///
     /// - Parameters:
-    ///   - parameters: where to start; nil: as read.
+    ///   - parameters: initial parameters; nil: as read.
     ///   - weightTransform: see ``NetworkTrainer``.
     func trainer<Hooks: HookTransform>(
         _ parameters: Parameters<Tensor>? = nil, hooks: Hooks, weightTransform: ((Tensor) -> Tensor)? = nil,
@@ -74,14 +74,14 @@ struct FullTrainingRun<World: Communicator> {
             over: context.groups)
     }
 
-    /// What an earlier attempt saved; nil from the beginning.
+    /// The state that an earlier attempt saved; nil for a run from the beginning.
     func restoredState() -> TrainingState? { run.checkpoints.restoredState() }
 
-    /// Takes the steps that are left. Collective.
+    /// Takes the remaining steps. Collective.
     ///
     /// - Parameters:
-    ///   - more: what the job must remember besides the trainer's state.
-    ///   - afterUpdate: called after each update of the weights, within the step's time; adds to the step's metrics.
+    ///   - more: the job's state besides the trainer's, for checkpoints.
+    ///   - afterUpdate: called after each update of the weights, within the step's time; may add to the step's metrics.
     func train(
         _ trainer: NetworkTrainer<some HookTransform, World>,
         remembering more: () throws -> TrainingState = { TrainingState() },
@@ -110,7 +110,7 @@ struct FullTrainingRun<World: Communicator> {
         try evaluate(network, against: fullPrecision, windows: evaluation, context.groups)
     }
 
-    /// The same of the trained network. Collective.
+    /// The same for the trained network. Collective.
     ///
     /// - Throws: ``TrainingError/deadNetwork(vocabulary:)``.
     func trainedScore(_ network: Network<some HookTransform>) throws -> LanguageModelScore {
@@ -119,24 +119,24 @@ struct FullTrainingRun<World: Communicator> {
         return score
     }
 
-    /// Parameters as `model/` keeps floats: what is scored is what is written.
+    /// Parameters in the type of `model/`, so that the written numbers are scored.
     func asWritten(_ parameters: Parameters<Tensor>) throws -> Parameters<Tensor> {
         let type = try inputs.writtenType(context.config)
         return parameters.map { _, tensor in tensor.rounded(to: type) }
     }
 
-    /// Adds the rows that ternary layers compete with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.
+    /// Adds the rows that ternary layers are compared with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.
     func addIntegers(_ own: Set<String>, all: Set<String>, to table: inout ScoreTable, _ sizes: ModelSizes) throws {
         try table.addIntegers(own, of: parameters, all: all, .none, run.model, sizes, evaluation, context.groups)
     }
 
-    /// The network as it was read, and rounded. Collective.
+    /// The scores of the network as read, and rounded. Collective.
     func plainScore(_ recipe: QuantizationRecipe) throws -> PlainScore {
         try PlainScore(
             run.model, parameters, WeightPlan(context.config, run.model.architecture), recipe, evaluation, context.groups)
     }
 
-    /// Writes the model, each stage its shard. Collective.
+    /// Writes the model, each stage its own shard. Collective.
     ///
     /// - Parameter description: see ``LanguageModelInputs/write(_:_:as:_:_:)``.
     /// - Returns: bytes of the model's weights, on rank 0.
@@ -144,12 +144,11 @@ struct FullTrainingRun<World: Communicator> {
         try inputs.write(parameters.dense, as: try inputs.writtenType(context.config), description, context)
     }
 
-    /// The same of a compressed model, which is read back and scored: what is scored is what was written, run from its packed
-    /// form. Collective.
+    /// The same for a compressed model. The written model is read back and scored, run from its packed form. Collective.
     func writeAndScore(
         _ parameters: Parameters<CompressedValue>, _ packing: FolderPacking, _ description: String
     ) throws -> (score: LanguageModelScore, bytes: Int) {
-        // A network that training has killed leaves no folder; one window of each replica tells.
+        // A network that predicts nothing after training is not written. One window per replica shows that.
         let network = CompressedModel(parameters, packing.execution).network(run.model)
         let first = Array(evaluation.prefix(context.groups.dims.data))
         try run.checkAlive(trained: evaluate(network, against: Network<IdentityHooks>?.none, windows: first, context.groups))

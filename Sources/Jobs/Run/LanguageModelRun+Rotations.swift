@@ -5,9 +5,9 @@ internal import Support
 internal import Trainer
 
 extension LanguageModelRun {
-    /// Takes steps of an objective that runs no network, at the rate of its own. Collective.
+    /// Takes steps of an objective that does not run the network, at its own learning rate. Collective.
     ///
-    /// - Parameter verb: what the progress is called.
+    /// - Parameter verb: the word in the line of progress.
     func learn(_ learner: RotationLearner, steps: Int, _ verb: String) throws {
         var training = context.config.training
         (training.steps, training.warmupSteps, training.learningRate) = (steps, 0, nil)

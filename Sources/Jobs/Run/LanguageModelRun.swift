@@ -13,7 +13,8 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// A job on a language model, from its checked input to its summary: what all such jobs do before and after their own work.
+/// A job on a language model, from its checked input to its summary: the common work of all such jobs before and after their
+/// own.
 struct LanguageModelRun<World: Communicator> {
     let context: JobContext<World>
     let job: String
@@ -21,26 +22,27 @@ struct LanguageModelRun<World: Communicator> {
     let model: Model
     let checkpoints: RunCheckpoints<World>
     private let start: ContinuousClock.Instant
-    /// Operations per second of a large product in the precision of the job's own, on this rank.
+    /// Operations per second of a large product in the precision of the job's products, on this rank.
     private let peak: Double
-    /// The same of floats.
+    /// The same in float32.
     private let floatPeak: Double
 
     /// The result of a job's steps.
     struct Measured {
         var steps: Int
         var secondsPerStep: Double
-        /// Over all ranks.
+        /// Tokens of a step over all ranks.
         var tokensPerStep: Int
-        /// By this rank; nil where it was not measured.
+        /// Bytes sent by this rank per step; nil where it was not measured.
         var bytesSentPerStep: Int?
-        /// Floating-point operations the algorithm needs for a step, over all ranks.
+        /// Floating-point operations that the algorithm needs for a step, over all ranks.
         var flopsPerStep: Double
     }
 
-    /// Reads and checks the input on every rank, then makes the run folder: bad input leaves nothing behind. Collective.
+    /// Reads and checks the input on every rank, then makes the run folder, so that bad input leaves nothing behind.
+    /// Collective.
     ///
-    /// - Parameter prepare: what the job makes of the input, and asks of it; must not communicate.
+    /// - Parameter prepare: the job's own preparation and checks of the input; must not communicate.
     static func open<Prepared>(
         _ context: JobContext<World>, job: String, needsTraining: Bool,
         from origin: LanguageModelInputs.StartingPoint = .floats,
@@ -88,7 +90,7 @@ struct LanguageModelRun<World: Communicator> {
         return (run, prepared)
     }
 
-    /// The steps over the training text, or over sequences drawn from `parameters`. Collective.
+    /// The steps over the training text, or over sequences sampled from `parameters`. Collective.
     func trainingLoop(
         _ verb: String, automaticRate: Double, drawingFrom parameters: Parameters<some TensorValue>
     ) throws -> TrainingLoop {
@@ -97,12 +99,12 @@ struct LanguageModelRun<World: Communicator> {
             automaticRate: automaticRate)
     }
 
-    /// The evaluation text's windows, or sequences drawn from `parameters`. Collective.
+    /// The evaluation text's windows, or sequences sampled from `parameters`. Collective.
     func evaluationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
         try inputs.evaluationWindows(model, parameters, context)
     }
 
-    /// What layers are calibrated on: the first sequences of the training text, or sequences drawn from `parameters`.
+    /// The windows for calibration: the first sequences of the training text, or sequences sampled from `parameters`.
     /// Collective.
     func calibrationWindows(drawingFrom parameters: Parameters<some TensorValue>) throws -> [[Int32]] {
         let (text, config) = (try inputs.trainingWindows(model, parameters, context), context.config)
@@ -111,13 +113,13 @@ struct LanguageModelRun<World: Communicator> {
         return windows
     }
 
-    /// What the ranks divide of a step's work that all could do alike. Collective.
+    /// Which work of a step, that every rank could do itself, the ranks divide. Collective.
     func sharing() throws -> StepSharing {
         let planner = try planner(.rotate)
         return StepSharing(planner.workload, layout(planner.workload), on: planner.cluster)
     }
 
-    /// What a step costs on these machines, at the speed that was measured at the start. Collective.
+    /// A planner for these machines, with the speed that was measured at the start. Collective.
     private func planner(_ job: PlannedJob) throws -> Planner {
         let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: floatPeak)
         return Planner(Workload(job, context.config, model.architecture), cluster)
@@ -137,7 +139,7 @@ struct LanguageModelRun<World: Communicator> {
     /// Tokens of a training step, over all ranks.
     var tokensPerStep: Int { context.config.training.batchSize * context.config.data.sequenceLength }
 
-    /// Gathers what the ranks measured and writes `summary.json`. Collective.
+    /// Gathers the ranks' measurements and writes `summary.json`. Collective.
     @discardableResult
     func finish(_ measured: Measured, _ results: JSONObject) throws -> RunSummary {
         let (config, world) = (context.config, context.communicator)
@@ -168,7 +170,7 @@ struct LanguageModelRun<World: Communicator> {
             try writeCard(results, in: RunFiles.model)
             if config.model.dense { try writeCard(results, in: RunFiles.dense) }
         }
-        // Once the summary is there the run has ended: it is not stopped any more.
+        // Once the summary exists the run has ended and can no longer be stopped.
         try StopRequest.check(on: world)
         try StopRequest.shielded { try world.agree { try context.folder.write(summary) } }
         let exports = RunExports(config: config, folder: context.folder, reporter: context.reporter)
@@ -176,7 +178,7 @@ struct LanguageModelRun<World: Communicator> {
         return summary
     }
 
-    /// Says beside the model, where the job has left one of this name, where it comes from and what to expect of it.
+    /// If the job has written a model of this name, writes its origin and expected scores beside it.
     private func writeCard(_ results: JSONObject, in name: String) throws {
         let (config, folder) = (context.config, context.folder.file(name))
         guard PathKind(folder + "/config.json") == .file else { return }

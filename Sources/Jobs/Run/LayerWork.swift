@@ -5,20 +5,20 @@ internal import TensorCore
 internal import TernarySVD
 internal import Trainer
 
-/// What is made of one layer by what calibration has seen of its inputs, see ``CalibratedTernary``.
+/// Work on one layer that uses statistics of its inputs, see ``CalibratedTernary``.
 protocol LayerWork {
     associatedtype Norm: InputNorm
     associatedtype Made
 
-    /// For the line of progress.
+    /// The word in the line of progress.
     static var verb: String { get }
 
     /// Called once, before the first of this rank's layers.
     func begin() throws
-    /// All that the result depends on besides the weight, its inputs, the weighting and the sparsity, in text.
+    /// Everything that the result depends on besides the weight, its inputs, the weighting and the sparsity, as text.
     func settings(_ layer: String) -> String
     func make(_ layer: CalibratedLayers.Layer, _ norm: Norm, eachStep: () throws -> Void) throws -> Made
-    /// What a run that was ended in the middle has made.
+    /// The result of an interrupted run.
     func kept(_ finished: FinishedLayers, _ source: FinishedLayers.Source) -> Made?
     func keep(_ made: Made, _ finished: FinishedLayers, _ source: FinishedLayers.Source) throws
 }
@@ -27,7 +27,7 @@ extension LayerWork {
     func begin() {}
 }
 
-/// What layers that read the same inputs share.
+/// The norm that layers with the same inputs share.
 protocol InputNorm: Sendable {
     init(_ statistics: InputStatistics) throws(QuantizationError)
 }
@@ -35,10 +35,10 @@ protocol InputNorm: Sendable {
 extension OutputNorm: InputNorm {}
 extension DigitNorm: InputNorm {}
 
-/// Factors changed for the error of the layer's outputs, from those of a decomposition.
+/// Changes the factors of a decomposition to lower the error of the layer's outputs.
 struct DescentWork: LayerWork {
     static let verb = "descending"
-    /// By the layers' names.
+    /// Decompositions to start from, by the layers' names.
     let starts: [String: TernaryReport.Layer]
     let weighting: TernaryWeighting
     let sparsity: TernarySparsity
@@ -67,7 +67,7 @@ struct DescentWork: LayerWork {
     }
 }
 
-/// Whole numbers with ternary digits, within a budget of bits.
+/// Makes whole numbers with ternary digits, within a budget of bits.
 final class DigitWork: LayerWork {
     static let verb = "choosing digits"
 
@@ -80,7 +80,7 @@ final class DigitWork: LayerWork {
 
     /// - Parameters:
     ///   - places: the layers' places in the budget, by their names.
-    ///   - resume: what is done to the budget before the first layer.
+    ///   - resume: called with the budget before the first layer.
     init(
         budget: DigitBudget, places: [String: Int], weighting: TernaryWeighting, sparsity: TernarySparsity,
         resume: @escaping (inout DigitBudget) throws -> Void
@@ -117,13 +117,13 @@ final class DigitWork: LayerWork {
     }
 }
 
-/// The bits that a layer takes for each of ``DigitBudget/drafts``.
+/// Finds the bits that a layer takes for each of ``DigitBudget/drafts``.
 struct DraftWork: LayerWork {
     static let verb = "drafting"
 
     /// The layers' places in `counts`, by their names.
     let places: [String: Int]
-    /// Each layer's weights.
+    /// Number of weights of each layer.
     let counts: [Int]
     let weighting: TernaryWeighting
     let sparsity: TernarySparsity

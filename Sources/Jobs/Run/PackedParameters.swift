@@ -32,7 +32,7 @@ extension Parameters where Value: TensorValue {
 extension Parameters<CompressedValue> {
     /// The parameters with embedding and head as integers, where the plan rounds them.
     ///
-    /// - Throws: ``ConfigurationError`` where the embedding serves as head and the two have other bits.
+    /// - Throws: ``ConfigurationError`` where the embedding serves as head and the two have different bits.
     func roundingTables(_ plan: WeightPlan) throws(ConfigurationError) -> Self {
         if isLast { try plan.checkTables(tied: tiesHead) }
         return mapSpecs { _, spec, value in plan[spec.role].map { .integer($0.quantized(value.tensor)) } ?? value }
@@ -40,7 +40,7 @@ extension Parameters<CompressedValue> {
 }
 
 extension Execution {
-    /// What a configuration does to activations, with these rotations at run time.
+    /// What a configuration does to activations, with these run-time rotations.
     init(config: RunConfig, online: OnlineRotations = OnlineRotations()) {
         self.init()
         let settings = config.quantization
@@ -74,7 +74,7 @@ extension FolderPacking {
 }
 
 extension Architecture {
-    /// For `summary.json`: by which product how many linears of the compressed network ran.
+    /// For `summary.json`: the number of the compressed network's linears that ran by each kind of product.
     func products(ternary: Int = 0, integer: Int = 0) -> JSONValue {
         [
             "packed_ternary": .integer(ternary), "packed_integer": .integer(integer),

@@ -6,22 +6,23 @@ internal import Runs
 internal import Support
 internal import Trainer
 
-/// The forms of `export.formats`, which jobs leave below `exports/` of their folder once their results are there.
+/// The exports of `export.formats`, which jobs write below `exports/` of their folder after their results.
 ///
-/// Exports are made of results alone: what a killed or failed run lacks of them is made later without repeating its work.
+/// Exports are made only from results, so that the missing ones of a killed or failed run can be made later without repeating
+/// its work.
 struct RunExports {
     let config: RunConfig
     let folder: RunFolder
     let reporter: Reporter
 
-    /// Those that are not there; each appears complete or not at all.
+    /// The formats that are missing. An export appears whole or not at all.
     var missing: [ExportFormat] {
         config.export.formats.all.filter { PathKind(path(ModelWriters.named($0))) == .absent }
     }
 
-    /// Makes those that are not there.
+    /// Makes the missing exports.
     ///
-    /// - Returns: those made.
+    /// - Returns: the formats that were made.
     /// - Throws: as `ModelWriter.write(_:)`.
     @discardableResult
     func makeMissing() throws -> [ExportFormat] {
@@ -37,12 +38,12 @@ struct RunExports {
         return formats
     }
 
-    /// Of jobs that make a model.
+    /// Names of the jobs that make a model.
     private static let jobs = [RotateJob.name, TrainJob.name, PtqJob.name, QatJob.name, QuantizeJob.name]
 
-    /// Makes what a finished run lacks, while no other run uses its folder.
+    /// Makes the missing exports of a finished run, while no other run uses its folder.
     ///
-    /// - Returns: those made.
+    /// - Returns: the formats that were made.
     /// - Throws: ``FolderInUse``; as ``makeMissing()``.
     func complete(job: String) throws -> [ExportFormat] {
         guard Self.jobs.contains(job), !missing.isEmpty else { return [] }
@@ -54,29 +55,30 @@ struct RunExports {
 }
 
 extension RunConfig {
-    /// - Parameter execution: what the model that the job makes will do at run time.
-    /// - Throws: ``ConfigurationError`` where it cannot leave in a form of `export.formats`, whatever its weights become.
+    /// - Parameter execution: what the job's model will do at run time.
+    /// - Throws: ``ConfigurationError`` where it cannot be exported in a format of `export.formats`, whatever its weights
+    ///   become.
     func checkExports(_ execution: Execution, _ architecture: Architecture) throws(ConfigurationError) {
         try checkExports { $0.obstacle(execution, architecture) }
     }
 
-    /// That the forms of `export.formats` have a place for a model's network and tokenizer.
+    /// Checks that the formats of `export.formats` can hold a model's network and tokenizer.
     ///
     /// - Throws: as `ModelWriter.checkNetwork(of:)`.
     func checkExports(from folder: ModelFolder) throws {
         for format in export.formats.all { try ModelWriters.named(format).checkNetwork(of: folder) }
     }
 
-    /// - Throws: ``ConfigurationError`` where a job leaves nothing that a form of `export.formats` could hold.
+    /// - Throws: ``ConfigurationError`` where a job makes nothing that a format of `export.formats` could hold.
     func checkExports(job: String, _ architecture: Architecture) throws(ConfigurationError) {
         guard !export.formats.all.isEmpty else { return }
         let result = expectedResult(job, architecture)
         try checkExports { $0.obstacle(result) }
-        // Rotations at run time and rounded inputs come with packed integers alone.
+        // Only packed integers come with run-time rotations and rounded inputs.
         if result.linears != .integers { try checkExports(.plain, architecture) }
     }
 
-    /// - Throws: ``ConfigurationError`` where none of what the job may end with can leave in a form.
+    /// - Throws: ``ConfigurationError`` where none of the job's possible results can be exported in some format.
     func checkExports(_ results: [ExpectedResult], _ architecture: Architecture) throws(ConfigurationError) {
         try checkExports { writer in
             let obstacles = results.map { writer.obstacle($0) ?? writer.obstacle($0.execution, architecture) }

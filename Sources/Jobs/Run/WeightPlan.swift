@@ -4,8 +4,8 @@ internal import Quantization
 internal import Runs
 internal import Trainer
 
-/// How each linear's weight is rounded: as `quantization.weights` says, but with the bits of the last pattern of
-/// `quantization.overrides` that names it. How embedding and head are.
+/// How each linear's weight is rounded: as `quantization.weights` says, with the bits of the last pattern of
+/// `quantization.overrides` that names it. Also how embedding and head are rounded.
 struct WeightPlan {
     private let quantizers: [String: WeightQuantizer]
     let hasOverrides: Bool
@@ -45,14 +45,14 @@ struct WeightPlan {
         tables = .none
     }
 
-    /// Of the embedding or the head; nil where it stays as it is, and for everything else.
+    /// The quantizer of the embedding or the head; nil where it is not rounded, and for everything else.
     subscript(role: ParameterSpec.Role) -> WeightQuantizer? { tables[role] }
 
-    /// Whether one matrix would have to be two where the embedding serves as head.
+    /// Whether a tied embedding would have to become two matrices.
     var untiesHead: Bool { tables.embedding != tables.head }
 
     /// - Parameter tied: whether the embedding serves as head.
-    /// - Throws: ``ConfigurationError`` where one matrix would have to be two.
+    /// - Throws: ``ConfigurationError`` where a tied embedding would have to become two matrices.
     func checkTables(tied: Bool) throws(ConfigurationError) {
         guard tied, untiesHead else { return }
         throw ConfigurationError(
@@ -60,24 +60,24 @@ struct WeightPlan {
             "differs from quantization.embedding_bits, and the embedding is the head; give both the same")
     }
 
-    /// nil where the linear stays as it is.
+    /// The quantizer of a linear; nil where it is not rounded.
     subscript(linear: String) -> WeightQuantizer? { quantizers[linear] }
 
     /// Whether any weight is rounded.
     var rounds: Bool { !quantizers.isEmpty || tables.embedding != nil || tables.head != nil }
 
-    /// Of the linears that are rounded.
+    /// Quantizers of the linears that are rounded.
     var specs: [String: QuantizerSpec] { quantizers.mapValues(\.spec) }
 }
 
 extension ModelSizes {
-    /// Each weight as the integers that the plan makes of it.
+    /// The size with each weight as integers according to the plan.
     func rounded(by plan: WeightPlan) -> ModelSize {
         (plan.untiesHead ? untied : self).rounded(by: { plan[$0] }, table: { plan[$0] })
     }
 }
 
-/// How embedding and head are rounded, which are no linears: to nearest, with a symmetric range for each row.
+/// Quantizers of embedding and head, which are not linears: rounding to nearest, with a symmetric range for each row.
 private struct TableQuantizers {
     let embedding: WeightQuantizer?
     let head: WeightQuantizer?

@@ -8,17 +8,17 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// A network's score as it is, and with weights, activations and cache rounded to nearest, without any rotation.
+/// A network's score in full precision, and with weights, activations and cache rounded to nearest, without any rotation.
 package struct PlainScore: Sendable {
     package let fullPrecision: LanguageModelScore
     package let rounded: LanguageModelScore
 
     /// - Parameters:
-    ///   - parameters: of this rank's stage, as the model's folder has them. Norm gains stay where they are: what a linear
-    ///     reads is the normalized input times the gain, and that is what is rounded. Folding them into the weights first gives
-    ///     each row columns of very different sizes, and can cost several times the perplexity.
-    ///   - plan: of weights; `recipe`: of activations and cache.
-    /// - Throws: ``EvaluationError/uniform(vocabulary:)`` where the network itself predicts nothing.
+    ///   - parameters: parameters of this rank's stage, as stored in the model's folder. Norm gains are not folded: a linear's
+    ///     rounded input is the normalized value times the gain. Folding gains into the weights first gives each row columns of
+    ///     very different sizes, and can multiply the perplexity.
+    ///   - plan: rounding of weights; `recipe`: rounding of activations and cache.
+    /// - Throws: ``EvaluationError/uniform(vocabulary:)`` where the network itself predicts all tokens with equal probability.
     init(
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan, _ recipe: QuantizationRecipe,
         _ windows: [[Int32]], _ groups: ParallelGroups<some Communicator>
@@ -37,8 +37,8 @@ package struct PlainScore: Sendable {
 }
 
 extension QuantizationRecipe {
-    /// The network of these parameters with weights, activations and cache rounded to nearest, compared with the network
-    /// itself. Collective.
+    /// The score of the network of these parameters with weights, activations and cache rounded to nearest, compared with the
+    /// network itself. Collective.
     func score(
         _ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan, _ windows: [[Int32]],
         _ groups: ParallelGroups<some Communicator>
@@ -47,8 +47,8 @@ extension QuantizationRecipe {
             network(model, parameters, plan), against: model.constantNetwork(parameters), windows: windows, groups)
     }
 
-    /// The network of these parameters with weights, activations and cache rounded to nearest. An embedding that serves as head
-    /// becomes two matrices where the plan rounds them otherwise.
+    /// The network of these parameters with weights, activations and cache rounded to nearest. A tied embedding becomes two
+    /// matrices where the plan rounds embedding and head differently.
     func network(_ model: Model, _ parameters: Parameters<some TensorValue>, _ plan: WeightPlan) -> Network<QuantizedHooks> {
         var parameters = parameters
         if plan.untiesHead, parameters.isLast, parameters.tiesHead {

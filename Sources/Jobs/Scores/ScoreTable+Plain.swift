@@ -11,15 +11,15 @@ internal import TensorCore
 internal import Trainer
 
 extension ScoreTable {
-    /// The row of what rotations start from where nothing is balanced.
+    /// The row of the network that rotations start from, where nothing is balanced.
     static let folded = "rtn_folded"
 
-    /// Adds the rows of a network as it is and rounded to nearest, as stored and, where that is another thing and quantized at
-    /// all, as what rotations start from; says the first two. Collective.
+    /// Adds the rows of a network in full precision and rounded to nearest, as stored and, where that differs and is quantized
+    /// at all, as the network that rotations start from; reports the first two. Collective.
     ///
     /// - Parameters:
-    ///   - parameters: of this rank's stage, as the model's folder has them.
-    ///   - plan: how they are rounded.
+    ///   - parameters: parameters of this rank's stage, as stored in the model's folder.
+    ///   - plan: rounding of the weights.
     /// - Returns: the parameters that rotations start from.
     mutating func addPlain(
         _ run: LanguageModelRun<some Communicator>, _ parameters: consuming Parameters<StoredTensor>, _ base: RotationBase,
@@ -45,18 +45,18 @@ extension ScoreTable {
         return network
     }
 
-    /// Adds a network with ternary factors for weights, and with activations and cache as the table's title says.
+    /// Adds a network with ternary factors as weights, and with activations and cache as the table's title says.
     mutating func addTernary(_ key: String, _ label: String, _ score: LanguageModelScore, _ size: ModelSize) {
         var bits = bits
         bits.weights = nil
         add(key, "\(label), \(size.bitsPerWeight.formatted(decimals: 2)) bits a weight", bits, score, size)
     }
 
-    /// Adds the rows of a network with some linears rounded to 4 and to 3 bits: what ternary factors compete with. A row has a
-    /// scale, its range searched for. Collective.
+    /// Adds the rows of a network with some linears rounded to 4 and to 3 bits, with which ternary factors are compared. Each
+    /// row of a weight has a scale, and its range is searched for. Collective.
     ///
     /// - Parameters:
-    ///   - own: the linears of this rank's stage that are rounded; `all`: of the model.
+    ///   - own: the linears of this rank's stage that are rounded; `all`: those of the model.
     ///   - activations: how activations and cache are rounded in this table.
     mutating func addIntegers(
         _ own: Set<String>, of parameters: Parameters<some TensorValue>, all: Set<String>,

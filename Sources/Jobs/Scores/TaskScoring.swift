@@ -13,16 +13,16 @@ internal import TensorCore
 /// The tasks of `eval.tasks`, read and checked.
 struct TaskWork {
     let files: [TaskFile]
-    /// Of all files, one after the other.
+    /// Requests of all files, one after the other.
     let requests: [LikelihoodRequest]
-    /// Requests of each item of each file.
+    /// Number of requests for each item of each file.
     let counts: [[Int]]
     let bos: String
     let truncated: Int
-    /// Tokens that the network reads at most.
+    /// The most tokens that the network reads at once.
     let length: Int
 
-    /// Tokens that it reads.
+    /// Tokens that the network reads in all.
     var tokens: Int { requests.reduce(0) { $0 + $1.tokens.count } }
 
     /// Floating-point operations of its forward passes.
@@ -58,10 +58,10 @@ struct TaskWork {
 }
 
 extension LanguageModelRun {
-    /// Scores the tasks, and writes what lm-eval's readers read beside the summary. Collective.
+    /// Scores the tasks, and writes lm-eval's `results.json` beside the summary. Collective.
     ///
-    /// - Parameter scored: of this rank's stage.
-    /// - Returns: what the summary says.
+    /// - Parameter scored: the network of this rank's stage.
+    /// - Returns: the entry in the summary.
     func score(_ work: TaskWork, _ scored: TaskNetwork) throws -> JSONValue {
         let start = Self.seconds
         var network = scored.network

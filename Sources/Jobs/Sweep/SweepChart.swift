@@ -2,7 +2,7 @@ internal import Configuration
 internal import Foundation
 internal import Support
 
-/// Perplexity (on a logarithmic scale) against bits a weight, as an SVG: a color for each job, the fronts as lines.
+/// Perplexity (on a logarithmic scale) against bits per weight, as an SVG: a color for each job, the fronts as lines.
 struct SweepChart {
     private typealias Point = SweepReport.Row.Point
 
@@ -13,7 +13,7 @@ struct SweepChart {
     private let rows: [(row: SweepReport.Row, point: Point)]
     private let jobs: [String]
     private let bits: ClosedRange<Double>
-    /// Of logarithms.
+    /// The range of the logarithms.
     private let perplexities: ClosedRange<Double>
 
     init(_ rows: [SweepReport.Row]) {
@@ -23,7 +23,7 @@ struct SweepChart {
         perplexities = Self.range(self.rows.map { log($0.point.perplexity) })
     }
 
-    /// Around the values, a little wider.
+    /// A range around the values, a little wider.
     private static func range(_ values: [Double]) -> ClosedRange<Double> {
         guard let least = values.min(), let most = values.max() else { return 0...1 }
         let margin = max(0.06 * (most - least), 0.02 * abs(most) + 1e-3)

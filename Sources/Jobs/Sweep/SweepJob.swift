@@ -5,15 +5,15 @@ internal import Support
 
 /// Runs the jobs of a grid, each in a folder of its own, and keeps a table of their results.
 ///
-/// The ranks go through the runs together, or in groups side by side: a group that is done takes the next run that none has
-/// taken. A run that has finished is not made again, and one that was stopped resumes: the same command goes through the grid
-/// as often as it takes. A run that fails is a row of the table that says why; the others go ahead. The grid may have more or
-/// fewer runs the next time; those that are there keep their settings, or the sweep is refused.
+/// The ranks go through the runs together, or in groups side by side: a group that has finished takes the next run that no
+/// group has taken. A finished run is not repeated, and a stopped one resumes, so that the same command can be repeated until
+/// the grid is complete. A run that fails becomes a row of the table that gives the reason; the others continue. The grid may
+/// have more or fewer runs the next time, but existing runs must keep their settings, or the sweep is refused.
 package struct SweepJob {
     package static let name = SweepFolder.job
 
     private let file: String
-    /// Runs at a time, each on as many of the ranks.
+    /// Number of runs at a time, each on an equal share of the ranks.
     private let sideBySide: Int
 
     package init(_ file: String, sideBySide: Int = 1) {
@@ -21,10 +21,10 @@ package struct SweepJob {
         (self.file, self.sideBySide) = (file, sideBySide)
     }
 
-    /// Of the jobs that leave a table of scores, as all on a model do.
+    /// The job of a name, of those that write a table of scores.
     fileprivate static func job(_ name: String) -> (any Job)? { PlannedJob(rawValue: name)?.job }
 
-    /// - Parameter request: settings of all runs, over those of the grid's file; its `out` is the sweep's folder.
+    /// - Parameter request: settings for all runs, which override those of the grid's file; its `out` is the sweep's folder.
     /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
     ///   begin, ranks that cannot be divided, and a folder that holds something else; at the end the error of the first run of
     ///   the grid that failed. Collective.
@@ -42,7 +42,7 @@ package struct SweepJob {
         StopRequest.setAdvice { place.stopAdvice(overwrites: overwrites) }
         let lock: FolderLock? = try world.agree {
             guard world.isRoot else { return nil }
-            // What the user asked for was meant for the first attempt.
+            // The user's request applies to the first attempt.
             let beginsAnew = overwrites && !(request.attempt > 1 && place.isBegun(by: request.run ?? ""))
             try check(grid, request, place, ranks: world.size, overwrites: beginsAnew)
             let lock = try place.begin(
@@ -53,7 +53,7 @@ package struct SweepJob {
         }
         defer { withExtendedLifetime(lock) {} }
         var request = request
-        // All that was to go has gone.
+        // Everything to be removed has been removed.
         (request.overwrites, request.comparesUnfinished) = (false, true)
         request.stopAdvice = { place.stopAdvice(overwrites: overwrites) }
         let isAlone = sideBySide == 1
@@ -63,7 +63,7 @@ package struct SweepJob {
             grid: grid, folder: folder, ledger: ledger, request: request,
             reporter: isAlone ? reporter : reporter.speaking(part.isRoot),
             jobReporter: isAlone ? reporter : reporter.speaking(false))
-        // A group that cannot write down how a run has ended stops; the others take the runs that are left.
+        // A group that cannot record how a run has ended stops; the others take the remaining runs.
         var failure: (any Error)?
         do {
             while try group.runNext(on: part, settings) {}
@@ -73,7 +73,7 @@ package struct SweepJob {
             if part.isRoot { ledger.stop() }
             failure = stop
         }
-        // Until the last group is done; one that is asked to stop first lets the others save their runs.
+        // Waits until the last group is done. A group that is asked to stop first lets the others save their runs.
         func meet() throws { try world.agree { if let failure { throw failure } } }
         try failure is StopRequested ? StopRequest.shielded(meet) : meet()
         try world.agree {
@@ -86,14 +86,14 @@ package struct SweepJob {
         }
     }
 
-    /// Ranks that go through the runs which no other group has taken.
+    /// Ranks that go through the runs that no other group has taken.
     private struct Group {
         let grid: SweepGrid
         let folder: String
         let ledger: SweepLedger
         let request: JobRequest
         let reporter: Reporter
-        /// Of the jobs themselves, whose lines would mix with those of other groups.
+        /// Reporter of the jobs themselves, whose lines would otherwise mix with those of other groups.
         let jobReporter: Reporter
 
         /// - Returns: whether there was a run left. Collective.
@@ -112,7 +112,7 @@ package struct SweepJob {
                 guard let job = SweepJob.job(run.job) else { preconditionFailure("checked before") }
                 try job.run(own, jobReporter, on: part)
             } catch let error as any ReportableError where error is AgreedError || part.size == 1 {
-                // Where other ranks may wait for this one, an error that they do not have ends them all.
+                // If other ranks may be waiting for this one, an error that they do not have ends all.
                 reporter.note("run \(run.name) failed: \(error.description)")
                 failure = AgreedError(error)
             }
@@ -132,8 +132,8 @@ package struct SweepJob {
         return settings
     }
 
-    /// That every run's settings are known, its job is one that can use them, no other run is the same, and the folder is a
-    /// sweep's with the same runs, or will be. Looks only.
+    /// Checks that every run's settings are known and usable by its job, that no two runs are the same, and that the folder is,
+    /// or can become, that of this sweep. Changes nothing.
     private func check(
         _ grid: SweepGrid, _ request: JobRequest, _ place: SweepFolder, ranks: Int, overwrites: Bool
     ) throws {
@@ -152,7 +152,7 @@ package struct SweepJob {
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
             let config = try settings(run, request, "auto").configuration(job: run.job)
-            // Of what the texts mean: 0.3 and 0.30 are one value.
+            // Compares values, not texts: 0.3 and 0.30 are the same.
             if let earlier = named.updateValue(run.name, forKey: "\(run.job)\0\(config.meaning)") {
                 throw ConfigurationError(
                     file, "\(run.name) is the same run as \(earlier); give them different values, or leave one out")
@@ -160,7 +160,7 @@ package struct SweepJob {
             guard !run.assignments.contains(where: { $0.hasPrefix("out=") }) else {
                 throw ConfigurationError("\(file): out", "each run has a folder below the sweep's own; give that with --out")
             }
-            // What a row says of its run would not be so.
+            // The row would then not describe its run.
             if let (key, _) = run.varied.first(where: { (key, _) in
                 request.settings.assignments.contains { $0.hasPrefix("\(key)=") }
             }) {

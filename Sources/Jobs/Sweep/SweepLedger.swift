@@ -2,10 +2,10 @@ internal import Collectives
 internal import Runs
 internal import Support
 
-/// Which runs of a sweep some ranks have taken, and how those have ended that are done: what ranks that do not wait for each
-/// other know of each other's runs.
+/// Records which runs of a sweep have been taken and how finished ones have ended, for groups of ranks that do not wait for
+/// each other.
 ///
-/// A run is taken by making a folder of its number, which one process alone can do; a file in it says how the run ended.
+/// A run is taken by making a folder with its number, which only one process can do. A file in it says how the run ended.
 struct SweepLedger {
     private let folder: String
 
@@ -17,19 +17,20 @@ struct SweepLedger {
 
     private func entry(_ run: Int) -> String { "\(folder)/\(run)" }
 
-    /// Empties the ledger. One rank, before the others take anything.
+    /// Empties the ledger. Called by one rank, before the others take anything.
     func begin() throws(FileError) {
         try removeTree(folder)
         try makeFolder(folder)
     }
 
-    /// When the last run has ended.
+    /// Removes the ledger when the last run has ended.
     func end() throws(FileError) { try removeTree(folder) }
 
-    /// No more runs are to be taken: some ranks were asked to stop. Where that cannot be written the others hear of it later.
+    /// Records that no more runs are to be taken, since some ranks were asked to stop. If that cannot be written, the others
+    /// learn of it later.
     func stop() { try? AtomicFile.write("", to: "\(folder)/\(Self.stopFile)") }
 
-    /// The number of a run that nobody else has taken or will take; nil where there is none.
+    /// Takes a run that nobody else has taken and returns its number; nil where there is none.
     func take(from runs: Range<Int>) throws(FileError) -> Int? {
         if PathKind("\(folder)/\(Self.stopFile)") == .file { return nil }
         for run in runs where try makesNewFolder(entry(run)) { return run }
@@ -37,8 +38,8 @@ struct SweepLedger {
     }
 
     /// - Parameters:
-    ///   - model: as a summary names it, which a run that fails does not leave.
-    ///   - failure: nil for a run that has gone well.
+    ///   - model: the model's name, since a run that fails leaves no summary with it.
+    ///   - failure: nil for a run that succeeded.
     func note(_ run: Int, of model: String, _ failure: AgreedError?) throws(FileError) {
         var outcome = JSONObject()
         outcome["model"] = .string(model)

@@ -5,7 +5,7 @@ internal import Support
 
 /// The results of a sweep: `sweep.csv`, `sweep.json`, and the picture.
 ///
-/// A run's numbers are those of the row that its summary calls the `result` (``ScoreTable/result``).
+/// A run's numbers are those of the row that its summary names as `result` (``ScoreTable/result``).
 struct SweepReport {
     struct Row {
         let run: SweepGrid.Run
@@ -18,16 +18,16 @@ struct SweepReport {
         var seconds: Double?
         /// Why there are no numbers.
         var failure: String?
-        /// Whether no run of the same model is as good with fewer bits, or better with as many.
+        /// Whether no run of the same model is as good with fewer bits, or better with equally many.
         var isOnFront = false
     }
 
     private(set) var rows: [Row] = []
-    /// Of the first run that failed.
+    /// The error of the first run that failed.
     private(set) var firstFailure: AgreedError?
     /// Keys that a grid varies, in the order of their first run.
     private let keys: [String]
-    /// Each model by the first path that led to it.
+    /// The first path of each model.
     private var models: [String: String] = [:]
 
     init(_ grid: SweepGrid) {
@@ -36,7 +36,7 @@ struct SweepReport {
 
     /// The runs that have ended so far, in the order of the grid.
     ///
-    /// - Parameter folder: the sweep's, with a folder of each run.
+    /// - Parameter folder: the sweep's folder, with a folder for each run.
     init(_ grid: SweepGrid, _ ledger: SweepLedger, in folder: String) throws(FileError) {
         self.init(grid)
         for (index, run) in grid.runs.enumerated() {
@@ -53,7 +53,7 @@ struct SweepReport {
         var row = Row(run: run)
         row.model = named(summary["model"]?.string ?? "")
         let scored = summary["rows"]?.array ?? []
-        // Runs of versions that named no result: the last row was it.
+        // Earlier versions named no result, which was the last row.
         let key = summary["result"]?.string ?? scored.last?["key"]?.string
         if let result = scored.last(where: { $0["key"]?.string == key }) {
             row.label = result["label"]?.string ?? ""
@@ -67,7 +67,7 @@ struct SweepReport {
         markFront()
     }
 
-    /// The one name of a model that may have been given by several paths.
+    /// A single name for a model that may have been given by several paths.
     private mutating func named(_ model: String) -> String {
         let place = RunConfig.resolved(model) ?? model
         models[place] = models[place] ?? model
@@ -82,7 +82,7 @@ struct SweepReport {
         rows.append(row)
     }
 
-    /// The Pareto front of perplexity against bits a weight, for each model.
+    /// Marks the Pareto front of perplexity against bits per weight, for each model.
     private mutating func markFront() {
         for index in rows.indices {
             guard let own = rows[index].point else { continue }
@@ -95,19 +95,19 @@ struct SweepReport {
 
     // MARK: - Texts
 
-    /// For people, in the order of the bits.
+    /// The table for the user, in the order of the bits.
     var table: String {
         let wide = table(run: .max, result: .max)
         let isNarrow = wide.split(separator: "\n").allSatisfy { $0.count <= Table.width }
         return isNarrow ? wide : table(run: Self.narrowRun, result: Self.narrowResult)
     }
 
-    /// Characters of a run's name and of what was scored that leave the numbers room on a screen.
+    /// Widths of a run's name and of its result's label that leave room for the numbers on a screen.
     private static let (narrowRun, narrowResult) = (20, 18)
 
     /// - Parameters:
-    ///   - run: characters of a run's name in a line; what is beyond is in lines below.
-    ///   - result: of what was scored.
+    ///   - run: characters of a run's name per line; longer names continue on further lines.
+    ///   - result: the same for the result's label.
     private func table(run: Int, result: Int) -> String {
         var table = Table(
             columns: ["run", "result", "bits", "per\(Table.softHyphen)plexity", "KL (nats)", "MB", "front"])
@@ -128,7 +128,7 @@ struct SweepReport {
         return table.text
     }
 
-    /// Broken at blanks, and within words that are longer than a line.
+    /// The text broken at spaces, and within words that are longer than a line.
     private static func lines(_ text: String, _ width: Int) -> [String] {
         var lines = [""]
         for word in text.split(separator: " ") {
@@ -205,7 +205,7 @@ extension SweepReport.Row {
         let bits: Double, perplexity: Double
     }
 
-    /// Where the run lies in the picture; nil where it has no such numbers.
+    /// The run's point in the picture; nil where it lacks these numbers.
     var point: Point? {
         guard let bitsPerWeight, let perplexity, perplexity.isFinite, perplexity > 0 else { return nil }
         return Point(bits: bitsPerWeight, perplexity: perplexity)

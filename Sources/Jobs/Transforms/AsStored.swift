@@ -3,7 +3,7 @@ internal import Configuration
 internal import Models
 internal import TensorCore
 
-/// The network as it is.
+/// The network as stored.
 struct AsStored: ModelTransform {
     static let name = QuantizeSettings.Transform.none
     static let key = "stored"

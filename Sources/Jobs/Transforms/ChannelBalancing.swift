@@ -6,22 +6,22 @@ internal import Rotation
 internal import Runs
 internal import TensorCore
 
-/// Channels scaled against each other within the weights (``ChannelBalance``), so that rounding them costs least.
+/// Channels scaled against each other within the weights (``ChannelBalance``), so that rounding them loses least.
 struct ChannelBalancing: ModelTransform {
     static let name = QuantizeSettings.Transform.balance
     static let key = "balanced"
     static let label = "balanced"
     static let method: String? = "channel balance"
-    // It is for what other transforms start from.
+    // It is used before other transforms.
     static let isTried = false
 
     func apply(_ input: TransformInput<some Communicator>) throws -> Parameters<StoredTensor> {
         input.network.balanced(by: try Self.balances(input.network, input.run, on: input.calibration), input.architecture)
     }
 
-    /// What the blocks of this rank's stage are balanced by, by their place in the model. Collective.
+    /// The balances of the blocks of this rank's stage, by their place in the model. Collective.
     ///
-    /// - Parameter windows: the text that is looked at.
+    /// - Parameter windows: the calibration text.
     static func balances(
         _ network: Parameters<StoredTensor>, _ run: LanguageModelRun<some Communicator>, on windows: [[Int32]]
     ) throws -> [Int: ChannelBalance] {

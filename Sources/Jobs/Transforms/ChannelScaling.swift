@@ -5,7 +5,7 @@ internal import Models
 internal import Runs
 internal import TensorCore
 
-/// SmoothQuant (arXiv 2211.10438): channels of normalized inputs divided by scales that the weights take.
+/// SmoothQuant (arXiv 2211.10438): channels of normalized inputs are divided by scales that are multiplied into the weights.
 struct ChannelScaling: ModelTransform {
     static let name = QuantizeSettings.Transform.smoothquant
     static let key = "smooth"

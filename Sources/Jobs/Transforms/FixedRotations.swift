@@ -27,13 +27,13 @@ extension Parameters<StoredTensor> {
         (rotations.r1 == nil ? self : fusingNorms(architecture)).merging(rotations, online, architecture)
     }
 
-    /// R4 on the down projections' inputs where it is used, R1 and R2 merged, of a network with norms folded where R1 needs it.
-    /// A matrix is made when it is asked for.
+    /// R1 and R2 merged, and R4 on the down projections' inputs where it is used, for a network with norms folded where R1
+    /// needs it. A matrix is made when it is asked for.
     func merging(_ rotations: Rotations, _ online: OnlineRotations, _ architecture: Architecture) -> Self {
         folding(online).map { _, value in value.deferred }.rotated(by: rotations, architecture)
     }
 
-    /// R4 on the down projections' inputs where it is used; in memory.
+    /// R4 on the down projections' inputs where it is used, made in memory.
     consuming func folding(_ online: OnlineRotations) -> Self {
         guard let r4 = online.r4 else { return self }
         return rotatedDown(by: r4)

@@ -8,8 +8,8 @@ internal import Runs
 internal import TensorCore
 internal import Trainer
 
-/// R1 and R2 from `rotation.path`, or learned without a backward pass: by the range of what is rounded on the calibration text,
-/// or where no activations are rounded, by the weights' kurtosis.
+/// R1 and R2 from `rotation.path`, or learned without a backward pass: by the range of rounded values on the calibration text
+/// or, where no activations are rounded, by the weights' kurtosis.
 struct LearnedRotations: ModelTransform {
     static let name = QuantizeSettings.Transform.learned
     static let key = "rotated"

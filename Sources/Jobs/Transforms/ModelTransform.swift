@@ -7,25 +7,25 @@ internal import Support
 internal import TensorCore
 internal import Trainer
 
-/// A change of a network that leaves its function as it is and makes it easier to round.
+/// A change of a network that leaves its function unchanged and makes it easier to round.
 ///
 /// To add one, write it in a file of its own and list it in ``ModelTransforms``; its name is a case of
 /// `QuantizeSettings.Transform`.
 protocol ModelTransform: Sendable {
-    /// As `quantize.transform` names it.
+    /// Its name in `quantize.transform`.
     static var name: QuantizeSettings.Transform { get }
-    /// In the keys of `summary.json`.
+    /// Its part of keys in `summary.json`.
     static var key: String { get }
-    /// For the user.
+    /// Its name for the user.
     static var label: String { get }
-    /// In `method` of `summary.json`; nil for nothing.
+    /// Its part of `method` in `summary.json`; nil for none.
     static var method: String? { get }
     /// Whether R1 and R2 are merged into the weights. Norms are then folded, and R3 and R4 may be used at run time.
     static var rotates: Bool { get }
     /// Whether `quantize.recipe=auto` tries it.
     static var isTried: Bool { get }
 
-    /// Why models of this kind cannot be changed so, as what follows "this TYPE"; nil where they can.
+    /// Why models of this kind cannot be changed in this way, as the text after "this TYPE"; nil where they can.
     func obstacle(_ architecture: Architecture) -> String?
 
     /// This rank's stage of the network, changed. Collective.
@@ -47,7 +47,7 @@ extension ModelTransform {
     var isTried: Bool { Self.isTried }
 }
 
-/// The transforms there are.
+/// All transforms.
 enum ModelTransforms {
     static let all: [any ModelTransform] = [
         AsStored(), ChannelScaling(), FixedRotations(), LearnedRotations(), ChannelBalancing(),
@@ -60,7 +60,7 @@ enum ModelTransforms {
 }
 
 extension [any ModelTransform] {
-    /// The network changed by one after the other. Collective.
+    /// The network changed by one transform after the other. Collective.
     ///
     /// - Throws: ``TransformObstacle`` where this network cannot be changed so.
     func apply<World: Communicator>(_ input: TransformInput<World>) throws -> Parameters<StoredTensor> {
@@ -69,9 +69,9 @@ extension [any ModelTransform] {
         return input.network
     }
 
-    /// That models of this kind can be changed so.
+    /// Checks that models of this kind can be changed in this way.
     ///
-    /// - Parameter path: the model's.
+    /// - Parameter path: path of the model.
     /// - Throws: ``ConfigurationError`` that says why they cannot.
     func check(_ architecture: Architecture, _ path: String) throws(ConfigurationError) {
         if rotates { try architecture.checkRotatable(path) }
@@ -88,19 +88,19 @@ extension [any ModelTransform] {
     var rotates: Bool { contains { $0.rotates } }
 }
 
-/// What a transform starts from.
+/// The input of a transform.
 struct TransformInput<World: Communicator> {
     let run: LanguageModelRun<World>
     let recipe: QuantizeRecipe
     /// This rank's stage, as stored.
     var network: Parameters<StoredTensor>
-    /// Sequences for those that look at text.
+    /// Sequences for transforms that look at text.
     let calibration: [[Int32]]
 
     var architecture: Architecture { run.model.architecture }
 }
 
-/// Why a network cannot be changed in a way.
+/// An error: a network cannot be changed by a transform.
 struct TransformObstacle: ReportableError {
     let reason: String
     var description: String { "model.path: \(reason)" }

@@ -8,26 +8,26 @@ internal import Rotation
 internal import TensorCore
 internal import Trainer
 
-/// What `quantize` does to a model, from its settings.
+/// What `quantize` does to a model according to its settings.
 struct QuantizeRecipe {
-    /// Rounding the network as stored, for comparison: as it would be written.
+    /// Rounding of the network as stored, for comparison, in the form in which it would be written.
     let plain: QuantizationRecipe
     let plan: WeightPlan
     /// How integers are chosen.
     let method: any WeightQuantization
-    /// What is done before rounding, in order, where nothing is searched for.
+    /// The transforms before rounding, in order, where no recipe is searched for.
     let transforms: [any ModelTransform]
-    /// What every recipe of a search begins with.
+    /// The transforms that every recipe of a search begins with.
     let leading: [any ModelTransform]
-    /// Of `rotation.path`.
+    /// Rotations of `rotation.path`.
     let givenRotations: Rotations?
     /// How rotations would be learned, and where they would start.
     let rotation: RotationRecipe
-    /// Of a rotated network.
+    /// Online rotations of a rotated network.
     let online: OnlineRotations
     private let config: RunConfig
 
-    /// - Throws: ``ConfigurationError`` for what cannot be quantized so; ``FileError`` for the rotations.
+    /// - Throws: ``ConfigurationError`` for a model that cannot be quantized in this way; ``FileError`` for the rotations.
     init(_ config: RunConfig, _ inputs: LanguageModelInputs) throws {
         let architecture = inputs.folder.architecture
         var plainly = config
@@ -40,7 +40,7 @@ struct QuantizeRecipe {
         leading = config.leadingTransforms.map(ModelTransforms.named)
         online = config.quantize.online ? rotation.online : OnlineRotations()
         (method, self.config) = (try Self.method(config), config)
-        // Norms that are folded give the model a head of its own.
+        // Folding norms gives the model a separate head.
         let unties = config.quantize.recipe != .auto && transforms.rotates && rotation.start.r1 != nil
         try plan.checkTables(tied: architecture.tiesHead && !unties)
     }
@@ -61,19 +61,18 @@ struct QuantizeRecipe {
     /// What is done to activations at run time, after these transforms.
     func execution(of transforms: [any ModelTransform]) -> Execution {
         var execution = Execution(config: config, online: transforms.rotates ? online : OnlineRotations())
-        // Other programs have one range for a token, wherever it is read; where rotations are made at run time, only this one
-        // runs the folder.
+        // Other programs use one range per token everywhere. A folder with run-time rotations is run only by this program.
         let isShared = !(execution.r3 || execution.r4)
         let hasChoice = config.quantization.activations.headRanges != nil
         if execution.activationBits < 16, isShared, !hasChoice { execution.activationPerHead = false }
         return execution
     }
 
-    /// What the job may end with: one thing, or of a search a network as stored and a rotated one.
+    /// The possible results of the job: a single one or, for a search, a network as stored and a rotated one.
     func expectedResults(_ architecture: Architecture) -> [ExpectedResult] {
         let ends = config.quantize.recipe == .auto ? [leading, leading + [LearnedRotations()]] : [transforms]
         return ends.map { transforms in
-            // Where norms are folded, the embedding serves as head no longer.
+            // Where norms are folded, the embedding no longer serves as head.
             let isHead = architecture.tiesHead && !(transforms.rotates && rotation.start.r1 != nil)
             return ExpectedResult(
                 linears: .integers,
@@ -82,7 +81,7 @@ struct QuantizeRecipe {
         }
     }
 
-    /// What the network is called: in the table, in `summary.json`, and where its folder is announced.
+    /// Names of the network: in the table, in `summary.json`, and in the line about its folder.
     struct Names {
         let label: String
         let method: String
@@ -94,7 +93,7 @@ struct QuantizeRecipe {
         return names(transforms, method, labels: changes(transforms).map(label) + (isNearest ? [] : [method.label]))
     }
 
-    /// - Parameter labels: of the transforms and the method, those that are to be said.
+    /// - Parameter labels: the labels of the transforms and the method that are shown.
     func names(_ transforms: [any ModelTransform], _ method: any WeightQuantization, labels: [String]) -> Names {
         let changes = changes(transforms)
         let tables = [("embedding", config.quantization.embeddingBits), ("head", config.quantization.headBits)]
@@ -108,12 +107,12 @@ struct QuantizeRecipe {
         )
     }
 
-    /// A file of rotations may hold one of the two alone.
+    /// A file of rotations may hold only one of the two.
     private func label(_ transform: any ModelTransform) -> String {
         guard transform is LearnedRotations, let givenRotations else { return transform.label }
         return givenRotations.r1 == nil ? "R2" : givenRotations.r2 == nil ? "R1" : transform.label
     }
 
-    /// Those that change something.
+    /// The transforms that change something.
     private func changes(_ transforms: [any ModelTransform]) -> [any ModelTransform] { transforms.filter { $0.method != nil } }
 }

@@ -5,10 +5,10 @@ internal import Rotation
 internal import Runs
 internal import TensorCore
 
-/// What a network is before R1 and R2: channels balanced where `rotation.balance` says so, and norms folded. It is made of the
-/// network as stored more than once, since that is read again where two copies would take too much memory.
+/// The network before R1 and R2: with channels balanced where `rotation.balance` says so, and norms folded. It is made from the
+/// stored network more than once, since that is read again where two copies would take too much memory.
 struct RotationBase {
-    /// By a block's place in the model; nil where nothing is balanced.
+    /// Balances by a block's place in the model; nil where nothing is balanced.
     private let balances: [Int: ChannelBalance]?
     private let architecture: Architecture
 
@@ -24,15 +24,15 @@ struct RotationBase {
 
     var isBalanced: Bool { balances != nil }
 
-    /// What has been done before norms are folded.
+    /// The transforms before norms are folded.
     var transforms: [any ModelTransform] { isBalanced ? [ChannelBalancing()] : [] }
 
     /// The same for the user.
     var prefix: String { transforms.map { "\($0.label), " }.joined() }
 
     /// - Parameters:
-    ///   - network: as stored.
-    ///   - foldsNorms: false where no R1 is merged: the norms stay, and the embedding stays the head.
+    ///   - network: the network as stored.
+    ///   - foldsNorms: false where no R1 is merged. Then norms stay, and a tied embedding stays the head.
     func applied<Value: TensorValue>(to network: consuming Parameters<Value>, foldsNorms: Bool = true) -> Parameters<Value> {
         var balanced = consume network
         if let balances { balanced = (consume balanced).balanced(by: balances, architecture) }

@@ -1,6 +1,6 @@
 package import Support
 
-/// Why a run cannot resume where another stopped.
+/// An error: a run cannot resume where another one stopped.
 package enum CheckpointError: ReportableError, Equatable {
     case nothing(String)
     case allDamaged(String, String)

@@ -1,9 +1,10 @@
 internal import Support
 
-/// The folder `checkpoints` of a run: one folder `step-N` for each commit, and `LATEST`, which names the newest.
+/// The folder `checkpoints` of a run: a folder `step-N` for each checkpoint, and `LATEST`, which names the newest.
 ///
 /// A checkpoint is written as `step-N.tmp` and renamed when it is complete and durable, so that a folder `step-N` is whole
-/// whenever the process or the machine stops. `LATEST` is for people and scripts: what counts is what can be read.
+/// whenever the process or the machine stops. `LATEST` is only for people and scripts: a resuming run takes the newest
+/// checkpoint that can be read.
 struct CheckpointFolder: Sendable {
     let path: String
 
@@ -23,39 +24,39 @@ struct CheckpointFolder: Sendable {
         return step.flatMap { name == "\(prefix)\($0)" ? $0 : nil }
     }
 
-    /// Whether an interrupted write leaves what has this name: `step-N.tmp`, or `LATEST.tmp-…` of `AtomicFile`. Where a link
+    /// Whether an interrupted write leaves files of this name: `step-N.tmp`, or `LATEST.tmp-…` of `AtomicFile`. Where a link
     /// leads, other names are a user's.
     private static func isTemporary(_ name: String) -> Bool {
         if name.hasPrefix(latestName + temporarySuffix + "-") { return true }
         return name.hasSuffix(temporarySuffix) && step(ofName: name.dropLast(temporarySuffix.count)) != nil
     }
 
-    /// Steps committed, newest first. None where there is no folder; one that cannot be listed is an error, since a run that
-    /// took it for empty would start over and remove what is in it.
+    /// Steps with a checkpoint, newest first. Empty where there is no folder. A folder that cannot be listed is an error, since
+    /// a run that took it for empty would start over and remove its contents.
     func steps() throws(FileError) -> [Int] {
         try entriesIfPresent(ofFolder: path).compactMap { Self.step(ofName: $0) }.sorted(by: >)
     }
 
-    /// Makes an empty `step-N.tmp`; what interrupted writes have left is removed. Others may be writing nothing.
+    /// Makes an empty `step-N.tmp` and removes what interrupted writes have left. No other rank may be writing.
     func begin(_ step: Int) throws(FileError) {
         try makeFolder(path)
         for name in try entries(ofFolder: path) where Self.isTemporary(name) { try removeTree("\(path)/\(name)") }
         try makeFolder(temporary(step))
     }
 
-    /// Makes `step-N.tmp` where no other rank has.
+    /// Makes `step-N.tmp` if no other rank has made it.
     func join(_ step: Int) throws(FileError) { try makeFolder(temporary(step)) }
 
-    /// Removes `step-N.tmp`, which could not be completed.
+    /// Removes a `step-N.tmp` that could not be completed.
     func discard(_ step: Int) throws(FileError) { try removeTree(temporary(step)) }
 
-    /// That the folder can be listed where it is a link: ``remove()`` fails at one that leads nowhere.
+    /// Checks that the folder can be listed where it is a link: ``remove()`` fails at one that leads nowhere.
     func checkLink() throws(FileError) {
         if PathKind(path) == .link { _ = try entries(ofFolder: path) }
     }
 
-    /// Removes the folder. Where it is a link, to another disk say, that stays and checkpoints go to the same place again: what
-    /// is there of these goes.
+    /// Removes the folder. A link, for example to another disk, stays, so that new checkpoints go to the same place; only the
+    /// checkpoints there are removed.
     func remove() throws(FileError) {
         guard PathKind(path) == .link else { return try removeTree(path) }
         for name in try entries(ofFolder: path)
@@ -64,15 +65,17 @@ struct CheckpointFolder: Sendable {
         }
     }
 
-    /// Completes `step-N.tmp` by its manifest and gives it its name, then forgets all but the newest `keep`. Those of later
-    /// steps are damaged, or of an attempt that was given up: they go first, or they would be what is kept.
+    /// Completes `step-N.tmp` with its manifest and gives it its name, then removes all but the newest `keep`. Checkpoints of
+    /// later steps are damaged, or of an abandoned attempt. They are removed first, since they would otherwise be the ones that
+    /// are kept.
     func commit(_ manifest: CheckpointManifest, keep: Int) throws(FileError) {
         let step = manifest.step
-        // Atomic writes make their folder durable too, and with it the states.
+        // Atomic writes also make their folder durable, and so the states in it.
         try AtomicFile.write(
             CheckpointManifest.text(manifest.json),
             to: "\(temporary(step))/\(CheckpointManifest.fileName)")
-        // A rename takes no folder's place; one of this step, of an earlier attempt, is as good as this one until it is gone.
+        // A rename cannot replace a folder. A checkpoint of this step from an earlier attempt is as good as this one until it
+        // is removed.
         try removeTree(checkpoint(step))
         try renameDurably(temporary(step), to: checkpoint(step))
         try AtomicFile.write("\(Self.prefix)\(step)\n", to: "\(path)/\(Self.latestName)")
@@ -81,17 +84,17 @@ struct CheckpointFolder: Sendable {
         for other in steps where !kept.contains(other) { try removeTree(checkpoint(other)) }
     }
 
-    /// Reads a manifest and checks the files it names; of these, one rank's share, so that all ranks together check all of
-    /// them. Where there are as many ranks as then, each checks its own.
+    /// Reads a manifest and checks one rank's share of the files that it names, so that all ranks together check all of them.
+    /// Where there are as many ranks as when they were written, each checks its own file.
     ///
-    /// - Throws: what is wrong with the checkpoint.
+    /// - Throws: an error that says what is wrong with the checkpoint.
     static func verified(_ checkpoint: String, rank: Int = 0, of ranks: Int = 1) throws -> CheckpointManifest {
         let manifest = try CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")
-        // Another name its owner has given it.
+        // Its owner may have renamed it.
         if let named = step(ofName: checkpoint.split(separator: "/").last ?? ""), named != manifest.step {
             throw CheckpointError.damaged(checkpoint, "is of step \(manifest.step), as its \(CheckpointManifest.fileName) says")
         }
-        // Numbers without leading zeros: a shorter name comes first.
+        // Numbers have no leading zeros, so shorter names come first.
         let files = manifest.files.sorted { ($0.key.count, $0.key) < ($1.key.count, $1.key) }
         for number in stride(from: rank, to: files.count, by: ranks) {
             let (name, expected) = files[number]

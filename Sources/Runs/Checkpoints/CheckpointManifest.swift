@@ -2,46 +2,47 @@ internal import Configuration
 internal import Parallelism
 internal import Support
 
-/// What makes a checkpoint one: written last, it names every other file with its digest, and says which run they belong to.
+/// The manifest that completes a checkpoint. It is written last, names every other file with its digest, and says which run
+/// they belong to.
 package struct CheckpointManifest: Equatable, Sendable {
     static let fileName = "MANIFEST"
     static let version = 2
 
-    /// Which run a checkpoint belongs to: one that differs in any of this cannot resume from it.
+    /// The identity of the run that a checkpoint belongs to. A run that differs in any of this cannot resume from it.
     struct Identity: Equatable, Sendable {
         var job: String
         var worldSize: Int
         /// SHA-256 over the model's tensors.
         var model: String
-        /// SHA-256 over the token windows that training reads; nil in manifests of version 1, which did not have it.
+        /// SHA-256 over the token windows that training reads; nil in manifests of version 1, which do not have it.
         var data: String?
-        /// Settings by key, but for those that change no number.
+        /// Settings by key, except those that change no number.
         var settings: [String: String]
     }
 
     struct File: Equatable, Sendable {
         var bytes: Int
-        /// Hexadecimal.
+        /// The digest in hexadecimal.
         var sha256: String
     }
 
     var identity: Identity
-    /// Steps taken: the next one's number.
+    /// Steps taken, which is also the number of the next step.
     package var step: Int
-    /// What all attempts of the run that saved it are called; empty where it has no name, or before it stood here.
+    /// The name shared by all attempts of the run that saved it; empty where the run has no name, and in older manifests.
     var run = ""
     var files: [String: File]
     /// Losses and times of the steps so far.
     package var record: StepRecord
 
     private static let digestKey = "sha256"
-    /// Factors of a layout, too.
+    /// Also a limit of the factors of a layout.
     fileprivate static let mostRanks = 1 << 20
 
-    /// As it stands on disk.
+    /// The text on disk.
     static func text(_ json: JSONObject) -> String { JSONValue.object(json).text(.indented, sortedKeys: false) + "\n" }
 
-    /// SHA-256 of a manifest without its own digest: a changed step would otherwise be taken for true.
+    /// SHA-256 of a manifest without its own digest. Without it a changed step number would not be noticed.
     private static func digest(_ content: JSONObject) -> String {
         sha256(of: Array(JSONValue.object(content).text(.compact, sortedKeys: true).utf8))
     }
@@ -75,7 +76,7 @@ package struct CheckpointManifest: Equatable, Sendable {
         guard json[Self.digestKey]?.string == Self.digest(content) else {
             throw CheckpointError.damaged(path, "does not match the SHA-256 at its end")
         }
-        // The digest is of values, of which some can be written in two ways.
+        // The digest is over the canonical text, since some values can be written in two ways.
         let text = Self.text(json.object ?? JSONObject())
         guard try InputFile.contents(of: path, limit: text.utf8.count) == Array(text.utf8) else {
             throw CheckpointError.damaged(path, "is not written as this program writes it")
@@ -93,7 +94,7 @@ package struct CheckpointManifest: Equatable, Sendable {
         else { throw damaged("loss or times") }
         let data = json["data_sha256"]?.string
         guard data != nil || version < 2 else { throw damaged("data_sha256") }
-        // The digest says that the text is whole, not that it makes sense.
+        // The digest shows that the text is whole, not that its values are possible.
         let asked = settings[RunConfig.stepsKey]?.string.flatMap { Int($0) } ?? .max
         guard step <= asked else { throw CheckpointError.damaged(path, "is of step \(step), and its run has \(asked) steps") }
         guard (1...Self.mostRanks).contains(worldSize), (0...step).contains(timedSteps) else {
@@ -119,12 +120,12 @@ package struct CheckpointManifest: Equatable, Sendable {
 }
 
 extension CheckpointManifest.Identity {
-    /// What differs from `other`, in words; nil where nothing does.
+    /// The difference from `other`, in words; nil where there is none.
     ///
     /// - Parameters:
-    ///   - step: steps taken. Where they are all that was asked for, more may be asked for now.
+    ///   - step: steps taken. If the run had finished all its steps, more may be asked for now.
     ///   - acceptsOtherData: whether the training data may differ.
-    ///   - acceptsRelayout: whether the number of ranks and their layout may.
+    ///   - acceptsRelayout: whether the number of ranks and their layout may differ.
     func difference(
         from other: Self, after step: Int, acceptsOtherData: Bool = false, acceptsRelayout: Bool = false
     ) -> String? {
@@ -144,7 +145,7 @@ extension CheckpointManifest.Identity {
             {
                 continue
             }
-            // Forms are made when the run has ended.
+            // Exports are made after the run has ended.
             if key == RunConfig.formatsKey { continue }
             let isLayout = key == Self.layoutKey || RunConfig.isLayoutKey(key)
             if isLayout, acceptsRelayout { continue }
@@ -157,17 +158,17 @@ extension CheckpointManifest.Identity {
     private static let relayoutAdvice = " (--allow-relayout resumes with another layout)"
 }
 
-/// Replicas and stages, which `parallel.*` may leave to the machine, stand among the settings too.
+/// Replicas and stages, which `parallel.*` may leave open, are also among the settings.
 extension CheckpointManifest.Identity {
     private static let layoutKey = "layout"
     private static let times = " × "
 
     static func setting(of dims: ParallelDims) -> [String: String] { [layoutKey: "\(dims.data)\(times)\(dims.pipeline)"] }
 
-    /// Ranks and how they are arranged, in words.
+    /// The number of ranks and their layout, in words.
     var arrangement: String { "\(settings[Self.layoutKey] ?? String(worldSize)) (replicas × stages)" }
 
-    /// nil where the manifest says nothing of the kind.
+    /// nil where the manifest does not state it.
     var layout: ParallelDims? {
         let factors = settings[Self.layoutKey]?.split(separator: Self.times).compactMap { Int($0) } ?? []
         guard factors.count == 2, factors.allSatisfy({ (1...CheckpointManifest.mostRanks).contains($0) }) else { return nil }
@@ -176,15 +177,15 @@ extension CheckpointManifest.Identity {
 }
 
 extension RunConfig {
-    /// Sections that say where, when and how loudly, or what another job does, not what is computed.
+    /// Sections that change no number: where to write, when, how much to report, or settings of other jobs.
     private static let withoutEffect = [
         "out", "checkpoint.", "bus.", "events.", "watchdog.", "plan.", "verify.", "generate.", "parallel.threads",
     ]
 
-    /// Whether a setting says how the work is divided among the ranks: what it changes is in which order numbers are added.
+    /// Whether a setting only says how the work is divided among the ranks, which changes no more than the order of sums.
     static func isLayoutKey(_ key: String) -> Bool { key.hasPrefix("parallel.") || key == "optimizer.shard" }
 
-    /// The settings a job's numbers depend on. Steps are among them: the learning rate follows from their number.
+    /// The settings that a job's numbers depend on. The number of steps is one of them, since the learning rate depends on it.
     func identifyingSettings(of job: String) -> [String: String] {
         let withoutEffect = Self.withoutEffect.filter { $0 != "\(job)." }
         var result: [String: String] = [:]

@@ -3,13 +3,14 @@ internal import Support
 
 /// Whether a run resumes where an earlier one stopped.
 package enum ResumePolicy: Sendable, Equatable {
-    /// Where the run folder holds checkpoints of a run that did not end.
+    /// It resumes if the run folder holds checkpoints of a run that did not finish.
     case auto
     case never
-    /// From a run folder, or from one of its checkpoints.
+    /// It resumes from a run folder, or from one of its checkpoints.
     case from(String)
-    /// A later attempt of a run that has begun from a checkpoint of its own folder, which the user named: where the run has
-    /// saved since, or there. What later steps the folder has besides is of the run before, which was given up.
+    /// For a later attempt of a run that began from a checkpoint in its own folder that the user named: it resumes from the
+    /// newest checkpoint that the run has saved since, or from that one. Other checkpoints of later steps belong to the
+    /// previous run, which was abandoned.
     case since(String, run: String)
 
     package init(_ text: String) {
@@ -20,8 +21,8 @@ package enum ResumePolicy: Sendable, Equatable {
         }
     }
 
-    /// The run folder meant by ``from(_:)``: the path, or what `checkpoints` or `checkpoints/step-N` at its end is in. A run's
-    /// folder may have that name, too, and then has its checkpoints in it.
+    /// The run folder that ``from(_:)`` means: the path itself, or the folder that contains `checkpoints` or
+    /// `checkpoints/step-N` at its end. A run's folder may also be called `checkpoints`, and then has its checkpoints in it.
     package var runFolder: String? {
         guard case .from(let path) = self else { return nil }
         func last(_ path: String) -> Substring { path.split(separator: "/").last ?? "" }
@@ -33,17 +34,18 @@ package enum ResumePolicy: Sendable, Equatable {
         return parentDirectory(of: folder)
     }
 
-    /// Whether it names a run folder, or a checkpoint of the run there.
+    /// Whether it names the run folder `folder`, or a checkpoint of the run in it.
     package func isFrom(_ folder: String) -> Bool { runFolder.map { isSamePlace($0, folder) } ?? false }
 
-    /// Checkpoints to resume from, the newest first; those of `runFolder`, the run's own, or those of a place the user named.
+    /// Checkpoints to resume from, the newest first: those in `runFolder`, the run's own folder, or those in a place that the
+    /// user named.
     ///
-    /// - Throws: ``CheckpointError/nothing(_:)`` where none is at that place, and what keeps a folder from being read.
+    /// - Throws: ``CheckpointError/nothing(_:)`` where there is none at that place; the error of a folder that cannot be read.
     func checkpoints(runFolder: String) throws -> [String] {
         switch self {
         case .never: return []
         case .auto:
-            // A run that ended is not resumed: the same command again is a new run.
+            // A finished run is not resumed: the same command again is a new run.
             guard PathKind("\(runFolder)/\(RunFolder.summaryName)") == .absent else { return [] }
             let folder = CheckpointFolder(path: "\(runFolder)/\(CheckpointFolder.name)")
             return try folder.steps().map(folder.checkpoint)
@@ -63,15 +65,14 @@ package enum ResumePolicy: Sendable, Equatable {
             do {
                 return own + (try Self.from(path).checkpoints(runFolder: runFolder))
             } catch {
-                // It goes where `checkpoint.keep` newer ones are there.
+                // It is removed once there are `checkpoint.keep` newer ones.
                 guard !own.isEmpty else { throw error }
                 return own
             }
         }
     }
 
-    /// How the run to resume was divided; nil from the beginning. What is wrong with checkpoints is found when they are
-    /// read.
+    /// The layout of the run to resume; nil for a run from the beginning. Errors of checkpoints are found when they are read.
     package func layout(runFolder: String) -> ParallelDims? {
         for checkpoint in (try? checkpoints(runFolder: runFolder)) ?? [] {
             let manifest = try? CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")

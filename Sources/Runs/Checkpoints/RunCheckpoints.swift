@@ -5,36 +5,35 @@ internal import Parallelism
 internal import Support
 internal import Synchronization
 
-/// Saves a run between two steps and finds what an earlier attempt has saved.
+/// Saves a run between two steps and finds the checkpoints of earlier attempts.
 ///
-/// A commit needs every rank: ranks that have the same state divide it among them, each writes its share, all agree that they
-/// did, and only then rank 0 writes the manifest. What a rank that dies in between leaves behind is never taken for a
+/// A checkpoint needs every rank: ranks that have the same state divide it, each writes its share, all agree that they have
+/// done so, and only then rank 0 writes the manifest. What a rank leaves behind that dies in between is never taken for a
 /// checkpoint.
 ///
-/// **Files are written while the next steps are taken.** ``save(_:after:_:)`` takes the state as it is and begins; what has
-/// become of it is asked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by
-/// all.
+/// **Files are written while the next steps are taken.** ``save(_:after:_:)`` copies the state and starts writing. The result
+/// is checked after each step (``poll()``) and at the end (``finish()``). An error of any rank is then thrown by all.
 package final class RunCheckpoints<World: Communicator> {
-    /// Where the run resumes.
+    /// The checkpoint from which the run resumes.
     package struct Saved {
         package let path: String
         package let manifest: CheckpointManifest
     }
 
-    /// What saving took of the run's time, on this rank.
+    /// The time that saving has cost the run, on this rank.
     package struct Cost {
         package fileprivate(set) var count = 0
-        /// Between steps: the next one begins so much later.
+        /// Seconds by which following steps were delayed.
         package fileprivate(set) var stallSeconds = 0.0
-        /// After the last step.
+        /// Seconds after the last step.
         package fileprivate(set) var finalSeconds = 0.0
     }
 
-    /// A checkpoint on its way.
+    /// A checkpoint that is being written.
     private enum Pending {
         /// Ranks write their shares.
         case writing(Int, StepRecord, BackgroundWork<CheckpointManifest.File>)
-        /// All have, and rank 0 makes a checkpoint of them; nil on others.
+        /// All have written theirs, and rank 0 completes the checkpoint; nil on other ranks.
         case committing(Int, BackgroundWork<Bool>?)
     }
 
@@ -43,21 +42,21 @@ package final class RunCheckpoints<World: Communicator> {
     private let settings: CheckpointSettings
     private let groups: ParallelGroups<World>
     private var world: World { groups.world }
-    /// Taken when it is first needed, on rank 0 only: the model's digest reads all weights.
+    /// Computed when it is first needed, only on rank 0, since the model's digest reads all weights.
     private let identity: Lazy<CheckpointManifest.Identity>
     private let acceptsOtherData: Bool
     private let acceptsRelayout: Bool
     private var pending: Pending?
-    /// Whether what earlier attempts have left half written is gone.
+    /// Whether incomplete files of earlier attempts have been removed.
     private var isSwept = false
     package private(set) var cost = Cost()
-    /// nil from the beginning.
+    /// nil for a run from the beginning.
     package private(set) var resumed: Saved?
 
-    /// Looks for the newest checkpoint that can be read; damaged ones are named and passed over. Collective.
+    /// Looks for the newest checkpoint that can be read; damaged ones are reported and skipped. Collective.
     ///
-    /// - Throws: ``CheckpointError`` where a checkpoint is of another run, where all are damaged, or where none is at the place
-    ///   the user named.
+    /// - Throws: ``CheckpointError`` where a checkpoint belongs to another run, where all are damaged, or where there is none
+    ///   at the place that the user named.
     package init(
         _ context: JobContext<World>, job: String, modelDigest: @escaping @Sendable () throws -> String, dataDigest: String
     ) throws {
@@ -82,12 +81,14 @@ package final class RunCheckpoints<World: Communicator> {
 
     // MARK: Resuming
 
-    /// The state in the checkpoint the run resumes from, of which this rank reads what it asks for; nil from the beginning.
+    /// The state in the checkpoint from which the run resumes; this rank reads only the parts that it asks for. nil for a run
+    /// from the beginning.
     package func restoredState() -> TrainingState? {
         guard let resumed else { return nil }
         let (identity, dims) = (resumed.manifest.identity, groups.dims)
         let isOfOtherLayout = identity.worldSize != world.size || identity.layout.map { $0 != dims } ?? false
-        // In the same layout its own file has the most of what it needs, and the others of its stage the rest.
+        // In the same layout, a rank's own file has most of what it needs, and the files of the other ranks of its stage the
+        // rest.
         func distance(_ rank: Int) -> Int {
             guard !isOfOtherLayout else { return 0 }
             return rank == world.rank ? 0 : dims.stage(of: rank) == groups.stage ? 1 : 2
@@ -98,7 +99,7 @@ package final class RunCheckpoints<World: Communicator> {
                 ranks.map { "\(resumed.path)/\(CheckpointFolder.stateFile(rank: $0))" }, isOfOtherLayout: isOfOtherLayout))
     }
 
-    /// The first checkpoint that is whole, every rank having checked its share of the files. Collective.
+    /// The first checkpoint that is whole, after every rank has checked its share of the files. Collective.
     private func newest(of candidates: [String], warn: (String) -> Void) throws -> Saved? {
         var first: AgreedError?
         for path in candidates {
@@ -106,7 +107,7 @@ package final class RunCheckpoints<World: Communicator> {
             do {
                 manifest = try world.agree { try CheckpointFolder.verified(path, rank: world.rank, of: world.size) }
             } catch let problem as AgreedError where problem.exitCode != .configuration {
-                // Damaged, and not of a version that this program cannot know.
+                // Only damage counts here, not a version that this program does not know.
                 first = first ?? problem
                 if path != candidates.last { warn("warning: \(problem); an older checkpoint is tried") }
                 continue
@@ -126,7 +127,7 @@ package final class RunCheckpoints<World: Communicator> {
         if let difference { throw CheckpointError.differs(path, difference) }
     }
 
-    /// What is another now and was accepted.
+    /// The differences that were accepted.
     private func changes(since manifest: CheckpointManifest, _ path: String) throws -> [String] {
         let (before, now) = (manifest.identity, try identity.value())
         var lines: [String] = []
@@ -151,9 +152,9 @@ package final class RunCheckpoints<World: Communicator> {
         settings.every > 0 && (taken % settings.every == 0 || taken == steps)
     }
 
-    /// Begins to save every rank's state after `step` steps, once the checkpoint before is done. Collective.
+    /// Begins to save every rank's state after `step` steps, once the previous checkpoint is complete. Collective.
     ///
-    /// - Throws: where that one's files cannot be written; the checkpoints of before are as they were.
+    /// - Throws: where the previous one's files could not be written. Earlier checkpoints are unchanged.
     package func save(_ state: TrainingState, after step: Int, _ record: StepRecord) throws {
         try timed(\.stallSeconds) {
             while pending != nil { try advance() }
@@ -174,9 +175,9 @@ package final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    /// After a step: whether the files of a checkpoint on its way have been written. Collective.
+    /// Checks after a step whether the files of a checkpoint have been written. Collective.
     ///
-    /// - Throws: where they cannot be written, on any rank.
+    /// - Throws: where they could not be written, on any rank.
     package func poll() throws {
         guard let pending else { return }
         try timed(\.stallSeconds) {
@@ -189,10 +190,10 @@ package final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    /// Waits for the checkpoint on its way. Collective.
+    /// Waits for the checkpoint that is being written. Collective.
     package func finish() throws { try timed(\.finalSeconds) { while pending != nil { try advance() } } }
 
-    /// Takes a checkpoint to its next stage, and waits for that where it must. Collective.
+    /// Advances a checkpoint to its next stage, and waits for that if necessary. Collective.
     private func advance() throws {
         switch pending {
         case .writing(let step, let record, let work):
@@ -207,7 +208,7 @@ package final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    /// - Parameter entries: bytes and digest of every rank's file.
+    /// - Parameter entries: size and digest of every rank's file.
     private func commit(_ step: Int, _ record: StepRecord, _ entries: [[UInt8]]) -> BackgroundWork<Bool> {
         let (folder, identity, run, keep) = (self.folder, self.identity, self.run, settings.keep)
         return BackgroundWork {
@@ -223,8 +224,8 @@ package final class RunCheckpoints<World: Communicator> {
         }
     }
 
-    /// Does work of all ranks on a checkpoint. Where it fails, no rank writes any more, and what was written goes: it takes the
-    /// room that is missing. The error says what is wrong, whether or not this succeeds.
+    /// Does work of all ranks on a checkpoint. If it fails, no rank writes any more, and the partial files are removed, since
+    /// they may take the space that is missing. The original error is thrown, whether or not the removal succeeds.
     private func cleaning<Result>(_ step: Int, _ work: () throws -> Result) throws -> Result {
         do {
             return try work()
@@ -241,7 +242,7 @@ package final class RunCheckpoints<World: Communicator> {
     }
 }
 
-/// A value that is made when it is first asked for, on any thread.
+/// A value that is computed when it is first asked for, on any thread.
 private final class Lazy<Value: Sendable>: Sendable {
     private let make: @Sendable () throws -> Value
     private let made = Mutex<Value?>(nil)

@@ -4,28 +4,28 @@ internal import Synchronization
 internal import TensorCore
 internal import TernarySVD
 
-/// The files of a checkpoint, in which the parts of a state are found by name, whichever rank has written them. Files are
-/// opened when something is looked for that those before do not have.
+/// The files of a checkpoint. Parts of a state are found by name, whichever rank has written them. A file is opened only when
+/// earlier files lack what is looked for.
 final class SavedFiles: Sendable {
-    /// What a file has.
+    /// The contents of a file.
     private struct Contents {
         var tensors: [String: Part] = [:]
         var numbers: [String: Double] = [:]
     }
     private struct Part {
-        /// By their place in the vector that they are a stretch of; a whole tensor begins at 0.
+        /// The elements by their place in the vector that they are a part of; a whole tensor begins at 0.
         let elements: Range<Int>
-        /// Of one dimension: only then is a row an element.
+        /// Whether it has one dimension, since only then a row is an element.
         let isVector: Bool
     }
     private struct State {
         var contents: [Int: Contents] = [:]
         var open: [Int: SafetensorsFile] = [:]
     }
-    /// Files that are kept open; descriptors are few.
+    /// The most files that are kept open, since descriptors are limited.
     private static let mostOpen = 16
 
-    /// In the order in which they are searched.
+    /// Paths in the order in which files are searched.
     private let paths: [String]
     let isOfOtherLayout: Bool
     private let state = Mutex(State())

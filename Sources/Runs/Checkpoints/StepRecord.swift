@@ -4,10 +4,10 @@ package import Support
 package struct StepRecord: Equatable {
     package var firstLoss: Double
     package var lastLoss: Double
-    /// All steps of an attempt but its first, which also fills the memory pool.
+    /// All steps except the first of each attempt, which also fills the memory pool.
     package var timedSteps: Int
     package var timedSeconds: Double
-    /// By this rank, in the attempt; nil where that has taken no step.
+    /// Bytes sent by this rank in this attempt, per step; nil where the attempt has taken no step.
     package var bytesSentPerStep: Int?
     package var secondsPerStep: Double { timedSeconds / Double(max(1, timedSteps)) }
 

@@ -3,11 +3,11 @@ internal import Support
 package import TensorCore
 package import TernarySVD
 
-/// What a rank must remember between two steps to resume as if it had never stopped.
+/// The state that a rank needs to resume between two steps as if it had never stopped.
 ///
-/// Learning rate, order of the data and every random draw follow from the configuration and the step's number; only what
-/// training has made is in here. All of it has a name that says what it is of, not which rank has it: ranks in any layout find
-/// theirs again.
+/// Learning rate, order of the data and every random draw follow from the configuration and the step's number, so that only the
+/// results of training are in here. Names say what a part belongs to, not which rank has it, so that ranks in any layout find
+/// their parts again.
 package struct TrainingState: Sendable {
     /// Which ranks have the same tensors.
     package enum Sharing: Sendable {
@@ -16,44 +16,44 @@ package struct TrainingState: Sendable {
         case world
     }
 
-    /// A stretch of a vector, of which ranks may have different ones.
+    /// A contiguous part of a vector. Ranks may have different parts.
     package struct Stretch: Sendable {
-        /// The place in the vector of its first element.
+        /// The index of its first element in the vector.
         package let first: Int
         private let source: Tensor
         private let range: Range<Int>
 
-        /// - Parameter range: of the elements of `source`.
+        /// - Parameter range: range of elements of `source`.
         package init(first: Int, of source: Tensor, _ range: Range<Int>) {
             (self.first, self.source, self.range) = (first, source, range)
         }
 
         var count: Int { range.count }
         var elements: Tensor { source.slice(range) }
-        /// With memory of its own.
+        /// A copy in its own memory.
         var copied: Stretch { Stretch(first: first, of: elements, 0..<count) }
     }
 
     package var tensors: [String: Tensor] = [:]
     /// Matrices of −1, 0 and 1, which are packed in the file.
     package var ternary: [String: Tensor] = [:]
-    /// Kept to the bit.
+    /// Numbers, stored to the bit.
     package var numbers: [String: Double] = [:]
     package var stretches: [String: Stretch] = [:]
     /// Whether this rank has stretches that no other has.
     package var ownsStretches = false
     package var sharing = Sharing.stage
-    /// Where what is not above is looked for.
+    /// Where parts that are not in memory are looked for.
     private var files: SavedFiles?
 
     package init() {}
 
     init(_ files: SavedFiles) { self.files = files }
 
-    /// Whether it was saved by ranks in another layout.
+    /// Whether ranks in another layout saved it.
     package var isOfOtherLayout: Bool { files?.isOfOtherLayout ?? false }
 
-    /// Adds all of another state, whose names are others.
+    /// Adds all of another state, which must have different names.
     package mutating func merge(_ other: TrainingState) {
         func unique<Value>(_: Value, _: Value) -> Value { preconditionFailure("a name of two states") }
         tensors.merge(other.tensors, uniquingKeysWith: unique)
@@ -63,8 +63,8 @@ package struct TrainingState: Sendable {
         ownsStretches = ownsStretches || other.ownsStretches
     }
 
-    /// What falls to one of the ranks that have the same state, with the stretches in memory of their own: about as much to
-    /// each, and all numbers, which are few, to all.
+    /// The share of one of the ranks that have the same state, with parts of vectors copied: about equally much for each rank,
+    /// and all numbers, which are few, for every rank.
     func share(of rank: Int, among ranks: Int) -> TrainingState {
         var sizes = tensors.mapValues(\.count)
         sizes.merge(ternary.mapValues { $0.count / 16 }) { own, _ in own }
@@ -85,7 +85,7 @@ package struct TrainingState: Sendable {
 /// All throw ``CheckpointError`` where the state lacks what this program needs (it was written by another version), or a file
 /// cannot be read.
 extension TrainingState {
-    /// A tensor of this shape; one of another shape is taken for missing.
+    /// A tensor of this shape; one of another shape counts as missing.
     package func tensor(_ name: String, _ shape: [Int]) throws(CheckpointError) -> Tensor {
         guard let tensor = try optionalTensor(name) else { throw .lacks(name) }
         guard tensor.shape == shape else { throw .lacks("\(name) of shape \(shape)") }
@@ -112,7 +112,7 @@ extension TrainingState {
 
     /// A number that counts something.
     ///
-    /// - Parameter most: what is done with it has no room for more; without one, what a number holds exactly.
+    /// - Parameter most: the largest accepted value; by default the largest integer that a number holds exactly.
     package func count(_ name: String, atMost most: Int = 1 << 53) throws(CheckpointError) -> Int {
         try asCount(number(name), name, atMost: most)
     }
@@ -136,7 +136,7 @@ extension TrainingState {
         return factor
     }
 
-    /// Fills memory with elements of a vector that was saved in stretches.
+    /// Fills memory with elements of a vector that was saved in parts.
     package func read(
         _ name: String, _ range: Range<Int>, into target: UnsafeMutablePointer<Float>
     ) throws(CheckpointError) {

@@ -2,23 +2,23 @@ package import Configuration
 internal import Glibc
 internal import Support
 
-/// A folder that a run may not begin in, since what it holds would be lost. Nothing has been touched.
+/// An error: a run may not begin in a folder, since the folder's contents would be lost. Nothing has been changed.
 enum FolderOccupied: ReportableError, Equatable {
-    /// Files that no run has made, some of them by name.
+    /// Files that no run has made, with the names of some.
     case foreign(String, [String])
-    /// A run of another job.
+    /// Another job's run.
     case otherJob(String, holds: String, asked: String)
     /// A finished run of the same job, and what differs.
     case otherSettings(String, job: String, difference: String)
-    /// An unfinished run of the same job, whose leftovers are not this one's, and what differs.
+    /// An unfinished run of the same job with other settings, and what differs.
     case otherUnfinished(String, job: String, difference: String)
     /// A finished run whose input has been written to since.
     case otherInput(String, job: String, setting: String)
     /// A finished run that was asked for more steps and has no checkpoint to resume from.
     case withoutCheckpoint(String, job: String)
-    /// `--resume never`, and there is a run.
+    /// `--resume never` where there is a run.
     case beginsAnew(String, job: String)
-    /// A setting of this run names something in the folder that would be removed.
+    /// A setting of this run names a file in the folder that would be removed.
     case input(String, setting: String)
 
     var exitCode: ExitCode { .configuration }
@@ -56,12 +56,12 @@ package enum FolderAdmission: Equatable {
     case begins
     /// Where a run of the same job has stopped; `RunCheckpoints` compares what else identifies it.
     case resumes
-    /// This very run has finished: nothing is left to do.
+    /// The same run has finished: nothing is left to do.
     case finished
-    /// The same run, but for more steps, has finished after this many.
+    /// The same run with fewer steps has finished, after this many.
     case extends(from: Int)
 
-    /// As rank 0 tells it to the others.
+    /// The text in which rank 0 sends it to the others.
     package var text: String {
         switch self {
         case .begins: "begins"
@@ -81,10 +81,10 @@ package enum FolderAdmission: Equatable {
 
     /// - Parameters:
     ///   - resume: nil for jobs that keep no checkpoints.
-    ///   - overwrites: what the folder holds may be lost.
-    ///   - acceptsRelayout: settings that say how the work is divided may be others.
-    ///   - comparesUnfinished: an unfinished run with other settings is refused here, and not only where it has a checkpoint
-    ///     and that is read.
+    ///   - overwrites: whether the folder's contents may be lost.
+    ///   - acceptsRelayout: whether settings of how the work is divided may differ.
+    ///   - comparesUnfinished: whether an unfinished run with other settings is refused here, and not only when its
+    ///     checkpoint is read.
     /// - Throws: ``FolderOccupied``.
     package static func check(
         _ path: String, job: String, _ config: RunConfig, resume: ResumePolicy?, overwrites: Bool,
@@ -100,7 +100,7 @@ package enum FolderAdmission: Equatable {
             throw FolderOccupied.otherJob(path, holds: run.job ?? "an unknown job", asked: job)
         }
         if resume == .never { throw FolderOccupied.beginsAnew(path, job: job) }
-        // Other forms are made of the results that are there.
+        // Other exports are made from the existing results.
         func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
         guard run.isFinished else {
             if comparesUnfinished, let begun = run.config,
@@ -144,24 +144,24 @@ extension RunConfig {
     static let stepsKey = "training.steps"
     static let formatsKey = "export.formats"
 
-    /// That no setting names a file or folder among `names` in `folder`, or within one of them.
+    /// Checks that no setting names a file or folder among `names` in `folder`, or within one of them.
     ///
     /// - Throws: ``FolderOccupied/input(_:setting:)``.
     func checkInputs(outside names: [String], of folder: String) throws(FolderOccupied) {
         try checkInputs(outside: Self.resolved(names, of: folder), of: folder)
     }
 
-    /// Those of `names` in `folder` that are there, without links and detours.
+    /// The existing ones of `names` in `folder`, as canonical paths.
     static func resolved(_ names: [String], of folder: String) -> Set<String> {
         Set(names.compactMap { resolved("\(folder)/\($0)") })
     }
 
-    /// - Parameter removed: of ``resolved(_:of:)``.
+    /// - Parameter removed: a result of ``resolved(_:of:)``.
     /// - Throws: ``FolderOccupied/input(_:setting:)``.
     func checkInputs(outside removed: Set<String>, of folder: String) throws(FolderOccupied) {
         for key in descriptions where key.isText && key.path != "out" {
             guard var path = Self.resolved(key.value) else { continue }
-            // Of a folder, a run's or a model's, a job reads files by their names.
+            // In a run's or a model's folder, a job reads files by fixed names.
             let read = [path, "\(path)/model"].flatMap { folder in FolderContents.readNames.map { "\(folder)/\($0)" } }
             guard removed.isDisjoint(with: read) else { throw .input(folder, setting: "\(key.path) (\(key.value))") }
             while path != "/" {
@@ -171,7 +171,7 @@ extension RunConfig {
         }
     }
 
-    /// The first setting whose file, or a file in whose folder, was written to after another file; nil where none was.
+    /// The first setting whose file, or a file in whose folder, was modified after the file at `path`; nil where there is none.
     func inputChanged(since path: String) -> String? {
         guard let time = Self.modificationTime(path) else { return nil }
         let key = descriptions.first { key in
@@ -194,12 +194,12 @@ extension RunConfig {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// The settings in a text, with paths as what they lead to: `a` and `./a` are one.
+    /// The settings as a text, with paths resolved, so that `a` and `./a` are the same.
     package var meaning: String {
         descriptions.map { "\($0.path)=\($0.isText ? Self.resolved($0.value) ?? $0.value : $0.value)" }.joined(separator: "\0")
     }
 
-    /// The path without links and detours; nil where nothing is there.
+    /// The canonical path; nil where there is nothing.
     package static func resolved(_ path: String) -> String? {
         guard let resolved = realpath(path, nil) else { return nil }
         defer { free(resolved) }

@@ -2,42 +2,43 @@ internal import Configuration
 internal import Glibc
 internal import Support
 
-/// What a folder holds before a run begins in it.
+/// The contents of a folder before a run begins in it.
 struct FolderContents {
     let path: String
-    /// Files that no run has made; logs, which users send into a run's folder, are not counted.
+    /// Files that no run has made. Logs are not counted, since users often write them into a run's folder.
     let foreign: [String]
     /// nil where no run has begun here.
     let run: Run?
 
     struct Run {
-        /// nil where a version that did not write it down was killed before its first checkpoint.
+        /// nil where a version that did not record it was killed before its first checkpoint.
         var job: String?
         /// `config.yaml`; nil where this program cannot read it.
         var config: RunConfig?
         var isFinished: Bool
-        /// The newest checkpoint's; nil without one.
+        /// Step of the newest checkpoint; nil without one.
         var checkpointStep: Int?
     }
 
-    /// What a run computes; none of it stands beside another run's configuration.
+    /// Results of a run, which must not be beside another run's configuration.
     static let resultNames = [RunFolder.summaryName] + readNames + [RunFiles.harness, RunFiles.exports]
-    /// Of these, what other jobs read.
+    /// The results that other jobs read.
     static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.model, RunFiles.dense]
-    /// What a run resumes from; it goes when a run begins at step 0.
+    /// Files that a run resumes from. They are removed when a run begins at step 0.
     static let stateNames = [CheckpointFolder.name]
-    /// What says which run it is and how far it has come.
+    /// Files that say which run it is and how far it has come.
     static let recordNames = [RunRecord.fileName, RunFolder.configurationName, RunFolder.metricsName]
-    /// What a run of the same job may still use.
+    /// Files that a run of the same job may still use.
     static let scratchNames = [RunFiles.finishedLayers]
     private static let logEndings = [".log", ".out", ".err"]
 
-    /// - Throws: what keeps the folder, or what says which run it holds, from being read: taken for absent, it would be lost.
+    /// - Throws: an error where the folder, or the record of its run, cannot be read. If it were taken for absent, it would be
+    ///   lost.
     init(_ path: String) throws(FileError) {
         self.path = path
         let names = try entriesIfPresent(ofFolder: path)
         run = try Self.run(path, Set(names))
-        // Without a run beside them, files of a run's names are somebody's own.
+        // Without a run beside them, files with such names belong to the user.
         let others = names.filter { name in
             !name.hasPrefix(".") && name != FolderLock.fileName && name != SupervisorLock.fileName
                 && !Self.logEndings.contains(where: name.hasSuffix)
@@ -45,13 +46,13 @@ struct FolderContents {
         foreign = run == nil ? others : []
     }
 
-    /// That ``remove(_:from:)`` will not stop halfway at a link to checkpoints whose folder is not there.
+    /// Checks that ``remove(_:from:)`` will not stop halfway at a link to checkpoints whose folder does not exist.
     static func checkRemovable(_ names: [String], from folder: String) throws(FileError) {
         guard names.contains(CheckpointFolder.name) else { return }
         try CheckpointFolder(path: "\(folder)/\(CheckpointFolder.name)").checkLink()
     }
 
-    /// Removes what is there of these names.
+    /// Removes the files of these names that exist.
     static func remove(_ names: [String], from folder: String) throws(FileError) {
         for name in names {
             if name == CheckpointFolder.name {
@@ -64,7 +65,7 @@ struct FolderContents {
 
     private static func run(_ path: String, _ names: Set<String>) throws(FileError) -> Run? {
         let record = try RunRecord(folder: path)
-        // Earlier versions wrote no record; a lock alone is of a run that ended before it had written anything.
+        // Earlier versions wrote no record. A lock alone comes from a run that ended before it had written anything.
         let hasMark = names.contains(FolderLock.fileName) || names.contains(RunFolder.metricsName)
         let hasFiles = !names.isDisjoint(
             with: resultNames + stateNames + scratchNames + [RunFolder.configurationName, RunFolder.metricsName])

@@ -1,13 +1,13 @@
 internal import Glibc
 package import Support
 
-/// A run folder that another run writes into.
+/// An error: another run writes into the run folder.
 package struct FolderInUse: ReportableError, Equatable {
     package let path: String
 
     package init(path: String) { self.path = path }
 
-    /// Another try would find the same run, or take its results for its own.
+    /// Another try would find the same run, or take that run's results for its own.
     package var exitCode: ExitCode { .configuration }
     package var description: String {
         ("\(path): another run is writing into this folder, on this machine or one that shares it; wait for its end, or give "
@@ -15,31 +15,31 @@ package struct FolderInUse: ReportableError, Equatable {
     }
 }
 
-/// Keeps other runs out of a folder for as long as it lives. The system lets go of it when the process ends, in whatever way:
-/// no lock is ever stale.
+/// Keeps other runs out of a folder for as long as this object exists. The system releases the lock when the process ends,
+/// however it ends, so that no lock is ever stale.
 ///
-/// `flock` on a file of its own, opened for writing: NFS makes of it a lock on the server that holds between machines (of a
-/// folder itself it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
-/// descriptor of the file that is closed. A file system without locks is used without.
+/// It is `flock` on a separate file, opened for writing. NFS turns this into a lock on the server that works between machines
+/// (for a folder it would not, since folders cannot be opened for writing). The locks of `fcntl` would end with the first
+/// descriptor of the file that is closed. On a file system without locks there is no lock.
 ///
-/// The file holds the name of the run that has begun here last. Where none has, it goes with the lock.
+/// The file holds the name of the run that has begun here last. If no run has begun, it is removed with the lock.
 package final class FolderLock {
     static let fileName = "run.lock"
-    /// A run that was killed may have ranks that are still dying when it is started again.
+    /// A killed run may have ranks that are still ending when it is started again.
     private static let timeout = Duration.seconds(5)
 
-    /// After which whoever waits is told that it does.
+    /// The time after which the user is told of the waiting.
     private static let patience = Duration.seconds(0.5)
 
     private let descriptor: Int32
-    /// Of a file that no run has signed.
+    /// Path of a lock file that holds no run's name.
     private var unsignedPath: String?
 
     /// - Parameters:
-    ///   - supervisor: of the run; nil where it has none.
-    ///   - tell: gets a line where another run has the folder, and this one waits for its end.
-    /// - Throws: ``FolderInUse``, where another run holds the lock for longer than a dying one would, or the folder is another
-    ///   supervisor's; ``RunFolderError``.
+    ///   - supervisor: the run's supervisor; nil where it has none.
+    ///   - tell: called with a line for the user if another run has the folder and this one waits for its end.
+    /// - Throws: ``FolderInUse``, where another run holds the lock for longer than an ending one would, or where the folder is
+    ///   another supervisor's; ``RunFolderError``.
     package init(
         _ folder: String, supervisor: String? = nil, tell: (String) -> Void = Console.printError
     ) throws {
@@ -63,7 +63,7 @@ package final class FolderLock {
                 usleep(50_000)
             }
             if isNamed(file, name) {
-                // Whoever had the lock before may have signed it since it was opened.
+                // The previous holder of the lock may have written its name since the file was opened.
                 (descriptor, unsignedPath) = (file, isEmpty(file) ? name : nil)
                 return
             }
@@ -77,7 +77,7 @@ package final class FolderLock {
         close(descriptor)
     }
 
-    /// Whether a run has the folder now. One that wants it at the same moment tries again.
+    /// Whether a run has the folder now. A run that wants the folder at the same moment tries again.
     static func isHeld(_ folder: String) -> Bool {
         let file = open("\(folder)/\(fileName)", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return false }
@@ -85,7 +85,7 @@ package final class FolderLock {
         return flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
     }
 
-    /// Leaves the name of the run for later attempts.
+    /// Writes the name of the run, for later attempts.
     func sign(_ run: String, _ folder: String) throws(RunFolderError) {
         let code = ftruncate(descriptor, 0) == 0 ? writeAll(Array(run.utf8), to: descriptor) : errno
         guard code == 0 else { throw RunFolderError("\(folder)/\(Self.fileName)", "cannot be written", code) }
@@ -98,7 +98,7 @@ private func isEmpty(_ file: Int32) -> Bool {
     return fstat(file, &status) == 0 && status.st_size == 0
 }
 
-/// Whether an open file is the one of this name: whoever had it before may have removed it.
+/// Whether an open file is still the one at this path; a previous holder may have removed it.
 func isNamed(_ file: Int32, _ path: String) -> Bool {
     var (held, named) = (stat(), stat())
     return fstat(file, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev

@@ -1,9 +1,9 @@
 internal import Glibc
 internal import Support
 
-/// The folder of a run that names none, such as `runs/rotate-20261121-031500`.
+/// The folder of a run without `--out`, such as `runs/rotate-20261121-031500`.
 ///
-/// Its name is taken by making it: of runs that begin in the same second each has one of its own.
+/// Its name is reserved by making the folder, so that runs that begin in the same second have different folders.
 package final class NewRunFolder {
     private let job: String
     private let parent: String
@@ -12,7 +12,7 @@ package final class NewRunFolder {
 
     package init(job: String, below parent: String = "runs") { (self.job, self.parent) = (job, parent) }
 
-    /// Makes it. Where that fails, the run will say so when it writes.
+    /// Makes the folder. If that fails, the run reports it when it writes.
     ///
     /// - Returns: the path.
     package func make() -> String {
@@ -27,7 +27,8 @@ package final class NewRunFolder {
         return first
     }
 
-    /// Removes what was made here, unless something has been written there since: a run that is refused leaves nothing behind.
+    /// Removes the folders made here, unless something has been written there since, so that a refused run leaves nothing
+    /// behind.
     package func release() { for folder in made { rmdir(folder) } }
 
     private static var time: String {

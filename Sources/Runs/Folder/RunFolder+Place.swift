@@ -2,14 +2,14 @@ internal import Configuration
 internal import Support
 
 extension RunFolder {
-    /// How far a run has come, as its folder tells; a sweep, as its runs' folders do.
+    /// How far a run has come, according to its folder; for a sweep, according to its runs' folders.
     package struct Place: Equatable, CustomStringConvertible {
         let saved: [String]
         /// Folders of a sweep's runs that have begun.
         let runs: [String]
-        /// Lines of metrics.jsonl.
+        /// Number of lines of metrics.jsonl.
         let steps: Int
-        /// What is kept of layers: decompositions, drafts, digits.
+        /// Number of files kept for layers: decompositions, drafts, digits.
         let layers: Int
 
         package var description: String {
@@ -17,8 +17,8 @@ extension RunFolder {
         }
     }
 
-    /// What cannot be lost any more: the newest checkpoint, and of each run of a sweep its newest one and whether it has
-    /// finished. A run that has only begun has saved nothing.
+    /// Progress that cannot be lost: the newest checkpoint and, for each run of a sweep, its newest checkpoint and whether it
+    /// has finished. A run that has only begun has saved nothing.
     package static func saved(_ folder: String) -> [String] {
         let own = newestCheckpoint(folder).map { [$0] } ?? []
         return own
@@ -28,7 +28,7 @@ extension RunFolder {
             }
     }
 
-    /// Counts what is in a folder, damaged or not; nothing where there is no folder.
+    /// Counts the contents of a folder, damaged or not; zeros where there is no folder.
     package static func place(_ folder: String) -> Place {
         let runs = runs(in: folder)
         let folders = [folder] + runs
@@ -49,7 +49,7 @@ extension RunFolder {
         return bytes.count { $0 == UInt8(ascii: "\n") }
     }
 
-    /// Files in a folder and in its folders.
+    /// Number of files in a folder and its subfolders.
     private static func countFiles(_ folder: String) -> Int {
         ((try? entries(ofFolder: folder)) ?? []).reduce(0) {
             let path = "\(folder)/\($1)"

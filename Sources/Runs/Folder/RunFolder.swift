@@ -2,7 +2,7 @@ package import Configuration
 internal import Glibc
 package import Support
 
-/// A run's folder or a file in it that cannot be written.
+/// An error: a run's folder or a file in it cannot be written.
 package struct RunFolderError: ReportableError, Equatable {
     package let path: String
     package let problem: String
@@ -18,11 +18,11 @@ package struct RunFolderError: ReportableError, Equatable {
 
 /// Where a run leaves its results: `config.yaml`, `metrics.jsonl`, `summary.json` and what the job adds.
 ///
-/// Every rank has one; only rank 0's writes, and only while no other run does: see `FolderLock`. Whole files are put in place
-/// complete or not at all, and a line of metrics that does not fit on the disk is taken back.
+/// Every rank has one, but only rank 0's writes, and only while no other run does: see `FolderLock`. Files are written whole or
+/// not at all, and an incomplete line of metrics is removed when the disk is full.
 package final class RunFolder {
     package let path: String
-    /// What all attempts of the run are called; see ``lastRun(_:)``.
+    /// The name shared by all attempts of the run; see ``lastRun(_:)``.
     package let run: String
     private let supervisor: String?
     private let isWriter: Bool
@@ -30,15 +30,15 @@ package final class RunFolder {
     private var metrics: Int32 = -1
     private var hasAppended = false
     private var lock: FolderLock?
-    /// Whether the results of a run that has finished may go. Where not, a run that finishes here while this one waits for the
+    /// Whether the results of a finished run may be removed. If not, a run that finishes here while this one waits for the
     /// folder keeps it.
     package var mayReplaceFinished = true
 
-    /// Nothing is touched before `create(_:job:after:source:)`.
+    /// Nothing is changed before `create(_:job:after:source:)`.
     ///
     /// - Parameters:
-    ///   - supervisor: the name of the process that starts them; see ``SupervisorLock``.
-    ///   - events: told what is written here.
+    ///   - supervisor: the name of the process that starts the attempts; see ``SupervisorLock``.
+    ///   - events: receives what is written here.
     package init(
         _ path: String, run: String = "", supervisor: String? = nil, isWriter: Bool, events: RunEvents = RunEvents()
     ) {
@@ -64,9 +64,9 @@ package final class RunFolder {
         return try? String(decoding: InputFile.contents(of: latest, limit: 100), as: UTF8.self)
     }
 
-    /// What becomes of a run that is stopped now, in a line.
+    /// A line that says what is kept of a run that is stopped now.
     ///
-    /// - Parameter overwrites: the run's command removes what it finds, and would do so again.
+    /// - Parameter overwrites: whether the run's command removes what it finds, and would do so again.
     package static func stopAdvice(_ path: String, overwrites: Bool = false) -> String {
         let flags = "--out \(path)" + (overwrites ? ", without --overwrite," : "")
         if PathKind("\(path)/\(summaryName)") != .absent {
@@ -86,7 +86,7 @@ package final class RunFolder {
         return "stopped on request before anything was saved; the same command with \(flags) starts over"
     }
 
-    /// What the run is called that has begun in this folder last.
+    /// The name of the run that has begun in this folder last.
     package static func lastRun(_ path: String) -> String? {
         try? String(decoding: InputFile.contents(of: "\(path)/\(FolderLock.fileName)", limit: 1000), as: UTF8.self)
     }
@@ -94,8 +94,7 @@ package final class RunFolder {
     /// Whether a run writes into the folder now.
     package static func isInUse(_ path: String) -> Bool { FolderLock.isHeld(path) }
 
-    /// Keeps other runs out of the folder, if there is one: what stands in it stays as it is until
-    /// `create(_:job:after:source:)`.
+    /// Keeps other runs out of the folder, if it exists. Its contents stay unchanged until `create(_:job:after:source:)`.
     ///
     /// - Throws: ``FolderInUse``.
     package func claim() throws {
@@ -103,23 +102,23 @@ package final class RunFolder {
         let claimed = try FolderLock(path, supervisor: supervisor)
         if !mayReplaceFinished, PathKind(file(Self.summaryName)) != .absent { throw FolderInUse(path: path) }
         lock = claimed
-        // Whoever could be watched there lives no more, nor does whoever has left a file half written.
+        // The run that could be watched there no longer exists, nor does any process that has left a file half written.
         let endpoint = RunEndpoint.fileName
         let written = [endpoint] + FolderContents.resultNames + FolderContents.recordNames
         for name in try entries(ofFolder: path)
         where name == endpoint || written.contains(where: { name.hasPrefix($0 + ".tmp-") }) { try removeTree(file(name)) }
     }
 
-    /// Makes the folder and writes `run.json` and `config.yaml`. What an earlier run in the same folder has left is removed:
-    /// its results always, so that none stands beside a configuration it was not made with; its checkpoints and metrics where
-    /// this run begins at step 0. A run that is killed in between leaves a folder that says so: see ``RunRecord/isReplacing``.
+    /// Makes the folder and writes `run.json` and `config.yaml`. Files of an earlier run in the same folder are removed: its
+    /// results always, so that none is beside a configuration that it was not made with; its checkpoints and metrics if this
+    /// run begins at step 0. If the process is killed in between, the folder records that: see ``RunRecord/isReplacing``.
     ///
     /// - Parameters:
     ///   - job: as in ``Job/name``.
-    ///   - steps: those already taken, whose metrics are kept.
-    ///   - source: the run folder that they were taken in; nil: this one.
-    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; what cannot be
-    ///   written.
+    ///   - steps: number of steps already taken, whose metrics are kept.
+    ///   - source: the run folder in which they were taken; nil: this one.
+    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; errors of
+    ///   writing.
     package func create(_ config: RunConfig, job: String, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }
         try Self.makeDirectories(path)
@@ -132,9 +131,9 @@ package final class RunFolder {
         let kept = try keptMetrics(source.map { "\($0)/\(Self.metricsName)" } ?? metricsFile, steps)
         try RunRecord(job: job, isReplacing: !continues).write(folder: path)
         try FolderContents.remove(names, from: path)
-        // From here on nothing in the folder is an earlier run's.
+        // From here on nothing in the folder belongs to an earlier run.
         try lock?.sign(run, path)
-        // Where this run writes is not among its settings: whoever takes the file for another run would write into this one.
+        // The folder itself is not among the settings, since another run that uses the file would write into this one.
         try AtomicFile.write("# \(ProgramVersion.name)\n" + config.withAutomaticFolder().yaml, to: file(Self.configurationName))
         try AtomicFile.write(kept, to: metricsFile)
         if !continues { try RunRecord(job: job).write(folder: path) }
@@ -143,17 +142,16 @@ package final class RunFolder {
         events.begin(config, folder: path)
     }
 
-    /// What a run of `job` that begins or continues here does not leave beside its own.
+    /// Names of files that a run of `job` that begins or continues here must not leave beside its own.
     private func outdatedNames(job: String, continues: Bool) throws(FileError) -> [String] {
         let isOwn = try RunRecord(folder: path)?.job == job
         return FolderContents.resultNames + (continues ? [] : FolderContents.stateNames)
             + (isOwn ? [] : FolderContents.scratchNames)
     }
 
-    /// Removes what stands in the folder, so that a run of `job` starts over here, whenever that is. Nothing happens where
-    /// there is no folder.
+    /// Empties the folder, so that a run of `job` can start over here later. Does nothing where there is no folder.
     ///
-    /// - Throws: ``FolderInUse``; what cannot be removed.
+    /// - Throws: ``FolderInUse``; errors of removing.
     package func clear(for job: String) throws {
         guard isWriter, PathKind(path, followsLinks: true) == .folder else { return }
         try claim()
@@ -163,7 +161,7 @@ package final class RunFolder {
         try FolderContents.remove(names, from: path)
     }
 
-    /// The lines of the first `steps`; nothing where there is no such file.
+    /// The lines of the first `steps` steps; empty where there is no such file.
     private func keptMetrics(_ name: String, _ steps: Int) throws -> ArraySlice<UInt8> {
         guard steps > 0, PathKind(name) == .file else { return [] }
         let file = try InputFile(name)
@@ -172,8 +170,8 @@ package final class RunFolder {
         return bytes[..<(ends.last.map { $0 + 1 } ?? 0)]
     }
 
-    /// Appends one line to `metrics.jsonl`: a step. The first line that a process appends names the program, too. A line of its
-    /// own for that would be taken for a step.
+    /// Appends a step's line to `metrics.jsonl`. The first line that a process appends also names the program, since a separate
+    /// line would be taken for a step.
     package func append(_ step: JSONObject) throws(RunFolderError) {
         guard isWriter else { return }
         precondition(metrics >= 0, "metrics before the folder was created")
@@ -189,7 +187,7 @@ package final class RunFolder {
         events.publish("step", .object(step))
     }
 
-    /// Makes the lines of the steps taken so far durable: a checkpoint that stands for them outlives a loss of power.
+    /// Makes the lines of the steps taken so far durable, since the checkpoint after them survives a loss of power, too.
     static func synchronizeMetrics(_ path: String) throws(RunFolderError) {
         let file = open("\(path)/\(metricsName)", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return }
@@ -206,7 +204,7 @@ package final class RunFolder {
             JSONValue.object(object.stamped).text(.indented, sortedKeys: false) + "\n", to: file(Self.summaryName))
     }
 
-    /// Makes a folder and those it is in.
+    /// Makes a folder and its parent folders.
     static func makeDirectories(_ path: String) throws(RunFolderError) {
         var current = path.hasPrefix("/") ? "/" : ""
         for name in path.split(separator: "/") {

@@ -1,19 +1,20 @@
 internal import Support
 
-/// `run.json` in a run's folder: which job's run the folder holds. It is the first file a new run writes, in one piece.
+/// `run.json` in a run's folder, which says which job's run the folder holds. It is the first file that a new run writes, as a
+/// whole.
 struct RunRecord: Equatable {
     static let fileName = "run.json"
 
     var job: String
-    /// The other files are an earlier run's and are being removed. A run that is killed then leaves this mark: none of them is
-    /// taken for a result of `job`, and the next start removes what is left.
+    /// Whether the other files belong to an earlier run and are being removed. If the run is killed meanwhile, this mark stays:
+    /// none of these files is taken for a result of `job`, and the next start removes the rest.
     var isReplacing = false
 
     init(job: String, isReplacing: Bool = false) { (self.job, self.isReplacing) = (job, isReplacing) }
 
-    /// nil where there is none that says anything.
+    /// nil where there is no valid record.
     ///
-    /// - Throws: where the system cannot read it.
+    /// - Throws: where it cannot be read.
     init?(folder: String) throws(FileError) {
         let json: JSONValue
         do throws(FileError) {

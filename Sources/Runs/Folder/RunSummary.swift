@@ -1,7 +1,7 @@
 internal import Glibc
 package import Support
 
-/// What `summary.json` says of a run. Units are in the keys; a number that is not finite is written as null.
+/// The contents of `summary.json`. Units are in the keys; a number that is not finite is written as null.
 package struct RunSummary: Sendable {
     package var job: String
     package var model: String
@@ -10,27 +10,27 @@ package struct RunSummary: Sendable {
     package var dataParallel: Int
     package var pipelineParallel: Int
     package var steps: Int
-    /// Of the whole job.
+    /// Seconds of the whole job.
     package var seconds: Double
-    /// Of a step, mean.
+    /// Mean seconds of a step.
     package var secondsPerStep: Double
-    /// Over all ranks.
+    /// Tokens of a step over all ranks.
     package var tokensPerStep: Int
     package var peakMemoryBytesPerRank: [Int]
-    /// By the rank that sends most; nil where it was not measured.
+    /// Bytes sent in a step by the rank that sends most; nil where it was not measured.
     package var bytesSentPerStep: Int?
-    /// Floating-point operations the algorithm needs for a step, over all ranks.
+    /// Floating-point operations that the algorithm needs for a step, over all ranks.
     package var flopsPerStep: Double
-    /// Operations per second of a large matrix product on one rank, while it has the cores that its threads want.
+    /// Operations per second of a large matrix product on one rank that has a core for each of its threads.
     package var gemmPeakFlops: Double
-    /// The same of float32 numbers, whatever the job's products are of.
+    /// The same for float32 products, whatever precision the job's products have.
     package var floatPeakFlops: Double
-    /// Whose kernels OpenBLAS and this program have chosen, on rank 0: what they round differs from one to another.
+    /// The kernels that OpenBLAS and this program have chosen on rank 0. Results differ in rounding between kernels.
     package var openBLASCore: String
     package var kernels: String
-    /// The part of these cores that a rank has, others running on them too; mean over the ranks.
+    /// The share of these cores that a rank has where other ranks run on them, too; mean over the ranks.
     package var coreShare: Double
-    /// What the kind of job adds.
+    /// Results that the job adds.
     package var results = JSONObject()
 
     package init(
@@ -61,7 +61,7 @@ package struct RunSummary: Sendable {
 
     package var tokensPerSecond: Double { Double(tokensPerStep) / secondsPerStep }
 
-    /// Needed operations per second over those that all ranks' matrix products reach on the cores they have.
+    /// The needed operations per second divided by those that all ranks' matrix products reach on their cores.
     package var modelFlopsUtilization: Double {
         flopsPerStep / (secondsPerStep * gemmPeakFlops * coreShare * Double(worldSize))
     }
@@ -85,7 +85,7 @@ package struct RunSummary: Sendable {
         return .object(object)
     }
 
-    /// The most memory this process has had in use.
+    /// The peak memory of this process, in bytes.
     package static var peakMemoryBytes: Int {
         var usage = rusage()
         return getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 ? Int(usage.ru_maxrss) * 1024 : 0

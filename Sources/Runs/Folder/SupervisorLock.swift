@@ -1,11 +1,11 @@
 internal import Glibc
 internal import Support
 
-/// Keeps a run folder for one supervisor (`launch`) from its first attempt to its last: between two attempts nobody holds the
-/// run's own lock, and another run could begin there.
+/// Reserves a run folder for one supervisor (`launch`) from its first attempt to its last. Between two attempts nobody holds
+/// the run's own lock, and another run could begin there.
 ///
-/// `launch.lock`, of the kind of `FolderLock`. It holds the supervisor's name, by which its ranks know it, and goes with it.
-/// It is made in a folder that a run has begun in only: what is no run's stays as it is.
+/// The file is `launch.lock`, which works like `FolderLock`. It holds the supervisor's name, by which its ranks recognize it,
+/// and is removed with it. It is made only in a folder in which a run has begun; other folders are not changed.
 package final class SupervisorLock {
     static let fileName = "launch.lock"
 
@@ -13,8 +13,8 @@ package final class SupervisorLock {
     private let path: String
 
     /// - Parameter supervisor: its name.
-    /// - Returns: nil where no run has begun in the folder, or where nothing can be written there: the ranks will say so.
-    /// - Throws: ``FolderInUse``, where another supervisor has the folder.
+    /// - Returns: nil where no run has begun in the folder, or where nothing can be written there, which the ranks will report.
+    /// - Throws: ``FolderInUse`` where another supervisor has the folder.
     package init?(_ folder: String, supervisor: String) throws(FolderInUse) {
         path = "\(folder)/\(Self.fileName)"
         guard PathKind("\(folder)/\(FolderLock.fileName)") == .file else { return nil }
@@ -42,8 +42,8 @@ package final class SupervisorLock {
         close(descriptor)
     }
 
-    /// - Parameter supervisor: of the run that asks; nil where it has none.
-    /// - Throws: ``FolderInUse``, where the folder is another supervisor's.
+    /// - Parameter supervisor: supervisor of the run that asks; nil where it has none.
+    /// - Throws: ``FolderInUse`` where the folder is another supervisor's.
     static func check(_ folder: String, supervisor: String?) throws(FolderInUse) {
         let path = "\(folder)/\(fileName)"
         let file = open(path, O_RDONLY | O_CLOEXEC)

@@ -1,14 +1,14 @@
 package import Configuration
 internal import Support
 
-/// The folder of a sweep: a folder of each run, and a table of all.
+/// The folder of a sweep: a folder for each run, and a table of all.
 ///
-/// `run.json` says that it is a sweep's, before anything else is in it. What each run is stands in the run's own folder.
+/// `run.json` marks it as a sweep's before anything else is in it. Each run is described in its own folder.
 package struct SweepFolder {
-    /// As the command line and `run.json` name it.
+    /// The name on the command line and in `run.json`.
     package static let job = "sweep"
     package static let (csvName, jsonName, chartName) = ("sweep.csv", "sweep.json", "sweep.svg")
-    /// While the sweep goes on.
+    /// Exists while the sweep is under way.
     package static let ledgerName = ".ledger"
     private static let tableNames = [csvName, jsonName, chartName]
 
@@ -16,10 +16,10 @@ package struct SweepFolder {
 
     package init(_ path: String) { self.path = path }
 
-    /// Looks only.
+    /// Only checks, and changes nothing.
     ///
-    /// - Parameter overwrites: what the folder holds may be lost.
-    /// - Throws: `FolderOccupied` where the folder holds another job's run, or files that are no sweep's.
+    /// - Parameter overwrites: whether the folder's contents may be lost.
+    /// - Throws: `FolderOccupied` where the folder holds another job's run, or files that no sweep has made.
     package func check(overwrites: Bool) throws {
         guard !overwrites else { return }
         let contents = try FolderContents(path)
@@ -29,7 +29,7 @@ package struct SweepFolder {
             }
             return
         }
-        // A name with a dot is passed over, but this one would be emptied.
+        // Names with a dot are skipped, but this one would be emptied.
         let ledger = PathKind("\(path)/\(Self.ledgerName)") == .absent ? [] : [Self.ledgerName]
         let foreign = contents.foreign + ledger
         guard try foreign.isEmpty || isOfEarlierVersion else { throw FolderOccupied.foreign(path, foreign) }
@@ -44,24 +44,24 @@ package struct SweepFolder {
         }
     }
 
-    /// Whether an earlier attempt of the run has begun here.
+    /// Whether an attempt of this run has already begun here.
     package func isBegun(by run: String) -> Bool { RunFolder.lastRun(path) == run }
 
-    /// Makes the folder, keeps other sweeps and runs out of it, and marks it. Of two sweeps in one folder the second would
-    /// empty the first one's ledger.
+    /// Makes the folder, keeps other sweeps and runs out of it, and marks it. A second sweep in the folder would empty the
+    /// first one's ledger.
     ///
     /// - Parameters:
-    ///   - run: what all attempts of the sweep are called.
-    ///   - cleared: the runs of a sweep that starts over, by the names of their folders, with their jobs. What is in these goes
-    ///     before the first one begins, so that the sweep may be stopped and go on; so do the table and what another job's run
-    ///     has left. nil where nothing may go.
-    /// - Returns: what keeps the others out, for as long as it lives.
-    /// - Throws: ``FolderInUse``; what cannot be written.
+    ///   - run: the name shared by all attempts of the sweep.
+    ///   - cleared: for a sweep that starts over, the names of its runs' folders with their jobs. The contents of these are
+    ///     removed before the first run begins, so that the sweep can be stopped and continued, and so are the table and the
+    ///     files of another job's run. nil where nothing may be removed.
+    /// - Returns: the lock that keeps others out for as long as it exists.
+    /// - Throws: ``FolderInUse``; errors of writing.
     package func begin(run: String, supervisor: String?, clearing cleared: [(name: String, job: String)]?) throws -> FolderLock
     {
         try RunFolder.makeDirectories(path)
         let lock = try FolderLock(path, supervisor: supervisor)
-        // A sweep that was killed as it began may have left some of another job's.
+        // A sweep that was killed at its beginning may have left files of another job.
         let isCut = try RunRecord(folder: path)?.isReplacing == true
         let holdsOther = try cleared != nil && holdsOtherJob
         // Nothing goes where something of it cannot.
@@ -87,27 +87,27 @@ package struct SweepFolder {
         get throws(FileError) { try FolderContents(path).run.map { $0.job != Self.job } ?? false }
     }
 
-    /// Another job's, all of it.
+    /// All names of another job's files.
     private static let replacedNames =
         FolderContents.resultNames + FolderContents.stateNames + FolderContents.scratchNames
         + [RunFolder.configurationName, RunFolder.metricsName]
 
-    /// What is lost when the sweep starts over, for `checkInputs(of:outside:)`.
+    /// What is removed when the sweep starts over, for `checkInputs(of:outside:)`.
     ///
-    /// - Parameter runs: folders of runs, by name.
+    /// - Parameter runs: names of the runs' folders.
     package func removed(runs: [String]) throws -> Set<String> {
         let replaced = try holdsOtherJob ? Self.replacedNames : []
         return RunConfig.resolved(Self.tableNames + replaced + runs, of: path)
     }
 
-    /// That no input of a run is among what is removed.
+    /// Checks that no input of a run would be removed.
     ///
     /// - Throws: `FolderOccupied`.
     package func checkInputs(of config: RunConfig, outside removed: Set<String>) throws {
         try config.checkInputs(outside: removed, of: path)
     }
 
-    /// What becomes of a sweep that is stopped now, in a line.
+    /// A line that says what is kept of a sweep that is stopped now.
     package func stopAdvice(overwrites: Bool) -> String {
         "stopped on request; the same command with --out \(path)" + (overwrites ? ", without --overwrite," : "")
             + " goes on with the runs that have not finished"

@@ -2,20 +2,20 @@ internal import Configuration
 package import Evaluation
 package import Support
 
-/// Whether training was worth it, on the evaluation windows: by the divergence from full precision where both have one, by
-/// perplexity else.
+/// Whether training improved the score on the evaluation windows, judged by the divergence from full precision where both
+/// scores have one, and otherwise by perplexity.
 package struct Improvement: Sendable {
-    /// Which way the score went.
+    /// The direction in which the score changed.
     package enum Change: String, Sendable { case better, unchanged, worse }
 
     private let before: LanguageModelScore
     private let after: LanguageModelScore
-    /// What may be done where the model has not become better, besides the usual; nil for nothing.
+    /// Additional advice if the model has not become better; nil for none.
     private let remedy: String?
 
-    /// Part of a score by which it may change without meaning anything: rounding of sums, amplified by quantizers.
+    /// The relative change of a score that is only noise: rounding of sums, amplified by quantizers.
     private static let noise = 1e-4
-    /// The same of a divergence next to zero, in nats.
+    /// The same for a divergence near zero, in nats.
     private static let leastDivergence = 1e-7
 
     package init(before: LanguageModelScore, after: LanguageModelScore, remedy: String? = nil) {
@@ -24,7 +24,7 @@ package struct Improvement: Sendable {
         self.remedy = remedy
     }
 
-    /// By perplexity alone.
+    /// Judged by perplexity alone.
     package init(before: Double, after: Double) {
         self.init(before: LanguageModelScore(perplexity: before), after: LanguageModelScore(perplexity: after))
     }
@@ -47,7 +47,7 @@ package struct Improvement: Sendable {
         results["change"] = .string(change.rawValue)
     }
 
-    /// Both numbers; where they decide that something has changed, with as many digits as tell them apart.
+    /// Both numbers. If they decide that something has changed, with enough digits to tell them apart.
     private func arrow(_ from: Double, _ to: Double, decimals: Int, decides: Bool) -> String {
         var decimals = decimals
         func text(_ value: Double) -> String { value.formatted(decimals: decimals) }
@@ -55,7 +55,7 @@ package struct Improvement: Sendable {
         return "\(text(from)) → \(text(to))"
     }
 
-    /// For the user.
+    /// The line for the user.
     package var line: String {
         let perplexity = "perplexity \(arrow(before.perplexity, after.perplexity, decimals: 2, decides: divergences == nil))"
         let scores =
@@ -87,13 +87,13 @@ extension Improvement? {
 }
 
 extension RunConfig {
-    /// Whether `qat` was worth it: by the divergence where it learns from the full-precision network. What learns from a text
-    /// leaves that network on purpose.
+    /// Whether `qat` improved the score: judged by the divergence where it learns from the full-precision network. Learning
+    /// from a text moves away from that network on purpose.
     package func improvement(before: LanguageModelScore, after: LanguageModelScore) -> Improvement {
         distills ? Improvement(before: before, after: after) : Improvement(before: before.perplexity, after: after.perplexity)
     }
 
-    /// What to do where rotations are learned with finer weights than they are used with; nil where they are not.
+    /// Advice where rotations are learned with finer weights than they are used with; nil otherwise.
     package var weightRemedy: String? {
         guard quantization.weights.bits < rotation.trainWeightBits, rotation.canRoundWeights else { return nil }
         return "weights were learned at \(rotation.trainWeightBits) bits and are used at \(quantization.weights.bits): "

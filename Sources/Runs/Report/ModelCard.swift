@@ -3,40 +3,40 @@ internal import HuggingFace
 package import Models
 package import Support
 
-/// What a model says of where it comes from, for people (`README.md`) and programs (`provenance.json`), beside its weights.
+/// The description of a model's origin beside its weights, for people (`README.md`) and programs (`provenance.json`).
 package struct ModelCard: Sendable {
-    /// What the run was asked for, as a command that does it again.
+    /// A command that repeats the run.
     private let command: String
     private let job: String
     private let seed: Int
     private let source: String
     private let sourceDigest: String
-    /// Of the table that the run ended with.
+    /// Rows of the run's final table.
     private let rows: [JSONValue]
     private let windows: String
     private let beginOfSequence: String
     /// Whether transformers loads the folder.
     private let isShared: Bool
-    /// A command that gives the last row's perplexity again; nil where the folder and a text do not.
+    /// A command that reproduces the last row's perplexity; nil where the folder and a text are not enough for that.
     private let check: String?
-    /// Whether the folder says itself how it runs.
+    /// Whether the folder itself describes how it runs.
     private let isPacked: Bool
     /// Whether packed weights have zero points.
     private let isAsymmetric: Bool
-    /// Whether this is `dense/`: the weights of `model/` as floats, whose inputs nothing rounds.
+    /// Whether this is `dense/`: the weights of `model/` as floats, without rounding of inputs.
     private let isCopy: Bool
-    /// In which others could run it, where they do not know the folder itself.
+    /// The export format in which other programs could run it, where they cannot load the folder itself.
     private let sharedFormat: ExportFormat?
 
     /// - Parameters:
     ///   - source: the folder that the model was made from; `sourceDigest`: of its checkpoint.
-    ///   - results: of the run's summary, with `rows`.
-    ///   - windows: how many were scored, of how many tokens, of which text.
+    ///   - results: the run's summary, with `rows`.
+    ///   - windows: number of scored windows, tokens of each, and the text they are from.
     ///   - isShared: whether transformers loads the folder.
-    ///   - isPacked: whether the folder says itself how it runs.
-    ///   - sharedFormat: in which others could run it, where they do not know the folder itself.
-    ///   - isCopy: whether it holds the weights of a packed one as floats.
-    ///   - ranks: that made it.
+    ///   - isPacked: whether the folder itself describes how it runs.
+    ///   - sharedFormat: the export format in which other programs could run it, where they cannot load the folder itself.
+    ///   - isCopy: whether the folder holds the weights of a packed one as floats.
+    ///   - ranks: number of ranks that made it.
     package init(
         job: String, _ config: RunConfig, source: String, sourceDigest: String, _ results: JSONObject, windows: String,
         isShared: Bool, sharedFormat: ExportFormat? = nil, isPacked: Bool, isCopy: Bool = false, ranks: Int = 1
@@ -57,7 +57,7 @@ package struct ModelCard: Sendable {
             ? (["sq-train eval FOLDER --set data.eval.path=TEXT"] + Self.reading(config)).joined(separator: " ") : nil
     }
 
-    /// How windows are cut out of a text, as settings.
+    /// The settings of how windows are taken from a text.
     private static func reading(_ config: RunConfig) -> [String] {
         let keys = ["data.eval.windows", "data.sequence_length", "data.bos", "data.field", "data.bad_lines"]
         return config.descriptions.filter { key in
@@ -84,10 +84,11 @@ package struct ModelCard: Sendable {
         return ["activations", "keys", "values"].contains { (bits?[$0]?.integer ?? 16) < 16 }
     }
 
-    /// Whether the last row's inputs or cache were rounded, and those of the folder are not: floats do not say that they are.
+    /// Whether the last row's inputs or cache were rounded and the folder's are not, since a folder of floats cannot describe
+    /// that.
     private var dropsRounding: Bool { (isCopy || !isPacked) && roundsInputs }
 
-    /// What to expect of the model: the last row's numbers; nothing of floats that do not run as that row did.
+    /// The expected scores of the model: the last row's numbers, except for floats that do not run as that row did.
     private var expected: JSONValue? {
         guard !dropsRounding, let row = rows.last?.object, let perplexity = row["perplexity"] else { return nil }
         var result = JSONObject()
@@ -99,7 +100,7 @@ package struct ModelCard: Sendable {
         return .object(result)
     }
 
-    /// A card as the Hugging Face hub shows it.
+    /// The card, in the form of the Hugging Face hub.
     package var text: String {
         """
         ---
@@ -144,7 +145,7 @@ package struct ModelCard: Sendable {
             + "    sq-train export FOLDER --format compressed-tensors-padded --out OTHER\n\nwrites."
     }
 
-    /// A paragraph for `dense/`, and for a `model/` of floats in whose rows more was rounded than its weights.
+    /// A paragraph for `dense/`, and for a `model/` of floats whose rows rounded more than weights.
     private var copyNote: String {
         if isCopy {
             let rounding = roundsInputs ? ": inputs and cache, rounded there, are not rounded here" : ""
@@ -155,7 +156,7 @@ package struct ModelCard: Sendable {
                 + "another one.\n\n" : ""
     }
 
-    /// Floats would be another network where inputs are rounded.
+    /// A note that floats would be another network where inputs are rounded.
     private var floatsNote: String {
         roundsInputs ? "" : "; `sq-train export FOLDER --format huggingface --out OTHER` writes floats"
     }

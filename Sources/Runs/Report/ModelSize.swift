@@ -3,10 +3,10 @@ package import Models
 package import Quantization
 internal import TernarySVD
 
-/// What a model's weights take, with the linear layers in one form or another and all else (embedding, head, norms, biases) as
-/// the model's folder has it.
+/// The size of a model's weights, with the linear layers in some form and everything else (embedding, head, norms, biases) as
+/// in the model's folder.
 package struct ModelSize: Sendable, Equatable {
-    /// Of all linear layers but the head, with scales.
+    /// Bytes of all linear layers except the head, with scales.
     package let linearBytes: Int
     /// Number of weights in them.
     package let weights: Int
@@ -18,25 +18,24 @@ package struct ModelSize: Sendable, Equatable {
     package var bitsPerWeight: Double { 8 * Double(linearBytes) / Double(max(1, weights)) }
 }
 
-/// The sizes a model's linear layers have in different forms. Scales of integers are counted as the float32 numbers they are
-/// here.
+/// The sizes of a model's linear layers in different forms. Scales of integers are counted as float32, as they are stored.
 package struct ModelSizes: Sendable {
     private let linears: [LinearShape]
-    /// Of each linear's weight in the folder.
+    /// Bytes of each linear's weight in the folder.
     private let storedBytes: [Int]
-    /// Embedding and head, which may be rounded as well.
+    /// Embedding and head, which may also be rounded.
     private var tables: [ParameterSpec]
     private var tableBytes: [Int]
     private let otherBytes: Int
-    /// The head, where the embedding serves as it.
+    /// The head, where the embedding serves as the head.
     private var tiedHead: ParameterSpec?
 
     private static let scaleBytes = 4
 
     /// Counts the bytes of a folder's tensors.
     ///
-    /// - Parameter type: of what is not packed, where it is to be written in another than it has.
-    /// - Throws: `FileError` where the folder lacks one that its architecture has.
+    /// - Parameter type: type of what is not packed, if it is to be written in another type.
+    /// - Throws: `FileError` where the folder lacks a tensor of its architecture.
     package init(_ folder: ModelFolder, as type: ElementType? = nil) throws {
         func bytes(_ weight: String) throws -> Int {
             if let packed = folder.packed, packed.weights.contains(weight) { return try packed.byteCount(of: weight) }
@@ -53,8 +52,8 @@ package struct ModelSizes: Sendable {
         }
     }
 
-    /// Those of the network with a head of its own, as large as the embedding that served as it: where norms are folded, or
-    /// embedding and head rounded otherwise.
+    /// Sizes with a separate head, as large as the embedding that served as the head: where norms are folded, or where
+    /// embedding and head are rounded differently.
     package var untied: ModelSizes {
         guard let tiedHead, let embedding = tables.firstIndex(where: { $0.role == .embedding }) else { return self }
         var result = self
@@ -64,7 +63,7 @@ package struct ModelSizes: Sendable {
         return result
     }
 
-    /// - Parameter bytes: of a linear's weight.
+    /// - Parameter bytes: bytes of a linear's weight.
     private func size(_ bytes: (Int) -> Int) -> ModelSize {
         ModelSize(
             linearBytes: linears.indices.reduce(0) { $0 + bytes($1) },
@@ -72,11 +71,11 @@ package struct ModelSizes: Sendable {
             otherBytes: tableBytes.reduce(otherBytes, +))
     }
 
-    /// As in the folder.
+    /// The size as in the folder.
     package var stored: ModelSize { size { storedBytes[$0] } }
 
-    /// Every linear as integers of a few bits, a float32 scale for each group, and a zero point of as many bits where not
-    /// symmetric; nil: as in the folder.
+    /// The size with every linear as integers of a few bits, with a float32 scale for each group and, if not symmetric, a zero
+    /// point of as many bits; nil: as in the folder.
     ///
     /// - Parameter names: the linears that are rounded; nil for all.
     package func rounded(by quantizer: WeightQuantizer?, only names: Set<String>? = nil) -> ModelSize {
@@ -86,10 +85,11 @@ package struct ModelSizes: Sendable {
         }
     }
 
-    /// Each linear, embedding and head as the integers of a quantizer of its own, where it has one.
+    /// The size with each linear, embedding and head as integers of its own quantizer, where it has one.
     ///
     /// - Parameters:
-    ///   - linear: of a linear's name; nil where it is as in the folder. `table`: of the embedding or the head.
+    ///   - linear: the quantizer by a linear's name; nil where it is as in the folder. `table`: that of the embedding or the
+    ///     head.
     package func rounded(
         by linear: (_ name: String) -> WeightQuantizer?, table: (ParameterSpec.Role) -> WeightQuantizer?
     ) -> ModelSize {
@@ -102,7 +102,7 @@ package struct ModelSizes: Sendable {
         return ModelSize(linearBytes: bytes, weights: stored.weights, otherBytes: others)
     }
 
-    /// nil where the quantizer leaves weights as they are.
+    /// nil where the quantizer does not round.
     private func bytes(of shape: [Int], _ quantizer: WeightQuantizer) -> Int? {
         let spec = quantizer.spec
         guard spec.isActive else { return nil }
@@ -118,15 +118,16 @@ package struct ModelSizes: Sendable {
         return (bits + 7) / 8 + groups * Self.scaleBytes
     }
 
-    /// The linears that have factors as these, with all bytes of the file; the others as in the folder.
+    /// The size with the linears that have factors stored as these, counting all bytes of the file; the others as in the
+    /// folder.
     ///
-    /// - Parameter file: of factors.
+    /// - Parameter file: the file of factors.
     package func ternary(file: String) throws -> ModelSize {
         let layers = try TernaryFile.layers(of: file)
         return size { layers[linears[$0].name]?.byteCount ?? storedBytes[$0] }
     }
 
-    /// 8·(bytes of the file)/(weights of the linears that have factors in it); nil where all linears of the model have.
+    /// 8·(bytes of the file)/(weights of the linears that have factors in it); nil where all linears of the model have factors.
     package func bitsOfSome(file: String) throws -> Double? {
         let layers = try TernaryFile.layers(of: file)
         guard layers.count < linears.count else { return nil }

@@ -26,8 +26,9 @@ package struct PipelineReport {
         ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: microbatches)
     }
 
-    /// Adds `bubble_fraction`, of which `least_bubble_fraction` is what these stages must wait and `ideal_bubble_fraction` what
-    /// equal ones must, and `pipeline_efficiency` to a job's part of `summary.json`; null where nothing was measured.
+    /// Adds to a job's part of `summary.json`: `bubble_fraction` (measured), `least_bubble_fraction` (the least possible with
+    /// these stages), `ideal_bubble_fraction` (with equal stages), and `pipeline_efficiency`. They are null where nothing was
+    /// measured.
     package func add(to results: inout JSONObject) {
         results["bubble_fraction"] = .init(waiting?.measured)
         results["least_bubble_fraction"] = .init(waiting?.least)
@@ -35,7 +36,7 @@ package struct PipelineReport {
         results["pipeline_efficiency"] = .init(waiting?.efficiency)
     }
 
-    /// For the user; nil where there is one stage, or nothing was measured.
+    /// The line for the user; nil where there is one stage, or nothing was measured.
     package var line: String? {
         guard stages > 1, let waiting else { return nil }
         func percent(_ fraction: Double) -> String { "\((100 * fraction).formatted(decimals: 1)) %" }

@@ -3,16 +3,16 @@ internal import Glibc
 internal import HuggingFace
 internal import Support
 
-/// What the user sees of a run. Rank 0 speaks, the others are silent.
+/// The output of a run for the user. Only rank 0 prints.
 ///
-/// On a terminal progress is a bar that is drawn over; elsewhere it is a line now and then, at
-/// the first and the last step and at least `interval` apart.
+/// On a terminal progress is a bar that is redrawn; elsewhere it is a line from time to time, at the first and the last step
+/// and otherwise at least `interval` apart.
 package final class Reporter {
     private let isSpeaking: Bool
     private let isTerminal: Bool
     private let interval: Duration
     private let output: (String) -> Void
-    /// Told of every progress.
+    /// Receives all progress.
     package var events = RunEvents()
     private var lastLine: ContinuousClock.Instant?
     private let begin = ContinuousClock.now
@@ -30,19 +30,19 @@ package final class Reporter {
         self.output = output
     }
 
-    /// The same place for lines, for a part of the ranks.
+    /// A reporter with the same output, for a group of ranks.
     package func speaking(_ isSpeaking: Bool) -> Reporter {
         Reporter(isSpeaking: isSpeaking, isTerminal: isTerminal, interval: interval, output: output)
     }
 
-    /// A line, or several.
+    /// Prints one or several lines.
     package func note(_ text: String) {
         guard isSpeaking else { return }
         clearBar()
         output(text + "\n")
     }
 
-    /// `done` of `total` parts of a phase, such as steps; `details` are short, such as the loss.
+    /// Reports that `done` of `total` parts of a phase, such as steps, are done; `details` are short, such as the loss.
     package func progress(_ phase: String, _ done: Int, of total: Int, _ details: @autoclosure () -> String = "") {
         guard isSpeaking, total > 0 else { return }
         let now = ContinuousClock.now
@@ -54,7 +54,7 @@ package final class Reporter {
                 "name": .string(phase), "done": .integer(done), "of": .integer(total), "elapsed_seconds": .double(elapsed),
                 "remaining_seconds": remaining.map { .double($0) } ?? .null,
             ])
-        // Of a run that is over at once the times say nothing.
+        // For very short runs the times mean nothing.
         let times = elapsed < 1 ? "" : elapsed.asClock + (remaining.map { ", \($0.asClock) left" } ?? "")
         func line(_ details: String) -> String { [details, times].filter { !$0.isEmpty }.joined(separator: ", ") }
         if isTerminal {
@@ -76,12 +76,12 @@ package final class Reporter {
     }
 }
 
-/// How fast a phase proceeds, for the time it still takes.
+/// The speed of a phase, from which the remaining time is estimated.
 private struct Pace {
     private var phase = ""
     private var first = (done: 0, at: ContinuousClock.now)
 
-    /// Seconds; nil at the first call of a phase, and at its end.
+    /// Remaining seconds; nil at the first call of a phase, and at its end.
     mutating func remaining(_ phase: String, _ done: Int, of total: Int, at now: ContinuousClock.Instant) -> Double? {
         guard phase == self.phase, done > first.done else {
             self.phase = phase
@@ -93,7 +93,7 @@ private struct Pace {
     }
 }
 
-/// Such as ███████░░░░░.
+/// A bar such as ███████░░░░░.
 enum ProgressBar {
     /// Leaves room for the loss and the times on a screen of 80 columns.
     private static let width = 12

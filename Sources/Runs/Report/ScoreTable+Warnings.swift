@@ -5,12 +5,12 @@ internal import Support
 internal import TernarySVD
 
 extension ScoreTable {
-    /// A mean KL divergence from full precision, in nats a token, above which a result is hardly of use: what full precision
-    /// predicts has on average e times less probability. Results that are of use lie below 0.5 (docs/rotation.md); what was
-    /// rounded in too few steps has 3 and more.
+    /// The mean KL divergence from full precision, in nats per token, above which a result is hardly useful: the probability of
+    /// what full precision predicts is then lower by a factor of e on average. Useful results are below 0.5 (docs/rotation.md);
+    /// rounding with too few steps gives 3 and more.
     private static let farthest = 1.0
 
-    /// That the last row, which is written, is far from full precision; nil where it is not.
+    /// A warning that the last row, which is written, is far from full precision; nil where it is not.
     package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
         let isTernary = config.makesFactors(job)
@@ -22,14 +22,14 @@ extension ScoreTable {
             + "perplexity \(last.score.perplexity.formatted(decimals: 2))); what usually helps: \(advice)"
     }
 
-    /// That the last row, which is of a rotated network, is farther from full precision than the network that is rounded to
-    /// nearest without rotations, on the same windows and with the same bits; nil where it is not, or either is missing.
+    /// A warning that the last row, of a rotated network, is farther from full precision than the network rounded to nearest
+    /// without rotations, on the same windows and with the same bits; nil where it is not, or where either row is missing.
     ///
-    /// - Parameter steps: the setting that says how long the rotations are learned; nil where they are not.
+    /// - Parameter steps: the setting of how long rotations are learned; nil where they are not learned.
     package func rotationWarning(steps: String?) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence,
             let plain = rows.first(where: { $0.key == RoundToNearest.name && $0.bits == last.bits })?.score.klDivergence,
-            // What is not seen in the table is the noise of sums.
+            // Differences that the table does not show are noise of sums.
             divergence > plain, divergence.formatted(decimals: 4) != plain.formatted(decimals: 4)
         else { return nil }
         return "warning: '\(last.label)' is rotated, and farther from full precision than rounded to nearest without "
@@ -41,11 +41,11 @@ extension ScoreTable {
 extension RunConfig {
     fileprivate func makesFactors(_ job: PlannedJob) -> Bool { job == .ptq || (job == .qat && qat.method == .ternary) }
 
-    /// What is coarsest in how the network is compressed, as what helps.
+    /// Advice on the coarsest parts of the compression.
     fileprivate func coarsest(_ job: PlannedJob) -> [String] {
         if makesFactors(job) {
             guard ternary.weighting != .none else { return ["factors chosen on data (ternary.weighting=both)"] }
-            // The descent starts from what these leave, which at coarse tolerances it can make worse.
+            // The descent starts from the result of these, which at coarse tolerances it can make worse.
             let isPlain = ternary.bits == nil && (ternary.mode == .reference || !ternary.balance)
             return isPlain ? ["balanced factors of the default mode (ternary.mode=default, ternary.balance=true)"] : []
         }

@@ -2,9 +2,9 @@ package import Configuration
 package import Evaluation
 package import Support
 
-/// Bits of what a network computes with; 16 and more: as they are.
+/// The bits that a network computes with; 16 and more: not quantized.
 package struct NetworkBits: Sendable, Equatable {
-    /// nil where weights are factors, whose bits are counted and not set.
+    /// nil where weights are factors, whose bits are measured, not set.
     package var weights: Int?
     package var activations: Int
     package var keys: Int
@@ -17,7 +17,7 @@ package struct NetworkBits: Sendable, Equatable {
         self.values = values
     }
 
-    /// Those of a configuration.
+    /// The bits of a configuration.
     package init(_ settings: QuantizationSettings) {
         self.init(
             weights: settings.weights.bits, activations: settings.activations.bits, keys: settings.kv.keys,
@@ -27,7 +27,7 @@ package struct NetworkBits: Sendable, Equatable {
     /// Nothing quantized.
     package static let full = NetworkBits(weights: 16, activations: 16, keys: 16, values: 16)
 
-    /// Ternary factors, activations and cache as they are.
+    /// Ternary factors; activations and cache are not quantized.
     package static let factors = NetworkBits(weights: nil, activations: 16, keys: 16, values: 16)
 
     /// Such as `W4 A8 KV4`, or `W4 A8 K16 V4`.
@@ -48,7 +48,7 @@ package struct NetworkBits: Sendable, Equatable {
 package struct ScoreTable: Sendable {
     /// One way to run the model, and its scores.
     package struct Row: Sendable {
-        /// In `summary.json`.
+        /// Its key in `summary.json`.
         package let key: String
         package let label: String
         package let bits: NetworkBits
@@ -58,19 +58,19 @@ package struct ScoreTable: Sendable {
 
     /// Such as `W16 A4 KV4, 40 windows of 256 tokens`.
     package let title: String
-    /// Those of the quantized rows.
+    /// Bits of the quantized rows.
     package let bits: NetworkBits
     package private(set) var rows: [Row] = []
-    /// Where it is not the last row's.
+    /// Key of the result, where it is not the last row.
     private var resultKey: String?
 
     package init(_ bits: NetworkBits, windows: Int, length: Int) {
         self.bits = bits
-        // Of factors there is no one number.
+        // Factors do not have a single number of bits.
         title = "\(bits == .factors ? "" : bits.text + ", ")\(counted(windows, "window")) of \(length) tokens"
     }
 
-    /// Adds a row; `key` is what `summary.json` calls it.
+    /// Adds a row; `key` is its name in `summary.json`.
     package mutating func add(
         _ key: String, _ label: String, _ bits: NetworkBits, _ score: LanguageModelScore, _ size: ModelSize? = nil
     ) {
@@ -80,18 +80,18 @@ package struct ScoreTable: Sendable {
     /// Adds a row that was made elsewhere.
     package mutating func add(_ row: Row) { rows.append(row) }
 
-    /// The row whose numbers are the run's own, as in a sweep: what the job has made or was asked to score. It is the last one
-    /// where the job says nothing else.
+    /// The row with the run's own numbers, for example in a sweep: what the job has made or was asked to score. It is the last
+    /// row unless the job chooses another.
     package var result: Row? { rows.first { $0.key == resultKey } ?? rows.last }
 
-    /// Says which row is the ``result``. - Precondition: a row has the key.
+    /// Chooses the row of the ``result``. - Precondition: a row has the key.
     package mutating func choose(_ key: String) {
         precondition(rows.contains { $0.key == key }, "no row \(key)")
         resultKey = key
     }
 
-    /// In 80 columns: what was done, bits a weight with scales counted, bits of activations and cache, scores (KL in nats;
-    /// top-1: the share of positions where the likeliest token is that of full precision), and megabytes.
+    /// The table in 80 columns: the label, bits per weight including scales, bits of activations and cache, scores (KL in nats;
+    /// top-1: the share of positions where the most likely token is that of full precision), and megabytes.
     package var text: String {
         let sized = rows.contains { $0.size != nil }
         var table = Table(
@@ -111,7 +111,7 @@ package struct ScoreTable: Sendable {
         return title + "\n" + table.text
     }
 
-    /// Adds `perplexity`, `kl_divergence` by row, `rows` with all that is known of each, and the key of the ``result``.
+    /// Adds `perplexity` and `kl_divergence` by row, `rows` with everything about each row, and the key of the ``result``.
     package func add(to results: inout JSONObject) {
         var perplexity = JSONObject(), divergence = JSONObject()
         for row in rows {
@@ -124,7 +124,7 @@ package struct ScoreTable: Sendable {
         results["result"] = result.map { .string($0.key) }
     }
 
-    /// The key of the network that all others are compared with.
+    /// The key of the full-precision row, with which all others are compared.
     package static let fullPrecision = "full_precision"
 }
 

@@ -3,7 +3,7 @@ internal import Support
 package import TransitionBus
 
 extension KeyFile {
-    /// - Throws: `FileError` for a file that cannot be read, ``BusError`` for one that is no key file or that others
+    /// - Throws: `FileError` for a file that cannot be read, ``BusError`` for one that is not a key file or that other users
     ///   may read.
     package init(contentsOf path: String) throws {
         let bytes = try InputFile.contents(of: path, limit: 1 << 20)
@@ -14,7 +14,7 @@ extension KeyFile {
         try self.init(String(decoding: bytes, as: UTF8.self), name: path)
     }
 
-    /// Writes a fresh key pair to a file that is not there yet and that only this user may read; returns the public key.
+    /// Writes a new key pair to a file that must not exist yet and that only this user may read; returns the public key.
     package static func create(_ path: String) throws -> String {
         let keys = try CurveKeys.generate()
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)

@@ -1,7 +1,8 @@
 internal import Configuration
 internal import Support
 
-/// Where a run that is under way can be watched: `events.json` in its folder, while it lasts.
+/// The file `events.json` in a run's folder, which names the endpoint where the run can be watched. It exists while the run is
+/// under way.
 package enum RunEndpoint {
     static let fileName = "events.json"
     static func file(inRun folder: String) -> String { "\(folder)/\(fileName)" }
@@ -14,7 +15,7 @@ package enum RunEndpoint {
 
     /// The endpoint of the run in a folder.
     ///
-    /// - Throws: `FileError` where the folder names none, or something else.
+    /// - Throws: `FileError` where the folder names no valid endpoint.
     package static func read(inRun folder: String) throws -> String {
         let file = file(inRun: folder)
         guard PathKind(file) != .absent else {

@@ -15,15 +15,16 @@ internal import TransitionBus
 /// | `bus` | bytes of the last step's transitions, bytes of all, transitions sent again |
 /// | `end` | exit code and, if there was one, the error |
 ///
-/// Monitors get events as they read them and miss what they do not read: a run neither waits for them nor fails for them.
+/// Monitors get the events that they read in time and miss the others. A run neither waits for monitors nor fails because of
+/// them.
 package final class RunEvents {
     private let job: String
     private let ranks: Int
     private var publisher: EventPublisher?
     private let note: (String) -> Void
-    /// Of layers, which often stay as they were.
+    /// The latest event of each layer, since layers often do not change.
     private var newest: [String: JSONValue] = [:]
-    /// Names the endpoint while the run is under way.
+    /// Path of the file that names the endpoint while the run is under way.
     private var endpointFile: String?
 
     /// Without monitors.
@@ -32,7 +33,7 @@ package final class RunEvents {
     /// Opens the endpoint that the settings name.
     ///
     /// - Parameter note: tells the user where to watch.
-    /// - Throws: an endpoint named that cannot be had, or a key file that cannot be used.
+    /// - Throws: errors of an endpoint that cannot be opened, or of a key file that cannot be used.
     package init(_ settings: EventSettings, job: String, ranks: Int, note: @escaping (String) -> Void) throws {
         (self.job, self.ranks, self.note) = (job, ranks, note)
         let file = try settings.keys.map { try KeyFile(contentsOf: $0) }
@@ -52,7 +53,7 @@ package final class RunEvents {
         guard let publisher else { return }
         note("watch this run: sq-train watch \(publisher.endpoint)")
         let file = RunEndpoint.file(inRun: folder)
-        // A run is none the worse where its folder cannot name the endpoint.
+        // A run does not fail if its folder cannot name the endpoint.
         if (try? RunEndpoint.write(publisher.endpoint, to: file)) != nil { endpointFile = file }
         publish(
             "run",
@@ -63,7 +64,7 @@ package final class RunEvents {
             ])
     }
 
-    /// Publishes a value under a key. The value is made only where somebody may watch; a failure costs the run nothing.
+    /// Publishes a value under a key. The value is computed only if somebody may watch; a failure does not affect the run.
     package func publish(_ key: String, _ value: @autoclosure () -> JSONValue) {
         attempt { publisher in
             try publisher.publish(key, json: Array(value().text(.compact, sortedKeys: false).utf8))
@@ -71,7 +72,7 @@ package final class RunEvents {
         }
     }
 
-    /// What is known of a layer, where it has changed.
+    /// Publishes a layer's values if they have changed.
     package func publish(layer: String, components: Int, _ details: KeyValuePairs<String, JSONValue>) {
         guard publisher != nil else { return }
         var object = JSONObject()
@@ -82,10 +83,10 @@ package final class RunEvents {
         publish("layer/\(layer)", value)
     }
 
-    /// Answers monitors that have come, without waiting: call it where the run waits for something else.
+    /// Answers new monitors, without waiting. Call it where the run waits for something else.
     package func serve() { attempt { try $0.poll() } }
 
-    /// The job has ended, with this error or without; nothing follows.
+    /// Publishes that the job has ended, with or without an error. No events follow.
     package func end(_ error: AgreedError? = nil, exitCode: Int32 = 0) {
         var value = JSONObject()
         value["exit_code"] = .integer(Int(error?.exitCode.rawValue ?? exitCode))
@@ -97,7 +98,7 @@ package final class RunEvents {
         endpointFile = nil
     }
 
-    /// What goes wrong ends the events, not the run.
+    /// An error ends the events, not the run.
     private func attempt(_ work: (EventPublisher) throws -> Void) {
         guard let publisher else { return }
         do {

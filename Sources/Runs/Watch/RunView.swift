@@ -1,9 +1,9 @@
 internal import Support
 
-/// The newest that is known of a run, as lines of text.
+/// The latest state of a run, as lines of text.
 struct RunView {
     private var values: [String: JSONObject] = [:]
-    /// In the order of their first event.
+    /// Layers in the order of their first event.
     private var layers: [String] = []
 
     private static let layerPrefix = "layer/"
@@ -11,7 +11,7 @@ struct RunView {
     mutating func take(_ key: String, _ value: JSONValue) {
         guard let object = value.object else { return }
         if key.hasPrefix(Self.layerPrefix), values[key] == nil { layers.append(key) }
-        // Keys are few; those of an unknown sender must not fill the memory.
+        // A run has few keys; an unknown sender must not be able to fill the memory.
         guard values[key] != nil || values.count < 100_000 else { return }
         values[key] = object
     }
@@ -31,7 +31,7 @@ struct RunView {
         return (lines.prefix(max(1, height - 1 - tail.count)) + tail).map { String($0.prefix(width)) }
     }
 
-    /// A table of as many layers as there is room for.
+    /// A table of as many layers as fit.
     private func layerLines(room: Int) -> [String] {
         let hasBranches = layers.contains { values[$0]?["branch"] != nil }
         var table = Table(columns: ["layer", "components"] + (hasBranches ? ["last update"] : []))
@@ -63,8 +63,8 @@ struct RunView {
         return ["\(name) \(ProgressBar.text(done, of: total)) \(done)/\(total)\(times)"]
     }
 
-    /// What the lines of `metrics.jsonl` call what is shown; a `%` is where the number goes. Steps are in the phase, bytes with
-    /// the bus.
+    /// Keys of `metrics.jsonl` that are shown, with their text; `%` stands for the number. Steps are shown with the phase,
+    /// bytes with the bus.
     private static let names = [
         "loss": "loss %", "lr": "learning rate %", "grad_norm": "gradient norm %", "tokens_per_second": "% tokens/s",
         "communication_seconds": "% s of waiting for ranks", "transition_seconds": "% s of ternary updates",
@@ -81,7 +81,7 @@ struct RunView {
         }
     }
 
-    /// As many of these texts on a line as fit.
+    /// The texts joined into a line, as many as fit.
     private static func joined(_ texts: [String], width: Int) -> [String] {
         var lines: [String] = []
         for text in texts {

@@ -2,7 +2,7 @@ internal import Glibc
 package import Support
 package import TransitionBus
 
-/// Why a run can no longer be watched.
+/// An error: a run can no longer be watched.
 package enum WatchError: ReportableError, Equatable {
     case silent(endpoint: String, seconds: Double)
     case lost(endpoint: String, seconds: Double)
@@ -32,15 +32,15 @@ package enum WatchError: ReportableError, Equatable {
     }
 }
 
-/// Follows a run: on a terminal a screen that is drawn over, elsewhere a line of JSON for each event.
+/// Follows a run: on a terminal with a screen that is redrawn, elsewhere with a line of JSON for each event.
 package struct RunWatch {
     private let endpoint: String
     private let keys: KeyFile?
     private let timeout: Duration
 
     /// - Parameters:
-    ///   - keys: the monitor's, with the run's public key as its one peer; nil for a run without keys.
-    ///   - timeout: with a run that does not answer, or no longer.
+    ///   - keys: the monitor's keys, with the run's public key as their only peer; nil for a run without keys.
+    ///   - timeout: how long to wait for a run that does not answer, or no longer does.
     package init(_ endpoint: String, keys: KeyFile?, timeout: Duration) throws(BusError) {
         if let keys, keys.peers.count != 1 {
             throw .unsuitable(
@@ -60,7 +60,7 @@ package struct RunWatch {
         var wasConnected = false
         while true {
             for event in try subscriber.next(milliseconds: 200) {
-                // A monitor shows what it understands.
+                // A monitor shows only what it understands.
                 guard let value = try? JSONValue(parsing: event.json) else { continue }
                 view.take(event.key, value)
                 if screen == nil {

@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// Lines of a terminal that are drawn over in place.
+/// Lines of a terminal that are redrawn in place.
 final class TerminalScreen {
     private let output: (String) -> Void
     private var shown: [String] = []
@@ -11,7 +11,7 @@ final class TerminalScreen {
         let (width, height) = Self.size
         let lines = view.lines(width: width, height: height)
         guard lines != shown else { return }
-        // Up to the first line, then everything below is cleared.
+        // Moves up to the first line, then clears everything below.
         let up = shown.isEmpty ? "" : "\u{1B}[\(shown.count)A"
         output("\r\(up)\u{1B}[J" + lines.map { $0 + "\n" }.joined())
         shown = lines

@@ -1,14 +1,14 @@
 package import Configuration
 internal import Glibc
 
-/// The learning rate over the steps: a linear rise over `warmup` steps, then constant, linear or cosine to 0.
+/// The learning rate by step: a linear rise over `warmup` steps, then constant, or a linear or cosine decay to 0.
 package struct LearningRate: Sendable {
     private let peak: Double
     private let schedule: Schedule
     private let warmup: Int
     private let steps: Int
 
-    /// - Parameter automatic: the rate where the settings leave it open.
+    /// - Parameter automatic: the rate to use where the settings leave it open.
     package init(_ settings: TrainingSettings, automatic: Double) {
         peak = settings.learningRate ?? automatic
         schedule = settings.schedule

@@ -1,7 +1,8 @@
-/// What falls to this rank's replica of a step's global batch, and of the next step's.
+/// The share of this rank's replica in a step's global batch, and in the next step's.
 package struct ReplicaBatch: Sendable {
     package let sequences: [[Int32]]
-    /// What can be made of these does not depend on this step's update; empty before the last step, or where none is known.
+    /// The next step's sequences, for work that does not depend on this step's update. Empty in the last step, or where they
+    /// are not known.
     package let next: [[Int32]]
 
     package init(_ sequences: [[Int32]], next: [[Int32]] = []) { (self.sequences, self.next) = (sequences, next) }

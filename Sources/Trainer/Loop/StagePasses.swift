@@ -7,11 +7,11 @@ internal import TensorCore
 
 /// The forward and backward passes of a training step through this rank's stage, micro-batch by micro-batch.
 ///
-/// A teacher's passes wait for no update: with several stages those over the next step's sequences are made while the stages
-/// would wait for each other in this one. Without a teacher they make products of weights' gradients then, which only the step's
-/// end needs; both together would keep more in memory, and hardly shorten what is left of the waiting.
+/// A teacher's passes do not depend on an update. With several stages, those over the next step's sequences are made while the
+/// stages would otherwise wait for each other in this step. Without a teacher, products of weights' gradients are made then;
+/// both together would keep more in memory and hardly shorten what is left of the waiting.
 final class StagePasses<TeacherHooks: HookTransform> {
-    /// Width of what crosses from stage to stage.
+    /// Width of the hidden states that stages send to each other.
     let hidden: Int
     let microBatches: MicroBatches
     let schedule: PipelineSchedule
@@ -19,9 +19,9 @@ final class StagePasses<TeacherHooks: HookTransform> {
     let precision: ProductPrecision
     /// This stage of the network whose predictions are learned; nil learns the text's tokens.
     let teacher: Network<TeacherHooks>?
-    /// Sequences that this stage of the teacher has been run on ahead of their step.
+    /// Sequences on which this stage of the teacher has already run, ahead of their step.
     private var made: [[Int32]] = []
-    /// What came of it by micro-batch, on the last stage, until it is used.
+    /// The teacher's hidden states by micro-batch, on the last stage, until they are used.
     private var references: [Int: Tensor] = [:]
 
     init(
@@ -36,29 +36,29 @@ final class StagePasses<TeacherHooks: HookTransform> {
         self.teacher = teacher
     }
 
-    /// What a micro-batch leaves on a stage between its passes.
+    /// What a stage keeps of a micro-batch between its forward and its backward pass.
     private struct Alive {
         let tape: Tape
-        /// What came from the stage before; nil on the first stage.
+        /// The input from the previous stage; nil on the first stage.
         let input: Variable?
-        /// Of the stage's output, which the next stage has, or on the last stage of the loss.
+        /// The gradient sink of the stage's output, which the next stage has, or, on the last stage, of the loss.
         let output: GradientSink
 
-        /// - Parameter gradient: of the output; nil for the loss.
+        /// - Parameter gradient: gradient of the output; nil for the loss.
         /// - Returns: the gradient of the input; nil on the first stage.
         func backward(_ gradient: Tensor?) -> Tensor? {
             tape.backward(from: output, gradient: gradient ?? Tensor([1], []))
-            // Nothing reaches the input where nothing learns, as where no quantizer is observed.
+            // No gradient reaches the input where nothing learns, for example where no quantizer is observed.
             return input.map { $0.gradient ?? Tensor(zeros: $0.shape) }
         }
     }
 
     /// - Parameters:
-    ///   - batch: of equal lengths, of this rank's replica.
-    ///   - counted: predictions of the whole step; the loss is their mean.
-    ///   - student: this stage of the network that learns, asked for before each micro-batch: several are under way at a time,
-    ///     and leaves that hand their gradients over must be each one's own.
-    /// - Returns: the losses summed, on the last stage; 0 on others.
+    ///   - batch: sequences of equal lengths, of this rank's replica.
+    ///   - counted: number of predictions in the whole step, over which the loss is the mean.
+    ///   - student: makes this stage of the learning network for each micro-batch, since several are under way at a time and
+    ///     each needs leaves of its own that pass on their gradients.
+    /// - Returns: on the last stage the sum of the losses; 0 on others.
     func run<Hooks: HookTransform, World: Communicator>(
         _ batch: ReplicaBatch, counted: Int, _ groups: ParallelGroups<World>, student: () -> Network<Hooks>
     ) throws -> (sum: Double, timing: PipelineTiming) {
@@ -100,8 +100,8 @@ final class StagePasses<TeacherHooks: HookTransform> {
 
     private func shape(_ batch: [[Int32]]) -> [Int] { [batch.reduce(0) { $0 + $1.count }, hidden] }
 
-    /// The teacher's passes over sequences through all stages, the results of which ``references`` will hold; nil without a
-    /// teacher, and with one stage, which runs it where its results are used.
+    /// The teacher's passes over sequences through all stages, whose results ``references`` will hold; nil without a teacher,
+    /// and with one stage, which runs the teacher where its results are used.
     private func teacherPasses<World: Communicator>(
         _ sequences: [[Int32]], _ pipeline: World
     ) throws(MPIError) -> PassesAside<World>? {
@@ -116,7 +116,7 @@ final class StagePasses<TeacherHooks: HookTransform> {
         }
     }
 
-    /// What the teacher's stage makes of a micro-batch; nil without a teacher.
+    /// The output of the teacher's stage for a micro-batch; nil without a teacher.
     private func teacherStates(_ index: Int, _ batch: [[Int32]], from input: Tensor? = nil) -> Tensor? {
         teacher.map { teacher in
             Trace.span(.teacher, index) {
@@ -127,7 +127,7 @@ final class StagePasses<TeacherHooks: HookTransform> {
         }
     }
 
-    /// - Parameter reference: the teacher's states behind its last block, on the last stage.
+    /// - Parameter reference: on the last stage, the teacher's hidden states after its last block.
     private func forward(
         _ index: Int, _ batch: [[Int32]], _ input: Tensor?, _ student: Network<some HookTransform>, _ reference: Tensor?,
         counted: Int, isLast: Bool, on tape: Tape

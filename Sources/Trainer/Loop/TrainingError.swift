@@ -1,12 +1,12 @@
 package import Support
 
-/// A job that cannot continue.
+/// An error: a job cannot continue.
 package enum TrainingError: ReportableError, Equatable {
     case diverged(step: Int)
-    /// Every token is as likely as any other, whatever came before.
+    /// The network predicts all tokens with equal probability, whatever came before.
     case deadNetwork(vocabulary: Int)
     case invarianceBroken(error: Double, tolerance: Double)
-    /// Ternary factors from another rank whose bytes do not fit together.
+    /// The bytes of ternary factors from another rank are inconsistent.
     case damagedFactors(rank: Int)
 
     package var exitCode: ExitCode {

@@ -10,9 +10,9 @@ internal import TensorCore
 package struct StepResult: Sendable {
     /// Mean over the predictions of the global batch, before the update.
     package var loss: Double
-    /// Of the whole gradient, before clipping; for rotations √(Σ ‖S‖²), S the skew gradients.
+    /// Norm of the whole gradient, before clipping; for rotations √(Σ ‖S‖²), S the skew gradients.
     package var gradientNorm: Double
-    /// Spent waiting for other ranks.
+    /// Seconds spent waiting for other ranks.
     package var communicationSeconds: Double
 }
 
@@ -21,32 +21,32 @@ package struct TrainingLoop {
     package let config: RunConfig
     /// nil where the steps look at no text.
     package let windows: Windows?
-    /// Of a step, over all ranks.
+    /// Tokens of a step, over all ranks.
     package let tokensPerStep: Int
     /// As in "learning 3/100".
     package let verb: String
-    /// Where `training.learning_rate` is auto.
+    /// The learning rate where `training.learning_rate` is auto.
     package let automaticRate: Double
 
-    /// - Parameter tokensPerStep: nil for those of a batch.
+    /// - Parameter tokensPerStep: nil for the tokens of a batch.
     package init(config: RunConfig, windows: Windows?, tokensPerStep: Int? = nil, verb: String, automaticRate: Double) {
         (self.config, self.windows, self.verb, self.automaticRate) = (config, windows, verb, automaticRate)
         self.tokensPerStep = tokensPerStep ?? config.training.batchSize * config.data.sequenceLength
     }
 
-    /// Takes all steps that `checkpoints` says are left, and saves the run as they are due, while the steps after
+    /// Takes all steps that remain according to `checkpoints`, and saves checkpoints when they are due, while the next steps
     /// are taken. Collective.
     ///
     /// - Parameters:
-    ///   - state: what this rank must remember of the steps taken.
-    ///   - step: takes one, on this replica's part of the global batch; may add to the step's metrics.
+    ///   - state: this rank's state after the steps taken, for a checkpoint.
+    ///   - step: takes one step on this replica's part of the global batch; may add to the step's metrics.
     /// - Throws: ``StopRequested``, after a checkpoint, when asked to stop; what the steps and the checkpoints throw.
     package func run<World: Communicator>(
         _ context: JobContext<World>, _ checkpoints: RunCheckpoints<World>, state: () throws -> TrainingState,
         step take: (_ step: Int, _ batch: ReplicaBatch, _ learningRate: Float, _ metrics: inout JSONObject) throws ->
             StepResult
     ) throws -> StepRecord {
-        // A step that is left half done is lost: requests to stop wait for its end, and for the checkpoint.
+        // An unfinished step would be lost, so requests to stop wait for its end and for the checkpoint.
         try StopRequest.shielded { try takeSteps(context, checkpoints, state: state, step: take) }
     }
 
@@ -128,7 +128,8 @@ package struct TrainingLoop {
             "loss \(result.loss.formatted(decimals: 4))" + (tokens > 0 ? ", \(Int(tokens / seconds)) tokens/s" : ""))
     }
 
-    /// Does a step. One that fails on all ranks alike, such as one that diverges, leaves the checkpoint before it complete.
+    /// Does a step. If it fails on all ranks alike, for example because it diverges, the previous checkpoint is still
+    /// completed.
     private func finishing(
         _ checkpoints: RunCheckpoints<some Communicator>, _ step: () throws -> StepResult
     ) throws -> StepResult {

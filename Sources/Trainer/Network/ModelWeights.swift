@@ -1,13 +1,13 @@
 package import Models
 package import TensorCore
 
-/// A model's parameters, such as the float32 masters that are trained, in the order in which a backward pass completes their
+/// A model's parameters, such as the float32 master weights in training, in the order in which a backward pass completes their
 /// gradients: the head first, the embedding last.
 package struct ModelWeights<Value: TensorValue> {
     package private(set) var tensors: [Value]
     package let names: [String]
     private let roles: [ParameterSpec.Role]
-    /// Which tensor each parameter of the model is.
+    /// The index of the tensor for each parameter of the model.
     private let places: Parameters<Int>
 
     package init(_ parameters: Parameters<Value>) {
@@ -38,9 +38,9 @@ package struct ModelWeights<Value: TensorValue> {
 
     package var parameters: Parameters<Value> { parameters { _, tensor in tensor } }
 
-    /// Whether weight decay pulls a parameter to zero: matrices only, and not the embedding, whose rows for rare tokens would
-    /// shrink with no gradient to hold them (as in Loshchilov and Hutter's and the GPT families' recipes: neither norms nor
-    /// biases).
+    /// Whether weight decay applies to a parameter: only to matrices (not to norms and biases, as in the recipes of Loshchilov
+    /// and Hutter and of the GPT families), and not to the embedding, whose rows for rare tokens would shrink without a
+    /// gradient to counteract that.
     package func decays(_ index: Int) -> Bool {
         tensors[index].shape.count == 2 && roles[index] != .embedding && roles[index] != .positions
     }

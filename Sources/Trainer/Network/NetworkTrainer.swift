@@ -6,36 +6,37 @@ package import Runs
 internal import Support
 package import TensorCore
 
-/// Trains all parameters of this rank's stage of a network: gradients of the replica's share of a batch, summed over the
-/// replicas of the stage during the backward pass, clipped by the norm of the whole network's, and taken by the optimizer on
-/// every replica alike.
+/// Trains all parameters of this rank's stage of a network. Gradients of the replica's share of a batch are summed over the
+/// replicas of the stage during the backward pass and clipped by the norm of the whole network's gradient. The optimizer then
+/// takes the same step on every replica.
 ///
-/// Stages give one rank's bits: micro-batches are added in the same order, the norm in the order of the model's parameters, and
-/// the two gradients of a tied embedding, as a table and as the head, each for itself and then together.
+/// Any number of stages gives the bits of one rank: micro-batches are added in the same order, the norm is summed in the order
+/// of the model's parameters, and the two gradients of a tied embedding, as a table and as the head, are each summed separately
+/// and then added.
 package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
-    /// The stage's masters. What a job changes between steps (ternary layers) it changes here.
+    /// The stage's master weights. A job that changes weights between steps (ternary layers) changes them here.
     package var weights: ModelWeights<Tensor>
     private let settings: TrainerSettings
     private let model: Model
     private let hooks: Hooks
-    /// What the forward pass uses instead of a linear layer's master; the gradient passes straight through (Bengio et al.,
-    /// arXiv 1308.3432).
+    /// Makes the weight that the forward pass uses from a linear layer's master weight; the gradient passes straight through
+    /// (Bengio et al., arXiv 1308.3432).
     private let weightTransform: ((Tensor) -> Tensor)?
     private let passes: StagePasses<IdentityHooks>
     private let groups: ParallelGroups<World>
     private let buckets: GradientBuckets<World>
     private let tied: TiedEmbedding
-    /// Where tokens enter, and the row of that table that they teach nothing; the head's gradient, of a matrix that is both,
-    /// reaches it.
+    /// The table of tokens, and the row of it that gets no gradient from being looked up (the padding token's). If the table is
+    /// also the head, the head's gradient reaches that row.
     private let padding: (table: Int, row: Int)?
     private var optimizer: Optimizer
-    /// Time of the pipeline's passes and of waiting in them.
+    /// Time of the pipeline's passes, and of waiting during them.
     package private(set) var timing = PipelineTiming()
 
     /// Collective.
     ///
     /// - Parameters:
-    ///   - parameters: of this rank's stage.
+    ///   - parameters: parameters of this rank's stage.
     ///   - teacher: this stage of the network whose predictions are learned; nil learns the text's tokens.
     package init(
         _ settings: TrainerSettings, _ model: Model, _ parameters: Parameters<Tensor>, hooks: Hooks,
@@ -54,7 +55,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         let table = parameters.isFirst ? weights.embedding : nil
         padding = table.flatMap { table in model.architecture.paddingRow.map { (table, $0) } }
         let counts = weights.tensors.map(\.count)
-        // The head's gradient of an embedding tied on one stage comes last, so that the weights' own places stay as they are.
+        // For an embedding tied on one stage, the head's gradient comes last, so that the places of the weights do not change.
         buckets = GradientBuckets(
             BucketLayout(counts: counts + tied.extraCounts, bytes: settings.bucketBytes), over: groups.replicas)
         optimizer = Optimizer(
@@ -80,7 +81,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
-    /// The masters and what the optimizer remembers.
+    /// The master weights and the optimizer's state.
     package var state: TrainingState {
         var state = optimizer.memory(weights.names)
         for (name, tensor) in zip(weights.names, weights.tensors) { state.tensors[name] = tensor }
@@ -93,7 +94,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         try optimizer.restore(state, weights.names)
     }
 
-    /// The stage as it is evaluated: masters as the forward pass sees them.
+    /// The stage for evaluation, with the weights that the forward pass uses.
     package var network: Network<Hooks> {
         Network(
             model: model,
@@ -105,7 +106,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return weightTransform(tensor)
     }
 
-    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage, and that
+    /// ∂loss/∂weights of the global batch's mean loss, a tensor per bucket, the same on all replicas of the stage; and that
     /// loss, the same on all ranks. Collective.
     func gradients(_ batch: ReplicaBatch, globalSequences: Int) throws -> ([Tensor], loss: Double) {
         let count = settings.microBatches.ranges(batch.sequences.count).count
@@ -136,8 +137,8 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
         return Network(model: model, parameters: parameters, hooks: hooks)
     }
 
-    /// ‖g‖ over all parameters of the network: each one's squares summed, then these sums in the checkpoint's order, whatever
-    /// stages hold them. Collective.
+    /// ‖g‖ over all parameters of the network: the squares of each are summed, and then these sums in the checkpoint's order,
+    /// whichever stages hold them. Collective.
     private func gradientNorm(_ gradients: [Tensor]) throws(MPIError) -> Double {
         let own = weights.tensors.indices.reversed().filter { $0 != tied.copy }.map {
             buckets.layout.squaredNorm(of: $0, in: gradients)

@@ -4,11 +4,11 @@ package import Parallelism
 internal import Runs
 package import TensorCore
 
-/// Takes the steps of an update rule on a model's weights, whole or, sharded, on this rank's slice of them.
+/// Applies an update rule to a model's weights: to all of them or, sharded, to this rank's slice.
 ///
 /// Sharded (Rajbhandari et al., arXiv 1910.02054, stage 1), each rank keeps the rule's state for one contiguous slice of all
-/// weights, changes these, and an all-gather gives every rank the others'. A weight's change depends on its own numbers alone,
-/// so the result is the same to the bit.
+/// weights and updates these weights, and an all-gather gives every rank the others' slices. A weight's change depends only on
+/// its own numbers, so that the result is the same to the bit.
 package struct Optimizer {
     private let rule: UpdateRule
     private let decay: Float
@@ -16,7 +16,7 @@ package struct Optimizer {
     /// The slice of all weights, in the layout's order, that this rank changes.
     private let owned: Range<Int>
     private let isSharded: Bool
-    /// One tensor per number the rule keeps, each of `owned.count` elements.
+    /// One tensor per number that the rule keeps, each of `owned.count` elements.
     private var state: [Tensor]
     private var number = 0
 
@@ -30,9 +30,9 @@ package struct Optimizer {
         state = (0..<rule.statesPerWeight).map { _ in Tensor(zeros: [owned.count]) }
     }
 
-    /// What the rule remembers of this rank's slice, weight by weight, so that a rank with another slice finds its own.
+    /// The rule's state for this rank's slice, weight by weight, so that a rank with another slice finds its own part.
     ///
-    /// - Parameter names: of the weights.
+    /// - Parameter names: names of the weights.
     func memory(_ names: [String]) -> TrainingState {
         var memory = TrainingState()
         for (index, tensor) in state.enumerated() {
@@ -66,7 +66,7 @@ package struct Optimizer {
         number = try memory.count("optimizer.steps")
     }
 
-    /// Bytes this rank sends in a step.
+    /// Bytes that this rank sends in a step.
     package var bytesPerStep: Int { isSharded ? owned.count * MemoryLayout<Float>.stride : 0 }
 
     /// One step. Collective when sharded.
@@ -92,7 +92,7 @@ package struct Optimizer {
         if isSharded { try share(&weights, over: world) }
     }
 
-    /// Gives every rank the weights the others have changed.
+    /// Gives every rank the weights that the others have updated.
     private func share(_ weights: inout ModelWeights<Tensor>, over world: some Communicator) throws(MPIError) {
         var mine = Tensor(uninitialized: [owned.count, 1])
         let target = mine.mutablePointer
@@ -105,8 +105,7 @@ package struct Optimizer {
         }
     }
 
-    /// The parameters that reach into a slice of all weights, each with the part that does and where that part begins in the
-    /// slice.
+    /// The parameters that overlap a slice of all weights, each with the overlapping part and its beginning in the slice.
     private func pieces(of slice: Range<Int>) -> [(parameter: Int, inParameter: Range<Int>, inSlice: Int)] {
         var (first, result) = (0, [(parameter: Int, inParameter: Range<Int>, inSlice: Int)]())
         for (parameter, place) in layout.places.enumerated() {

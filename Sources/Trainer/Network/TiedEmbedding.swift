@@ -4,15 +4,15 @@ internal import Models
 internal import Parallelism
 internal import TensorCore
 
-/// A matrix that is embedding and head in one: where a stage has it, and how its two gradients come together.
+/// A matrix that is both embedding and head: where a stage has it, and how its two gradients are added.
 ///
-/// Both are summed over all micro-batches and replicas first, then added. One stage keeps them apart until then, as two stages
-/// do whose copies of the matrix stay equal by taking equal steps.
+/// Both are first summed over all micro-batches and replicas, then added. A single stage keeps them apart until then, as two
+/// stages do. On two stages the copies of the matrix stay equal because they take equal steps.
 struct TiedEmbedding {
     private enum Place {
         /// Not tied, or held by other stages.
         case elsewhere
-        /// Table and head are one stage's.
+        /// One stage has both table and head.
         case whole(index: Int, count: Int)
         case table(index: Int)
         case head(index: Int)
@@ -21,7 +21,8 @@ struct TiedEmbedding {
 
     /// Collective over `pipeline`.
     ///
-    /// - Parameter parameters: of this rank's stage. Whether the embedding is the head too, only the last stage can tell.
+    /// - Parameter parameters: parameters of this rank's stage. Only the last stage knows whether the embedding is also the
+    ///   head.
     init(_ parameters: Parameters<Tensor>, _ weights: ModelWeights<Tensor>, _ pipeline: some Communicator) throws(MPIError) {
         let isTied =
             try pipeline.broadcast(Int64(parameters.isLast && parameters.tiesHead ? 1 : 0), root: pipeline.size - 1) == 1
@@ -37,11 +38,11 @@ struct TiedEmbedding {
         }
     }
 
-    /// Elements of a gradient kept besides those of the weights.
+    /// Elements of a gradient that is kept in addition to those of the weights.
     var extraCounts: [Int] { if case .whole(_, let count) = place { [count] } else { [] } }
-    /// The master that one stage uses as table and as head.
+    /// The master weight that one stage uses as table and as head.
     var tableAndHead: Int? { if case .whole(let index, _) = place { index } else { nil } }
-    /// The master that is a copy of another stage's.
+    /// The master weight that is a copy of another stage's.
     var copy: Int? { if case .head(let index) = place { index } else { nil } }
 
     /// Adds the other gradient to this stage's. Collective over `pipeline`.

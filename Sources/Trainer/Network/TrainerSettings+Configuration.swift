@@ -2,7 +2,7 @@ internal import Configuration
 package import Parallelism
 
 extension RunConfig {
-    /// What `optimizer.*` and `training.*` mean for the trainer.
+    /// The update rule that `optimizer.*` describes.
     var updateRule: UpdateRule {
         switch training.optimizer {
         case .adamw:
@@ -11,7 +11,7 @@ extension RunConfig {
         }
     }
 
-    /// What the settings mean for a trainer that takes these micro-batches.
+    /// The settings of a trainer with these micro-batches.
     package func trainerSettings(_ microBatches: MicroBatches) -> TrainerSettings {
         TrainerSettings(
             rule: updateRule, weightDecay: Float(optimizer.weightDecay), clipNorm: optimizer.clipNorm,

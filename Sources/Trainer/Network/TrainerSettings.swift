@@ -11,7 +11,7 @@ package struct TrainerSettings: Sendable {
     package var microBatches: MicroBatches
     package var schedule: PipelineSchedule
     package var recompute: Bool
-    /// Of the products of the network's passes.
+    /// Precision of the products in the network's passes.
     package var precision: ProductPrecision
     /// Size of the buckets in which gradients are summed over replicas.
     package var bucketBytes: Int

@@ -3,7 +3,7 @@ internal import TensorCore
 
 /// How a gradient changes a weight.
 package enum UpdateRule: Sendable, Equatable {
-    /// Moments of the gradient with weight decay apart from them (Loshchilov and Hutter, arXiv 1711.05101).
+    /// Moments of the gradient with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101).
     case adamW(beta1: Float, beta2: Float, epsilon: Float)
     /// A running sum of gradients (Polyak 1964; Sutskever et al., ICML 2013), b ← μ·b + g, w ← w − rate·b.
     case momentum(Float)
@@ -16,7 +16,7 @@ package enum UpdateRule: Sendable, Equatable {
         }
     }
 
-    /// What a step has in common for all weights.
+    /// The part of a step that is common to all weights.
     struct Step {
         /// Counted from 1.
         var number: Int
@@ -25,7 +25,7 @@ package enum UpdateRule: Sendable, Equatable {
         var gradientScale: Float
     }
 
-    /// Changes `count` weights. All pointers are to their first.
+    /// Updates `count` weights. All pointers are to the first one.
     func apply(
         _ step: Step, decay: Float, weights: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>,
         state: [UnsafeMutablePointer<Float>], count: Int
@@ -50,7 +50,7 @@ package enum UpdateRule: Sendable, Equatable {
         }
     }
 
-    /// 1/(1 − βᵗ): a moment that began at zero, made unbiased.
+    /// 1/(1 − βᵗ), which corrects the bias of a moment that began at zero.
     private func biasCorrection(_ beta: Float, _ t: Int) -> Float {
         var power = 1.0
         for _ in 0..<t where power > 1e-12 { power *= Double(beta) }

@@ -5,9 +5,9 @@ package import Support
 package import TensorCore
 
 extension Architecture {
-    /// That rotations leave the function of a model of this kind as it is.
+    /// Checks that rotations leave the function of a model of this kind unchanged.
     ///
-    /// - Parameter path: the model's.
+    /// - Parameter path: path of the model.
     /// - Throws: ``ConfigurationError`` that says why they do not.
     package func checkRotatable(_ path: String) throws(ConfigurationError) {
         guard case .fixed(let reason) = rotatability else { return }
@@ -16,9 +16,9 @@ extension Architecture {
 }
 
 extension ModelFolder {
-    /// That rotations leave the model's function as it is.
+    /// Checks that rotations leave the model's function unchanged.
     ///
-    /// - Parameter weights: of this rank's stage.
+    /// - Parameter weights: weights of this rank's stage.
     /// - Throws: ``ConfigurationError`` that says why they do not.
     package func checkRotatable(_ weights: Parameters<some TensorValue>) throws(ConfigurationError) {
         try architecture.checkRotatable(path)
@@ -32,10 +32,10 @@ extension ModelFolder {
 }
 
 extension Rotations {
-    /// Largest entry of R1·1 − 1 where R1 must keep the mean of what it turns.
+    /// Largest accepted entry of R1·1 − 1 where R1 must preserve the mean.
     private static var meanTolerance: Float { 1e-4 }
 
-    /// That R1 leaves the mean as it is, where the model's norms take it away.
+    /// Checks that R1 preserves the mean where the model's norms subtract it.
     ///
     /// - Throws: ``FileError``.
     package func check(keepMeansOf architecture: Architecture, path: String) throws(FileError) {

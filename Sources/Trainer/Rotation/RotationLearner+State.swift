@@ -3,7 +3,7 @@ package import Runs
 internal import TensorCore
 
 extension RotationLearner {
-    /// The rotations, and what their optimizers remember; the same on every rank.
+    /// The rotations and their optimizers' state; the same on every rank.
     package var state: TrainingState {
         var state = TrainingState()
         state.sharing = .world

@@ -7,14 +7,14 @@ package import Parallelism
 package import Rotation
 internal import TensorCore
 
-/// Steps that do not run the network: on stored rows, or on the weights alone.
+/// Steps that do not run the network: on stored rows, or only on the weights.
 extension RotationLearner {
-    /// Runs the full-precision network over `windows` once and keeps what the rotated quantizers read, each replica of its
+    /// Runs the full-precision network over `windows` once and keeps the inputs of the rotated quantizers, each replica for its
     /// share of the windows. Collective.
     ///
     /// - Parameters:
-    ///   - tokens: that a step looks at, over all windows.
-    ///   - storage: where that is kept.
+    ///   - tokens: number of tokens that a step looks at, over all windows.
+    ///   - storage: where the inputs are kept.
     package func store(
         _ windows: [[Int32]], tokens: Int, in storage: ActivationStorage, _ groups: ParallelGroups<some Communicator>
     ) throws {
@@ -24,7 +24,7 @@ extension RotationLearner {
     /// Tokens that a step looks at, over all ranks; nil where it runs the network.
     package var tokensPerStep: Int? { settings.objective.runsNetwork ? nil : stored?.tokensPerStep ?? 0 }
 
-    /// Gathers this rank's share of a step's gradients. Returns that of the loss, on the last stage; 0 on others.
+    /// Gathers this rank's share of a step's gradients. Returns its share of the loss on the last stage; 0 on others.
     func accumulateStored(step: Int, _ groups: ParallelGroups<some Communicator>) throws -> Double {
         resetGradients()
         var losses: [Double]
@@ -34,15 +34,15 @@ extension RotationLearner {
             guard let stored else { preconditionFailure("\(settings.objective) before rows are stored") }
             losses = try stored.accumulate(step: step, rotations, r1: r1Gradients, r2: r2Gradients)
         }
-        // A block's is one stage's: the sum over stages is exact, and taken in the order of one rank.
+        // Each block's loss comes from one stage, so the sum over stages is exact, and in the same order as on one rank.
         try groups.pipeline.allReduce(&losses, .sum)
         return groups.isLast ? losses.reduce(0, +) : 0
     }
 
-    /// This replica's and this stage's share of the mean kurtosis of the rotated linears' weights, by block of the model; adds
-    /// what they say of the rotations to the gradients. Each replica takes some of the blocks.
+    /// This replica's and this stage's share of the mean kurtosis of the rotated linears' weights, by block of the model. Adds
+    /// their gradients to those of the rotations. Each replica takes some of the blocks.
     ///
-    /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)²; Σ z² is what it was.
+    /// With Z a rotated weight of N entries, the kurtosis is N·Σ z⁴/(Σ z²)². A rotation does not change Σ z².
     private func weightLosses(_ groups: ParallelGroups<some Communicator>) -> [Double] {
         let architecture = model.architecture
         var losses = [Double](repeating: 0, count: architecture.blocks.count)
@@ -67,8 +67,8 @@ extension RotationLearner {
         return losses
     }
 
-    /// Starts from the best of several rotations: R1, and each R2, with the least loss on the stored rows of one step.
-    /// Collective.
+    /// Starts from the best of several rotations: for R1 and for each R2 the one with the least loss on the stored rows of one
+    /// step. Collective.
     package func start(from candidates: RandomStarts, _ groups: ParallelGroups<some Communicator>) throws {
         guard candidates.count > 1 else { return }
         guard let stored else { preconditionFailure("nothing to choose a start by") }

@@ -5,7 +5,7 @@ internal import TensorCore
 
 /// The Cayley steps of all rotations, from gradients that all ranks have.
 extension RotationLearner {
-    /// R1, then the layers' R2, of those that are learned.
+    /// The rotations that are learned: R1, then the layers' R2.
     private var learned: [Tensor] {
         get { (settings.learnsR1 ? [rotations.r1].compactMap(\.self) : []) + (settings.learnsR2 ? rotations.r2 ?? [] : []) }
         set {
@@ -40,7 +40,7 @@ extension RotationLearner {
         return squared.squareRoot()
     }
 
-    /// The next rotations, of which each rank makes some rows. Collective.
+    /// The next rotations, of which each rank computes some rows. Collective.
     private func divided(_ begun: [CayleyStep], _ world: some Communicator) throws -> [Tensor] {
         let shares = RotationRows(orders: begun.map(\.start.rows), ranks: world.size)
         let columns = begun.map(\.start.columns)
@@ -53,7 +53,7 @@ extension RotationLearner {
                 target += piece.rows.count * columns[piece.rotation]
             }
         }
-        // Pieces follow each other as the rotations and their rows do, rank by rank.
+        // Pieces are in the order of the rotations and their rows, rank by rank.
         var all = Tensor(uninitialized: [begun.reduce(0) { $0 + $1.start.count }])
         let lengths = (0..<world.size).map { shares.count(of: $0) * MemoryLayout<Float>.stride }
         try own.withElements { part throws(MPIError) in
@@ -69,7 +69,7 @@ extension RotationLearner {
         }
     }
 
-    /// max|RᵀR − I| over the rotations, of which each rank looks at some rows where they divide the work. Collective.
+    /// max|RᵀR − I| over the rotations. Where ranks divide the work, each looks at some rows. Collective.
     package func orthogonalityError(over world: some Communicator) throws(MPIError) -> Double {
         guard settings.dividesUpdate else { return orthogonalityError }
         let rotations = rotations.named.map(\.tensor)

@@ -11,7 +11,8 @@ internal import TernarySVD
 extension RotationLearner {
     /// Collective over the replicas of the stage where these divide the work.
     ///
-    /// - Returns: the weights as they are rotated, and, where they are quantized, as parameters whose gradients are wanted.
+    /// - Returns: the rotated weights and, where weights are quantized, the quantized ones as parameters that require
+    ///   gradients.
     func studentWeights(
         _ replicas: some Communicator
     ) throws(MPIError) -> (rotated: Parameters<StoredTensor>, quantized: Parameters<Variable>?) {
@@ -28,7 +29,7 @@ extension RotationLearner {
         return (rotated, quantized)
     }
 
-    /// A matrix that is not as the model has it.
+    /// A matrix that differs from the model's.
     private struct Changed {
         /// Made when it is asked for.
         let rotated: StoredTensor
@@ -36,7 +37,7 @@ extension RotationLearner {
         let isQuantized: Bool
     }
 
-    /// Each replica rotates and rounds some matrices, whole, and gives them to the others.
+    /// Each replica rotates and rounds some whole matrices and sends them to the others.
     private func dividedWeights(
         _ replicas: some Communicator
     ) throws(MPIError) -> (rotated: Parameters<StoredTensor>, quantized: Parameters<Variable>?) {

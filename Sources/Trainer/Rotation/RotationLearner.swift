@@ -11,14 +11,14 @@ package import TensorCore
 
 /// Learns R1 and R2 by Cayley SGD on the loss of the quantized network (SpinQuant, arXiv 2405.16406, section 3.2).
 ///
-/// A rank runs its stage of its replica's share of a step's sequences and gathers the skew gradients of its blocks. Those of R1
-/// are added up through the stages, one packed all-reduce sums a stage's over the replicas, the stages exchange them with the
-/// loss, and every rank takes the same step of all rotations: these stay equal everywhere without being sent.
+/// A rank runs its stage on its replica's share of a step's sequences and gathers the skew gradients of its blocks. Those of R1
+/// are added up from stage to stage, and one packed all-reduce sums a stage's gradients over the replicas. The stages exchange
+/// the results and the loss, and every rank takes the same step of all rotations, which therefore stay equal everywhere without
+/// being sent.
 ///
-/// **The number of stages does not change a bit.** A block's gradient is summed over micro-batches in their order, blocks are
-/// added to R1's gradient from the last to the first, and one rank goes the same way: see `gatherGradients(loss:_:)`.
-/// Replicas add in another order, but in double precision: where `RotationPlan` is the same, they hardly ever change a bit
-/// either.
+/// **The number of stages does not change a bit.** A block's gradient is summed over micro-batches in their order, and blocks
+/// are added to R1's gradient from the last to the first, as on one rank: see `gatherGradients(loss:_:)`. With several replicas
+/// the order differs, but sums are in double precision: if `RotationPlan` is the same, bits hardly ever change either.
 package final class RotationLearner {
     /// How rotations are learned, the same on all ranks.
     package struct Settings: Sendable {
@@ -34,11 +34,11 @@ package final class RotationLearner {
         package var microBatches: MicroBatches
         package var schedule: PipelineSchedule
         package var recompute: Bool
-        /// Of the products of the network's passes and of the rotations' gradients; weights are rotated in float32.
+        /// Precision of the products in the network's passes and of the rotations' gradients; weights are rotated in float32.
         package var precision: ProductPrecision
         package var plan: RotationPlan
-        /// Whether the ranks divide the Cayley steps' rows, and replicas rotating and rounding the weights; else all do the
-        /// same work. No bit depends on it.
+        /// Whether ranks divide the rows of the Cayley steps, and whether replicas divide the rotating and rounding of weights;
+        /// otherwise all do the same work. No bit depends on this.
         package var dividesUpdate = false
         package var dividesWeights = false
 
@@ -64,27 +64,27 @@ package final class RotationLearner {
         }
     }
 
-    /// Of the whole model.
+    /// The rotations of the whole model.
     package internal(set) var rotations: Rotations
     package let settings: Settings
     package let model: Model
-    /// This stage of the full-precision network: norms fused, R4 folded into down and undone at its input.
+    /// This stage of the full-precision network: norms fused, R4 folded into the down projections and applied to their inputs.
     package let teacher: Network<QuantizedHooks>
     private let passes: StagePasses<QuantizedHooks>
-    /// The teacher's parameters: what is rotated each step.
+    /// The teacher's parameters, which are rotated in each step.
     package let base: Parameters<StoredTensor>
     package let online: OnlineRotations
-    /// The gradients of R1 at each of this stage's blocks, and of a layer's R2 at its block with attention; none where they do
-    /// not learn.
+    /// The gradients of R1 at each of this stage's blocks, and of a layer's R2 at its block with attention; empty where these
+    /// are not learned.
     let r1Gradients: [Int: RotationGradient]
     let r2Gradients: [Int: RotationGradient]
-    /// R1's, then the layers' R2's, of those that are learned.
+    /// Optimizers of the rotations that are learned: R1's, then those of the layers' R2.
     var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
     private(set) var packed: Tensor
-    /// What objectives without a backward pass look at; see ``store(_:tokens:_:)``.
+    /// The stored rows for objectives without a backward pass; see ``store(_:tokens:_:)``.
     var stored: StoredRows?
-    /// Time of the pipeline's passes and of waiting in them.
+    /// Time of the pipeline's passes, and of waiting during them.
     package internal(set) var timing = PipelineTiming()
 
     /// The skew gradients of the last step, summed over ranks.
@@ -92,7 +92,7 @@ package final class RotationLearner {
 
     /// - Parameters:
     ///   - base: this rank's stage of the model with fused norms and, where `online` has R4, with R4 folded into down.
-    ///   - rotations: where to start; of the whole model.
+    ///   - rotations: initial rotations of the whole model.
     package init(
         _ settings: Settings, _ model: Model, base: Parameters<some TensorValue>, online: OnlineRotations,
         from rotations: Rotations
@@ -154,8 +154,8 @@ package final class RotationLearner {
         return StepResult(loss: mean, gradientNorm: gradientNorm, communicationSeconds: communication)
     }
 
-    /// Ends the drift that iterative retraction leaves, before the rotations are scored and written; the exact one leaves none.
-    /// The same bits on every rank.
+    /// Removes the drift that the iterative retraction leaves (the exact one leaves none), before the rotations are scored and
+    /// written. The same bits on every rank.
     package func finish() throws(RotationError) {
         defer { if model.architecture.takesMeans { rotations = rotations.keepingMean() } }
         guard settings.retraction == .iterative else { return }
@@ -168,16 +168,16 @@ package final class RotationLearner {
     }
 }
 
-/// A rank's part of a step: its stage of the passes, and how the blocks' gradients come together.
+/// A rank's part of a step: its stage's passes, and the sum of the blocks' gradients.
 extension RotationLearner {
-    /// Runs this stage for the replica's sequences and gathers the gradients of its blocks. Returns the replica's part of the
-    /// mean loss, on the last stage; 0 on others.
+    /// Runs this stage on the replica's sequences and gathers the gradients of its blocks. Returns the replica's part of the
+    /// mean loss on the last stage; 0 on others.
     func accumulate(
         _ batch: ReplicaBatch, globalSequences: Int, _ groups: ParallelGroups<some Communicator>
     ) throws -> Double {
         resetGradients()
         guard let length = batch.sequences.first?.count else {
-            // The other replicas count on this one's share.
+            // The other replicas need this one's share.
             if settings.dividesWeights { _ = try studentWeights(groups.replicas) }
             return 0
         }
@@ -194,7 +194,7 @@ extension RotationLearner {
         return result.sum / Double(counted)
     }
 
-    /// What the quantized weights contribute to the gradients of the rotations merged into them.
+    /// The contributions of the quantized weights to the gradients of the rotations merged into them.
     private func addWeightTerms(unquantized: Parameters<StoredTensor>, quantized: Parameters<Variable>) {
         for (index, (full, block)) in zip(base.blockRange, zip(unquantized.blocks, quantized.blocks)) {
             for (place, spec) in block.specs.enumerated() {
@@ -208,7 +208,7 @@ extension RotationLearner {
         for gradients in [r1Gradients, r2Gradients] { for gradient in gradients.values { gradient.reset() } }
     }
 
-    /// Adds what one weight of a block says of the rotations merged into it: see
+    /// Adds the contribution of one weight of a block to the gradients of the rotations merged into it: see
     /// ``RotationGradient/add(weightError:gradient:side:)``.
     func addWeightTerm(_ block: Int, _ ports: ParameterSpec.Ports, _ error: Tensor, _ slope: Tensor) {
         let (r1, r2) = (r1Gradients[block], r2Gradients[block])
@@ -225,9 +225,9 @@ extension RotationLearner {
     /// Skew gradients of all rotations summed over blocks (R1), micro-batches and replicas, and the loss, the same bits on all
     /// ranks.
     ///
-    /// Sums are taken in double precision and rounded once. In the order of the result a stage owns a stretch: the first stage
-    /// R1 and the R2 of its blocks, others the R2 of theirs, the last one also the loss. It sums its own over the replicas;
-    /// then the stages exchange theirs. Collective.
+    /// Sums are in double precision and rounded once. Each stage owns a contiguous part of the result: the first stage R1 and
+    /// the R2 of its blocks, others the R2 of their blocks, the last one also the loss. Each stage sums its part over the
+    /// replicas, and then the stages exchange their parts. Collective.
     func gatherGradients(loss: Double, _ groups: ParallelGroups<some Communicator>) throws -> Tensor {
         let r1 = try chainedR1(groups.pipeline)
         let parts = [r1].compactMap(\.self) + base.blockRange.compactMap { r2Gradients[$0]?.skew }
@@ -245,8 +245,8 @@ extension RotationLearner {
         return all.reshaped([all.count])
     }
 
-    /// The skew gradient of R1 summed over the blocks of this replica, the last one first, through one stage after the other:
-    /// on the first stage; nil on others, and where R1 is not learned.
+    /// The skew gradient of R1 summed over the blocks of this replica, the last one first, from stage to stage. Returned on the
+    /// first stage; nil on others, and where R1 is not learned.
     ///
     /// The order of the additions is that of one rank, whatever the number of stages.
     private func chainedR1(_ pipeline: some Communicator) throws -> DoubleStorage? {

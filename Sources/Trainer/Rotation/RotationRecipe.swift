@@ -8,7 +8,7 @@ package import Quantization
 package import Rotation
 package import TensorCore
 
-/// How a configuration quantizes a network.
+/// The quantization of a network that a configuration describes.
 package struct QuantizationRecipe {
     package let activations: ActivationQuantization
     /// Quantizer of the linear layers' weights; nil leaves them in float32.
@@ -33,14 +33,14 @@ package struct QuantizationRecipe {
         try checkGroups(architecture.linears)
     }
 
-    /// The same where weights may also be quantized while rotations are learned.
+    /// The same, where weights may also be quantized while rotations are learned.
     package func checkGroups(
         learningWith rotation: RotationSettings, _ architecture: Architecture
     ) throws(ConfigurationError) {
         try checkGroups(architecture, bits: min(settings.weights.bits, rotation.trainWeightBits))
     }
 
-    /// The same of the linear layers that are quantized.
+    /// The same for the linear layers that are quantized.
     package func checkGroups(_ linears: [LinearShape]) throws(ConfigurationError) {
         guard case .group(let size) = settings.weights.granularity,
             let linear = linears.first(where: { $0.shape[1] % size != 0 })
@@ -51,7 +51,7 @@ package struct QuantizationRecipe {
                 + "\(GroupSizes.advice(for: size, dividing: linears.map { $0.shape[1] }))")
     }
 
-    /// That there are rounded activations where rotations are to be learned from those.
+    /// Checks that activations are rounded where rotations are learned from rounded activations.
     ///
     /// - Throws: ``ConfigurationError``.
     package func checkRows(_ rotation: RotationSettings) throws(ConfigurationError) {
@@ -83,18 +83,19 @@ package struct QuantizationRecipe {
 }
 
 extension Parameters where Value: TensorValue {
-    /// The parameters with linear layers' weights rounded, as constants: as floats, or of weights that are not in memory as the
-    /// integers that stand for the same floats.
+    /// The parameters with linear layers' weights rounded, as constants. They are floats or, for weights that are not in
+    /// memory, integers that stand for the same floats.
     ///
-    /// - Parameter names: the layers that are; nil for all.
+    /// - Parameter names: the layers to round; nil for all.
     package func rounded(by quantizer: WeightQuantizer, only names: Set<String>? = nil) -> Parameters<Variable> {
         rounded(by: { names?.contains($0) ?? true ? quantizer : nil }, table: { _ in nil })
     }
 
-    /// The same, each weight by a quantizer of its own.
+    /// The same, with a quantizer for each weight.
     ///
     /// - Parameters:
-    ///   - linear: by the layer's name; nil where the weight stays as it is. `table`: of the embedding or the head.
+    ///   - linear: the quantizer by the layer's name; nil where the weight is not rounded.
+    ///   - table: the quantizer of the embedding or the head.
     package func rounded(
         by linear: (_ layer: String) -> WeightQuantizer?, table: (ParameterSpec.Role) -> WeightQuantizer?
     ) -> Parameters<Variable> {
@@ -109,10 +110,10 @@ extension Parameters where Value: TensorValue {
 }
 
 extension OnlineRotations {
-    /// Those that settings ask for, of the widths that a model has.
+    /// The online rotations that settings ask for, for the widths of a model.
     package init(_ config: RunConfig, _ architecture: Architecture) {
         let rotation = config.rotation
-        // Without a quantized K, R3 changes nothing: queries and keys are rotated alike.
+        // If keys are not quantized, R3 changes nothing, since queries and keys are rotated alike.
         let quantizesKeys = config.quantization.kv.keys < 16
         let down = architecture.downWidth
         self.init(
@@ -123,7 +124,7 @@ extension OnlineRotations {
     }
 }
 
-/// What a configuration means for a model's rotations: where they start and how they are learned.
+/// The rotations of a model that a configuration describes: where they start and how they are learned.
 package struct RotationRecipe {
     package let quantization: QuantizationRecipe
     package let learner: RotationLearner.Settings
@@ -131,15 +132,14 @@ package struct RotationRecipe {
     package let start: Rotations
     /// Where they would start without a file.
     package let hadamard: Rotations
-    /// Of which the best is to be the start; `hadamard` is the first.
+    /// Random rotations of which the best becomes the start; the first is `hadamard`.
     package let candidates: RandomStarts
     /// Whether `start` is from a file.
     private let isGiven: Bool
 
     /// - Parameters:
     ///   - planTokens: see `RotationPlan`.
-    ///   - dims: replicas and stages that the steps run the network on; nil where none does, whatever `parallel.*` says of
-    ///     steps.
+    ///   - dims: replicas and stages on which steps run the network; nil where no step does, whatever `parallel.*` says.
     /// - Throws: ``ConfigurationError`` for groups or micro-batches that do not fit; ``FileError`` where `rotation.path`
     ///   names a file that does not hold this model's rotations.
     package init(_ config: RunConfig, _ architecture: Architecture, planTokens: Int, dims: ParallelDims? = nil) throws {
@@ -176,17 +176,17 @@ package struct RotationRecipe {
 }
 
 extension RotationRecipe {
-    /// What `model/` is, for the user.
+    /// A description of `model/` for the user.
     package var merged: String { start.r1 == nil && start.r2 == nil ? "norms folded" : "rotated" }
 
     /// Whether steps change a rotation.
     package var learns: Bool { learner.learnsR1 && start.r1 != nil || learner.learnsR2 && start.r2 != nil }
 
-    /// What the network with the rotations of the start is called, in `summary.json` and in the table; nil where nothing is
+    /// Key and label, in `summary.json` and in the table, of the network with the initial rotations; nil where nothing is
     /// rotated.
     package var startRow: (key: String, label: String)? { isGiven ? ("given", "rotations given") : hadamardRow }
 
-    /// The same of random rotations.
+    /// The same for random rotations.
     package var hadamardRow: (key: String, label: String)? {
         let merged = [hadamard.r1.map { _ in "R1" }, hadamard.r2.map { _ in "R2" }].compactMap(\.self)
         let all = merged + [online.r3.map { _ in "R3" }, online.r4.map { _ in "R4" }].compactMap(\.self)
@@ -195,11 +195,11 @@ extension RotationRecipe {
     }
 }
 
-/// Scores rotations: weights and activations quantized, R1 merged into the weights where they are quantized, and else where the
+/// Scores rotations in the quantized network. R1 is merged into the weights where these are quantized, and otherwise where the
 /// plan says so.
 package struct RotatedScorer {
     package let model: Model
-    /// This rank's stage: norms fused, R4 folded into down.
+    /// This rank's stage, with norms fused and R4 folded into the down projections.
     package let base: Parameters<StoredTensor>
     package let recipe: RotationRecipe
     package let windows: [[Int32]]

@@ -1,9 +1,9 @@
 internal import Rotation
 
-/// The rows of square matrices dealt to ranks, in their order, so that each rank's have about as many products: a row of a
+/// The rows of square matrices divided among ranks, in order, so that each rank has about equally many products: a row of a
 /// matrix of order n takes n².
 ///
-/// They are dealt in chunks, for the sake of ``CayleyStep/chunk``.
+/// They are divided in chunks of ``CayleyStep/chunk`` rows.
 struct RotationRows {
     struct Piece: Equatable {
         let rotation: Int
@@ -34,9 +34,9 @@ struct RotationRows {
         self.perRank = perRank
     }
 
-    /// In the order of the matrices and their rows, which is that of the ranks, too.
+    /// A rank's pieces, in the order of the matrices and their rows, which is also the order of the ranks.
     func pieces(of rank: Int) -> [Piece] { perRank[rank] }
 
-    /// Values of a rank's rows.
+    /// Number of values in a rank's rows.
     func count(of rank: Int) -> Int { perRank[rank].reduce(0) { $0 + $1.rows.count * orders[$1.rotation] } }
 }

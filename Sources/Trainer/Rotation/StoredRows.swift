@@ -11,37 +11,37 @@ internal import Rotation
 internal import Support
 internal import TensorCore
 
-/// What the rotated quantizers of a stage read in the full-precision network, without the rotations, on some text: all that the
-/// objectives need that learn without a backward pass.
+/// The inputs of a stage's rotated quantizers in the full-precision network, before rotation, on some text. Objectives without
+/// a backward pass need nothing else.
 ///
-/// Each replica has windows of its own, and each stage the sites of its blocks.
+/// Each replica has its own windows, and each stage the sites of its blocks.
 struct StoredRows {
     /// One quantizer's input.
     struct Site {
         let point: HookPoint
         let block: Int
         let layer: Int
-        /// Vectors of a token that R2 turns alike; nil where R1 turns the token.
+        /// Number of a token's vectors that R2 rotates alike; nil where R1 rotates the token.
         let heads: Int?
         let loss: RowLoss
-        /// Of a row's loss, so that sites of other bits compare.
+        /// Weight of a row's loss, which makes sites with different bits comparable.
         let weight: Double
-        /// Values of a token, n a row.
+        /// Values of a token, in rows of n.
         let width: Int
     }
 
     private let sites: [Site]
-    /// Of each site in turn its windows, `[tokens·heads, n]`, each row at root mean square 1.
+    /// For each site its windows, `[tokens·heads, n]`, each row with a root mean square of 1.
     private let rows: WindowActivations
     /// Places in the text of this replica's windows.
     private let own: [Int]
-    /// Of all replicas.
+    /// Windows of all replicas.
     private let windowCount: Int
     private let length: Int
-    /// Of a window, in a step.
+    /// Tokens of a window in a step.
     private let tokens: Int
     private let seed: UInt64
-    /// Of the whole model: the loss is their mean over sites.
+    /// Sites of the whole model; the loss is the mean over them.
     private let siteCount: Int
     private let blockCount: Int
     private let layerCount: Int
@@ -52,8 +52,8 @@ struct StoredRows {
     ///
     /// - Parameters:
     ///   - network: this stage of the network in full precision, its norms fused.
-    ///   - windows: of all replicas, of equal lengths.
-    ///   - tokens: that a step looks at, over all windows; each gives as many.
+    ///   - windows: windows of all replicas, of equal lengths.
+    ///   - tokens: number of tokens that a step looks at, over all windows, equally many of each.
     ///   - storage: where the rows are kept.
     init(
         _ network: Network<QuantizedHooks>, _ rotations: Rotations, _ settings: RotationLearner.Settings, windows: [[Int32]],
@@ -98,8 +98,8 @@ struct StoredRows {
         return result.compactMap(\.self)
     }
 
-    /// Adds this stage's and this replica's share of a step's gradients, and returns that of the loss, by block of the model.
-    /// The loss is the mean over all sites of the mean over a step's rows.
+    /// Adds this stage's and this replica's share of a step's gradients, and returns its share of the loss, by block of the
+    /// model. The loss is the mean over all sites of the mean over a step's rows.
     ///
     /// - Throws: `FileError` where rows are in a file that cannot be read.
     func accumulate(
@@ -120,7 +120,8 @@ struct StoredRows {
         return losses
     }
 
-    /// This replica's and this stage's share of the losses of some rotations on a step's rows: of R1, then of each R2.
+    /// This replica's and this stage's share of the losses of some rotations on a step's rows: that of R1, then that of each
+    /// R2.
     ///
     /// - Throws: as ``accumulate(step:_:r1:r2:)``.
     func losses(step: Int, _ rotations: Rotations) throws(FileError) -> [Double] {
@@ -135,7 +136,7 @@ struct StoredRows {
         return result
     }
 
-    /// One token of each of as many stretches of a window, the same for any number of ranks.
+    /// One token from each of equally long parts of a window, the same for any number of ranks.
     private func chosenTokens(step: Int, window: Int) -> [Int] {
         guard tokens < length else { return Array(0..<length) }
         var random = RandomStream(seed: seed, stream: SeedStream.storedTokens + UInt64(window))
@@ -160,7 +161,7 @@ struct StoredRows {
 }
 
 extension RotationObjective {
-    /// What rows that this quantizer is to round are judged by; nil where the objective looks at no rows.
+    /// The loss of rows for this quantizer; nil where the objective does not look at rows.
     func rowLoss(_ quantizer: QuantizerSpec) -> RowLoss? {
         switch self {
         case .crossEntropy, .divergence, .weights: nil
@@ -172,7 +173,7 @@ extension RotationObjective {
 }
 
 extension RowLoss {
-    /// Makes of the squared range the variance of what rounding takes away, in units of the row's mean square.
+    /// The factor from the squared range to the variance of the rounding error, in units of the row's mean square.
     fileprivate func weight(_ quantizer: QuantizerSpec) -> Double {
         guard case .range = self else { return 1 }
         let ratio = Double(quantizer.clipRatio) / quantizer.steps
@@ -180,14 +181,14 @@ extension RowLoss {
     }
 }
 
-/// Where the hooks of one pass put what they see.
+/// Where the hooks of one pass store their values.
 private final class RowStore {
     private let sites: [StoredRows.Site]
     private let rows: WindowActivations
     private let windows: Int
     /// Windows that each site has seen.
     private var seen: [Int]
-    /// The first, after which nothing is kept.
+    /// The first error, after which nothing is stored.
     private(set) var failure: FileError?
 
     init(_ sites: [StoredRows.Site], _ rows: WindowActivations, windows: Int) {

@@ -8,15 +8,15 @@ package import TernarySVD
 /// The packed factors that training starts from (`ternary.path`), instead of a decomposition.
 package struct FactorsToStartFrom {
     package let file: String
-    /// Of the layers that become ternary.
+    /// Factors of the layers that become ternary.
     package let factors: [String: TernaryFactors]
 
     /// - Parameters:
-    ///   - path: a packed file, or the folder of a run that left one.
-    ///   - sparsity: what the factors must keep to.
-    ///   - mode: of the transitions. The reference mode knows no scales of rows and columns, and makes factors that have them
-    ///     worse and larger: those are refused.
-    ///   - choice: what the file must have, where it is not all layers; the file's others stay dense.
+    ///   - path: a packed file, or the folder of a run that has one.
+    ///   - sparsity: the sparsity that the factors must satisfy.
+    ///   - mode: mode of the transitions. The reference mode does not use scales of rows and columns and would make factors
+    ///     with them worse and larger, so such factors are refused.
+    ///   - choice: the layers that the file must have, if not all; its other layers stay dense.
     /// - Throws: ``ConfigurationError``, ``TernaryError``, ``FileError``.
     package init(
         path: String, _ choice: LayerPattern, keepingTo sparsity: TernarySparsity = .none,
@@ -49,10 +49,10 @@ package struct FactorsToStartFrom {
         }
     }
 
-    /// That the factors were made from this model, or belong to it. On rank 0: it reads all weights.
+    /// Checks that the factors were made from this model, or belong to it. Call on rank 0 only, since it reads all weights.
     ///
-    /// - Parameter allowsMismatch: whether those of another model are used, too.
-    /// - Returns: what the user should know.
+    /// - Parameter allowsMismatch: whether factors of another model are accepted.
+    /// - Returns: a message for the user.
     package func checkOrigin(_ model: ModelFolder, allowsMismatch: Bool) throws -> String? {
         let origin = try TernaryFile.origin(of: file)
         guard origin.source != nil || !origin.targets.isEmpty else { return nil }
@@ -73,13 +73,13 @@ package struct FactorsToStartFrom {
 }
 
 extension ModelFolder {
-    /// That these weights are not themselves products of ternary factors which a run has left beside them.
+    /// Checks that these weights are not themselves products of ternary factors in a file beside them.
     ///
     /// - Throws: ``ConfigurationError``.
     package func checkIsNoTernaryProduct(_ weights: ModelWeights<some TensorValue>) throws(ConfigurationError) {
         for folder in ["\(path)/..", path] {
             let file = "\(folder)/\(TernaryReport.fileName)"
-            // One that cannot be read says nothing about this model.
+            // A file that cannot be read says nothing about this model.
             guard PathKind(file) == .file, let factors = try? TernaryFile.read(file) else { continue }
             for index in weights.names.indices where weights.isLinear(index) {
                 guard let layer = factors[weights.layerName(index)], layer.componentCount > 0 else { continue }
@@ -94,7 +94,7 @@ extension ModelFolder {
 }
 
 extension TernaryFactors {
-    /// Whether a weight is what the factors stand for, to the rounding of the types that weights are kept in.
+    /// Whether a weight is the product of the factors, up to the rounding of types that weights are stored in.
     fileprivate func isProduct(_ weight: Tensor) -> Bool {
         guard [u.rows, v.columns] == weight.shape else { return false }
         let product = unpacked()

@@ -4,19 +4,19 @@ package import TensorCore
 package import TernarySVD
 internal import TransitionBus
 
-/// The layers that a decomposition has finished, a file each in the run's folder, so that a run that was ended in the middle
-/// continues with the others: `decomposition/LAYER.safetensors`, a `TernaryFile` of one layer.
+/// The layers that a decomposition has finished, with a file for each in the run's folder, so that an interrupted run continues
+/// with the others: `decomposition/LAYER.safetensors`, a `TernaryFile` of one layer.
 ///
-/// A layer is taken back, bit for bit, only for the same weight and the same options, seed included: their fingerprint is in
-/// the file. Each is written by the rank that has it, and may be read by any, however many there are. Where the run's folder is
-/// not shared by the machines, a rank finds no more than its own machine's.
+/// A layer is restored, bit for bit, only for the same weight and the same options, including the seed: their fingerprint is in
+/// the file. Each file is written by the rank that has the layer, and may be read by any rank, however many there are. Where
+/// machines do not share the run's folder, a rank finds only its own machine's files.
 ///
-/// What is made of a layer on a calibration text lies in folders of its own beside them, one for each ``Stage``.
+/// Results of a layer on a calibration text are in separate folders beside these files, one for each ``Stage``.
 package struct FinishedLayers {
     private let folder: String
     private let options: TernaryOptions
 
-    /// - Parameter run: the run's folder, which is there when the first layer is ``keep(_:of:name:)``-ed.
+    /// - Parameter run: the run's folder, which must exist when ``keep(_:of:name:)`` is first called.
     package init(run: String, _ options: TernaryOptions) {
         folder = "\(run)/\(RunFiles.finishedLayers)"
         self.options = options
@@ -24,12 +24,12 @@ package struct FinishedLayers {
 
     private func file(_ name: String) -> String { "\(folder)/\(name).safetensors" }
 
-    /// Of the weight and of all that decides its factors.
+    /// A fingerprint of the weight and everything that determines its factors.
     private func fingerprint(_ weight: Tensor) -> String {
         sha256(of: Array("\(options) \(weight.shape)\n".utf8) + stateDigest([weight]))
     }
 
-    /// The layer's decomposition from the file, or by `work`, which is then kept.
+    /// The layer's decomposition from the file, or from `work`, whose result is then kept.
     ///
     /// - Throws: what `work` throws; `FileError` where the file cannot be written.
     func decomposition(of weight: Tensor, name: String, or work: () throws -> TernaryDecomposition) throws
@@ -41,8 +41,8 @@ package struct FinishedLayers {
         return result
     }
 
-    /// nil where there is none, where it is of another weight or other options, and where it cannot be read: it is then made
-    /// anew.
+    /// The finished decomposition; nil where there is none, where it is of another weight or other options, and where it cannot
+    /// be read. It is then made again.
     func finished(_ weight: Tensor, name: String) -> TernaryDecomposition? {
         guard PathKind(file(name)) == .file, let remarks = try? TernaryFile.remarks(of: file(name)),
             remarks[.fingerprint] == fingerprint(weight), let error = remarks[.relativeError].flatMap(Float.init),
@@ -58,25 +58,25 @@ package struct FinishedLayers {
             remarks: [.fingerprint: fingerprint(weight), .relativeError: "\(decomposition.relativeError)"])
     }
 
-    /// Removes what was kept, once the whole is written.
+    /// Removes the kept files once the whole result is written.
     package func remove() throws { try removeTree(folder) }
 }
 
 // MARK: - Calibrated layers
 
 extension FinishedLayers {
-    /// What is made of layers on a calibration text, and its folder in `decomposition/`.
+    /// A kind of result that layers get on a calibration text, and its folder in `decomposition/`.
     package enum Stage: String, Sendable {
         case drafts, digits, descent
     }
 
-    /// What decides a calibrated layer.
+    /// What determines a calibrated layer.
     package struct Source {
         let weight: Tensor
         let name: String
-        /// Of what the layer's inputs come from: `CalibratedLayers.origin`.
+        /// Digest of everything that determines the layer's inputs: `CalibratedLayers.origin`.
         let inputs: Digest
-        /// All else that the result depends on besides the options, in text.
+        /// Everything else that the result depends on besides the options, as text.
         let settings: String
 
         package init(weight: Tensor, name: String, inputs: Digest, settings: String) {
@@ -97,7 +97,7 @@ extension FinishedLayers {
         "\(folder)/\(stage.rawValue)/\(name).\(suffix)"
     }
 
-    /// The layer from its file; nil where there is none, where it is of another source, and where it cannot be read.
+    /// The layer from its file; nil where there is none, where its source differs, and where it cannot be read.
     package func layer(_ source: Source, _ stage: Stage) -> TernaryReport.Layer? {
         let path = file(stage, source.name, "safetensors")
         guard PathKind(path) == .file, let remarks = try? TernaryFile.remarks(of: path),
@@ -119,7 +119,7 @@ extension FinishedLayers {
         try TernaryFile.write([source.name: layer.factors], to: file(stage, source.name, "safetensors"), remarks: remarks)
     }
 
-    /// As ``layer(_:_:)``, numbers.
+    /// The same as ``layer(_:_:)`` for numbers.
     package func numbers(_ source: Source, _ stage: Stage) -> [Double]? {
         let path = file(stage, source.name, "json")
         guard PathKind(path) == .file, let object = try? InputFile.json(path).object,

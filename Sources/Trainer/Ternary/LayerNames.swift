@@ -1,6 +1,6 @@
-/// Layers' names without what all of them begin with, so that tables fit a screen.
+/// Layers' names without their common beginning, so that tables fit a screen.
 struct LayerNames {
-    /// Up to the layer's number, such as `model.layers`; empty where the names have none in common.
+    /// The common beginning up to the layer's number, such as `model.layers`; empty where there is none.
     let place: String
     /// The head of their column.
     var head: String { place.isEmpty ? "layer" : "layer of \(place)" }

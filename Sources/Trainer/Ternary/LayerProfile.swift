@@ -3,9 +3,9 @@ package import Support
 package import TensorCore
 package import TernarySVD
 
-/// What the linear layers of a model cost per token, counted from their shapes, weights and factors alone.
+/// The operations of a model's linear layers per token, counted from their shapes, weights and factors.
 package struct LayerProfile {
-    /// A linear layer and what it costs.
+    /// A linear layer and its operations.
     package struct Layer {
         package let name: String
         package let shape: [Int]
@@ -19,9 +19,9 @@ package struct LayerProfile {
     package let layers: [Layer]
 
     /// - Parameters:
-    ///   - weights: of the model.
-    ///   - factors: of its ternary layers, by name.
-    ///   - threshold: of the projection, for the break-even point of layers without factors.
+    ///   - weights: weights of the model.
+    ///   - factors: factors of its ternary layers, by name.
+    ///   - threshold: threshold of the projection, for the break-even point of layers without factors.
     package init(_ weights: ModelWeights<some TensorValue>, _ factors: [String: TernaryFactors] = [:], threshold: Double) {
         layers = weights.names.indices.reversed().filter(weights.isLinear).map { index in
             let (name, weight) = (weights.layerName(index), weights[index].tensor)
@@ -41,8 +41,8 @@ package struct LayerProfile {
     package var ternary: OperationCount { layers.reduce(OperationCount()) { $0 + ($1.ternary?.operations ?? $1.dense) } }
     private var hasFactors: Bool { layers.contains { $0.ternary != nil } }
 
-    /// Per token; dense layers take as many additions as multiplications. The columns for ternary layers only where there are
-    /// some.
+    /// Operations per token; dense layers take as many additions as multiplications. Columns for ternary layers appear only if
+    /// there are any.
     package var table: Table {
         let names = LayerNames(layers.map(\.name))
         var table = Table(
@@ -74,7 +74,7 @@ extension TernaryFactors {
     }
 }
 
-/// Share of zeros a ternary projection leaves of a long vector of normal entries.
+/// Share of zeros in the ternary projection of a long vector of normal entries.
 ///
 /// With the entries beyond ±t kept, their share is q = erfc(t/√2) and the cosine √(2/π)·exp(−t²/2)/√q; t falls until the cosine
 /// reaches the threshold, or its maximum.

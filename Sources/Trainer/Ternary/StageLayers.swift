@@ -5,9 +5,9 @@ internal import Support
 internal import TensorCore
 internal import TernarySVD
 
-/// The ternary layers of all stages brought together on rank 0, which reports and writes them.
+/// Gathers the ternary layers of all stages on rank 0, which reports and writes them.
 package enum StageLayers {
-    /// Names, sizes and counts of a stage's layers go ahead as JSON; then each layer's factors as ``TernaryCode``.
+    /// Names, sizes and counts of a stage's layers are sent first, as JSON, then each layer's factors as ``TernaryCode``.
     private static let tag = 1
 
     /// - Returns: on rank 0 the layers of all stages, in the model's order; elsewhere those of this stage. Collective over the

@@ -9,7 +9,7 @@ extension TernarySettings {
         try LayerTransition(options(seed: seed), pruneRate: pruneRate.map { Float($0) })
     }
 
-    /// Whether U and V follow the weights at all.
+    /// Whether U and V are ever adapted to the weights.
     var followsWeights: Bool { adaptEvery > 0 && mode == .default }
 
     /// Whether a step, counted from 1, adapts U and V.
@@ -17,9 +17,9 @@ extension TernarySettings {
 }
 
 extension LayerPattern {
-    /// The layers that the patterns name, but for those too small to decompose.
+    /// The layers that the patterns name, except those too small to decompose.
     ///
-    /// - Throws: ``ConfigurationError`` for a pattern that names none.
+    /// - Throws: ``ConfigurationError`` for a pattern that names no layer.
     package func choose(among linears: [LinearShape]) throws(ConfigurationError) -> [LinearShape] {
         let linears = linears.filter { !TernaryDecomposition.isTooSmall($0.shape) }
         for pattern in parts where !linears.contains(where: { pattern.matches($0.name) }) {
@@ -36,11 +36,11 @@ extension ModelWeights {
         names.indices.reversed().filter(isLinear).map { LinearShape(name: layerName($0), shape: self[$0].shape) }
     }
 
-    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order. The head is none of them, nor is
-    /// a layer too small to decompose.
+    /// The linear layers' weights that a choice of patterns names, in the checkpoint's order, without the head and without
+    /// layers too small to decompose.
     ///
-    /// - Parameter model: the layers of the whole model, where these are a stage's: a pattern may name other stages' layers
-    ///   only.
+    /// - Parameter model: the layers of the whole model, where these are a stage's, since a pattern may name only other stages'
+    ///   layers.
     /// - Throws: ``ConfigurationError`` for a pattern that names no layer of the model.
     package func linears(matching choice: LayerPattern, of model: [LinearShape]? = nil) throws(ConfigurationError) -> [Int] {
         let chosen = Set(try choice.choose(among: model ?? linears).map(\.name))
@@ -52,9 +52,9 @@ extension ModelWeights {
 }
 
 extension [String: TernaryFactors] {
-    /// That each is of a linear layer of a model.
+    /// Checks that each belongs to a linear layer of a model.
     ///
-    /// - Parameter file: as named in the error.
+    /// - Parameter file: the file's name in the error.
     /// - Throws: ``TernaryError`` (data).
     package func check(against linears: [LinearShape], file: String) throws(TernaryError) {
         let shapes = [String: [Int]](uniqueKeysWithValues: linears.map { ($0.name, $0.shape) })

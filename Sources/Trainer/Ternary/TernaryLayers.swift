@@ -5,15 +5,15 @@ internal import Synchronization
 package import TensorCore
 package import TernarySVD
 
-/// Decomposes layers of a stage, dealt to its replicas, whose threads take them one by one; each ends with all of the stage's
-/// factors, bit for bit the same. Collective.
+/// Decomposes layers of a stage. Layers are dealt to its replicas, whose threads take them one by one. Each replica ends with
+/// all of the stage's factors, bit for bit the same. Collective.
 ///
 /// - Parameters:
-///   - indices: which of the weights, such as ``ModelWeights/linears(matching:of:)`` gives.
-///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
-///   - eachRound: called every round of each own layer's decomposition, on whatever thread; what it throws ends the
+///   - indices: indices of the weights, such as those from ``ModelWeights/linears(matching:of:)``.
+///   - finished: where finished layers are kept, and found again by an interrupted run.
+///   - eachRound: called every round of each own layer's decomposition, on any thread. An error that it throws ends the
 ///     decomposition on all ranks.
-///   - progress: called with the number of own layers done and to do.
+///   - progress: called with the number of own layers that are done, and the number of all own layers.
 /// - Throws: on all ranks, the ``TernaryError`` of the first rank that has one.
 package func decompose(
     _ weights: ModelWeights<some TensorValue>, _ indices: [Int], _ options: TernaryOptions,
@@ -63,17 +63,17 @@ extension TernaryReport.Layer {
     ///
     /// - Parameters:
     ///   - own: nil on ranks other than the owner.
-    ///   - shape: of the layer's weight.
-    ///   - sparsity: of the factors, on all ranks.
+    ///   - shape: shape of the layer's weight.
+    ///   - sparsity: sparsity of the factors, on all ranks.
     package static func shared(
         _ own: Self?, name: String, shape: [Int], _ sparsity: TernarySparsity, from owner: Int, over world: some Communicator
     ) throws -> Self {
-        // Coding takes a part of the decomposition's time: not where nobody else wants it.
+        // Encoding takes a part of the decomposition's time, and is skipped where no other rank needs the factors.
         if world.size == 1, let own { return own }
         let components = Int(try world.broadcast(Int64(own?.factors.componentCount ?? 0), root: owner))
         var code = own.map { TernaryCode.encode($0.factors) } ?? []
         try world.broadcast(&code, root: owner)
-        // No weighted error is -1.
+        // -1 stands for no weighted error.
         var numbers = [own?.relativeError ?? 0, own?.weightedError ?? -1, Double(own?.factors.tolerance ?? 0)]
         try numbers.withUnsafeMutableBufferPointer { data throws(MPIError) in
             try world.broadcast(UnsafeMutableRawBufferPointer(data), root: owner)

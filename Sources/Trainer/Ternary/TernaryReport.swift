@@ -4,15 +4,15 @@ package import Support
 package import TensorCore
 package import TernarySVD
 
-/// A network's ternary layers and what they cost, for `summary.json`.
+/// A network's ternary layers and their operations, for `summary.json`.
 package struct TernaryReport {
-    /// A layer's factors and how well they stand for its weight.
+    /// A layer's factors and their error.
     package struct Layer {
         package let name: String
         package let factors: TernaryFactors
-        /// Largest singular value of what the factors leave out, over that of the whole, both balanced where the layer is.
+        /// Largest singular value of the factors' residual over that of the weight, both balanced where the layer is.
         package let relativeError: Double
-        /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)), see `OutputNorm`; nil where no inputs were looked at.
+        /// √(tr(O·E·H·Eᵀ)/tr(O·W·H·Wᵀ)), see `OutputNorm`; nil without statistics of inputs.
         package let weightedError: Double?
         /// How often training took each branch; nil without training.
         package var branchCounts: JSONValue?
@@ -30,12 +30,12 @@ package struct TernaryReport {
     }
 
     package let layers: [Layer]
-    /// Per token, all linear layers but the head: those that stayed dense as dense ones.
+    /// Operations per token of all linear layers except the head. Layers that stayed dense count as dense.
     package let operations: OperationCount
-    /// Of the same layers, all dense.
+    /// Operations of the same layers if all were dense.
     package let denseOperations: OperationCount
 
-    /// - Parameter linears: all of the model, of which `layers` are ternary.
+    /// - Parameter linears: all linear layers of the model, of which `layers` are ternary.
     package init(_ layers: [Layer], of linears: [LinearShape]) {
         self.layers = layers
         let ternary = Set(layers.map(\.name))
@@ -49,7 +49,7 @@ package struct TernaryReport {
     /// By the layers' names.
     package var factors: [String: TernaryFactors] { Dictionary(uniqueKeysWithValues: layers.map { ($0.name, $0.factors) }) }
 
-    /// The layers that cost more additions than dense ones, the worst first.
+    /// The layers that need more additions than dense ones, the worst first.
     var costlyLayers: [Layer] {
         func excess(_ layer: Layer) -> Double {
             Double(layer.factors.additions) / Double(layer.factors.u.rows * layer.factors.v.columns)
@@ -57,7 +57,7 @@ package struct TernaryReport {
         return layers.filter { excess($0) > 1 }.sorted { excess($0) > excess($1) }
     }
 
-    /// What is to be said of `costlyLayers`; nil where there are none.
+    /// A warning about `costlyLayers`; nil where there are none.
     package var warning: String? {
         let costly = costlyLayers
         guard let worst = costly.first else { return nil }
@@ -76,7 +76,7 @@ package struct TernaryReport {
                 object["name"] = .string(layer.name)
                 object["shape"] = [.integer(layer.factors.u.rows), .integer(layer.factors.v.columns)]
                 object["components"] = .integer(layer.factors.componentCount)
-                // What scripts know it as.
+                // The name that scripts use.
                 object["rank"] = object["components"]
                 object["nonzeros"] = .integer(layer.factors.additions)
                 object["relative_error"] = .double(layer.relativeError)

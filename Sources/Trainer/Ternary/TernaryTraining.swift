@@ -6,27 +6,27 @@ package import TensorCore
 package import TernarySVD
 internal import TransitionBus
 
-/// The ternary layers of a network in training: decomposed once, then projected anew after every optimizer step.
+/// The ternary layers of a network in training: decomposed once, then projected again after every optimizer step.
 ///
-/// In every step each layer has an owner that computes its transition and publishes it at once; every rank, the owner too,
-/// applies what was published, so all end a step with the same bits. The sync step compares a digest of all layers' W, ρ, U, s
-/// and V.
+/// In every step each layer has an owner that computes its transition and publishes it at once. Every rank, including the
+/// owner, applies what was published, so that all end a step with the same bits. The synchronization at the end of a step
+/// compares a digest of all layers' W, ρ, U, s and V.
 package final class TernaryTraining<World: Communicator> {
-    /// What a step's transitions took.
+    /// Time and traffic of a step's transitions.
     package struct StepReport {
         package var seconds: Double
-        /// The layers that this rank has computed.
+        /// Seconds for the layers that this rank has computed.
         package var computeSeconds: Double
         package var branches: BranchCounts
-        /// Of all transitions, headers included.
+        /// Bytes of all transitions, headers included.
         package var bytes: Int
-        /// Layers that another rank than their owner has computed, of all ranks.
+        /// Number of layers, over all ranks, that were computed by a rank other than their owner.
         package var takenOver: Int
         /// SHA-256 of the layers' state, the same on all ranks.
         package var digest: [UInt8]
     }
 
-    /// What a layer's last transition was.
+    /// A layer's last transition.
     package struct LayerReport {
         package let name: String
         package let branch: TransitionBranch
@@ -45,20 +45,20 @@ package final class TernaryTraining<World: Communicator> {
     var dispatch: TransitionDispatch
     /// Called with a layer's name before this rank computes its transition; for tests.
     var beforeComputing: ((String) throws -> Void)?
-    /// When this rank last looked for messages while it computed, and the time that has taken in all.
+    /// When this rank last looked for messages while it computed, and the total time of doing so.
     private var lastPoll = ContinuousClock.now
     private var pollSeconds = 0.0
     private static var pollPause: Duration { .milliseconds(2) }
-    /// Told of every layer's transition, for monitors.
+    /// Called with every layer's transition, for monitors.
     package var observe: (LayerReport) -> Void = { _ in }
-    /// Transitions begun, the first decomposition being number 0.
+    /// Number of transitions begun; the first decomposition is number 0.
     private var step = 0
-    /// Bytes of U, s, V, W and ρ as float32, all layers: what the reference broadcasts; over all steps.
+    /// Bytes of U, s, V, W and ρ of all layers as float32, over all steps, which is what the reference broadcasts.
     package private(set) var referenceBytes = 0
     /// Bytes published by this rank in the steps after the first decomposition.
     package var publishedBytes: Int { exchange.statistics.bytesPublished - initialBytes }
     package var replays: Int { exchange.statistics.replays }
-    /// Something that this rank has refused of the bus's messages; nil where there is nothing but what is late.
+    /// A message of the bus that this rank has refused; nil where there are none, apart from late ones.
     package var refusal: String? {
         let statistics = exchange.statistics
         let reason = Refusal.allCases.first { $0 != .stale && statistics.refused[$0] != nil }
@@ -66,16 +66,16 @@ package final class TernaryTraining<World: Communicator> {
             ?? (statistics.refusedKeys > 0 ? "a connection with an unknown key" : nil)
     }
     private var initialBytes = 0
-    /// The first transition of a layer, while there is one to make.
+    /// Makes the first transition of a layer, as long as that is to be made.
     private var first: ((TernaryTrainingLayer, _ poll: () throws -> Void) throws -> TransitionUpdate)?
 
     /// Connects the ranks. Collective.
     ///
     /// - Parameters:
-    ///   - indices: which of the model's weights become ternary.
+    ///   - indices: indices of the model's weights that become ternary.
     ///   - world: the ranks that hold these layers.
     ///   - attempt: number of this start of the run.
-    ///   - saved: the state to resume from, of the same model and configuration; nil to ``begin(_:)`` anew.
+    ///   - saved: the state to resume from, of the same model and configuration; nil to start with ``begin(_:)``.
     ///   - whileWaiting: called whenever the exchange waits.
     package init(
         _ weights: ModelWeights<Tensor>, indices: [Int], _ transition: LayerTransition, _ config: RunConfig, over world: World,
@@ -101,24 +101,25 @@ package final class TernaryTraining<World: Communicator> {
         }
         bus.route = config.bus.route
         bus.attempt = attempt
-        // Where there is a watchdog, it ends waits for ranks that get nothing done.
+        // Where there is a watchdog, it ends the waiting for ranks that make no progress.
         bus.timing.silence = world.watchdog == nil ? .seconds(config.watchdog.step) : nil
         bus.firstStep = step
         bus.configurationHash = sha256(Array(config.yaml.utf8))
         messaging = try MessagingContext()
-        // Every rank comes here while it decomposes or waits, in training steps too, where requests to stop have to wait.
+        // Every rank gets here while it decomposes or waits, also within training steps, where requests to stop have to wait.
         exchange = try bus.open(world, messaging) {
             try whileWaiting?()
             try StopRequest.check()
         }
     }
 
-    /// The first factors of every layer, by a decomposition or as given; the weights become what they stand for. Collective.
+    /// The first factors of every layer, from a decomposition or as given. The weights become the matrices that these stand
+    /// for. Collective.
     ///
     /// - Parameters:
-    ///   - factors: of every layer, where they are not to be made here.
-    ///   - finished: where finished layers are kept, and found again by a run that was ended in the middle.
-    ///   - eachRound: called every round of each own layer's decomposition; what it throws ends it.
+    ///   - factors: factors of every layer, if they are not to be made here.
+    ///   - finished: where finished layers are kept, and found again by an interrupted run.
+    ///   - eachRound: called every round of each own layer's decomposition. An error that it throws ends the decomposition.
     package func begin(
         _ weights: inout ModelWeights<Tensor>, from factors: [String: TernaryFactors]? = nil,
         keeping finished: FinishedLayers? = nil,
@@ -148,7 +149,7 @@ package final class TernaryTraining<World: Communicator> {
         initialBytes = exchange.statistics.bytesPublished
     }
 
-    /// Projects every layer anew, after an optimizer step. Collective.
+    /// Projects every layer again, after an optimizer step. Collective.
     package func update(_ weights: inout ModelWeights<Tensor>) throws -> StepReport {
         let report = try project(&weights)
         referenceBytes += layers.reduce(0) { sum, layer in
@@ -165,8 +166,8 @@ package final class TernaryTraining<World: Communicator> {
         let kind: TransitionDispatch.Kind = first != nil ? .first : settings.adapts(atStep: step) ? .adapting : .refreshing
         try Trace.span(.exchange) { try exchange.beginStep(step, dispatch.plan(kind)) }
         var work = Work(layers: layers.count)
-        // As many at a time as there are threads: what is computed is published while the next ones are, and what is not begun
-        // may be lent.
+        // As many at a time as there are threads. Results are published while the next layers are computed, and layers not yet
+        // begun may be lent.
         var next = exchange.next(Team.threads)
         while !next.isEmpty {
             let computed = try compute(next, &work, .transition)
@@ -187,7 +188,7 @@ package final class TernaryTraining<World: Communicator> {
                 try compute(numbers, &work, .takenOver)
             }
             let digest = sha256(layers.flatMap(\.digest))
-            // Of each layer, whether another rank than its owner has computed it: 0 from the owner where that is so.
+            // For each layer, whether a rank other than its owner has computed it: 0 from the owner in that case.
             let marks = layers.indices.map { exchange.takenOver.contains($0) ? 0 : Int64.max }
             let least = try exchange.finishStep(stateDigest: digest, leastOf: work.times + marks)
             dispatch.note(Array(least.prefix(layers.count)), kind)
@@ -200,11 +201,11 @@ package final class TernaryTraining<World: Communicator> {
             bytes: world.size > 1 ? bytes : 0, takenOver: takenOver, digest: digest)
     }
 
-    /// What a rank has computed in a step.
+    /// A rank's work in a step.
     private struct Work {
-        /// Of layers that this rank has computed, in nanoseconds of processors' time; the others' know theirs.
+        /// Nanoseconds of processor time for each layer that this rank has computed; the other ranks know theirs.
         var times: [Int64]
-        /// Without what it has done for the exchange meanwhile.
+        /// Seconds, without the time spent on the exchange meanwhile.
         var seconds = 0.0
 
         init(layers: Int) { times = Array(repeating: .max, count: layers) }
@@ -215,7 +216,7 @@ package final class TernaryTraining<World: Communicator> {
         let begun = ContinuousClock.now
         let polledBefore = pollSeconds
         let computed = try Team.map(numbers.count) { place, isCaller in
-            // The system likes to give the core to others where it is asked for the time: that belongs to the span.
+            // Reading the processor time often makes the system give the core to others, which belongs to the span.
             try Trace.span(kind, numbers[place]) {
                 let time = TransitionDispatch.processorTime
                 let transition = try compute(numbers[place], polls: isCaller)
@@ -227,9 +228,9 @@ package final class TernaryTraining<World: Communicator> {
         return computed.map(\.0)
     }
 
-    /// The transition of a layer. Other ranks may meanwhile ask for what they have missed, or for work.
+    /// Computes the transition of a layer. Meanwhile other ranks may ask for missing messages, or for work.
     ///
-    /// - Parameter polls: whether this thread is the one that may exchange messages meanwhile.
+    /// - Parameter polls: whether this thread may exchange messages meanwhile; only one may.
     private func compute(_ number: Int, polls: Bool) throws -> Transition {
         let layer = layers[number]
         try beforeComputing?(layer.name)
@@ -239,7 +240,7 @@ package final class TernaryTraining<World: Communicator> {
             of: number, layer.codec, name: layer.name)
     }
 
-    /// Looks for messages where that was not just done.
+    /// Looks for messages unless that has just been done.
     private func pollAtTimes() throws {
         let now = ContinuousClock.now
         guard now - lastPoll >= Self.pollPause else { return }
@@ -272,14 +273,14 @@ package final class TernaryTraining<World: Communicator> {
                 details: "\(name) has \(count) components on rank \(world.rank) and \(message.oldCount) on its "
                     + "owner")
         }
-        // In the default mode the network in training is the one that is kept.
+        // In the default mode the network in training is the one that is kept in the end.
         layers[number].apply(message, projectsRefresh: self.transition.options.mode == .default, isFirst: step == 0)
         let update = message.update
         observe(LayerReport(name: name, branch: update.branch, componentCount: update.s.count, isRefusal: update.isRefusal))
         return update
     }
 
-    /// What all ranks have refused of the bus's messages, by the reason, and of connections. Collective.
+    /// Messages of the bus that all ranks have refused, by reason, and refused connections. Collective.
     package func refusals(over world: some Communicator) throws -> JSONObject {
         let statistics = exchange.statistics
         var counts = Refusal.allCases.map { Int64(statistics.refused[$0] ?? 0) } + [Int64(statistics.refusedKeys)]
@@ -291,7 +292,7 @@ package final class TernaryTraining<World: Communicator> {
 
     // MARK: Checkpoints
 
-    /// What a rank must remember of its ternary layers.
+    /// A rank's state of its ternary layers, for a checkpoint.
     package var state: TrainingState {
         var state = TrainingState()
         state.numbers["transitions"] = Double(step)
@@ -301,7 +302,7 @@ package final class TernaryTraining<World: Communicator> {
 
     // MARK: Results
 
-    /// A layer as it is kept: its factors, and how they were found.
+    /// A layer's result: its factors, and how they were found.
     package struct Result {
         package let name: String
         package let index: Int

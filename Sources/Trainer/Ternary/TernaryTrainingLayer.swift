@@ -8,7 +8,7 @@ internal import TransitionBus
 /// How often transitions took each branch.
 package struct BranchCounts {
     package var refresh = 0, prune = 0, full = 0
-    /// Adaptations that would have emptied the layer; each is among ``refresh``, too.
+    /// Adaptations that would have emptied the layer; each is also counted in ``refresh``.
     package var refused = 0
 
     /// Counts a transition.
@@ -21,7 +21,7 @@ package struct BranchCounts {
         }
     }
 
-    /// Of all ranks of a communicator. Collective.
+    /// The sum over all ranks of a communicator. Collective.
     package func sum(over world: some Communicator) throws(MPIError) -> BranchCounts {
         var counts = [Int64(refresh), Int64(prune), Int64(full), Int64(refused)]
         try world.allReduce(&counts, .sum)
@@ -33,25 +33,26 @@ package struct BranchCounts {
 struct TernaryTrainingLayer {
     /// Checkpoint name without `.weight`.
     let name: String
-    /// Of its weight among the model's.
+    /// Index of its weight among the model's.
     let index: Int
     let codec: TransitionCodec
-    /// Without components until the first transition. Between steps its weight is in the model.
+    /// The layer's state, without components until the first transition. Between steps its weight is in the model.
     private(set) var state: TernaryLayerState
-    /// Of the decomposition that the first factors came from.
+    /// Tolerance of the decomposition that the first factors came from.
     var tolerance: Float
-    /// Whether s, a and b end in 16 bits, as the factors that training started from have them.
+    /// Whether s, a and b end in 16 bits, as in the factors that training started from.
     var hasShortScales = false
-    /// Whether the first factors are given: what they leave of the weight is then no rest that waits for its turn. Factors
-    /// chosen on data are farther from the weight than the nearest ones, and the next projection would undo the choice.
+    /// Whether the first factors are given. Their difference from the weight is then not kept as the residual ρ: factors chosen
+    /// on data are farther from the weight than the nearest ones, and the next projection would undo that choice.
     var isGiven = false
     /// Sent with every transition, since the next one may be another rank's.
     private(set) var adaptation = Adaptation(budget: 0)
-    /// Of transitions, the first decomposition not among them.
+    /// Counts of transitions, without the first decomposition.
     private(set) var branches = BranchCounts()
-    /// Of U, s, V, a, b, W and ρ.
+    /// Digest of U, s, V, a, b, W and ρ.
     private(set) var digest: Digest = []
-    /// U and V as the product reads them, and their digest: made when they change, which few transitions do.
+    /// U and V in the form that the product reads, and their digest; made again only when U and V change, which few transitions
+    /// do.
     private var sum: TernarySum
     private var factorDigest: Digest = []
     private var balanceDigest: Digest = []
@@ -65,7 +66,7 @@ struct TernaryTrainingLayer {
 
     var componentCount: Int { state.s.count }
 
-    /// Takes the weight out of the model's hands, and gives it back, so that it is changed in place and held once.
+    /// Takes the weight from the model, or gives it back, so that it is changed in place and exists only once.
     mutating func exchangeWeight(_ weight: inout Tensor) { swap(&state.weight, &weight) }
 
     private mutating func factorsChanged() {
@@ -79,7 +80,7 @@ struct TernaryTrainingLayer {
 
     /// - Parameters:
     ///   - projectsRefresh: whether W ← U·diag(s)·V and ρ ← A − W also where only s is new. A refresh as published leaves both
-    ///     alone, so that the network in training is not quite the one that is kept.
+    ///     unchanged, so that the network in training is not quite the one that is kept.
     ///   - isFirst: whether this is the first decomposition.
     mutating func apply(_ message: TransitionMessage, projectsRefresh: Bool, isFirst: Bool) {
         let update = message.update

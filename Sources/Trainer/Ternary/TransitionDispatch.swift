@@ -2,13 +2,14 @@ internal import Glibc
 internal import TernarySVD
 internal import TransitionBus
 
-/// Which rank computes which layer's transition: dealt by what the layers took when a step of the same kind was last made,
-/// before that by their sizes, in any case the largest first.
+/// Decides which rank computes which layer's transition: by the time of the layers in the last step of the same kind, at first
+/// by their sizes, always the largest first.
 ///
-/// Who computes a transition does not show in it: it depends on what all ranks have of the layer, and on its adaptation, which
-/// travels with each transition. So layers change hands freely, and the measurements need no care.
+/// The result of a transition does not depend on which rank computes it: it depends on the layer's state, which all ranks have,
+/// and on its adaptation, which is sent with each transition. So layers can change owners freely, and the measurements need not
+/// be exact.
 struct TransitionDispatch {
-    /// A step in which U and V follow the weights takes other times than one in which they stay.
+    /// A step in which U and V are adapted takes other times than one in which they stay.
     enum Kind { case first, adapting, refreshing }
 
     let ranks: Int
@@ -18,8 +19,8 @@ struct TransitionDispatch {
 
     init(sizes: [Int], ranks: Int) { (self.sizes, self.ranks) = (sizes, ranks) }
 
-    /// The owner of each layer, the layers in the order in which owners compute them, and what they took when a step of the
-    /// kind was last made. The same on all ranks.
+    /// The owner of each layer, the layers in the order in which owners compute them, and their times in the last step of the
+    /// kind. The same on all ranks.
     func plan(_ kind: Kind) -> StepPlan {
         let costs = measured[kind] ?? sizes
         let order = costs.indices.sorted { (costs[$1], $0) < (costs[$0], $1) }
@@ -29,15 +30,15 @@ struct TransitionDispatch {
         return StepPlan(owners: owners, order: order, expected: measured[kind])
     }
 
-    /// Takes what all ranks have agreed on.
-    /// - Parameter nanoseconds: of every layer.
+    /// Notes the times that all ranks have agreed on.
+    /// - Parameter nanoseconds: nanoseconds of every layer.
     mutating func note(_ nanoseconds: [Int64], _ kind: Kind) {
         precondition(nanoseconds.count == sizes.count, "\(nanoseconds.count) times of \(sizes.count) layers")
         measured[kind] = nanoseconds.map { Int(clamping: max(1, $0)) }
     }
 
-    /// Nanoseconds of the processor's time that this thread has taken: of two layers it tells which is more work, however many
-    /// ranks share a core.
+    /// Nanoseconds of processor time that this thread has used. It shows which of two layers is more work, however many ranks
+    /// share a core.
     static var processorTime: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

@@ -2,19 +2,18 @@ internal import Support
 internal import TernarySVD
 internal import TransitionBus
 
-/// What ranks send each other of a layer: its transition, and the adaptation that goes with it, so that any rank can compute
-/// the next one.
+/// A message about a layer: its transition, and the adaptation that goes with it, so that any rank can compute the next one.
 ///
 /// Layout, little-endian: budget of non-zeros u64, price of a non-zero f32, then the transition as ``TransitionCodec`` has it.
 struct TransitionMessage {
     private static let headerBytes = 12
 
     var update: TransitionUpdate
-    /// Components the layer had before.
+    /// Number of components that the layer had before.
     var oldCount: Int
     var adaptation: Adaptation
 
-    /// Bytes at most.
+    /// The largest number of bytes.
     static func limit(_ codec: TransitionCodec) -> Int { headerBytes + codec.limit }
 
     /// - Throws: ``TernaryError`` where the factors have outgrown the codec's limit.
