@@ -15,6 +15,8 @@ package struct Workload: Sendable {
     package let length: Int
     /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
     private var whole: (job: PlannedJob, config: RunConfig)?
+    /// Those that were asked for already: a search asks for each many times.
+    private(set) var divisions = Divisions()
 
     /// Windows counted where all of a text are evaluated: their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
@@ -33,7 +35,7 @@ package struct Workload: Sendable {
     /// The same as a part of another job.
     func part(of whole: Workload) -> Workload {
         var part = self
-        part.whole = (whole.job, whole.config)
+        (part.whole, part.divisions) = ((whole.job, whole.config), whole.divisions)
         return part
     }
 
