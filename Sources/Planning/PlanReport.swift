@@ -30,7 +30,7 @@ package struct PlanReport: Sendable {
             + (learns ? "\(workload.steps) steps \(lookingAt)" : sequences(workload.sequences)))
             .wrapped(indent: 2)
         lines +=
-            ("\(cluster.nodes) node\(cluster.nodes == 1 ? "" : "s") of \(cluster.coresPerNode) cores and "
+            ("\(counted(cluster.nodes, "node")) of \(counted(cluster.coresPerNode, "core")) and "
             + "\(ByteCount(cluster.memoryPerNode).rounded)")
             .wrapped(indent: 2)
         lines += assumptions.flatMap { "assumed: \($0)".wrapped(indent: 2) } + [""]
@@ -72,24 +72,33 @@ package struct PlanReport: Sendable {
         return all
     }
 
+    /// What the times of some runs are told in: of minutes, hours have no digits left.
+    private func unit(_ runs: [PlannedRun]) -> (name: String, ofAnHour: Double) {
+        runs.first.map { $0.hours < 0.1 } ?? false ? ("seconds", 3600) : ("hours", 1)
+    }
+
     private func table(_ runs: [PlannedRun], isBatch: Bool) -> String {
-        let learns = workload.learns
+        let (learns, unit) = (workload.learns, unit(runs))
         var table = Table(
             columns: (isBatch ? ["batch"] : []) + ["layout", "ranks/ node", "threads", "memory/ rank"]
-                + (learns ? ["s/step"] : []) + ["tokens/s", "hours", "core- hours"])
+                + (learns ? ["s/step"] : []) + ["tokens/s", unit.name, "core- \(unit.name)"])
         for run in runs.prefix(Self.shown) {
             let layout = run.planned.layout.description
             table.add(
                 (isBatch ? ["\(run.sequences)"] : [])
                     + [layout, "\(run.cluster.ranksPerNode)", threads(run.cluster), ByteCount(run.planned.peakMemory).rounded]
                     + (learns ? [run.planned.secondsPerStep.formatted(digits: 3)] : [])
-                    + [run.tokensPerSecond, run.hours, run.coreHours].map { $0.formatted(digits: 3) })
+                    + [run.tokensPerSecond, unit.ofAnHour * run.hours, unit.ofAnHour * run.coreHours].map {
+                        $0.formatted(digits: 3)
+                    })
         }
         return table.text
     }
 
     private func time(_ run: PlannedRun) -> String {
-        run.hours < 0.1 ? "\(run.seconds.formatted(digits: 3)) seconds" : "\(run.hours.formatted(digits: 3)) hours"
+        let unit = unit([run])
+        return "\((unit.ofAnHour * run.hours).formatted(digits: 3)) \(unit.name), "
+            + "\((unit.ofAnHour * run.coreHours).formatted(digits: 3)) core-\(unit.name)"
     }
 
     private func threadsEach(_ cluster: Cluster) -> String {
@@ -136,6 +145,9 @@ package struct PlanReport: Sendable {
                     + "\(best.sequences) windows"
             )
         }
+        if PlannedCommand.path(of: model) == nil {
+            all.append("\(model) is no model's folder; give that for \(PlannedCommand.unknownPath) in the command")
+        }
         let cores = cluster.nodes * cluster.coresPerNode
         let used = best.planned.layout.ranks * best.cluster.threadsPerRank
         if used < cores { all.append("\(cores - used) of \(cores) cores are idle") }
@@ -146,8 +158,7 @@ package struct PlanReport: Sendable {
         if let best = search.best {
             let (ranks, layout) = (best.cluster.ranksPerNode, best.planned.layout)
             return
-                "best: \(time(best)), \(best.coreHours.formatted(digits: 3)) core-hours for the "
-                + "whole job, with \(ranks) "
+                "best: \(time(best)) for the whole job, with \(ranks) "
                 + "rank\(ranks == 1 ? "" : "s") a node, \(threadsEach(best.cluster)), and "
                 + "\(layout.data) replica\(layout.data == 1 ? "" : "s") of \(layout.pipeline) "
                 + "stage\(layout.pipeline == 1 ? "" : "s")"

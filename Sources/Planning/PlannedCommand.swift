@@ -30,16 +30,26 @@ struct PlannedCommand {
             let isKnown = !told.contains(key.path[...]) && [key.value, key.defaultValue].contains(value)
             return isPlans || isKnown ? nil : (key.path, value)
         }
-        let folder =
-            model.hasSuffix("/config.json")
-            ? String(model.dropLast("/config.json".count)) : model == "config.json" ? "." : model
-        if folder != EmbeddedModel.path { settings.insert(("model.path", folder), at: 0) }
+        let path = Self.path(of: model) ?? Self.unknownPath
+        if path != EmbeddedModel.path { settings.insert(("model.path", path), at: 0) }
         words += settings.map { "--set \("\($0)=\($1)".shellWord)" }
         let chosen = run.planned.layout
         // A job without steps takes one window after the other, and steps without the network have none to cut.
         let values = [chosen.data, chosen.pipeline] + (workload.cutsSteps ? [chosen.microbatches] : [])
         layout = zip(Self.chosen, values).map { "--set \($0)=\($1)" }
         self.words = words + layout
+    }
+
+    /// Stands for the model's folder where that is not known.
+    static let unknownPath = "MODEL"
+
+    /// What a run reads of the model that was planned: the folder of a config.json; nil of a JSON file of another name, which is
+    /// no model's.
+    static func path(of model: String) -> String? {
+        guard model.hasSuffix(".json") else { return model }
+        guard model.split(separator: "/").last == "config.json" else { return nil }
+        let folder = model.dropLast("config.json".count)
+        return folder.isEmpty ? "." : folder.count > 1 ? String(folder.dropLast()) : "/"
     }
 
     /// What a plan chooses.

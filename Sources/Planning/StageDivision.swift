@@ -1,6 +1,7 @@
 package import Configuration
 package import Models
 package import Parallelism
+internal import Synchronization
 
 extension RunConfig {
     /// The blocks of each stage, in order.
@@ -47,7 +48,25 @@ extension Workload {
 
     /// The same for a layout.
     func parts(_ layout: Layout) -> [StagePart] {
-        divided.division(stages: layout.pipeline, replicas: layout.data).map { StagePart($0, of: shape.blocks.count) }
+        divisions.blocks(stages: layout.pipeline, replicas: layout.data) {
+            divided.division(stages: layout.pipeline, replicas: layout.data)
+        }.map { StagePart($0, of: shape.blocks.count) }
+    }
+}
+
+/// Blocks of the stages, by how many stages and replicas there are.
+final class Divisions: Sendable {
+    private struct Key: Hashable {
+        let stages: Int, replicas: Int
+    }
+    private let known = Mutex<[Key: [Range<Int>]]>([:])
+
+    func blocks(stages: Int, replicas: Int, _ divide: () -> [Range<Int>]) -> [Range<Int>] {
+        let key = Key(stages: stages, replicas: replicas)
+        if let blocks = known.withLock({ $0[key] }) { return blocks }
+        let blocks = divide()
+        known.withLock { $0[key] = blocks }
+        return blocks
     }
 }
 

@@ -16,6 +16,8 @@ package struct Workload: Sendable {
     package let length: Int
     /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
     private var whole: (job: PlannedJob, config: RunConfig)?
+    /// Those that were asked for already: a search asks for each many times.
+    private(set) var divisions = Divisions()
 
     /// Windows that are assumed where a whole text is evaluated, since their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
@@ -34,7 +36,7 @@ package struct Workload: Sendable {
     /// The same as a part of another job.
     func part(of whole: Workload) -> Workload {
         var part = self
-        part.whole = (whole.job, whole.config)
+        (part.whole, part.divisions) = ((whole.job, whole.config), whole.divisions)
         return part
     }
 

@@ -17,7 +17,7 @@ extension CommandLineTests {
             #expect(outcome.code == 0, "\(outcome.errors)")
             let lines = outcome.output.split(separator: "\n")
             #expect(lines.allSatisfy { $0.count <= 80 })
-            #expect(lines.contains { $0.hasPrefix("best: ") && $0.contains("hours") && $0.contains("core-hours") })
+            #expect(lines.contains { $0.hasPrefix("best: ") && $0.contains(" seconds, ") && $0.contains(" core-seconds") })
             #expect(lines.last?.hasPrefix("--set parallel.data=") == true)
         }
 

@@ -89,6 +89,31 @@ import Testing
         #expect(report.text.contains("sq-train ptq"))
     }
 
+    @Test func `a job of seconds is planned in seconds, and one of hours in hours`() throws {
+        let small = ["plan.cores_per_node=1", "plan.memory_per_node=8GiB", "training.steps=1", "data.eval.windows=1"]
+        let (search, report) = try self.search(.rotate, small, shape: "wiki-llama-4m")
+        let best = try #require(search.best)
+        let times = "\(best.seconds.formatted(digits: 3)) seconds, \(best.seconds.formatted(digits: 3)) core-seconds"
+        #expect(report.text.contains("best: " + times) && !report.text.contains("hours"))
+        #expect(best.seconds > 0.1 && report.text.contains(best.seconds.formatted(digits: 3) + "  "))
+        let many = try self.search(.rotate, small + ["training.steps=100000"], shape: "wiki-llama-4m")
+        #expect(many.1.text.contains(" core-hours") && !many.1.text.contains("core-seconds"))
+    }
+
+    @Test(
+        arguments: [
+            ("/models/llama", "/models/llama"), ("/models/llama/config.json", "/models/llama"), ("config.json", "."),
+            ("/config.json", "/"), ("./config.json", "."), ("model.gguf", "model.gguf"), ("/tmp/llama.json", "MODEL"),
+            ("myconfig.json", "MODEL"),
+        ])
+    func `the command names what a run reads, and not a file that it refuses`(_ model: String, _ path: String) throws {
+        let config = try RunConfig(assignments: ["plan.cores_per_node=1", "plan.memory_per_node=8GiB"])
+        let search = LayoutSearch(.rotate, config, PlanShapes.embedded, Cluster(config.plan), ranksPerNode: 1)
+        let report = PlanReport(search, config, model: model)
+        #expect(report.text.contains("--set model.path=\(path) ") || report.text.contains("--set model.path=\(path)\n"))
+        #expect(report.text.contains("is no model's folder; give that for MODEL") == (path == "MODEL"))
+    }
+
     @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {
         let (search, report) = try self.search(.rotate, ["plan.nodes=1", "plan.cores_per_node=4", "plan.memory_per_node=1GiB"])
         #expect(search.best == nil)
