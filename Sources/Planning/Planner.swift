@@ -60,6 +60,7 @@ package struct Planner: Sendable {
     private func passes(
         _ stages: [StagePlan], _ layout: Layout, _ crossing: (stage: Double, boundary: Double)
     ) -> Double {
+        guard workload.runsNetwork else { return 0 }
         let microbatches = Double(layout.microbatches)
         let all = stages.map { $0.perMicrobatch.seconds(on: cluster) }
         let inOrder = layout.pipeline == 1 ? all : zip(all, stages).map { $0 - $1.teacher.seconds(on: cluster) }
