@@ -23,10 +23,10 @@ package struct Variable: Sendable {
     }
 
     /// A leaf that hands its gradient over as soon as it is complete, while the backward pass continues with earlier
-    /// operations.
+    /// operations, or afterwards where a ``WeightGradientQueue`` has a part of it.
     ///
-    /// - Parameter receiver: gets ∂loss/∂value once in every backward pass that reaches the leaf, when the last recorded
-    ///   operation that uses it has been gone through; the variable keeps nothing. Operations recorded later, as
+    /// - Parameter receiver: gets ∂loss/∂value once for every backward pass that reaches the leaf, when the last recorded
+    ///   operation that uses it has added to it; the variable keeps nothing. Operations recorded later, as
     ///   ``Tape/recomputing(_:)`` does, are a pass of their own.
     package init(parameter value: Tensor, receiver: @escaping (_ gradient: Tensor) -> Void) {
         stored = value.stored

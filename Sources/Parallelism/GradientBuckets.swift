@@ -3,8 +3,8 @@ internal import CKernels
 package import Collectives
 package import TensorCore
 
-/// Gathers the gradients of all parameters in a few buffers and sums these over the replicas, each as soon as the backward pass
-/// has filled it: the network works while earlier layers are being differentiated.
+/// Gathers the gradients of all parameters in a few buffers and sums these over the replicas, each as soon as backward
+/// passes have filled it: the network works while earlier layers are being differentiated.
 ///
 /// Use, once per step:
 ///
@@ -64,6 +64,7 @@ package final class GradientBuckets<World: Communicator> {
         ck_axpy(1, source, target, frozen.lowerBound)
         ck_axpy(1, source + frozen.upperBound, target + frozen.upperBound, place.count - frozen.upperBound)
         missing[place.bucket] -= 1
+        precondition(missing[place.bucket] >= 0, "parameter \(index) has more gradients than backward passes")
         startFilled()
         progress()
     }
@@ -76,7 +77,7 @@ package final class GradientBuckets<World: Communicator> {
 
     /// Starts the sums of the buckets that are full, up to the first that is not.
     private func startFilled() {
-        while failure == nil, pending.count < buffers.count, missing[pending.count] <= 0 { startNext() }
+        while failure == nil, pending.count < buffers.count, missing[pending.count] == 0 { startNext() }
     }
 
     private func startNext() {

@@ -24,7 +24,8 @@ package final class PassesAside<World: Communicator> {
     private let outbox: Outbox<World>
     private var inputs: Inbox<World>?
     private var made = 0
-    private var seconds = 0.0
+    /// Of the passes made.
+    private(set) var seconds = 0.0
 
     /// - Parameter shapes: [rows, h] of each micro-batch.
     package init(_ pipeline: World, shapes: [[Int]], pass: @escaping Pass) throws(MPIError) {
@@ -35,12 +36,6 @@ package final class PassesAside<World: Communicator> {
         if pipeline.rank > 0 {
             inputs = try Inbox(pipeline, from: pipeline.rank - 1, tags: Self.tag..<Self.tag + 1, shapes: shapes)
         }
-    }
-
-    /// Of the passes made, without a total: they are made in the time of others.
-    var timing: PipelineTiming {
-        let waiting = outbox.waitSeconds + (inputs?.waitSeconds ?? 0)
-        return PipelineTiming(total: 0, waiting: waiting, aside: seconds - waiting)
     }
 
     private var isLast: Bool { pipeline.rank == pipeline.size - 1 }
@@ -56,18 +51,19 @@ package final class PassesAside<World: Communicator> {
 
     /// Makes the next pass; waits for what it needs.
     func advance() throws {
+        let input = try inputs?.next()[0]
         let begin = ContinuousClock.now
-        let output = try pass(made, inputs?.next()[0])
+        let output = try pass(made, input)
+        seconds += (.now - begin) / .seconds(1)
         if !isLast { try outbox.send(output, to: pipeline.rank + 1, tag: Self.tag) }
         made += 1
         WorkProgress.note()
-        seconds += (.now - begin) / .seconds(1)
     }
 
     /// Makes all that are left.
     package func finish() throws {
         while !isFinished { try advance() }
-        seconds += try Parallelism.seconds { () throws(MPIError) in try outbox.finish() }
+        try outbox.finish()
     }
 
     func progress() throws(MPIError) {

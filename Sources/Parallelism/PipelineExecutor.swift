@@ -28,8 +28,6 @@ package final class PipelineExecutor<World: Communicator> {
     /// Thrown by a progress call inside an action, which cannot throw.
     private var failure: MPIError?
     package private(set) var timing = PipelineTiming()
-    /// Waited for a message or a pass aside, whichever came first.
-    private var idleSeconds = 0.0
 
     package init(_ pipeline: World) {
         self.pipeline = pipeline
@@ -59,7 +57,6 @@ package final class PipelineExecutor<World: Communicator> {
         backward: (_ microbatch: Int, _ gradient: Tensor?) throws -> Tensor? = { _, _ in nil }
     ) throws {
         let start = ContinuousClock.now
-        let sendWait = outbox.waitSeconds
         defer { inputs = nil; gradients = nil }
         if !isFirst {
             let shapes = actions.compactMap { if case .forward(let m) = $0 { shape(m) } else { nil } }
@@ -75,8 +72,7 @@ package final class PipelineExecutor<World: Communicator> {
             case .forward(let m):
                 try fill(with: fillers, until: inputs)
                 let received = try inputs?.next() ?? []
-                var outputs: [Tensor] = []
-                timing.forward += try seconds { try Trace.span(.forward, m) { outputs = try forward(m, received) } }
+                let outputs = try timed(\.forward, .forward, m) { try forward(m, received) }
                 if !isLast {
                     precondition(outputs.count == streams, "\(outputs.count) tensors of \(streams) to send")
                     for (tag, output) in zip(Tag.forward(streams), outputs) {
@@ -86,7 +82,7 @@ package final class PipelineExecutor<World: Communicator> {
             case .backward(let m):
                 try fill(with: fillers, until: gradients)
                 let received = try gradients?.next()[0]
-                let gradient = try Trace.span(.backward, m) { try backward(m, received) }
+                let gradient = try timed(\.backward, .backward, m) { try backward(m, received) }
                 if !isFirst, let gradient { try outbox.send(gradient, to: pipeline.rank - 1, tag: Tag.backward.lowerBound) }
                 if let weightGradients {
                     weightGradients.endPass()
@@ -100,18 +96,24 @@ package final class PipelineExecutor<World: Communicator> {
         }
         if let weightGradients { try make(weightGradients) { true } }
         try outbox.finish()
+        try aside?.finish()
+        timing.aside += aside?.seconds ?? 0
         timing.total += (.now - start) / .seconds(1)
-        timing.waiting += (inputs?.waitSeconds ?? 0) + (gradients?.waitSeconds ?? 0) + outbox.waitSeconds - sendWait
-        timing.waiting += idleSeconds
-        idleSeconds = 0
-        timing.total += try seconds { try aside?.finish() }
-        timing += aside?.timing ?? PipelineTiming()
     }
 
     /// Makes these passes when no others are under way.
     package func run(_ aside: PassesAside<World>) throws {
         timing.total += try seconds { try aside.finish() }
-        timing += aside.timing
+        timing.aside += aside.seconds
+    }
+
+    /// The work of an action, the seconds of which are added to `part`.
+    private func timed<Result>(
+        _ part: WritableKeyPath<PipelineTiming, Double>, _ kind: Trace.Kind, _ microbatch: Int, _ work: () throws -> Result
+    ) throws -> Result {
+        let start = ContinuousClock.now
+        defer { timing[keyPath: part] += (.now - start) / .seconds(1) }
+        return try Trace.span(kind, microbatch, work)
     }
 
     /// What is made while a message is waited for.
@@ -131,7 +133,7 @@ package final class PipelineExecutor<World: Communicator> {
             if try aside.isReady() {
                 try aside.advance()
             } else {
-                idleSeconds += try seconds { () throws(MPIError) in try waitForEither(inbox, aside) }
+                try waitForEither(inbox, aside)
             }
         }
     }

@@ -10,8 +10,6 @@ package final class Outbox<World: Communicator> {
     private let communicator: World
     private let limit: Int
     private var pending: [Int: [Pending<Tensor>]] = [:]
-    /// Seconds spent waiting for room.
-    package private(set) var waitSeconds = 0.0
 
     package init(_ communicator: World, limit: Int = 4) {
         self.communicator = communicator
@@ -22,7 +20,7 @@ package final class Outbox<World: Communicator> {
     package func send(_ tensor: Tensor, to peer: Int, tag: Int) throws(MPIError) {
         try Trace.span(.poll) { () throws(MPIError) in try progress() }
         while let oldest = pending[peer]?.first, pending[peer, default: []].count >= limit {
-            waitSeconds += try seconds { () throws(MPIError) in _ = try oldest.wait() }
+            _ = try oldest.wait()
             pending[peer]?.removeFirst()
         }
         pending[peer, default: []].append(try communicator.startSend(tensor, to: peer, tag: tag))
@@ -43,9 +41,7 @@ package final class Outbox<World: Communicator> {
 
     /// Waits until everything has arrived.
     package func finish() throws(MPIError) {
-        waitSeconds += try seconds { () throws(MPIError) in
-            for messages in pending.values { for message in messages { _ = try message.wait() } }
-        }
+        for messages in pending.values { for message in messages { _ = try message.wait() } }
         pending = [:]
     }
 }
@@ -60,7 +56,6 @@ struct Inbox<World: Communicator> {
     /// Shapes of the tensors in later messages, after the one whose receives are posted.
     private var shapes: ArraySlice<[Int]>
     private var posted: [Pending<Tensor>] = []
-    private(set) var waitSeconds = 0.0
 
     /// - Parameter shapes: the shape of the tensors of each message, which all tensors of a message share.
     init(_ communicator: World, from peer: Int, tags: Range<Int>, shapes: [[Int]]) throws(MPIError) {
@@ -77,9 +72,7 @@ struct Inbox<World: Communicator> {
     mutating func next() throws(MPIError) -> [Tensor] {
         precondition(!posted.isEmpty, "no further message is expected from rank \(peer)")
         var tensors: [Tensor] = []
-        waitSeconds += try seconds { () throws(MPIError) in
-            for message in posted { tensors.append(try message.wait()) }
-        }
+        for message in posted { tensors.append(try message.wait()) }
         posted = []
         try post()
         return tensors

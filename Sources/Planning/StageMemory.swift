@@ -287,9 +287,13 @@ struct StageMemory {
     /// observed, read, and the gradients of what they write.
     private func putOff(sequences: Int) -> Double {
         guard workload.putsOffGradients else { return 0 }
-        let values = part.blocks.reduce(0) {
-            $0 + (workload.needsWeightGradients ? cost[$1].linearsEnds : 0)
-                + (workload.learnsR1 || workload.learnsR2 ? 2 * shape.blocks[$1].quantizedWidth : 0)
+        // The input's gradient is the output's where it passes straight through.
+        let observed: Int = workload.config.rotation.gradient == .range ? 3 : 2
+        let rotates = workload.learnsR1 || workload.learnsR2
+        var values = 0
+        for block in part.blocks {
+            if workload.needsWeightGradients { values += cost[block].linearsEnds }
+            if rotates { values += observed * shape.blocks[block].quantizedWidth }
         }
         return Double(sequences * workload.length * values)
     }

@@ -1,5 +1,6 @@
 package import Configuration
 package import Models
+internal import Parallelism
 internal import Quantization
 internal import Rotation
 internal import TensorCore
@@ -204,7 +205,11 @@ package struct Workload: Sendable {
     package var recomputes: Bool { learns && config.training.recompute }
     /// Whether backward passes leave the gradients of weights and rotations for later where there are stages: not where a
     /// teacher's passes fill the time, nor recomputing, since what they need would stay in memory.
-    var putsOffGradients: Bool { runsBackward && runsNetwork && !hasTeacher && !recomputes }
+    var putsOffGradients: Bool {
+        let schedule = config.parallel.schedule
+        return runsBackward && runsNetwork && !hasTeacher && !recomputes
+            && schedule.deferred(stage: 1, stages: 2, microbatches: 2) > 0
+    }
     /// Whether the network's passes multiply bfloat16 numbers.
     package var narrowsProducts: Bool { learns && config.training.precision == .bfloat16 }
 

@@ -96,33 +96,33 @@ import Testing
     }
 
     private func waiting(_ timings: PipelineTiming...) -> PipelineTiming.Waiting {
-        PipelineTiming.waiting(timings, stages: 2, microbatches: 4)
+        PipelineTiming.waiting(timings, stages: 2, smallest: 1 / 4)
     }
 
     @Test func `equal stages must wait as the formula says`() {
-        let stage = PipelineTiming(total: 5, waiting: 1, forward: 1.5)
+        let stage = PipelineTiming(total: 5, forward: 1.5, backward: 2.5)
         let equal = waiting(stage, stage)
         #expect(abs(equal.measured - 0.2) < 1e-12 && abs(equal.least - 1 / 5.0) < 1e-12 && abs(equal.efficiency - 1) < 1e-12)
-        #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, microbatches: 0).efficiency == 1)
+        #expect(PipelineTiming.waiting([PipelineTiming()], stages: 1, smallest: 0).efficiency == 1)
     }
 
     /// Of four micro-batches; a stage of 3 seconds before or behind one of 1.
     @Test func `a slow stage waits for the passes of the stages before it`() {
-        let slow = PipelineTiming(total: 4, waiting: 1, forward: 1)
-        let quick = PipelineTiming(total: 4, waiting: 3, forward: 0.4)
+        let slow = PipelineTiming(total: 4, forward: 1, backward: 2)
+        let quick = PipelineTiming(total: 4, forward: 0.4, backward: 0.6)
         let (last, first) = (waiting(quick, slow), waiting(slow, quick))
         #expect(abs(last.measured - 0.5) < 1e-12)
         #expect(abs(last.least - (1 - 4 / (2 * 3.25))) < 1e-12 && abs(last.efficiency - 3.25 / 4) < 1e-12)
         // The first stage can make other passes while the last micro-batch is with the second one.
         #expect(abs(first.least - (1 - 4 / (2 * 3.0))) < 1e-12)
-        let both = PipelineTiming.waiting([quick, slow, slow, quick], stages: 2, microbatches: 4)
+        let both = PipelineTiming.waiting([quick, slow, slow, quick], stages: 2, smallest: 1 / 4)
         #expect(abs(both.least - (1 - 8 / (2 * 3.25 + 2 * 3))) < 1e-12)
     }
 
     /// The 2 s of backward passes take ½ s of a micro-batch to go back through the first stage; this the second stage can fill.
     @Test(arguments: [
-        PipelineTiming(total: 5, waiting: 1, forward: 1, aside: 1),
-        PipelineTiming(total: 5, waiting: 1, forward: 1, weightGradients: 1),
+        PipelineTiming(total: 5, forward: 1, backward: 2, aside: 1),
+        PipelineTiming(total: 5, forward: 1, backward: 2, weightGradients: 1),
     ])
     func `what no other stage waits for takes the place of waiting`(_ stage: PipelineTiming) {
         // ¼ s until a micro-batch is here; then 4 s of work, of which 1 is done in the last ½ s and before.

@@ -65,14 +65,15 @@ import Testing
     func `stages of equal work wait as the formula says`(stages: Int, microbatches: Int) throws {
         // Of as many layers as stages: halves of one are not alike.
         let shape = stages == 32 ? PlanShapes.deeper : PlanShapes.deep
-        func bubble(_ recompute: Bool) throws -> Double {
+        func bubble(_ recompute: Bool, _ schedule: String = "1f1b") throws -> Double {
             try planner(
                 .train, shape, cluster(ranks: stages, cores: stages), "training.batch_size=\(microbatches)",
-                "training.recompute=\(recompute)"
+                "training.recompute=\(recompute)", "parallel.schedule=\(schedule)"
             ).plan(Layout(data: 1, pipeline: stages, microbatches: microbatches)).bubbleFraction
         }
         let others = Double(stages - 1)
         #expect(abs(try bubble(true) - others / (Double(microbatches) + others)) < 0.02)
+        #expect(abs(try bubble(false, "gpipe") - others / (Double(microbatches) + others)) < 0.02)
         // The gradients of weights, nearly a third of the work, are put off: little more than a third of the waiting is left.
         let shorter = try bubble(false) / (others / (3 * Double(microbatches) + others))
         #expect((1...1.3).contains(shorter), "\(shorter)")
@@ -124,7 +125,7 @@ import Testing
         let kept = zip(alone, alone.dropFirst()).map { $0 - $1 }.dropFirst().dropLast()
         #expect(kept.allSatisfy { abs($0 / kept[5] - 1) < 1e-6 } && kept[5] > 0)
         let blocks = (0..<2).reduce(0.0) { $0 + Double(cost[$1].activations(weightGradients: false)) }
-        let observed = (0..<2).reduce(0) { $0 + 2 * PlanShapes.deeper.blocks[$1].quantizedWidth }
+        let observed = (0..<2).reduce(0) { $0 + 3 * PlanShapes.deeper.blocks[$1].quantizedWidth }
         #expect(kept[5] > 4 * 2048 * (blocks - Double(observed)))
         // Beside a teacher nothing is put off. Its states of all micro-batches of the next step wait on the last stage.
         let taught = try memory()

@@ -40,8 +40,6 @@ import Testing
         Run(job: .rotate, layout: two, settings: rotate, seconds: 0.171, megabytes: 122),
         Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.175, megabytes: 117),
         Run(
-            job: .rotate, layout: stages, settings: rotate + ["rotation.objective=ce"], seconds: 0.155, megabytes: 111),
-        Run(
             job: .rotate, layout: one, settings: rotate + ["training.precision=bfloat16"], seconds: 0.22, megabytes: 114),
         Run(job: .rotate, layout: one, settings: rounded, seconds: 0.491, megabytes: 162),
         Run(job: .rotate, layout: one, settings: range, seconds: 0.012, megabytes: 189),

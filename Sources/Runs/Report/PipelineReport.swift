@@ -16,14 +16,15 @@ package struct PipelineReport {
         _ timing: PipelineTiming, _ microBatches: MicroBatches, batchSize: Int, _ groups: ParallelGroups<some Communicator>
     ) throws(MPIError) {
         stages = groups.dims.pipeline
-        let share = slice(of: batchSize, rank: 0, ranks: groups.dims.data).count
-        let microbatches = microBatches.ranges(share).count
+        let shares = [0, groups.dims.data - 1].map { slice(of: batchSize, rank: $0, ranks: groups.dims.data).count }
+        let cuts = shares.map { microBatches.ranges($0) }
+        let smallest = zip(cuts, shares).map { Double($0.last?.count ?? 0) / Double(max(1, $1)) }.min() ?? 0
         let count = timing.seconds.count
         let times = try groups.world.allGather(timing.seconds)
-        let timings = stride(from: 0, to: times.count, by: count).map { PipelineTiming(seconds: times[$0..<$0 + count]) }
+        let timings = stride(from: 0, to: times.count, by: count).map { PipelineTiming(seconds: Array(times[$0..<$0 + count])) }
         let hasSteps = timings.contains { $0.total > 0 }
-        waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, microbatches: microbatches) : nil
-        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: microbatches)
+        waiting = hasSteps ? PipelineTiming.waiting(timings, stages: stages, smallest: smallest) : nil
+        ideal = PipelineSchedule.idealBubble(stages: stages, microbatches: cuts[0].count)
     }
 
     /// Adds to a job's part of `summary.json`: `bubble_fraction` (measured), `least_bubble_fraction` (the least possible with

@@ -69,7 +69,8 @@ final class StagePasses<TeacherHooks: HookTransform> {
         references = [:]
         let ahead = try teacherPasses(batch.next, groups.pipeline)
         let (stage, stages, count) = (groups.stage, groups.dims.pipeline, batches.count)
-        let deferred = teacher == nil ? schedule.deferred(stage: stage, stages: stages, microbatches: count) : 0
+        let defers = teacher == nil && !recompute
+        let deferred = defers ? schedule.deferred(stage: stage, stages: stages, microbatches: count) : 0
         let weightGradients = deferred > 0 ? WeightGradientQueue() : nil
         var alive: [Int: Alive] = [:]
         var sum = 0.0
