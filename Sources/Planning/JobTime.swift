@@ -11,6 +11,7 @@ struct JobTime {
     /// The learning of rotations outside the job's own steps.
     private let learning: Workload?
     private let cost: ModelCost
+    private let rotation: RotationCost
 
     init(_ workload: Workload) {
         self.workload = workload
@@ -20,6 +21,7 @@ struct JobTime {
         evaluation = Workload(.eval, config, workload.shape).part(of: workload)
         learning = workload.learning
         cost = ModelCost(workload.shape)
+        rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
     }
 
     /// Seconds of the job with steps as planned.
@@ -95,7 +97,6 @@ struct JobTime {
     /// effect of 16 bits.
     private func rotating(_ part: StagePart) -> Work {
         guard workload.job == .rotate else { return Work() }
-        let rotation = RotationCost(workload.shape, workload.rotationPlan(replicas: 1))
         let blocks = part.blocks.reduce(0) {
             $0 + rotation.weightOperations($1, r1: workload.hasR1, r2: workload.hasR2) / 2
         }
@@ -154,13 +155,16 @@ struct JobTime {
         } * cluster.threadsPerCore
     }
 
-    /// One token of each sequence of a chunk.
+    /// One token of each sequence of a chunk. On average half of a sequence's other tokens come before it, whose keys and values
+    /// are read.
     private func position(_ part: StagePart, rows: Double) -> Work {
         let head = part.isLast ? Double(cost.head) : 0
         let weights = linears(part) + head
+        let cached = workload.shape.blocks[part.blocks].reduce(0) { $0 + $1.width(.key) + $1.width(.value) }
         return Work(
             products: 2 * rows * weights,
             values: CalibratedRates.valuesOfAWeight * weights
+                + rows * Double(workload.length) / 2 * Double(cached)
                 + (part.isLast ? 3 * rows * Double(workload.shape.vocabularySize) : 0))
     }
 }

@@ -41,7 +41,7 @@ struct PlannedCommand {
     }
 
     /// Stands for the model's folder where that is not known.
-    static let unknownPath = "MODEL"
+    static let unknownPath = "FOLDER"
 
     /// What a run reads of the model that was planned: the folder of a config.json; nil of a JSON file of another name, which is
     /// no model's.

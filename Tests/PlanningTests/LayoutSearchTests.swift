@@ -103,15 +103,15 @@ import Testing
     @Test(
         arguments: [
             ("/models/llama", "/models/llama"), ("/models/llama/config.json", "/models/llama"), ("config.json", "."),
-            ("/config.json", "/"), ("./config.json", "."), ("model.gguf", "model.gguf"), ("/tmp/llama.json", "MODEL"),
-            ("myconfig.json", "MODEL"),
+            ("/config.json", "/"), ("./config.json", "."), ("model.gguf", "model.gguf"), ("/tmp/llama.json", "FOLDER"),
+            ("myconfig.json", "FOLDER"),
         ])
     func `the command names what a run reads, and not a file that it refuses`(_ model: String, _ path: String) throws {
         let config = try RunConfig(assignments: ["plan.cores_per_node=1", "plan.memory_per_node=8GiB"])
         let search = LayoutSearch(.rotate, config, PlanShapes.embedded, Cluster(config.plan), ranksPerNode: 1)
         let report = PlanReport(search, config, model: model)
         #expect(report.text.contains("--set model.path=\(path) ") || report.text.contains("--set model.path=\(path)\n"))
-        #expect(report.text.contains("is no model's folder; give that for MODEL") == (path == "MODEL"))
+        #expect(report.text.contains("is no model's folder; give that for FOLDER") == (path == "FOLDER"))
     }
 
     @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {
