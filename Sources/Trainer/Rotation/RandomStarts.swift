@@ -1,6 +1,7 @@
 package import Rotation
 
-/// Random rotations to choose a start from, each made when it is asked for: many together would take more memory than the model.
+/// Random rotations to choose a start from, each made when it is asked for: many together would take more memory than the
+/// model.
 package struct RandomStarts: RandomAccessCollection {
     package let endIndex: Int
     /// Order of R1; nil where there is none.
