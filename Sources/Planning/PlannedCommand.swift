@@ -43,8 +43,8 @@ struct PlannedCommand {
     /// Stands for the model's folder where that is not known.
     static let unknownPath = "FOLDER"
 
-    /// What a run reads of the model that was planned: the folder of a config.json; nil of a JSON file of another name, which is
-    /// no model's.
+    /// What a run reads of the model that was planned: the folder of a config.json; nil of a JSON file of another name, which
+    /// is no model's.
     static func path(of model: String) -> String? {
         guard model.hasSuffix(".json") else { return model }
         guard model.split(separator: "/").last == "config.json" else { return nil }
