@@ -34,13 +34,13 @@ struct BinaryFactors: PackedWeights {
         guard Self.isThere(checkpoint.folder) else { return nil }
         if config.has("quantization_config") {
             throw config.failure(
-                "quantization_config", "stands beside \(Self.marker); the folder says two things of its weights")
+                "quantization_config", "is beside \(Self.marker); the folder describes its weights twice")
         }
         let factors = CompressedWeights.factorFile(checkpoint.folder)
         guard PathKind(factors) == .absent else {
             throw FileError(
                 .malformed, factors,
-                "stands beside \(Self.marker); the folder says two things of its weights, remove one of them")
+                "is beside \(Self.marker); the folder describes its weights twice, remove one of them")
         }
         self.checkpoint = checkpoint
         var linears: [String: [Int]] = [:]

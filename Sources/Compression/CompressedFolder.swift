@@ -41,7 +41,7 @@ package struct CompressedFolder: Sendable {
         guard folder.packed?.ternaryCount ?? 0 > 0 || PathKind(factors) == .absent else {
             throw FileError(
                 .malformed, factors,
-                "stands beside weights that config.json does not say to be ternary factors; remove the file, or give the "
+                "is beside weights that config.json does not declare as ternary factors; remove the file, or give the "
                     + "folder that it belongs to")
         }
         // Where other programs run the folder, both descriptions have to agree.

@@ -125,7 +125,7 @@ package struct Execution: Sendable, Equatable {
 
     private static func online(_ keys: HFConfig, _ name: String, _ columns: Int) throws(FileError) -> Bool {
         // A missing key does not mean that there is no rotation.
-        guard keys.json[name] != nil else { throw keys.failure(name, "is missing; it is null where there is none") }
+        guard keys.json[name] != nil else { throw keys.failure(name, "is missing; write null for none") }
         guard let rotation = try keys.object(name) else { return false }
         try rotation.allow(["type", "columns", "block"])
         let block = columns > 0 ? HadamardTransform(columns: columns).block.order : 0

@@ -67,7 +67,7 @@ extension SharedForm {
     ///   - float: a linear whose weight is floats; nil where there is none.
     package static func obstacle(_ embedding: Embedding?, float: String?, _ execution: Execution) -> String? {
         if let embedding, embedding.isHead {
-            return "the embedding is integers and serves as head, whose codes others multiply as if they were the weights; "
+            return "the embedding is integers and serves as head, and other programs would use its codes as weights; "
                 + "--format huggingface writes floats, quantization.embedding_bits=16 and head_bits=16 leave it alone"
         }
         if let embedding, embedding.isPacked {
@@ -75,8 +75,8 @@ extension SharedForm {
                 + "quantization.embedding_bits=8"
         }
         guard execution.activationBits < 16, let float else { return nil }
-        return "the input of \(float) is rounded and its weight is not, which others do not do; quantize all linears, or "
-            + "with quantization.activations.bits=16"
+        return "the input of \(float) is rounded and its weight is not, which other programs do not support; "
+            + "quantize all linears, or with quantization.activations.bits=16"
     }
 
     /// Why compressed-tensors cannot describe what is done at run time, and what works; nil where it can.

@@ -121,11 +121,11 @@ package struct QuantizationSettings: Sendable, Equatable {
                 + "counts")
         embeddingBits = key(
             "embedding_bits", 16,
-            "quantize and eval: bits of the embedding, a scale a row; 16: as it is. Other programs read 8", bitChoices)
+            "quantize and eval: bits of the embedding, one scale per row; 16: not rounded. Other programs read 8", bitChoices)
         headBits = key(
             "head_bits", 16,
-            "quantize and eval: bits of the head, a scale a row; 16: as it is. Where the embedding is the head, and rotations "
-                + "give it no matrix of its own, as embedding_bits",
+            "quantize and eval: bits of the head, one scale per row; 16: not rounded. Where the embedding is the head, and "
+                + "rotations give it no matrix of its own, as embedding_bits",
             bitChoices)
     }
 }
@@ -318,7 +318,8 @@ package struct TernarySettings: Sendable, Equatable {
             .atLeast(0))
         adaptEvery = key(
             "adapt_every", 4,
-            "in training, steps after which U and V follow the weights, s does at each; 0, or the reference mode: never",
+            "in training, steps between adaptations of U and V to the weights; s is solved for in each step; 0, or the "
+                + "reference mode: never",
             .range(0...1_000_000))
         mode = key("mode", usual.mode, "reference: the published algorithm step by step")
         refinement = key(

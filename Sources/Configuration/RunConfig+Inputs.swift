@@ -165,6 +165,7 @@ extension QuantizationSettings {
     ///   which `eval` rounds alike.
     fileprivate func checkUniform(_ other: String, _ isAsked: Bool) throws(ConfigurationError) {
         guard isAsked, let (key, value) = exceptions.first else { return }
-        throw ConfigurationError(key, "is \(value), and what \(other) makes has one number of bits; leave one of them out")
+        throw ConfigurationError(
+            key, "is \(value), but the network of \(other) has one number of bits for all weights; leave one of them out")
     }
 }

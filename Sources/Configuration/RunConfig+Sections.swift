@@ -90,7 +90,7 @@ package struct DataSettings: Sendable, Equatable {
         lines = JSONLines(
             field: key("field", "text", "the member of a .jsonl's objects that holds the text"),
             badLines: key(
-                "bad_lines", .fail, "what a .jsonl's line without that text does: ends the run, or is skipped and counted"))
+                "bad_lines", .fail, "how to treat a .jsonl line without that text: end the run, or skip and count it"))
         sampledSequences = key(
             "sampled_sequences", 128, "training sequences to sample where no text is given", .range(1...1_000_000))
     }
@@ -159,7 +159,7 @@ package struct TrainingSettings: Sendable, Equatable {
         recompute = key("recompute", false, "compute each layer's activations again in the backward pass, to save memory")
         precision = key(
             "precision", .float32,
-            "of the numbers that the passes which learn multiply; bfloat16: faster on processors with AVX512_BF16, slower on "
+            "precision of the products in training passes; bfloat16: faster on processors with AVX512_BF16, slower on "
                 + "others; sums, rotating weights, and evaluations stay in float32")
         optimizer = key("optimizer", .adamw, "of train and qat; rotations are learned by Cayley SGD (rotation.*)")
     }

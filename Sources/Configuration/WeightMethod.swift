@@ -53,8 +53,8 @@ extension QuantizationSettings {
                 "round the columns of the largest inputs first; the ranges of groups are then those of the weight as it was")
             compensation = key.optional(
                 "compensation", orElse: "auto", default: nil,
-                "part of what rounding has changed in a layer's inputs, against the full-precision network's, that its weights "
-                    + "make up for before they are rounded; 0: none; auto: 0.5, with calibration.mode=full-precision 0",
+                "part of the change that rounding causes in a layer's inputs, against the full-precision network's, that its "
+                    + "weights make up for before they are rounded; 0: none; auto: 0.5, with calibration.mode=full-precision 0",
                 .range(0...1))
         }
     }

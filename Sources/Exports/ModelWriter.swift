@@ -100,7 +100,7 @@ package struct ExportRequest: Sendable {
 
     package static let defaultShardBytes = 5_000_000_000
 
-    /// The source, whose packed linears leave as the floats they stand for, and down projections without R4.
+    /// The source, whose packed linears are exported as the floats they stand for, and down projections without R4.
     ///
     /// - Returns: what the user should know, too.
     /// - Throws: ``ExportError`` where it quantizes activations or rotates keys, which no format of floats says; as
@@ -110,7 +110,7 @@ package struct ExportRequest: Sendable {
         if let reason = writer.obstacle(opened.execution, opened.folder.architecture) {
             throw ExportError(.unfit, source, reason)
         }
-        let packed = opened.folder.packed.map { ["\($0.form) leave as the floats they stand for"] } ?? []
+        let packed = opened.folder.packed.map { ["\($0.form) are exported as the floats they stand for"] } ?? []
         let rotated = "the down projections leave without R4, so that nothing is rotated at run time"
         return (opened.unrotated, packed + (opened.execution.r4 ? [rotated] : []))
     }
@@ -125,14 +125,14 @@ package struct ExportRequest: Sendable {
         case .absent: try checkParent()
         case .file where overwrites:
             guard !isRead else {
-                throw ExportError(.place, out, "is there already, of what is read here; give another name")
+                throw ExportError(.place, out, "is part of what is read; give another name")
             }
             let file = try InputFile(out)
             guard try file.size == 0 || file.begins(with: beginning) else {
-                throw ExportError(.place, out, "is there and is no \(kind), so that it is not replaced; give another name")
+                throw ExportError(.place, out, "exists and is not a \(kind), so that it is not replaced; give another name")
             }
         case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
-        default: throw ExportError(.place, out, "is there and is no file; give the name of a new file")
+        default: throw ExportError(.place, out, "exists and is not a file; give the name of a new file")
         }
     }
 

@@ -53,7 +53,7 @@ struct GGUFHeader {
             throw cursor.failure(at: file.size, "the file ends; a GGUF file begins with 24 bytes of magic, version and counts")
         }
         let beginning = try file.bytes(0..<4)
-        guard beginning == magic else { throw cursor.failure(at: 0, "is no GGUF file: it does not begin with \"GGUF\"") }
+        guard beginning == magic else { throw cursor.failure(at: 0, "is not a GGUF file: it does not begin with \"GGUF\"") }
         cursor.skip(4)
         let version = try cursor.integer(UInt32.self)
         guard version == Self.version else {

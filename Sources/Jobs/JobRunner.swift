@@ -180,7 +180,7 @@ extension Job {
         } else if request.attempt > 1, RunFolder.lastRun(path) == (request.run ?? "") {
             reporter.note("an earlier attempt has ended this run; its results are in \(path)")
         } else {
-            reporter.note("\(path): this run has finished, and its results are there; --overwrite runs it again")
+            reporter.note("\(path): this run has finished; --overwrite runs it again")
         }
     }
 

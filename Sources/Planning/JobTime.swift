@@ -155,8 +155,8 @@ struct JobTime {
         } * cluster.threadsPerCore
     }
 
-    /// One token of each sequence of a chunk. On average half of a sequence's other tokens come before it, whose keys and values
-    /// are read.
+    /// One token of each sequence of a chunk. On average half of a sequence's other tokens come before it, whose keys and
+    /// values are read.
     private func position(_ part: StagePart, rows: Double) -> Work {
         let head = part.isLast ? Double(cost.head) : 0
         let weights = linears(part) + head

@@ -143,7 +143,7 @@ package enum TernaryFile {
         let names = names(in: file)
         let layerKeys = names.flatMap { name in (described + ["sha256"]).map { "\(name).\($0)" } }
         if let unknown = Set(file.metadata.keys).subtracting(fileKeys).subtracting(layerKeys).min() {
-            throw TernaryError(.data, "\(file.path): metadata `\(unknown.prefix(100))` is none that this program knows")
+            throw TernaryError(.data, "\(file.path): metadata `\(unknown.prefix(100))` is unknown to this program")
         }
         guard
             file.metadata["version"] != sparseVersion
@@ -255,7 +255,7 @@ package enum TernaryFile {
                 code, rows: m, componentCount: k, columns: n, tolerance: tolerance, form: form, sparsity: sparsity)
         } catch {
             let kind = sparsity == .none ? "" : " \(sparsity.rawValue)"
-            throw refuse("code is none of\(kind) factors of \(m)×\(k) and \(k)×\(n); the file is damaged")
+            throw refuse("code is not a valid code of\(kind) factors of \(m)×\(k) and \(k)×\(n); the file is damaged")
         }
     }
 

@@ -42,7 +42,7 @@ struct ExportCommand: SingleCommand {
 struct ImportCommand: SingleCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Make a Hugging Face folder of a GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, TQ2_0).",
+        abstract: "Make a Hugging Face folder from a GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, TQ2_0).",
         discussion: """
             config.json, tokenizer.json and the weights as floats, in the type that holds them exactly unless --dtype names \
             another. What is written is read back and compared before it gets its name.

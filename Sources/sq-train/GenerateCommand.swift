@@ -24,10 +24,10 @@ struct GenerateCommand: RankCommand {
     @Option(help: ArgumentHelp("The text to continue.", valueName: "text"))
     var prompt: String?
 
-    @Flag(help: "The text is what a user says, and the model answers: put into the folder's chat template.")
+    @Flag(help: "Treat the text as a user's message and answer it, with the folder's chat template.")
     var chat = false
 
-    @Option(help: ArgumentHelp("With --chat: what the model is told before.", valueName: "text"))
+    @Option(help: ArgumentHelp("With --chat: the system message.", valueName: "text"))
     var system: String?
 
     @Flag(help: "Measure tokens per second and the share of the memory bandwidth.")

@@ -11,13 +11,13 @@ struct ConfigurationOptions: ParsableArguments {
 
     @Option(
         name: .customLong("set"), parsing: .singleValue,
-        help: ArgumentHelp("One setting, over the file's; may be repeated.", valueName: "key.path=value"))
+        help: ArgumentHelp("One setting, which overrides the file's; may be repeated.", valueName: "key.path=value"))
     var assignments: [String] = []
 
     @Option(help: ArgumentHelp("The run folder (default: runs/<job>-<time>).", valueName: "folder"))
     var out: String?
 
-    @Flag(help: "Replace what the run folder holds: a finished run, another job's, or files that are no run's.")
+    @Flag(help: "Replace what the run folder holds: a finished run, another job's, or files that belong to no run.")
     var overwrite = false
 
     @Flag(help: "Print all settings as a YAML file with a comment for each, and end.")

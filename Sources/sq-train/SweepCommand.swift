@@ -25,7 +25,8 @@ struct SweepCommand: RankCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Runs at a time, each on as many of the ranks of mpirun; one after the other without it.", valueName: "runs"))
+            "Number of runs at a time, each on an equal share of mpirun's ranks; default: one after the other.",
+            valueName: "runs"))
     var sideBySide = 1
 
     @OptionGroup var options: ConfigurationOptions

@@ -102,7 +102,7 @@ import Testing
         ("{% if yes %}", 1, "endif"), ("{{ 'x", 1, "no end"), ("{# x", 1, "no end"),
         ("{{ 0x1F }}", 1, "letters"),
         ("{{ raise_exception('No ' + 'way') }}", 1, "No way"), ("{% for x in l recursive %}{% endfor %}", 1, "recursive"),
-        ("{% break %}", 1, "no loop"),
+        ("{% break %}", 1, "inside a loop"),
         ("{{ 1 // 0 }}", 1, "division"), ("{{ 9223372036854775807 + 1 }}", 1, "64 bits"),
         ("{{ range(1000000)|length }}", 1, "100000"), ("{{ f(*l) }}", 1, "'*'"),
         ("{% set m.x = 1 %}", 1, "namespace"), ("{{ m.items }}", 1, "a function"), ("{{ {1: 2} }}", 1, "key"),

@@ -21,7 +21,7 @@ extension CommandLineTests {
             #expect(PathKind(model.file("dense/model.safetensors")) == .file)
         }
 
-        @Test func `packed linears leave as the floats they stand for, and rounded activations are refused`() throws {
+        @Test func `packed linears are exported as the floats they stand for, and rounded activations are refused`() throws {
             let model = try ModelFolder()
             func quantize(_ out: String, _ more: [String]) throws {
                 let settings = ["quantization.weights.bits=4"] + more
@@ -52,7 +52,7 @@ extension CommandLineTests {
             (["export", "nowhere", "--format", "huggingface", "--out", "a"], 66, "nowhere"),
             (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),
             (["export", "model", "--format", "r-bin", "--out", "a"], 78, "holds no rotations.safetensors"),
-            (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is no GGUF file"),
+            (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is not a GGUF file"),
             (["eval", "tokens.gguf"], 65, "tokens.gguf"),
             (["import", "missing.gguf", "--out", "a"], 66, "there is no such file"),
         ])

@@ -48,7 +48,7 @@ import Testing
     @Test func `a text that nobody reads to its end is no run that had written nothing`() throws {
         let outcome = try Program.shell(
             #""$0" generate --prompt 'The river' --set generate.max_tokens=400 | head -c 3"#, in: folder.path)
-        #expect(outcome.errors == "stopped: nobody reads the text any more\n")
+        #expect(outcome.errors == "stopped: the output is no longer read\n")
     }
 
     /// The same text as of a prompt that is what the template makes; the model's own template is none that it has learned.

@@ -44,7 +44,7 @@ import Testing
         _ = try write(QuantizerSpec(bits: 4, symmetric: true, granularity: .channel))
         let file = folder.file("model/\(CompressedFolder.factorFileName)")
         try AtomicFile.write("", to: file)
-        #expect { try CompressedFolder(folder.file("model")) } throws: { "\($0)".contains("\(file): stands beside weights") }
+        #expect { try CompressedFolder(folder.file("model")) } throws: { "\($0)".contains("\(file): is beside weights") }
     }
 
     @Test(arguments: [

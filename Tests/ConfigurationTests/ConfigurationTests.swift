@@ -250,7 +250,7 @@ import Testing
         }
         let rotated = SettingsRequest(assignments: request.assignments + ["eval.hadamard=true"])
         let error = #expect(throws: ConfigurationError.self) { try rotated.configuration(job: "eval") }
-        #expect(error?.description.contains("what eval.hadamard makes has one number of bits") == true)
+        #expect(error?.description.contains("the network of eval.hadamard has one number of bits") == true)
     }
 
     @Test(

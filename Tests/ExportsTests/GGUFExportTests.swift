@@ -198,7 +198,7 @@ import Testing
         let model = try ExportedModel()
         try AtomicFile.write("mine", to: model.file("out"))
         #expect(try model.refusal("gguf-f16")?.description.contains("--overwrite") == true)
-        #expect(try model.refusal("gguf-f16", overwrites: true)?.description.contains("is no GGUF file") == true)
+        #expect(try model.refusal("gguf-f16", overwrites: true)?.description.contains("is not a GGUF file") == true)
         #expect(try InputFile.contents(of: model.file("out"), limit: 100) == Array("mine".utf8))
         try AtomicFile.write("", to: model.file("out"))
         #expect(try model.refusal("gguf-f16", overwrites: true) == nil)

@@ -69,7 +69,7 @@ import Testing
 
     /// What a header of one value (a uint32) and one tensor (F32, 2×3) says when some of its bytes are others.
     @Test(arguments: [
-        (0, [0x67] as [UInt8], "byte 0: is no GGUF file"), (4, [2], "byte 4: is GGUF version 2"),
+        (0, [0x67] as [UInt8], "byte 0: is not a GGUF file"), (4, [2], "byte 4: is GGUF version 2"),
         (4, [0, 0, 0, 3], "byte 4: is big-endian"), (8, [255, 255, 255, 255, 255], "byte 8:"),
         (16, [200], "byte 16: 200 values"),
         (24, [200], "byte 24: a key of 200 bytes"), (32, [0xFF], "byte 24: a key is not UTF-8"),

@@ -126,7 +126,7 @@ func truncate(_ path: String, to size: Int) throws {
             try AtomicFile.write("mine", to: "\(target).\(name)/notes.txt")
         }
         #expect { try commit() } throws: {
-            "\($0)".contains("model.tmp: is there, and is nothing that an earlier run has left")
+            "\($0)".contains("model.tmp: exists and is not a leftover of an earlier run")
         }
         try removeTree(target + ".tmp")
         try commit()

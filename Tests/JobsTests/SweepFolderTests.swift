@@ -63,7 +63,7 @@ import Testing
     ) throws {
         try makeFolder(path)
         try AtomicFile.write("mine", to: "\(path)/\(name)")
-        try refusal(["holds files that are no run's (\(name))", "--overwrite"])
+        try refusal(["holds files that belong to no run (\(name))", "--overwrite"])
         try sweep(grid, overwrites: true)
         #expect(try rows().count == 2)
         // Beside the sweep's own, anything may stand.
@@ -72,7 +72,7 @@ import Testing
         // In the folder of a run, nothing.
         try makeFolder("\(path)/eval,seed=3")
         try AtomicFile.write("mine", to: "\(path)/eval,seed=3/thesis.tex")
-        try refusal(["eval,seed=3: holds files that are no run's (thesis.tex)"], grid.replacing("1, 2", with: "1, 2, 3"))
+        try refusal(["eval,seed=3: holds files that belong to no run (thesis.tex)"], grid.replacing("1, 2", with: "1, 2, 3"))
     }
 
     @Test func `a sweep's folder is made with those that it is in, and may be behind a link`() throws {
@@ -168,7 +168,7 @@ import Testing
         for names in [["run.json"], ["run.json", "sweep.csv", "sweep.json", "sweep.svg"]] {
             for name in names { try removeTree("\(path)/\(name)") }
             if names.count > 1 {
-                try refusal(["holds files that are no run's (eval,seed=1, eval,seed=2)"])
+                try refusal(["holds files that belong to no run (eval,seed=1, eval,seed=2)"])
                 try makeFolder("\(path)/.ledger")
             }
             let summary = try InputFile.contents(of: "\(path)/eval,seed=1/summary.json", limit: 1 << 20)

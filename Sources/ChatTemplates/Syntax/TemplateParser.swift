@@ -138,7 +138,7 @@ struct TemplateParser {
             try end("endgeneration")
             return .block(TemplateBody(statements: body))
         case "break", "continue":
-            guard loops > 0 else { throw TemplateFault(line, "\(name) stands in no loop") }
+            guard loops > 0 else { throw TemplateFault(line, "\(name) is not inside a loop") }
             return name == "break" ? .leaveLoop : .nextTurn
         default: throw TemplateFault(line, "the statement '\(name)' is not known here")
         }

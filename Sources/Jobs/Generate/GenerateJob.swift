@@ -72,7 +72,7 @@ package struct GenerateJob {
 
     /// The message where the user has stopped the text in the middle of a line, or where the program that reads it has ended.
     private static func advice() -> String {
-        StopRequest.signal == SIGPIPE ? "stopped: nobody reads the text any more" : "\nstopped on request before the text's end"
+        StopRequest.signal == SIGPIPE ? "stopped: the output is no longer read" : "\nstopped on request before the text's end"
     }
 
     /// The conversation, rendered by the folder's template.

@@ -114,7 +114,7 @@ extension Checkpoint {
         guard found.type.isFloat else {
             throw FileError(
                 .malformed, "\(folder): tensor \(name)",
-                "holds \(found.type.rawValue) numbers, of which nothing says what they stand for")
+                "holds \(found.type.rawValue) numbers, but nothing says how to convert them to weights")
         }
         // Groups of rows, so that neither is held whole.
         let step = max(1, (1 << 22) / max(1, shape[1]))

@@ -165,7 +165,7 @@ extension Llama {
         let factor = given == 0 ? 1 : given
         if let info = file.info(frequencyFactors) {
             guard type == "none" || factor == 1 else {
-                throw keys.failure("rope.scaling.factor", "stands beside \(frequencyFactors): this network is not run here")
+                throw keys.failure("rope.scaling.factor", "together with \(frequencyFactors): this network is not supported")
             }
             // Before anything is computed for so many.
             guard info.shape.reduce(1, *) == dimension / 2 else {

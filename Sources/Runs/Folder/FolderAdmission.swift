@@ -28,10 +28,10 @@ enum FolderOccupied: ReportableError, Equatable {
     var description: String {
         switch self {
         case .foreign(let path, let names):
-            "\(path): holds files that are no run's "
+            "\(path): holds files that belong to no run "
                 + "(\(names.prefix(3).joined(separator: ", "))\(names.count > 3 ? ", …" : "")); "
-                + "give another --out, or --overwrite, which removes what has a name of a run's (model, checkpoints, …) and "
-                + "leaves the rest"
+                + "give another --out, or --overwrite, which removes files with names that runs use (model, checkpoints, …) "
+                + "and leaves the rest"
         case .otherJob(let path, let holds, let asked): "\(path): holds a run of \(holds), and this is \(asked); \(Self.advice)"
         case .otherSettings(let path, let job, let difference):
             "\(path): holds a finished run of \(job) with other settings: \(difference); \(Self.advice)"

@@ -133,8 +133,8 @@ package struct ModelCard: Sendable {
 
     private var loadingNote: String {
         guard isShared else {
-            guard let sharedFormat else { return "Programs other than sq-train do not know this form\(floatsNote)." }
-            return "Programs other than sq-train do not know this form. Those that read compressed-tensors load what\n\n"
+            guard let sharedFormat else { return "Programs other than sq-train cannot load this format\(floatsNote)." }
+            return "Programs other than sq-train cannot load this format. Those that read compressed-tensors load what\n\n"
                 + "    sq-train export FOLDER --format \(sharedFormat.rawValue) --out OTHER\n\nwrites, "
                 + "and it says which of them run it."
         }

@@ -42,7 +42,7 @@ struct RunView {
         }
         var lines = [""] + table.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         if shown < layers.count { lines.append("and \(layers.count - shown) more layers") }
-        if hasBranches { lines.append("refresh: new scales; prune: weak components replaced; full: decomposed anew") }
+        if hasBranches { lines.append("refresh: new scales; prune: weak components replaced; full: decomposed again") }
         return lines
     }
 

@@ -27,7 +27,7 @@ package enum WatchError: ReportableError, Equatable {
             hasKey
                 ? "\(endpoint) refuses this key; the run's key file needs a line `peer` with its public key, and the monitor's "
                     + "one with the run's"
-                : "\(endpoint) wants a key: give --keys"
+                : "\(endpoint) needs a key: give --keys"
         }
     }
 }

@@ -56,7 +56,7 @@ package final class WritingFolder {
             guard isNew || isFree else {
                 throw FileError(
                     .inputOutput, path,
-                    "is there, and is nothing that an earlier run has left; move it away, or choose another place")
+                    "exists and is not a leftover of an earlier run; move it away, or choose another place")
             }
             if let lock = try Lock(path, certainly: false) {
                 for name in try entries(ofFolder: path) where !isNew && name != lockName { try removeTree("\(path)/\(name)") }

@@ -66,7 +66,7 @@ package struct QuantizationRecipe {
         guard let setting else { return }
         throw ConfigurationError(
             "rotation.\(setting.key)",
-            "\(setting.text) looks at activations that are rounded, and none are; give quantization.activations.bits or "
+            "\(setting.text) learns from rounded activations, but none are rounded; set quantization.activations.bits or "
                 + "quantization.kv.bits below 16, or the objective weights")
     }
 
