@@ -1,5 +1,6 @@
 internal import Calibration
 internal import Quantization
+internal import Rotation
 
 /// Settings that a command line gives to no effect: what was meant to be made with them is made without.
 ///
@@ -97,6 +98,8 @@ extension RunConfig {
         ]
     }
 
+    private static let networkSteps = "train, qat, and rotate with rotation.objective=kl or ce"
+
     /// Those of `training.*`, `checkpoint.*` and the training text.
     private func trainingRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
         let trains = [.rotate, .train, .qat].contains(job)
@@ -108,8 +111,14 @@ extension RunConfig {
             ["training.steps", "training.learning_rate", "training.warmup_steps", "training.precision", "checkpoint."],
             "rotate, train and qat", trains)
             + rules(
-                ["training.schedule", "training.recompute"],
+                ["training.schedule"],
                 "rotate, train, qat, and quantize with quantize.transform=learned or quantize.recipe=auto", learns)
+            + rules(
+                ["training.recompute"], Self.networkSteps, trains && (job != .rotate || rotation.objective.runsNetwork))
+            // Other jobs take one window after the other, whatever is set.
+            + rules(
+                ["parallel.microbatches", "parallel.schedule"], Self.networkSteps,
+                job != .rotate || rotation.objective.runsNetwork)
             // Where rotations are applied, which rounds differently, follows from the tokens of a step.
             + rules(
                 ["training.batch_size"],

@@ -22,7 +22,7 @@ package struct JobRequest {
     package var acceptsRelayout: Bool
     /// Number of this start of the run, from 1.
     package var attempt: Int
-    /// The name shared by all attempts of the run; nil without a supervisor.
+    /// The name shared by all attempts of the run; nil where neither `launch` nor Slurm gives one.
     package var run: String?
     /// The name of the process that starts all attempts, if there is one.
     package var supervisor: String?

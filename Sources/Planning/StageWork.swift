@@ -233,7 +233,7 @@ struct StageWork {
         }
         // Each weight is turned, squared, and its fourth power and slope taken; what a matrix says of R1 is added up.
         let square = r1 ? Double(workload.shape.hiddenSize * workload.shape.hiddenSize) : 0
-        var works = [Work](repeating: Work(), count: replicas)
+        var works = [Work](repeating: Work(), count: 1 + (owners.max() ?? 0))
         for block in part.blocks {
             let sites = Double(workload.shape.blocks[block].linears.count)
             let work = Work(

@@ -118,7 +118,7 @@ package struct Workload: Sendable {
 
     /// The learning of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where
     /// there is none.
-    var learning: Workload? {
+    package var learning: Workload? {
         var config = config
         switch job {
         case .quantize:

@@ -16,7 +16,8 @@ package struct RotationPlan: Sendable, Equatable {
     /// - Parameters:
     ///   - tokens: see ``tokens(perStep:replicas:)``.
     ///   - weightsQuantized: quantized weights must be rotated as weights.
-    ///   - storage: rotated weights would be float32, so weights stored in bfloat16 or read from their file are not rotated.
+    ///   - storage: rotated weights would be float32, so weights stored in bfloat16 or read from their file are not
+    ///     rotated unless they are quantized.
     package init(_ architecture: Architecture, tokens: Int, weightsQuantized: Bool, storage: WeightStorage = .f32) {
         guard !weightsQuantized, storage == .f32 else {
             sides = weightsQuantized ? .all : .none

@@ -92,7 +92,7 @@ package struct Balance: Sendable {
         return sorted.isEmpty ? nil : sorted[sorted.count / 2]
     }
 
-    /// diag(a)⁻¹·W·diag(b)⁻¹, divided in turn, since a·b may overflow float32 where the quotient does not.
+    /// diag(a)⁻¹·W·diag(b)⁻¹, in double precision where a·b is not a normal float32, since the quotient may be one.
     package func applied(to w: Tensor) -> Tensor {
         scaled(w) { value, i, j in
             let product = a[i] * b[j]

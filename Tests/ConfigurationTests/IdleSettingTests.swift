@@ -86,7 +86,18 @@ import Testing
             ["rotate, train and qat", "quantize.recipe=auto", "train and qat", "rotate, train and qat", "calibrate"]
         ),
         ("quantize", ["quantize.transform=learned", "training.learning_rate=1"], ["rotate, train and qat"]),
-        ("quantize", ["quantization.weights.bits=4", "data.train.path=a.txt", "training.recompute=true"], ["GPTQ", "auto"]),
+        (
+            "quantize", ["quantization.weights.bits=4", "data.train.path=a.txt", "training.recompute=true"],
+            ["GPTQ", "kl or ce"]
+        ),
+        (
+            "rotate",
+            [
+                "rotation.objective=weights", "training.recompute=true", "parallel.microbatches=2",
+                "parallel.schedule=gpipe",
+            ],
+            ["kl or ce", "kl or ce", "kl or ce"]
+        ),
         ("eval", ["training.warmup_steps=2", "checkpoint.keep=3", "training.schedule=constant"], ["qat", "qat", "auto"]),
         ("rotate", ["rotation.objective=weights", "data.train.path=a.txt"], ["learn rotations by a text"]),
     ]) func `an assignment to no effect is told, with what it is for`(

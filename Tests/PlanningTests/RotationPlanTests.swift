@@ -64,6 +64,8 @@ import Testing
         #expect(products(2, 0..<4) == 0.625 * products(1, 0..<4))
         #expect(products(2, 2..<4) == products(1, 2..<4))
         #expect(products(16, 0..<8) == products(1, 1..<2))
+        // Blocks are dealt to no more replicas than there are blocks.
+        #expect(products(1 << 40, 0..<8) == products(16, 0..<8))
     }
 
     @Test(arguments: ["range", "weights"]) func `steps without the network have no micro-batches to be too few`(

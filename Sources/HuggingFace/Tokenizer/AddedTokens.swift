@@ -107,7 +107,7 @@ private struct TokenMatcher: Sendable {
             guard !token.singleWord || standsAlone(in: text, start..<end) else { continue }
             // As in Hugging Face's library, a token counts even if the token before it has taken white space at its beginning,
             // and the text behind it counts again. A token that strips white space on its left does not count if nothing of it
-            // is left. (The library fails where the token before has taken more than white space.)
+            // is left. (The library fails where the token before has taken all of this one.)
             let taken = extent(of: token, in: text, start..<end, after: done)
             if token.stripsLeft, taken.upperBound <= done { continue }
             if taken.lowerBound > done { parts.append(.text(done..<taken.lowerBound)) }

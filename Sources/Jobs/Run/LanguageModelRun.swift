@@ -114,9 +114,12 @@ struct LanguageModelRun<World: Communicator> {
     }
 
     /// Which work of a step, that every rank could do itself, the ranks divide. Collective.
-    func sharing() throws -> StepSharing {
-        let planner = try planner(.rotate)
-        return StepSharing(planner.workload, layout(planner.workload), on: planner.cluster)
+    ///
+    /// - Parameter job: `rotate`, or another one that learns rotations.
+    func sharing(_ job: PlannedJob = .rotate) throws -> StepSharing {
+        let planner = try planner(job)
+        let workload = job == .rotate ? planner.workload : planner.workload.learning ?? planner.workload
+        return StepSharing(workload, layout(workload), on: planner.cluster)
     }
 
     /// A planner for these machines, with the speed that was measured at the start. Collective.

@@ -33,7 +33,7 @@ package struct PipelineReport {
     package func add(to results: inout JSONObject) {
         results["bubble_fraction"] = .init(waiting?.measured)
         results["least_bubble_fraction"] = .init(waiting?.least)
-        results["ideal_bubble_fraction"] = .double(ideal)
+        results["ideal_bubble_fraction"] = .init(waiting.map { _ in ideal })
         results["pipeline_efficiency"] = .init(waiting?.efficiency)
     }
 
