@@ -75,8 +75,7 @@ package enum ChildProcesses {
 
     /// Whether a process runs the same program as this one; false where it has ended.
     package static func runsThisProgram(_ process: pid_t) -> Bool {
-        var (own, other) = (stat(), stat())
-        return stat("/proc/self/exe", &own) == 0 && stat("/proc/\(process)/exe", &other) == 0
-            && own.st_dev == other.st_dev && own.st_ino == other.st_ino
+        guard let own = FileIdentity("/proc/self/exe") else { return false }
+        return own == FileIdentity("/proc/\(process)/exe")
     }
 }

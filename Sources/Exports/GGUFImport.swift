@@ -96,7 +96,7 @@ extension GGUFImport {
     package static func folder(of path: String) throws -> String {
         guard GGUFFile.isNamed(by: path) else { return path }
         let (folder, digest) = (path + folderEnding, try InputFile(path).sha256())
-        if try PathKind(folder) != .absent && isMade(folder, of: path, digest) { return folder }
+        if try isMade(folder, of: path, digest) { return folder }
         let model = try GGUFModel(path)
         let writer: HFFolderWriter
         do {
@@ -112,14 +112,28 @@ extension GGUFImport {
         return folder
     }
 
-    /// Whether a folder was made of these bytes; false for a folder made of others that the file had.
+    /// Whether the folder is there and was made of these bytes; false for one made of others that the file had.
+    ///
+    /// Another process may be putting its own in the folder's place: what is found to be none is looked at again as long as it
+    /// is another one than before.
     private static func isMade(_ folder: String, of path: String, _ digest: String) throws -> Bool {
-        guard PathKind(folder + "/config.json") == .file, let checkpoint = try? Checkpoint(folder),
-            let name = checkpoint.names.first, let made = try checkpoint.file(of: name).metadata[digestKey]
-        else {
-            throw ExportError(.place, folder, "is where the folder imported from \(path) would be; move it away")
+        var last: FileIdentity?
+        while let identity = FileIdentity(folder) {
+            if let made = digestOfSource(folder) { return made == digest }
+            guard identity != last else {
+                throw ExportError(.place, folder, "is where the folder imported from \(path) would be; move it away")
+            }
+            last = identity
         }
-        return made == digest
+        return false
+    }
+
+    /// SHA-256 of the file that a folder was made of; nil for a folder that is no such one, or not any more.
+    private static func digestOfSource(_ folder: String) -> String? {
+        guard PathKind(folder + "/config.json") == .file, let checkpoint = try? Checkpoint(folder),
+            let name = checkpoint.names.first
+        else { return nil }
+        return try? checkpoint.file(of: name).metadata[digestKey]
     }
 
     /// The weights in a GGUF file as float32, read without a folder; nil where the path names none.

@@ -46,6 +46,32 @@ import Testing
         }
     }
 
+    @Test func `a folder that others put in another's place while it is looked at is what they put there`() throws {
+        let model = try ExportedModel()
+        let path = model.file("a.gguf")
+        try model.export("gguf-f32", to: "a.gguf")
+        _ = try GGUFImport.folder(of: path)
+        let (folder, other, last) = (path + ".folder", model.file("other"), model.file("last"))
+        try FileManager.default.copyItem(atPath: folder, toPath: other)
+        let isDone = Mutex(false)
+        let failures = Mutex([String]())
+        DispatchQueue.concurrentPerform(iterations: 2) { thread in
+            guard thread == 0 else {
+                while !isDone.withLock({ $0 }) {
+                    rename(folder, last)
+                    rename(other, folder)
+                    rename(last, other)
+                }
+                return
+            }
+            for _ in 0..<500 {
+                do { _ = try GGUFImport.folder(of: path) } catch { failures.withLock { $0.append("\(error)") } }
+            }
+            isDone.withLock { $0 = true }
+        }
+        #expect(failures.withLock { $0 } == [])
+    }
+
     @Test func `what a killed import has left goes with the next one, and what a living one is making stays`() throws {
         let model = try ExportedModel()
         let path = model.file("a.gguf")

@@ -62,7 +62,7 @@ package final class FolderLock {
                 }
                 usleep(50_000)
             }
-            if isNamed(file, name) {
+            if FileIdentity.isNamed(file, name) {
                 // The previous holder of the lock may have written its name since the file was opened.
                 (descriptor, unsignedPath) = (file, isEmpty(file) ? name : nil)
                 return
@@ -96,10 +96,4 @@ package final class FolderLock {
 private func isEmpty(_ file: Int32) -> Bool {
     var status = stat()
     return fstat(file, &status) == 0 && status.st_size == 0
-}
-
-/// Whether an open file is still the one at this path; a previous holder may have removed it.
-func isNamed(_ file: Int32, _ path: String) -> Bool {
-    var (held, named) = (stat(), stat())
-    return fstat(file, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev
 }

@@ -32,7 +32,7 @@ package final class SupervisorLock {
                 close(file)
                 throw FolderInUse(path: folder)
             }
-            if isNamed(file, path) { return file }
+            if FileIdentity.isNamed(file, path) { return file }
             close(file)
         }
     }

@@ -121,8 +121,7 @@ package final class WritingFolder {
             let isLocked = flock(file, LOCK_EX | LOCK_NB) == 0
             let isFree = isLocked || (!certainly && errno != EWOULDBLOCK)
             // Who removes leftovers may have been between: then the file in the folder is not this one.
-            var (own, there) = (stat(), stat())
-            guard isFree, fstat(file, &own) == 0, stat(path, &there) == 0, own.st_ino == there.st_ino else {
+            guard isFree, FileIdentity.isNamed(file, path) else {
                 close(file)
                 return nil
             }

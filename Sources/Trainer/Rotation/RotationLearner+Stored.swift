@@ -4,7 +4,7 @@ package import Collectives
 internal import Configuration
 internal import Models
 package import Parallelism
-package import Rotation
+internal import Rotation
 internal import TensorCore
 
 /// Steps that do not run the network: on stored rows, or only on the weights.
