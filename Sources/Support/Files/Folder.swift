@@ -32,12 +32,18 @@ package func entries(ofFolder path: String) throws(FileError) -> [String] {
     }
     defer { closedir(stream) }
     var names: [String] = []
-    while let entry = readdir(stream) {
+    while true {
+        // The end and an error both give nothing; the error alone sets this. One taken for the end would hide files: a resume
+        // would find no checkpoints.
+        errno = 0
+        guard let entry = readdir(stream) else { break }
         let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
             pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
         }
         if name != ".", name != ".." { names.append(name) }
     }
+    let code = errno
+    guard code == 0 else { throw FileError(.inputOutput, path, "cannot be listed: \(systemMessage(code))") }
     return names.sorted()
 }
 
