@@ -35,8 +35,8 @@ extension Int64: ReducibleElement { package static var communicationType: Commun
 /// used by one thread at a time. A step loop takes `some Communicator`; `any Communicator` is for choosing one at start.
 ///
 /// **Same ranks, same bits.** A sum over ranks is added in an order that depends only on the number of ranks and of
-/// elements, never on arrival, and every rank receives the same bits (Open MPI's `tuned` algorithms; a rank test checks it).
-/// Another number of ranks adds in another order, and rounds differently.
+/// elements, never on arrival, and every rank receives the same bits (Open MPI's `tuned` algorithms, and those of `libnbc` for
+/// sums in the background; rank tests check it). Another number of ranks adds in another order, and rounds differently.
 ///
 /// The requirements below take memory; callers use the forms for tensors, arrays and values in the extensions.
 package protocol Communicator: AnyObject {
