@@ -25,14 +25,15 @@ import Testing
     }
 
     /// Tiles that end inside a panel, sums over several blocks, columns over several blocks, nothing to add up; rows that
-    /// many threads cannot divide evenly, which leaves each of them several parts of the rest.
+    /// many threads cannot divide evenly, which leaves each of them several parts of the rest; both factors read where they
+    /// lie, one, none.
     static let cases: [Case] = [
         Case(m: 1, n: 1, k: 1), Case(opB: .transposed, m: 3, n: 33, k: 17), Case(opA: .transposed, m: 15, n: 31, k: 257),
         Case(opA: .transposed, opB: .transposed, m: 29, n: 5, k: 600, gap: 3), Case(m: 5, n: 7, k: 0),
         Case(m: 5, n: 7, k: 0, beta: 0.5), Case(opB: .transposed, m: 20, n: 2100, k: 40, gap: 1),
         Case(m: 240, n: 65, k: 300, alpha: -0.5, beta: 1), Case(opB: .transposed, m: 7, n: 48, k: 512, alpha: 2, beta: 0.25),
         Case(opA: .transposed, m: 64, n: 100, k: 2000, beta: 1), Case(opB: .transposed, m: 530, n: 70, k: 270, gap: 2),
-        Case(m: 700, n: 900, k: 40),
+        Case(m: 700, n: 900, k: 40), Case(opA: .transposed, m: 300, n: 98, k: 280, gap: 2),
     ]
 
     private func multiply(

@@ -28,5 +28,14 @@ size_t ck_product_words(ck_factors factors, size_t k);
 void ck_product_rows(ck_factors factors, const float *a, size_t stride, int transposed, size_t rows, size_t k, float *panels);
 void ck_product_columns(ck_factors factors, const float *b, size_t stride, int transposed, size_t columns, size_t k,
                         float *panels);
-void ck_product_block(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
+
+// Where tiles find a factor: in panels, or, of float32 alone, in the matrix itself; there, rows or columns too few for a tile
+// are in a panel. A tile's columns of B have to lie side by side.
+typedef struct {
+    const float *panels; // of all, or of those too few
+    const float *matrix; // NULL where all are in panels
+    size_t stride;
+    int along; // a tile's rows of A, or columns of B, lie side by side in the matrix
+} ck_product_factor;
+void ck_product_block(ck_factors factors, ck_product_factor a, ck_product_factor b, size_t rows, size_t columns, size_t words,
                       float alpha, float beta, float *c, size_t stride);

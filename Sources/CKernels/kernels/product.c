@@ -1,8 +1,9 @@
 // Tiles of a product of matrices in floats: see ck_product.h and product.c beside this folder, which shares them among threads.
 //
-// Both factors are laid out in panels (Goto and van de Geijn 2008): TILE_ROWS rows of op(A), or TILE_COLUMNS columns of op(B),
-// side by side for each step of the sum, zeros where the matrix ends. A tile of TILE_ROWS × TILE_COLUMNS sums lives in
-// registers. Of factors in bfloat16 an entry of a panel holds those of two steps, the earlier one in the word's low half.
+// Factors are laid out in panels (Goto and van de Geijn 2008): TILE_ROWS rows of op(A), or TILE_COLUMNS columns of op(B), side
+// by side for each step of the sum, zeros where the matrix ends. A tile of TILE_ROWS × TILE_COLUMNS sums lives in registers. Of
+// factors in bfloat16 an entry of a panel holds those of two steps, the earlier one in the word's low half. A factor in floats
+// that meets few tiles is read where it lies.
 //
 // What includes this defines CK_VECTOR, the bytes of a vector, and CK_PAIRS:
 #define CK_PAIRS_PLAIN 0  // products of floats that end in zeros
@@ -145,10 +146,23 @@ INLINE void write_row(float *c, panel_lane s0, panel_lane s1, float alpha, float
     *c1 = beta == 0 ? alpha * s1 : beta * *c1 + alpha * s1;
 }
 
-// The sums of `height` rows of a panel, of which `rows` × `columns` are C's. Each sum adds its products in the order of p,
-// whatever the height: a number of C does not depend on where its tile begins.
-INLINE void tile(ck_factors factors, int height, const float *a, const float *b, size_t words, float alpha, float beta,
-                 float *c, size_t stride, size_t rows, size_t columns) {
+// A factor as a tile reads it: how far apart are a step's numbers, and the steps.
+typedef struct {
+    const float *first;
+    size_t lane, step;
+} tile_factor;
+
+// That of `present` rows or columns from i on, of which a tile has `full`.
+INLINE tile_factor factor_at(ck_product_factor x, size_t i, size_t present, size_t full, size_t words) {
+    if (!x.matrix) return (tile_factor){x.panels + i * words, 1, full};
+    if (present < full) return (tile_factor){x.panels, 1, full};
+    return x.along ? (tile_factor){x.matrix + i, 1, x.stride} : (tile_factor){x.matrix + i * x.stride, x.stride, 1};
+}
+
+// The sums of `height` rows of A, of which `rows` × `columns` are C's. Each sum adds its products in the order of p, whatever
+// the height and wherever the factors lie: a number of C does not depend on where its tile begins.
+INLINE void tile(ck_factors factors, int height, tile_factor a, tile_factor b, size_t words, float alpha, float beta, float *c,
+                 size_t stride, size_t rows, size_t columns) {
     panel_lane s[TILE_ROWS][2];
     _Pragma("unroll") for (int i = 0; i < height; i++) {
         s[i][0] = s[i][1] = (panel_lane){0};
@@ -158,11 +172,11 @@ INLINE void tile(ck_factors factors, int height, const float *a, const float *b,
             __builtin_prefetch(c + i * stride + PANEL_LANES, 1);
         }
     }
-    for (size_t p = 0; p < words; p++, a += TILE_ROWS, b += TILE_COLUMNS) {
-        panel_lane b0 = *(const panel_lane *)b, b1 = *(const panel_lane *)(b + PANEL_LANES);
+    for (size_t p = 0; p < words; p++, a.first += a.step, b.first += b.step) {
+        panel_lane b0 = *(const panel_lane *)b.first, b1 = *(const panel_lane *)(b.first + PANEL_LANES);
         _Pragma("unroll") for (int i = 0; i < height; i++) {
-            s[i][0] = with_products(factors, s[i][0], a + i, b0);
-            s[i][1] = with_products(factors, s[i][1], a + i, b1);
+            s[i][0] = with_products(factors, s[i][0], a.first + i * a.lane, b0);
+            s[i][1] = with_products(factors, s[i][1], a.first + i * a.lane, b1);
         }
     }
     _Pragma("unroll") for (int i = 0; i < height; i++) {
@@ -178,15 +192,24 @@ INLINE void tile(ck_factors factors, int height, const float *a, const float *b,
     }
 }
 
-INLINE void block_product(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
-                          float alpha, float beta, float *c, size_t stride) {
+// - in_panels: whether both factors are all in panels, whose distances are then known.
+INLINE void block_product(ck_factors factors, int in_panels, ck_product_factor a, ck_product_factor b, size_t rows,
+                          size_t columns, size_t words, float alpha, float beta, float *c, size_t stride) {
+    if (in_panels) a.matrix = b.matrix = NULL;
     for (size_t j = 0; j < columns; j += TILE_COLUMNS)
         for (size_t i = 0; i < rows; i += TILE_ROWS) {
             size_t height = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
             size_t width = columns - j < TILE_COLUMNS ? columns - j : TILE_COLUMNS;
-            const float *ai = a + i * words, *bj = b + j * words;
+            tile_factor ai = factor_at(a, i, height, TILE_ROWS, words), bj = factor_at(b, j, width, TILE_COLUMNS, words);
             float *cij = c + i * stride + j;
 #define TILE(most) tile(factors, most, ai, bj, words, alpha, beta, cij, stride, height, width)
+            // With one of A's distances known, its rows need few registers.
+            if (ai.lane != 1) {
+                ai.step = 1;
+                TILE(TILE_ROWS);
+                continue;
+            }
+            ai.lane = 1;
             if (height > TILE_ROWS / 2) TILE(TILE_ROWS);
             else if (height > TILE_ROWS / 4) TILE(TILE_ROWS / 2);
             else TILE(TILE_ROWS / 4);
@@ -194,8 +217,11 @@ INLINE void block_product(ck_factors factors, const float *a, const float *b, si
         }
 }
 
-void CK_VARIANT(ck_product_block)(ck_factors factors, const float *a, const float *b, size_t rows, size_t columns, size_t words,
-                                  float alpha, float beta, float *c, size_t stride) {
-    if (factors == CK_BFLOAT16) block_product(CK_BFLOAT16, a, b, rows, columns, words, alpha, beta, c, stride);
-    else block_product(CK_FLOAT32, a, b, rows, columns, words, alpha, beta, c, stride);
+void CK_VARIANT(ck_product_block)(ck_factors factors, ck_product_factor a, ck_product_factor b, size_t rows, size_t columns,
+                                  size_t words, float alpha, float beta, float *c, size_t stride) {
+#define BLOCK(factors, in_panels) block_product(factors, in_panels, a, b, rows, columns, words, alpha, beta, c, stride)
+    if (factors == CK_BFLOAT16) BLOCK(CK_BFLOAT16, 1);
+    else if (!a.matrix && !b.matrix) BLOCK(CK_FLOAT32, 1);
+    else BLOCK(CK_FLOAT32, 0);
+#undef BLOCK
 }
