@@ -78,6 +78,7 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
                 &weights, gradients: gradients, learningRate: learningRate,
                 gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
         }
+        buckets.reuse(gradients)
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 
