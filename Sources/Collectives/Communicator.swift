@@ -58,10 +58,9 @@ package protocol Communicator: AnyObject {
 
     /// data ← the root's `data`.
     func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError)
-    /// result ← the parts of all ranks, one after the other. `lengths`: bytes of every rank's part.
-    func allGather(
-        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
-    ) throws(MPIError)
+    /// data ← the parts of all ranks, one after the other; this rank's is in its place already. `lengths`: bytes of every
+    /// rank's part.
+    func allGather(_ data: UnsafeMutableRawBufferPointer, lengths: [Int]) throws(MPIError)
     /// Returns when every rank has entered.
     func barrier() throws(MPIError)
 
@@ -207,6 +206,25 @@ extension Communicator {
                 try allGather(
                     UnsafeRawBufferPointer(part), lengths: lengths, into: UnsafeMutableRawBufferPointer(result))
             }
+        }
+    }
+
+    /// result ← the parts of all ranks, one after the other. `lengths`: bytes of every rank's part.
+    private func allGather(
+        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
+    ) throws(MPIError) {
+        let first = lengths[..<rank].reduce(0, +)
+        UnsafeMutableRawBufferPointer(rebasing: result[first..<first + lengths[rank]]).copyMemory(from: part)
+        try allGather(result, lengths: lengths)
+    }
+
+    /// The first elements of `tensor` ← the ranks' parts, of so many elements each, one after the other; this rank's is there
+    /// already.
+    package func allGather(_ tensor: inout Tensor, counts: [Int]) throws(MPIError) {
+        let lengths = counts.map { $0 * MemoryLayout<Float>.stride }
+        try tensor.withMutableElements { data throws(MPIError) in
+            let parts = UnsafeMutableRawBufferPointer(data)[..<lengths.reduce(0, +)]
+            try allGather(UnsafeMutableRawBufferPointer(rebasing: parts), lengths: lengths)
         }
     }
 
