@@ -1,5 +1,4 @@
 package import Autograd
-internal import CKernels
 package import Collectives
 package import TensorCore
 
@@ -66,8 +65,8 @@ package final class GradientBuckets<World: Communicator> {
         let place = layout.places[index]
         let (source, target) = (gradient.pointer, buffers[place.bucket].mutablePointer + place.offset)
         let frozen = frozen ?? place.count..<place.count
-        ck_axpy(1, source, target, frozen.lowerBound)
-        ck_axpy(1, source + frozen.upperBound, target + frozen.upperBound, place.count - frozen.upperBound)
+        Team.add(source, to: target, frozen.lowerBound)
+        Team.add(source + frozen.upperBound, to: target + frozen.upperBound, place.count - frozen.upperBound)
         missing[place.bucket] -= 1
         precondition(missing[place.bucket] >= 0, "parameter \(index) has more gradients than backward passes")
         startFilled()

@@ -100,6 +100,33 @@ package enum Team {
         }
     }
 
+    /// target ← target + scale·source, element by element.
+    package static func add(
+        _ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, _ count: Int, scale: Float = 1
+    ) {
+        shareElements(count) { ck_axpy(scale, source + $0.lowerBound, target + $0.lowerBound, $0.count) }
+    }
+
+    /// target ← source.
+    package static func copy(_ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, _ count: Int) {
+        shareElements(count) { (target + $0.lowerBound).update(from: source + $0.lowerBound, count: $0.count) }
+    }
+
+    /// Σ x²: the sums of chunks of a fixed size, added in their order.
+    package static func sumOfSquares(_ source: UnsafePointer<Float>, _ count: Int) -> Double {
+        let chunks = (count + elementsOfAThread - 1) / elementsOfAThread
+        var sums = [Double](repeating: 0, count: chunks)
+        sums.withUnsafeMutableBufferPointer { sums in
+            share(chunks, cost: elementsOfAThread) { range in
+                for chunk in range {
+                    let first = chunk * elementsOfAThread
+                    sums[chunk] = ck_sum_squares(source + first, min(elementsOfAThread, count - first))
+                }
+            }
+        }
+        return sums.reduce(0, +)
+    }
+
     /// Items of a chunk whose sums ``sum(_:of:cost:_:)`` adds up.
     private static let chunk = 256
 

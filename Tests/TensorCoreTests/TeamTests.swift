@@ -41,6 +41,15 @@ import Testing
         }
     }
 
+    /// Of whole chunks, and of one that is not.
+    @Test(arguments: [0, 7, 1 << 15, 100_001]) func `a sum of squares does not depend on the threads`(_ count: Int) {
+        var random = RandomStream(seed: 5)
+        let x = Tensor(normal: [count], from: &random)
+        let alone = withThreads(1) { Team.sumOfSquares(x.pointer, count) }
+        for threads in [2, 5] { #expect(withThreads(threads) { Team.sumOfSquares(x.pointer, count) } == alone) }
+        #expect(abs(alone - x.squaredNorm) <= 1e-12 * x.squaredNorm)
+    }
+
     @Test func `every item of every work is done once, whatever the works before`() {
         var random = RandomStream(seed: 3)
         for _ in 0..<2000 {

@@ -104,21 +104,18 @@ package struct Optimizer {
             let target = buckets[index].mutablePointer
             for piece in pieces(of: parts[world.rank]) {
                 let source = weights[piece.parameter].pointer + piece.inParameter.lowerBound
-                copy(source, target + parts[world.rank].lowerBound - first + piece.inSlice, piece.inParameter.count)
+                Team.copy(
+                    source, to: target + parts[world.rank].lowerBound - first + piece.inSlice, piece.inParameter.count)
             }
             try world.allGather(&buckets[index], counts: parts.map(\.count))
             for (rank, part) in parts.enumerated() where rank != world.rank {
                 for piece in pieces(of: part) {
                     let goal = weights[piece.parameter].mutablePointer + piece.inParameter.lowerBound
-                    copy(target + part.lowerBound - first + piece.inSlice, goal, piece.inParameter.count)
+                    Team.copy(target + part.lowerBound - first + piece.inSlice, to: goal, piece.inParameter.count)
                 }
             }
             first += count
         }
-    }
-
-    private func copy(_ source: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
-        Team.shareElements(count) { (target + $0.lowerBound).update(from: source + $0.lowerBound, count: $0.count) }
     }
 
     /// The parameters that overlap a slice of all weights, each with the overlapping part and its beginning in the slice.

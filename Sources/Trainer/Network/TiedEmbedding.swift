@@ -1,4 +1,3 @@
-internal import CKernels
 internal import Collectives
 internal import Models
 internal import Parallelism
@@ -72,7 +71,7 @@ struct TiedEmbedding {
     }
 
     private func add(_ part: UnsafePointer<Float>, to bucket: UnsafeMutablePointer<Float>, _ place: BucketLayout.Place) {
-        ck_axpy(1, part, bucket + place.offset, place.count)
+        Team.add(part, to: bucket + place.offset, place.count)
     }
 }
 
@@ -80,6 +79,6 @@ extension BucketLayout {
     /// Σ g² of one parameter's gradient.
     func squaredNorm(of parameter: Int, in gradients: [Tensor]) -> Double {
         let place = places[parameter]
-        return ck_sum_squares(gradients[place.bucket].pointer + place.offset, place.count)
+        return Team.sumOfSquares(gradients[place.bucket].pointer + place.offset, place.count)
     }
 }
