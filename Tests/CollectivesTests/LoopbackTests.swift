@@ -19,6 +19,13 @@ import Testing
         #expect(world.bytesSent == 0)
     }
 
+    @Test func `what ranks have agreed to end with is common to them`() {
+        let error = #expect(throws: AgreedError.self) {
+            try world.agree { throw MPIError(operation: "none", rank: 0, code: 0, text: "") }
+        }
+        #expect(error?.isCommon == true)
+    }
+
     @Test func `what is sent to oneself arrives in order, by tag`() throws {
         try world.send(Tensor([1], [1]), to: 0, tag: 3)
         try world.send(Tensor([2], [1]), to: 0, tag: 4)
