@@ -42,50 +42,27 @@ import Testing
         }
     }
 
-    /// Another test's work may keep the helper away, in which case the caller does both items.
     @Test func `a caller that waits for another's item sleeps, and does what it is given meanwhile`() throws {
-        let (isHelped, isReleased) = (Atomic<Bool>(false), Atomic<Bool>(false))
-        func wait(for flag: borrowing Atomic<Bool>, atMost duration: Duration) {
-            let end = ContinuousClock.now + duration
-            while !flag.load(ordering: .acquiring), .now < end { usleep(1000) }
+        let isReleased = Atomic<Bool>(false)
+        func work() {
+            let end = ContinuousClock.now + .seconds(20)
+            while !isReleased.load(ordering: .acquiring), .now < end { usleep(1000) }
         }
-        var (calls, processorTime) = (0, 0.0)
-        for _ in 0..<100 where !isHelped.load(ordering: .acquiring) {
-            let start = ContinuousClock.now
-            let before = threadSeconds()
-            try withThreads(2) {
-                _ = try Team.map(2) {
-                    calls += 1
-                    if .now - start > .milliseconds(400) { isReleased.store(true, ordering: .releasing) }
-                } _: { _, isCaller in
-                    if isCaller { return wait(for: isHelped, atMost: .milliseconds(100)) }
-                    isHelped.store(true, ordering: .releasing)
-                    wait(for: isReleased, atMost: .seconds(20))
-                }
-            }
-            processorTime = threadSeconds() - before
+        var calls = 0
+        let before = threadSeconds()
+        let isHelped = try withHelper(work) {
+            calls += 1
+            if calls == 200 { isReleased.store(true, ordering: .releasing) }
         }
-        #expect(isHelped.load(ordering: .acquiring) && isReleased.load(ordering: .acquiring))
-        #expect(calls > 1 && processorTime < 0.2)
+        #expect(isHelped && calls >= 200)
+        // Of 0.4 s and more.
+        #expect(threadSeconds() - before < 0.2)
     }
 
     @Test func `an error of what the caller does meanwhile is the map's`() {
-        let isHelped = Atomic<Bool>(false)
-        for _ in 0..<100 where !isHelped.load(ordering: .acquiring) {
-            let outcome = Result {
-                try withThreads(2) {
-                    try Team.map(2, meanwhile: { throw Refused(item: 9) }) { _, isCaller in
-                        usleep(50_000)
-                        if !isCaller {
-                            isHelped.store(true, ordering: .releasing)
-                            usleep(100_000)
-                        }
-                    }
-                }
-            }
-            if isHelped.load(ordering: .acquiring) { #expect(throws: Refused(item: 9)) { try outcome.get() } }
+        #expect(throws: Refused(item: 9)) {
+            try withHelper({ usleep(100_000) }, meanwhile: { throw Refused(item: 9) })
         }
-        #expect(isHelped.load(ordering: .acquiring))
     }
 
     private func threadSeconds() -> Double {
