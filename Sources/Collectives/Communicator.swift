@@ -111,14 +111,6 @@ extension Communicator {
 
     // MARK: Reductions
 
-    /// tensor ← Σ over ranks of `tensor`.
-    package func allReduceSum(_ tensor: inout Tensor) throws(MPIError) { try allReduce(&tensor, .sum) }
-
-    /// tensor ← the reduction over ranks of `tensor`, element by element.
-    package func allReduce(_ tensor: inout Tensor, _ reduction: Reduction) throws(MPIError) {
-        try tensor.withMutableElements { data throws(MPIError) in try allReduce(data, reduction) }
-    }
-
     /// elements ← the reduction over ranks of `elements`, of which all ranks have as many.
     package func allReduce<Element: ReducibleElement>(_ elements: inout [Element], _ reduction: Reduction) throws(MPIError) {
         try elements.withUnsafeMutableBufferPointer { data throws(MPIError) in try allReduce(data, reduction) }
