@@ -16,8 +16,8 @@ package func withThreads<Result>(_ threads: Int, _ body: () throws -> Result) re
     return try body()
 }
 
-/// Has another thread of the team do `work` while this one waits for it, and does `meanwhile`. Begins again where another test's
-/// work keeps that thread away. Returns whether it came to it.
+/// Has another thread of the team do `work` while this one waits for it, and does `meanwhile`. Begins again where another
+/// test's work keeps that thread away. Returns whether it came to it.
 package func withHelper(_ work: () -> Void, meanwhile: @escaping () throws -> Void) throws -> Bool {
     let isHelped = Atomic<Bool>(false)
     for _ in 0..<100 where !isHelped.load(ordering: .acquiring) {
