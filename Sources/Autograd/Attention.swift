@@ -32,14 +32,14 @@ package struct AttentionShape: Sendable {
     /// Calls `body` for each block of query rows of each head of each sequence. Threads share sequences and heads of K and V:
     /// the heads that one serves, whose gradients it adds up, come one after the other.
     ///
-    /// - Parameter buffers: matrices [block, length] that a run of blocks has for itself.
+    /// - Parameter buffers: matrices [block, length] that a run of blocks has for itself, beside a vector [block], the last.
     fileprivate func forEachBlock(buffers: Int, _ body: (Block, [UnsafeMutablePointer<Float>]) -> Void) {
         let group = heads / keyValueHeads
         let cost = group * length * min(length, window) * headDimension
         Team.share(sequences * keyValueHeads, cost: cost / 8) { range in
-            var memory = Tensor(uninitialized: [buffers, block * length])
+            var memory = Tensor(uninitialized: [(buffers * length + 1) * block])
             let start = memory.mutablePointer
-            let parts = (0..<buffers).map { start + $0 * block * length }
+            let parts = (0...buffers).map { start + $0 * block * length }
             for unit in range {
                 let (sequence, served) = (unit / keyValueHeads, unit % keyValueHeads * group)
                 for head in served..<served + group {
@@ -114,7 +114,7 @@ private func attentionGradients(
     var dV = Tensor(zeros: v.shape)
     let (qs, ks, vs, o, dO, sums) = (q.pointer, k.pointer, v.pointer, output.pointer, dOutput.pointer, logSums.pointer)
     let (dq, dk, dv) = (dQ.mutablePointer, dK.mutablePointer, dV.mutablePointer)
-    shape.forEachBlock(buffers: 3) { b, buffers in
+    shape.forEachBlock(buffers: 2) { b, buffers in
         let (p, s, dot) = (buffers[0], buffers[1], buffers[2])
         gemm(
             .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,

@@ -1,5 +1,5 @@
 internal import CKernels
-package import TensorCore
+internal import TensorCore
 
 extension Tape {
     /// a + b, of the same shape.
@@ -44,15 +44,6 @@ extension Tape {
                 ck_relu_backward(d + $0.lowerBound, output + $0.lowerBound, target + $0.lowerBound, $0.count)
             }
             dx.add(slope)
-        }
-    }
-
-    /// x itself, with `observer` shown ∂loss/∂x in the backward pass.
-    package func observe(_ x: Variable, _ observer: @escaping (_ gradient: Tensor) -> Void) -> Variable {
-        let dx = x.sink
-        return record(x.value, from: [x]) { dy in
-            observer(dy)
-            dx.add(dy)
         }
     }
 }

@@ -27,7 +27,7 @@ extension Tape {
     /// - Parameters:
     ///   - x: [rows, h], the output of the last norm.
     ///   - head: [vocabulary, h].
-    ///   - scale: factor of the gradient; 1/(counted positions of the step) makes the step's loss a mean.
+    ///   - scale: factor of the gradient, not 0; 1/(counted positions of the step) makes the step's loss a mean.
     /// - Returns: the loss on the tape (already times `scale`), and the plain sum in double precision.
     package func languageModelLoss(
         _ x: Variable, head: Variable, _ target: LogitTarget, scale: Float
@@ -52,7 +52,7 @@ extension Tape {
             headProduct(x.value, first, count, weight, in: precision, into: &logits)
             if let teacher { headProduct(teacher.hidden, first, count, teacher.weight, in: precision, into: &reference) }
             let l = logits.mutablePointer
-            sum += lossAndGradient(target, l, reference.pointer, first: first, count, vocabulary, scale: scale)
+            sum += lossAndGradient(target, l, reference.pointer, first: first, count, vocabulary, scale: wanted ? scale : 0)
             if dx.count > 0 {
                 gemm(
                     .asStored, .asStored, m: count, n: h, k: vocabulary, l, lda: vocabulary, weight.pointer, ldb: h,
@@ -98,7 +98,7 @@ package func divergence(
         let l = logits.mutablePointer
         agreed += ck_agreements(l, reference.pointer, count, vocabulary)
         let r = reference.pointer
-        sum += rowSum(count, vocabulary) { ck_kl_divergence(l + $0 * vocabulary, r + $0 * vocabulary, 1, vocabulary) }
+        sum += rowSum(count, vocabulary) { ck_kl_divergence(l + $0 * vocabulary, r + $0 * vocabulary, 0, vocabulary) }
     }
     return (sum, agreed)
 }
@@ -113,8 +113,8 @@ private func headProduct(
         head.pointer, ldb: head.columns, logits.mutablePointer, ldc: head.rows, in: precision)
 }
 
-/// The loss of `count` rows of logits, of which `first` is the number of the first one; its gradient times `scale` takes the
-/// logits' place.
+/// The loss of `count` rows of logits, of which `first` is the number of the first one; its gradient times `scale`, unless
+/// that is 0, takes the logits' place.
 private func lossAndGradient(
     _ target: LogitTarget, _ logits: UnsafeMutablePointer<Float>, _ reference: UnsafePointer<Float>, first: Int, _ count: Int,
     _ vocabulary: Int, scale: Float

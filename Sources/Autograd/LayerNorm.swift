@@ -29,15 +29,19 @@ extension Tape {
             let (m, r) = (mean.pointer, reciprocal.pointer)
             let (wantsGain, wantsShift) = (gain?.sink.isWanted == true, toShift?.isWanted == true)
             // Both gradients side by side, so that chunks of rows have sums of their own for both.
-            var sums = Tensor(zeros: [2 * columns])
-            func run(_ range: Range<Int>, _ sums: UnsafeMutablePointer<Float>) {
+            var sums = Tensor(zeros: [wantsGain || wantsShift ? 2 * columns : 0])
+            func run(_ range: Range<Int>, _ sums: UnsafeMutablePointer<Float>?) {
                 let (row, first) = (range.lowerBound, range.lowerBound * columns)
                 ck_layer_norm_backward(
                     d + first, input + first, g, m + row, r + row, target + first, wantsGain ? sums : nil,
-                    wantsShift ? sums + columns : nil, range.count, columns)
+                    wantsShift ? sums.map { $0 + columns } : nil, range.count, columns)
             }
             withExtendedLifetime((value, gamma)) {
-                Team.sum(rows, of: 2 * columns, cost: columns, into: sums.mutablePointer, run)
+                if sums.count > 0 {
+                    Team.sum(rows, of: 2 * columns, cost: columns, into: sums.mutablePointer, run)
+                } else {
+                    Team.share(rows, cost: columns) { run($0, nil) }
+                }
             }
             if wantsGain { gain?.sink.add(sums.slice(0..<columns)) }
             if wantsShift { toShift?.add(sums.slice(columns..<2 * columns)) }

@@ -10,13 +10,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sched.h>
+#include <time.h>
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-enum { SPINS = 3000, PART_BITS = 24, LINE = 64 };
+enum { SPINS = 3000, YIELDS = 200, PART_BITS = 24, LINE = 64 };
 #define NEXT_WORK (UINT64_C(1) << PART_BITS)
 #define PART_MASK (NEXT_WORK - 1)
 
@@ -26,7 +27,8 @@ typedef struct {
 
 static struct {
     queue queues[CK_MOST_THREADS];
-    _Alignas(LINE) _Atomic size_t finished; // parts of this work
+    _Alignas(LINE) _Atomic uint32_t finished; // parts of this work; the word that the caller sleeps on
+    _Atomic uint32_t waits;                   // whether it does, or is about to
     _Alignas(LINE) _Atomic uint32_t call;   // counts works; the word that threads sleep on
     _Atomic uint32_t sleepers;
     _Atomic uint64_t number; // of this work, a multiple of NEXT_WORK; another while what follows is being written
@@ -43,18 +45,21 @@ static void pause_thread(void) {
 #endif
 }
 
-static void sleep_until_other(uint32_t seen) {
+// Until somebody wakes those that sleep on the word; at once where it is another by now; for no longer than `most`, if given.
+static void sleep_on(_Atomic uint32_t *word, uint32_t seen, const struct timespec *most) {
 #if defined(__linux__)
-    syscall(SYS_futex, &team.call, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, most, NULL, 0);
 #else
-    (void)seen;
+    (void)word, (void)seen, (void)most;
     sched_yield();
 #endif
 }
 
-static void wake_all(void) {
+static void wake(_Atomic uint32_t *word) {
 #if defined(__linux__)
-    syscall(SYS_futex, &team.call, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)word;
 #endif
 }
 
@@ -69,7 +74,8 @@ static void work(size_t index, uint64_t number) {
     // What was read belongs to this work, or it is over.
     if (atomic_load(&team.number) != number) return;
     for (size_t i = 0; i < sharers; i++) {
-        size_t owner = (index + i) % sharers, end = first_part(owner + 1, parts, sharers), finished = 0;
+        size_t owner = (index + i) % sharers, end = first_part(owner + 1, parts, sharers);
+        uint32_t finished = 0;
         _Atomic uint64_t *ticket = &team.queues[owner].ticket;
         uint64_t next = atomic_load(ticket);
         while ((next & ~PART_MASK) == number && (next & PART_MASK) < end) {
@@ -78,7 +84,8 @@ static void work(size_t index, uint64_t number) {
             finished++;
             next = atomic_load(ticket);
         }
-        if (finished > 0) atomic_fetch_add(&team.finished, finished);
+        if (finished > 0 && atomic_fetch_add(&team.finished, finished) + finished == parts && atomic_load(&team.waits))
+            wake(&team.finished);
     }
 }
 
@@ -92,7 +99,7 @@ static void *help(void *index) {
         }
         if (now == seen) {
             atomic_fetch_add(&team.sleepers, 1);
-            sleep_until_other(seen);
+            sleep_on(&team.call, seen, NULL);
             atomic_fetch_sub(&team.sleepers, 1);
             continue;
         }
@@ -119,7 +126,31 @@ static void enlist(size_t wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+// Returns when all parts are finished.
+static void await(size_t parts, ck_meanwhile meanwhile, void *context) {
+    static const struct timespec most = {.tv_nsec = 2000000};
+    uint32_t finished;
+    for (int i = 0; (finished = atomic_load(&team.finished)) < parts;) {
+        if (i++ < SPINS) {
+            pause_thread();
+        } else if (i < SPINS + YIELDS) {
+            sched_yield();
+        } else {
+            i = SPINS + YIELDS;
+            // Whoever finishes the last part looks at it after that, and this thread at the parts after this.
+            atomic_store(&team.waits, 1);
+            sleep_on(&team.finished, finished, meanwhile ? &most : NULL);
+            atomic_store(&team.waits, 0);
+            if (meanwhile) meanwhile(context);
+        }
+    }
+}
+
 void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
+    ck_share_long(threads, parts, body, NULL, context);
+}
+
+void ck_share_long(size_t threads, size_t parts, ck_part body, ck_meanwhile meanwhile, void *context) {
     size_t sharers = threads < parts ? threads : parts;
     sharers = sharers > CK_MOST_THREADS ? CK_MOST_THREADS : sharers;
     if (sharers < 2 || parts >= PART_MASK || atomic_flag_test_and_set(&team.busy)) {
@@ -138,11 +169,8 @@ void ck_share(size_t threads, size_t parts, ck_part body, void *context) {
     for (size_t i = 0; i < sharers; i++) atomic_store(&team.queues[i].ticket, number | first_part(i, parts, sharers));
     atomic_store(&team.number, number);
     atomic_fetch_add(&team.call, 1);
-    if (atomic_load(&team.sleepers) > 0) wake_all();
+    if (atomic_load(&team.sleepers) > 0) wake(&team.call);
     work(0, number);
-    for (int i = 0; atomic_load(&team.finished) < parts; i++) {
-        if (i < SPINS) pause_thread();
-        else sched_yield();
-    }
+    await(parts, meanwhile, context);
     atomic_flag_clear(&team.busy);
 }

@@ -182,10 +182,10 @@ int cmpi_bcast(cmpi_comm comm, void *data, int count, cmpi_type type, int root) 
     return code;
 }
 
-int cmpi_allgatherv(
-    cmpi_comm comm, const void *data, int count, cmpi_type type, void *result, const int *counts, const int *offsets) {
+int cmpi_allgatherv(cmpi_comm comm, void *data, cmpi_type type, const int *counts, const int *offsets) {
     cmpi_enter();
-    int code = MPI_Allgatherv(data, count, datatype(type), result, counts, offsets, datatype(type), unwrap_comm(comm));
+    int code = MPI_Allgatherv(
+        MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, counts, offsets, datatype(type), unwrap_comm(comm));
     cmpi_leave();
     return code;
 }

@@ -4,6 +4,7 @@ package import Support
 package struct AgreedError: ReportableError, Equatable {
     package let exitCode: ExitCode
     package let description: String
+    package var isCommon: Bool { true }
 
     package init(exitCode: ExitCode, description: String) {
         self.exitCode = exitCode

@@ -58,10 +58,9 @@ package protocol Communicator: AnyObject {
 
     /// data ← the root's `data`.
     func broadcast(_ data: UnsafeMutableRawBufferPointer, root: Int) throws(MPIError)
-    /// result ← the parts of all ranks, one after the other. `lengths`: bytes of every rank's part.
-    func allGather(
-        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
-    ) throws(MPIError)
+    /// data ← the parts of all ranks, one after the other; this rank's is in its place already. `lengths`: bytes of every
+    /// rank's part.
+    func allGather(_ data: UnsafeMutableRawBufferPointer, lengths: [Int]) throws(MPIError)
     /// Returns when every rank has entered.
     func barrier() throws(MPIError)
 
@@ -111,14 +110,6 @@ extension Communicator {
     package var isRoot: Bool { rank == 0 }
 
     // MARK: Reductions
-
-    /// tensor ← Σ over ranks of `tensor`.
-    package func allReduceSum(_ tensor: inout Tensor) throws(MPIError) { try allReduce(&tensor, .sum) }
-
-    /// tensor ← the reduction over ranks of `tensor`, element by element.
-    package func allReduce(_ tensor: inout Tensor, _ reduction: Reduction) throws(MPIError) {
-        try tensor.withMutableElements { data throws(MPIError) in try allReduce(data, reduction) }
-    }
 
     /// elements ← the reduction over ranks of `elements`, of which all ranks have as many.
     package func allReduce<Element: ReducibleElement>(_ elements: inout [Element], _ reduction: Reduction) throws(MPIError) {
@@ -207,6 +198,25 @@ extension Communicator {
                 try allGather(
                     UnsafeRawBufferPointer(part), lengths: lengths, into: UnsafeMutableRawBufferPointer(result))
             }
+        }
+    }
+
+    /// result ← the parts of all ranks, one after the other. `lengths`: bytes of every rank's part.
+    private func allGather(
+        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
+    ) throws(MPIError) {
+        let first = lengths[..<rank].reduce(0, +)
+        UnsafeMutableRawBufferPointer(rebasing: result[first..<first + lengths[rank]]).copyMemory(from: part)
+        try allGather(result, lengths: lengths)
+    }
+
+    /// The first elements of `tensor` ← the ranks' parts, of so many elements each, one after the other; this rank's is there
+    /// already.
+    package func allGather(_ tensor: inout Tensor, counts: [Int]) throws(MPIError) {
+        let lengths = counts.map { $0 * MemoryLayout<Float>.stride }
+        try tensor.withMutableElements { data throws(MPIError) in
+            let parts = UnsafeMutableRawBufferPointer(data)[..<lengths.reduce(0, +)]
+            try allGather(UnsafeMutableRawBufferPointer(rebasing: parts), lengths: lengths)
         }
     }
 

@@ -97,26 +97,22 @@ package final class MPICommunicator: Communicator {
         if rank == root { noteSent(data.count) }
     }
 
-    /// `MPI_Allgatherv` of bytes; where the result is too long for MPI's offsets, a broadcast of each rank's part.
-    package func allGather(
-        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
-    ) throws(MPIError) {
-        precondition(lengths.count == size && part.count == lengths[rank], "lengths \(lengths) of a gather over \(size) ranks")
-        precondition(result.count == lengths.reduce(0, +), "\(result.count) bytes to gather \(lengths)")
+    /// `MPI_Allgatherv` of bytes in place; where the result is too long for MPI's offsets, a broadcast of each rank's part.
+    package func allGather(_ data: UnsafeMutableRawBufferPointer, lengths: [Int]) throws(MPIError) {
+        precondition(lengths.count == size, "lengths \(lengths) of a gather over \(size) ranks")
+        precondition(data.count == lengths.reduce(0, +), "\(data.count) bytes to gather \(lengths)")
         let offsets = lengths.indices.map { lengths[..<$0].reduce(0, +) }
-        if result.count <= pieceLimit {
+        if data.count <= pieceLimit {
             try wait("MPI_Allgatherv", .allGather) {
                 cmpi_allgatherv(
-                    handle, part.baseAddress, Int32(part.count), CMPI_TYPE_BYTE, result.baseAddress, lengths.map { Int32($0) },
-                    offsets.map { Int32($0) })
+                    handle, data.baseAddress, CMPI_TYPE_BYTE, lengths.map { Int32($0) }, offsets.map { Int32($0) })
             }
-            noteSent(part.count)
+            noteSent(lengths[rank])
         } else {
             // MPI's offsets are `int` too: past that, every rank broadcasts its part.
-            UnsafeMutableRawBufferPointer(rebasing: result[offsets[rank]..<offsets[rank] + part.count]).copyMemory(from: part)
             for root in 0..<size {
                 let range = offsets[root]..<offsets[root] + lengths[root]
-                try broadcast(UnsafeMutableRawBufferPointer(rebasing: result[range]), root: root)
+                try broadcast(UnsafeMutableRawBufferPointer(rebasing: data[range]), root: root)
             }
         }
     }

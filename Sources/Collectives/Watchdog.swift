@@ -6,8 +6,7 @@ internal import Synchronization
 /// has died, but never notices one that hangs (a stopped process, a dead network). The exit of one rank makes mpirun end all.
 ///
 /// Its thread looks every 50 ms at `WorkProgress`, and asks other ranks' watchdogs how they do: see `Silence`. So ranks
-/// that compute for long are never taken for lost, and a rank that is stopped is, since its watchdog is stopped too. A phase
-/// costs two stores.
+/// that compute for long are never taken for lost, and a rank that is stopped is, since its watchdog is stopped too.
 package final class Watchdog: Sendable {
     private struct State {
         /// A phase (a step, a checkpoint) in which this rank itself must get on, and how long it may get nothing done.

@@ -1,5 +1,4 @@
 package import Autograd
-internal import CKernels
 package import Collectives
 package import TensorCore
 
@@ -10,7 +9,8 @@ package import TensorCore
 ///
 ///     buckets.begin(passes: microBatches)
 ///     for each micro-batch: run forward and backward with the variables of parameter(_:at:)
-///     let gradients = try buckets.finish()   // summed over ranks
+///     let gradients = try buckets.finish()   // summed over ranks; the caller's to change
+///     buckets.reuse(gradients)               // their memory, for the next step
 ///
 /// Several micro-batches add up in the buffers; a buffer's sum starts when the last one's gradients are in it. Sums start in
 /// the order of the buckets on every rank, whatever the order in which gradients come, as collective operations must. A rank
@@ -19,6 +19,7 @@ package final class GradientBuckets<World: Communicator> {
     /// Where each parameter's gradient lies.
     package let layout: BucketLayout
     private let world: World
+    /// Empty where they have been given away.
     private var buffers: [Tensor]
     /// Gradients of each bucket's parameters that are still to come, of all backward passes.
     private var missing: [Int] = []
@@ -31,7 +32,7 @@ package final class GradientBuckets<World: Communicator> {
     package init(_ layout: BucketLayout, over world: World) {
         self.layout = layout
         self.world = world
-        buffers = layout.bucketCounts.map { Tensor(zeros: [$0]) }
+        buffers = layout.bucketCounts.map { _ in .nothing }
     }
 
     /// Bytes this rank hands to the reductions of a step; nothing in a world of one.
@@ -41,7 +42,10 @@ package final class GradientBuckets<World: Communicator> {
     ///
     /// - Parameter passes: backward passes to come, each of which gives every parameter one gradient.
     package func begin(passes: Int) {
-        for index in buffers.indices { buffers[index].fill(0) }
+        for (index, count) in layout.bucketCounts.enumerated() {
+            if buffers[index].count < count { buffers[index] = Tensor(uninitialized: [count]) }
+            buffers[index].fill(0)
+        }
         missing = layout.parametersPerBucket.map { passes * $0 }
         pending = []
         failure = nil
@@ -61,8 +65,8 @@ package final class GradientBuckets<World: Communicator> {
         let place = layout.places[index]
         let (source, target) = (gradient.pointer, buffers[place.bucket].mutablePointer + place.offset)
         let frozen = frozen ?? place.count..<place.count
-        ck_axpy(1, source, target, frozen.lowerBound)
-        ck_axpy(1, source + frozen.upperBound, target + frozen.upperBound, place.count - frozen.upperBound)
+        Team.add(source, to: target, frozen.lowerBound)
+        Team.add(source + frozen.upperBound, to: target + frozen.upperBound, place.count - frozen.upperBound)
         missing[place.bucket] -= 1
         precondition(missing[place.bucket] >= 0, "parameter \(index) has more gradients than backward passes")
         startFilled()
@@ -92,16 +96,20 @@ package final class GradientBuckets<World: Communicator> {
         }
     }
 
-    /// The gradients summed over all replicas, a tensor per bucket. Collective.
+    /// The gradients summed over all replicas, a tensor per bucket, in memory that nothing else refers to. Collective.
     package func finish() throws(MPIError) -> [Tensor] {
         let start = ContinuousClock.now
         defer { waitSeconds = (ContinuousClock.now - start) / .seconds(1) }
         while failure == nil, pending.count < buffers.count { startNext() }
         if let failure { throw failure }
-        for (index, sum) in pending.enumerated() { buffers[index] = try sum.wait() }
+        var sums: [Tensor] = []
+        for sum in pending { sums.append(try sum.wait()) }
         pending = []
-        return buffers
+        return sums
     }
+
+    /// Takes back what ``finish()`` gave, whose memory serves the next step.
+    package func reuse(_ sums: consuming [Tensor]) { buffers = sums }
 }
 
 extension Tensor {

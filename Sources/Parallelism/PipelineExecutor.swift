@@ -25,8 +25,6 @@ package final class PipelineExecutor<World: Communicator> {
     private let outbox: Outbox<World>
     private var inputs: Inbox<World>?
     private var gradients: Inbox<World>?
-    /// Thrown by a progress call inside an action, which cannot throw.
-    private var failure: MPIError?
     package private(set) var timing = PipelineTiming()
 
     package init(_ pipeline: World) {
@@ -90,9 +88,8 @@ package final class PipelineExecutor<World: Communicator> {
                 }
             }
             WorkProgress.note()
-            Trace.span(.poll) { progress() }
+            try Trace.span(.poll) { () throws(MPIError) in try progress() }
             try aside?.progress()
-            if let failure { throw failure }
         }
         if let weightGradients { try make(weightGradients) { true } }
         try outbox.finish()
@@ -147,8 +144,7 @@ package final class PipelineExecutor<World: Communicator> {
             try Trace.span(.weightGradients) { () throws(MPIError) in
                 repeat {
                     weightGradients.advance()
-                    progress()
-                    if let failure { throw failure }
+                    try progress()
                     guard try areWanted() else { return }
                 } while weightGradients.passCount > 0
             }
@@ -171,15 +167,11 @@ package final class PipelineExecutor<World: Communicator> {
         }
     }
 
-    /// Lets MPI move messages: it does so only when it is called. To be called now and then by long actions.
-    package func progress() {
-        guard failure == nil, pipeline.size > 1 else { return }
-        do throws(MPIError) {
-            try outbox.progress()
-            try inputs?.progress()
-            try gradients?.progress()
-        } catch {
-            failure = error
-        }
+    /// Lets MPI move messages: it does so only when it is called.
+    private func progress() throws(MPIError) {
+        guard pipeline.size > 1 else { return }
+        try outbox.progress()
+        try inputs?.progress()
+        try gradients?.progress()
     }
 }

@@ -49,16 +49,28 @@ package enum Team {
 
     /// What `body` makes of each of 0..<count, long work that threads take one by one.
     ///
-    /// - Parameter body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its
-    ///   thread does alone, unless there is but one item.
-    /// - Throws: the first error by number; after an error no item is begun.
-    package static func map<Result>(_ count: Int, _ body: (_ item: Int, _ isCaller: Bool) throws -> Result) throws -> [Result] {
+    /// - Parameters:
+    ///   - meanwhile: what the caller's thread does every two milliseconds while it waits for others' items.
+    ///   - body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its thread does
+    ///     alone, unless there is but one item.
+    /// - Throws: the first error by number, then that of `meanwhile`; after an error no item is begun.
+    package static func map<Result>(
+        _ count: Int, meanwhile: (() throws -> Void)? = nil, _ body: (_ item: Int, _ isCaller: Bool) throws -> Result
+    ) throws -> [Result] {
         guard threads > 1, count > 1 else { return try (0..<count).map { try body($0, true) } }
         let caller = pthread_self()
         let hasFailed = Atomic<Bool>(false)
+        var refusal: (any Error)?
+        func wait() {
+            guard refusal == nil, let meanwhile else { return }
+            do { try meanwhile() } catch {
+                refusal = error
+                hasFailed.store(true, ordering: .relaxed)
+            }
+        }
         var outcomes = [Swift.Result<Result, any Error>?](repeating: nil, count: count)
         outcomes.withUnsafeMutableBufferPointer { outcomes in
-            share(count, in: min(threads, count), parts: count) { items in
+            share(count, in: min(threads, count), parts: count, meanwhile: meanwhile == nil ? nil : wait) { items in
                 for item in items where !hasFailed.load(ordering: .relaxed) {
                     let outcome = Swift.Result { try body(item, pthread_equal(pthread_self(), caller) != 0) }
                     if case .failure = outcome { hasFailed.store(true, ordering: .relaxed) }
@@ -67,24 +79,30 @@ package enum Team {
             }
         }
         for case .failure(let error)? in outcomes { throw error }
+        if let refusal { throw refusal }
         return try outcomes.map { outcome in
             guard let outcome else { preconditionFailure("an item was left out") }
             return try outcome.get()
         }
     }
 
-    private static func share(_ count: Int, in threads: Int, parts: Int, _ body: (Range<Int>) -> Void) {
+    private static func share(
+        _ count: Int, in threads: Int, parts: Int, meanwhile: (() -> Void)? = nil, _ body: (Range<Int>) -> Void
+    ) {
         guard count > 0 else { return }
         guard threads > 1, parts > 1 else { return body(0..<count) }
         withoutActuallyEscaping(body) { body in
-            var work = SharedWork(count: count, parts: parts, body: body)
+            var work = SharedWork(count: count, parts: parts, body: body, meanwhile: meanwhile)
             withUnsafeMutablePointer(to: &work) { work in
-                ck_share(
+                ck_share_long(
                     threads, parts,
                     { context, part in
                         guard let work = context?.assumingMemoryBound(to: SharedWork.self).pointee else { return }
                         work.body(part * work.count / work.parts..<(part + 1) * work.count / work.parts)
-                    }, work)
+                    },
+                    meanwhile == nil
+                        ? nil : { context in context?.assumingMemoryBound(to: SharedWork.self).pointee.meanwhile?() },
+                    work)
             }
         }
     }
@@ -98,6 +116,33 @@ package enum Team {
         share((count + block - 1) / block, cost: block) { blocks in
             body(blocks.lowerBound * block..<min(count, blocks.upperBound * block))
         }
+    }
+
+    /// target ← target + scale·source, element by element.
+    package static func add(
+        _ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, _ count: Int, scale: Float = 1
+    ) {
+        shareElements(count) { ck_axpy(scale, source + $0.lowerBound, target + $0.lowerBound, $0.count) }
+    }
+
+    /// target ← source.
+    package static func copy(_ source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>, _ count: Int) {
+        shareElements(count) { (target + $0.lowerBound).update(from: source + $0.lowerBound, count: $0.count) }
+    }
+
+    /// Σ x²: the sums of chunks of a fixed size, added in their order.
+    package static func sumOfSquares(_ source: UnsafePointer<Float>, _ count: Int) -> Double {
+        let chunks = (count + elementsOfAThread - 1) / elementsOfAThread
+        var sums = [Double](repeating: 0, count: chunks)
+        sums.withUnsafeMutableBufferPointer { sums in
+            share(chunks, cost: elementsOfAThread) { range in
+                for chunk in range {
+                    let first = chunk * elementsOfAThread
+                    sums[chunk] = ck_sum_squares(source + first, min(elementsOfAThread, count - first))
+                }
+            }
+        }
+        return sums.reduce(0, +)
     }
 
     /// Items of a chunk whose sums ``sum(_:of:cost:_:)`` adds up.
@@ -124,4 +169,5 @@ private struct SharedWork {
     let count: Int
     let parts: Int
     let body: (Range<Int>) -> Void
+    let meanwhile: (() -> Void)?
 }

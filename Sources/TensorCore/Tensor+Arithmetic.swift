@@ -4,8 +4,7 @@ extension Tensor {
     /// self ← self + scale·other, element by element.
     package mutating func add(_ other: Tensor, scale: Float = 1) {
         precondition(count == other.count, "add \(other.shape) to \(shape)")
-        let (source, target) = (other.pointer, mutablePointer)
-        Team.shareElements(count) { ck_axpy(scale, source + $0.lowerBound, target + $0.lowerBound, $0.count) }
+        Team.add(other.pointer, to: mutablePointer, count, scale: scale)
     }
 
     /// self ← self·factor.
@@ -15,7 +14,10 @@ extension Tensor {
     }
 
     /// Sets every element.
-    package mutating func fill(_ value: Float) { mutablePointer.update(repeating: value, count: count) }
+    package mutating func fill(_ value: Float) {
+        let target = mutablePointer
+        Team.shareElements(count) { (target + $0.lowerBound).update(repeating: value, count: $0.count) }
+    }
 
     /// Σ x².
     package var squaredNorm: Double { ck_sum_squares(pointer, count) }

@@ -153,9 +153,10 @@ package final class ThreadCommunicator: Communicator {
         data.copyBytes(from: exchange(rank == root ? Array(data) : [])[root])
     }
 
-    package func allGather(
-        _ part: UnsafeRawBufferPointer, lengths: [Int], into result: UnsafeMutableRawBufferPointer
-    ) throws(MPIError) { result.copyBytes(from: exchange(Array(part)).joined()) }
+    package func allGather(_ data: UnsafeMutableRawBufferPointer, lengths: [Int]) throws(MPIError) {
+        let first = lengths[..<rank].reduce(0, +)
+        data.copyBytes(from: exchange(Array(data[first..<first + lengths[rank]])).joined())
+    }
 
     package func barrier() throws(MPIError) { _ = exchange([]) }
 

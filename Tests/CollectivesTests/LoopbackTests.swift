@@ -10,13 +10,19 @@ import Testing
 
     @Test func `a world of one leaves reductions, broadcasts and gathers as they are`() throws {
         var tensor = Tensor([1, 2, 3], [3])
-        try world.allReduceSum(&tensor)
         try world.broadcast(&tensor)
         #expect(tensor.elements == [1, 2, 3])
         #expect(try world.allReduce(Int64(7), .min) == 7)
         #expect(try world.allGather([5, 6]) == [[5, 6]])
         #expect(try world.startAllReduceSum(tensor).wait().elements == [1, 2, 3])
         #expect(world.bytesSent == 0)
+    }
+
+    @Test func `what ranks have agreed to end with is common to them`() {
+        let error = #expect(throws: AgreedError.self) {
+            try world.agree { throw MPIError(operation: "none", rank: 0, code: 0, text: "") }
+        }
+        #expect(error?.isCommon == true)
     }
 
     @Test func `what is sent to oneself arrives in order, by tag`() throws {

@@ -46,10 +46,22 @@ import Testing
         let buckets = GradientBuckets(BucketLayout(counts: [512, 512], bytes: 4), over: LoopbackCommunicator())
         func step() throws -> [UnsafePointer<Float>] {
             buckets.begin(passes: 0)
-            return try buckets.finish().map(\.pointer)
+            let sums = try buckets.finish()
+            defer { buckets.reuse(sums) }
+            return sums.map(\.pointer)
         }
         let first = try step()
         #expect(try step() == first)
+    }
+
+    @Test func `sums are their caller's alone`() throws {
+        let buckets = GradientBuckets(BucketLayout(counts: [512, 512], bytes: 4), over: LoopbackCommunicator())
+        buckets.begin(passes: 0)
+        var sums = try buckets.finish()
+        let before = sums.map(\.pointer)
+        // A tensor that another refers to is copied first.
+        for index in sums.indices { sums[index].mutablePointer[0] = 1 }
+        #expect(sums.map(\.pointer) == before)
     }
 
     @Test func `a rank without sequences contributes zeros`() throws {

@@ -24,10 +24,10 @@ extension RankTests {
         }
 
         @Test func `sum, minimum and maximum are those of all ranks`() throws {
-            var tensor = Tensor([Float(rank), 1, -Float(rank)], [3])
-            try world.allReduceSum(&tensor)
+            var elements = [Float(rank), 1, -Float(rank)]
+            try world.allReduce(&elements, .sum)
             let total = Float(size * (size - 1) / 2)
-            #expect(tensor.elements == [total, Float(size), -total])
+            #expect(elements == [total, Float(size), -total])
             #expect(try world.allReduce(Int64(rank), .max) == Int64(size - 1))
             #expect(try world.allReduce(Int64(rank) - 5, .min) == -5)
             #expect(try world.allReduce(Double(rank) + 0.5, .sum) == Double(total) + 0.5 * Double(size))
@@ -44,15 +44,26 @@ extension RankTests {
         @Test(arguments: [17, 1001, 70_001]) func `a sum has the same bits on every rank and in every run`(count: Int) throws {
             var random = RandomStream(seed: 5, stream: UInt64(rank))
             let mine = Tensor(normal: [count], from: &random)
-            var first = mine.copy()
-            try world.allReduceSum(&first)
-            for _ in 0..<5 {
-                var again = mine.copy()
-                try world.allReduceSum(&again)
-                #expect(again.elements == first.elements)
+            func sum() throws -> Tensor {
+                // As gradients are: two at a time, while this rank does something else.
+                let sums = [try world.startAllReduceSum(mine.copy()), try world.startAllReduceSum(mine.copy())]
+                usleep(UInt32(1000 * rank))
+                let (first, second) = (try sums[0].wait(), try sums[1].wait())
+                #expect(first.elements == second.elements)
+                return first
             }
+            let first = try sum()
+            for _ in 0..<5 { #expect(try sum().elements == first.elements) }
             let bytes = first.withElements { Array(UnsafeRawBufferPointer($0)) }
             #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+            // Whatever the order of additions: close to the sum of what all ranks have.
+            var exact = [Double](repeating: 0, count: count)
+            for other in 0..<size {
+                var random = RandomStream(seed: 5, stream: UInt64(other))
+                let part = Tensor(normal: [count], from: &random)
+                for i in exact.indices { exact[i] += Double(part.pointer[i]) }
+            }
+            #expect(zip(first.elements, exact).allSatisfy { abs(Double($0) - $1) < 1e-6 * Double(size) })
         }
 
         @Test func `a reduction under way hands its tensor back summed`() throws {
@@ -163,9 +174,9 @@ extension RankTests {
 
         @Test func `a group of one hands nothing over`() throws {
             let alone = try #require(try world.split(color: rank, key: 0))
-            var tensor = Tensor(repeating: 1, [1000])
-            try alone.allReduceSum(&tensor)
-            _ = try alone.startAllReduceSum(tensor).wait()
+            var elements = [Float](repeating: 1, count: 1000)
+            try alone.allReduce(&elements, .sum)
+            _ = try alone.startAllReduceSum(Tensor(elements, [1000])).wait()
             _ = try alone.allGather([UInt8](repeating: 1, count: 3))
             _ = try alone.broadcast(Int64(7), root: 0)
             #expect(alone.bytesSent == 0)
@@ -189,9 +200,9 @@ extension RankTests {
         func `messages longer than MPI counts travel in pieces`() throws {
             let world = try #require(world as? MPICommunicator)
             let small = try world.limited(toPieces: 7)
-            var tensor = Tensor((0..<50).map { Float($0) }, [50])
-            try small.allReduceSum(&tensor)
-            #expect(tensor.elements == (0..<50).map { Float($0 * size) })
+            var elements = (0..<50).map { Float($0) }
+            try small.allReduce(&elements, .sum)
+            #expect(elements == (0..<50).map { Float($0 * size) })
             let pending = try small.startAllReduceSum(Tensor(repeating: 2, [50]))
             #expect(try pending.wait().elements == [Float](repeating: Float(2 * size), count: 50))
             var bytes = (0..<20).map { UInt8($0 + rank) }

@@ -68,6 +68,27 @@ extension RankTests {
             for (a, b) in zip(whole.weights.tensors, sharded.weights.tensors) { #expect(a.elements == b.elements) }
         }
 
+        /// Buckets of two parameters or one, of which slices end in the midst.
+        @Test func `updated weights travel in the gradients' memory`() throws {
+            var random = RandomStream(seed: 23)
+            var weights = ModelWeights(Self.parameters)
+            // A gradient that has no weight lies in the last bucket, as a tied head's may.
+            let counts = weights.tensors.map(\.count)
+            let layout = BucketLayout(counts: counts, bytes: 16384)
+            var optimizer = Optimizer(.momentum(0), decay: 0, layout, isSharded: true, over: world)
+            var gradients = BucketLayout(counts: counts + [8], bytes: 16384).bucketCounts.map {
+                Tensor(normal: [$0], from: &random)
+            }
+            // Weights of their own, as a step leaves them.
+            for index in weights.tensors.indices { _ = weights[index].mutablePointer }
+            StoragePool.shared.trim()
+            let before = StoragePool.shared.systemAllocations
+            try optimizer.step(&weights, gradients: &gradients, learningRate: 0.1, gradientScale: 1, over: world)
+            #expect(StoragePool.shared.systemAllocations == before)
+            let bytes = weights.tensors.flatMap { $0.withElements { Array(UnsafeRawBufferPointer($0)) } }
+            #expect(try world.allGather(bytes).allSatisfy { $0 == bytes })
+        }
+
         @Test func `all ranks hold the same weights after some steps, and the loss has fallen`() throws {
             let trained = try train(world, steps: 12)
             let bytes = trained.weights.tensors.flatMap { $0.withElements { Array(UnsafeRawBufferPointer($0)) } }

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -39,6 +40,44 @@ import Testing
             let alone = columnSums()
             withThreads(threads) { #expect(columnSums() == alone) }
         }
+    }
+
+    @Test func `a caller that waits for another's item sleeps, and does what it is given meanwhile`() throws {
+        let isReleased = Atomic<Bool>(false)
+        func work() {
+            let end = ContinuousClock.now + .seconds(20)
+            while !isReleased.load(ordering: .acquiring), .now < end { usleep(1000) }
+        }
+        var calls = 0
+        let before = threadSeconds()
+        let isHelped = try withHelper(work) {
+            calls += 1
+            if calls == 200 { isReleased.store(true, ordering: .releasing) }
+        }
+        #expect(isHelped && calls >= 200)
+        // Of 0.4 s and more.
+        #expect(threadSeconds() - before < 0.2)
+    }
+
+    @Test func `an error of what the caller does meanwhile is the map's`() {
+        #expect(throws: Refused(item: 9)) {
+            try withHelper({ usleep(100_000) }, meanwhile: { throw Refused(item: 9) })
+        }
+    }
+
+    private func threadSeconds() -> Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + 1e-9 * Double(time.tv_nsec)
+    }
+
+    /// Of whole chunks, and of one that is not.
+    @Test(arguments: [0, 7, 1 << 15, 100_001]) func `a sum of squares does not depend on the threads`(_ count: Int) {
+        var random = RandomStream(seed: 5)
+        let x = Tensor(normal: [count], from: &random)
+        let alone = withThreads(1) { Team.sumOfSquares(x.pointer, count) }
+        for threads in [2, 5] { #expect(withThreads(threads) { Team.sumOfSquares(x.pointer, count) } == alone) }
+        #expect(abs(alone - x.squaredNorm) <= 1e-12 * x.squaredNorm)
     }
 
     @Test func `every item of every work is done once, whatever the works before`() {

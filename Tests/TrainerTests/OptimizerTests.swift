@@ -37,8 +37,9 @@ import Testing
         func run(_ world: some Communicator) throws {
             var optimizer = Optimizer(rule, decay: decay, layout, isSharded: shard, over: world)
             for step in 0..<steps {
+                var gradients = gradients(layout, step: step)
                 try optimizer.step(
-                    &weights, gradients: gradients(layout, step: step), learningRate: 0.01, gradientScale: 0.5, over: world)
+                    &weights, gradients: &gradients, learningRate: 0.01, gradientScale: 0.5, over: world)
             }
         }
         try run(world)

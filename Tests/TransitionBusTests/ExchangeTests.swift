@@ -6,6 +6,7 @@ import Glibc
 import Support
 import Synchronization
 import TensorCore
+import TestSupport
 import Testing
 
 @testable import TransitionBus
@@ -106,6 +107,30 @@ import Testing
         drill.faults = 0.24
         let outcomes = try await ThreadWorld.results(size: 2) { [drill] in try drill.run($0) }
         #expect(outcomes.allSatisfy { $0.applied == 160 && $0.digest == outcomes[0].digest })
+    }
+
+    /// With the waits and tries of a run. Rank 0 has published everything, of which rank 1 lacks some, and its thread waits for
+    /// another one of its own for longer than five requests take.
+    @Test func `an owner that waits for its own threads is asked, and answers`() async throws {
+        let drill = BusDrill(layers: 12, steps: 1, transport: .ipc)
+        let statistics = try await ThreadWorld.results(size: 2) { world in
+            var configuration = drill.configuration(rank: world.rank)
+            configuration.timing = BusConfiguration.Timing()
+            if world.rank == 1 {
+                configuration.faults = FaultInjection(drop: 0.3, double: 0, reorder: 0, corrupt: 0, seed: 11, rank: 1)
+            }
+            let bus = try configuration.open(world, MessagingContext())
+            try bus.beginStep(0, owners: [Int](repeating: 0, count: 12))
+            for layer in 0..<12 where world.rank == 0 { try bus.publish(drill.transition(step: 0, layer: layer)) }
+            try bus.collect {
+                guard world.rank == 0, $0.layer == 0 else { return }
+                let isHelped = try withHelper({ sleep(7) }, meanwhile: { try bus.poll() })
+                #expect(isHelped)
+            }
+            try bus.finishStep(stateDigest: sha256([]))
+            return bus.statistics
+        }
+        #expect(statistics[1].requests > 0 && statistics[0].replays > 0)
     }
 
     @Test(arguments: [BusTransport.ipc, .mpi])

@@ -52,6 +52,7 @@ void ck_add_bias(float *y, const float *bias, size_t rows, size_t columns);
 void ck_column_sums(const float *x, float *sum, size_t rows, size_t columns);
 
 // Cross entropy of one row of logits against `target`; the logits become scale·(softmax − onehot). Returns the loss in nats.
+// With scale 0 no gradient is made, here and below: what the logits become is of no use.
 float ck_cross_entropy(float *logits, size_t target, float scale, size_t columns);
 // Kullback-Leibler divergence Σ p·(log p − log q) of one row, p from `teacher`, q from `logits`; logits become scale·(q − p).
 float ck_kl_divergence(float *logits, const float *teacher, float scale, size_t columns);

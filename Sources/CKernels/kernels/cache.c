@@ -10,7 +10,9 @@ void CK_VARIANT(ck_cache_store)(const ck_cache *cache, size_t row, const float *
     int strange = 0;
     for (size_t i = 0; i < d; i++) strange |= !(x[i] - x[i] == 0);
     grid_t k = grid_of(range_of(x, d), q, q.clip_ratio);
-    if (strange || !(k.scale - k.scale == 0)) k = (grid_t){NAN, 0, 0, 0};
+    // The range of finite values may be none.
+    strange |= !(k.scale - k.scale == 0);
+    if (strange) k = (grid_t){NAN, 0, 0, 0};
     // Codes around 0 are moved up, and their zero point with them.
     int moved = q.symmetric ? 1 << (q.bits - 1) : 0;
     for (size_t i = 0; i < d; i++) codes[i] = strange ? 0 : (int16_t)((int32_t)code_of(x[i], k) + moved);

@@ -27,7 +27,7 @@ void CK_VARIANT(ck_gptq_columns)(
             for (int l = 0; l < LANES; l++) {
                 grid_t k = {scale[l], zero[l], least, most};
                 float c = code_of(w[i][l], k);
-                code[l] = (int16_t)(int32_t)c;
+                code[l] = (int16_t)whole_code(c);
                 e[l] = original[l] - value_of(c, k);
             }
             memcpy(codes + (size_t)columns[i] * b.rows + row, code, rows * sizeof *code);

@@ -200,9 +200,11 @@ float CK_VARIANT(ck_cross_entropy)(float *restrict logits, size_t target, float 
         logits[j] = ck_exp(logits[j] - top);
         sum += logits[j];
     }
-    float factor = scale / sum;
-    for (size_t j = 0; j < columns; j++) logits[j] *= factor;
-    logits[target] -= scale;
+    if (scale != 0) {
+        float factor = scale / sum;
+        for (size_t j = 0; j < columns; j++) logits[j] *= factor;
+        logits[target] -= scale;
+    }
     return logf(sum) + top - at_target;
 }
 
@@ -216,8 +218,9 @@ float CK_VARIANT(ck_kl_divergence)(float *restrict logits, const float *restrict
         sum_q += ck_exp(l);
     }
     float to_p = scale / sum_p, to_q = scale / sum_q;
-    for (size_t j = 0; j < columns; j++)
-        logits[j] = to_q * ck_exp(logits[j] - top_q) - to_p * ck_exp(teacher[j] - top_p);
+    if (scale != 0)
+        for (size_t j = 0; j < columns; j++)
+            logits[j] = to_q * ck_exp(logits[j] - top_q) - to_p * ck_exp(teacher[j] - top_p);
     return cross / sum_p - logf(sum_p) + logf(sum_q);
 }
 

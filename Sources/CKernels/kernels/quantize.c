@@ -89,6 +89,9 @@ INLINE float code_of(float x, grid_t k) {
     return code > k.most ? k.most : code;
 }
 
+// A code as an integer; of a NaN, which no integer is, 0.
+INLINE int32_t whole_code(float code) { return code == code ? (int32_t)code : 0; }
+
 INLINE float value_of(float code, grid_t k) { return (code - k.zero) * k.scale; }
 
 void CK_VARIANT(ck_fake_quantize)(
@@ -108,7 +111,7 @@ void CK_VARIANT(ck_quantize_codes)(
     const float *x, int16_t *codes, size_t groups, size_t g, ck_quantizer q, const float *clip, float *scales, float *zeros) {
     for (size_t group = 0; group < groups; group++, x += g, codes += g) {
         grid_t k = grid_of(range_of(x, g), q, clip ? clip[group] : q.clip_ratio);
-        for (size_t i = 0; i < g; i++) codes[i] = (int16_t)(int32_t)code_of(x[i], k);
+        for (size_t i = 0; i < g; i++) codes[i] = (int16_t)whole_code(code_of(x[i], k));
         if (scales) scales[group] = k.scale;
         if (zeros) zeros[group] = k.zero;
     }

@@ -6,11 +6,17 @@ INLINE float digits_rate(const float *rates, int limit, int code) {
     return rates[limit + (code > limit ? limit : code < -limit ? -limit : code)];
 }
 
+// The whole number nearest to a quotient, within ±(2·largest + 2), which leads from any number beyond any other; 0 for 0/0.
+INLINE int digits_apart(float above, float below, int largest) {
+    float nearest = __builtin_rintf(above / below), most = (float)(2 * largest + 2);
+    return whole_code(nearest > most ? most : nearest < -most ? -most : nearest);
+}
+
 // The number near x that is cheapest: its squared distance by `curve` and what its bits cost.
 INLINE float digits_choice(float x, float curve, const float *rates, float price, int limit, float most) {
     float nearest = __builtin_rintf(x);
     nearest = nearest > most ? most : nearest < -most ? -most : nearest;
-    if (!rates || nearest == 0) return nearest;
+    if (!rates || !(fabsf(nearest) > 0)) return nearest;
     float toward = nearest > 0 ? -1 : 1, best = nearest, least = 0;
     // Nearest, one and two nearer to 0, and 0.
     for (int t = 0; t < 4; t++) {
@@ -46,7 +52,7 @@ void CK_VARIANT(ck_ternary_round)(
             for (int l = 0; l < LANES; l++) {
                 float c = digits_choice(all[l] * reciprocal, curves[j], rates, d.price, (int)d.limit, (float)d.largest);
                 e[l] = own[l] - c * scale;
-                if ((size_t)l < rows) codes[(row + l) * n + j] = (int16_t)c;
+                if ((size_t)l < rows) codes[(row + l) * n + j] = (int16_t)whole_code(c);
             }
             memcpy(errors + j * LANES, &e, sizeof e);
         }
@@ -66,7 +72,7 @@ size_t CK_VARIANT(ck_ternary_recode)(
                 // Changing the number by t changes the error by t²·curve − 2·t·slope.
                 float scale = d.scales[j], curve = scale * scale * moment[j * n + j], slope = scale * g[j];
                 const float *rates = d.rates + j * (2 * d.limit + 1);
-                int code = own[j], middle = (int)__builtin_rintf(slope / curve), chosen = code;
+                int code = own[j], middle = digits_apart(slope, curve, largest), chosen = code;
                 float least = -1e-5f * curve;
                 for (int candidate = 0; candidate < 4; candidate++) {
                     int c = candidate < 3 ? code + middle + candidate - 1 : 0;

@@ -49,10 +49,9 @@ int cmpi_iallreduce(
     cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, cmpi_op op,
     cmpi_request _Nullable *_Nonnull request);
 int cmpi_bcast(cmpi_comm _Nullable comm, void *_Nullable data, int count, cmpi_type type, int root);
-/// `counts` and `offsets`, in elements, of every rank's part of `result`.
+/// In place. `counts` and `offsets`, in elements, of every rank's part of `data`.
 int cmpi_allgatherv(
-    cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, void *_Nullable result,
-    const int *_Nonnull counts, const int *_Nonnull offsets);
+    cmpi_comm _Nullable comm, void *_Nullable data, cmpi_type type, const int *_Nonnull counts, const int *_Nonnull offsets);
 
 int cmpi_send(cmpi_comm _Nullable comm, const void *_Nullable data, int count, cmpi_type type, int peer, int tag);
 /// Fails unless exactly `count` elements arrive.

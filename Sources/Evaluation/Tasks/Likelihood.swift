@@ -67,7 +67,7 @@ private func targetLikelihood(_ hidden: Tensor, _ head: Tensor, _ targets: [Int3
             for token in 0..<vocabulary where isGreedy && token != wanted {
                 isGreedy = token < wanted ? values[token] < values[wanted] : values[token] <= values[wanted]
             }
-            sum -= Double(ck_cross_entropy(values, wanted, 1, vocabulary))
+            sum -= Double(ck_cross_entropy(values, wanted, 0, vocabulary))
         }
     }
     return Likelihood(logarithm: sum, isGreedy: isGreedy)

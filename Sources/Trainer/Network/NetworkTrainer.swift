@@ -70,14 +70,15 @@ package final class NetworkTrainer<Hooks: HookTransform, World: Communicator> {
     package func step(
         _ index: Int, _ batch: ReplicaBatch, globalSequences: Int, learningRate: Float
     ) throws -> StepResult {
-        let (gradients, loss) = try gradients(batch, globalSequences: globalSequences)
+        var (gradients, loss) = try gradients(batch, globalSequences: globalSequences)
         let norm = try Trace.span(.gradients) { () throws(MPIError) in try gradientNorm(gradients) }
         guard loss.isFinite, norm.isFinite else { throw TrainingError.diverged(step: index) }
         try Trace.span(.optimizer) { () throws(MPIError) in
             try optimizer.step(
-                &weights, gradients: gradients, learningRate: learningRate,
+                &weights, gradients: &gradients, learningRate: learningRate,
                 gradientScale: Float(clippingFactor(norm: norm, limit: settings.clipNorm)), over: groups.replicas)
         }
+        buckets.reuse(gradients)
         return StepResult(loss: loss, gradientNorm: norm, communicationSeconds: buckets.waitSeconds)
     }
 

@@ -1,4 +1,3 @@
-internal import CKernels
 package import Collectives
 package import Parallelism
 internal import Runs
@@ -7,8 +6,8 @@ package import TensorCore
 /// Applies an update rule to a model's weights: to all of them or, sharded, to this rank's slice.
 ///
 /// Sharded (Rajbhandari et al., arXiv 1910.02054, stage 1), each rank keeps the rule's state for one contiguous slice of all
-/// weights and updates these weights, and an all-gather gives every rank the others' slices. A weight's change depends only on
-/// its own numbers, so that the result is the same to the bit.
+/// weights and updates these weights, and all-gathers, one a bucket, give every rank the others' slices. A weight's change
+/// depends only on its own numbers, so that the result is the same to the bit.
 package struct Optimizer {
     private let rule: UpdateRule
     private let decay: Float
@@ -72,10 +71,11 @@ package struct Optimizer {
     /// One step. Collective when sharded.
     ///
     /// - Parameters:
-    ///   - gradients: a tensor per bucket, summed over ranks.
+    ///   - gradients: a tensor per bucket, summed over ranks; of at least the layout's elements. Where sharded, what they
+    ///     hold afterwards is of no use: weights travel in their memory.
     ///   - gradientScale: factor on them (see ``clippingFactor(norm:limit:)``).
     package mutating func step(
-        _ weights: inout ModelWeights<Tensor>, gradients: [Tensor], learningRate: Float, gradientScale: Float,
+        _ weights: inout ModelWeights<Tensor>, gradients: inout [Tensor], learningRate: Float, gradientScale: Float,
         over world: some Communicator
     ) throws(MPIError) {
         number += 1
@@ -89,25 +89,39 @@ package struct Optimizer {
                 gradients: gradients[place.bucket].pointer + place.offset + inParameter.lowerBound,
                 state: states.map { $0 + inSlice }, count: inParameter.count)
         }
-        if isSharded { try share(&weights, over: world) }
+        if isSharded { try share(&weights, in: &gradients, over: world) }
     }
 
-    /// Gives every rank the weights that the others have updated.
-    private func share(_ weights: inout ModelWeights<Tensor>, over world: some Communicator) throws(MPIError) {
-        var mine = Tensor(uninitialized: [owned.count, 1])
-        let target = mine.mutablePointer
-        for (parameter, inParameter, inSlice) in pieces(of: owned) {
-            (target + inSlice).update(from: weights[parameter].pointer + inParameter.lowerBound, count: inParameter.count)
-        }
-        let all = try world.allGatherRows(mine)
-        for (parameter, inParameter, inSlice) in pieces(of: 0..<layout.count) {
-            weights[parameter].mutablePointer.update(from: all.pointer + inSlice, count: inParameter.count)
+    /// Gives every rank the weights that the others have updated, bucket by bucket in the memory of the gradients.
+    private func share(
+        _ weights: inout ModelWeights<Tensor>, in buckets: inout [Tensor], over world: some Communicator
+    ) throws(MPIError) {
+        let slices = (0..<world.size).map { slice(of: layout.count, rank: $0, ranks: world.size) }
+        var first = 0
+        for (index, count) in layout.bucketCounts.enumerated() {
+            let bucket = first..<first + count
+            let parts = slices.map { $0.clamped(to: bucket) }
+            let target = buckets[index].mutablePointer
+            for piece in pieces(of: parts[world.rank]) {
+                let source = weights[piece.parameter].pointer + piece.inParameter.lowerBound
+                Team.copy(
+                    source, to: target + parts[world.rank].lowerBound - first + piece.inSlice, piece.inParameter.count)
+            }
+            try world.allGather(&buckets[index], counts: parts.map(\.count))
+            for (rank, part) in parts.enumerated() where rank != world.rank {
+                for piece in pieces(of: part) {
+                    let goal = weights[piece.parameter].mutablePointer + piece.inParameter.lowerBound
+                    Team.copy(target + part.lowerBound - first + piece.inSlice, to: goal, piece.inParameter.count)
+                }
+            }
+            first += count
         }
     }
 
     /// The parameters that overlap a slice of all weights, each with the overlapping part and its beginning in the slice.
     private func pieces(of slice: Range<Int>) -> [(parameter: Int, inParameter: Range<Int>, inSlice: Int)] {
         var (first, result) = (0, [(parameter: Int, inParameter: Range<Int>, inSlice: Int)]())
+        guard !slice.isEmpty else { return result }
         for (parameter, place) in layout.places.enumerated() {
             let part = slice.clamped(to: first..<first + place.count)
             if !part.isEmpty {

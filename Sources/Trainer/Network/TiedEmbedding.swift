@@ -1,4 +1,3 @@
-internal import CKernels
 internal import Collectives
 internal import Models
 internal import Parallelism
@@ -51,8 +50,9 @@ struct TiedEmbedding {
         case .elsewhere: break
         case .whole(let index, _):
             let head = layout.places[layout.places.count - 1]
-            let part = gradients[head.bucket].slice(head.offset..<head.offset + head.count)
-            add(part, to: &gradients, layout.places[index])
+            let target = gradients[layout.places[index].bucket].mutablePointer
+            // Another place, whether or not of the same bucket.
+            add(gradients[head.bucket].pointer + head.offset, to: target, layout.places[index])
         case .table(let index): try exchange(&gradients, layout.places[index], pipeline, with: pipeline.size - 1)
         case .head(let index): try exchange(&gradients, layout.places[index], pipeline, with: 0)
         }
@@ -62,13 +62,16 @@ struct TiedEmbedding {
         _ gradients: inout [Tensor], _ place: BucketLayout.Place, _ pipeline: some Communicator, with peer: Int
     ) throws(MPIError) {
         let receiving = try pipeline.startReceive([place.count], from: peer)
-        let sending = try pipeline.startSend(gradients[place.bucket].slice(place.offset..<place.offset + place.count), to: peer)
-        add(try receiving.wait(), to: &gradients, place)
-        _ = try sending.wait()
+        let target = gradients[place.bucket].mutablePointer
+        // From the bucket itself, which changes once the message is gone.
+        let own = UnsafeRawBufferPointer(UnsafeBufferPointer(start: target + place.offset, count: place.count))
+        _ = try pipeline.startSend(own, of: gradients[place.bucket], to: peer, tag: 0).wait()
+        let part = try receiving.wait()
+        add(part.pointer, to: target, place)
     }
 
-    private func add(_ part: Tensor, to gradients: inout [Tensor], _ place: BucketLayout.Place) {
-        ck_axpy(1, part.pointer, gradients[place.bucket].mutablePointer + place.offset, place.count)
+    private func add(_ part: UnsafePointer<Float>, to bucket: UnsafeMutablePointer<Float>, _ place: BucketLayout.Place) {
+        Team.add(part, to: bucket + place.offset, place.count)
     }
 }
 
@@ -76,6 +79,6 @@ extension BucketLayout {
     /// Σ g² of one parameter's gradient.
     func squaredNorm(of parameter: Int, in gradients: [Tensor]) -> Double {
         let place = places[parameter]
-        return ck_sum_squares(gradients[place.bucket].pointer + place.offset, place.count)
+        return Team.sumOfSquares(gradients[place.bucket].pointer + place.offset, place.count)
     }
 }

@@ -44,8 +44,10 @@ extension RotationLearner {
     private func divided(_ begun: [CayleyStep], _ world: some Communicator) throws -> [Tensor] {
         let shares = RotationRows(orders: begun.map(\.start.rows), ranks: world.size)
         let columns = begun.map(\.start.columns)
-        var own = Tensor(uninitialized: [shares.count(of: world.rank)])
-        var target = own.mutablePointer
+        let counts = (0..<world.size).map(shares.count(of:))
+        // Pieces are in the order of the rotations and their rows, rank by rank.
+        var all = Tensor(uninitialized: [counts.reduce(0, +)])
+        var target = all.mutablePointer + counts[..<world.rank].reduce(0, +)
         try world.agree {
             for piece in shares.pieces(of: world.rank) {
                 let rows = try begun[piece.rotation].rows(piece.rows)
@@ -53,15 +55,7 @@ extension RotationLearner {
                 target += piece.rows.count * columns[piece.rotation]
             }
         }
-        // Pieces are in the order of the rotations and their rows, rank by rank.
-        var all = Tensor(uninitialized: [begun.reduce(0) { $0 + $1.start.count }])
-        let lengths = (0..<world.size).map { shares.count(of: $0) * MemoryLayout<Float>.stride }
-        try own.withElements { part throws(MPIError) in
-            try all.withMutableElements { all throws(MPIError) in
-                try world.allGather(
-                    UnsafeRawBufferPointer(part), lengths: lengths, into: UnsafeMutableRawBufferPointer(all))
-            }
-        }
+        try world.allGather(&all, counts: counts)
         var first = 0
         return begun.map { step in
             defer { first += step.start.count }

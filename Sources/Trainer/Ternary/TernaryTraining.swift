@@ -215,7 +215,8 @@ package final class TernaryTraining<World: Communicator> {
     private func compute(_ numbers: [Int], _ work: inout Work, _ kind: Trace.Kind) throws -> [Transition] {
         let begun = ContinuousClock.now
         let polledBefore = pollSeconds
-        let computed = try Team.map(numbers.count) { place, isCaller in
+        // A rank that waits for its own threads still answers others.
+        let computed = try Team.map(numbers.count, meanwhile: { try pollAtTimes(hasWorked: false) }) { place, isCaller in
             // Reading the processor time often makes the system give the core to others, which belongs to the span.
             try Trace.span(kind, numbers[place]) {
                 let time = TransitionDispatch.processorTime
@@ -241,10 +242,10 @@ package final class TernaryTraining<World: Communicator> {
     }
 
     /// Looks for messages unless that has just been done.
-    private func pollAtTimes() throws {
+    private func pollAtTimes(hasWorked: Bool = true) throws {
         let now = ContinuousClock.now
         guard now - lastPoll >= Self.pollPause else { return }
-        WorkProgress.note()
+        if hasWorked { WorkProgress.note() }
         try exchange.poll()
         lastPoll = .now
         pollSeconds += (lastPoll - now) / .seconds(1)
