@@ -19,6 +19,8 @@ package struct Optimizer {
     /// One tensor per number that the rule keeps, each of `owned.count` elements.
     private var state: [Tensor]
     private var number = 0
+    /// Values of each rank that the others receive at once.
+    private static let sharedAtOnce = 1 << 18
 
     package init(_ rule: UpdateRule, decay: Float, _ layout: BucketLayout, isSharded: Bool, over world: some Communicator) {
         self.rule = rule
@@ -92,16 +94,29 @@ package struct Optimizer {
         if isSharded { try share(&weights, over: world) }
     }
 
-    /// Gives every rank the weights that the others have updated.
+    /// Gives every rank the weights that the others have updated, a part of each slice at a time: whole, they would take the
+    /// memory that sharding saves.
     private func share(_ weights: inout ModelWeights<Tensor>, over world: some Communicator) throws(MPIError) {
-        var mine = Tensor(uninitialized: [owned.count, 1])
-        let target = mine.mutablePointer
-        for (parameter, inParameter, inSlice) in pieces(of: owned) {
-            (target + inSlice).update(from: weights[parameter].pointer + inParameter.lowerBound, count: inParameter.count)
-        }
-        let all = try world.allGatherRows(mine)
-        for (parameter, inParameter, inSlice) in pieces(of: 0..<layout.count) {
-            weights[parameter].mutablePointer.update(from: all.pointer + inSlice, count: inParameter.count)
+        let slices = (0..<world.size).map { slice(of: layout.count, rank: $0, ranks: world.size) }
+        let longest = slices.map(\.count).max() ?? 0
+        for start in stride(from: 0, to: longest, by: Self.sharedAtOnce) {
+            let parts = slices.map { slice in
+                slice.clamped(to: slice.lowerBound + start..<slice.lowerBound + start + Self.sharedAtOnce)
+            }
+            var mine = Tensor(uninitialized: [parts[world.rank].count, 1])
+            let target = mine.mutablePointer
+            for (parameter, inParameter, inSlice) in pieces(of: parts[world.rank]) {
+                (target + inSlice).update(from: weights[parameter].pointer + inParameter.lowerBound, count: inParameter.count)
+            }
+            let all = try world.allGatherRows(mine)
+            var first = 0
+            for (rank, part) in parts.enumerated() {
+                for (parameter, inParameter, inSlice) in pieces(of: part) where rank != world.rank {
+                    (weights[parameter].mutablePointer + inParameter.lowerBound).update(
+                        from: all.pointer + first + inSlice, count: inParameter.count)
+                }
+                first += part.count
+            }
         }
     }
 
