@@ -52,6 +52,15 @@ package struct DigitBudget: Sendable {
     /// The error that a budget is out of reach, with the bits per weight that are possible.
     package struct Unreachable: Error, Equatable {
         package let least: Double, most: Double
+
+        /// The least and the most bits a weight that are possible, in whole hundredths, if `extra` of them are taken by other
+        /// things and the share `margin` is kept back.
+        package func possible(extra: Double, margin: Double) -> (least: Double, most: Double) {
+            func whole(_ bits: Double, _ rule: FloatingPointRoundingRule) -> Double {
+                ((bits + extra) / (1 - margin) * 100).rounded(rule) / 100
+            }
+            return (whole(least, .up), whole(most, .down))
+        }
     }
 
     /// - Parameters:

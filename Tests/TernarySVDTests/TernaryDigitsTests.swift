@@ -149,4 +149,21 @@ import Testing
             }
         }
     }
+
+    /// What a refusal names must be accepted, and a hundredth less must not.
+    @Test func `The bits that a refusal says are possible are possible`() throws {
+        let (counts, margin, headers) = ([1000, 2000, 3000], 0.002, 700.0)
+        let bits = counts.map { count in DigitBudget.drafts.indices.map { Double(count) * (5.4321 - 0.7453 * Double($0)) } }
+        func budget(_ bits: [[Double]], _ setting: Double) throws(DigitBudget.Unreachable) {
+            _ = try DigitBudget(counts: counts, bits: bits, total: (1 - margin) * setting * 6000 - headers)
+        }
+        let error = try #require(throws: DigitBudget.Unreachable.self) { try budget(bits, 0.1) }
+        let (least, most) = error.possible(extra: headers / 6000, margin: margin)
+        for setting in [least, most] {
+            #expect(throws: Never.self) { try budget(bits, setting) }
+        }
+        for setting in [least - 0.01, most + 0.01] {
+            #expect(throws: DigitBudget.Unreachable.self) { try budget(bits, setting) }
+        }
+    }
 }

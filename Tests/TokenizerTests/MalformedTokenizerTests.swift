@@ -39,6 +39,29 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("empty added token", "added_tokens[0].content: is empty") {
             $0.addedTokens = #"[{"id": 9, "content": ""}]"#
         },
+        MalformedTokenizer("gap before an added token", #"added_tokens[1].id: "<t>" has the id 8, but"#) {
+            $0.addedTokens = #"[{"id": 6, "content": "<s>"}, {"id": 8, "content": "<t>"}]"#
+        },
+        MalformedTokenizer("added token in a gap of the vocabulary", #""<s>" has the id 1, but"#) {
+            $0.vocabulary = #"{"a": 0, "b": 2, "c": 3, "ab": 4, "bc": 5}"#
+            $0.addedTokens = #"[{"id": 1, "content": "<s>"}]"#
+        },
+        MalformedTokenizer("added token twice, with other flags", #"added_tokens[1].content: "<s>" is listed a second time"#) {
+            $0.addedTokens = #"[{"id": 6, "content": "<s>"}, {"id": 6, "content": "<s>", "lstrip": true}]"#
+        },
+        MalformedTokenizer("added token that normalizes to nothing", #"added_tokens: nothing is left of "<s>""#) {
+            $0.normalizer = #"{"type": "Replace", "pattern": {"String": "<s>"}, "content": ""}"#
+            $0.addedTokens = #"[{"id": 6, "content": "<s>", "normalized": true}]"#
+        },
+        MalformedTokenizer("normalizer that grows", "normalizer: could make a text more than 1000 times") {
+            let step = #"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#
+            let steps = Array(repeating: step, count: 30).joined(separator: ", ")
+            $0.normalizer = #"{"type": "Sequence", "normalizers": [\#(steps)]}"#
+        },
+        MalformedTokenizer("first word behind a normalizer that moves it", "pre_tokenizer: marks the first word alone") {
+            $0.normalizer = #"{"type": "Replace", "pattern": {"String": "aa"}, "content": "b"}"#
+            $0.preTokenizer = #"{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}"#
+        },
         MalformedTokenizer("merge of an absent token", #"model.merges[1]: "z" is not in the vocabulary"#) {
             $0.merges = #"["a b", "a z"]"#
         },

@@ -30,8 +30,11 @@ private enum Fixtures {
         #expect(texts.count == lengths.count && !texts.isEmpty)
         for (text, wanted) in zip(texts, lengths) {
             let text = try #require(text.string)
+            let bytes = Array(text.utf8)
             var pieces: [Int] = []
-            PreTokenizer.forEachPiece(of: Array(text.utf8), isFirst: true, steps: steps[...]) { pieces.append($1.count) }
+            PreTokenizer.forEachPiece(of: bytes, range: bytes.indices, isFirst: true, steps: steps[...]) {
+                pieces.append($1.count)
+            }
             #expect(pieces == (try #require(wanted.integers)), "\(text.debugDescription)")
         }
     }
@@ -69,7 +72,7 @@ private enum Fixtures {
             let section = try #require(Fixtures.document?["pieces"]?[name]?["pre_tokenizer"])
             let steps = try PreTokenizer.steps(TokenizerSection(section, at: ""))
             var total = 0
-            PreTokenizer.forEachPiece(of: text, isFirst: true, steps: steps[...]) { total += $1.count }
+            PreTokenizer.forEachPiece(of: text, range: text.indices, isFirst: true, steps: steps[...]) { total += $1.count }
             #expect(total == text.count)
         }
     }

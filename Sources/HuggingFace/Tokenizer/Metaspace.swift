@@ -33,9 +33,19 @@ struct Metaspace: Sendable {
 
     /// A text with marks for spaces.
     func mark(_ text: ArraySlice<UInt8>, isFirst: Bool) -> [UInt8] {
-        let marked = Array(text).replacing([UInt8(ascii: " ")], with: mark)
+        var marked: [UInt8] = []
+        marked.reserveCapacity(text.count + mark.count)
         let wantsMark = prepend == .always || prepend == .first && isFirst
-        return wantsMark && !marked.holds(mark, at: 0) ? mark + marked : marked
+        if wantsMark, text.first != UInt8(ascii: " "), !text.starts(with: mark) { marked += mark }
+        for byte in text {
+            if byte == UInt8(ascii: " ") { marked += mark } else { marked.append(byte) }
+        }
+        return marked
+    }
+
+    /// A token's text; the mark that begins a text is not of it, unless marks are put nowhere.
+    func unmark(_ token: [UInt8], isFirst: Bool) -> [UInt8] {
+        Replacement(mark, with: isFirst && prepend != .never ? [] : [UInt8(ascii: " ")]).apply(to: token)
     }
 
     /// The words of a marked text, each with its mark; the whole text if it is not to be split.

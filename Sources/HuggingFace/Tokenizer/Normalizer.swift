@@ -1,56 +1,137 @@
-import Foundation
+@_spi(_Unicode) import Swift
 
 /// What is done to a text before anything else looks at it.
-indirect enum Normalizer: Sendable {
-    /// Unicode's canonical composition, of version 9: the one Hugging Face's library knows.
-    case composed
-    /// Puts text in front of a text that is not empty.
-    case prepend([UInt8])
-    case replace([UInt8], with: [UInt8])
-    case sequence([Normalizer])
+struct Normalizer: Sendable {
+    private enum Step {
+        /// Unicode's canonical composition, of version 9: the one Hugging Face's library knows.
+        case composed
+        /// Puts text in front of a text that is not empty.
+        case prepend([UInt8])
+        case replace(Replacement)
+    }
+
+    private let steps: [Step]
+    /// What a byte of a text may become; no tokenizer in use reaches a tenth.
+    private static let growthLimit = 1000.0
+    /// A text goes through replacements in parts.
+    private static let partLength = 1 << 16
 
     init(_ section: TokenizerSection) throws(TokenizerError) {
+        steps = try Self.steps(section)
+        let prefixes = steps.reduce(0) { if case .prepend(let prefix) = $1 { $0 + prefix.count } else { $0 } }
+        let replacements = steps.compactMap { if case .replace(let replacement) = $0 { replacement } else { nil } }
+        guard Replacement.growth(of: replacements) * Double(1 + prefixes) <= Self.growthLimit else {
+            throw TokenizerError(
+                key: section.key, problem: "could make a text more than \(Int(Self.growthLimit)) times as long")
+        }
+    }
+
+    private static func steps(_ section: TokenizerSection) throws(TokenizerError) -> [Step] {
         switch try section.type {
-        case "NFC": self = .composed
-        case "Prepend": self = .prepend(Array(try section.string("prepend").utf8))
-        case "Replace": self = .replace(try section.literalPattern(), with: Array(try section.string("content").utf8))
+        case "NFC": return [.composed]
+        case "Prepend":
+            let prefix = Array(try section.string("prepend").utf8)
+            return prefix.isEmpty ? [] : [.prepend(prefix)]
+        case "Replace": return [.replace(try Replacement(section))]
         case "Sequence":
-            var steps: [Normalizer] = []
-            for step in try section.sections("normalizers") { steps.append(try Normalizer(step)) }
-            self = .sequence(steps)
+            var steps: [Step] = []
+            for step in try section.sections("normalizers") { steps += try Self.steps(step) }
+            return steps
         case let type: throw section.unknownType(type, known: "NFC, Prepend, Replace and Sequence")
         }
     }
 
-    func apply(to text: [UInt8]) -> [UInt8] {
-        switch self {
-        case .composed:
-            // Nothing below U+0300 (CC 80) changes.
-            guard text.contains(where: { $0 >= 0xCC }) else { return text }
-            return Composer(String(decoding: text, as: UTF8.self)).result
-        case .prepend(let prefix): return text.isEmpty ? text : prefix + text
-        case .replace(let pattern, let content): return text.replacing(pattern, with: content)
-        case .sequence(let steps): return steps.reduce(text) { $1.apply(to: $0) }
+    /// Whether the characters of a normalized text come one by one from those of the text, so that what is at its beginning
+    /// was there before.
+    var keepsPlaces: Bool {
+        steps.allSatisfy { step in
+            switch step {
+            case .composed: true
+            case .prepend: false
+            case .replace(let step): [step.pattern, step.content].allSatisfy { $0.first.map(UTF8Text.length) == $0.count }
+            }
         }
+    }
+
+    func apply(to text: ArraySlice<UInt8>) -> [UInt8] {
+        guard !steps.isEmpty else { return Array(text) }
+        var text = text
+        var rest = steps[...]
+        while let step = rest.first {
+            switch step {
+            case .composed:
+                rest.removeFirst()
+                // Nothing below U+0300 (CC 80) changes.
+                if text.contains(where: { $0 >= 0xCC }) { text = Composer(Array(text)).result[...] }
+            case .prepend, .replace:
+                let chain = rest.prefix { if case .composed = $0 { false } else { true } }
+                rest = rest.dropFirst(chain.count)
+                text = Self.apply(Array(chain), to: text)[...]
+            }
+        }
+        return Array(text)
+    }
+
+    /// Applies steps without composition to parts of a text, so that only the last result is held whole.
+    private static func apply(_ chain: [Step], to text: ArraySlice<UInt8>) -> [UInt8] {
+        var result: [UInt8] = []
+        result.reserveCapacity(text.count)
+        var matched = [Int](repeating: 0, count: chain.count)
+        var isEmpty = [Bool](repeating: true, count: chain.count)
+        var (part, next): ([UInt8], [UInt8]) = ([], [])
+        for start in stride(from: text.startIndex, to: text.endIndex, by: partLength) {
+            let end = min(text.endIndex, start + partLength)
+            part.removeAll(keepingCapacity: true)
+            part += text[start..<end]
+            for (index, step) in chain.enumerated() {
+                next.removeAll(keepingCapacity: true)
+                switch step {
+                case .replace(let replacement):
+                    replacement.append(part[...], to: &next, matched: &matched[index])
+                    if end == text.endIndex { next += replacement.pattern[..<matched[index]] }
+                case .prepend(let prefix):
+                    if isEmpty[index], !part.isEmpty { next += prefix }
+                    isEmpty[index] = isEmpty[index] && part.isEmpty
+                    next += part
+                case .composed: preconditionFailure("a composition needs the whole text")
+                }
+                swap(&part, &next)
+            }
+            result += part
+        }
+        return result
     }
 }
 
-/// Unicode's canonical composition as of version 9, by Foundation's, which is newer and at fault in a few places.
+/// Unicode's canonical composition as of version 9, by the standard library's, which is newer and at fault in one place.
+/// (Foundation's takes characters beyond U+FFFF for others.)
 private struct Composer {
     private var pending = String.UnicodeScalarView()
+    private var pendingCount = 0
     private(set) var result: [UInt8] = []
+    /// So many characters are composed together at least.
+    private static let leastCount = 4096
 
-    /// Vowel signs of Tibetan, which Foundation does not sort among other marks unless they are decomposed.
+    /// Vowel signs of Tibetan, which the library does not sort among other marks unless they are decomposed.
     private static let decompositions: [Unicode.Scalar: String] = [
         "\u{F73}": "\u{F71}\u{F72}", "\u{F75}": "\u{F71}\u{F74}", "\u{F81}": "\u{F71}\u{F80}",
     ]
 
-    init(_ text: String) {
-        for scalar in text.unicodeScalars {
+    init(_ text: [UInt8]) {
+        result.reserveCapacity(text.count)
+        var position = 0
+        while position < text.count {
+            let (scalar, length) = UTF8Text.scalar(in: text, at: position)
+            position += length
             if Self.standsAlone(scalar) {
                 flush()
-                result += Array(String(scalar).utf8)
-            } else if let parts = Self.decompositions[scalar] {
+                result += scalar.utf8
+                continue
+            }
+            // What comes before a character below U+0300 is neither moved nor joined to it.
+            if scalar.value < 0x300, pendingCount >= Self.leastCount { flush() }
+            pendingCount += 1
+            if let parts = Self.decompositions[scalar] {
                 pending += parts.unicodeScalars
             } else {
                 pending.append(scalar)
@@ -60,36 +141,15 @@ private struct Composer {
     }
 
     /// Whether a character is neither moved nor joined to another, and what is on its two sides stays there: one that version 9
-    /// does not know, and U+11A7, which Foundation takes for a final consonant.
+    /// does not know.
     private static func standsAlone(_ scalar: Unicode.Scalar) -> Bool {
-        if scalar == "\u{11A7}" { return true }
         guard scalar.value >= 0x300, let age = scalar.properties.age else { return false }
         return age.major > 9
     }
 
     private mutating func flush() {
-        guard !pending.isEmpty else { return }
-        var composed = String.UnicodeScalarView()
-        var previous: Unicode.Scalar?
-        for scalar in String(pending).precomposedStringWithCanonicalMapping.unicodeScalars {
-            // Foundation leaves a final consonant of Hangul beside a syllable that came composed.
-            if let last = previous, let syllable = Self.syllable(last, endingIn: scalar) {
-                composed.removeLast()
-                composed.append(syllable)
-            } else {
-                composed.append(scalar)
-            }
-            previous = composed.last
-        }
-        result += Array(String(composed).utf8)
-        pending = String.UnicodeScalarView()
-    }
-
-    /// A syllable without a final consonant, with one; nil for all else.
-    private static func syllable(_ scalar: Unicode.Scalar, endingIn final: Unicode.Scalar) -> Unicode.Scalar? {
-        guard (0x11A8...0x11C2).contains(final.value), (0xAC00...0xD7A3).contains(scalar.value),
-            (scalar.value - 0xAC00) % 28 == 0
-        else { return nil }
-        return Unicode.Scalar(scalar.value + final.value - 0x11A7)
+        for scalar in String(pending)._nfc { result += scalar.utf8 }
+        pending.removeAll(keepingCapacity: true)
+        pendingCount = 0
     }
 }

@@ -36,17 +36,16 @@ enum PreTokenizer: Sendable {
         }
     }
 
-    /// Calls `body` with each piece, none of them empty, in order. Text may have been put in front: pieces come as ranges of
-    /// a text of their own.
-    ///
-    /// - Parameter isFirst: whether `text` is the beginning of what the user gave.
-    static func forEachPiece(
-        of text: [UInt8], isFirst: Bool, steps: ArraySlice<PreTokenizer>, _ body: ([UInt8], Range<Int>) -> Void
-    ) {
-        forEachPiece(of: text, range: text.indices, isFirst: isFirst, steps: steps, body)
+    /// Whether it treats the place where a text begins, as it was given, in another way than others.
+    var marksFirstPlace: Bool {
+        if case .metaspace(let metaspace) = self { metaspace.prepend == .first } else { false }
     }
 
-    private static func forEachPiece(
+    /// Calls `body` with each piece of a part of a text, none of them empty, in order. Text may have been put in front: pieces
+    /// come as ranges of a text of their own.
+    ///
+    /// - Parameter isFirst: whether the part is the beginning of what the user gave.
+    static func forEachPiece(
         of text: [UInt8], range: Range<Int>, isFirst: Bool, steps: ArraySlice<PreTokenizer>,
         _ body: ([UInt8], Range<Int>) -> Void
     ) {

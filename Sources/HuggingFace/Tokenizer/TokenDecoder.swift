@@ -1,7 +1,7 @@
 /// Turns tokens back into text: each step maps a list of tokens to another; in the end they are joined.
 indirect enum TokenDecoder: Sendable {
     case byteLevel
-    case replace([UInt8], with: [UInt8])
+    case replace(Replacement)
     /// Tokens `<0x0A>` become the bytes they name; bytes that are not UTF-8 become one U+FFFD each.
     case byteFallback
     /// Joins all tokens into one.
@@ -16,7 +16,7 @@ indirect enum TokenDecoder: Sendable {
     init(_ section: TokenizerSection) throws(TokenizerError) {
         switch try section.type {
         case "ByteLevel": self = .byteLevel
-        case "Replace": self = .replace(try section.literalPattern(), with: Array(try section.string("content").utf8))
+        case "Replace": self = .replace(try Replacement(section))
         case "ByteFallback": self = .byteFallback
         case "Fuse": self = .fuse
         case "Strip":
@@ -36,13 +36,13 @@ indirect enum TokenDecoder: Sendable {
     func apply(to tokens: [[UInt8]]) -> [[UInt8]] {
         switch self {
         case .byteLevel: [Self.repaired(tokens.flatMap(ByteLevel.bytes(of:)))]
-        case .replace(let pattern, let content): tokens.map { $0.replacing(pattern, with: content) }
+        case .replace(let replacement): tokens.map(replacement.apply)
         case .byteFallback: Self.joiningBytes(tokens)
         case .fuse: [Array(tokens.joined())]
         case .strip(let content, let start, let stop): tokens.map { Self.strip($0, content, start, stop) }
         case .metaspace(let metaspace):
             tokens.enumerated().map { i, token in
-                token.replacing(metaspace.mark, with: i == 0 && metaspace.prepend != .never ? [] : [UInt8(ascii: " ")])
+                metaspace.unmark(token, isFirst: i == 0)
             }
         case .sequence(let steps): steps.reduce(tokens) { $1.apply(to: $0) }
         }

@@ -27,6 +27,12 @@ package struct Tokenizer: Sendable {
         let root = try TokenizerSection(document, at: "")
         normalizer = if let section = try root.section("normalizer") { try Normalizer(section) } else { nil }
         preTokenizer = if let section = try root.section("pre_tokenizer") { try PreTokenizer.steps(section) } else { [] }
+        if let normalizer, !normalizer.keepsPlaces, preTokenizer.contains(where: \.marksFirstPlace) {
+            throw root.failure(
+                "pre_tokenizer",
+                "marks the first word alone (\"prepend_scheme\": \"first\"), which is not supported behind a normalizer that puts "
+                    + "text in front, or replaces other than one character by one")
+        }
         guard let modelSection = try root.section("model") else { throw root.failure("model", "is missing") }
         let readsBytes = if case .byteLevel = preTokenizer.last { true } else { false }
         model = try BytePairModel(modelSection, alphabet: readsBytes ? .bytes : .scalars)
@@ -61,7 +67,7 @@ package struct Tokenizer: Sendable {
         for part in addedTokens.parts(ofGiven: given) {
             switch part {
             case .token(let id): encoder.ids.append(id)
-            case .text(let range): encode(Array(given[range]), isFirst: range.lowerBound == 0, into: &encoder)
+            case .text(let range): encode(given, range, into: &encoder)
             }
         }
         return (encoder.ids, encoder.lost)
@@ -77,14 +83,19 @@ package struct Tokenizer: Sendable {
     package var templateBeginsText: Bool { bosToken != nil && postProcessor.before.first == bosToken }
 
     /// Encodes the text between added tokens that are matched before normalization.
-    private func encode(_ given: [UInt8], isFirst: Bool, into encoder: inout PieceEncoder) {
-        let text = normalizer?.apply(to: given) ?? given
-        for part in addedTokens.parts(ofNormalized: text) {
-            switch part {
+    private func encode(_ given: [UInt8], _ part: Range<Int>, into encoder: inout PieceEncoder) {
+        var (text, range) = (given, part)
+        if let normalizer {
+            text = normalizer.apply(to: given[part])
+            range = text.indices
+        }
+        for inner in addedTokens.parts(ofNormalized: text, in: range) {
+            switch inner {
             case .token(let id): encoder.ids.append(id)
-            case .text(let range):
+            case .text(let piece):
                 PreTokenizer.forEachPiece(
-                    of: Array(text[range]), isFirst: isFirst && range.lowerBound == 0, steps: preTokenizer[...]
+                    of: text, range: piece, isFirst: part.lowerBound == 0 && piece.lowerBound == range.lowerBound,
+                    steps: preTokenizer[...]
                 ) { encoder.append($0, $1) }
             }
         }

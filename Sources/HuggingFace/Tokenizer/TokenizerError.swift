@@ -68,13 +68,4 @@ struct TokenizerSection {
     func unknownType(_ type: String, known: String) -> TokenizerError {
         failure("type", "\"\(type)\" is not supported; supported are \(known)")
     }
-
-    /// The text a `Replace` looks for; regular expressions are refused, since any could be given.
-    func literalPattern() throws(TokenizerError) -> [UInt8] {
-        guard let pattern = try section("pattern"), let text = pattern["String"]?.string else {
-            throw failure("pattern", "is not {\"String\": …}, the only kind supported here")
-        }
-        guard !text.isEmpty else { throw failure("pattern", "is empty") }
-        return Array(text.utf8)
-    }
 }

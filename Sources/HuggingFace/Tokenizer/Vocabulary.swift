@@ -14,6 +14,9 @@ struct Vocabulary: Sendable {
     /// One more than the largest id.
     var size: Int { tokens.count }
 
+    /// How many tokens there are.
+    var count: Int { ids.count }
+
     subscript(token: String) -> Int32? { ids[UTF8Key(token)] }
 
     func token(_ id: Int32) -> String? { tokens.indices.contains(Int(id)) ? tokens[Int(id)] : nil }

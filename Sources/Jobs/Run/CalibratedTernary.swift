@@ -176,11 +176,12 @@ extension CalibratedTernary {
             budget = try DigitBudget(
                 counts: counts, bits: drafts, total: (1 - Self.margin) * bits * Double(counts.reduce(0, +)) - headers)
         } catch {
-            let extra = headers / Double(counts.reduce(0, +))
-            let ends = [error.least, error.most].map { ($0 + extra).formatted(decimals: 2) }
+            let (least, most) = error.possible(extra: headers / Double(counts.reduce(0, +)), margin: Self.margin)
             // From drafts, which all ranks have.
             throw AgreedError(
-                ConfigurationError("ternary.bits", "must be from about \(ends[0]) to \(ends[1]) for these layers"))
+                ConfigurationError(
+                    "ternary.bits",
+                    "must be from \(least.formatted(decimals: 2)) to \(most.formatted(decimals: 2)) for these layers"))
         }
         // Stages work one after the other, each with the budget that the earlier ones have left.
         let (stages, own) = (stagesOfLayers(linears), names.compactMap { places[$0] })
