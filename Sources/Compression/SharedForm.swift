@@ -85,6 +85,11 @@ extension SharedForm {
             return "keys and values are rounded, or rotated (R3); transformers 5.24 with compressed-tensors 0.20 rounds no "
                 + "cache in integers, and rotates queries without their keys; quantize with quantization.kv.bits=16"
         }
+        if execution.activationBits < 16, architecture.joinsSequences {
+            return "inputs are rounded with a range for each token, and transformers gives the feed-forward networks of "
+                + "\(architecture.type) all tokens in one, for which compressed-tensors takes one range; quantize with "
+                + "quantization.activations.bits=16"
+        }
         if execution.activationBits < 16, execution.activationPerHead {
             return "inputs of the output projections are rounded with a range for each head, others' with one for the token; "
                 + "quantize with quantization.activations.head_ranges=false"

@@ -87,11 +87,26 @@ package struct WeightPacking {
         let shared = try keys.string("format") == Self.mixed ? nil : try Self.layout(keys)
         var groups: [Group] = []
         for key in packed.json.keys { groups.append(try Self.group(try packed.required(key), shared, &budget)) }
-        let ofLinears = linears.compactMap { Self.group(of: $0, .linear, among: groups) }
-        guard ofLinears.allSatisfy({ $0.execution == ofLinears[0].execution }) else {
-            throw keys.failure("config_groups", "quantize the inputs of some linears otherwise than those of others")
+        self.groups = groups
+        execution = try Self.execution(of: linears, among: groups, ignored: ignored, keys)
+    }
+
+    /// What is done to the inputs of all linears: to those of one that is ignored or in no group, nothing.
+    private static func execution(
+        of linears: [String], among groups: [Group], ignored: [LayerTarget], _ keys: HFConfig
+    ) throws(FileError) -> Execution {
+        var first: (name: String, execution: Execution)?
+        for name in linears {
+            let isIgnored = ignored.contains { $0.matches(name, .linear) }
+            let own = isIgnored ? .plain : group(of: name, .linear, among: groups)?.execution ?? .plain
+            if first == nil { first = (name, own) }
+            guard let first, first.execution != own else { continue }
+            let (rounded, other) = first.execution == .plain ? (name, first.name) : (first.name, name)
+            throw keys.failure(
+                "config_groups",
+                "quantize the inputs of \(rounded) otherwise than those of \(other); this program treats all linears' alike")
         }
-        (self.groups, execution) = (groups, ofLinears.first?.execution ?? .plain)
+        return first?.execution ?? .plain
     }
 
     /// The status in compressed-tensors of weights that are stored as integers. With `initialized` and `calibration` there are

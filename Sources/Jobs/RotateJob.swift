@@ -122,6 +122,10 @@ package struct RotateJob: Job {
         _ run: LanguageModelRun<some Communicator>
     ) throws {
         guard type != .f32 else { return }
+        try run.context.communicator.agree {
+            guard type == .f16 else { return }
+            for (name, value) in merged.named { _ = try run.inputs.asWritten(value.tensor, named: name, as: type, run.context) }
+        }
         let rounded = merged.map { _, value in value.mappedRows { $0 = $0.rounded(to: type) } }
         let groups = run.context.groups
         let change = try run.model.logitChange(outcome.windows[0], read, rounded, groups)

@@ -32,7 +32,9 @@ package struct VerifyJob {
 
     /// - Throws: ``VerifyError/differ(change:tolerance:place:)`` above `verify.tolerance`; errors of reading.
     package func run(_ config: RunConfig, _ world: some Communicator, _ reporter: Reporter) throws {
-        let (warnings, comparisons, tolerance) = try world.agree { world.isRoot ? try compare(config) : ([], [], 0) }
+        let (warnings, comparisons, tolerance, length) = try world.agree {
+            world.isRoot ? try compare(config) : ([], [], 0, 0)
+        }
         for warning in warnings { reporter.note("warning: \(warning)") }
         for comparison in comparisons { reporter.note(comparison.line) }
         try world.agree {
@@ -41,7 +43,9 @@ package struct VerifyJob {
                 throw VerifyError.differ(change: found.change, tolerance: tolerance, place: found.place)
             }
         }
-        reporter.note("the two models compute the same function, to \(tolerance) of the largest logit")
+        reporter.note(
+            "the two models compute the same function on sequences of up to \(length) tokens, to \(tolerance) of the largest "
+                + "logit")
     }
 
     /// The two folders, which may differ only in their weights, packed or not.
@@ -55,7 +59,21 @@ package struct VerifyJob {
         return (first.folder, second.folder)
     }
 
-    private func compare(_ config: RunConfig) throws -> (warnings: [String], [Comparison], tolerance: Double) {
+    /// A warning where attention's windows differ, which only sequences longer than the shorter one show.
+    private func windowWarning(_ a: Architecture, _ b: Architecture, length: Int) -> String? {
+        for (own, other) in zip(a.blocks, b.blocks) where own.heads?.window != other.heads?.window {
+            let windows = [own, other].compactMap { $0.heads?.window }
+            guard let shorter = windows.min(), shorter >= length else { continue }
+            let texts = [own, other].map { $0.heads?.window.map { "the last \($0)" } ?? "all" }
+            return "attention sees \(texts[0]) tokens in \(first) and \(texts[1]) in \(second), which sequences of \(length) "
+                + "tokens do not show; compare with data.sequence_length above \(shorter)"
+        }
+        return nil
+    }
+
+    private func compare(
+        _ config: RunConfig
+    ) throws -> (warnings: [String], [Comparison], tolerance: Double, length: Int) {
         let (a, b) = try Self.folders(ModelSource.folder(first), ModelSource.folder(second))
         guard a.architecture.vocabularySize == b.architecture.vocabularySize else {
             throw VerifyError.vocabularies(a.architecture.vocabularySize, b.architecture.vocabularySize)
@@ -76,7 +94,9 @@ package struct VerifyJob {
             }
             comparisons.append(logits.comparison(tensors))
         }
-        return ([a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }, comparisons, tolerance)
+        let warnings = [a, b].flatMap { folder in folder.warnings.map { "\(folder.path): \($0)" } }
+        let windows = windowWarning(a.architecture, b.architecture, length: length)
+        return (warnings + [windows].compactMap(\.self), comparisons, tolerance, length)
     }
 
     /// - Parameter tensors: the tensors that differ, if known; the head's rows include the last norm's gain.

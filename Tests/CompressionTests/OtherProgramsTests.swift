@@ -158,4 +158,31 @@ import Testing
             try opened.folder.parameters().entry.required(name).elements
                 == WeightQuantizer(Self.spec).fakeQuantized(source.checkpoint.read(name)).elements)
     }
+
+    /// transformers runs such a linear on floats as they are.
+    @Test(arguments: [true, false])
+    func `where one linear is ignored or in no group, others' inputs may not be rounded`(ignores: Bool) throws {
+        let weights: JSONValue = ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel"]
+        let inputs: JSONValue = ["num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true]
+        let targets: JSONValue = ignores ? ["Linear"] : ["re:.*(q|k|v|o|gate|down)_proj$", "re:.*0.mlp.up_proj$"]
+        var execution = Execution.plain
+        (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (8, true, false)
+        try write(execution: execution) { packing in
+            packing["config_groups"] = ["a": ["targets": targets, "weights": weights, "input_activations": inputs]]
+            if ignores { packing["ignore"] = ["lm_head", .string(linear)] }
+        }
+        let message = refusal()
+        #expect(message.contains("otherwise than those of \(linear)"), "\(message)")
+    }
+
+    @Test func `rounded inputs are described for others only where every token's range stays its own`() throws {
+        var execution = Execution.plain
+        (execution.activationBits, execution.activationSymmetric, execution.activationPerHead) = (4, false, false)
+        let opt = OPTConfiguration(
+            vocabularySize: 40, hiddenSize: 24, feedForwardSize: 48, layers: 1, heads: 2, maximumPositions: 32)
+        let reason = SharedForm.obstacle(execution, OPT.architecture(opt), rotates: false)
+        #expect(reason?.contains("takes one range") == true)
+        #expect(SharedForm.obstacle(.plain, OPT.architecture(opt), rotates: false) == nil)
+        #expect(SharedForm.obstacle(execution, source.architecture, rotates: false) == nil)
+    }
 }

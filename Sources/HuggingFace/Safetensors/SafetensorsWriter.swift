@@ -40,18 +40,24 @@ extension SafetensorsFile {
     /// Elements converted at a time.
     private static let chunk = 1 << 18
 
+    /// - Throws: ``FileError`` where a finite value is one that F16 cannot hold.
+    package static func checkRange(
+        of tensor: Tensor, as type: ElementType, named name: String, in path: String
+    ) throws(FileError) {
+        let largestHalf: Float = 65_519.996
+        guard type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf else { return }
+        throw FileError(
+            .malformed, "\(path): tensor \(name)",
+            "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32 (a run does with model.dtype)")
+    }
+
     /// Appends a tensor's elements as F32, F16 or BF16.
     ///
     /// - Throws: ``FileError``: an I/O error; a finite value that F16 cannot hold.
     package static func write(
         _ tensor: Tensor, as type: ElementType, named name: String, to file: AtomicFile
     ) throws(FileError) {
-        let largestHalf: Float = 65_519.996
-        if type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf {
-            throw FileError(
-                .malformed, "\(file.path): tensor \(name)",
-                "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32")
-        }
+        try checkRange(of: tensor, as: type, named: name, in: file.path)
         for start in stride(from: 0, to: tensor.count, by: chunk) {
             let count = min(chunk, tensor.count - start)
             // As they are in memory: this program runs on machines that keep the lowest byte first.

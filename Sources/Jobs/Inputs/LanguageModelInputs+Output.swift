@@ -41,6 +41,16 @@ extension LanguageModelInputs {
         }
     }
 
+    /// A parameter as `model/` would hold it.
+    ///
+    /// - Throws: `FileError` where the type cannot hold a number.
+    func asWritten(
+        _ tensor: Tensor, named name: String, as type: ElementType, _ context: JobContext<some Communicator>
+    ) throws(FileError) -> Tensor {
+        try SafetensorsFile.checkRange(of: tensor, as: type, named: name, in: context.folder.file(RunFiles.model))
+        return tensor.rounded(to: type)
+    }
+
     /// Writes `model/` in the run folder. Each rank of the first replica writes its stage's parameters as a shard. Collective.
     ///
     /// - Parameters:

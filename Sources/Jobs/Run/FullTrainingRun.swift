@@ -122,7 +122,9 @@ struct FullTrainingRun<World: Communicator> {
     /// Parameters in the type of `model/`, so that the written numbers are scored.
     func asWritten(_ parameters: Parameters<Tensor>) throws -> Parameters<Tensor> {
         let type = try inputs.writtenType(context.config)
-        return parameters.map { _, tensor in tensor.rounded(to: type) }
+        return try context.communicator.agree {
+            try parameters.map { name, tensor in try inputs.asWritten(tensor, named: name, as: type, context) }
+        }
     }
 
     /// Adds the rows that ternary layers are compared with; see ``ScoreTable/addIntegers(_:of:all:_:_:_:_:_:)``. Collective.

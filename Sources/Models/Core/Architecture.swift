@@ -21,11 +21,14 @@ package struct Architecture: Sendable, Equatable {
     package let rotatability: Rotatability
     /// The row of the embedding that learns nothing from being looked up; nil where all do.
     package let paddingRow: Int?
+    /// Whether transformers joins the sequences of a batch before the feed-forward network, so that compressed-tensors, which
+    /// takes a range for each row of a sequence, takes one for all tokens there.
+    package let joinsSequences: Bool
 
     package init(
         type: String, summary: String, hiddenSize: Int, vocabularySize: Int, maximumPositions: Int, entry: [ParameterSpec],
         blocks: [Block], exit: [ParameterSpec], norms: [NormRule], tiesHead: Bool, rotatability: Rotatability = .rotatable,
-        paddingRow: Int? = nil
+        paddingRow: Int? = nil, joinsSequences: Bool = false
     ) {
         self.type = type
         self.summary = summary
@@ -36,6 +39,7 @@ package struct Architecture: Sendable, Equatable {
         self.tiesHead = tiesHead
         self.rotatability = rotatability
         self.paddingRow = paddingRow
+        self.joinsSequences = joinsSequences
     }
 
     /// Whether R1 and R2 leave the function as it is, when norms are fused.

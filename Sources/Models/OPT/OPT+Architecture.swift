@@ -33,7 +33,8 @@ extension OPT {
                 ]
             },
             exit: exit, norms: c.finalNorm ? [normRule(decoder + "final_layer_norm", .headInput, c)] : [],
-            tiesHead: c.tiedEmbeddings, rotatability: rotatability(c), paddingRow: c.paddingRow)
+            tiesHead: c.tiedEmbeddings, rotatability: rotatability(c), paddingRow: c.paddingRow,
+            joinsSequences: true)
     }
 
     private static func attentionSpecs(_ c: OPTConfiguration) -> [ParameterSpec] {

@@ -145,8 +145,8 @@ extension CheckpointManifest.Identity {
             {
                 continue
             }
-            // Exports are made after the run has ended.
-            if key == RunConfig.formatsKey { continue }
+            // Both tell what is written after the last step.
+            if key == RunConfig.formatsKey || key == RunConfig.writtenTypeKey { continue }
             let isLayout = key == Self.layoutKey || RunConfig.isLayoutKey(key)
             if isLayout, acceptsRelayout { continue }
             return "\(key) was \(settings[key] ?? "not there") and is \(other.settings[key] ?? "not there")"

@@ -104,7 +104,8 @@ package enum FolderAdmission: Equatable {
         func accepted(_ key: String) -> Bool { key == RunConfig.formatsKey || acceptsRelayout && RunConfig.isLayoutKey(key) }
         guard run.isFinished else {
             if comparesUnfinished, let begun = run.config,
-                let difference = difference(begun, config, of: job, ignoring: accepted)
+                let difference = difference(
+                    begun, config, of: job, ignoring: { $0 == RunConfig.writtenTypeKey || accepted($0) })
             {
                 throw FolderOccupied.otherUnfinished(path, job: job, difference: difference)
             }
@@ -143,6 +144,8 @@ package enum FolderAdmission: Equatable {
 extension RunConfig {
     static let stepsKey = "training.steps"
     static let formatsKey = "export.formats"
+    /// The type of the floats in `model/`, on which no step depends.
+    static let writtenTypeKey = "model.dtype"
 
     /// Checks that no setting names a file or folder among `names` in `folder`, or within one of them.
     ///
