@@ -4,7 +4,7 @@ internal import TernarySVD
 
 extension RunConfig {
     /// Whether a job looks at the training text, and so draws sequences where none is given.
-    package func readsText(_ job: PlannedJob) -> Bool {
+    package func readsText(_ job: ModelJob) -> Bool {
         switch job {
         case .train, .qat: true
         case .rotate: rotation.objective != .weights || calibrates(job)
@@ -13,7 +13,7 @@ extension RunConfig {
     }
 
     /// Whether a job looks at `calibration.sequences` of the training text.
-    package func calibrates(_ job: PlannedJob) -> Bool {
+    package func calibrates(_ job: ModelJob) -> Bool {
         switch job {
         case .rotate, .eval: rotation.balance
         case .train, .qat: false

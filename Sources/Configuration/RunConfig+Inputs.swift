@@ -7,12 +7,12 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
-        let isPlanned = PlannedJob(rawValue: job) != nil
+        let isPlanned = ModelJob(rawValue: job) != nil
         if isPlanned { try config.quantization.checkUniform(job) }
         if isPlanned || Self.usedKeys[job] != nil { try config.checkFiles(job) }
         switch job {
         case PlanSettings.command: try self.init(given, job: config.plan.job.rawValue)
-        case PlannedJob.eval.rawValue:
+        case ModelJob.eval.rawValue:
             try config.quantization.checkUniform("rotation.path", config.rotation.path != nil)
             try config.quantization.checkUniform("eval.hadamard", config.eval.hadamard)
             try config.quantization.checkUniform("ternary.path", config.ternary.path != nil)
@@ -22,9 +22,9 @@ extension RunConfig {
             } else {
                 try self.init(config.evaluatingTasks(config.withLearned(given)))
             }
-        case PlannedJob.rotate.rawValue: try self.init(config.withLearned(given))
-        case PlannedJob.qat.rawValue: try self.init(config.trainingRotated(given))
-        case QuantizeSettings.job: try self.init(config.quantizing(given))
+        case ModelJob.rotate.rawValue: try self.init(config.withLearned(given))
+        case ModelJob.qat.rawValue: try self.init(config.trainingRotated(given))
+        case ModelJob.quantize.rawValue: try self.init(config.quantizing(given))
         default: self = config
         }
     }
@@ -32,7 +32,7 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError`` where a file is given that this job, or other command, would not look at: what was
     ///   meant to be made with it would be made without.
     private func checkFiles(_ command: String) throws(ConfigurationError) {
-        let readers: [(key: String, path: String?, jobs: [PlannedJob])] = [
+        let readers: [(key: String, path: String?, jobs: [ModelJob])] = [
             ("rotation.path", rotation.path, [.rotate, .eval, .quantize]), ("qat.rotations", qat.rotations, [.qat]),
             // ptq makes such factors, and says so itself.
             ("ternary.path", ternary.path, [.eval, .qat, .ptq]),
@@ -91,7 +91,7 @@ extension RunConfig {
                 defaults[key] = value
             }
         }
-        let settings = defaults.map { ($0, GivenSetting(text: $1, place: QuantizeSettings.job)) }
+        let settings = defaults.map { ($0, GivenSetting(text: $1, place: ModelJob.quantize.rawValue)) }
         return given.merging(settings) { own, _ in own }
     }
 
@@ -154,7 +154,7 @@ extension QuantizationSettings {
 
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
     package func checkUniform(_ job: String) throws(ConfigurationError) {
-        guard let (key, value) = exceptions.first, ![QuantizeSettings.job, PlannedJob.eval.rawValue].contains(job) else {
+        guard let (key, value) = exceptions.first, ![ModelJob.quantize.rawValue, ModelJob.eval.rawValue].contains(job) else {
             return
         }
         throw ConfigurationError(

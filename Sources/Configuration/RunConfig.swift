@@ -133,19 +133,19 @@ package struct RunConfig: Sendable, Equatable {
     ///   where
     ///   they are to be rounded.
     package func checkStorage(job: String) throws(ConfigurationError) {
-        if quantization.weights.method == .stored, job != PlannedJob.eval.rawValue || rotation.path != nil {
+        if quantization.weights.method == .stored, job != ModelJob.eval.rawValue || rotation.path != nil {
             throw ConfigurationError(
                 "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
         }
-        if ![.nearest, .stored].contains(quantization.weights.method), job != QuantizeSettings.job {
+        if ![.nearest, .stored].contains(quantization.weights.method), job != ModelJob.quantize.rawValue {
             throw ConfigurationError(
                 "quantization.weights.method",
                 "\(quantization.weights.method.name) is for quantize; \(job) rounds to nearest (rtn)")
         }
-        if !export.formats.all.isEmpty, job == PlannedJob.eval.rawValue {
+        if !export.formats.all.isEmpty, job == ModelJob.eval.rawValue {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
-        let jobs = ["rotate", "eval", QuantizeSettings.job] + (model.storage == .file ? [PlannedJob.ptq.rawValue] : [])
+        let jobs = ([.rotate, .eval, .quantize] + (model.storage == .file ? [.ptq] : []) as [ModelJob]).map(\.rawValue)
         guard model.storage != .f32, !jobs.contains(job) else { return }
         throw ConfigurationError(
             "model.storage",

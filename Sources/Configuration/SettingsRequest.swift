@@ -28,7 +28,7 @@ package struct SettingsRequest: Sendable {
         }
         guard let model else { return try config(self) }
         try checkModel(isNot: model)
-        guard job == PlannedJob.eval.rawValue, RunConfig.isRun(model) else {
+        guard job == ModelJob.eval.rawValue, RunConfig.isRun(model) else {
             var request = self
             request.assignments.append("model.path=\(model)")
             return try config(request)

@@ -17,7 +17,7 @@ internal import Trainer
 /// Perplexity of a model on windows of text: as it is, rounded to nearest as `quantization` says, and with rotations, with
 /// ternary factors, or as trained.
 package struct EvaluateJob: Job {
-    package static let name = PlannedJob.eval.rawValue
+    package static let name = ModelJob.eval.rawValue
     /// The row of `rotation.path`.
     static let rotated = "rotated"
 

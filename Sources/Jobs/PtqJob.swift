@@ -19,7 +19,7 @@ internal import Trainer
 /// matrix, and with it every trit, would be the same. So the written model has the same form as the checkpoint, including a
 /// tied head.
 package struct PtqJob: Job {
-    package static let name = PlannedJob.ptq.rawValue
+    package static let name = ModelJob.ptq.rawValue
 
     package init() {}
 

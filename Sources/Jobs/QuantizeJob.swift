@@ -18,7 +18,7 @@ internal import Trainer
 /// Rounds a model's linears to integers of a few bits, rotated or not, and writes them packed: one command from a folder to a
 /// folder.
 package struct QuantizeJob: Job {
-    package static let name = QuantizeSettings.job
+    package static let name = ModelJob.quantize.rawValue
 
     package init() {}
 

@@ -16,7 +16,7 @@ internal import Trainer
 /// Learns rotations for a model and shows their gain: perplexity and divergence from full precision, quantized by rounding to
 /// nearest, with random Hadamard rotations, and with learned ones.
 package struct RotateJob: Job {
-    package static let name = PlannedJob.rotate.rawValue
+    package static let name = ModelJob.rotate.rawValue
 
     package init() {}
 

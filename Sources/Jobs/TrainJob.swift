@@ -9,7 +9,7 @@ internal import Trainer
 
 /// Trains all parameters of a network on text, in full precision.
 package struct TrainJob: Job {
-    package static let name = PlannedJob.train.rawValue
+    package static let name = ModelJob.train.rawValue
 
     package init() {}
 

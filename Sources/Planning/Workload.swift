@@ -8,7 +8,7 @@ internal import TernarySVD
 
 /// The work of a job, for estimates of its cost: a configuration applied to a model's shape.
 package struct Workload: Sendable {
-    package let job: PlannedJob
+    package let job: ModelJob
     package let shape: Architecture
     package let config: RunConfig
     /// Sequences of a step, over all replicas. For `ptq`, `quantize` and `eval`, whose only step is the whole job: those of
@@ -16,14 +16,14 @@ package struct Workload: Sendable {
     package let sequences: Int
     package let length: Int
     /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
-    private var whole: (job: PlannedJob, config: RunConfig)?
+    private var whole: (job: ModelJob, config: RunConfig)?
     /// Those that were asked for already: a search asks for each many times.
     private(set) var divisions = Divisions()
 
     /// Windows that are assumed where a whole text is evaluated, since their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
 
-    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
+    package init(_ job: ModelJob, _ config: RunConfig, _ shape: Architecture) {
         self.job = job
         self.shape = shape
         self.config = config

@@ -22,7 +22,7 @@ package struct SweepJob {
     }
 
     /// The job of a name, of those that write a table of scores.
-    fileprivate static func job(_ name: String) -> (any Job)? { PlannedJob(rawValue: name)?.job }
+    fileprivate static func job(_ name: String) -> (any Job)? { ModelJob(rawValue: name)?.job }
 
     /// - Parameter request: settings for all runs, which override those of the grid's file; its `out` is the sweep's folder.
     /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
@@ -148,7 +148,7 @@ package struct SweepJob {
         var named: [String: String] = [:]
         for run in grid.runs {
             guard let job = Self.job(run.job) else {
-                let names = PlannedJob.allCases.map(\.rawValue).joined(separator: ", ")
+                let names = ModelJob.allCases.map(\.rawValue).joined(separator: ", ")
                 throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
             }
             let config = try settings(run, request, "auto").configuration(job: run.job)
