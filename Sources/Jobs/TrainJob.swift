@@ -28,7 +28,7 @@ package struct TrainJob: Job {
 
         var results = JSONObject()
         let sizes = try context.communicator.agree {
-            try [run.inputs.folder, CompressedFolder(context.folder.file("model")).folder].map { try ModelSizes($0).stored }
+            try [run.inputs.folder, context.writtenModel().folder].map { try ModelSizes($0).stored }
         }
         var scores = ScoreTable(.full, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         scores.add(ScoreTable.fullPrecision, "full precision", .full, .reference(perplexity: before), sizes[0])
