@@ -54,7 +54,8 @@ extension RunConfig {
         let run = path.withoutEndingSlashes
         let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")
         guard PathKind(file) == .file, PathKind(summary) == .file else {
-            throw ConfigurationError(run, "holds no finished run (config.yaml, summary.json), and no model either")
+            throw ConfigurationError(
+                run, "holds neither a finished run (config.yaml, summary.json) nor a model; give the folder of one")
         }
         let job = try InputFile.json(summary)["job"]?.string ?? ""
         let config = try RunConfig(recordedIn: file)
@@ -88,7 +89,9 @@ extension RunConfig {
                 "quantization.activations.head_ranges=\(config.quantization.activations.headRanges ?? false)",
             ]
         case ModelJob.eval.rawValue: break
-        default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")
+        default:
+            throw ConfigurationError(
+                run, "is a run of \(job), which writes no model; give a run that does, or a model's folder")
         }
         return (file, assignments)
     }

@@ -43,7 +43,7 @@ extension RunConfig {
         throw ConfigurationError(key, "is \(path ?? ""), which \(command) does not read; it is for \(names)")
     }
 
-    /// With what the file of `rotation.path` says the rotations were learned for.
+    /// Adds the settings that the rotations in `rotation.path` were learned for, as the file records them.
     private func withLearned(_ given: GivenSettings) throws -> GivenSettings {
         guard let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) else { return given }
         let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
@@ -95,10 +95,10 @@ extension RunConfig {
         return given.merging(settings) { own, _ in own }
     }
 
-    /// Where the model's folder says what its network does to activations.
+    /// Adds the settings that a compressed folder records of its activations.
     ///
-    /// - Returns: the settings given, with what it says.
-    /// - Throws: ``ConfigurationError`` where a setting given says something else.
+    /// - Returns: the given settings with those of the folder.
+    /// - Throws: ``ConfigurationError`` where a given setting differs from the folder's.
     static func running(
         _ execution: Execution, of folder: String, _ given: GivenSettings
     ) throws(ConfigurationError) -> GivenSettings {
@@ -158,7 +158,7 @@ extension QuantizationSettings {
             return
         }
         throw ConfigurationError(
-            key, "is \(value), which quantize follows, and eval of a model as it is stored; leave it out of \(job)")
+            key, "is \(value), which only quantize, and eval of a model as it is stored, can use; leave it out of \(job)")
     }
 
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own and the network is another than as stored,

@@ -111,7 +111,7 @@ import Testing
         let search = LayoutSearch(.rotate, config, PlanShapes.embedded, Cluster(config.plan), ranksPerNode: 1)
         let report = PlanReport(search, config, model: model)
         #expect(report.text.contains("--set model.path=\(path) ") || report.text.contains("--set model.path=\(path)\n"))
-        #expect(report.text.contains("is no model's folder; give that for FOLDER") == (path == "FOLDER"))
+        #expect(report.text.contains("is not a model's folder") == (path == "FOLDER"))
     }
 
     @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {

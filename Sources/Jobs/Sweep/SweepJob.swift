@@ -140,7 +140,7 @@ package struct SweepJob {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
                 "--side-by-side",
-                "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) groups of as many; "
+                "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) equal groups; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
         try place.check(overwrites: overwrites)
@@ -149,7 +149,7 @@ package struct SweepJob {
         for run in grid.runs {
             guard let job = Self.job(run.job) else {
                 let names = ModelJob.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
+                throw ConfigurationError(file, "'\(run.job.prefix(100))' is not a job of a sweep; expected one of \(names)")
             }
             let config = try settings(run, request, "auto").configuration(job: run.job)
             // Compares values, not texts: 0.3 and 0.30 are the same.
