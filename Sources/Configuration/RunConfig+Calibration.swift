@@ -3,7 +3,7 @@ internal import Rotation
 internal import TernarySVD
 
 extension RunConfig {
-    /// Whether a job looks at the training text, and so draws sequences where none is given.
+    /// Whether a job reads the training text, so that sequences are drawn where none is given.
     package func readsText(_ job: ModelJob) -> Bool {
         switch job {
         case .train, .qat: true
@@ -12,7 +12,7 @@ extension RunConfig {
         }
     }
 
-    /// Whether a job looks at `calibration.sequences` of the training text.
+    /// Whether a job reads `calibration.sequences` of the training text.
     package func calibrates(_ job: ModelJob) -> Bool {
         switch job {
         case .rotate, .eval: rotation.balance

@@ -34,7 +34,7 @@ package final class GradientBuckets<World: Communicator> {
         buffers = layout.bucketCounts.map { Tensor(zeros: [$0]) }
     }
 
-    /// Bytes this rank hands to the reductions of a step; nothing in a world of one.
+    /// Bytes that this rank reduces in a step; 0 in a world of one.
     package var bytesPerStep: Int { world.size > 1 ? layout.count * MemoryLayout<Float>.stride : 0 }
 
     /// Empties the buckets.

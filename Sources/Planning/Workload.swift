@@ -66,7 +66,7 @@ package struct Workload: Sendable {
             || job == .quantize && !Set(config.quantizeTransforms).isDisjoint(with: [.smoothquant, .balance])
     }
 
-    /// Ways to choose integers that `quantize` goes through.
+    /// Number of ways to choose integers that `quantize` tries.
     var quantizations: [any WeightQuantization] {
         guard job == .quantize else { return [] }
         guard config.quantize.recipe == .given else { return config.weightCandidates }
@@ -109,11 +109,11 @@ package struct Workload: Sendable {
         // How many sequences a text has is not known here.
         return config.data.train.path == nil ? min(config.data.sampledSequences, rotation.sequences) : rotation.sequences
     }
-    /// Tokens of the stored sequences that a step looks at, over all replicas.
+    /// Tokens of the stored sequences that a step uses, over all replicas.
     var storedTokens: Int {
         storedSequences * RotationObjective.tokens(config.rotation.tokens, ofEach: storedSequences, length: length)
     }
-    /// Tokens that a step looks at, over all replicas; 0 where it looks only at weights.
+    /// Tokens that a step uses, over all replicas; 0 where it uses only weights.
     var tokensPerStep: Int { runsNetwork ? sequences * length : storedTokens }
 
     /// The learning of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where

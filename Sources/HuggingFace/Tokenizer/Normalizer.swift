@@ -1,6 +1,6 @@
 import Foundation
 
-/// What is done to a text before anything else looks at it.
+/// Changes to a text before it is split into pieces.
 indirect enum Normalizer: Sendable {
     /// Unicode's canonical composition, of version 9: the one Hugging Face's library knows.
     case composed
