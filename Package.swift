@@ -80,7 +80,10 @@ let package = Package(
             ]),
         module(
             "Exports",
-            ["Support", "TensorCore", "HuggingFace", "GGUF", "Models", "Rotation", "TernarySVD", "Compression"]),
+            [
+                "Support", "TensorCore", "HuggingFace", "ChatTemplates", "GGUF", "Models", "Rotation", "TernarySVD",
+                "Compression",
+            ]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
         module("Parallelism", ["Support", "TensorCore", "Autograd", "Collectives", "CKernels"]),
         module(

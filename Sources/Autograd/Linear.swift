@@ -22,8 +22,8 @@ extension Tape {
     /// Several linear layers that read the same input.
     ///
     /// Their contributions to ∂loss/∂x are added up by the products themselves; a frozen weight costs no product and keeps no
-    /// input. A weight in a form of its own (`LinearOperator`) makes the product itself, and its matrix is made where
-    /// ∂loss/∂x is wanted.
+    /// input. A weight in another form than floats (`LinearOperator`) computes the product itself, and its floats are computed
+    /// only for ∂loss/∂x.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
         var outputs = linearProducts(x.value, layers.map(\.weight.stored), in: precision)
         for (index, layer) in layers.enumerated() {
@@ -89,8 +89,8 @@ private func linearProduct(_ x: Tensor, _ weight: StoredTensor, in precision: Pr
     return y
 }
 
-/// The form that makes the product; nil where the product is one of floats. A matrix that is read whenever it is used is one of
-/// floats, too.
+/// The form that computes the product; nil where it is a product of floats, as also for a matrix that is read from a file at
+/// each use.
 private func ownForm(_ weight: StoredTensor, in precision: ProductPrecision) -> (any LinearOperator)? {
     weight.linearOperator.flatMap { $0.isResident || precision == .float32 ? $0 : nil }
 }

@@ -5,8 +5,7 @@ package struct Variable: Sendable {
     package let stored: StoredTensor
     fileprivate let slot: GradientSlot?
 
-    /// Of a frozen weight this may be made anew each time it is asked for (see ``StoredTensor``): ask once, and let go after
-    /// use.
+    /// A frozen weight may be computed at each access (see `StoredTensor`): read it once, and release it after use.
     package var value: Tensor { stored.tensor }
     package var shape: [Int] { stored.shape }
 
@@ -22,7 +21,7 @@ package struct Variable: Sendable {
         slot = GradientSlot()
     }
 
-    /// A leaf that hands its gradient over as soon as it is complete, while the backward pass continues with earlier
+    /// A leaf that passes on its gradient as soon as it is complete, while the backward pass continues with earlier
     /// operations, or afterwards where a ``WeightGradientQueue`` has a part of it.
     ///
     /// - Parameter receiver: gets ∂loss/∂value once for every backward pass that reaches the leaf, when the last recorded
@@ -43,7 +42,8 @@ package struct Variable: Sendable {
     /// ∂loss/∂value after ``Tape/backward(from:gradient:)``, for leaves; nil if nothing reached it.
     package var gradient: Tensor? { slot?.sum }
 
-    /// Where ∂loss/∂value goes. A derivative that does not need the value captures this instead, and frees the value's memory.
+    /// The place where ∂loss/∂value is added up. A derivative that does not need the value captures this instead, and frees the
+    /// value's memory.
     package var sink: GradientSink { GradientSink(shape: shape, slot: slot) }
 }
 
@@ -114,7 +114,7 @@ private final class GradientSlot: @unchecked Sendable {
 package final class Tape {
     private struct Step {
         let outputs: [GradientSlot]
-        /// Inputs that hand their gradients over.
+        /// Inputs that pass on their gradients.
         let observed: [GradientSlot]
         let backward: ([Tensor?]) -> Void
     }

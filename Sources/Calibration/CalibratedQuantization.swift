@@ -16,7 +16,7 @@ extension Calibration {
     /// Chooses the integers of the stage's linear layers, each calibrated as ``mode`` says. Collective.
     ///
     /// Where rows do not depend on each other, the replicas share those of each layer, and all have the result. A method that
-    /// looks at no inputs calls for no pass through the network.
+    /// reads no inputs needs no pass through the network.
     ///
     /// - Parameters:
     ///   - windows: of all replicas, of equal lengths.

@@ -43,7 +43,8 @@ package struct CalibratedLayers {
 ///
 /// A block's input is held for all windows of a replica, in memory or in a file, everything else for one window at a time.
 /// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs
-/// are compared with the full-precision network's, that one goes through the blocks beside it, and its inputs are held, too.
+/// are compared with the full-precision network's, that network is run through the blocks as well, and its inputs are held,
+/// too.
 package struct Calibration<World: Communicator> {
     package let model: Model
     package let groups: ParallelGroups<World>
@@ -225,7 +226,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         }
     }
 
-    /// Multiplications of a replica between two looks at whether one was asked to stop: some hundredths of a second, and not
+    /// Multiplications of a replica between two checks for a request to stop: some hundredths of a second, and not
     /// many on a machine that has other work, too.
     private static var pause: Int { 1_000_000_000 }
 

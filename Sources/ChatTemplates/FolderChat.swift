@@ -2,7 +2,7 @@ internal import Support
 
 /// The chat template of a model's folder, with the special tokens that it may name.
 package struct FolderChat {
-    /// What somebody says in a conversation.
+    /// A message of a conversation.
     package struct Message: Sendable {
         /// `system`, `user` or `assistant`.
         package let role: String
@@ -14,14 +14,13 @@ package struct FolderChat {
     private let template: ChatTemplate
     private let tokens: JSONObject
 
-    /// Reads `chat_template.jinja` or, without it, `chat_template` of tokenizer_config.json: a template, or the one of several
-    /// that is called `default`.
+    /// Reads the template, see ``TemplateSource``, and the special tokens.
     ///
-    /// - Throws: `FileError` where there is none; ``TemplateError``.
+    /// - Throws: `FileError` where there is no template; ``TemplateError``.
     package init(folder: String) throws {
         let settings = try Self.document(folder + "/tokenizer_config.json")
-        let (text, place) = try Self.template(folder, settings)
-        template = try ChatTemplate(text, place: place)
+        let source = try Self.template(folder, settings)
+        template = try ChatTemplate(source.text, place: source.place)
         let map = try Self.document(folder + "/special_tokens_map.json")
         var tokens = JSONObject()
         for key in ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] {
@@ -48,28 +47,21 @@ package struct FolderChat {
         PathKind(path) == .absent ? .null : try InputFile.json(path)
     }
 
-    /// No model's template is longer.
-    private static let lengthLimit = 1 << 20
-
-    private static func template(_ folder: String, _ settings: JSONValue) throws(FileError) -> (text: String, place: String) {
-        let path = folder + "/chat_template.jinja"
-        if PathKind(path) != .absent {
-            guard let text = String(validating: try InputFile.contents(of: path, limit: lengthLimit), as: UTF8.self) else {
-                throw FileError(.malformed, path, "is not UTF-8")
-            }
-            return (text, path)
-        }
-        let place = folder + "/tokenizer_config.json: chat_template"
-        guard let given = settings["chat_template"], given != .null else {
+    private static func template(_ folder: String, _ settings: JSONValue) throws(FileError) -> TemplateSource {
+        let source = try TemplateSource(folder: folder, settings: settings)
+        guard source != nil || TemplateSource.isGiven(in: settings) else {
             throw FileError(
                 .malformed, folder,
                 "has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); leave --chat out, and "
                     + "give the text as the model expects it")
         }
-        let named = given.array?.first { $0["name"]?.string == "default" }?["template"]
-        guard let text = given.string ?? named?.string, text.utf8.count <= lengthLimit else {
-            throw FileError(.malformed, place, "is no template of at most 1 MiB, and no list with one that is called default")
+        guard let source, source.text.utf8.count <= TemplateSource.lengthLimit else {
+            throw FileError(
+                .malformed, TemplateSource.settingsPlace(folder),
+                "is neither a template of at most 1 MiB nor a list with a template named default; correct it, or leave "
+                    + "--chat out"
+            )
         }
-        return (text, place)
+        return source
     }
 }

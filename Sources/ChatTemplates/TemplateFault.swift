@@ -4,7 +4,7 @@ package import Support
 struct TemplateFault: Error {
     let line: Int
     let problem: String
-    /// Whether the template itself says so, of a conversation that it is not made for.
+    /// Whether the template itself raises it, for a conversation that it does not support.
     let isRefusal: Bool
 
     init(_ line: Int, _ problem: String, isRefusal: Bool = false) {
@@ -28,6 +28,6 @@ package struct TemplateError: ReportableError, Equatable {
 
     package var description: String {
         let advice = isRefusal ? "" : "; leave --chat out, and give the text that transformers' apply_chat_template makes"
-        return "\(place), line \(line): \(problem.singleLine)\(advice)".onOneLine
+        return "\(place), line \(line): \(problem.singleLine(limit: 400))\(advice)".singleLine
     }
 }

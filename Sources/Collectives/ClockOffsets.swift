@@ -1,4 +1,3 @@
-internal import Glibc
 internal import Support
 
 /// How far the clocks of the ranks' machines are from rank 0's, in nanoseconds of CLOCK_MONOTONIC.
@@ -18,7 +17,7 @@ struct ClockOffsets: Equatable {
     ///   - machine: what ranks of one machine have in common.
     ///   - clock: this rank's.
     static func measure(
-        over world: some Communicator, machine: String = Self.machine, clock: () -> UInt64 = Trace.now
+        over world: some Communicator, machine: String = KernelFile.bootIdentity, clock: () -> UInt64 = Trace.now
     ) throws(MPIError) -> ClockOffsets {
         let machines = try world.allGather(Array(machine.utf8))
         var result = ClockOffsets(time: clock(), offsets: world.isRoot ? [Int64](repeating: 0, count: world.size) : [])
@@ -48,16 +47,6 @@ struct ClockOffsets: Equatable {
             if duration < best.duration { best = (duration, Int64(bitPattern: time &- sent &- duration / 2)) }
         }
         return best.offset
-    }
-
-    /// The same for all processes since this machine was started; empty where the system does not tell.
-    static var machine: String {
-        var buffer = [UInt8](repeating: 0, count: 64)
-        let descriptor = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return "" }
-        defer { close(descriptor) }
-        let count = read(descriptor, &buffer, buffer.count)
-        return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
     }
 
     /// What a rank's clock showed more than rank 0's at a time between this measurement and a later one: clocks drift apart

@@ -43,7 +43,7 @@ package protocol Communicator: AnyObject {
     /// This process, in `0..<size`.
     var rank: Int { get }
     var size: Int { get }
-    /// Bytes this rank has handed over so far: a reduction counts its buffer once, a broadcast counts at the root, a gather
+    /// Bytes that this rank has sent so far: a reduction counts its buffer once, a broadcast counts at the root, a gather
     /// counts the own part. Bytes on the wire may differ; a world of one sends nothing.
     var bytesSent: Int { get }
 

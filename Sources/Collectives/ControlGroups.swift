@@ -1,5 +1,3 @@
-internal import Glibc
-
 /// The control groups this process is in, as far as they limit what it may take of the machine; both versions of the interface.
 package struct ControlGroups {
     /// Where the hierarchies are mounted.
@@ -12,7 +10,7 @@ package struct ControlGroups {
     /// - Parameters:
     ///   - root: where the control groups are mounted.
     ///   - membership: the text of `/proc/self/cgroup`.
-    package init(root: String = "/sys/fs/cgroup", membership: String = Self.text("/proc/self/cgroup")) {
+    package init(root: String = "/sys/fs/cgroup", membership: String = KernelFile.text("/proc/self/cgroup")) {
         (self.root, self.membership) = (root, membership)
     }
 
@@ -21,8 +19,8 @@ package struct ControlGroups {
         package let path: String
         package let isVersion2: Bool
 
-        /// What a file of the group says; empty where there is none.
-        package func text(_ name: String) -> String { ControlGroups.text("\(path)/\(name)") }
+        /// The content of a file of the group; empty where there is none.
+        package func text(_ name: String) -> String { KernelFile.text("\(path)/\(name)") }
     }
 
     /// The folders of a controller's groups, and of those above them up to the root: a limit of any of them holds.
@@ -61,18 +59,5 @@ package struct ControlGroups {
     package static func ancestors(of path: String) -> [String] {
         let names = path.split(separator: "/")
         return (0...names.count).map { names.prefix($0).reduce("") { "\($0)/\($1)" } }
-    }
-
-    /// A file of the kernel's, whose size is not known beforehand; empty where there is none.
-    package static func text(_ path: String) -> String {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return "" }
-        defer { close(file) }
-        var buffer = [UInt8](repeating: 0, count: 1 << 16)
-        let count = read(file, &buffer, buffer.count)
-        guard count > 0 else { return "" }
-        var text = String(decoding: buffer[..<count], as: UTF8.self)
-        while text.last == "\n" { text.removeLast() }
-        return text
     }
 }

@@ -85,7 +85,7 @@ final class Heartbeat: Sendable {
         let why =
             places[rank].port == 0
             ? "cannot open a UDP socket (\(systemMessage(places[rank].code)))" : "has no address that other machines reach"
-        return "rank \(rank) \(why), so that no rank notices another one that hangs: the job then waits until it is ended"
+        return "rank \(rank) \(why), so a rank that hangs is not noticed, and the job waits until somebody ends it"
     }
 
     private init(descriptor: Int32, token: UInt64, rank: Int, peers: [[(address: UInt32, port: UInt16)]]) {

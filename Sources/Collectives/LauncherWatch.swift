@@ -69,7 +69,7 @@ package enum ChildProcesses {
     package static func of(_ process: pid_t) -> [pid_t] {
         let tasks = "/proc/\(process)/task"
         return ((try? entries(ofFolder: tasks)) ?? []).flatMap { thread in
-            ControlGroups.text("\(tasks)/\(thread)/children").split(separator: " ").compactMap { pid_t($0) }
+            KernelFile.text("\(tasks)/\(thread)/children").split(separator: " ").compactMap { pid_t($0) }
         }
     }
 

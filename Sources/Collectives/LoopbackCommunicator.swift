@@ -66,7 +66,7 @@ package final class LoopbackCommunicator: Communicator {
 
     /// Takes the oldest message with this tag.
     ///
-    /// - Throws: ``MPIError`` where there is none, since nobody else could send one, or where it has another length.
+    /// - Throws: ``MPIError`` where there is none, since no other rank could send one, or where it has another length.
     package func receive(_ data: UnsafeMutableRawBufferPointer, from peer: Int, tag: Int) throws(MPIError) {
         precondition(peer == 0, "peer \(peer) in a world of one")
         guard try take(into: data, tag: tag) else {

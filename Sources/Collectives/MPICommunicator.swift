@@ -44,7 +44,7 @@ package final class MPICommunicator: Communicator {
         try MPIError.check(operation, rank: rank, code)
     }
 
-    /// A group of one hands nothing over, whatever is summed over it.
+    /// A group of one sends nothing, whatever is summed over it.
     private func noteSent(_ bytes: Int) { if size > 1 { bytesSent += bytes } }
 
     /// Calls `body` with the address and element count of each piece of `data`.

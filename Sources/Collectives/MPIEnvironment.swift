@@ -4,7 +4,7 @@ package import Support
 
 /// Whether and how this process belongs to an MPI job.
 package enum MPIEnvironment {
-    /// What the launcher says in the environment.
+    /// How this process was launched, by its environment.
     package enum Launch: Equatable, Sendable {
         /// Started by hand: a world of one, and MPI stays untouched (its start-up takes a second, and fails without a launcher
         /// on some clusters).
@@ -80,7 +80,7 @@ package enum MPIEnvironment {
 
     /// That a process may run on; nil where the system does not tell.
     static func allowedCores(of process: String) -> Set<Int>? {
-        let line = ControlGroups.text("/proc/\(process)/status").split(separator: "\n").first {
+        let line = KernelFile.text("/proc/\(process)/status").split(separator: "\n").first {
             $0.hasPrefix("Cpus_allowed_list:")
         }
         return line.flatMap { coreList(String($0.dropFirst("Cpus_allowed_list:".count))) }

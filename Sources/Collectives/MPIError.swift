@@ -1,7 +1,7 @@
 internal import CMPI
 package import Support
 
-/// A communication that failed: which operation, on which rank, and what MPI says of it.
+/// A communication that failed: which operation, on which rank, and MPI's description of the error.
 package struct MPIError: ReportableError, Equatable {
     /// The MPI function, such as `MPI_Allreduce`.
     package let operation: String

@@ -1,6 +1,6 @@
 /// A communication under way. It owns the memory that is being read or written until it has completed.
 package final class Pending<Value> {
-    /// Makes progress, and waits for the end if told to; true when complete.
+    /// Makes progress, and waits for the end if asked to; true when complete.
     package typealias Progress = (_ wait: Bool) throws(MPIError) -> Bool
 
     private let value: Value

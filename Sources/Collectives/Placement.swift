@@ -58,7 +58,7 @@ package struct Placement: Sendable, Equatable {
     /// More threads than cores on any of the nodes.
     package var isOversubscribed: Bool { nodes.contains { $0.load > 1 + 1e-6 } }
 
-    /// Whether ``line`` says more than where the ranks are.
+    /// Whether ``line`` reports too many threads besides the ranks' places.
     package var hasTooManyThreads: Bool { isOversubscribed || ranks.contains(where: \.isLimited) }
 
     private var ranks: [Rank] { nodes.flatMap(\.ranks) }
@@ -75,15 +75,15 @@ package struct Placement: Sendable, Equatable {
             let who = bound.count == ranks.count ? (ranks.count > 1 ? ", each" : ",") : ", \(bound.count) of them"
             line += "\(who) bound to \(Self.range(bound.map(\.cores.count), "core"))"
         }
-        if ranks.contains(where: \.isLimited) { line += "; ulimit -v (or -d) leaves room for no more threads" }
+        if ranks.contains(where: \.isLimited) { line += "; ulimit -v (or -d) allows no more threads, raise it" }
         guard isOversubscribed, let full = nodes.max(by: { $0.load < $1.load }) else { return line }
         let advice =
             full.ranks.contains(where: \.isBound)
-            ? "mpirun binds ranks to cores unless told --bind-to none"
+            ? "ranks are bound to too few cores: give mpirun --bind-to none"
             : full.ranks.count > full.cores
                 ? "\(counted(full.cores, "rank")) fit"
                 : "parallel.threads=\(full.cores / full.ranks.count) fits"
-        return line + ": oversubscribed, \(full.load.formatted(decimals: 1)) threads to a core wait for each other (\(advice))"
+        return line + ": oversubscribed, \(full.load.formatted(decimals: 1)) threads share a core (\(advice))"
     }
 
     /// For `summary.json`: the most of any node or rank, but the least cores.
@@ -106,12 +106,9 @@ package struct Placement: Sendable, Equatable {
 extension Placement.Rank {
     /// This process, with the threads it has now.
     package static var own: Self {
-        var name = [CChar](repeating: 0, count: 256)
-        gethostname(&name, name.count - 1)
-        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let isAlone = MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone
         return Self(
-            node: "\(host) \(ControlGroups.text("/proc/sys/kernel/random/boot_id"))",
+            node: "\(hostName()) \(KernelFile.bootIdentity)",
             cores: MPIEnvironment.allowedCores(of: "self") ?? Set(0..<MPIEnvironment.availableCores),
             launcherCores: isAlone ? nil : MPIEnvironment.allowedCores(of: "\(getppid())")?.count,
             quota: ControlGroups().coreQuota, threads: Team.threads, isLimited: Team.isLimited)

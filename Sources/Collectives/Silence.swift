@@ -4,7 +4,7 @@
 /// stopped process, a dead node); one that answers, waits for nobody and has got nothing done for the limit hangs; and where
 /// all wait and nothing gets done anywhere, a message is lost.
 struct Silence {
-    /// What a rank says of itself.
+    /// What a rank reports about itself.
     struct Report: Equatable {
         var isWaiting: Bool
         /// Nanoseconds since it last got something done.
@@ -48,7 +48,7 @@ struct Silence {
         reports[peer] = report
     }
 
-    /// This process itself did not run for a while: what it has not heard meanwhile says nothing.
+    /// This process itself did not run for a while: what it has not heard meanwhile proves nothing.
     mutating func forgive(_ nanoseconds: UInt64) {
         for peer in heard.indices { heard[peer] += nanoseconds }
         if let start = waiting { waiting = start + nanoseconds }

@@ -28,11 +28,11 @@ package struct TraceSession<World: Communicator> {
     package static func check(_ path: String, madeLater own: String) throws(FileError) {
         let folder = parentDirectory(of: path)
         guard PathKind(path) == .absent || PathKind(path) == .file else {
-            throw FileError(.inputOutput, path, "is no file; --trace writes one")
+            throw FileError(.inputOutput, path, "is not a file; give --trace the name of a file to write")
         }
         guard folder != own.withoutEndingSlashes else { return }
         guard PathKind(folder + "/.") == .folder else {
-            throw FileError(.missing, folder, "there is no such folder for --trace to write into")
+            throw FileError(.missing, folder, "there is no such folder; make it, or give --trace another path")
         }
         guard access(folder, W_OK) == 0 else {
             throw FileError(.inputOutput, folder, "--trace cannot write here: \(systemMessage(errno))")

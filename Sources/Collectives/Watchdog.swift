@@ -126,7 +126,7 @@ package final class Watchdog: Sendable {
             case .unanswered(let peer, let seconds, let hasAnswered):
                 "rank \(peer) has made no progress for \(rounded(seconds)) s\(place): it does not answer (stopped, or its "
                     + "machine or network is lost"
-                    + (hasAnswered ? "" : "; it never did: may UDP pass between the nodes?") + ")\(waiting)"
+                    + (hasAnswered ? "" : "; it never has: check that UDP can pass between the nodes") + ")\(waiting)"
             case .idle(let peer, let seconds):
                 "rank \(peer) has made no progress for \(rounded(seconds)) s\(place)\(peer == rank ? "" : waiting)"
             case .deadlock(let seconds):

@@ -34,13 +34,14 @@ struct BinaryFactors: PackedWeights {
         guard Self.isThere(checkpoint.folder) else { return nil }
         if config.has("quantization_config") {
             throw config.failure(
-                "quantization_config", "is beside \(Self.marker); the folder describes its weights twice")
+                "quantization_config",
+                "is present as well as \(Self.marker); the folder describes its weights twice, remove one of them")
         }
         let factors = CompressedWeights.factorFile(checkpoint.folder)
         guard PathKind(factors) == .absent else {
             throw FileError(
                 .malformed, factors,
-                "is beside \(Self.marker); the folder describes its weights twice, remove one of them")
+                "is present as well as \(Self.marker); the folder describes its weights twice, remove one of them")
         }
         self.checkpoint = checkpoint
         var linears: [String: [Int]] = [:]

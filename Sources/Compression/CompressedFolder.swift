@@ -48,7 +48,7 @@ package struct CompressedFolder: Sendable {
         if own != nil, let said, said != (isOwn ? .plain : execution) {
             throw FileError(
                 .malformed, "\(path)/config.json: \(WeightPacking.key)",
-                "says another thing of input_activations than \(PackedModelType.key) does")
+                "has other input_activations than \(PackedModelType.key); make them the same")
         }
     }
 
@@ -79,7 +79,7 @@ package struct CompressedFolder: Sendable {
 
 // MARK: - Writing
 
-/// What config.json of a compressed folder says about its weights and how it runs.
+/// The description in a compressed folder's config.json of its weights and of how they run.
 package struct FolderPacking: Sendable {
     /// By the linear's name, of the whole model.
     package var integers: [String: QuantizerSpec]
@@ -128,7 +128,7 @@ package struct FolderPacking: Sendable {
     /// transformers looks for a tensor with the embedding's own name, which the layout of bytes has.
     func layout(ofEmbedding spec: QuantizerSpec) -> WeightPacking.Layout { spec.bits == 8 ? .bytes : .packed }
 
-    /// The tensors that the checkpoint holds for a parameter; factors have a file of their own.
+    /// The tensors that the checkpoint holds for a parameter; factors are in another file.
     package func sources(
         _ name: String, _ value: CompressedValue, as type: ElementType, _ architecture: Architecture
     ) -> [TensorSource] {

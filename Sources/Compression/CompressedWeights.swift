@@ -18,7 +18,7 @@ package struct CompressedWeights: PackedWeights {
     private let checkpoint: Checkpoint
     /// Names of embedding and head, which are not linears.
     private let tables: Set<String>
-    /// What `quantization_config` says is done to activations.
+    /// How activations are rounded and rotated, by `quantization_config`.
     let execution: Execution
     /// Whether only this program can run the folder.
     let isOwn: Bool
@@ -28,7 +28,7 @@ package struct CompressedWeights: PackedWeights {
 
     private static let suffix = ".weight"
 
-    /// - Returns: nil where config.json says nothing of packed weights.
+    /// - Returns: nil where config.json declares no packed weights.
     /// - Throws: ``FileError``, ``TernaryError`` where the files and config.json disagree, or for what this program does not
     ///   know.
     package init?(_ checkpoint: Checkpoint, _ config: HFConfig, _ architecture: Architecture) throws {
@@ -46,15 +46,19 @@ package struct CompressedWeights: PackedWeights {
         let (file, embedding) = (Self.factorFile(checkpoint.folder), architecture.embedding?.layerName)
         let factors = packing.hasFactors ? try TernaryFile.layers(of: file) : [:]
         if packing.hasFactors, try !TernaryFile.origin(of: file).targets.contains(checkpoint.digest()) {
-            throw TernaryError(.data, "\(file): belongs to other weights than those beside it")
+            throw TernaryError(
+                .data, "\(file): belongs to other weights than those in its folder; give the folder it was written in")
         }
         for linear in architecture.linears + architecture.tables {
             if let layer = factors[linear.name] {
-                guard layer.shape == linear.shape, !checkpoint.contains(linear.name + Self.suffix) else {
+                guard layer.shape == linear.shape else {
+                    throw TernaryError(
+                        .data, "\(file): layer \(linear.name) has shape \(layer.shape); config.json says \(linear.shape)")
+                }
+                guard !checkpoint.contains(linear.name + Self.suffix) else {
                     throw TernaryError(
                         .data,
-                        "\(checkpoint.folder): layer \(linear.name) has factors of \(layer.shape) and config.json says "
-                            + "\(linear.shape), or is there twice")
+                        "\(file): layer \(linear.name) has factors here and a weight in the checkpoint; remove one of them")
                 }
                 places[linear.name] = .ternary(layer)
             } else if let layout = try WeightPacking.Layout.allCases.first(where: {
@@ -65,12 +69,13 @@ package struct CompressedWeights: PackedWeights {
             } else if checkpoint.contains(linear.name + Self.suffix), checkpoint.contains(linear.name + IntegerTensors.scale) {
                 throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(linear.name)\(Self.suffix)",
-                    "is floats that are still to be rounded with \(linear.name)\(IntegerTensors.scale), which this program "
-                        + "does not do; save the model compressed, or give the folder it was made from")
+                    "holds floats that must be rounded with \(linear.name)\(IntegerTensors.scale) when they are used, which "
+                        + "this program does not do; save the model compressed, or give the folder it was made from")
             }
         }
         if let stray = factors.keys.sorted().first(where: { places[$0] == nil }) {
-            throw TernaryError(.data, "\(Self.factorFile(checkpoint.folder)): layer \(stray) is none of the model's linears")
+            throw TernaryError(
+                .data, "\(Self.factorFile(checkpoint.folder)): layer \(stray) is not a linear layer of the model")
         }
         // This program's own folders say in a member of their own which inputs are rounded.
         if packing.execution.activationBits < 16, !config.has(PackedModelType.key),
@@ -78,8 +83,8 @@ package struct CompressedWeights: PackedWeights {
         {
             throw config.failure(
                 WeightPacking.key,
-                "quantizes the inputs of some linears, and not those of \(float.name), which is not packed; "
-                    + "this program runs all or none")
+                "quantizes the inputs of some linear layers, but not those of \(float.name), which is not packed; "
+                    + "this program needs all of them quantized, or none")
         }
         self.places = places
     }

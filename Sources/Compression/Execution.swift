@@ -97,7 +97,7 @@ package struct Execution: Sendable, Equatable {
     package init(_ keys: HFConfig, _ architecture: Architecture) throws(FileError) {
         try keys.allow(["version", "model_type", "activations", "kv", "clip_ratios", "r3", "r4"])
         guard try keys.integer("version") == 1 else {
-            throw keys.failure("version", "\(try keys.integer("version")) is unknown; this program reads 1")
+            throw keys.failure("version", "\(try keys.integer("version")) is not supported; this program reads version 1")
         }
         let activations = try keys.required("activations")
         try activations.allow(["bits", "symmetric", "symmetric_range", "per_head"])
@@ -160,7 +160,7 @@ extension ClipRatios {
 }
 
 extension HFConfig {
-    /// - Throws: for a key that is none of these.
+    /// - Throws: for a key other than these.
     func allow(_ known: Set<String>) throws(FileError) {
         for (key, value) in json.members where !known.contains(key) && value != .null {
             throw failure(key, "is not known to this program and may change what the network computes")

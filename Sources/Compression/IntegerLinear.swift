@@ -107,13 +107,13 @@ extension CompressedModel {
                 guard let activations = quantization[ports.reads] else {
                     throw QuantizationError(
                         .configuration,
-                        "\(name): a product in integers needs activations of 2 to 8 bits, and these have 16; quantize with "
+                        "\(name): a product in integers needs activations of 2 to 8 bits, but these have 16; quantize with "
                             + "quantization.activations.bits=8, or leave eval.product=float")
                 }
                 return StoredTensor(try IntegerLinear(weight, activations: activations))
             default:
                 guard execution.activationBits >= 16 else {
-                    throw QuantizationError(.configuration, "\(name) is no integer; eval.product=float runs the model")
+                    throw QuantizationError(.configuration, "\(name) is not stored as integers; set eval.product=float")
                 }
                 return value
             }

@@ -118,7 +118,7 @@ package enum IntegerTensors {
         if spec.symmetric, checkpoint.contains(name + zero) {
             throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(name + zero)",
-                "is there, and config.json says the weight is symmetric")
+                "holds zero points, but config.json says that the weight is symmetric; correct one of them")
         }
         var codes: [Int16]
         // Codes are kept signed where symmetric, else from 0 on.
@@ -130,7 +130,7 @@ package enum IntegerTensors {
                 throw FileError(
                     .malformed, "\(checkpoint.folder): tensor \(name + packed)",
                     "has \(32 / bits) integers of \(bits) bits in each word, as compressed-tensors packed them before "
-                        + "mid-2026; newer versions and this program let them cross words: save the model with a newer one")
+                        + "mid-2026; this program reads those that may span two words: save the model with a newer version")
             }
             try check(name + packed, [.i32], [out, PackedIntegers.words(columns, bits: bits)])
             try check(name + shape, [.i64], [2])
@@ -165,7 +165,8 @@ package enum IntegerTensors {
             let zeros = try checkpoint.read(tensor)
             guard let fraction = zeros.elements.first(where: { $0 != $0.rounded() }) else { return zeros }
             throw FileError(
-                .malformed, "\(checkpoint.folder): tensor \(tensor)", "holds \(fraction), and zero points are whole numbers")
+                .malformed, "\(checkpoint.folder): tensor \(tensor)", "holds \(fraction), but zero points must be whole numbers"
+            )
         case .i8:
             try check(tensor, [.i8], shape)
             let zeros = try checkpoint.file(of: tensor).readInts(tensor)

@@ -63,11 +63,12 @@ struct LayerTarget {
                 let place = error.position + prefix.count
                 throw keys.failure(
                     key,
-                    "'\(text.prefix(100))' has at its character \(place) \(error.problem); names, classes, groups, "
-                        + "alternatives and counts are read")
+                    "'\(text.prefix(100))': character \(place): \(error.problem); supported are names, character classes, "
+                        + "groups, alternatives and counts")
             }
             guard budget >= 0 else {
-                throw keys.failure(key, "has more regular expressions than are read (\(Self.budget) states of them in all)")
+                throw keys.failure(
+                    key, "has regular expressions of more than \(Self.budget) states in all; give fewer or simpler ones")
             }
         }
         return result

@@ -64,7 +64,7 @@ struct NameExpressionParser {
 
     private func check(_ size: Int) throws(Refusal) {
         guard size < NameExpression.limit else {
-            throw refusal("what takes more than \(NameExpression.limit) states", at: position - 1)
+            throw refusal("the expression needs more than \(NameExpression.limit) states", at: position - 1)
         }
     }
 
@@ -77,9 +77,9 @@ struct NameExpressionParser {
         default: break
         }
         // Lazy or not, the same names match.
-        if !take("?"), next == "+" { throw refusal("a possessive count, which is not read") }
+        if !take("?"), next == "+" { throw refusal("a possessive count, which is not supported") }
         if let scalar = next, "*+?".unicodeScalars.contains(scalar) || scalar == "{" {
-            throw refusal("a count of a count")
+            throw refusal("a count after a count")
         }
         let states = most.map { $0 * size + $0 - least } ?? (least + 1) * size + 2
         return (.repeated(node, least: least, most: most), states)
@@ -96,10 +96,10 @@ struct NameExpressionParser {
         let hasComma = take(",")
         let last = hasComma ? number() : first
         guard take("}"), first != nil || hasComma else {
-            throw refusal(#"a { that begins no count; \{ is the character"#, at: place)
+            throw refusal(#"a { that does not begin a count; write \{ for the character"#, at: place)
         }
         guard [first ?? 0, last ?? 0].allSatisfy({ $0 < NameExpression.limit }) else {
-            throw refusal("what takes more than \(NameExpression.limit) states", at: place)
+            throw refusal("the expression needs more than \(NameExpression.limit) states", at: place)
         }
         if let last, last < first ?? 0 { throw refusal("a count that ends before it begins", at: place) }
         return (first ?? 0, last)
@@ -121,7 +121,7 @@ struct NameExpressionParser {
         case "[": return (.one(try bracket()), 1)
         case "\\": return (.one(try escape()), 1)
         case "*", "+", "?": throw refusal("nothing to repeat")
-        case "{": throw refusal(#"a { that begins no count; \{ is the character"#)
+        case "{": throw refusal(#"a { that does not begin a count; write \{ for the character"#)
         default: break
         }
         position += 1
@@ -144,11 +144,11 @@ struct NameExpressionParser {
             ]
             let rest = scalars[position...]
             let word = words.first { rest.starts(with: $0.0.unicodeScalars) }
-            throw refusal("\(word?.1 ?? "flags"), which is not read", at: start)
+            throw refusal("\(word?.1 ?? "flags"), which is not supported", at: start)
         }
         depth += 1
         defer { depth -= 1 }
-        guard depth <= Self.deepest else { throw refusal("groups within groups deeper than \(Self.deepest)", at: start) }
+        guard depth <= Self.deepest else { throw refusal("groups nested deeper than \(Self.deepest)", at: start) }
         let (node, size) = try alternatives()
         guard take(")") else { throw refusal("a ( without a )", at: start) }
         // A sequence, so that a repeated item is a group even where it contains only ^.
@@ -165,7 +165,7 @@ struct NameExpressionParser {
         let isWord = CharacterRanges.named("w")?.contains(scalar.value) == true && scalar != "_"
         guard !isWord else {
             let kind = ("0"..."9").contains(scalar) ? "a reference to a group or a character's code" : "\\\(scalar)"
-            throw refusal("\(kind), which is not read", at: start)
+            throw refusal("\(kind), which is not supported", at: start)
         }
         return CharacterRanges(scalar)
     }
@@ -188,7 +188,7 @@ struct NameExpressionParser {
             position += 1
             let end = try self.member(scalars[position])
             guard let lower = member.single, let upper = end.single, lower <= upper else {
-                throw refusal("a range from a character to none after it", at: place)
+                throw refusal("a range that ends before it begins", at: place)
             }
             result.formUnion(CharacterRanges([lower...upper]))
         }

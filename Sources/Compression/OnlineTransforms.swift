@@ -45,7 +45,9 @@ struct OnlineTransforms {
         try scheme.allow(["type", "apply", "randomize", "requires_grad", "head_dim", "precision"])
         guard let matrix = Matrix(rawValue: try scheme.string("type")) else {
             throw scheme.failure(
-                "type", "'\(try scheme.string("type"))' is none of \(Matrix.allCases.map(\.rawValue).joined(separator: ", "))")
+                "type",
+                "'\(try scheme.string("type"))' is not supported; supported are "
+                    + Matrix.allCases.map(\.rawValue).joined(separator: ", "))
         }
         for entry in try scheme.objects("apply") {
             try entry.allow(["targets", "location", "inverse", "ignore"])
@@ -55,7 +57,7 @@ struct OnlineTransforms {
             case Self.input:
                 try checkMatrix(scheme, matrix)
                 try checkTargets(entry)
-                guard !r4 else { throw entry.failure("location", "is \(location) twice; this program rotates once") }
+                guard !r4 else { throw entry.failure("location", "is \(location) in two entries; this program supports one") }
                 r4 = true
                 try addTensors(name, matrix, isInverse: try entry.bool("inverse", default: false))
             default:
@@ -80,7 +82,7 @@ struct OnlineTransforms {
         let types = ["float32", "float64", "bfloat16", "float16"]
         let precision = try scheme.string("precision", default: types[0])
         guard types.contains(where: { precision == $0 || precision == "torch.\($0)" }) else {
-            throw scheme.failure("precision", "'\(precision)' is none of \(types.joined(separator: ", "))")
+            throw scheme.failure("precision", "'\(precision)' is not supported; supported are \(types.joined(separator: ", "))")
         }
         guard architecture.downWidth > 0 else { throw scheme.failure("apply", "names an input that the model does not have") }
         let block = transform.block
@@ -88,12 +90,12 @@ struct OnlineTransforms {
         guard size == block.order else {
             throw scheme.failure(
                 "head_dim",
-                "rotates blocks of \(size) values, and this program blocks of \(block.order) of the "
+                "is \(size), but this program rotates blocks of \(block.order) of the "
                     + "\(architecture.downWidth) inputs of a down projection")
         }
         guard matrix != .hadamard || block.factor == 1 else {
             throw scheme.failure(
-                "type", "\(matrix.rawValue) has powers of two alone; \(size) values have \(Matrix.stored.rawValue)")
+                "type", "\(matrix.rawValue) is for powers of two; \(size) values need \(Matrix.stored.rawValue)")
         }
     }
 
@@ -103,7 +105,7 @@ struct OnlineTransforms {
         let targets = try LayerTarget.list(entry, "targets", &budget)
         let ignored = try LayerTarget.list(entry, "ignore", &budget)
         if let unknown = targets.first(where: { $0.kind == .name && modules[$0.text] == nil }) {
-            throw entry.failure("targets", "'\(unknown.text)' is no layer of the model")
+            throw entry.failure("targets", "'\(unknown.text)' is not a layer of the model")
         }
         let named = Set(
             modules.filter { module in
@@ -111,11 +113,11 @@ struct OnlineTransforms {
                     && !ignored.contains { $0.matches(module.key, module.value) }
             }.keys)
         if let other = named.subtracting(downs).sorted().first {
-            throw entry.failure("targets", "rotate the input of \(other), too, which this program leaves as it is")
+            throw entry.failure("targets", "include \(other), whose input this program does not rotate")
         }
         if let missing = architecture.downProjections.first(where: { !named.contains($0) }) {
             throw entry.failure(
-                "targets", "leave the input of \(missing) as it is; this program rotates those of all or of none")
+                "targets", "leave out \(missing); this program rotates the inputs of all down projections or of none")
         }
     }
 
@@ -126,7 +128,7 @@ struct OnlineTransforms {
         guard !found.isEmpty || matrix == .hadamard else {
             throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(names.first ?? scheme)",
-                "is missing, and \(OnlineTransforms.key) says the matrix \(scheme) is stored")
+                "is missing, but \(OnlineTransforms.key) says that the matrix \(scheme) is stored")
         }
         for name in found { try check(name, isInverse: isInverse) }
         tensors.formUnion(found)
@@ -147,7 +149,7 @@ struct OnlineTransforms {
             guard let index = (0..<expected.count).first(where: { found[flat: $0] != expected[flat: $0] }) else { continue }
             throw FileError(
                 .malformed, "\(checkpoint.folder): tensor \(name)",
-                "is another matrix than this program's Hadamard matrix of order \(rotation.order), beginning with row "
+                "differs from this program's Hadamard matrix of order \(rotation.order), beginning with row "
                     + "\(rows.lowerBound + index / rotation.order)")
         }
     }

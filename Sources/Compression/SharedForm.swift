@@ -31,7 +31,7 @@ extension SharedForm {
     package static func obstacle(_ opened: CompressedFolder, rotates: Bool) throws -> String? {
         let (execution, architecture) = (opened.execution, opened.folder.architecture)
         if let packed = opened.folder.packed, packed.ternaryCount > 0 {
-            return "\(packed.form) are no integers; --format onnx writes ternary factors, --format huggingface floats"
+            return "\(packed.form) are not integers; --format onnx writes ternary factors, --format huggingface floats"
         }
         let packed = opened.folder.packed as? CompressedWeights
         return try packed?.obstacle(architecture, execution) ?? obstacle(execution, architecture, rotates: rotates)
@@ -99,7 +99,7 @@ extension SharedForm {
                 + "\((1 << execution.activationBits) - 1) there; quantize with quantization.activations.symmetric_range=full"
         }
         guard execution.clipRatios == .none else {
-            return "inputs are rounded in ranges that clip ratios have scaled, and every token's goes to its extremes there; "
+            return "inputs are rounded in ranges scaled by clip ratios, but other programs take each token's full range; "
                 + "quantize with quantization.clip_ratios=none, or weights alone with quantization.activations.bits=16"
         }
         guard execution.r4 else { return nil }

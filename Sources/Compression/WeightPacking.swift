@@ -3,9 +3,9 @@ internal import Models
 internal import Quantization
 internal import Support
 
-/// What config.json says about packed weights (`quantization_config`).
+/// The description of packed weights in config.json (`quantization_config`).
 ///
-/// A folder that other programs can also run says so with compressed-tensors' method. Any other folder names this program's own
+/// A folder that other programs can also run names compressed-tensors' method. Any other folder names this program's own
 /// method, which others refuse instead of running the folder incorrectly.
 package struct WeightPacking {
     static let key = "quantization_config", ownMethod = "sq-train", sharedMethod = "compressed-tensors"
@@ -121,7 +121,8 @@ package struct WeightPacking {
         guard status != integers else { return nil }
         guard ["", settled].contains(status) else {
             throw keys.failure(
-                key, "'\(status)' says that the weights are no integers; only \(integers) is read; save the model compressed")
+                key,
+                "'\(status)' means that the weights are not integers; only \(integers) is supported; save the model compressed")
         }
         return "\(keys.path): \(key) is \(status.isEmpty ? "missing" : status), and transformers 5 does not find weights of "
             + "integers unless it is \(integers); they are read as their tensors are"
@@ -168,18 +169,18 @@ package struct WeightPacking {
         if let order = weights.value("actorder"), order != .bool(false), !["weight", "static"].contains(order.string ?? "") {
             throw weights.failure(
                 "actorder",
-                "\(order.text()) makes groups in the order of activations, and this program reads groups of "
+                "\(order.text()) makes groups in the order of activations, but this program reads groups of "
                     + "neighboring inputs; quantize with actorder weight or null")
         }
         let bits = try weights.bits("num_bits")
         guard bits <= 8, try weights.string("type") == "int" else {
-            throw weights.failure("type", "and num_bits must be int and 2 to 8")
+            throw weights.failure("type", "must be int, with num_bits from 2 to 8")
         }
         guard try !weights.bool("dynamic", default: false) else { throw weights.failure("dynamic", "is true for weights") }
         let strategy = try weights.string("strategy")
         // Some writers say −1 for a row.
         if strategy != "group", let size = weights.value("group_size"), size != .null, size.integer != -1 {
-            throw weights.failure("group_size", "belongs to the strategy group, and strategy is \(strategy)")
+            throw weights.failure("group_size", "is for the strategy group, but strategy is \(strategy)")
         }
         let granularity: QuantizerGranularity =
             switch strategy {
@@ -218,7 +219,7 @@ package struct WeightPacking {
         of linear: LinearShape, _ module: LayerTarget.ModuleClass, _ found: Layout, _ config: HFConfig
     ) throws(FileError) -> QuantizerSpec {
         if let target = ignored.first(where: { $0.matches(linear.name, module) }) {
-            throw config.failure(Self.key, "lists \(target.text) under ignore, and the weight of \(linear.name) is packed")
+            throw config.failure(Self.key, "lists \(target.text) under ignore, but the weight of \(linear.name) is packed")
         }
         let named = Self.group(of: linear.name, module, among: groups)
         guard let named else {
@@ -228,7 +229,7 @@ package struct WeightPacking {
         }
         guard named.layout == found else {
             throw config.failure(
-                Self.key, "says that \(linear.name) is \(named.layout.rawValue), and its tensors are \(found.rawValue)")
+                Self.key, "says that \(linear.name) is \(named.layout.rawValue), but its tensors are \(found.rawValue)")
         }
         guard !tables.contains(linear.name) || named.execution == .plain else {
             throw config.failure(Self.key, "quantizes the inputs of \(linear.name), which this program leaves as they are")

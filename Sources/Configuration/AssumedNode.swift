@@ -1,4 +1,4 @@
-/// A node of a cluster nobody has described: round numbers of common ones, so that a plan is the same wherever it is made.
+/// The node of a cluster that is not described: round numbers of common ones, so that a plan is the same wherever it is made.
 package enum AssumedNode {
     package static let cores = 64
     /// Bytes.

@@ -67,7 +67,7 @@ struct ConfigurationDocument {
                 }
                 guard case .mapping = root else {
                     let line = root.mark.map { ":\($0.line)" } ?? ""
-                    throw ConfigurationError(name + line, "a configuration is a mapping of keys to values")
+                    throw ConfigurationError(name + line, "a configuration must be a mapping of keys to values")
                 }
                 return try body(root)
             }
@@ -122,7 +122,7 @@ struct ConfigurationDocument {
             guard isUntagged(mapping.tag) else { throw tagFailure(node, mapping.tag) }
             for (key, value) in mapping {
                 guard case .scalar(let scalar) = key, key.anchor == nil, isUntagged(scalar) else {
-                    throw failure(key, "a key is a plain word, without anchor, alias or tag")
+                    throw failure(key, "a key must be a plain word, without anchor, alias or tag")
                 }
                 try collect(value, path: path.isEmpty ? scalar.string : "\(path).\(scalar.string)", depth: depth + 1)
             }

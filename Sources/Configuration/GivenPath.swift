@@ -14,7 +14,7 @@ package enum GivenPath {
         guard looksRemote(path), let name = path.split(separator: "/").last else { return folder }
         throw FileError(
             .missing, path,
-            "is no folder here; sq-train does not download: hf download \(path) --local-dir \(name)")
+            "is not a folder here, and sq-train downloads nothing; run hf download \(path) --local-dir \(name)")
     }
 
     /// A file, or a run's folder with one of this name.

@@ -2,9 +2,10 @@ internal import LinearAlgebra
 package import Rotation
 package import Support
 
-/// What `rotations.safetensors` says of the run that made it: the settings that the rotations were learned for, and the model.
+/// The record in `rotations.safetensors` of the run that made it: the settings that the rotations were learned for, and the
+/// model.
 ///
-/// An `R.bin` can say nothing: it is SpinQuant's format.
+/// An `R.bin`, SpinQuant's format, has no such record.
 package struct RotationMetadata {
     private let entries: [String: String]
 
@@ -62,7 +63,7 @@ package struct RotationMetadata {
         return result
     }
 
-    /// What the file says of settings that nobody has given: by path.
+    /// The file's values of settings that are not given, by path.
     ///
     /// - Parameter given: paths of the settings given. Bits of the cache that are given are those of keys and of values.
     package func settings(besides given: Set<String>) -> [(setting: String, value: String)] {
@@ -75,7 +76,7 @@ package struct RotationMetadata {
         }
     }
 
-    /// The settings that differ from what the file says, of those that change anything.
+    /// The settings that differ from the file's, of those that change anything.
     package func differences(_ config: RunConfig) -> [Difference] {
         let values = config.values
         let bits = [Self.keyBits: config.quantization.kv.keys, Self.valueBits: config.quantization.kv.values]
@@ -90,7 +91,7 @@ package struct RotationMetadata {
         return withoutRepeats(all).filter { $0.setting != Self.headRanges || choosesRanges }
     }
 
-    /// What a file says of a setting, and what a run has.
+    /// A setting's value in the file and in a run.
     package struct Difference: Equatable {
         package let setting: String
         package let learned: String
@@ -107,9 +108,9 @@ package struct RotationMetadata {
         }
     }
 
-    /// The model's digest; nil where the file does not say.
+    /// The model's digest; nil where the file has none.
     package var modelDigest: String? { entries[Self.digestKey] }
-    /// Whether the file says nothing at all.
+    /// Whether the file has no record at all.
     package var isEmpty: Bool { modelDigest == nil && settings(besides: []).isEmpty }
 
     /// That all rotations the run had are there.
@@ -120,7 +121,7 @@ package struct RotationMetadata {
             guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }
             throw FileError(
                 .malformed, path,
-                "says \(key) is '\(said)' and holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or "
+                "says \(key) is '\(said)' but holds \(isThere ? "an" : "no") \(key.uppercased()): the file is incomplete or "
                     + "changed"
             )
         }

@@ -3,8 +3,8 @@ internal import Rotation
 internal import TernarySVD
 
 extension RunConfig {
-    /// Whether a job looks at the training text, and so draws sequences where none is given.
-    package func readsText(_ job: PlannedJob) -> Bool {
+    /// Whether a job reads the training text, so that sequences are drawn where none is given.
+    package func readsText(_ job: ModelJob) -> Bool {
         switch job {
         case .train, .qat: true
         case .rotate: rotation.objective != .weights || calibrates(job)
@@ -12,8 +12,8 @@ extension RunConfig {
         }
     }
 
-    /// Whether a job looks at `calibration.sequences` of the training text.
-    package func calibrates(_ job: PlannedJob) -> Bool {
+    /// Whether a job reads `calibration.sequences` of the training text.
+    package func calibrates(_ job: ModelJob) -> Bool {
         switch job {
         case .rotate, .eval: rotation.balance
         case .train, .qat: false

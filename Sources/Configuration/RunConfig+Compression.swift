@@ -71,7 +71,7 @@ package struct QuantizationSettings: Sendable, Equatable {
     /// Which weights share a scale, where the size of a group stands in a setting of its own.
     private enum Granularity: String, Choice { case tensor, channel, group }
 
-    /// What bits of keys or of values that nobody has set are called.
+    /// The word for bits of keys or of values that follow `kv.bits`.
     static let asCache = "same"
 
     init(_ key: Settings) {
@@ -220,7 +220,7 @@ package struct RotationSettings: Sendable, Equatable {
     package var balance: Bool
     /// Whose activations are stored.
     package var sequences: Int
-    /// Of these, that a step looks at.
+    /// Number of these that a step uses.
     package var tokens: Int
     /// Random rotations the best of which is the start.
     package var starts: Int
@@ -354,7 +354,7 @@ package struct TernarySettings: Sendable, Equatable {
             "comma-separated patterns of linear layers to decompose, such as *.mlp.*; never the head")
     }
 
-    /// How `ternary.*` says that a matrix is decomposed.
+    /// The options of a decomposition, from `ternary.*`.
     package func options(seed: Int) -> TernaryOptions {
         var options = TernaryOptions(tolerance: Float(tolerance), mode: mode)
         options.threshold = Float(threshold)

@@ -54,7 +54,8 @@ extension RunConfig {
         let run = path.withoutEndingSlashes
         let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")
         guard PathKind(file) == .file, PathKind(summary) == .file else {
-            throw ConfigurationError(run, "holds no finished run (config.yaml, summary.json), and no model either")
+            throw ConfigurationError(
+                run, "holds neither a finished run (config.yaml, summary.json) nor a model; give the folder of one")
         }
         let job = try InputFile.json(summary)["job"]?.string ?? ""
         let config = try RunConfig(recordedIn: file)
@@ -68,27 +69,29 @@ extension RunConfig {
             + ["quantization.kv.key_bits=same", "quantization.kv.value_bits=same"]
         let factors = "ternary.path=\(run)/\(RunFiles.factors)"
         switch job {
-        case PlannedJob.rotate.rawValue:
+        case ModelJob.rotate.rawValue:
             let rotates = config.rotation.r1 != .none || config.rotation.r2 != .none
             if rotates { assignments += ["rotation.path=\(run)/\(RunFiles.rotations)"] }
             if config.rotation.path == nil { assignments += ["eval.hadamard=true"] }
             if config.quantization.weights.bits < 16 { assignments += ["eval.trained=\(run)/model"] }
-        case PlannedJob.ptq.rawValue: assignments += [factors, "eval.trained=\(run)/model"] + unquantized
-        case PlannedJob.qat.rawValue where config.qat.method == .ternary:
+        case ModelJob.ptq.rawValue: assignments += [factors, "eval.trained=\(run)/model"] + unquantized
+        case ModelJob.qat.rawValue where config.qat.method == .ternary:
             // What it started from holds factors, and is no full precision to compare with.
             let isAlone = try CompressedFolder.execution(of: config.model.path.map(GivenPath.model)) != nil
             assignments += isAlone ? ["model.path=\(run)/model"] : [factors, "eval.trained=\(run)/model"]
             assignments += unquantized + (isAlone ? ["ternary.path=none"] : [])
-        case PlannedJob.qat.rawValue: assignments += ["eval.trained=\(run)/model", "qat.rotations=none"]
-        case PlannedJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
-        case QuantizeSettings.job:
+        case ModelJob.qat.rawValue: assignments += ["eval.trained=\(run)/model", "qat.rotations=none"]
+        case ModelJob.train.rawValue: assignments += ["eval.trained=\(run)/model"] + unquantized
+        case ModelJob.quantize.rawValue:
             assignments += [
                 "eval.trained=\(run)/model", "rotation.path=none", "quantization.weights.method=rtn",
                 "rotation.balance=false",
                 "quantization.activations.head_ranges=\(config.quantization.activations.headRanges ?? false)",
             ]
-        case PlannedJob.eval.rawValue: break
-        default: throw ConfigurationError(run, "is a run of \(job), which leaves nothing to score")
+        case ModelJob.eval.rawValue: break
+        default:
+            throw ConfigurationError(
+                run, "is a run of \(job), which writes no model; give a run that does, or a model's folder")
         }
         return (file, assignments)
     }

@@ -38,7 +38,7 @@ extension RunConfig {
             return used.contains { key.hasPrefix($0) } ? nil : "\(name) reads \(used.joined(separator: ", "))"
         }
         let isPlan = name == PlanSettings.command
-        guard let job = isPlan ? plan.job : PlannedJob(rawValue: name), !(isPlan && key.hasPrefix("plan.")) else { return nil }
+        guard let job = isPlan ? plan.job : ModelJob(rawValue: name), !(isPlan && key.hasPrefix("plan.")) else { return nil }
         return idleRules(job).first { key.hasPrefix($0.keys) && !$0.isUsed }.map { "it is for \($0.purpose)" }
     }
 
@@ -53,7 +53,7 @@ extension RunConfig {
     private static let ofDecomposition = ["tolerance", "threshold", "rounds", "refinement", "balance", "economy"]
     private static let ofEval = ["tasks", "max_length", "limit", "hadamard", "product", "trained"]
 
-    private func idleRules(_ job: PlannedJob) -> [Rule] {
+    private func idleRules(_ job: ModelJob) -> [Rule] {
         let isAuto = job == .quantize && quantize.recipe == .auto
         let makesFactors = job == .ptq || (job == .qat && qat.method == .ternary)
         let rounds = [.rotate, .quantize, .eval].contains(job) || (job == .qat && qat.method == .integer)
@@ -101,7 +101,7 @@ extension RunConfig {
     private static let networkSteps = "train, qat, and rotate with rotation.objective=kl or ce"
 
     /// Those of `training.*`, `checkpoint.*` and the training text.
-    private func trainingRules(_ job: PlannedJob, isAuto: Bool) -> [Rule] {
+    private func trainingRules(_ job: ModelJob, isAuto: Bool) -> [Rule] {
         let trains = [.rotate, .train, .qat].contains(job)
         let learns = trains || (job == .quantize && (isAuto || learnsForRounding))
         func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
@@ -134,7 +134,7 @@ extension RunConfig {
     /// Those of `quantization.*`.
     ///
     /// - Parameter rounds: whether the job uses any.
-    private func quantizationRules(_ job: PlannedJob, rounds: Bool, isAuto: Bool) -> [Rule] {
+    private func quantizationRules(_ job: ModelJob, rounds: Bool, isAuto: Bool) -> [Rule] {
         let (weights, activations, cache) = (quantization.weights, quantization.activations, quantization.kv)
         let (roundsInputs, roundsCache) = (activations.bits < 16, min(cache.keys, cache.values) < 16)
         func rules(_ names: [String], _ purpose: String, _ isUsed: Bool) -> [Rule] {
@@ -161,7 +161,7 @@ extension RunConfig {
     private var learnsForRounding: Bool { quantize.transform == .learned && rotation.path == nil }
 
     /// Those of `rotation.*`. `qat` takes R1 and R2 from a file or none, and has no R3 and R4.
-    private func rotationRules(_ job: PlannedJob, rounds: Bool, isAuto: Bool) -> [Rule] {
+    private func rotationRules(_ job: ModelJob, rounds: Bool, isAuto: Bool) -> [Rule] {
         let (isRotate, trainsIntegers) = (job == .rotate, job == .qat && qat.method == .integer)
         let learns = isRotate || (job == .quantize && (isAuto || learnsForRounding))
         let begins = rotation.path == nil && (isAuto || [.hadamard, .learned].contains(quantize.transform))

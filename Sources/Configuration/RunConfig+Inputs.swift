@@ -7,12 +7,12 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
-        let isPlanned = PlannedJob(rawValue: job) != nil
+        let isPlanned = ModelJob(rawValue: job) != nil
         if isPlanned { try config.quantization.checkUniform(job) }
         if isPlanned || Self.usedKeys[job] != nil { try config.checkFiles(job) }
         switch job {
         case PlanSettings.command: try self.init(given, job: config.plan.job.rawValue)
-        case PlannedJob.eval.rawValue:
+        case ModelJob.eval.rawValue:
             try config.quantization.checkUniform("rotation.path", config.rotation.path != nil)
             try config.quantization.checkUniform("eval.hadamard", config.eval.hadamard)
             try config.quantization.checkUniform("ternary.path", config.ternary.path != nil)
@@ -22,9 +22,9 @@ extension RunConfig {
             } else {
                 try self.init(config.evaluatingTasks(config.withLearned(given)))
             }
-        case PlannedJob.rotate.rawValue: try self.init(config.withLearned(given))
-        case PlannedJob.qat.rawValue: try self.init(config.trainingRotated(given))
-        case QuantizeSettings.job: try self.init(config.quantizing(given))
+        case ModelJob.rotate.rawValue: try self.init(config.withLearned(given))
+        case ModelJob.qat.rawValue: try self.init(config.trainingRotated(given))
+        case ModelJob.quantize.rawValue: try self.init(config.quantizing(given))
         default: self = config
         }
     }
@@ -32,7 +32,7 @@ extension RunConfig {
     /// - Throws: ``ConfigurationError`` where a file is given that this job, or other command, would not look at: what was
     ///   meant to be made with it would be made without.
     private func checkFiles(_ command: String) throws(ConfigurationError) {
-        let readers: [(key: String, path: String?, jobs: [PlannedJob])] = [
+        let readers: [(key: String, path: String?, jobs: [ModelJob])] = [
             ("rotation.path", rotation.path, [.rotate, .eval, .quantize]), ("qat.rotations", qat.rotations, [.qat]),
             // ptq makes such factors, and says so itself.
             ("ternary.path", ternary.path, [.eval, .qat, .ptq]),
@@ -43,7 +43,7 @@ extension RunConfig {
         throw ConfigurationError(key, "is \(path ?? ""), which \(command) does not read; it is for \(names)")
     }
 
-    /// With what the file of `rotation.path` says the rotations were learned for.
+    /// Adds the settings that the rotations in `rotation.path` were learned for, as the file records them.
     private func withLearned(_ given: GivenSettings) throws -> GivenSettings {
         guard let path = rotation.path.map({ GivenPath.file($0, inRun: RunFiles.rotations) }) else { return given }
         let learned = try RotationMetadata(of: path).settings(besides: Set(given.keys))
@@ -91,14 +91,14 @@ extension RunConfig {
                 defaults[key] = value
             }
         }
-        let settings = defaults.map { ($0, GivenSetting(text: $1, place: QuantizeSettings.job)) }
+        let settings = defaults.map { ($0, GivenSetting(text: $1, place: ModelJob.quantize.rawValue)) }
         return given.merging(settings) { own, _ in own }
     }
 
-    /// Where the model's folder says what its network does to activations.
+    /// Adds the settings that a compressed folder records of its activations.
     ///
-    /// - Returns: the settings given, with what it says.
-    /// - Throws: ``ConfigurationError`` where a setting given says something else.
+    /// - Returns: the given settings with those of the folder.
+    /// - Throws: ``ConfigurationError`` where a given setting differs from the folder's.
     static func running(
         _ execution: Execution, of folder: String, _ given: GivenSettings
     ) throws(ConfigurationError) -> GivenSettings {
@@ -154,11 +154,11 @@ extension QuantizationSettings {
 
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own, for a job that rounds all linears alike.
     package func checkUniform(_ job: String) throws(ConfigurationError) {
-        guard let (key, value) = exceptions.first, ![QuantizeSettings.job, PlannedJob.eval.rawValue].contains(job) else {
+        guard let (key, value) = exceptions.first, ![ModelJob.quantize.rawValue, ModelJob.eval.rawValue].contains(job) else {
             return
         }
         throw ConfigurationError(
-            key, "is \(value), which quantize follows, and eval of a model as it is stored; leave it out of \(job)")
+            key, "is \(value), which only quantize, and eval of a model as it is stored, can use; leave it out of \(job)")
     }
 
     /// - Throws: ``ConfigurationError`` where some weights have bits of their own and the network is another than as stored,

@@ -28,9 +28,7 @@ extension RunConfig {
         guard data == 1 else {
             throw ConfigurationError(
                 parallel.data == nil ? "parallel.pipeline" : "parallel.data",
-                "\(job) has no use for replicas, which would all make the same; leave it out, and the \(worldSize) ranks are "
-                    + "stages"
-            )
+                "replicas would all do the same work in \(job); leave it out, and the \(worldSize) ranks become stages")
         }
         return try layout(worldSize: worldSize, data: 1)
     }
@@ -49,22 +47,20 @@ extension RunConfig {
         guard smallestShare > 0 else {
             throw ConfigurationError(
                 "training.batch_size",
-                "\(training.batchSize) sequences are less than one for each of \(dims.data) replicas; raise it, or use fewer "
+                "\(training.batchSize) is less than one sequence for each of \(dims.data) replicas; raise it, or use fewer "
                     + "ranks"
             )
         }
         if let count = parallel.microbatches {
             guard count >= dims.pipeline else {
                 throw ConfigurationError(
-                    "parallel.microbatches", "\(count) are too few for \(dims.pipeline) stages; each stage needs one to work on"
-                )
+                    "parallel.microbatches", "\(count) is less than one for each of \(dims.pipeline) stages; raise it")
             }
             guard count <= smallestShare else {
                 throw ConfigurationError(
                     "parallel.microbatches",
-                    "\(count) are more than the \(smallestShare) sequences a replica has of training.batch_size "
-                        + "\(training.batchSize)"
-                )
+                    "\(count) is more than the \(smallestShare) sequences that a replica has of training.batch_size "
+                        + "\(training.batchSize); lower it")
             }
             return .count(count)
         }
@@ -72,7 +68,7 @@ extension RunConfig {
             throw ConfigurationError(
                 "training.batch_size",
                 "\(training.batchSize) over \(dims.data) replicas gives too few micro-batches for \(dims.pipeline) stages; "
-                    + "it must be \(dims.data * dims.pipeline) at least")
+                    + "give at least \(dims.data * dims.pipeline)")
         }
         return .sequences(atMost: microBatch, atLeastCount: dims.pipeline)
     }

@@ -1,12 +1,9 @@
-/// The job whose cost is planned.
-package enum PlannedJob: String, Choice { case rotate, train, qat, ptq, quantize, eval }
-
 /// What `sq-train plan` computes, and for which cluster.
 package struct PlanSettings: Sendable, Equatable {
     /// The name of the command, whose settings are those of the job that it is about.
     package static let command = "plan"
 
-    package var job: PlannedJob
+    package var job: ModelJob
     package var nodes: Int
     /// nil to search.
     package var ranksPerNode: Int?

@@ -12,9 +12,6 @@ package struct QuantizeSettings: Sendable, Equatable {
         case auto
     }
 
-    /// The job's name.
-    package static let job = PlannedJob.quantize.rawValue
-
     package var recipe: Recipe
     /// Sequences that recipes are compared on.
     package var heldOut: Int

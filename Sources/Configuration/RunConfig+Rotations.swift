@@ -10,10 +10,12 @@ extension RunConfig {
     /// What the settings of rotations cannot tell alone.
     func checkRotation() throws(ConfigurationError) {
         if rotation.starts > 1, rotation.path != nil {
-            throw ConfigurationError("rotation.starts", "is \(rotation.starts), and rotation.path is the start; leave one out")
+            throw ConfigurationError(
+                "rotation.starts", "is \(rotation.starts), but rotation.path gives the start; leave one out")
         }
         if rotation.starts > 1, rotation.objective == .weights {
-            throw ConfigurationError("rotation.starts", "needs activations, and the objective weights looks at none")
+            throw ConfigurationError(
+                "rotation.starts", "compares activations, but rotation.objective=weights uses none; leave it out")
         }
         if rotation.trainWeightBits < 16, !rotation.objective.runsNetwork {
             throw ConfigurationError(
@@ -23,7 +25,7 @@ extension RunConfig {
         if training.precision != .float32, !rotation.objective.runsNetwork {
             throw ConfigurationError(
                 "training.precision",
-                "is for passes through the network (rotation.objective=kl or ce), and \(rotation.objective.rawValue) makes "
+                "is for passes through the network (rotation.objective=kl or ce), but \(rotation.objective.rawValue) makes "
                     + "none")
         }
         if rotation.pretrainSteps > 0, !rotation.objective.runsNetwork {
@@ -37,18 +39,18 @@ extension RunConfig {
     func checkRecipe() throws(ConfigurationError) {
         if rotation.path != nil, ![.none, .learned].contains(quantize.transform) {
             throw ConfigurationError(
-                "quantize.transform", "is \(quantize.transform.rawValue), and rotation.path names rotations; leave one out")
+                "quantize.transform", "is \(quantize.transform.rawValue), but rotation.path gives rotations; leave one out")
         }
         if !leadingTransforms.isEmpty, quantize.transform == .balance {
             let key = quantize.balance ? "quantize.balance" : "rotation.balance"
-            throw ConfigurationError(key, "is true, and quantize.transform is balance; leave one out")
+            throw ConfigurationError(key, "is true, but quantize.transform=balance does the same; leave one out")
         }
         if quantize.online, quantize.recipe == .given, rotation.path == nil,
             ![.hadamard, .learned].contains(quantize.transform)
         {
             throw ConfigurationError(
                 "quantize.online",
-                "is true, and quantize is to rotate nothing; R3 and R4 go with quantize.transform=hadamard or learned, or "
+                "is true, but quantize rotates nothing here; R3 and R4 need quantize.transform=hadamard or learned, or "
                     + "rotation.path")
         }
         let weights = quantization.weights
@@ -62,17 +64,17 @@ extension RunConfig {
         {
             throw ConfigurationError(
                 "quantization.weights.gptq.compensation",
-                "is \(part), and with calibration.mode=full-precision no input deviates; leave one out")
+                "is \(part), but with calibration.mode=full-precision there is nothing to compensate; leave one out")
         }
         guard quantize.recipe == .auto else { return }
         if weights.method != .nearest {
             throw ConfigurationError(
                 "quantization.weights.method",
-                "is \(weights.method.name), and quantize.recipe=auto chooses it; leave one out")
+                "is \(weights.method.name), but quantize.recipe=auto chooses it; leave one out")
         }
         if quantize.transform != .none {
             throw ConfigurationError(
-                "quantize.transform", "is \(quantize.transform.rawValue), and quantize.recipe=auto chooses it; leave one out")
+                "quantize.transform", "is \(quantize.transform.rawValue), but quantize.recipe=auto chooses it; leave one out")
         }
     }
 }

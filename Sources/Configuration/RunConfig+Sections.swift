@@ -178,7 +178,7 @@ package struct ParallelSettings: Sendable, Equatable {
     /// Micro-batches of a replica in a step; nil to choose.
     package var microbatches: Int?
     package var schedule: PipelineSchedule
-    /// Threads of a rank; nil for what the environment says, else the rank's share of the node's cores.
+    /// Threads of a rank; nil for the number from the environment or, without one, the rank's share of the node's cores.
     package var threads: Int?
 
     init(_ key: Settings) {

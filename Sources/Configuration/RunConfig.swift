@@ -74,7 +74,7 @@ package struct RunConfig: Sendable, Equatable {
     /// A line for each key that is given by a name it had before, in the order of the names.
     static func renamedKeys(_ given: GivenSettings) -> [String] {
         given.sorted { $0.key < $1.key }.compactMap { key, given in
-            formerPaths[key].map { "\(given.place): \(key) is called \($0.path) now; write that" }
+            formerPaths[key].map { "\(given.place): \(key) is now called \($0.path); use that name" }
         }
     }
 
@@ -86,7 +86,7 @@ package struct RunConfig: Sendable, Equatable {
         for (former, setting) in given {
             guard let key = formerPaths[former] else { continue }
             guard given[key.path] == nil else {
-                throw ConfigurationError(setting.place, "\(former) is what \(key.path) was called; leave one out")
+                throw ConfigurationError(setting.place, "\(former) is the former name of \(key.path); leave one of them out")
             }
             result[former] = nil
             result[key.path] = GivenSetting(text: key.texts[setting.text] ?? setting.text, place: setting.place)
@@ -133,19 +133,19 @@ package struct RunConfig: Sendable, Equatable {
     ///   where
     ///   they are to be rounded.
     package func checkStorage(job: String) throws(ConfigurationError) {
-        if quantization.weights.method == .stored, job != PlannedJob.eval.rawValue || rotation.path != nil {
+        if quantization.weights.method == .stored, job != ModelJob.eval.rawValue || rotation.path != nil {
             throw ConfigurationError(
-                "quantization.weights.method", "stored is for eval of weights that nothing changes any more; use rtn")
+                "quantization.weights.method", "stored is for eval of a model whose weights stay as they are; use rtn")
         }
-        if ![.nearest, .stored].contains(quantization.weights.method), job != QuantizeSettings.job {
+        if ![.nearest, .stored].contains(quantization.weights.method), job != ModelJob.quantize.rawValue {
             throw ConfigurationError(
                 "quantization.weights.method",
                 "\(quantization.weights.method.name) is for quantize; \(job) rounds to nearest (rtn)")
         }
-        if !export.formats.all.isEmpty, job == PlannedJob.eval.rawValue {
+        if !export.formats.all.isEmpty, job == ModelJob.eval.rawValue {
             throw ConfigurationError("export.formats", "is for jobs that make a model; use sq-train export FOLDER")
         }
-        let jobs = ["rotate", "eval", QuantizeSettings.job] + (model.storage == .file ? [PlannedJob.ptq.rawValue] : [])
+        let jobs = ([.rotate, .eval, .quantize] + (model.storage == .file ? [.ptq] : []) as [ModelJob]).map(\.rawValue)
         guard model.storage != .f32, !jobs.contains(job) else { return }
         throw ConfigurationError(
             "model.storage",

@@ -1,4 +1,4 @@
-/// A value somebody has given to a key, as text, with the place that gave it.
+/// A value given to a key, as text, with the place where it was given.
 struct GivenSetting: Equatable {
     let text: String
     /// Such as `run.yaml:12`, or `--set`.
@@ -122,7 +122,7 @@ package struct Settings {
     /// By names that keys had before, what they are called now.
     var formerPaths: [String: CurrentKey] { log.formerPaths }
 
-    /// What is wrong with the values given: keys nobody asked for first, since a misspelled key explains other trouble.
+    /// The errors in the given values: unknown keys first, since a misspelled key explains other errors.
     var problems: [ConfigurationError] {
         let known = Set(log.descriptions.map(\.path)).union(log.formerPaths.keys)
         let unknown = log.given.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }

@@ -1,4 +1,4 @@
-/// What a command line says of a run's settings. ``configuration(job:warn:)`` makes of it the settings that the run has.
+/// The settings given on a command line. ``configuration(job:warn:)`` computes a run's settings from them.
 package struct SettingsRequest: Sendable {
     /// A YAML file; nil for none.
     package var file: String?
@@ -28,13 +28,13 @@ package struct SettingsRequest: Sendable {
         }
         guard let model else { return try config(self) }
         try checkModel(isNot: model)
-        guard job == PlannedJob.eval.rawValue, RunConfig.isRun(model) else {
+        guard job == ModelJob.eval.rawValue, RunConfig.isRun(model) else {
             var request = self
             request.assignments.append("model.path=\(model)")
             return try config(request)
         }
         guard file == nil else {
-            throw ConfigurationError(model, "is a run with settings of its own; leave --config out")
+            throw ConfigurationError(model, "is a run, which is scored with its own settings; leave --config out")
         }
         let run = try RunConfig.reproducing(run: model)
         // The run's own file may be an old one; what it says is not the user's to change.

@@ -67,7 +67,7 @@ package struct SweepGrid: Sendable {
                 case "settings": common = try grid.settings(value)
                 case "runs":
                     guard case .sequence(let list) = value else {
-                        throw grid.failure(value, "runs is a list, of jobs with a grid")
+                        throw grid.failure(value, "runs must be a list of jobs with a grid")
                     }
                     entries = Array(list)
                 default: throw grid.failure(value, "unknown key '\(key.prefix(100))'; a sweep has settings and runs")
@@ -84,7 +84,7 @@ package struct SweepGrid: Sendable {
         numberNames()
     }
 
-    /// Gives every run a name of its own.
+    /// Gives every run a unique name.
     private mutating func numberNames() {
         var (names, numbers): (Set<String>, [String: Int]) = ([], [:])
         for index in runs.indices {
@@ -107,11 +107,11 @@ package struct SweepGrid: Sendable {
             default: throw failure(value, "unknown key '\(key.prefix(100))'; an entry has job, settings and grid")
             }
         }
-        guard let job else { throw failure(entry, "names no job") }
+        guard let job else { throw failure(entry, "has no job; give one under the key job") }
         var combinations: [[(key: String, value: String)]] = [[]]
         for axis in axes {
             guard combinations.count * axis.values.count <= Self.mostRuns else {
-                throw failure(entry, "stands for more than \(Self.mostRuns) runs")
+                throw failure(entry, "makes more than \(Self.mostRuns) runs; give fewer values")
             }
             combinations = combinations.flatMap { begun in axis.values.map { begun + [(axis.key, $0)] } }
         }
@@ -128,7 +128,7 @@ package struct SweepGrid: Sendable {
 
     private func members(_ node: Node?, _ what: String) throws(ConfigurationError) -> [(key: String, value: Node)] {
         guard let node else { return [] }
-        guard case .mapping(let mapping) = node else { throw failure(node, "\(what) is a mapping of keys to values") }
+        guard case .mapping(let mapping) = node else { throw failure(node, "\(what) must be a mapping of keys to values") }
         var members: [(key: String, value: Node)] = []
         for (key, value) in mapping { members.append((try text(key), value)) }
         return members
@@ -158,7 +158,7 @@ package struct SweepGrid: Sendable {
 
     private func texts(_ node: Node) throws(ConfigurationError) -> [String] {
         guard case .sequence(let list) = node else { return [try text(node)] }
-        guard !list.isEmpty else { throw failure(node, "is a list without values") }
+        guard !list.isEmpty else { throw failure(node, "is an empty list; give at least one value") }
         var texts: [String] = []
         for value in list { texts.append(try text(value)) }
         return texts

@@ -2,7 +2,7 @@ package import Support
 
 /// Training or evaluation data that cannot be used; files that cannot be read at all throw `FileError`.
 package enum DataError: ReportableError, Equatable {
-    /// The file's ending is none of those known.
+    /// The file's ending is not a known one.
     case unknownFormat(path: String)
     /// It is named like text and is something else.
     case notText(path: String, Disguise)
@@ -32,7 +32,7 @@ package enum DataError: ReportableError, Equatable {
     }
 
     /// One line, whatever the names and contents of files hold.
-    package var description: String { message.onOneLine }
+    package var description: String { message.singleLine }
 
     private var message: String {
         switch self {

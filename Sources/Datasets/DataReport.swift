@@ -1,7 +1,7 @@
 package import HuggingFace
 package import Support
 
-/// What the user should know of a run's data before its numbers, and what `summary.json` says of it.
+/// What the user should know of a run's data before its numbers, and its entry in `summary.json`.
 package struct DataReport {
     /// One line each.
     package private(set) var notes: [String] = []
@@ -80,7 +80,7 @@ package struct DataReport {
                     + "the first of them \(first)"
             )
         }
-        return lines.map(\.onOneLine)
+        return lines.map(\.singleLine)
     }
 
     private static func beginnings(of windows: Windows, _ tokenizer: Tokenizer?) -> [String] {
@@ -95,6 +95,6 @@ package struct DataReport {
     }
 
     private static func name(_ token: Int32, _ tokenizer: Tokenizer) -> String {
-        "\(tokenizer.name(of: token) ?? "token") (\(token))".onOneLine
+        "\(tokenizer.name(of: token) ?? "token") (\(token))".singleLine
     }
 }

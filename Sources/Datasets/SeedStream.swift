@@ -3,6 +3,6 @@ package enum SeedStream {
     package static let batchOrder: UInt64 = 1
     package static let trainingTokens: UInt64 = 1 << 32
     package static let evaluationTokens: UInt64 = 2 << 32
-    /// Stored tokens that a step looks at, and the sequence's place.
+    /// Stored tokens that a step uses, and the sequence's place.
     package static let storedTokens: UInt64 = 3 << 32
 }

@@ -39,7 +39,7 @@ package struct TokenSource: Sendable {
     package private(set) var skippedLines = 0
     package private(set) var firstSkipped: String?
 
-    /// Tokens that are at hand already, as one document. - Precondition: there is at least one.
+    /// Tokens that are in memory already, as one document. - Precondition: there is at least one.
     package init(tokens: [Int32], name: String) {
         precondition(!tokens.isEmpty, "no tokens")
         self.init(path: name, tokens: tokens, documents: [tokens.indices])
@@ -149,7 +149,7 @@ package struct TokenSource: Sendable {
         let integers = try file.readInts(name)
         let tokens = integers.map { Int32(exactly: $0) ?? -1 }
         if let position = tokens.firstIndex(where: { $0 < 0 }) {
-            throw DataError.badTensor(path: path, problem: "\(integers[position]) at position \(position) is no token id")
+            throw DataError.badTensor(path: path, problem: "\(integers[position]) at position \(position) is not a token id")
         }
         let width = info.shape[1]
         let starts = stride(from: 0, to: tokens.count, by: max(width, 1))

@@ -17,7 +17,7 @@ package enum EvaluationError: ReportableError {
         case .noWindows: "evaluation text: no complete window; give more text or a smaller data.sequence_length"
         case .notFinite(let what): "evaluation: \(what) is not finite; check the model's weights"
         case .uniform(let vocabulary):
-            "evaluation: the network gives all \(vocabulary) tokens the same probability, so nothing comes out of it; "
+            "evaluation: the network gives all \(vocabulary) tokens the same probability, so its scores mean nothing; "
                 + "check the model for zero or huge weights"
         }
     }

@@ -33,7 +33,7 @@ package struct CompressedTensorsWriter: ModelWriter {
 
     package func obstacle(_ execution: Execution, _ architecture: Architecture) -> String? {
         if rotates, !execution.r4 {
-            return "it rotates nothing at run time that transform_config would say; --format compressed-tensors writes it"
+            return "it rotates nothing at run time, so that it needs no transform_config; use --format compressed-tensors"
         }
         return SharedForm.obstacle(execution, architecture, rotates: rotates)
     }
@@ -43,7 +43,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         case .integers: SharedForm.obstacle(result.embedding, float: result.float, result.execution)
         case .floats:
             "the job makes no packed integers, which the format is for; rotate and quantize do with quantization.weights.bits=4"
-        case .ternary: "ternary factors are no integers; onnx holds ternary factors, huggingface floats"
+        case .ternary: "ternary factors are not integers; use onnx for ternary factors, or huggingface for floats"
         }
     }
 
@@ -75,7 +75,7 @@ package struct CompressedTensorsWriter: ModelWriter {
             }
             guard written.execution == form?.execution ?? opened.execution else {
                 throw ExportError(
-                    .unequal, "\(request.out)/config.json", "does other things to activations than were to be written")
+                    .unequal, "\(request.out)/config.json", "describes activations otherwise than was to be written")
             }
         }
         return ExportReport(
@@ -85,8 +85,8 @@ package struct CompressedTensorsWriter: ModelWriter {
             notes: folder.warnings + notes(opened, form))
     }
 
-    /// - Returns: nil where the folder's own config.json says all.
-    /// - Throws: ``ExportError`` for what compressed-tensors cannot say.
+    /// - Returns: nil where the folder's own config.json is complete.
+    /// - Throws: ``ExportError`` for what compressed-tensors cannot express.
     private func form(of opened: CompressedFolder) throws -> SharedForm? {
         let path = opened.folder.path
         guard opened.folder.packed != nil else {
@@ -98,7 +98,7 @@ package struct CompressedTensorsWriter: ModelWriter {
         let own = isItself ? nil : obstacle(opened.execution, opened.folder.architecture)
         // Also of a folder that says it is one: it may hold what only this program reads.
         if let reason = try SharedForm.obstacle(opened, rotates: rotates) ?? own {
-            throw ExportError(.unfit, path, "is beyond compressed-tensors: \(reason)")
+            throw ExportError(.unfit, path, "cannot be written as compressed-tensors: \(reason)")
         }
         return isItself ? nil : try SharedForm(opened)
     }
@@ -127,7 +127,8 @@ package struct CompressedTensorsWriter: ModelWriter {
             }
         }
         if isRefused {
-            notes.append("vLLM has no packed integers whose inputs are rounded, and refuses the folder; transformers runs it")
+            notes.append(
+                "vLLM does not support packed integers with rounded inputs, and refuses the folder; transformers runs it")
         }
         return notes
     }

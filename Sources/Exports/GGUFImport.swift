@@ -38,8 +38,7 @@ package struct GGUFImport {
             sources, to: writer.temporaryPath, maximumShardSize: request.shardBytes,
             metadata: Checkpoint.ownMetadata.merging([Self.digestKey: digest]) { $1 })
         var config = model.config
-        config.json["dtype"] = .string(type.frameworkName)
-        config.json["torch_dtype"] = .string(type.frameworkName)
+        config.setElementType(type)
         for (key, id) in [("bos_token_id", tokenizer.bos), ("eos_token_id", tokenizer.eos)] {
             if let id { config.json[key] = .integer(id) }
         }

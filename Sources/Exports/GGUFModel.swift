@@ -7,7 +7,7 @@ internal import TensorCore
 /// A model in a GGUF file: its configuration, and its parameters under the names that a checkpoint has.
 struct GGUFModel {
     let file: GGUFFile
-    /// As config.json would say it.
+    /// The same as a config.json.
     let config: HFConfig
     let description: ModelDescription
     let form: GGUFForm
@@ -18,7 +18,7 @@ struct GGUFModel {
         config = try ModelRegistry.configuration(of: file)
         description = try ModelRegistry.model(config)
         guard case .form(let form) = description.gguf else {
-            throw file.failure("general.architecture", "describes a network that is not read from GGUF")
+            throw file.failure("general.architecture", "describes a network that this program does not read from GGUF")
         }
         self.form = form
         try checkTensors()

@@ -77,8 +77,8 @@ package struct GGUFModelWriter: ModelWriter {
         guard precision == .tq2_0 else { return nil }
         // Integers of two bits are −2 to 1, and may be none of −2.
         if result.linears == .integers, result.integerBits ?? 2 <= 2 { return nil }
-        return "the job leaves no blocks of 256 weights that are one scale times −1, 0, 1, which alone the format holds; "
-            + "gguf-q4_0 and gguf-q8_0 hold any"
+        return "the format holds only blocks of 256 weights that are one scale times −1, 0 or 1, which the job does not make; "
+            + "use gguf-q4_0 or gguf-q8_0"
     }
 
     /// As ``ModelWriter/write(_:)``; tensors, values and tokenizer are read back and compared with the source.
@@ -136,7 +136,8 @@ package struct GGUFModelWriter: ModelWriter {
             guard width % encoding.blockLength == 0 else {
                 throw ExportError(
                     .unfit, "\(folder.path): tensor \(entry.parameter)",
-                    "rows of \(width) are no whole blocks of \(encoding.blockLength), which \(encoding.name) has; use --format "
+                    "rows of \(width) do not divide into the blocks of \(encoding.blockLength) of \(encoding.name); use "
+                        + "--format "
                         + (precision != .q8_0 && width % 32 == 0 ? "gguf-q8_0" : "gguf-f16"))
             }
         }

@@ -12,7 +12,7 @@ struct GGUFPreTokenizer: Equatable, Sendable {
     let steps: [JSONValue]
     /// Whether a piece that is a token as it stands is not merged.
     let ignoresMerges: Bool
-    /// Whether llama.cpp puts bos in front of a text where the file does not say.
+    /// Whether llama.cpp puts bos in front of a text where the file does not specify it.
     var addsBos = false
 
     static let known = [

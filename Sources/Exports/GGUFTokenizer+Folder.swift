@@ -1,3 +1,4 @@
+internal import ChatTemplates
 internal import GGUF
 internal import HuggingFace
 internal import Support
@@ -16,7 +17,9 @@ extension GGUFTokenizer {
         let whole = try Tokenizer(folder: folder)
         let document = try InputFile.json(path, limit: Tokenizer.fileLimit)
         guard whole.vocabularySize <= rows else {
-            throw ExportError(.unfit, path, "has \(whole.vocabularySize) tokens, and the model has rows for \(rows)")
+            throw ExportError(
+                .unfit, path,
+                "has \(whole.vocabularySize) tokens, but the model has rows for \(rows); they do not belong together")
         }
         let settings =
             PathKind(folder + "/tokenizer_config.json") == .absent
@@ -29,10 +32,11 @@ extension GGUFTokenizer {
         let tokenizer = GGUFTokenizer(
             tokens: tokens, types: types, merges: try merges(document, path), pre: try preTokenizer(document, path),
             bos: whole.bosToken.map(Int.init), eos: whole.eosToken.map(Int.init), padding: id("pad_token"),
-            unknown: id("unk_token"), addsBos: adds.bos, addsEos: adds.eos, chatTemplate: try chatTemplate(settings, folder))
+            unknown: id("unk_token"), addsBos: adds.bos, addsEos: adds.eos,
+            chatTemplate: try TemplateSource(folder: folder, settings: settings)?.text)
         var notes = try self.notes(document, tokenizer, path)
-        if tokenizer.chatTemplate == nil, let given = settings["chat_template"], given != .null {
-            notes.append("none of the chat templates is called default: the file has none")
+        if tokenizer.chatTemplate == nil, TemplateSource.isGiven(in: settings) {
+            notes.append("the GGUF file has no chat template, since none of the folder's is named default")
         }
         return (tokenizer, notes)
     }
@@ -47,9 +51,9 @@ extension GGUFTokenizer {
         guard let pre = GGUFPreTokenizer.of(document) else {
             throw ExportError(
                 .unfit, "\(path): pre_tokenizer",
-                "cuts text as none of llama.cpp's that are known here ("
-                    + GGUFPreTokenizer.known.map(\.name).joined(separator: ", ") + "), and a near one would give other tokens; "
-                    + "--format huggingface keeps it")
+                "splits text as no pre-tokenizer of llama.cpp does that is known here ("
+                    + GGUFPreTokenizer.known.map(\.name).joined(separator: ", ") + "), and another would give other tokens; "
+                    + "use --format huggingface")
         }
         return pre
     }
@@ -79,7 +83,9 @@ extension GGUFTokenizer {
         for (rank, merge) in (document["model"]?["merges"]?.array ?? []).enumerated() {
             let text = merge.string ?? (merge.array ?? []).compactMap(\.string).joined(separator: " ")
             guard text.utf8.count(where: { $0 == UInt8(ascii: " ") }) == 1 else {
-                throw ExportError(.unfit, "\(path): merges[\(rank)]", "has a token with a blank, which GGUF cannot write")
+                throw ExportError(
+                    .unfit, "\(path): merges[\(rank)]",
+                    "has a token with a blank, which GGUF cannot express; use --format huggingface")
             }
             merges.append(text)
         }
@@ -95,17 +101,8 @@ extension GGUFTokenizer {
         if around == [eos] { return (false, true) }
         if around == [bos, eos] { return (true, true) }
         throw ExportError(
-            .unfit, "\(path): post_processor", "puts other tokens around a text than bos and eos, which GGUF cannot say")
-    }
-
-    /// A template as a string, or the one of several that is called default.
-    private static func chatTemplate(_ settings: JSONValue, _ folder: String) throws(FileError) -> String? {
-        let path = folder + "/chat_template.jinja"
-        if PathKind(path) != .absent {
-            return String(decoding: try InputFile.contents(of: path, limit: 1 << 20), as: UTF8.self)
-        }
-        if let text = settings["chat_template"]?.string { return text }
-        return settings["chat_template"]?.array?.first { $0["name"]?.string == "default" }?["template"]?.string
+            .unfit, "\(path): post_processor",
+            "puts other tokens around a text than bos and eos, which GGUF cannot express; use --format huggingface")
     }
 
     private static func notes(_ document: JSONValue, _ tokenizer: GGUFTokenizer, _ path: String) throws(ExportError) -> [String]
@@ -114,7 +111,9 @@ extension GGUFTokenizer {
         if let normalizer = document["normalizer"], normalizer != .null {
             let steps = normalizer["normalizers"]?.array ?? [normalizer]
             guard steps.allSatisfy({ $0["type"]?.string == "NFC" }) else {
-                throw ExportError(.unfit, "\(path): normalizer", "changes text before it is cut, which llama.cpp does not")
+                throw ExportError(
+                    .unfit, "\(path): normalizer",
+                    "changes text before it is split, which llama.cpp does not do; use --format huggingface")
             }
             notes.append(
                 "text that is not in Unicode's composed form (NFC) gets other tokens in llama.cpp, which does not compose it")
@@ -123,7 +122,7 @@ extension GGUFTokenizer {
             ["single_word", "lstrip", "rstrip"].contains { token[$0]?.bool == true }
         }
         if let first = touches.first?["content"]?.string {
-            notes.append("the white space around \(first) belongs to it here, and not in llama.cpp")
+            notes.append("the white space around the token \(first) is part of it here, but not in llama.cpp")
         }
         if tokenizer.eos == nil {
             notes.append("the folder names no token that ends a text: llama.cpp takes token 11 for it")

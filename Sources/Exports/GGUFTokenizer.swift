@@ -58,19 +58,19 @@ extension GGUFTokenizer {
         }
         let model = try required("model", "a string", \.string)
         guard model == "gpt2" else {
-            throw file.failure(Self.prefix + "model", "'\(model)' is not read here; 'gpt2', byte-level BPE, is")
+            throw file.failure(Self.prefix + "model", "'\(model)' is not supported; only 'gpt2', byte-level BPE, is")
         }
         let name = try required("pre", "a string", \.string)
         guard let pre = GGUFPreTokenizer.named(name) else {
             let known = GGUFPreTokenizer.known.map(\.name).joined(separator: ", ")
-            throw file.failure(Self.prefix + "pre", "'\(name)' is not read here; \(known) are")
+            throw file.failure(Self.prefix + "pre", "'\(name)' is not supported; supported are \(known)")
         }
         let tokens = try required("tokens", "a list of strings", \.strings)
         let codes = try value("token_type", "a list of integers", \.integers) ?? tokens.map { _ in 1 }
         var types: [TokenType] = []
         for code in codes {
             guard let type = Int32(exactly: code).flatMap(TokenType.init) else {
-                throw file.failure(Self.prefix + "token_type", "\(code) is no type of a token")
+                throw file.failure(Self.prefix + "token_type", "\(code) is not a type of token (1 to 6)")
             }
             types.append(type)
         }
@@ -99,9 +99,8 @@ extension GGUFTokenizer {
         addsBos = try value("add_bos_token", "true or false", \.bool) ?? pre.addsBos
         addsEos = try value("add_eos_token", "true or false", \.bool) ?? false
         chatTemplate = file["tokenizer.chat_template"]?.string
-        guard !(addsBos && bos == nil), !(addsEos && eos == nil) else {
-            throw file.failure(
-                Self.prefix + (addsBos && bos == nil ? "bos" : "eos") + "_token_id", "is missing, and texts are to have it")
+        if let missing = addsBos && bos == nil ? "bos" : addsEos && eos == nil ? "eos" : nil {
+            throw file.failure(Self.prefix + missing + "_token_id", "is missing, but the file says that every text has it")
         }
     }
 }

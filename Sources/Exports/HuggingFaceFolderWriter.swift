@@ -1,5 +1,5 @@
 package import Compression
-package import HuggingFace
+internal import HuggingFace
 package import Models
 internal import Support
 internal import TensorCore
@@ -44,9 +44,7 @@ package struct HuggingFaceFolderWriter: ModelWriter {
     private func config(_ folder: ModelFolder, _ type: ElementType) -> HFConfig {
         var config = folder.config
         config.json["tie_word_embeddings"] = .bool(folder.architecture.tiesHead)
-        // transformers 5 reads dtype, older versions torch_dtype.
-        config.json["dtype"] = .string(type.frameworkName)
-        config.json["torch_dtype"] = .string(type.frameworkName)
+        config.setElementType(type)
         return config
     }
 
@@ -67,23 +65,5 @@ package struct HuggingFaceFolderWriter: ModelWriter {
             }
         }
         return lost
-    }
-}
-
-extension ElementType {
-    /// As transformers names it. - Precondition: a type that models are written in.
-    package var frameworkName: String {
-        switch self {
-        case .f32: "float32"
-        case .f16: "float16"
-        case .bf16: "bfloat16"
-        default: preconditionFailure("models are not written in \(rawValue)")
-        }
-    }
-
-    /// The type of this name; nil for one that models are not written in.
-    package init?(frameworkName: String) {
-        guard let type = [ElementType.f32, .f16, .bf16].first(where: { $0.frameworkName == frameworkName }) else { return nil }
-        self = type
     }
 }

@@ -103,7 +103,7 @@ package struct ExportRequest: Sendable {
     /// The source, whose packed linears are exported as the floats they stand for, and down projections without R4.
     ///
     /// - Returns: what the user should know, too.
-    /// - Throws: ``ExportError`` where it quantizes activations or rotates keys, which no format of floats says; as
+    /// - Throws: ``ExportError`` where it quantizes activations or rotates keys, which no format of floats can express; as
     ///   ``CompressedFolder/init(_:)``.
     func openModel(for writer: some ModelWriter) throws -> (folder: ModelFolder, notes: [String]) {
         let opened = try CompressedFolder(source)
@@ -111,7 +111,7 @@ package struct ExportRequest: Sendable {
             throw ExportError(.unfit, source, reason)
         }
         let packed = opened.folder.packed.map { ["\($0.form) are exported as the floats they stand for"] } ?? []
-        let rotated = "the down projections leave without R4, so that nothing is rotated at run time"
+        let rotated = "R4 is taken out of the down projections, so that nothing is rotated at run time"
         return (opened.unrotated, packed + (opened.execution.r4 ? [rotated] : []))
     }
 
@@ -131,14 +131,14 @@ package struct ExportRequest: Sendable {
             guard try file.size == 0 || file.begins(with: beginning) else {
                 throw ExportError(.place, out, "exists and is not a \(kind), so that it is not replaced; give another name")
             }
-        case .file: throw ExportError(.place, out, "is there already; --overwrite replaces it")
+        case .file: throw ExportError(.place, out, "exists already; --overwrite replaces it")
         default: throw ExportError(.place, out, "exists and is not a file; give the name of a new file")
         }
     }
 
     /// Makes the file at `out`, complete or not at all.
     ///
-    /// - Parameter body: writes and checks it under the path that it is given, in a folder where nobody else writes.
+    /// - Parameter body: writes and checks it under the path that it is given, in a folder that only this process writes to.
     /// - Throws: `FileError`; what `body` throws, of `out` where it is of `path`.
     func makeFile(_ body: (_ path: String) throws -> Void) throws {
         let place = try WritingFolder.alone(out + ".tmp")
@@ -146,7 +146,7 @@ package struct ExportRequest: Sendable {
             let path = place.path + "/file"
             try calledOut(path) { try body(path) }
             guard overwrites || PathKind(out) == .absent else {
-                throw ExportError(.place, out, "has been made meanwhile; --overwrite replaces it")
+                throw ExportError(.place, out, "was created by another process meanwhile; --overwrite replaces it")
             }
             try renameDurably(path, to: out)
         }
@@ -163,7 +163,7 @@ package struct ExportRequest: Sendable {
         return result
     }
 
-    /// What goes wrong with a file under a name that it does not keep is said of the one that it was to have.
+    /// Errors with a file under its temporary name are reported under its final name.
     private func calledOut<Result>(_ path: String, _ body: () throws -> Result) throws -> Result {
         do {
             return try body()
@@ -179,15 +179,18 @@ package struct ExportRequest: Sendable {
         switch PathKind(out) {
         case .absent: try checkParent()
         case .folder where PathKind(out + "/config.json") == .file:
-            guard overwrites else { throw ExportError(.place, out, "is there already; --overwrite replaces it as a whole") }
+            guard overwrites else { throw ExportError(.place, out, "exists already; --overwrite replaces it as a whole") }
             guard PathKind(source + "/config.json") != .file || !isSameFolder else {
-                throw ExportError(.place, out, "is the folder that is read; give another one")
+                throw ExportError(.place, out, "is the folder that is exported; give another one")
             }
             guard !holdsSource else {
-                throw ExportError(.place, out, "holds \(source), which is read and would go with it; give another one")
+                throw ExportError(
+                    .place, out, "contains \(source), which is exported and would be removed with it; give another folder")
             }
             try checkOutside()
-        default: throw ExportError(.place, out, "is there and is no model's folder; give the name of a new one")
+        default:
+            throw ExportError(
+                .place, out, "exists and is not a model's folder, so that it is not replaced; give the name of a new folder")
         }
     }
 
@@ -252,7 +255,7 @@ package enum ModelWriters {
     /// - Throws: ``ExportError`` for an unknown format.
     package static func named(_ name: String) throws(ExportError) -> any ModelWriter {
         guard let format = ExportFormat(rawValue: name) else {
-            throw ExportError(.place, "--format", "'\(name)' is none of \(ExportFormat.names)")
+            throw ExportError(.place, "--format", "'\(name)' is not a format; use one of \(ExportFormat.names)")
         }
         return named(format)
     }

@@ -1,6 +1,6 @@
 internal import Support
 
-/// What a folder with `transform_config` says to people, above all how transformers has to load it.
+/// The README.md of a folder with `transform_config`: above all how transformers has to load it.
 struct RotatingFolderCard {
     private let name: String
     /// Of what vLLM does with it.
@@ -11,7 +11,7 @@ struct RotatingFolderCard {
         name = path.split(separator: "/").last.map(String.init) ?? path
         vLLM =
             roundsPacked
-            ? "refuses the folder: it has no packed integers whose inputs are rounded"
+            ? "refuses the folder: it does not support packed integers with rounded inputs"
             : "follows `transform_config`, but not with tensor parallelism"
     }
 

@@ -12,21 +12,21 @@ package struct RotationArchiveWriter: ModelWriter {
 
     package let readsModel = false
 
-    package var fileName: String { "R.bin" }
+    package var fileName: String { Rotations.archiveName }
 
     package init() {}
 
     package func obstacle(_ result: ExpectedResult) -> String? {
-        result.hasRotations ? nil : "the job leaves no R1 and no R2, which the format is made of; rotate does"
+        result.hasRotations ? nil : "the job makes neither R1 nor R2, which the format consists of; rotate does"
     }
 
     /// As ``ModelWriter/write(_:)``: the rotations of a run, read back and compared bit for bit.
     package func write(_ request: ExportRequest) throws -> ExportReport {
-        try request.checkFile("R.bin", beginning: TorchArchive.magic)
+        try request.checkFile(fileName, beginning: TorchArchive.magic)
         try checkReplaced(request.out)
-        let path = PathKind(request.source) == .folder ? request.source + "/rotations.safetensors" : request.source
+        let path = PathKind(request.source) == .folder ? "\(request.source)/\(Rotations.fileName)" : request.source
         guard PathKind(path) != .absent else {
-            throw ExportError(.unfit, request.source, "holds no rotations.safetensors; give the run folder of a rotate")
+            throw ExportError(.unfit, request.source, "holds no \(Rotations.fileName); give the run folder of a rotate")
         }
         guard try !InputFile(path).begins(with: GGUFFile.magic) else {
             throw ExportError(.unfit, path, "is a GGUF file, which holds no rotations; give the run folder of a rotate")
@@ -53,7 +53,7 @@ package struct RotationArchiveWriter: ModelWriter {
     /// Many files begin as a ZIP archive does.
     private func checkReplaced(_ out: String) throws {
         guard PathKind(out) == .file, try InputFile(out).size > 0, (try? rotations(out)) == nil else { return }
-        throw ExportError(.place, out, "is there and holds no rotations, so that it is not replaced; give another name")
+        throw ExportError(.place, out, "exists and holds no rotations, so that it is not replaced; give another name")
     }
 
     /// Rotations of the sizes that the file itself has.

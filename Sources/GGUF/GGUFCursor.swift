@@ -80,7 +80,7 @@ struct GGUFCursor {
         guard kind == .array else { return try plain(kind, key) }
         let place = offset
         let element = try self.kind(of: key)
-        guard element != .array else { throw failure(at: place, "\(key) is an array of arrays, which is not read") }
+        guard element != .array else { throw failure(at: place, "\(key) is an array of arrays, which is not supported") }
         let count = try count(of: "elements of \(key)", leastSize: element.leastSize)
         guard count <= elementsLeft else {
             throw failure(at: place, "\(key) has \(count) elements; arrays with \(1 << 23) in all are accepted")

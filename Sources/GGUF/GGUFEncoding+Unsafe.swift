@@ -139,7 +139,7 @@ extension GGUFEncoding {
         if let stray = x.firstIndex(where: { $0 != 0 && abs($0) != d }) {
             throw UnencodableElement(
                 index: first + stray,
-                problem: "is \(x[stray]), and the largest of its block of 256 is \(d): they are no one scale times −1, 0, 1"
+                problem: "is \(x[stray]), but the largest of its block of 256 is \(d): they are not one scale times −1, 0, 1"
             )
         }
         for j in 0..<64 {

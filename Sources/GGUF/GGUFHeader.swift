@@ -60,7 +60,7 @@ struct GGUFHeader {
             throw cursor.failure(
                 at: 4,
                 version == Self.version.byteSwapped
-                    ? "is big-endian, which is not read" : "is GGUF version \(version); 3 is read")
+                    ? "is big-endian, which is not supported" : "is GGUF version \(version); only version 3 is supported")
         }
     }
 
@@ -68,7 +68,8 @@ struct GGUFHeader {
         guard let value = values.first(where: { $0.key == Self.alignmentKey })?.value else { return }
         guard case .uint32(let alignment) = value, (1...1 << 16).contains(alignment), alignment.nonzeroBitCount == 1 else {
             throw FileError(
-                .malformed, "\(cursor.path): \(Self.alignmentKey)", "is no power of two up to 65536 in 32 bits without sign")
+                .malformed, "\(cursor.path): \(Self.alignmentKey)",
+                "is not a power of two up to 65536, as an unsigned 32-bit integer")
         }
         self.alignment = Int(alignment)
     }
@@ -93,10 +94,11 @@ struct GGUFHeader {
         let code = try cursor.integer(UInt32.self)
         guard let encoding = GGUFEncoding(rawValue: code) else {
             let known = GGUFEncoding.allCases.map(\.name).joined(separator: ", ")
-            throw failure("has the type \(GGUFEncoding.others[code] ?? String(code)), which is not read; \(known) are")
+            throw failure(
+                "has the type \(GGUFEncoding.others[code] ?? String(code)), which is not supported; supported are \(known)")
         }
         guard shape[0] % encoding.blockLength == 0 else {
-            throw failure("rows of \(shape[0]) are no whole blocks of \(encoding.blockLength), which \(encoding.name) has")
+            throw failure("rows of \(shape[0]) do not divide into the blocks of \(encoding.blockLength) of \(encoding.name)")
         }
         return (name, place, shape.reversed(), encoding, try cursor.integer(UInt64.self))
     }

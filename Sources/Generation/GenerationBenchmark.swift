@@ -66,7 +66,7 @@ package struct GenerationBenchmark: Sendable {
         self.allocations = try link.sum(allocations)
     }
 
-    /// Tokens between two looks at the memory, so that both see the same load of the machine.
+    /// Tokens between two measurements of the memory, so that both see the same load of the machine.
     private static let tokensOfAProbe = 8
 
     private static func summary(_ seconds: [Double]) -> (best: Double, median: Double) {

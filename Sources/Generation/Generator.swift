@@ -16,7 +16,7 @@ package struct Generator {
     private var choice: TokenChoice
     private let endTokens: Set<Int32>
 
-    /// - Parameter endTokens: those that end a text; none of them is handed out.
+    /// - Parameter endTokens: tokens that end a text; they are not part of the result.
     package init(_ model: RunnableModel, capacity: Int, choice: TokenChoice, endTokens: Set<Int32>) {
         sequence = TokenSequence(model, capacity: capacity)
         (self.choice, self.endTokens) = (choice, endTokens)
@@ -30,7 +30,7 @@ package struct Generator {
         try run(prompt, most: most, over: WholeNetwork(), body)
     }
 
-    /// The same by all stages together: each hands out every token, and throws where the tokens end. Collective.
+    /// The same by all stages together: each returns every token, and throws where the tokens end. Collective.
     ///
     /// - Parameter link: the last stage chooses, and tells all others.
     /// - Throws: also what `link` throws.

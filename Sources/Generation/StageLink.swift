@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// What the stages of a network hand to each other while they make tokens. All calls but those of the whole network are of all
+/// The messages between the stages of a network that generates tokens. All calls but those of the whole network are of all
 /// stages, in the same order.
 package protocol StageLink {
     /// Whether tokens enter at this stage.

@@ -1,9 +1,9 @@
 package import HuggingFace
 
-/// The text of tokens as they come: what is handed out never changes with the tokens that follow.
+/// The text of tokens as they come: text that was returned never changes with the tokens that follow.
 package struct TextStream {
     private let tokenizer: Tokenizer
-    /// Tokens from the last place on at which text was handed out; those before `given` are its context.
+    /// Tokens from the last place on at which text was returned; those before `given` are its context.
     private var tokens: [Int32] = []
     private var given = 0
 

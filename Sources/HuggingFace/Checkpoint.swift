@@ -39,7 +39,7 @@ package struct Checkpoint: Sendable {
 
     /// A tensor's type, shape and place in its shard.
     ///
-    /// - Throws: ``FileError`` where there is none of this name.
+    /// - Throws: `FileError` where no tensor has this name.
     package func info(_ name: String) throws(FileError) -> TensorInfo { try file(of: name).info(name) }
 
     /// The tensor as float32. NaN and infinity are refused: they are in no useful model, and spread through everything.

@@ -34,7 +34,7 @@ extension Checkpoint {
         try SafetensorsFile.write(sources, to: folder + "/" + shardName(index, of: count), metadata: metadata)
     }
 
-    /// Writes the index that says which shard holds which tensor.
+    /// Writes the index of the shards' tensors.
     ///
     /// - Parameters:
     ///   - shards: the names of each shard's tensors.

@@ -91,6 +91,12 @@ package struct HFConfig: Sendable {
         return HFConfig(try typed(key, nil, "an object", \.object), path: "\(path): \(key)")
     }
 
+    /// Sets the type of the folder's floats, under the key of transformers 5 (`dtype`) and that of older versions
+    /// (`torch_dtype`).
+    package mutating func setElementType(_ type: ElementType) {
+        for key in ["dtype", "torch_dtype"] { json[key] = .string(type.frameworkName) }
+    }
+
     /// As `transformers` writes it: sorted keys, two blanks, a final newline.
     package var text: String { JSONValue.object(json).text() + "\n" }
 }

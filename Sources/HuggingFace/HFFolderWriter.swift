@@ -17,7 +17,7 @@ package final class HFFolderWriter {
         "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json",
     ]
 
-    /// What a model's folder says of where the model comes from, for programs.
+    /// The file that records a model's origin, for programs.
     package static let provenance = "provenance.json"
 
     /// Starts an empty folder; what an interrupted run left under the temporary name is removed.

@@ -38,7 +38,7 @@ struct ShardIndex {
             && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 < 0x20 }
     }
 
-    /// Opens all shards and checks that they hold exactly the tensors the index says.
+    /// Opens all shards and checks that they hold exactly the tensors that the index lists.
     func open(in folder: String) throws(FileError) -> [SafetensorsFile] {
         var files: [SafetensorsFile] = []
         for shard in shards {

@@ -17,7 +17,7 @@ internal import Trainer
 /// Perplexity of a model on windows of text: as it is, rounded to nearest as `quantization` says, and with rotations, with
 /// ternary factors, or as trained.
 package struct EvaluateJob: Job {
-    package static let name = PlannedJob.eval.rawValue
+    package static let name = ModelJob.eval.rawValue
     /// The row of `rotation.path`.
     static let rotated = "rotated"
 
@@ -211,8 +211,8 @@ package struct EvaluateJob: Job {
             let other = changed.execution.otherRanges(than: Execution(config: config))
             if compressed.isPacked, !other.isEmpty {
                 run.context.reporter.note(
-                    "note: '\(compressed.label)' rounds as its folder says, by other \(other.joined(separator: ", ")) than the "
-                        + "other rows")
+                    "note: the row '\(compressed.label)' is rounded as its folder says, and differs from the other rows in "
+                        + other.joined(separator: ", "))
             }
             table.add(
                 "trained", compressed.label, bits, score,

@@ -59,10 +59,7 @@ struct IntegerQat<World: Communicator> {
         if let state = run.restoredState() { try trainer.restore(state) }
         let record = try run.train(trainer)
         let (trained, bytes) = try write(trainer.weights.parameters, recipe, run, rotates ? "rotated, " : "")
-        let written = try context.communicator.agree {
-            try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored
-        }
-        table.add("integer_qat", "trained", table.bits, trained, written)
+        table.add("integer_qat", "trained", table.bits, trained, try context.writtenSize())
         var results = JSONObject()
         table.add(to: &results)
         results["loss"] = record.loss

@@ -29,12 +29,12 @@ extension Job {
     /// Checks everything that the settings show before anything is read: the checks common to all jobs on a model, and
     /// ``check(_:)``.
     package static func checkSettings(_ config: RunConfig) throws {
-        if PlannedJob(rawValue: name) != nil { try config.checkStorage(job: name) }
+        if ModelJob(rawValue: name) != nil { try config.checkStorage(job: name) }
         try check(config)
     }
 }
 
-extension PlannedJob {
+extension ModelJob {
     /// The job that does the work.
     var job: any Job {
         switch self {

@@ -59,9 +59,9 @@ package struct PlanJob {
         guard !search.runs.isEmpty else {
             throw ConfigurationError(
                 "parallel",
-                "no layout of \(cluster.ranks) ranks, or fewer a node, has the replicas and stages asked for, with at most "
-                    + "\(shape.blocks.count) stages, into which its \(shape.layerCount) layers can be cut; change parallel.* "
-                    + "or plan.nodes and plan.ranks_per_node")
+                "no layout of \(cluster.ranks) ranks, or fewer per node, has the replicas and stages asked for, with at most "
+                    + "\(shape.blocks.count) stages, the most that the model's \(shape.layerCount) layers can be divided into; "
+                    + "change parallel.*, plan.nodes or plan.ranks_per_node")
         }
         return PlanReport(search, config, model: path)
     }

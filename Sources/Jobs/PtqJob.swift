@@ -19,7 +19,7 @@ internal import Trainer
 /// matrix, and with it every trit, would be the same. So the written model has the same form as the checkpoint, including a
 /// tied head.
 package struct PtqJob: Job {
-    package static let name = PlannedJob.ptq.rawValue
+    package static let name = ModelJob.ptq.rawValue
 
     package init() {}
 
@@ -76,7 +76,7 @@ package struct PtqJob: Job {
         let packed = try inputs.readBack(context)
         let after = try score(packed.network(model), against: original, windows, context)
         let (factors, sizes) = (report.factors, try ModelSizes(inputs.folder))
-        let file = context.folder.file("model/" + CompressedFolder.factorFileName)
+        let file = context.folder.file("\(RunFiles.model)/\(CompressedFolder.factorFileName)")
         var table = ScoreTable(.factors, windows: windows.count, length: config.data.sequenceLength)
         table.add(ScoreTable.fullPrecision, "full precision", .full, before.score, sizes.stored)
         if config.eval.compare {
@@ -85,12 +85,7 @@ package struct PtqJob: Job {
                 Set(layers.map(\.name)), of: original.parameters, all: Set(factors.keys), .none, model, written, windows, groups
             )
         }
-        let (size, someBits) = try world.agree {
-            (
-                try ModelSizes(CompressedFolder(context.folder.file(RunFiles.model)).folder).stored,
-                try sizes.bitsOfSome(file: file)
-            )
-        }
+        let (size, someBits) = (try context.writtenSize(), try world.agree { try sizes.bitsOfSome(file: file) })
         table.addTernary("ternary_ptq", "ternary", after.score, size)
         let result = Result(
             table: table, fullPrecision: before, ternary: after, report: report, decompositionSeconds: seconds,
@@ -153,8 +148,8 @@ package struct PtqJob: Job {
         try context.communicator.agree {
             guard isRoot else { return }
             // The two models differ only in these layers, so that the factors belong to both.
-            origin.targets.append(try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest())
-            try TernaryFile.write(report.factors, to: context.folder.file(TernaryReport.fileName), origin: origin)
+            origin.targets.append(try context.writtenModel().folder.checkpoint.digest())
+            try TernaryFile.write(report.factors, to: context.folder.file(RunFiles.factors), origin: origin)
         }
         return bytes
     }

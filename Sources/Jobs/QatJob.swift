@@ -8,7 +8,7 @@ internal import Trainer
 
 /// Trains a network to run with ternary factors or with integers of a few bits (`qat.method`).
 package struct QatJob: Job {
-    package static let name = PlannedJob.qat.rawValue
+    package static let name = ModelJob.qat.rawValue
 
     package init() {}
 

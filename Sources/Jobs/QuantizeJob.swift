@@ -18,7 +18,7 @@ internal import Trainer
 /// Rounds a model's linears to integers of a few bits, rotated or not, and writes them packed: one command from a folder to a
 /// folder.
 package struct QuantizeJob: Job {
-    package static let name = QuantizeSettings.job
+    package static let name = ModelJob.quantize.rawValue
 
     package init() {}
 
@@ -42,46 +42,28 @@ package struct QuantizeJob: Job {
         try run.noteOrigin(ofRotations: config.rotation.path)
         let windows = try run.evaluationWindows(drawingFrom: original)
         let (start, sent) = (ContinuousClock.now, groups.bytesSent)
-        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
-        // Rounded with the bits that each weight will have.
-        let plain = try PlainScore(model, original, recipe.plan, recipe.plain, windows, groups)
-        context.reporter.note(plain.line)
-        // Returns the memory of the rounded copy, since the next matrices have other sizes.
-        StoragePool.shared.trim()
-        let (sizes, type) = (try ModelSizes(run.inputs.folder), try run.inputs.writtenType(config))
-        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
-        table.add(
-            RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded,
-            try ModelSizes(run.inputs.folder, as: type).rounded(by: recipe.plan))
-
+        var table = try plainTable(run, recipe, original, windows)
         let began = ContinuousClock.now
         let made = try Trace.span(.quantizeWeights) { try make(recipe, run, original) }
         let seconds = (.now - began) / .seconds(1)
         // Returns the memory of the matrices rounded for comparison and for the file, since reading back uses other memory.
         StoragePool.shared.trim()
-        let packed = made.packed
-        let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, packed, groups)
-        let bytes = try run.inputs.write(
-            packed, packing, as: type, made.names.description, context)
-        let finished = context.folder.file(RunFiles.finishedLayers)
-        try context.communicator.agree { if context.communicator.isRoot { try removeTree(finished) } }
+        let folder = try write(made, recipe, run)
         let score = try evaluate(
             try run.inputs.readBack(context).network(model), against: model.constantNetwork(original), windows: windows, groups)
         try run.checkAlive(trained: score)
-        let written = try context.communicator.agree {
-            try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored
-        }
-        table.add("quantized", made.names.label, table.bits, score, written)
+        let size = try context.writtenSize()
+        table.add("quantized", made.names.label, table.bits, score, size)
 
         var results = JSONObject()
         table.add(to: &results)
         results["bits"] = config.quantization.bitsJSON()
         results["method"] = .string(made.names.method)
-        results["bits_per_weight"] = .double(written.bitsPerWeight)
-        results["model_bytes"] = .integer(bytes)
+        results["bits_per_weight"] = .double(size.bitsPerWeight)
+        results["model_bytes"] = .integer(folder.bytes)
         results["compression_seconds"] = .double(seconds)
         results["recipes"] = made.search?.json
-        results["products"] = model.architecture.products(integer: packing.integers.count)
+        results["products"] = model.architecture.products(integer: folder.integers)
         let forward = ModelCost(model.architecture).forward(sequences: windows.count, length: config.data.sequenceLength)
         try run.finish(
             .init(
@@ -89,21 +71,64 @@ package struct QuantizeJob: Job {
                 tokensPerStep: windows.count * config.data.sequenceLength, bytesSentPerStep: groups.bytesSent - sent,
                 flopsPerStep: 5 * forward),
             results)
-        if let search = made.search { context.reporter.note("\n" + search.text) }
-        context.reporter.note("\n" + table.text)
+        report(table, made, recipe, context)
+    }
+
+    /// The table with the rows of the network in full precision and rounded to nearest, which are also reported. Collective.
+    private func plainTable(
+        _ run: LanguageModelRun<some Communicator>, _ recipe: QuantizeRecipe, _ original: Parameters<StoredTensor>,
+        _ windows: [[Int32]]
+    ) throws -> ScoreTable {
+        let config = run.context.config
+        var table = ScoreTable(NetworkBits(config.quantization), windows: windows.count, length: config.data.sequenceLength)
+        // Rounded with the bits that each weight will have.
+        let plain = try PlainScore(run.model, original, recipe.plan, recipe.plain, windows, run.context.groups)
+        run.context.reporter.note(plain.line)
+        // Returns the memory of the rounded copy, since the next matrices have other sizes.
+        StoragePool.shared.trim()
+        let (sizes, type) = (try ModelSizes(run.inputs.folder), try run.inputs.writtenType(config))
+        table.add(ScoreTable.fullPrecision, "full precision", .full, plain.fullPrecision, sizes.stored)
+        table.add(
+            RoundToNearest.name, RoundToNearest.label, table.bits, plain.rounded,
+            try ModelSizes(run.inputs.folder, as: type).rounded(by: recipe.plan))
+        return table
+    }
+
+    /// Writes `model/`, and removes the layers kept for a resumption. Collective.
+    ///
+    /// - Returns: the size of the folder's weights in bytes, and how many of the model's linears are integers.
+    private func write<World: Communicator>(
+        _ made: Made<World>, _ recipe: QuantizeRecipe, _ run: LanguageModelRun<World>
+    ) throws -> (bytes: Int, integers: Int) {
+        let context = run.context
+        let packing = try FolderPacking(recipe.plan, run.inputs, made.execution, made.packed, context.groups)
+        let bytes = try run.inputs.write(
+            made.packed, packing, as: run.inputs.writtenType(context.config), made.names.description, context)
+        let finished = context.folder.file(RunFiles.finishedLayers)
+        try context.communicator.agree { if context.communicator.isRoot { try removeTree(finished) } }
+        return (bytes, packing.integers.count)
+    }
+
+    /// Tells the user the results, and what to think of them.
+    private func report<World: Communicator>(
+        _ table: ScoreTable, _ made: Made<World>, _ recipe: QuantizeRecipe, _ context: JobContext<World>
+    ) {
+        let (config, reporter) = (context.config, context.reporter)
+        if let search = made.search { reporter.note("\n" + search.text) }
+        reporter.note("\n" + table.text)
         let other = made.execution.otherRanges(than: recipe.execution(of: []))
         if !other.isEmpty {
-            context.reporter.note(
-                "\nnote: '\(RoundToNearest.label)' is what would be written without rotations, by other "
-                    + "\(other.joined(separator: ", ")) than '\(made.names.label)'")
+            reporter.note(
+                "\nnote: the rows '\(RoundToNearest.label)', which is what quantize would write without rotations, and "
+                    + "'\(made.names.label)' also differ in \(other.joined(separator: ", "))")
         }
         let isLearned = made.transforms.contains { $0 is LearnedRotations } && config.rotation.path == nil
         let rotationWarning =
             made.transforms.rotates ? table.rotationWarning(steps: isLearned ? "quantize.learning_steps" : nil) : nil
         for line in [table.distanceWarning(config, .quantize), rotationWarning].compactMap(\.self) {
-            context.reporter.note("\n" + line)
+            reporter.note("\n" + line)
         }
-        context.reporter.note("\nresults in \(context.folder.path)")
+        reporter.note("\nresults in \(context.folder.path)")
     }
 
     /// This rank's stage as stored, and the recipe for it.
@@ -114,7 +139,8 @@ package struct QuantizeJob: Job {
         if config.quantize.recipe == .auto, inputs.training?.count ?? config.data.sampledSequences < 2 {
             let key = inputs.training == nil ? "data.sampled_sequences" : "data.train.path"
             throw ConfigurationError(
-                "quantize.recipe", "auto needs two sequences at least (\(key)), to calibrate on and to compare on")
+                "quantize.recipe",
+                "auto needs at least two sequences (\(key)), one to calibrate on and one to compare recipes on")
         }
         try inputs.checkOrigin(ofRotations: config.rotation.path, context)
         try Self.check(config, inputs.folder.architecture, inputs.folder.path)

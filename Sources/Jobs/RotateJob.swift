@@ -16,7 +16,7 @@ internal import Trainer
 /// Learns rotations for a model and shows their gain: perplexity and divergence from full precision, quantized by rounding to
 /// nearest, with random Hadamard rotations, and with learned ones.
 package struct RotateJob: Job {
-    package static let name = PlannedJob.rotate.rawValue
+    package static let name = ModelJob.rotate.rawValue
 
     package init() {}
 
@@ -108,11 +108,9 @@ package struct RotateJob: Job {
         let score = try evaluate(
             try inputs.readBack(context).network(run.model), against: run.model.constantNetwork(read),
             windows: outcome.windows, context.groups)
-        let size = try context.communicator.agree {
-            try ModelSizes(CompressedFolder(context.folder.file("model")).folder).stored
-        }
+        let size = try context.writtenSize()
         var table = outcome.scores.table
-        table.add("written", "as written, \(type.name) elsewhere", table.bits, score, size)
+        table.add("written", "as written, \(type.frameworkName) elsewhere", table.bits, score, size)
         return (table, bytes)
     }
 
@@ -133,7 +131,8 @@ package struct RotateJob: Job {
             run.model.constantNetwork(rounded), against: run.model.constantNetwork(read), windows: outcome.windows, groups)
         let before = outcome.scores.table.rows[0].score.perplexity
         run.context.reporter.note(
-            "merged and rounded to \(type.name), full precision's perplexity is \(score.perplexity.formatted(decimals: 3)) "
+            "merged and rounded to \(type.frameworkName), full precision's perplexity is "
+                + "\(score.perplexity.formatted(decimals: 3)) "
                 + "instead of \(before.formatted(decimals: 3)), and the largest change of a logit "
                 + "\(change.formatted(decimals: 4)) of the largest; model.dtype=f32 keeps more")
     }
@@ -242,8 +241,8 @@ package struct RotateJob: Job {
         _ rotations: Rotations, _ inputs: LanguageModelInputs, _ context: JobContext<some Communicator>
     ) throws {
         let metadata = RotationMetadata.make(context.config, modelDigest: try inputs.folder.checkpoint.digest())
-        try rotations.write(to: context.folder.file("rotations.safetensors"), metadata: metadata)
-        try rotations.writeTorchArchive(to: context.folder.file("R.bin"))
+        try rotations.write(to: context.folder.file(RunFiles.rotations), metadata: metadata)
+        try rotations.writeTorchArchive(to: context.folder.file(RunFiles.rotationArchive))
     }
 
     private func summarize(

@@ -203,9 +203,9 @@ struct TernaryQat<World: Communicator> {
         try world.agree {
             guard world.isRoot else { return }
             try TernaryFile.write(
-                report.factors, to: context.folder.file(TernaryReport.fileName),
+                report.factors, to: context.folder.file(RunFiles.factors),
                 origin: TernaryFile.Origin(
-                    source: source, targets: [try CompressedFolder(context.folder.file("model")).folder.checkpoint.digest()]))
+                    source: source, targets: [try context.writtenModel().folder.checkpoint.digest()]))
             try finished.remove()
         }
         return result
@@ -230,9 +230,7 @@ struct TernaryQat<World: Communicator> {
         let rounded = try ModelSizes(run.inputs.folder, as: run.inputs.writtenType(context.config))
         if context.config.eval.compare { try run.addIntegers(own, all: Set(factors.keys), to: &table, rounded) }
         table.add("ternary_ptq", startLabel(run), .factors, before.score)
-        let written = context.folder.file(RunFiles.model)
-        let size = try context.communicator.agree { try ModelSizes(CompressedFolder(written).folder).stored }
-        table.addTernary("ternary_qat", "trained", trained, size)
+        table.addTernary("ternary_qat", "trained", trained, try context.writtenSize())
         return table
     }
 

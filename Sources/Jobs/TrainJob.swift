@@ -9,7 +9,7 @@ internal import Trainer
 
 /// Trains all parameters of a network on text, in full precision.
 package struct TrainJob: Job {
-    package static let name = PlannedJob.train.rawValue
+    package static let name = ModelJob.train.rawValue
 
     package init() {}
 
@@ -28,7 +28,7 @@ package struct TrainJob: Job {
 
         var results = JSONObject()
         let sizes = try context.communicator.agree {
-            try [run.inputs.folder, CompressedFolder(context.folder.file("model")).folder].map { try ModelSizes($0).stored }
+            try [run.inputs.folder, context.writtenModel().folder].map { try ModelSizes($0).stored }
         }
         var scores = ScoreTable(.full, windows: run.evaluation.count, length: context.config.data.sequenceLength)
         scores.add(ScoreTable.fullPrecision, "full precision", .full, .reference(perplexity: before), sizes[0])

@@ -53,8 +53,8 @@ package struct VerifyJob {
         let (first, second) = (try CompressedFolder(a), try CompressedFolder(b))
         guard first.execution == second.execution else {
             throw ConfigurationError(
-                b, "does other things to activations at run time than \(a); verify compares weights, with activations in floats"
-            )
+                b,
+                "rounds or rotates activations otherwise than \(a); verify compares models that differ only in their weights")
         }
         return (first.folder, second.folder)
     }

@@ -4,7 +4,7 @@ package import TensorCore
 /// A matrix of floats in the type that it was stored in, for products with one token and with many: nothing is lost, and a
 /// product with one token reads no more bytes than the file has.
 package struct FloatMatrix: RowMatrix {
-    /// How the elements rest.
+    /// The type in which elements are stored.
     package enum Form: Sendable {
         case float32, float16, bfloat16
 

@@ -100,8 +100,8 @@ package struct IntegerMatrix: Sendable {
         Self.multiply([(self, y, stride)], tokens, threads: threads)
     }
 
-    /// The same of several matrices, whose panels of rows threads share all together: with one token, each by itself is so
-    /// little work that threads would wait for each other as long as they multiply.
+    /// The same for several matrices, whose panels of rows are shared by the threads together: with one token a single matrix
+    /// is so little work that threads would spend as long waiting for each other as multiplying.
     private static func multiply(
         _ products: [(matrix: IntegerMatrix, y: UnsafeMutablePointer<Float>, stride: Int)], _ tokens: IntegerTokens,
         threads: Int

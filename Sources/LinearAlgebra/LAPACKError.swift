@@ -24,7 +24,7 @@ package struct LAPACKError: ReportableError, Equatable {
         if code != 0 { throw LAPACKError(routine: routine, shape: shape, code: Int(code)) }
     }
 
-    /// The same of a routine that goes on with NaN as with a number: throws, too, unless what it has made is finite.
+    /// The same for a routine that computes with NaN as with a number: also throws where its result is not finite.
     ///
     /// - Parameter result: the values that tell, by their number in 0..<count.
     static func check<Value: BinaryFloatingPoint>(

@@ -35,7 +35,7 @@ package final class GradientBuckets<World: Communicator> {
         buffers = layout.bucketCounts.map { _ in .nothing }
     }
 
-    /// Bytes this rank hands to the reductions of a step; nothing in a world of one.
+    /// Bytes that this rank reduces in a step; 0 in a world of one.
     package var bytesPerStep: Int { world.size > 1 ? layout.count * MemoryLayout<Float>.stride : 0 }
 
     /// Empties the buckets.

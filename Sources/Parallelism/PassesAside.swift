@@ -2,20 +2,20 @@ package import Collectives
 internal import Support
 package import TensorCore
 
-/// Forward passes of a stage that no other pass of the step waits for, such as a fixed teacher's over the next step's tokens: a
-/// stage makes them while it would otherwise wait (see `PipelineExecutor`), in their order, whenever what the stage before
-/// sent of them is here.
+/// Forward passes of a stage that no other pass of the step depends on, such as a fixed teacher's over the next step's tokens.
+/// A stage computes them, in order, while it would otherwise wait (see `PipelineExecutor`), each as soon as its input has
+/// arrived from the stage before.
 ///
-/// They go from the first stage to the last as one tensor a micro-batch, beside the other messages.
+/// From stage to stage each micro-batch is one tensor [rows, h], with a message tag of its own.
 package final class PassesAside<World: Communicator> {
-    /// What makes a pass.
+    /// Computes the pass of a micro-batch.
     ///
     /// - Parameters:
-    ///   - input: of the stage before; nil on the first stage.
-    /// - Returns: what goes to the next stage; the last one keeps it.
+    ///   - input: the output of the stage before, [rows, h]; nil on the first stage.
+    /// - Returns: the input of the next stage, [rows, h]; on the last stage it is not used.
     package typealias Pass = (_ microbatch: Int, _ input: Tensor?) throws -> Tensor
 
-    /// Apart from those of `PipelineExecutor`.
+    /// Differs from the tags of `PipelineExecutor`.
     private static var tag: Int { 65 }
 
     private let pipeline: World
@@ -24,7 +24,7 @@ package final class PassesAside<World: Communicator> {
     private let outbox: Outbox<World>
     private var inputs: Inbox<World>?
     private var made = 0
-    /// Of the passes made.
+    /// Seconds that the passes took so far.
     private(set) var seconds = 0.0
 
     /// - Parameter shapes: [rows, h] of each micro-batch.
@@ -41,7 +41,7 @@ package final class PassesAside<World: Communicator> {
     private var isLast: Bool { pipeline.rank == pipeline.size - 1 }
     var isFinished: Bool { made == count }
 
-    /// Whether the next pass can be made, and handed on, without waiting.
+    /// Whether the next pass can be computed, and its output sent, without waiting.
     func isReady() throws(MPIError) -> Bool {
         guard !isFinished else { return false }
         if let inputs { guard try inputs.hasNext() else { return false } }
@@ -49,7 +49,7 @@ package final class PassesAside<World: Communicator> {
         return try outbox.hasRoom(for: pipeline.rank + 1)
     }
 
-    /// Makes the next pass; waits for what it needs.
+    /// Computes the next pass; waits for its input if necessary.
     func advance() throws {
         let input = try inputs?.next()[0]
         let begin = ContinuousClock.now
@@ -60,7 +60,7 @@ package final class PassesAside<World: Communicator> {
         WorkProgress.note()
     }
 
-    /// Makes all that are left.
+    /// Computes all remaining passes.
     package func finish() throws {
         while !isFinished { try advance() }
         try outbox.finish()

@@ -4,18 +4,18 @@ internal import Glibc
 internal import Support
 package import TensorCore
 
-/// Runs a stage's schedule: receives what an action needs, performs it, and sends what comes of it, while messages travel in
-/// the background.
+/// Runs a stage's schedule: receives the input of an action, performs it, and sends its output, while messages travel in the
+/// background.
 ///
 /// A micro-batch crosses a stage boundary forward as `streams` tensors (the hidden states of as many networks) and
 /// backward as one (the gradient of the first one's), all [rows, h].
 ///
-/// Where a message is not here yet, it makes instead of waiting what a ``WeightGradientQueue`` has, then `PassesAside`. When
-/// these are made depends on time, what comes of them does not.
+/// While a message has not arrived, the stage computes the queued products of a ``WeightGradientQueue``, then `PassesAside`.
+/// When these are computed varies from run to run, but their results do not.
 ///
-/// With one stage nothing is received or sent, and the actions run one after the other: one rank goes the same way as many.
+/// With one stage nothing is received or sent, and the actions run one after the other: one rank takes the same path as many.
 package final class PipelineExecutor<World: Communicator> {
-    /// Messages of both directions between two stages are told apart by these.
+    /// Tags that distinguish the messages of both directions between two stages.
     private enum Tag {
         static func forward(_ streams: Int) -> Range<Int> { 0..<streams }
         static var backward: Range<Int> { 64..<65 }
@@ -35,19 +35,19 @@ package final class PipelineExecutor<World: Communicator> {
     private var isFirst: Bool { pipeline.rank == 0 }
     private var isLast: Bool { pipeline.rank == pipeline.size - 1 }
 
-    /// Goes through `actions`; the other stages must run the same schedule. Errors are thrown on this stage alone: the job must
-    /// then be ended (``Communicator/abort(_:)``), since the other stages wait.
+    /// Performs `actions` in order; the other stages must run the same schedule. Errors are thrown on this stage alone: the job
+    /// must then be ended (``Communicator/abort(_:)``), since the other stages wait.
     ///
     /// - Parameters:
     ///   - shape: [rows, h] of a micro-batch.
     ///   - streams: tensors of a forward message.
-    ///   - aside: made while messages are waited for; those that are left then, at the end.
-    ///   - weightGradients: where `backward` puts products off; made while messages are waited for, and sooner where they are
-    ///     of more than `deferred` backward passes; those that are left then, at the end.
-    ///   - forward: gets what the stage before sent (nothing on the first stage), returns what goes to the next one (nothing
-    ///     on the last stage).
-    ///   - backward: gets the gradient of what `forward` sent (nil on the last stage), returns that of the first tensor it
-    ///     got (nil on the first stage).
+    ///   - aside: passes computed while the stage waits for messages, and the remaining ones at the end.
+    ///   - weightGradients: the queue to which `backward` adds products; they are computed while the stage waits for messages,
+    ///     earlier once the queue holds those of more than `deferred` backward passes, and the remaining ones at the end.
+    ///   - forward: maps the tensors from the stage before (none on the first stage) to those for the next stage (none on the
+    ///     last stage).
+    ///   - backward: maps the gradient of the first tensor that `forward` sent (nil on the last stage) to that of the first
+    ///     tensor it received (nil on the first stage).
     package func run(
         _ actions: [PipelineAction], shape: (_ microbatch: Int) -> [Int], streams: Int, aside: PassesAside<World>? = nil,
         weightGradients: WeightGradientQueue? = nil, deferred: Int = 0,
@@ -98,7 +98,7 @@ package final class PipelineExecutor<World: Communicator> {
         timing.total += (.now - start) / .seconds(1)
     }
 
-    /// Makes these passes when no others are under way.
+    /// Computes these passes where no schedule runs.
     package func run(_ aside: PassesAside<World>) throws {
         timing.total += try seconds { try aside.finish() }
         timing.aside += aside.seconds
@@ -113,13 +113,13 @@ package final class PipelineExecutor<World: Communicator> {
         return try Trace.span(kind, microbatch, work)
     }
 
-    /// What is made while a message is waited for.
+    /// What is computed while the stage waits for a message.
     private struct Fillers {
         let weightGradients: WeightGradientQueue?
         let aside: PassesAside<World>?
     }
 
-    /// Makes what there is to make until a message is here.
+    /// Computes what is pending until a message has arrived.
     private func fill(with fillers: Fillers, until inbox: Inbox<World>?) throws {
         guard let inbox else { return }
         if let weightGradients = fillers.weightGradients {
@@ -135,7 +135,7 @@ package final class PipelineExecutor<World: Communicator> {
         }
     }
 
-    /// Makes products that were put off, as many as there are while they are wanted.
+    /// Computes queued products, as many as there are while they are wanted.
     private func make(
         _ weightGradients: WeightGradientQueue, while areWanted: () throws(MPIError) -> Bool
     ) throws(MPIError) {
@@ -152,7 +152,7 @@ package final class PipelineExecutor<World: Communicator> {
         WorkProgress.note()
     }
 
-    /// Waits for a message, or until a pass aside can be made.
+    /// Waits for a message, or until a pass aside can be computed.
     private func waitForEither(_ inbox: Inbox<World>, _ aside: PassesAside<World>) throws(MPIError) {
         try Trace.span(.wait) { () throws(MPIError) in
             try pipeline.waiting(in: "MPI_Test") { () throws(MPIError) in
@@ -167,7 +167,7 @@ package final class PipelineExecutor<World: Communicator> {
         }
     }
 
-    /// Lets MPI move messages: it does so only when it is called.
+    /// Lets MPI move messages, which it does only inside its own calls.
     private func progress() throws(MPIError) {
         guard pipeline.size > 1 else { return }
         try outbox.progress()

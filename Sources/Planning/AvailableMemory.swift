@@ -43,7 +43,7 @@ package enum AvailableMemory {
 
     /// Bytes given by a line `name: 123 kB` of a kernel file; 0 where there is no such line.
     private static func kibibytes(_ name: String, _ path: String) -> Int {
-        let line = ControlGroups.text(path).split(separator: "\n").first { $0.hasPrefix("\(name):") }
+        let line = KernelFile.text(path).split(separator: "\n").first { $0.hasPrefix("\(name):") }
         return line?.split(whereSeparator: { " \t".contains($0) }).dropFirst().first.flatMap { Int($0) }.map { $0 << 10 } ?? 0
     }
 }
@@ -63,7 +63,7 @@ struct GroupFiles {
     /// Bytes that the group of a folder may still use. A limit that is missing or not a number (`max`) is no limit; one beyond
     /// any machine's memory does no harm.
     func room(_ folder: String) -> Int? {
-        func text(_ name: String) -> String { ControlGroups.text("\(folder)/\(name)") }
+        func text(_ name: String) -> String { KernelFile.text("\(folder)/\(name)") }
         guard let limit = Int(text(limit)) else { return nil }
         var used = Int(text(usage)) ?? 0
         for line in text("memory.stat").split(separator: "\n") {

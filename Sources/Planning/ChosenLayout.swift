@@ -19,7 +19,7 @@ extension RunConfig {
         let shape = try world.agree { try ModelRegistry.model(ModelRegistry.configuration(at: path)).architecture }
         // Other errors of the input are found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
-        if canPlan, let job = PlannedJob(rawValue: job) {
+        if canPlan, let job = ModelJob(rawValue: job) {
             let chooser = try LayoutChooser(Workload(job, self, shape), over: world)
             let stages = try world.broadcast(Int64(world.isRoot ? before() ?? 0 : 0))
             if let layout = try world.agree({ try chooser.choose(preferring: Int(stages)) }) {

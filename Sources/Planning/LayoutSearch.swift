@@ -41,7 +41,7 @@ package struct LayoutSearch: Sendable {
     package let largerBatches: [PlannedRun]
 
     /// - Parameter ranksPerNode: nil to search.
-    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture, _ cluster: Cluster, ranksPerNode: Int?) {
+    package init(_ job: ModelJob, _ config: RunConfig, _ shape: Architecture, _ cluster: Cluster, ranksPerNode: Int?) {
         workload = Workload(job, config, shape)
         self.cluster = cluster
         let clusters = Self.ranksPerNode(ranksPerNode, cores: cluster.coresPerNode).map { ranks in

@@ -46,7 +46,7 @@ package struct PlanReport: Sendable {
         return lines.joined(separator: "\n")
     }
 
-    /// What a step looks at.
+    /// What a step learns from.
     private var lookingAt: String {
         if workload.runsNetwork { return "of \(sequences(workload.sequences))" }
         guard workload.storedSequences > 0 else { return "on the weights" }
@@ -72,7 +72,7 @@ package struct PlanReport: Sendable {
         return all
     }
 
-    /// What the times of some runs are told in: of minutes, hours have no digits left.
+    /// The unit in which the times of some runs are shown: a few minutes in hours would have no digits left.
     private func unit(_ runs: [PlannedRun]) -> (name: String, ofAnHour: Double) {
         runs.first.map { $0.hours < 0.1 } ?? false ? ("seconds", 3600) : ("hours", 1)
     }
@@ -146,7 +146,8 @@ package struct PlanReport: Sendable {
             )
         }
         if PlannedCommand.path(of: model) == nil {
-            all.append("\(model) is no model's folder; give that for \(PlannedCommand.unknownPath) in the command")
+            all.append(
+                "\(model) is not a model's folder; put the folder in place of \(PlannedCommand.unknownPath) in the command")
         }
         let cores = cluster.nodes * cluster.coresPerNode
         let used = best.planned.layout.ranks * best.cluster.threadsPerRank

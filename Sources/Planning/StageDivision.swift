@@ -17,7 +17,7 @@ extension RunConfig {
                 "\(dims.pipeline) stages are more than the \(architecture.blocks.count) that the model's "
                     + "\(architecture.layerCount) layers can be cut into; lower it")
         }
-        let workload = Workload(PlannedJob(rawValue: job) ?? .eval, self, architecture)
+        let workload = Workload(ModelJob(rawValue: job) ?? .eval, self, architecture)
         return workload.division(stages: dims.pipeline, replicas: dims.data)
     }
 }

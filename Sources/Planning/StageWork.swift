@@ -26,7 +26,7 @@ struct StageWork {
     private let sides: RotatedSides
     private let sequences: Int
     private let replicas: Int
-    /// The replica that looks at each block's weights; empty where steps look at something else.
+    /// The replica that learns from each block's weights; empty where steps learn from something else.
     private let owners: [Int]
     private var tokens: Double { Double(sequences * workload.length) }
 
@@ -85,7 +85,7 @@ struct StageWork {
         Double(workload.passes - 1) * networkForward(block) + recorded(block)
     }
 
-    /// The pass that a backward pass goes back through.
+    /// The forward pass that a backward pass differentiates.
     private func recorded(_ block: Int) -> Work {
         var work = networkForward(block)
         if workload.quantizesActivations { work.values += tokens * quantizerValues(block) }
@@ -143,7 +143,7 @@ struct StageWork {
         var byReplicas = Work()
         /// By this rank alone.
         var own = Work()
-        /// While the other stages wait: a calibration goes through them one after the other.
+        /// Work while the other stages wait: a calibration processes stages one after the other.
         var inTurn = Work()
 
         var total: Work { byAll + byReplicas + own + inTurn }
@@ -199,7 +199,7 @@ struct StageWork {
 
     /// Rotating and rounding a stage's weights.
     ///
-    /// - Returns: the work, and the bytes of what comes of it.
+    /// - Returns: the work, and the bytes of its result.
     func weightsOnce(_ part: StagePart) -> (work: Work, bytes: Double) {
         var (work, bytes) = (Work(), 0.0)
         if usesRotations {
@@ -244,7 +244,7 @@ struct StageWork {
         return works.max { $0.seconds(on: .assumedCore) < $1.seconds(on: .assumedCore) } ?? Work()
     }
 
-    /// Of the stored rows that a step looks at, each site turned, and a soft range taken.
+    /// Of the stored rows that a step uses: each site rotated, and a soft range taken.
     ///
     /// - Parameters:
     ///   - values: that this takes as long as to write, of each: exponentials, and how the range depends on it.

@@ -8,7 +8,7 @@ internal import TernarySVD
 
 /// The work of a job, for estimates of its cost: a configuration applied to a model's shape.
 package struct Workload: Sendable {
-    package let job: PlannedJob
+    package let job: ModelJob
     package let shape: Architecture
     package let config: RunConfig
     /// Sequences of a step, over all replicas. For `ptq`, `quantize` and `eval`, whose only step is the whole job: those of
@@ -16,14 +16,14 @@ package struct Workload: Sendable {
     package let sequences: Int
     package let length: Int
     /// Where this is a part of another job: that job, on whose stages it runs, and its settings.
-    private var whole: (job: PlannedJob, config: RunConfig)?
+    private var whole: (job: ModelJob, config: RunConfig)?
     /// Those that were asked for already: a search asks for each many times.
     private(set) var divisions = Divisions()
 
     /// Windows that are assumed where a whole text is evaluated, since their number is not known here.
     static let unknownWindows = DataSettings.defaultEvalWindows
 
-    package init(_ job: PlannedJob, _ config: RunConfig, _ shape: Architecture) {
+    package init(_ job: ModelJob, _ config: RunConfig, _ shape: Architecture) {
         self.job = job
         self.shape = shape
         self.config = config
@@ -66,7 +66,7 @@ package struct Workload: Sendable {
             || job == .quantize && !Set(config.quantizeTransforms).isDisjoint(with: [.smoothquant, .balance])
     }
 
-    /// Ways to choose integers that `quantize` goes through.
+    /// Number of ways to choose integers that `quantize` tries.
     var quantizations: [any WeightQuantization] {
         guard job == .quantize else { return [] }
         guard config.quantize.recipe == .given else { return config.weightCandidates }
@@ -109,11 +109,11 @@ package struct Workload: Sendable {
         // How many sequences a text has is not known here.
         return config.data.train.path == nil ? min(config.data.sampledSequences, rotation.sequences) : rotation.sequences
     }
-    /// Tokens of the stored sequences that a step looks at, over all replicas.
+    /// Tokens of the stored sequences that a step uses, over all replicas.
     var storedTokens: Int {
         storedSequences * RotationObjective.tokens(config.rotation.tokens, ofEach: storedSequences, length: length)
     }
-    /// Tokens that a step looks at, over all replicas; 0 where it looks only at weights.
+    /// Tokens that a step uses, over all replicas; 0 where it uses only weights.
     var tokensPerStep: Int { runsNetwork ? sequences * length : storedTokens }
 
     /// The learning of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where

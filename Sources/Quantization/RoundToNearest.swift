@@ -1,6 +1,6 @@
 package import TensorCore
 
-/// Every weight goes to the nearest integer of its group's grid.
+/// Every weight is rounded to the nearest integer of its group's grid: code = clamp(⌊w/s⌉ + z), as in ``QuantizerSpec``.
 package struct RoundToNearest: WeightQuantization {
     package static let name = "rtn"
     package static let label = "round to nearest"

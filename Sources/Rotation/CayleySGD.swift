@@ -240,7 +240,7 @@ package enum SkewMatrix {
 
 /// max|RRᵀ − I|, for square R the same as max|RᵀR − I| up to rounding.
 ///
-/// - Parameter rows: the rows of RRᵀ to look at; nil for all.
+/// - Parameter rows: the rows of RRᵀ that are compared; nil for all.
 package func orthogonalityError(_ rotation: Tensor, rows: Range<Int>? = nil) -> Float {
     let rows = rows ?? 0..<rotation.rows
     guard !rows.isEmpty else { return 0 }

@@ -1,7 +1,7 @@
 internal import LinearAlgebra
 package import TensorCore
 
-/// An exact Cayley step under way: from R along W by α to R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R.
+/// An exact Cayley step that has been begun: from R along W by α to R·(I + ½αW)⁻¹·(I − ½αW) = 2R·(I + ½αW)⁻¹ − R.
 ///
 /// Rows of the result do not depend on each other, so that ranks can divide them; each rank factorizes I + ½αW itself.
 package struct CayleyStep: Sendable {

@@ -71,7 +71,7 @@ package struct ChannelMoments: Sendable {
 /// proportional to tr(A·S·Aᵀ)·tr(A⁻ᵀ·G·A⁻¹), S = E[x·xᵀ], G = WᵀW. It is least for AᵀA = S^-½·(S^½·G·S^½)^½·S^-½, the geometric
 /// mean of S⁻¹ and G: (tr (S^½·G·S^½)^½)² instead of tr S·tr G. Such an A costs nothing in three places:
 /// - values, per key-value head: W_v ← A·W_v, W_o ← W_o·A⁻¹ per query head;
-/// - the down projection's inputs, A diagonal: s_j = √(‖W_j‖/rms x_j) goes into the rows of the layer that makes them;
+/// - the down projection's inputs, A diagonal: s_j = √(‖W_j‖/rms x_j) multiplies the rows of the layer that computes them;
 /// - queries and keys, one factor for the two channels that the rotary embedding turns into each other: k·s, q/s with
 ///   s² = rms q/rms k.
 package struct ChannelBalance: Sendable {
@@ -294,7 +294,7 @@ extension Tensor {
         return sums
     }
 
-    /// Of a matrix's rows, or a vector's elements.
+    /// Multiplies each row of a matrix, or each element of a vector, by its factor.
     fileprivate mutating func scaleRows(by factors: [Float]) {
         let (target, width) = (mutablePointer, count / factors.count)
         for (row, factor) in factors.enumerated() { for j in 0..<width { target[row * width + j] *= factor } }

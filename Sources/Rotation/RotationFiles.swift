@@ -3,6 +3,9 @@ package import Support
 package import TensorCore
 
 extension Rotations {
+    /// The names of a run's rotations: with metadata, and as SpinQuant writes them by `torch.save`.
+    package static let fileName = "rotations.safetensors", archiveName = "R.bin"
+
     /// The rotations by SpinQuant's names: `R1`, `model.layers.{i}.self_attn.R2`.
     package var named: [(name: String, tensor: Tensor)] {
         (r1.map { [("R1", $0)] } ?? []) + (r2 ?? []).enumerated().map { (Self.r2Name($0.offset), $0.element) }
@@ -66,9 +69,11 @@ extension Rotations {
         }
         let expected = ["R1"] + (0..<layers).map(Self.r2Name)
         if let unexpected = names.first(where: { !expected.contains($0) }) {
-            throw FileError(.malformed, "\(path): \(unexpected)", "is no rotation of a model with \(layers) layers")
+            throw FileError(.malformed, "\(path): \(unexpected)", "is not a rotation of a model with \(layers) layers")
         }
-        guard !names.isEmpty else { throw FileError(.malformed, path, "holds no rotation") }
+        guard !names.isEmpty else {
+            throw FileError(.malformed, path, "holds no rotation; give the rotations.safetensors or R.bin of a run")
+        }
         r1 = names.contains("R1") ? try rotation("R1", hidden) : nil
         let layersWithR2 = (0..<layers).filter { names.contains(Self.r2Name($0)) }
         guard let first = layersWithR2.first else {

@@ -14,7 +14,7 @@ package enum RotationObjective: String, Sendable, CaseIterable {
     /// Whether steps look at rows that one pass has stored.
     package var readsStoredRows: Bool { self == .range || self == .whip || self == .kurtosis }
 
-    /// Tokens of each stored sequence that a step looks at: equally many of each, and at least one.
+    /// Number of tokens of each stored sequence that a step uses: the same for each, at least one.
     ///
     /// - Parameter tokens: number of tokens that a step should look at, over all sequences.
     package static func tokens(_ tokens: Int, ofEach sequences: Int, length: Int) -> Int {

@@ -2,7 +2,7 @@ internal import CKernels
 internal import LinearAlgebra
 package import TensorCore
 
-/// How badly rows that a rotation turns are quantized, told from the rows alone: rotations learn from stored activations,
+/// How badly rotated rows are quantized, estimated from the rows alone: rotations learn from stored activations,
 /// without a backward pass through the network.
 ///
 /// Rows come at root mean square 1, which no rotation changes. With y = x·R and dy = ∂loss/∂y, R ← R·exp(εA) changes the loss

@@ -7,7 +7,7 @@ package enum Wildcard: Equatable, Sendable {
 }
 
 extension [Wildcard] {
-    /// Whether the whole name is what the pattern says. Greedy, and back to the last ``Wildcard/anything`` only: time at most
+    /// Whether the pattern matches the whole name. Greedy, and back to the last ``Wildcard/anything`` only: time at most
     /// proportional to both lengths' product.
     package func matches(_ name: String) -> Bool {
         let name = Array<UInt8>(name.utf8)

@@ -1,10 +1,10 @@
-/// Memory that waits for use, as ranges of addresses: buffers are cut from the smallest range that holds them, and ranges that
-/// touch become one.
+/// Unused memory as ranges of addresses. A buffer is cut from the smallest range that can hold it, and adjacent ranges are
+/// merged.
 struct FreeList: Sendable {
-    /// By address; no two touch.
+    /// Sorted by address; no two are adjacent.
     private(set) var ranges: [Range<UInt>] = []
 
-    /// The start of `bytes` bytes that wait no longer; nil where no range is that long.
+    /// Takes `bytes` bytes out and returns their address; nil where no range is that long.
     mutating func allocate(_ bytes: Int) -> UInt? {
         var best: Int?
         for (index, range) in ranges.enumerated() where range.count >= bytes {
@@ -17,6 +17,7 @@ struct FreeList: Sendable {
         return range.lowerBound
     }
 
+    /// Adds a range, merged with the ranges next to it.
     mutating func free(_ range: Range<UInt>) {
         var (low, high) = (0, ranges.count)
         while low < high {
@@ -35,7 +36,7 @@ struct FreeList: Sendable {
         }
     }
 
-    /// Takes out every whole page.
+    /// Takes out all whole pages of `size` bytes, and returns them.
     mutating func removePages(of size: Int) -> [Range<UInt>] {
         let size = UInt(size)
         var pages: [Range<UInt>] = []

@@ -1,7 +1,7 @@
 internal import CKernels
 
-/// The instruction set that this process's kernels are of.
+/// The instruction set that the kernels of this process are compiled for.
 package enum KernelSet {
-    /// As `CK_ISA` names it, such as `avx512`.
+    /// Its name in `CK_ISA`, such as `avx512`.
     package static var chosen: String { String(cString: ck_isa_name(ck_chosen_isa())) }
 }

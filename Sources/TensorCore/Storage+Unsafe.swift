@@ -1,4 +1,4 @@
-/// Memory for one tensor, 64-byte aligned, returned to the pool when the last tensor that uses it is gone.
+/// Memory for one tensor, 64-byte aligned, returned to the pool when the last tensor that uses it is freed.
 final class Storage: @unchecked Sendable {
     let base: UnsafeMutablePointer<Float>
     private let bytes: Int
@@ -18,7 +18,7 @@ package final class ByteStorage: @unchecked Sendable {
     package let pointer: UnsafeMutableRawPointer
     private let bytes: Int
 
-    /// Memory from the pool, with whatever was in it.
+    /// Memory from the pool, with undefined contents.
     package init(uninitialized count: Int) {
         self.count = count
         bytes = StoragePool.roundedBytes(count)
@@ -54,7 +54,7 @@ package final class DoubleStorage: @unchecked Sendable {
         reset()
     }
 
-    /// What `convert` makes of a tensor's elements, on several threads at a time.
+    /// `convert` of each element of a tensor, computed by several threads.
     package convenience init(_ tensor: Tensor, _ convert: (Float) -> Double) {
         self.init(uninitialized: tensor.count)
         let (source, target) = (tensor.pointer, pointer)

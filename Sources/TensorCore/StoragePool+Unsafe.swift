@@ -3,9 +3,9 @@ import Synchronization
 
 /// Keeps released buffers, so that a training step after the first asks the system for no memory.
 ///
-/// Small buffers wait for a request of exactly their size. Large ones are cut from the gaps between others (`FreeList`):
-/// what one phase of a step has let go serves the next phase, whatever the sizes, and a process grows to what is in use at one
-/// time, not to the sum over phases. Call ``trim()`` where the need falls for good (training, then evaluation).
+/// Small buffers are kept for a request of exactly their size. Large ones are cut from the gaps between others (`FreeList`):
+/// memory released by one phase of a step serves the next phase, whatever the sizes, so that a process grows to the memory in
+/// use at one time, not to the sum over phases. Call ``trim()`` when less is needed from then on (training, then evaluation).
 package final class StoragePool: Sendable {
     package static let shared = StoragePool()
 
@@ -16,17 +16,17 @@ package final class StoragePool: Sendable {
     }
     private let state = Mutex(State())
 
-    /// From here on a buffer is large.
+    /// Size in bytes from which a buffer counts as large.
     private static let largeBytes = 1 << 16
-    /// The least that is asked of the system for large buffers.
+    /// The fewest bytes requested from the system for large buffers.
     private static let growthBytes = 1 << 22
 
     package init() {}
 
-    /// Times the system was asked for memory: constant over training steps once the first is done.
+    /// How often memory was requested from the system: constant over training steps after the first.
     package var systemAllocations: Int { state.withLock { $0.systemAllocations } }
 
-    /// Gives all that waits back to the system.
+    /// Returns all unused memory to the system.
     package func trim() {
         state.withLock { state in
             for address in state.small.values.joined() { free(UnsafeMutableRawPointer(bitPattern: address)) }
@@ -39,7 +39,9 @@ package final class StoragePool: Sendable {
 
     static func roundedBytes(_ bytes: Int) -> Int { max(64, (bytes + 63) & ~63) }
 
-    /// - Parameter bytes: a multiple of 64, as is the address.
+    /// Memory aligned to 64 bytes, with undefined contents.
+    ///
+    /// - Parameter bytes: a multiple of 64.
     package func allocate(bytes: Int) -> UnsafeMutableRawPointer {
         let address = state.withLock { state -> UInt in
             if bytes < Self.largeBytes {

@@ -1,11 +1,12 @@
 internal import CKernels
 
-/// A weight held in memory, or made on access.
+/// A weight held in memory, or computed on access.
 ///
-/// What is done to weights (norm fusion, rotation) is written once for both; the numbers are the same.
+/// Changes of weights (norm fusion, rotation) are written once for both, and give the same bits.
 package protocol TensorValue: Sendable {
     var shape: [Int] { get }
-    /// The tensor itself. What is made on demand is made here: ask once, and let go after use.
+    /// The tensor itself. A value that is computed on access is computed here each time: read it once, and release it after
+    /// use.
     var tensor: Tensor { get }
     var stored: StoredTensor { get }
     /// The value with its elements changed, its shape kept.
@@ -48,9 +49,9 @@ extension Tensor: TensorValue {
 /// A tensor kept in float32, or a frozen one kept in bfloat16 and widened where it is used, or in the form of a
 /// ``LinearOperator``, which may be a matrix that stays in its file.
 ///
-/// Changes to a float32 tensor are made at once. Changes to any other are remembered and made each time the tensor is asked
-/// for: memory holds the bfloat16 elements, and float32 ones only as long as somebody computes with them. A packed tensor is
-/// between the two: bfloat16 as long as it is as it was, float32 once it is changed.
+/// Changes to a float32 tensor are made at once. Changes to any other are recorded and made at each access: memory holds the
+/// bfloat16 elements, and float32 elements only while they are used. A packed tensor is between the two: bfloat16 until it is
+/// changed, float32 from then on.
 package struct StoredTensor: TensorValue {
     private enum Content {
         case float32(Tensor)
@@ -112,13 +113,13 @@ package struct StoredTensor: TensorValue {
         content = .packed(Elements(rounding: tensor))
     }
 
-    /// A matrix in a form of its own. Once it is changed it is a matrix like any other.
+    /// A matrix in another form than floats. A changed one is computed as floats.
     package init(_ form: any LinearOperator) {
         shape = form.shape
         content = .form(Form(form))
     }
 
-    /// The form that products are to be made with; nil where the matrix itself serves.
+    /// The form from which products are computed; nil where they are computed from floats.
     package var linearOperator: (any LinearOperator)? { if case .form(let form) = content { form.form } else { nil } }
 
     private init(_ change: Change) {
@@ -140,7 +141,7 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// A value that is made on demand: the tensor as it is then, changed.
+    /// The value with its elements changed, at once or at each access.
     package func mapped(_ change: @escaping @Sendable (inout Tensor) -> Void) -> StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(tensor.mapped(change))
@@ -156,7 +157,7 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// The same tensor, to which changes are made only when it is asked for: for a value that is used once or twice.
+    /// The same tensor with further changes made at each access: for a value that is used once or twice.
     package var deferred: StoredTensor {
         switch content {
         case .float32, .packed: StoredTensor(Change(self, isByRow: true) { _ in })
@@ -164,8 +165,7 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// Whether it is in memory, in whatever form; else it is read, and what is done to it done again, each time it is asked
-    /// for.
+    /// Whether it is in memory, in any form; if not, it is read from its file, and its changes are made again, at each access.
     package var isResident: Bool {
         switch content {
         case .float32, .bfloat16, .packed: true
@@ -174,10 +174,10 @@ package struct StoredTensor: TensorValue {
         }
     }
 
-    /// The same tensor for a value that is used again and again: in float32 for good, or in its form, or in its file.
+    /// The same tensor for a value that is used many times: in float32 from now on, unless it has another form or is in a file.
     package var held: StoredTensor { linearOperator == nil && isResident ? StoredTensor(tensor) : self }
 
-    /// Whether both are the same tensor in memory, so that it need not be made twice.
+    /// Whether both are the same tensor in memory, so that it need not be computed twice.
     package func isIdentical(to other: StoredTensor) -> Bool {
         switch (content, other.content) {
         case (.float32(let a), .float32(let b)): a.storage === b.storage

@@ -12,7 +12,7 @@ package enum Team {
     private static let wanted = Atomic<Int>(1)
     private static let room = Atomic<Int>(most)
 
-    /// Threads that share a loop, the caller's among them; 1 until somebody chooses, and no more than ``limit``.
+    /// Threads that share a loop, the caller's among them; 1 until it is set, and no more than ``limit``.
     package static var threads: Int {
         get { count.load(ordering: .relaxed) }
         set {
@@ -21,7 +21,7 @@ package enum Team {
         }
     }
 
-    /// Threads that this process has room for. Set it before ``threads``.
+    /// The most threads that this process may start, as limits of its memory allow. Set it before ``threads``.
     package static var limit: Int {
         get { room.load(ordering: .relaxed) }
         set { room.store(max(1, min(newValue, most)), ordering: .relaxed) }
@@ -111,7 +111,7 @@ package enum Team {
     /// ends.
     private static let block = 1 << 12
 
-    /// Calls `body` for runs of 0..<count elements, of arrays that are gone through once.
+    /// Calls `body` for runs of 0..<count elements, of arrays that are read once.
     package static func shareElements(_ count: Int, _ body: (Range<Int>) -> Void) {
         share((count + block - 1) / block, cost: block) { blocks in
             body(blocks.lowerBound * block..<min(count, blocks.upperBound * block))

@@ -80,7 +80,7 @@ package struct Tensor: @unchecked Sendable {
         return result
     }
 
-    /// Elements `range` in row-major order, as a vector of their own.
+    /// Elements `range` in row-major order, copied to a vector.
     package func slice(_ range: Range<Int>) -> Tensor { reshaped([count, 1]).rows(range).reshaped([range.count]) }
 
     /// Rows `range` of the tensor seen as `[rows, columns]`, copied.

@@ -56,7 +56,7 @@ package enum TernaryFile {
             source = metadata[Self.sourceKey]
             targets = (metadata[Self.targetKey] ?? "").split(separator: ",").map(String.init)
             for digest in [source].compactMap(\.self) + targets where digest.count != 64 || !digest.allSatisfy(\.isHexDigit) {
-                throw TernaryError(.data, "\(path): '\(digest)' in the metadata is no SHA-256 of a model")
+                throw TernaryError(.data, "\(path): '\(digest)' in the metadata is not the SHA-256 of a model")
             }
         }
 
@@ -119,7 +119,8 @@ package enum TernaryFile {
     private static func opened(_ path: String) throws -> SafetensorsFile {
         let file = try SafetensorsFile(path)
         guard file.metadata["format"] == format else {
-            throw TernaryError(.data, "\(path): metadata `format` is not \(format); this is no file of packed ternary layers")
+            throw TernaryError(
+                .data, "\(path): metadata `format` is not \(format); this is not a file of packed ternary layers")
         }
         let found = file.metadata["version"] ?? "missing"
         guard [sparseVersion, version, plainVersion, unsealedVersion].contains(found) else {
@@ -151,7 +152,7 @@ package enum TernaryFile {
                     file.metadata["\($0).\(sparsityKey)"] != nil
                 })
         else {
-            let problem = "version \(sparseVersion) is for layers with `\(sparsityKey)`, and none has it"
+            let problem = "version \(sparseVersion) is for layers with `\(sparsityKey)`, but none has it"
             throw TernaryError(.data, "\(file.path): \(problem)")
         }
     }
@@ -267,7 +268,7 @@ package enum TernaryFile {
     private static func sparsity(of name: String, in file: SafetensorsFile) throws(TernaryError) -> TernarySparsity {
         guard let text = file.metadata["\(name).\(sparsityKey)"] else { return .none }
         guard file.metadata["version"] == sparseVersion, let result = TernarySparsity(rawValue: text), result != .none else {
-            let problem = "metadata `sparsity` is '\(text)', which this version has not; 2:4 in version \(sparseVersion) is all"
+            let problem = "metadata `sparsity` is '\(text)', which is not supported; only 2:4 is, in version \(sparseVersion)"
             throw TernaryError(.data, "\(file.path): layer \(name): \(problem)")
         }
         return result

@@ -144,7 +144,7 @@ enum Agreement {
         return values + values.map { ~$0 }
     }
 
-    /// Whether the reduced vector says that all ranks gave the same.
+    /// Whether all ranks gave the same, by the reduced vector.
     static func holds(_ reduced: ArraySlice<Int64>) -> Bool {
         let half = reduced.count / 2
         return zip(reduced.prefix(half), reduced.suffix(half)).allSatisfy { $0 == ~$1 }

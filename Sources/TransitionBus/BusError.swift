@@ -38,7 +38,7 @@ package enum BusError: ReportableError, Equatable {
                 + "or the code of one of them is faulty"
         case .replicasDiffer(let step, let details): "the ranks differ after step \(step): \(details)"
         case .unlistedKeyAdmitted(let rank): "rank \(rank) admits unlisted keys to the bus: libzmq's ZAP does not work here"
-        case .malformedKey(let key): "`\(key)` is no CURVE public key: 40 characters of Z85 are expected"
+        case .malformedKey(let key): "`\(key)` is not a CURVE public key: 40 characters of Z85 are expected"
         case .configurationsDiffer(let ranks):
             "ranks \(ranks.map(String.init).joined(separator: ", ")) run another configuration than rank 0: give all the same"
         case .unsuitable(let setting, let rule): "\(setting): \(rule)"

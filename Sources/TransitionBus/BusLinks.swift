@@ -6,7 +6,7 @@ enum BusEvent {
     case asked(by: Int, [[UInt8]])
     /// A subscription to this rank's frames.
     case subscribed
-    /// The last subscription is gone: the others have ended, as they may once this rank's last step is theirs too.
+    /// The last subscription has ended: the others are finished, as they may once this rank's last step is theirs too.
     case unsubscribed
     /// A message of the wrong form, or from an unlisted peer.
     case garbage

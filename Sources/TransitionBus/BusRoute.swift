@@ -4,7 +4,7 @@ package import Support
 
 /// How the ranks of a job reach each other: found out by all together, before anything large is read.
 package struct BusRoute {
-    /// What the user wants.
+    /// What the settings ask for.
     package struct Settings: Equatable, Sendable {
         package var transport = BusTransport.auto
         /// Interface name or IPv4 address for ``BusTransport/tcp``; nil: loopback on one node, else the one that reaches rank

@@ -80,8 +80,8 @@ enum BusSetup {
         guard others.isEmpty else { throw BusError.configurationsDiffer(ranks: others) }
     }
 
-    /// Whether a socket of this rank turns away a key that is not listed: the handler is asked and says no, and nothing of the
-    /// unlisted peer's arrives (within 100 ms, many times what a listed key needs).
+    /// Whether a socket of this rank turns away a key that is not listed: the handler is asked and refuses it, and nothing of
+    /// the unlisted peer's arrives (within 100 ms, many times what a listed key needs).
     ///
     /// - Throws: ``BusError/timeout(what:rank:seconds:)`` where the handler is never asked; ``ZeroMQError``.
     static func refusesUnlistedKeys(_ socket: some GuardedSocket, keys: CurveKeys, within limit: Duration) throws -> Bool {

@@ -6,13 +6,7 @@ enum Endpoints {
     /// What tells nodes apart: the name of the host, its boot (containers may share names), and its network, which containers
     /// of one machine may each have.
     static func nodeIdentity() -> [UInt8] {
-        var name = [CChar](repeating: 0, count: 256)
-        let known = gethostname(&name, name.count - 1) == 0
-        let host = known ? name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) } : []
-        var network = [CChar](repeating: 0, count: 64)
-        let count = max(0, readlink("/proc/self/ns/net", &network, network.count))
-        return host + Array(ControlGroups.text("/proc/sys/kernel/random/boot_id").utf8)
-            + network[..<count].map { UInt8(bitPattern: $0) }
+        Array((hostName() + KernelFile.bootIdentity + KernelFile.namespace("net")).utf8)
     }
 
     /// A name for a socket of Linux's abstract kind, which leaves no file behind whatever ends the process. The run's number is
@@ -23,13 +17,17 @@ enum Endpoints {
     /// - Throws: ``BusError/unsuitable(setting:rule:)`` for what is no interface of this machine, or all of them.
     static func check(_ interface: String) throws(BusError) {
         guard !interface.isEmpty, interface != "*", interface != "0.0.0.0", !interface.contains(":") else {
-            throw .unsuitable(setting: "bus.interface", rule: "`\(interface)` would listen everywhere: name one interface")
+            throw .unsuitable(
+                setting: "bus.interface", rule: "`\(interface)` would accept connections on every interface: name one")
         }
         let addresses = NetworkInterfaces.addresses()
         guard addresses.contains(where: { $0.interface == interface || $0.text == interface }) else {
             throw .unsuitable(
                 setting: "bus.interface",
-                rule: "`\(interface)` is no interface of this machine, and no IPv4 address of one (found: \(names(addresses)))")
+                rule:
+                    "`\(interface)` is neither an interface of this machine nor an IPv4 address of one (found: "
+                    + "\(names(addresses)))"
+            )
         }
     }
 

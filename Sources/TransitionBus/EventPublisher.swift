@@ -82,7 +82,7 @@ package final class EventPublisher {
     /// Whether only this machine reaches an address.
     package static func isLoopback(_ address: String) -> Bool { address == "127.0.0.1" || address == "lo" }
 
-    /// Gives monitors half a second to take the last events when the publisher goes, which it otherwise does at once.
+    /// Gives monitors half a second to receive the last events when the publisher ends, which it otherwise does at once.
     package func linger() throws { for socket in [events, snapshots] { try socket.set(ZMQ_LINGER, 500) } }
 
     /// Sends to all who watch and read; never waits.

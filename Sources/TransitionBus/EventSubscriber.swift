@@ -20,7 +20,7 @@ package final class EventSubscriber {
     package enum Connection: Equatable {
         case none(since: ContinuousClock.Instant)
         case open
-        /// The publisher wants a key, another one, or none.
+        /// The publisher needs a key, another key, or no key.
         case refused
     }
 

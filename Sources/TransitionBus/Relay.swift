@@ -152,13 +152,13 @@ final class Relay: GuardedSocket, @unchecked Sendable {
         }
     }
 
-    /// Whether a message comes from the rank of this group that it says.
+    /// Whether a message comes from the rank of this group that it names.
     private func rankInGroup(_ envelope: Envelope, _ message: ZeroMQMessage) -> Bool {
         groups.indices.contains(envelope.from) && groups[envelope.from] == number
             && message.parts[0] == Array("r\(envelope.from)".utf8)
     }
 
-    /// Whether a message comes from the relay of the rank that it says, for this group.
+    /// Whether a message comes from the relay of the rank that it names, for this group.
     private func peerOfRank(_ envelope: Envelope, _ message: ZeroMQMessage) -> Bool {
         guard groups.indices.contains(envelope.from), groups[envelope.from] != number else { return false }
         let peer = groups[envelope.from]

@@ -55,7 +55,7 @@ struct RepairSchedule {
     }
 }
 
-/// When an owner that waits says again what it has published: a loss at the end of its stream shows by nothing else.
+/// When an owner that waits announces again what it has published: a loss at the end of its stream shows by nothing else.
 struct Announcements {
     /// Up to so many ranks the pauses grow to ``BusConfiguration/Timing/queryLimit``, beyond in proportion: what a rank hears
     /// of all others together stays bounded.

@@ -20,7 +20,7 @@ extension ZeroMQSocket {
     /// may. Options are numbers of 32 bits with a sign, users of 32 without.
     func admitOwnUserOnly() throws(ZeroMQError) { try set(ZMQ_IPC_FILTER_UID, Int(Int32(bitPattern: geteuid()))) }
 
-    /// Notices a peer that is gone (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.
+    /// Notices a lost peer (seconds 1, 5, 5), and one that does not finish its handshake within 5 s.
     func setHeartbeats() throws(ZeroMQError) {
         try set(ZMQ_HANDSHAKE_IVL, 5000)
         try set(ZMQ_HEARTBEAT_IVL, 1000)

@@ -91,7 +91,7 @@ struct StepLedger {
         return refusals
     }
 
-    /// Takes a transition from the rank `sender`, or says why not.
+    /// Takes a transition from the rank `sender`, or returns the reason for refusing it.
     mutating func offer(_ header: FrameHeader, _ payload: [UInt8], from sender: Int) throws(BusError) -> Verdict {
         guard header.attempt == attempt else { return .refused(.stale) }
         // Of the steps before, everything is here: a step ends only when all ranks have all of it.

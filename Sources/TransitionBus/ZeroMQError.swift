@@ -26,7 +26,7 @@ package struct ZeroMQError: ReportableError, Equatable {
         return "\(operation) failed for \(subject): \(text); \(advice)"
     }
 
-    /// Returns `result`, or throws what libzmq says when it is -1.
+    /// Returns `result`, or throws libzmq's error where it is -1.
     @discardableResult
     static func check(_ operation: String, _ subject: String, _ result: Int32) throws(ZeroMQError) -> Int32 {
         guard result == -1 else { return result }

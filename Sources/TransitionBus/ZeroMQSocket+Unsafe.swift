@@ -26,7 +26,7 @@ final class ZeroMQContext {
 /// A message of several parts, as received.
 struct ZeroMQMessage {
     var parts: [[UInt8]]
-    /// Who the ZAP handler says the sender is; nil without authentication.
+    /// The sender's name from the ZAP handler; nil without authentication.
     var userID: String?
 }
 
@@ -154,7 +154,7 @@ final class ZeroMQSocket {
         return result
     }
 
-    /// Waits until one of the sockets has something to read, at most so long; says which.
+    /// Waits until one of the sockets has something to read, at most so long, and returns those that have.
     static func poll(_ sockets: [ZeroMQSocket], milliseconds: Int) throws(ZeroMQError) -> [Bool] {
         var items = sockets.map { zmq_pollitem_t(socket: $0.handle, fd: 0, events: Int16(ZMQ_POLLIN), revents: 0) }
         let code = zmq_poll(&items, Int32(items.count), milliseconds)

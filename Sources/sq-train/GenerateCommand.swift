@@ -65,7 +65,7 @@ struct GenerateCommand: RankCommand {
         }
     }
 
-    /// Without one final newline: `echo` and editors end a text with it, and a model would go on with a new line.
+    /// Without one final newline: `echo` and editors end a text with it, and a model would continue with a new line.
     ///
     /// - Throws: `FileError` where it cannot be read, is no UTF-8, or is longer than any model's positions.
     private static func standardInput() throws(FileError) -> String {

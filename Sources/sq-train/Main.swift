@@ -85,7 +85,8 @@ enum Main {
         if code.isSuccess {
             if communicator.isRoot { Console.printOutput(SQTrain.fullMessage(for: error) + "\n") }
         } else if code == .validationFailure {
-            let problem = SQTrain.message(for: error).singleLine
+            // The parser lists the values of an option on lines of their own.
+            let problem = SQTrain.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ").singleLine
             if communicator.isRoot { Console.printError("error: \(problem) (see sq-train --help)") }
         } else {
             return end(AgreedError(error), communicator)

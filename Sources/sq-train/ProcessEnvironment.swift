@@ -106,7 +106,7 @@ enum ProcessEnvironment {
         unsetenv("OPENBLAS_NUM_THREADS")
     }
 
-    /// Throws where CK_ISA names kernels that there are none of, or that this processor cannot run.
+    /// Throws where CK_ISA names kernels that do not exist, or that this processor cannot run.
     static func requireKernels() throws(KernelChoiceError) {
         if let refused = ck_refused_isa() { throw KernelChoiceError(wanted: String(cString: refused)) }
     }
@@ -194,13 +194,14 @@ enum ProcessEnvironment {
     }
 }
 
-/// The environment says that this is an attempt which there cannot be.
+/// The environment gives this attempt a number that no attempt can have.
 struct AttemptError: ReportableError {
     let value: String
 
     var exitCode: Support.ExitCode { .configuration }
     var description: String {
-        "\(ProcessEnvironment.attemptVariable): \"\(value)\" is no number of an attempt: unset it, launch sets it".singleLine
+        "\(ProcessEnvironment.attemptVariable): \"\(value)\" is not the number of an attempt: unset it, since launch sets it"
+            .singleLine
     }
 }
 
@@ -214,7 +215,7 @@ struct KernelChoiceError: ReportableError {
     var description: String {
         let best = ck_best_isa().rawValue
         let names = (0...best).map { String(cString: ck_isa_name(ck_isa(rawValue: $0))) }
-        return "CK_ISA: \"\(wanted)\" is no instruction set that this processor runs kernels of: unset it, or take one of "
+        return "CK_ISA: \"\(wanted)\" is not an instruction set that this processor has kernels for: unset it, or use one of "
             + names.joined(separator: ", ")
     }
 }

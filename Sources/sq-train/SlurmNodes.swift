@@ -7,7 +7,7 @@ struct SlurmNodes: Equatable {
     /// As Slurm writes it, such as `node[1,3-4]`.
     let list: String
 
-    /// What Slurm says now; nil outside of Slurm, and where it does not say.
+    /// The nodes that Slurm reports now; nil outside of Slurm, and where it reports none.
     static func current(_ environment: [String: String]) -> SlurmNodes? {
         guard let job = environment["SLURM_JOB_ID"], job.allSatisfy(\.isNumber) else { return nil }
         return SlurmNodes(answer: output(of: "squeue -h -j \(job) -o '%D %N' 2>/dev/null"))

@@ -80,14 +80,14 @@ struct Supervisor {
                 if end.code == 1, !answers.contains(1) { sayHowToAsk(command) }
                 if end.code == Self.unreachableCode {
                     Console.printError(
-                        "mpirun cannot start ranks on all hosts (exit code \(end.code)): one does not answer or has no "
-                            + "sq-train; the same command resumes from what was saved when it does")
+                        "mpirun cannot start ranks on all hosts (exit code \(end.code)): check that each host answers and has "
+                            + "sq-train; the same command then resumes from what was saved")
                 }
                 return end.code
             }
             let place = end.code == ExitCode.temporary.rawValue ? runFolder.map(RunFolder.place) : nil
             if let place, place == hung {
-                Console.printError("exit code \(end.code) twice at the same place (\(place)), so it is not tried again")
+                Console.printError("exit code \(end.code) twice at the same place (\(place)): the run is not restarted again")
                 return end.code
             }
             hung = place
@@ -113,17 +113,17 @@ struct Supervisor {
         }
     }
 
-    /// mpirun says nothing where it is told to be quiet, not even why it cannot begin.
+    /// With -q mpirun prints nothing, not even the reason why it cannot start.
     private func sayHowToAsk(_ command: [String]) {
         var words = command.map(\.shellWord)
         // Its own comes first; the ranks may have one, too.
         if let quiet = words.firstIndex(of: "-q") { words.remove(at: quiet) }
         Console.printError(
-            "mpirun ended with code 1 and, told to be quiet, does not say why; this does: "
+            "mpirun ended with exit code 1 and, because of -q, gives no reason; to see the reason, run "
                 + words.joined(separator: " ").singleLine)
     }
 
-    /// The code where no rank is there to say what has been saved.
+    /// The exit code where no rank runs that could report what has been saved.
     private func stopped(by signal: Int32) -> Int32 {
         let advice = runFolder.map { RunFolder.stopAdvice($0) }
         Console.printOutput((advice ?? "stopped on request; the run folder, if there is one, tells what was saved") + "\n")
@@ -208,7 +208,7 @@ struct Supervisor {
         case .outlivesRun:
             Console.printError(
                 "the run has ended, but not mpirun, \(LauncherWatch.exitTimeout.components.seconds) s later: it waits for a "
-                    + "host that it has lost, and is killed")
+                    + "host that no longer answers, and is killed")
         case .startsNothing(let limit):
             Console.printError(
                 "mpirun has started no rank here for \(limit.components.seconds) s: it waits for a host that does not answer, "

@@ -33,7 +33,9 @@ struct SweepCommand: RankCommand {
 
     func validate() throws {
         guard !options.printConfig else { throw ValidationError("--print-config is for one job") }
-        guard sideBySide > 0 else { throw ValidationError("--side-by-side \(sideBySide) is no number of runs; give 1 or more") }
+        guard sideBySide > 0 else {
+            throw ValidationError("--side-by-side \(sideBySide) is not a number of runs; give 1 or more")
+        }
     }
 
     func run(on communicator: some Communicator) throws {

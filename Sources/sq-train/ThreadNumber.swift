@@ -25,5 +25,5 @@ struct ThreadNumberError: ReportableError {
     let value: String
 
     var exitCode: Support.ExitCode { .configuration }
-    var description: String { "\(name): \"\(value)\" is no number of threads: unset it, or give 1 or more".singleLine }
+    var description: String { "\(name): \"\(value)\" is not a number of threads: unset it, or give 1 or more".singleLine }
 }

@@ -29,7 +29,7 @@ struct WatchCommand: ParsableCommand {
     func validate() throws {
         guard (1...86_400).contains(timeout) else { throw ValidationError("--timeout takes 1 to 86400 seconds") }
         guard newKey == nil else {
-            guard endpoint == nil, keys == nil else { throw ValidationError("--new-key stands alone") }
+            guard endpoint == nil, keys == nil else { throw ValidationError("--new-key goes with no other argument") }
             return
         }
         guard let endpoint else {
@@ -37,7 +37,7 @@ struct WatchCommand: ParsableCommand {
         }
         guard EventEndpoint(settingText: endpoint)?.isAddress == true || Self.isFolder(endpoint) else {
             throw ValidationError(
-                "'\(endpoint)' is no folder and no endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
+                "'\(endpoint)' is neither a folder nor an endpoint: expected tcp://ADDRESS:PORT, such as tcp://127.0.0.1:40123")
         }
     }
 
@@ -48,7 +48,7 @@ struct WatchCommand: ParsableCommand {
 
     func run() throws {
         guard MPIEnvironment.launch(MPIEnvironment.currentEnvironment()) == .alone else {
-            throw ValidationError("watch is no job of several ranks; run it without mpirun")
+            throw ValidationError("watch runs as one process; start it without mpirun")
         }
         // It has nothing to save: signals end it as they end any program.
         StopRequest.release()

@@ -36,10 +36,10 @@ import Testing
         arguments: [
             (nil, nil, "has no chat template"), ("{}", nil, "has no chat template"),
             (#"{"chat_template": null}"#, nil, "has no chat template"),
-            (#"{"chat_template": 3}"#, nil, "is no template"),
-            (#"{"chat_template": [{"name": "rag", "template": "r"}]}"#, nil, "called default"),
+            (#"{"chat_template": 3}"#, nil, "is neither a template"),
+            (#"{"chat_template": [{"name": "rag", "template": "r"}]}"#, nil, "named default"),
             (#"{"chat_template": "{{"}"#, nil, "tokenizer_config.json: chat_template, line 1"),
-            (nil, "a\n{% x %}", "chat_template.jinja, line 2: the statement 'x' is not known here; leave --chat out"),
+            (nil, "a\n{% x %}", "chat_template.jinja, line 2: the statement 'x' is not supported; leave --chat out"),
         ] as [(String?, String?, String)]) func `a folder without one, or with one that is none, is refused with the place`(
             _ json: String?, _ file: String?, _ fragment: String
         ) throws

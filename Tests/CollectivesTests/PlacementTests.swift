@@ -28,7 +28,7 @@ import Testing
                 == "3 ranks × 4 threads on 2 nodes of 4 to 8 cores, 1 to 2 ranks each")
         var limited = ranks(1, of: 8)
         limited[0].isLimited = true
-        #expect(line(limited).hasSuffix("; ulimit -v (or -d) leaves room for no more threads"))
+        #expect(line(limited).hasSuffix("; ulimit -v (or -d) allows no more threads, raise it"))
     }
 
     @Test func `more threads than cores are said to be, with what to do, however it came to them`() {

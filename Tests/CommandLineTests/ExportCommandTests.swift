@@ -12,7 +12,7 @@ extension CommandLineTests {
                 ["export", "model", "--format", "gguf-f32", "--out", "a.gguf"], in: model.path, ranks: 2)
             // The folder's tokenizer has more tokens than the model.
             #expect(exported.code == 78 && exported.errorLines.count == 1, "\(exported.errors)")
-            #expect(exported.errorLines.first?.contains("and the model has rows for") == true, "\(exported.errors)")
+            #expect(exported.errorLines.first?.contains("but the model has rows for") == true, "\(exported.errors)")
             let dense = try Program.run(
                 ["export", "model", "--format", "huggingface", "--out", "dense", "--dtype", "bfloat16"], in: model.path,
                 ranks: 2)
@@ -50,7 +50,7 @@ extension CommandLineTests {
             (["export", "model", "--format", "gguf-f16", "--out", "a", "--dtype", "float32"], 64, "--format huggingface"),
             (["export", "model", "--format", "huggingface", "--out", "a", "--shard-bytes", "0"], 64, "--shard-bytes '0'"),
             (["export", "nowhere", "--format", "huggingface", "--out", "a"], 66, "nowhere"),
-            (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is no model's folder"),
+            (["export", "model", "--format", "huggingface", "--out", "data.safetensors"], 78, "is not a model's folder"),
             (["export", "model", "--format", "r-bin", "--out", "a"], 78, "holds no rotations.safetensors"),
             (["import", "data.safetensors", "--out", "a"], 65, "byte 0: is not a GGUF file"),
             (["eval", "tokens.gguf"], 65, "tokens.gguf"),

@@ -110,7 +110,7 @@ import Testing
         (["--prompt", "a", "--set", "generate.kv_bits=5"], 0, 78, "generate.kv_bits"),
         (["--prompt", String(repeating: "word ", count: 600)], 0, 65, "512"),
         (["--bench", "--out", "run", "--set", "generate.bench.prompt_tokens=500"], 0, 78, "512 positions"),
-        (["--prompt", "a", "--set", "parallel.data=2"], 2, 78, "no use for replicas"),
+        (["--prompt", "a", "--set", "parallel.data=2"], 2, 78, "replicas would all do the same work"),
     ]) func `what cannot be done is said in a line`(_ arguments: [String], ranks: Int, code: Int32, fragment: String) throws {
         try Program.expectRefusal(["generate"] + arguments, in: folder.path, ranks: ranks, code: code, fragment: fragment)
     }

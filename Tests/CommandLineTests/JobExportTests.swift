@@ -52,7 +52,7 @@ extension CommandLineTests {
             let settings = ["quantization.weights.bits=4", "export.formats=gguf-tq2_0"]
             try Program.expectRefusal(
                 ["quantize"] + model.arguments() + settings.flatMap { ["--set", $0] }, in: model.path, ranks: 0, code: 78,
-                fragment: "are no whole blocks of 256")
+                fragment: "do not divide into the blocks of 256")
             #expect(PathKind(model.file("out")) == .absent)
         }
 
@@ -65,17 +65,17 @@ extension CommandLineTests {
             let all = settings + ["model.path=embedded", "export.formats=gguf-tq2_0"]
             try Program.expectRefusal(
                 [job] + model.arguments() + all.flatMap { ["--set", $0] }, in: model.path, ranks: 0, code: 78,
-                fragment: "gguf-tq2_0: the job leaves no blocks")
+                fragment: "gguf-tq2_0: the format holds only blocks")
         }
 
         @Test(arguments: [
             ("quantize", ["quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
-            ("quantize", ["quantization.weights.bits=4"], "r-bin", "leaves no R1 and no R2"),
-            ("rotate", ["rotation.r1=none", "rotation.r2=none"], "r-bin", "leaves no R1 and no R2"),
+            ("quantize", ["quantization.weights.bits=4"], "r-bin", "makes neither R1 nor R2"),
+            ("rotate", ["rotation.r1=none", "rotation.r2=none"], "r-bin", "makes neither R1 nor R2"),
             ("rotate", [], "r-bin,onnx", "makes no ternary linears"),
             ("rotate", [], "compressed-tensors", "makes no packed integers"),
             ("train", [], "compressed-tensors-transforms", "makes no packed integers"),
-            ("ptq", [], "compressed-tensors", "are no integers"),
+            ("ptq", [], "compressed-tensors", "are not integers"),
             ("qat", ["qat.method=integer", "quantization.weights.bits=4"], "onnx", "makes no ternary linears"),
             (
                 "quantize", ["quantization.weights.bits=4", "quantization.embedding_bits=4"], "compressed-tensors-padded",

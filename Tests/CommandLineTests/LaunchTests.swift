@@ -62,7 +62,7 @@ extension CommandLineTests {
                 ["-n", "8", "--max-restarts", "1", "--allow-relayout", "eval", "-q", "x y"], codes: "137 1",
                 environment: ["SLURM_JOB_ID": "5", "SLURM_JOB_NUM_NODES": "4", "SLURM_TASKS_PER_NODE": "2(x4)"])
             #expect(outcome.code == 1 && calls.count == 2)
-            let hint = outcome.errors.split(separator: "this does: ").last ?? ""
+            let hint = outcome.errors.split(separator: "to see the reason, run ").last ?? ""
             #expect(hint.contains(" -n 6 ") && hint.hasSuffix("eval -q 'x y'\n"), "\(outcome.errors)")
             #expect(outcome.errors.split(separator: "ranks instead of 8").count == 2, "\(outcome.errors)")
             #expect(!hint.contains("mpirun -q"))
@@ -118,7 +118,7 @@ extension CommandLineTests {
             #expect(outcome.code == code)
             #expect(calls.count == 1)
             // Of itself mpirun says nothing.
-            #expect(outcome.errors.contains("does not say why; this does: mpirun -") == (code == 1), "\(outcome.errors)")
+            #expect(outcome.errors.contains("to see the reason, run mpirun -") == (code == 1), "\(outcome.errors)")
         }
 
         @Test func `temporary failures are tried again, with a pause`() throws {

@@ -19,10 +19,10 @@ extension CommandLineTests {
             let cases: [([String], Int, String)] = [
                 (settings("parallel.data=2", "parallel.pipeline=2"), 2, "but there are 2 ranks"),
                 (settings("parallel.pipeline=\(stages)") + large, stages, "more than the \(stages - 1) that"),
-                (settings("parallel.pipeline=2", "parallel.microbatches=1"), 2, "too few for 2 stages"),
+                (settings("parallel.pipeline=2", "parallel.microbatches=1"), 2, "less than one for each of 2 stages"),
                 (settings("parallel.pipeline=2", "parallel.microbatches=3"), 2, "more than the 2 sequences"),
                 (settings("parallel.pipeline=2", "training.batch_size=1"), 2, "too few micro-batches"),
-                (settings("parallel.data=2", "training.batch_size=1"), 2, "less than one for each of 2 replicas"),
+                (settings("parallel.data=2", "training.batch_size=1"), 2, "less than one sequence for each of 2 replicas"),
             ]
             for (changes, ranks, fragment) in cases {
                 try Program.expectRefusal(

@@ -51,7 +51,7 @@ extension CommandLineTests {
                 environment: ["OPENBLAS_NUM_THREADS": setting == nil ? "64" : "1"])
             #expect(outcome.code == 0, "\(outcome)")
             #expect(outcome.output.contains("1 rank × 3 threads on"), "\(outcome.output)")
-            #expect(outcome.output.contains("; ulimit -v (or -d) leaves room for no more threads"), "\(outcome.output)")
+            #expect(outcome.output.contains("; ulimit -v (or -d) allows no more threads, raise it"), "\(outcome.output)")
         }
 
         @Test func `a number of threads in the environment that is none is refused, also where addresses are short`() throws {
@@ -62,7 +62,8 @@ extension CommandLineTests {
             ]
             for environment in wrong {
                 for limit in ["-v \(430 << 10)", "-n 1024"] {
-                    expectOneLine(try run(limit, ["--version"], environment: environment), "is no number of threads: unset it")
+                    expectOneLine(
+                        try run(limit, ["--version"], environment: environment), "is not a number of threads: unset it")
                 }
             }
             let right: [[String: String?]] = [
@@ -79,7 +80,7 @@ extension CommandLineTests {
             _ number: String
         ) throws {
             let outcome = try run("-n 1024", ["--version"], environment: ["SQ_TRAIN_ATTEMPT": number])
-            expectOneLine(outcome, "SQ_TRAIN_ATTEMPT: \"\(number)\" is no number of an attempt")
+            expectOneLine(outcome, "SQ_TRAIN_ATTEMPT: \"\(number)\" is not the number of an attempt")
         }
 
         @Test(arguments: [24, 32, 40]) func `launch starts no mpirun that would hang for lack of descriptors`(_ files: Int)

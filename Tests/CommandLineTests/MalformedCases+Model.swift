@@ -115,7 +115,7 @@ extension MalformedCase {
 
     static let configuration = [
         MalformedCase(
-            "a file for a model", "data.safetensors: is a file, and neither a model's folder nor a GGUF file",
+            "a file for a model", "data.safetensors: is neither a model's folder nor a GGUF file",
             arguments: ["--set", "model.path=data.safetensors"]
         ) { _ in },
         MalformedCase("no config.json", "no such file", code: 66) {

@@ -52,7 +52,7 @@ extension MalformedCase {
             r.scale(by: 1.01)
             try TorchArchive.write([("R1", r)], to: model.file(archive))
         },
-        torch("rotation of a layer that is not there", "is no rotation of a model") { model in
+        torch("rotation of a layer that is not there", "is not a rotation of a model") { model in
             try TorchArchive.write([("model.layers.9999.self_attn.R2", Tensor(identity: 4))], to: model.file(archive))
         },
         torch("rotations of some layers", "layers.1.self_attn.R2 is missing") { model in

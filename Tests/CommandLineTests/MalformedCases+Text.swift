@@ -58,7 +58,7 @@ extension MalformedCase {
             try model.changeJSON(tokenizerFile) { _ in }
             try model.replace("\"vocab\":{", by: "\"vocab\":{\"!\":0,", in: tokenizerFile)
         },
-        tokenizer("unknown regular expression", "none of the known ones") { model in
+        tokenizer("unknown regular expression", "is not supported; supported are those of GPT-2") { model in
             try model.changeJSON(tokenizerFile) {
                 $0["pre_tokenizer"] = [
                     "type": "Split", "pattern": ["Regex": "(a+)+$"], "behavior": "Isolated", "invert": false,

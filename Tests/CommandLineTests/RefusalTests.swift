@@ -6,7 +6,7 @@ extension CommandLineTests {
     @Suite struct Refusals {
         @Test(
             arguments: [
-                ("eval", ["quantization.overrides=nosuch=4"], "names none of the model's linears"),
+                ("eval", ["quantization.overrides=nosuch=4"], "matches none of the model's linear layers"),
                 (
                     "eval",
                     [
@@ -16,14 +16,14 @@ extension CommandLineTests {
                 ),
                 (
                     "quantize", ["quantization.weights.bits=4", "quantize.recipe=auto", "data.train.path=one.safetensors"],
-                    "two sequences at least (data.train.path)"
+                    "at least two sequences (data.train.path)"
                 ),
                 (
                     "quantize",
                     [
                         "quantization.weights.bits=4", "quantize.recipe=auto", "data.train.path=sampled",
                         "data.sampled_sequences=1",
-                    ], "two sequences at least (data.sampled_sequences)"
+                    ], "at least two sequences (data.sampled_sequences)"
                 ),
             ], [0, 2])
         func `a run that cannot be made leaves no folder`(_ wrong: (String, [String], String), _ ranks: Int) throws {

@@ -59,7 +59,7 @@ extension CommandLineTests {
             #expect(outcome.code == 0, "\(outcome)")
             let lines = outcome.output.split(separator: "\n").filter { $0.hasPrefix("stopped on request") }
             #expect(
-                lines == ["stopped on request; the same command with --out out goes on with the runs that have not finished"],
+                lines == ["stopped on request; the same command with --out out continues with the runs that have not finished"],
                 "\(outcome)")
         }
 

@@ -19,7 +19,7 @@ extension CommandLineTests {
                 ("ternary.tolerance=0", "ternary.tolerance"), ("ternary.tolerance=1", "ternary.tolerance"),
                 ("ternary.tolerance=-0.1", "ternary.tolerance"), ("ternary.tolerance=nan", "ternary.tolerance"),
                 ("ternary.threshold=0", "ternary.threshold"), ("ternary.threshold=1.001", "ternary.threshold"),
-                ("ternary.layers=*.nope", "names no linear layer"), ("ternary.layers=lm_head", "names no linear layer"),
+                ("ternary.layers=*.nope", "matches no linear layer"), ("ternary.layers=lm_head", "matches no linear layer"),
             ]
             for (setting, fragment) in cases {
                 try Program.expectRefusal(

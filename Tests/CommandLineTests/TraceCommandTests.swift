@@ -96,7 +96,7 @@ extension CommandLineTests {
         }
 
         @Test(arguments: [
-            ("none/a.json", 66, "there is no such folder"), ("model", 74, "is no file"), ("", 64, "--trace takes"),
+            ("none/a.json", 66, "there is no such folder"), ("model", 74, "is not a file"), ("", 64, "--trace takes"),
         ]) func `a trace that could not be written is refused before anything is`(
             _ path: String, _ code: Int32, _ fragment: String
         ) throws {

@@ -110,7 +110,7 @@ extension CommandLineTests {
             try expectRefusal(["events.keys=absent"], code: 66, "absent")
             try model.write("public x\n", to: "open")
             chmod(model.file("open"), 0o644)
-            try expectRefusal(["events.keys=open"], code: 78, "others may read")
+            try expectRefusal(["events.keys=open"], code: 78, "other users may read")
             chmod(model.file("open"), 0o600)
             try expectRefusal(["events.keys=open"], code: 78, "line 1")
         }

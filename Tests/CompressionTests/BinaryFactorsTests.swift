@@ -115,7 +115,7 @@ import Testing
         let path = folder.file("model/ternary.safetensors")
         try AtomicFile.write("", to: path)
         let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
-        #expect(error?.place == path && error?.description.contains("is beside nanoquant_config.json") == true)
+        #expect(error?.place == path && error?.description.contains("is present as well as nanoquant_config.json") == true)
         #expect(error?.exitCode == .data)
     }
 

@@ -62,7 +62,7 @@ import Testing
         _ = try write(.none)
         try change(["down_input": .double(0.5)])
         let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
-        #expect(error?.description.contains("another thing of input_activations") == true)
+        #expect(error?.description.contains("other input_activations") == true)
     }
 
     static let malformed: [(ratios: JSONValue, fragment: String)] = [

@@ -343,7 +343,7 @@ import Testing
         (#""ignore": ["#, #""ignore": ["model.layers.0.mlp.up_proj", "#, "ignore"),
         (#""ignore": ["#, #""ignore": ["re:.*up_proj$", "#, "ignore"), (#""ignore": ["#, #""ignore": ["Linear", "#, "ignore"),
         (#""ignore": ["#, #""ignore": ["re:.*(up|gate)_proj", "#, "lists re:.*(up|gate)"),
-        (#""ignore": ["#, #""ignore": ["re:(?!lm_head)", "#, "character 4 a look ahead"),
+        (#""ignore": ["#, #""ignore": ["re:(?!lm_head)", "#, "character 4: a look ahead"),
         (#""Linear""#, #""re:.*mlp.*_proj$""#, "has no group for model.layers.0.self_attn"),
         (#""block": 768"#, #""block": 256"#, "r4"), (#""format": "pack-quantized""#, #""format": "nvfp4""#, "format"),
         (#""Linear""#, #""Conv2d""#, "targets"), (#""bits": 8"#, #""bits": 11"#, "bits"), (#""r3": null,"#, "", "r3"),

@@ -67,7 +67,7 @@ import Testing
         }
         for status in ["initialized", "calibration", "decompressed", "frosty"] {
             try write { $0[key] = .string(status) }
-            #expect(refusal().contains("\(key): '\(status)' says that the weights are no integers"))
+            #expect(refusal().contains("\(key): '\(status)' means that the weights are not integers"))
         }
     }
 
@@ -80,7 +80,7 @@ import Testing
                 sources.append(TensorSource(linear + ".weight", original))
             })
         #expect(
-            refusal().contains("tensor \(linear).weight: is floats that are still to be rounded with \(linear).weight_scale"))
+            refusal().contains("tensor \(linear).weight: holds floats that must be rounded with \(linear).weight_scale"))
     }
 
     @Test func `words of compressed-tensors before mid-2026 are refused by name`() throws {

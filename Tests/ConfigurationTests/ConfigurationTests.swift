@@ -139,7 +139,7 @@ import Testing
 
     @Test func `a precision of passes is refused where there are none`() {
         let narrow = "training.precision=bfloat16"
-        #expect(problem("", narrow, "rotation.objective=weights").contains("kl or ce), and weights makes none"))
+        #expect(problem("", narrow, "rotation.objective=weights").contains("kl or ce), but weights makes none"))
         #expect(throws: Never.self) { try RunConfig(assignments: [narrow, "rotation.objective=ce"]) }
     }
 
@@ -198,7 +198,7 @@ import Testing
             _ = try request.configuration(job: "quantize") { lines.append($0) }
             return lines
         }
-        let known = "quantize.rotation is called quantize.transform now; write that"
+        let known = "quantize.rotation is now called quantize.transform; use that name"
         #expect(try warnings(.init(file: folder.file("old.yaml"))) == ["\(folder.file("old.yaml")):2: \(known)"])
         #expect(
             try warnings(.init(assignments: ["quantize.rotation=none"], model: "a"))
@@ -246,7 +246,7 @@ import Testing
         for job in ["quantize", "eval"] { _ = try request.configuration(job: job) }
         for job in ["rotate", "train", "qat", "ptq"] {
             let error = #expect(throws: ConfigurationError.self) { try request.configuration(job: job) }
-            #expect(error?.description.contains("which quantize follows") == true, "\(job)")
+            #expect(error?.description.contains("which only quantize") == true, "\(job)")
         }
         let rotated = SettingsRequest(assignments: request.assignments + ["eval.hadamard=true"])
         let error = #expect(throws: ConfigurationError.self) { try rotated.configuration(job: "eval") }

@@ -36,8 +36,8 @@ import Testing
 
     @Test(arguments: [
         ("", "asks for no runs"), ("runs: []", "asks for no runs"), ("jobs: []", "grid.yaml:1: unknown key 'jobs'"),
-        ("runs: {job: ptq}", "grid.yaml:1: runs is a list"), ("runs: [{grid: {a: [1]}}]", "names no job"),
-        ("runs: [{job: ptq, grid: {a: []}}]", "a list without values"),
+        ("runs: {job: ptq}", "grid.yaml:1: runs must be a list"), ("runs: [{grid: {a: [1]}}]", "has no job"),
+        ("runs: [{job: ptq, grid: {a: []}}]", "an empty list"),
         ("runs: [{job: ptq, seeds: 3}]", "unknown key 'seeds'"),
         ("runs: [{job: ptq, grid: {a: [&x 1, *x]}}]", "without anchor or alias"),
         ("runs: [{job: ptq, grid: {a: [{b: 1}]}}]", "expected a plain value"),

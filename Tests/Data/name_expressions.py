@@ -192,8 +192,8 @@ OUTSIDE = {
     r".*(?<=lm)_head": "look behind", r"(a)\1": "reference", r"(?P<n>a)": "named group", r"(?P<n>a)(?P=n)": "named group",
     r"(?i)MODEL": "flags", r"(?i:MODEL)": "flags", r"(?#c)a": "comment", r"(?>a)": "atomic group", r"a++": "possessive",
     r"a*+": "possessive", r"a{2}+": "possessive", r"(a)?(?(1)b|c)": "condition", r".*\bmlp": r"\b", r"\Amodel": r"\A",
-    r"model\Z": r"\Z", r"\x61": r"\x", r"\n": r"\n", r"[\b]": r"\b", r"\141": "code", r"a{": "begins no count",
-    r"a{x}": "begins no count", r"a{}": "begins no count", r"(.{99}){99}": "states", r"a{99999999}": "states",
+    r"model\Z": r"\Z", r"\x61": r"\x", r"\n": r"\n", r"[\b]": r"\b", r"\141": "code", r"a{": "does not begin a count",
+    r"a{x}": "does not begin a count", r"a{}": "does not begin a count", r"(.{99}){99}": "states", r"a{99999999}": "states",
 }
 
 

@@ -90,13 +90,16 @@ import Testing
     }
 
     @Test(arguments: [
-        ("piqa", "{", "file.jsonl:1"), ("piqa", "[1]", "not a JSON object"), ("piqa", "", "has no line"),
+        ("piqa", "{", "file.jsonl:1"), ("piqa", "[1]", "not a JSON object"), ("piqa", "", "is empty"),
         ("piqa", #"{"goal": "a", "sol1": "b", "label": 0}"#, "file.jsonl:1: sol2: is missing"),
         ("piqa", "\n" + #"{"goal": 3, "sol1": "b", "sol2": "c", "label": 0}"#, "file.jsonl:2: goal: is not a text"),
-        ("piqa", #"{"goal": "a", "sol1": "b", "sol2": "c", "label": 2}"#, "label: is none of 0 to 1"),
-        ("piqa", #"{"goal": "a", "sol1": "b", "sol2": "c", "label": "-1"}"#, "label: is none of 0 to 1"),
+        ("piqa", #"{"goal": "a", "sol1": "b", "sol2": "c", "label": 2}"#, "label: is not a number from 0 to 1"),
+        ("piqa", #"{"goal": "a", "sol1": "b", "sol2": "c", "label": "-1"}"#, "label: is not a number from 0 to 1"),
         ("winogrande", #"{"sentence": "no gap", "option1": "b", "option2": "c", "answer": "1"}"#, "sentence: has no _"),
-        ("winogrande", #"{"sentence": "a _ b", "option1": "b", "option2": "c", "answer": "0"}"#, "answer: is none of 1 to 2"),
+        (
+            "winogrande", #"{"sentence": "a _ b", "option1": "b", "option2": "c", "answer": "0"}"#,
+            "answer: is not a number from 1 to 2"
+        ),
         ("arc", #"{"question": "a", "choices": ["b"], "answerKey": "A"}"#, "choices.text: is not a list"),
         (
             "arc", #"{"question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "answerKey": "C"}"#,
@@ -104,8 +107,8 @@ import Testing
         ),
         ("arc", #"{"question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B", "C"]}, "answerKey": "C"}"#, "2 texts"),
         ("hellaswag", #"{"activity_label": "a", "ctx_a": "b", "ctx_b": "c", "endings": [1, 2], "label": 0}"#, "endings"),
-        ("lambada", #"{"text": "word"}"#, "does not end with a word"),
-        ("lambada", #"{"text": "a word "}"#, "does not end with a word"),
+        ("lambada", #"{"text": "word"}"#, "must have at least two words"),
+        ("lambada", #"{"text": "a word "}"#, "must have at least two words"),
         ("text", #"{"text": ""}"#, "is empty"),
     ]) func `a line that is no item is refused with its place`(_ task: String, _ lines: String, _ fragment: String) throws {
         do {

@@ -66,12 +66,14 @@ import Testing
         #expect(try model.refusal("huggingface")?.description.contains("--overwrite") == true)
         #expect(try model.refusal("huggingface", overwrites: true) == nil)
         #expect(
-            try model.refusal("huggingface", to: "model", overwrites: true)?.description.contains("is the folder that is read")
+            try model.refusal("huggingface", to: "model", overwrites: true)?.description.contains(
+                "is the folder that is exported")
                 == true)
         try FileManager.default.createDirectory(atPath: model.file("mine"), withIntermediateDirectories: false)
         try AtomicFile.write("mine", to: model.file("mine/a"))
         #expect(
-            try model.refusal("huggingface", to: "mine", overwrites: true)?.description.contains("is no model's folder") == true
+            try model.refusal("huggingface", to: "mine", overwrites: true)?.description.contains("is not a model's folder")
+                == true
         )
         #expect(try entries(ofFolder: model.file("mine")) == ["a"])
         // Nothing is put beside what is read, by whatever way.
@@ -93,7 +95,7 @@ import Testing
         try FileManager.default.moveItem(atPath: model.file("model"), toPath: model.file("out/model"))
         try FileManager.default.createSymbolicLink(
             atPath: model.file("model"), withDestinationPath: model.file("out/model"))
-        #expect(try model.refusal("huggingface", overwrites: true)?.description.contains("would go with it") == true)
+        #expect(try model.refusal("huggingface", overwrites: true)?.description.contains("would be removed with it") == true)
         #expect(PathKind(model.file("out/model/config.json")) == .file)
     }
 

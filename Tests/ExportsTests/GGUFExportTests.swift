@@ -156,7 +156,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("opt_hf", "gguf-f16", "llama.cpp runs no network of this family"), ("opt_hf", "gguf-f16", "use --format huggingface"),
+        ("opt_hf", "gguf-f16", "llama.cpp runs no network of this form"), ("opt_hf", "gguf-f16", "use --format huggingface"),
         ("mistral_wide_head_hf", "gguf-q8_0", "rows of 60 are no whole blocks of 32"),
         ("mistral_wide_head_hf", "gguf-q4_0", "use --format gguf-f16"),
         ("llama_base_hf", "gguf-tq2_0", "rows of 64 are no whole blocks of 256"),
@@ -170,16 +170,16 @@ import Testing
     }
 
     @Test(arguments: [
-        (#""use_regex": true"#, #""use_regex": false"#, "cuts text as none"),
-        (#""add_prefix_space": false"#, #""add_prefix_space": true"#, "cuts text as none"),
-        (#""normalizer": null"#, #""normalizer": {"type": "Prepend", "prepend": "x"}"#, "changes text before it is cut"),
+        (#""use_regex": true"#, #""use_regex": false"#, "splits text as no pre-tokenizer"),
+        (#""add_prefix_space": false"#, #""add_prefix_space": true"#, "splits text as no pre-tokenizer"),
+        (#""normalizer": null"#, #""normalizer": {"type": "Prepend", "prepend": "x"}"#, "changes text before it is split"),
         (
             #"{"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}"#,
-            #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}"#, "cuts text as none"
+            #"{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}"#, "splits text as no pre-tokenizer"
         ),
         (#""type": "BPE","#, #""type": "BPE", "byte_fallback": true,"#, "SentencePiece"),
-        (#""type": "BPE","#, #""type": "BPE", "ignore_merges": true,"#, "cuts text as none"),
-        (#""b": 3"#, #""b": 3, "z": 300"#, "has 301 tokens, and the model has rows for 256"),
+        (#""type": "BPE","#, #""type": "BPE", "ignore_merges": true,"#, "splits text as no pre-tokenizer"),
+        (#""b": 3"#, #""b": 3, "z": 300"#, "has 301 tokens, but the model has rows for 256"),
         (#""b": 3"#, #""b": 3, "[PAD8]": 10"#, "named like"),
     ])
     func `a tokenizer that llama.cpp has no like of is refused`(part: String, replacement: String, reason: String) throws {

@@ -51,7 +51,8 @@ import Testing
             ("llama.attention.causal", .bool(false), "is set"), ("llama.attention.causal", .uint32(1), "true or false"),
             ("llama.rope.scaling.attn_factor", .float32(2), "is set"), ("llama.expert_count", .uint32(8), "is set"),
             ("llama.attention.sliding_window", .uint32(16), "is set"), ("llama.rope.scaling.type", .string("yarn"), "yarn"),
-            ("llama.attention.clamp_kqv", .float32(1), "is not known here"), ("llama.new", .uint32(0), "is not known here"),
+            ("llama.attention.clamp_kqv", .float32(1), "is not known to this program"),
+            ("llama.new", .uint32(0), "is not known to this program"),
         ] as [(String, GGUFValue, String)])
     func `what makes another network of it is refused by name`(_ key: String, _ value: GGUFValue, _ reason: String) throws {
         let error = #expect(throws: FileError.self) { try configuration([(key, value)]) }

@@ -108,14 +108,14 @@ import Testing
         #expect(group["input_activations"]?["symmetric"] == .bool(symmetric))
         #expect(try CompressedFolder(model.file("out")).execution == execution)
         #expect(try logits("out") == logits("model"))
-        #expect(report.notes.contains { $0.contains("no packed integers whose inputs") } == (weights < 8))
+        #expect(report.notes.contains { $0.contains("does not support packed integers with rounded inputs") } == (weights < 8))
     }
 
     @Test func `floats leave without R4, as the same network`() throws {
         for symmetric in [true, false] {
             try replace(execution(), symmetric: symmetric)
             let report = try model.export("huggingface", to: "dense", overwrites: true)
-            #expect(report.notes.contains { $0.contains("without R4") })
+            #expect(report.notes.contains { $0.contains("R4 is taken out") })
             let (expected, found) = (try logits("model"), try logits("dense"))
             let scale = expected.map(abs).max() ?? 0
             #expect(scale > 0 && zip(expected, found).allSatisfy { abs($0 - $1) < 1e-4 * scale })

@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test func `TQ2_0 refuses a block that one scale does not make exactly`() {
-        for (index, value, reason) in [(70, 0.25 as Float, "no one scale"), (3, 0.1, "no exact half-precision form")] {
+        for (index, value, reason) in [(70, 0.25 as Float, "not one scale"), (3, 0.1, "no exact half-precision form")] {
             var elements = [Float](repeating: 0, count: 512)
             if index == 70 { elements[256] = 0.5 }
             elements[256 + index] = value

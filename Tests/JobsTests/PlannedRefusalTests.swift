@@ -11,7 +11,7 @@ import Testing
 @Suite struct PlannedRefusalTests {
     private static let groups = ["quantization.weights.granularity=group", "quantization.weights.group_size=7"]
 
-    private static let refused: [(job: PlannedJob, settings: [String], key: String)] = [
+    private static let refused: [(job: ModelJob, settings: [String], key: String)] = [
         (.ptq, ["ternary.tolerance=1e-6"], "ternary.tolerance"), (.ptq, ["ternary.bits=2"], "ternary.bits"),
         (.ptq, ["ternary.layers=nothing.*"], "ternary.layers"), (.ptq, ["model.storage=bf16"], "model.storage"),
         (.qat, ["ternary.tolerance=1e-6"], "ternary.tolerance"), (.qat, ["ternary.weighting=inputs"], "ternary.weighting"),
@@ -48,7 +48,7 @@ import Testing
     }
 
     /// What a job's plan and its run end with; nil where they do all.
-    private func outcomes(_ job: PlannedJob, _ settings: [String]) throws -> (planned: String?, run: String?) {
+    private func outcomes(_ job: ModelJob, _ settings: [String]) throws -> (planned: String?, run: String?) {
         let folder = try TemporaryFolder()
         let (world, reporter) = (LoopbackCommunicator(), Reporter(isSpeaking: false))
         let request = SettingsRequest(

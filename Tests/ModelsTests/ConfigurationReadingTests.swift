@@ -46,7 +46,8 @@ import Testing
         expectRefusal(["rope_scaling": ["factor": 2.0]], "factor")
         expectRefusal(["rope_scaling": ["rope_type": "default", "type": "linear", "factor": 2.0]], "contradicts")
         expectRefusal(
-            ["rope_scaling": ["type": "linear", "factor": 2.0], "rope_parameters": ["rope_type": "default"]], "something else")
+            ["rope_scaling": ["type": "linear", "factor": 2.0], "rope_parameters": ["rope_type": "default"]],
+            "contradicts rope_parameters")
         expectRefusal(["rope_scaling": ["type": "linear", "factor": 2.0, "mrope_section": [1, 1, 2]]], "mrope_section")
     }
 

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct LayoutChooserTests {
     private func choose(
-        _ job: PlannedJob = .rotate, ranks: Int, memory: Int, preferring stages: Int = 0, _ assignments: String...
+        _ job: ModelJob = .rotate, ranks: Int, memory: Int, preferring stages: Int = 0, _ assignments: String...
     ) throws -> Layout? {
         let config = try RunConfig(assignments: assignments + ["data.sequence_length=64"])
         return try LayoutChooser(Workload(job, config, PlanShapes.deep), ranks: ranks, memoryPerRank: memory)

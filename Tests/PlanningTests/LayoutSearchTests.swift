@@ -10,7 +10,7 @@ import Testing
 @Suite struct LayoutSearchTests {
     private static let cluster = ["plan.nodes=4", "plan.cores_per_node=64", "plan.memory_per_node=512GiB"]
 
-    private func search(_ job: PlannedJob, _ assignments: [String], shape: String = "llama-3-8b") throws -> (
+    private func search(_ job: ModelJob, _ assignments: [String], shape: String = "llama-3-8b") throws -> (
         LayoutSearch, PlanReport
     ) {
         let config = try RunConfig(assignments: assignments)
@@ -38,7 +38,7 @@ import Testing
     }
 
     /// What the run itself refuses is no layout of a plan.
-    @Test(arguments: [PlannedJob.rotate, .train, .qat]) func `the run takes every layout that is said to run`(_ job: PlannedJob)
+    @Test(arguments: [ModelJob.rotate, .train, .qat]) func `the run takes every layout that is said to run`(_ job: ModelJob)
         throws
     {
         for extra in [[], ["training.batch_size=12"], ["training.batch_size=64", "plan.ranks_per_node=6"]] {
@@ -111,7 +111,7 @@ import Testing
         let search = LayoutSearch(.rotate, config, PlanShapes.embedded, Cluster(config.plan), ranksPerNode: 1)
         let report = PlanReport(search, config, model: model)
         #expect(report.text.contains("--set model.path=\(path) ") || report.text.contains("--set model.path=\(path)\n"))
-        #expect(report.text.contains("is no model's folder; give that for FOLDER") == (path == "FOLDER"))
+        #expect(report.text.contains("is not a model's folder") == (path == "FOLDER"))
     }
 
     @Test func `where nothing fits the plan says what the smallest needs and what there is`() throws {
@@ -124,8 +124,8 @@ import Testing
     }
 
     /// Micro-batches cost no time here, and memory where they are large.
-    @Test(arguments: [PlannedJob.rotate, .train]) func `what is chosen is what a run does that is told nothing`(
-        _ job: PlannedJob
+    @Test(arguments: [ModelJob.rotate, .train]) func `what is chosen is what a run does that is told nothing`(
+        _ job: ModelJob
     ) throws {
         let search = try search(job, ["plan.cores_per_node=1", "plan.memory_per_node=1TiB"], shape: "wiki-llama-4m").0
         let config = try RunConfig()

@@ -13,7 +13,7 @@ import Testing
             productFlops: flops)
     }
 
-    private func planner(_ job: PlannedJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws
+    private func planner(_ job: ModelJob, _ shape: Architecture, _ cluster: Cluster, _ assignments: String...) throws
         -> Planner
     {
         Planner(Workload(job, try RunConfig(assignments: assignments), shape), cluster)
@@ -40,9 +40,9 @@ import Testing
     @Test(
         arguments: [
             (.train, []), (.qat, ["qat.distill=true"]), (.rotate, []), (.rotate, ["rotation.objective=ce"]),
-        ] as [(PlannedJob, [String])])
+        ] as [(ModelJob, [String])])
     func `recomputing takes one more forward pass of the blocks, whatever runs beside`(
-        _ job: PlannedJob, _ settings: [String]
+        _ job: ModelJob, _ settings: [String]
     ) throws {
         func operations(_ recompute: Bool) throws -> Double {
             let config = try RunConfig(assignments: settings + ["training.recompute=\(recompute)"])
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func `each stage holds less than the model, and the stages together hold all of it`() throws {
-        for job in PlannedJob.allCases {
+        for job in ModelJob.allCases {
             let planner = try planner(job, PlanShapes.deep, cluster(), "data.sequence_length=16")
             let whole = planner.plan(Layout(data: 1, pipeline: 1, microbatches: 8)).peakMemory
             let parts = planner.plan(Layout(data: 1, pipeline: 4, microbatches: 8)).memory
@@ -239,7 +239,7 @@ import Testing
     }
 
     @Test func `traffic is what a run hands over`() throws {
-        func bytes(_ job: PlannedJob, _ layout: Layout, _ shape: Architecture = PlanShapes.embedded, _ settings: String...)
+        func bytes(_ job: ModelJob, _ layout: Layout, _ shape: Architecture = PlanShapes.embedded, _ settings: String...)
             throws -> Int
         {
             let config = try RunConfig(assignments: settings)
@@ -278,8 +278,8 @@ import Testing
             (.rotate, []), (.rotate, ["rotation.objective=range"]), (.rotate, ["rotation.objective=weights"]),
             (.rotate, ["rotation.r1=none", "rotation.r2=none"]), (.train, []), (.qat, []),
             (.qat, ["qat.method=integer", "quantization.weights.bits=4"]), (.ptq, []), (.quantize, []), (.eval, []),
-        ] as [(PlannedJob, [String])])
-    func `whatever steps compute, blocks alike are divided evenly`(_ job: PlannedJob, _ settings: [String]) throws {
+        ] as [(ModelJob, [String])])
+    func `whatever steps compute, blocks alike are divided evenly`(_ job: ModelJob, _ settings: [String]) throws {
         for (shape, blocks) in [(PlanShapes.deep, 32), (PlanShapes.deeper, 64)] {
             let workload = Workload(job, try RunConfig(assignments: settings), shape)
             for stages in [2, 4, 32, blocks] {
@@ -291,7 +291,7 @@ import Testing
     }
 
     @Test func `a large head takes blocks from the last stage, but for a decomposition`() throws {
-        func last(_ job: PlannedJob) throws -> Int {
+        func last(_ job: ModelJob) throws -> Int {
             Workload(job, try RunConfig(), PlanShapes.embedded).division(stages: 2, replicas: 1)[1].count
         }
         #expect(try last(.rotate) == 3 && last(.ptq) == 4)

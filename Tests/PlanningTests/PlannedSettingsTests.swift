@@ -15,10 +15,10 @@ import Testing
     }
 
     private func workload(
-        _ job: PlannedJob, _ settings: [String] = [], _ shape: Architecture = PlanShapes.embedded
+        _ job: ModelJob, _ settings: [String] = [], _ shape: Architecture = PlanShapes.embedded
     ) throws -> Workload { Workload(job, try RunConfig(assignments: settings), shape) }
 
-    private func search(_ job: PlannedJob, _ settings: [String]) throws -> (LayoutSearch, PlanReport) {
+    private func search(_ job: ModelJob, _ settings: [String]) throws -> (LayoutSearch, PlanReport) {
         let config = try RunConfig(assignments: settings + ["plan.gemm_flops=1e11", "plan.memory_per_node=1TiB"])
         let search = LayoutSearch(
             job, config, PlanShapes.embedded, Cluster(config.plan), ranksPerNode: config.plan.ranksPerNode)
@@ -45,8 +45,8 @@ import Testing
         #expect(words(crowd).contains("8 threads each (8 × 1/2.0 core)"))
     }
 
-    @Test(arguments: [PlannedJob.eval, .quantize, .ptq]) func `the command of a job without steps sets no micro-batches`(
-        _ job: PlannedJob
+    @Test(arguments: [ModelJob.eval, .quantize, .ptq]) func `the command of a job without steps sets no micro-batches`(
+        _ job: ModelJob
     ) throws {
         let (_, report) = try search(job, ["plan.cores_per_node=1", "quantization.weights.bits=4"])
         let command = try #require(report.json["command"]?.string)
@@ -58,7 +58,7 @@ import Testing
             hidden: 1 << 20, intermediate: 1 << 20, layers: 4, heads: 1 << 14, keyValueHeads: 1 << 14, headDimension: 64,
             vocabulary: 1000, positions: 1 << 21)
         let settings = ["data.sequence_length=1048576", "training.batch_size=1048576", "rotation.sequences=1000000"]
-        for job in PlannedJob.allCases {
+        for job in ModelJob.allCases {
             let planner = Planner(try workload(job, settings + ["data.train.path=x"], wide), cluster())
             let planned = planner.plan(alone)
             #expect(!planned.fits && planned.secondsPerStep.isFinite)

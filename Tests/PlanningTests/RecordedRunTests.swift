@@ -7,7 +7,7 @@ import Testing
 /// 2026-11-29): what the plan says of them is within 15 %.
 @Suite struct RecordedRunTests {
     struct Run: CustomTestStringConvertible {
-        let job: PlannedJob
+        let job: ModelJob
         let layout: Layout
         let settings: [String]
         /// Of a step, or where there are none of the whole job.

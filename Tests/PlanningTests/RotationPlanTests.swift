@@ -86,8 +86,8 @@ import Testing
         arguments: [
             (.rotate, ["rotation.objective=weights"]), (.rotate, ["rotation.pretrain_steps=5"]),
             (.quantize, ["quantize.transform=learned"]), (.train, []),
-        ] as [(PlannedJob, [String])])
-    func `what a job does besides its steps runs on the stages of these`(_ job: PlannedJob, _ settings: [String]) throws {
+        ] as [(ModelJob, [String])])
+    func `what a job does besides its steps runs on the stages of these`(_ job: ModelJob, _ settings: [String]) throws {
         let layout = Layout(data: 1, pipeline: 3, microbatches: 8)
         let workload = Workload(job, try RunConfig(assignments: settings), PlanShapes.smolLM2)
         let time = JobTime(workload)

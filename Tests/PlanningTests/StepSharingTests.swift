@@ -13,7 +13,7 @@ import Testing
     ).architecture
 
     private func planner(
-        _ job: PlannedJob = .rotate, nodes: Int = 1, ranks: Int, bandwidth: Double = 4e9, _ settings: [String] = []
+        _ job: ModelJob = .rotate, nodes: Int = 1, ranks: Int, bandwidth: Double = 4e9, _ settings: [String] = []
     ) throws -> Planner {
         let config = try RunConfig(
             assignments: ["training.batch_size=16", "data.sequence_length=256"] + settings)

@@ -8,7 +8,7 @@ import Testing
 @Suite struct TernaryPlanTests {
     private static let rates = 2.4e11
 
-    private func planner(_ job: PlannedJob, ranks: Int, _ settings: String...) throws -> Planner {
+    private func planner(_ job: ModelJob, ranks: Int, _ settings: String...) throws -> Planner {
         let config = try RunConfig(assignments: settings)
         let cluster = Cluster(
             nodes: max(1, ranks / 16), ranksPerNode: min(16, ranks), coresPerNode: min(16, ranks), memoryPerNode: 64 << 30,

@@ -120,7 +120,7 @@ extension RankTests {
 
         private func expectRefusals(_ world: some Communicator) throws {
             for (settings, fragment) in [
-                (["parallel.data=\(2 * world.size)"], "no use for replicas"),
+                (["parallel.data=\(2 * world.size)"], "replicas would all do the same work"),
                 (["parallel.pipeline=\(world.size + 1)"], "ranks"),
                 (["model.path=/nowhere"], "/nowhere"),
                 (["eval.product=integer"], "holds floats"),

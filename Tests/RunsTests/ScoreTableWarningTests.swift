@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test func `a result far from full precision is said to be, with what helps of what was not done`() throws {
-        func warning(_ last: Double, _ job: PlannedJob, _ settings: String...) throws -> String? {
+        func warning(_ last: Double, _ job: ModelJob, _ settings: String...) throws -> String? {
             try table(plain: 5, last: last).distanceWarning(RunConfig(assignments: settings), job)
         }
         #expect(try warning(0.99, .quantize) == nil)

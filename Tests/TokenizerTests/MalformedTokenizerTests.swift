@@ -105,7 +105,7 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("template without text", "post_processor.single: does not contain the text A") {
             $0.postProcessor = #"{"type": "TemplateProcessing", "single": []}"#
         },
-        MalformedTokenizer("template with an absent token", "the id 77 of \"<s>\" is no token's") {
+        MalformedTokenizer("template with an absent token", "the id 77 of \"<s>\" is not a token of the vocabulary") {
             $0.postProcessor = """
                 {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
                  "special_tokens": {"<s>": {"id": "<s>", "ids": [77]}}}

@@ -14,13 +14,15 @@ struct TemplateBudget {
 
     mutating func enter(_ line: Int) throws(TemplateFault) {
         depth += 1
-        guard depth <= Self.depthLimit else { throw TemplateFault(line, "more than \(Self.depthLimit) levels are under way") }
+        guard depth <= Self.depthLimit else {
+            throw TemplateFault(line, "more than \(Self.depthLimit) levels of calls are open")
+        }
         try spend(1, line)
     }
 
     mutating func leave() { depth -= 1 }
 
-    /// For items of lists that are gone through or made.
+    /// Counts items of lists that are iterated over or made.
     mutating func spend(_ count: Int, _ line: Int) throws(TemplateFault) {
         guard count <= steps else { throw TemplateFault(line, "the template takes more than \(limits.steps) steps") }
         steps -= count

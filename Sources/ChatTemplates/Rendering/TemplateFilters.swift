@@ -67,7 +67,7 @@ extension TemplateRenderer {
         case "items":
             try arguments.none(of: name)
             if input.isUndefined { return .iterator(TemplateIterator([])) }
-            guard case .mapping(let mapping) = input else { throw TemplateFault(line, "\(input.kind) is no mapping") }
+            guard case .mapping(let mapping) = input else { throw TemplateFault(line, "\(input.kind) is not a mapping") }
             try budget.spend(mapping.count, line)
             return .iterator(TemplateIterator(Self.pairs(mapping)))
         case "join":
@@ -109,16 +109,16 @@ extension TemplateRenderer {
         case .bool, .integer: return .integer(input.integer ?? 0)
         case .float(let value):
             guard let integer = Int(exactly: value.rounded(.towardZero)) else {
-                throw TemplateFault(line, "\(value) is no integer")
+                throw TemplateFault(line, "\(value) is not an integer")
             }
             return .integer(integer)
         case .string(let text):
             let isPlain = !text.isEmpty && text.count < 19 && text.allSatisfy { (48...57).contains($0) }
             guard isPlain, let value = Int(String(decoding: text, as: UTF8.self)) else {
-                throw TemplateFault(line, "int of a string that is not all digits is not known here")
+                throw TemplateFault(line, "int of a string that is not all digits is not supported")
             }
             return .integer(value)
-        default: throw TemplateFault(line, "int of \(input.kind) is not known here")
+        default: throw TemplateFault(line, "int of \(input.kind) is not supported")
         }
     }
 
@@ -126,12 +126,14 @@ extension TemplateRenderer {
         let line = arguments.line
         let values = try arguments.bound(to: ["indent", "ensure_ascii", "sort_keys"], of: "tojson")
         let indent = try values[0].integer("tojson", line)
-        guard values[1]?.isTrue != true else { throw TemplateFault(line, "tojson with ensure_ascii is not known here") }
+        guard values[1]?.isTrue != true else { throw TemplateFault(line, "tojson with ensure_ascii is not supported") }
         guard (0...16).contains(indent ?? 0) else { throw TemplateFault(line, "tojson takes an indent of 0 to 16 here") }
         var writer = TemplateJSON(indent: indent, sortsKeys: values[2]?.isTrue == true)
         // No less than it takes: six bytes for a byte, and an indented line for a value.
         try budget.spend(bytes: input.weight * (8 + (indent ?? 0) * (input.depth + 1)), line)
-        guard writer.write(input) else { throw TemplateFault(line, "there is no JSON for \(input.kind), or for what is in it") }
+        guard writer.write(input) else {
+            throw TemplateFault(line, "\(input.kind), or a value in it, cannot be written as JSON")
+        }
         try budget.spend(bytes: writer.text.count, line)
         return .string(writer.text)
     }
@@ -163,7 +165,7 @@ extension TemplateRenderer {
         }
         guard case .string(let name) = arguments.unnamed[0],
             TemplateFilters.names.contains(String(decoding: name, as: UTF8.self))
-        else { throw TemplateFault(line, "map takes the name of a filter that is known here") }
+        else { throw TemplateFault(line, "map takes the name of a filter that is supported") }
         var rest = arguments
         rest.unnamed.removeFirst()
         for item in try items(of: input, line) {
@@ -190,7 +192,7 @@ extension TemplateRenderer {
             guard case .string(let name) = rest.unnamed.removeFirst(),
                 TemplateTests.names.contains(String(decoding: name, as: UTF8.self))
             else {
-                throw TemplateFault(line, "\(arguments.unnamed.count) arguments of \(name) name no test that is known here")
+                throw TemplateFault(line, "the argument of \(name) after the attribute must be the name of a supported test")
             }
             testName = String(decoding: name, as: UTF8.self)
         }

@@ -47,7 +47,7 @@ extension TemplateRenderer {
     private func named(_ name: String, _ scope: TemplateScope, _ line: Int) throws(TemplateFault) -> TemplateValue {
         if let value = scope[name] { return value }
         if Self.globals.contains(name) { return .function(.global(name)) }
-        guard !Self.unknownNames.contains(name) else { throw TemplateFault(line, "the name '\(name)' is not known here") }
+        guard !Self.unknownNames.contains(name) else { throw TemplateFault(line, "the name '\(name)' is not supported") }
         return .undefined(name)
     }
 
@@ -69,7 +69,7 @@ extension TemplateRenderer {
         var mapping = TemplateMapping()
         for entry in entries {
             guard case .string(let key) = try value(of: entry.key, scope) else {
-                throw TemplateFault(entry.key.line, "a mapping's key that is no string is not known here")
+                throw TemplateFault(entry.key.line, "a mapping's key that is not a string is not supported")
             }
             let value = try value(of: entry.value, scope)
             try keep(value, line)
@@ -121,7 +121,7 @@ extension TemplateRenderer {
             // UTF-8 is ordered as its characters are.
             (isLess, isEqual) = (a.lexicographicallyPrecedes(b), a == b)
         } else {
-            throw TemplateFault(line, "\(left.kind) and \(right.kind) have no order")
+            throw TemplateFault(line, "\(left.kind) and \(right.kind) cannot be ordered")
         }
         switch symbol {
         case "<": return isLess
@@ -134,7 +134,7 @@ extension TemplateRenderer {
     private func areEqual(_ a: TemplateValue, _ b: TemplateValue, _ line: Int) throws(TemplateFault) -> Bool {
         try budget.spend(bytes: min(a.weight, b.weight), line)
         guard let isEqual = TemplateValue.areEqual(a, b) else {
-            throw TemplateFault(line, "\(a.kind) and \(b.kind) are not compared here")
+            throw TemplateFault(line, "\(a.kind) and \(b.kind) cannot be compared")
         }
         return isEqual
     }
@@ -142,14 +142,14 @@ extension TemplateRenderer {
     private func isIn(_ item: TemplateValue, _ place: TemplateValue, _ line: Int) throws(TemplateFault) -> Bool {
         switch place {
         case .string(let text):
-            guard case .string(let part) = item else { throw TemplateFault(line, "\(item.kind) is in no string") }
+            guard case .string(let part) = item else { throw TemplateFault(line, "\(item.kind) cannot be in a string") }
             try budget.spend(bytes: text.count, line)
             return part.isEmpty || !PythonText.places(of: part, in: text, most: 1).isEmpty
         case .mapping(let mapping):
             switch item {
             case .string(let key): return mapping[key] != nil
             case .undefined, .none, .bool, .integer, .float: return false
-            default: throw TemplateFault(line, "\(item.kind) is no key of a mapping")
+            default: throw TemplateFault(line, "\(item.kind) cannot be a key of a mapping")
             }
         default:
             for other in try items(of: place, line) where try areEqual(item, other, line) { return true }
@@ -163,7 +163,7 @@ extension TemplateRenderer {
             guard symbol == "+" || number != .min else { throw TemplateFault(line, "-\(number) has more than 64 bits") }
             return .integer(symbol == "-" ? -number : number)
         case .float(let number): return .float(symbol == "-" ? -number : number)
-        case nil: throw TemplateFault(line, "\(value.kind) has no sign")
+        case nil: throw TemplateFault(line, "\(value.kind) cannot have a sign")
         }
     }
 
@@ -184,7 +184,7 @@ extension TemplateRenderer {
         default: break
         }
         guard let a = left.number, let b = right.number else {
-            throw TemplateFault(line, "'\(symbol)' of \(left.kind) and \(right.kind) is not known here")
+            throw TemplateFault(line, "'\(symbol)' of \(left.kind) and \(right.kind) is not supported")
         }
         if case (.integer(let a), .integer(let b)) = (a, b), symbol != "/" { return .integer(try integers(symbol, a, b, line)) }
         return .float(try floats(symbol, a.double, b.double, line))
@@ -219,7 +219,7 @@ extension TemplateRenderer {
         case "*": return a * b
         default:
             guard b != 0 else { throw TemplateFault(line, "division by 0") }
-            guard symbol == "/" else { throw TemplateFault(line, "'\(symbol)' of numbers with a fraction is not known here") }
+            guard symbol == "/" else { throw TemplateFault(line, "'\(symbol)' of numbers with a fraction is not supported") }
             return a / b
         }
     }
@@ -233,7 +233,7 @@ extension TemplateRenderer {
             guard let bound else { places.append(nil); continue }
             let value = try value(of: bound, scope)
             if case .none = value { places.append(nil); continue }
-            guard let place = value.integer else { throw TemplateFault(line, "\(value.kind) is no bound of a slice") }
+            guard let place = value.integer else { throw TemplateFault(line, "\(value.kind) cannot be a bound of a slice") }
             places.append(place)
         }
         let step = places.count > 2 ? places[2] ?? 1 : 1

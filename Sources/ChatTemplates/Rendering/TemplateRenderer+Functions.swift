@@ -15,7 +15,7 @@ extension TemplateRenderer {
         case .global(let name): return try global(name, arguments)
         case .method(let name, .string(let text)): return try method(name, of: text, arguments)
         case .method(let name, .mapping(let mapping)): return try method(name, of: mapping, arguments)
-        case .method(let name, _): throw TemplateFault(line, "the method \(name) is not known here")
+        case .method(let name, _): throw TemplateFault(line, "the method \(name) is not supported")
         case .macro(let macro, let scope): return try call(macro, in: scope, arguments)
         case .cycle(let loop):
             guard arguments.named.isEmpty, !arguments.unnamed.isEmpty else {
@@ -115,7 +115,7 @@ extension TemplateRenderer {
             switch key {
             case .string(let key): return mapping[key] ?? values[1] ?? .none
             case .undefined, .none, .bool, .integer, .float: return values[1] ?? .none
-            default: throw TemplateFault(line, "\(key.kind) is no key of a mapping")
+            default: throw TemplateFault(line, "\(key.kind) cannot be a key of a mapping")
             }
         }
         try arguments.none(of: name)

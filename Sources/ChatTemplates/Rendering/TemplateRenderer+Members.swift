@@ -58,12 +58,12 @@ extension TemplateRenderer {
         case .mapping where Self.mappingMethods.contains(name): return .function(.method(name, of: value))
         case .string where Self.methods.contains(name): return .function(.method(name, of: value))
         case .string where Self.unknownMethods.contains(name):
-            throw TemplateFault(line, "the method '\(name)' of strings is not known here")
+            throw TemplateFault(line, "the method '\(name)' of strings is not supported")
         case .string: return nil
-        case .function: throw TemplateFault(line, "members of functions are not known here")
+        case .function: throw TemplateFault(line, "members of functions are not supported")
         case .mapping, .sequence, .iterator, .none, .bool, .integer, .float:
             guard !Self.unknownMembers.contains(name) else {
-                throw TemplateFault(line, "the member '\(name)' of \(value.kind) is not known here")
+                throw TemplateFault(line, "the member '\(name)' of \(value.kind) is not supported")
             }
             return nil
         }
@@ -82,7 +82,7 @@ extension TemplateRenderer {
         case "previtem": return index > 0 ? loop.items[index - 1] : .undefined("the item before the first")
         case "nextitem": return index + 1 < count ? loop.items[index + 1] : .undefined("the item after the last")
         case "cycle": return .function(.cycle(loop))
-        case "changed", "depth", "depth0": throw TemplateFault(line, "loop.\(name) is not known here")
+        case "changed", "depth", "depth0": throw TemplateFault(line, "loop.\(name) is not supported")
         default: return nil
         }
     }

@@ -146,7 +146,7 @@ extension TemplateRenderer {
             case "capitalize": PythonText.capitalized(text)
             default: PythonText.titled(text, isWordBreak: isWordBreak)
             }
-        guard let result else { throw TemplateFault(line, "\(name) of such letters is not known here") }
+        guard let result else { throw TemplateFault(line, "\(name) of such letters is not supported") }
         return result
     }
 }

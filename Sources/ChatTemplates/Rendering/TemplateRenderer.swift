@@ -121,7 +121,7 @@ final class TemplateRenderer {
             for (name, item) in zip(names, items) { scope[name] = item }
         case .member(let namespace, let name):
             guard case .namespace(let members)? = scope[namespace] else {
-                throw TemplateFault(line, "\(namespace) is no namespace; only members of one can be set")
+                throw TemplateFault(line, "\(namespace) is not a namespace; only members of one can be set")
             }
             try keep(value, line)
             guard !name.hasPrefix("_") else { throw TemplateFault(line, "the member \(name) cannot be set") }
@@ -136,7 +136,7 @@ final class TemplateRenderer {
                 line,
                 value.depth >= TemplateValue.depthLimit
                     ? "values have more than \(TemplateValue.depthLimit) levels"
-                    : "\(value.kind) in another value is not known here")
+                    : "\(value.kind) in another value is not supported")
         }
     }
 
@@ -171,7 +171,7 @@ final class TemplateRenderer {
 
     // MARK: Values
 
-    /// What is gone through in a loop.
+    /// The items that a loop iterates over.
     func items(of value: TemplateValue, _ line: Int) throws(TemplateFault) -> [TemplateValue] {
         let items: [TemplateValue]
         switch value {
@@ -181,7 +181,7 @@ final class TemplateRenderer {
         case .mapping(let mapping): items = mapping.entries.map { .string($0.key) }
         case .string(let text): items = PythonText.characters(text).map { .string($0) }
         case .none, .bool, .integer, .float, .namespace, .loop, .function:
-            throw TemplateFault(line, "\(value.kind) has no items to go through")
+            throw TemplateFault(line, "\(value.kind) cannot be iterated over")
         }
         try budget.spend(items.count, line)
         return items
@@ -191,7 +191,7 @@ final class TemplateRenderer {
     func text(of value: TemplateValue, _ line: Int) throws(TemplateFault) -> [UInt8] {
         guard let text = value.text else {
             throw TemplateFault(
-                line, "\(value.kind) is printed in Python's own form, which is not known here; use the filter tojson")
+                line, "\(value.kind) is printed in Python's own form, which is not supported; use the filter tojson")
         }
         try budget.spend(bytes: text.count, line)
         return text

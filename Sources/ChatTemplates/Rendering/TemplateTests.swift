@@ -34,7 +34,7 @@ extension TemplateRenderer {
 
     private func rest(_ value: TemplateValue, by divisor: Int, _ line: Int) throws(TemplateFault) -> Int {
         guard let number = value.integer, divisor > 0 else {
-            throw TemplateFault(line, "\(value.kind) has no rest when it is divided by \(divisor)")
+            throw TemplateFault(line, "\(value.kind) has no remainder of a division by \(divisor)")
         }
         let rest = number % divisor
         return rest < 0 ? rest + divisor : rest

@@ -1,7 +1,7 @@
 internal import Support
 
 /// Cuts a template into tokens as Jinja 3.1 does with `trim_blocks` and `lstrip_blocks`, which transformers sets: the first
-/// newline after a tag goes, and so does the white space between the beginning of a line and a tag.
+/// newline after a tag is removed, and so is the white space between the beginning of a line and a tag.
 struct TemplateLexer {
     private let source: [UInt8]
     private var position = 0
@@ -85,7 +85,7 @@ struct TemplateLexer {
         return PythonText.trimmed(Array(source[begin..<range.upperBound])).isEmpty ? range.lowerBound..<begin : range
     }
 
-    /// Skips the end of a tag of `length` bytes, and of the white space after it what the sign says.
+    /// Skips the end of a tag of `length` bytes, and of the white space after it as much as the sign asks for.
     private mutating func endTag(_ length: Int, sign: UInt8?, trims: Bool) {
         advance(length)
         if sign == UInt8(ascii: "-") {
@@ -164,7 +164,7 @@ struct TemplateLexer {
             digits(&self)
         }
         if let next = byte(), isLetter(next) {
-            throw TemplateFault(line, "numbers with letters or _ in them are not known here")
+            throw TemplateFault(line, "numbers with letters or _ in them are not supported")
         }
         let text = String(decoding: source[start..<position], as: UTF8.self)
         if isFloat, let value = Double(text) {
@@ -172,7 +172,7 @@ struct TemplateLexer {
         } else if let value = Int(text), text.utf8.count == 1 || text.utf8.first != UInt8(ascii: "0") {
             append(.integer(value))
         } else {
-            throw TemplateFault(line, "\(text.prefix(40)) is no number of 64 bits")
+            throw TemplateFault(line, "\(text.prefix(40)) is not a number of 64 bits")
         }
     }
 

@@ -113,7 +113,7 @@ extension TemplateParser {
         var left = try signed(takesFilters: true)
         while case .symbol(let symbol) = token.kind, ["*", "/", "//", "%", "**"].contains(symbol) {
             let line = self.line
-            guard symbol != "**" else { throw TemplateFault(line, "'**' is not known here") }
+            guard symbol != "**" else { throw TemplateFault(line, "'**' is not supported") }
             skip()
             let right = try signed(takesFilters: true)
             left = try TemplateExpression(.arithmetic(symbol, left, right), line, [left, right])
@@ -266,7 +266,7 @@ extension TemplateParser {
                 if take(")") { break }
             }
             isFirst = false
-            if isNext("*") || isNext("**") { throw TemplateFault(line, "'*' before an argument is not known here") }
+            if isNext("*") || isNext("**") { throw TemplateFault(line, "'*' before an argument is not supported") }
             if case .name(let name) = token.kind, isNext("=", after: 1) {
                 guard !arguments.named.contains(where: { $0.name == name }) else {
                     throw TemplateFault(line, "the argument \(name) is given twice")
@@ -292,7 +292,7 @@ extension TemplateParser {
             if take("|") {
                 let name = try expectName()
                 guard TemplateFilters.names.contains(name) else {
-                    throw TemplateFault(line, "the filter '\(name)' is not known here")
+                    throw TemplateFault(line, "the filter '\(name)' is not supported")
                 }
                 let arguments = isNext("(") ? try arguments() : TemplateArguments()
                 value = try TemplateExpression(.filter(value, name, arguments), line, [value] + arguments.all)
@@ -315,12 +315,12 @@ extension TemplateParser {
         } else {
             name = try expectName()
         }
-        guard TemplateTests.names.contains(name) else { throw TemplateFault(line, "the test '\(name)' is not known here") }
+        guard TemplateTests.names.contains(name) else { throw TemplateFault(line, "the test '\(name)' is not supported") }
         var arguments = TemplateArguments()
         if isNext("(") {
             arguments = try self.arguments()
         } else if startsArgument {
-            if isNext(word: "is") { throw TemplateFault(self.line, "a test of a test is not known here") }
+            if isNext(word: "is") { throw TemplateFault(self.line, "a test of a test is not supported") }
             arguments.unnamed = [try postfix(primary())]
         }
         let result = try TemplateExpression(.test(value, name, arguments), line, [value] + arguments.all)

@@ -140,7 +140,7 @@ struct TemplateParser {
         case "break", "continue":
             guard loops > 0 else { throw TemplateFault(line, "\(name) is not inside a loop") }
             return name == "break" ? .leaveLoop : .nextTurn
-        default: throw TemplateFault(line, "the statement '\(name)' is not known here")
+        default: throw TemplateFault(line, "the statement '\(name)' is not supported")
         }
     }
 
@@ -165,7 +165,7 @@ struct TemplateParser {
         let target = try target(allowsMembers: false)
         guard take(word: "in") else { throw unexpected("in") }
         let items = try choice()
-        if isNext(word: "recursive") { throw TemplateFault(line, "'recursive' is not known here") }
+        if isNext(word: "recursive") { throw TemplateFault(line, "'recursive' is not supported") }
         let test = take(word: "if") ? try expression() : nil
         try expect(.tagEnd, "%}")
         loops += 1
@@ -186,14 +186,14 @@ struct TemplateParser {
     private mutating func set() throws(TemplateFault) -> TemplateStatement.Kind {
         let target = try target(allowsMembers: true)
         if take("=") { return .set(target, try tuple()) }
-        if isNext("|") { throw TemplateFault(line, "a set block with a filter is not known here") }
+        if isNext("|") { throw TemplateFault(line, "a set block with a filter is not supported") }
         try expect(.tagEnd, "%}")
         let body = try body(until: ["endset"])
         try end("endset")
         return .capture(target, TemplateBody(statements: body))
     }
 
-    /// A macro's body may stand in a loop, and is in none of its own.
+    /// The body of a macro inside a loop does not count as part of that loop.
     private mutating func macro() throws(TemplateFault) -> TemplateStatement.Kind {
         let name = try checked(expectName())
         var parameters: [(name: String, value: TemplateExpression?)] = []

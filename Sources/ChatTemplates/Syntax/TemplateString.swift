@@ -29,7 +29,7 @@ enum TemplateString {
                     source[position] != UInt8(ascii: "+"), let scalar = Unicode.Scalar(value)
                 else {
                     throw TemplateFault(
-                        line, "the escape \\\(Character(Unicode.Scalar(escape))) is incomplete, or no character")
+                        line, "the escape \\\(Character(Unicode.Scalar(escape))) is incomplete or not a character")
                 }
                 text += Array(String(Character(scalar)).utf8)
                 position += digits
@@ -37,7 +37,7 @@ enum TemplateString {
                 continue
             } else if escape == UInt8(ascii: "N") || (UInt8(ascii: "0")...UInt8(ascii: "7")).contains(escape) {
                 throw TemplateFault(
-                    line, "the escape \\\(Character(Unicode.Scalar(escape))) is not known here; write \\u and four digits")
+                    line, "the escape \\\(Character(Unicode.Scalar(escape))) is not supported; write \\u and four digits")
             } else {
                 // Python leaves an escape that it does not know.
                 text += [UInt8(ascii: "\\"), escape]

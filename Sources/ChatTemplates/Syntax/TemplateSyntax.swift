@@ -70,7 +70,7 @@ struct TemplateStatement {
         case set(TemplateTarget, TemplateExpression)
         case capture(TemplateTarget, TemplateBody)
         case macro(TemplateMacro)
-        /// What is set in it is gone after it.
+        /// Variables set in it do not exist after it.
         case block(TemplateBody)
         case leaveLoop
         case nextTurn

@@ -1,19 +1,13 @@
+internal import Support
+
 /// What Python does with text, on UTF-8 bytes. All costs are linear in the lengths.
 enum PythonText {
-    /// `str.isspace`.
-    static func isSpace(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 9...13, 28...32, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000: true
-        default: false
-        }
-    }
-
     /// Bytes of the white space character at a place; nil where another stands there, or none.
     static func spaceLength(_ text: [UInt8], _ position: Int) -> Int? {
         guard position < text.count else { return nil }
         let length = scalarLength(text[position])
         guard position + length <= text.count else { return nil }
-        return isSpace(scalar(text, position, length)) ? length : nil
+        return scalar(text, position, length).isPythonSpace ? length : nil
     }
 
     /// Bytes of the character that begins with this one.

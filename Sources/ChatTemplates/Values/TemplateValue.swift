@@ -8,7 +8,7 @@ indirect enum TemplateValue {
     case float(Double)
     case string([UInt8])
     case sequence(TemplateSequence)
-    /// What can be gone through once.
+    /// A sequence that can be iterated over once.
     case iterator(TemplateIterator)
     case mapping(TemplateMapping)
     case namespace(TemplateNamespace)
@@ -26,8 +26,8 @@ indirect enum TemplateValue {
         }
     }
 
-    /// Bytes and values in it, each as often as it would be gone through: a list of a list twice has it twice, though it is in
-    /// memory once.
+    /// Bytes and values in it, each as often as an iteration would visit it: a list of a list twice has it twice, though it is
+    /// in memory once.
     var weight: Int {
         switch self {
         case .string(let text): text.count + 1
@@ -37,7 +37,7 @@ indirect enum TemplateValue {
         }
     }
 
-    /// More than may be gone through.
+    /// More than an iteration may visit.
     static let weightLimit = 1 << 40
 
     /// Deeper values are refused: no message is so deep, and each level takes a level of the stack.
@@ -205,7 +205,7 @@ struct TemplateMapping {
     }
 }
 
-/// `map`, `select` and the like: gone through once, and true even where it is empty.
+/// The result of `map`, `select` and the like: iterated over once, and true even where it is empty.
 final class TemplateIterator {
     private var items: ArraySlice<TemplateValue>
 

@@ -12,7 +12,7 @@ enum ARC: EvaluationTask {
             throw line.failure("choices", "has \(choices.count) texts and \(labels.count) labels")
         }
         guard let right = labels.firstIndex(of: try line.string("answerKey")) else {
-            throw line.failure("answerKey", "is none of the labels \(labels.joined(separator: ", "))")
+            throw line.failure("answerKey", "is not one of the labels \(labels.joined(separator: ", "))")
         }
         return .choices(
             pairs: choices.map { TextPair(context, " " + $0) }, lengths: choices.map(\.unicodeScalars.count), right: right)

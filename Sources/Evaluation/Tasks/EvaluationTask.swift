@@ -97,7 +97,7 @@ package struct TaskLine: Sendable {
         let value = try value(field)
         let number = value.integer ?? value.string.flatMap { Int($0) } ?? value.bool.map { $0 ? 1 : 0 }
         guard let number, (first..<first + count).contains(number) else {
-            throw failure(field, "is none of \(first) to \(first + count - 1)")
+            throw failure(field, "is not a number from \(first) to \(first + count - 1)")
         }
         return number - first
     }

@@ -10,7 +10,7 @@ enum LAMBADA: EvaluationTask {
         let text = try line.string("text")
         let words = text.unicodeScalars.split(separator: " ", omittingEmptySubsequences: false).map { String($0) }
         guard words.count > 1, let last = words.last, !last.isEmpty else {
-            throw line.failure("text", "does not end with a word after others")
+            throw line.failure("text", "must have at least two words and end with one, which is what is scored")
         }
         return .cloze(TextPair(words.dropLast().joined(separator: " "), " " + last))
     }

@@ -19,7 +19,7 @@ package struct Likelihood: Sendable, Equatable {
 /// Requests are dealt to the replicas in turn and go through the network one by one, so that any number of ranks gives the same
 /// numbers.
 ///
-/// - Parameter progress: told how many are done.
+/// - Parameter progress: called with the number of requests done.
 /// - Throws: ``EvaluationError/notFinite(_:)``.
 package func likelihoods(
     _ requests: [LikelihoodRequest], of network: Network<some HookTransform>, _ groups: ParallelGroups<some Communicator>,

@@ -25,7 +25,9 @@ package struct RequestMaker {
     /// - Throws: ``FileError`` where the tokenizer names neither token.
     package init(_ tokenizer: Tokenizer, vocabulary: Int, length: Int, folder: String) throws(FileError) {
         guard let prefix = tokenizer.bosToken ?? tokenizer.eosToken else {
-            throw FileError(.malformed, "\(folder)/tokenizer_config.json", "names no token that begins or ends a text")
+            throw FileError(
+                .malformed, "\(folder)/tokenizer_config.json",
+                "names neither bos_token nor eos_token, one of which must stand before a text; add one")
         }
         (self.tokenizer, self.vocabulary, self.length, self.prefix) = (tokenizer, vocabulary, length, prefix)
     }
@@ -47,7 +49,9 @@ package struct RequestMaker {
     private func encode(_ text: String, _ place: String, isWhole: Bool) throws(FileError) -> [Int32] {
         let tokens = tokenizer.encode(text, addSpecialTokens: isWhole)
         if let token = tokens.first(where: { $0 < 0 || Int($0) >= vocabulary }) {
-            throw FileError(.malformed, place, "has token \(token), and the model has \(vocabulary)")
+            throw FileError(
+                .malformed, place,
+                "has token \(token), but the model has \(vocabulary) tokens; tokenizer and model do not belong together")
         }
         return tokens
     }
@@ -64,9 +68,12 @@ package struct RequestMaker {
             before = try encode(context, place, isWhole: true)
             after = Array(whole.dropFirst(before.count))
         }
-        guard !after.isEmpty else { throw FileError(.malformed, place, "a text to be scored has no token of its own") }
+        guard !after.isEmpty else {
+            throw FileError(.malformed, place, "the text to be scored adds no token to its context; remove the item")
+        }
         guard after.count <= length else {
-            throw FileError(.malformed, place, "a text to be scored has \(after.count) tokens, and the model reads \(length)")
+            throw FileError(
+                .malformed, place, "the text to be scored has \(after.count) tokens, but the model reads at most \(length)")
         }
         if before.count + after.count > length + 1 { truncated += 1 }
         return LikelihoodRequest(tokens: Array((before + after).suffix(length + 1).dropLast()), targets: after)

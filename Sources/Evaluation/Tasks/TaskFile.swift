@@ -38,7 +38,7 @@ package struct TaskFile: Sendable {
             items.append(try task.item(TaskLine(object, place)))
         }
         guard !items.isEmpty else {
-            throw FileError(.malformed, path, "has no line; \(task.name) reads a JSON object a line, with \(task.fields)")
+            throw FileError(.malformed, path, "is empty; \(task.name) reads one JSON object per line, with \(task.fields)")
         }
         (self.items, self.total) = (items, total)
     }

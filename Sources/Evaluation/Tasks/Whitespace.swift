@@ -1,7 +1,4 @@
-extension Unicode.Scalar {
-    /// What Python's `str.isspace` and `\s` count as blank: Unicode's white space and four separators of ASCII.
-    var isBlank: Bool { properties.isWhitespace || (0x1C...0x1F).contains(value) }
-}
+internal import Support
 
 extension String {
     /// Replaces a text wherever its scalars stand, marks that follow or not.
@@ -11,14 +8,14 @@ extension String {
 
     /// Without blanks at both ends.
     var trimmed: String {
-        let front = unicodeScalars.drop { $0.isBlank }
-        let blanks = front.reversed().prefix { $0.isBlank }.count
+        let front = unicodeScalars.drop { $0.isPythonSpace }
+        let blanks = front.reversed().prefix { $0.isPythonSpace }.count
         return String(front.dropLast(blanks))
     }
 
     /// The text without the blanks at its end, and these.
     var splitOffBlanks: (text: String, blanks: String) {
-        let count = unicodeScalars.reversed().prefix { $0.isBlank }.count
+        let count = unicodeScalars.reversed().prefix { $0.isPythonSpace }.count
         return (String(unicodeScalars.dropLast(count)), String(unicodeScalars.suffix(count)))
     }
 
@@ -26,8 +23,8 @@ extension String {
     var wordCount: Int {
         var (count, wasBlank) = (1, false)
         for scalar in unicodeScalars {
-            if scalar.isBlank && !wasBlank { count += 1 }
-            wasBlank = scalar.isBlank
+            if scalar.isPythonSpace && !wasBlank { count += 1 }
+            wasBlank = scalar.isPythonSpace
         }
         return count
     }

@@ -19,6 +19,29 @@ package enum ElementType: String, Sendable, CaseIterable {
     }
 }
 
+extension ElementType {
+    /// The types that models are written in.
+    private static let written: [ElementType] = [.f32, .f16, .bf16]
+
+    /// The name in PyTorch and in `config.json`.
+    ///
+    /// - Precondition: a type that models are written in.
+    package var frameworkName: String {
+        switch self {
+        case .f32: "float32"
+        case .f16: "float16"
+        case .bf16: "bfloat16"
+        default: preconditionFailure("models are not written in \(rawValue)")
+        }
+    }
+
+    /// The type of this name in PyTorch; nil for one that models are not written in.
+    package init?(frameworkName: String) {
+        guard let type = Self.written.first(where: { $0.frameworkName == frameworkName }) else { return nil }
+        self = type
+    }
+}
+
 /// The number of elements of a shape from a file; nil if an extent is negative, or if the product, zeros left out,
 /// passes 2⁵⁹: then neither that product nor a part of it, times the size of an element, overflows.
 func elementCount(_ shape: [Int]) -> Int? {

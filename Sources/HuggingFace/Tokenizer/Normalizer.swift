@@ -1,6 +1,6 @@
 @_spi(_Unicode) import Swift
 
-/// What is done to a text before anything else looks at it.
+/// Changes to a text before it is split into pieces.
 struct Normalizer: Sendable {
     private enum Step {
         /// Unicode's canonical composition, of version 9: the one Hugging Face's library knows.

@@ -47,7 +47,7 @@ struct PostProcessor: Sendable {
         var ids: [Int32] = []
         for integer in integers {
             guard let id = Int32(exactly: integer), vocabulary.token(id) != nil else {
-                throw section.failure("special_tokens", "the id \(integer) of \"\(name)\" is no token's")
+                throw section.failure("special_tokens", "the id \(integer) of \"\(name)\" is not a token of the vocabulary")
             }
             ids.append(id)
         }

@@ -113,8 +113,8 @@ struct Splitter: Sendable {
             guard let known = SplitPattern(regex: regex) else {
                 throw section.failure(
                     "pattern",
-                    "the regular expression \(regex) is none of the known ones (GPT-2, GPT-4, GPT-4o, Llama 3, Qwen 2 to 3.5, "
-                        + "Tekken, DeepSeek V1 to V3), nor as simple as they are")
+                    "the regular expression \(regex) is not supported; supported are those of GPT-2, GPT-4, GPT-4o, Llama 3, "
+                        + "Qwen 2 to 3.5, Tekken, DeepSeek V1 to V3, and others made of the same parts")
             }
             pattern = known
         } else {

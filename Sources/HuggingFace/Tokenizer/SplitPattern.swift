@@ -91,7 +91,7 @@ extension SplitProgram.Node {
         }
     }
 
-    /// Whether it looks at what follows and takes nothing.
+    /// Whether it tests what follows without consuming it.
     fileprivate var isLook: Bool {
         switch self {
         case .notBefore, .lineEnd: true

@@ -6,7 +6,7 @@ extension Tokenizer {
     /// Nothing in a tokenizer.json is nested deeper; regular files reach 7.
     private static let nestingLimit = 16
 
-    /// Reads a tokenizer.json alone: it does not say which tokens begin and end a text.
+    /// Reads a tokenizer.json alone, which does not define the tokens that begin and end a text.
     package init(contentsOf path: String) throws(FileError) {
         let document = try InputFile.json(path, limit: Self.fileLimit, depth: Self.nestingLimit)
         do throws(TokenizerError) {

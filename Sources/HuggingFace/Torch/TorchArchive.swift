@@ -48,7 +48,7 @@ package final class TorchArchive: Sendable {
 
     /// The shape of a tensor.
     ///
-    /// - Throws: ``FileError`` where there is none of this name.
+    /// - Throws: `FileError` where no tensor has this name.
     package func shape(_ name: String) throws(FileError) -> [Int] { try tensor(name).shape }
 
     /// The tensor as float32.
@@ -94,7 +94,7 @@ extension TorchArchive {
         return tensors
     }
 
-    /// The entries that hold the storages, each of the size the pickle says and with a right checksum.
+    /// The entries that hold the storages, each of the size in the pickle and with a right checksum.
     private static func storages(
         _ tensors: [String: PickledTensor], root: String, _ zip: ZipReader
     ) throws(FileError) -> [String: ZipReader.Entry] {

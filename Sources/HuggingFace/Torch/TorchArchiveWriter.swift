@@ -89,7 +89,7 @@ private struct PickleWriter {
         }
     }
 
-    /// Up to three elements have opcodes of their own.
+    /// Tuples of up to three elements have dedicated opcodes.
     private mutating func tuple(_ integers: [Int]) {
         if integers.count > 3 { bytes.append(UInt8(ascii: "(")) }
         for value in integers { integer(value) }

@@ -61,7 +61,7 @@ extension ModelFolder {
             guard let value = file.value("eos_token_id") else { continue }
             guard let ids = value.integer.map({ [$0] }) ?? value.integers,
                 ids.allSatisfy({ (0..<architecture.vocabularySize).contains($0) })
-            else { throw file.failure("eos_token_id", "is no token of the model, nor a list of them") }
+            else { throw file.failure("eos_token_id", "is neither a token of the model nor a list of its tokens") }
             return Set(ids.map(Int32.init))
         }
         return Set([tokenizer.eosToken].compactMap(\.self))

@@ -9,17 +9,6 @@ internal import Runs
 internal import Support
 internal import TensorCore
 
-extension ElementType {
-    /// The name of a type that weights are written in.
-    var name: String {
-        switch self {
-        case .bf16: "bfloat16"
-        case .f16: "float16"
-        default: "float32"
-        }
-    }
-}
-
 extension Tensor {
     /// The values as a file of this type would hold them.
     func rounded(to type: ElementType) -> Tensor {
@@ -29,6 +18,14 @@ extension Tensor {
         default: self
         }
     }
+}
+
+extension JobContext {
+    /// The `model/` that this run has written.
+    func writtenModel() throws -> CompressedFolder { try CompressedFolder(folder.file(RunFiles.model)) }
+
+    /// The size of the weights in the `model/` that this run has written. Collective.
+    func writtenSize() throws -> ModelSize { try communicator.agree { try ModelSizes(writtenModel().folder).stored } }
 }
 
 extension LanguageModelInputs {
@@ -77,7 +74,7 @@ extension LanguageModelInputs {
             guard context.communicator.isRoot else { return }
             bytes = try ModelSizes(CompressedFolder(path).folder).stored.bytes
         }
-        context.reporter.note("\n\(path): \(Self.megabytes(bytes)), \(type.name), \(description)")
+        context.reporter.note("\n\(path): \(Self.megabytes(bytes)), \(type.frameworkName), \(description)")
         return bytes
     }
 
@@ -86,7 +83,7 @@ extension LanguageModelInputs {
         try Trace.span(.readModel) {
             try context.communicator.agree {
                 try CompressedModel(
-                    reading: CompressedFolder(context.folder.file(RunFiles.model)), stage: stages[context.groups.stage],
+                    reading: context.writtenModel(), stage: stages[context.groups.stage],
                     storage: context.config.model.storage == .file ? .file : .f32)
             }
         }

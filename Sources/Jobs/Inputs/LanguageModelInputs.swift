@@ -78,7 +78,7 @@ package struct LanguageModelInputs {
     private static func firstSampledToken(_ config: HFConfig, vocabulary: Int) throws(FileError) -> Int32 {
         guard let value = config.json["bos_token_id"], value != .null else { return 0 }
         guard let token = value.integer, (0..<vocabulary).contains(token) else {
-            throw config.failure("bos_token_id", "\(value.text(.compact)) is no token of the vocabulary of \(vocabulary)")
+            throw config.failure("bos_token_id", "\(value.text(.compact)) is not a token of the vocabulary of \(vocabulary)")
         }
         return Int32(token)
     }

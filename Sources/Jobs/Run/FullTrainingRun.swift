@@ -172,7 +172,7 @@ struct FullTrainingRun<World: Communicator> {
         let pipeline = try PipelineReport(timing, microBatches, batchSize: config.training.batchSize, context.groups)
         var results = results
         pipeline.add(to: &results)
-        try run.addReplicatedShare(to: &results, run.job == PlannedJob.qat.rawValue ? .qat : .train)
+        try run.addReplicatedShare(to: &results, run.job == ModelJob.qat.rawValue ? .qat : .train)
         improvement.add(to: &results)
         let measured = LanguageModelRun<World>.Measured(
             steps: config.training.steps, secondsPerStep: record.secondsPerStep, tokensPerStep: run.tokensPerStep,

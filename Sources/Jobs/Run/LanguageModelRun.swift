@@ -116,14 +116,14 @@ struct LanguageModelRun<World: Communicator> {
     /// Which work of a step, that every rank could do itself, the ranks divide. Collective.
     ///
     /// - Parameter job: `rotate`, or another one that learns rotations.
-    func sharing(_ job: PlannedJob = .rotate) throws -> StepSharing {
+    func sharing(_ job: ModelJob = .rotate) throws -> StepSharing {
         let planner = try planner(job)
         let workload = job == .rotate ? planner.workload : planner.workload.learning ?? planner.workload
         return StepSharing(workload, layout(workload), on: planner.cluster)
     }
 
     /// A planner for these machines, with the speed that was measured at the start. Collective.
-    private func planner(_ job: PlannedJob) throws -> Planner {
+    private func planner(_ job: ModelJob) throws -> Planner {
         let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: floatPeak)
         return Planner(Workload(job, context.config, model.architecture), cluster)
     }
@@ -134,7 +134,7 @@ struct LanguageModelRun<World: Communicator> {
     }
 
     /// Adds `replicated_flops_share` to a job's part of `summary.json`. Collective.
-    func addReplicatedShare(to results: inout JSONObject, _ job: PlannedJob) throws {
+    func addReplicatedShare(to results: inout JSONObject, _ job: ModelJob) throws {
         let planner = try planner(job)
         results["replicated_flops_share"] = .double(planner.replicatedShare(layout(planner.workload)))
     }

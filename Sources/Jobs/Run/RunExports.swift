@@ -96,15 +96,15 @@ extension RunConfig {
     private func expectedResult(_ job: String, _ architecture: Architecture) -> ExpectedResult {
         let linears: ExpectedResult.Linears
         switch job {
-        case QuantizeSettings.job: linears = .integers
-        case PlannedJob.ptq.rawValue: linears = .ternary
-        case PlannedJob.qat.rawValue where qat.method == .ternary: linears = .ternary
-        case PlannedJob.train.rawValue: linears = .floats
+        case ModelJob.quantize.rawValue: linears = .integers
+        case ModelJob.ptq.rawValue: linears = .ternary
+        case ModelJob.qat.rawValue where qat.method == .ternary: linears = .ternary
+        case ModelJob.train.rawValue: linears = .floats
         default: linears = QuantizationRecipe(self, architecture).weights == nil ? .floats : .integers
         }
         let bits = ([quantization.weights.bits] + quantization.overrides.entries.map(\.bits)).min()
         let rotates = rotation.path != nil || rotation.r1 != .none || rotation.r2 != .none
         return ExpectedResult(
-            linears: linears, integerBits: bits, hasRotations: job == PlannedJob.rotate.rawValue && rotates)
+            linears: linears, integerBits: bits, hasRotations: job == ModelJob.rotate.rawValue && rotates)
     }
 }

@@ -32,7 +32,8 @@ struct WeightPlan {
         try recipe.checkGroups(architecture.linears.filter { quantizers[$0.name] != nil })
         if let unused = overrides.indices.first(where: { !used.contains($0) }) {
             throw ConfigurationError(
-                "quantization.overrides", "'\(overrides[unused].pattern.settingText)' names none of the model's linears")
+                "quantization.overrides", "'\(overrides[unused].pattern.settingText)' matches none of the model's linear layers"
+            )
         }
         self.quantizers = quantizers
         tables = TableQuantizers(config.quantization)

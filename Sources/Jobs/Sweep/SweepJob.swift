@@ -22,7 +22,7 @@ package struct SweepJob {
     }
 
     /// The job of a name, of those that write a table of scores.
-    fileprivate static func job(_ name: String) -> (any Job)? { PlannedJob(rawValue: name)?.job }
+    fileprivate static func job(_ name: String) -> (any Job)? { ModelJob(rawValue: name)?.job }
 
     /// - Parameter request: settings for all runs, which override those of the grid's file; its `out` is the sweep's folder.
     /// - Throws: ``ConfigurationError`` and `FolderOccupied` before anything runs or is written, for a run that could not
@@ -140,7 +140,7 @@ package struct SweepJob {
         guard ranks % sideBySide == 0 else {
             throw ConfigurationError(
                 "--side-by-side",
-                "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) groups of as many; "
+                "\(counted(ranks, "rank")) cannot be divided into \(sideBySide) equal groups; "
                     + "start a multiple of \(sideBySide) ranks with mpirun")
         }
         try place.check(overwrites: overwrites)
@@ -148,8 +148,8 @@ package struct SweepJob {
         var named: [String: String] = [:]
         for run in grid.runs {
             guard let job = Self.job(run.job) else {
-                let names = PlannedJob.allCases.map(\.rawValue).joined(separator: ", ")
-                throw ConfigurationError(file, "'\(run.job.prefix(100))' is no job of a sweep; expected one of \(names)")
+                let names = ModelJob.allCases.map(\.rawValue).joined(separator: ", ")
+                throw ConfigurationError(file, "'\(run.job.prefix(100))' is not a job of a sweep; expected one of \(names)")
             }
             let config = try settings(run, request, "auto").configuration(job: run.job)
             // Compares values, not texts: 0.3 and 0.30 are the same.

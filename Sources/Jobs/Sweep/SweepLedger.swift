@@ -30,7 +30,7 @@ struct SweepLedger {
     /// learn of it later.
     func stop() { try? AtomicFile.write("", to: "\(folder)/\(Self.stopFile)") }
 
-    /// Takes a run that nobody else has taken and returns its number; nil where there is none.
+    /// Takes a run that no other group has taken and returns its number; nil where there is none.
     func take(from runs: Range<Int>) throws(FileError) -> Int? {
         if PathKind("\(folder)/\(Self.stopFile)") == .file { return nil }
         for run in runs where try makesNewFolder(entry(run)) { return run }

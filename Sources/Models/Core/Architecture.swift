@@ -50,7 +50,7 @@ package struct Architecture: Sendable, Equatable {
     }
 
     /// A norm of the residual stream whose output is a hook point: gain and shift fold into the linears that read it, unless
-    /// the stream goes on from that output.
+    /// the stream continues from that output.
     package struct NormRule: Sendable, Equatable {
         /// Which norm it is.
         package enum Kind: Sendable, Equatable {
@@ -168,7 +168,7 @@ extension Architecture.Block {
 // MARK: - Asked of a model
 
 extension Architecture {
-    /// All blocks' linear layers, in the checkpoint's order; the head is none of them.
+    /// All blocks' linear layers, in the checkpoint's order; without the head.
     package var linears: [LinearShape] {
         blocks.flatMap { block in
             block.linears.map {

@@ -3,7 +3,7 @@ internal import LinearAlgebra
 internal import Support
 internal import TensorCore
 
-/// A matrix of a checkpoint that stays in its file: read, as float32, each time somebody computes with it.
+/// A matrix of a checkpoint that stays in its file: read, as float32, at each use.
 ///
 /// What has been read before is in the system's page cache as long as memory is left, so that a model that fits costs the
 /// widening of its elements, and one that does not fit is read again.
@@ -47,7 +47,7 @@ struct FileMatrix: LinearOperator {
         return result
     }
 
-    /// A file that was good when it was opened, and can no longer be read, ends the process: nobody computes with anything
+    /// A file that was good when it was opened, and can no longer be read, ends the process: nothing is computed with anything
     /// else.
     private func read(_ rows: Range<Int>) -> Tensor {
         do throws(FileError) { return try checkpoint.read(name, rows: rows) } catch { error.endProcess() }

@@ -3,10 +3,10 @@ internal import Support
 internal import TensorCore
 
 extension HFConfig {
-    /// Where the ways to write quantized weights say so: transformers, llm-compressor of old, MLX.
+    /// The keys under which config.json describes quantized weights: of transformers, of old llm-compressor, of MLX.
     static let quantizationKeys = ["quantization_config", "compression_config", "quantization"]
 
-    /// What the weights are said to be quantized by; nil if nothing says so.
+    /// The method by which the weights are quantized, as config.json has it; nil if it has none.
     fileprivate var quantizationMethod: String? {
         guard let key = Self.quantizationKeys.first(where: has) else { return nil }
         return value(key)?["quant_method"]?.string ?? key
@@ -40,13 +40,13 @@ struct FolderTensors {
         ("U_packed", binary), ("V_packed", binary),
     ]
 
-    /// What tensors beside integers that are read say, and cannot.
+    /// Tensors beside supported integers that ask for something unsupported, with the reason.
     private static let beyond: [String: String] = {
         let (inputs, outputs) = ("a fixed range of the layer's inputs", "a fixed range of what the layer computes")
         let dynamic = "; this program computes ranges for each token (dynamic)"
         return [
             "weight_g_idx":
-                "gives each input its group, in the order of activations (actorder), and this program reads groups of "
+                "gives each input its group, in the order of activations (actorder), but this program reads groups of "
                 + "neighboring inputs; quantize with actorder weight or null",
             "weight_global_scale": "is a scale of scales, of weights of 4-bit floats; this program reads integers",
             "input_scale": "is \(inputs)\(dynamic)", "input_zero_point": "is \(inputs)\(dynamic)",

@@ -3,7 +3,7 @@ internal import HuggingFace
 package import Support
 package import TensorCore
 
-/// What a GGUF file of a model says besides weights and tokenizer: names, values and layout as llama.cpp reads them.
+/// The content of a model's GGUF file besides weights and tokenizer: names, values and layout as llama.cpp reads them.
 package struct GGUFForm: Sendable {
     /// A parameter as the file has it.
     package struct Entry: Sendable, Equatable {
@@ -65,14 +65,14 @@ package enum GGUFSupport: Sendable {
 extension ModelFamily {
     /// llama.cpp has no network of this form.
     package static func gguf(_ configuration: Configuration) -> GGUFSupport {
-        .refused("llama.cpp runs no network of this family in the form that it has here")
+        .refused("llama.cpp runs no network of this form")
     }
 
     package static var ggufArchitectures: Set<String> { [] }
 
     /// Refuses every file: the family is not read from GGUF.
     package static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject {
-        throw file.failure("general.architecture", "is of no family that is read from GGUF")
+        throw file.failure("general.architecture", "names a family of models that is not read from GGUF")
     }
 }
 

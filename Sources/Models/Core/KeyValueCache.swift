@@ -67,7 +67,7 @@ package final class KeyValueCache: AttentionContext {
             zeros = precision.bits == 16 ? nil : Tensor(uninitialized: [count])
         }
 
-        /// What the kernels take, valid while this is; nobody else holds these tensors.
+        /// What the kernels take, valid while this is; these tensors are not shared.
         func kernel(head: Int) -> ck_cache {
             let first = head * capacity
             return ck_cache(

@@ -16,7 +16,7 @@ package protocol ModelFamily: Sendable {
     static func configuration(_ keys: HFConfig) throws(FileError) -> Configuration
     static func architecture(_ configuration: Configuration) -> Architecture
 
-    /// The form that llama.cpp reads, or why it has none; a family that says nothing has none.
+    /// The form that llama.cpp reads, or the reason why it has none, which is the default.
     static func gguf(_ configuration: Configuration) -> GGUFSupport
     /// The values of `general.architecture` in files that `configuration(of:)` reads.
     static var ggufArchitectures: Set<String> { get }
@@ -98,8 +98,8 @@ package enum ModelRegistry {
             throw FileError(
                 .malformed, path,
                 GGUFFile.isNamed(by: path)
-                    ? "is a GGUF file, and a folder is read here; make one of it with sq-train import"
-                    : "is a file, and neither a model's folder nor a GGUF file; give the folder that holds config.json")
+                    ? "is a GGUF file, but a folder is needed; make one with sq-train import"
+                    : "is neither a model's folder nor a GGUF file; give the folder that holds config.json")
         }
         return try HFConfig(path + "/config.json")
     }
@@ -109,12 +109,12 @@ package enum ModelRegistry {
     /// - Throws: ``FileError`` for an architecture of no family, or what the family finds wrong.
     package static func configuration(of file: GGUFFile) throws -> HFConfig {
         guard let name = file["general.architecture"]?.string else {
-            throw file.failure("general.architecture", "is missing or no string")
+            throw file.failure("general.architecture", "is missing or not a string")
         }
         let entries = entries.withLock { $0 }
         guard let entry = entries.first(where: { $0.ggufArchitectures.contains(name) }) else {
             let known = entries.flatMap(\.ggufArchitectures).sorted().joined(separator: ", ")
-            throw file.failure("general.architecture", "\(name) is no architecture that is read here; \(known) are")
+            throw file.failure("general.architecture", "\(name) is not supported; supported are \(known)")
         }
         return HFConfig(try entry.configuration(file), path: file.path)
     }

@@ -135,10 +135,7 @@ package struct ModelFolder: Sendable {
         var config = config
         for (key, value) in more.members { config.json[key] = value }
         config.json["tie_word_embeddings"] = .bool(tied)
-        let typeName: JSONValue = type == .f32 ? "float32" : type == .f16 ? "float16" : "bfloat16"
-        // transformers 5 reads dtype, older versions torch_dtype.
-        config.json["dtype"] = typeName
-        config.json["torch_dtype"] = typeName
+        config.setElementType(type)
         try writer.write(config.text, as: "config.json")
         try writer.copy(from: path)
         try writer.commit()

@@ -35,7 +35,7 @@ package typealias PackedWeightsReader = (Checkpoint, HFConfig, Architecture) thr
 /// that they do not know they refuse.
 package enum PackedModelType {
     package static let name = "sq-train"
-    /// The member that says how the model is run, with its type in `model_type`.
+    /// The member that describes how the model is run, with its type in `model_type`.
     package static let key = "sq_train"
 
     /// The configuration with the model's own type.

@@ -105,7 +105,7 @@ package struct Parameters<Value> {
         return entry[table]
     }
 
-    /// Gives the last stage a head of its own, which is no longer the embedding.
+    /// Gives the last stage a head that is separate from the embedding.
     package mutating func untie(_ spec: ParameterSpec, head: Value) {
         if let index = exit.index(.head) {
             exit[index] = head

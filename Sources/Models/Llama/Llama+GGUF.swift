@@ -27,7 +27,7 @@ extension Llama {
     /// The form that llama.cpp gives the family, or why it cannot run this model.
     package static func gguf(_ c: LlamaConfiguration) -> GGUFSupport {
         if c.family == .qwen3, c.inputBias || c.outputBias {
-            return .refused("llama.cpp's qwen3 has no biases of attention, and this model has")
+            return .refused("llama.cpp's qwen3 has no biases of attention, but this model has")
         }
         let architecture = c.family.ggufArchitecture
         // A window shorter than the context: llama.cpp runs this architecture without windows, and up to the window's length
@@ -51,7 +51,7 @@ extension Llama {
             values += [("rope.scaling.type", .string("linear")), ("rope.scaling.factor", .float32(Float(factor)))]
         case .llama3 where architecture != "llama":
             return .refused(
-                "llama.cpp's \(architecture) has no factors of rotary frequencies (rope_type llama3), and this model has")
+                "llama.cpp's \(architecture) has no factors of rotary frequencies (rope_type llama3), but this model has")
         case .llama3(let factor, let low, let high, let positions):
             values.append((frequencyRecipe, .array(.float64, [factor, low, high, positions].map { .float64($0) })))
             constants.append((frequencyFactors, c.rotary.frequencyDivisors(headDimension: c.headDimension)))
@@ -87,7 +87,7 @@ extension Llama {
     /// The config.json of a file's model.
     package static func configuration(of file: GGUFFile) throws(FileError) -> JSONObject {
         guard let architecture = file["general.architecture"]?.string else {
-            throw file.failure("general.architecture", "is missing or no string")
+            throw file.failure("general.architecture", "is missing or not a string")
         }
         let keys = GGUFKeys(file, architecture)
         try checkKnown(keys)
@@ -96,7 +96,7 @@ extension Llama {
         let dimension = try keys.integer("attention.key_length", default: hidden / heads)
         for key in ["attention.value_length", "rope.dimension_count"]
         where try keys.integer(key, default: dimension) != dimension {
-            throw keys.failure(key, "is not \(dimension), which the keys have: this network is not run here")
+            throw keys.failure(key, "is not \(dimension), the length of the keys: this network is not supported")
         }
         var json = JSONObject()
         json["model_type"] = .string(architecture)
@@ -114,7 +114,7 @@ extension Llama {
         json["hidden_act"] = "silu"
         json["tie_word_embeddings"] = .bool(file.info("output.weight") == nil)
         guard let table = file.info("token_embd.weight"), table.shape.count == 2 else {
-            throw file.failure("tensor token_embd.weight", "is missing or no matrix")
+            throw file.failure("tensor token_embd.weight", "is missing or not a matrix")
         }
         json["vocab_size"] = .integer(table.shape[0])
         json["rope_theta"] = .double(try keys.number("rope.freq_base", default: 10_000))
@@ -142,7 +142,7 @@ extension Llama {
     /// - Throws: for a value that makes another network of it, and for one that is not known here, which may.
     private static func checkKnown(_ keys: GGUFKeys) throws(FileError) {
         if let unknown = keys.names.first(where: { !knownKeys.contains($0) }) {
-            throw keys.failure(unknown, "is not known here, and may change what the network computes")
+            throw keys.failure(unknown, "is not known to this program and may change what the network computes")
         }
         let isCausal = try keys.flag("attention.causal", default: true)
         for (key, isPlain) in [
@@ -151,11 +151,11 @@ extension Llama {
             ("expert_count", try keys.integer("expert_count", default: 0) == 0),
             ("rope.scaling.attn_factor", try keys.number("rope.scaling.attn_factor", default: 1) == 1),
         ] where !isPlain {
-            throw keys.failure(key, "is set: this network is not read from GGUF")
+            throw keys.failure(key, "is set: this network is not supported")
         }
     }
 
-    /// - Throws: for a scaling that this program does not have, or factors that are none of the known models'.
+    /// - Throws: for a scaling that this program does not support, or factors other than those of the known models.
     private static func ropeScaling(
         _ keys: GGUFKeys, _ file: GGUFFile, base: Double, dimension: Int
     ) throws(FileError) -> JSONValue? {
@@ -186,7 +186,8 @@ extension Llama {
                     "high_freq_factor": .double(recipe[2]), "original_max_position_embeddings": .double(recipe[3]),
                 ]
             }
-            throw file.failure("tensor \(frequencyFactors)", "holds factors of no model known here (Llama 3.1 and 3.2)")
+            throw file.failure(
+                "tensor \(frequencyFactors)", "holds other factors than those of Llama 3.1 and 3.2, which alone are supported")
         }
         switch type {
         case "none": return nil
@@ -261,7 +262,7 @@ private struct GGUFKeys {
         let value = try typed(key, "a number", `default`) { value in
             if case .float32(let number) = value { Double("\(number)") } else { value.number }
         }
-        guard value.isFinite else { throw failure(key, "\(value) is no number") }
+        guard value.isFinite else { throw failure(key, "\(value) is not a finite number") }
         return value
     }
 }

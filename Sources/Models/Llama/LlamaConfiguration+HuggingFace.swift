@@ -92,7 +92,7 @@ extension HFConfig {
             // The Llama of transformers has no windows; a file that says otherwise means another network.
             let window = has("sliding_window") ? size : nil
             guard window.map({ $0 >= positions }) ?? true, !(types?.contains(true) ?? false) else {
-                throw failure(has("sliding_window") ? "sliding_window" : "layer_types", "a llama has no sliding windows")
+                throw failure(has("sliding_window") ? "sliding_window" : "layer_types", "a llama model has no sliding windows")
             }
             return []
         case .mistral:

@@ -5,7 +5,7 @@ extension RotaryScaling {
     /// Reads `rope_parameters` (transformers 5) or `rope_scaling` (4); the base is that of the dictionary or else the one at
     /// the top.
     ///
-    /// - Throws: where both are there and say different things, or either says what this program does not do.
+    /// - Throws: where both are given and differ, or one of them asks for what this program does not support.
     init(_ keys: HFConfig) throws(FileError) {
         let new = try keys.object("rope_parameters").map { dictionary throws(FileError) in
             try RotaryScaling(dictionary, below: keys)
@@ -14,7 +14,7 @@ extension RotaryScaling {
             try RotaryScaling(dictionary, below: keys)
         }
         if let new, let legacy, new != legacy {
-            throw keys.failure("rope_scaling", "says something else than rope_parameters; delete the one that is not meant")
+            throw keys.failure("rope_scaling", "contradicts rope_parameters; delete the one that does not apply")
         }
         if let read = new ?? legacy {
             self = read
@@ -56,7 +56,7 @@ extension RotaryScaling {
         let harmless: Set = ["type", "rope_type", "rope_theta", "original_max_position_embeddings"]
         for (key, value) in scaling.json.members where !own.contains(key) && !harmless.contains(key) {
             guard value.isNeutral(for: key) else {
-                throw scaling.failure(key, "\(value.brief) means nothing to rope_type \(type)")
+                throw scaling.failure(key, "\(value.brief) has no meaning with rope_type \(type); delete it")
             }
         }
     }

@@ -92,7 +92,7 @@ struct CheckpointFolder: Sendable {
         let manifest = try CheckpointManifest(contentsOf: "\(checkpoint)/\(CheckpointManifest.fileName)")
         // Its owner may have renamed it.
         if let named = step(ofName: checkpoint.split(separator: "/").last ?? ""), named != manifest.step {
-            throw CheckpointError.damaged(checkpoint, "is of step \(manifest.step), as its \(CheckpointManifest.fileName) says")
+            throw CheckpointError.damaged(checkpoint, "is of step \(manifest.step) by its \(CheckpointManifest.fileName)")
         }
         // Numbers have no leading zeros, so shorter names come first.
         let files = manifest.files.sorted { ($0.key.count, $0.key) < ($1.key.count, $1.key) }

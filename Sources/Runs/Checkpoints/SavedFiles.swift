@@ -55,7 +55,7 @@ final class SavedFiles: Sendable {
             let bytes = try reading { () throws(FileError) in try file.readBytes(name) }
             guard extents.count == 2, extents.allSatisfy((0...Int(Int32.max)).contains),
                 let matrix = PackedTernary(bytes: bytes, rows: extents[0], columns: extents[1])
-            else { throw .damaged(file.path, "\(name) is no ternary matrix") }
+            else { throw .damaged(file.path, "\(name) is not a ternary matrix") }
             return matrix
         }
         return nil
@@ -66,7 +66,7 @@ final class SavedFiles: Sendable {
         var missing = range.isEmpty ? [] : [range]
         for index in paths.indices where !missing.isEmpty {
             guard let part = try contents(index).tensors[name] else { continue }
-            guard part.isVector else { throw .damaged(paths[index], "\(name) is no stretch of a vector") }
+            guard part.isVector else { throw .damaged(paths[index], "\(name) is not a part of a vector") }
             let has = part.elements
             var still: [Range<Int>] = []
             for part in missing {
@@ -107,11 +107,11 @@ final class SavedFiles: Sendable {
     private func contents(_ index: Int) throws(CheckpointError) -> Contents {
         if let contents = state.withLock({ $0.contents[index] }) { return contents }
         let file = try file(index)
-        guard file.metadata["format"] == TrainingState.format else { throw .damaged(file.path, "is no state of a run") }
+        guard file.metadata["format"] == TrainingState.format else { throw .damaged(file.path, "is not the state of a run") }
         var contents = Contents()
         for (name, info) in file.tensors {
             let first = file.metadata[TrainingState.firstKey(name)].map { Int($0) } ?? 0
-            guard let first, first >= 0 else { throw .damaged(file.path, "\(name) begins nowhere") }
+            guard let first, first >= 0 else { throw .damaged(file.path, "\(name) has no first element") }
             let (end, isBeyond) = first.addingReportingOverflow(info.shape.reduce(1, *))
             guard !isBeyond else { throw .damaged(file.path, "\(name) begins at \(first)") }
             contents.tensors[name] = Part(elements: first..<end, isVector: info.shape.count == 1)

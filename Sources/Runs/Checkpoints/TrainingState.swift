@@ -124,7 +124,7 @@ extension TrainingState {
 
     private func asCount(_ number: Double, _ name: String, atMost most: Int) throws(CheckpointError) -> Int {
         guard let count = Int(exactly: number), (0...most).contains(count) else {
-            throw .damaged(files?.folder ?? "the checkpoint", "\(name) is \(number), which is no count")
+            throw .damaged(files?.folder ?? "the checkpoint", "\(name) is \(number), which is not a count")
         }
         return count
     }

@@ -23,7 +23,7 @@ struct FolderContents {
     /// Results of a run, which must not be beside another run's configuration.
     static let resultNames = [RunFolder.summaryName] + readNames + [RunFiles.harness, RunFiles.exports]
     /// The results that other jobs read.
-    static let readNames = ["R.bin", RunFiles.rotations, RunFiles.factors, RunFiles.model, RunFiles.dense]
+    static let readNames = [RunFiles.rotationArchive, RunFiles.rotations, RunFiles.factors, RunFiles.model, RunFiles.dense]
     /// Files that a run resumes from. They are removed when a run begins at step 0.
     static let stateNames = [CheckpointFolder.name]
     /// Files that say which run it is and how far it has come.

@@ -28,7 +28,7 @@ package final class FolderLock {
     /// A killed run may have ranks that are still ending when it is started again.
     private static let timeout = Duration.seconds(5)
 
-    /// The time after which the user is told of the waiting.
+    /// The time after which the user is told that the run waits.
     private static let patience = Duration.seconds(0.5)
 
     private let descriptor: Int32

@@ -64,7 +64,7 @@ package final class RunFolder {
         return try? String(decoding: InputFile.contents(of: latest, limit: 100), as: UTF8.self)
     }
 
-    /// A line that says what is kept of a run that is stopped now.
+    /// A line for the user on what is kept of a run that is stopped now.
     ///
     /// - Parameter overwrites: whether the run's command removes what it finds, and would do so again.
     package static func stopAdvice(_ path: String, overwrites: Bool = false) -> String {

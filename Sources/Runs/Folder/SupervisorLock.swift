@@ -1,7 +1,7 @@
 internal import Glibc
 internal import Support
 
-/// Reserves a run folder for one supervisor (`launch`) from its first attempt to its last. Between two attempts nobody holds
+/// Reserves a run folder for one supervisor (`launch`) from its first attempt to its last. Between two attempts no run holds
 /// the run's own lock, and another run could begin there.
 ///
 /// The file is `launch.lock`, which works like `FolderLock`. It holds the supervisor's name, by which its ranks recognize it,

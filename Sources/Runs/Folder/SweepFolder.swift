@@ -107,9 +107,9 @@ package struct SweepFolder {
         try config.checkInputs(outside: removed, of: path)
     }
 
-    /// A line that says what is kept of a sweep that is stopped now.
+    /// A line for the user on what is kept of a sweep that is stopped now.
     package func stopAdvice(overwrites: Bool) -> String {
         "stopped on request; the same command with --out \(path)" + (overwrites ? ", without --overwrite," : "")
-            + " goes on with the runs that have not finished"
+            + " continues with the runs that have not finished"
     }
 }

@@ -11,7 +11,7 @@ extension ScoreTable {
     private static let farthest = 1.0
 
     /// A warning that the last row, which is written, is far from full precision; nil where it is not.
-    package func distanceWarning(_ config: RunConfig, _ job: PlannedJob) -> String? {
+    package func distanceWarning(_ config: RunConfig, _ job: ModelJob) -> String? {
         guard let last = rows.last, let divergence = last.score.klDivergence, divergence > Self.farthest else { return nil }
         let isTernary = config.makesFactors(job)
         let finer = config.ternary.bits == nil ? "a smaller ternary.tolerance" : "more ternary.bits"
@@ -39,10 +39,10 @@ extension ScoreTable {
 }
 
 extension RunConfig {
-    fileprivate func makesFactors(_ job: PlannedJob) -> Bool { job == .ptq || (job == .qat && qat.method == .ternary) }
+    fileprivate func makesFactors(_ job: ModelJob) -> Bool { job == .ptq || (job == .qat && qat.method == .ternary) }
 
     /// Advice on the coarsest parts of the compression.
-    fileprivate func coarsest(_ job: PlannedJob) -> [String] {
+    fileprivate func coarsest(_ job: ModelJob) -> [String] {
         if makesFactors(job) {
             guard ternary.weighting != .none else { return ["factors chosen on data (ternary.weighting=both)"] }
             // The descent starts from the result of these, which at coarse tolerances it can make worse.

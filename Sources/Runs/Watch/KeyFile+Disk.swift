@@ -9,7 +9,9 @@ extension KeyFile {
         let bytes = try InputFile.contents(of: path, limit: 1 << 20)
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & 0o077 == 0 else {
-            throw BusError.unsuitable(setting: path, rule: "others may read this key; chmod 600 it, or make another")
+            throw BusError.unsuitable(
+                setting: path,
+                rule: "other users may read this key file; chmod 600 it, or make another with sq-train watch --new-key")
         }
         try self.init(String(decoding: bytes, as: UTF8.self), name: path)
     }

@@ -64,7 +64,8 @@ package final class RunEvents {
             ])
     }
 
-    /// Publishes a value under a key. The value is computed only if somebody may watch; a failure does not affect the run.
+    /// Publishes a value under a key. The value is computed only if monitors may be connected; a failure does not affect the
+    /// run.
     package func publish(_ key: String, _ value: @autoclosure () -> JSONValue) {
         attempt { publisher in
             try publisher.publish(key, json: Array(value().text(.compact, sortedKeys: false).utf8))

@@ -18,8 +18,8 @@ package enum WatchError: ReportableError, Equatable {
     package var description: String {
         switch self {
         case .silent(let endpoint, let seconds):
-            "nothing answered at \(endpoint) for \(seconds.formatted(decimals: 0)) s; is the run still going, and is this the "
-                + "endpoint it named at its start?"
+            "nothing answered at \(endpoint) for \(seconds.formatted(decimals: 0)) s; check that the run has not ended, and "
+                + "that this is the endpoint it named at its start"
         case .lost(let endpoint, let seconds):
             "the run at \(endpoint) has been gone for \(seconds.formatted(decimals: 0)) s without having said that it ends; "
                 + "see its own output"

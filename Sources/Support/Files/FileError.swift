@@ -33,15 +33,15 @@ package struct FileError: ReportableError, Equatable {
     }
 
     /// One line, whatever the file's names contain.
-    package var description: String { "\(place): \(problem)".onOneLine }
+    package var description: String { "\(place): \(problem)".singleLine }
 
     /// The same of a file or folder whose name is not the one that it is written under.
     package func calling(_ path: String, _ name: String) -> FileError {
         FileError(kind, place.hasPrefix(path) ? name + place.dropFirst(path.count) : place, problem)
     }
 
-    /// Ends the process with the error's line and code, where nobody can be told: in the middle of a computation. mpirun then
-    /// ends the other ranks.
+    /// Ends the process with the error's line and code, where the error cannot be thrown: in the middle of a computation.
+    /// mpirun then ends the other ranks.
     package func endProcess() -> Never {
         _ = writeAll(Array("sq-train: error: \(description)\n".utf8), to: STDERR_FILENO)
         _exit(exitCode.rawValue)

@@ -104,7 +104,7 @@ package final class InputFile: Sendable {
 }
 
 extension [UInt8] {
-    /// A text without its byte-order mark, which says how a file is written and is none of its text.
+    /// A text without its byte-order mark, which marks the encoding and is not part of the text.
     package var withoutByteOrderMark: ArraySlice<UInt8> {
         let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
         return starts(with: mark) ? dropFirst(mark.count) : self[...]

@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// A file for what does not fit in memory, which nobody else sees: it has no name, and is gone when its owner is, however the
+/// A file for what does not fit in memory, private to its owner: it has no name, and ends with its owner, however the
 /// process ends.
 package final class ScratchFile {
     private let folder: String

@@ -4,7 +4,7 @@ internal import Glibc
 /// that live no longer is removed.
 ///
 /// A writer holds a `flock` on a file of its own in the folder, opened for writing, which NFS makes a lock between machines of.
-/// The system lets go of it when the process ends, in whatever way. A file system without locks is used without.
+/// The system releases it when the process ends, for any reason. A file system without locks is used without.
 package final class WritingFolder {
     package let path: String
     private let lock: Lock
@@ -36,7 +36,7 @@ package final class WritingFolder {
         return names.isEmpty || names.contains(lockName)
     }
 
-    /// Whether nobody but writers has something there.
+    /// Whether the folder holds nothing but what writers have made.
     private static func isFree(_ path: String) throws(FileError) -> Bool {
         switch PathKind(path) {
         case .absent: return true
@@ -97,7 +97,7 @@ package final class WritingFolder {
         }
     }
 
-    /// On the file that says of a folder that its writer lives.
+    /// The lock on the file that marks a folder as one whose writer is alive.
     private final class Lock {
         private let descriptor: Int32
 
@@ -106,7 +106,7 @@ package final class WritingFolder {
         /// Makes the file where it is not there.
         ///
         /// - Parameter certainly: whether a file system without locks is refused; else it is used without.
-        /// - Returns: nil where somebody else has the lock, or the folder is gone or going.
+        /// - Returns: nil where another process has the lock, or the folder has been or is being removed.
         /// - Throws: `FileError` where the file cannot be made.
         init?(_ folder: String, certainly: Bool) throws(FileError) {
             let path = "\(folder)/\(lockName)"

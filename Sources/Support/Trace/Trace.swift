@@ -1,7 +1,7 @@
 internal import Glibc
 internal import Synchronization
 
-/// Where the time of this process goes: spans of its work, kept in memory while a run is traced.
+/// How this process spends its time: spans of its work, kept in memory while a run is traced.
 ///
 /// One thread is traced, the one that called ``begin(limit:)``; its spans nest. Without a trace a span costs a load and a
 /// branch, with one two readings of the clock and a store: the memory of all spans is there from the beginning.
@@ -55,7 +55,7 @@ package enum Trace {
         return record
     }
 
-    /// Does work that is a span of its own.
+    /// Performs work as one span.
     ///
     /// - Parameter number: which micro-batch, step or layer.
     package static func span<Result, Failure: Error>(

@@ -10,7 +10,7 @@ extension Trace {
         case forward, teacher, loss, backward
         /// Products of weights' gradients that a backward pass put off.
         case weightGradients
-        /// What quantized weights say of the rotations.
+        /// Gradients of the rotations from quantized weights.
         case weightTerms
         /// Gradients brought together: over layers, stages and replicas.
         case gradients

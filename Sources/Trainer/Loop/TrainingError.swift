@@ -28,8 +28,8 @@ package enum TrainingError: ReportableError, Equatable {
         case .diverged(let step):
             "training.learning_rate: the loss of step \(step) is not finite; lower the rate, or check the model and the text"
         case .deadNetwork(let vocabulary):
-            "training.learning_rate: training has killed the network, which now gives all \(vocabulary) tokens the same "
-                + "probability; lower the rate"
+            "training.learning_rate: the trained network gives all \(vocabulary) tokens the same probability; "
+                + "lower the rate"
         case .invarianceBroken(let error, let tolerance):
             "rotations: merging them changed a logit by \(error) of the largest one, more than \(tolerance); "
                 + "this is a defect of the program or of the machine"

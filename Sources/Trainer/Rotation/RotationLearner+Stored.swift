@@ -13,7 +13,7 @@ extension RotationLearner {
     /// share of the windows. Collective.
     ///
     /// - Parameters:
-    ///   - tokens: number of tokens that a step looks at, over all windows.
+    ///   - tokens: number of tokens that a step uses, over all windows.
     ///   - storage: where the inputs are kept.
     package func store(
         _ windows: [[Int32]], tokens: Int, in storage: ActivationStorage, _ groups: ParallelGroups<some Communicator>
@@ -21,7 +21,7 @@ extension RotationLearner {
         stored = try StoredRows(teacher, rotations, settings, windows: windows, tokens: tokens, in: storage, groups)
     }
 
-    /// Tokens that a step looks at, over all ranks; nil where it runs the network.
+    /// Number of tokens that a step uses, over all ranks; nil where it runs the network.
     package var tokensPerStep: Int? { settings.objective.runsNetwork ? nil : stored?.tokensPerStep ?? 0 }
 
     /// Gathers this rank's share of a step's gradients. Returns its share of the loss on the last stage; 0 on others.

@@ -63,7 +63,7 @@ extension RotationLearner {
         }
     }
 
-    /// max|RᵀR − I| over the rotations. Where ranks divide the work, each looks at some rows. Collective.
+    /// max|RᵀR − I| over the rotations. Where ranks divide the work, each compares some rows. Collective.
     package func orthogonalityError(over world: some Communicator) throws(MPIError) -> Double {
         guard settings.dividesUpdate else { return orthogonalityError }
         let rotations = rotations.named.map(\.tensor)

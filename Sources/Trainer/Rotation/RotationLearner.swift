@@ -134,7 +134,7 @@ package final class RotationLearner {
     package var orthogonalityError: Double { rotations.named.map { Double(Rotation.orthogonalityError($0.tensor)) }.max() ?? 0 }
 
     /// One step on `batch` (sequences of equal lengths), the share of this rank's replica of `globalSequences`; an
-    /// objective that does not run the network looks at none. Collective.
+    /// objective that does not run the network uses none. Collective.
     ///
     /// - Throws: ``MPIError``; ``RotationError`` from the update; ``TrainingError/diverged(step:)`` when the loss is not
     ///   finite, on all ranks alike.

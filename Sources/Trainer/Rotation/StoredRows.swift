@@ -53,7 +53,7 @@ struct StoredRows {
     /// - Parameters:
     ///   - network: this stage of the network in full precision, its norms fused.
     ///   - windows: windows of all replicas, of equal lengths.
-    ///   - tokens: number of tokens that a step looks at, over all windows, equally many of each.
+    ///   - tokens: number of tokens that a step uses, over all windows, the same number of each.
     ///   - storage: where the rows are kept.
     init(
         _ network: Network<QuantizedHooks>, _ rotations: Rotations, _ settings: RotationLearner.Settings, windows: [[Int32]],

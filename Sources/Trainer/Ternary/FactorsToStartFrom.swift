@@ -22,7 +22,7 @@ package struct FactorsToStartFrom {
         path: String, _ choice: LayerPattern, keepingTo sparsity: TernarySparsity = .none,
         mode: TernaryOptions.Mode = .default, of linears: [LinearShape]
     ) throws {
-        file = PathKind(path) == .folder ? "\(path)/\(TernaryReport.fileName)" : path
+        file = PathKind(path) == .folder ? "\(path)/\(RunFiles.factors)" : path
         let all = try TernaryFile.read(file)
         try all.check(against: linears, file: file)
         let chosen = try choice.choose(among: linears).map(\.name)
@@ -78,7 +78,7 @@ extension ModelFolder {
     /// - Throws: ``ConfigurationError``.
     package func checkIsNoTernaryProduct(_ weights: ModelWeights<some TensorValue>) throws(ConfigurationError) {
         for folder in ["\(path)/..", path] {
-            let file = "\(folder)/\(TernaryReport.fileName)"
+            let file = "\(folder)/\(RunFiles.factors)"
             // A file that cannot be read says nothing about this model.
             guard PathKind(file) == .file, let factors = try? TernaryFile.read(file) else { continue }
             for index in weights.names.indices where weights.isLinear(index) {

@@ -24,7 +24,8 @@ extension LayerPattern {
         let linears = linears.filter { !TernaryDecomposition.isTooSmall($0.shape) }
         for pattern in parts where !linears.contains(where: { pattern.matches($0.name) }) {
             let example = linears.first.map { "; the name of one is \($0.name)" } ?? ""
-            throw ConfigurationError("ternary.layers", "'\(pattern.settingText)' names no linear layer of the model\(example)")
+            throw ConfigurationError(
+                "ternary.layers", "'\(pattern.settingText)' matches no linear layer of the model\(example)")
         }
         return linears.filter { matches($0.name) }
     }

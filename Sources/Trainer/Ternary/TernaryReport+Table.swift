@@ -2,9 +2,6 @@ package import Support
 package import TernarySVD
 
 extension TernaryReport {
-    /// The packed factors, in a run's folder.
-    package static let fileName = "ternary.safetensors"
-
     /// Components, cost and error of each ternary layer; counts are per token.
     package var table: Table {
         let names = LayerNames(layers.map(\.name))

@@ -2,7 +2,7 @@ internal import Support
 internal import TernarySVD
 internal import TransitionBus
 
-/// A message about a layer: its transition, and the adaptation that goes with it, so that any rank can compute the next one.
+/// A message about a layer: its transition, and the adaptation that belongs to it, so that any rank can compute the next one.
 ///
 /// Layout, little-endian: budget of non-zeros u64, price of a non-zero f32, then the transition as ``TransitionCodec`` has it.
 struct TransitionMessage {
