@@ -11,8 +11,8 @@ struct Program {
         let output: String
         let errors: String
 
-        /// Whether mpirun has crashed itself while it ended ranks that abort, as that of Open MPI 4.1 now and then does: the code
-        /// is then none of the program's.
+        /// Whether mpirun has crashed itself while it ended ranks that abort, as that of Open MPI 4.1 now and then does. Then
+        /// the code is none of the program's.
         var hasLostCode: Bool { errors.contains("PMIx_server_finalize") }
 
         /// The program's own lines on standard error; mpirun adds others.
