@@ -107,7 +107,7 @@ let package = Package(
                 "Support", "TensorCore", "Collectives", "CZeroMQ",
             ]),
         // The model that ships with the program.
-        module("EmbeddedModel", resources: [.copy("Resources/wiki-llama-4m")]),
+        module("EmbeddedModel", ["Support"], resources: [.copy("Resources/wiki-llama-4m")]),
         module("Datasets", ["Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Collectives", "Parallelism"]),
         module(
             "Configuration",

@@ -113,16 +113,14 @@ extension GGUFImport {
 
     /// Whether the folder is there and was made of these bytes; false for one made of others that the file had.
     ///
-    /// Another process may be putting its own in the folder's place: what is found to be none is looked at again as long as it
-    /// is another one than before.
-    private static func isMade(_ folder: String, of path: String, _ digest: String) throws -> Bool {
-        var last: FileIdentity?
-        while let identity = FileIdentity(folder) {
-            if let made = digestOfSource(folder) { return made == digest }
-            guard identity != last else {
+    /// Another process may be putting its own in the folder's place. So one folder is held and looked at, whatever it is called
+    /// meanwhile, and only one that still has its name is none of an import's: an import's is moved before it is removed.
+    static func isMade(_ folder: String, of path: String, _ digest: String) throws -> Bool {
+        while let held = HeldFile(folder) {
+            if let made = digestOfSource(held.path) { return made == digest }
+            guard !held.isNamed(folder) else {
                 throw ExportError(.place, folder, "is where the folder imported from \(path) would be; move it away")
             }
-            last = identity
         }
         return false
     }

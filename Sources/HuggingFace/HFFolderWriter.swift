@@ -26,8 +26,10 @@ package final class HFFolderWriter {
     ///   Else two at a time are refused.
     package init(_ path: String, besideOthers: Bool = false) throws(FileError) {
         self.path = path.withoutEndingSlashes
-        replaces = PathKind(self.path) == .folder
-        guard replaces || PathKind(self.path) == .absent else {
+        // Looked at once: between two looks another writer may have put its folder there.
+        let kind = PathKind(self.path)
+        replaces = kind == .folder
+        guard replaces || kind == .absent else {
             throw FileError(.inputOutput, self.path, "is there already and is not a folder")
         }
         if besideOthers {

@@ -40,7 +40,8 @@ package struct PlanJob {
     private func report(_ config: RunConfig) throws -> PlanReport {
         let job = type(of: config.plan.job.job)
         try job.checkSettings(config)
-        let path = try model.map { try GivenPath.model(EmbeddedModel.resolve($0)) } ?? config.model.path ?? EmbeddedModel.path
+        let given = try EmbeddedModel.resolve(model ?? config.model.path)
+        let path = model == nil ? given : try GivenPath.model(given)
         let keys = try ModelRegistry.configuration(at: path)
         guard !CompressedFolder.isPacked(path, keys) else {
             throw ConfigurationError(path, "is compressed already; plan the job on the model it was made from")

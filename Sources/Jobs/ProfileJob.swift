@@ -26,7 +26,7 @@ package struct ProfileJob {
     }
 
     private func describe(_ config: RunConfig) throws -> String {
-        let path = (folder.map(EmbeddedModel.resolve) ?? config.model.path ?? EmbeddedModel.path).withoutEndingSlashes
+        let path = try EmbeddedModel.resolve(folder ?? config.model.path).withoutEndingSlashes
         let file = "\(path)/\(RunFiles.factors)"
         let factors = access(file, F_OK) == 0 ? try TernaryFile.read(file) : try binaryFactors(path)
         guard !factors.isEmpty else {

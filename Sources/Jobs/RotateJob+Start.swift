@@ -27,7 +27,7 @@ extension RotateJob {
         _ run: LanguageModelRun<some Communicator>, _ recipe: RotationRecipe, base: Parameters<StoredTensor>, _ text: Windows?
     ) throws -> RotationLearner {
         let (context, rotation) = (run.context, run.context.config.rotation)
-        let sharing = try run.sharing()
+        let sharing = try run.sharing(.ofRotate)
         func made(_ settings: RotationLearner.Settings, from start: Rotations) -> RotationLearner {
             var settings = settings
             (settings.dividesUpdate, settings.dividesWeights) = (sharing.dividesUpdate, sharing.dividesWeights)

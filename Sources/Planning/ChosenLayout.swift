@@ -15,8 +15,9 @@ extension RunConfig {
     package func chooseLayout(
         job: String, stagesBefore before: () -> Int?, over world: some Communicator
     ) throws -> ParallelDims {
-        let path = model.path ?? EmbeddedModel.path
-        let shape = try world.agree { try ModelRegistry.model(ModelRegistry.configuration(at: path)).architecture }
+        let shape = try world.agree {
+            try ModelRegistry.model(ModelRegistry.configuration(at: EmbeddedModel.resolve(model.path))).architecture
+        }
         // Other errors of the input are found when it is read.
         let canPlan = shape.isOfPlannableSize && data.sequenceLength <= shape.maximumPositions
         if canPlan, let job = ModelJob(rawValue: job) {

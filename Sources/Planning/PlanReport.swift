@@ -141,9 +141,7 @@ package struct PlanReport: Sendable {
             )
         } else if best.planned.idleReplicas > 0 {
             all.append(
-                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in the evaluation: it has "
-                    + "\(best.sequences) windows"
-            )
+                "\(best.planned.idleReplicas) of \(best.planned.layout.data) replicas are idle in " + dividedParts(best))
         }
         if PlannedCommand.path(of: model) == nil {
             all.append(
@@ -153,6 +151,18 @@ package struct PlanReport: Sendable {
         let used = best.planned.layout.ranks * best.cluster.threadsPerRank
         if used < cores { all.append("\(cores - used) of \(cores) cores are idle") }
         return all
+    }
+
+    /// What is divided among fewer replicas than there are.
+    private func dividedParts(_ run: PlannedRun) -> String {
+        if !workload.learns { return "the evaluation: it has \(counted(run.sequences, "window"))" }
+        if workload.looksAtWeights {
+            return "the steps: they divide the weights by blocks, and there are \(counted(workload.dividedParts, "block"))"
+        }
+        let key =
+            config.data.train.path == nil && config.data.sampledSequences < config.rotation.sequences
+            ? "data.sampled_sequences" : "rotation.sequences"
+        return "the steps: they look at \(counted(workload.dividedParts, "stored sequence")) (\(key))"
     }
 
     private var verdict: String {

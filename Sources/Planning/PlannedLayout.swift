@@ -32,7 +32,7 @@ package struct PlannedLayout: Sendable {
     /// Share of the passes' time in which a stage waits for others; 0 without passes.
     package let bubbleFraction: Double
     package let fits: Bool
-    /// Replicas without a sequence of the step.
+    /// Replicas without a part of the step: see `Workload.dividedParts`.
     package let idleReplicas: Int
     /// Whether a run takes this layout: it fits, and steps of the network have a sequence for every replica.
     package let runs: Bool

@@ -40,7 +40,7 @@ package struct Planner: Sendable {
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.threadsPerCore + communication
         let memory = MemoryPlan(workload, layout).bytes
         let fits = (memory.max() ?? 0) <= cluster.memoryPerRank
-        let idle = workload.runsNetwork ? max(0, layout.data - workload.sequences) : 0
+        let idle = max(0, layout.data - workload.dividedParts)
         let operations = zip(perMicrobatch, once).reduce(0.0) { $0 + microbatches * $1.0.operations + $1.1.operations }
         return PlannedLayout(
             layout: layout, layersPerStage: parts.map { workload.shape.layerCount(of: $0.blocks) }, memory: memory,
@@ -49,7 +49,7 @@ package struct Planner: Sendable {
             bytesPerStep: traffic.bytesPerStep(exchanged: sharing.exchangedBytes), communicationSeconds: communication,
             secondsPerStep: max(longest, shared),
             bubbleFraction: pipeline > 0 ? 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline) : 0,
-            fits: fits, idleReplicas: idle, runs: fits && !(workload.learns && idle > 0))
+            fits: fits, idleReplicas: idle, runs: fits && !(workload.cutsSteps && idle > 0))
     }
 
     /// Seconds of a step's passes.

@@ -101,6 +101,9 @@ package struct Workload: Sendable {
     var cutsSteps: Bool { learns && runsNetwork }
     /// Whether they look at the weights alone.
     var looksAtWeights: Bool { job == .rotate && config.rotation.objective == .weights }
+    /// What replicas divide among them in a step: its sequences, those whose activations are stored, or the blocks whose
+    /// weights it looks at. Replicas beyond have nothing to do.
+    var dividedParts: Int { runsNetwork ? sequences : looksAtWeights ? shape.blocks.count : storedSequences }
     /// Sequences whose activations are stored, over all replicas.
     var storedSequences: Int {
         let rotation = config.rotation
@@ -118,27 +121,40 @@ package struct Workload: Sendable {
 
     /// The learning of the rotations that `quantize` learns itself, or that `rotate` learns before its first step; nil where
     /// there is none.
-    package var learning: Workload? {
-        var config = config
+    var learning: Workload? {
         switch job {
         case .quantize:
             let learns = config.quantize.recipe == .auto || config.quantize.transform == .learned
-            guard learns, config.rotation.path == nil else { return nil }
-            if config.rotation.r1 != .none { config.rotation.r1 = .learned }
-            if config.rotation.r2 != .none { config.rotation.r2 = .learned }
-            // Nothing else comes before these steps, whatever is set for `rotate`.
-            (config.rotation.starts, config.rotation.pretrainSteps) = (1, 0)
-            // Counted with the job's own use of the calibration text.
-            config.rotation.balance = false
-            config.rotation.objective = config.roundsTurnedActivations ? .range : .weights
-            config.training.steps = config.quantize.learningSteps
+            return learns && config.rotation.path == nil ? Workload(.inQuantize, config, shape).part(of: self) : nil
         case .rotate:
             guard config.rotation.pretrainSteps > 0 else { return nil }
+            var config = config
             (config.rotation.objective, config.rotation.trainWeightBits) = (.range, 16)
             (config.training.steps, config.rotation.pretrainSteps) = (config.rotation.pretrainSteps, 0)
+            return Workload(.rotate, config, shape).part(of: self)
         case .train, .qat, .ptq, .eval: return nil
         }
-        return Workload(.rotate, config, shape).part(of: self)
+    }
+
+    /// Steps that learn rotations: those of `rotate`, or those that `quantize` takes where it learns rotations itself.
+    package enum RotationSteps: Sendable { case ofRotate, inQuantize }
+
+    /// The work of such steps.
+    package init(_ steps: RotationSteps, _ config: RunConfig, _ shape: Architecture) {
+        guard steps == .inQuantize else {
+            self.init(.rotate, config, shape)
+            return
+        }
+        var own = config
+        if own.rotation.r1 != .none { own.rotation.r1 = .learned }
+        if own.rotation.r2 != .none { own.rotation.r2 = .learned }
+        // Nothing else comes before these steps, whatever is set for `rotate`.
+        (own.rotation.starts, own.rotation.pretrainSteps) = (1, 0)
+        // Counted with the job's own use of the calibration text.
+        own.rotation.balance = false
+        own.rotation.objective = config.roundsTurnedActivations ? .range : .weights
+        own.training.steps = config.quantize.learningSteps
+        self = Workload(.rotate, own, shape).part(of: Workload(.quantize, config, shape))
     }
 
     /// Forward passes of networks in a step: the job's own, and those that it is compared with.

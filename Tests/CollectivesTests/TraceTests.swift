@@ -54,7 +54,7 @@ import Testing
         #expect(spans.map { $0["name"]?.string } == ["step 2", "rotate weights"])
         #expect(spans.map { $0["cat"]?.string } == ["step", "compute"] && spans[1]["tid"]?.integer == 0)
         let times = spans.map { ($0["ts"]?.number ?? .nan, $0["dur"]?.number ?? .nan) }
-        #expect(times[1].1 >= 2000 && times[0].1 >= times[1].1 && times[0].1 < 5e6 && times[0].0 >= 0)
+        #expect(times[1].1 >= 2000 && times[0].1 >= times[1].1 && times[0].1 < 300e6 && times[0].0 >= 0)
         #expect(times[0].0 <= times[1].0 && times[1].0 + times[1].1 <= times[0].0 + times[0].1 + 0.002)
         #expect(json["otherData"]?["dropped_spans"]?.integer == 0)
         #expect(json["otherData"]?["program"]?.string == ProgramVersion.name)

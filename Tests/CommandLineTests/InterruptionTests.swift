@@ -30,6 +30,17 @@ extension CommandLineTests {
             Issue.record("no \(steps) steps in two minutes")
         }
 
+        /// Returns, once a run under launch has resumed so many times, after which step it has last; 0 without any.
+        private func resumed(_ run: Program.Running, times: Int) throws -> Int {
+            for _ in 0..<12_000 where run.isRunning {
+                let parts = try run.output.components(separatedBy: "resumes after step ").dropFirst()
+                if parts.count >= times { return parts.last.flatMap { Int($0.prefix { $0.isNumber }) } ?? 0 }
+                usleep(10_000)
+            }
+            Issue.record("not resumed: \(try run.output)")
+            return 0
+        }
+
         /// The ranks that mpirun has started; of launch, mpirun.
         private func ranks(of mpirun: pid_t) throws -> [pid_t] {
             let text = try String(contentsOfFile: "/proc/\(mpirun)/task/\(mpirun)/children", encoding: .utf8)
@@ -84,9 +95,10 @@ extension CommandLineTests {
                 if kills == 0 { try wait("out", steps: 5) } else { usleep(UInt32.random(in: 250_000...900_000)) }
                 if let victim = startedRank(of: run) { kill(victim, SIGKILL) }
                 let started = Date()
-                let code = try run.wait().code
-                if code == 0 { break }
-                #expect(code == 137 && Date().timeIntervalSince(started) < Self.timeout)
+                let outcome = try run.wait()
+                if outcome.code == 0 { break }
+                #expect(outcome.code == 137 || outcome.hasLostCode, "\(outcome)")
+                #expect(Date().timeIntervalSince(started) < Self.timeout)
                 kills += 1
             }
             #expect(kills > 0)
@@ -117,27 +129,26 @@ extension CommandLineTests {
             kill(victim, SIGSTOP)
             let start = Date()
             let outcome = try run.wait()
-            #expect(outcome.code == 75, "\(outcome)")
+            #expect(outcome.code == 75 || outcome.hasLostCode, "\(outcome)")
             #expect(Date().timeIntervalSince(start) < 6 + Self.timeout)
             #expect(
                 outcome.errorLines.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
                 "\(outcome.errors)")
-            for _ in 0..<100 where isRunning(victim) { usleep(20_000) }
-            #expect(!isRunning(victim), "the stopped rank is left behind")
+            expectEnd(of: [victim], mpirun: run.identifier)
         }
 
         /// The other rank draws its sequences to the end and waits then, outside of any step.
         @Test func `a rank that hangs before the first step ends the run with 75, too`() throws {
             let settings = ["watchdog.step=6", "data.eval.path=sampled", "data.eval.windows=4000"]
             let run = try start("out", ranks: 2, settings)
-            for _ in 0..<3000 {
+            for _ in 0..<12_000 {
                 if try run.output.contains("drawing") || !run.isRunning { break }
                 usleep(10_000)
             }
             let victim = try #require(try ranks(of: run.identifier).last)
             kill(victim, SIGSTOP)
             let outcome = try run.wait()
-            #expect(outcome.code == 75, "\(outcome)")
+            #expect(outcome.code == 75 || outcome.hasLostCode, "\(outcome)")
             #expect(
                 outcome.errorLines.count == 1 && outcome.errors.contains("rank 1 has made no progress for 6"),
                 "\(outcome.errors)")
@@ -147,18 +158,20 @@ extension CommandLineTests {
         @Test func `launch starts a run again whose rank was killed, and the run goes on`() throws {
             let run = try Program.start(
                 ["launch", "-n", "2", "--max-restarts", "1"]
-                    + arguments("out", ["training.steps=1000", "checkpoint.every=5"]) + ["--resume", "never"],
+                    + arguments("out", ["training.steps=300", "checkpoint.every=5"]) + ["--resume", "never"],
                 in: model.path)
-            for steps in [11, 41] {
-                try wait("out", steps: steps)
+            for kills in 0..<2 {
+                // Once the attempt after the last kill has saved something, too.
+                try wait("out", steps: 11 + resumed(run, times: kills))
                 let mpirun = try #require(try ranks(of: run.identifier).first)
                 kill(try #require(try ranks(of: mpirun).last), SIGKILL)
             }
             let outcome = try run.wait()
             #expect(outcome.code == 0, "\(outcome)")
-            #expect(outcome.errors.components(separatedBy: "exit code 137; restart 1 of 1").count == 3, "\(outcome.errors)")
+            let restarts = outcome.hasLostCode ? "; restart 1 of 1" : "exit code 137; restart 1 of 1"
+            #expect(outcome.errors.components(separatedBy: restarts).count == 3, "\(outcome.errors)")
             #expect(outcome.output.components(separatedBy: "resumes after step").count == 3)
-            #expect(try model.metrics("out", "step") == (0..<1000).map(Double.init))
+            #expect(try model.metrics("out", "step") == (0..<300).map(Double.init))
         }
 
         /// The processes end before the timeout does; what is left behind is named, and killed.
@@ -224,12 +237,12 @@ extension CommandLineTests {
                 in: model.path, environment: ["PATH": path])
             try wait("out", steps: 11)
             let mpirun = try #require(try ranks(of: run.identifier).first)
-            // The supervisor looks every second.
-            usleep(1_500_000)
+            // The supervisor looks every second, or a little later where it has to wait for a core.
+            usleep(4_000_000)
             let rank = String(decoding: try model.read("rank"), as: UTF8.self).filter { $0.isNumber }
             kill(try #require(pid_t(rank)), SIGKILL)
             expectEnd(of: [mpirun], mpirun: mpirun)
-            for _ in 0..<3000 where run.isRunning {
+            for _ in 0..<12_000 where run.isRunning {
                 if try run.output.contains("resumes after step") { break }
                 usleep(10_000)
             }

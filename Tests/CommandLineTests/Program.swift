@@ -11,6 +11,10 @@ struct Program {
         let output: String
         let errors: String
 
+        /// Whether mpirun has crashed itself while it ended ranks that abort, as that of Open MPI 4.1 now and then does. Then
+        /// the code is none of the program's.
+        var hasLostCode: Bool { errors.contains("PMIx_server_finalize") }
+
         /// The program's own lines on standard error; mpirun adds others.
         var errorLines: [String] {
             errors.split(separator: "\n").map(String.init).filter { $0.hasPrefix("sq-train: error:") }
@@ -23,8 +27,9 @@ struct Program {
         return bundle.deletingLastPathComponent().appendingPathComponent("sq-train").path
     }()
 
-    /// Seconds. A hang is a failure, not a wait: no command here needs a tenth of it on a machine at rest.
-    static let timeLimit = 300.0
+    /// Seconds. A hang is a failure, not a wait: no command here needs a twentieth of it on a machine at rest. Where others
+    /// compete for its cores, ranks that wait for each other in every step took fifty times as long.
+    static let timeLimit = 600.0
 
     /// A run under way.
     final class Running {
@@ -108,8 +113,7 @@ struct Program {
             try start(arguments, in: folder, ranks: ranks, environment: environment, fileSizeLimit: fileSizeLimit).wait()
         }
         let first = try outcome()
-        // mpirun of Open MPI 4.1 now and then crashes itself while it ends ranks that abort, and the code is lost.
-        return ranks > 0 && first.errors.contains("PMIx_server_finalize") ? try outcome() : first
+        return ranks > 0 && first.hasLostCode ? try outcome() : first
     }
 
     /// Runs a script of bash, in which `"$0"` is the program: its path may hold spaces.

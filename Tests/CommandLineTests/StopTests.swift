@@ -19,7 +19,7 @@ extension CommandLineTests {
 
         /// Returns once the run has printed this.
         private func wait(_ run: Program.Running, for text: String) throws {
-            for _ in 0..<6000 {
+            for _ in 0..<12_000 {
                 if try run.output.contains(text) { return }
                 guard run.isRunning else { break }
                 usleep(10_000)
@@ -82,12 +82,18 @@ extension CommandLineTests {
 
         /// As `timeout` and closing terminals do.
         @Test func `a request that comes twice at the same moment is one`() throws {
-            let run = try start("rotate", ["training.steps=1000000", "checkpoint.every=0"])
-            try wait(run, for: "learning 1/")
-            run.send(SIGTERM)
-            usleep(20_000)
-            run.send(SIGTERM)
-            #expect(try stop(run, by: 0, code: 128 + SIGTERM).output.contains("stopped on request after step"))
+            // Where the machine lets the second wait for longer than a moment it is another one: then once more.
+            for attempt in 1...3 {
+                let run = try start("rotate", ["training.steps=1000000", "checkpoint.every=0"])
+                try wait(run, for: "/1000000")
+                run.send(SIGTERM)
+                usleep(20_000)
+                run.send(SIGTERM)
+                let outcome = try run.wait()
+                #expect(outcome.code == 128 + SIGTERM && outcome.errorLines.isEmpty, "\(outcome)")
+                if outcome.output.contains("stopped on request after step") { break }
+                #expect(attempt < 3, "\(outcome)")
+            }
         }
 
         @Test func `a reader that leaves lets the run save itself`() throws {

@@ -50,7 +50,7 @@ extension CommandLineTests {
                 ["sweep", "grid.yaml", "--out", "out"] + (ranks > 1 ? ["--side-by-side", "\(ranks)"] : []), in: folder.path,
                 ranks: ranks)
             let metrics = folder.file("out/train,seed=1/metrics.jsonl")
-            for _ in 0..<6000 {
+            for _ in 0..<12_000 {
                 if let begun = try? InputFile.contents(of: metrics, limit: 1 << 30), !begun.isEmpty { break }
                 usleep(10_000)
             }

@@ -83,7 +83,7 @@ extension CommandLineTests {
             let run = try Program.start(
                 ["train"] + model.arguments() + ["--set", "training.steps=1000000", "--trace", "out/a.json"], in: model.path,
                 ranks: 2)
-            for _ in 0..<3000 where run.isRunning {
+            for _ in 0..<12_000 where run.isRunning {
                 if (try? model.read("out/metrics.jsonl"))?.count(where: { $0 == 10 }) ?? 0 > 2 { break }
                 usleep(10_000)
             }

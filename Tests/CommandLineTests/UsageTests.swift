@@ -27,6 +27,17 @@ extension CommandLineTests {
                 ["launch", "-n", "2"], in: folder.path, ranks: ranks, code: 64, fragment: "mpirun itself")
         }
 
+        @Test(arguments: ["eval", "plan", "profile", "generate --prompt a", "eval --set model.path=embedded"])
+        func `a program that was copied without its model says what to copy`(_ command: String) throws {
+            let folder = try TemporaryFolder()
+            let outcome = try Program.shell(#"cp "$0" alone && ./alone "# + command, in: folder.path)
+            #expect(outcome.code == 66, "\(outcome)")
+            #expect(outcome.errorLines.count == 1 && outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
+            for part in ["/sq-train_EmbeddedModel.resources: is not there", "copy this folder beside the program"] {
+                #expect(outcome.errors.contains(part), "\(outcome.errors)")
+            }
+        }
+
         @Test func `a word near a command asks whether it is meant, and any other says which there are`() throws {
             let folder = try TemporaryFolder()
             for (word, fragment) in [

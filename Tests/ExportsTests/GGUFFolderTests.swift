@@ -50,26 +50,38 @@ import Testing
         let model = try ExportedModel()
         let path = model.file("a.gguf")
         try model.export("gguf-f32", to: "a.gguf")
-        _ = try GGUFImport.folder(of: path)
-        let (folder, other, last) = (path + ".folder", model.file("other"), model.file("last"))
-        try FileManager.default.copyItem(atPath: folder, toPath: other)
+        let folder = try GGUFImport.folder(of: path)
+        let (other, old, source) = (model.file("other"), model.file("old"), model.file("source"))
+        for copy in [other, source] { try FileManager.default.copyItem(atPath: folder, toPath: copy) }
+        let digest = try InputFile(path).sha256()
         let isDone = Mutex(false)
         let failures = Mutex([String]())
+        let found = Mutex(0)
         DispatchQueue.concurrentPerform(iterations: 2) { thread in
             guard thread == 0 else {
                 while !isDone.withLock({ $0 }) {
-                    rename(folder, last)
+                    // As an import does that puts its own in the folder's place.
+                    rename(folder, old)
                     rename(other, folder)
-                    rename(last, other)
+                    try? removeTree(old)
+                    try? FileManager.default.copyItem(atPath: source, toPath: other)
+                    // Away and back again.
+                    rename(folder, old)
+                    rename(old, folder)
                 }
                 return
             }
-            for _ in 0..<500 {
-                do { _ = try GGUFImport.folder(of: path) } catch { failures.withLock { $0.append("\(error)") } }
+            for _ in 0..<5000 {
+                do {
+                    if try GGUFImport.isMade(folder, of: path, digest) { found.withLock { $0 += 1 } }
+                } catch {
+                    failures.withLock { $0.append("\(error)") }
+                }
             }
             isDone.withLock { $0 = true }
         }
         #expect(failures.withLock { $0 } == [])
+        #expect(found.withLock { $0 } > 0)
     }
 
     @Test func `what a killed import has left goes with the next one, and what a living one is making stays`() throws {

@@ -82,6 +82,25 @@ import Testing
         #expect(try #require(evaluation.0.best).planned.idleReplicas == 0 || evaluation.1.text.contains("idle"))
     }
 
+    /// Such a run is not refused: nobody waits for a replica without a part.
+    @Test(arguments: [
+        (["rotation.objective=range", "rotation.sequences=5"], 11, "5 stored sequences (rotation.sequences)"),
+        (["rotation.objective=whip", "data.sampled_sequences=1"], 15, "1 stored sequence (data.sampled_sequences)"),
+        (["rotation.objective=weights"], 8, "by blocks, and there are 8 blocks"), (["rotation.objective=range"], 0, ""),
+    ]) func `replicas without a part of steps that do not run the network are warned of`(
+        _ settings: [String], _ idle: Int, _ parts: String
+    ) throws {
+        let all = Self.cluster + ["plan.ranks_per_node=4", "parallel.data=16"] + settings
+        let (search, report) = try self.search(.rotate, all, shape: "wiki-llama-4m")
+        let best = try #require(search.best)
+        #expect(best.planned.runs && best.planned.layout.data == 16 && best.planned.idleReplicas == idle)
+        let warnings = (report.json["warnings"]?.array ?? []).compactMap(\.string).filter { $0.contains("replica") }
+        #expect(warnings.count == (idle > 0 ? 1 : 0))
+        if let warning = warnings.first {
+            #expect(warning.hasPrefix("\(idle) of 16 replicas are idle in the steps: ") && warning.hasSuffix(parts))
+        }
+    }
+
     @Test func `ptq is planned in hours, without steps`() throws {
         let (search, report) = try self.search(.ptq, Self.cluster)
         #expect(try #require(search.best).hours > 0)

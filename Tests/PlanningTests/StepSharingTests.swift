@@ -49,6 +49,23 @@ import Testing
         #expect(!sharing(try planner(.train, ranks: 16), layout).dividesUpdate)
     }
 
+    /// Whatever `rotate` would learn with these settings.
+    @Test func `what quantize learns is divided where its steps take longer than the exchange`() throws {
+        let layout = Layout(data: 16, pipeline: 1, microbatches: 1)
+        let settings = ["rotation.r1=hadamard", "rotation.r2=hadamard", "quantize.transform=learned"]
+        func learned(_ planner: Planner) -> StepSharing {
+            StepSharing(Workload(.inQuantize, planner.workload.config, Self.shape), layout, on: planner.cluster)
+        }
+        let fast = try planner(.quantize, ranks: 16, settings)
+        #expect(learned(fast).dividesUpdate && !learned(fast).dividesWeights)
+        #expect(!sharing(try planner(.rotate, ranks: 16, settings), layout).dividesUpdate)
+        #expect(!learned(try planner(.quantize, ranks: 16, bandwidth: 1e7, settings)).dividesUpdate)
+        #expect(!learned(try planner(.quantize, ranks: 16, settings + ["rotation.retraction=iterative"])).dividesUpdate)
+        // As it is planned.
+        let planned = try #require(fast.workload.learning)
+        #expect(StepSharing(planned, layout, on: fast.cluster) == learned(fast))
+    }
+
     @Test func `rounding weights with a search is divided, and a sharded optimizer's work is not repeated`() throws {
         let layout = Layout(data: 4, pipeline: 1, microbatches: 4)
         let rounding = try planner(ranks: 4, ["rotation.train_weight_bits=4"])

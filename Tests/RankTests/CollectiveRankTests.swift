@@ -3,6 +3,7 @@ import Planning
 import Support
 import Synchronization
 import TensorCore
+import TestSupport
 import Testing
 
 @testable import Collectives
@@ -76,12 +77,15 @@ extension RankTests {
 
         /// Too long to be sent before it is received; neither rank calls MPI between the start and the end.
         @Test(.enabled(if: RankWorld.shared.size > 1)) func `a message arrives while both ranks compute`() throws {
-            for _ in 0..<3 {
+            let own = try world.agree { world.isRoot ? try TemporaryFolder() : nil }
+            let folder = try world.fromRoot { own?.path ?? "" }
+            for round in 0..<3 {
+                let arrived = "\(folder)/\(round)"
                 var target = Tensor(repeating: 0, [1 << 20])
                 try world.barrier()
                 if rank == 0 {
                     let pending = try world.startSend(Tensor(repeating: 1, [1 << 20]), to: 1, tag: 5)
-                    compute(while: true)
+                    compute(while: PathKind(arrived) == .absent)
                     _ = try pending.wait()
                 } else if rank == 1 {
                     let memory = target.mutablePointer
@@ -92,16 +96,19 @@ extension RankTests {
                     let last = UnsafeMutableRawPointer(memory + target.count - 1)
                         .assumingMemoryBound(to: Atomic<UInt32>.self)
                     let isMissing = compute(while: last.pointee.load(ordering: .acquiring) == 0)
+                    try AtomicFile.write("", to: arrived)
                     #expect(!isMissing, "nothing has come")
                     #expect(try pending.wait()[flat: 1000] == 1)
                 }
             }
+            try world.barrier()
+            withExtendedLifetime(own) {}
         }
 
-        /// Until the condition is false, or for a second. Returns what the condition is then.
+        /// Until the condition is false, or for half a minute. Returns what the condition is then.
         @discardableResult
         private func compute(while condition: @autoclosure () -> Bool) -> Bool {
-            let end = ContinuousClock.now + .seconds(1)
+            let end = ContinuousClock.now + .seconds(30)
             var x = 1.0
             while condition(), .now < end {
                 for _ in 0..<1000 { x = (x + 1).squareRoot() }
@@ -116,8 +123,8 @@ extension RankTests {
             let offsets = try ClockOffsets.measure(over: world, machine: "machine \(rank)", clock: clock).offsets
             #expect(offsets.count == (rank == 0 ? size : 0))
             for (other, offset) in offsets.enumerated() {
-                // Ranks that share a core answer when it is their turn.
-                #expect(abs(offset - Int64(other) * 1_001_000_000) < 200_000_000, "rank \(other)")
+                // Ranks that share a core answer when it is their turn, and half of that time may be taken for their clock's.
+                #expect(abs(offset - Int64(other) * 1_001_000_000) < 500_000_000, "rank \(other)")
             }
             let same = try ClockOffsets.measure(over: world, machine: "one", clock: clock).offsets
             #expect(same.allSatisfy { $0 == 0 })

@@ -14,17 +14,16 @@ extension RankTests {
 
         /// Runs a sweep of small jobs of the embedded model in a folder that all ranks see, and says how it ended.
         ///
-        /// - Parameter body: given the folder, and what the sweep has thrown on this rank.
+        /// - Parameters:
+        ///   - said: given the folder, and what is said to the user, before the sweep goes on.
+        ///   - body: given the folder, and what the sweep has thrown on this rank.
         private func sweep(
-            _ runs: String, sideBySide: Int, before: (String) throws -> Void = { _ in },
+            _ runs: String, sideBySide: Int, said: @escaping (String, String) -> Void = { _, _ in },
             _ body: (String, AgreedError?) throws -> Void
         ) throws {
             let own = try world.agree { world.isRoot ? try TemporaryFolder() : nil }
             let folder = try world.fromRoot { own?.path ?? "" }
-            if world.isRoot {
-                try AtomicFile.write(runs, to: "\(folder)/grid.yaml")
-                try before("\(folder)/sweep")
-            }
+            if world.isRoot { try AtomicFile.write(runs, to: "\(folder)/grid.yaml") }
             try world.barrier()
             let settings = SettingsRequest(assignments: [
                 "out=\(folder)/sweep", "data.sequence_length=16", "data.eval.windows=1", "eval.compare=false",
@@ -32,7 +31,11 @@ extension RankTests {
             var failure: AgreedError?
             do {
                 try SweepJob("\(folder)/grid.yaml", sideBySide: sideBySide).run(
-                    JobRequest(settings, resume: .auto), Reporter(isSpeaking: false), on: world)
+                    JobRequest(settings, resume: .auto),
+                    Reporter(isSpeaking: world.isRoot, isTerminal: false, interval: .seconds(5)) {
+                        said("\(folder)/sweep", $0)
+                    },
+                    on: world)
             } catch let error as AgreedError {
                 failure = error
             }
@@ -58,15 +61,9 @@ extension RankTests {
         @Test func `a group that cannot write down how a run has ended stops no other, and all end with its error`() throws {
             let bits = (0..<max(2, world.size)).map { "\(8 - $0)" }.joined(separator: ", ")
             let runs = "runs: [{job: quantize, grid: {quantization.weights.bits: [\(bits)]}}]"
-            var blocker: pthread_t?
-            defer { if let blocker { pthread_join(blocker, nil) } }
-            try sweep(runs, sideBySide: world.size) { folder in
-                let taken = "\(folder)/\(SweepFolder.ledgerName)/1"
-                blocker = try SystemThread.start {
-                    // As long as a test may take.
-                    for _ in 0..<60_000 where PathKind(taken) != .folder { usleep(1000) }
-                    _ = mkdir("\(taken)/outcome.json", 0o755)
-                }
+            try sweep(runs, sideBySide: world.size) { folder, text in
+                // Once a group has taken the second run.
+                if text.contains("== run 2 of") { _ = mkdir("\(folder)/\(SweepFolder.ledgerName)/1/outcome.json", 0o755) }
             } _: { folder, failure in
                 #expect(failure?.description.contains("outcome.json") == true)
                 #expect(PathKind("\(folder)/\(SweepFolder.ledgerName)/0/outcome.json") == .file)

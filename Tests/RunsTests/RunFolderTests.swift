@@ -64,12 +64,13 @@ import Testing
         let temporary = try TemporaryFolder()
         let other = open(temporary.file("run.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         #expect(flock(other, LOCK_EX) == 0)
-        DispatchQueue.global().asyncAfter(deadline: .now() + 1) { close(other) }
         var lines: [String] = []
         do {
             let lock = try FolderLock(temporary.path) {
                 lines.append($0)
                 if isSigned { #expect(write(other, "a", 1) == 1) }
+                // A while after it has been told, in which it could be told again.
+                DispatchQueue.global().asyncAfter(deadline: .now() + 0.5) { close(other) }
             }
             withExtendedLifetime(lock) {}
         }

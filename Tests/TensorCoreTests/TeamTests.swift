@@ -106,7 +106,7 @@ import Testing
     }
 
     /// Whether all other items were done while the first was kept waiting.
-    private func othersGoOn() -> Bool {
+    private static func othersGoOn() -> Bool {
         let done = Atomic<Int>(0)
         let hasWaited = Atomic<Bool>(false)
         Team.share(8, in: 2) { items in
@@ -121,8 +121,10 @@ import Testing
         return hasWaited.load(ordering: .relaxed)
     }
 
-    @Test func `a thread that is late leaves its items to the others`() {
-        // While another test's work is under way the caller does all of its own alone.
-        withThreads(2) { #expect((0..<40).contains { _ in othersGoOn() }) }
+    @Test func `a thread that is late leaves its items to the others`() async {
+        // In a process of its own: while another test's work is under way the caller does all of its own alone.
+        await #expect(processExitsWith: .success) {
+            withThreads(2) { #expect((0..<40).contains { _ in TeamTests.othersGoOn() }) }
+        }
     }
 }

@@ -144,6 +144,22 @@ import Testing
         }
     }
 
+    @Test func `starts to choose from are made one at a time, so that many take no more memory than few`() async {
+        // In a process of its own: other tests take memory of the same pool.
+        await #expect(processExitsWith: .success) {
+            let (few, many) = try (
+                Setup(.range, assignments: ["rotation.starts=4"]), Setup(.range, assignments: ["rotation.starts=100"])
+            )
+            try withThreads(1) {
+                try few.learner.start(from: few.recipe.candidates, few.groups)
+                let before = StoragePool.shared.systemAllocations
+                try many.learner.start(from: many.recipe.candidates, many.groups)
+                // Those that stay: R1 and each R2 of the chosen ones.
+                #expect(StoragePool.shared.systemAllocations - before < 20)
+            }
+        }
+    }
+
     @Test(arguments: [
         (["rotation.objective=range"], "objective"), (["rotation.starts=2"], "starts"),
         (["rotation.pretrain_steps=2"], "pretrain"),

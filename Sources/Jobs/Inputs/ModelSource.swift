@@ -11,13 +11,13 @@ package enum ModelSource {
     ///
     /// - Throws: as `GivenPath/model(_:)` and `GGUFImport/folder(of:)`.
     package static func folder(_ path: String?) throws -> String {
-        try GGUFImport.folder(of: GivenPath.model(EmbeddedModel.resolve(path ?? EmbeddedModel.name)))
+        try GGUFImport.folder(of: GivenPath.model(EmbeddedModel.resolve(path)))
     }
 
     /// The name of such a folder in tables, without reading it, whether or not it exists.
     static func name(_ path: String?) -> String {
-        let given = EmbeddedModel.resolve(path ?? EmbeddedModel.name)
-        return (try? GivenPath.model(given)) ?? given
+        guard let path, path != EmbeddedModel.name else { return EmbeddedModel.path }
+        return (try? GivenPath.model(path)) ?? path
     }
 
     /// The folder for all ranks; the first rank does any import. Collective.

@@ -113,19 +113,15 @@ struct LanguageModelRun<World: Communicator> {
         return windows
     }
 
-    /// Which work of a step, that every rank could do itself, the ranks divide. Collective.
-    ///
-    /// - Parameter job: `rotate`, or another one that learns rotations.
-    func sharing(_ job: ModelJob = .rotate) throws -> StepSharing {
-        let planner = try planner(job)
-        let workload = job == .rotate ? planner.workload : planner.workload.learning ?? planner.workload
-        return StepSharing(workload, layout(workload), on: planner.cluster)
+    /// Which work of steps that learn rotations, and that every rank could do itself, the ranks divide. Collective.
+    func sharing(_ steps: Workload.RotationSteps) throws -> StepSharing {
+        let workload = Workload(steps, context.config, model.architecture)
+        return StepSharing(workload, layout(workload), on: try cluster())
     }
 
-    /// A planner for these machines, with the speed that was measured at the start. Collective.
-    private func planner(_ job: ModelJob) throws -> Planner {
-        let cluster = try Cluster(of: context.communicator, threads: Team.threads, productFlops: floatPeak)
-        return Planner(Workload(job, context.config, model.architecture), cluster)
+    /// These machines, with the speed that was measured at the start. Collective.
+    private func cluster() throws -> Cluster {
+        try Cluster(of: context.communicator, threads: Team.threads, productFlops: floatPeak)
     }
 
     private func layout(_ workload: Workload) -> Layout {
@@ -135,7 +131,7 @@ struct LanguageModelRun<World: Communicator> {
 
     /// Adds `replicated_flops_share` to a job's part of `summary.json`. Collective.
     func addReplicatedShare(to results: inout JSONObject, _ job: ModelJob) throws {
-        let planner = try planner(job)
+        let planner = Planner(Workload(job, context.config, model.architecture), try cluster())
         results["replicated_flops_share"] = .double(planner.replicatedShare(layout(planner.workload)))
     }
 

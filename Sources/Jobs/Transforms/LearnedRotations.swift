@@ -32,7 +32,7 @@ struct LearnedRotations: ModelTransform {
         let (recipe, config) = (input.recipe, input.run.context.config)
         var learning = recipe.rotation.learner
         (learning.learnsR1, learning.learnsR2, learning.weightQuantizer) = (true, true, nil)
-        learning.dividesUpdate = try input.run.sharing(.quantize).dividesUpdate
+        learning.dividesUpdate = try input.run.sharing(.inQuantize).dividesUpdate
         learning.objective = config.roundsTurnedActivations ? .range : .weights
         let learner = RotationLearner(
             learning, input.run.model, base: input.network.fusingNorms(input.architecture), online: OnlineRotations(),

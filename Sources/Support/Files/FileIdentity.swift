@@ -26,3 +26,24 @@ package struct FileIdentity: Equatable, Sendable {
         return held == FileIdentity(path)
     }
 }
+
+/// A file or folder that stays the same one, whatever it is called meanwhile, and that keeps its identity for itself until this
+/// object goes.
+package final class HeldFile {
+    private let descriptor: Int32
+
+    /// Of what a path leads to, by way of links; nil where nothing is there that this process may read.
+    package init?(_ path: String) {
+        // Whatever it is, nobody is waited for.
+        descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+    }
+
+    deinit { close(descriptor) }
+
+    /// By which it is found under whatever name, also after it has been removed from it.
+    package var path: String { "/proc/self/fd/\(descriptor)" }
+
+    /// Whether it is what this path leads to now.
+    package func isNamed(_ path: String) -> Bool { FileIdentity.isNamed(descriptor, path) }
+}
