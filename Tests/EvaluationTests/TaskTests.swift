@@ -103,7 +103,7 @@ import Testing
         ("arc", #"{"question": "a", "choices": ["b"], "answerKey": "A"}"#, "choices.text: is not a list"),
         (
             "arc", #"{"question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "answerKey": "C"}"#,
-            "answerKey: is none"
+            "answerKey: is not one of"
         ),
         ("arc", #"{"question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B", "C"]}, "answerKey": "C"}"#, "2 texts"),
         ("hellaswag", #"{"activity_label": "a", "ctx_a": "b", "ctx_b": "c", "endings": [1, 2], "label": 0}"#, "endings"),

@@ -157,9 +157,9 @@ import Testing
 
     @Test(arguments: [
         ("opt_hf", "gguf-f16", "llama.cpp runs no network of this form"), ("opt_hf", "gguf-f16", "use --format huggingface"),
-        ("mistral_wide_head_hf", "gguf-q8_0", "rows of 60 are no whole blocks of 32"),
+        ("mistral_wide_head_hf", "gguf-q8_0", "rows of 60 do not divide into the blocks of 32"),
         ("mistral_wide_head_hf", "gguf-q4_0", "use --format gguf-f16"),
-        ("llama_base_hf", "gguf-tq2_0", "rows of 64 are no whole blocks of 256"),
+        ("llama_base_hf", "gguf-tq2_0", "rows of 64 do not divide into the blocks of 256"),
         ("llama_base_hf", "gguf-tq2_0", "use --format gguf-q8_0"),
     ])
     func `what no block or program can hold is refused with what works`(name: String, format: String, reason: String) throws {

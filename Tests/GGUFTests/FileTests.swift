@@ -77,7 +77,7 @@ import Testing
         (33, [9, 0, 0, 0, 9], "is an array of arrays"), (49, [0xC0], "a tensor's name is not UTF-8"),
         (50, [0], "has 0 axes"), (50, [5], "has 5 axes"), (54, [0], "an extent of 0"), (61, [0x80], "is not between 1"),
         (57, [0x7F, 0, 0, 0, 0, 0, 0, 0, 0x7F], "larger than the file"), (54, [200], "needs 1600 bytes"),
-        (70, [12], "has the type Q4_K"), (70, [99], "has the type 99"), (70, [8], "rows of 3 are no whole blocks"),
+        (70, [12], "has the type Q4_K"), (70, [99], "has the type 99"), (70, [8], "rows of 3 do not divide"),
         (74, [32], "begins at 32 of the data"),
     ])
     func `a header that breaks a rule is refused by its byte`(at: Int, bytes: [UInt8], fragment: String) throws {

@@ -71,7 +71,7 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
         MalformedTokenizer("merge of three", "model.merges[0]: is neither") { $0.merges = #"["a b c"]"# },
         MalformedTokenizer("merge that is a number", "model.merges[0]: is neither") { $0.merges = "[1]" },
         MalformedTokenizer("merges that are no list", "model.merges: is not a list") { $0.merges = "{}" },
-        MalformedTokenizer("unknown regex", #"pre_tokenizer.pattern: the regular expression (a+)+$ is none"#) {
+        MalformedTokenizer("unknown regex", #"pre_tokenizer.pattern: the regular expression (a+)+$ is not supported"#) {
             $0.preTokenizer = #"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}"#
         },
         MalformedTokenizer("other split behavior", #"behavior: "Dropped" is not supported"#) {
