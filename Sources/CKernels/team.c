@@ -17,7 +17,7 @@
 #include <unistd.h>
 #endif
 
-enum { SPINS = 3000, YIELDS = 200, PART_BITS = 24, LINE = 64 };
+enum { SPINS = 3000, YIELDING = 1000000, PART_BITS = 24, LINE = 64 };
 #define NEXT_WORK (UINT64_C(1) << PART_BITS)
 #define PART_MASK (NEXT_WORK - 1)
 
@@ -126,23 +126,33 @@ static void enlist(size_t wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-// Returns when all parts are finished.
+static int64_t nanoseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+// Returns when all parts are finished. A thread that sleeps wakes late: for a millisecond the caller only lets others go first.
 static void await(size_t parts, ck_meanwhile meanwhile, void *context) {
     static const struct timespec most = {.tv_nsec = 2000000};
     uint32_t finished;
+    int64_t start = 0;
     for (int i = 0; (finished = atomic_load(&team.finished)) < parts;) {
-        if (i++ < SPINS) {
+        if (i < SPINS) {
+            i++;
             pause_thread();
-        } else if (i < SPINS + YIELDS) {
-            sched_yield();
-        } else {
-            i = SPINS + YIELDS;
-            // Whoever finishes the last part looks at it after that, and this thread at the parts after this.
-            atomic_store(&team.waits, 1);
-            sleep_on(&team.finished, finished, meanwhile ? &most : NULL);
-            atomic_store(&team.waits, 0);
-            if (meanwhile) meanwhile(context);
+            continue;
         }
+        if (start == 0) start = nanoseconds();
+        if (nanoseconds() - start < YIELDING) {
+            sched_yield();
+            continue;
+        }
+        // Whoever finishes the last part looks at `waits` after that; the system looks at `finished` after this.
+        atomic_store(&team.waits, 1);
+        sleep_on(&team.finished, finished, meanwhile ? &most : NULL);
+        atomic_store(&team.waits, 0);
+        if (meanwhile) meanwhile(context);
     }
 }
 

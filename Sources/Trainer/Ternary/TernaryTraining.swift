@@ -216,7 +216,8 @@ package final class TernaryTraining<World: Communicator> {
         let begun = ContinuousClock.now
         let polledBefore = pollSeconds
         // A rank that waits for its own threads still answers others.
-        let computed = try Team.map(numbers.count, meanwhile: { try pollAtTimes(hasWorked: false) }) { place, isCaller in
+        let answer = { [self] in try pollAtTimes(hasWorked: false) }
+        let computed = try Team.map(numbers.count, meanwhile: answer) { place, isCaller in
             // Reading the processor time often makes the system give the core to others, which belongs to the span.
             try Trace.span(kind, numbers[place]) {
                 let time = TransitionDispatch.processorTime
