@@ -68,7 +68,7 @@ extension CommandLineTests {
             try AtomicFile.write(Self.grid, to: folder.file("grid.yaml"))
             try Program.expectRefusal(
                 ["sweep", "grid.yaml", "--out", "out", "--side-by-side", "2"], in: folder.path, ranks: 0, code: 78,
-                fragment: "--side-by-side: 1 rank cannot be divided into 2 groups")
+                fragment: "--side-by-side: 1 rank cannot be divided into 2 equal groups")
         }
     }
 }
