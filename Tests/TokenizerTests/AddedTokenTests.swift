@@ -66,15 +66,6 @@ import Testing
         #expect(tokenizer.encode(String(decoding: text, as: UTF8.self), addSpecialTokens: false) == expected)
     }
 
-    @Test func `Of tokens that are the same when normalized a special one counts`() throws {
-        var small = SmallTokenizer()
-        small.normalizer = #"{"type": "NFC"}"#
-        small.addedTokens = """
-            [{"id": 6, "content": "<e\\u0301>", "normalized": true}, {"id": 7, "content": "<\\u00e9>", "special": true, "normalized": true}]
-            """
-        #expect(try small.load().encode("a<e\u{301}>", addSpecialTokens: false) == [0, 7])
-    }
-
     /// A text that a normalizer changes in several steps, one of them across the ends of the parts that it is handed on in.
     @Test func `Replacements follow each other in a text of many parts`() throws {
         var small = SmallTokenizer()
