@@ -85,7 +85,7 @@ let package = Package(
                 "Compression",
             ]),
         module("Collectives", ["Support", "TensorCore", "CMPI"]),
-        module("Parallelism", ["Support", "TensorCore", "Autograd", "Collectives", "CKernels"]),
+        module("Parallelism", ["Support", "TensorCore", "Autograd", "Collectives"]),
         module(
             "Calibration",
             ["Support", "TensorCore", "Autograd", "HuggingFace", "Models", "Quantization", "Collectives", "Parallelism"]),
@@ -139,8 +139,7 @@ let package = Package(
             "Jobs",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "ChatTemplates", "Models", "Quantization",
-                "Rotation",
-                "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
+                "Rotation", "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
                 "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
         module(

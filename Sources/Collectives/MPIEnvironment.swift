@@ -46,8 +46,8 @@ package enum MPIEnvironment {
             // Without single copies a message of 1 MiB goes in 32 pieces. All on their way at once, it arrives after two looks
             // of both sides at what there is to do, instead of eleven.
             setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "64", 0)
-            // Sums in the background, in place: by default Open MPI 4.1 sends the whole buffer up a tree and down again, 2·log₂ n
-            // times. Rabenseifner's algorithm moves 2(n − 1)/n of it: with 8 ranks on 2 cores a step took 3 % less.
+            // Sums in the background, in place: by default Open MPI 4.1 sends the whole buffer up a tree and down again, 2·log₂
+            // n times. Rabenseifner's algorithm moves 2(n − 1)/n of it: with 8 ranks on 2 cores a step took 3 % less.
             setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0)
             try MPIError.check("MPI_Init_thread", rank: 0, cmpi_init())
             return try MPICommunicator(cmpi_world())

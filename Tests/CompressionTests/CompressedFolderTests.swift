@@ -306,7 +306,7 @@ import Testing
         config.json["quantization_config"] = .object(packing)
         try AtomicFile.write(config.text, to: path)
         let error = #expect(throws: FileError.self) { try CompressedFolder(folder.file("model")) }
-        #expect(error?.description.contains("not those of model.layers.0") == true)
+        #expect(error?.description.contains("otherwise than those of model.layers.0") == true)
     }
 
     @Test func `factors are read as they were written and run packed`() throws {

@@ -17,7 +17,7 @@ struct ExportedModel {
         {"added_tokens": [{"id": 0, "content": "<s>", "special": true}, {"id": 1, "content": "</s>", "special": true}],
          "normalizer": null, "post_processor": null, "decoder": {"type": "ByteLevel"},
          "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
-         "model": {"type": "BPE", "vocab": {"a": 2, "b": 3, "c": 4, "ab": 5, "bc": 6, "Ġ": 7, "Ġa": 9},
+         "model": {"type": "BPE", "vocab": {"<s>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, "ab": 5, "bc": 6, "Ġ": 7, "Ġa": 9},
          "merges": ["b c", ["a", "b"], "Ġ a"]}}
         """#
 

@@ -53,6 +53,10 @@ struct MalformedTokenizer: Sendable, CustomTestStringConvertible {
             $0.normalizer = #"{"type": "Replace", "pattern": {"String": "<s>"}, "content": ""}"#
             $0.addedTokens = #"[{"id": 6, "content": "<s>", "normalized": true}]"#
         },
+        MalformedTokenizer("added tokens that normalize to one", "the ids 6 and 7 have the same text when normalized") {
+            $0.normalizer = #"{"type": "NFC"}"#
+            $0.addedTokens = #"[{"id": 6, "content": "<e\u0301>"}, {"id": 7, "content": "<\u00e9>"}]"#
+        },
         MalformedTokenizer("normalizer that grows", "normalizer: could make a text more than 1000 times") {
             let step = #"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#
             let steps = Array(repeating: step, count: 30).joined(separator: ", ")

@@ -42,18 +42,30 @@ struct AddedTokens: Sendable {
         }
         specialIDs = Set(tokens.filter(\.isSpecial).map(\.id))
         var matchers: [Bool: [(content: [UInt8], token: Token)]] = [:]
-        // Of tokens that are the same when normalized a special one counts.
-        for token in tokens.filter(\.isSpecial) + tokens.filter({ !$0.isSpecial }) {
-            let content = Array(token.content.utf8)
-            let wanted = token.normalized ? normalizer?.apply(to: content[...]) ?? content : content
-            guard !wanted.isEmpty else {
-                throw TokenizerError(
-                    key: "added_tokens", problem: "nothing is left of \"\(token.content)\" when it is normalized")
+        var same: [[UInt8]: Token] = [:]
+        for token in tokens {
+            var content = Array(token.content.utf8)
+            if token.normalized, let normalizer {
+                content = normalizer.apply(to: content[...])
+                try Self.check(token, content, same.updateValue(token, forKey: content))
             }
-            matchers[token.normalized, default: []].append((wanted, token))
+            matchers[token.normalized, default: []].append((content, token))
         }
         given = TokenMatcher(matchers[false] ?? [])
         normalized = TokenMatcher(matchers[true] ?? [])
+    }
+
+    /// Checks what is left of a token when it is normalized: something, and not the same as of another.
+    private static func check(_ token: Token, _ content: [UInt8], _ other: Token?) throws(TokenizerError) {
+        guard !content.isEmpty else {
+            throw TokenizerError(
+                key: "added_tokens", problem: "nothing is left of \"\(token.content)\" when it is normalized")
+        }
+        guard let other else { return }
+        throw TokenizerError(
+            key: "added_tokens",
+            problem: "the ids \(other.id) and \(token.id) have the same text when normalized (\"\(other.content)\", "
+                + "\"\(token.content)\"), of which Hugging Face's library takes one by chance")
     }
 
     private static func token(_ section: TokenizerSection) throws(TokenizerError) -> Token {
@@ -77,8 +89,8 @@ struct AddedTokens: Sendable {
         guard id == expected else {
             throw section.failure(
                 "id",
-                "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, without gaps, and "
-                    + "this one \(expected); write the id that the model was trained with, and tokens for those before it")
+                "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, without gaps, "
+                    + "and this one \(expected); write the id that the model was trained with, and tokens for those before it")
         }
     }
 

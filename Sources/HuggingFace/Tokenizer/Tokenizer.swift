@@ -30,8 +30,8 @@ package struct Tokenizer: Sendable {
         if let normalizer, !normalizer.keepsPlaces, preTokenizer.contains(where: \.marksFirstPlace) {
             throw root.failure(
                 "pre_tokenizer",
-                "marks the first word alone (\"prepend_scheme\": \"first\"), which is not supported behind a normalizer that puts "
-                    + "text in front, or replaces other than one character by one")
+                "marks the first word alone (\"prepend_scheme\": \"first\"), which is not supported behind a normalizer that "
+                    + "puts text in front, or replaces other than one character by one")
         }
         guard let modelSection = try root.section("model") else { throw root.failure("model", "is missing") }
         let readsBytes = if case .byteLevel = preTokenizer.last { true } else { false }
