@@ -90,7 +90,8 @@ struct AddedTokens: Sendable {
             throw section.failure(
                 "id",
                 "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, without "
-                    + "gaps, and this one \(expected); write the id that the model was trained with, and tokens for those before it")
+                    + "gaps, and this one \(expected); write the id that the model was trained with, and tokens for those before "
+                    + "it")
         }
     }
 
