@@ -89,9 +89,9 @@ struct AddedTokens: Sendable {
         guard id == expected else {
             throw section.failure(
                 "id",
-                "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, without "
-                    + "gaps, and this one \(expected); write the id that the model was trained with, and tokens for those before "
-                    + "it")
+                "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, "
+                    + "without gaps, and this one \(expected); write the id that the model was trained with, and tokens "
+                    + "for those before it")
         }
     }
 
