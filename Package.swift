@@ -139,8 +139,8 @@ let package = Package(
             "Jobs",
             [
                 "Support", "TensorCore", "LinearAlgebra", "Autograd", "HuggingFace", "ChatTemplates", "Models", "Quantization",
-                "Rotation", "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation", "Generation",
-                "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
+                "Rotation", "TernarySVD", "Compression", "Exports", "Collectives", "Parallelism", "Calibration", "Evaluation",
+                "Generation", "TransitionBus", "EmbeddedModel", "Datasets", "Configuration", "Planning", "Runs", "Trainer",
             ]),
         module(
             "SQTrain",

@@ -4,6 +4,7 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -263,6 +264,14 @@ int cmpi_available_cores(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
+}
+
+int cmpi_sums_few_in_place(void) {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length, major, minor, release;
+    if (MPI_Get_library_version(text, &length) != MPI_SUCCESS) return 0;
+    if (sscanf(text, "Open MPI v%d.%d.%d", &major, &minor, &release) != 3) return 0;
+    return major > 4 || (major == 4 && (minor > 1 || (minor == 1 && release >= 2)));
 }
 
 int cmpi_may_read_memory(void) {

@@ -12,7 +12,7 @@ package struct ChatTemplate {
     /// - Parameters:
     ///   - text: in Jinja 3.1.
     ///   - place: what errors call it: the file, and the key in it.
-    /// - Throws: ``TemplateError`` for what is no Jinja, or not known here.
+    /// - Throws: ``TemplateError`` for what is not Jinja, or not supported.
     package init(_ text: String, place: String) throws(TemplateError) {
         self.place = place
         do throws(TemplateFault) {

@@ -12,7 +12,7 @@ struct TemplateFault: Error {
     }
 }
 
-/// A chat template that cannot be rendered: what it has is no Jinja, is not known here, or is an error that it raises itself.
+/// A chat template that cannot be rendered: what it has is not Jinja, is not supported, or is an error that it raises itself.
 package struct TemplateError: ReportableError, Equatable {
     /// The template's file, and the key in it.
     package let place: String

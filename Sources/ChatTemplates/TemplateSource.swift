@@ -13,7 +13,7 @@ package struct TemplateSource: Equatable {
     /// `default` in a list of several.
     ///
     /// - Parameter settings: the content of tokenizer_config.json.
-    /// - Returns: nil where the folder has neither.
+    /// - Returns: nil where the folder has neither, or the key holds neither a text nor a list with a template named `default`.
     /// - Throws: `FileError` where `chat_template.jinja` cannot be read or is not UTF-8.
     package init?(folder: String, settings: JSONValue) throws(FileError) {
         let path = folder + "/chat_template.jinja"
@@ -33,7 +33,7 @@ package struct TemplateSource: Equatable {
     /// Where tokenizer_config.json has the template.
     static func settingsPlace(_ folder: String) -> String { folder + "/tokenizer_config.json: chat_template" }
 
-    /// Whether tokenizer_config.json has the key, whatever its value.
+    /// Whether tokenizer_config.json has the key, with any value but null.
     package static func isGiven(in settings: JSONValue) -> Bool {
         settings["chat_template"].map { $0 != .null } ?? false
     }

@@ -48,7 +48,7 @@ package enum MPIEnvironment {
             setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "64", 0)
             // Sums in the background, in place: by default Open MPI 4.1 sends the whole buffer up a tree and down again, 2·log₂
             // n times. Rabenseifner's algorithm moves 2(n − 1)/n of it: with 8 ranks on 2 cores a step took 3 % less.
-            setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0)
+            if cmpi_sums_few_in_place() != 0 { setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0) }
             try MPIError.check("MPI_Init_thread", rank: 0, cmpi_init())
             return try MPICommunicator(cmpi_world())
         }

@@ -32,7 +32,7 @@ package struct RotationMetadata {
     private static let headRangeKey = "activation_head_ranges"
     private static let headRanges = "quantization.activations.head_ranges"
 
-    /// - Throws: ``FileError`` where there is no such file or it cannot be read.
+    /// - Throws: `FileError` where there is no such file or it cannot be read.
     package init(of path: String) throws(FileError) {
         // Before an R.bin is taken at its word for being silent.
         guard PathKind(path) != .absent else { throw FileError(.missing, path, "there is no such file") }
@@ -115,7 +115,7 @@ package struct RotationMetadata {
 
     /// That all rotations the run had are there.
     ///
-    /// - Throws: ``FileError``.
+    /// - Throws: `FileError`.
     package func check(_ rotations: Rotations, path: String) throws(FileError) {
         for (key, isThere) in [("r1", rotations.r1 != nil), ("r2", rotations.r2 != nil)] {
             guard let said = entries[key], (said == MergedRotation.none.rawValue) == isThere else { continue }

@@ -49,7 +49,7 @@ extension RunConfig {
     /// place of what it started from.
     ///
     /// - Returns: the run's configuration file, and assignments over it.
-    /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; ``FileError``.
+    /// - Throws: ``ConfigurationError`` where the folder holds no finished run that can be scored; `FileError`.
     static func reproducing(run path: String) throws -> (file: String, assignments: [String]) {
         let run = path.withoutEndingSlashes
         let (file, summary) = ("\(run)/\(RunFiles.configuration)", "\(run)/\(RunFiles.summary)")

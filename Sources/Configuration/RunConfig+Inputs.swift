@@ -4,7 +4,7 @@ internal import Rotation
 
 /// Settings that a job's inputs bring along, instead of the defaults.
 extension RunConfig {
-    /// - Throws: ``ConfigurationError``; ``FileError`` where an input cannot be read.
+    /// - Throws: ``ConfigurationError``; `FileError` where an input cannot be read.
     init(_ given: GivenSettings, job: String) throws {
         let config = try RunConfig(given)
         let isPlanned = ModelJob(rawValue: job) != nil

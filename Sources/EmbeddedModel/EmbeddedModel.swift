@@ -9,7 +9,7 @@ package enum EmbeddedModel {
     /// Beside the program's file, whatever links lead to it; `Bundle.module` would end the program where it is not there.
     private static var resources: String { Bundle.main.bundlePath + "/sq-train_EmbeddedModel.resources" }
 
-    /// Its folder, which is there where ``resources`` was copied along with the program.
+    /// Its folder, which is there where `resources` was copied along with the program.
     package static var path: String { resources + "/wiki-llama-4m" }
 
     /// A folder, or the embedded model where it is called by its name, or none is named.

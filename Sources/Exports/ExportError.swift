@@ -34,5 +34,5 @@ package struct ExportError: ReportableError, Equatable {
         }
     }
 
-    package var description: String { "\(place): \(problem)".split(separator: "\n").joined(separator: " ") }
+    package var description: String { "\(place): \(problem)".singleLine }
 }

@@ -116,7 +116,7 @@ extension GGUFImport {
     /// Another process may be putting its own in the folder's place. So one folder is held and looked at, whatever it is called
     /// meanwhile, and only one that still has its name is none of an import's: an import's is moved before it is removed.
     static func isMade(_ folder: String, of path: String, _ digest: String) throws -> Bool {
-        while let held = HeldFile(folder) {
+        while let held = try HeldFile(folder) {
             if let made = digestOfSource(held.path) { return made == digest }
             guard !held.isNamed(folder) else {
                 throw ExportError(.place, folder, "is where the folder imported from \(path) would be; move it away")

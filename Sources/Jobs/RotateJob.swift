@@ -122,7 +122,10 @@ package struct RotateJob: Job {
         guard type != .f32 else { return }
         try run.context.communicator.agree {
             guard type == .f16 else { return }
-            for (name, value) in merged.named { _ = try run.inputs.asWritten(value.tensor, named: name, as: type, run.context) }
+            let path = run.context.folder.file(RunFiles.model)
+            for (name, value) in merged.named {
+                try SafetensorsFile.checkRange(of: value.tensor, as: type, named: name, in: path)
+            }
         }
         let rounded = merged.map { _, value in value.mappedRows { $0 = $0.rounded(to: type) } }
         let groups = run.context.groups

@@ -162,7 +162,7 @@ package struct PlanReport: Sendable {
         let key =
             config.data.train.path == nil && config.data.sampledSequences < config.rotation.sequences
             ? "data.sampled_sequences" : "rotation.sequences"
-        return "the steps: they look at \(counted(workload.dividedParts, "stored sequence")) (\(key))"
+        return "the steps: they use \(counted(workload.dividedParts, "stored sequence")) (\(key))"
     }
 
     private var verdict: String {

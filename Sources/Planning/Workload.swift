@@ -66,7 +66,7 @@ package struct Workload: Sendable {
             || job == .quantize && !Set(config.quantizeTransforms).isDisjoint(with: [.smoothquant, .balance])
     }
 
-    /// Number of ways to choose integers that `quantize` tries.
+    /// The ways to choose integers that `quantize` tries.
     var quantizations: [any WeightQuantization] {
         guard job == .quantize else { return [] }
         guard config.quantize.recipe == .given else { return config.weightCandidates }

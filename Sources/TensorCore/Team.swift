@@ -50,7 +50,7 @@ package enum Team {
     /// What `body` makes of each of 0..<count, long work that threads take one by one.
     ///
     /// - Parameters:
-    ///   - meanwhile: what the caller's thread does every two milliseconds while it waits for others' items.
+    ///   - meanwhile: what the caller's thread does at least every two milliseconds while it waits for others' items.
     ///   - body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its thread does
     ///     alone, unless there is but one item.
     /// - Throws: the first error by number, then that of `meanwhile`; after an error no item is begun.

@@ -42,7 +42,8 @@ extension RankTests {
         }
 
         /// 70,001 elements: Open MPI reduces short and long messages by different algorithms; both kinds are covered.
-        @Test(arguments: [17, 1001, 70_001]) func `a sum has the same bits on every rank and in every run`(count: Int) throws {
+        @Test(arguments: [1, 3, 17, 1001, 70_001])
+        func `a sum has the same bits on every rank and in every run`(count: Int) throws {
             var random = RandomStream(seed: 5, stream: UInt64(rank))
             let mine = Tensor(normal: [count], from: &random)
             func sum() throws -> Tensor {

@@ -108,4 +108,21 @@ import Testing
         small.addedTokens = "[]"
         #expect(try small.load().encode("abc", addSpecialTokens: false) == [0, 8])
     }
+
+    /// The library gave 10 and 11 until version 0.21, and 4 and 5 since.
+    @Test func `Ids after a gap of the vocabulary may be those of the library that wrote the file`() throws {
+        var small = SmallTokenizer()
+        small.vocabulary = #"{"a": 0, "b": 1, "<E>": 3, "<P>": 9}"#
+        small.merges = "[]"
+        func tokens(_ first: Int) -> String {
+            #"[{"id": 3, "content": "<E>"}, {"id": 9, "content": "<P>"}, {"id": \#(first), "content": "<u>"}, "#
+                + #"{"id": \#(first + 1), "content": "<v>"}]"#
+        }
+        for first in [4, 10] {
+            small.addedTokens = tokens(first)
+            #expect(try small.load().encode("a<v><u>", addSpecialTokens: false) == [0, Int32(first + 1), Int32(first)])
+        }
+        small.addedTokens = tokens(6)
+        #expect { try small.load() } throws: { "\($0)".contains("has the id 6, but") }
+    }
 }

@@ -14,7 +14,7 @@ typedef void (*ck_meanwhile)(void *context);
 // some ten microseconds, since products of one token follow each other faster than a thread wakes. Thread t of T begins with
 // parts t·parts/T up to (t+1)·parts/T, in their order; one that is late leaves its parts to the others. Where another thread's
 // work is under way, or within a part, the caller does all parts alone. It sleeps while it waits for the last parts, but for
-// the first moment.
+// the first millisecond.
 void ck_share(size_t threads, size_t parts, ck_part body, void *context);
 
 // The same, where the caller calls meanwhile(context) every two milliseconds of its waiting.

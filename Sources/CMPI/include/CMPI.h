@@ -67,6 +67,11 @@ int cmpi_irecv(
 int cmpi_test(cmpi_request _Nullable *_Nonnull request, int bytes, int *_Nonnull done);
 int cmpi_wait(cmpi_request _Nullable *_Nonnull request, int bytes);
 
+/// Whether the library is Open MPI of a version whose sums in the background are right in place also by Rabenseifner's
+/// algorithm: those before 4.1.2 sum fewer elements than ranks incorrectly (open-mpi/ompi issue 9385). May be called before
+/// cmpi_init.
+int cmpi_sums_few_in_place(void);
+
 /// Whether the kernel lets a process read another one's memory (process_vm_readv), tried on this process itself: containers
 /// often refuse the call to all. Open MPI would then warn of every longer message.
 int cmpi_may_read_memory(void);

@@ -192,7 +192,8 @@ extension TemplateRenderer {
             guard case .string(let name) = rest.unnamed.removeFirst(),
                 TemplateTests.names.contains(String(decoding: name, as: UTF8.self))
             else {
-                throw TemplateFault(line, "the argument of \(name) after the attribute must be the name of a supported test")
+                let place = path == nil ? "" : " after the attribute"
+                throw TemplateFault(line, "the argument of \(name)\(place) must be the name of a supported test")
             }
             testName = String(decoding: name, as: UTF8.self)
         }

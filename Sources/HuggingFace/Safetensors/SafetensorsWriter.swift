@@ -48,7 +48,7 @@ extension SafetensorsFile {
         guard type == .f16, tensor.isFinite, tensor.maxMagnitude > largestHalf else { return }
         throw FileError(
             .malformed, "\(path): tensor \(name)",
-            "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32 (a run does with model.dtype)")
+            "\(tensor.maxMagnitude) is beyond F16's range; store it as BF16 or F32 (model.dtype of a run, --dtype of export)")
     }
 
     /// Appends a tensor's elements as F32, F16 or BF16.

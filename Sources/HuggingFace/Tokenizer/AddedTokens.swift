@@ -28,17 +28,21 @@ struct AddedTokens: Sendable {
     init(_ sections: [TokenizerSection], normalizer: Normalizer?, vocabulary: inout Vocabulary) throws(TokenizerError) {
         var tokens: [Token] = []
         var places: [UTF8Key: Int] = [:]
+        let modelCount = vocabulary.count
+        var largest = -1
         for section in sections {
             let token = try Self.token(section)
             if let place = places[UTF8Key(token.content)] {
                 guard tokens[place] == token else {
-                    throw section.failure("content", "\"\(token.content)\" is listed a second time, with other settings")
+                    throw section.failure(
+                        "content", "\"\(token.content)\" is listed a second time, with other settings; leave one out")
                 }
                 continue
             }
             places[UTF8Key(token.content)] = tokens.count
             tokens.append(token)
-            try Self.insert(token, into: &vocabulary, section)
+            try Self.insert(token, into: &vocabulary, formerly: max(modelCount, largest + 1), section)
+            largest = max(largest, Int(token.id))
         }
         specialIDs = Set(tokens.filter(\.isSpecial).map(\.id))
         var matchers: [Bool: [(content: [UInt8], token: Token)]] = [:]
@@ -59,13 +63,15 @@ struct AddedTokens: Sendable {
     private static func check(_ token: Token, _ content: [UInt8], _ other: Token?) throws(TokenizerError) {
         guard !content.isEmpty else {
             throw TokenizerError(
-                key: "added_tokens", problem: "nothing is left of \"\(token.content)\" when it is normalized")
+                key: "added_tokens",
+                problem: "nothing is left of \"\(token.content)\" when it is normalized; set normalized to false")
         }
         guard let other else { return }
         throw TokenizerError(
             key: "added_tokens",
             problem: "the ids \(other.id) and \(token.id) have the same text when normalized (\"\(other.content)\", "
-                + "\"\(token.content)\"), of which Hugging Face's library takes one by chance")
+                + "\"\(token.content)\"), of which Hugging Face's library takes one by chance; remove one, or set normalized "
+                + "to false")
     }
 
     private static func token(_ section: TokenizerSection) throws(TokenizerError) -> Token {
@@ -80,18 +86,23 @@ struct AddedTokens: Sendable {
     }
 
     /// Adds a token to the vocabulary, with the id that Hugging Face's library gives it, whatever its file says: that of the
-    /// vocabulary, or, for tokens that are new, the count of those before. A file with another one means two things at once.
+    /// vocabulary, or, for tokens that are new, the count of those before (since its version 0.22) or, where the vocabulary has
+    /// gaps, the one after the largest added id (until 0.21, which wrote most files). A file with another id means two things
+    /// at once.
+    ///
+    /// - Parameter former: the id that the library gave a new token until 0.21.
     private static func insert(
-        _ token: Token, into vocabulary: inout Vocabulary, _ section: TokenizerSection
+        _ token: Token, into vocabulary: inout Vocabulary, formerly former: Int, _ section: TokenizerSection
     ) throws(TokenizerError) {
-        let (id, expected) = (try section.integer("id"), vocabulary[token.content].map(Int.init) ?? vocabulary.count)
+        let (id, known) = (try section.integer("id"), vocabulary[token.content])
+        let expected = known.map(Int.init) ?? vocabulary.count
         try vocabulary.insert(token.content, id: id, at: section.path("id"))
-        guard id == expected else {
+        guard id == expected || (known == nil && id == former) else {
             throw section.failure(
                 "id",
                 "\"\(token.content)\" has the id \(id), but Hugging Face's library gives new tokens the next ids, "
-                    + "without gaps, and this one \(expected); write the id that the model was trained with, and tokens "
-                    + "for those before it")
+                    + "without gaps, and this one \(expected); list tokens for the ids between, so that this one gets "
+                    + "the id that the model was trained with")
         }
     }
 

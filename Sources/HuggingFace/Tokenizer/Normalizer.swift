@@ -22,7 +22,8 @@ struct Normalizer: Sendable {
         let replacements = steps.compactMap { if case .replace(let replacement) = $0 { replacement } else { nil } }
         guard Replacement.growth(of: replacements) * Double(1 + prefixes) <= Self.growthLimit else {
             throw TokenizerError(
-                key: section.key, problem: "could make a text more than \(Int(Self.growthLimit)) times as long")
+                key: section.key,
+                problem: "could make a text more than \(Int(Self.growthLimit)) times as long; remove replacements")
         }
     }
 

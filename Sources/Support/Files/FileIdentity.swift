@@ -32,14 +32,21 @@ package struct FileIdentity: Equatable, Sendable {
 package final class HeldFile {
     private let descriptor: Int32
 
-    /// Of what a path leads to, by way of links; nil where nothing is there that this process may read.
-    package init?(_ path: String) {
+    /// Of what a path leads to, by way of links; nil where nothing is there.
+    ///
+    /// - Throws: ``FileError`` where something is there that cannot be opened.
+    package init?(_ path: String) throws(FileError) {
         // Whatever it is, nobody is waited for.
         descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
+        let code = errno
+        guard descriptor < 0 else { return }
+        guard [ENOENT, ENOTDIR, ENAMETOOLONG].contains(code) else {
+            throw FileError(.inputOutput, path, "cannot be opened: \(systemMessage(code))")
+        }
+        return nil
     }
 
-    deinit { close(descriptor) }
+    deinit { if descriptor >= 0 { close(descriptor) } }
 
     /// By which it is found under whatever name, also after it has been removed from it.
     package var path: String { "/proc/self/fd/\(descriptor)" }

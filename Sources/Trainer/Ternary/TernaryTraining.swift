@@ -237,7 +237,7 @@ package final class TernaryTraining<World: Communicator> {
         let layer = layers[number]
         try beforeComputing?(layer.name)
         var adaptation = layer.adaptation
-        let update = try update(layer, &adaptation) { if polls { try pollAtTimes() } }
+        let update = try update(layer, &adaptation) { if polls { try pollAtTimes() } else { WorkProgress.note() } }
         return try TransitionMessage(update, oldCount: layer.componentCount, adaptation).transition(
             of: number, layer.codec, name: layer.name)
     }
