@@ -20,7 +20,7 @@ package enum GenerationError: ReportableError, Equatable {
         case .tokenOutside(let token, let vocabulary):
             "prompt: the tokenizer gives token \(token), and the model has \(vocabulary); they do not belong together"
         case .notFinite(let position):
-            "generate: the logits after token \(position) are not finite; check the model's weights, or give the cache 16 bits"
+            "generate: the logits after token \(position) are not finite; check the model's weights"
         }
     }
 }

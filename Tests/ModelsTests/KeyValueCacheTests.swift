@@ -88,6 +88,24 @@ import Testing
         }
     }
 
+    /// Half precision ends at 65504 and 6e-8.
+    @Test(arguments: [-29, -60, 20, 40]) func `values of any size lose no more in half precision than those around 1`(
+        exponent: Int
+    ) {
+        let network = network([nil, nil])
+        var scaled = network
+        scaled.parameters = network.parameters.mapSpecs { name, _, value in
+            let sign = name.hasSuffix("v_proj.weight") ? 1 : name.hasSuffix("o_proj.weight") ? -1 : 0
+            var tensor = value.value
+            tensor.scale(by: Float(sign: .plus, exponent: sign * exponent, significand: 1))
+            return Variable(constant: tensor)
+        }
+        for pieces in [[37], [10, 1, 26]] {
+            let expected = outputs(network, pieces: pieces, CachePrecision())
+            #expect(outputs(scaled, pieces: pieces, CachePrecision()).elements == expected.elements)
+        }
+    }
+
     @Test func `what is not finite stays visible`() {
         let network = network([nil, nil])
         var broken = network

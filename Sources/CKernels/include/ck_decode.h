@@ -32,20 +32,20 @@ void ck_codes_vector(const ck_code_matrix *w, size_t first, size_t last, const f
 // y [last − first, columns] ← the values of the rows.
 void ck_codes_widen(const ck_code_matrix *w, size_t first, size_t last, float *y);
 
-// The keys or the values of one head: rows of d values. With 16 bits they are in half precision; with 8 or 4 they are codes,
-// value = (code − zero)·scale with a scale and a zero point a row. Byte j of a row of 4-bit codes holds value j in its low half
-// and value j + (d + 1)/2 in its high half.
+// The keys or the values of one head: rows of d values. With 16 bits they are in half precision, value = half·scale with a
+// power of two a row; with 8 or 4 they are codes, value = (code − zero)·scale with a scale and a zero point a row. Byte j of a
+// row of 4-bit codes holds value j in its low half and value j + (d + 1)/2 in its high half.
 typedef struct {
     int bits;
     size_t d;
     uint8_t *rows;
-    float *scales, *zeros; // NULL with 16 bits
+    float *scales, *zeros; // no zeros with 16 bits
 } ck_cache;
 
 static inline size_t ck_cache_row_bytes(int bits, size_t d) { return bits == 16 ? 2 * d : bits == 8 ? d : (d + 1) / 2; }
 
-// Puts x into row `row`; codes are those of ck_quantize_codes. A row with an entry that is not finite becomes NaN as a whole,
-// or in half precision keeps it. codes: scratch of d.
+// Puts x into row `row`; codes are those of ck_quantize_codes. A row with an entry that is not finite becomes NaN as a whole.
+// codes: scratch of d.
 void ck_cache_store(const ck_cache *cache, size_t row, const float *x, ck_quantizer q, int16_t *codes);
 // y [count, d] ← the rows from `first` on: the bits that ck_fake_quantize gives.
 void ck_cache_load(const ck_cache *cache, size_t first, size_t count, float *y);

@@ -99,7 +99,7 @@ typedef struct {
 INLINE lane16 cached_lanes(cached_rows x, int bits, size_t r, size_t c) {
     const uint8_t *row = x.rows + r * x.bytes;
     if (bits == 32) return *(const lane16 *)(row + 4 * c);
-    if (bits == 16) return lanes_at(row + 2 * c, CK_F16);
+    if (bits == 16) return lanes_at(row + 2 * c, CK_F16) * x.scales[r];
     byte16 codes = bits == 8 ? *(const byte16 *)(row + c)
         : c < x.half         ? *(const byte16 *)(row + c) & 15
                              : *(const byte16 *)(row + c - x.half) >> 4;
@@ -180,8 +180,8 @@ INLINE void meet_all(
     int isWhole = d % (cache->bits == 4 ? 32 : 16) == 0;
     for (size_t t = 0; t < length; t += CACHE_ROWS) {
         size_t count = length - t < CACHE_ROWS ? length - t : CACHE_ROWS;
-        cached_rows x = {cache->rows + (first + t) * bytes, bytes, (d + 1) / 2, NULL, NULL};
-        if (cache->bits < 16) x.scales = cache->scales + first + t, x.zeros = cache->zeros + first + t;
+        cached_rows x = {cache->rows + (first + t) * bytes, bytes, (d + 1) / 2, cache->scales + first + t, NULL};
+        if (cache->bits < 16) x.zeros = cache->zeros + first + t;
         const meet_function *functions = meet_functions[cache->bits == 4 ? 0 : cache->bits == 8 ? 1 : 2];
         if (!isWhole || count < CACHE_ROWS) {
             memset(rows + count * width, 0, (CACHE_ROWS - count) * width * sizeof(float));

@@ -5,7 +5,8 @@ internal import TensorCore
 
 /// How a cache keeps the keys, or the values, of each head and token.
 package struct CachePrecision: Sendable, Equatable {
-    /// 16: in half precision; 2 to 8: as integers with a scale and a zero point for each head and token.
+    /// 16: in half precision, times a power of two for each head and token; 2 to 8: as integers with a scale and a zero point
+    /// for each head and token.
     package var bits: Int
     package var symmetric: Bool
     /// Asymmetric ranges are widened to contain 0.
@@ -56,14 +57,14 @@ package final class KeyValueCache: AttentionContext {
         let dimension: Int
         let capacity: Int
         let rows: ByteStorage
-        let scales: Tensor?
+        let scales: Tensor
         let zeros: Tensor?
 
         init(_ precision: CachePrecision, _ heads: Architecture.Heads, capacity: Int) {
             (self.precision, dimension, self.capacity) = (precision, heads.dimension, capacity)
             let count = heads.keyValue * capacity
             rows = ByteStorage(uninitialized: count * ck_cache_row_bytes(precision.storedBits, dimension))
-            scales = precision.bits == 16 ? nil : Tensor(uninitialized: [count])
+            scales = Tensor(uninitialized: [count])
             zeros = precision.bits == 16 ? nil : Tensor(uninitialized: [count])
         }
 
@@ -74,12 +75,12 @@ package final class KeyValueCache: AttentionContext {
                 bits: precision.storedBits, d: dimension,
                 rows: (rows.pointer + first * ck_cache_row_bytes(precision.storedBits, dimension))
                     .assumingMemoryBound(to: UInt8.self),
-                scales: scales.map { UnsafeMutablePointer(mutating: $0.pointer) + first },
+                scales: UnsafeMutablePointer(mutating: scales.pointer) + first,
                 zeros: zeros.map { UnsafeMutablePointer(mutating: $0.pointer) + first })
         }
 
         /// Bytes of one token.
-        var tokenBytes: Int { rows.count / capacity + 8 * ((scales?.count ?? 0) / capacity) }
+        var tokenBytes: Int { (rows.count + MemoryLayout<Float>.stride * (scales.count + (zeros?.count ?? 0))) / capacity }
 
         func store(_ x: Tensor, at position: Int) {
             let (heads, count, quantizer) = (x.columns / dimension, x.rows, precision.quantizer)
