@@ -10,11 +10,17 @@ func firstDifference(_ a: Tensor, _ b: Tensor) -> Int? {
     return nil
 }
 
-/// Elements that are 0 in `written` alone: of a magnitude that its type does not hold. - Precondition: equal counts.
-func lostElements(_ original: Tensor, written: Tensor) -> Int {
+/// Elements that are 0 in `written` alone, as all of their block: of a magnitude that its type, or that of the block's scale,
+/// does not hold.
+///
+/// - Precondition: equal counts, of whole blocks.
+func lostElements(_ original: Tensor, written: Tensor, block: Int = 1) -> Int {
     precondition(original.count == written.count, "\(original.shape) against \(written.shape)")
     let (x, y) = (original.pointer, written.pointer)
-    return (0..<original.count).reduce(0) { $0 + (y[$1] == 0 && x[$1] != 0 ? 1 : 0) }
+    return stride(from: 0, to: original.count, by: block).reduce(0) { lost, first in
+        let places = first..<first + block
+        return places.contains { y[$0] != 0 } ? lost : lost + places.count { x[$0] != 0 }
+    }
 }
 
 /// Bytes of a file.

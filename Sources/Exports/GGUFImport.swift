@@ -39,8 +39,10 @@ package struct GGUFImport {
             metadata: Checkpoint.ownMetadata.merging([Self.digestKey: digest]) { $1 })
         var config = model.config
         config.setElementType(type)
-        for (key, id) in [("bos_token_id", tokenizer.bos), ("eos_token_id", tokenizer.eos)] {
-            if let id { config.json[key] = .integer(id) }
+        if let bos = tokenizer.bos { config.json["bos_token_id"] = .integer(bos) }
+        let ends = [tokenizer.eos].compactMap(\.self) + tokenizer.furtherEnds
+        if let first = ends.first {
+            config.json["eos_token_id"] = ends.count > 1 ? .array(ends.map { .integer($0) }) : .integer(first)
         }
         try writer.write(config.text, as: "config.json")
         try tokenizer.write(to: writer)

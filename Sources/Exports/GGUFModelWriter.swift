@@ -178,7 +178,7 @@ package struct GGUFModelWriter: ModelWriter {
             }
     }
 
-    /// - Returns: elements that are 0 in half precision alone; 0 for encodings whose blocks have scales.
+    /// - Returns: elements that are too small for half precision, or for their block's scale in it.
     /// - Throws: ``ExportError`` where the file, read as a model, is not the source in this precision.
     private func compare(
         _ path: String, _ folder: ModelFolder, _ form: GGUFForm, _ tokenizer: GGUFTokenizer
@@ -198,7 +198,7 @@ package struct GGUFModelWriter: ModelWriter {
         for entry in form.entries {
             let original = try source(entry, folder)
             let expected = try encoding(entry).rounded(original)
-            if encoding(entry) == .f16 { lost += lostElements(original, written: expected) }
+            lost += lostElements(original, written: expected, block: encoding(entry).blockLength)
             if let index = firstDifference(try model.read(entry), expected) {
                 throw unequal("tensor \(entry.name): element \(index)")
             }

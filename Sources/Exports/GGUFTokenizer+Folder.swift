@@ -29,14 +29,20 @@ extension GGUFTokenizer {
         }
         let (tokens, types) = try self.tokens(document, rows: rows, path)
         let adds = try template(whole, path)
+        let ends = try whole.endTokens(ofFolder: folder, try HFConfig(folder + "/config.json"), vocabulary: rows)
+            .subtracting([whole.eosToken].compactMap(\.self)).sorted().map(Int.init)
         let tokenizer = GGUFTokenizer(
             tokens: tokens, types: types, merges: try merges(document, path), pre: try preTokenizer(document, path),
             bos: whole.bosToken.map(Int.init), eos: whole.eosToken.map(Int.init), padding: id("pad_token"),
-            unknown: id("unk_token"), addsBos: adds.bos, addsEos: adds.eos,
+            unknown: id("unk_token"), furtherEnds: Array(ends.prefix(furtherEnds.count)), addsBos: adds.bos, addsEos: adds.eos,
             chatTemplate: try TemplateSource(folder: folder, settings: settings)?.text)
         var notes = try self.notes(document, tokenizer, path)
         if tokenizer.chatTemplate == nil, TemplateSource.isGiven(in: settings) {
             notes.append("the GGUF file has no chat template, since none of the folder's is named default")
+        }
+        if ends.count > furtherEnds.count {
+            let left = ends.dropFirst(furtherEnds.count).map { tokenizer.tokens[$0] }.joined(separator: ", ")
+            notes.append("llama.cpp does not stop at \(left), since a GGUF file names at most three tokens that end a text")
         }
         return (tokenizer, notes)
     }
@@ -118,11 +124,15 @@ extension GGUFTokenizer {
             notes.append(
                 "text that is not in Unicode's composed form (NFC) gets other tokens in llama.cpp, which does not compose it")
         }
-        let touches = (document["added_tokens"]?.array ?? []).filter { token in
-            ["single_word", "lstrip", "rstrip"].contains { token[$0]?.bool == true }
+        func added(_ keys: [String]) -> String? {
+            let chosen = (document["added_tokens"]?.array ?? []).filter { token in keys.contains { token[$0]?.bool == true } }
+            return chosen.isEmpty ? nil : chosen.compactMap { $0["content"]?.string }.joined(separator: ", ")
         }
-        if let first = touches.first?["content"]?.string {
-            notes.append("the white space around the token \(first) is part of it here, but not in llama.cpp")
+        if let names = added(["lstrip", "rstrip"]) {
+            notes.append("white space around these tokens is part of them here, but not in llama.cpp: \(names)")
+        }
+        if let names = added(["single_word"]) {
+            notes.append("these tokens are whole words alone here, but parts of words, too, in llama.cpp: \(names)")
         }
         if tokenizer.eos == nil {
             notes.append("the folder names no token that ends a text: llama.cpp takes token 11 for it")

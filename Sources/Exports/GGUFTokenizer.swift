@@ -15,10 +15,15 @@ struct GGUFTokenizer: Equatable, Sendable {
     var merges: [String]
     var pre: GGUFPreTokenizer
     var bos, eos, padding, unknown: Int?
+    /// Tokens besides ``eos`` that end a text, in ascending order: those that llama.cpp knows as the ends of a turn and of a
+    /// message. It stops at all of them.
+    var furtherEnds: [Int]
     var addsBos, addsEos: Bool
     var chatTemplate: String?
 
     private static let prefix = "tokenizer.ggml."
+    /// Where a file has ``furtherEnds``.
+    static let furtherEnds = ["eot", "eom"]
 
     /// What a row without a token is called, as llama.cpp's converter does.
     static func filler(_ id: Int) -> String { "[PAD\(id)]" }
@@ -32,6 +37,9 @@ struct GGUFTokenizer: Equatable, Sendable {
         ]
         for (name, id) in [("bos", bos), ("eos", eos), ("padding", padding), ("unknown", unknown)] {
             if let id { values.append((Self.prefix + name + "_token_id", .uint32(UInt32(id)))) }
+        }
+        for (name, id) in zip(Self.furtherEnds, furtherEnds) {
+            values.append((Self.prefix + name + "_token_id", .uint32(UInt32(id))))
         }
         values.append((Self.prefix + "add_bos_token", .bool(addsBos)))
         values.append((Self.prefix + "add_eos_token", .bool(addsEos)))
@@ -96,6 +104,9 @@ extension GGUFTokenizer {
         merges = try required("merges", "a list of strings", \.strings)
         (bos, eos) = (try id("bos"), try id("eos"))
         (padding, unknown) = (try id("padding"), try id("unknown"))
+        var ends: Set<Int> = []
+        for name in Self.furtherEnds { if let end = try id(name), end != eos { ends.insert(end) } }
+        furtherEnds = ends.sorted()
         addsBos = try value("add_bos_token", "true or false", \.bool) ?? pre.addsBos
         addsEos = try value("add_eos_token", "true or false", \.bool) ?? false
         chatTemplate = file["tokenizer.chat_template"]?.string

@@ -111,6 +111,35 @@ import Testing
         #expect((before.bosToken, before.eosToken) == (after.bosToken, after.eosToken))
     }
 
+    @Test func `three tokens that end a text go along and come back, more are named`() throws {
+        let model = try ExportedModel()
+        try AtomicFile.write(#"{"eos_token_id": [6, 1, 5, 4]}"#, to: model.file("model/generation_config.json"))
+        let report = try model.export("gguf-f16", to: "a.gguf")
+        #expect(report.notes.contains { $0.hasPrefix("llama.cpp does not stop at bc") }, "\(report.notes)")
+        let file = try GGUFFile(model.file("a.gguf"))
+        #expect(file["tokenizer.ggml.eot_token_id"] == .uint32(4) && file["tokenizer.ggml.eom_token_id"] == .uint32(5))
+        try model.import("a.gguf", to: "back")
+        let config = try HFConfig(model.file("back/config.json"))
+        #expect(config.value("eos_token_id")?.integers == [1, 4, 5])
+        let tokenizer = try Tokenizer(folder: model.file("back"))
+        #expect(try tokenizer.endTokens(ofFolder: model.file("back"), config, vocabulary: 256) == [1, 4, 5])
+    }
+
+    /// A scale in half precision does not hold less than 6e-8.
+    @Test(arguments: ["gguf-q8_0", "gguf-q4_0"]) func `blocks that become 0 are named`(format: String) throws {
+        let model = try ExportedModel()
+        #expect(try model.export(format, to: "a.gguf").notes.allSatisfy { !$0.contains("too small") })
+        let parameters = try ModelFolder(model.file("model")).parameters()
+        let sources = parameters.named.map { name, value in
+            var tensor = value
+            if name == "model.layers.0.mlp.up_proj.weight" { tensor.scale(by: 1e-9) }
+            return TensorSource(name, tensor)
+        }
+        try Checkpoint.write(sources, to: model.file("model"))
+        let report = try model.export(format, to: "b.gguf")
+        #expect(report.notes.contains { $0.contains("too small for") }, "\(report.notes)")
+    }
+
     @Test func `the file says which program made it of what`() throws {
         let model = try ExportedModel()
         try model.export("gguf-q8_0", to: "a.gguf")

@@ -25,7 +25,9 @@ struct GenerationPrompt {
             let own = try Tokenizer(folder: folder.path)
             tokenizer = own
             let tokens = try Self.checked(encode(own), own, folder.architecture)
-            return Self.text(tokens) + "\n" + Self.text(try folder.endTokens(own).sorted())
+            let ends = try own.endTokens(
+                ofFolder: folder.path, folder.config, vocabulary: folder.architecture.vocabularySize)
+            return Self.text(tokens) + "\n" + Self.text(ends.sorted())
         }
         let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
         (tokens, endTokens) = (Self.numbers(lines[0]), Set(Self.numbers(lines[1])))
@@ -48,22 +50,5 @@ struct GenerationPrompt {
             throw .promptTooLong(tokens: tokens.count, most: shape.maximumPositions)
         }
         return tokens
-    }
-}
-
-extension ModelFolder {
-    /// The tokens that end a text: those of generation_config.json or, where that names none, of config.json or the tokenizer.
-    ///
-    /// - Throws: ``FileError`` for an ID that is not a token of the model.
-    fileprivate func endTokens(_ tokenizer: Tokenizer) throws(FileError) -> Set<Int32> {
-        let name = path + "/generation_config.json"
-        for file in [PathKind(name) == .absent ? nil : try HFConfig(name), config].compactMap(\.self) {
-            guard let value = file.value("eos_token_id") else { continue }
-            guard let ids = value.integer.map({ [$0] }) ?? value.integers,
-                ids.allSatisfy({ (0..<architecture.vocabularySize).contains($0) })
-            else { throw file.failure("eos_token_id", "is neither a token of the model nor a list of its tokens") }
-            return Set(ids.map(Int32.init))
-        }
-        return Set([tokenizer.eosToken].compactMap(\.self))
     }
 }

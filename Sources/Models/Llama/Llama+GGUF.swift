@@ -151,7 +151,7 @@ extension Llama {
             ("expert_count", try keys.integer("expert_count", default: 0) == 0),
             ("rope.scaling.attn_factor", try keys.number("rope.scaling.attn_factor", default: 1) == 1),
         ] where !isPlain {
-            throw keys.failure(key, "is set: this network is not supported")
+            throw keys.failure(key, "has a value that this program does not support")
         }
     }
 
