@@ -105,10 +105,11 @@ package struct FolderPacking: Sendable {
     }
 
     /// Whether other programs can run the folder: it has integers that they read, and activations that are left alone or, where
-    /// all linears have 8 bits, rounded by token. Other programs do not round the inputs of float linears, and they would
-    /// multiply by the codes of a tied head.
-    private func isShared(_ architecture: Architecture, tied: Bool) -> Bool {
+    /// all linears have 8 bits, rounded by token. Other programs do not round the inputs of float linears, they would multiply
+    /// by the codes of a tied head, and they round all tokens that a family joins in one range.
+    func isShared(_ architecture: Architecture, tied: Bool) -> Bool {
         guard factors.isEmpty, isPortable else { return false }
+        if execution.activationBits < 16, architecture.joinsSequences { return false }
         if let embedding, tied || layout(ofEmbedding: embedding) != .bytes { return false }
         guard layout == .bytes, architecture.linears.allSatisfy({ integers[$0.name] != nil }) else {
             return execution == .plain

@@ -184,5 +184,12 @@ import Testing
         #expect(reason?.contains("takes one range") == true)
         #expect(SharedForm.obstacle(.plain, OPT.architecture(opt), rotates: false) == nil)
         #expect(SharedForm.obstacle(execution, source.architecture, rotates: false) == nil)
+        // A job's own folder is none of transformers' then.
+        for (architecture, isShared) in [(OPT.architecture(opt), false), (source.architecture, true)] {
+            let spec = QuantizerSpec(bits: 8)
+            let packing = FolderPacking(
+                integers: Dictionary(uniqueKeysWithValues: architecture.linears.map { ($0.name, spec) }), execution: execution)
+            #expect(packing.isShared(architecture, tied: false) == isShared, "\(architecture.type)")
+        }
     }
 }
