@@ -50,12 +50,14 @@ package enum Team {
     /// What `body` makes of each of 0..<count, long work that threads take one by one.
     ///
     /// - Parameters:
+    ///   - costs: of the items, in any unit, if known: threads take the costliest first, so that none has it left in the end.
     ///   - meanwhile: what the caller's thread does at least every two milliseconds while it waits for others' items.
     ///   - body: runs on several threads at a time; it is told whether on the caller's. What it shares itself, its thread does
     ///     alone, unless there is but one item.
     /// - Throws: the first error by number, then that of `meanwhile`; after an error no item is begun.
     package static func map<Result>(
-        _ count: Int, meanwhile: (() throws -> Void)? = nil, _ body: (_ item: Int, _ isCaller: Bool) throws -> Result
+        _ count: Int, costs: [Int]? = nil, meanwhile: (() throws -> Void)? = nil,
+        _ body: (_ item: Int, _ isCaller: Bool) throws -> Result
     ) throws -> [Result] {
         guard threads > 1, count > 1 else { return try (0..<count).map { try body($0, true) } }
         let caller = pthread_self()
@@ -68,10 +70,16 @@ package enum Team {
                 hasFailed.store(true, ordering: .relaxed)
             }
         }
+        let order = costs.map { costs in (0..<count).sorted { (costs[$1], $0) < (costs[$0], $1) } } ?? Array(0..<count)
+        let next = Atomic<Int>(0)
         var outcomes = [Swift.Result<Result, any Error>?](repeating: nil, count: count)
         outcomes.withUnsafeMutableBufferPointer { outcomes in
-            share(count, in: min(threads, count), parts: count, meanwhile: meanwhile == nil ? nil : wait) { items in
-                for item in items where !hasFailed.load(ordering: .relaxed) {
+            let takers = min(threads, count)
+            share(takers, in: takers, parts: takers, meanwhile: meanwhile == nil ? nil : wait) { _ in
+                while !hasFailed.load(ordering: .relaxed) {
+                    let place = next.add(1, ordering: .relaxed).oldValue
+                    guard place < count else { return }
+                    let item = order[place]
                     let outcome = Swift.Result { try body(item, pthread_equal(pthread_self(), caller) != 0) }
                     if case .failure = outcome { hasFailed.store(true, ordering: .relaxed) }
                     outcomes[item] = outcome
@@ -145,7 +153,7 @@ package enum Team {
         return sums.reduce(0, +)
     }
 
-    /// Items of a chunk whose sums ``sum(_:of:cost:_:)`` adds up.
+    /// Items of a chunk whose sums ``sum(_:of:cost:into:_:)`` adds up.
     private static let chunk = 256
 
     /// Calls `body` for the chunks of 0..<count, each with `width` zeros of its own to add to, and adds what they leave to

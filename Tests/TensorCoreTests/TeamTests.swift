@@ -17,6 +17,24 @@ import Testing
         }
     }
 
+    @Test func `the costliest items are taken first`() throws {
+        let begun = Mutex([Int]())
+        // A thread that has begun an item waits until the others have.
+        let arrived = Atomic<Int>(0)
+        let results = try withThreads(2) {
+            try Team.map(4, costs: [1, 5, 3, 9]) { item, _ in
+                begun.withLock { $0.append(item) }
+                arrived.add(1, ordering: .relaxed)
+                let wanted = begun.withLock { $0.count } <= 2 ? 2 : 0
+                let end = ContinuousClock.now + .seconds(5)
+                while arrived.load(ordering: .relaxed) < wanted, ContinuousClock.now < end { sched_yield() }
+                return item
+            }
+        }
+        #expect(results == [0, 1, 2, 3])
+        #expect(Set(begun.withLock { $0.prefix(2) }) == [3, 1])
+    }
+
     @Test(arguments: [1, 2, 5]) func `an error of an item is the map's`(_ threads: Int) {
         withThreads(threads) {
             #expect(throws: Refused(item: 7)) {

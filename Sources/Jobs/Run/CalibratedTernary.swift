@@ -76,7 +76,8 @@ struct CalibratedTernary<World: Communicator> {
                 // All stages learn of an error in the pass through the blocks.
                 let made = try groups.replicas.agree {
                     let norm = try naming(calibrated.layers[first].name) { try Work.Norm(statistics) }
-                    return try Team.map(open.count) { place, _ in
+                    let sizes = open.map { calibrated.layers[dealt[$0].index].weight.count }
+                    return try Team.map(open.count, costs: sizes) { place, _ in
                         let layer = dealt[open[place]]
                         return try naming(calibrated.layers[layer.index].name) {
                             let made = try work.make(calibrated.layers[layer.index], norm, eachStep: pulse)

@@ -25,7 +25,7 @@ package func decompose(
     let own = indices.indices.filter { owners[$0] == groups.replica }
     let decompositions = try groups.world.agree {
         let done = Atomic<Int>(0)
-        let made = try Team.map(own.count) { place, isCaller in
+        let made = try Team.map(own.count, costs: own.map { layers[$0].size }) { place, isCaller in
             let layer = own[place]
             let index = indices[layer]
             let (weight, name) = (weights[index].tensor, weights.layerName(index))

@@ -167,11 +167,12 @@ package final class TernaryTraining<World: Communicator> {
         try Trace.span(.exchange) { try exchange.beginStep(step, dispatch.plan(kind)) }
         var work = Work(layers: layers.count)
         // As many at a time as there are threads. Results are published while the next layers are computed, and layers not yet
-        // begun may be lent.
-        var next = exchange.next(Team.threads)
+        // begun may be lent. A rank alone has nobody to wait for its results.
+        let atOnce = world.size > 1 ? Team.threads : layers.count
+        var next = exchange.next(atOnce)
         while !next.isEmpty {
             let computed = try compute(next, &work, .transition)
-            next = Trace.span(.exchange) { exchange.next(Team.threads) }
+            next = Trace.span(.exchange) { exchange.next(atOnce) }
             for transition in computed {
                 try Trace.span(.exchange, transition.layer) {
                     try exchange.publish(transition)
@@ -211,7 +212,7 @@ package final class TernaryTraining<World: Communicator> {
         init(layers: Int) { times = Array(repeating: .max, count: layers) }
     }
 
-    /// The transitions of as many layers as there are threads.
+    /// The transitions of these layers, which threads share.
     private func compute(_ numbers: [Int], _ work: inout Work, _ kind: Trace.Kind) throws -> [Transition] {
         let begun = ContinuousClock.now
         let polledBefore = pollSeconds
