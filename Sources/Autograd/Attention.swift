@@ -29,27 +29,63 @@ package struct AttentionShape: Sendable {
     /// Query rows handled together: few enough that little beyond the diagonal is computed, enough to feed a product.
     fileprivate var block: Int { length <= 512 ? 64 : 128 }
 
-    /// Calls `body` for each block of query rows of each head of each sequence. Threads share sequences and heads of K and V:
-    /// the heads that one serves, whose gradients it adds up, come one after the other.
+    /// Blocks of query rows of a head.
+    private var blocks: Int { (length + block - 1) / block }
+
+    /// As many runs of blocks as keep 16 threads busy.
+    private static let units = 64
+
+    /// Runs of a head's blocks, each of which adds up gradients of K and V of its own: the more, the fewer heads there are for
+    /// threads to share. They depend on the shape alone, so that sums do not depend on the threads. Blocks at a sequence's end
+    /// see more keys, so that the last runs have fewer: with all tokens visible, work grows with the square of the place.
+    fileprivate var spans: [Range<Int>] {
+        let count = max(1, min(blocks, Self.units / (sequences * heads)))
+        var ends = [0]
+        for index in 1...count {
+            let end = Int((Double(blocks) * (Double(index) / Double(count)).squareRoot()).rounded())
+            ends.append(min(max(end, ends[index - 1] + 1), blocks - (count - index)))
+        }
+        return zip(ends, ends.dropFirst()).map { $0..<$1 }
+    }
+
+    /// Calls `body` for each block of query rows of each head of each sequence, in any order.
     ///
-    /// - Parameter buffers: matrices [block, length] that a run of blocks has for itself, beside a vector [block], the last.
-    fileprivate func forEachBlock(buffers: Int, _ body: (Block, [UnsafeMutablePointer<Float>]) -> Void) {
-        let group = heads / keyValueHeads
-        let cost = group * length * min(length, window) * headDimension
-        Team.share(sequences * keyValueHeads, cost: cost / 8) { range in
-            var memory = Tensor(uninitialized: [(buffers * length + 1) * block])
+    /// - Parameter buffer: a matrix [block, length] that the calling thread has for itself.
+    fileprivate func forEachBlock(_ body: (_ block: Block, _ buffer: UnsafeMutablePointer<Float>) -> Void) {
+        Team.share(sequences * heads * blocks, cost: block * min(length, window) * headDimension / 8) { range in
+            var memory = Tensor(uninitialized: [block, length])
+            let buffer = memory.mutablePointer
+            for unit in range { body(queryRows(unit / blocks, unit % blocks), buffer) }
+        }
+    }
+
+    /// Calls `body` for each of the `spans` of each head of each sequence, numbered in this order, in any order.
+    ///
+    /// - Parameter buffers: two matrices [block, length] and a vector [block] that the calling thread has for itself.
+    fileprivate func forEachSpan(
+        _ spans: [Range<Int>], _ body: (_ unit: Int, _ blocks: [Block], _ buffers: [UnsafeMutablePointer<Float>]) -> Void
+    ) {
+        let cost = length / spans.count * min(length, window) * headDimension
+        Team.share(sequences * heads * spans.count, cost: cost / 4) { range in
+            var memory = Tensor(uninitialized: [(2 * length + 1) * block])
             let start = memory.mutablePointer
-            let parts = (0...buffers).map { start + $0 * block * length }
+            let buffers = (0...2).map { start + $0 * block * length }
             for unit in range {
-                let (sequence, served) = (unit / keyValueHeads, unit % keyValueHeads * group)
-                for head in served..<served + group {
-                    for first in stride(from: 0, to: length, by: block) {
-                        let rows = min(block, length - first)
-                        body(Block(shape: self, sequence: sequence, head: head, first: first, rows: rows), parts)
-                    }
-                }
+                body(unit, spans[unit % spans.count].map { queryRows(unit / spans.count, $0) }, buffers)
             }
         }
+    }
+
+    /// The keys that query rows of a span of blocks see.
+    fileprivate func keys(_ span: Range<Int>) -> Range<Int> {
+        max(0, span.lowerBound * block + 1 - window)..<min(length, span.upperBound * block)
+    }
+
+    /// - Parameter place: a head of a sequence, sequence by sequence.
+    private func queryRows(_ place: Int, _ index: Int) -> Block {
+        let first = index * block
+        return Block(
+            shape: self, sequence: place / heads, head: place % heads, first: first, rows: min(block, length - first))
     }
 
     /// Query rows `first ..< first + rows` of one head, and the offsets at which their data lie.
@@ -79,13 +115,13 @@ extension Tape {
     /// Scores exist for one block of query rows at a time, never for a whole sequence; the backward pass computes them again
     /// from the saved log sums (Dao et al., arXiv 2205.14135). Work above the diagonal is at most half a block per row.
     package func causalAttention(_ q: Variable, _ k: Variable, _ v: Variable, _ shape: AttentionShape) -> Variable {
+        if hasEnded { return Variable(constant: Tensor(zeros: q.shape)) }
         let d = shape.headDimension
         var output = Tensor(uninitialized: q.value.shape)
         var logSums = Tensor(uninitialized: [shape.sequences, shape.heads, shape.length])
         let (qs, ks, vs) = (q.value.pointer, k.value.pointer, v.value.pointer)
         let (o, sums) = (output.mutablePointer, logSums.mutablePointer)
-        shape.forEachBlock(buffers: 1) { b, buffers in
-            let p = buffers[0]
+        shape.forEachBlock { b, p in
             gemm(
                 .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
                 qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
@@ -109,31 +145,74 @@ private func attentionGradients(
     _ q: Tensor, _ k: Tensor, _ v: Tensor, output: Tensor, logSums: Tensor, dOutput: Tensor, _ shape: AttentionShape
 ) -> (q: Tensor, k: Tensor, v: Tensor) {
     let d = shape.headDimension
+    let spans = shape.spans
+    let keys = spans.map(shape.keys)
     var dQ = Tensor(uninitialized: q.shape)
-    var dK = Tensor(zeros: k.shape)
-    var dV = Tensor(zeros: v.shape)
+    var dK = SpanSums(shape, keys)
+    var dV = SpanSums(shape, keys)
     let (qs, ks, vs, o, dO, sums) = (q.pointer, k.pointer, v.pointer, output.pointer, dOutput.pointer, logSums.pointer)
-    let (dq, dk, dv) = (dQ.mutablePointer, dK.mutablePointer, dV.mutablePointer)
-    shape.forEachBlock(buffers: 2) { b, buffers in
+    let (dq, dk, dv) = (dQ.mutablePointer, dK.sums.mutablePointer, dV.sums.mutablePointer)
+    shape.forEachSpan(spans) { unit, blocks, buffers in
         let (p, s, dot) = (buffers[0], buffers[1], buffers[2])
-        gemm(
-            .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
-            qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
-        ck_softmax_causal_again(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
-        gemm(
-            .transposed, .asStored, m: b.columns, n: d, k: b.rows,
-            p, lda: shape.length, dO + b.query, ldb: b.queryStride, beta: 1, dv + b.key, ldc: b.keyStride)
-        gemm(
-            .asStored, .transposed, m: b.rows, n: b.columns, k: d,
-            dO + b.query, lda: b.queryStride, vs + b.key, ldb: b.keyStride, s, ldc: shape.length)
-        ck_row_dots(dO + b.query, o + b.query, dot, b.rows, d, b.queryStride)
-        ck_softmax_backward(p, s, dot, shape.scale, b.rows, b.columns, shape.length, b.diagonal, shape.window)
-        gemm(
-            .asStored, .asStored, m: b.rows, n: d, k: b.columns,
-            s, lda: shape.length, ks + b.key, ldb: b.keyStride, dq + b.query, ldc: b.queryStride)
-        gemm(
-            .transposed, .asStored, m: b.columns, n: d, k: b.rows,
-            s, lda: shape.length, qs + b.query, ldb: b.queryStride, beta: 1, dk + b.key, ldc: b.keyStride)
+        let (lane, seen) = (unit * shape.length * d, keys[unit % spans.count])
+        for sums in [dk, dv] { (sums + lane + seen.lowerBound * d).update(repeating: 0, count: seen.count * d) }
+        for b in blocks {
+            let keys = lane + b.firstKey * d
+            gemm(
+                .asStored, .transposed, m: b.rows, n: b.columns, k: d, alpha: shape.scale,
+                qs + b.query, lda: b.queryStride, ks + b.key, ldb: b.keyStride, p, ldc: shape.length)
+            ck_softmax_causal_again(p, sums + b.logSum, b.rows, b.columns, shape.length, b.diagonal, shape.window)
+            gemm(
+                .transposed, .asStored, m: b.columns, n: d, k: b.rows,
+                p, lda: shape.length, dO + b.query, ldb: b.queryStride, beta: 1, dv + keys, ldc: d)
+            gemm(
+                .asStored, .transposed, m: b.rows, n: b.columns, k: d,
+                dO + b.query, lda: b.queryStride, vs + b.key, ldb: b.keyStride, s, ldc: shape.length)
+            ck_row_dots(dO + b.query, o + b.query, dot, b.rows, d, b.queryStride)
+            ck_softmax_backward(p, s, dot, shape.scale, b.rows, b.columns, shape.length, b.diagonal, shape.window)
+            gemm(
+                .asStored, .asStored, m: b.rows, n: d, k: b.columns,
+                s, lda: shape.length, ks + b.key, ldb: b.keyStride, dq + b.query, ldc: b.queryStride)
+            gemm(
+                .transposed, .asStored, m: b.columns, n: d, k: b.rows,
+                s, lda: shape.length, qs + b.query, ldb: b.queryStride, beta: 1, dk + keys, ldc: d)
+        }
     }
-    return (dQ, dK, dV)
+    return (dQ, dK.total(k.shape), dV.total(v.shape))
+}
+
+/// Gradients of K or V: sums that each span of each query head has for itself, and their total.
+private struct SpanSums {
+    let shape: AttentionShape
+    /// The keys that each span sees.
+    let keys: [Range<Int>]
+    /// [sequences, heads, spans, length, d]; unset where a span sees no key.
+    var sums: Tensor
+
+    init(_ shape: AttentionShape, _ keys: [Range<Int>]) {
+        (self.shape, self.keys) = (shape, keys)
+        sums = Tensor(uninitialized: [shape.sequences * shape.heads * keys.count, shape.length, shape.headDimension])
+    }
+
+    /// Those of the query heads that a head of K and V serves, added up head by head, span by span.
+    func total(_ dimensions: [Int]) -> Tensor {
+        let (d, group) = (shape.headDimension, shape.heads / shape.keyValueHeads)
+        var result = Tensor(uninitialized: dimensions)
+        let (target, source) = (result.mutablePointer, sums.pointer)
+        Team.share(shape.sequences * shape.keyValueHeads * shape.length, cost: group * keys.count * d) { range in
+            for index in range {
+                let (place, row) = (index / shape.length, index % shape.length)
+                let (sequence, served) = (place / shape.keyValueHeads, place % shape.keyValueHeads)
+                let total = target + ((sequence * shape.length + row) * shape.keyValueHeads + served) * d
+                total.update(repeating: 0, count: d)
+                for head in 0..<group {
+                    let lanes = (place * group + head) * keys.count
+                    for (span, keys) in keys.enumerated() where keys.contains(row) {
+                        ck_axpy(1, source + ((lanes + span) * shape.length + row) * d, total, d)
+                    }
+                }
+            }
+        }
+        return result
+    }
 }

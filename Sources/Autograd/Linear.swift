@@ -25,6 +25,7 @@ extension Tape {
     /// input. A weight in another form than floats (`LinearOperator`) computes the product itself, and its floats are computed
     /// only for ∂loss/∂x.
     package func linears(_ x: Variable, _ layers: [LinearLayer<Variable>]) -> [Variable] {
+        if hasEnded { return layers.map { Variable(constant: Tensor(zeros: [x.shape[0], $0.weight.shape[0]])) } }
         var outputs = linearProducts(x.value, layers.map(\.weight.stored), in: precision)
         for (index, layer) in layers.enumerated() {
             guard let bias = layer.bias else { continue }

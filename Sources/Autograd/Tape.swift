@@ -123,6 +123,8 @@ package final class Tape {
     package let isRecording: Bool
     /// Of the products of linear layers and of the head, forward and backward.
     package let precision: ProductPrecision
+    /// Whether what comes now is read by nobody: operations yield zeros instead of products.
+    private(set) var hasEnded = false
     /// What makes the products of weights' gradients later; nil has a backward pass make them itself.
     package let weightGradients: WeightGradientQueue?
 
@@ -132,6 +134,14 @@ package final class Tape {
         isRecording = recording
         self.precision = precision
         self.weightGradients = weightGradients
+    }
+
+    /// Spares the products of the rest of a pass, once all that is wanted of it has been computed.
+    ///
+    /// - Precondition: the tape does not record.
+    package func end() {
+        precondition(!isRecording, "a pass that is to be differentiated ends with its loss")
+        hasEnded = true
     }
 
     /// The result of an operation with one output.

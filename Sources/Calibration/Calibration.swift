@@ -41,7 +41,8 @@ package struct CalibratedLayers {
 /// Runs windows through a network block by block, and gathers what its linear layers read (one set of sums for those that read
 /// the same).
 ///
-/// A block's input is held for all windows of a replica, in memory or in a file, everything else for one window at a time.
+/// A block's input is held for all windows of a replica, in memory or in a file, everything else for a pass's windows: as many
+/// as have ``tokensOfPass`` together, at least one.
 /// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs
 /// are compared with the full-precision network's, that network is run through the blocks as well, and its inputs are held,
 /// too.
@@ -51,6 +52,9 @@ package struct Calibration<World: Communicator> {
     package let mode: CalibrationMode
     package let depth: InputStatistics.Depth
     package let storage: ActivationStorage
+    /// Tokens that pass a block together, of windows that are shorter: enough for many threads, and for products that lay out
+    /// weights.
+    package static var tokensOfPass: Int { 1024 }
 
     package init(
         _ model: Model, _ groups: ParallelGroups<World>, mode: CalibrationMode = .sequential,
@@ -214,14 +218,15 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         }
         if whole == nil {
             let replaced = calibration.mode == .fullPrecision ? original : nil
-            try forEachWindow { place in
-                let input = try inputs.rounded.tensor(place)
-                try inputs.rounded.set(place, output(place, replaced ?? parameters, hooks, input))
+            try forEachPass { places in
+                let network = network(replaced ?? parameters, hooks)
+                try inputs.rounded.set(places, network.outputs(sequences(places), from: inputs.rounded.tensor(places)))
             }
         }
         if let exact = inputs.exact, let original {
-            try forEachWindow { place in
-                try exact.set(place, output(place, original, exactHooks, try exact.tensor(place)))
+            try forEachPass { places in
+                let network = network(original, exactHooks)
+                try exact.set(places, network.outputs(sequences(places), from: exact.tensor(places)))
             }
         }
     }
@@ -230,12 +235,14 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     /// many on a machine that has other work, too.
     private static var pause: Int { 1_000_000_000 }
 
-    /// Goes through this replica's windows. Now and then the replicas look together whether one was asked to stop. Collective.
-    private func forEachWindow(_ body: (_ place: Int) throws -> Void) throws {
-        let pause = max(1, Self.pause / max(1, length * parameters.values.reduce(0) { $0 + $1.count }))
-        for round in 0..<rounds {
-            if round % pause == 0 { try StopRequest.check(on: calibration.groups.replicas) }
-            if round < windows.count { try body(round) }
+    /// Goes through this replica's windows, some at a time. Now and then the replicas look together whether one was asked to
+    /// stop. Collective.
+    private func forEachPass(_ body: (_ places: Range<Int>) throws -> Void) throws {
+        let count = max(1, Calibration<World>.tokensOfPass / length)
+        let pause = max(1, Self.pause / max(1, count * length * parameters.values.reduce(0) { $0 + $1.count }))
+        for (pass, first) in stride(from: 0, to: rounds, by: count).enumerated() {
+            if pass % pause == 0 { try StopRequest.check(on: calibration.groups.replicas) }
+            if first < windows.count { try body(first..<min(windows.count, first + count)) }
         }
     }
 
@@ -260,31 +267,15 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         return sha256(origin + replaced.value)
     }
 
-    private func output(
-        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ hooks: some HookTransform, _ input: Tensor?
-    ) -> Tensor {
+    private func sequences(_ places: Range<Int>) -> [[Int32]] { Array(windows[places]) }
+
+    /// The block alone, the first after the entry.
+    private func network<Used: HookTransform>(_ parameters: ParameterGroup<Tensor>, _ hooks: Used) -> Network<Used> {
         let none = ParameterGroup<Variable>([], [])
         let stage = Parameters<Variable>(
             firstBlock: block, entry: entry?.constants ?? none, blocks: [parameters.constants], exit: none,
             isLast: false)
-        let network = Network(model: calibration.model, parameters: stage, hooks: hooks)
-        return network.outputs([windows[place]], from: input)
-    }
-
-    /// The same of the network as it is compressed so far, or as it was, with what reaches these points gathered.
-    private func gather(
-        _ place: Int, _ parameters: ParameterGroup<Tensor>, _ statistics: [HookPoint: InputStatistics], exact: Tensor? = nil
-    ) throws(FileError) -> Tensor {
-        let gathering = GatheringHooks(base: hooks, block: block, statistics: statistics, exact: exact)
-        return output(place, parameters, gathering, try inputs.rounded.tensor(place))
-    }
-
-    /// What the full-precision network has at a point; nil where nothing is compared with it.
-    private func exactValue(_ place: Int, _ point: HookPoint) throws(FileError) -> Tensor? {
-        guard let exact = inputs.exact, let original else { return nil }
-        let holding = HoldingHooks(base: exactHooks, block: block, point: point)
-        _ = output(place, original, holding, try exact.tensor(place))
-        return holding.value
+        return Network(model: calibration.model, parameters: stage, hooks: hooks)
     }
 
     private func empty(_ layers: [Int]) -> InputStatistics {
@@ -297,13 +288,25 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
         if calibration.mode == .fullPrecision, let original {
             let all = whole ?? Dictionary(uniqueKeysWithValues: points.map { ($0.point, empty($0.layers)) })
             if whole == nil {
-                try forEachWindow { try inputs.rounded.set($0, gather($0, original, all)) }
+                let gathering = GatheringHooks(base: hooks, block: block, statistics: all, length: length)
+                try forEachPass { places in
+                    let network = network(original, gathering)
+                    try inputs.rounded.set(places, network.outputs(sequences(places), from: inputs.rounded.tensor(places)))
+                }
                 whole = all
             }
             result = all[point] ?? empty(layers)
         } else {
             result = empty(layers)
-            try forEachWindow { _ = try gather($0, parameters, [point: result], exact: exactValue($0, point)) }
+            try forEachPass { places in
+                func value(_ parameters: ParameterGroup<Tensor>, _ hooks: Hooks, _ inputs: WindowActivations) throws -> Tensor {
+                    try network(parameters, hooks).value(
+                        at: point, block: block, sequences(places), from: inputs.tensor(places))
+                }
+                // Where deviations are gathered, the full-precision network's.
+                let exact = try inputs.exact.flatMap { exact in try original.map { try value($0, exactHooks, exact) } }
+                try result.add(windowsOf: length, value(parameters, hooks, inputs.rounded), exact: exact)
+            }
         }
         let replicas = calibration.groups.replicas
         if replicas.size > 1 {

@@ -8,28 +8,24 @@ struct GatheringHooks<Base: HookTransform>: HookTransform {
     let base: Base
     let block: Int
     let statistics: [HookPoint: InputStatistics]
-    /// What the full-precision network has there, where deviations from it are gathered.
-    var exact: Tensor?
+    /// Tokens of a window.
+    let length: Int
 
     func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
         let result = base.transform(x, at: point, block: block, on: tape)
-        if block == self.block, let statistics = statistics[point] { statistics.add(result.value, exact: exact) }
+        if block == self.block, let statistics = statistics[point] { statistics.add(windowsOf: length, result.value) }
         return result
     }
 }
 
-/// The hooks of a network, with what passes one point of one block held.
-final class HoldingHooks<Base: HookTransform>: HookTransform {
-    private let base: Base
-    private let block: Int
-    private let point: HookPoint
-    private(set) var value: Tensor?
-
-    init(base: Base, block: Int, point: HookPoint) { (self.base, self.block, self.point) = (base, block, point) }
-
-    func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
-        let result = base.transform(x, at: point, block: block, on: tape)
-        if block == self.block, point == self.point { value = result.value }
-        return result
+extension InputStatistics {
+    /// Adds window by window what a point has for windows of `length` tokens each, so that sums do not depend on which windows
+    /// take a pass together.
+    ///
+    /// - Parameter exact: the same of the full-precision network, where deviations are gathered.
+    func add(windowsOf length: Int, _ values: Tensor, exact: Tensor? = nil) {
+        for first in stride(from: 0, to: values.rows, by: length) {
+            add(values.rows(first..<first + length), exact: exact?.rows(first..<first + length))
+        }
     }
 }

@@ -40,6 +40,25 @@ package final class WindowActivations {
         return result
     }
 
+    /// Those of several windows, one after the other, or none where tokens enter.
+    func tensor(_ places: Range<Int>) throws(FileError) -> Tensor? {
+        guard let first = try tensor(places.lowerBound) else { return nil }
+        if places.count == 1 { return first }
+        var result = Tensor(uninitialized: [places.count * first.rows, first.columns])
+        for (index, place) in places.enumerated() {
+            guard let tensor = index == 0 ? first : try tensor(place) else { preconditionFailure("window \(place) is missing") }
+            Team.copy(tensor.pointer, to: result.mutablePointer + index * first.count, first.count)
+        }
+        return result
+    }
+
+    /// - Parameter tensor: of these windows, one after the other, as many rows of each.
+    func set(_ places: Range<Int>, _ tensor: Tensor) throws(FileError) {
+        if places.count == 1 { return try set(places.lowerBound, tensor) }
+        let rows = tensor.rows / places.count
+        for (index, place) in places.enumerated() { try set(place, tensor.rows(index * rows..<(index + 1) * rows)) }
+    }
+
     package func set(_ place: Int, _ tensor: Tensor) throws(FileError) {
         guard let file else {
             held[place] = tensor

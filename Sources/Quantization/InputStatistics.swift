@@ -29,8 +29,9 @@ package final class InputStatistics {
 
     /// The most tokens in a product, since float32 sums of more would lose digits.
     private static let limit = 1024
-    /// Columns of a product. With so few, the result stays in the cache until it is added.
-    private static let panel = 512
+    /// Rows and columns of a product. With so few, the result stays in the cache until it is added, and threads have enough of
+    /// them to share.
+    private static let panel = 128
 
     /// Empty statistics.
     package init(width: Int, depth: Depth) {
@@ -88,48 +89,66 @@ package final class InputStatistics {
         sums.pointer[0] += Double(x.rows)
         addChannels(x)
         guard depth >= .secondMoment else { return }
-        var product = Tensor(uninitialized: [min(Self.panel, width), width])
         for first in stride(from: 0, to: x.rows, by: Self.limit) {
             let (rows, offset) = (min(x.rows - first, Self.limit), first * width)
-            addProducts(x.pointer + offset, rows: rows, &product)
+            addProducts(x.pointer + offset, rows: rows)
             guard depth == .deviation, let exact else { continue }
             var deviations = Tensor(uninitialized: [rows, width])
             let target = deviations.mutablePointer
-            for i in 0..<rows * width { target[i] = exact.pointer[offset + i] - x.pointer[offset + i] }
-            addDeviations(target, x.pointer + offset, rows: rows, &product)
+            Team.copy(exact.pointer + offset, to: target, rows * width)
+            Team.add(x.pointer + offset, to: target, rows * width, scale: -1)
+            addDeviations(target, x.pointer + offset, rows: rows)
         }
     }
 
-    /// Adds `xᵀ·x` of `[rows, width]`.
-    private func addProducts(_ x: UnsafePointer<Float>, rows: Int, _ product: inout Tensor) {
-        let target = product.mutablePointer
-        for first in stride(from: 0, to: width, by: Self.panel) {
-            let count = min(Self.panel, width - first)
-            if first > 0 {
-                gemm(
-                    .transposed, .asStored, m: count, n: first, k: rows, x + first, lda: width, x, ldb: width, target,
-                    ldc: width)
-            }
-            gram(n: count, k: rows, x + first, lda: width, target + first, ldc: width)
-            for i in 0..<count {
-                let (sum, row) = (sums.pointer + 1 + width + (first + i) * (first + i + 1) / 2, target + i * width)
-                ck_accumulate(row, sum, first + i + 1)
-            }
+    /// Adds the lower triangle of `xᵀ·x` of `[rows, width]`.
+    private func addProducts(_ x: UnsafePointer<Float>, rows: Int) {
+        let panels = (width + Self.panel - 1) / Self.panel
+        let sums = sums.pointer + 1 + width
+        addPanels(panels * (panels + 1) / 2, x, x, rows: rows) { tile in
+            // The last row of panels whose first tile is not beyond this one.
+            var row = Int(Double(2 * tile).squareRoot())
+            while row * (row + 1) / 2 > tile { row -= 1 }
+            return (row, tile - row * (row + 1) / 2)
+        } target: { row, first, count in
+            (sums + row * (row + 1) / 2 + first, min(count, row + 1 - first))
         }
     }
 
     /// Adds `deviationsᵀ·x` of `[rows, width]` each.
-    private func addDeviations(
-        _ deviations: UnsafePointer<Float>, _ x: UnsafePointer<Float>, rows: Int, _ product: inout Tensor
+    private func addDeviations(_ deviations: UnsafePointer<Float>, _ x: UnsafePointer<Float>, rows: Int) {
+        let panels = (width + Self.panel - 1) / Self.panel
+        let (width, sums) = (width, sums.pointer + 1 + width + width * (width + 1) / 2)
+        addPanels(panels * panels, deviations, x, rows: rows) { tile in
+            (tile / panels, tile % panels)
+        } target: { row, first, count in
+            (sums + row * width + first, count)
+        }
+    }
+
+    /// Adds tiles of `aᵀ·b` of `[rows, width]` each, which threads share.
+    ///
+    /// - Parameters:
+    ///   - place: panels of a's and of b's columns that a tile is the product of.
+    ///   - target: where a tile's row, given by its number, its first column and its columns, is added, and how many are.
+    private func addPanels(
+        _ tiles: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, rows: Int, place: (Int) -> (Int, Int),
+        target: (_ row: Int, _ first: Int, _ count: Int) -> (UnsafeMutablePointer<Double>, Int)
     ) {
-        let target = product.mutablePointer
-        for first in stride(from: 0, to: width, by: Self.panel) {
-            let count = min(Self.panel, width - first)
-            gemm(
-                .transposed, .asStored, m: count, n: width, k: rows, deviations + first, lda: width, x, ldb: width, target,
-                ldc: width)
-            let sum = sums.pointer + 1 + width + width * (width + 1) / 2 + first * width
-            for i in 0..<count { ck_accumulate(target + i * width, sum + i * width, width) }
+        Team.share(tiles, cost: Self.panel * Self.panel * rows / 8) { range in
+            var memory = Tensor(uninitialized: [Self.panel, Self.panel])
+            let product = memory.mutablePointer
+            for tile in range {
+                let (i, j) = (place(tile).0 * Self.panel, place(tile).1 * Self.panel)
+                let (m, n) = (min(Self.panel, width - i), min(Self.panel, width - j))
+                gemm(
+                    .transposed, .asStored, m: m, n: n, k: rows, a + i, lda: width, b + j, ldb: width, product,
+                    ldc: Self.panel)
+                for row in 0..<m {
+                    let (sum, count) = target(i + row, j, n)
+                    ck_accumulate(product + row * Self.panel, sum, count)
+                }
+            }
         }
     }
 

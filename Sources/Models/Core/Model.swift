@@ -114,4 +114,35 @@ package struct Network<Hooks: HookTransform> {
     package func outputs(_ sequences: [[Int32]], from input: Tensor?) -> Tensor {
         hiddenStates(sequences, from: input.map { Variable(constant: $0) }, on: Tape(recording: false)).value
     }
+
+    /// What a hook point of a block has for whole sequences of equal length, after the hooks: [rows, width]. Nothing beyond it
+    /// is computed.
+    ///
+    /// - Parameter input: as for ``outputs(_:from:)``.
+    package func value(at point: HookPoint, block: Int, _ sequences: [[Int32]], from input: Tensor?) -> Tensor {
+        let ending = EndingHooks(base: hooks, point: point, block: block)
+        _ = Network<EndingHooks<Hooks>>(model: model, parameters: parameters, hooks: ending).outputs(sequences, from: input)
+        guard let value = ending.value else { preconditionFailure("block \(block) has no \(point.rawValue)") }
+        return value
+    }
+}
+
+/// The hooks of a network, with a pass ended where a value is found.
+private final class EndingHooks<Base: HookTransform>: HookTransform {
+    private let base: Base
+    private let point: HookPoint
+    private let block: Int
+    private(set) var value: Tensor?
+
+    init(base: Base, point: HookPoint, block: Int) { (self.base, self.point, self.block) = (base, point, block) }
+
+    func transform(_ x: Variable, at point: HookPoint, block: Int?, on tape: Tape) -> Variable {
+        if value != nil { return x }
+        let result = base.transform(x, at: point, block: block, on: tape)
+        if block == self.block, point == self.point {
+            value = result.value
+            tape.end()
+        }
+        return result
+    }
 }
