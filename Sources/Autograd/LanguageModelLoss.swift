@@ -77,30 +77,43 @@ extension Tape {
     }
 }
 
-/// How far a network's predictions are from another's: the sum over rows of the divergence Σ p·log(p/q), and the rows whose
-/// likeliest token is the same one. Block by block as in `languageModelLoss`, without gradients.
-///
-/// - Parameters:
-///   - x: [rows, h], the output of the last norm; `head`: [vocabulary, h].
-///   - hidden: the other network's, with its head: p.
-package func divergence(
-    of x: Tensor, head: Variable, from hidden: Tensor, head otherHead: Variable
-) -> (sum: Double, agreed: Int) {
-    let (rows, vocabulary, weight) = (x.rows, head.shape[0], head.value)
-    let otherWeight = otherHead.stored.isIdentical(to: head.stored) ? weight : otherHead.value
-    let chunk = min(rows, LogitBlock.rows(vocabulary: vocabulary))
-    var (logits, reference) = (Tensor(uninitialized: [chunk, vocabulary]), Tensor(uninitialized: [chunk, vocabulary]))
-    var (sum, agreed) = (0.0, 0)
-    for first in stride(from: 0, to: rows, by: chunk) {
-        let count = min(chunk, rows - first)
-        headProduct(x, first, count, weight, into: &logits)
-        headProduct(hidden, first, count, otherWeight, into: &reference)
-        let l = logits.mutablePointer
-        agreed += ck_agreements(l, reference.pointer, count, vocabulary)
-        let r = reference.pointer
-        sum += rowSum(count, vocabulary) { ck_kl_divergence(l + $0 * vocabulary, r + $0 * vocabulary, 0, vocabulary) }
+/// How good a network's predictions are, and how near to another's.
+package struct PredictionScores {
+    /// Σ −log q(next token), in nats, over rows that have one.
+    package var negativeLogLikelihood = 0.0
+    /// Σ p·log(p/q) over rows, p the other network's distribution; 0 without one.
+    package var divergence = 0.0
+    /// Rows whose likeliest token is the other network's.
+    package var agreements = 0
+
+    /// Those of the logits x·headᵀ, block by block as in `languageModelLoss`, without gradients.
+    ///
+    /// - Parameters:
+    ///   - x: [rows, h], the output of the last norm; `head`: [vocabulary, h].
+    ///   - tokens: the next token of each row, negative where there is none.
+    ///   - reference: the other network's output [rows, h] and head.
+    package init(of x: Tensor, head: Variable, _ tokens: [Int32], against reference: (x: Tensor, head: Variable)?) {
+        let (rows, vocabulary, weight) = (x.rows, head.shape[0], head.value)
+        let other = reference.map { ($0.x, $0.head.stored.isIdentical(to: head.stored) ? weight : $0.head.value) }
+        let chunk = min(rows, LogitBlock.rows(vocabulary: vocabulary))
+        var logits = Tensor(uninitialized: [chunk, vocabulary])
+        var references = Tensor(uninitialized: other == nil ? [0] : [chunk, vocabulary])
+        for first in stride(from: 0, to: rows, by: chunk) {
+            let count = min(chunk, rows - first)
+            headProduct(x, first, count, weight, into: &logits)
+            let l = logits.mutablePointer
+            if let (x, weight) = other {
+                headProduct(x, first, count, weight, into: &references)
+                let r = references.pointer
+                agreements += ck_agreements(l, r, count, vocabulary)
+                divergence += rowSum(count, vocabulary) {
+                    ck_kl_divergence(l + $0 * vocabulary, r + $0 * vocabulary, 0, vocabulary)
+                }
+            }
+            // Last, since it leaves no logits.
+            negativeLogLikelihood += lossAndGradient(.tokens(tokens), l, l, first: first, count, vocabulary, scale: 0)
+        }
     }
-    return (sum, agreed)
 }
 
 /// logits[0 ..< count] = rows `first ..< first + count` of x times headᵀ.

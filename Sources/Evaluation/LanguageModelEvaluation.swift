@@ -98,15 +98,15 @@ private func score(
     let stages = [network.outputs] + (reference.map { [$0.outputs] } ?? [])
     try stream(own, through: stages, hidden: network.model.architecture.hiddenSize, groups) { window, outputs in
         let head = network.parameters.logitWeight
-        let target = LogitTarget.tokens(own[window].dropFirst() + [-1])
-        let sum = Tape(recording: false).languageModelLoss(Variable(constant: outputs[0]), head: head, target, scale: 1).sum
-        likelihood += sum
-        let isUniform = abs(sum / Double(own[window].count - 1) - uniform) <= uniformTolerance * max(1, uniform)
+        let scores = PredictionScores(
+            of: outputs[0], head: head, own[window].dropFirst() + [-1],
+            against: reference.map { (outputs[1], $0.parameters.logitWeight) })
+        likelihood += scores.negativeLogLikelihood
+        let loss = scores.negativeLogLikelihood / Double(own[window].count - 1)
+        let isUniform = abs(loss - uniform) <= uniformTolerance * max(1, uniform)
         if !isUniform { live += 1 }
-        guard let reference else { return }
-        let own = Autograd.divergence(of: outputs[0], head: head, from: outputs[1], head: reference.parameters.logitWeight)
-        divergence += own.sum
-        agreed += Double(own.agreed)
+        divergence += scores.divergence
+        agreed += Double(scores.agreements)
     }
     let sums = try groups.sumFromLastStage([likelihood, divergence, live, agreed])
     let length = windows[0].count
