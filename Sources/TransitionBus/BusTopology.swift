@@ -19,9 +19,9 @@ package struct BusTopology: Equatable, Sendable {
     package let form: Choice
     /// The ranks that share a relay, in ascending order, the first of which runs it. One machine's, or a part of them.
     let groups: [[Int]]
-    /// Of every rank the number of its group.
+    /// The number of every rank's group.
     let groupByRank: [Int]
-    /// Of every rank, how many ranks its machine has.
+    /// How many ranks each rank's machine has.
     private let neighbors: [Int]
 
     /// - Parameters:

@@ -45,7 +45,7 @@ struct RouteSurvey {
         static let none: Int64 = 0, routed: Int64 = 1, neighbor: Int64 = 2
     }
 
-    /// Of rank 0.
+    /// Rank 0's addresses.
     let candidates: [UInt32]
     /// This rank's own addresses that may be used.
     let own: [NetworkAddress]

@@ -9,6 +9,7 @@ package final class EventSubscriber {
     private let snapshots: ZeroMQSocket
     private let connections: ZeroMQSocket
     private var events: ZeroMQSocket?
+    private static let mostKeys = 100_000
     /// Sequence of the newest event known, per key and of all.
     private var known: [String: UInt64] = [:]
     private var last: UInt64 = 0
@@ -83,7 +84,8 @@ package final class EventSubscriber {
     }
 
     private func take(_ event: RunEvent, into result: inout [RunEvent]) {
-        guard event.sequence > known[event.key] ?? 0 else { return }
+        // A run has few keys; an unknown sender must not be able to fill the memory.
+        guard event.sequence > known[event.key] ?? 0, known[event.key] != nil || known.count < Self.mostKeys else { return }
         known[event.key] = event.sequence
         result.append(event)
     }

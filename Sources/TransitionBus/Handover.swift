@@ -144,6 +144,13 @@ struct Handover {
         return true
     }
 
-    /// The next borrowed layers to compute.
-    mutating func nextBorrowed() -> (owner: Int, layers: [Int])? { granted.isEmpty ? nil : granted.removeFirst() }
+    /// The next borrowed layers to compute: those that have not come from their owner meanwhile.
+    mutating func nextBorrowed(unless isHere: (_ layer: Int) -> Bool) -> (owner: Int, layers: [Int])? {
+        while !granted.isEmpty {
+            let (owner, layers) = granted.removeFirst()
+            let open = layers.filter { !isHere($0) }
+            if !open.isEmpty { return (owner, open) }
+        }
+        return nil
+    }
 }

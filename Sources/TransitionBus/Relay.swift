@@ -29,7 +29,7 @@ final class Relay: GuardedSocket, @unchecked Sendable {
     private let ranks: ZeroMQSocket
     private let inlet: ZeroMQSocket
     private var outlets: [Int: ZeroMQSocket] = [:]
-    /// Of which group each rank is.
+    /// The group that each rank belongs to.
     private let groups: [Int]
     private let largestPayload: Int
 

@@ -18,7 +18,7 @@ struct RepairSchedule {
     }
 
     private let timing: BusConfiguration.Timing
-    /// Of the step, or of the last progress: what arrives shows that owners live.
+    /// When the step began, or the last progress was made: what arrives shows that owners live.
     private var start: ContinuousClock.Instant
     private var states: [Int: State] = [:]
 

@@ -13,7 +13,7 @@ extension ZeroMQExchange {
             for transition in try compute([layer]) { try publishOwed(transition, isTakenOver: false) }
             return true
         }
-        if let (owner, layers) = handover.nextBorrowed() {
+        if let (owner, layers) = handover.nextBorrowed(unless: ledger.has) {
             for transition in try compute(layers) { try send(transition, to: owner) }
             return true
         }

@@ -169,8 +169,7 @@ package final class ZeroMQExchange<World: Communicator>: TransitionExchange {
         let start = ContinuousClock.now
         let vector = Agreement.vector(step: ledger.step, count: ledger.arrived.count, digest: stateDigest)
         let pending = try world.startAllReduce(vector + values, .min)
-        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed. MPI gets on only
-        // while it is asked, so a short wait asks often.
+        // Never a blocking wait: a rank that waits inside MPI cannot send again what another one has missed.
         try world.waiting(in: "the end of step \(ledger.step) on the transition bus") {
             while try !pending.isComplete() {
                 if let silence = timing.silence, ContinuousClock.now - start >= silence {

@@ -26,7 +26,9 @@ import Testing
         func take(_ layers: [Int], from owner: Int, claim: UInt64, owners: [Int]) -> Bool {
             handover.take(layers, from: owner, claim: claim, owners: owners)
         }
-        func nextBorrowed() -> (owner: Int, layers: [Int])? { handover.nextBorrowed() }
+        func nextBorrowed(unless isHere: (Int) -> Bool = { _ in false }) -> (owner: Int, layers: [Int])? {
+            handover.nextBorrowed(unless: isHere)
+        }
     }
 
     /// Of rank 0, that has layers 3, 1, 0 and 4 in this order; layer 4 is not worth asking for.
@@ -90,6 +92,18 @@ import Testing
             if let claim { asked.append(claim.owner) }
         }
         #expect(asked == [2, 1, 4])
+    }
+
+    @Test func `a borrowed layer that its owner has published meanwhile is not computed`() throws {
+        let handover = borrower()
+        let owners = [1, 1, 2, 2, 2, 3, 4, 4, 5, 5]
+        let claim = try #require(handover.claim(missing: missing, patience: .seconds(1), now: start))
+        #expect(handover.take([3, 4], from: 2, claim: claim.number, owners: owners))
+        let borrowed = try #require(handover.nextBorrowed { $0 == 3 })
+        #expect(borrowed.layers == [4])
+        let second = try #require(handover.claim(missing: missing, patience: .seconds(1), now: start + .seconds(2)))
+        _ = handover.take([6], from: 4, claim: second.number, owners: owners)
+        #expect(handover.nextBorrowed { _ in true } == nil)
     }
 
     @Test func `while an answer is awaited nobody else is asked, and after three without a layer nobody any more`() throws {

@@ -117,7 +117,7 @@ package final class RunFolder {
     ///   - job: as in ``Job/name``.
     ///   - steps: number of steps already taken, whose metrics are kept.
     ///   - source: the run folder in which they were taken; nil: this one.
-    /// - Throws: ``FolderOccupied/input(_:_:)`` where an input of this run would be removed; ``FolderInUse``; errors of
+    /// - Throws: ``FolderOccupied/input(_:setting:)`` where an input of this run would be removed; ``FolderInUse``; errors of
     ///   writing.
     package func create(_ config: RunConfig, job: String, after steps: Int = 0, source: String? = nil) throws {
         guard isWriter else { return }

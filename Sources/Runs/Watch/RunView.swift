@@ -11,8 +11,6 @@ struct RunView {
     mutating func take(_ key: String, _ value: JSONValue) {
         guard let object = value.object else { return }
         if key.hasPrefix(Self.layerPrefix), values[key] == nil { layers.append(key) }
-        // A run has few keys; an unknown sender must not be able to fill the memory.
-        guard values[key] != nil || values.count < 100_000 else { return }
         values[key] = object
     }
 
