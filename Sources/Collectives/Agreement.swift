@@ -42,8 +42,8 @@ extension StopRequested {
 
 extension Communicator {
     /// Does work on every rank that may fail on any, such as reading input: either it succeeds on all of them, or all throw the
-    /// error of the first rank that failed, so that none waits for another. Where a rank was asked to stop, before the work or
-    /// in it, all throw ``StopRequested``. The work must not communicate. Collective.
+    /// error of the first rank that failed, so that none waits for another. Where that rank was asked to stop, before the work
+    /// or in it, the error is ``StopRequested``. The work must not communicate. Collective.
     ///
     /// An ``AgreedError`` ends the job in the belief that every rank has it. Ranks that are a part of the world must therefore
     /// let the others know, by the world's ``agree(_:)``, before they throw theirs.

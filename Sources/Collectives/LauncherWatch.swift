@@ -7,9 +7,9 @@ internal import Support
 /// So it does where it has lost a host whose daemon it waits for. TCP gives such a host up after a quarter of an hour, or
 /// never. Pure: what is seen, and how long after the last look, is passed in.
 package struct LauncherWatch {
-    /// That it has to end after its ranks: ten times what it takes with a hundred of them.
+    /// The time that it has to end after its ranks: ten times what it takes with a hundred of them.
     package static let exitTimeout = Duration.seconds(15)
-    /// That it has at least to start ranks on this machine, where it could before; four times as long as it took then.
+    /// The least time that it has to start ranks on this machine, where it could before; it has four times what it took then.
     package static let startTimeout = Duration.seconds(300)
 
     /// Why the launcher is to be ended.
@@ -23,15 +23,15 @@ package struct LauncherWatch {
     private var hasHadRanks = false
     private var folder = Folder.unknown
     private var idle = Duration.zero
-    /// Until the first rank was seen.
+    /// How long no rank has been seen yet.
     private var starting = Duration.zero
-    /// nil for as long as it takes: the first time nothing is known of how long that is, nor whether ranks come here at all.
+    /// nil for no limit: the first time nothing is known of how long ranks take to start, nor whether they come here at all.
     private let startLimit: Duration?
 
-    /// Of the run, as far as its lock tells. An earlier attempt may hold it still as this one begins.
+    /// The run's folder, as far as its lock tells. An earlier attempt may hold it still as this one begins.
     private enum Folder { case unknown, free, held }
 
-    /// - Parameter earlier: of the attempt before this one.
+    /// - Parameter earlier: the watch of the attempt before this one.
     package init(after earlier: LauncherWatch? = nil) {
         startLimit = earlier.flatMap { $0.hasHadRanks ? max(Self.startTimeout, $0.starting * 4) : $0.startLimit }
     }
@@ -65,7 +65,7 @@ package struct LauncherWatch {
 
 /// Processes that a process has started, as /proc tells.
 package enum ChildProcesses {
-    /// Of all its threads; empty where it has ended.
+    /// The children of all its threads; empty where it has ended.
     package static func of(_ process: pid_t) -> [pid_t] {
         let tasks = "/proc/\(process)/task"
         return ((try? entries(ofFolder: tasks)) ?? []).flatMap { thread in

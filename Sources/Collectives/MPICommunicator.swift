@@ -101,7 +101,11 @@ package final class MPICommunicator: Communicator {
     package func allGather(_ data: UnsafeMutableRawBufferPointer, lengths: [Int]) throws(MPIError) {
         precondition(lengths.count == size, "lengths \(lengths) of a gather over \(size) ranks")
         precondition(data.count == lengths.reduce(0, +), "\(data.count) bytes to gather \(lengths)")
-        let offsets = lengths.indices.map { lengths[..<$0].reduce(0, +) }
+        var (offsets, end) = ([Int](), 0)
+        for length in lengths {
+            offsets.append(end)
+            end += length
+        }
         if data.count <= pieceLimit {
             try wait("MPI_Allgatherv", .allGather) {
                 cmpi_allgatherv(

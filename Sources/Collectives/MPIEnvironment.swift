@@ -78,7 +78,7 @@ package enum MPIEnvironment {
         return max(1, min(availableCores, min(max(all, availableCores), quota) / max(1, localRanks)))
     }
 
-    /// That a process may run on; nil where the system does not tell.
+    /// The cores that a process may run on; nil where the system does not tell.
     static func allowedCores(of process: String) -> Set<Int>? {
         let line = KernelFile.text("/proc/\(process)/status").split(separator: "\n").first {
             $0.hasPrefix("Cpus_allowed_list:")

@@ -8,9 +8,9 @@ package struct Placement: Sendable, Equatable {
     package struct Rank: Sendable, Equatable {
         /// The machine's name and when it was started.
         package var node: String
-        /// Those it may run on.
+        /// The cores it may run on.
         package var cores: Set<Int>
-        /// Of its node, as its launcher may use them; nil without one.
+        /// How many of its node's cores its launcher may use; nil without a launcher.
         package var launcherCores: Int?
         /// Cores' worth of time that its control groups allow; nil for no limit.
         package var quota: Double?
@@ -26,7 +26,7 @@ package struct Placement: Sendable, Equatable {
     private struct Node: Sendable, Equatable {
         let ranks: [Rank]
 
-        /// That there are for these ranks: those of their launcher, or as many as they get the time of.
+        /// How many there are for these ranks: those of their launcher, or as many as their control groups allow.
         var cores: Int {
             let own = ranks.reduce(into: Set<Int>()) { $0.formUnion($1.cores) }.count
             let all = max(own, ranks.compactMap(\.launcherCores).max() ?? 0)
@@ -50,7 +50,7 @@ package struct Placement: Sendable, Equatable {
         nodes = Dictionary(grouping: ranks, by: \.node).sorted { $0.key < $1.key }.map { Node(ranks: $0.value) }
     }
 
-    /// Of the ranks of a run, with as many threads as each has. Collective.
+    /// The ranks of a run, with as many threads as each has. Collective.
     package init(of world: some Communicator) throws(MPIError) {
         self.init(try world.allGather(Rank.own.encoded).compactMap { Rank(decoding: $0) })
     }

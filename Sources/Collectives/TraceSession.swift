@@ -21,7 +21,7 @@ package struct TraceSession<World: Communicator> {
         Trace.begin(limit: limit)
     }
 
-    /// That the file can be written later.
+    /// Checks that the file can be written later.
     ///
     /// - Parameter own: a folder that the job will make itself.
     /// - Throws: `FileError`.

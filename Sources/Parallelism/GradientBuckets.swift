@@ -73,7 +73,7 @@ package final class GradientBuckets<World: Communicator> {
         progress()
     }
 
-    /// Lets MPI move the sums under way: it does so only when it is called.
+    /// Lets MPI move the sums under way, sooner than its own thread would.
     private func progress() {
         guard failure == nil, let newest = pending.last else { return }
         do { _ = try newest.isComplete() } catch { failure = error }

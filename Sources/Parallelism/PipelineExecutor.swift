@@ -167,7 +167,7 @@ package final class PipelineExecutor<World: Communicator> {
         }
     }
 
-    /// Lets MPI move messages, which it does only inside its own calls.
+    /// Lets MPI move messages, sooner than its own thread would.
     private func progress() throws(MPIError) {
         guard pipeline.size > 1 else { return }
         try outbox.progress()

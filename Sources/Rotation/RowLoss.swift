@@ -55,7 +55,7 @@ package enum RowLoss: Sendable, Equatable {
         return losses.reduce(0, +)
     }
 
-    /// Of one row.
+    /// The loss of one row.
     private func loss(_ y: UnsafePointer<Float>, slope: UnsafeMutablePointer<Float>, _ n: Int) -> Double {
         switch self {
         case .range(let symmetric, let includesZero):

@@ -68,13 +68,13 @@ package final class DoubleStorage: @unchecked Sendable {
     package var elements: UnsafeMutableBufferPointer<Double> { UnsafeMutableBufferPointer(start: pointer, count: count) }
 
     /// Sets every element to 0.
-    package func reset() { pointer.initialize(repeating: 0, count: count) }
+    package func reset() { Team.shareElements(count) { (pointer + $0.lowerBound).initialize(repeating: 0, count: $0.count) } }
 
     /// The elements rounded to float32.
     package var rounded: Tensor {
         var result = Tensor(uninitialized: [count])
         let target = result.mutablePointer
-        for index in 0..<count { target[index] = Float(pointer[index]) }
+        Team.shareElements(count) { for index in $0 { target[index] = Float(pointer[index]) } }
         return result
     }
 }

@@ -21,7 +21,7 @@ struct AdaptiveBit {
         zeros = all - ones
     }
 
-    /// Of 65,536.
+    /// The probability of a one, times 65,536.
     @inline(__always) var chance: UInt32 {
         min(max(UInt32((UInt64(ones) << 16) / UInt64(zeros + ones)), Self.least), Self.most)
     }

@@ -82,7 +82,7 @@ package final class RotationLearner {
     var optimizers: [CayleySGD]
     /// Skew gradients of all rotations, R1's first, then the layers' R2, and the loss.
     private(set) var packed: Tensor
-    /// The stored rows for objectives without a backward pass; see ``store(_:tokens:_:)``.
+    /// The stored rows for objectives without a backward pass; see ``store(_:tokens:in:_:)``.
     var stored: StoredRows?
     /// Time of the pipeline's passes, and of waiting during them.
     package internal(set) var timing = PipelineTiming()
@@ -234,7 +234,9 @@ extension RotationLearner {
         let own = DoubleStorage(zeros: parts.reduce(groups.isLast ? 1 : 0) { $0 + $1.count })
         var end = own.pointer
         for part in parts {
-            end.update(from: part.pointer, count: part.count)
+            Team.shareElements(part.count) { [end] in
+                (end + $0.lowerBound).update(from: part.pointer + $0.lowerBound, count: $0.count)
+            }
             end += part.count
         }
         if groups.isLast { end.pointee = loss }
@@ -256,7 +258,9 @@ extension RotationLearner {
         if pipeline.rank < pipeline.size - 1 { try pipeline.receive(bytes, from: pipeline.rank + 1, tag: Self.chainTag) }
         for block in base.blockRange.reversed() {
             guard let gradient = r1Gradients[block] else { continue }
-            ck_add_doubles(sum.pointer, gradient.skew.pointer, sum.count)
+            Team.shareElements(sum.count) {
+                ck_add_doubles(sum.pointer + $0.lowerBound, gradient.skew.pointer + $0.lowerBound, $0.count)
+            }
         }
         guard pipeline.rank > 0 else { return sum }
         try pipeline.send(UnsafeRawBufferPointer(bytes), to: pipeline.rank - 1, tag: Self.chainTag)
