@@ -350,7 +350,7 @@ extension ModelCost {
         guard let heads = workload.shape.blocks[index].heads else { return Work() }
         let (length, width) = (workload.length, heads.query * heads.dimension)
         let edges = heads.window.map { $0 < length } ?? false ? 2 : 1
-        let rows = min(length, length <= 512 ? 64 : 128)
+        let rows = min(length, AttentionShape.block(length: length))
         let beyond = Double(sequences * length * width) * Double(edges * (rows - 1))
         let products = self[index].attention(sequences: sequences, length: length)
         let time = CalibratedRates.attentionSlowdown * (products + beyond)
