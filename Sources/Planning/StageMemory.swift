@@ -318,8 +318,8 @@ struct StageMemory {
         return Double(sequences * workload.length * values)
     }
 
-    /// What the quantizers of a block keep per token besides: what they round, where its gradient depends on it. Attention keeps
-    /// what the output projection's rounds; where weights want gradients, the linears keep what is made of it.
+    /// What the quantizers of a block keep per token besides: what they round, where its gradient depends on it. Attention
+    /// keeps what the output projection's rounds; where weights want gradients, the linears keep what is made of it.
     private func quantizers(_ block: Int) -> Double {
         guard workload.quantizesActivations else { return 0 }
         let (block, bits) = (shape.blocks[block], workload.config.quantization)

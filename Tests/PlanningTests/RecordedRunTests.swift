@@ -4,8 +4,8 @@ import Testing
 @testable import Planning
 
 /// Runs that were measured (Benchmarks/plan.md, 2026-11-27; GPTQ's, and steps of rotate and train on two stages, again on
-/// 2026-11-29): what the plan says of them is within 15 %. Those with `checkpoint.every=3` share their core with the thread that
-/// writes.
+/// 2026-11-29): what the plan says of them is within 15 %. Those with `checkpoint.every=3` share their core with the thread
+/// that writes.
 @Suite struct RecordedRunTests {
     struct Run: CustomTestStringConvertible {
         let job: ModelJob
