@@ -26,8 +26,10 @@ package struct AttentionShape: Sendable {
 
     fileprivate var scale: Float { 1 / Float(headDimension).squareRoot() }
 
+    fileprivate var block: Int { Self.block(length: length) }
+
     /// Query rows handled together: few enough that little beyond the diagonal is computed, enough to feed a product.
-    fileprivate var block: Int { length <= 512 ? 64 : 128 }
+    package static func block(length: Int) -> Int { length <= 512 ? 64 : 128 }
 
     /// Blocks of query rows of a head.
     private var blocks: Int { (length + block - 1) / block }

@@ -46,17 +46,18 @@ struct JobTime {
         if let learning { seconds += Double(learning.steps) * step(learning) }
         if workload.job == .qat {
             let ternary = TernaryWork(workload)
-            let tokens = Double(evaluation.sequences * workload.length) / Double(layout.data)
+            let windows = Double(evaluation.sequences) / Double(layout.data)
             // Before the first step, after the last one, and for the written file, which is scored.
             seconds += longest {
                 ternary.beginning($0, replicas: layout.data) + 3 * ternary.reporting($0)
-                    + ternary.running($0, tokens: tokens)
+                    + ternary.running($0, tokens: windows * Double(workload.length), passes: windows)
             }
         }
         // Every rank reads the factors of all stages.
         seconds += parts.reduce(0) { $0 + time(TernaryWork(workload).reading($1)) }
-        seconds += Double(checkpoints(on: cluster)) * longest { saving($0, replicas: layout.data) }
-        return seconds
+        seconds += CalibratedRates.secondsOfAByte * Double(planned.peakMemory) * cluster.threadsPerCore
+        // The last checkpoint; the others are in the steps' seconds.
+        return seconds + CheckpointTime(workload, parts, replicas: layout.data, on: cluster).seconds
     }
 
     // MARK: Evaluations
@@ -77,7 +78,9 @@ struct JobTime {
     }
 
     /// Rows of `rotate` with rotations: with the initial ones, if there are any, and with learned ones.
-    private var rotatedRows: Int { workload.rotates ? workload.runsBackward ? 2 : 1 : 0 }
+    private var rotatedRows: Int {
+        workload.rotates ? workload.learnsR1 || workload.learnsR2 ? 2 : 1 : 0
+    }
 
     /// Rounding all weights of a stage, once for each row of the job's table that is rounded.
     private func rounding(_ part: StagePart) -> Work {
@@ -125,20 +128,6 @@ struct JobTime {
         return Work(values: values * workload.parameters(part))
     }
 
-    /// Number of checkpoints that training waits for: the last one and, where no core is idle, also the others, which are
-    /// written during the following steps.
-    private func checkpoints(on cluster: Cluster) -> Int {
-        let every = workload.config.checkpoint.every
-        guard workload.trainsWeights, every > 0 else { return 0 }
-        let hasIdleCore = cluster.coresPerNode > cluster.ranksPerNode * cluster.threadsPerRank
-        return hasIdleCore ? 1 : (workload.steps + every - 1) / every
-    }
-
-    /// Hashing and writing one rank's share of a checkpoint.
-    private func saving(_ part: StagePart, replicas: Int) -> Work {
-        Work(values: CalibratedRates.valuesOfSaving * StageMemory(workload, part).saved(replicas: replicas))
-    }
-
     /// Sequences that the model draws where no text is given, in chunks of sequences and token by token: each position reads
     /// all weights from memory for few rows. As many chunks as there are stages are under way at once.
     private func drawing(_ parts: [StagePart], replicas: Int, on cluster: Cluster) -> Double {
@@ -163,7 +152,7 @@ struct JobTime {
         let cached = workload.shape.blocks[part.blocks].reduce(0) { $0 + $1.width(.key) + $1.width(.value) }
         return Work(
             products: 2 * rows * weights,
-            values: CalibratedRates.valuesOfAWeight * weights
+            values: cost.valuesOfAWeight * weights
                 + rows * Double(workload.length) / 2 * Double(cached)
                 + (part.isLast ? 3 * rows * Double(workload.shape.vocabularySize) : 0))
     }

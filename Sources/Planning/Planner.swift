@@ -35,6 +35,7 @@ package struct Planner: Sendable {
         let inTurn = stages.map { $0.once.inTurn.seconds(on: cluster) }
         let longestOnce = inTurn.reduce(0, +) + (zip(onceSeconds, inTurn).map { $0 - $1 }.max() ?? 0)
         let always = workload.learns ? CalibratedRates.secondsOfStep : 0
+        let saving = CheckpointTime(workload, parts, replicas: layout.data, on: cluster).besideAStep
         let longest = pipeline + longestOnce + communication + always
         // Ranks that share a core wait for each other, or for a core: whichever is longer.
         let shared = busy.reduce(0, +) / Double(layout.pipeline) * cluster.threadsPerCore + communication
@@ -47,7 +48,7 @@ package struct Planner: Sendable {
             busySeconds: busy,
             operationsPerStep: Double(layout.data) * operations,
             bytesPerStep: traffic.bytesPerStep(exchanged: sharing.exchangedBytes), communicationSeconds: communication,
-            secondsPerStep: max(longest, shared),
+            secondsPerStep: max(longest, shared) + saving,
             bubbleFraction: pipeline > 0 ? 1 - microbatches * seconds.reduce(0, +) / (Double(layout.pipeline) * pipeline) : 0,
             fits: fits, idleReplicas: idle, runs: fits && !(workload.cutsSteps && idle > 0))
     }

@@ -88,11 +88,8 @@ struct QuantizeWork {
     /// Summing the second moments of inputs of width `width`.
     func moments(_ width: Int) -> Work { Work(products: calibrated * Double(width * width)) }
 
-    /// One pass of the calibration text through a block.
+    /// One pass of the calibration text through a block, a sequence at a time.
     func pass(_ index: Int) -> Work {
-        Work(
-            products: 2 * calibrated * Double(cost[index].linears)
-                + 2 * cost[index].attention(sequences: workload.calibration.calibrated, length: workload.length),
-            values: calibrated * cost[index].values(length: workload.length))
+        Double(workload.calibration.calibrated) * cost.pass(workload, index, sequences: 1)
     }
 }

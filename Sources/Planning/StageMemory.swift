@@ -40,7 +40,8 @@ struct StageMemory {
         let busy = max(passes, retraction, workload.job == .qat ? ternaryMaking : 0)
         let step = weightsInStep(sides, replicas: replicas) + busy
         let ends = max(weightsInEvaluation(sides), weightsAtEnd) + passing(sequences: 1, pair: true)
-        let values = max(step, ends, learning(replicas: replicas), drawing(replicas: replicas, stages: stages))
+        let values = max(
+            step, ends, trained(replicas: replicas), learning(replicas: replicas), drawing(replicas: replicas, stages: stages))
         let fixed = Self.process + (replicas * stages == 1 ? 0 : Self.messages)
         return Int(bytes: Double(fixed) + Self.slack * 4 * values)
     }
@@ -90,18 +91,35 @@ struct StageMemory {
             let widened = isWidened && workload.roundsWeights ? embedding + head : 0
             return rotationBase + merged(sides) + widened + rounded + rotations + storedRows(replicas: replicas)
         case .train, .qat:
-            let shared = workload.config.optimizer.shard ? optimizerStates / Double(replicas) : optimizerStates
-            // Masters, gradients, states; the network as read stays for comparison; the largest gradients in the making.
+            // The largest gradients in the making.
             let largest = max(head, blocks.flatMap(\.linears).map { Double($0.spec.count) }.max() ?? 0)
             // While a checkpoint is written, the next step, if any, runs beside a copy of what the rank writes of it.
             let every = workload.config.checkpoint.every
             let isFollowed = every > 0 && every < workload.config.training.steps
             let written = isFollowed ? saved(replicas: replicas) : 0
-            return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
+            return training(replicas: replicas) + written + (workload.roundsWeights ? linears : 0) + 2 * largest
         case .ptq: return decomposed(replicas)
         case .quantize: return quantized(replicas: replicas)
         case .eval: return isWidened ? resting * parameters + widened : parameters
         }
+    }
+
+    /// What lasts from step to step of a training: masters, gradients, the optimizer's states, ternary layers; and the network
+    /// as read, for comparison.
+    private func training(replicas: Int) -> Double {
+        let shared = workload.config.optimizer.shard ? optimizerStates / Double(replicas) : optimizerStates
+        return parameters * (3 + shared) + ternaryState
+    }
+
+    /// Once the last step is taken: beside what training holds the larger of the copy of the optimizer's states, of which the
+    /// last checkpoint is written, and the trained network as it will be written.
+    private func trained(replicas: Int) -> Double {
+        guard workload.trainsWeights else { return 0 }
+        let isSaved = workload.config.checkpoint.every > 0
+        // The gradient of a tied head lies beside that of the embedding.
+        let tied = shape.tiesHead && part.isFirst ? head : 0
+        return training(replicas: replicas) + tied
+            + parameters * max(1, isSaved ? optimizerStates / Double(replicas) : 0)
     }
 
     private var optimizerStates: Double { workload.config.training.optimizer == .adamw ? 2 : 1 }
@@ -270,16 +288,18 @@ struct StageMemory {
         }
         let tokens = Double(sequences * workload.length)
         let input = Double(shape.hiddenSize)
+        // What the first norm reads needs no gradient where the embedding learns nothing.
+        let entry = part.isFirst && !workload.trainsWeights ? input : 0
         let layers = shape.layers(in: part.blocks).map { blocks in
             blocks.reduce(0.0) {
-                $0 + Double(cost[$1].activations(weightGradients: workload.trainsWeights)) + quantizers($1)
+                $0 + Double(cost[$1].activations(weightGradients: workload.needsWeightGradients)) + quantizers($1)
             }
         }
         // Recomputing, a layer keeps its input, unless that is tokens; one at a time has all the rest.
         let kept =
             workload.recomputes
             ? Double(alive * (part.isFirst ? layers.count - 1 : layers.count)) * input + (layers.max() ?? 0)
-            : Double(alive) * layers.reduce(0, +)
+            : Double(alive) * (layers.reduce(0, +) - entry)
         return tokens * kept + passing(sequences: sequences, pair: hasPair)
     }
 
@@ -298,14 +318,20 @@ struct StageMemory {
         return Double(sequences * workload.length * values)
     }
 
-    /// What the quantizers of a block keep per token: input and output where a gradient of R1 or R2 is gathered, the input
-    /// elsewhere.
+    /// What the quantizers of a block keep per token besides: what they round, where its gradient depends on it. Attention
+    /// keeps what the output projection's rounds; where weights want gradients, the linears keep what is made of it.
     private func quantizers(_ block: Int) -> Double {
         guard workload.quantizesActivations else { return 0 }
-        let block = shape.blocks[block]
-        let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) }
+        let (block, bits) = (shape.blocks[block], workload.config.quantization)
+        let usesRange = workload.config.rotation.gradient == .range
+        func kept(_ points: [HookPoint], at bits: Int, learns: Bool = false) -> Int {
+            bits < 16 && (usesRange || learns) ? points.reduce(0) { $0 + block.width($1) } : 0
+        }
+        let rounded = workload.needsWeightGradients && bits.activations.bits < 16 ? block.width(.outputInput) : 0
         return Double(
-            2 * (inputs + block.width(.outputInput) + block.width(.value)) + block.width(.key) + block.width(.downInput))
+            rounded + kept(block.residualInputs, at: bits.activations.bits, learns: workload.observesR1)
+                + kept([.downInput], at: bits.activations.bits) + kept([.key], at: bits.kv.keys)
+                + kept([.value], at: bits.kv.values, learns: workload.observesR2))
     }
 
     /// Whether logits of two networks stand beside each other: a teacher's, or those that a score is compared with.

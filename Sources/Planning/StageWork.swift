@@ -1,3 +1,4 @@
+internal import Autograd
 internal import Configuration
 internal import Models
 internal import Rotation
@@ -64,21 +65,26 @@ struct StageWork {
     /// Of what ``backward(_:)`` counts, the products that stages may put off.
     func weightGradients(_ part: StagePart) -> Work {
         guard workload.putsOffGradients else { return Work() }
-        return part.blocks.reduce(Work()) { $0 + Work(products: 2 * blockGradients($1)) }
+        return part.blocks.reduce(Work()) { $0 + Work(products: 2 * blockGradients($1), values: gathering($1)) }
     }
 
     /// Multiply-adds of the gradients of a block's weights and rotations.
     private func blockGradients(_ block: Int) -> Double {
         let weights = workload.needsWeightGradients ? Double(cost[block].linears) : 0
-        return tokens * (weights + rotation.gradients(block, r1: workload.learnsR1, r2: workload.learnsR2))
+        return tokens * (weights + rotation.gradients(block, r1: workload.observesR1, r2: workload.observesR2))
     }
 
-    private func networkForward(_ block: Int) -> Work {
-        let cost = cost[block]
-        return Work(
-            products: 2 * (tokens * Double(cost.linears) + cost.attention(sequences: sequences, length: workload.length)),
-            values: tokens * cost.values(length: workload.length))
+    /// Values written as the gradients of a block's weights are added to those of the micro-batches before.
+    private func gathering(_ block: Int) -> Double {
+        workload.needsWeightGradients ? Double(cost[block].parameters) : 0
     }
+
+    /// The micro-batch's products with matrices of so many weights, which are laid out for each.
+    private func products(_ weights: Double) -> Work {
+        Work(products: 2 * tokens * weights, values: cost.valuesOfAWeight * weights)
+    }
+
+    private func networkForward(_ block: Int) -> Work { cost.pass(workload, block, sequences: sequences) }
 
     /// All passes of the block.
     private func blockForward(_ block: Int) -> Work {
@@ -96,23 +102,41 @@ struct StageWork {
 
     /// Values that a block's quantizers and online transforms write, per token.
     private func quantizerValues(_ block: Int) -> Double {
-        let block = workload.shape.blocks[block]
+        let (block, bits, rotation) = (workload.shape.blocks[block], workload.config.quantization, workload.config.rotation)
         let (query, key, down) = (block.width(.outputInput), block.width(.key), block.width(.downInput))
         let inputs = block.residualInputs.reduce(0) { $0 + block.width($1) }
-        return Double(inputs + query + 2 * key + down) + Double(query + key + down)
+        let rounded =
+            (bits.activations.bits < 16 ? inputs + query + down : 0) + (bits.kv.keys < 16 ? key : 0)
+            + (bits.kv.values < 16 ? block.width(.value) : 0)
+        // Integers are trained without transforms.
+        guard workload.job != .qat else { return Double(rounded) }
+        let turned =
+            (rotation.r3 != .none && bits.kv.keys < 16 ? query + key : 0) + (rotation.r4 != .none ? down : 0)
+        return Double(rounded + turned)
     }
 
     /// Logits and what is made of them.
-    private var headPass: Work {
-        Work(products: 2 * tokens * Double(cost.head), values: 2 * tokens * Double(workload.shape.vocabularySize))
+    private var headPass: Work { headProduct + Work(values: 2 * tokens * Double(workload.shape.vocabularySize)) }
+
+    /// The head times some rows at a time, for which it is laid out again.
+    private var headProduct: Work {
+        Work(
+            products: 2 * tokens * Double(cost.head),
+            values: logitBlocks * cost.valuesOfAWeight * Double(cost.head))
+    }
+
+    private var logitBlocks: Double {
+        (tokens / Double(LogitBlock.rows(vocabulary: workload.shape.vocabularySize))).rounded(.up)
     }
 
     func backward(_ part: StagePart) -> Work {
         guard workload.runsBackward, workload.runsNetwork else { return Work() }
         var work = part.blocks.reduce(Work()) { $0 + blockBackward($1) }
         if part.isLast {
-            // The logits' gradient goes to the hidden states and, where it learns, to the head.
-            work.products += 2 * tokens * Double(cost.head) * (workload.trainsWeights ? 2 : 1)
+            // The logits' gradient goes to the hidden states and, where it learns, to the head, whose gradient is written for
+            // each block and then added to those before it.
+            work = work + headProduct
+            if workload.trainsWeights { work = work + headProduct + Work(values: Double(cost.head)) }
             if usesRotations { work.products += 2 * tokens * rotation.head.perToken }
         }
         return work
@@ -121,14 +145,12 @@ struct StageWork {
     private func blockBackward(_ block: Int) -> Work {
         let cost = cost[block]
         // Attention's scores are formed again: five products for the two of the forward pass.
-        let attention = 2.5 * cost.attention(sequences: sequences, length: workload.length)
-        let linears = tokens * Double(cost.linears)
+        let attention = 2.5 * self.cost.attention(workload, block, sequences: sequences)
         let quantizers = workload.quantizesActivations ? 2 * quantizerValues(block) : 0
-        let values = tokens * (2 * cost.values(length: workload.length) + quantizers)
-        var work = Work(products: 2 * (linears + attention + blockGradients(block)), values: values)
+        let values = tokens * (2 * cost.values(length: workload.length) + quantizers) + gathering(block)
+        var work =
+            products(Double(cost.linears)) + attention + Work(products: 2 * blockGradients(block), values: values)
         if usesRotations { work.products += tokens * rotation.block(block).perToken }
-        // Gradients of a micro-batch are added to those before it.
-        if workload.trainsWeights { work.values += Double(cost.parameters) }
         if workload.recomputes { work = work + recorded(block) }
         return work
     }
@@ -168,14 +190,13 @@ struct StageWork {
             once.own.products += 2 * linears(part) * Double(workload.shape.hiddenSize)
         }
         if workload.trainsWeights {
-            // Emptying the gradients; their norm; the update of weights and moments.
             let count = workload.parameters(part)
-            once.own.values += count
-            once.byReplicas.values += count
+            once.own.values += CalibratedRates.valuesOfEmptying * count
+            once.byReplicas.values += CalibratedRates.valuesOfSquaring * count
             if workload.config.optimizer.shard {
-                once.own.values += 4 * count / replicas
+                once.own.values += CalibratedRates.valuesOfAnUpdate * count / replicas
             } else {
-                once.byReplicas.values += 4 * count
+                once.byReplicas.values += CalibratedRates.valuesOfAnUpdate * count
             }
         }
         if workload.job == .quantize {
@@ -263,15 +284,9 @@ struct StageWork {
     /// and, in turn, balancing.
     func beforeSteps(_ part: StagePart) -> Once {
         guard usesRotations else { return Once() }
-        let tokens =
-            workload.storedSequences.largestShare(replicas) * Double(workload.storedSequences * workload.length)
+        let passes = workload.storedSequences.largestShare(replicas) * Double(workload.storedSequences)
         var once = Once()
-        once.own = part.blocks.reduce(Work()) { sum, block in
-            sum
-                + Work(
-                    products: 2 * tokens * Double(cost[block].linears),
-                    values: tokens * cost[block].values(length: workload.length))
-        }
+        once.own = passes * part.blocks.reduce(Work()) { $0 + cost.pass(workload, $1, sequences: 1) }
         // Whatever is learned of them. Nothing is multiplied by a gradient.
         let (starts, r1, r2) = (workload.config.rotation.starts, workload.hasR1, workload.hasR2)
         if starts > 1 {
@@ -310,6 +325,36 @@ struct StageWork {
     var rotationBytes: Double {
         let (h, d) = (Double(workload.shape.hiddenSize), Double(workload.shape.headDimension ?? 0))
         return 4 * ((workload.learnsR1 ? h * h : 0) + (workload.learnsR2 ? Double(workload.shape.layerCount) * d * d : 0))
+    }
+}
+
+extension ModelCost {
+    /// What a weight takes of each product, in written values.
+    var valuesOfAWeight: Double {
+        linears + head <= CalibratedRates.nearWeights
+            ? CalibratedRates.valuesOfANearWeight : CalibratedRates.valuesOfAWeight
+    }
+
+    /// A forward pass of some sequences through a block: its linears, attention, and the values it writes.
+    func pass(_ workload: Workload, _ index: Int, sequences: Int) -> Work {
+        let (tokens, block) = (Double(sequences * workload.length), self[index])
+        return Work(
+            products: 2 * tokens * Double(block.linears),
+            values: valuesOfAWeight * Double(block.linears) + tokens * block.values(length: workload.length))
+            + attention(workload, index, sequences: sequences)
+    }
+
+    /// Of that, the products q·kᵀ and p·v. Blocks of query rows (`AttentionShape`) go together, so that half a block beyond the
+    /// diagonal, and beyond a window, is computed besides.
+    func attention(_ workload: Workload, _ index: Int, sequences: Int) -> Work {
+        guard let heads = workload.shape.blocks[index].heads else { return Work() }
+        let (length, width) = (workload.length, heads.query * heads.dimension)
+        let edges = heads.window.map { $0 < length } ?? false ? 2 : 1
+        let rows = min(length, AttentionShape.block(length: length))
+        let beyond = Double(sequences * length * width) * Double(edges * (rows - 1))
+        let products = self[index].attention(sequences: sequences, length: length)
+        let time = CalibratedRates.attentionSlowdown * (products + beyond)
+        return Work(products: 2 * products, overhead: 2 * (time - products))
     }
 }
 

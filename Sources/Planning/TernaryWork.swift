@@ -25,9 +25,10 @@ private enum TernaryRates {
     static let applied = 0.45
     /// An entry that is decoded from a file and packed.
     static let decoded = 34.0
-    static let narrow = 2.4
+    static let narrow = 2.75
     static let reduction = 1.6
     static let basis = 6.0
+    static let decomposition = 1.15
 }
 
 /// What ternary layers cost: decomposing them, the transitions of training, and the bus that carries these.
@@ -104,7 +105,7 @@ struct TernaryWork {
         let cost = options.cost(rows: Int(layer.rows), columns: Int(layer.columns), components: Int(layer.components))
         typealias Rates = TernaryRates
         var work = Work(products: Rates.narrow * cost.products)
-        work.solves = cost.solves + cost.decompositions
+        work.solves = cost.solves + Rates.decomposition * cost.decompositions
         work.solves += Rates.reduction * cost.reductions + Rates.basis * cost.bases
         work.values = Rates.sum * cost.sums + Rates.entry * cost.entries + Rates.word * cost.words
         work.values += Rates.projection * cost.projections + Rates.copy * cost.copies
@@ -206,9 +207,10 @@ struct TernaryWork {
 
     /// The change in the work of a pass through a stage where factors replace the layers: additions, sixteen tokens at a time,
     /// instead of products.
-    func running(_ part: StagePart, tokens: Double) -> Work {
+    func running(_ part: StagePart, tokens: Double, passes: Double = 1) -> Work {
         layers(part).reduce(Work()) { sum, layer in
             sum + tokens * Work(products: -2 * layer.weights, values: TernaryRates.applied / 16 * layer.entries)
+                + Work(values: -passes * ModelCost(workload.shape).valuesOfAWeight * layer.weights)
         }
     }
 

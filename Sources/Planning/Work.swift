@@ -2,6 +2,8 @@
 package struct Work: Sendable, Equatable {
     /// Operations of float32 matrix products.
     package var products = 0.0
+    /// What small products take besides their own operations, as operations of large ones.
+    package var overhead = 0.0
     /// Operations of products of bfloat16 numbers.
     package var narrowProducts = 0.0
     /// Operations of double-precision solves, the only kind that runs on one thread.
@@ -14,14 +16,16 @@ package struct Work: Sendable, Equatable {
     /// The sum of two, kind by kind.
     package static func + (a: Work, b: Work) -> Work {
         Work(
-            products: a.products + b.products, narrowProducts: a.narrowProducts + b.narrowProducts, solves: a.solves + b.solves,
+            products: a.products + b.products, overhead: a.overhead + b.overhead,
+            narrowProducts: a.narrowProducts + b.narrowProducts, solves: a.solves + b.solves,
             values: a.values + b.values, searches: a.searches + b.searches)
     }
 
     /// This work `factor` times.
     package static func * (factor: Double, a: Work) -> Work {
         Work(
-            products: factor * a.products, narrowProducts: factor * a.narrowProducts, solves: factor * a.solves,
+            products: factor * a.products, overhead: factor * a.overhead, narrowProducts: factor * a.narrowProducts,
+            solves: factor * a.solves,
             values: factor * a.values, searches: factor * a.searches)
     }
 
@@ -38,7 +42,7 @@ package struct Work: Sendable, Equatable {
 
     /// Seconds on a rank that has its cores to itself.
     package func seconds(on cluster: Cluster) -> Double {
-        (products + narrowProducts / CalibratedRates.narrowSpeed)
+        (products + overhead + narrowProducts / CalibratedRates.narrowSpeed)
             / (cluster.productFlops * Double(cluster.threadsPerRank) * CalibratedRates.productUtilization)
             + solves / (cluster.productFlops * CalibratedRates.solveRatio)
             + (values * CalibratedRates.secondsPerValue + searches * CalibratedRates.secondsPerSearch)
@@ -56,8 +60,10 @@ extension Int {
 
 /// Speed of computations other than large matrix products, measured once: Benchmarks/plan.md.
 enum CalibratedRates {
-    /// The share of a large product's peak speed that the products of a network reach.
-    static let productUtilization = 0.85
+    /// The share of a large product's peak speed that the products of a network reach, besides ``valuesOfAWeight``.
+    static let productUtilization = 0.97
+    /// How much longer products of a head's 64 or 128 rows take than large ones.
+    static let attentionSlowdown = 1.15
     /// Speed of bfloat16 products relative to float32 products, on a processor that has instructions for them.
     static let narrowSpeed = 1.9
     /// Speed of solving in double precision, relative to the float32 peak.
@@ -68,10 +74,18 @@ enum CalibratedRates {
     static let secondsOfStart = 0.15
     /// Seconds of a training step for its line of metrics and the ranks' agreement to continue.
     static let secondsOfStep = 2e-3
+    /// Seconds of a byte of memory that the system gives for the first time: 1.25 µs to clear a page of 4 KiB.
+    static let secondsOfAByte = 3e-10
     /// File work for a parameter, in written values: reading it; writing it and reading it back; hashing its two bytes.
     static let (valuesOfReading, valuesOfWriting, valuesOfADigest) = (10.0, 40.0, 10.0)
     /// A value of a checkpoint: two digests of two bytes each, and writing them.
     static let valuesOfSaving = 2 * valuesOfADigest + 8
-    /// Reading a weight from memory for a product with few rows, in written values.
-    static let valuesOfAWeight = 0.75
+    /// Reading a weight and laying it out for a product, however many rows that has, in written values: from memory, and where
+    /// all weights stay in a core's share of the last cache.
+    static let (valuesOfAWeight, valuesOfANearWeight) = (0.8, 0.45)
+    /// Weights that do.
+    static let nearWeights = 4 << 20
+    /// A parameter in a step of training, in written values: emptying its gradient, squaring that for the norm, the update of
+    /// the parameter and its moments.
+    static let (valuesOfEmptying, valuesOfSquaring, valuesOfAnUpdate) = (0.3, 0.3, 1.2)
 }

@@ -205,7 +205,10 @@ package struct Workload: Sendable {
     /// Whether the job takes steps.
     package var learns: Bool { job == .rotate || trainsWeights }
     /// Whether these steps run a backward pass. Where no rotation is learned, nothing needs a gradient.
-    var runsBackward: Bool { trainsWeights || learnsR1 || learnsR2 }
+    var runsBackward: Bool { trainsWeights || observesR1 || observesR2 }
+    /// Whether something is rounded that R1 or R2 turns: only that gives it a gradient.
+    var observesR1: Bool { learnsR1 && (roundsWeights || config.quantization.activations.bits < 16) }
+    var observesR2: Bool { learnsR2 && (roundsWeights || config.roundsTurnedActivations) }
     /// Whether the backward pass forms gradients of the linears' weights.
     package var needsWeightGradients: Bool { trainsWeights || (job == .rotate && roundsWeights) }
     package var learnsR1: Bool { job == .rotate && config.rotation.r1 == .learned }

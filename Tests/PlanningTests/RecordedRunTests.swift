@@ -4,7 +4,8 @@ import Testing
 @testable import Planning
 
 /// Runs that were measured (Benchmarks/plan.md, 2026-11-27; GPTQ's, and steps of rotate and train on two stages, again on
-/// 2026-11-29): what the plan says of them is within 15 %.
+/// 2026-11-29): what the plan says of them is within 15 %. Those with `checkpoint.every=3` share their core with the thread
+/// that writes.
 @Suite struct RecordedRunTests {
     struct Run: CustomTestStringConvertible {
         let job: ModelJob
@@ -25,6 +26,7 @@ import Testing
     }
 
     private static let rotate = ["training.steps=8"]
+    private static let unrounded = ["quantization.activations.bits=16", "quantization.kv.bits=16"]
     private static let range = ["training.steps=50", "rotation.objective=range", "data.sampled_sequences=32"]
     private static let rounded = ["training.steps=8", "rotation.train_weight_bits=4", "quantization.weights.bits=4"]
     private static let train = ["training.steps=8", "checkpoint.every=3"]
@@ -36,18 +38,23 @@ import Testing
     ]
 
     private static let runs = [
-        Run(job: .rotate, layout: one, settings: rotate, seconds: 0.338, megabytes: 113),
-        Run(job: .rotate, layout: two, settings: rotate, seconds: 0.171, megabytes: 122),
-        Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.187, megabytes: 117),
+        Run(job: .rotate, layout: one, settings: rotate, seconds: 0.309, megabytes: 113),
+        Run(job: .rotate, layout: two, settings: rotate, seconds: 0.169, megabytes: 123),
+        Run(job: .rotate, layout: stages, settings: rotate, seconds: 0.187, megabytes: 119),
+        // Nothing is rounded, so that no rotation has a gradient.
+        Run(job: .rotate, layout: one, settings: rotate + unrounded, seconds: 0.174, megabytes: 80),
         Run(
             job: .rotate, layout: one, settings: rotate + ["training.precision=bfloat16"], seconds: 0.22, megabytes: 114),
-        Run(job: .rotate, layout: one, settings: rounded, seconds: 0.491, megabytes: 162),
+        Run(job: .rotate, layout: one, settings: rounded, seconds: 0.444, megabytes: 159),
         Run(job: .rotate, layout: one, settings: range, seconds: 0.012, megabytes: 189),
         Run(
             job: .rotate, layout: one, settings: range + ["data.sampled_sequences=16"], seconds: 0.012, megabytes: 133),
-        Run(job: .train, layout: one, settings: train, seconds: 0.275, megabytes: 206),
-        Run(job: .train, layout: two, settings: train, seconds: 0.164, megabytes: 215),
-        Run(job: .train, layout: stages, settings: train, seconds: 0.176, megabytes: 161),
+        Run(job: .train, layout: one, settings: train, seconds: 0.278, megabytes: 207),
+        Run(job: .train, layout: two, settings: train, seconds: 0.169, megabytes: 203),
+        Run(job: .train, layout: stages, settings: train, seconds: 0.184, megabytes: 164),
+        Run(job: .train, layout: one, settings: rotate, seconds: 0.24, megabytes: 169),
+        Run(job: .train, layout: two, settings: rotate, seconds: 0.138, megabytes: 182),
+        Run(job: .train, layout: stages, settings: rotate, seconds: 0.152, megabytes: 143),
         Run(job: .qat, layout: one, settings: integers, seconds: 0.463, megabytes: 254),
         Run(job: .qat, layout: one, settings: ternary, seconds: 0.663, megabytes: 336),
         Run(job: .qat, layout: two, settings: ternary, seconds: 0.381, megabytes: 318),
@@ -143,6 +150,31 @@ import Testing
             return JobTime(workload).seconds(planned, on: cluster)
         }
         #expect(abs(try seconds(2) / 21.44 - 1) < 0.15)
+    }
+
+    /// SmolLM2-135M, 64 tokens a micro-batch (2026-11-29): reading the weights is a third of each product, and copies of the
+    /// optimizer's states, of which the last checkpoint is written, are the most that training holds.
+    @Test(
+        arguments: [
+            (.rotate, one, 1.81, [948]), (.rotate, two, 1.02, [959]), (.rotate, stages, nil, [613, 506]),
+            (.train, one, 1.51, [4174]), (.train, stages, 1.07, [2967, 2110]), (.train, two, nil, [3676]),
+        ] as [(ModelJob, Layout, Double?, [Double])])
+    func `steps of a model that no cache holds are planned`(
+        _ job: ModelJob, _ layout: Layout, _ seconds: Double?, _ megabytes: [Double]
+    ) throws {
+        let config = try RunConfig(
+            assignments: [
+                "data.sequence_length=64", "training.batch_size=4", "data.eval.windows=2", "training.steps=4",
+                "data.sampled_sequences=4",
+            ])
+        let cluster = Cluster(
+            nodes: 1, ranksPerNode: layout.ranks, coresPerNode: layout.ranks, memoryPerNode: 64 << 30, bandwidth: 4e9,
+            latency: 2e-6, productFlops: 2.48e11)
+        let planned = Planner(Workload(job, config, PlanShapes.smolLM2), cluster).plan(layout)
+        if let seconds { #expect(abs(planned.secondsPerStep / seconds - 1) < 0.15, "\(planned.secondsPerStep) s") }
+        for (planned, measured) in zip(planned.memory, megabytes) {
+            #expect(abs(Double(planned) / 1e6 / measured - 1) < 0.1, "\(planned) bytes for \(measured) MB")
+        }
     }
 
     /// SmolLM2-135M with short sequences (2026-11-28): the end of a last stage, whose head is a third of it, takes more than
