@@ -38,11 +38,17 @@ package struct CalibratedLayers {
     package let statistics: () throws -> InputStatistics
 }
 
+/// The windows that pass a block together.
+package enum CalibrationPass {
+    /// As many as have 1024 tokens, at least one: enough for many threads, and for products, which lay out weights.
+    package static func windows(length: Int) -> Int { max(1, 1024 / length) }
+}
+
 /// Runs windows through a network block by block, and gathers what its linear layers read (one set of sums for those that read
 /// the same).
 ///
-/// A block's input is held for all windows of a replica, in memory or in a file, everything else for a pass's windows: as many
-/// as have ``tokensOfPass`` together, at least one.
+/// A block's input is held for all windows of a replica, in memory or in a file, everything else for a pass's windows
+/// (``CalibrationPass``).
 /// Replicas take windows in turn, and their sums are added up in double precision; stages go one after the other. Where inputs
 /// are compared with the full-precision network's, that network is run through the blocks as well, and its inputs are held,
 /// too.
@@ -52,9 +58,6 @@ package struct Calibration<World: Communicator> {
     package let mode: CalibrationMode
     package let depth: InputStatistics.Depth
     package let storage: ActivationStorage
-    /// Tokens that pass a block together, of windows that are shorter: enough for many threads, and for products that lay out
-    /// weights.
-    package static var tokensOfPass: Int { 1024 }
 
     package init(
         _ model: Model, _ groups: ParallelGroups<World>, mode: CalibrationMode = .sequential,
@@ -238,7 +241,7 @@ private final class BlockRun<World: Communicator, Hooks: HookTransform> {
     /// Goes through this replica's windows, some at a time. Now and then the replicas look together whether one was asked to
     /// stop. Collective.
     private func forEachPass(_ body: (_ places: Range<Int>) throws -> Void) throws {
-        let count = max(1, Calibration<World>.tokensOfPass / length)
+        let count = CalibrationPass.windows(length: length)
         let pause = max(1, Self.pause / max(1, count * length * parameters.values.reduce(0) { $0 + $1.count }))
         for (pass, first) in stride(from: 0, to: rounds, by: count).enumerated() {
             if pass % pause == 0 { try StopRequest.check(on: calibration.groups.replicas) }

@@ -72,7 +72,8 @@ struct QuantizeWork {
         // The full-precision network runs, too, where inputs are compared with its own.
         let compares = method.inputs == .deviation
         var (alike, byRow) = (Work(), Work())
-        var byWindow = passes(points: widths.count) * (compares ? 2 : 1) * pass(index)
+        let points = Set(block.linears.map(\.ports.reads))
+        var byWindow = passes(index, gathering: points) * (compares ? 2 : 1) * pass(index)
         for (columns, rows) in widths {
             let cost = method.cost(rows: rows, columns: columns, granularity)
             if let read = method.inputs, read != .channels { byWindow = byWindow + (compares ? 3 : 1) * moments(columns) }
@@ -82,14 +83,31 @@ struct QuantizeWork {
         return transforms * (alike + share(replicas) * byWindow + 1 / Double(replicas) * byRow)
     }
 
-    /// Passes of the calibration text through a block whose inputs are gathered at `points` hook points.
-    func passes(points: Int) -> Double { config.calibration.mode == .sequential ? Double(points) + 1 : 1 }
+    /// Passes of the calibration text through a block, in whole ones: for each of the points where inputs are gathered one that
+    /// ends there, and one for the block's outputs.
+    func passes(_ index: Int, gathering points: Set<HookPoint>) -> Double {
+        guard config.calibration.mode == .sequential else { return 1 }
+        let linears = workload.shape.blocks[index].linears
+        let all = linears.reduce(0) { $0 + Double($1.spec.count) }
+        var (passes, before, gathered) = (1.0, 0.0, Set<HookPoint>())
+        for linear in linears {
+            if points.contains(linear.ports.reads), gathered.insert(linear.ports.reads).inserted { passes += before / all }
+            before += Double(linear.spec.count)
+        }
+        return passes
+    }
 
     /// Summing the second moments of inputs of width `width`.
     func moments(_ width: Int) -> Work { Work(products: calibrated * Double(width * width)) }
 
-    /// One pass of the calibration text through a block, a sequence at a time.
+    /// One pass of the calibration text through a block.
     func pass(_ index: Int) -> Work {
-        Double(workload.calibration.calibrated) * cost.pass(workload, index, sequences: 1)
+        let together = workload.windowsOfPass
+        return Double(workload.calibration.calibrated) / Double(together) * cost.pass(workload, index, sequences: together)
     }
+}
+
+extension Workload {
+    /// Sequences that pass a block together in a calibration.
+    var windowsOfPass: Int { max(1, min(CalibrationPass.windows(length: length), calibration.calibrated)) }
 }

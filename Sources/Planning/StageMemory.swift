@@ -156,15 +156,16 @@ struct StageMemory {
         return (isWidened ? resting : 1) * parameters + made + Double(rows * workload.length) * Double(cached)
     }
 
-    /// What a calibration holds: see ``quantized(replicas:)``. With weights in their file it keeps a block's inputs in one,
-    /// too.
+    /// What a calibration holds beside one sequence's pass: see ``quantized(replicas:)``. With weights in their file it keeps a
+    /// block's inputs in one, too.
     private func calibration(_ replicas: Int) -> Double {
         guard workload.calibrates else { return 0 }
         let share = resting == 0 ? 1 : (workload.calibration.calibrated + replicas - 1) / replicas
         let inputs = Double(share * workload.length) * Double(shape.hiddenSize)
         let widest = blocks.flatMap(\.linears).map { Double($0.spec.shape[1]) }.max() ?? 0
         let largest = part.blocks.map { Double(cost[$0].parameters) }.max() ?? 0
-        let held = inputs + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
+        let passing = passing(sequences: workload.windowsOfPass, pair: false) - passing(sequences: 1, pair: false)
+        let held = inputs + passing + 2 * largest + (gathersMoments ? 6 : 0) * widest * widest
         // The full-precision network's inputs and block, the deviations from them and a factor of their own.
         let compares = workload.quantizations.contains { $0.inputs == .deviation }
         return held + (compares ? inputs + largest + 6 * widest * widest : 0)

@@ -171,7 +171,8 @@ struct TernaryWork {
         return part.blocks.reduce(Work()) { sum, index in
             let points = Dictionary(grouping: layers[index] ?? [], by: \.reads).values
             // Drafts of digits are made on the unchanged network.
-            let passes = network.passes(points: points.count) + (settings.bits == nil ? 0 : 1)
+            let read = Set((layers[index] ?? []).compactMap(\.reads))
+            let passes = network.passes(index, gathering: read) + (settings.bits == nil ? 0 : 1)
             let moments = points.reduce(Work()) { $0 + network.moments(Int($1[0].columns)) }
             return points.reduce(sum + network.share(replicas) * (passes * network.pass(index) + moments)) { sum, layers in
                 let perWeight = settings.bits != nil

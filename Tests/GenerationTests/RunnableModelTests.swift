@@ -218,7 +218,7 @@ import Testing
         #expect(heads.count == shape.layerCount)
         let numbers = 100 * heads.reduce(0) { $0 + 2 * $1.keyValue * $1.dimension }
         let scales = numbers / (try #require(shape.headDimension)) * 8
-        #expect(bytes == [2 * numbers, numbers + scales, numbers / 2 + scales])
+        #expect(bytes == [2 * numbers + scales / 2, numbers + scales, numbers / 2 + scales])
     }
 
     /// A tied embedding is a table on the first stage and the head on the last.
