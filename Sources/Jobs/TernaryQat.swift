@@ -45,7 +45,7 @@ struct TernaryQat<World: Communicator> {
         var steps = Steps()
         let record = try train(trainer, ternary, from: before, &steps, run)
         let after = try report(ternary, trainer.weights, run)
-        let (trained, bytes) = try write(ternary, trainer.weights, after, finished, run)
+        let (trained, bytes) = try write(ternary, trainer.weights, after, run)
 
         let own = Set(indices.map(trainer.weights.layerName))
         let table = try scores(fullPrecision, before, trained, after, own, run)
@@ -190,7 +190,7 @@ struct TernaryQat<World: Communicator> {
     ///
     /// - Returns: the score, and the bytes of `model/` on rank 0.
     private func write(
-        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ report: TernaryReport, _ finished: FinishedLayers,
+        _ ternary: TernaryTraining<World>, _ weights: ModelWeights<Tensor>, _ report: TernaryReport,
         _ run: FullTrainingRun<World>
     ) throws -> (LanguageModelScore, bytes: Int) {
         let world = context.communicator
@@ -206,7 +206,6 @@ struct TernaryQat<World: Communicator> {
                 report.factors, to: context.folder.file(RunFiles.factors),
                 origin: TernaryFile.Origin(
                     source: source, targets: [try context.writtenModel().folder.checkpoint.digest()]))
-            try finished.remove()
         }
         return result
     }
