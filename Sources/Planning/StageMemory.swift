@@ -97,7 +97,8 @@ struct StageMemory {
             let every = workload.config.checkpoint.every
             let isFollowed = every > 0 && every < workload.config.training.steps
             let written = isFollowed ? saved(replicas: replicas) : 0
-            return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternaryState + 2 * largest
+            let ternary = ternaryState + TernaryWork(workload).keptFactors(part, replicas: replicas)
+            return parameters * (3 + shared) + written + (workload.roundsWeights ? linears : 0) + ternary + 2 * largest
         case .ptq: return decomposed(replicas)
         case .quantize: return quantized(replicas: replicas)
         case .eval: return isWidened ? resting * parameters + widened : parameters
@@ -204,8 +205,9 @@ struct StageMemory {
     /// Values of a ternary layer's matrix and of its factors.
     private func result(_ layer: TernaryWork.Layer) -> Double { layer.weights + layer.entries }
 
-    /// Rests and factors of all layers in training.
-    private var ternaryState: Double { TernaryWork(workload).layers(part).reduce(0) { $0 + result($1) } }
+    /// Rests and factors of all layers in training. An entry takes two bits packed, and 5 on average as the product reads it:
+    /// a byte in V, and in U one for each that is not 0, a fifth.
+    private var ternaryState: Double { TernaryWork(workload).layers(part).reduce(0) { $0 + $1.weights + $1.entries / 5 } }
 
     /// One layer decomposed: both several times, and the factors' Gram matrices with their Cholesky factors in double
     /// precision.
